@@ -1,0 +1,125 @@
+"""What a client may ask of the store, encoded once at the edge.
+
+A write becomes bytes here, when it arrives, and stays those bytes in the leader's batch, on the wire and on every disk,
+until the store applies it. A batch is one log entry's payload, a MessagePack array that opens with its version::
+
+    [1, cluster time in microseconds, [[opcode, argument, ...], ...]]
+
+A read is no part of a batch: the leader answers it at its place between the writes, and nobody replicates it.
+"""
+
+import struct
+from collections.abc import Iterable, Sequence
+from typing import Any, Final
+
+import msgspec
+
+KEY_BYTES_MAX: Final = 64 * 1024
+"""Longest key, in bytes."""
+VALUE_BYTES_MAX: Final = 8 * 1024 * 1024
+"""Longest value, in bytes; a protocol may have a lower limit of its own."""
+
+BATCH_VERSION: Final = 1
+
+OP_SET: Final = 1
+OP_DELETE: Final = 2
+OP_IDENTIFY: Final = 3
+
+_encode = msgspec.msgpack.Encoder().encode
+_decoder: msgspec.msgpack.Decoder[tuple[int, int, list[list[Any]]]] = msgspec.msgpack.Decoder(
+    tuple[int, int, list[list[Any]]]
+)
+_BATCH_HEADER: Final = struct.Struct(">BBBQBI")
+_ARRAY_OF_3: Final = 0x93
+_UINT64: Final = 0xCF
+_ARRAY32: Final = 0xDD
+
+
+class InvalidCommand(ValueError):
+    """The command can never be executed; the text says what to do about it."""
+
+
+class Get(msgspec.Struct, frozen=True, gc=False):
+    """Reads one key. Its result is the key's `Item`, or None."""
+
+    key: bytes
+
+
+Operation = bytes | Get
+"""One operation of a submission: an encoded write, or a read."""
+
+
+class Failure(msgspec.Struct, frozen=True, gc=False):
+    """The result of a command that failed, the same on every member."""
+
+    code: str
+    message: str
+
+
+def _check_key(key: bytes) -> None:
+    if not key:
+        raise InvalidCommand("the key is empty; name one")
+    if len(key) > KEY_BYTES_MAX:
+        raise InvalidCommand(f"the key has {len(key)} bytes; at most {KEY_BYTES_MAX} are allowed")
+
+
+def encode_set(key: bytes, value: bytes) -> bytes:
+    """Store `value` under `key`. Its result is the new revision.
+
+    Raises:
+        InvalidCommand: the key is empty, or key or value are too long.
+    """
+    if not 0 < len(key) <= KEY_BYTES_MAX:
+        _check_key(key)
+    if len(value) > VALUE_BYTES_MAX:
+        raise InvalidCommand(f"the value has {len(value)} bytes; at most {VALUE_BYTES_MAX} are allowed")
+    return _encode((OP_SET, key, value))
+
+
+def encode_delete(key: bytes) -> bytes:
+    """Remove `key`. Its result is the number of keys removed, 1 or 0.
+
+    Raises:
+        InvalidCommand: the key is empty or too long.
+    """
+    _check_key(key)
+    return _encode((OP_DELETE, key))
+
+
+def get(key: bytes) -> Get:
+    """Read `key`.
+
+    Raises:
+        InvalidCommand: the key is empty or too long.
+    """
+    if not 0 < len(key) <= KEY_BYTES_MAX:
+        _check_key(key)
+    return Get(key)
+
+
+def encode_identify(cluster_id: str) -> bytes:
+    """Give the cluster its identity. The first one in the log holds for ever; its result is the id that holds."""
+    return _encode((OP_IDENTIFY, cluster_id))
+
+
+def encode_batch(time_us: int, writes: Sequence[bytes]) -> bytes:
+    """Join encoded writes to the payload of one entry, stamped with the leader's cluster time in microseconds."""
+    header = _BATCH_HEADER.pack(_ARRAY_OF_3, BATCH_VERSION, _UINT64, time_us, _ARRAY32, len(writes))
+    return b"".join((header, *writes))
+
+
+def decode_batch(payload: bytes) -> tuple[int, list[list[Any]]]:
+    """Return the stamp and the commands, each a list that opens with its opcode.
+
+    Raises:
+        ValueError: the payload is no batch, or one of a version that this kvraft does not know.
+    """
+    version, time_us, commands = _decoder.decode(payload)
+    if version != BATCH_VERSION:
+        raise ValueError(f"batch version {version} is unknown to this kvraft; upgrade this node")
+    return time_us, commands
+
+
+def count_writes(operations: Iterable[Operation]) -> int:
+    """Count the writes among `operations`."""
+    return sum(1 for operation in operations if type(operation) is bytes)

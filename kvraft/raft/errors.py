@@ -1,0 +1,44 @@
+"""What the core can refuse.
+
+::
+
+    RaftError
+    ├── NotLeader          a proposal or a read came to a node that does not lead
+    ├── ProposalRefused    the leader cannot take this proposal now, or ever
+    ├── MessageRefused     a message that no honest member can have sent; nothing was changed by it
+    ├── CorruptRecord      bytes that are no record
+    └── InvariantViolated  a rule of Raft does not hold: a bug here, never the caller's fault
+"""
+
+
+class RaftError(Exception):
+    """Anything the core refuses or finds broken."""
+
+
+class NotLeader(RaftError):
+    """This node does not lead; `leader` is the id of the member that does, or None when nobody is known to."""
+
+    def __init__(self, leader: int | None) -> None:
+        super().__init__(f"not the leader; the leader is {'unknown' if leader is None else f'node {leader}'}")
+        self.leader = leader
+
+
+class ProposalRefused(RaftError):
+    """The proposal was not taken and certainly has no effect; the text says why."""
+
+
+class MessageRefused(RaftError):
+    """A message that breaks the rules of Raft; the node is as it was before. Whoever sent it should be disconnected."""
+
+
+class CorruptRecord(RaftError):
+    """Bytes that should be a record and are not; `offset` says where in the buffer."""
+
+    def __init__(self, offset: int, why: str) -> None:
+        super().__init__(f"the record at offset {offset} is damaged: {why}")
+        self.offset = offset
+        self.why = why
+
+
+class InvariantViolated(RaftError):
+    """A rule of Raft does not hold on this node; to go on would risk the data."""

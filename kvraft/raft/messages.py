@@ -1,0 +1,98 @@
+"""The messages that nodes exchange (Figure 2; PreVote of thesis §9.6, TimeoutNow of §3.10).
+
+Every message carries the sender's term, except that a `PreVote` carries the term its sender *would* campaign in. The
+sender is not part of a message: the connection it came by says who it was.
+"""
+
+from typing import Annotated
+
+from msgspec import Meta, Struct
+
+from kvraft.raft.types import TERM_MAX, Entry
+
+Count = Annotated[int, Meta(ge=0, le=TERM_MAX)]
+"""A term, an index or a round number."""
+
+
+class _Message(Struct, frozen=True, tag_field="type", omit_defaults=True):
+    term: Count
+
+
+class PreVote(_Message, frozen=True, tag="PreVote"):
+    """Asks whether an election in `term` could be won, without starting one (thesis §9.6)."""
+
+    last_index: Count
+    last_term: Count
+
+
+class PreVoteReply(_Message, frozen=True, tag="PreVoteReply"):
+    """A grant repeats the term that was asked for; a refusal carries the term of the one who refuses."""
+
+    granted: bool
+
+
+class RequestVote(_Message, frozen=True, tag="RequestVote"):
+    """Asks for a vote (§5.2). `transfer` says that the leader itself ordered this election (thesis §3.10)."""
+
+    last_index: Count
+    last_term: Count
+    transfer: bool = False
+
+
+class RequestVoteReply(_Message, frozen=True, tag="RequestVoteReply"):
+    """A promise when granted: it leaves only when the vote is durable."""
+
+    granted: bool
+
+
+class AppendEntries(_Message, frozen=True, tag="AppendEntries"):
+    """Replicates entries behind (prev_index, prev_term) (§5.3). On the wire the entries travel as records."""
+
+    prev_index: Count
+    prev_term: Count
+    commit: Count
+    entries: tuple[Entry, ...] = ()
+
+
+class AppendEntriesReply(_Message, frozen=True, tag="AppendEntriesReply"):
+    """The answer to AppendEntries.
+
+    On success `index` is the highest entry known to match the leader's log, durable here: a promise. On failure
+    (index, hint_term) is the last place where the logs could agree, which lets the leader skip whole terms (§5.3), and
+    `prev_index` says which probe failed, so that a late answer is recognised.
+    """
+
+    success: bool
+    prev_index: Count
+    index: Count
+    hint_term: Count = 0
+
+
+class Heartbeat(_Message, frozen=True, tag="Heartbeat"):
+    """Keeps authority (§5.2), tells the commit index, and asks for confirmation of a read round (thesis §6.4)."""
+
+    commit: Count
+    round: Count
+
+
+class HeartbeatReply(_Message, frozen=True, tag="HeartbeatReply"):
+    """Confirms that the sender still followed this leader when it received `round`."""
+
+    round: Count
+
+
+class TimeoutNow(_Message, frozen=True, tag="TimeoutNow"):
+    """Orders an election at once: leadership is transferred to the receiver (thesis §3.10)."""
+
+
+Message = (
+    PreVote
+    | PreVoteReply
+    | RequestVote
+    | RequestVoteReply
+    | AppendEntries
+    | AppendEntriesReply
+    | Heartbeat
+    | HeartbeatReply
+    | TimeoutNow
+)

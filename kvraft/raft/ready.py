@@ -1,0 +1,51 @@
+"""What the core wants done: the effects of everything that happened since the last time it was asked.
+
+Durability is a type here, as in etcd's Ready: what promises something waits for the disk, the rest may leave.
+"""
+
+from collections.abc import Sequence
+
+import attrs
+
+from kvraft.raft.messages import Message
+from kvraft.raft.types import Entry, HardState, SoftState
+
+
+@attrs.frozen
+class Read:
+    """A read that may be answered once the state machine has applied `index` (thesis §6.4)."""
+
+    ticket: object
+    index: int
+
+
+@attrs.frozen
+class Ready:
+    """One turn's effects. The driver's part of the contract, in this order:
+
+    1. send `messages`;
+    2. make `hard_state` and `entries` durable together, with one write and one sync; saves are made in the order in
+       which their Readys were taken, several Readys may share one save, and entries whose indexes are already in the
+       journal replace those and everything behind them;
+    3. when that is durable send `replies` and call `Node.advance` with this Ready;
+    4. apply `committed`, in order, each exactly once; this need not wait for 2;
+    5. answer `reads` when the state machine has applied their index; refuse `aborted_reads`.
+
+    Messages of one Ready to one member leave in order. Any message may be lost.
+    """
+
+    messages: Sequence[tuple[int, Message]] = ()
+    hard_state: HardState | None = None
+    entries: Sequence[Entry] = ()
+    replies: Sequence[tuple[int, Message]] = ()
+    committed: Sequence[Entry] = ()
+    reads: Sequence[Read] = ()
+    aborted_reads: Sequence[object] = ()
+    """Tickets of reads that were never confirmed because this node stopped leading: they certainly did not happen."""
+    soft_state: SoftState | None = None
+    """Role, term and known leader, when one of them changed."""
+
+    @property
+    def needs_save(self) -> bool:
+        """Whether something of this turn must become durable."""
+        return self.hard_state is not None or bool(self.entries)

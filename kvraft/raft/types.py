@@ -1,0 +1,138 @@
+"""The values of the log: entries and their records, and the hard state.
+
+A *record* is the one encoding of an entry: the same bytes stand in the leader's memory, in a frame on the wire and on
+every disk, so the checksum that the leader computed guards the entry end to end::
+
+    length  u32   bytes that follow the checksum: the rest of the header and the payload
+    crc     u32   CRC-32 of the length field and of everything behind the checksum
+    term    u64
+    index   u64
+    kind    u8
+    payload       length - 17 bytes, opaque to the core
+
+All integers are big-endian.
+"""
+
+import enum
+import struct
+import zlib
+from collections.abc import Iterator
+from typing import Final
+
+import msgspec
+
+from kvraft.raft.errors import CorruptRecord
+
+RECORD_HEADER: Final = struct.Struct(">IIQQB")
+_LENGTH_AND_CRC: Final = struct.Struct(">II")
+_BODY_HEADER: Final = struct.Struct(">QQB")
+
+RECORD_BYTES_MAX: Final = 64 * 1024 * 1024
+"""Longest record that is ever made or believed, in bytes."""
+
+TERM_MAX: Final = 2**53 - 1
+"""Highest term and index: what every JSON reader can hold without loss."""
+
+
+class EntryKind(enum.IntEnum):
+    """What an entry is for. The core looks inside none but MEMBERSHIP.
+
+    Numbers from 128 upward are not entries: the journal uses them for records of its own.
+    """
+
+    EMPTY = 1
+    """The first entry of a leader's term: commits what came before it (§8)."""
+    COMMANDS = 2
+    """A batch of client commands, as the state machine understands them."""
+    MEMBERSHIP = 3
+    """A configuration of the cluster (§6)."""
+
+
+class Entry(msgspec.Struct, frozen=True, gc=False):
+    """One entry of the replicated log, with its record encoded once and for all."""
+
+    term: int
+    index: int
+    kind: int
+    record: bytes
+
+    @classmethod
+    def create(cls, term: int, index: int, kind: int, payload: bytes) -> "Entry":
+        """Encode a new entry; `payload` is copied into its record."""
+        return cls(term, index, kind, encode_record(term, index, kind, payload))
+
+    @property
+    def payload(self) -> bytes:
+        """The bytes behind the record's header."""
+        return self.record[RECORD_HEADER.size :]
+
+
+def encode_record(term: int, index: int, kind: int, payload: bytes) -> bytes:
+    """Return one record; the journal frames its own records with it too."""
+    length = RECORD_HEADER.size - _LENGTH_AND_CRC.size + len(payload)
+    body = _BODY_HEADER.pack(term, index, kind)
+    crc = zlib.crc32(payload, zlib.crc32(body, zlib.crc32(length.to_bytes(4, "big"))))
+    return b"".join((_LENGTH_AND_CRC.pack(length, crc), body, payload))
+
+
+def decode_record(buffer: bytes, offset: int = 0) -> Entry:
+    """Read the record that begins at `offset`.
+
+    Raises:
+        CorruptRecord: it is cut short, its length is absurd, or its checksum is wrong.
+    """
+    if len(buffer) - offset < RECORD_HEADER.size:
+        raise CorruptRecord(offset, "it is cut short")
+    length, crc, term, index, kind = RECORD_HEADER.unpack_from(buffer, offset)
+    body = offset + _LENGTH_AND_CRC.size
+    end = body + length
+    if not RECORD_HEADER.size - _LENGTH_AND_CRC.size <= length <= RECORD_BYTES_MAX:
+        raise CorruptRecord(offset, f"its length of {length} bytes is impossible")
+    if end > len(buffer):
+        raise CorruptRecord(offset, "it is cut short")
+    record = bytes(buffer[offset:end])
+    if zlib.crc32(memoryview(record)[_LENGTH_AND_CRC.size :], zlib.crc32(record[:4])) != crc:
+        raise CorruptRecord(offset, "its checksum is wrong")
+    return Entry(term, index, kind, record)
+
+
+def decode_records(buffer: bytes) -> Iterator[Entry]:
+    """Yield every record of `buffer`, which holds whole records and nothing else.
+
+    Raises:
+        CorruptRecord: at the first record that is not whole and sound.
+    """
+    offset = 0
+    while offset < len(buffer):
+        entry = decode_record(buffer, offset)
+        yield entry
+        offset += len(entry.record)
+
+
+class HardState(msgspec.Struct, frozen=True):
+    """What a node must never forget (Figure 2, "persistent state on all servers"), beside its log.
+
+    `commit` is a hint that spares a restarted node the wait for a leader; Figure 2 keeps it volatile. It is written
+    along with a save that happens anyway and never causes one.
+    """
+
+    term: int = 0
+    vote: int | None = None
+    commit: int = 0
+
+
+class Role(enum.Enum):
+    """What a node is at the moment (Figure 4, with the pre-candidate of thesis §9.6)."""
+
+    FOLLOWER = "follower"
+    PRE_CANDIDATE = "pre-candidate"
+    CANDIDATE = "candidate"
+    LEADER = "leader"
+
+
+class SoftState(msgspec.Struct, frozen=True):
+    """What the outside wants to know at once but nobody needs to remember."""
+
+    role: Role
+    term: int
+    leader: int | None
