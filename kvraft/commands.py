@@ -9,8 +9,8 @@ A read is no part of a batch: the leader answers it at its place between the wri
 """
 
 import struct
-from collections.abc import Iterable, Sequence
-from typing import Any, Final
+from collections.abc import Sequence
+from typing import Final
 
 import msgspec
 
@@ -20,23 +20,37 @@ VALUE_BYTES_MAX: Final = 8 * 1024 * 1024
 """Longest value, in bytes; a protocol may have a lower limit of its own."""
 
 BATCH_VERSION: Final = 1
-
-OP_SET: Final = 1
-OP_DELETE: Final = 2
-OP_IDENTIFY: Final = 3
-
-_encode = msgspec.msgpack.Encoder().encode
-_decoder: msgspec.msgpack.Decoder[tuple[int, int, list[list[Any]]]] = msgspec.msgpack.Decoder(
-    tuple[int, int, list[list[Any]]]
-)
-_BATCH_HEADER: Final = struct.Struct(">BBBQBI")
-_ARRAY_OF_3: Final = 0x93
-_UINT64: Final = 0xCF
-_ARRAY32: Final = 0xDD
+"""The layout of a batch's payload."""
 
 
 class InvalidCommand(ValueError):
     """The command can never be executed; the text says what to do about it."""
+
+
+class UnknownBatchVersion(ValueError):
+    """A batch of a later kvraft; this one must not guess what it means."""
+
+
+class Set(msgspec.Struct, frozen=True, gc=False, array_like=True, tag=1):
+    """Stores `value` under `key`. Its result is the new revision."""
+
+    key: bytes
+    value: bytes
+
+
+class Delete(msgspec.Struct, frozen=True, gc=False, array_like=True, tag=2):
+    """Removes `key`. Its result is the number of keys removed, 1 or 0."""
+
+    key: bytes
+
+
+class Identify(msgspec.Struct, frozen=True, gc=False, array_like=True, tag=3):
+    """Gives the cluster its identity; the first one in the log holds for ever. Its result is the id that holds."""
+
+    cluster_id: str
+
+
+Write = Set | Delete | Identify
 
 
 class Get(msgspec.Struct, frozen=True, gc=False):
@@ -56,6 +70,15 @@ class Failure(msgspec.Struct, frozen=True, gc=False):
     message: str
 
 
+_encode = msgspec.msgpack.Encoder().encode
+_decoder = msgspec.msgpack.Decoder(tuple[int, int, list[Write]])
+_version_decoder = msgspec.msgpack.Decoder(tuple[int, msgspec.Raw, msgspec.Raw])
+_BATCH_HEADER: Final = struct.Struct(">BBBQBI")
+_ARRAY_OF_3: Final = 0x93
+_UINT64: Final = 0xCF
+_ARRAY32: Final = 0xDD
+
+
 def _check_key(key: bytes) -> None:
     if not key:
         raise InvalidCommand("the key is empty; name one")
@@ -64,7 +87,7 @@ def _check_key(key: bytes) -> None:
 
 
 def encode_set(key: bytes, value: bytes) -> bytes:
-    """Store `value` under `key`. Its result is the new revision.
+    """Encode a `Set`.
 
     Raises:
         InvalidCommand: the key is empty, or key or value are too long.
@@ -73,21 +96,26 @@ def encode_set(key: bytes, value: bytes) -> bytes:
         _check_key(key)
     if len(value) > VALUE_BYTES_MAX:
         raise InvalidCommand(f"the value has {len(value)} bytes; at most {VALUE_BYTES_MAX} are allowed")
-    return _encode((OP_SET, key, value))
+    return _encode(Set(key, value))
 
 
 def encode_delete(key: bytes) -> bytes:
-    """Remove `key`. Its result is the number of keys removed, 1 or 0.
+    """Encode a `Delete`.
 
     Raises:
         InvalidCommand: the key is empty or too long.
     """
     _check_key(key)
-    return _encode((OP_DELETE, key))
+    return _encode(Delete(key))
+
+
+def encode_identify(cluster_id: str) -> bytes:
+    """Encode an `Identify`."""
+    return _encode(Identify(cluster_id))
 
 
 def get(key: bytes) -> Get:
-    """Read `key`.
+    """Return a read of `key`.
 
     Raises:
         InvalidCommand: the key is empty or too long.
@@ -97,29 +125,21 @@ def get(key: bytes) -> Get:
     return Get(key)
 
 
-def encode_identify(cluster_id: str) -> bytes:
-    """Give the cluster its identity. The first one in the log holds for ever; its result is the id that holds."""
-    return _encode((OP_IDENTIFY, cluster_id))
-
-
 def encode_batch(time_us: int, writes: Sequence[bytes]) -> bytes:
     """Join encoded writes to the payload of one entry, stamped with the leader's cluster time in microseconds."""
     header = _BATCH_HEADER.pack(_ARRAY_OF_3, BATCH_VERSION, _UINT64, time_us, _ARRAY32, len(writes))
     return b"".join((header, *writes))
 
 
-def decode_batch(payload: bytes) -> tuple[int, list[list[Any]]]:
-    """Return the stamp and the commands, each a list that opens with its opcode.
+def decode_batch(payload: bytes) -> tuple[int, list[Write]]:
+    """Return the stamp and the writes of a batch.
 
     Raises:
-        ValueError: the payload is no batch, or one of a version that this kvraft does not know.
+        UnknownBatchVersion: a later kvraft wrote it.
+        ValueError: it is no batch.
     """
-    version, time_us, commands = _decoder.decode(payload)
+    version = _version_decoder.decode(payload)[0]
     if version != BATCH_VERSION:
-        raise ValueError(f"batch version {version} is unknown to this kvraft; upgrade this node")
-    return time_us, commands
-
-
-def count_writes(operations: Iterable[Operation]) -> int:
-    """Count the writes among `operations`."""
-    return sum(1 for operation in operations if type(operation) is bytes)
+        raise UnknownBatchVersion(f"a batch of version {version} is unknown to this kvraft; upgrade this node")
+    _, time_us, writes = _decoder.decode(payload)
+    return time_us, writes

@@ -27,7 +27,8 @@ class Ready:
     2. make `hard_state` and `entries` durable together, with one write and one sync; saves are made in the order in
        which their Readys were taken, several Readys may share one save, and entries whose indexes are already in the
        journal replace those and everything behind them;
-    3. when that is durable send `replies` and call `Node.advance` with this Ready;
+    3. when that, and every save before it, is durable send `replies` and call `Node.advance` with this Ready, also
+       when this Ready itself has nothing to save;
     4. apply `committed`, in order, each exactly once; this need not wait for 2;
     5. answer `reads` when the state machine has applied their index; refuse `aborted_reads`.
 

@@ -1,0 +1,11 @@
+"""The replicated state machine: keys, their items, and how far in the log they stand.
+
+`Store.apply` is the only way in, `Store.read` the way out. Items carry their create and modify revision and their
+version from the start, entries carry the leader's cluster time, and results are values, so that watches, leases and
+transactions find what they need in logs that were written before they existed.
+"""
+
+from kvraft.store.store import ApplyOutOfOrder, Store
+from kvraft.store.types import Item, Result
+
+__all__ = ["ApplyOutOfOrder", "Item", "Result", "Store"]

@@ -6,4 +6,4 @@ Item = tuple[bytes, int, int, int]
 """A key's value, create revision, modify revision and version (1 when created, one more for each overwrite)."""
 
 Result = Item | int | str | Failure | None
-"""What one operation came to: the Item or None of a read, the revision of a write, the count of a delete, or a Failure."""
+"""What one operation came to: a read's Item or None, a set's revision, a delete's count, or a Failure."""

@@ -1,0 +1,63 @@
+# The commands of this repository. `make help` lists them.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+
+# Stamps: what is installed into the venv, newer than the files that say what that should be.
+BASE := $(VENV)/.installed
+TESTS := $(VENV)/.installed-test
+CHECKS := $(VENV)/.installed-check
+
+INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --editable
+
+.DEFAULT_GOAL := help
+.PHONY: help cluster test check fix clean
+
+help: ## list what make can do
+	@grep -E '^[a-z]+:.*## ' $(firstword $(MAKEFILE_LIST)) | sed -E 's/^([a-z]+):.*## (.*)/  make \1\t\2/' | expand -t 16
+
+cluster: $(BASE) ## run three nodes here until Ctrl-C, and show what to try
+	@$(BIN)/python -m kvraft.cli.cluster
+
+test: $(TESTS) ## run all tests; ARGS="tests/raft -k vote" for some
+	$(BIN)/python -m pytest $(ARGS)
+
+check: $(CHECKS) ## style, formatting, types, import contracts; changes nothing
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+fix: $(CHECKS) ## repair style and formatting where that can be done safely
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+clean: ## remove the venv and what the tools remember; never the nodes' data
+	rm -rf $(VENV) build dist .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
+	rm -f twisted/plugins/dropin.cache
+	find kvraft tests twisted benchmarks docs -name __pycache__ -type d -prune -exec rm -rf {} + 2>/dev/null || true
+
+# A venv that is older than pyproject.toml is made anew, so that nothing stays in it that is no longer asked for.
+$(BASE): pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || { \
+	  found=$$($(PYTHON) --version 2>/dev/null || echo missing); \
+	  echo "kvraft needs Python 3.11 or newer, and $(PYTHON) is $$found." >&2; \
+	  echo "Name another one: make PYTHON=python3.12 $(MAKECMDGOALS)" >&2; exit 1; }
+	@$(PYTHON) -c 'import venv, ensurepip' 2>/dev/null || { \
+	  echo "$(PYTHON) cannot make virtual environments. On Debian and Ubuntu: apt install python3-venv" >&2; exit 1; }
+	@echo "making $(VENV), and installing kvraft into it"
+	@rm -rf $(VENV)
+	@$(PYTHON) -m venv $(VENV)
+	@$(INSTALL) .
+	@touch $@
+
+$(TESTS): $(BASE)
+	@echo "installing what the tests need"
+	@$(INSTALL) '.[test]'
+	@touch $@
+
+$(CHECKS): $(TESTS)
+	@echo "installing what the checks need"
+	@$(INSTALL) '.[test,check]'
+	@touch $@

@@ -1,0 +1,220 @@
+"""Runs every node of this folder's config.json on this machine, in the foreground, until Ctrl-C: to try things on.
+
+It waits until one node leads and shows what to type in another terminal. A node that ends while the cluster starts
+ends all of it, with its last words; one that ends later is only reported, since killing one is a fine thing to try.
+"""
+
+import json
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Final, NoReturn
+
+import attrs
+
+from kvraft.config import Address, Config, ConfigError, Peer, load
+
+START_TIMEOUT_S: Final = 30.0
+"""Longest wait for a leader."""
+STOP_TIMEOUT_S: Final = 10.0
+"""Longest wait for the nodes to end by themselves before they are killed."""
+ANSWER_TIMEOUT_S: Final = 1.0
+POLL_S: Final = 0.1
+LAST_WORDS_MAX: Final = 5
+"""Lines of a failed node's output that are shown again at the end."""
+
+CONFIG_PATH: Final = Path("config.json")
+INTERRUPTIONS: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+EXIT_CONFIG: Final = 78
+"""EX_CONFIG of sysexits.h, as a node itself exits."""
+EXIT_FAILED: Final = 1
+
+Launch = Callable[[Peer], "subprocess.Popen[str]"]
+"""Starts one node, with its output in a pipe."""
+
+
+class ClusterFailed(Exception):
+    """The cluster does not run; the text says why."""
+
+
+@attrs.define
+class RunningNode:
+    """One node's process, and what it last said."""
+
+    peer: Peer
+    process: "subprocess.Popen[str]"
+    last_words: deque[str] = attrs.field(factory=lambda: deque(maxlen=LAST_WORDS_MAX))
+    ended: bool = False
+    """Whether its end was reported."""
+
+    def follow(self) -> threading.Thread:
+        """Copy its output to ours until it ends, each line behind the node's id."""
+        thread = threading.Thread(target=self._copy_output, daemon=True)
+        thread.start()
+        return thread
+
+    def _copy_output(self) -> None:
+        assert self.process.stdout is not None, "a node is launched with its output in a pipe"
+        with self.process.stdout as lines:
+            for line in lines:
+                self.last_words.append(line.rstrip())
+                say(f"{self.peer.id} | {line.rstrip()}")
+
+
+def say(text: str) -> None:
+    """Print, at once even into a pipe."""
+    print(text, flush=True)
+
+
+def leads(answer: bytes) -> bool:
+    """Whether the answer to a GET came from a leader: only a leader has a value to tell, be it null."""
+    try:
+        reply = json.loads(answer)
+    except ValueError:
+        return False
+    return isinstance(reply, dict) and "value" in reply
+
+
+def ask(address: Address, line: bytes) -> bytes:
+    """Return what a node answers to one line; nothing when it cannot be reached or does not answer in time."""
+    answer = b""
+    try:
+        with socket.create_connection((address.host, address.port), ANSWER_TIMEOUT_S) as connection:
+            connection.sendall(line + b"\n")
+            connection.shutdown(socket.SHUT_WR)
+            while chunk := connection.recv(4096):
+                answer += chunk
+    except OSError:
+        return b""
+    return answer
+
+
+def invitation(leader: Peer, nodes: Sequence[RunningNode]) -> str:
+    """Return what to try, now that `leader` leads."""
+    netcat = f"nc {leader.address.host} {leader.address.port}"
+    pids = {node.peer.id: node.process.pid for node in nodes}
+    return f"""
+Node {leader.id} leads. In another terminal, try:
+
+    echo 'SET user:100 kmarulab' | {netcat}
+    echo 'GET user:100' | {netcat}
+    echo 'DELETE user:100' | {netcat}
+
+Kill the leader and see another take over:
+
+    kill -9 {pids[leader.id]}
+
+Ctrl-C stops all nodes.
+"""
+
+
+def launch_twistd(peer: Peer) -> "subprocess.Popen[str]":
+    """Start a node as a person would: `twistd -n kvraft --id N`."""
+    program = Path(sys.executable).with_name("twistd")
+    return subprocess.Popen(  # noqa: S603 - our own interpreter's twistd, and a number
+        [program, "-n", "kvraft", "--id", str(peer.id)],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        errors="replace",
+        # Ctrl-C reaches every process of the terminal's group: the nodes are stopped by us alone, and once.
+        start_new_session=True,
+    )
+
+
+def wait_for_leader(nodes: Sequence[RunningNode]) -> Peer:
+    """Return the node that leads.
+
+    Raises:
+        ClusterFailed: a node ended first, or nobody led in time.
+    """
+    give_up = time.monotonic() + START_TIMEOUT_S
+    while time.monotonic() < give_up:
+        for node in nodes:
+            if node.process.poll() is not None:
+                raise ClusterFailed(f"node {node.peer.id} ended with status {node.process.returncode}")
+            if leads(ask(node.peer.address, b"GET kvraft")):
+                return node.peer
+        time.sleep(POLL_S)
+    raise ClusterFailed(f"no node leads after {START_TIMEOUT_S:g} s")
+
+
+def watch(nodes: Sequence[RunningNode]) -> None:
+    """Report each node that ends, and return when all have."""
+    while not all(node.ended for node in nodes):
+        for node in nodes:
+            if not node.ended and node.process.poll() is not None:
+                node.ended = True
+                say(f"node {node.peer.id} ended with status {node.process.returncode}")
+        time.sleep(POLL_S)
+
+
+def stop(nodes: Sequence[RunningNode]) -> None:
+    """End every node that still runs: by SIGTERM, and by SIGKILL when that takes too long."""
+    for node in nodes:
+        node.process.terminate()
+    give_up = time.monotonic() + STOP_TIMEOUT_S
+    for node in nodes:
+        try:
+            node.process.wait(max(0.0, give_up - time.monotonic()))
+        except subprocess.TimeoutExpired:
+            say(f"node {node.peer.id} does not end; killing it")
+            node.process.kill()
+            node.process.wait()
+
+
+def run(config: Config, launch: Launch) -> int:
+    """Run the cluster until Ctrl-C or until all nodes have ended; return the exit status."""
+    nodes: list[RunningNode] = []
+    followers: list[threading.Thread] = []
+    try:
+        for peer in config.peers:
+            nodes.append(RunningNode(peer, launch(peer)))
+            followers.append(nodes[-1].follow())
+        say(invitation(wait_for_leader(nodes), nodes))
+        watch(nodes)
+        say("all nodes have ended")
+    except KeyboardInterrupt:
+        say("\nstopping")
+        return 0
+    except ClusterFailed as failed:
+        say(f"\nthe cluster does not start: {failed}")
+        return EXIT_FAILED
+    finally:
+        stop(nodes)
+        for node, follower in zip(nodes, followers, strict=True):
+            follower.join(STOP_TIMEOUT_S)
+            if not node.ended and node.process.returncode not in {0, -signal.SIGTERM}:
+                say("\n".join((f"node {node.peer.id} ended with status {node.process.returncode}:", *node.last_words)))
+    return EXIT_FAILED
+
+
+def _interrupt(_signal: int, _frame: object) -> NoReturn:
+    # Once: a second Ctrl-C must not leave the nodes behind that the first one is about to stop.
+    for number in INTERRUPTIONS:
+        signal.signal(number, signal.SIG_IGN)
+    raise KeyboardInterrupt
+
+
+def main() -> int:
+    """Run the nodes of this folder's config file; return the exit status."""
+    try:
+        config = load(CONFIG_PATH)
+    except ConfigError as error:
+        print(error, file=sys.stderr)
+        return EXIT_CONFIG
+    for number in INTERRUPTIONS:
+        signal.signal(number, _interrupt)
+    return run(config, launch_twistd)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

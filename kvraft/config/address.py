@@ -1,0 +1,66 @@
+"""Addresses as people write them: "host:port", with IPv6 in brackets."""
+
+import ipaddress
+import re
+from typing import Final
+
+import attrs
+
+from kvraft.config.errors import WrongValue
+
+PORT_MAX: Final = 2**16 - 1
+HOST_CHARACTERS_MAX: Final = 253
+"""Longest host name that DNS can hold (RFC 1035 §2.3.4, without the root)."""
+
+
+@attrs.frozen
+class Address:
+    """Where something listens. Hosts are kept in lower case, IPv6 addresses without brackets and at their shortest."""
+
+    host: str
+    port: int
+
+    def __str__(self) -> str:
+        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
+    @classmethod
+    def parse(cls, text: str) -> "Address":
+        """Read "host:port" or "[IPv6 address]:port".
+
+        Raises:
+            ValueError: it is neither; the text says what is wrong.
+        """
+        host, colon, port = text.rpartition(":")
+        if "://" in text:
+            raise WrongValue(text, 'host and port alone, such as "127.0.0.1:8080"')
+        if not colon or not host or text.endswith("]"):
+            raise WrongValue(text, '"host:port", such as "127.0.0.1:8080"')
+        if not re.fullmatch(r"[0-9]{1,5}", port) or not 1 <= int(port) <= PORT_MAX:
+            raise WrongValue(text, f"a port from 1 to {PORT_MAX} behind the last colon")
+        return cls(_parse_host(text, host), int(port))
+
+    @property
+    def is_unspecified(self) -> bool:
+        """Whether it stands for every interface of a machine: fit to bind, useless to connect to."""
+        try:
+            return ipaddress.ip_address(self.host).is_unspecified
+        except ValueError:
+            return False
+
+
+def _parse_host(text: str, host: str) -> str:
+    if host.startswith("[") and host.endswith("]"):
+        try:
+            return str(ipaddress.IPv6Address(host[1:-1]))
+        except ValueError:
+            raise WrongValue(text, 'an IPv6 address in the brackets, such as "[::1]:8080"') from None
+    if ":" in host:
+        raise WrongValue(text, 'an IPv6 address in brackets, such as "[::1]:8080"')
+    if re.fullmatch(r"[0-9.]+", host):
+        try:
+            return str(ipaddress.IPv4Address(host))
+        except ValueError:
+            raise WrongValue(text, "an IPv4 address of four numbers from 0 to 255") from None
+    if len(host) > HOST_CHARACTERS_MAX or not re.fullmatch(r"[A-Za-z0-9_]([A-Za-z0-9_.-]*[A-Za-z0-9_.])?", host):
+        raise WrongValue(text, f"a host name of at most {HOST_CHARACTERS_MAX} letters, digits, dots and hyphens")
+    return host.lower()

@@ -1,0 +1,57 @@
+"""What can be wrong with a configuration, in words that say what to do about it.
+
+::
+
+    ConfigError
+    ├── ConfigInvalid   the file cannot be used; `mistakes` holds everything that is wrong with it
+    └── UnknownNode     the file is good, but names no node of that id
+"""
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+import attrs
+
+from kvraft.config.wording import shown
+
+
+class ConfigError(Exception):
+    """The configuration does not let this node start; the text says what to do about it."""
+
+
+@attrs.frozen
+class Mistake:
+    """One thing that is wrong. `place` is a path such as `peers[1].address`, or empty for the file as a whole."""
+
+    place: str
+    problem: str
+
+    def __str__(self) -> str:
+        return f"{self.place}: {self.problem}" if self.place else self.problem
+
+
+class ConfigInvalid(ConfigError):
+    """The config file cannot be used. One mistake makes one line of text; several make a heading and a line each."""
+
+    def __init__(self, path: Path, mistakes: Sequence[Mistake]) -> None:
+        lines = [str(mistake) for mistake in mistakes]
+        several = "\n  ".join((f"{path} has {len(lines)} mistakes:", *lines))
+        super().__init__(several if len(lines) > 1 else f"{path}: {lines[0]}")
+        self.path = path
+        self.mistakes = tuple(mistakes)
+
+
+class UnknownNode(ConfigError):
+    """No member of the cluster has this id; the text lists the ids there are."""
+
+    def __init__(self, node_id: int, known: Iterable[int]) -> None:
+        ids = ", ".join(str(each) for each in sorted(known))
+        super().__init__(f"the configuration names no node {node_id}; its ids are {ids}")
+        self.node_id = node_id
+
+
+class WrongValue(ValueError):
+    """One value is wrong; where it stands is known further out."""
+
+    def __init__(self, found: object, expected: str) -> None:
+        super().__init__(f"found {shown(found)}, expected {expected}")

@@ -1,0 +1,23 @@
+"""What one node and its peers say to each other, and on which connections.
+
+One connection a direction: every node dials every other member and sends its own messages on the connection that it
+dialed. What it accepts it only listens to. So there is nothing to agree on when two nodes dial each other at once, and
+an answer travels on the answering node's own connection, never on the one that the question came by.
+
+* `hello` - the first line of a connection: who is there, and whether the two belong together.
+* `acceptor` - the inbound side. A second connection of one peer replaces the first, with everything it buffered.
+* `link` - the outbound side: dials, and dials again after 50 to 500 ms.
+* `outbox` - the bytes that wait for a peer: counted, bounded. A peer that takes nothing for too long loses its link,
+  and with it everything that waited: Raft sends again what still matters.
+* `mesh` - `Peers`, which is all of this as the replica sees it.
+* `receiver` - `PeerReceiver`, which is the replica as the peers see it.
+
+Not done: nothing proves that a peer is who it says; that takes TLS. Members do not change while the node runs.
+"""
+
+from kvraft.peers.hello import PROTOCOL_VERSION
+from kvraft.peers.mesh import Peers, PeerStatus
+from kvraft.peers.outbox import OUTBOX_BYTES_MAX
+from kvraft.peers.receiver import Address, Facts, PeerReceiver
+
+__all__ = ["OUTBOX_BYTES_MAX", "PROTOCOL_VERSION", "Address", "Facts", "PeerReceiver", "PeerStatus", "Peers"]

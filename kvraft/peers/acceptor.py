@@ -1,0 +1,223 @@
+"""The connections that peers dialed: they bring messages, and take nothing but a welcome.
+
+Of one peer at most one connection counts. A second one replaces the first: a restarted peer must not wait until its
+old connection is found dead, and nothing of the old one is delivered behind the first byte of the new one.
+"""
+
+from collections.abc import Callable
+from typing import Final
+
+from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IDelayedCall, IReactorTime
+from twisted.internet.protocol import Protocol, connectionDone
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+from typing_extensions import override
+
+from kvraft.peers.hello import HELLO_TIMEOUT_S, FirstLine, Hello, HelloRefused, Identity
+from kvraft.peers.once import OncePerCause
+from kvraft.peers.receiver import Facts, PeerReceiver
+from kvraft.peers.sockets import abort_connection, tune, wired
+from kvraft.raft.errors import MessageRefused
+from kvraft.wire import FrameDecoder, WireError
+from kvraft.writing import write_now
+
+REFUSAL_LINGER_S: Final = 1.0
+"""How long a refused connection may take to close in good order, in seconds."""
+
+
+class InboundConnection(Protocol):
+    """Reads a hello, and after it frames for as long as they are sound."""
+
+    def __init__(self, inbounds: "Inbounds") -> None:
+        self._inbounds = inbounds
+        self._first_line = FirstLine()
+        self._decoder = FrameDecoder()
+        self._timer: IDelayedCall | None = None
+        self._deaf = False
+        """Set when nothing that still arrives is to be delivered: refused, replaced, damaged or lost."""
+        self.hello: Hello | None = None
+        """What the peer said, once it is accepted."""
+
+    @override
+    def connectionMade(self) -> None:
+        tune(wired(self))
+        if not self._inbounds.admit(self):
+            self.abort()
+            return
+        self._set_timer(HELLO_TIMEOUT_S, self._say_too_late)
+
+    @override
+    def dataReceived(self, data: bytes) -> None:
+        if self._deaf:
+            return
+        if self.hello is None:
+            self._read_hello(data)
+        else:
+            self._read_frames(self.hello.sender, data)
+
+    @override
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
+        self._deaf = True
+        self._set_timer(None)
+        self._inbounds.forget(self)
+
+    def abort(self) -> None:
+        """Drop the connection and everything that it may still bring."""
+        self._deaf = True
+        self._set_timer(None)
+        abort_connection(wired(self))
+
+    def close(self) -> None:
+        """Close in good order, and after `REFUSAL_LINGER_S` in any order."""
+        self._deaf = True
+        self._set_timer(REFUSAL_LINGER_S, self.abort)
+        wired(self).loseConnection()
+
+    def _read_hello(self, data: bytes) -> None:
+        try:
+            found = self._first_line.feed(data)
+            if found is None:
+                return
+            line, rest = found
+            hello, facts = self._inbounds.identity.check(line)
+            self._set_timer(None)
+            self.hello = hello
+            self._inbounds.introduce(self, hello, facts)
+        except HelloRefused as refusal:
+            self._refuse(refusal)
+            return
+        if self._deaf:  # The owner, when told of the hello, found a reason to drop the connection.
+            return
+        write_now(wired(self), self._inbounds.identity.line(hello.sender))
+        if rest:
+            self.dataReceived(rest)
+
+    def _read_frames(self, sender: int, data: bytes) -> None:
+        try:
+            messages = self._decoder.feed(data)
+            if messages:
+                self._inbounds.receiver.receive(sender, messages)
+        except (WireError, MessageRefused) as error:
+            self._inbounds.once.warn(
+                (sender, "messages", type(error)),
+                "node {peer} sent what no honest node sends, so its connection is dropped: {why}",
+                peer=sender,
+                why=str(error),
+            )
+            self.abort()
+
+    def _say_too_late(self) -> None:
+        self._timer = None
+        self._refuse(HelloRefused("HELLO_TIMEOUT", f"no hello came within {HELLO_TIMEOUT_S:g} s"))
+
+    def _refuse(self, refusal: HelloRefused) -> None:
+        host = peer_host(self)
+        self._inbounds.once.warn(
+            ("hello", host, refusal.code),
+            "a connection from {host} is refused: {code}: {why}",
+            host=host,
+            code=refusal.code,
+            why=refusal.message,
+        )
+        write_now(wired(self), refusal.line())
+        self.close()
+
+    def _set_timer(self, delay: float | None, then: Callable[[], None] | None = None) -> None:
+        if self._timer is not None and self._timer.active():
+            self._timer.cancel()
+        self._timer = None
+        if delay is not None and then is not None:
+            self._timer = self._inbounds.clock.callLater(delay, then)
+
+
+class Inbounds:
+    """Every inbound connection of this node, and which of them counts for which peer."""
+
+    def __init__(self, identity: Identity, receiver: PeerReceiver, clock: IReactorTime, log: Logger) -> None:
+        self.identity = identity
+        self.receiver = receiver
+        self.clock = clock
+        self.once = OncePerCause(log)
+        self._log = log
+        self._open: set[InboundConnection] = set()
+        """All that exist, whether they have introduced themselves or not."""
+        self._by_peer: dict[int, InboundConnection] = {}
+        """Those that count. Each is also in `_open`, and is reported by `peer_lost` when it leaves."""
+        self._stopped: Deferred[None] | None = None
+
+    def build(self) -> InboundConnection:
+        """Return the protocol for one new connection."""
+        return InboundConnection(self)
+
+    def admit(self, connection: InboundConnection) -> bool:
+        """Whether a new connection may stay; after `stop` none may."""
+        if self._stopped is not None:
+            return False
+        self._open.add(connection)
+        return True
+
+    def introduce(self, connection: InboundConnection, hello: Hello, facts: Facts) -> None:
+        """Let `connection` count for its peer, in place of an older one.
+
+        Raises:
+            HelloRefused: the owner does not want to talk to such a peer.
+        """
+        peer = hello.sender
+        older = self._by_peer.get(peer)
+        if older is not None:
+            older.abort()
+            self._drop(peer)
+        self._by_peer[peer] = connection
+        try:
+            self.receiver.hello(peer, facts)
+        except MessageRefused as error:
+            del self._by_peer[peer]
+            raise HelloRefused("REFUSED", str(error)) from error
+        self.once.forget("hello", peer_host(connection))
+        self._log.info("node {peer} is connected to us", peer=peer)
+
+    def forget(self, connection: InboundConnection) -> None:
+        """Take note that `connection` is lost."""
+        self._open.discard(connection)
+        if connection.hello is not None and self._by_peer.get(connection.hello.sender) is connection:
+            self._drop(connection.hello.sender)
+        if self._stopped is not None and not self._open and not self._stopped.called:
+            self._stopped.callback(None)
+
+    def drop_strangers(self, cluster_id: str) -> None:
+        """Drop the connections of peers that named another cluster in their hello."""
+        for peer, connection in list(self._by_peer.items()):
+            if connection.hello is not None and connection.hello.cluster not in {None, cluster_id}:
+                self._log.warn(
+                    "node {peer} belongs to cluster {theirs}, this node to cluster {ours}: its connection is dropped",
+                    peer=peer,
+                    theirs=connection.hello.cluster,
+                    ours=cluster_id,
+                )
+                connection.abort()
+
+    def connected(self, peer: int) -> bool:
+        """Whether an accepted connection from `peer` is there."""
+        return peer in self._by_peer
+
+    def stop(self) -> Deferred[None]:
+        """Close every connection without reporting it; the Deferred fires when none is left."""
+        assert self._stopped is None, "the peers are stopped once"
+        self._stopped = Deferred()
+        self._by_peer.clear()
+        if not self._open:
+            self._stopped.callback(None)
+        for connection in list(self._open):
+            connection.close()
+        return self._stopped
+
+    def _drop(self, peer: int) -> None:
+        del self._by_peer[peer]
+        self._log.info("the connection from node {peer} is lost", peer=peer)
+        self.receiver.peer_lost(peer)
+
+
+def peer_host(connection: InboundConnection) -> str:
+    """Return the host that the connection comes from, for the log."""
+    return str(getattr(wired(connection).getPeer(), "host", "unknown"))

@@ -1,0 +1,194 @@
+"""The first line of every connection between nodes: who is there, and whether they belong together.
+
+The dialer opens with a hello, one line of JSON, and the acceptor answers with a welcome of the same shape::
+
+    {"kvraft":1,"from":0,"to":1,"cluster":null,"incarnation":"5f0c…"}
+
+or says what is wrong with it and closes::
+
+    {"error":"OTHER_CLUSTER","message":"…"}
+
+`cluster` is null as long as the node does not know its cluster's id. `incarnation` names one run of one process.
+Further keys are facts, for the nodes' owners. A line says who the other end claims to be; without TLS nothing proves
+it, so whoever can reach a node's port can pose as a member. Keep the port inside a network that you trust.
+"""
+
+from collections.abc import Callable, Collection, Mapping
+from typing import Annotated, Any, Final
+
+import msgspec
+
+from kvraft.peers.receiver import Facts
+from kvraft.raft.types import TERM_MAX
+
+PROTOCOL_VERSION: Final = 1
+"""What two nodes must agree on to understand each other's lines and frames."""
+
+HELLO_BYTES_MAX: Final = 4 * 1024
+"""Longest line at the beginning of a connection, in bytes, with its newline."""
+
+HELLO_TIMEOUT_S: Final = 5.0
+"""How long either end waits for the other's line, in seconds."""
+
+REASON_CHARS_MAX: Final = 300
+"""How much of a peer's refusal is believed, in characters."""
+
+_NodeId = Annotated[int, msgspec.Meta(ge=0, le=TERM_MAX)]
+_Name = Annotated[str, msgspec.Meta(pattern=r"\A[0-9A-Za-z._-]{1,64}\Z")]
+
+
+class HelloRefused(Exception):
+    """These two do not belong together: a code for programs, and a text that says what to do about it."""
+
+    def __init__(self, code: str, message: str) -> None:
+        super().__init__(message)
+        self.code = code
+        self.message = message
+
+    def line(self) -> bytes:
+        """Return the line that tells the other end."""
+        return msgspec.json.encode({"error": self.code, "message": self.message}) + b"\n"
+
+
+class Hello(msgspec.Struct, frozen=True, rename={"version": "kvraft", "sender": "from", "receiver": "to"}):
+    """What a hello or a welcome says, without its facts."""
+
+    version: int
+    sender: _NodeId
+    receiver: _NodeId
+    cluster: _Name | None
+    incarnation: _Name
+
+
+_RESERVED: Final = frozenset({*Hello.__struct_encode_fields__, "error", "message"})
+
+
+class FirstLine:
+    """Collects the bytes up to the first newline."""
+
+    def __init__(self) -> None:
+        self._held = bytearray()
+
+    def feed(self, data: bytes) -> tuple[bytes, bytes] | None:
+        """Take the next bytes; return the line and what follows it once it is complete.
+
+        Raises:
+            HelloRefused: the line is longer than `HELLO_BYTES_MAX`.
+        """
+        self._held += data
+        end = self._held.find(b"\n", 0, HELLO_BYTES_MAX)
+        if end >= 0:
+            return bytes(self._held[:end]), bytes(self._held[end + 1 :])
+        if len(self._held) >= HELLO_BYTES_MAX:
+            self._held.clear()
+            raise HelloRefused("HELLO_TOO_LONG", f"a hello is one line of at most {HELLO_BYTES_MAX} bytes")
+        return None
+
+
+class Identity:
+    """Who this node is, and whom it talks to."""
+
+    def __init__(
+        self,
+        me: int,
+        incarnation: str,
+        members: Collection[int],
+        cluster_id: str | None,
+        facts: Callable[[], Facts],
+    ) -> None:
+        self.me = me
+        self.cluster_id = cluster_id
+        """Once known it changes only when the log says so: a node never goes from one cluster to another by hearsay."""
+        self._incarnation = incarnation
+        self._members = frozenset(members)
+        self._facts = facts
+
+    def line(self, to: int) -> bytes:
+        """Return the hello or the welcome for node `to`.
+
+        Raises:
+            ValueError: the owner's facts use a name that is taken, or are too long for a line.
+        """
+        facts = self._facts()
+        if taken := _RESERVED.intersection(facts):
+            raise ValueError(
+                f"the hello has keys of its own called {', '.join(sorted(taken))}; name the facts otherwise"
+            )
+        hello = Hello(PROTOCOL_VERSION, self.me, to, self.cluster_id, self._incarnation)
+        line = msgspec.json.encode({**msgspec.to_builtins(hello), **facts}) + b"\n"
+        if len(line) > HELLO_BYTES_MAX:
+            raise ValueError(f"the hello with its facts has {len(line)} bytes; at most {HELLO_BYTES_MAX} are allowed")
+        return line
+
+    def check(self, line: bytes, expected: int | None = None) -> tuple[Hello, Facts]:
+        """Read the other end's line, which must come from `expected` when a node was dialed.
+
+        A cluster's id that is heard for the first time is adopted provisionally, for the life of this process.
+
+        Raises:
+            HelloRefused: it is none, it refuses us, or we do not belong together.
+        """
+        raw = _parse(line)
+        if expected is not None and "error" in raw:
+            raise _refusal_of(raw)
+        hello = _convert(raw)
+        self._check_ids(hello, expected)
+        if hello.cluster is not None:
+            if self.cluster_id is None:
+                self.cluster_id = hello.cluster
+            elif hello.cluster != self.cluster_id:
+                raise HelloRefused(
+                    "OTHER_CLUSTER",
+                    f"node {self.me} belongs to cluster {self.cluster_id} and node {hello.sender} to cluster "
+                    f"{hello.cluster}; check the addresses, or empty the data directory of the one that shall move",
+                )
+        return hello, {name: value for name, value in raw.items() if name not in _RESERVED}
+
+    def _check_ids(self, hello: Hello, expected: int | None) -> None:
+        if hello.receiver != self.me:
+            raise HelloRefused(
+                "WRONG_NODE", f"this is node {self.me} and not node {hello.receiver}; check the addresses in the config"
+            )
+        if expected is not None and hello.sender != expected:
+            raise HelloRefused(
+                "WRONG_NODE", f"node {hello.sender} answers where node {expected} should; check the addresses"
+            )
+        if hello.sender == self.me:
+            raise HelloRefused("OWN_ID", f"node {self.me} is this node; give every node an id of its own")
+        if hello.sender not in self._members:
+            raise HelloRefused(
+                "UNKNOWN_NODE",
+                f"node {hello.sender} is not in the config of node {self.me}; add it there, or remove it",
+            )
+
+
+def _parse(line: bytes) -> dict[str, Any]:
+    try:
+        return msgspec.json.decode(line, type=dict[str, Any])
+    except (ValueError, RecursionError) as error:
+        raise HelloRefused(
+            "MALFORMED_HELLO", "the first line is no JSON object; this port expects a kvraft node"
+        ) from error
+
+
+def _refusal_of(raw: Mapping[str, Any]) -> HelloRefused:
+    """Read the line of a peer that refuses us; it goes into logs, so it must be short and of one line."""
+    code, message = (
+        "".join(each if each.isprintable() else "?" for each in str(raw.get(name))[:REASON_CHARS_MAX])
+        for name in ("error", "message")
+    )
+    return HelloRefused(code, message)
+
+
+def _convert(raw: Mapping[str, Any]) -> Hello:
+    version = raw.get("kvraft")
+    if type(version) is int and version != PROTOCOL_VERSION:
+        # Checked before anything else: another version may name everything else otherwise.
+        raise HelloRefused(
+            "OTHER_VERSION",
+            f"peer protocol {version} is spoken there and {PROTOCOL_VERSION} here; run the same kvraft on all nodes",
+        )
+    try:
+        return msgspec.convert(raw, Hello)
+    except msgspec.ValidationError as error:
+        raise HelloRefused("MALFORMED_HELLO", f"the first line is no hello: {error}") from error

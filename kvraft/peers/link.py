@@ -1,0 +1,302 @@
+"""The connection to one peer: dialed, kept, dialed again, and the only one that this node's messages travel on."""
+
+from collections.abc import Callable
+from random import Random
+from typing import Any, Final
+
+from twisted.internet.abstract import isIPAddress, isIPv6Address
+from twisted.internet.defer import CancelledError, Deferred, succeed
+from twisted.internet.endpoints import HostnameEndpoint, TCP4ClientEndpoint, TCP6ClientEndpoint, connectProtocol
+from twisted.internet.interfaces import IDelayedCall, IReactorTime, IStreamClientEndpoint
+from twisted.internet.protocol import Protocol, connectionDone
+from twisted.internet.task import deferLater
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+from typing_extensions import override
+
+from kvraft.peers.hello import HELLO_TIMEOUT_S, FirstLine, Hello, HelloRefused, Identity
+from kvraft.peers.once import OncePerCause
+from kvraft.peers.outbox import Outbox, OutboxFull
+from kvraft.peers.receiver import Address, Facts, PeerReceiver
+from kvraft.peers.sockets import abort_connection, tune, wired
+from kvraft.raft.errors import MessageRefused
+from kvraft.writing import write_now
+
+CONNECT_TIMEOUT_S: Final = 1.0
+"""How long one attempt to connect may take, name look-up included, in seconds."""
+
+BACKOFF_MIN_S: Final = 0.05
+"""Shortest pause between two attempts, in seconds: a peer that restarts is found again at once."""
+BACKOFF_MAX_S: Final = 0.5
+"""Longest pause between two attempts, in seconds. A link that held longer than this begins anew with short pauses."""
+
+STOP_GRACE_S: Final = 0.5
+"""How long the last bytes may take to leave when the node stops, in seconds."""
+
+
+def endpoint_to(reactor: Any, address: Address) -> IStreamClientEndpoint:
+    """Return where to dial for `address`; the reactor must be able to connect by TCP and to look names up."""
+    if isIPAddress(address.host):
+        return TCP4ClientEndpoint(reactor, address.host, address.port)
+    if isIPv6Address(address.host):
+        return TCP6ClientEndpoint(reactor, address.host, address.port)
+    return HostnameEndpoint(reactor, address.host, address.port)
+
+
+class OutboundConnection(Protocol):
+    """Says hello, waits for the welcome, and from then on only writes."""
+
+    def __init__(self, link: "Link") -> None:
+        self._link = link
+        self._first_line = FirstLine()
+        self._timer: IDelayedCall | None = None
+        self._deaf = False
+        self.hello: Hello | None = None
+        """The peer's welcome, once it is accepted."""
+        self.outbox: Outbox | None = None
+        """There from the welcome until the connection is lost or given up."""
+        self.established_at: float | None = None
+        """When the link began to use it."""
+        self.lost: Deferred[None] = Deferred()
+        """Fires when the connection is gone."""
+
+    @override
+    def connectionMade(self) -> None:
+        self._link.adopt(self)
+        tune(wired(self))
+        self._set_timer(HELLO_TIMEOUT_S, self._give_up_waiting)
+        write_now(wired(self), self._link.identity.line(self._link.peer))
+
+    @override
+    def dataReceived(self, data: bytes) -> None:
+        if self._deaf:
+            return
+        try:
+            if self.hello is not None:
+                raise HelloRefused("UNEXPECTED_BYTES", "the peer sent something behind its welcome")
+            found = self._first_line.feed(data)
+            if found is not None:
+                self._read_welcome(*found)
+        except HelloRefused as refusal:
+            self._link.refused(refusal)
+            self.abort()
+
+    @override
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
+        if self.hello is None and not self._deaf:
+            self._link.refused(HelloRefused("CLOSED", "it closed the connection instead of welcoming us"))
+        self._silence()
+        self._link.forget(self)
+        self.lost.callback(None)
+
+    def abort(self) -> None:
+        """Drop the connection and everything that waits for it."""
+        self._silence()
+        abort_connection(wired(self))
+
+    def close(self) -> None:
+        """Let what the transport has leave, for `STOP_GRACE_S`; what waits in front of it is dropped."""
+        self._silence()
+        self._set_timer(STOP_GRACE_S, self.abort)
+        wired(self).loseConnection()
+
+    def _read_welcome(self, line: bytes, rest: bytes) -> None:
+        hello, facts = self._link.identity.check(line, expected=self._link.peer)
+        self._set_timer(None)
+        self.hello = hello
+        self.outbox = Outbox(wired(self), self._link.outbox_bytes_max)
+        self._link.welcome(self, facts)
+        if rest:
+            self.dataReceived(rest)
+
+    def _give_up_waiting(self) -> None:
+        self._link.refused(HelloRefused("HELLO_TIMEOUT", f"no welcome came within {HELLO_TIMEOUT_S:g} s"))
+        self.abort()
+
+    def _silence(self) -> None:
+        self._deaf = True
+        self._set_timer(None)
+        if self.outbox is not None:
+            self.outbox.close()
+            self.outbox = None
+
+    def _set_timer(self, delay: float | None, then: Callable[[], None] | None = None) -> None:
+        if self._timer is not None and self._timer.active():
+            self._timer.cancel()
+        self._timer = None
+        if delay is not None and then is not None:
+            self._timer = self._link.clock.callLater(delay, then)
+
+
+class Link:
+    """Keeps one connection to one peer, for as long as the node runs."""
+
+    def __init__(
+        self,
+        peer: int,
+        endpoint: IStreamClientEndpoint,
+        identity: Identity,
+        receiver: PeerReceiver,
+        clock: IReactorTime,
+        *,
+        random: Random,
+        log: Logger,
+        outbox_bytes_max: int,
+    ) -> None:
+        self.peer = peer
+        self.identity = identity
+        self.clock = clock
+        self.outbox_bytes_max = outbox_bytes_max
+        self.overflows = 0
+        """How often a connection was given up because it did not take bytes as fast as they came."""
+        self.last_refusal: str | None = None
+        """Why the last attempt to talk to the peer failed, in words; None while there is a link."""
+        self._endpoint = endpoint
+        self._receiver = receiver
+        self._random = random
+        self._log = log
+        self._once = OncePerCause(log)
+        self._running: Deferred[None] | None = None
+        self._stopping = False
+        self._wait: Deferred[object] | None = None
+        """What the loop waits for when that may be cut short: a connection attempt or a pause."""
+        self._connection: OutboundConnection | None = None
+        """The connection that is there, welcomed or not."""
+        self._failures = 0
+        """Attempts since a link last held."""
+
+    @property
+    def outbox(self) -> Outbox | None:
+        """Where the peer's frames go; None while there is no established link."""
+        return self._connection.outbox if self._connection is not None else None
+
+    @property
+    def connected(self) -> bool:
+        """Whether the peer has welcomed us on a connection that is there."""
+        return self.outbox is not None
+
+    def start(self) -> None:
+        """Dial, and dial again whenever there is no connection, until stopped."""
+        assert self._running is None, "a link is started once"
+        self._running = Deferred.fromCoroutine(self._run())
+        self._running.addErrback(self._report_end)
+
+    def stop(self) -> Deferred[None]:
+        """Close in good order; the Deferred fires when nothing of this link is left."""
+        self._stopping = True
+        if self._connection is not None:
+            self._connection.close()
+        if self._wait is not None:
+            self._wait.cancel()
+        return self._running if self._running is not None else succeed(None)
+
+    def write(self, data: bytes) -> None:
+        """Send frames, or drop them when there is no established link or too much waits for it."""
+        outbox = self.outbox
+        if outbox is None:
+            return
+        try:
+            outbox.write(data)
+        except OutboxFull as error:
+            self.overflows += 1
+            self._log.warn(
+                "the link to node {peer} is given up and dialed again: {waiting} bytes wait, {limit} are allowed",
+                peer=self.peer,
+                waiting=error.waiting,
+                limit=self.outbox_bytes_max,
+            )
+            assert self._connection is not None, "an outbox belongs to a connection"
+            self._connection.abort()
+
+    def drop_stranger(self, cluster_id: str) -> None:
+        """Drop the connection if the peer named another cluster in its welcome."""
+        connection = self._connection
+        if connection is None or connection.hello is None or connection.hello.cluster in {None, cluster_id}:
+            return
+        theirs = connection.hello.cluster
+        self.refused(HelloRefused("OTHER_CLUSTER", f"it belongs to cluster {theirs} and this node to {cluster_id}"))
+        connection.abort()
+
+    def adopt(self, connection: OutboundConnection) -> None:
+        """Take note that `connection` is made; nobody has welcomed us on it yet."""
+        self._connection = connection
+
+    def welcome(self, connection: OutboundConnection, facts: Facts) -> None:
+        """Begin to use `connection`, which the peer has accepted.
+
+        Raises:
+            HelloRefused: the owner does not want to talk to such a peer.
+        """
+        try:
+            self._receiver.hello(self.peer, facts)
+        except MessageRefused as error:
+            connection.hello = None  # It was never established, so its end is no loss.
+            raise HelloRefused("REFUSED", str(error)) from error
+        connection.established_at = self.clock.seconds()
+        self.last_refusal = None
+        self._once.forget()
+        self._log.info("the link to node {peer} is established", peer=self.peer)
+        self._receiver.link_up(self.peer)
+
+    def refused(self, refusal: HelloRefused) -> None:
+        """Take note why the peer cannot be talked to."""
+        self.last_refusal = f"{refusal.code}: {refusal.message}"
+        self._once.warn(
+            ("hello", refusal.code),
+            "there is no talking to node {peer}: {code}: {why}",
+            peer=self.peer,
+            code=refusal.code,
+            why=refusal.message,
+        )
+
+    def forget(self, connection: OutboundConnection) -> None:
+        """Take note that `connection` is lost."""
+        self._connection = None
+        if connection.hello is not None and not self._stopping:
+            self._log.info("the link to node {peer} is lost", peer=self.peer)
+            self._receiver.peer_lost(self.peer)
+
+    async def _run(self) -> None:
+        while not self._stopping:
+            held_s = await self._connect()
+            self._failures = 1 if held_s > BACKOFF_MAX_S else self._failures + 1
+            if not self._stopping:
+                await self._pause()
+
+    async def _connect(self) -> float:
+        """Dial once; when there is no connection or no longer one, return how many seconds it was established."""
+        connection = OutboundConnection(self)
+        self._wait = connectProtocol(self._endpoint, connection).addTimeout(CONNECT_TIMEOUT_S, self.clock)
+        try:
+            await self._wait
+        except Exception as error:  # noqa: BLE001 - whatever it is, the peer may be there the next time
+            if not self._stopping:
+                self._report_unreachable(error)
+            return 0.0
+        finally:
+            self._wait = None
+        await connection.lost
+        established_at = connection.established_at
+        return 0.0 if established_at is None else self.clock.seconds() - established_at
+
+    async def _pause(self) -> None:
+        ceiling = min(BACKOFF_MAX_S, BACKOFF_MIN_S * 2.0 ** min(self._failures, 8))
+        self._wait = deferLater(self.clock, self._random.uniform(BACKOFF_MIN_S, ceiling))
+        try:
+            await self._wait
+        except CancelledError:  # stop() does not wait for the end of a pause
+            return
+        finally:
+            self._wait = None
+
+    def _report_unreachable(self, error: Exception) -> None:
+        self.last_refusal = f"UNREACHABLE: {type(error).__name__}: {error}"
+        self._once.warn(
+            ("dial",),
+            "node {peer} cannot be reached and is tried again until it can: {why}",
+            peer=self.peer,
+            why=self.last_refusal,
+        )
+
+    def _report_end(self, failure: Failure) -> None:
+        self._log.failure("the link to node {peer} stopped working", failure, peer=self.peer)

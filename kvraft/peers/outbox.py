@@ -1,0 +1,112 @@
+"""The bytes that wait for one connection: counted, in order, and never more than a limit."""
+
+from collections import deque
+from typing import Final
+
+from twisted.internet.interfaces import IConsumer, IPushProducer, ITransport
+from zope.interface import implementer
+
+from kvraft.writing import write_now
+
+OUTBOX_BYTES_MAX: Final = 16 * 1024 * 1024
+"""Most bytes that wait behind the write that is under way, before its link is given up."""
+
+PIECE_BYTES: Final = 128 * 1024
+"""How much is handed to the transport at a time: what Twisted gives to one send()."""
+
+
+class OutboxFull(Exception):
+    """The connection does not take bytes as fast as they come; `waiting` of them are there."""
+
+    def __init__(self, waiting: int) -> None:
+        super().__init__(f"{waiting} bytes wait")
+        self.waiting = waiting
+
+
+@implementer(IPushProducer)
+class Outbox:
+    """Feeds one transport.
+
+    The transport pauses us when its own buffer is full (64 KiB) and resumes us when that is empty. What comes in
+    between waits here, where it can be counted: a transport tells nobody how much it holds.
+    """
+
+    def __init__(self, transport: ITransport, bytes_max: int = OUTBOX_BYTES_MAX) -> None:
+        self._transport = transport
+        self._bytes_max = bytes_max
+        self._queue: deque[bytes] = deque()
+        self._head_sent = 0
+        """How much of the first of `_queue` the transport has."""
+        self._queued = 0
+        """Bytes in `_queue`, with what is sent of the first."""
+        self._paused = False
+        self._closed = False
+        IConsumer(transport).registerProducer(self, streaming=True)
+
+    @property
+    def waiting(self) -> int:
+        """How many bytes the transport does not have yet; what it has is at most 64 KiB and one piece."""
+        return self._queued - self._head_sent
+
+    def write(self, data: bytes) -> None:
+        """Send `data` behind everything before it.
+
+        Raises:
+            OutboxFull: too much waits already. One write of any length is taken when none is under way, so that the
+                longest message passes; the limit binds what waits behind it.
+        """
+        if self._closed:
+            return
+        if not self._paused and not self._queue and len(data) <= PIECE_BYTES:
+            write_now(self._transport, data)
+            return
+        self._queue.append(data)
+        self._queued += len(data)
+        self._drain()
+        if self._queue and self._queued - len(self._queue[0]) > self._bytes_max:
+            raise OutboxFull(self.waiting)
+
+    def close(self) -> None:
+        """Forget what waits, and leave the transport alone from now on."""
+        if not self._closed:
+            self._closed = True
+            self._clear()
+            IConsumer(self._transport).unregisterProducer()
+
+    def pauseProducing(self) -> None:
+        """Hold back what comes: the transport's buffer is full. Called by Twisted."""
+        self._paused = True
+
+    def resumeProducing(self) -> None:
+        """Go on: the transport's buffer is empty. Called by Twisted."""
+        self._paused = False
+        self._drain()
+
+    def stopProducing(self) -> None:
+        """Take nothing more: the connection is lost. Called by Twisted."""
+        self._closed = True
+        self._clear()
+
+    def _clear(self) -> None:
+        self._queue.clear()
+        self._queued = self._head_sent = 0
+
+    def _drain(self) -> None:
+        while self._queue and not self._paused:
+            write_now(self._transport, self._take_piece())
+
+    def _take_piece(self) -> bytes:
+        """Remove up to one piece from the front: the start of a long write, or several short ones joined."""
+        parts: list[bytes | memoryview] = []
+        room = PIECE_BYTES
+        while self._queue and room:
+            head = self._queue[0]
+            part = memoryview(head)[self._head_sent : self._head_sent + room]
+            parts.append(part)
+            room -= len(part)
+            self._head_sent += len(part)
+            if self._head_sent == len(head):
+                self._queue.popleft()
+                self._queued -= len(head)
+                self._head_sent = 0
+        return b"".join(parts)

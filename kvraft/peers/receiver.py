@@ -1,0 +1,56 @@
+"""What the peers need from whoever runs the node: the seam through which messages and facts come in."""
+
+from collections.abc import Mapping
+from typing import Any, Protocol
+
+from kvraft.raft.messages import Message
+
+Facts = Mapping[str, Any]
+"""JSON values that a node adds to its hello, by name."""
+
+
+class Address(Protocol):
+    """Where a member listens."""
+
+    @property
+    def host(self) -> str:
+        """A host name, or an IPv4 or IPv6 address."""
+
+    @property
+    def port(self) -> int:
+        """The TCP port."""
+
+
+class PeerReceiver(Protocol):
+    """Takes what peers send and what becomes of the connections to them.
+
+    Every method is called from the reactor, never from within a call to `Peers`, except that stopping is silent: once
+    `Peers.stop` has been called nothing is delivered any more. For one connection the order is `hello`, then
+    `link_up` or any number of `receive`, then `peer_lost`. Connections of both directions come and go independently.
+    """
+
+    def hello(self, peer: int, facts: Facts) -> None:
+        """`peer` introduced itself on a connection of either direction, and said `facts` about itself.
+
+        The facts are JSON of any shape that fits a hello: whoever understands a name checks its value.
+
+        Raises:
+            MessageRefused: such a peer cannot be talked to; the connection is refused with this text.
+        """
+
+    def receive(self, sender: int, messages: list[Message]) -> None:
+        """`sender` sent these, in this order. Called once for each chunk of input that completes a message.
+
+        Raises:
+            MessageRefused: no honest member can have sent one of them; the connection is dropped.
+        """
+
+    def link_up(self, peer: int) -> None:
+        """What is sent to `peer` from now on has a connection to travel on."""
+
+    def peer_lost(self, peer: int) -> None:
+        """An established connection from or to `peer` is lost: a hint, not a proof, that it died.
+
+        Called once for each such connection, so a peer that dies is usually reported twice. A connection that `peer`
+        replaces by a new one is lost too, and is reported before the new one's `hello`.
+        """

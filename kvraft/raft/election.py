@@ -1,0 +1,168 @@
+"""Leader election (§5.2, §5.4.1) with PreVote (thesis §9.6) and leader stickiness (§6, thesis §4.2.3)."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from kvraft.raft import quorum, replication
+from kvraft.raft.messages import PreVote, PreVoteReply, RequestVote, RequestVoteReply
+from kvraft.raft.progress import Progress
+from kvraft.raft.quorum import Outcome
+from kvraft.raft.roles import Candidate, Follower, Leader, PreCandidate
+from kvraft.raft.types import EntryKind
+
+if TYPE_CHECKING:
+    from kvraft.raft.node import Node
+
+
+def become_follower(node: Node, term: int, leader: int | None) -> None:
+    """Follow in `term`: the node's own term, or a higher one that it has just heard of (§5.1)."""
+    if term > node.term:
+        node.term = term
+        node.vote = None
+    match node.role:
+        case Leader(new_reads=tickets, read_rounds=rounds):
+            # They were never confirmed, so they must not be answered: a later leader may have written (row 8).
+            node.aborted_reads += [read.ticket for waiting in rounds for read in waiting.reads]
+            node.aborted_reads += tickets
+            deadline = node.now + node.random_timeout()
+        case role:
+            # Only a leader's word or a granted vote resets the timer, not a mere term (§5.2).
+            deadline = role.deadline
+    node.role = Follower(deadline)
+    if leader is not None:
+        hear_from_leader(node, node.role, leader)
+
+
+def hear_from_leader(node: Node, follower: Follower, leader: int) -> None:
+    """Reset the election timer: the leader of this term has spoken (§5.2)."""
+    follower.leader = leader
+    follower.last_contact = node.now
+    follower.deadline = node.now + node.random_timeout()
+
+
+def pre_campaign(node: Node) -> None:
+    """Ask whether an election could be won (thesis §9.6)."""
+    deadline = node.now + node.random_timeout()
+    if not node.voting or not node.membership.decides(node.id):
+        become_follower(node, node.term, None)
+        node.role.deadline = deadline
+        return
+    node.role = PreCandidate(deadline, {node.id: True})
+    request = PreVote(node.term + 1, node.log.last_index, node.log.last_term)
+    for voter in _other_voters(node):
+        node.send(voter, request)
+    _count_pre_votes(node, node.role)
+
+
+def campaign(node: Node, *, transfer: bool = False) -> None:
+    """Start an election (§5.2): new term, a vote for oneself, RequestVote to everyone else.
+
+    RequestVote is a promise: it leaves when the term, the vote and the log that it boasts of are durable. Else a
+    candidate could crash, stand in the same term once more with a shorter log, and count the votes that were given to
+    the longer one.
+    """
+    node.term += 1
+    node.vote = node.id
+    node.role = Candidate(node.now + node.random_timeout())
+    request = RequestVote(node.term, node.log.last_index, node.log.last_term, transfer)
+    for voter in _other_voters(node):
+        node.promise(voter, request)
+
+
+def count_own_vote(node: Node) -> None:
+    """Count a candidate's vote for itself, now that it is durable: before, a crash could let it vote twice (row 2)."""
+    durable = node.durable_hard_state
+    if isinstance(node.role, Candidate) and (durable.term, durable.vote) == (node.term, node.id):
+        node.role.votes[node.id] = True
+        _count_votes(node, node.role)
+
+
+def become_leader(node: Node) -> None:
+    """Lead this term: reset what is known of the others and append the term's empty entry (§5.3, §8)."""
+    others = node.membership.members - {node.id}
+    next_index = node.log.last_index + 1
+    leader = Leader(
+        deadline=node.now,
+        term_start=next_index,
+        progress={other: Progress(next_index, last_contact=node.now) for other in sorted(others)},
+    )
+    node.role = leader
+    replication.append(node, leader, EntryKind.EMPTY, b"")
+    replication.lead_on(node, leader)
+
+
+def step_pre_vote(node: Node, sender: int, request: PreVote) -> None:
+    """Say whether `sender` could have this node's vote in a later term; nothing changes here by it."""
+    if _is_bound_to_leader(node):
+        return
+    up_to_date = node.log.is_up_to_date(request.last_index, request.last_term)
+    if node.voting and request.term > node.term and up_to_date:
+        node.send(sender, PreVoteReply(request.term, granted=True))
+    else:
+        node.send(sender, PreVoteReply(node.term, granted=False))
+
+
+def step_pre_vote_reply(node: Node, sender: int, reply: PreVoteReply) -> None:
+    """Count the answer; a refusal may also tell of a later term."""
+    if not reply.granted and reply.term > node.term:
+        become_follower(node, reply.term, None)
+    elif isinstance(node.role, PreCandidate) and (not reply.granted or reply.term == node.term + 1):
+        node.role.votes[sender] = reply.granted
+        _count_pre_votes(node, node.role)
+
+
+def step_request_vote(node: Node, sender: int, request: RequestVote) -> None:
+    """Give this term's one vote to `sender` if its log is as up to date as ours (Figure 2, §5.4.1)."""
+    if _is_bound_to_leader(node) and not request.transfer:
+        # Not even its term is taken over, or a removed or partitioned server could depose a healthy leader
+        # (thesis §4.2.3).
+        return
+    if request.term > node.term:
+        become_follower(node, request.term, None)
+    up_to_date = node.log.is_up_to_date(request.last_index, request.last_term)
+    if node.voting and request.term == node.term and node.vote in (None, sender) and up_to_date:
+        if not isinstance(node.role, Follower):
+            become_follower(node, node.term, None)
+        node.vote = sender
+        node.role.deadline = node.now + node.random_timeout()
+        node.promise(sender, RequestVoteReply(node.term, granted=True))
+    else:
+        node.send(sender, RequestVoteReply(node.term, granted=False))
+
+
+def step_request_vote_reply(node: Node, sender: int, reply: RequestVoteReply) -> None:
+    """Count a vote of this term."""
+    if reply.term > node.term:
+        become_follower(node, reply.term, None)
+    elif isinstance(node.role, Candidate) and reply.term == node.term:
+        node.role.votes[sender] = reply.granted
+        _count_votes(node, node.role)
+
+
+def _count_pre_votes(node: Node, role: PreCandidate) -> None:
+    if quorum.election(node.membership.majorities, role.votes) is Outcome.WON:
+        campaign(node)
+
+
+def _count_votes(node: Node, role: Candidate) -> None:
+    match quorum.election(node.membership.majorities, role.votes):
+        case Outcome.WON:
+            become_leader(node)
+        case Outcome.LOST:
+            become_follower(node, node.term, None)
+
+
+def _other_voters(node: Node) -> list[int]:
+    return sorted(set().union(*node.membership.majorities) - {node.id})
+
+
+def _is_bound_to_leader(node: Node) -> bool:
+    """Whether this node believes in a current leader and so takes part in no election (§6, thesis §4.2.3)."""
+    match node.role:
+        case Leader():
+            return True
+        case Follower(leader=leader, last_contact=last_contact):
+            return leader is not None and node.now - last_contact < node.options.election_timeout_min
+        case _:
+            return False

@@ -1,0 +1,196 @@
+"""The rules that hold on every node after every step, and in every cluster: checked by the tests and the simulator.
+
+`check` looks at one node at one point in time, `NodeHistory` at what may change from one point to the next, and
+`ClusterHistory` at Figure 3: what all nodes together must never do. Each raises `InvariantViolated`, which names the rule.
+"""
+
+from collections.abc import Iterable
+
+import attrs
+
+from kvraft.raft.errors import InvariantViolated
+from kvraft.raft.node import Node
+from kvraft.raft.roles import Candidate, Leader
+from kvraft.raft.types import Entry
+
+
+def _demand(node: Node, rule: str, *, holds: bool) -> None:
+    if not holds:
+        raise InvariantViolated(f"node {node.id}, term {node.term}: {rule}")
+
+
+def check(node: Node) -> None:
+    """Check what must hold of one node at any time."""
+    log = node.log
+    _demand(
+        node,
+        f"the log's marks are in order: durable {log.durable} <= handed over {log.handed_over} <= {log.last_index}",
+        holds=log.snapshot_index <= log.durable <= log.handed_over <= log.last_index,
+    )
+    _demand(
+        node,
+        f"what is applied is committed and in the log: {node.released} <= {node.commit} <= {log.last_index}",
+        holds=node.released <= node.commit <= log.last_index,
+    )
+    _demand(node, "the node's term is no older than its log", holds=node.term >= log.last_term)
+    _demand(
+        node,
+        "what is durable is no newer than what is",
+        holds=node.durable_hard_state.term <= node.term,
+    )
+    match node.role:
+        case Candidate():
+            _demand(node, "a candidate votes for itself (§5.2)", holds=node.vote == node.id)
+        case Leader() as leader:
+            _check_leader(node, leader)
+        case _:
+            pass
+
+
+def _check_leader(node: Node, leader: Leader) -> None:
+    log = node.log
+    _demand(node, "a leader has voted for itself", holds=node.vote == node.id)
+    _demand(
+        node,
+        "a leader's own vote is durable (§5.2)",
+        holds=(node.durable_hard_state.term, node.durable_hard_state.vote) == (node.term, node.id),
+    )
+    _demand(node, "a leader's term opens with an entry of its own", holds=log.term_at(leader.term_start) == node.term)
+    _demand(node, "a leader knows every other member", holds=set(leader.progress) == node.membership.members - {node.id})
+    for peer, progress in leader.progress.items():
+        _demand(
+            node,
+            f"node {peer}: match {progress.match} < next {progress.next} <= {log.last_index + 1}",
+            holds=progress.match < progress.next <= log.last_index + 1,
+        )
+        _demand(
+            node,
+            f"node {peer}: the window's bytes add up",
+            holds=progress.inflight_bytes == sum(size for _, size in progress.inflight),
+        )
+    unsettled = log.slice(max(node.commit + 1, leader.term_start), log.last_index)
+    _demand(
+        node,
+        "the uncommitted bytes add up",
+        holds=leader.uncommitted_bytes == sum(len(entry.record) for entry in unsettled),
+    )
+
+
+@attrs.frozen
+class _Seen:
+    term: int
+    vote: int | None
+    commit: int
+    released: int
+    last_index: int
+    is_leader: bool
+    round: int
+    match: dict[int, int]
+
+    @classmethod
+    def of(cls, node: Node) -> "_Seen":
+        leader = node.role if isinstance(node.role, Leader) else None
+        return cls(
+            term=node.term,
+            vote=node.vote,
+            commit=node.commit,
+            released=node.released,
+            last_index=node.log.last_index,
+            is_leader=leader is not None,
+            round=leader.round if leader else 0,
+            match={peer: progress.match for peer, progress in leader.progress.items()} if leader else {},
+        )
+
+
+class NodeHistory:
+    """Watches one running node; a restart begins a new history, in which only what is durable is held against it."""
+
+    def __init__(self, node: Node) -> None:
+        self._node = node
+        self._seen = _Seen.of(node)
+
+    def observe(self) -> None:
+        """Check the node, and what has changed since the last look."""
+        node, before = self._node, self._seen
+        check(node)
+        after = self._seen = _Seen.of(node)
+        _demand(node, f"the term never goes back from {before.term} (Figure 2)", holds=after.term >= before.term)
+        _demand(
+            node,
+            f"the commit index never goes back from {before.commit} (Figure 2, BUGS row 38)",
+            holds=after.commit >= before.commit,
+        )
+        _demand(node, "nothing is applied twice (Figure 2)", holds=after.released >= before.released)
+        if after.term == before.term:
+            _demand(
+                node,
+                f"the vote for {before.vote} in this term stands (§5.2)",
+                holds=before.vote is None or after.vote == before.vote,
+            )
+        if before.is_leader and after.is_leader and after.term == before.term:
+            _demand(node, "a leader only appends (Figure 3)", holds=after.last_index >= before.last_index)
+            _demand(node, "a read round never comes again (BUGS row 6)", holds=after.round >= before.round)
+            for peer, match in before.match.items():
+                _demand(
+                    node,
+                    f"node {peer}: the match index never goes back from {match} (BUGS row 38)",
+                    holds=after.match.get(peer, match) >= match,
+                )
+
+
+@attrs.define
+class ClusterHistory:
+    """Figure 3, over everything that the nodes of a cluster have ever done. Observe it after each step."""
+
+    leaders: dict[int, int] = attrs.field(factory=dict)
+    """Who led each term."""
+    committed: dict[int, Entry] = attrs.field(factory=dict)
+    """Every entry that any node has held to be committed."""
+    _compared: dict[int, tuple[Node, int]] = attrs.field(factory=dict)
+    """For each id the node that was last seen under it, and how far its committed entries were compared."""
+
+    def observe(self, nodes: Iterable[Node]) -> None:
+        """Check the five properties of Figure 3; leader append-only is `NodeHistory`'s."""
+        nodes = tuple(nodes)
+        for node in nodes:
+            self._check_state_machine_safety(node)
+        for node in nodes:
+            if isinstance(node.role, Leader):
+                if node.term not in self.leaders:
+                    self._check_completeness(node)
+                first = self.leaders.setdefault(node.term, node.id)
+                _demand(node, f"election safety: node {first} leads this term already", holds=first == node.id)
+
+    def check_log_matching(self, nodes: Iterable[Node]) -> None:
+        """Check the log matching property; it reads whole logs, so it is for the end of a run, or for short ones."""
+        known: dict[tuple[int, int], tuple[Entry, int]] = {}
+        for node in nodes:
+            log, term_before = node.log, node.log.snapshot_term
+            for entry in log.slice(log.snapshot_index + 1, log.last_index):
+                twin, twin_before = known.setdefault((entry.index, entry.term), (entry, term_before))
+                _demand(
+                    node,
+                    f"log matching: entry {entry.index} of term {entry.term} and its predecessor are the same everywhere",
+                    holds=twin == entry and twin_before == term_before,
+                )
+                term_before = entry.term
+
+    def _check_state_machine_safety(self, node: Node) -> None:
+        known, compared = self._compared.get(node.id, (node, 0))
+        if known is not node:  # restarted: all that it holds is compared once more
+            compared = 0
+        for index in range(max(compared, node.log.snapshot_index) + 1, node.commit + 1):
+            entry = node.log[index]
+            first = self.committed.setdefault(index, entry)
+            _demand(node, f"state machine safety: another entry {index} was committed", holds=first == entry)
+        self._compared[node.id] = (node, node.commit)
+
+    def _check_completeness(self, node: Node) -> None:
+        """Hold a new leader's log against all that was committed before; from then on it only appends."""
+        for index, entry in self.committed.items():
+            if entry.term < node.term and index > node.log.snapshot_index:
+                _demand(
+                    node,
+                    f"leader completeness: committed entry {index} of term {entry.term} is in the leader's log",
+                    holds=node.log.term_at(index) == entry.term,
+                )

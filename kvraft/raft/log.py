@@ -1,0 +1,125 @@
+"""The log as the core holds it: the entries behind the last snapshot, and how far they have come.
+
+Three marks move along it, and `handed_over` and `durable` fall back when a conflict cuts the log (§5.3)::
+
+    first ........ durable ........ handed_over ........ last
+          on this          given to the         new since the
+          node's disk      driver to save       last Ready
+
+The commit index and what was given out to be applied lie beside these: an entry can be committed by the others' disks
+before it is durable on this one.
+"""
+
+from collections.abc import Sequence
+
+from kvraft.raft.errors import InvariantViolated
+from kvraft.raft.types import Entry
+
+
+class Log:
+    """Entries with consecutive indexes. Index 0, with term 0, stands before every log (Figure 2)."""
+
+    def __init__(self, entries: Sequence[Entry] = (), snapshot_index: int = 0, snapshot_term: int = 0) -> None:
+        self.snapshot_index = snapshot_index
+        self.snapshot_term = snapshot_term
+        self._entries = list(entries)
+        for place, entry in enumerate(self._entries, snapshot_index + 1):
+            if entry.index != place:
+                raise InvariantViolated(f"the stored log has entry {entry.index} at the place of {place}")
+        self.durable = self.last_index
+        """The last index known to be on this node's disk."""
+        self.handed_over = self.last_index
+        """The last index that a Ready has carried to the journal."""
+
+    @property
+    def last_index(self) -> int:
+        """The index of the last entry, or of the snapshot when there is none."""
+        return self.snapshot_index + len(self._entries)
+
+    @property
+    def last_term(self) -> int:
+        """The term of the last entry."""
+        return self._entries[-1].term if self._entries else self.snapshot_term
+
+    def term_at(self, index: int) -> int | None:
+        """Return the term of the entry at `index`; None when the log does not reach there or no longer holds it."""
+        place = index - self.snapshot_index - 1
+        if 0 <= place < len(self._entries):
+            return self._entries[place].term
+        return self.snapshot_term if place == -1 else None
+
+    def matches(self, index: int, term: int) -> bool:
+        """Whether the log contains an entry at `index` with `term` (AppendEntries, receiver's step 2)."""
+        return self.term_at(index) == term
+
+    def is_up_to_date(self, last_index: int, last_term: int) -> bool:
+        """Whether a log that ends with these is at least as up to date as this one (§5.4.1)."""
+        return (last_term, last_index) >= (self.last_term, self.last_index)
+
+    def __getitem__(self, index: int) -> Entry:
+        """Return the entry at `index`, which must be in the log."""
+        place = index - self.snapshot_index - 1
+        if place < 0:
+            raise InvariantViolated(f"entry {index} was compacted away; the log begins behind {self.snapshot_index}")
+        return self._entries[place]
+
+    def slice(self, first: int, last: int, max_bytes: int | None = None) -> tuple[Entry, ...]:
+        """Return the entries `first` to `last`, cut so that their records stay within `max_bytes`, but at least one."""
+        begin = first - self.snapshot_index - 1
+        if begin < 0:
+            raise InvariantViolated(f"entry {first} was compacted away; the log begins behind {self.snapshot_index}")
+        end = last - self.snapshot_index
+        if max_bytes is not None:
+            size = 0
+            for place in range(begin, min(end, len(self._entries))):
+                size += len(self._entries[place].record)
+                if size > max_bytes and place > begin:
+                    end = place
+                    break
+        return tuple(self._entries[begin:end])
+
+    def append(self, entry: Entry) -> None:
+        """Add the next entry at the end."""
+        if entry.index != self.last_index + 1:
+            raise InvariantViolated(f"entry {entry.index} cannot follow {self.last_index}")
+        if entry.term < self.last_term:
+            raise InvariantViolated(f"entry {entry.index} of term {entry.term} cannot follow term {self.last_term}")
+        self._entries.append(entry)
+
+    def truncate_from(self, index: int) -> None:
+        """Delete the entry at `index` and all that follow it (AppendEntries, receiver's step 3)."""
+        del self._entries[index - self.snapshot_index - 1 :]
+        self.handed_over = min(self.handed_over, index - 1)
+        self.durable = min(self.durable, index - 1)
+
+    def find_conflict(self, entries: Sequence[Entry]) -> Entry | None:
+        """Return the first of `entries` that this log lacks or holds with another term."""
+        for entry in entries:
+            if self.term_at(entry.index) != entry.term:
+                return entry
+        return None
+
+    def take_unsaved(self) -> tuple[Entry, ...]:
+        """Return the entries that no Ready has carried yet, and mark them handed over."""
+        unsaved = self.slice(self.handed_over + 1, self.last_index)
+        self.handed_over = self.last_index
+        return unsaved
+
+    def saved(self, index: int, term: int) -> None:
+        """Note that the disk holds the log as far as this entry, unless a conflict has cut it off since."""
+        if index > self.durable and self.term_at(index) == term:
+            self.durable = index
+
+    def last_agreement(self, index: int, term: int) -> tuple[int, int]:
+        """Return the last (index, term) of this log at or below `index` whose term is at most `term`.
+
+        Nothing above it can be shared with a log that holds `term` at `index`, so both sides of a conflict use it to
+        skip whole terms (§5.3, "the protocol can be optimized").
+        """
+        index = min(index, self.last_index)
+        while index > self.snapshot_index:
+            found = self._entries[index - self.snapshot_index - 1].term
+            if found <= term:
+                return index, found
+            index -= 1
+        return self.snapshot_index, self.snapshot_term

@@ -1,0 +1,316 @@
+"""One member of the cluster: takes inputs, keeps the state of Figure 2, and returns effects.
+
+The node performs nothing itself. Its inputs are a message, a proposal, a read, news of a connection, and the time; its
+output is a `Ready`. What it does with them is told in the modules that are named after the parts of the paper:
+`election` (§5.2, §5.4.1, thesis §9.6), `replication` (§5.3, §5.4.2), `reading` (thesis §6.4), `transfer` (thesis §3.10).
+"""
+
+import random
+from collections.abc import Callable, Sequence
+
+from kvraft.raft import election, reading, replication, transfer
+from kvraft.raft.errors import MessageRefused, NotLeader, ProposalRefused
+from kvraft.raft.log import Log
+from kvraft.raft.membership import Membership
+from kvraft.raft.messages import (
+    AppendEntries,
+    AppendEntriesReply,
+    Heartbeat,
+    HeartbeatReply,
+    Message,
+    PreVote,
+    PreVoteReply,
+    RequestVote,
+    RequestVoteReply,
+    TimeoutNow,
+)
+from kvraft.raft.options import TERM_LEAP_MAX, Options
+from kvraft.raft.ready import Read, Ready
+from kvraft.raft.roles import AnyRole, Candidate, Follower, Leader, PreCandidate
+from kvraft.raft.types import Entry, EntryKind, HardState, Role, SoftState
+
+_ROLES = {Follower: Role.FOLLOWER, PreCandidate: Role.PRE_CANDIDATE, Candidate: Role.CANDIDATE, Leader: Role.LEADER}
+
+_STEPS: dict[type[Message], Callable[..., None]] = {
+    PreVote: election.step_pre_vote,
+    PreVoteReply: election.step_pre_vote_reply,
+    RequestVote: election.step_request_vote,
+    RequestVoteReply: election.step_request_vote_reply,
+    AppendEntries: replication.step_append_entries,
+    AppendEntriesReply: replication.step_append_entries_reply,
+    Heartbeat: replication.step_heartbeat,
+    HeartbeatReply: replication.step_heartbeat_reply,
+    TimeoutNow: transfer.step_timeout_now,
+}
+
+
+class Node:
+    """A member of the cluster. Its attributes may be read by anyone and are written by this package alone.
+
+    Args:
+        node_id: this member.
+        membership: the configuration that stands in the log, or the one the cluster is born with.
+        hard_state: what the journal remembers; the default for a node that has never run.
+        entries: the log that the journal remembers, from index 1.
+        now: the time, in seconds; every later time must come from the same clock and may not go back.
+        random: the source of all randomness.
+        voting: False for a node that may have forgotten a promise: it neither votes nor campaigns.
+    """
+
+    def __init__(
+        self,
+        node_id: int,
+        membership: Membership,
+        *,
+        now: float,
+        random: random.Random,
+        options: Options | None = None,
+        hard_state: HardState | None = None,
+        entries: Sequence[Entry] = (),
+        voting: bool = True,
+    ) -> None:
+        self.id = node_id
+        self.membership = membership
+        self.options = options or Options()
+        self.random = random
+        self.now = now
+        self.voting = voting
+        stored = hard_state or HardState()
+        # Persistent state (Figure 2); invariant: term >= log.last_term.
+        self.term = stored.term
+        self.vote = stored.vote
+        self.log = Log(entries)
+        self.durable_hard_state = stored
+        # Volatile state; invariant: released <= commit <= log.last_index.
+        self.commit = min(stored.commit, self.log.last_index)
+        self.released = 0
+        """The last index that was given out to be applied."""
+        self.role: AnyRole = Follower(now + self.random_timeout())
+        # Effects since the last Ready.
+        self.messages: list[tuple[int, Message]] = []
+        self.replies: list[tuple[int, Message]] = []
+        self.ack: tuple[int, AppendEntriesReply] | None = None
+        """The newest acknowledgement of entries; it stands for all before it."""
+        self.confirmed_reads: list[Read] = []
+        self.aborted_reads: list[object] = []
+        self._handed_over_hard_state = stored
+        self._shown = SoftState(Role.FOLLOWER, -1, None)
+
+    # Inputs.
+
+    def step(self, sender: int, message: Message, now: float) -> None:
+        """Take a message from another member.
+
+        Raises:
+            MessageRefused: no honest member can have sent it; the node is unchanged.
+        """
+        self.observe_time(now)
+        if sender == self.id:
+            raise MessageRefused("a message from myself")
+        if message.term > self.term + TERM_LEAP_MAX:
+            raise MessageRefused(f"term {message.term} is absurd: this node is in term {self.term}")
+        _STEPS[type(message)](self, sender, message)
+
+    def wake(self, now: float) -> None:
+        """Do what is due; harmless when called early, and late is only late."""
+        self.observe_time(now)
+        if now < self.role.deadline:
+            return
+        if isinstance(self.role, Leader):
+            replication.lead_on(self, self.role)
+        else:
+            # Each timeout asks again whether an election can be won, even for a candidate: its term grows no further
+            # while it cannot (BUGS row 24).
+            election.pre_campaign(self)
+
+    def propose(self, payloads: Sequence[bytes], now: float, kind: int = EntryKind.COMMANDS) -> tuple[int, int]:
+        """Append one entry for each payload; return the term and the index of the first.
+
+        Raises:
+            NotLeader: this node does not lead.
+            ProposalRefused: leadership is being handed over, or too much waits to be committed.
+        """
+        self.observe_time(now)
+        if not isinstance(self.role, Leader):
+            raise NotLeader(self.leader)
+        if self.role.transfer is not None:
+            raise ProposalRefused("leadership is being handed over; ask again in a moment")
+        if self.role.uncommitted_bytes >= self.options.uncommitted_bytes_max:
+            raise ProposalRefused("too many writes wait for a quorum; ask again in a moment")
+        first = self.log.last_index + 1
+        for payload in payloads:
+            replication.append(self, self.role, kind, payload)
+        return self.term, first
+
+    def read_index(self, ticket: object, now: float) -> None:
+        """Ask for the index at which a linearizable read may be answered; it comes with `ticket` in a later Ready.
+
+        Raises:
+            NotLeader: this node does not lead.
+        """
+        self.observe_time(now)
+        if not isinstance(self.role, Leader):
+            raise NotLeader(self.leader)
+        self.role.new_reads.append(ticket)
+
+    def transfer_leadership(self, target: int, now: float) -> None:
+        """Begin to hand leadership to `target`; proposals are refused until it is done or given up.
+
+        Raises:
+            NotLeader: this node does not lead.
+            ProposalRefused: the target cannot lead, or another transfer is under way.
+        """
+        self.observe_time(now)
+        if not isinstance(self.role, Leader):
+            raise NotLeader(self.leader)
+        transfer.begin(self, self.role, target)
+
+    def resign(self, now: float) -> None:
+        """Stop leading without a successor, and give the others time to elect one of theirs."""
+        self.observe_time(now)
+        if isinstance(self.role, Leader):
+            election.become_follower(self, self.term, None)
+            self.role.deadline = now + 2 * self.options.election_timeout_max
+
+    def peer_lost(self, peer: int, now: float) -> None:
+        """A connection to or from `peer` broke: a hint, not proof, that it is dead.
+
+        A follower whose leader it was asks soon whether it could win an election, instead of waiting out its timeout.
+        PreVote and the stickiness of the others make that harmless when only one link broke.
+        """
+        self.observe_time(now)
+        match self.role:
+            case Leader(progress=progress) if peer in progress:
+                progress[peer].become_probe()
+            case Follower(leader=leader) as follower if leader == peer:
+                follower.leader = None
+                follower.last_contact = float("-inf")
+                delay = self.random.uniform(self.options.peer_lost_delay_min, self.options.peer_lost_delay_max)
+                follower.deadline = min(follower.deadline, now + delay)
+
+    def peer_connected(self, peer: int, now: float) -> None:
+        """A connection to `peer` stands again: what was sent before may be lost, so probe it now."""
+        self.observe_time(now)
+        if isinstance(self.role, Leader) and peer in self.role.progress:
+            self.role.progress[peer].become_probe()
+
+    def peer_forgot(self, peer: int, now: float) -> None:
+        """`peer` came back without its log: what it acknowledged before counts for nothing any more."""
+        self.observe_time(now)
+        if isinstance(self.role, Leader) and peer in self.role.progress:
+            progress = self.role.progress[peer]
+            progress.match = 0
+            progress.become_probe()
+            progress.next = self.log.last_index + 1
+
+    def regain_vote(self) -> None:
+        """Let a node vote again that has caught up with what it may have forgotten; its vote in this term stays unused."""
+        self.voting = True
+        if self.term > 0 and self.vote is None:
+            self.vote = self.id
+
+    # Outputs.
+
+    @property
+    def deadline(self) -> float:
+        """When `wake` is due, in the clock's seconds."""
+        return self.role.deadline
+
+    @property
+    def leader(self) -> int | None:
+        """The leader of this term, as far as it is known here."""
+        match self.role:
+            case Leader():
+                return self.id
+            case Follower(leader=leader):
+                return leader
+            case _:
+                return None
+
+    @property
+    def soft_state(self) -> SoftState:
+        """Role, term and known leader."""
+        return SoftState(_ROLES[type(self.role)], self.term, self.leader)
+
+    @property
+    def hard_state(self) -> HardState:
+        """What must survive a crash."""
+        return HardState(self.term, self.vote, self.commit)
+
+    def has_ready(self) -> bool:
+        """Whether `ready` has anything to tell."""
+        return bool(
+            self.messages
+            or self.replies
+            or self.ack
+            or self.commit > self.released
+            or self.log.last_index > self.log.handed_over
+            or self.confirmed_reads
+            or self.aborted_reads
+            or self._hard_state_changed()
+            or self._shown != self.soft_state
+            or (isinstance(self.role, Leader) and replication.has_work(self, self.role))
+        )
+
+    def ready(self) -> Ready:
+        """Take the effects of everything since the last call; see `Ready` for what must be done with them."""
+        if isinstance(self.role, Leader):
+            reading.begin_round(self, self.role)
+            replication.send_entries(self, self.role)
+        committed: Sequence[Entry] = ()
+        if self.commit > self.released:
+            committed = self.log.slice(self.released + 1, self.commit, self.options.apply_bytes_max)
+            self.released = committed[-1].index
+        entries = self.log.take_unsaved()
+        hard_state = self.hard_state if entries or self._hard_state_changed() else None
+        if hard_state is not None:
+            self._handed_over_hard_state = hard_state
+        soft_state = self.soft_state
+        replies = [*self.replies, self.ack] if self.ack else self.replies
+        ready = Ready(
+            messages=self.messages,
+            hard_state=hard_state,
+            entries=entries,
+            replies=replies,
+            committed=committed,
+            reads=self.confirmed_reads,
+            aborted_reads=self.aborted_reads,
+            soft_state=soft_state if soft_state != self._shown else None,
+        )
+        self._shown = soft_state
+        self.messages, self.replies, self.ack = [], [], None
+        self.confirmed_reads, self.aborted_reads = [], []
+        return ready
+
+    def advance(self, ready: Ready) -> None:
+        """Learn that what `ready` wanted saved is durable. Called once for each Ready, in their order."""
+        if ready.hard_state is not None:
+            self.durable_hard_state = ready.hard_state
+            election.count_own_vote(self)
+        if ready.entries:
+            last = ready.entries[-1]
+            self.log.saved(last.index, last.term)
+            if isinstance(self.role, Leader):
+                replication.advance_commit(self, self.role)
+
+    # What the parts of the algorithm share.
+
+    def observe_time(self, now: float) -> None:
+        """Take the time of an input."""
+        self.now = max(self.now, now)
+
+    def random_timeout(self) -> float:
+        """Draw an election timeout (§5.2), seconds."""
+        return self.random.uniform(self.options.election_timeout_min, self.options.election_timeout_max)
+
+    def send(self, to: int, message: Message) -> None:
+        """Send what promises nothing."""
+        self.messages.append((to, message))
+
+    def promise(self, to: int, message: Message) -> None:
+        """Send what may be said only when the state it rests on is durable."""
+        self.replies.append((to, message))
+
+    def _hard_state_changed(self) -> bool:
+        shown = self._handed_over_hard_state
+        return shown.term != self.term or shown.vote != self.vote

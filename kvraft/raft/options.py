@@ -1,0 +1,32 @@
+"""The numbers of the core: times in seconds, sizes in bytes. All of them bound something."""
+
+import attrs
+
+
+@attrs.frozen
+class Options:
+    """How a node paces itself. Every member should use the same times; §5.6 says what they must satisfy."""
+
+    heartbeat_interval: float = 0.1
+    """How often a leader shows that it is alive, seconds."""
+    election_timeout_min: float = 0.25
+    election_timeout_max: float = 0.5
+    """A follower that hears nothing for a random time between these two starts an election, seconds (§5.2)."""
+    peer_lost_delay_min: float = 0.005
+    peer_lost_delay_max: float = 0.05
+    """The random delay when the connection from the leader has broken, seconds: short, since a broken connection is
+    strong evidence, and random, since all followers see it at the same moment."""
+    append_bytes_max: int = 1024 * 1024
+    """Entries in one AppendEntries, bytes; a larger entry travels alone."""
+    inflight_messages_max: int = 128
+    inflight_bytes_max: int = 8 * 1024 * 1024
+    """Unacknowledged AppendEntries to one member: the window of the pipeline."""
+    uncommitted_bytes_max: int = 64 * 1024 * 1024
+    """Entries that a leader takes before a quorum has stored them, bytes; beyond it proposals are refused."""
+    apply_bytes_max: int = 4 * 1024 * 1024
+    """Committed entries that one Ready gives out, bytes, so that a long backlog does not hold the driver's loop."""
+
+
+TERM_LEAP_MAX = 1_000_000
+"""How far a message's term may be ahead of ours. PreVote lets a term grow only when an election can be won, so a larger
+leap is a broken or lying sender; believing it could exhaust the terms there are."""

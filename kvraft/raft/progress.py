@@ -1,0 +1,97 @@
+"""What a leader knows about each other member's log (nextIndex and matchIndex of Figure 2), and how it sends to it.
+
+A member is *probed*, one message at a time, until the leader has found where the logs agree; then entries are
+*replicated* optimistically, many messages in flight, within a window of messages and bytes.
+"""
+
+import enum
+from collections import deque
+
+import attrs
+
+
+class State(enum.Enum):
+    """How entries are sent to a member."""
+
+    PROBE = "probe"
+    REPLICATE = "replicate"
+
+
+@attrs.define
+class Progress:
+    """One member, as its leader sees it. Invariant: match < next."""
+
+    next: int
+    """Index of the next entry to send."""
+    match: int = 0
+    """Highest index known to be durable on that member. It only grows (row 38 of the list of known failures)."""
+    state: State = State.PROBE
+    probing: bool = False
+    """Whether the one probe is on its way."""
+    last_contact: float = 0.0
+    """When the member was last heard from in this term."""
+    confirmed_round: int = 0
+    """The newest heartbeat round that the member has answered (thesis §6.4)."""
+    inflight: deque[tuple[int, int]] = attrs.field(factory=deque)
+    """(last index, bytes) of each message that was sent and not acknowledged."""
+    inflight_bytes: int = 0
+    oldest_sent: float = 0.0
+    """When the window last moved: the time by which a lost message is recognised."""
+
+    def become_probe(self) -> None:
+        """Forget what was in flight and look for the place where the logs agree, from what is certain."""
+        self.state = State.PROBE
+        self.probing = False
+        self.next = self.match + 1
+        self.inflight.clear()
+        self.inflight_bytes = 0
+
+    def become_replicate(self) -> None:
+        """Send without waiting, from behind what matches."""
+        self.become_probe()
+        self.state = State.REPLICATE
+
+    def is_paused(self, max_messages: int, max_bytes: int) -> bool:
+        """Whether the window is full."""
+        if self.state is State.PROBE:
+            return self.probing
+        return len(self.inflight) >= max_messages or self.inflight_bytes >= max_bytes
+
+    def sent(self, last_index: int, size: int, now: float) -> None:
+        """Note a message that carries entries up to `last_index`."""
+        if self.state is State.PROBE:
+            self.probing = True
+            self.oldest_sent = now
+            return
+        if not self.inflight:
+            self.oldest_sent = now
+        self.inflight.append((last_index, size))
+        self.inflight_bytes += size
+        self.next = last_index + 1
+
+    def acknowledged(self, index: int, now: float) -> bool:
+        """Note that the member's log matches up to `index`; return whether that is news."""
+        while self.inflight and self.inflight[0][0] <= index:
+            self.inflight_bytes -= self.inflight.popleft()[1]
+            self.oldest_sent = now
+        is_news = index > self.match
+        if is_news:
+            self.match = index
+            self.next = max(self.next, index + 1)
+        return is_news
+
+    def rejected(self, prev_index: int, agreement: int) -> bool:
+        """Note that the log did not match at `prev_index` and can match at `agreement` at best.
+
+        Returns whether the answer is about what was last asked; a late one changes nothing.
+        """
+        if self.state is State.REPLICATE:
+            if prev_index <= self.match:
+                return False
+            self.become_probe()
+            return True
+        if prev_index != self.next - 1:
+            return False
+        self.next = max(min(prev_index, agreement + 1), self.match + 1)
+        self.probing = False
+        return True

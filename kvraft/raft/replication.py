@@ -1,0 +1,230 @@
+"""Log replication (§5.3), commitment (§5.4.2), heartbeats, and CheckQuorum (thesis §6.2)."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from kvraft.raft import election, quorum, reading, transfer
+from kvraft.raft.errors import MessageRefused
+from kvraft.raft.messages import AppendEntries, AppendEntriesReply, Heartbeat, HeartbeatReply
+from kvraft.raft.progress import State
+from kvraft.raft.roles import Follower, Leader
+from kvraft.raft.types import RECORD_HEADER, Entry, EntryKind
+
+if TYPE_CHECKING:
+    from kvraft.raft.node import Node
+    from kvraft.raft.progress import Progress
+
+# The leader's side.
+
+
+def append(node: Node, leader: Leader, kind: int, payload: bytes) -> None:
+    """Append a new entry to the leader's own log (§5.3); `send_entries` carries it to the others."""
+    entry = Entry.create(node.term, node.log.last_index + 1, kind, payload)
+    node.log.append(entry)
+    leader.uncommitted_bytes += len(entry.record)
+
+
+def lead_on(node: Node, leader: Leader) -> None:
+    """Do what is due at each heartbeat: step down without a quorum, give up a stuck transfer, show authority."""
+    leader.deadline = node.now + node.options.heartbeat_interval
+    if _lost_its_quorum(node, leader):
+        election.become_follower(node, node.term, None)
+        return
+    transfer.give_up_when_late(node, leader)
+    broadcast_heartbeat(node, leader)
+
+
+def broadcast_heartbeat(node: Node, leader: Leader) -> None:
+    """Send one heartbeat to everyone (§5.2); its round confirms every read that asked before it."""
+    heartbeat = Heartbeat(node.term, node.commit, leader.round)
+    for peer in leader.progress:
+        node.send(peer, heartbeat)
+
+
+def has_work(node: Node, leader: Leader) -> bool:
+    """Whether `send_entries` or a new read round would send anything."""
+    options = node.options
+    return reading.can_begin_round(node, leader) or any(
+        progress.next <= node.log.last_index
+        and not progress.is_paused(options.inflight_messages_max, options.inflight_bytes_max)
+        for progress in leader.progress.values()
+    )
+
+
+def send_entries(node: Node, leader: Leader) -> None:
+    """Send every member what it lacks, as far as its window allows; members in step share one message object."""
+    options = node.options
+    shared: dict[int, AppendEntries] = {}
+    for peer, progress in leader.progress.items():
+        while progress.next <= node.log.last_index and not progress.is_paused(
+            options.inflight_messages_max, options.inflight_bytes_max
+        ):
+            message = shared.get(progress.next)
+            if message is None:
+                message = shared[progress.next] = _entries_from(node, progress.next)
+            size = sum(len(entry.record) for entry in message.entries)
+            progress.sent(message.prev_index + len(message.entries), size, node.now)
+            node.send(peer, message)
+
+
+def advance_commit(node: Node, leader: Leader) -> None:
+    """Commit what a quorum has stored, if it is of this term: earlier terms' entries follow with it (§5.4.2).
+
+    The leader's own disk counts like any other, and only what it has made durable (BUGS row 3).
+    """
+    index = quorum.reached(
+        node.membership.majorities,
+        lambda voter: node.log.durable if voter == node.id else leader.progress[voter].match,
+    )
+    if index > node.commit and node.log.term_at(index) == node.term:
+        for entry in node.log.slice(max(node.commit + 1, leader.term_start), index):
+            leader.uncommitted_bytes -= len(entry.record)
+        node.commit = index
+
+
+def step_append_entries_reply(node: Node, sender: int, reply: AppendEntriesReply) -> None:
+    """Learn how far a member's log matches, or where to look next."""
+    if reply.term > node.term:
+        election.become_follower(node, reply.term, None)
+        return
+    if not isinstance(node.role, Leader) or reply.term < node.term or sender not in node.role.progress:
+        return
+    leader, progress = node.role, node.role.progress[sender]
+    if reply.success and reply.index > node.log.last_index:
+        raise MessageRefused(f"acknowledges entry {reply.index}, but the log ends at {node.log.last_index}")
+    progress.last_contact = node.now
+    if not reply.success:
+        agreement, _ = node.log.last_agreement(reply.index, reply.hint_term)
+        progress.rejected(reply.prev_index, agreement)
+        return
+    if progress.acknowledged(reply.index, node.now):
+        advance_commit(node, leader)
+        transfer.order_when_caught_up(node, leader, sender)
+    if progress.state is State.PROBE and reply.index >= progress.next - 1:
+        progress.become_replicate()
+
+
+def step_heartbeat_reply(node: Node, sender: int, reply: HeartbeatReply) -> None:
+    """Count a member as alive and as a witness of the read round; send again what seems to be lost."""
+    if reply.term > node.term:
+        election.become_follower(node, reply.term, None)
+        return
+    if not isinstance(node.role, Leader) or reply.term < node.term or sender not in node.role.progress:
+        return
+    leader, progress = node.role, node.role.progress[sender]
+    if reply.round > leader.round:
+        raise MessageRefused(f"confirms heartbeat round {reply.round}, but the last one was {leader.round}")
+    progress.last_contact = node.now
+    if reply.round > progress.confirmed_round:
+        progress.confirmed_round = reply.round
+        reading.confirm(node, leader)
+    if _seems_lost(node, progress):
+        progress.become_probe()
+
+
+def _entries_from(node: Node, first: int) -> AppendEntries:
+    prev_term = node.log.term_at(first - 1)
+    assert prev_term is not None, "a leader keeps the entry before every one it may have to send"
+    entries = node.log.slice(first, node.log.last_index, node.options.append_bytes_max)
+    return AppendEntries(node.term, first - 1, prev_term, node.commit, entries)
+
+
+def _lost_its_quorum(node: Node, leader: Leader) -> bool:
+    """CheckQuorum: whether no quorum has been heard from for an election timeout (thesis §6.2)."""
+    heard = quorum.reached(
+        node.membership.majorities,
+        lambda voter: node.now if voter == node.id else leader.progress[voter].last_contact,
+    )
+    return node.now - heard > node.options.election_timeout_max
+
+
+def _seems_lost(node: Node, progress: Progress) -> bool:
+    """Whether a message that waits for its answer must be given up: heartbeats sent after it have been answered."""
+    if progress.state is State.PROBE:
+        return progress.probing and node.now - progress.oldest_sent > 2 * node.options.heartbeat_interval
+    return bool(progress.inflight) and node.now - progress.oldest_sent > 2 * node.options.election_timeout_max
+
+
+# The follower's side.
+
+
+def step_append_entries(node: Node, sender: int, request: AppendEntries) -> None:
+    """Store a leader's entries behind those that match (AppendEntries, receiver's steps 1 to 5)."""
+    if request.term < node.term:
+        node.send(sender, AppendEntriesReply(node.term, success=False, prev_index=request.prev_index, index=0))
+        return
+    _refuse_impossible_entries(node, request)
+    follower = _follow(node, sender, request.term)
+    log = node.log
+    if not log.matches(request.prev_index, request.prev_term):
+        index, hint_term = log.last_agreement(request.prev_index, request.prev_term)
+        node.send(
+            sender,
+            AppendEntriesReply(
+                node.term, success=False, prev_index=request.prev_index, index=index, hint_term=hint_term
+            ),
+        )
+        return
+    conflict = log.find_conflict(request.entries)
+    if conflict is not None:
+        if conflict.index <= log.last_index:
+            log.truncate_from(conflict.index)
+        for entry in request.entries[conflict.index - request.prev_index - 1 :]:
+            log.append(entry)
+    last_new = request.prev_index + len(request.entries)
+    follower.matched = max(follower.matched, last_new)
+    node.commit = max(node.commit, min(request.commit, last_new))
+    # One acknowledgement a turn is enough: it covers everything that matches.
+    reply = AppendEntriesReply(node.term, success=True, prev_index=request.prev_index, index=follower.matched)
+    node.ack = (sender, reply)
+
+
+def step_heartbeat(node: Node, sender: int, request: Heartbeat) -> None:
+    """Reset the election timer, learn the commit index, confirm the round."""
+    if request.term < node.term:
+        node.send(sender, HeartbeatReply(node.term, request.round))
+        return
+    follower = _follow(node, sender, request.term)
+    node.commit = max(node.commit, min(request.commit, follower.matched))
+    reply = HeartbeatReply(node.term, request.round)
+    if node.durable_hard_state.term == node.term:
+        node.send(sender, reply)
+    else:
+        # Whoever confirms a leader's term may not fall back behind it.
+        node.promise(sender, reply)
+
+
+def _follow(node: Node, leader: int, term: int) -> Follower:
+    """Recognise the leader of `term` (§5.2)."""
+    match node.role:
+        case Leader() if term == node.term:
+            raise MessageRefused(f"node {leader} claims to lead term {term}, which this node leads")
+        case Follower(leader=known) if term == node.term and known not in (None, leader):
+            raise MessageRefused(f"node {leader} claims to lead term {term}, which node {known} leads")
+        case Follower() as follower if term == node.term:
+            election.hear_from_leader(node, follower, leader)
+        case _:
+            election.become_follower(node, term, leader)
+    assert isinstance(node.role, Follower)
+    return node.role
+
+
+def _refuse_impossible_entries(node: Node, request: AppendEntries) -> None:
+    """Refuse what no leader can send, before anything is changed by it."""
+    log, term = node.log, request.prev_term
+    if term > request.term:
+        raise MessageRefused(f"entry {request.prev_index} is of term {term}, later than the leader's {request.term}")
+    for index, entry in enumerate(request.entries, request.prev_index + 1):
+        if entry.index != index:
+            raise MessageRefused(f"entry {entry.index} stands where entry {index} belongs")
+        if not term <= entry.term <= request.term:
+            raise MessageRefused(f"entry {index} of term {entry.term} cannot follow one of term {term}")
+        if index <= node.commit and log.term_at(index) not in (None, entry.term):
+            raise MessageRefused(f"entry {index} of term {entry.term} contradicts a committed entry")
+        if entry.kind not in _KINDS or len(entry.record) < RECORD_HEADER.size:
+            raise MessageRefused(f"entry {index} is of the unknown kind {entry.kind}")
+        term = entry.term
+
+
+_KINDS = frozenset(EntryKind)

@@ -1,0 +1,54 @@
+"""Leadership transfer (thesis §3.10): stop taking proposals, let the target catch up, order it to stand at once.
+
+The transfer belongs to the leader's role, so it cannot survive a step-down (row 23), and it is given up after an
+election timeout, so that a dead target does not stop the cluster.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from kvraft.raft import election
+from kvraft.raft.errors import ProposalRefused
+from kvraft.raft.messages import TimeoutNow
+from kvraft.raft.roles import Follower, Leader, Transfer
+
+if TYPE_CHECKING:
+    from kvraft.raft.node import Node
+
+
+def begin(node: Node, leader: Leader, target: int) -> None:
+    """Begin to hand over to `target`; raises ProposalRefused when that cannot be."""
+    if target == node.id:
+        raise ProposalRefused(f"node {target} leads already")
+    if target not in node.membership.voters:
+        raise ProposalRefused(f"node {target} is no voter and cannot lead")
+    if leader.transfer is not None:
+        raise ProposalRefused(f"leadership is being handed to node {leader.transfer.target}")
+    leader.transfer = Transfer(target, node.now + node.options.election_timeout_max)
+    order_when_caught_up(node, leader, target)
+
+
+def order_when_caught_up(node: Node, leader: Leader, peer: int) -> None:
+    """Send TimeoutNow when the target has the whole log, once."""
+    transfer = leader.transfer
+    if transfer is None or transfer.target != peer or transfer.ordered:
+        return
+    if leader.progress[peer].match == node.log.last_index:
+        transfer.ordered = True
+        node.send(peer, TimeoutNow(node.term))
+
+
+def give_up_when_late(node: Node, leader: Leader) -> None:
+    """Take proposals again when the target did not take over in time."""
+    if leader.transfer is not None and node.now >= leader.transfer.deadline:
+        leader.transfer = None
+
+
+def step_timeout_now(node: Node, sender: int, order: TimeoutNow) -> None:
+    """Stand for election at once: the leader of this term asks for it."""
+    if order.term > node.term:
+        election.become_follower(node, order.term, None)
+    is_from_leader = isinstance(node.role, Follower) and node.role.leader in (None, sender)
+    if order.term == node.term and is_from_leader and node.voting and node.membership.decides(node.id):
+        election.campaign(node, transfer=True)

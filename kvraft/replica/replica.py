@@ -1,0 +1,461 @@
+"""The replica: the one place where node, journal, peers, store and waiting clients meet."""
+
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
+from typing import Final, Protocol
+
+import attrs
+from twisted.internet.defer import Deferred, fail
+from twisted.internet.interfaces import IDelayedCall, IReactorTime
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+
+from kvraft.commands import Operation, encode_batch, encode_identify
+from kvraft.errors import NotLeaderRefusal, OutcomeUnknown, Overloaded, Refused, RequestFailed
+from kvraft.peers import PeerStatus
+from kvraft.raft import Entry, EntryKind, Message, MessageRefused, Node, NotLeader, ProposalRefused, Ready, Role
+from kvraft.raft.roles import Leader
+from kvraft.replica.cluster_clock import ClusterClock
+from kvraft.replica.rejoin import Rejoin
+from kvraft.replica.saving import Saver
+from kvraft.replica.status import describe, describe_progress
+from kvraft.replica.submissions import Batch, Deadlines, Submission
+from kvraft.storage import Storage
+from kvraft.store import Result, Store
+
+BATCH_BYTES_MAX: Final = 1024 * 1024
+"""Writes in one log entry, bytes; one larger submission still makes one entry."""
+READYS_A_TURN_MAX: Final = 8
+"""Effects that one turn carries out before it lets the reactor look at its sockets."""
+
+
+_TRANSITIONS: Final = {
+    Role.LEADER: "node {id} became LEADER for term {term}",
+    Role.FOLLOWER: "node {id} is FOLLOWER in term {term} and knows no leader",
+    Role.PRE_CANDIDATE: "node {id} hears no leader in term {term} and asks whether it could be elected",
+    Role.CANDIDATE: "node {id} became CANDIDATE for term {term}",
+}
+
+
+class Stopping(Refused):
+    """This node is being stopped; the request had no effect."""
+
+    code = "STOPPING"
+
+
+class Outbox(Protocol):
+    """What the replica needs of its connections to the other members; `kvraft.peers.Peers` is the real one."""
+
+    def status(self) -> Mapping[int, PeerStatus]:
+        """Return how every other member is connected."""
+        ...
+
+    def send(self, outgoing: Sequence[tuple[int, Message]]) -> None:
+        """Send each message to its member, in order; whatever cannot be sent now is dropped."""
+        ...
+
+    def learn_cluster(self, cluster_id: str) -> None:
+        """From now on talk to members of this cluster alone."""
+        ...
+
+
+class _Nowhere:
+    """The outbox of a replica that is not connected, as that of a cluster of one stays."""
+
+    def status(self) -> Mapping[int, PeerStatus]:
+        return {}
+
+    def send(self, outgoing: Sequence[tuple[int, Message]]) -> None:
+        pass
+
+    def learn_cluster(self, cluster_id: str) -> None:
+        pass
+
+
+@attrs.frozen
+class ReplicaOptions:
+    """Limits of one replica: times in seconds, sizes in bytes."""
+
+    request_timeout: float = 5.0
+    waiting_bytes_max: int = 64 * 1024 * 1024
+    """Writes that may wait to be proposed."""
+    disk_stall_max: float = 1.0
+    """A leader whose save takes longer stops leading (BUGS row 26)."""
+
+
+class Replica:
+    """Takes submissions from servers and messages from peers, and carries out what the node makes of them, in turns.
+
+    An event only changes the node or joins a queue; one *turn* at the end of the reactor's iteration proposes what has
+    come together as one entry, asks for one read round, and carries out everything that the node wants done.
+
+    Args:
+        fatal: called once, with a sentence for the log, when this node must not go on.
+    """
+
+    _log = Logger(namespace="kvraft.replica")
+
+    def __init__(
+        self,
+        *,
+        node: Node,
+        store: Store,
+        storage: Storage,
+        clock: IReactorTime,
+        addresses: Mapping[int, str],
+        make_cluster_id: Callable[[], str],
+        fatal: Callable[[str], None],
+        rejoin: Rejoin | None = None,
+        options: ReplicaOptions | None = None,
+    ) -> None:
+        self.node = node
+        self.store = store
+        self._storage = storage
+        self._peers: Outbox = _Nowhere()
+        self._clock = clock
+        self._addresses = addresses
+        self._make_cluster_id = make_cluster_id
+        self._fatal = fatal
+        self._rejoin = rejoin
+        self._options = options or ReplicaOptions()
+        self._saver = Saver(storage, self._became_durable, self._save_failed)
+        self._cluster_clock = ClusterClock()
+        self._deadlines = Deadlines()
+        self._writes: deque[Submission] = deque()
+        """Submissions with a write among them that are not in the log yet."""
+        self._writes_size = 0
+        self._reads: list[Submission] = []
+        """Submissions of reads alone that came in this turn."""
+        self._proposed: dict[int, Batch] = {}
+        """The batches in the log that are not applied yet, by index."""
+        self._confirmed: deque[tuple[int, list[Submission]]] = deque()
+        """Confirmed reads that wait for the store to reach an index."""
+        self._cluster_told: str | None = None
+        self._turn: IDelayedCall | None = None
+        self._timer: IDelayedCall | None = None
+        self._stopped = False
+
+    # What servers ask (`kvraft.server.Database`).
+
+    def submit(self, operations: Sequence[Operation]) -> Deferred[list[Result]]:
+        """Carry out `operations`; see `kvraft.server.database.Database`."""
+        if self._stopped:
+            return fail(Stopping("this node is being stopped; ask another"))
+        if not isinstance(self.node.role, Leader):
+            return fail(self._not_leader())
+        submission = Submission(operations, self._clock.seconds() + self._options.request_timeout)
+        if submission.writes:
+            if self._writes_size + submission.size > self._options.waiting_bytes_max and self._writes:
+                return fail(Overloaded("too many writes wait for a majority; try again in a moment"))
+            self._writes.append(submission)
+            self._writes_size += submission.size
+        else:
+            self._reads.append(submission)
+        self._deadlines.watch(submission)
+        self._schedule_turn()
+        return submission.promise
+
+    def status(self) -> dict[str, object]:
+        """Describe this node, in values that JSON can hold."""
+        leader = self.node.leader
+        address = self._addresses.get(leader) if leader is not None else None
+        status = describe(self.node, self.store, self._storage, address)
+        status["peers"] = {
+            str(peer): {
+                "address": self._addresses.get(peer),
+                **attrs.asdict(connection),
+                **describe_progress(self.node, peer),
+            }
+            for peer, connection in self._peers.status().items()
+        }
+        return status
+
+    # What peers tell (`kvraft.peers.PeerReceiver`).
+
+    def receive(self, sender: int, messages: Sequence[Message]) -> None:
+        """Take what arrived from `sender`; raises MessageRefused when it must be disconnected."""
+        if self._stopped:
+            return
+        now = self._clock.seconds()
+        try:
+            for message in messages:
+                self.node.step(sender, message, now)
+        except MessageRefused:
+            raise
+        except Exception:  # noqa: BLE001 - a bug in the core: stop before it costs data
+            self._fail("a message could not be processed", Failure())
+        finally:
+            self._schedule_turn()
+
+    def hello(self, peer: int, facts: Mapping[str, object]) -> None:
+        """Take what `peer` says of itself when a connection begins."""
+        if self._rejoin is not None and not self._stopped:
+            self._rejoin.hello(peer, facts)
+            self._schedule_turn()
+
+    def facts(self) -> dict[str, object]:
+        """Say of this node what the others need to know when a connection begins."""
+        return self._rejoin.facts() if self._rejoin is not None else {}
+
+    def link_up(self, peer: int) -> None:
+        """A connection to `peer` stands."""
+        if not self._stopped:
+            self.node.peer_connected(peer, self._clock.seconds())
+            self._schedule_turn()
+
+    def peer_lost(self, peer: int) -> None:
+        """A connection to or from `peer` broke."""
+        if not self._stopped:
+            self.node.peer_lost(peer, self._clock.seconds())
+            self._schedule_turn()
+
+    # Life.
+
+    def connect(self, peers: Outbox) -> None:
+        """Send through `peers` from now on; called once, before `start`."""
+        self._peers = peers
+
+    def start(self) -> None:
+        """Begin: apply what the journal remembers to be committed, and arm the election timer."""
+        self._schedule_turn()
+
+    async def hand_over(self, patience: float) -> None:
+        """Pass leadership on, if this node leads, and wait up to `patience` seconds for that and for open answers."""
+        if not isinstance(self.node.role, Leader) or self._stopped:
+            return
+        target = self._best_successor(self.node.role)
+        if target is None:
+            return
+        self._log.info("node {id} hands leadership to node {target}", id=self.node.id, target=target)
+        give_up = self._clock.seconds() + patience
+        try:
+            self.node.transfer_leadership(target, self._clock.seconds())
+        except ProposalRefused:
+            return
+        self._schedule_turn()
+        while self._clock.seconds() < give_up and (
+            self.node.leader in (None, self.node.id) or self._deadlines.unanswered
+        ):
+            await self._pause(0.005)
+
+    def stop(self) -> None:
+        """Stop at once. What waits is told so; what stands in the log may still happen."""
+        if self._stopped:
+            return
+        self._stopped = True
+        for call in (self._turn, self._timer):
+            if call is not None and call.active():
+                call.cancel()
+        self._deadlines.end(self._stopping_error)
+
+    def _stopping_error(self, submission: Submission) -> RequestFailed:
+        if submission.is_proposed:
+            return OutcomeUnknown("this node was stopped; the write may still happen: read it back before repeating it")
+        return Stopping("this node was stopped and nothing was changed; ask another")
+
+    def _pause(self, seconds: float) -> Deferred[None]:
+        waiter: Deferred[None] = Deferred()
+        self._clock.callLater(seconds, waiter.callback, None)
+        return waiter
+
+    def _best_successor(self, leader: Leader) -> int | None:
+        """The voter whose log is longest among those heard from lately."""
+        recent = self.node.now - self.node.options.election_timeout_min
+        candidates = [
+            (progress.match, -peer)
+            for peer, progress in leader.progress.items()
+            if peer in self.node.membership.voters and progress.last_contact >= recent
+        ]
+        return -max(candidates)[1] if candidates else None
+
+    # The turn.
+
+    def _schedule_turn(self) -> None:
+        if self._turn is None and not self._stopped:
+            self._turn = self._clock.callLater(0, self._run_turn)
+
+    def _run_turn(self) -> None:
+        self._turn = None
+        try:
+            now = self._clock.seconds()
+            self._deadlines.expire(now)
+            if self._rejoin is not None:
+                self._rejoin.look()
+            self._propose(now)
+            self._ask_to_read(now)
+            for _ in range(READYS_A_TURN_MAX):
+                if not self.node.has_ready():
+                    break
+                self._carry_out(self.node.ready())
+            else:
+                self._schedule_turn()
+            if not self._stopped:
+                self._arm_timer()
+        except Exception:  # noqa: BLE001 - nothing is fire-and-forget: a failure in a turn stops the node
+            self._fail("a turn failed", Failure())
+
+    def _arm_timer(self) -> None:
+        """Hold one timer at or before the node's deadline; a deadline that moves away costs nothing here."""
+        deadline = self.node.deadline
+        if self._timer is None:
+            self._timer = self._clock.callLater(max(0.0, deadline - self._clock.seconds()), self._timer_fired)
+        elif deadline < self._timer.getTime():
+            self._timer.reset(max(0.0, deadline - self._clock.seconds()))
+
+    def _timer_fired(self) -> None:
+        self._timer = None
+        now = self._clock.seconds()
+        self.node.wake(now)
+        self._watch_disk(now)
+        self._schedule_turn()
+
+    def _watch_disk(self, now: float) -> None:
+        """A disk that hangs must not keep a leader: the others can elect one whose disk works (BUGS row 26)."""
+        since = self._storage.pending_since
+        if since is None or now - since < self._options.disk_stall_max or not isinstance(self.node.role, Leader):
+            return
+        self._log.error(
+            "node {id} stops leading: its disk has not finished a save for {seconds:.1f} s",
+            id=self.node.id,
+            seconds=now - since,
+        )
+        self.node.resign(now)
+
+    def _propose(self, now: float) -> None:
+        """Make one entry of all writes that have come together."""
+        while self._writes:
+            submissions: list[Submission] = []
+            writes: list[bytes] = []
+            reads: list[tuple[int, bytes]] = []
+            size = 0
+            while self._writes and (not submissions or size + self._writes[0].size <= BATCH_BYTES_MAX):
+                submission = self._writes.popleft()
+                self._writes_size -= submission.size
+                if submission.answered:
+                    continue
+                size += submission.size
+                submissions.append(submission)
+                for operation in submission.operations:
+                    if isinstance(operation, bytes):
+                        writes.append(operation)
+                    else:
+                        reads.append((len(writes), operation.key))
+            if not submissions:
+                return
+            try:
+                payload = encode_batch(self._cluster_clock.stamp(now), writes)
+                term, index = self.node.propose((payload,), now)
+            except ProposalRefused:
+                self._put_back(submissions)
+                return
+            except NotLeader:
+                self._refuse(submissions)
+                continue
+            for submission in submissions:
+                submission.is_proposed = True
+            self._proposed[index] = Batch(term, submissions, reads)
+
+    def _put_back(self, submissions: list[Submission]) -> None:
+        self._writes.extendleft(reversed(submissions))
+        self._writes_size += sum(submission.size for submission in submissions)
+
+    def _ask_to_read(self, now: float) -> None:
+        """Ask for one round that serves every read of this turn."""
+        if not self._reads:
+            return
+        reads, self._reads = self._reads, []
+        try:
+            self.node.read_index(reads, now)
+        except NotLeader:
+            self._refuse(reads)
+
+    def _carry_out(self, ready: Ready) -> None:
+        if ready.messages:
+            self._peers.send(ready.messages)
+        self._saver.save(ready)
+        if ready.soft_state is not None:
+            self._show_transition(ready)
+        for entry in ready.committed:
+            self._apply(entry)
+        for read in ready.reads:
+            assert isinstance(read.ticket, list)
+            self._confirmed.append((read.index, read.ticket))
+        for ticket in ready.aborted_reads:
+            assert isinstance(ticket, list)
+            self._refuse(ticket)
+        while self._confirmed and self._confirmed[0][0] <= self.store.applied_index:
+            self._answer_reads(self._confirmed.popleft()[1])
+        if ready.soft_state is not None and ready.soft_state.role is not Role.LEADER:
+            self._refuse(self._writes)
+            self._writes.clear()
+            self._writes_size = 0
+
+    def _became_durable(self, readys: list[Ready]) -> None:
+        """Keep the promises that waited for the disk."""
+        if self._stopped:
+            return
+        replies = [reply for ready in readys for reply in ready.replies]
+        if replies:
+            self._peers.send(replies)
+        for ready in readys:
+            self.node.advance(ready)
+        if self.node.has_ready():
+            self._schedule_turn()
+
+    def _save_failed(self, failure: Failure) -> None:
+        self._fail(failure.getErrorMessage(), failure)
+
+    def _apply(self, entry: Entry) -> None:
+        batch = self._proposed.pop(entry.index, None)
+        if batch is not None and batch.term != entry.term:
+            batch.refuse(self._not_leader())  # another leader's entry took its place: it never happened (row 12)
+            batch = None
+        results = self.store.apply(entry, batch.reads if batch is not None else ())
+        if batch is not None:
+            batch.answer(results)
+        if entry.kind == EntryKind.EMPTY and isinstance(self.node.role, Leader) and entry.term == self.node.term:
+            self._took_office()
+        if self.store.cluster_id != self._cluster_told and self.store.cluster_id is not None:
+            self._cluster_told = self.store.cluster_id
+            self._peers.learn_cluster(self.store.cluster_id)
+
+    def _took_office(self) -> None:
+        """The first entry of this leader's term is committed: all that came before it is applied here."""
+        now = self._clock.seconds()
+        self._cluster_clock.continue_from(self.store.cluster_time, now)
+        if self.store.cluster_id is None:
+            identify = encode_identify(self._make_cluster_id())
+            self.node.propose((encode_batch(self._cluster_clock.stamp(now), (identify,)),), now)
+
+    def _answer_reads(self, submissions: list[Submission]) -> None:
+        read = self.store.read
+        for submission in submissions:
+            submission.answer([read(operation.key) for operation in submission.operations])  # type: ignore[union-attr]
+
+    def _refuse(self, submissions: Sequence[Submission] | deque[Submission]) -> None:
+        if submissions:
+            error = self._not_leader()
+            for submission in submissions:
+                submission.refuse(error)
+
+    def _not_leader(self) -> NotLeaderRefusal:
+        leader = self.node.leader
+        return NotLeaderRefusal(None if leader is None or leader == self.node.id else self._addresses.get(leader))
+
+    def _show_transition(self, ready: Ready) -> None:
+        assert ready.soft_state is not None
+        role, leader = ready.soft_state.role, ready.soft_state.leader
+        text = _TRANSITIONS[role]
+        if role is Role.LEADER:
+            self._cluster_clock.continue_from(self.store.cluster_time, self._clock.seconds())
+        elif leader is not None:
+            text = "node {id} is FOLLOWER of node {leader} in term {term}"
+        self._log.info(text, id=self.node.id, term=ready.soft_state.term, leader=leader)
+
+    def _fail(self, what: str, failure: Failure) -> None:
+        """Stop for good: whoever goes on after this risks the data."""
+        if self._stopped:
+            return
+        self._log.failure("node {id} stops: {what}", failure=failure, id=self.node.id, what=what)
+        self.stop()
+        self._fatal(what)

@@ -1,0 +1,50 @@
+"""What a node says of itself when it is asked for its STATUS."""
+
+import kvraft
+from kvraft.raft import Node
+from kvraft.raft.roles import Leader
+from kvraft.storage import Storage
+from kvraft.store import Store
+
+
+def describe(node: Node, store: Store, storage: Storage, address: str | None) -> dict[str, object]:
+    """Return the state of this node as JSON values; `address` is where the leader is reached."""
+    soft = node.soft_state
+    return {
+        "id": node.id,
+        "role": soft.role.value,
+        "term": soft.term,
+        "leader": soft.leader,
+        "leader_address": address,
+        "commit": node.commit,
+        "applied": store.applied_index,
+        "last_index": node.log.last_index,
+        "durable_index": node.log.durable,
+        "revision": store.revision,
+        "keys": store.key_count,
+        "checksum": f"{store.checksum:08x}",
+        "cluster_id": store.cluster_id,
+        "cluster_time_us": store.cluster_time,
+        "voting": node.voting,
+        "disk": {
+            "syncs": storage.syncs,
+            "bytes_written": storage.bytes_written,
+            "segments": storage.segments,
+        },
+        "version": kvraft.__version__,
+    }
+
+
+def describe_progress(node: Node, peer: int) -> dict[str, object]:
+    """Return what a leader knows of `peer`'s log; nothing on other nodes."""
+    if not isinstance(node.role, Leader) or peer not in node.role.progress:
+        return {}
+    progress = node.role.progress[peer]
+    return {
+        "progress": progress.state.value,
+        "match": progress.match,
+        "next": progress.next,
+        "inflight_messages": len(progress.inflight),
+        "inflight_bytes": progress.inflight_bytes,
+        "silent_ms": round((node.now - progress.last_contact) * 1000),
+    }

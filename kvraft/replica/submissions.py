@@ -1,0 +1,116 @@
+"""Who waits for what: submissions on their way into the log, in it, and to be read."""
+
+from collections import deque
+from collections.abc import Callable, Sequence
+
+import attrs
+from twisted.internet.defer import Deferred
+
+from kvraft.commands import Operation
+from kvraft.errors import OutcomeUnknown, Refused, RequestFailed
+from kvraft.store import Result
+
+
+class TimedOut(Refused):
+    """The request waited too long before it was begun, or was only a read: it certainly changed nothing."""
+
+    code = "TIMEOUT"
+
+
+class Submission:
+    """What one client asked in one breath, and the Deferred that it waits on. It is answered or failed once."""
+
+    __slots__ = ("answered", "deadline", "is_proposed", "operations", "promise", "size", "writes")
+
+    def __init__(self, operations: Sequence[Operation], deadline: float) -> None:
+        self.operations = operations
+        self.deadline = deadline
+        self.promise: Deferred[list[Result]] = Deferred()
+        self.answered = False
+        self.is_proposed = False
+        """Whether it stands in the log, so that it may happen whatever becomes of this node."""
+        self.size = 0
+        """Bytes of its writes."""
+        self.writes = 0
+        """How many of its operations are writes."""
+        for operation in operations:
+            if type(operation) is bytes:
+                self.size += len(operation)
+                self.writes += 1
+
+    def answer(self, results: list[Result]) -> None:
+        """Give the results, unless the client has been told something else already."""
+        if not self.answered:
+            self.answered = True
+            self.promise.callback(results)
+
+    def refuse(self, error: RequestFailed) -> None:
+        """Say that there are no results."""
+        if not self.answered:
+            self.answered = True
+            self.promise.errback(error)
+
+    def expire(self) -> None:
+        """Say that the time is over, and whether the writes may still happen."""
+        if self.is_proposed:
+            self.refuse(
+                OutcomeUnknown("no majority answered in time; it may still happen: read it back before repeating it")
+            )
+        else:
+            self.refuse(TimedOut("no majority answered in time and nothing was changed; try again"))
+
+
+@attrs.frozen
+class Batch:
+    """The submissions that share one log entry."""
+
+    term: int
+    submissions: Sequence[Submission]
+    reads: Sequence[tuple[int, bytes]]
+    """(position among the entry's writes, key) of every read between them."""
+
+    def answer(self, results: list[Result]) -> None:
+        """Hand each submission its share of the entry's results."""
+        if len(self.submissions) == 1:
+            self.submissions[0].answer(results)
+            return
+        begin = 0
+        for submission in self.submissions:
+            end = begin + len(submission.operations)
+            submission.answer(results[begin:end])
+            begin = end
+
+    def refuse(self, error: RequestFailed) -> None:
+        """Tell every submission that it has no results."""
+        for submission in self.submissions:
+            submission.refuse(error)
+
+
+class Deadlines:
+    """Every submission that is not answered yet, oldest first; all wait equally long, so the oldest expires first."""
+
+    def __init__(self) -> None:
+        self._waiting: deque[Submission] = deque()
+
+    def watch(self, submission: Submission) -> None:
+        """Expire `submission` at its deadline."""
+        self._waiting.append(submission)
+
+    def expire(self, now: float) -> None:
+        """Forget what was answered, and end the wait of what is late."""
+        waiting = self._waiting
+        while waiting and (waiting[0].answered or waiting[0].deadline <= now):
+            submission = waiting.popleft()
+            if not submission.answered:
+                submission.expire()
+
+    def end(self, error: Callable[[Submission], RequestFailed]) -> None:
+        """End every wait at once."""
+        while self._waiting:
+            submission = self._waiting.popleft()
+            submission.refuse(error(submission))
+
+    @property
+    def unanswered(self) -> int:
+        """How many submissions still wait."""
+        return sum(not submission.answered for submission in self._waiting)

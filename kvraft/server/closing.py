@@ -1,0 +1,120 @@
+"""When a client's connection closes by itself, and how: no answer is lost on the way.
+
+Tools for one request (`echo 'GET a' | nc host 8080`) wait until the server closes, and people who type several lines
+want all of them answered. So:
+
+* nothing closes while an answer is owed;
+* behind a client's half-close the connection closes after the last answer;
+* one request alone is answered and closed;
+* several lines are all answered, in order, and the connection closes after a short silence;
+* `KEEP` makes it stay.
+
+Closing takes three steps. A close with input unread makes the kernel send a reset, and a reset makes the client's
+kernel throw away answers that the client has not read yet. So our side closes first, input is read and dropped until
+the client's side closes too, and only then the connection is given up.
+"""
+
+from collections.abc import Callable
+
+from twisted.internet.interfaces import IConsumer, IDelayedCall, IPushProducer, IReactorTime, ITCPTransport
+
+from kvraft.server.limits import ServerLimits
+
+
+class IClientTransport(ITCPTransport, IConsumer, IPushProducer):
+    """What Twisted's TCP connections are: they half-close, have a producer, and can be paused."""
+
+
+class ClosingRule:
+    """Decides when to close one connection. It must be told what happens, and calls `close` at most once."""
+
+    def __init__(self, clock: IReactorTime, limits: ServerLimits, close: Callable[[], None]) -> None:
+        self._clock = clock
+        self._limits = limits
+        self._close = close
+        self._timer: IDelayedCall | None = None
+        self._settled = False
+        self.requests = 0
+        """Requests so far."""
+        self.keeps = False
+        """Whether the client asked for the connection to stay."""
+        self.client_finished = False
+        """Whether the client has closed its side: no more input comes."""
+
+    def heard(self) -> None:
+        """Note input: whatever was decided is decided anew when everything is answered again."""
+        self._settled = False
+
+    def settled(self, *, line_begun: bool) -> None:
+        """Note that nothing is owed and no whole line waits. `line_begun`: a piece of a line does."""
+        if self.client_finished:
+            self._close()
+        elif self.keeps:
+            pass
+        elif self.requests == 0:
+            self._close_after(self._limits.idle_s)
+        elif self.requests == 1 and not line_begun:
+            # Not at once: at the end of this turn, when a second line that is already here has been read.
+            self._close_after(0)
+        else:
+            self._close_after(self._limits.silence_s)
+
+    def stop(self) -> None:
+        """Decide nothing any more."""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    def _close_after(self, delay_s: float) -> None:
+        self._settled = True
+        if self._timer is None:
+            self._timer = self._clock.callLater(delay_s, self._expired)
+        else:
+            self._timer.reset(delay_s)
+
+    def _expired(self) -> None:
+        self._timer = None
+        if self._settled:
+            self._close()
+
+
+class LingeringClose:
+    """Carries out the close of one connection, whose protocol passes on what happens and drops all further input."""
+
+    def __init__(self, transport: IClientTransport, clock: IReactorTime, limits: ServerLimits) -> None:
+        self._transport = transport
+        self._limits = limits
+        self._clock = clock
+        self._timer: IDelayedCall | None = None
+        self._our_side_closed = False
+
+    def begin(self, *, client_finished: bool) -> None:
+        """Send what is written, then close our side; all of it when the client's is closed already."""
+        self._timer = self._clock.callLater(self._limits.stall_s, self._expired)
+        if client_finished:
+            self._transport.loseConnection()
+        else:
+            self._transport.loseWriteConnection()
+
+    def our_side_closed(self) -> None:
+        """Everything is sent: the client has until the deadline to close its side."""
+        self._our_side_closed = True
+        if self._timer is not None:
+            self._timer.reset(self._limits.linger_s)
+
+    def client_finished(self) -> None:
+        """No input is left that could turn the close into a reset."""
+        self._transport.loseConnection()
+
+    def stop(self) -> None:
+        """Stop waiting: the connection is lost."""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    def _expired(self) -> None:
+        self._timer = None
+        if self._our_side_closed:
+            self._transport.loseConnection()
+        else:
+            self._transport.abortConnection()

@@ -1,0 +1,92 @@
+"""What the journal can refuse, and how it fails.
+
+::
+
+    StorageError
+    ├── JournalLocked     another process uses this data directory
+    ├── JournalMismatch   a journal of another node, or of a format that this kvraft does not know; nothing was changed
+    ├── JournalDamaged    bytes that were once complete are wrong; nothing was changed, and the node must not start
+    ├── JournalFailed     the operating system refused an operation; the journal is dead until it is opened anew
+    └── SaveRefused       a save that breaks the rules: a bug in the caller; nothing was written
+
+After `JournalFailed` it is unknown whether the save in progress is on the disk: the next start finds out. Everything
+whose save had returned is there. After every other error nothing was written.
+"""
+
+import errno
+import os
+from pathlib import Path
+from typing import Final
+
+_NO_SPACE: Final = frozenset({errno.ENOSPC, errno.EDQUOT})
+
+
+class StorageError(Exception):
+    """Anything that keeps the journal from doing its work; `str()` says what a person can do."""
+
+
+class JournalLocked(StorageError):
+    """Another process has this data directory open."""
+
+    def __init__(self, directory: Path) -> None:
+        super().__init__(
+            f"the data directory {directory} is in use by another process: stop that one first, "
+            "or give this node a directory of its own"
+        )
+        self.directory = directory
+
+
+class JournalMismatch(StorageError):
+    """The directory holds a journal that this node must not use."""
+
+
+class JournalDamaged(StorageError):
+    """Bytes in the journal are not what was written, at a place that no interrupted write explains.
+
+    `path` and `offset` (bytes from the start of the file) say where.
+    """
+
+    def __init__(self, path: Path, offset: int, why: str) -> None:
+        super().__init__(
+            f"{path} is damaged at offset {offset}: {why}. "
+            "This node may have confirmed writes or votes that it can no longer read, so it does not start. "
+            "Nothing has been changed. Do not edit or delete single files. "
+            f"While a majority of the other nodes is up, they have all the data: move the directory {path.parent} away "
+            "as a whole (keep it), remove this node from the cluster, and let it join again as a new member with an "
+            "empty directory. If the other nodes are lost too, first copy the directory to a sound disk, "
+            "then restore from a backup or ask for help"
+        )
+        self.path = path
+        self.offset = offset
+        self.why = why
+
+
+class JournalFailed(StorageError):
+    """The operating system refused an operation. Nothing is tried again: after a failed fsync the next one may lie.
+
+    `errno` is the number it gave, or None; `no_space` tells a full disk or quota from a broken disk.
+    """
+
+    def __init__(self, action: str, path: Path, directory: Path, error: OSError) -> None:
+        self.action = action
+        self.path = path
+        self.errno = error.errno
+        self.no_space = error.errno in _NO_SPACE
+        reason = f"[Errno {error.errno}] {os.strerror(error.errno)}" if error.errno is not None else str(error)
+        if self.no_space:
+            advice = (
+                f"the disk (or the quota) that holds {directory} is full: make room there, "
+                "but touch nothing in that directory; the node can start again as soon as there is space"
+            )
+        elif error.errno in {errno.EACCES, errno.EPERM, errno.EROFS}:
+            advice = f"let the user who runs kvraft read and write {directory} and everything in it"
+        else:
+            advice = (
+                "look at the kernel's log (dmesg) and at the disk before you start this node again; "
+                "everything that was confirmed is still there if the disk kept what it promised"
+            )
+        super().__init__(f"could not {action} {path}: {reason}; {advice}")
+
+
+class SaveRefused(StorageError):
+    """The caller asked for a save that must never be made; nothing was written."""

@@ -1,0 +1,218 @@
+"""Everything the journal does to a disk goes through this seam, so that a simulation can be the disk.
+
+The contract is POSIX at its least generous. After a power failure:
+
+* bytes that were written and not synced are there, are not there, or are there in part, sector by sector;
+* a name that was created, renamed or removed is as it was before or after, until its *directory* was synced;
+* when a sync has failed, what it should have made durable may be lost although it can still be read, and another sync
+  that succeeds proves nothing about it.
+
+Every method may raise OSError. None is called from two threads at a time.
+"""
+
+import fcntl
+import os
+import sys
+from pathlib import Path
+from typing import Final, Protocol
+
+DIRECTORY_MODE: Final = 0o700
+FILE_MODE: Final = 0o600
+"""What a client stored is nobody else's business."""
+
+if sys.platform == "darwin":
+
+    def _sync_data(fd: int) -> None:
+        # macOS has no fdatasync, and its fsync leaves the bytes in the cache of the drive.
+        fcntl.fcntl(fd, fcntl.F_FULLFSYNC)
+
+    def _allocate(fd: int, length: int) -> None:
+        # macOS has no posix_fallocate: a full disk is found out by the write.
+        os.ftruncate(fd, length)
+
+else:
+    _sync_data = os.fdatasync
+
+    def _allocate(fd: int, length: int) -> None:
+        os.posix_fallocate(fd, 0, length)
+
+
+class File(Protocol):
+    """A file that is open for reading and writing at any offset."""
+
+    def size(self) -> int:
+        """Return its length in bytes."""
+        ...
+
+    def read(self, offset: int, length: int) -> bytes:
+        """Return `length` bytes from `offset`, fewer only where the file ends."""
+        ...
+
+    def pwrite(self, data: bytes, offset: int) -> None:
+        """Write all of `data` at `offset`, or raise. Not durable before `fdatasync`."""
+        ...
+
+    def allocate(self, length: int) -> None:
+        """Reserve the first `length` bytes, which read as zeros where nothing was written.
+
+        After that a write inside them needs no more space. Not durable before `fdatasync`.
+        """
+        ...
+
+    def fdatasync(self) -> None:
+        """Make the file's bytes and its length durable, but not its name."""
+        ...
+
+    def close(self) -> None:
+        """Give the file back; makes nothing durable."""
+        ...
+
+
+class Lock(Protocol):
+    """An exclusive lock that is held until it is released or the process ends, however it ends."""
+
+    def release(self) -> None:
+        """Let others have it; to release twice does nothing."""
+        ...
+
+
+class Files(Protocol):
+    """The operations on names."""
+
+    def make_directory(self, path: Path) -> None:
+        """Create the directory and its missing parents, durable when it returns; does nothing where it exists."""
+        ...
+
+    def lock(self, path: Path) -> Lock:
+        """Take the exclusive lock that the file `path` stands for, creating the file; never waits.
+
+        Raises:
+            BlockingIOError: somebody else has it, in this process or in another.
+        """
+        ...
+
+    def names(self, directory: Path) -> list[str]:
+        """Return the names in `directory`, in no particular order."""
+        ...
+
+    def create(self, path: Path) -> File:
+        """Create and open a file that must not exist. Its name is not durable before `fsync_directory`."""
+        ...
+
+    def open(self, path: Path) -> File:
+        """Open a file that exists."""
+        ...
+
+    def rename(self, source: Path, target: Path) -> None:
+        """Give a file another name in the same directory, atomically; durable after `fsync_directory`."""
+        ...
+
+    def remove(self, path: Path) -> None:
+        """Remove a name; durable after `fsync_directory`."""
+        ...
+
+    def fsync_directory(self, path: Path) -> None:
+        """Make the names in the directory `path` durable."""
+        ...
+
+
+class OsFile:
+    """A file of the operating system."""
+
+    def __init__(self, fd: int) -> None:
+        self._fd = fd
+
+    def size(self) -> int:
+        """See `File.size`."""
+        return os.fstat(self._fd).st_size
+
+    def read(self, offset: int, length: int) -> bytes:
+        """See `File.read`."""
+        parts: list[bytes] = []
+        while length > 0 and (part := os.pread(self._fd, length, offset)):
+            parts.append(part)
+            offset += len(part)
+            length -= len(part)
+        return b"".join(parts)
+
+    def pwrite(self, data: bytes, offset: int) -> None:
+        """See `File.pwrite`."""
+        written = os.pwrite(self._fd, data, offset)
+        while written < len(data):  # the kernel writes at most 2 GiB at once
+            written += os.pwrite(self._fd, memoryview(data)[written:], offset + written)
+
+    def allocate(self, length: int) -> None:
+        """See `File.allocate`."""
+        _allocate(self._fd, length)
+
+    def fdatasync(self) -> None:
+        """See `File.fdatasync`."""
+        _sync_data(self._fd)
+
+    def close(self) -> None:
+        """See `File.close`."""
+        fd, self._fd = self._fd, -1
+        if fd >= 0:
+            os.close(fd)
+
+
+class OsLock:
+    """A lock by flock(2): it ends with the process, so none is ever left behind."""
+
+    def __init__(self, fd: int) -> None:
+        self._fd = fd
+
+    def release(self) -> None:
+        """See `Lock.release`."""
+        fd, self._fd = self._fd, -1
+        if fd >= 0:
+            os.close(fd)
+
+
+class OsFiles:
+    """The real disk. Descriptors are not inherited by child processes (PEP 446), so no child keeps a lock alive."""
+
+    def make_directory(self, path: Path) -> None:
+        """See `Files.make_directory`."""
+        missing = [each for each in (path, *path.parents) if not each.exists()]
+        for each in reversed(missing):
+            each.mkdir(mode=DIRECTORY_MODE, exist_ok=True)
+            self.fsync_directory(each.parent)
+
+    def lock(self, path: Path) -> OsLock:
+        """See `Files.lock`."""
+        fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, FILE_MODE)
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            os.close(fd)
+            raise
+        return OsLock(fd)
+
+    def names(self, directory: Path) -> list[str]:
+        """See `Files.names`."""
+        return [entry.name for entry in directory.iterdir()]
+
+    def create(self, path: Path) -> OsFile:
+        """See `Files.create`."""
+        return OsFile(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, FILE_MODE))
+
+    def open(self, path: Path) -> OsFile:
+        """See `Files.open`."""
+        return OsFile(os.open(path, os.O_RDWR | os.O_CLOEXEC))
+
+    def rename(self, source: Path, target: Path) -> None:
+        """See `Files.rename`."""
+        source.rename(target)
+
+    def remove(self, path: Path) -> None:
+        """See `Files.remove`."""
+        path.unlink()
+
+    def fsync_directory(self, path: Path) -> None:
+        """See `Files.fsync_directory`."""
+        fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            os.fsync(fd)
+        finally:
+            os.close(fd)

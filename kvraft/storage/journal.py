@@ -1,0 +1,253 @@
+"""The journal: a segmented, append-only, preallocated write-ahead log of hard states and entries.
+
+One save is one buffer, one write and one fdatasync. The hard state stands in the seal that ends every save, so term,
+vote and entries become durable together or not at all. `layout` draws the bytes, `recovery` tells how they are read.
+"""
+
+import uuid
+from collections.abc import Callable, Sequence
+from operator import attrgetter
+from pathlib import Path
+from typing import Final, NoReturn, Self
+
+from kvraft.raft.types import RECORD_BYTES_MAX, Entry, HardState
+from kvraft.storage.errors import JournalFailed, JournalLocked, SaveRefused
+from kvraft.storage.files import File, Files, Lock, OsFiles
+from kvraft.storage.layout import (
+    HEADER_BYTES,
+    KIND_OWN_MIN,
+    SEAL_BYTES,
+    SegmentHeader,
+    join_save,
+)
+from kvraft.storage.recovery import Recovered, Replay, replay_directory
+from kvraft.storage.segments import FIRST_SEGMENT, Segment, create_segment, segment_path
+
+SEGMENT_BYTES: Final = 16 * 1024 * 1024
+"""Length of a segment, in bytes; one that a single save does not fit in is made as long as that save needs."""
+
+LOCK_NAME: Final = "lock"
+
+_record_of: Final = attrgetter("record")
+_index_of: Final = attrgetter("index")
+_kind_of: Final = attrgetter("kind")
+
+
+def check_save(last_index: int, current: HardState, hard_state: HardState | None, entries: Sequence[Entry]) -> int:
+    """Return the last index of the log after this save of a journal that ends at `last_index`.
+
+    Raises:
+        SaveRefused: a gap in the entries, a kind or a length that no entry may have, or a promise that would be taken back.
+    """
+    if hard_state is not None:
+        if hard_state.term < current.term:
+            raise SaveRefused(f"the term would go back from {current.term} to {hard_state.term}")
+        if hard_state.term == current.term and current.vote not in {None, hard_state.vote}:
+            raise SaveRefused(f"the vote of term {current.term} would change from {current.vote} to {hard_state.vote}")
+    if not entries:
+        return last_index
+    first = entries[0].index
+    if not 1 <= first <= last_index + 1:
+        raise SaveRefused(f"entry {first} would leave a gap behind entry {last_index}")
+    behind = first + len(entries)
+    if list(map(_index_of, entries)) != list(range(first, behind)):
+        raise SaveRefused(f"the entries behind {first} do not follow each other")
+    if max(map(_kind_of, entries)) >= KIND_OWN_MIN:
+        raise SaveRefused(f"an entry has a kind that only the journal itself may use, from {KIND_OWN_MIN} upward")
+    if max(map(len, map(_record_of, entries))) > RECORD_BYTES_MAX:
+        raise SaveRefused(f"an entry's record is longer than {RECORD_BYTES_MAX} bytes, and nobody would read it again")
+    return behind - 1
+
+
+class Journal:
+    """What this node has promised, durable. Synchronous; used by one thread at a time.
+
+    After the first `JournalFailed` it is dead: every later call raises the same error and touches nothing. `open` makes
+    it; `close` gives the directory back.
+    """
+
+    def __init__(self, files: Files, directory: Path, lock: Lock, file: File, replay: Replay) -> None:
+        self._files = files
+        self._directory = directory
+        self._lock = lock
+        self._file = file
+        self._segments = replay.segments
+        self._hard_state = replay.hard_state
+        self._saves = replay.saves
+        self._last_index = replay.last_index
+        self._end = replay.end
+        self._segment_bytes = SEGMENT_BYTES
+        self._failure: JournalFailed | None = None
+        self._closed = False
+        self.syncs = 0
+        """Calls of fdatasync since it was opened, those for new segments included."""
+        self.bytes_written = 0
+        """Bytes of all saves since it was opened."""
+
+    @classmethod
+    def open(
+        cls,
+        directory: Path,
+        node_id: int,
+        *,
+        files: Files | None = None,
+        make_incarnation: Callable[[], str] = lambda: uuid.uuid4().hex,
+        segment_bytes: int = SEGMENT_BYTES,
+    ) -> tuple[Self, Recovered]:
+        """Lock the directory, read the journal in it or begin one, and make sure that what was read is durable.
+
+        `make_incarnation` returns a random UUID as 32 hex digits; it is asked only when a journal begins.
+
+        Raises:
+            JournalLocked: another process has it open.
+            JournalMismatch: it is another node's, or of a format that this kvraft does not know.
+            JournalDamaged: see `recovery`.
+            JournalFailed: the operating system refused something.
+        """
+        files = OsFiles() if files is None else files
+        try:
+            files.make_directory(directory)
+            lock = files.lock(directory / LOCK_NAME)
+        except BlockingIOError:
+            raise JournalLocked(directory) from None
+        except OSError as error:
+            raise JournalFailed("open the journal in", directory, directory, error) from error
+        try:
+            replay = replay_directory(files, directory, node_id)
+            if replay.segments:
+                file = _settle(files, directory, replay)
+            else:
+                header = SegmentHeader(
+                    FIRST_SEGMENT, max(segment_bytes, HEADER_BYTES), node_id, bytes.fromhex(make_incarnation()), 0, 0
+                )
+                file = _begin(files, directory, replay, header)
+        except OSError as error:
+            lock.release()
+            raise JournalFailed("open the journal in", directory, directory, error) from error
+        except BaseException:
+            lock.release()
+            raise
+        journal = cls(files, directory, lock, file, replay)
+        journal._segment_bytes = segment_bytes
+        incarnation = replay.segments[0].header.incarnation.hex()
+        return journal, Recovered(replay.hard_state, replay.entries, incarnation, replay.notes)
+
+    @property
+    def segments(self) -> int:
+        """How many files the journal consists of."""
+        return len(self._segments)
+
+    def save(self, hard_state: HardState | None, entries: Sequence[Entry]) -> None:
+        """Make `hard_state` (None: unchanged) and `entries` durable together; they are when this returns.
+
+        Entries replace what stands at their indexes and everything behind. Nothing to save is no save.
+
+        Raises:
+            SaveRefused: the save breaks a rule, or the journal is closed; nothing was written.
+            JournalFailed: the operating system refused something, now or earlier.
+        """
+        self._check_usable()
+        last_index = check_save(self._last_index, self._hard_state, hard_state, entries)
+        if hard_state is None:
+            if not entries:
+                return
+            hard_state = self._hard_state
+        records = list(map(_record_of, entries))
+        length = sum(map(len, records)) + SEAL_BYTES
+        if self._end + length > self._segments[-1].header.size:
+            self._rotate(length)
+        segment = self._segments[-1]
+        number = self._saves + 1
+        save = join_save(records, number, hard_state, self._end, segment.header.incarnation)
+        try:
+            self._file.pwrite(save, self._end)
+        except OSError as error:
+            self._die("write to", segment.path, error)
+        try:
+            self._file.fdatasync()
+        except OSError as error:
+            self._die("sync", segment.path, error)
+        self.syncs += 1
+        self.bytes_written += length
+        self._end += length
+        self._saves = number
+        self._hard_state = hard_state
+        if entries:
+            self._last_index = last_index
+            segment.note_entries(entries[0].index, last_index)
+
+    def close(self) -> None:
+        """Give the files and the lock back. What was saved is durable already; to close twice does nothing.
+
+        Raises:
+            JournalFailed: the operating system refused it; the lock is released all the same.
+        """
+        if self._closed:
+            return
+        self._closed = True
+        try:
+            self._file.close()
+        except OSError as error:
+            self._die("close", self._segments[-1].path, error)
+        finally:
+            self._lock.release()
+
+    def _check_usable(self) -> None:
+        if self._failure is not None:
+            raise self._failure
+        if self._closed:
+            raise SaveRefused("the journal is closed")
+
+    def _rotate(self, length: int) -> None:
+        """Begin a new segment that a save of `length` bytes fits in. The one before is complete and durable."""
+        before = self._segments[-1].header
+        header = SegmentHeader(
+            before.number + 1,
+            max(self._segment_bytes, HEADER_BYTES + length),
+            before.node_id,
+            before.incarnation,
+            self._saves,
+            self._last_index,
+        )
+        path = segment_path(self._directory, header.number)
+        try:
+            file = create_segment(self._files, self._directory, header)
+            self._file.close()
+        except OSError as error:
+            self._die("create", path, error)
+        self.syncs += 1
+        self._file = file
+        self._segments.append(Segment(header, path))
+        self._end = HEADER_BYTES
+
+    def _die(self, action: str, path: Path, error: OSError) -> NoReturn:
+        self._failure = JournalFailed(action, path, self._directory, error)
+        raise self._failure from error
+
+
+def _begin(files: Files, directory: Path, replay: Replay, header: SegmentHeader) -> File:
+    """Create the first segment of a new journal."""
+    file = create_segment(files, directory, header)
+    replay.segments.append(Segment(header, segment_path(directory, header.number)))
+    replay.end = HEADER_BYTES
+    return file
+
+
+def _settle(files: Files, directory: Path, replay: Replay) -> File:
+    """Make durable what was read, and return the last segment open.
+
+    What a killed process had written can be read although it was never synced, and after a sync that failed it can be
+    read although no later sync will ever write it: the kernel has marked it clean. So the last save, the only one that
+    can be in such a state, is written once more and synced, before anybody relies on it.
+    """
+    file = files.open(replay.segments[-1].path)
+    try:
+        if replay.torn_bytes:
+            file.pwrite(bytes(replay.torn_bytes), replay.end)
+        file.pwrite(replay.tail, replay.end - len(replay.tail))
+        file.fdatasync()
+        files.fsync_directory(directory)
+    except BaseException:
+        file.close()
+        raise
+    return file

@@ -1,0 +1,185 @@
+"""The bytes of a segment: the journal's own two records, and how the end of a save is recognised.
+
+Everything is framed as `kvraft.raft.types` frames an entry; kinds from 128 upward are the journal's own::
+
+    segment   header record, then saves, then zeros up to the preallocated size
+    save      entry records as they came (none is fine), then one seal
+    header    term 0, index = the segment's number; kind 128; payload:
+                  u16 format version   u64 size of the file   i64 node id   16 bytes incarnation
+                  u64 number of the last save before this segment   u64 last index before this segment
+    seal      term = hard state's term, index = the number of the save; kind 129; payload:
+                  i64 vote or -1   u64 commit   u64 offset where the save begins   u32 zero pieces
+                  16 bytes incarnation   0xFF
+
+The **end mark** of a save is the incarnation at the end of its seal. It is random, so no client can write a value that
+looks like one, and either half of it is enough, so that one wrong byte does not hide it.
+
+**Pieces** are what a disk writes whole: a save cut at every multiple of 512 bytes in its file. A piece that was not
+written reads as zeros. The seal says how many pieces are zeros by right (values full of zeros exist), so that a missing
+piece is told from an honest one. Thanks to the closing 0xFF no save ends in zeros, and the last piece never is one.
+"""
+
+import struct
+from collections.abc import Iterator
+from contextlib import suppress
+from typing import Final
+
+import attrs
+import msgspec
+
+from kvraft.raft.errors import CorruptRecord
+from kvraft.raft.types import RECORD_HEADER, Entry, HardState, decode_record, encode_record
+
+FORMAT_VERSION: Final = 1
+
+KIND_OWN_MIN: Final = 128
+"""Lowest kind of a record that is the journal's own and no entry."""
+KIND_SEGMENT: Final = 128
+KIND_SEAL: Final = 129
+
+SECTOR_BYTES: Final = 512
+"""The most that every disk writes whole, or not at all."""
+
+INCARNATION_BYTES: Final = 16
+_MARK_HALF_BYTES: Final = INCARNATION_BYTES // 2
+_CLOSING: Final = 0xFF
+_CLOSING_BYTES: Final = 1
+
+_VERSION: Final = struct.Struct(">H")
+_SEGMENT: Final = struct.Struct(f">Qq{INCARNATION_BYTES}sQQ")
+_SEAL: Final = struct.Struct(f">qQQI{INCARNATION_BYTES}sB")
+
+HEADER_BYTES: Final = RECORD_HEADER.size + _VERSION.size + _SEGMENT.size
+SEAL_BYTES: Final = RECORD_HEADER.size + _SEAL.size
+
+_ZERO_SECTOR: Final = bytes(SECTOR_BYTES)
+
+
+class UnknownFormat(Exception):
+    """A sound header of a format version that is not ours; its number is the only argument."""
+
+
+class SegmentHeader(msgspec.Struct, frozen=True):
+    """The first record of a segment."""
+
+    number: int
+    size: int
+    """Length of the whole file, in bytes: a shorter one was cut by somebody."""
+    node_id: int
+    incarnation: bytes
+    saves: int
+    """Number of the last save before this segment."""
+    last_index: int
+    """Last index of the log before this segment."""
+
+
+@attrs.frozen
+class Seal:
+    """The record that ends a save."""
+
+    number: int
+    hard_state: HardState
+    start: int
+    zero_pieces: int
+    incarnation: bytes
+
+
+def encode_header(header: SegmentHeader) -> bytes:
+    """Return the header's record, HEADER_BYTES long."""
+    payload = _VERSION.pack(FORMAT_VERSION) + _SEGMENT.pack(
+        header.size, header.node_id, header.incarnation, header.saves, header.last_index
+    )
+    return encode_record(0, header.number, KIND_SEGMENT, payload)
+
+
+def decode_header(data: bytes) -> SegmentHeader:
+    """Read the record at the beginning of a segment.
+
+    Raises:
+        CorruptRecord: it is no header.
+        UnknownFormat: it is one that another version of kvraft wrote.
+    """
+    record = decode_record(data)
+    payload = record.payload
+    if record.kind != KIND_SEGMENT or len(payload) < _VERSION.size:
+        raise CorruptRecord(0, "the file does not begin like a segment of a journal")
+    (version,) = _VERSION.unpack_from(payload)
+    if version != FORMAT_VERSION:
+        raise UnknownFormat(version)
+    if len(record.record) != HEADER_BYTES:
+        raise CorruptRecord(0, "the header has the wrong length")
+    return SegmentHeader(record.index, *_SEGMENT.unpack_from(payload, _VERSION.size))
+
+
+def encode_seal(number: int, hard_state: HardState, start: int, zero_pieces: int, incarnation: bytes) -> bytes:
+    """Return the seal's record, SEAL_BYTES long."""
+    vote = -1 if hard_state.vote is None else hard_state.vote
+    payload = _SEAL.pack(vote, hard_state.commit, start, zero_pieces, incarnation, _CLOSING)
+    return encode_record(hard_state.term, number, KIND_SEAL, payload)
+
+
+def decode_seal(record: Entry) -> Seal:
+    """Read the seal that `record` is.
+
+    Raises:
+        CorruptRecord: it is none; the offset in the error means nothing.
+    """
+    if record.kind != KIND_SEAL or len(record.record) != SEAL_BYTES:
+        raise CorruptRecord(0, "it is no seal")
+    vote, commit, start, zero_pieces, incarnation, closing = _SEAL.unpack(record.payload)
+    if closing != _CLOSING:
+        raise CorruptRecord(0, "its closing byte is wrong")
+    hard_state = HardState(record.term, None if vote == -1 else vote, commit)
+    return Seal(record.index, hard_state, start, zero_pieces, incarnation)
+
+
+def count_zero_pieces(save: bytes, start: int) -> int:
+    """Count the pieces of a save at offset `start` of its file that are nothing but zeros."""
+    length = len(save)
+    head = min(-start % SECTOR_BYTES, length)
+    tail = head + (length - head) // SECTOR_BYTES * SECTOR_BYTES
+    count = 0
+    if head and save.count(0, 0, head) == head:
+        count += 1
+    if tail < length and save.count(0, tail) == length - tail:
+        count += 1
+    if save.find(_ZERO_SECTOR, head, tail) >= 0:  # hardly ever, so the pieces are only looked at one by one then
+        count += sum(save.startswith(_ZERO_SECTOR, at) for at in range(head, tail, SECTOR_BYTES))
+    return count
+
+
+def join_save(records: list[bytes], number: int, hard_state: HardState, start: int, incarnation: bytes) -> bytes:
+    """Return the bytes of one save that will stand at offset `start` of its file."""
+    records.append(encode_seal(number, hard_state, start, 0, incarnation))
+    save = b"".join(records)
+    zero_pieces = count_zero_pieces(save, start)
+    if zero_pieces:
+        # Neither the count nor the checksum turns another piece to zeros or back: the pieces that hold them also hold
+        # the seal's length or its closing byte.
+        save = save[:-SEAL_BYTES] + encode_seal(number, hard_state, start, zero_pieces, incarnation)
+    return save
+
+
+def find_seals(data: bytes, start: int, incarnation: bytes) -> Iterator[Seal]:
+    """Yield every sound seal of this incarnation in `data` behind `start`, whatever stands around it."""
+    behind = _CLOSING_BYTES + INCARNATION_BYTES
+    at = data.find(incarnation, start)
+    while at >= 0:
+        begin = at + behind - SEAL_BYTES
+        if begin >= start:
+            with suppress(CorruptRecord):  # it may be the bytes of an incarnation in something else
+                yield decode_seal(decode_record(data, begin))
+        at = data.find(incarnation, at + 1)
+
+
+def find_end_mark(data: bytes, start: int, incarnation: bytes) -> int | None:
+    """Return where the first save behind `start` ends that has either half of its end mark, or None without one.
+
+    The end may lie behind the end of `data`.
+    """
+    ends = []
+    for half in (0, _MARK_HALF_BYTES):
+        at = data.find(incarnation[half : half + _MARK_HALF_BYTES], start)
+        if at >= 0:
+            ends.append(at - half + INCARNATION_BYTES + _CLOSING_BYTES)
+    return min(ends, default=None)

@@ -1,0 +1,66 @@
+"""The journal's in-memory twin: it keeps the rules and the order of a journal, and none of the data."""
+
+from collections import deque
+from collections.abc import Sequence
+
+from twisted.internet.defer import Deferred, fail
+from twisted.internet.interfaces import IReactorTime
+
+from kvraft.raft.types import Entry, HardState
+from kvraft.storage.errors import SaveRefused
+from kvraft.storage.journal import check_save
+
+
+class MemoryJournal:
+    """Refuses what a `Journal` refuses; every save is "durable" `delay` seconds of the reactor later, in order.
+
+    A save never finishes before it returns, because with a real disk it never does: at `delay` 0 its Deferred fires on
+    the next turn of the clock. `delay` may be changed at any time, to play a disk that becomes slow.
+    """
+
+    def __init__(self, reactor: IReactorTime, *, delay: float = 0.0) -> None:
+        self.delay = delay
+        self.syncs = 0
+        self.bytes_written = 0
+        self.segments = 0
+        self._reactor = reactor
+        self._hard_state = HardState()
+        self._last_index = 0
+        self._is_closed = False
+        self._unfinished: deque[tuple[float, Deferred[None]]] = deque()
+
+    @property
+    def pending_since(self) -> float | None:
+        """The reactor's time in seconds when the oldest unfinished save (or close) was asked for, None without one."""
+        return self._unfinished[0][0] if self._unfinished else None
+
+    def save(self, hard_state: HardState | None, entries: Sequence[Entry]) -> Deferred[None]:
+        """Pretend to make both durable. The Deferred fails with SaveRefused where `Journal.save` would raise it."""
+        if self._is_closed:
+            return fail(SaveRefused("the journal is closed"))
+        try:
+            self._last_index = check_save(self._last_index, self._hard_state, hard_state, entries)
+        except SaveRefused:
+            return fail()
+        if hard_state is not None:
+            self._hard_state = hard_state
+        if hard_state is not None or entries:
+            self.syncs += 1
+            self.bytes_written += sum(len(entry.record) for entry in entries)
+        return self._finish_later()
+
+    def close(self) -> Deferred[None]:
+        """Take no more saves; the Deferred fires behind those that are unfinished."""
+        self._is_closed = True
+        return self._finish_later()
+
+    def _finish_later(self) -> Deferred[None]:
+        finished: Deferred[None] = Deferred()
+        self._unfinished.append((self._reactor.seconds(), finished))
+        # Each call finishes the oldest save, not its own: the order holds even when `delay` shrinks.
+        self._reactor.callLater(self.delay, self._finish_oldest)
+        return finished
+
+    def _finish_oldest(self) -> None:
+        _since, finished = self._unfinished.popleft()
+        finished.callback(None)

@@ -1,0 +1,76 @@
+"""Segments: the files of a journal, how they are named and how a new one comes into being.
+
+A segment is written under a draft name, synced, renamed and its directory synced, before anything is saved in it. So a
+file with a segment's name always has a whole header and its full size, and a crash leaves at most a draft, which the
+next start removes.
+"""
+
+from pathlib import Path
+from typing import Final
+
+import attrs
+
+from kvraft.storage.files import File, Files
+from kvraft.storage.layout import SegmentHeader, encode_header
+
+_PREFIX: Final = "segment-"
+_DIGITS: Final = 16
+_DRAFT_SUFFIX: Final = ".draft"
+
+FIRST_SEGMENT: Final = 1
+
+
+@attrs.define
+class Segment:
+    """What the journal knows of one of its files: enough to tell when it is no longer needed."""
+
+    header: SegmentHeader
+    path: Path
+    first_index: int | None = None
+    """Lowest index of an entry ever saved in it; None while there is none."""
+    last_index: int | None = None
+    """Highest index of an entry ever saved in it, also when a later save has replaced it; None while there is none."""
+
+    def note_entries(self, first: int, last: int) -> None:
+        """Remember that entries from `first` to `last` were saved in it."""
+        self.first_index = first if self.first_index is None else min(first, self.first_index)
+        self.last_index = last if self.last_index is None else max(last, self.last_index)
+
+
+def segment_path(directory: Path, number: int) -> Path:
+    """Return the path of a segment."""
+    return directory / f"{_PREFIX}{number:0{_DIGITS}}"
+
+
+def segment_number(name: str) -> int | None:
+    """Return the number of the segment that is called `name`, or None when no segment is."""
+    digits = name.removeprefix(_PREFIX)
+    if digits == name or len(digits) != _DIGITS or not (digits.isascii() and digits.isdecimal()):
+        return None
+    return int(digits)
+
+
+def is_draft(name: str) -> bool:
+    """Whether `name` is that of a segment which a crash left unfinished."""
+    return name.endswith(_DRAFT_SUFFIX) and segment_number(name.removesuffix(_DRAFT_SUFFIX)) is not None
+
+
+def create_segment(files: Files, directory: Path, header: SegmentHeader) -> File:
+    """Create a segment, durable with its name, and return it open.
+
+    Raises:
+        OSError: as the operation that failed raised it; a draft may be left behind.
+    """
+    path = segment_path(directory, header.number)
+    draft = path.with_name(path.name + _DRAFT_SUFFIX)
+    file = files.create(draft)
+    try:
+        file.allocate(header.size)
+        file.pwrite(encode_header(header), 0)
+        file.fdatasync()
+        files.rename(draft, path)
+        files.fsync_directory(directory)
+    except BaseException:
+        file.close()
+        raise
+    return file

@@ -1,0 +1,113 @@
+"""The state machine: applies committed entries, one after the other, the same way on every member."""
+
+import struct
+import zlib
+from collections.abc import Sequence
+from typing import Final
+
+from kvraft.commands import Delete, Failure, Identify, Set, UnknownBatchVersion, Write, decode_batch
+from kvraft.raft.types import Entry, EntryKind
+from kvraft.store.keyspace import Keyspace
+from kvraft.store.types import Item, Result
+
+_CHECKSUM_STATE: Final = struct.Struct(">IQQQQ")
+
+
+class ApplyOutOfOrder(Exception):
+    """An entry was to be applied that is not the next one: a bug, and to go on would corrupt the state (row 33)."""
+
+
+class Store:
+    """The replicated state, and how far in the log it has come.
+
+    It is deterministic: it reads no clock, draws no random number and depends on no order but the log's. A command that
+    fails is a `Failure` among the results, the same on every member, and its entry counts as applied (row 40).
+    """
+
+    def __init__(self) -> None:
+        self.applied_index = 0
+        self.applied_term = 0
+        self.revision = 0
+        """Counts the writes that changed something, over the whole store."""
+        self.cluster_time = 0
+        """The latest stamp of a leader, microseconds since the cluster was born; it never goes back."""
+        self.cluster_id: str | None = None
+        self.checksum = 0
+        """A running checksum of everything applied and what it came to: members at the same index must agree on it."""
+        self.keys = Keyspace()
+        self.key_count = 0
+
+    def read(self, key: bytes) -> Item | None:
+        """Return the item stored under `key`."""
+        return self.keys.get(key)
+
+    def apply(self, entry: Entry, reads: Sequence[tuple[int, bytes]] = ()) -> list[Result]:
+        """Apply the next committed entry and return the results of its writes, in order.
+
+        `reads` are (position, key) pairs in ascending order: each key is read just before the write at its position,
+        or after the last one, and its item takes its place among the results. They change nothing.
+
+        Raises:
+            ApplyOutOfOrder: it is not the next entry.
+            UnknownBatchVersion: a later kvraft wrote it; nothing was changed.
+        """
+        if entry.index != self.applied_index + 1:
+            raise ApplyOutOfOrder(f"entry {entry.index} cannot be applied behind {self.applied_index}")
+        results: list[Result] = []
+        if entry.kind == EntryKind.COMMANDS:
+            results = self._apply_batch(entry.payload, reads)
+        self.applied_index = entry.index
+        self.applied_term = entry.term
+        return results
+
+    def _apply_batch(self, payload: bytes, reads: Sequence[tuple[int, bytes]]) -> list[Result]:
+        try:
+            time_us, writes = decode_batch(payload)
+        except UnknownBatchVersion:
+            raise
+        except ValueError as error:
+            self._extend_checksum(payload)
+            return [Failure("MALFORMED", f"the entry is no batch of commands: {error}")]
+        self.cluster_time = max(self.cluster_time, time_us)
+        results = self._write_all(writes) if not reads else self._write_between(writes, reads)
+        self._extend_checksum(payload)
+        return results
+
+    def _write_all(self, writes: Sequence[Write]) -> list[Result]:
+        results: list[Result] = []
+        for write in writes:
+            if type(write) is Set:
+                self.revision += 1
+                self.key_count += self.keys.set(write.key, write.value, self.revision)
+                results.append(self.revision)
+            else:
+                results.append(self._write_rarer(write))
+        return results
+
+    def _write_rarer(self, write: Write) -> Result:
+        match write:
+            case Delete(key=key):
+                if not self.keys.delete(key):
+                    return 0
+                self.revision += 1
+                self.key_count -= 1
+                return 1
+            case Identify(cluster_id=cluster_id):
+                if self.cluster_id is None:
+                    self.cluster_id = cluster_id
+                return self.cluster_id
+            case _:
+                raise AssertionError(f"no such write: {write!r}")
+
+    def _write_between(self, writes: Sequence[Write], reads: Sequence[tuple[int, bytes]]) -> list[Result]:
+        results: list[Result] = []
+        done = 0
+        for position, key in reads:
+            results += self._write_all(writes[done:position])
+            done = position
+            results.append(self.keys.get(key))
+        return results + self._write_all(writes[done:])
+
+    def _extend_checksum(self, payload: bytes) -> None:
+        counts = (self.applied_index, self.revision, self.key_count, self.cluster_time)
+        self.checksum = zlib.crc32(payload, zlib.crc32(_CHECKSUM_STATE.pack(self.checksum, *counts)))

@@ -1,0 +1,41 @@
+"""Writes to a transport without a detour through the reactor when its socket can take the bytes at once."""
+
+from twisted.internet.interfaces import ITransport
+from twisted.internet.tcp import Connection
+
+
+def write_now(transport: ITransport, data: bytes) -> None:
+    """Send `data` at once as far as the socket takes it, and leave the rest to the transport.
+
+    `transport.write` alone only fills a buffer and asks the reactor to send it when the socket is next reported as
+    writable, which is one trip through the poll loop later. The meaning is that of `transport.write`: bytes leave in
+    the order of the calls, nothing is sent on a connection that is lost or aborted, and a failing socket is reported by
+    `connectionLost` from the reactor, never from within this call. Transports that are no plain TCP socket (TLS, an
+    in-memory one) get an ordinary write.
+    """
+    if isinstance(transport, Connection) and _takes_bytes_directly(transport):
+        sent = transport.writeSomeData(data)
+        # Otherwise the socket is broken: the transport's own write meets the same error in the reactor and reports it.
+        if isinstance(sent, int):
+            if sent == len(data):
+                return
+            data = data[sent:]
+    transport.write(data)
+
+
+def _takes_bytes_directly(transport: Connection) -> bool:
+    """Whether nothing waits in front of new bytes and nothing stands in the way of them.
+
+    Twisted has no public way to ask this. The attributes read here are those by which `abstract.FileDescriptor.write`
+    and `doWrite` decide; tests/test_writing.py watches them on real sockets.
+    """
+    return bool(
+        transport.connected
+        and not transport.TLS
+        and not transport.dataBuffer
+        and not transport._tempDataBuffer  # noqa: SLF001 - see above
+        and not transport.disconnecting
+        and not transport._aborting  # noqa: SLF001
+        and not transport._writeDisconnecting  # noqa: SLF001
+        and not transport._writeDisconnected  # noqa: SLF001
+    )

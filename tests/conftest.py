@@ -1,0 +1,140 @@
+"""What every test may rely on: nothing leaks from one test into the next, and no test waits for ever."""
+
+import functools
+import gc
+import os
+import shutil
+from collections.abc import Callable, Coroutine, Iterator
+from typing import Any, Final, NoReturn, ParamSpec
+
+import attrs
+import pytest
+import pytest_twisted
+from twisted.internet import task
+from twisted.internet.defer import Deferred
+from twisted.logger import ILogObserver, LogEvent, globalLogPublisher
+from zope.interface import implementer
+
+P = ParamSpec("P")
+
+REQUIRE_TOOLS_VARIABLE: Final = "KVRAFT_REQUIRE_TOOLS"
+"""Set to 1 where every tool must be there: a test that would be skipped for want of one fails instead."""
+
+CLOSING_TURNS_MAX: Final = 50
+"""Turns of the reactor, of CLOSING_TURN_S each, that connections may take to close after their test."""
+CLOSING_TURN_S: Final = 0.01
+
+
+def deadline(seconds: float) -> Callable[[Callable[P, Coroutine[Any, Any, None]]], Callable[P, Deferred[None]]]:
+    """Run an `async def` test on the real reactor, and fail it with TimeoutError when it takes longer than `seconds`.
+
+    pytest-timeout is no choice: its signal lands in the greenlet of pytest-twisted.
+    """
+
+    def decorate(test: Callable[P, Coroutine[Any, Any, None]]) -> Callable[P, Deferred[None]]:
+        @functools.wraps(test)
+        def run(*args: P.args, **kwargs: P.kwargs) -> Deferred[None]:
+            from twisted.internet import reactor  # not before pytest-twisted has installed the one it wants
+
+            def give_up(_result: object, seconds: float) -> NoReturn:
+                raise TimeoutError(f"{test.__qualname__} took longer than {seconds:g} s")
+
+            return Deferred.fromCoroutine(test(*args, **kwargs)).addTimeout(seconds, reactor, give_up)
+
+        return run
+
+    return decorate
+
+
+def require_tool(name: str) -> str:
+    """Return the path of the program `name`; skip the test when it is missing, or fail where tools are required.
+
+    "nc" means OpenBSD's, where it has a name of its own beside netcat-traditional.
+    """
+    candidates = ("nc.openbsd", "nc") if name == "nc" else (name,)
+    for candidate in candidates:
+        path = shutil.which(candidate)
+        if path is not None:
+            return path
+    message = f"{name} is not installed"
+    if os.environ.get(REQUIRE_TOOLS_VARIABLE) == "1":
+        pytest.fail(f"{message}, and {REQUIRE_TOOLS_VARIABLE}=1 asks for every tool")
+    pytest.skip(message)
+
+
+@implementer(ILogObserver)
+@attrs.define
+class UncaughtFailures:
+    """A log observer that keeps what Twisted reports because nobody caught it.
+
+    What kvraft logs itself it has caught, and a test may well provoke.
+    """
+
+    events: list[LogEvent] = attrs.field(factory=list)
+
+    def __call__(self, event: LogEvent) -> None:
+        """Keep the event if it is a failure and not our own."""
+        if "log_failure" in event and not str(event.get("log_namespace", "")).startswith("kvraft."):
+            self.events.append(event)
+
+    def take(self, *kinds: type[BaseException]) -> list[BaseException]:
+        """Return the exceptions so far and forget them: what a test calls that expects some. No kinds: all of them."""
+        gc.collect()
+        taken = [event for event in self.events if not kinds or event["log_failure"].check(*kinds)]
+        self.events = [event for event in self.events if event not in taken]
+        return [event["log_failure"].value for event in taken]
+
+
+def reactor_load() -> list[object]:
+    """Return what the real reactor would still do something for: timers, readers and writers."""
+    from twisted.internet import reactor
+
+    return [*reactor.getDelayedCalls(), *reactor.getReaders(), *reactor.getWriters()]
+
+
+def leftovers(before: list[object]) -> list[object]:
+    """Return what the reactor holds now beyond `before`, after connections had a few turns to close."""
+    from twisted.internet import reactor
+
+    left: list[object] = []
+    for _ in range(CLOSING_TURNS_MAX):
+        left = [each for each in reactor_load() if each not in before]
+        if not left:
+            break
+        pytest_twisted.blockon(task.deferLater(reactor, CLOSING_TURN_S))
+    return left
+
+
+@pytest.fixture(scope="session", autouse=True)
+def running_reactor(twisted_greenlet: object) -> None:
+    """Have the reactor make its own readers (its waker, the one for SIGCHLD) before the first test counts them."""
+    from twisted.internet import reactor
+
+    pytest_twisted.blockon(task.deferLater(reactor, 0))
+
+
+@pytest.fixture(autouse=True)
+def uncaught_failures(running_reactor: None) -> Iterator[UncaughtFailures]:
+    """Fail a test that leaves a lost failure, a timer or a connection behind, as Twisted's trial would.
+
+    The collection finds failures in reference cycles too: a Deferred reports a lost failure when it is freed.
+    """
+    before = reactor_load()
+    observer = UncaughtFailures()
+    globalLogPublisher.addObserver(observer)
+    try:
+        yield observer
+        left = leftovers(before)
+        gc.collect()
+    finally:
+        globalLogPublisher.removeObserver(observer)
+    complaints = [f"a failure that nobody caught:\n{event['log_failure'].getTraceback()}" for event in observer.events]
+    complaints += [f"left in the reactor: {each!r}" for each in left]
+    if complaints:
+        pytest.fail("\n".join(complaints), pytrace=False)
+
+
+def pytest_collection_finish() -> None:
+    """Take everything imported so far out of the garbage collector's sight: a collection after each test is cheap."""
+    gc.collect()
+    gc.freeze()

@@ -1,0 +1,326 @@
+"""A cluster of bare nodes in virtual time: links that break, disks that lag, machines that forget what was not saved.
+
+It keeps the driver's part of the contract in `kvraft.raft.ready` and checks every invariant after every event. It also
+keeps the clients' book: what was acknowledged to them, what a read must see, and which reads were refused.
+"""
+
+import heapq
+import itertools
+import random
+from collections import deque
+from collections.abc import Callable
+from typing import Final
+
+import attrs
+
+from kvraft.raft import Entry, HardState, Membership, Message, Node, Options, Read, Ready, Role
+from kvraft.raft.invariants import ClusterHistory, NodeHistory
+
+LINK_DELAY_S: Final = 0.001
+DISK_DELAY_S: Final = 0.0005
+FOREVER: Final = float("inf")
+
+
+@attrs.define(eq=False)
+class Save:
+    """A Ready whose state is on its way to the disk."""
+
+    ready: Ready
+    due: float
+
+
+@attrs.define(eq=False)
+class Machine:
+    """One member: its process, which dies in a crash, and its disk, which does not."""
+
+    node: Node
+    history: NodeHistory
+    alive: bool = True
+    disk_delay: float = DISK_DELAY_S
+    hard_state: HardState = attrs.field(factory=HardState)
+    log: list[Entry] = attrs.field(factory=list)
+    saves: deque[Save] = attrs.field(factory=deque)
+    """Outstanding Readys, oldest first; one that has nothing to save waits here for those before it."""
+    applied: list[Entry] = attrs.field(factory=list)
+    reads: list[Read] = attrs.field(factory=list)
+
+    def persist(self, ready: Ready) -> None:
+        """Make one Ready durable: its entries replace what stands at their indexes and everything behind."""
+        self.hard_state = ready.hard_state or self.hard_state
+        if ready.entries:
+            first = ready.entries[0].index
+            assert first <= len(self.log) + 1, "a save leaves a hole in the log"
+            self.log[first - 1 :] = ready.entries
+
+
+@attrs.define(eq=False)
+class Delivery:
+    """A message on a link; it is lost when the link has been cut since."""
+
+    sender: int
+    to: int
+    message: Message
+    cuts: int
+
+
+class Network:
+    """A whole cluster. Members are numbered from 0; the same seed gives the same run."""
+
+    def __init__(self, size: int = 3, seed: int = 0, options: Options | None = None) -> None:
+        self.random = random.Random(seed)
+        self.options = options or Options()
+        self.membership = Membership(range(size))
+        self.now = 0.0
+        self.history = ClusterHistory()
+        self.machines = {member: self._start(member, HardState(), []) for member in range(size)}
+        self.link_delay: dict[tuple[int, int], float] = {}
+        self.lost: Callable[[int, int, Message], bool] = lambda sender, to, message: False
+        """Decides which single messages get lost on links that stand."""
+        self.cut_links: set[tuple[int, int]] = set()
+        self._cuts: dict[tuple[int, int], int] = {}
+        self._arrivals: dict[tuple[int, int], float] = {}
+        self._flying: list[tuple[float, int, Delivery]] = []
+        self._number = itertools.count()
+        # The clients' book.
+        self.acknowledged: dict[int, Entry] = {}
+        self.read_floor: dict[object, int] = {}
+        """For each read the highest index that had been acknowledged to any client when it was asked."""
+        self.answered: dict[object, int] = {}
+        self.aborted: set[object] = set()
+        self._proposed: dict[int, set[tuple[int, int]]] = {member: set() for member in range(size)}
+        self.pump()
+
+    # Faults.
+
+    def cut(self, a: int, b: int, *, one_way: bool = False) -> None:
+        """Lose everything between two members from now on, also what is under way; nobody is told."""
+        for link in [(a, b)] if one_way else [(a, b), (b, a)]:
+            self.cut_links.add(link)
+            self._cuts[link] = self._cuts.get(link, 0) + 1
+
+    def break_connection(self, a: int, b: int) -> None:
+        """Cut a link in a way that both ends notice."""
+        self.cut(a, b)
+        for member, peer in ((a, b), (b, a)):
+            if self.machines[member].alive:
+                self.machines[member].node.peer_lost(peer, self.now)
+        self.pump()
+
+    def isolate(self, member: int) -> None:
+        """Cut a member off from all others."""
+        for other in self.machines.keys() - {member}:
+            self.cut(member, other)
+
+    def heal(self) -> None:
+        """Mend every link; both ends are told that a connection stands again."""
+        mended = sorted(self.cut_links)
+        self.cut_links.clear()
+        for member, peer in mended:
+            self._connect(member, peer)
+        self.pump()
+
+    def crash(self, member: int, *, kept: int = 0, noticed: bool = False) -> None:
+        """Stop a process: of its outstanding saves the first `kept` have reached the disk, the others are lost."""
+        machine = self.machines[member]
+        for save in itertools.islice(machine.saves, kept):
+            machine.persist(save.ready)
+        machine.alive = False
+        machine.saves.clear()
+        machine.reads.clear()
+        self._proposed[member].clear()
+        for other in self._others(member):
+            if noticed and (member, other) not in self.cut_links:
+                self.machines[other].node.peer_lost(member, self.now)
+        self.pump()
+
+    def restart(self, member: int) -> None:
+        """Start a crashed process from what its disk holds."""
+        old = self.machines[member]
+        assert not old.alive
+        self.machines[member] = self._start(member, old.hard_state, old.log)
+        for other in self._others(member):
+            self._connect(member, other)
+            self._connect(other, member)
+        self.pump()
+
+    def set_disk_delay(self, member: int, seconds: float) -> None:
+        """Let a disk take this long for each save; outstanding ones are due anew."""
+        machine = self.machines[member]
+        machine.disk_delay = seconds
+        for place, save in enumerate(machine.saves, 1):
+            save.due = self.now + place * seconds
+
+    # Clients.
+
+    def propose(self, member: int, payload: bytes) -> tuple[int, int]:
+        """Propose one entry; it is acknowledged when `member` has applied it in the term in which it took it."""
+        term, index = self.machines[member].node.propose([payload], self.now)
+        self._proposed[member].add((term, index))
+        self.pump()
+        return term, index
+
+    def read(self, member: int) -> object:
+        """Ask for a linearizable read; return its ticket."""
+        ticket = next(self._number)
+        self.machines[member].node.read_index(ticket, self.now)
+        self.read_floor[ticket] = max(self.acknowledged, default=0)
+        self.pump()
+        return ticket
+
+    # Time.
+
+    def run(self, seconds: float) -> None:
+        """Let virtual time pass."""
+        end = self.now + seconds
+        while self._next_event() <= end:
+            self._one_event()
+        self.now = end
+
+    def run_until(self, condition: Callable[[], bool], *, at_most: float = 10.0) -> float:
+        """Let time pass until `condition` holds; return how long it took, seconds."""
+        begin = self.now
+        while not condition():
+            assert self._next_event() <= begin + at_most, f"it did not come about within {at_most} s"
+            self._one_event()
+        return self.now - begin
+
+    def pump(self) -> None:
+        """Carry out turns until nobody has anything to tell, and check the invariants."""
+        for member, machine in self.machines.items():
+            while machine.alive and (machine.node.has_ready() or self._is_saved(machine)):
+                if self._is_saved(machine):
+                    self._finish_save(member, machine)
+                else:
+                    self._begin_turn(member, machine)
+            if machine.alive:
+                machine.history.observe()
+        self.history.observe(machine.node for machine in self.machines.values() if machine.alive)
+
+    # Questions.
+
+    @property
+    def leader(self) -> int | None:
+        """The member that leads the highest term, when one does."""
+        leaders = [
+            (machine.node.term, member)
+            for member, machine in self.machines.items()
+            if machine.alive and machine.node.soft_state.role is Role.LEADER
+        ]
+        return max(leaders)[1] if leaders else None
+
+    def node(self, member: int) -> Node:
+        """Return the running node of a member."""
+        return self.machines[member].node
+
+    def elect(self) -> int:
+        """Wait for a leader whose first entry is committed; return it."""
+        self.run_until(lambda: self.leader is not None and self._leads_for_sure(self.leader))
+        assert self.leader is not None
+        return self.leader
+
+    def force_leader(self, member: int) -> None:
+        """Let a member stand for election now, and wait until it leads."""
+        self.node(member).wake(max(self.now, self.node(member).deadline))
+        self.pump()
+        self.run_until(lambda: self.leader == member and self._leads_for_sure(member))
+
+    def agrees(self) -> bool:
+        """Whether one leader is known to all, and all have applied its whole log."""
+        if self.leader is None or not all(machine.alive for machine in self.machines.values()):
+            return False
+        last = self.node(self.leader).log.last_index
+        return all(
+            machine.node.leader == self.leader and len(machine.applied) == last and len(machine.log) == last
+            for machine in self.machines.values()
+        )
+
+    # Inside.
+
+    def _start(self, member: int, hard_state: HardState, log: list[Entry]) -> Machine:
+        node = Node(
+            member,
+            self.membership,
+            now=self.now,
+            random=random.Random(self.random.random()),
+            options=self.options,
+            hard_state=hard_state,
+            entries=log,
+        )
+        return Machine(node, NodeHistory(node), hard_state=hard_state, log=list(log))
+
+    def _others(self, member: int) -> list[int]:
+        return [other for other, machine in self.machines.items() if other != member and machine.alive]
+
+    def _connect(self, member: int, peer: int) -> None:
+        both = {(member, peer), (peer, member)}
+        if self.machines[member].alive and self.machines[peer].alive and not both & self.cut_links:
+            self.machines[member].node.peer_connected(peer, self.now)
+
+    def _leads_for_sure(self, member: int) -> bool:
+        node = self.node(member)
+        return node.log.term_at(node.commit) == node.term
+
+    def _is_saved(self, machine: Machine) -> bool:
+        return bool(machine.saves) and machine.saves[0].due <= self.now
+
+    def _next_event(self) -> float:
+        arrival = self._flying[0][0] if self._flying else FOREVER
+        running = [machine for machine in self.machines.values() if machine.alive]
+        wake = min((machine.node.deadline for machine in running), default=FOREVER)
+        saved = min((machine.saves[0].due for machine in running if machine.saves), default=FOREVER)
+        return max(self.now, min(arrival, wake, saved))
+
+    def _one_event(self) -> None:
+        self.now = self._next_event()
+        if self._flying and self._flying[0][0] <= self.now:
+            self._deliver(heapq.heappop(self._flying)[2])
+        else:
+            for machine in self.machines.values():
+                if machine.alive and machine.node.deadline <= self.now:
+                    machine.node.wake(self.now)
+        self.pump()
+
+    def _deliver(self, delivery: Delivery) -> None:
+        link = (delivery.sender, delivery.to)
+        machine = self.machines[delivery.to]
+        if machine.alive and link not in self.cut_links and self._cuts.get(link, 0) == delivery.cuts:
+            machine.node.step(delivery.sender, delivery.message, self.now)
+
+    def _send(self, sender: int, to: int, message: Message) -> None:
+        link = (sender, to)
+        if link in self.cut_links or self.lost(sender, to, message):
+            return
+        arrival = self.now + self.link_delay.get(link, LINK_DELAY_S)
+        arrival = self._arrivals[link] = max(arrival, self._arrivals.get(link, 0.0))  # first in, first out
+        delivery = Delivery(sender, to, message, self._cuts.get(link, 0))
+        heapq.heappush(self._flying, (arrival, next(self._number), delivery))
+
+    def _begin_turn(self, member: int, machine: Machine) -> None:
+        ready = machine.node.ready()
+        for to, message in ready.messages:
+            self._send(member, to, message)
+        begin = max(self.now, machine.saves[-1].due if machine.saves else 0.0)
+        machine.saves.append(Save(ready, begin + (machine.disk_delay if ready.needs_save else 0.0)))
+        for entry in ready.committed:
+            assert entry.index == len(machine.applied) + 1, "an entry is applied out of turn"
+            machine.applied.append(entry)
+            if (entry.term, entry.index) in self._proposed[member]:
+                self.acknowledged[entry.index] = entry
+        self.aborted.update(ready.aborted_reads)
+        machine.reads += ready.reads
+        self._answer_reads(machine)
+
+    def _answer_reads(self, machine: Machine) -> None:
+        for read in [read for read in machine.reads if read.index <= len(machine.applied)]:
+            assert read.index >= self.read_floor[read.ticket], "a read is stale"
+            assert read.ticket not in self.answered, "a read is answered twice"
+            assert read.ticket not in self.aborted, "a read is answered that was refused"
+            self.answered[read.ticket] = read.index
+            machine.reads.remove(read)
+
+    def _finish_save(self, member: int, machine: Machine) -> None:
+        ready = machine.saves.popleft().ready
+        machine.persist(ready)
+        for to, message in ready.replies:
+            self._send(member, to, message)
+        machine.node.advance(ready)

@@ -1,0 +1,195 @@
+import json
+
+import pytest
+
+from kvraft.commands import KEY_BYTES_MAX, encode_delete, encode_set, get
+from kvraft.server import replies
+from kvraft.server.requests import USAGES, LooksLikeHttp, read_requests, suggest
+
+
+def answer_to(line: bytes) -> dict[str, str]:
+    """Return the answer to a line that needs no store."""
+    chunk = read_requests([line])
+    assert chunk.operations == []
+    [(_, note)] = chunk.notes
+    assert note is not None
+    assert note.endswith(b"\n")
+    answer: dict[str, str] = json.loads(note)
+    return answer
+
+
+@pytest.mark.parametrize(
+    ("line", "operation"),
+    [
+        (b"SET user:100 kmarulab", encode_set(b"user:100", b"kmarulab")),
+        (b"set user:100 kmarulab", encode_set(b"user:100", b"kmarulab")),
+        (b"sEt a b", encode_set(b"a", b"b")),
+        (b"SET a b c  d ", encode_set(b"a", b"b c  d ")),
+        (b"SET a  b", encode_set(b"a", b" b")),
+        (b"SET a ", encode_set(b"a", b"")),
+        (b"SET a b\r", encode_set(b"a", b"b")),
+        (b"SET a b\r\r", encode_set(b"a", b"b\r")),
+        (b"SET \xff\x00 \x80", encode_set(b"\xff\x00", b"\x80")),
+        (b"GET a", get(b"a")),
+        (b"get a\r", get(b"a")),
+        (b"GET /", get(b"/")),
+        (b"DELETE a", encode_delete(b"a")),
+        (b"delete a", encode_delete(b"a")),
+        (b"SET a POST / HTTP/1.1", encode_set(b"a", b"POST / HTTP/1.1")),
+    ],
+)
+def test_store_commands(line: bytes, operation: object) -> None:
+    """Commands are case-insensitive, one carriage return goes, and a value is the rest of its line, spaces and all."""
+    chunk = read_requests([line])
+
+    assert chunk.operations == [operation]
+    assert chunk.notes == []
+    assert chunk.requests == 1
+    assert not chunk.keeps
+
+
+@pytest.mark.parametrize(
+    ("line", "note", "keeps"),
+    [
+        (b"PING", b'{"status":"PONG"}\n', False),
+        (b"ping\r", b'{"status":"PONG"}\n', False),
+        (b"KEEP", b'{"status":"OK"}\n', True),
+        (b"keep", b'{"status":"OK"}\n', True),
+        (b"STATUS", None, False),
+    ],
+)
+def test_other_commands(line: bytes, note: bytes | None, keeps: bool) -> None:
+    """PING, KEEP and STATUS need no store, and only KEEP makes the connection stay."""
+    chunk = read_requests([line])
+
+    assert chunk.operations == []
+    assert chunk.notes == [(0, note)]
+    assert chunk.keeps is keeps
+
+
+def test_blank_lines_are_no_requests() -> None:
+    """Blank lines are ignored, with and without a carriage return."""
+    chunk = read_requests([b"", b"\r", b"PING", b""])
+
+    assert chunk.requests == 1
+    assert chunk.notes == [(0, replies.PONG)]
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        b"SET",
+        b"set a",
+        b"SET ",
+        b"GET",
+        b"GET ",
+        b"GET a b",
+        b"DELETE",
+        b"DELETE a b",
+        b"PING x",
+        b"KEEP ",
+        b"STATUS x",
+    ],
+)
+def test_wrong_arity_is_told_the_usage(line: bytes) -> None:
+    """A command with too few or too many words is answered with how it is written."""
+    answer = answer_to(line)
+
+    assert answer == {"error": "USAGE", "message": f"write: {USAGES[line.split(b' ')[0].upper()]}"}
+
+
+@pytest.mark.parametrize(
+    "line", [b"SET  b", b"SET " + b"k" * (KEY_BYTES_MAX + 1) + b" v", b"GET " + b"k" * (KEY_BYTES_MAX + 1)]
+)
+def test_impossible_arguments_are_told_why(line: bytes) -> None:
+    """A key that can never be is answered with INVALID and the rule."""
+    answer = answer_to(line)
+
+    assert answer["error"] == "INVALID"
+    assert answer["message"].startswith("the key ")
+
+
+def test_unknown_command_is_told_all_commands() -> None:
+    """An unknown command is answered with the commands there are; no more of it than its beginning is repeated."""
+    answer = answer_to(b"x" * 1000)
+
+    assert answer["error"] == "UNKNOWN_COMMAND"
+    assert answer["message"] == (
+        "there is no command 'xxxxxxxxxxxxxxxxxxxx'; the commands are SET, GET, DELETE, PING, STATUS, KEEP"
+    )
+
+
+def test_unknown_command_that_is_no_text() -> None:
+    """A command that is not UTF-8 is answered all the same."""
+    assert answer_to(b"\xff\xfe\x00")["error"] == "UNKNOWN_COMMAND"
+
+
+@pytest.mark.parametrize(
+    ("word", "meant"),
+    [
+        (b"GTE", b"GET"),
+        (b"GETT", b"GET"),
+        (b"SE", b"SET"),
+        (b"DELET", b"DELETE"),
+        (b"DELTEE", b"DELETE"),
+        (b"STATIS", b"STATUS"),
+        (b"DEL", b"DELETE"),
+        (b"PUT", b"SET"),
+        (b"GET:", b"GET"),
+        (b"EXTERMINATE", None),
+        (b"", None),
+    ],
+)
+def test_suggestions(word: bytes, meant: bytes | None) -> None:
+    """One letter wrong, missing, doubled or swapped, or a word from elsewhere, is understood; anything else is not."""
+    assert suggest(word) == meant
+
+
+def test_unknown_command_is_asked_what_was_meant() -> None:
+    """The answer to a misspelt command asks whether the right one was meant, in any case of letters."""
+    assert "; did you mean SET?; " in answer_to(b"ste a b")["message"]
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        b"POST / HTTP/1.1",
+        b"GET / HTTP/1.1",
+        b"DELETE /a HTTP/1.0",
+        b"PING / HTTP/1.1",
+        b"OPTIONS * HTTP/1.1\r",
+        b"post /?a=%20b HTTP/1.1",
+        b"PRI * HTTP/2.0",
+        b"Host: localhost:8080",
+        b"host:",
+        b"Content-Type: text/plain",
+        b"User-Agent: SET a b",
+    ],
+)
+def test_http_is_recognized(line: bytes) -> None:
+    """Request lines and headers of HTTP are no commands, wherever in a chunk they stand."""
+    with pytest.raises(LooksLikeHttp):
+        read_requests([b"SET a b", line])
+
+
+def test_colon_behind_a_command_is_a_person() -> None:
+    """`SET: a b` is a mistake to explain, not a browser."""
+    assert "did you mean SET?" in answer_to(b"SET: a b")["message"]
+
+
+def test_notes_keep_their_place_between_results() -> None:
+    """The outcomes of a chunk stand in the order of its lines, the status being taken at the end."""
+    chunk = read_requests([b"PING", b"SET a b", b"GET a", b"STATUS", b"oops", b"DELETE a", b"PING"])
+
+    outcomes = chunk.outcomes([7, (b"b", 7, 7, 1), 1], lambda: b"status")
+
+    assert list(outcomes[:4]) == [replies.PONG, 7, (b"b", 7, 7, 1), b"status"]
+    assert b"UNKNOWN_COMMAND" in bytes(outcomes[4])  # type: ignore[arg-type]
+    assert list(outcomes[5:]) == [1, replies.PONG]
+
+
+@pytest.mark.parametrize("results", [[], [1, 2]])
+def test_results_must_fit(results: list[int]) -> None:
+    """A database that gives more or fewer results than it was asked for is an error, never a shifted answer."""
+    with pytest.raises(ValueError, match=r"1 operations came back with \d results"):
+        read_requests([b"GET a"]).outcomes(results, lambda: b"")

@@ -1,0 +1,248 @@
+"""In-memory twins of what the servers talk to: a database, a TCP transport, and a client at the other end of it."""
+
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+
+import attrs
+from twisted.internet.address import IPv4Address
+from twisted.internet.defer import Deferred
+from twisted.internet.error import ConnectionLost
+from twisted.internet.interfaces import IProducer, IPushProducer
+from twisted.internet.task import Clock
+from twisted.logger import ILogObserver, LogEvent, globalLogPublisher
+from twisted.python.failure import Failure
+from zope.interface import implementer, provider
+
+from kvraft.commands import Delete, Get, Operation, Set, decode_batch, encode_batch
+from kvraft.server import LineProtocol, ServerLimits
+from kvraft.server.closing import IClientTransport
+from kvraft.store.types import Item, Result
+
+Submission = tuple[Sequence[Operation], Deferred[list[Result]]]
+
+
+@attrs.define
+class MemoryDatabase:
+    """A database in a dict. It answers at once, or only in `answer_next` when it `waits`."""
+
+    waits: bool = False
+    items: dict[bytes, Item] = attrs.field(factory=dict)
+    submissions: list[Sequence[Operation]] = attrs.field(factory=list)
+    waiting: list[Submission] = attrs.field(factory=list)
+    revision: int = 0
+    refusal: Exception | None = None
+    results: list[Result] | None = None
+    """Given instead of the true results."""
+
+    def submit(self, operations: Sequence[Operation]) -> Deferred[list[Result]]:
+        """Remember the submission, and answer it unless that is for later."""
+        self.submissions.append(operations)
+        submission = (operations, Deferred[list[Result]]())
+        self.waiting.append(submission)
+        if not self.waits:
+            self.answer_next()
+        return submission[1]
+
+    def answer_next(self) -> None:
+        """Answer the submission that has waited longest."""
+        operations, deferred = self.waiting.pop(0)
+        if self.refusal is not None:
+            deferred.errback(self.refusal)
+        else:
+            deferred.callback(self.results or [self._execute(operation) for operation in operations])
+
+    def status(self) -> dict[str, object]:
+        """Describe this database by how far it is."""
+        return {"role": "twin", "revision": self.revision}
+
+    def _execute(self, operation: Operation) -> Result:
+        if isinstance(operation, Get):
+            return self.items.get(operation.key)
+        _, [write] = decode_batch(encode_batch(0, [operation]))
+        match write:
+            case Set(key, value):
+                self.revision += 1
+                self.items[key] = (value, self.revision, self.revision, 1)
+                return self.revision
+            case Delete(key):
+                return int(self.items.pop(key, None) is not None)
+        raise AssertionError(f"no client writes {write}")
+
+
+@implementer(IClientTransport)
+class ClientTransport:
+    """A TCP transport without a socket, which knows the traps of the real one.
+
+    `full`: whether the client has stopped reading, so that the next write pauses the producer.
+    """
+
+    def __init__(self) -> None:
+        self.full = False
+        self.options: list[str] = []
+        self.writes: list[bytes] = []
+        self.disconnecting = False
+        self._producer: IPushProducer | None = None
+        self._reading = True
+        self._half_closed = False
+        self._aborted = False
+
+    def write(self, data: bytes) -> None:
+        """Take `data` unless our side is closed."""
+        assert not self._half_closed, "nothing can be written behind the close of our side"
+        self.writes.append(data)
+        if self.full and self._producer is not None:
+            self._producer.pauseProducing()
+
+    def writeSequence(self, data: Iterable[bytes]) -> None:
+        """Take `data`."""
+        self.write(b"".join(data))
+
+    def written(self) -> bytes:
+        """Return all that was written since `writes` was cleared."""
+        return b"".join(self.writes)
+
+    def drain(self, *, more: bool = False) -> None:
+        """Have the client read everything, and go on reading unless it is `more` that it does not read."""
+        self.full = more
+        if self._producer is not None:
+            self._producer.resumeProducing()
+
+    def registerProducer(self, producer: IProducer, streaming: bool) -> None:
+        """Tell `producer` when the client does not read."""
+        assert self._producer is None, "there is a producer already"
+        assert streaming
+        self._producer = IPushProducer(producer)
+
+    def unregisterProducer(self) -> None:
+        """Tell it no more."""
+        self._producer = None
+
+    def pauseProducing(self) -> None:
+        """Stop reading."""
+        assert not self.disconnecting
+        self._reading = False
+
+    def resumeProducing(self) -> None:
+        """Read on."""
+        assert not self.disconnecting
+        self._reading = True
+
+    def stopProducing(self) -> None:
+        """End."""
+        self.loseConnection()
+
+    def loseWriteConnection(self) -> None:
+        """Close our side."""
+        assert self._producer is None, "a paused producer would keep Twisted from closing, for ever"
+        self._half_closed = True
+
+    def loseConnection(self) -> None:
+        """Close."""
+        assert self._producer is None, "a paused producer would keep Twisted from closing, for ever"
+        self.disconnecting = True
+
+    def abortConnection(self) -> None:
+        """Drop the connection."""
+        self._aborted = True
+        self.disconnecting = True
+
+    def setTcpNoDelay(self, enabled: bool) -> None:
+        """Remember the option."""
+        self.options.append(f"nodelay {enabled}")
+
+    def setTcpKeepAlive(self, enabled: bool) -> None:
+        """Remember the option."""
+        self.options.append(f"keepalive {enabled}")
+
+    def getTcpNoDelay(self) -> bool:
+        """Whether small writes leave at once."""
+        return "nodelay True" in self.options
+
+    def getTcpKeepAlive(self) -> bool:
+        """Whether the kernel looks after the client."""
+        return "keepalive True" in self.options
+
+    def getHost(self) -> IPv4Address:
+        """This end."""
+        return IPv4Address("TCP", "127.0.0.1", 8080)
+
+    def getPeer(self) -> IPv4Address:
+        """The other end."""
+        return IPv4Address("TCP", "127.0.0.1", 50000)
+
+    def is_reading(self) -> bool:
+        """Whether more input may come."""
+        return self._reading and not self.disconnecting
+
+    def is_half_closed(self) -> bool:
+        """Whether our side is closed."""
+        return self._half_closed
+
+    def is_closing(self) -> bool:
+        """Whether the connection ends when everything is sent, or at once."""
+        return self.disconnecting
+
+    def is_aborted(self) -> bool:
+        """Whether the connection was dropped with what was not sent."""
+        return self._aborted
+
+
+@attrs.define
+class Client:
+    """A client of the line protocol, and the server's end of its connection."""
+
+    database: MemoryDatabase = attrs.field(factory=MemoryDatabase)
+    limits: ServerLimits = attrs.field(factory=ServerLimits)
+    clock: Clock = attrs.field(factory=Clock)
+    transport: ClientTransport = attrs.field(factory=ClientTransport)
+    protocol: LineProtocol = attrs.field(init=False)
+
+    def __attrs_post_init__(self) -> None:
+        """Connect."""
+        self.protocol = LineProtocol(self.database, self.limits, self.clock)
+        self.protocol.makeConnection(self.transport)
+
+    def sends(self, *chunks: bytes) -> None:
+        """Have each chunk arrive by itself, all of them in one turn of the reactor."""
+        for chunk in chunks:
+            self.protocol.dataReceived(chunk)
+
+    def half_closes(self) -> None:
+        """Close the client's side."""
+        self.protocol.readConnectionLost()
+
+    def disconnects(self) -> None:
+        """Be gone."""
+        self.protocol.connectionLost(Failure(ConnectionLost()))
+
+    def passes(self, seconds: float) -> None:
+        """Let time pass. 0 is the end of the turn."""
+        self.clock.pump([seconds / 10] * 10)
+
+    def read(self) -> list[bytes]:
+        """Return the lines that the server has written since the last call."""
+        written = self.transport.written()
+        self.transport.writes.clear()
+        assert written.endswith(b"\n") or not written, "an answer must be a whole line"
+        return written.splitlines()
+
+    def is_open(self) -> bool:
+        """Whether the server has not begun to close."""
+        return not self.transport.is_half_closed() and not self.transport.is_closing()
+
+
+@contextmanager
+def logged_by(namespace: str) -> Iterator[list[LogEvent]]:
+    """Collect what is logged meanwhile under `namespace`, and everything below it."""
+    events: list[LogEvent] = []
+
+    @provider(ILogObserver)
+    def observe(event: LogEvent) -> None:
+        if str(event.get("log_namespace", "")).startswith(namespace):
+            events.append(event)
+
+    globalLogPublisher.addObserver(observe)
+    try:
+        yield events
+    finally:
+        globalLogPublisher.removeObserver(observe)

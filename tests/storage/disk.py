@@ -1,0 +1,235 @@
+"""A disk that forgets what was not synced: the least that POSIX promises, as `kvraft.storage.files` states it.
+
+It keeps, beside what a process reads, what a power failure would leave: of every sector written since the last sync any
+of its versions, of every change of names since the last sync of the directory any subset. A sync that fails marks its
+sectors clean, as Linux does: they can still be read, and no later sync writes them.
+"""
+
+import random
+from collections.abc import Callable
+from pathlib import Path
+from typing import Final
+
+import attrs
+
+SECTOR: Final = 512
+
+
+class PowerFailure(Exception):
+    """The machine went off before this operation."""
+
+
+@attrs.define(eq=False)
+class Inode:
+    """A file without its name."""
+
+    current: bytearray = attrs.field(factory=bytearray)
+    durable: bytearray = attrs.field(factory=bytearray)
+    dirty: dict[int, list[bytes]] = attrs.field(factory=dict)
+    """Sectors written since the last sync, each with all its versions since then."""
+
+    def write(self, data: bytes, offset: int) -> None:
+        """Change what is read, and remember what was touched."""
+        end = offset + len(data)
+        self.resize(self.current, max(end, len(self.current)))
+        self.current[offset:end] = data
+        for sector in range(offset // SECTOR, -(-end // SECTOR)):
+            version = bytes(self.current[sector * SECTOR : (sector + 1) * SECTOR])
+            self.dirty.setdefault(sector, []).append(version)
+
+    def sync(self) -> None:
+        """Make every dirty sector and the length durable."""
+        self.resize(self.durable, len(self.current))
+        for sector, versions in self.dirty.items():
+            self.put(self.durable, sector, versions[-1])
+        self.dirty.clear()
+
+    def lose(self, rng: random.Random, keep: float) -> None:
+        """Keep each dirty sector with probability `keep`, in any of its versions, and call them all clean."""
+        if rng.random() < keep:
+            self.resize(self.durable, len(self.current))
+        for sector, versions in self.dirty.items():
+            if rng.random() < keep:
+                self.put(self.durable, sector, rng.choice(versions) if keep < 1 else versions[-1])
+        self.dirty.clear()
+
+    @staticmethod
+    def resize(content: bytearray, size: int) -> None:
+        """Make `content` longer by zeros."""
+        content.extend(bytes(max(0, size - len(content))))
+
+    @staticmethod
+    def put(content: bytearray, sector: int, version: bytes) -> None:
+        """Place a sector inside `content`, which keeps its length."""
+        begin = sector * SECTOR
+        fitting = version[: max(0, len(content) - begin)]
+        content[begin : begin + len(fitting)] = fitting
+
+
+def proceed(operation: str, path: Path) -> None:
+    """Let every operation happen."""
+
+
+class Disk:
+    """An implementation of `Files`. `before(operation, path)` is called ahead of each operation and may raise.
+
+    An OSError from it makes the operation fail, with the side effects that such a failure can have.
+    """
+
+    def __init__(self, seed: int = 0) -> None:
+        self.rng = random.Random(seed)
+        self.before: Callable[[str, Path], None] = proceed
+        self.ignored: set[str] = set()
+        """Operations that are skipped and report success: what a forgetful programmer would have left out."""
+        self.inodes: dict[Path, Inode] = {}
+        self.durable_names: dict[Path, Inode] = {}
+        self.renamings: list[dict[Path, Inode | None]] = []
+        """Changes of names since the last sync of the directory; each is atomic."""
+        self.locks: set[Path] = set()
+        self.life = 0
+        """Counts processes: a file that an earlier one opened cannot be used."""
+
+    def crash(self, keep: float | None = None) -> None:
+        """Power failure: an arbitrary part of what was not synced is lost, about 1 - `keep` of it."""
+        keep = self.rng.choice((0.0, 0.2, 0.5, 0.8, 1.0)) if keep is None else keep
+        for inode in {*self.inodes.values(), *self.durable_names.values()}:
+            inode.lose(self.rng, keep)
+            inode.current[:] = inode.durable
+        for renaming in self.renamings:
+            if self.rng.random() < keep:
+                apply(self.durable_names, renaming)
+        self.renamings.clear()
+        self.inodes = dict(self.durable_names)
+        self.kill()
+
+    def kill(self) -> None:
+        """End the process; the machine stays on and forgets nothing."""
+        self.locks.clear()
+        self.life += 1
+
+    def make_directory(self, path: Path) -> None:
+        """Nothing to do: directories exist."""
+        self.before("make_directory", path)
+
+    def lock(self, path: Path) -> "DiskLock":
+        """See `Files.lock`."""
+        self.before("lock", path)
+        if path in self.locks:
+            raise BlockingIOError
+        self.locks.add(path)
+        return DiskLock(self, path)
+
+    def names(self, directory: Path) -> list[str]:
+        """See `Files.names`."""
+        self.before("names", directory)
+        return [path.name for path in self.inodes if path.parent == directory]
+
+    def create(self, path: Path) -> "DiskFile":
+        """See `Files.create`."""
+        self.before("create", path)
+        if path in self.inodes:
+            raise FileExistsError(path)
+        inode = Inode()
+        self.rename_all({path: inode})
+        return DiskFile(self, path, inode)
+
+    def open(self, path: Path) -> "DiskFile":
+        """See `Files.open`."""
+        self.before("open", path)
+        return DiskFile(self, path, self.inodes[path])
+
+    def rename(self, source: Path, target: Path) -> None:
+        """See `Files.rename`."""
+        self.before("rename", source)
+        self.rename_all({target: self.inodes[source], source: None})
+
+    def remove(self, path: Path) -> None:
+        """See `Files.remove`."""
+        self.before("remove", path)
+        self.rename_all({path: None})
+
+    def fsync_directory(self, path: Path) -> None:
+        """See `Files.fsync_directory`."""
+        self.before("fsync_directory", path)
+        if "fsync_directory" not in self.ignored:
+            self.durable_names = dict(self.inodes)
+            self.renamings.clear()
+
+    def rename_all(self, renaming: dict[Path, Inode | None]) -> None:
+        """Change names, not durably."""
+        apply(self.inodes, renaming)
+        self.renamings.append(renaming)
+
+
+def apply(names: dict[Path, Inode], renaming: dict[Path, Inode | None]) -> None:
+    """Carry out one change of names."""
+    for path, inode in renaming.items():
+        if inode is None:
+            names.pop(path, None)
+        else:
+            names[path] = inode
+
+
+@attrs.define(eq=False)
+class DiskLock:
+    """See `Lock`."""
+
+    disk: Disk
+    path: Path
+
+    def release(self) -> None:
+        """See `Lock.release`."""
+        self.disk.locks.discard(self.path)
+
+
+class DiskFile:
+    """See `File`."""
+
+    def __init__(self, disk: Disk, path: Path, inode: Inode) -> None:
+        self.disk = disk
+        self.path = path
+        self.inode = inode
+        self.life = disk.life
+
+    def check(self, operation: str) -> None:
+        """Announce an operation, and find those that come from beyond the grave."""
+        assert self.life == self.disk.life, f"{operation} on {self.path}, which an earlier process opened"
+        self.disk.before(operation, self.path)
+
+    def size(self) -> int:
+        """See `File.size`."""
+        return len(self.inode.current)
+
+    def read(self, offset: int, length: int) -> bytes:
+        """See `File.read`."""
+        self.check("read")
+        return bytes(self.inode.current[offset : offset + length])
+
+    def pwrite(self, data: bytes, offset: int) -> None:
+        """Write; when it fails a part of the data is written all the same."""
+        try:
+            self.check("pwrite")
+        except OSError:
+            self.inode.write(data[: self.disk.rng.randrange(len(data) + 1)], offset)
+            raise
+        if "pwrite" not in self.disk.ignored:
+            self.inode.write(data, offset)
+
+    def allocate(self, length: int) -> None:
+        """See `File.allocate`."""
+        self.check("allocate")
+        Inode.resize(self.inode.current, length)
+
+    def fdatasync(self) -> None:
+        """Sync; when it fails any part of it may be durable, and the rest never will be."""
+        try:
+            self.check("fdatasync")
+        except OSError:
+            self.inode.lose(self.disk.rng, 0.5)
+            raise
+        if "fdatasync" not in self.disk.ignored:
+            self.inode.sync()
+
+    def close(self) -> None:
+        """See `File.close`."""
+        self.check("close")

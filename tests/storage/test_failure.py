@@ -1,0 +1,124 @@
+"""A disk that refuses: the journal dies at once, tries nothing again, and loses nothing (BUGS row 41)."""
+
+import errno
+from contextlib import suppress
+from pathlib import Path
+
+import attrs
+import pytest
+
+from kvraft.raft.types import HardState
+from kvraft.storage import Journal, JournalFailed, OsFiles
+from tests.storage.disk import Disk, proceed
+from tests.storage.machine import Machine
+from tests.storage.story import DIRECTORY, INCARNATION, NODE_ID, State, make_entries, open_journal, write_story
+
+REFUSED = {"pwrite", "fdatasync", "fsync_directory", "allocate", "rename", "create", "close"}
+
+
+@attrs.define
+class Refusal:
+    """Fails one operation with `error`, and records all of them."""
+
+    at: int
+    error: int
+    failed: tuple[str, Path] | None = None
+    log: list[tuple[str, Path]] = attrs.field(factory=list)
+
+    def __call__(self, operation: str, path: Path) -> None:
+        """Count an operation, and refuse the one whose turn it is."""
+        self.log.append((operation, path))
+        if len(self.log) - 1 == self.at:
+            self.failed = (operation, path)
+            raise OSError(self.error, "refused")
+
+
+def operations_of(seed: int, length: int) -> list[str]:
+    """Return the operations of a story on a good disk, behind the opening."""
+    disk = Disk()
+    opened, _recovered = open_journal(disk)
+    refusal = Refusal(-1, 0)
+    disk.before = refusal
+    for save in write_story(seed, length):
+        opened.save(save.hard_state, save.entries)
+    return [operation for operation, _path in refusal.log]
+
+
+@pytest.mark.parametrize("error", [errno.ENOSPC, errno.EIO])
+@pytest.mark.parametrize("seed", [2, 3, 4])
+def test_every_refused_operation_kills_the_journal_and_loses_nothing(seed: int, error: int) -> None:
+    """Each operation fails once: no operation follows, every later call raises the same, all confirmed saves are there.
+
+    The reopening is checked twice: as the next process finds it, and after the power failed behind that.
+    """
+    operations = operations_of(seed, 8)
+    assert set(operations) == REFUSED
+    for at in range(len(operations)):
+        saves = write_story(seed, 8)
+        machine = Machine(saves, Disk(at))
+        opened, _recovered = open_journal(machine.disk)
+        refusal = Refusal(at, error)
+        machine.disk.before = refusal
+        with pytest.raises(JournalFailed) as caught:
+            machine.save_all(opened)
+        assert caught.value.errno == error
+        assert caught.value.no_space is (error == errno.ENOSPC)
+        after = [operation for operation, _path in refusal.log[at + 1 :]]
+        assert set(after) <= {"close"}, "nothing but giving a file back may follow a failure"
+        for _ in range(2):
+            with pytest.raises(JournalFailed) as again:
+                opened.save(HardState(99), make_entries(1, 99, b"late"))
+            assert again.value is caught.value
+        opened.close()
+        after = [operation for operation, _path in refusal.log[at + 1 :]]
+        assert set(after) <= {"close"}, "nothing but giving a file back may follow a failure"
+
+        machine.run(more=0)
+        machine.disk.crash(0.0)
+        machine.run()
+        assert machine.done == 8
+
+
+def test_a_failing_opening_leaves_the_directory_to_the_next_one() -> None:
+    """Each operation of an opening fails once, in a new and an old directory: JournalFailed; the lock is free."""
+    for used in (False, True):
+        for at in range(100):
+            disk = Disk()
+            if used:
+                opened, _recovered = open_journal(disk)
+                opened.save(HardState(3, 1, 0), ())
+                opened.close()
+            refusal = Refusal(at, errno.EIO)
+            disk.before = refusal
+            with suppress(JournalFailed):
+                open_journal(disk)
+            if refusal.failed is None:
+                break
+            disk.before = proceed
+            assert State.of(open_journal(disk)[1]).hard_state == (HardState(3, 1, 0) if used else HardState())
+        assert 5 < at < 20, "the openings must have been tried to their end"
+
+
+def test_a_full_disk_is_told_in_its_own_words() -> None:
+    """ENOSPC names the file, the errno and that the disk is full; a broken disk is told otherwise."""
+    texts = {}
+    for error in (errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EACCES):
+        disk = Disk()
+        opened, _recovered = open_journal(disk)
+        disk.before = Refusal(0, error)
+        with pytest.raises(JournalFailed) as caught:
+            opened.save(HardState(1), ())
+        texts[error] = str(caught.value)
+        assert f"write to {DIRECTORY}/segment-0000000000000001: [Errno {error}]" in texts[error]
+        assert caught.value.__cause__ is not None
+    assert f"the disk (or the quota) that holds {DIRECTORY} is full: make room there" in texts[errno.ENOSPC]
+    assert "is full" in texts[errno.EDQUOT]
+    assert "dmesg" in texts[errno.EIO]
+    assert "let the user who runs kvraft" in texts[errno.EACCES]
+
+
+def test_a_real_directory_that_cannot_be_made_is_a_failure(tmp_path: Path) -> None:
+    """A path through a file is told as JournalFailed, not as some OSError."""
+    (tmp_path / "file").write_bytes(b"")
+    with pytest.raises(JournalFailed, match=r"could not open the journal in .*\[Errno"):
+        Journal.open(tmp_path / "file" / "0", NODE_ID, files=OsFiles(), make_incarnation=lambda: INCARNATION)

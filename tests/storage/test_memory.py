@@ -1,0 +1,60 @@
+"""The in-memory twin keeps the contract of the real journal, and nothing else."""
+
+from twisted.internet.task import Clock
+
+from kvraft.raft.types import HardState
+from kvraft.storage import MemoryJournal, SaveRefused, Storage
+from tests.storage.story import make_entries
+
+
+def test_a_save_finishes_on_the_next_turn_and_never_before_it_returns() -> None:
+    """Whoever waits for a save is called later, as with a disk."""
+    clock = Clock()
+    storage: Storage = MemoryJournal(clock)
+
+    saved = storage.save(HardState(1), make_entries(1, 1, b"x"))
+
+    assert not saved.called
+    clock.advance(0)
+    assert saved.called
+    assert (storage.syncs, storage.segments) == (1, 0)
+    assert storage.bytes_written == len(make_entries(1, 1, b"x")[0].record)
+
+
+def test_saves_finish_in_order_even_when_the_disk_becomes_faster() -> None:
+    """A later, quicker save does not overtake an earlier, slower one; the oldest unfinished one is dated."""
+    clock = Clock()
+    storage = MemoryJournal(clock, delay=2.0)
+    fired: list[str] = []
+    storage.save(HardState(1), ()).addCallback(lambda _none: fired.append("slow"))
+    clock.advance(0.5)
+    storage.delay = 0.0
+    storage.save(HardState(2), ()).addCallback(lambda _none: fired.append("quick"))
+    assert storage.pending_since == 0.0
+
+    clock.advance(0.1)
+    assert fired == ["slow"]
+    assert storage.pending_since == 0.5
+    clock.advance(2.0)
+
+    assert fired == ["slow", "quick"]
+    assert storage.pending_since is None
+
+
+def test_it_refuses_what_the_real_one_refuses() -> None:
+    """Gaps, terms that go back and saves behind the close fail with SaveRefused."""
+    clock = Clock()
+    storage = MemoryJournal(clock)
+    refusals: list[object] = []
+    storage.save(HardState(3), make_entries(1, 3, b"x", b"y"))
+    storage.save(None, make_entries(4, 3, b"gap")).addErrback(lambda failure: refusals.append(failure.type))
+    storage.save(HardState(2), ()).addErrback(lambda failure: refusals.append(failure.type))
+    overriding = storage.save(None, make_entries(2, 3, b"z"))
+    closed = storage.close()
+    storage.save(HardState(4), ()).addErrback(lambda failure: refusals.append(failure.type))
+
+    clock.advance(0)
+
+    assert refusals == [SaveRefused] * 3
+    assert overriding.called
+    assert closed.called

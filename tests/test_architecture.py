@@ -1,0 +1,184 @@
+"""Holds the shape of the house: which way imports point, what the core may touch, how long things may get."""
+
+import ast
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Final
+
+import pytest
+
+REPOSITORY: Final = Path(__file__).parents[1]
+LINES_OF_A_MODULE_MAX: Final = 500
+LINES_OF_A_FUNCTION_MAX: Final = 60
+
+CORE_MAY_IMPORT: Final = frozenset(
+    {
+        "__future__",
+        "attrs",
+        "bisect",
+        "collections",
+        "enum",
+        "functools",
+        "heapq",
+        "itertools",
+        "kvraft.raft",
+        "msgspec",
+        "operator",
+        "random.Random",  # the type of the generator that is injected; the module's functions are not
+        "struct",
+        "typing",
+        "typing_extensions",
+        "zlib",
+    }
+)
+
+
+def imported_names(tree: ast.AST) -> Iterator[str]:
+    """Yield what is imported, by its full name: `from a.b import c` is a.b.c."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            module = "." * node.level + (node.module or "")
+            yield from (f"{module}.{alias.name}" for alias in node.names)
+
+
+def impurities(source: str) -> list[str]:
+    """Return what a module of the core touches and should not."""
+    tree = ast.parse(source)
+    found = []
+    for name in imported_names(tree):
+        parts = name.split(".")
+        prefixes = {".".join(parts[:length]) for length in range(1, len(parts) + 1)}
+        if name != "random" and not prefixes & CORE_MAY_IMPORT:
+            found.append(f"imports {name}")
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name):
+            name = f"{node.value.id}.{node.attr}"
+            if node.value.id == "random" and name not in CORE_MAY_IMPORT:
+                found.append(f"uses {name}")
+        if isinstance(node, ast.Name) and node.id in {"open", "print", "input"}:
+            found.append(f"uses {node.id}")
+    return found
+
+
+def excesses(source: str) -> list[str]:
+    """Return what of a module is too long to be read at once."""
+    found = []
+    lines = len(source.splitlines())
+    if lines > LINES_OF_A_MODULE_MAX:
+        found.append(f"has {lines} lines, more than {LINES_OF_A_MODULE_MAX}")
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+            lines = (node.end_lineno or node.lineno) - node.lineno + 1
+            if lines > LINES_OF_A_FUNCTION_MAX:
+                found.append(f"{node.name} has {lines} lines, more than {LINES_OF_A_FUNCTION_MAX}")
+    return found
+
+
+def modules(*folders: str) -> list[Path]:
+    """Return the modules below these folders, relative to the repository."""
+    found = [path for folder in folders for path in (REPOSITORY / folder).rglob("*.py")]
+    return sorted(path.relative_to(REPOSITORY) for path in found)
+
+
+@pytest.mark.parametrize("module", modules("kvraft/raft"), ids=str)
+def test_the_core_is_pure(module: Path) -> None:
+    """The core imports its own modules and a short list of others, none of which has effects."""
+    assert impurities((REPOSITORY / module).read_text(encoding="utf-8")) == []
+
+
+@pytest.mark.parametrize("module", modules("kvraft", "tests", "twisted", "benchmarks"), ids=str)
+def test_nothing_is_too_long(module: Path) -> None:
+    """Every module and every function can be read at once."""
+    assert excesses((REPOSITORY / module).read_text(encoding="utf-8")) == []
+
+
+# --- the contracts of pyproject.toml ---------------------------------------------------------------------------------
+
+
+def lint_imports(folder: Path) -> str:
+    """Check the import contracts of the project in `folder`; return the report, empty when all are kept."""
+    command = [sys.executable, "-c", "from importlinter.cli import lint_imports_command as c; c()", "--no-cache"]
+    done = subprocess.run(
+        command, cwd=folder, env={"PYTHONPATH": str(folder)}, capture_output=True, text=True, check=False, timeout=120
+    )
+    return "" if done.returncode == 0 else done.stdout + done.stderr
+
+
+@pytest.fixture
+def copy(tmp_path: Path) -> Path:
+    """A copy of the project that a test may spoil."""
+    shutil.copytree(REPOSITORY / "kvraft", tmp_path / "kvraft", ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copy(REPOSITORY / "pyproject.toml", tmp_path)
+    (tmp_path / "kvraft/simulation").mkdir(exist_ok=True)
+    (tmp_path / "kvraft/simulation/__init__.py").touch()
+    return tmp_path
+
+
+def test_imports_point_one_way() -> None:
+    """Every contract of pyproject.toml is kept."""
+    assert lint_imports(REPOSITORY) == ""
+
+
+@pytest.mark.parametrize(
+    ("module", "line", "complaint"),
+    [
+        ("kvraft/raft/wrong.py", "import kvraft.errors", "kvraft.raft is not allowed to import kvraft.errors"),
+        ("kvraft/raft/wrong.py", "import os", "kvraft.raft is not allowed to import os"),
+        ("kvraft/store/wrong.py", "import kvraft.server", "kvraft.store is not allowed to import kvraft.server"),
+        ("kvraft/store/wrong.py", "import kvraft.storage", "kvraft.store is not allowed to import kvraft.storage"),
+        (
+            "kvraft/store/wrong.py",
+            "import kvraft.simulation",
+            "kvraft.store is not allowed to import kvraft.simulation",
+        ),
+        ("kvraft/utils.py", "", "kvraft.utils"),
+    ],
+)
+def test_a_wrong_import_breaks_a_contract(copy: Path, module: str, line: str, complaint: str) -> None:
+    """An import upward or sideways, an effect in the core and a module without a place are each found."""
+    (copy / module).write_text(f"{line}\n", encoding="utf-8")
+
+    assert complaint in lint_imports(copy)
+
+
+# --- the checks themselves can fail ----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("source", "found"),
+    [
+        ("import time", ["imports time"]),
+        ("import os.path", ["imports os.path"]),
+        ("from twisted.internet import reactor", ["imports twisted.internet.reactor"]),
+        ("from kvraft import commands", ["imports kvraft.commands"]),
+        ("from kvraft.store.types import Item", ["imports kvraft.store.types.Item"]),
+        ("from kvraft.raft_extra import x", ["imports kvraft.raft_extra.x"]),
+        ("from .. import store", ["imports ...store"]),
+        ("def f():\n    import logging", ["imports logging"]),
+        ("from random import random", ["imports random.random"]),
+        ("import random\nx = random.random()", ["uses random.random"]),
+        ("print(1)", ["uses print"]),
+        ("import random\ndef f(r: random.Random): r.random()", []),
+        ("from random import Random\nimport attrs, msgspec\nfrom collections.abc import Sequence", []),
+        ("from kvraft.raft import quorum\nfrom kvraft.raft.types import Entry", []),
+    ],
+)
+def test_impurity_is_found(source: str, found: list[str]) -> None:
+    """The check of the core sees every way to import or use an effect, and lets the rest pass."""
+    assert impurities(source) == found
+
+
+def test_length_is_found() -> None:
+    """Sixty lines and five hundred pass, one more does not."""
+    function = "async def f():\n" + "    pass\n" * (LINES_OF_A_FUNCTION_MAX - 1)
+    module = "x = 1\n" * LINES_OF_A_MODULE_MAX
+
+    assert excesses(function) == []
+    assert excesses(function + "    pass\n") == ["f has 61 lines, more than 60"]
+    assert excesses(module) == []
+    assert excesses(module + "x = 1\n") == ["has 501 lines, more than 500"]
