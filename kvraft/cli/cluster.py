@@ -70,7 +70,8 @@ class RunningNode:
 
 def say(text: str) -> None:
     """Print, at once even into a pipe."""
-    print(text, flush=True)
+    # One write with its newline, so that lines of several nodes do not run into each other.
+    print(f"{text}\n", end="", flush=True)
 
 
 def leads(answer: bytes) -> bool:

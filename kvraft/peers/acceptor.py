@@ -25,6 +25,9 @@ from kvraft.writing import write_now
 REFUSAL_LINGER_S: Final = 1.0
 """How long a refused connection may take to close in good order, in seconds."""
 
+STRANGERS_MAX: Final = 64
+"""How many connections may be there that have not introduced themselves; the oldest gives way to the newest."""
+
 
 class InboundConnection(Protocol):
     """Reads a hello, and after it frames for as long as they are sound."""
@@ -142,6 +145,8 @@ class Inbounds:
         self._log = log
         self._open: set[InboundConnection] = set()
         """All that exist, whether they have introduced themselves or not."""
+        self._strangers: dict[InboundConnection, None] = {}
+        """Those that have not, in the order of their arrival."""
         self._by_peer: dict[int, InboundConnection] = {}
         """Those that count. Each is also in `_open`, and is reported by `peer_lost` when it leaves."""
         self._stopped: Deferred[None] | None = None
@@ -154,7 +159,12 @@ class Inbounds:
         """Whether a new connection may stay; after `stop` none may."""
         if self._stopped is not None:
             return False
+        if len(self._strangers) >= STRANGERS_MAX:
+            oldest = next(iter(self._strangers))
+            del self._strangers[oldest]
+            oldest.abort()
         self._open.add(connection)
+        self._strangers[connection] = None
         return True
 
     def introduce(self, connection: InboundConnection, hello: Hello, facts: Facts) -> None:
@@ -163,6 +173,7 @@ class Inbounds:
         Raises:
             HelloRefused: the owner does not want to talk to such a peer.
         """
+        self._strangers.pop(connection, None)
         peer = hello.sender
         older = self._by_peer.get(peer)
         if older is not None:
@@ -180,6 +191,7 @@ class Inbounds:
     def forget(self, connection: InboundConnection) -> None:
         """Take note that `connection` is lost."""
         self._open.discard(connection)
+        self._strangers.pop(connection, None)
         if connection.hello is not None and self._by_peer.get(connection.hello.sender) is connection:
             self._drop(connection.hello.sender)
         if self._stopped is not None and not self._open and not self._stopped.called:

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from random import Random
-from typing import Any, Final
+from typing import Any, Final, NoReturn
 
 from twisted.internet.abstract import isIPAddress, isIPv6Address
 from twisted.internet.defer import CancelledError, Deferred, succeed
@@ -41,6 +41,10 @@ def endpoint_to(reactor: Any, address: Address) -> IStreamClientEndpoint:
     if isIPv6Address(address.host):
         return TCP6ClientEndpoint(reactor, address.host, address.port)
     return HostnameEndpoint(reactor, address.host, address.port)
+
+
+def _say_late(_result: object, timeout: float) -> NoReturn:
+    raise TimeoutError(f"no answer within {timeout:g} s")
 
 
 class OutboundConnection(Protocol):
@@ -266,7 +270,7 @@ class Link:
     async def _connect(self) -> float:
         """Dial once; when there is no connection or no longer one, return how many seconds it was established."""
         connection = OutboundConnection(self)
-        self._wait = connectProtocol(self._endpoint, connection).addTimeout(CONNECT_TIMEOUT_S, self.clock)
+        self._wait = connectProtocol(self._endpoint, connection).addTimeout(CONNECT_TIMEOUT_S, self.clock, _say_late)
         try:
             await self._wait
         except Exception as error:  # noqa: BLE001 - whatever it is, the peer may be there the next time

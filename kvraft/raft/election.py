@@ -20,6 +20,7 @@ def become_follower(node: Node, term: int, leader: int | None) -> None:
     if term > node.term:
         node.term = term
         node.vote = None
+        node.matched = 0
     match node.role:
         case Leader(new_reads=tickets, read_rounds=rounds):
             # They were never confirmed, so they must not be answered: a later leader may have written (row 8).
@@ -64,6 +65,7 @@ def campaign(node: Node, *, transfer: bool = False) -> None:
     """
     node.term += 1
     node.vote = node.id
+    node.matched = 0
     node.role = Candidate(node.now + node.random_timeout())
     request = RequestVote(node.term, node.log.last_index, node.log.last_term, transfer)
     for voter in _other_voters(node):
@@ -93,12 +95,16 @@ def become_leader(node: Node) -> None:
 
 
 def step_pre_vote(node: Node, sender: int, request: PreVote) -> None:
-    """Say whether `sender` could have this node's vote in a later term; nothing changes here by it."""
+    """Say whether `sender` could have this node's vote in a later term; neither term nor vote change by it."""
     if _is_bound_to_leader(node):
         return
     up_to_date = node.log.is_up_to_date(request.last_index, request.last_term)
     if node.voting and request.term > node.term and up_to_date:
         node.send(sender, PreVoteReply(request.term, granted=True))
+        # Step back a little: when a leader dies everyone notices at once, and two who stand at the same time split
+        # the votes and wait for another whole election timeout.
+        step_back = node.options.peer_lost_delay_max + node.random.uniform(0, node.options.peer_lost_delay_max)
+        node.role.deadline = max(node.role.deadline, node.now + step_back)
     else:
         node.send(sender, PreVoteReply(node.term, granted=False))
 

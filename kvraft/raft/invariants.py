@@ -1,7 +1,8 @@
 """The rules that hold on every node after every step, and in every cluster: checked by the tests and the simulator.
 
 `check` looks at one node at one point in time, `NodeHistory` at what may change from one point to the next, and
-`ClusterHistory` at Figure 3: what all nodes together must never do. Each raises `InvariantViolated`, which names the rule.
+`ClusterHistory` at Figure 3: what all nodes together must never do. Each raises `InvariantViolated`, which names the
+rule.
 """
 
 from collections.abc import Iterable
@@ -56,7 +57,9 @@ def _check_leader(node: Node, leader: Leader) -> None:
         holds=(node.durable_hard_state.term, node.durable_hard_state.vote) == (node.term, node.id),
     )
     _demand(node, "a leader's term opens with an entry of its own", holds=log.term_at(leader.term_start) == node.term)
-    _demand(node, "a leader knows every other member", holds=set(leader.progress) == node.membership.members - {node.id})
+    _demand(
+        node, "a leader knows every other member", holds=set(leader.progress) == node.membership.members - {node.id}
+    )
     for peer, progress in leader.progress.items():
         _demand(
             node,
@@ -170,7 +173,7 @@ class ClusterHistory:
                 twin, twin_before = known.setdefault((entry.index, entry.term), (entry, term_before))
                 _demand(
                     node,
-                    f"log matching: entry {entry.index} of term {entry.term} and its predecessor are the same everywhere",
+                    f"log matching: entry {entry.index} of term {entry.term} and the one before are alike everywhere",
                     holds=twin == entry and twin_before == term_before,
                 )
                 term_before = entry.term

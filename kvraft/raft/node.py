@@ -2,7 +2,8 @@
 
 The node performs nothing itself. Its inputs are a message, a proposal, a read, news of a connection, and the time; its
 output is a `Ready`. What it does with them is told in the modules that are named after the parts of the paper:
-`election` (§5.2, §5.4.1, thesis §9.6), `replication` (§5.3, §5.4.2), `reading` (thesis §6.4), `transfer` (thesis §3.10).
+`election` (§5.2, §5.4.1, thesis §9.6), `replication` (§5.3, §5.4.2), `reading` (thesis §6.4), `transfer` (thesis
+§3.10).
 """
 
 import random
@@ -85,6 +86,10 @@ class Node:
         self.commit = min(stored.commit, self.log.last_index)
         self.released = 0
         """The last index that was given out to be applied."""
+        self.matched = 0
+        """Up to here the log is known to match that of this term's leader, whom it outlives: who asks for pre-votes and
+        then hears from the same leader again is not sent the same entries again. A heartbeat's commit index counts no
+        further."""
         self.role: AnyRole = Follower(now + self.random_timeout())
         # Effects since the last Ready.
         self.messages: list[tuple[int, Message]] = []
@@ -204,7 +209,10 @@ class Node:
             progress.next = self.log.last_index + 1
 
     def regain_vote(self) -> None:
-        """Let a node vote again that has caught up with what it may have forgotten; its vote in this term stays unused."""
+        """Let a node vote again that has caught up with what it may have forgotten.
+
+        Its vote in this term stays unused.
+        """
         self.voting = True
         if self.term > 0 and self.vote is None:
             self.vote = self.id

@@ -21,7 +21,9 @@ class Read:
 
 @attrs.frozen
 class Ready:
-    """One turn's effects. The driver's part of the contract, in this order:
+    """One turn's effects.
+
+    The driver's part of the contract, in this order:
 
     1. send `messages`;
     2. make `hard_state` and `entries` durable together, with one write and one sync; saves are made in the order in

@@ -44,22 +44,16 @@ def broadcast_heartbeat(node: Node, leader: Leader) -> None:
 
 def has_work(node: Node, leader: Leader) -> bool:
     """Whether `send_entries` or a new read round would send anything."""
-    options = node.options
     return reading.can_begin_round(node, leader) or any(
-        progress.next <= node.log.last_index
-        and not progress.is_paused(options.inflight_messages_max, options.inflight_bytes_max)
-        for progress in leader.progress.values()
+        _has_something_for(node, progress) for progress in leader.progress.values()
     )
 
 
 def send_entries(node: Node, leader: Leader) -> None:
     """Send every member what it lacks, as far as its window allows; members in step share one message object."""
-    options = node.options
     shared: dict[int, AppendEntries] = {}
     for peer, progress in leader.progress.items():
-        while progress.next <= node.log.last_index and not progress.is_paused(
-            options.inflight_messages_max, options.inflight_bytes_max
-        ):
+        while _has_something_for(node, progress):
             message = shared.get(progress.next)
             if message is None:
                 message = shared[progress.next] = _entries_from(node, progress.next)
@@ -123,6 +117,17 @@ def step_heartbeat_reply(node: Node, sender: int, reply: HeartbeatReply) -> None
         progress.become_probe()
 
 
+def _has_something_for(node: Node, progress: Progress) -> bool:
+    """Whether a member lacks entries that its window has room for, or is to be probed.
+
+    A probe may be empty: a member that has just restarted holds every entry, and yet does not know that they match, and
+    must not believe a heartbeat's commit index until a leader has told it so.
+    """
+    if progress.is_paused(node.options.inflight_messages_max, node.options.inflight_bytes_max):
+        return False
+    return progress.state is State.PROBE or progress.next <= node.log.last_index
+
+
 def _entries_from(node: Node, first: int) -> AppendEntries:
     prev_term = node.log.term_at(first - 1)
     assert prev_term is not None, "a leader keeps the entry before every one it may have to send"
@@ -155,7 +160,7 @@ def step_append_entries(node: Node, sender: int, request: AppendEntries) -> None
         node.send(sender, AppendEntriesReply(node.term, success=False, prev_index=request.prev_index, index=0))
         return
     _refuse_impossible_entries(node, request)
-    follower = _follow(node, sender, request.term)
+    _follow(node, sender, request.term)
     log = node.log
     if not log.matches(request.prev_index, request.prev_term):
         index, hint_term = log.last_agreement(request.prev_index, request.prev_term)
@@ -173,20 +178,22 @@ def step_append_entries(node: Node, sender: int, request: AppendEntries) -> None
         for entry in request.entries[conflict.index - request.prev_index - 1 :]:
             log.append(entry)
     last_new = request.prev_index + len(request.entries)
-    follower.matched = max(follower.matched, last_new)
+    node.matched = max(node.matched, last_new)
     node.commit = max(node.commit, min(request.commit, last_new))
     # One acknowledgement a turn is enough: it covers everything that matches.
-    reply = AppendEntriesReply(node.term, success=True, prev_index=request.prev_index, index=follower.matched)
+    reply = AppendEntriesReply(node.term, success=True, prev_index=request.prev_index, index=node.matched)
     node.ack = (sender, reply)
 
 
 def step_heartbeat(node: Node, sender: int, request: Heartbeat) -> None:
     """Reset the election timer, learn the commit index, confirm the round."""
     if request.term < node.term:
-        node.send(sender, HeartbeatReply(node.term, request.round))
+        # Rounds are counted anew in each term: an answer in this one must not confirm a number of an older one, or a
+        # sender that has come to lead this term would take it for one of its own (row 6).
+        node.send(sender, HeartbeatReply(node.term, 0))
         return
-    follower = _follow(node, sender, request.term)
-    node.commit = max(node.commit, min(request.commit, follower.matched))
+    _follow(node, sender, request.term)
+    node.commit = max(node.commit, min(request.commit, node.matched))
     reply = HeartbeatReply(node.term, request.round)
     if node.durable_hard_state.term == node.term:
         node.send(sender, reply)
@@ -195,7 +202,7 @@ def step_heartbeat(node: Node, sender: int, request: Heartbeat) -> None:
         node.promise(sender, reply)
 
 
-def _follow(node: Node, leader: int, term: int) -> Follower:
+def _follow(node: Node, leader: int, term: int) -> None:
     """Recognise the leader of `term` (§5.2)."""
     match node.role:
         case Leader() if term == node.term:
@@ -206,8 +213,6 @@ def _follow(node: Node, leader: int, term: int) -> Follower:
             election.hear_from_leader(node, follower, leader)
         case _:
             election.become_follower(node, term, leader)
-    assert isinstance(node.role, Follower)
-    return node.role
 
 
 def _refuse_impossible_entries(node: Node, request: AppendEntries) -> None:

@@ -17,8 +17,6 @@ class Follower:
     leader: int | None = None
     last_contact: float = float("-inf")
     """When it last heard from a leader of its term: the ground of leader stickiness (§6, thesis §4.2.3)."""
-    matched: int = 0
-    """Up to here its log is known to match the leader's; a heartbeat's commit index counts no further."""
 
 
 @attrs.define

@@ -69,5 +69,5 @@ class Rejoin:
             isinstance(role, Follower)
             and role.leader is not None
             and self._node.term >= max(term for _, term, _ in heard)
-            and role.matched >= max(last_index for _, _, last_index in heard)
+            and self._node.matched >= max(last_index for _, _, last_index in heard)
         )

@@ -153,26 +153,23 @@ class LineProtocol(LineReceiver):
         """Answer `chunk`, and go on with what arrived meanwhile unless the caller's caller is about to."""
         self._in_flight = False
         try:
-            if isinstance(results, Failure):
-                self._refuse(results, chunk)
-            elif not self._over:
-                self._answer(chunk, results)
-            if not self._proceeding and not self._over:
-                self._proceed([])
+            outcomes = self._refusals(results, chunk) if isinstance(results, Failure) else results
+            if not self._over:
+                self._answer(chunk, outcomes)
+                if not self._proceeding:
+                    self._proceed([])
         except Exception:  # noqa: BLE001 - one client's connection ends, not the node
             self._break()
 
-    def _refuse(self, failure: Failure, chunk: Chunk) -> None:
-        """Tell the client for each operation why it has no result.
+    def _refusals(self, failure: Failure, chunk: Chunk) -> Sequence[replies.Outcome]:
+        """Return for each operation why it has no result.
 
         Raises:
-            Exception: what `failure` holds, when no client can be told that.
+            Exception: what `failure` holds, when it is nothing that a client can be told.
         """
-        reason = failure.value
-        if not isinstance(reason, RequestFailed):
+        if not isinstance(failure.value, RequestFailed):
             failure.raiseException()
-        elif not self._over:
-            self._answer(chunk, [replies.refusal(reason)] * len(chunk.operations))
+        return [replies.refusal(failure.value)] * len(chunk.operations)
 
     def _answer(self, chunk: Chunk, results: Sequence[replies.Outcome]) -> None:
         self._outcomes = chunk.outcomes(results, self._status_line)

@@ -74,7 +74,6 @@ class SharedPort(ServerFactory):
             return self._refuse()
         protocol = speaker.build()
         del self._silent[connection]
-        self._full = False
         self.clients += 1
         connection.is_client = True
         return protocol
@@ -93,6 +92,8 @@ class SharedPort(ServerFactory):
         self._silent.pop(connection, None)
         if connection.is_client:
             self.clients -= 1
+            # Not at the first gap: while clients come and go at the limit, each refusal would be logged.
+            self._full = self._full and self.clients > self._limits.clients // 2
 
 
 def _explain(first: int) -> str:

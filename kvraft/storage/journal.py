@@ -26,6 +26,9 @@ from kvraft.storage.segments import FIRST_SEGMENT, Segment, create_segment, segm
 SEGMENT_BYTES: Final = 16 * 1024 * 1024
 """Length of a segment, in bytes; one that a single save does not fit in is made as long as that save needs."""
 
+LONGEST_RECORD_BYTES: Final = RECORD_BYTES_MAX + 8
+"""What `decode_record` believes: its limit does not count the length and the checksum, 4 bytes each."""
+
 LOCK_NAME: Final = "lock"
 
 _record_of: Final = attrgetter("record")
@@ -37,7 +40,7 @@ def check_save(last_index: int, current: HardState, hard_state: HardState | None
     """Return the last index of the log after this save of a journal that ends at `last_index`.
 
     Raises:
-        SaveRefused: a gap in the entries, a kind or a length that no entry may have, or a promise that would be taken back.
+        SaveRefused: a gap in the entries, a kind or length that no entry may have, or a promise taken back.
     """
     if hard_state is not None:
         if hard_state.term < current.term:
@@ -54,8 +57,8 @@ def check_save(last_index: int, current: HardState, hard_state: HardState | None
         raise SaveRefused(f"the entries behind {first} do not follow each other")
     if max(map(_kind_of, entries)) >= KIND_OWN_MIN:
         raise SaveRefused(f"an entry has a kind that only the journal itself may use, from {KIND_OWN_MIN} upward")
-    if max(map(len, map(_record_of, entries))) > RECORD_BYTES_MAX:
-        raise SaveRefused(f"an entry's record is longer than {RECORD_BYTES_MAX} bytes, and nobody would read it again")
+    if max(map(len, map(_record_of, entries))) > LONGEST_RECORD_BYTES:
+        raise SaveRefused(f"a record is longer than {LONGEST_RECORD_BYTES} bytes, and could never be read again")
     return behind - 1
 
 

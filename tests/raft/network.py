@@ -7,50 +7,21 @@ keeps the clients' book: what was acknowledged to them, what a read must see, an
 import heapq
 import itertools
 import random
-from collections import deque
-from collections.abc import Callable
-from typing import Final
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Final
 
 import attrs
 
-from kvraft.raft import Entry, HardState, Membership, Message, Node, Options, Read, Ready, Role
+from kvraft.raft import Entry, HardState, Membership, Message, Node, Options, Role
 from kvraft.raft.invariants import ClusterHistory, NodeHistory
+from tests.raft.machine import Machine, Save
+from tests.raft.single import make_entries
 
 LINK_DELAY_S: Final = 0.001
-DISK_DELAY_S: Final = 0.0005
 FOREVER: Final = float("inf")
 
-
-@attrs.define(eq=False)
-class Save:
-    """A Ready whose state is on its way to the disk."""
-
-    ready: Ready
-    due: float
-
-
-@attrs.define(eq=False)
-class Machine:
-    """One member: its process, which dies in a crash, and its disk, which does not."""
-
-    node: Node
-    history: NodeHistory
-    alive: bool = True
-    disk_delay: float = DISK_DELAY_S
-    hard_state: HardState = attrs.field(factory=HardState)
-    log: list[Entry] = attrs.field(factory=list)
-    saves: deque[Save] = attrs.field(factory=deque)
-    """Outstanding Readys, oldest first; one that has nothing to save waits here for those before it."""
-    applied: list[Entry] = attrs.field(factory=list)
-    reads: list[Read] = attrs.field(factory=list)
-
-    def persist(self, ready: Ready) -> None:
-        """Make one Ready durable: its entries replace what stands at their indexes and everything behind."""
-        self.hard_state = ready.hard_state or self.hard_state
-        if ready.entries:
-            first = ready.entries[0].index
-            assert first <= len(self.log) + 1, "a save leaves a hole in the log"
-            self.log[first - 1 :] = ready.entries
+StoredLogs = Mapping[int, tuple[Sequence[int], int]]
+"""For each member the terms of the entries on its disk, and the newest term that it knows."""
 
 
 @attrs.define(eq=False)
@@ -64,15 +35,27 @@ class Delivery:
 
 
 class Network:
-    """A whole cluster. Members are numbered from 0; the same seed gives the same run."""
+    """A whole cluster.
 
-    def __init__(self, size: int = 3, seed: int = 0, options: Options | None = None) -> None:
+    Args:
+        size: members; they are numbered from 0.
+        seed: the same seed gives the same run.
+        options: of all members.
+        logs: what members have on disk in the beginning.
+    """
+
+    def __init__(
+        self, size: int = 3, seed: int = 0, options: Options | None = None, logs: StoredLogs | None = None
+    ) -> None:
         self.random = random.Random(seed)
         self.options = options or Options()
         self.membership = Membership(range(size))
         self.now = 0.0
         self.history = ClusterHistory()
-        self.machines = {member: self._start(member, HardState(), []) for member in range(size)}
+        self.machines: dict[int, Machine] = {}
+        for member in range(size):
+            terms, term = (logs or {}).get(member, ((), 0))
+            self.machines[member] = self._start(member, HardState(term), list(make_entries(*terms)))
         self.link_delay: dict[tuple[int, int], float] = {}
         self.lost: Callable[[int, int, Message], bool] = lambda sender, to, message: False
         """Decides which single messages get lost on links that stand."""
@@ -113,7 +96,7 @@ class Network:
 
     def heal(self) -> None:
         """Mend every link; both ends are told that a connection stands again."""
-        mended = sorted(self.cut_links)
+        mended = sorted(self.cut_links | {(to, sender) for sender, to in self.cut_links})
         self.cut_links.clear()
         for member, peer in mended:
             self._connect(member, peer)
@@ -201,11 +184,8 @@ class Network:
     @property
     def leader(self) -> int | None:
         """The member that leads the highest term, when one does."""
-        leaders = [
-            (machine.node.term, member)
-            for member, machine in self.machines.items()
-            if machine.alive and machine.node.soft_state.role is Role.LEADER
-        ]
+        running = [machine.node for machine in self.machines.values() if machine.alive]
+        leaders = [(node.term, node.id) for node in running if node.soft_state.role is Role.LEADER]
         return max(leaders)[1] if leaders else None
 
     def node(self, member: int) -> Node:
@@ -237,15 +217,9 @@ class Network:
     # Inside.
 
     def _start(self, member: int, hard_state: HardState, log: list[Entry]) -> Machine:
-        node = Node(
-            member,
-            self.membership,
-            now=self.now,
-            random=random.Random(self.random.random()),
-            options=self.options,
-            hard_state=hard_state,
-            entries=log,
-        )
+        chance = random.Random(self.random.random())
+        stored: dict[str, Any] = {"hard_state": hard_state, "entries": log}
+        node = Node(member, self.membership, now=self.now, random=chance, options=self.options, **stored)
         return Machine(node, NodeHistory(node), hard_state=hard_state, log=list(log))
 
     def _others(self, member: int) -> list[int]:

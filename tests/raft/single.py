@@ -1,13 +1,16 @@
 """One node, brought into a state by hand: this state, this input, exactly these effects."""
 
 import random
+from collections import deque
 from collections.abc import Sequence
 from typing import Any, Final
 
 import attrs
 
 from kvraft.raft import Entry, EntryKind, HardState, Membership, Message, Node, Options, Ready, Role
-from kvraft.raft.messages import PreVoteReply, RequestVoteReply
+from kvraft.raft.log import Log
+from kvraft.raft.messages import AppendEntriesReply, PreVoteReply, RequestVoteReply
+from kvraft.raft.roles import Leader
 
 Sent = tuple[tuple[int, Message], ...]
 
@@ -72,6 +75,11 @@ def settle(node: Node) -> Sent:
     raise AssertionError("the node never comes to rest")
 
 
+def role_of(node: Node) -> Role:
+    """Return what the node is just now."""
+    return node.soft_state.role
+
+
 def pre_campaign(node: Node) -> None:
     """Let the election timeout of a follower pass."""
     node.wake(node.deadline)
@@ -82,7 +90,7 @@ def campaign(node: Node) -> None:
     pre_campaign(node)
     for voter in sorted(node.membership.voters - {node.id}):
         node.step(voter, PreVoteReply(node.term + 1, granted=True), node.now)
-        if node.soft_state.role is Role.CANDIDATE:
+        if role_of(node) is Role.CANDIDATE:
             return
 
 
@@ -95,9 +103,25 @@ def make_leader(
     settle(node)
     for voter in range(1, members // 2 + 1):
         node.step(voter, RequestVoteReply(node.term, granted=True), node.now)
-    assert node.soft_state.role is Role.LEADER
+    assert role_of(node) is Role.LEADER
     settle(node)
     return node
+
+
+def leader_role(node: Node) -> Leader:
+    """Return what the node holds as a leader."""
+    assert isinstance(node.role, Leader)
+    return node.role
+
+
+def acknowledge(node: Node, member: int, index: int) -> None:
+    """Let a member acknowledge a leader's entries up to `index`."""
+    node.step(member, AppendEntriesReply(node.term, success=True, prev_index=0, index=index), node.now)
+
+
+def terms_of(log: Node | Sequence[Entry]) -> tuple[int, ...]:
+    """Return the terms of a log's entries, the notation of the paper's figures."""
+    return tuple(entry.term for entry in (log.log.slice(1, log.log.last_index) if isinstance(log, Node) else log))
 
 
 def dump(value: Any) -> Any:
@@ -106,9 +130,9 @@ def dump(value: Any) -> Any:
         return value.getstate()
     if isinstance(value, dict):
         return {key: dump(item) for key, item in value.items()}
-    if isinstance(value, Sequence) and not isinstance(value, str | bytes) or hasattr(value, "popleft"):
+    if isinstance(value, list | tuple | deque):
         return [dump(item) for item in value]
-    if isinstance(value, Node) or (hasattr(value, "_entries") and hasattr(value, "durable")):
+    if isinstance(value, Node | Log):
         return {name: dump(item) for name, item in vars(value).items()}
     if attrs.has(type(value)):
         return {field.name: dump(getattr(value, field.name)) for field in attrs.fields(type(value))}

@@ -8,7 +8,8 @@ import attrs
 import pytest
 
 from kvraft.raft import NotLeader, Options, ProposalRefused
-from tests.raft.network import DISK_DELAY_S, LINK_DELAY_S, Network
+from tests.raft.machine import DISK_DELAY_S
+from tests.raft.network import LINK_DELAY_S, Network
 
 SEEDS: Final = 300
 """How many stories are told; raise it for a long run."""
@@ -19,7 +20,11 @@ HEALING_S: Final = 20.0
 """In this time a healed cluster must agree again, virtual seconds."""
 
 SMALL: Final = Options(
-    append_bytes_max=150, inflight_messages_max=3, inflight_bytes_max=400, uncommitted_bytes_max=2000, apply_bytes_max=200
+    append_bytes_max=150,
+    inflight_messages_max=3,
+    inflight_bytes_max=400,
+    uncommitted_bytes_max=2000,
+    apply_bytes_max=200,
 )
 """Limits so small that a short story comes to all of them."""
 
@@ -35,7 +40,9 @@ class Story:
     def happen(self) -> None:
         """Let one thing happen to a random member."""
         member = self.random.randrange(len(self.network.machines))
-        things = [self.write] * 8 + [self.read] * 6 + [self.hand_over, self.resign, self.crash, self.restart, self.restart]
+        things = (
+            [self.write] * 8 + [self.read] * 6 + [self.hand_over, self.resign, self.crash, self.restart, self.restart]
+        )
         things += [self.cut, self.isolate, self.heal, self.slow_disk, self.slow_link, self.break_connection]
         self.random.choice(things)(member)
 
@@ -97,7 +104,7 @@ class Story:
         leader = self.network.leader
         self.network.isolate(leader if leader is not None and self.random.random() < 0.5 else member)
 
-    def heal(self, _member: int) -> None:
+    def heal(self, member: int) -> None:
         """Mend every link."""
         self.network.heal()
 

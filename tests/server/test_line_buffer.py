@@ -68,6 +68,15 @@ def test_line_at_the_limit_passes() -> None:
     assert buffer.overflowed
 
 
+def test_beginning_behind_a_full_portion_is_limited() -> None:
+    """What is left behind exactly LINES_AT_ONCE lines is the beginning of a line, and may be too long."""
+    buffer = LineBuffer(4)
+
+    buffer.take(b"\n" * LINES_AT_ONCE + b"12345")
+
+    assert buffer.overflowed
+
+
 def test_clear_forgets_everything() -> None:
     """After clear() nothing is held and nothing comes out."""
     buffer = LineBuffer(4)

@@ -183,7 +183,7 @@ def warnings() -> Iterator[list[LogEvent]]:
         yield events
 
 
-def test_clients_are_bounded_and_peers_are_not(warnings: list[LogEvent]) -> None:
+def test_clients_are_bounded_and_peers_are_not() -> None:
     """One client too many is told OVERLOADED and closed, a peer still comes in, and a gap is filled again."""
     node = Node(ServerLimits(clients=2))
     first, _ = node.connect(b"KEEP\n")
@@ -198,11 +198,30 @@ def test_clients_are_bounded_and_peers_are_not(warnings: list[LogEvent]) -> None
     assert another.is_half_closed()
     assert node.acceptors[0].received == b"{}"
     assert (node.port.clients, node.port.refused_clients) == (2, 2)
-    assert len(warnings) == 1, "the beginning is logged, not every refusal"
 
     lose(first)
     _, welcome = node.connect(b"PING\n")
     assert welcome.written() == b'{"status":"PONG"}\n'
+
+
+def test_crowds_are_logged_once_each(warnings: list[LogEvent]) -> None:
+    """A crowd at the limit is logged when it begins, and the next one when half of this one has gone."""
+    node = Node(ServerLimits(clients=4))
+    crowd = [node.connect(b"KEEP\n")[0] for _ in range(4)]
+    for _ in range(2):
+        node.connect(b"PING\n")
+    assert len(warnings) == 1
+
+    lose(crowd[0])
+    for _ in range(2):
+        node.connect(b"KEEP\n")
+    assert len(warnings) == 1
+
+    lose(crowd[1])
+    lose(crowd[2])
+    for _ in range(3):
+        node.connect(b"KEEP\n")
+    assert len(warnings) == 2
 
 
 def test_half_close_reaches_only_who_understands_it(node: Node) -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from kvraft.raft import types
 from kvraft.raft.types import Entry, HardState, encode_record
 from kvraft.storage import Journal, JournalLocked, JournalMismatch, Recovered, SaveRefused
 from kvraft.storage import journal as journal_module
@@ -175,13 +176,14 @@ def test_a_save_that_breaks_a_rule_is_refused_and_changes_nothing(
 
 def test_a_record_that_could_not_be_read_again_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The longest record that is believed when it is read is the longest that is written."""
-    monkeypatch.setattr(journal_module, "RECORD_BYTES_MAX", 1000)
-    room = 1000 - len(encode_record(1, 1, 2, b""))
+    monkeypatch.setattr(journal_module, "LONGEST_RECORD_BYTES", 1008)
+    monkeypatch.setattr(types, "RECORD_BYTES_MAX", 1000)
+    room = 1008 - len(encode_record(1, 1, 2, b""))
     journal, _recovered = open_at(tmp_path)
     journal.save(None, make_entries(1, 1, b"x" * room))
-    with pytest.raises(SaveRefused, match="longer than 1000 bytes"):
+    with pytest.raises(SaveRefused, match="longer than 1008 bytes"):
         journal.save(None, make_entries(2, 1, b"x" * (room + 1)))
-    journal.close()
+    assert tuple(reopen(journal, tmp_path).entries) == make_entries(1, 1, b"x" * room)
 
 
 def test_a_write_that_the_kernel_cuts_short_is_continued(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
