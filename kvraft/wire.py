@@ -5,7 +5,8 @@ A frame is a JSON header that a person can read in a packet capture, and a tail 
     header length  u32, big-endian
     tail length    u32, big-endian
     header         JSON: the message, tagged with its type
-    tail           the records of an AppendEntries, one behind the other, as they stand in the log
+    tail           the records of an AppendEntries, one behind the other, as they stand in the log,
+                   or the bytes of a snapshot
 
 The tail is what the leader encoded once: no base64, no second checksum, no copy of an entry field by field. Every other
 message has an empty tail. Nothing here trusts the other end: a frame that no honest node can have made raises
@@ -18,7 +19,7 @@ from typing import Final
 import msgspec
 
 from kvraft.raft.errors import CorruptRecord
-from kvraft.raft.messages import AppendEntries, Message
+from kvraft.raft.messages import AppendEntries, InstallSnapshot, Message
 from kvraft.raft.types import RECORD_BYTES_MAX, TERM_MAX, Entry, decode_record
 
 HEADER_BYTES_MAX: Final = 64 * 1024
@@ -51,6 +52,10 @@ def encode(message: Message) -> bytes:
         tail_length = sum(map(len, records))
         _check_lengths(len(header), tail_length)
         return b"".join((_PREFIX.pack(len(header), tail_length), header, *records))
+    if type(message) is InstallSnapshot and message.data:
+        header = _encode_header(msgspec.structs.replace(message, data=b""))
+        _check_lengths(len(header), len(message.data))
+        return b"".join((_PREFIX.pack(len(header), len(message.data)), header, message.data))
     header = _encode_header(message)
     _check_lengths(len(header), 0)
     return _PREFIX.pack(len(header), 0) + header
@@ -124,6 +129,10 @@ def _decode_frame(data: bytes, offset: int, header_length: int, tail_length: int
     except (ValueError, RecursionError) as error:
         # ValueError is msgspec's own errors and, for text that is not UTF-8, Python's.
         raise WireError(f"a frame's header is no message: {error}") from error
+    if type(message) is InstallSnapshot:
+        if message.data:
+            raise WireError("the header of an InstallSnapshot holds data; they belong in the tail")
+        return msgspec.structs.replace(message, data=data[tail : tail + tail_length])
     if type(message) is not AppendEntries:
         if tail_length:
             raise WireError(f"a {type(message).__name__} came with a tail of {tail_length} bytes; it has none")

@@ -23,6 +23,8 @@ class Log:
         self.snapshot_index = snapshot_index
         self.snapshot_term = snapshot_term
         self._entries = list(entries)
+        self.size = sum(len(entry.record) for entry in self._entries)
+        """Bytes of all records held here."""
         for place, entry in enumerate(self._entries, snapshot_index + 1):
             if entry.index != place:
                 raise InvariantViolated(f"the stored log has entry {entry.index} at the place of {place}")
@@ -49,8 +51,11 @@ class Log:
         return self.snapshot_term if place == -1 else None
 
     def matches(self, index: int, term: int) -> bool:
-        """Whether the log contains an entry at `index` with `term` (AppendEntries, receiver's step 2)."""
-        return self.term_at(index) == term
+        """Whether the log contains an entry at `index` with `term` (AppendEntries, receiver's step 2).
+
+        What a snapshot covers was committed, so every leader has the same there.
+        """
+        return index < self.snapshot_index or self.term_at(index) == term
 
     def is_up_to_date(self, last_index: int, last_term: int) -> bool:
         """Whether a log that ends with these is at least as up to date as this one (§5.4.1)."""
@@ -85,19 +90,40 @@ class Log:
         if entry.term < self.last_term:
             raise InvariantViolated(f"entry {entry.index} of term {entry.term} cannot follow term {self.last_term}")
         self._entries.append(entry)
+        self.size += len(entry.record)
 
     def truncate_from(self, index: int) -> None:
         """Delete the entry at `index` and all that follow it (AppendEntries, receiver's step 3)."""
-        del self._entries[index - self.snapshot_index - 1 :]
+        self._drop(slice(index - self.snapshot_index - 1, None))
         self.handed_over = min(self.handed_over, index - 1)
         self.durable = min(self.durable, index - 1)
 
     def find_conflict(self, entries: Sequence[Entry]) -> Entry | None:
         """Return the first of `entries` that this log lacks or holds with another term."""
         for entry in entries:
-            if self.term_at(entry.index) != entry.term:
+            if entry.index > self.snapshot_index and self.term_at(entry.index) != entry.term:
                 return entry
         return None
+
+    def compact(self, index: int) -> None:
+        """Forget the entries up to `index`, which a durable snapshot covers (§7)."""
+        term = self.term_at(index)
+        if term is None:
+            raise InvariantViolated(f"the log cannot be compacted to {index}: it holds nothing there")
+        self._drop(slice(index - self.snapshot_index))
+        self.snapshot_index, self.snapshot_term = index, term
+        self.durable = max(self.durable, index)
+        self.handed_over = max(self.handed_over, index)
+
+    def restart_behind(self, index: int, term: int) -> None:
+        """Begin anew, empty, behind a snapshot that ends with (index, term) (Figure 13, step 7)."""
+        self._drop(slice(None))
+        self.snapshot_index, self.snapshot_term = index, term
+        self.durable = self.handed_over = index
+
+    def _drop(self, places: slice) -> None:
+        self.size -= sum(len(entry.record) for entry in self._entries[places])
+        del self._entries[places]
 
     def take_unsaved(self) -> tuple[Entry, ...]:
         """Return the entries that no Ready has carried yet, and mark them handed over."""

@@ -1,12 +1,14 @@
 """Who belongs to the cluster, and who decides (§6, thesis §4).
 
 A membership has voters, learners, who receive the log but decide nothing (thesis §4.2.1), and, while a change is under
-way, the outgoing voters, whose majority is needed as well. It changes only through entries of the log.
+way, the outgoing voters, whose majority is needed as well. It changes only through entries of the log, and each node
+goes by the latest one in its log, committed or not (§6).
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 import attrs
+import msgspec
 
 from kvraft.raft.quorum import Voters
 
@@ -17,17 +19,25 @@ def _ids(nodes: Iterable[int]) -> frozenset[int]:
 
 @attrs.frozen
 class Membership:
-    """One configuration. Invariants: there is a voter; no learner is a voter."""
+    """One configuration. Invariants: there is a voter; no learner is a voter; those to be promoted are learners."""
 
     voters: frozenset[int] = attrs.field(converter=_ids)
     outgoing: frozenset[int] = attrs.field(default=frozenset(), converter=_ids)
     learners: frozenset[int] = attrs.field(default=frozenset(), converter=_ids)
+    promoting: frozenset[int] = attrs.field(default=frozenset(), converter=_ids)
+    """Learners who become voters by themselves when they have caught up."""
+    replacing: Mapping[int, int] = attrs.field(factory=dict)
+    """For some of these the voter who leaves when they become one."""
+    addresses: Mapping[int, str] = attrs.field(factory=dict)
+    """Where each member is reached; the core only keeps them."""
 
     def __attrs_post_init__(self) -> None:
         if not self.voters:
             raise ValueError("a cluster needs at least one voter")
         if self.learners & (self.voters | self.outgoing):
             raise ValueError("a member is either a voter or a learner")
+        if not self.promoting <= self.learners or not self.replacing.keys() <= self.promoting:
+            raise ValueError("only a learner can be promoted")
 
     @property
     def majorities(self) -> tuple[Voters, ...]:
@@ -42,3 +52,41 @@ class Membership:
     def decides(self, node: int) -> bool:
         """Whether the vote and the acknowledgement of `node` count."""
         return node in self.voters or node in self.outgoing
+
+    def encode(self) -> bytes:
+        """Return it as the payload of a MEMBERSHIP entry: JSON that a person can read in a hex dump."""
+        stored = _Stored(
+            sorted(self.voters),
+            sorted(self.outgoing),
+            sorted(self.learners),
+            sorted(self.promoting),
+            sorted(self.replacing.items()),
+            sorted(self.addresses.items()),
+        )
+        return msgspec.json.encode(stored)
+
+    @classmethod
+    def decode(cls, payload: bytes) -> "Membership":
+        """Read what `encode` wrote.
+
+        Raises:
+            ValueError: it is no membership.
+        """
+        stored = msgspec.json.decode(payload, type=_Stored)
+        return cls(
+            stored.voters,
+            stored.outgoing,
+            stored.learners,
+            stored.promoting,
+            dict(stored.replacing),
+            dict(stored.addresses),
+        )
+
+
+class _Stored(msgspec.Struct, omit_defaults=True, forbid_unknown_fields=True):
+    voters: list[int]
+    outgoing: list[int] = []
+    learners: list[int] = []
+    promoting: list[int] = []
+    replacing: list[tuple[int, int]] = []
+    addresses: list[tuple[int, str]] = []

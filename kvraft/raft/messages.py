@@ -81,6 +81,31 @@ class HeartbeatReply(_Message, frozen=True, tag="HeartbeatReply"):
     round: Count
 
 
+class InstallSnapshot(_Message, frozen=True, tag="InstallSnapshot"):
+    """A piece of a snapshot for a member whose entries the leader no longer holds (§7). The data travel as they are.
+
+    The first piece of every connection is empty: an offer, to which the reply says what is there already. `snapshot` is
+    the file's own id, since two leaders' files may differ in their bytes and yet hold the same.
+    """
+
+    snapshot: Annotated[str, Meta(pattern=r"\A[0-9a-f]{32}\Z")]
+    index: Count
+    index_term: Count
+    """The last index that the snapshot covers, and its term."""
+    size: Count
+    """Bytes of the whole file."""
+    offset: Count
+    data: bytes = b""
+
+
+class InstallSnapshotReply(_Message, frozen=True, tag="InstallSnapshotReply"):
+    """How much of the snapshot is held; `installed` when it, or something newer, has become the member's state."""
+
+    snapshot: str
+    received: Count
+    installed: bool = False
+
+
 class TimeoutNow(_Message, frozen=True, tag="TimeoutNow"):
     """Orders an election at once: leadership is transferred to the receiver (thesis §3.10)."""
 
@@ -94,5 +119,7 @@ Message = (
     | AppendEntriesReply
     | Heartbeat
     | HeartbeatReply
+    | InstallSnapshot
+    | InstallSnapshotReply
     | TimeoutNow
 )

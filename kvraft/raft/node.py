@@ -9,7 +9,7 @@ output is a `Ready`. What it does with them is told in the modules that are name
 import random
 from collections.abc import Callable, Sequence
 
-from kvraft.raft import election, reading, replication, transfer
+from kvraft.raft import changes, election, reading, replication, snapshots, transfer
 from kvraft.raft.errors import MessageRefused, NotLeader, ProposalRefused
 from kvraft.raft.log import Log
 from kvraft.raft.membership import Membership
@@ -18,6 +18,8 @@ from kvraft.raft.messages import (
     AppendEntriesReply,
     Heartbeat,
     HeartbeatReply,
+    InstallSnapshot,
+    InstallSnapshotReply,
     Message,
     PreVote,
     PreVoteReply,
@@ -41,6 +43,8 @@ _STEPS: dict[type[Message], Callable[..., None]] = {
     AppendEntriesReply: replication.step_append_entries_reply,
     Heartbeat: replication.step_heartbeat,
     HeartbeatReply: replication.step_heartbeat_reply,
+    InstallSnapshot: snapshots.step_install_snapshot,
+    InstallSnapshotReply: snapshots.step_install_snapshot_reply,
     TimeoutNow: transfer.step_timeout_now,
 }
 
@@ -50,9 +54,11 @@ class Node:
 
     Args:
         node_id: this member.
-        membership: the configuration that stands in the log, or the one the cluster is born with.
+        membership: the configuration that the snapshot holds, or the one the cluster is born with; those in `entries`
+            take its place.
         hard_state: what the journal remembers; the default for a node that has never run.
-        entries: the log that the journal remembers, from index 1.
+        entries: the log that the journal remembers, from behind the snapshot.
+        snapshot: (index, term) of the last entry that the snapshot covers with which the state machine begins.
         now: the time, in seconds; every later time must come from the same clock and may not go back.
         random: the source of all randomness.
         voting: False for a node that may have forgotten a promise: it neither votes nor campaigns.
@@ -68,10 +74,12 @@ class Node:
         options: Options | None = None,
         hard_state: HardState | None = None,
         entries: Sequence[Entry] = (),
+        snapshot: tuple[int, int] = (0, 0),
         voting: bool = True,
     ) -> None:
         self.id = node_id
-        self.membership = membership
+        self.memberships: list[tuple[int, Membership]] = [(snapshot[0], membership)]
+        """(index, configuration) of all that the log holds, behind the one it begins with; the last one counts (§6)."""
         self.options = options or Options()
         self.random = random
         self.now = now
@@ -80,11 +88,12 @@ class Node:
         # Persistent state (Figure 2); invariant: term >= log.last_term.
         self.term = stored.term
         self.vote = stored.vote
-        self.log = Log(entries)
+        self.log = Log(entries, *snapshot)
+        changes.adopt(self, entries)
         self.durable_hard_state = stored
         # Volatile state; invariant: released <= commit <= log.last_index.
-        self.commit = min(stored.commit, self.log.last_index)
-        self.released = 0
+        self.commit = max(self.log.snapshot_index, min(stored.commit, self.log.last_index))
+        self.released = self.log.snapshot_index
         """The last index that was given out to be applied."""
         self.matched = 0
         """Up to here the log is known to match that of this term's leader, whom it outlives: who asks for pre-votes and
@@ -98,6 +107,9 @@ class Node:
         """The newest acknowledgement of entries; it stands for all before it."""
         self.confirmed_reads: list[Read] = []
         self.aborted_reads: list[object] = []
+        self.snapshots_wanted: list[int] = []
+        self.snapshot_replies: list[tuple[int, InstallSnapshotReply]] = []
+        self.snapshot_pieces: list[tuple[int, InstallSnapshot]] = []
         self._handed_over_hard_state = stored
         self._shown = SoftState(Role.FOLLOWER, -1, None)
 
@@ -177,6 +189,38 @@ class Node:
             election.become_follower(self, self.term, None)
             self.role.deadline = now + 2 * self.options.election_timeout_max
 
+    def change_membership(self, target: Membership, now: float, *, force: bool = False) -> tuple[int, int]:
+        """Begin to change the membership to `target`; return the term and the index of the entry that begins it.
+
+        Raises:
+            NotLeader: this node does not lead.
+            ProposalRefused: another change is under way, or this one would leave no living quorum; see `changes`.
+        """
+        self.observe_time(now)
+        if not isinstance(self.role, Leader):
+            raise NotLeader(self.leader)
+        return self.term, changes.propose(self, self.role, target, force=force)
+
+    def compact(self, index: int) -> None:
+        """Forget the log up to `index`; a durable snapshot must cover what was applied at least as far."""
+        self.log.compact(min(index, self.released))
+        while len(self.memberships) > 1 and self.memberships[1][0] <= self.log.snapshot_index:
+            del self.memberships[0]
+
+    def membership_at(self, index: int) -> Membership:
+        """Return the configuration that stands in the log at or before `index`: what a snapshot up to there holds."""
+        return next(membership for at, membership in reversed(self.memberships) if at <= index)
+
+    def install_snapshot(self, index: int, term: int, membership: Membership) -> bool:
+        """Go on behind a snapshot that is durable, verified and loaded; False when it is of no use any more."""
+        return snapshots.install(self, index, term, membership)
+
+    def snapshot_sent(self, peer: int, installed_index: int | None, now: float) -> None:
+        """Learn that `peer` has installed the snapshot that ends with `installed_index`; None: that it has not."""
+        self.observe_time(now)
+        if isinstance(self.role, Leader):
+            snapshots.note_sent(self.role, peer, installed_index)
+
     def peer_lost(self, peer: int, now: float) -> None:
         """A connection to or from `peer` broke: a hint, not proof, that it is dead.
 
@@ -225,6 +269,16 @@ class Node:
         return self.role.deadline
 
     @property
+    def membership(self) -> Membership:
+        """The configuration by which this node goes: the latest in its log (§6)."""
+        return self.memberships[-1][1]
+
+    @property
+    def membership_index(self) -> int:
+        """The index of its entry; where the log begins when it has none."""
+        return self.memberships[-1][0]
+
+    @property
     def leader(self) -> int | None:
         """The leader of this term, as far as it is known here."""
         match self.role:
@@ -255,6 +309,9 @@ class Node:
             or self.log.last_index > self.log.handed_over
             or self.confirmed_reads
             or self.aborted_reads
+            or self.snapshots_wanted
+            or self.snapshot_replies
+            or self.snapshot_pieces
             or self._hard_state_changed()
             or self._shown != self.soft_state
             or (isinstance(self.role, Leader) and replication.has_work(self, self.role))
@@ -283,11 +340,15 @@ class Node:
             committed=committed,
             reads=self.confirmed_reads,
             aborted_reads=self.aborted_reads,
+            snapshots_wanted=self.snapshots_wanted,
+            snapshot_replies=self.snapshot_replies,
+            snapshot_pieces=self.snapshot_pieces,
             soft_state=soft_state if soft_state != self._shown else None,
         )
         self._shown = soft_state
         self.messages, self.replies, self.ack = [], [], None
         self.confirmed_reads, self.aborted_reads = [], []
+        self.snapshots_wanted, self.snapshot_replies, self.snapshot_pieces = [], [], []
         return ready
 
     def advance(self, ready: Ready) -> None:

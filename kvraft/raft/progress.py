@@ -1,7 +1,8 @@
 """What a leader knows about each other member's log (nextIndex and matchIndex of Figure 2), and how it sends to it.
 
 A member is *probed*, one message at a time, until the leader has found where the logs agree; then entries are
-*replicated* optimistically, many messages in flight, within a window of messages and bytes.
+*replicated* optimistically, many messages in flight, within a window of messages and bytes. A member that lacks entries
+which the leader has compacted away receives a *snapshot*, and nothing else until that is installed.
 """
 
 import enum
@@ -15,6 +16,7 @@ class State(enum.Enum):
 
     PROBE = "probe"
     REPLICATE = "replicate"
+    SNAPSHOT = "snapshot"
 
 
 @attrs.define
@@ -35,6 +37,11 @@ class Progress:
     inflight: deque[tuple[int, int]] = attrs.field(factory=deque)
     """(last index, bytes) of each message that was sent and not acknowledged."""
     inflight_bytes: int = 0
+    rounds: int = 0
+    """Catch-up rounds of a learner so far (thesis §4.2.1); this one began at `round_began` and ends when `match` has
+    reached `round_end`, 0 before the first."""
+    round_began: float = 0.0
+    round_end: int = 0
     oldest_sent: float = 0.0
     """When the window last moved: the time by which a lost message is recognised."""
 
@@ -51,8 +58,15 @@ class Progress:
         self.become_probe()
         self.state = State.REPLICATE
 
+    def become_snapshot(self) -> None:
+        """Send no entries until the member has installed a snapshot."""
+        self.become_probe()
+        self.state = State.SNAPSHOT
+
     def is_paused(self, max_messages: int, max_bytes: int) -> bool:
         """Whether the window is full."""
+        if self.state is State.SNAPSHOT:
+            return True
         if self.state is State.PROBE:
             return self.probing
         return len(self.inflight) >= max_messages or self.inflight_bytes >= max_bytes
@@ -90,7 +104,7 @@ class Progress:
                 return False
             self.become_probe()
             return True
-        if prev_index != self.next - 1:
+        if self.state is State.SNAPSHOT or prev_index != self.next - 1:
             return False
         self.next = max(min(prev_index, agreement + 1), self.match + 1)
         self.probing = False

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import attrs
 
-from kvraft.raft.messages import Message
+from kvraft.raft.messages import InstallSnapshot, InstallSnapshotReply, Message
 from kvraft.raft.types import Entry, HardState, SoftState
 
 
@@ -45,6 +45,14 @@ class Ready:
     reads: Sequence[Read] = ()
     aborted_reads: Sequence[object] = ()
     """Tickets of reads that were never confirmed because this node stopped leading: they certainly did not happen."""
+    snapshots_wanted: Sequence[int] = ()
+    """Members that need entries which are compacted away: send them the latest snapshot, by `InstallSnapshot` messages
+    in this term, and tell `Node.snapshot_sent` how it ended."""
+    snapshot_replies: Sequence[tuple[int, InstallSnapshotReply]] = ()
+    """What they answered."""
+    snapshot_pieces: Sequence[tuple[int, InstallSnapshot]] = ()
+    """Pieces of a snapshot that the leader sends to this node: store them, answer how much is there, and when the whole
+    is durable, verified and loaded call `Node.install_snapshot`."""
     soft_state: SoftState | None = None
     """Role, term and known leader, when one of them changed."""
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from kvraft.raft import election, quorum, reading, transfer
+from kvraft.raft import changes, election, quorum, reading, transfer
 from kvraft.raft.errors import MessageRefused
 from kvraft.raft.messages import AppendEntries, AppendEntriesReply, Heartbeat, HeartbeatReply
 from kvraft.raft.progress import State
@@ -32,6 +32,7 @@ def lead_on(node: Node, leader: Leader) -> None:
         election.become_follower(node, node.term, None)
         return
     transfer.give_up_when_late(node, leader)
+    changes.promote_caught_up(node, leader)
     broadcast_heartbeat(node, leader)
 
 
@@ -40,6 +41,13 @@ def broadcast_heartbeat(node: Node, leader: Leader) -> None:
     heartbeat = Heartbeat(node.term, node.commit, leader.round)
     for peer in leader.progress:
         node.send(peer, heartbeat)
+
+
+def send_last_words(node: Node, leader: Leader, peer: int) -> None:
+    """Tell a member that has left that this is committed; nothing is sent to it after that."""
+    progress = leader.progress[peer]
+    if node.log.term_at(progress.next - 1) is not None:
+        node.send(peer, _entries_from(node, progress.next))
 
 
 def has_work(node: Node, leader: Leader) -> bool:
@@ -53,6 +61,9 @@ def send_entries(node: Node, leader: Leader) -> None:
     """Send every member what it lacks, as far as its window allows; members in step share one message object."""
     shared: dict[int, AppendEntries] = {}
     for peer, progress in leader.progress.items():
+        if progress.state is not State.SNAPSHOT and node.log.term_at(progress.next - 1) is None:
+            progress.become_snapshot()
+            node.snapshots_wanted.append(peer)
         while _has_something_for(node, progress):
             message = shared.get(progress.next)
             if message is None:
@@ -75,6 +86,7 @@ def advance_commit(node: Node, leader: Leader) -> None:
         for entry in node.log.slice(max(node.commit + 1, leader.term_start), index):
             leader.uncommitted_bytes -= len(entry.record)
         node.commit = index
+        changes.settle(node, leader)
 
 
 def step_append_entries_reply(node: Node, sender: int, reply: AppendEntriesReply) -> None:
@@ -89,7 +101,9 @@ def step_append_entries_reply(node: Node, sender: int, reply: AppendEntriesReply
         raise MessageRefused(f"acknowledges entry {reply.index}, but the log ends at {node.log.last_index}")
     progress.last_contact = node.now
     if not reply.success:
-        agreement, _ = node.log.last_agreement(reply.index, reply.hint_term)
+        agreement = reply.index
+        if agreement >= node.log.snapshot_index:  # else only a snapshot can help
+            agreement, _ = node.log.last_agreement(reply.index, reply.hint_term)
         progress.rejected(reply.prev_index, agreement)
         return
     if progress.acknowledged(reply.index, node.now):
@@ -146,6 +160,8 @@ def _lost_its_quorum(node: Node, leader: Leader) -> bool:
 
 def _seems_lost(node: Node, progress: Progress) -> bool:
     """Whether a message that waits for its answer must be given up: heartbeats sent after it have been answered."""
+    if progress.state is State.SNAPSHOT:
+        return False
     if progress.state is State.PROBE:
         return progress.probing and node.now - progress.oldest_sent > 2 * node.options.heartbeat_interval
     return bool(progress.inflight) and node.now - progress.oldest_sent > 2 * node.options.election_timeout_max
@@ -160,7 +176,7 @@ def step_append_entries(node: Node, sender: int, request: AppendEntries) -> None
         node.send(sender, AppendEntriesReply(node.term, success=False, prev_index=request.prev_index, index=0))
         return
     _refuse_impossible_entries(node, request)
-    _follow(node, sender, request.term)
+    follow(node, sender, request.term)
     log = node.log
     if not log.matches(request.prev_index, request.prev_term):
         index, hint_term = log.last_agreement(request.prev_index, request.prev_term)
@@ -175,9 +191,13 @@ def step_append_entries(node: Node, sender: int, request: AppendEntries) -> None
     if conflict is not None:
         if conflict.index <= log.last_index:
             log.truncate_from(conflict.index)
-        for entry in request.entries[conflict.index - request.prev_index - 1 :]:
+            changes.forget_from(node, conflict.index)
+        new = request.entries[conflict.index - request.prev_index - 1 :]
+        for entry in new:
             log.append(entry)
-    last_new = request.prev_index + len(request.entries)
+        changes.adopt(node, new)
+    # What is committed here is in the log of every later leader (leader completeness, §5.4).
+    last_new = max(request.prev_index + len(request.entries), log.snapshot_index)
     node.matched = max(node.matched, last_new)
     node.commit = max(node.commit, min(request.commit, last_new))
     # One acknowledgement a turn is enough: it covers everything that matches.
@@ -192,7 +212,7 @@ def step_heartbeat(node: Node, sender: int, request: Heartbeat) -> None:
         # sender that has come to lead this term would take it for one of its own (row 6).
         node.send(sender, HeartbeatReply(node.term, 0))
         return
-    _follow(node, sender, request.term)
+    follow(node, sender, request.term)
     node.commit = max(node.commit, min(request.commit, node.matched))
     reply = HeartbeatReply(node.term, request.round)
     if node.durable_hard_state.term == node.term:
@@ -202,7 +222,7 @@ def step_heartbeat(node: Node, sender: int, request: Heartbeat) -> None:
         node.promise(sender, reply)
 
 
-def _follow(node: Node, leader: int, term: int) -> None:
+def follow(node: Node, leader: int, term: int) -> None:
     """Recognise the leader of `term` (§5.2)."""
     match node.role:
         case Leader() if term == node.term:

@@ -1,0 +1,150 @@
+"""Membership changes (§6, thesis §4): by joint consensus, learners first, one at a time, and never into a dead end.
+
+A change of voters goes through a *joint* configuration, in which every decision needs a majority of the old voters and
+one of the new; when that is committed the leader appends the new configuration alone. A change of learners decides
+nothing, so it needs one entry only. Each node goes by the latest configuration in its log, committed or not (§6).
+
+A new member begins as a learner. It catches up in rounds (thesis §4.2.1): a round brings it what the log held when the
+round began, and when one was shorter than an election timeout the learner is close enough to vote without holding the
+others up. The leader promotes it then by itself.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
+import attrs
+
+from kvraft.raft import election, quorum, replication
+from kvraft.raft.errors import ProposalRefused
+from kvraft.raft.membership import Membership
+from kvraft.raft.progress import Progress
+from kvraft.raft.roles import Leader
+from kvraft.raft.types import Entry, EntryKind
+
+if TYPE_CHECKING:
+    from kvraft.raft.node import Node
+
+CATCH_UP_ROUNDS_MAX = 10
+"""Rounds that a learner is given; one that is never fast enough is too slow to vote, and stays a learner."""
+
+
+def propose(node: Node, leader: Leader, target: Membership, *, force: bool) -> int:
+    """Begin to change to `target`, which is not joint; return the index of the entry that begins it.
+
+    Raises:
+        ProposalRefused: another change is under way, or this leader cannot know yet whether one is, or the change
+            would leave no quorum of living members and is not forced.
+    """
+    if target.outgoing:
+        raise ValueError("the joint configuration is this module's business")
+    if node.commit < leader.term_start:
+        # Else two leaders in a row could each begin a change that the other does not know (BUGS row 14).
+        raise ProposalRefused("this leader has not committed an entry of its term yet; ask again in a moment")
+    if node.membership.outgoing or node.commit < node.membership_index:
+        raise ProposalRefused("another membership change is under way; ask again when it is done")
+    if leader.transfer is not None:
+        raise ProposalRefused("leadership is being handed over; ask again in a moment")
+    if not force:
+        _refuse_dead_end(node, leader, target)
+    if target.voters == node.membership.voters:
+        return _append(node, leader, target)
+    joint = attrs.evolve(
+        target,
+        outgoing=node.membership.voters,
+        learners=target.learners - node.membership.voters,
+        promoting=target.promoting - node.membership.voters,
+        addresses={**node.membership.addresses, **target.addresses},
+    )
+    return _append(node, leader, joint)
+
+
+def adopt(node: Node, entries: Iterable[Entry]) -> None:
+    """Go by the configurations among entries that were just appended (§6)."""
+    for entry in entries:
+        if entry.kind == EntryKind.MEMBERSHIP:
+            node.memberships.append((entry.index, Membership.decode(entry.payload)))
+
+
+def forget_from(node: Node, index: int) -> None:
+    """Go back to the configuration before `index`, where the log was cut."""
+    while node.memberships[-1][0] >= index:
+        node.memberships.pop()
+
+
+def settle(node: Node, leader: Leader) -> None:
+    """Finish a change whose entry has just been committed: leave the joint configuration, let go of who is gone."""
+    if node.commit < node.membership_index:
+        return
+    if node.membership.outgoing:
+        _append(node, leader, attrs.evolve(node.membership, outgoing=frozenset()))
+        return
+    gone = leader.progress.keys() - node.membership.members
+    if gone:
+        # They hear that they have left: the last they are sent is a commit index that covers it.
+        for peer in gone:
+            replication.send_last_words(node, leader, peer)
+            del leader.progress[peer]
+    if node.id not in node.membership.voters:
+        election.become_follower(node, node.term, None)
+
+
+def promote_caught_up(node: Node, leader: Leader) -> None:
+    """Look after learners on their way to a vote; called at every heartbeat."""
+    for learner in sorted(node.membership.promoting & leader.progress.keys()):
+        progress = leader.progress[learner]
+        if not _ends_round(node, progress):
+            continue
+        target = promotion(node.membership, learner)
+        try:
+            propose(node, leader, target, force=False)
+        except ProposalRefused:
+            progress.round_end = 0  # another round, until the change is safe
+        return
+
+
+def promotion(membership: Membership, learner: int) -> Membership:
+    """Return the configuration in which `learner` votes, and whom it replaces does not belong to it any more."""
+    leaves = membership.replacing.get(learner)
+    return Membership(
+        voters=(membership.voters | {learner}) - {leaves},
+        learners=membership.learners - {learner},
+        promoting=membership.promoting - {learner},
+        replacing={new: old for new, old in membership.replacing.items() if new != learner},
+        addresses={member: where for member, where in membership.addresses.items() if member != leaves},
+    )
+
+
+def _ends_round(node: Node, progress: Progress) -> bool:
+    """Whether the learner has just finished a round that was short enough."""
+    if progress.round_end and progress.match < progress.round_end:
+        return False
+    was_short = progress.round_end > 0 and node.now - progress.round_began <= node.options.election_timeout_max
+    if progress.rounds < CATCH_UP_ROUNDS_MAX:
+        progress.rounds += 1
+        progress.round_began = node.now
+        progress.round_end = node.log.last_index
+        return was_short
+    return False
+
+
+def _append(node: Node, leader: Leader, membership: Membership) -> int:
+    """Append a configuration, go by it at once, and begin to send to who is new."""
+    replication.append(node, leader, EntryKind.MEMBERSHIP, membership.encode())
+    node.memberships.append((node.log.last_index, membership))
+    for member in sorted(membership.members - leader.progress.keys() - {node.id}):
+        leader.progress[member] = Progress(node.log.last_index + 1, last_contact=node.now)
+    return node.log.last_index
+
+
+def _refuse_dead_end(node: Node, leader: Leader, target: Membership) -> None:
+    """Refuse what would leave no majority of members that are heard from."""
+    recent = node.now - node.options.election_timeout_max
+    alive = {peer for peer, progress in leader.progress.items() if progress.last_contact >= recent} | {node.id}
+    if len(target.voters & alive) < quorum.majority(len(target.voters)):
+        silent = ", ".join(str(voter) for voter in sorted(target.voters - alive))
+        raise ProposalRefused(
+            f"of the {len(target.voters)} voters that would remain, too many are not heard from (node {silent}): the "
+            "cluster would stop; bring them back first, or force the change"
+        )

@@ -1,0 +1,65 @@
+"""Snapshots in place of a log that is gone (§7): who needs one, who may send one, and what installing one changes.
+
+The core knows of a snapshot only where it ends. Taking, storing, sending and loading the bytes is the driver's work,
+since they are many; the core decides which of them may be believed.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from kvraft.raft import election, replication
+from kvraft.raft.messages import InstallSnapshot, InstallSnapshotReply
+from kvraft.raft.roles import Leader
+
+if TYPE_CHECKING:
+    from kvraft.raft.membership import Membership
+    from kvraft.raft.node import Node
+
+
+def step_install_snapshot(node: Node, sender: int, request: InstallSnapshot) -> None:
+    """Take a piece from this term's leader (Figure 13); what is behind our commit index is not needed any more."""
+    if request.term < node.term:
+        node.send(sender, InstallSnapshotReply(node.term, request.snapshot, 0))
+        return
+    replication.follow(node, sender, request.term)
+    if request.index <= node.commit:
+        node.send(sender, InstallSnapshotReply(node.term, request.snapshot, request.size, installed=True))
+    else:
+        node.snapshot_pieces.append((sender, request))
+
+
+def step_install_snapshot_reply(node: Node, sender: int, reply: InstallSnapshotReply) -> None:
+    """Pass on how far the member has come."""
+    if reply.term > node.term:
+        election.become_follower(node, reply.term, None)
+    elif isinstance(node.role, Leader) and reply.term == node.term and sender in node.role.progress:
+        node.role.progress[sender].last_contact = node.now
+        node.snapshot_replies.append((sender, reply))
+
+
+def install(node: Node, index: int, term: int, membership: Membership) -> bool:
+    """Replace the log up to `index` by a snapshot; return False when the log has come as far by itself."""
+    if index <= node.commit:
+        return False
+    if node.log.term_at(index) == term:
+        node.log.compact(index)  # what follows it stays (Figure 13, step 6)
+        node.memberships = [(index, membership), *(each for each in node.memberships if each[0] > index)]
+    else:
+        node.log.restart_behind(index, term)
+        node.memberships = [(index, membership)]
+    node.commit = node.released = index
+    # It came from this term's leader, whose log has the same up to here.
+    node.matched = max(node.matched, index)
+    return True
+
+
+def note_sent(leader: Leader, peer: int, installed_index: int | None) -> None:
+    """Go on with entries behind what `peer` has installed, or try anew when it has not."""
+    progress = leader.progress.get(peer)
+    if progress is None:
+        return
+    if installed_index is not None:
+        # It is no higher than our own snapshot, so no higher than our commit index: nothing becomes committed by it.
+        progress.match = max(progress.match, installed_index)
+    progress.become_probe()
