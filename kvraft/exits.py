@@ -16,7 +16,7 @@ CONFIG: Final = 78
 
 def leave(status: int, why: str) -> NoReturn:
     """End the process before the reactor runs."""
-    sys.stderr.write(f"kvraft: {why}\n")
+    _say(why)
     raise SystemExit(status)
 
 
@@ -25,7 +25,18 @@ def leave_at_once(status: int, why: str) -> NoReturn:
 
     Nothing is cleaned up, and nothing needs to be: whoever calls this can trust its own disk or state no more.
     """
-    sys.stderr.write(f"kvraft: {why}\n")
+    try:
+        _say(why)
+        sys.stdout.flush()
+    finally:  # also when nobody listens any more
+        os._exit(status)
+
+
+def _say(why: str) -> None:
+    """Say it on the real stderr, and in the log: from its start on twistd has sys.stderr lead there."""
+    line = f"kvraft: {why}\n"
+    if sys.__stderr__ is not None and sys.__stderr__ is not sys.stderr:
+        sys.__stderr__.write(line)
+        sys.__stderr__.flush()
+    sys.stderr.write(line)
     sys.stderr.flush()
-    sys.stdout.flush()
-    os._exit(status)

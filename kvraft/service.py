@@ -15,6 +15,7 @@ import attrs
 from twisted.application.service import Service
 from twisted.internet.defer import Deferred, maybeDeferred
 from twisted.internet.interfaces import IListeningPort
+from twisted.internet.protocol import Factory
 from twisted.logger import Logger
 from twisted.python import usage
 from typing_extensions import override
@@ -294,6 +295,12 @@ def use_monotonic_time(reactor: Any) -> None:
     reactor.seconds = time.monotonic
 
 
+def ignore_interruptions() -> None:
+    """Go on stopping when Ctrl-C is pressed once more: it takes a few seconds at most, and Twisted would complain."""
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)
+
+
 def makeService(options: Options) -> NodeService:
     """Build the service that `twistd kvraft` runs."""
     from twisted.internet import reactor
@@ -304,4 +311,6 @@ def makeService(options: Options) -> NodeService:
     sys.setswitchinterval(SWITCH_INTERVAL_S)
     gc.set_threshold(*GC_THRESHOLD)
     signal.signal(signal.SIGHUP, signal.SIG_IGN)  # a closed terminal must not end a node; SIGTERM and Ctrl-C do
+    reactor.addSystemEventTrigger("before", "shutdown", ignore_interruptions)
+    Factory.noisy = False  # or every attempt to reach a member that is down makes two lines of the log
     return NodeService(options.config, options.peer, reactor)

@@ -35,6 +35,7 @@ class Outbox:
         self._transport = transport
         self._bytes_max = bytes_max
         self._queue: deque[bytes] = deque()
+        """What the transport does not have yet; empty whenever we are not paused."""
         self._head_sent = 0
         """How much of the first of `_queue` the transport has."""
         self._queued = 0
@@ -57,7 +58,7 @@ class Outbox:
         """
         if self._closed:
             return
-        if not self._paused and not self._queue and len(data) <= PIECE_BYTES:
+        if not self._paused and len(data) <= PIECE_BYTES:
             write_now(self._transport, data)
             return
         self._queue.append(data)

@@ -32,7 +32,10 @@ class PreVoteReply(_Message, frozen=True, tag="PreVoteReply"):
 
 
 class RequestVote(_Message, frozen=True, tag="RequestVote"):
-    """Asks for a vote (§5.2). `transfer` says that the leader itself ordered this election (thesis §3.10)."""
+    """Asks for a vote (§5.2): a promise, since the sender's own term, vote and log are durable before it leaves.
+
+    `transfer` says that the leader itself ordered this election (thesis §3.10).
+    """
 
     last_index: Count
     last_term: Count

@@ -30,7 +30,7 @@ class Saver:
 
     def save(self, ready: Ready) -> None:
         """Save what `ready` wants saved, with the next save; one without a wish only waits for those before it."""
-        if not ready.needs_save and not self._saving:
+        if not (ready.needs_save or self._saving or self._waiting):
             self._durable([ready])
             return
         self._waiting.append(ready)
@@ -45,6 +45,9 @@ class Saver:
     def _begin(self) -> None:
         self._saving = list(self._waiting)
         self._waiting.clear()
+        if not any(ready.needs_save for ready in self._saving):
+            self._saved(None)
+            return
         hard_state, entries = merge(self._saving)
         saved: Deferred[None] = self._storage.save(hard_state, entries)
         saved.addCallbacks(self._saved, self._failed)

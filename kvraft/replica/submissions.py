@@ -70,7 +70,14 @@ class Batch:
     """(position among the entry's writes, key) of every read between them."""
 
     def answer(self, results: list[Result]) -> None:
-        """Hand each submission its share of the entry's results."""
+        """Hand each submission its share of the entry's results.
+
+        An entry that is no batch comes to a single Failure, which is then what each operation came to.
+        """
+        expected = sum(len(submission.operations) for submission in self.submissions)
+        if len(results) != expected:
+            assert len(results) == 1, f"{expected} operations came to {len(results)} results"
+            results *= expected
         if len(self.submissions) == 1:
             self.submissions[0].answer(results)
             return

@@ -1,4 +1,4 @@
-"""What the journal can refuse, and how it fails.
+"""What the journal and the snapshots can refuse, and how they fail.
 
 ::
 
@@ -6,8 +6,13 @@
     ├── JournalLocked     another process uses this data directory
     ├── JournalMismatch   a journal of another node, or of a format that this kvraft does not know; nothing was changed
     ├── JournalDamaged    bytes that were once complete are wrong; nothing was changed, and the node must not start
+    │   └── SnapshotDamaged   no snapshot that can be read reaches up to where the log begins
     ├── JournalFailed     the operating system refused an operation; the journal is dead until it is opened anew
-    └── SaveRefused       a save that breaks the rules: a bug in the caller; nothing was written
+    ├── SaveRefused       a save that breaks the rules: a bug in the caller; nothing was written
+    ├── SnapshotFailed    the operating system refused an operation on a snapshot: it was given up, the node goes on
+    ├── SnapshotInvalid   a snapshot that was received is not sound: it was removed, the leader has to send it anew
+    ├── SnapshotRefused   a snapshot that is not newer than the last one, or a call out of turn; nothing was written
+    └── SnapshotGone      the snapshot that should be read has been replaced by newer ones
 
 After `JournalFailed` it is unknown whether the save in progress is on the disk: the next start finds out. Everything
 whose save had returned is there. After every other error nothing was written.
@@ -86,6 +91,43 @@ class JournalFailed(StorageError):
                 "everything that was confirmed is still there if the disk kept what it promised"
             )
         super().__init__(f"could not {action} {path}: {reason}; {advice}")
+
+
+class SnapshotDamaged(JournalDamaged):
+    """The log begins behind a snapshot that cannot be read, and nothing else reaches back to there."""
+
+
+class SnapshotFailed(StorageError):
+    """The operating system refused an operation on a snapshot. What was there before it is still there.
+
+    The snapshot in progress was given up and its file removed, as far as the system let that happen; another may be
+    tried later. `errno` is the number it gave, or None; `no_space` tells a full disk or quota from a broken disk.
+    """
+
+    def __init__(self, action: str, path: Path, error: OSError) -> None:
+        self.action = action
+        self.path = path
+        self.errno = error.errno
+        self.no_space = error.errno in _NO_SPACE
+        reason = f"[Errno {error.errno}] {os.strerror(error.errno)}" if error.errno is not None else str(error)
+        advice = (
+            f"make room on the disk (or in the quota) that holds {path.parent}, or the log grows on"
+            if self.no_space
+            else "look at the kernel's log (dmesg) and at the disk"
+        )
+        super().__init__(f"could not {action} {path}: {reason}; the snapshot was given up, nothing is lost; {advice}")
+
+
+class SnapshotInvalid(StorageError):
+    """The bytes of a snapshot that another node sent do not verify. They were removed."""
+
+
+class SnapshotRefused(StorageError):
+    """The caller asked for something that the state of the snapshots does not allow; nothing was written."""
+
+
+class SnapshotGone(StorageError):
+    """This snapshot is no longer kept: begin again with the latest one."""
 
 
 class SaveRefused(StorageError):

@@ -7,7 +7,8 @@ The contract is POSIX at its least generous. After a power failure:
 * when a sync has failed, what it should have made durable may be lost although it can still be read, and another sync
   that succeeds proves nothing about it.
 
-Every method may raise OSError. None is called from two threads at a time.
+Every method may raise OSError. A `File` is used by one thread at a time; the operations on names are called by the
+journal's thread and by that of the snapshots, at the same time, but never on the same name.
 """
 
 import fcntl

@@ -10,56 +10,30 @@ from operator import attrgetter
 from pathlib import Path
 from typing import Final, NoReturn, Self
 
-from kvraft.raft.types import RECORD_BYTES_MAX, Entry, HardState
+from kvraft.raft.types import Entry, HardState
 from kvraft.storage.errors import JournalFailed, JournalLocked, SaveRefused
+from kvraft.storage.extent import Extent
 from kvraft.storage.files import File, Files, Lock, OsFiles
 from kvraft.storage.layout import (
+    FORMAT_VERSION_MARKS,
     HEADER_BYTES,
-    KIND_OWN_MIN,
+    KIND_COMPACTED,
+    KIND_RESET,
+    MARK_BYTES,
     SEAL_BYTES,
     SegmentHeader,
+    encode_mark,
     join_save,
 )
 from kvraft.storage.recovery import Recovered, Replay, replay_directory
-from kvraft.storage.segments import FIRST_SEGMENT, Segment, create_segment, segment_path
+from kvraft.storage.segments import FIRST_SEGMENT, Segment, count_covered, create_segment, segment_path
 
 SEGMENT_BYTES: Final = 16 * 1024 * 1024
 """Length of a segment, in bytes; one that a single save does not fit in is made as long as that save needs."""
 
-LONGEST_RECORD_BYTES: Final = RECORD_BYTES_MAX + 8
-"""What `decode_record` believes: its limit does not count the length and the checksum, 4 bytes each."""
-
 LOCK_NAME: Final = "lock"
 
 _record_of: Final = attrgetter("record")
-_index_of: Final = attrgetter("index")
-_kind_of: Final = attrgetter("kind")
-
-
-def check_save(last_index: int, current: HardState, hard_state: HardState | None, entries: Sequence[Entry]) -> int:
-    """Return the last index of the log after this save of a journal that ends at `last_index`.
-
-    Raises:
-        SaveRefused: a gap in the entries, a kind or length that no entry may have, or a promise taken back.
-    """
-    if hard_state is not None:
-        if hard_state.term < current.term:
-            raise SaveRefused(f"the term would go back from {current.term} to {hard_state.term}")
-        if hard_state.term == current.term and current.vote not in {None, hard_state.vote}:
-            raise SaveRefused(f"the vote of term {current.term} would change from {current.vote} to {hard_state.vote}")
-    if not entries:
-        return last_index
-    first = entries[0].index
-    if not 1 <= first <= last_index + 1:
-        raise SaveRefused(f"entry {first} would leave a gap behind entry {last_index}")
-    behind = first + len(entries)
-    if list(map(_index_of, entries)) != list(range(first, behind)):
-        raise SaveRefused(f"the entries behind {first} do not follow each other")
-    if max(map(_kind_of, entries)) >= KIND_OWN_MIN:
-        raise SaveRefused(f"an entry has a kind that only the journal itself may use, from {KIND_OWN_MIN} upward")
-    if max(map(len, map(_record_of, entries))) > LONGEST_RECORD_BYTES:
-        raise SaveRefused(f"a record is longer than {LONGEST_RECORD_BYTES} bytes, and could never be read again")
-    return behind - 1
 
 
 class Journal:
@@ -75,9 +49,10 @@ class Journal:
         self._lock = lock
         self._file = file
         self._segments = replay.segments
-        self._hard_state = replay.hard_state
+        self._extent = Extent(replay.hard_state, replay.base_index, replay.base_term or 0, replay.base_index)
+        if replay.entries:
+            self._extent.note_entries(replay.entries)
         self._saves = replay.saves
-        self._last_index = replay.last_index
         self._end = replay.end
         self._segment_bytes = SEGMENT_BYTES
         self._failure: JournalFailed | None = None
@@ -132,8 +107,19 @@ class Journal:
             raise
         journal = cls(files, directory, lock, file, replay)
         journal._segment_bytes = segment_bytes
-        incarnation = replay.segments[0].header.incarnation.hex()
-        return journal, Recovered(replay.hard_state, replay.entries, incarnation, replay.notes)
+        try:
+            journal._clear_up(replay)
+        except BaseException:
+            journal.close()
+            raise
+        return journal, Recovered(
+            replay.hard_state,
+            replay.entries,
+            replay.segments[-1].header.incarnation.hex(),
+            replay.notes,
+            replay.base_index,
+            replay.base_term or 0,
+        )
 
     @property
     def segments(self) -> int:
@@ -150,12 +136,60 @@ class Journal:
             JournalFailed: the operating system refused something, now or earlier.
         """
         self._check_usable()
-        last_index = check_save(self._last_index, self._hard_state, hard_state, entries)
+        self._extent.check_save(hard_state, entries)
         if hard_state is None:
             if not entries:
                 return
-            hard_state = self._hard_state
-        records = list(map(_record_of, entries))
+            hard_state = self._extent.hard_state
+        self._append(list(map(_record_of, entries)), hard_state)
+        self._extent.note_save(hard_state, entries)
+        if entries:
+            self._segments[-1].note_entries(entries[0].index, entries[-1].index)
+
+    def compact(self, index: int, term: int) -> None:
+        """Let the log begin behind the entry at `index`, and delete the segments that it no longer needs.
+
+        The caller has a durable snapshot of everything up to that entry, or of more. A mark in the log says so and is
+        durable before the first segment is deleted; a segment that a crash brings back is deleted at the next opening.
+        Where the log begins there already, nothing happens.
+
+        Raises:
+            SaveRefused: the entry is not in the log, or of another term; nothing was written.
+            JournalFailed: the operating system refused something, now or earlier.
+        """
+        self._check_usable()
+        self._extent.check_compact(index, term)
+        if index == self._extent.base_index:
+            return
+        self._append_mark(KIND_COMPACTED, index, term, self._extent.hard_state)
+        self._extent.note_compact(index, term)
+        self._delete_covered()
+
+    def reset_to(self, index: int, term: int, hard_state: HardState | None = None) -> None:
+        """Empty the log and let it begin behind `index`: what a follower does with a snapshot that it was sent (§7).
+
+        The snapshot is durable before. One save makes the new beginning and `hard_state` (None: unchanged) durable
+        together; then the segments that held the old log are deleted as in `compact`.
+
+        Raises:
+            SaveRefused: the log would begin earlier than it does, or a promise is taken back; nothing was written.
+            JournalFailed: the operating system refused something, now or earlier.
+        """
+        self._check_usable()
+        self._extent.check_reset(index, term, hard_state)
+        hard_state = self._extent.hard_state if hard_state is None else hard_state
+        self._append_mark(KIND_RESET, index, term, hard_state)
+        self._extent.note_reset(index, term, hard_state)
+        self._delete_covered()
+
+    def _append_mark(self, kind: int, index: int, term: int, hard_state: HardState) -> None:
+        if self._segments[-1].header.version < FORMAT_VERSION_MARKS:
+            self._rotate(MARK_BYTES + SEAL_BYTES)
+        self._append([encode_mark(kind, index, term)], hard_state)
+        self._segments[-1].note_mark(is_reset=kind == KIND_RESET)
+
+    def _append(self, records: list[bytes], hard_state: HardState) -> None:
+        """Make one save durable. `records` belongs to the callee."""
         length = sum(map(len, records)) + SEAL_BYTES
         if self._end + length > self._segments[-1].header.size:
             self._rotate(length)
@@ -174,10 +208,6 @@ class Journal:
         self.bytes_written += length
         self._end += length
         self._saves = number
-        self._hard_state = hard_state
-        if entries:
-            self._last_index = last_index
-            segment.note_entries(entries[0].index, last_index)
 
     def close(self) -> None:
         """Give the files and the lock back. What was saved is durable already; to close twice does nothing.
@@ -210,7 +240,7 @@ class Journal:
             before.node_id,
             before.incarnation,
             self._saves,
-            self._last_index,
+            self._extent.last_index,
         )
         path = segment_path(self._directory, header.number)
         try:
@@ -222,6 +252,34 @@ class Journal:
         self._file = file
         self._segments.append(Segment(header, path))
         self._end = HEADER_BYTES
+
+    def _clear_up(self, replay: Replay) -> None:
+        """Delete what an earlier process had no time to delete. What covers it is durable by now."""
+        for path in replay.leftovers:
+            self._remove(path)
+        removed = len(replay.leftovers) + self._delete_covered()
+        if removed:
+            replay.notes.append(
+                f"{self._directory}: deleted {removed} segments that a snapshot covers; "
+                "an earlier process had no time to"
+            )
+
+    def _delete_covered(self) -> int:
+        """Delete the first segments while they hold nothing of the log; return how many they were.
+
+        Their directory is not synced: it does not matter when they vanish, or whether all of them do.
+        """
+        covered = count_covered(self._segments, self._extent.base_index)
+        for _ in range(covered):
+            self._remove(self._segments[0].path)
+            del self._segments[0]
+        return covered
+
+    def _remove(self, path: Path) -> None:
+        try:
+            self._files.remove(path)
+        except OSError as error:
+            self._die("delete", path, error)
 
     def _die(self, action: str, path: Path, error: OSError) -> NoReturn:
         self._failure = JournalFailed(action, path, self._directory, error)

@@ -3,13 +3,18 @@
 Everything is framed as `kvraft.raft.types` frames an entry; kinds from 128 upward are the journal's own::
 
     segment   header record, then saves, then zeros up to the preallocated size
-    save      entry records as they came (none is fine), then one seal
+    save      entry records as they came (none is fine) or one mark, then one seal
     header    term 0, index = the segment's number; kind 128; payload:
                   u16 format version   u64 size of the file   i64 node id   16 bytes incarnation
                   u64 number of the last save before this segment   u64 last index before this segment
     seal      term = hard state's term, index = the number of the save; kind 129; payload:
                   i64 vote or -1   u64 commit   u64 offset where the save begins   u32 zero pieces
                   16 bytes incarnation   0xFF
+    mark      term and index of the last entry that a durable snapshot covers; no payload; kind 130, the log goes on
+              behind it as it was, or 131, the log is empty and begins anew behind it
+
+Format 2 has marks, and its first segment may have a number above 1: those before it were deleted behind a mark. In
+format 1 there are none. Both are read, format 2 is written; a mark is never added to a segment of format 1.
 
 The **end mark** of a save is the incarnation at the end of its seal. It is random, so no client can write a value that
 looks like one, and either half of it is enough, so that one wrong byte does not hide it.
@@ -30,12 +35,19 @@ import msgspec
 from kvraft.raft.errors import CorruptRecord
 from kvraft.raft.types import RECORD_HEADER, Entry, HardState, decode_record, encode_record
 
-FORMAT_VERSION: Final = 1
+FORMAT_VERSION: Final = 2
+"""What is written."""
+FORMAT_VERSION_MIN: Final = 1
+"""The oldest that is read."""
+FORMAT_VERSION_MARKS: Final = 2
+"""The first that has marks."""
 
 KIND_OWN_MIN: Final = 128
 """Lowest kind of a record that is the journal's own and no entry."""
 KIND_SEGMENT: Final = 128
 KIND_SEAL: Final = 129
+KIND_COMPACTED: Final = 130
+KIND_RESET: Final = 131
 
 SECTOR_BYTES: Final = 512
 """The most that every disk writes whole, or not at all."""
@@ -51,6 +63,7 @@ _SEAL: Final = struct.Struct(f">qQQI{INCARNATION_BYTES}sB")
 
 HEADER_BYTES: Final = RECORD_HEADER.size + _VERSION.size + _SEGMENT.size
 SEAL_BYTES: Final = RECORD_HEADER.size + _SEAL.size
+MARK_BYTES: Final = RECORD_HEADER.size
 
 _ZERO_SECTOR: Final = bytes(SECTOR_BYTES)
 
@@ -71,6 +84,7 @@ class SegmentHeader(msgspec.Struct, frozen=True):
     """Number of the last save before this segment."""
     last_index: int
     """Last index of the log before this segment."""
+    version: int = FORMAT_VERSION
 
 
 @attrs.frozen
@@ -86,7 +100,7 @@ class Seal:
 
 def encode_header(header: SegmentHeader) -> bytes:
     """Return the header's record, HEADER_BYTES long."""
-    payload = _VERSION.pack(FORMAT_VERSION) + _SEGMENT.pack(
+    payload = _VERSION.pack(header.version) + _SEGMENT.pack(
         header.size, header.node_id, header.incarnation, header.saves, header.last_index
     )
     return encode_record(0, header.number, KIND_SEGMENT, payload)
@@ -104,11 +118,17 @@ def decode_header(data: bytes) -> SegmentHeader:
     if record.kind != KIND_SEGMENT or len(payload) < _VERSION.size:
         raise CorruptRecord(0, "the file does not begin like a segment of a journal")
     (version,) = _VERSION.unpack_from(payload)
-    if version != FORMAT_VERSION:
+    if not FORMAT_VERSION_MIN <= version <= FORMAT_VERSION:
         raise UnknownFormat(version)
     if len(record.record) != HEADER_BYTES:
         raise CorruptRecord(0, "the header has the wrong length")
-    return SegmentHeader(record.index, *_SEGMENT.unpack_from(payload, _VERSION.size))
+    size, node_id, incarnation, saves, last_index = _SEGMENT.unpack_from(payload, _VERSION.size)
+    return SegmentHeader(record.index, size, node_id, incarnation, saves, last_index, version)
+
+
+def encode_mark(kind: int, index: int, term: int) -> bytes:
+    """Return the record that says where the log begins, MARK_BYTES long."""
+    return encode_record(term, index, kind, b"")
 
 
 def encode_seal(number: int, hard_state: HardState, start: int, zero_pieces: int, incarnation: bytes) -> bytes:

@@ -1,14 +1,14 @@
 """The journal's in-memory twin: it keeps the rules and the order of a journal, and none of the data."""
 
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from twisted.internet.defer import Deferred, fail
 from twisted.internet.interfaces import IReactorTime
 
 from kvraft.raft.types import Entry, HardState
 from kvraft.storage.errors import SaveRefused
-from kvraft.storage.journal import check_save
+from kvraft.storage.extent import Extent
 
 
 class MemoryJournal:
@@ -24,8 +24,7 @@ class MemoryJournal:
         self.bytes_written = 0
         self.segments = 0
         self._reactor = reactor
-        self._hard_state = HardState()
-        self._last_index = 0
+        self._extent = Extent()
         self._is_closed = False
         self._unfinished: deque[tuple[float, Deferred[None]]] = deque()
 
@@ -36,22 +35,47 @@ class MemoryJournal:
 
     def save(self, hard_state: HardState | None, entries: Sequence[Entry]) -> Deferred[None]:
         """Pretend to make both durable. The Deferred fails with SaveRefused where `Journal.save` would raise it."""
-        if self._is_closed:
-            return fail(SaveRefused("the journal is closed"))
-        try:
-            self._last_index = check_save(self._last_index, self._hard_state, hard_state, entries)
-        except SaveRefused:
-            return fail()
-        if hard_state is not None:
-            self._hard_state = hard_state
-        if hard_state is not None or entries:
+
+        def note() -> None:
+            self._extent.check_save(hard_state, entries)
+            self._extent.note_save(self._extent.hard_state if hard_state is None else hard_state, entries)
+            if hard_state is not None or entries:
+                self.syncs += 1
+                self.bytes_written += sum(len(entry.record) for entry in entries)
+
+        return self._take(note)
+
+    def compact(self, index: int, term: int) -> Deferred[None]:
+        """Pretend that the log begins behind `index`; see `Journal.compact`."""
+
+        def note() -> None:
+            self._extent.check_compact(index, term)
+            self._extent.note_compact(index, term)
+
+        return self._take(note)
+
+    def reset_to(self, index: int, term: int, hard_state: HardState | None = None) -> Deferred[None]:
+        """Pretend to empty the log; see `Journal.reset_to`."""
+
+        def note() -> None:
+            self._extent.check_reset(index, term, hard_state)
+            self._extent.note_reset(index, term, self._extent.hard_state if hard_state is None else hard_state)
             self.syncs += 1
-            self.bytes_written += sum(len(entry.record) for entry in entries)
-        return self._finish_later()
+
+        return self._take(note)
 
     def close(self) -> Deferred[None]:
         """Take no more saves; the Deferred fires behind those that are unfinished."""
         self._is_closed = True
+        return self._finish_later()
+
+    def _take(self, note: Callable[[], None]) -> Deferred[None]:
+        if self._is_closed:
+            return fail(SaveRefused("the journal is closed"))
+        try:
+            note()
+        except SaveRefused:
+            return fail()
         return self._finish_later()
 
     def _finish_later(self) -> Deferred[None]:

@@ -19,6 +19,11 @@ save that may have been confirmed. And a disk that tears writes in the middle of
 zeros behind the tear, makes rule 4 refuse a save that was only interrupted. Zeros by the sector are what interrupted
 writes on a preallocated file look like, flipped bits are what decay looks like; where one imitates the other no journal
 of a single node can tell. Every cut is noted for the log.
+
+The first segments may be gone, because a durable snapshot covers them. Their removal is never synced, so any of them
+may come back after a crash: only the last segments without a gap in their numbers are read, and what stands before a
+gap is left over. Whether the missing ones may be missing is not told by their names but by the log: a mark has to cover
+all of it up to the first entry that is there. Otherwise the segments were not deleted by the journal: **damage**.
 """
 
 from collections.abc import Sequence
@@ -34,8 +39,12 @@ from kvraft.storage.errors import JournalDamaged, JournalMismatch
 from kvraft.storage.files import Files
 from kvraft.storage.layout import (
     FORMAT_VERSION,
+    FORMAT_VERSION_MARKS,
+    FORMAT_VERSION_MIN,
     HEADER_BYTES,
+    KIND_COMPACTED,
     KIND_OWN_MIN,
+    KIND_RESET,
     KIND_SEAL,
     SEAL_BYTES,
     SECTOR_BYTES,
@@ -59,11 +68,15 @@ class Recovered:
 
     hard_state: HardState
     entries: Sequence[Entry]
-    """The whole log, from its first index."""
+    """The log behind `snapshot_index`."""
     incarnation: str
     """Made when this journal was, and never changed: the same node id with another one is another node (hex)."""
     notes: Sequence[str]
     """What the log of the node should say about the opening, one sentence each."""
+    snapshot_index: int = 0
+    """The entries begin right behind this index: a snapshot covers what is up to it. 0 when nothing was compacted."""
+    snapshot_term: int = 0
+    """The term of the entry at `snapshot_index`."""
 
 
 @attrs.define
@@ -72,6 +85,12 @@ class Replay:
 
     node_id: int
     hard_state: HardState = attrs.field(factory=HardState)
+    base_index: int = 0
+    """The entries begin right behind it."""
+    base_term: int | None = 0
+    """None while the segments that hold it are missing and no mark has covered them."""
+    skipped: Entry | None = None
+    """The last mark that did not reach the first entry."""
     entries: list[Entry] = attrs.field(factory=list)
     saves: int = 0
     last_index: int = 0
@@ -82,18 +101,61 @@ class Replay:
     """Where the next save belongs in the last segment."""
     torn_bytes: int = 0
     """Bytes of an interrupted save behind `end`."""
+    leftovers: list[Path] = attrs.field(factory=list)
+    """Segments before a gap."""
     notes: list[str] = attrs.field(factory=list)
 
-    def accept(self, segment: Segment, seal: Seal, entries: list[Entry]) -> None:
+    def begin(self, header: SegmentHeader) -> None:
+        """Begin with the first segment that is there."""
+        self.saves = header.saves
+        self.base_index = self.last_index = header.last_index
+        self.base_term = None if header.saves else 0
+
+    def accept(self, segment: Segment, save: "SoundSave") -> None:
         """Take over one sound save; its entries replace what stands at their indexes and behind."""
-        if entries:
-            first, last = entries[0].index, entries[-1].index
-            del self.entries[len(self.entries) - (self.last_index - first + 1) :]
-            self.entries += entries
+        if save.entries:
+            first, last = save.entries[0].index, save.entries[-1].index
+            if first <= self.base_index:  # only where what is before it is missing
+                self.base_index = first - 1
+                if self.skipped is not None and self.skipped.index == self.base_index:
+                    self.base_term = self.skipped.term
+            del self.entries[first - 1 - self.base_index :]
+            self.entries += save.entries
             self.last_index = last
             segment.note_entries(first, last)
-        self.hard_state = seal.hard_state
-        self.saves = seal.number
+        elif save.mark is not None:
+            segment.note_mark(is_reset=save.mark.kind == KIND_RESET)
+            self._accept_mark(save.mark)
+        self.hard_state = save.seal.hard_state
+        self.saves = save.seal.number
+
+    def term_at(self, index: int) -> int | None:
+        """Return the term of the entry at `index`, None where it is not known."""
+        if index == self.base_index:
+            return self.base_term
+        return self.entries[index - self.base_index - 1].term if self.base_index < index <= self.last_index else None
+
+    def _accept_mark(self, mark: Entry) -> None:
+        if mark.kind == KIND_RESET:
+            self.entries.clear()
+            self.last_index = mark.index
+        elif mark.index < self.base_index:
+            self.skipped = mark
+            return
+        else:
+            del self.entries[: mark.index - self.base_index]
+        self.base_index, self.base_term = mark.index, mark.term
+
+
+@attrs.frozen
+class SoundSave:
+    """A save as it was read."""
+
+    entries: list[Entry]
+    mark: Entry | None
+    seal: Seal
+    end: int
+    """Where it ends in its segment."""
 
 
 def replay_directory(files: Files, directory: Path, node_id: int) -> Replay:
@@ -107,18 +169,20 @@ def replay_directory(files: Files, directory: Path, node_id: int) -> Replay:
     replay = Replay(node_id)
     names = files.names(directory)
     numbers = sorted(number for name in names if (number := segment_number(name)) is not None)
-    for position, number in enumerate(numbers):
+    behind_gap = max((at for at in range(1, len(numbers)) if numbers[at] != numbers[at - 1] + 1), default=0)
+    replay.leftovers = [segment_path(directory, number) for number in numbers[:behind_gap]]
+    for number in numbers[behind_gap:]:
         path = segment_path(directory, number)
-        expected = FIRST_SEGMENT + position
-        if number != expected:
-            missing = segment_path(directory, expected)
-            raise JournalDamaged(path, 0, f"{missing.name}, which must come before it, is missing")
         file = files.open(path)
         try:
             data = file.read(0, file.size())
         finally:
             file.close()
         _replay_segment(replay, path, data, is_last=number == numbers[-1])
+    if replay.base_term is None:
+        first = replay.segments[0]
+        missing = segment_path(directory, first.header.number - 1)
+        raise JournalDamaged(first.path, 0, f"{missing.name}, which must come before it, is missing")
     for name in filter(is_draft, names):
         files.remove(directory / name)
         replay.notes.append(f"removed {directory / name}, which a crash left unfinished; it held no data")
@@ -133,7 +197,7 @@ def _replay_segment(replay: Replay, path: Path, data: bytes, *, is_last: bool) -
     replay.tail = data[:start]
     while True:
         try:
-            entries, seal, end = _read_save(data, start)
+            save = _read_save(data, start)
         except CorruptRecord as broken:
             content = len(data.rstrip(_ZERO))
             if content > start:
@@ -144,10 +208,10 @@ def _replay_segment(replay: Replay, path: Path, data: bytes, *, is_last: bool) -
                     "it was never confirmed to anybody"
                 )
             break
-        _check_save(replay, path, start, entries, seal)
-        replay.accept(segment, seal, entries)
-        replay.tail = data[start:end]
-        start = end
+        _check_save(replay, path, start, save)
+        replay.accept(segment, save)
+        replay.tail = data[start : save.end]
+        start = save.end
     replay.end = start
 
 
@@ -159,8 +223,8 @@ def _read_header(replay: Replay, path: Path, data: bytes) -> SegmentHeader:
         raise JournalDamaged(path, 0, f"the segment's header cannot be read ({broken.why})") from broken
     except UnknownFormat as unknown:
         raise JournalMismatch(
-            f"{path} has the journal format {unknown.args[0]}, and this kvraft knows only format {FORMAT_VERSION}: "
-            "run the version of kvraft that wrote it; nothing has been changed"
+            f"{path} has the journal format {unknown.args[0]}, and this kvraft knows {FORMAT_VERSION_MIN} to "
+            f"{FORMAT_VERSION}: run the version of kvraft that wrote it; nothing has been changed"
         ) from None
     if header.node_id != replay.node_id:
         raise JournalMismatch(
@@ -182,46 +246,68 @@ def _read_header(replay: Replay, path: Path, data: bytes) -> SegmentHeader:
             raise JournalDamaged(
                 before.path, replay.end, f"save {replay.saves} ends here, and {path.name} goes on after {header.saves}"
             )
-    elif header.saves:
+    elif header.saves and header.number == FIRST_SEGMENT:
         raise JournalDamaged(path, 0, f"{header.saves} saves before it are missing")
+    else:
+        replay.begin(header)
     return header
 
 
-def _read_save(data: bytes, start: int) -> tuple[list[Entry], Seal, int]:
-    """Return the entries, the seal and the end of the save that begins at `start`.
+def _read_save(data: bytes, start: int) -> SoundSave:
+    """Return the save that begins at `start`.
 
     Raises:
         CorruptRecord: at its first record that is not sound.
     """
     entries: list[Entry] = []
+    mark: Entry | None = None
     at = start
     while True:
         record = decode_record(data, at)
         end = at + len(record.record)
-        if record.kind < KIND_OWN_MIN:
+        if record.kind < KIND_OWN_MIN and mark is None:
             entries.append(record)
         elif record.kind == KIND_SEAL:
-            return entries, decode_seal(record), end
+            return SoundSave(entries, mark, decode_seal(record), end)
+        elif record.kind in {KIND_COMPACTED, KIND_RESET} and at == start:
+            mark = record
         else:
             raise CorruptRecord(at, f"a record of kind {record.kind} has no business here")
         at = end
 
 
-def _check_save(replay: Replay, path: Path, start: int, entries: list[Entry], seal: Seal) -> None:
+def _check_save(replay: Replay, path: Path, start: int, save: SoundSave) -> None:
     """Refuse a sound save that does not continue the one before: no crash makes such a thing."""
-    why = None
+    entries, seal = save.entries, save.seal
+    lowest = 1 if replay.base_term is None else replay.base_index + 1
+    why = None if save.mark is None else _fault_of_mark(replay, save.mark)
     if seal.number != replay.saves + 1:
         why = f"save {seal.number} follows save {replay.saves}"
     elif seal.start != start or seal.incarnation != replay.segments[-1].header.incarnation:
         why = f"save {seal.number} was not made for this place"
     elif seal.hard_state.term < replay.hard_state.term:
         why = f"the term goes back from {replay.hard_state.term} to {seal.hard_state.term}"
-    elif entries and not 1 <= entries[0].index <= replay.last_index + 1:
+    elif entries and not lowest <= entries[0].index <= replay.last_index + 1:
         why = f"entry {entries[0].index} follows entry {replay.last_index}"
     elif any(later.index != earlier.index + 1 for earlier, later in pairwise(entries)):
         why = f"the entries of save {seal.number} do not follow each other"
     if why is not None:
         raise JournalDamaged(path, start, why)
+
+
+def _fault_of_mark(replay: Replay, mark: Entry) -> str | None:
+    """Return why a sound mark cannot stand where it does, or None."""
+    where = f"entry {mark.index} of term {mark.term}"
+    if replay.segments[-1].header.version < FORMAT_VERSION_MARKS:
+        return "a segment of this format has no marks"
+    if replay.base_term is not None and mark.index < replay.base_index:
+        return f"the log begins behind {where} and began behind entry {replay.base_index} before"
+    if mark.kind == KIND_COMPACTED:
+        if mark.index > replay.last_index:
+            return f"the log was compacted up to {where}, and ends with entry {replay.last_index}"
+        if (term := replay.term_at(mark.index)) not in {None, mark.term}:
+            return f"the log was compacted up to {where}, and its term is {term}"
+    return None
 
 
 def _judge(replay: Replay, path: Path, data: bytes, start: int, broken: CorruptRecord, *, is_last: bool) -> None:

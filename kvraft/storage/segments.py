@@ -5,6 +5,7 @@ file with a segment's name always has a whole header and its full size, and a cr
 next start removes.
 """
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
@@ -30,11 +31,41 @@ class Segment:
     """Lowest index of an entry ever saved in it; None while there is none."""
     last_index: int | None = None
     """Highest index of an entry ever saved in it, also when a later save has replaced it; None while there is none."""
+    replaces_from: int | None = None
+    """Lowest index from which on something in it replaced the log; None while nothing did."""
+    has_mark: bool = False
+    """Whether it says where the log begins."""
 
     def note_entries(self, first: int, last: int) -> None:
         """Remember that entries from `first` to `last` were saved in it."""
         self.first_index = first if self.first_index is None else min(first, self.first_index)
         self.last_index = last if self.last_index is None else max(last, self.last_index)
+        self.replaces_from = first if self.replaces_from is None else min(first, self.replaces_from)
+
+    def note_mark(self, *, is_reset: bool) -> None:
+        """Remember that it says where the log begins; a reset replaces all of the log before it."""
+        self.has_mark = True
+        if is_reset:
+            self.replaces_from = 1
+
+
+def count_covered(segments: Sequence[Segment], base_index: int) -> int:
+    """Return how many of the first segments hold nothing of a log that begins behind `base_index`.
+
+    Entries in the segments before one of them live on only below its own first index and below everything that it and
+    its successors replaced. The newest mark is never counted: it is what allows the segments before it to be missing.
+    """
+    lowest, mark_is_kept = None, False
+    for position in range(len(segments) - 1, 0, -1):
+        segment = segments[position]
+        behind = segment.header.last_index + 1
+        if segment.replaces_from is not None:
+            behind = min(behind, segment.replaces_from)
+        lowest = behind if lowest is None else min(lowest, behind)
+        mark_is_kept = mark_is_kept or segment.has_mark
+        if mark_is_kept and lowest <= base_index + 1:
+            return position
+    return 0
 
 
 def segment_path(directory: Path, number: int) -> Path:

@@ -1,35 +1,14 @@
-"""The journal in a thread of its own, so that a slow disk blocks no heartbeat and a hung one can be noticed.
+"""The journal in a thread of its own, behind Deferreds."""
 
-It is a dedicated daemon thread and not one of the reactor's pool: the pool is joined when the reactor stops, and a sync
-that never returns would keep the process from ending.
-"""
-
-from collections import deque
 from collections.abc import Callable, Sequence
-from queue import SimpleQueue
 from threading import Thread
-from typing import Protocol
 
-from twisted.internet.defer import Deferred, fail, succeed
-from twisted.python.failure import Failure
+from twisted.internet.defer import Deferred, fail
 
 from kvraft.raft.types import Entry, HardState
 from kvraft.storage.errors import SaveRefused
 from kvraft.storage.journal import Journal
-
-_Job = Callable[[], None]
-
-
-class ThreadReactor(Protocol):
-    """What of the reactor is needed: Twisted's `IReactorTime.seconds` and `IReactorFromThreads.callFromThread`."""
-
-    def seconds(self) -> float:
-        """Return the reactor's time."""
-        ...
-
-    def callFromThread(self, callable: Callable[..., object], *args: object) -> object:  # noqa: A002 - Twisted's name
-        """Call `callable` on the reactor's thread, in the order of these calls."""
-        ...
+from kvraft.storage.worker import ThreadReactor, Worker
 
 
 class JournalThread:
@@ -40,19 +19,16 @@ class JournalThread:
 
     def __init__(self, journal: Journal, reactor: ThreadReactor) -> None:
         self._journal = journal
-        self._reactor = reactor
-        self._jobs: SimpleQueue[_Job | None] = SimpleQueue()
-        self._unfinished: deque[tuple[float, Deferred[None]]] = deque()
-        self._closing: list[Deferred[None]] = []
-        self._is_closing = False
-        self._is_closed = False
-        self._thread = Thread(target=self._work, name="kvraft-journal", daemon=True)
-        self._thread.start()
+        self._worker = Worker("kvraft-journal", reactor, journal.close)
+
+    @property
+    def _thread(self) -> Thread:
+        return self._worker.thread
 
     @property
     def pending_since(self) -> float | None:
         """The reactor's time in seconds when the oldest unfinished save (or close) was asked for, None without one."""
-        return self._unfinished[0][0] if self._unfinished else None
+        return self._worker.pending_since
 
     @property
     def syncs(self) -> int:
@@ -75,50 +51,24 @@ class JournalThread:
         It fails with what `Journal.save` raises: after one `JournalFailed` every later save fails with the same error.
         `entries` must not be changed afterwards.
         """
-        if self._is_closing:
-            return fail(SaveRefused("the journal is closed"))
-        return self._enqueue(lambda: self._journal.save(hard_state, entries))
+        return self._do(lambda: self._journal.save(hard_state, entries))
+
+    def compact(self, index: int, term: int) -> Deferred[None]:
+        """Have the log begin behind `index`; see `Journal.compact`. Takes its turn among the saves."""
+        return self._do(lambda: self._journal.compact(index, term))
+
+    def reset_to(self, index: int, term: int, hard_state: HardState | None = None) -> Deferred[None]:
+        """Have the log emptied; see `Journal.reset_to`. Takes its turn among the saves."""
+        return self._do(lambda: self._journal.reset_to(index, term, hard_state))
 
     def close(self) -> Deferred[None]:
         """Finish the saves that were asked for, close the journal, end the thread.
 
         The Deferred never fires when the disk hangs; a caller that wants to leave all the same just does.
         """
-        if self._is_closed:
-            return succeed(None)
-        waiter: Deferred[None] = Deferred()
-        self._closing.append(waiter)
-        if not self._is_closing:
-            self._is_closing = True
-            self._enqueue(self._journal.close).addBoth(self._closed)
-            self._jobs.put(None)
-        return waiter
+        return self._worker.close()
 
-    def _enqueue(self, job: _Job) -> Deferred[None]:
-        finished: Deferred[None] = Deferred()
-        self._unfinished.append((self._reactor.seconds(), finished))
-        self._jobs.put(job)
-        return finished
-
-    def _work(self) -> None:
-        """Do the jobs. This alone runs in the thread."""
-        while (job := self._jobs.get()) is not None:
-            failure: Failure | None = None
-            try:
-                job()
-            except BaseException:  # noqa: BLE001 - whatever it is belongs to whoever waits for the job
-                failure = Failure()
-            self._reactor.callFromThread(self._finish, failure)
-
-    def _finish(self, failure: Failure | None) -> None:
-        _since, finished = self._unfinished.popleft()
-        if failure is None:
-            finished.callback(None)
-        else:
-            finished.errback(failure)
-
-    def _closed(self, result: Failure | None) -> None:
-        self._is_closed = True
-        waiters, self._closing = self._closing, []
-        for waiter in waiters:
-            waiter.callback(result)
+    def _do(self, job: Callable[[], None]) -> Deferred[None]:
+        if self._worker.is_closing:
+            return fail(SaveRefused("the journal is closed"))
+        return self._worker.do(job)

@@ -3,9 +3,26 @@
 `Store.apply` is the only way in, `Store.read` the way out. Items carry their create and modify revision and their
 version from the start, entries carry the leader's cluster time, and results are values, so that watches, leases and
 transactions find what they need in logs that were written before they existed.
+
+`take` freezes the whole for a snapshot, which is read in small steps while writes go on; `StoreLoader` puts a store
+together from one.
 """
 
+from kvraft.store.keyspace import AlreadyFrozen, Released
+from kvraft.store.snapshot import SnapshotInvalid, StoreLoader, StoreSnapshot, UnknownSnapshotLayout, take
 from kvraft.store.store import ApplyOutOfOrder, Store
 from kvraft.store.types import Item, Result
 
-__all__ = ["ApplyOutOfOrder", "Item", "Result", "Store"]
+__all__ = [
+    "AlreadyFrozen",
+    "ApplyOutOfOrder",
+    "Item",
+    "Released",
+    "Result",
+    "SnapshotInvalid",
+    "Store",
+    "StoreLoader",
+    "StoreSnapshot",
+    "UnknownSnapshotLayout",
+    "take",
+]

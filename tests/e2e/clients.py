@@ -1,6 +1,7 @@
 """What a client of a cluster does, over plain blocking sockets, with a bound on every wait."""
 
 import contextlib
+import errno
 import json
 import socket
 import time
@@ -65,10 +66,29 @@ def receive_all(connection: socket.socket) -> bytes:
 def drain(connection: socket.socket) -> bytes:
     """Return everything up to the end of the connection, be it a close or a reset."""
     received = []
-    with contextlib.suppress(ConnectionError):
+    with ended_by_the_node():
         while data := connection.recv(CHUNK_BYTES):
             received.append(data)
     return b"".join(received)
+
+
+def send_all(connection: socket.socket, data: bytes) -> None:
+    """Send `data` and close that side, as far as the node lets us."""
+    with ended_by_the_node():
+        connection.sendall(data)
+        connection.shutdown(socket.SHUT_WR)
+
+
+@contextlib.contextmanager
+def ended_by_the_node() -> Iterator[None]:
+    """Suppress what a connection raises that the node has ended; to be kept waiting is an error still."""
+    try:
+        yield
+    except ConnectionError:
+        pass
+    except OSError as error:
+        if error.errno != errno.ENOTCONN:
+            raise
 
 
 def ask(address: Address, line: str) -> dict[str, Any]:

@@ -132,7 +132,8 @@ class Cluster:
         self.ids = range(count)
         self.config: dict[str, Any] = {
             "peers": [
-                {"id": node, "address": f"{HOST}:{port}"} for node, port in zip(self.ids, free_ports(count), strict=True)
+                {"id": node, "address": f"{HOST}:{port}"}
+                for node, port in zip(self.ids, free_ports(count), strict=True)
             ],
             **settings,
         }
@@ -270,14 +271,14 @@ class Cluster:
         """Wait until a node has written `text`."""
         wait_until(f"{text!r} in the log of node {node}", lambda: self.log(node).count(text) >= times)
 
-    def complaints(self) -> list[str]:
-        """Return lines of the logs that no healthy node writes."""
-        return [
-            f"node {node}: {line}"
-            for node in self.processes
-            for line in self.log(node).splitlines()
-            if any(each in line for each in COMPLAINTS)
-        ]
+    def check_logs(self) -> None:
+        """Fail when a node has written what no healthy node writes."""
+        for node in self.processes:
+            lines = self.log(node).splitlines()
+            for number, line in enumerate(lines):
+                if any(each in line for each in COMPLAINTS):
+                    around = "\n".join(lines[max(0, number - 5) : number + 40])
+                    raise AssertionError(f"node {node} complains:\n{around}")
 
 
 def ask_or_nothing(address: Address, line: str) -> Mapping[str, Any]:
@@ -296,4 +297,4 @@ def running_cluster(folder: Path, count: int = 3, **settings: object) -> Iterato
         cluster.await_leader()
         yield cluster
         cluster.check_alive()
-        assert cluster.complaints() == []
+        cluster.check_logs()

@@ -1,6 +1,7 @@
 """Leaders and whole clusters die under load, and nothing that was acknowledged is lost (BUGS rows 3, 4, 9, 12, 43)."""
 
 import signal
+import time
 from typing import Final
 
 import pytest
@@ -10,6 +11,8 @@ from tests.e2e.processes import Cluster
 from tests.e2e.writer import Load, Outcome
 
 ROUNDS: Final = 3
+SEVERAL_ATTEMPTS_S: Final = 2.0
+"""A member that is down is dialed several times in this time."""
 
 
 def other_nodes(cluster: Cluster, node: int) -> list[int]:
@@ -113,7 +116,7 @@ def test_frozen_leader_is_replaced(cluster: Cluster) -> None:
 
 
 def test_no_majority(cluster: Cluster) -> None:
-    """One node of three takes no write and answers no read; with a second one back the cluster goes on."""
+    """One node of three takes no write; with a second one back the cluster goes on, and no answer was a lie (row 12)."""
     write(cluster.addresses, {"before": "1"})
     leader = cluster.await_leader()
     dead = other_nodes(cluster, leader)
@@ -129,3 +132,19 @@ def test_no_majority(cluster: Cluster) -> None:
     assert read_back(cluster.addresses, ["before"]) == {"before": "1"}
     cluster.start(dead[1])
     cluster.await_equal(cluster.ids)
+
+
+def test_a_dead_member_fills_no_log(cluster: Cluster) -> None:
+    """While a member is down the others try to reach it, and say so once: their logs do not grow any more."""
+    dead, *others = cluster.ids
+    said = f"node {dead} cannot be reached and is tried again until it can"
+    times = {node: cluster.log(node).count(said) for node in others}
+    cluster.kill(dead)
+    for node in others:
+        cluster.await_log(node, said, times[node] + 1)
+    cluster.await_leader()
+    before = {node: cluster.log(node) for node in others}
+
+    time.sleep(SEVERAL_ATTEMPTS_S)
+
+    assert {node: cluster.log(node) for node in others} == before

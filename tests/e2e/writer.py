@@ -48,15 +48,22 @@ class Written:
 
 
 class Load:
-    """Writers in threads, from the beginning of a `with` to its end; `written` holds everything they did."""
+    """Writers in threads, from the beginning of a `with` to its end; `written` holds everything they did.
 
-    def __init__(self, addresses: Sequence[Address], name: str = "k", writers: int = WRITERS) -> None:
+    Args:
+        addresses: where the nodes are.
+        name: what every key begins with.
+        value_bytes: how long a value is made, at least.
+    """
+
+    def __init__(self, addresses: Sequence[Address], name: str = "k", value_bytes: int = 0) -> None:
         self._addresses = addresses
         self._name = name
+        self._padding = " " + "x" * value_bytes
         self._stopping = threading.Event()
         self._deadline = time.monotonic() + SECONDS_MAX
         self._left = threading.Semaphore(WRITES_MAX)
-        self._threads = [threading.Thread(target=self._write, args=(number,)) for number in range(writers)]
+        self._threads = [threading.Thread(target=self._write, args=(number,)) for number in range(WRITERS)]
         self.written: list[Written] = []
         """Appended to by all writers."""
 
@@ -109,7 +116,7 @@ class Load:
                     time.sleep(PAUSE_WITHOUT_LEADER_S)
                     continue
             count += 1
-            written = _write_one(connection, f"{self._name}-{number}-{count}", f"v {choose.random()}")
+            written = _write_one(connection, f"{self._name}-{number}-{count}", f"v {choose.random()}{self._padding}")
             self.written.append(written)
             if written.outcome is Outcome.OK:
                 time.sleep(PAUSE_S)

@@ -93,7 +93,7 @@ class MemoryTransport(StringTransport):
     @override
     def abortConnection(self) -> None:
         if not self.aborted:
-            self.aborted = True
+            self.aborted = self.disconnecting = True
             self._clock.callLater(0, self.lose, ConnectionAborted())
 
     def lose(self, reason: Exception | None = None) -> None:

@@ -7,6 +7,7 @@ keeps the clients' book: what was acknowledged to them, what a read must see, an
 import heapq
 import itertools
 import random
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
@@ -40,7 +41,6 @@ class Network:
     Args:
         size: members; they are numbered from 0.
         seed: the same seed gives the same run.
-        options: of all members.
         logs: what members have on disk in the beginning.
     """
 
@@ -60,17 +60,16 @@ class Network:
         self.lost: Callable[[int, int, Message], bool] = lambda sender, to, message: False
         """Decides which single messages get lost on links that stand."""
         self.cut_links: set[tuple[int, int]] = set()
-        self._cuts: dict[tuple[int, int], int] = {}
+        self._cuts: Counter[tuple[int, int]] = Counter()
         self._arrivals: dict[tuple[int, int], float] = {}
         self._flying: list[tuple[float, int, Delivery]] = []
         self._number = itertools.count()
-        # The clients' book.
         self.acknowledged: dict[int, Entry] = {}
         self.read_floor: dict[object, int] = {}
         """For each read the highest index that had been acknowledged to any client when it was asked."""
         self.answered: dict[object, int] = {}
         self.aborted: set[object] = set()
-        self._proposed: dict[int, set[tuple[int, int]]] = {member: set() for member in range(size)}
+        self._proposed: dict[int, set[tuple[int, int]]] = {member: set() for member in self.machines}
         self.pump()
 
     # Faults.
@@ -79,14 +78,14 @@ class Network:
         """Lose everything between two members from now on, also what is under way; nobody is told."""
         for link in [(a, b)] if one_way else [(a, b), (b, a)]:
             self.cut_links.add(link)
-            self._cuts[link] = self._cuts.get(link, 0) + 1
+            self._cuts[link] += 1
 
     def break_connection(self, a: int, b: int) -> None:
         """Cut a link in a way that both ends notice."""
         self.cut(a, b)
         for member, peer in ((a, b), (b, a)):
             if self.machines[member].alive:
-                self.machines[member].node.peer_lost(peer, self.now)
+                self.node(member).peer_lost(peer, self.now)
         self.pump()
 
     def isolate(self, member: int) -> None:
@@ -96,10 +95,10 @@ class Network:
 
     def heal(self) -> None:
         """Mend every link; both ends are told that a connection stands again."""
-        mended = sorted(self.cut_links | {(to, sender) for sender, to in self.cut_links})
+        mended = sorted({(min(link), max(link)) for link in self.cut_links})
         self.cut_links.clear()
-        for member, peer in mended:
-            self._connect(member, peer)
+        for a, b in mended:
+            self._connect(a, b)
         self.pump()
 
     def crash(self, member: int, *, kept: int = 0, noticed: bool = False) -> None:
@@ -119,11 +118,9 @@ class Network:
     def restart(self, member: int) -> None:
         """Start a crashed process from what its disk holds."""
         old = self.machines[member]
-        assert not old.alive
         self.machines[member] = self._start(member, old.hard_state, old.log)
         for other in self._others(member):
             self._connect(member, other)
-            self._connect(other, member)
         self.pump()
 
     def set_disk_delay(self, member: int, seconds: float) -> None:
@@ -160,7 +157,7 @@ class Network:
         self.now = end
 
     def run_until(self, condition: Callable[[], bool], *, at_most: float = 10.0) -> float:
-        """Let time pass until `condition` holds; return how long it took, seconds."""
+        """Let time pass until `condition` holds; return how long it took."""
         begin = self.now
         while not condition():
             assert self._next_event() <= begin + at_most, f"it did not come about within {at_most} s"
@@ -198,10 +195,15 @@ class Network:
         assert self.leader is not None
         return self.leader
 
+    def stand(self, member: int) -> None:
+        """Let a member's election timeout pass now."""
+        self.node(member).role.deadline = self.now
+        self.node(member).wake(self.now)
+        self.pump()
+
     def force_leader(self, member: int) -> None:
         """Let a member stand for election now, and wait until it leads."""
-        self.node(member).wake(max(self.now, self.node(member).deadline))
-        self.pump()
+        self.stand(member)
         self.run_until(lambda: self.leader == member and self._leads_for_sure(member))
 
     def agrees(self) -> bool:
@@ -225,10 +227,10 @@ class Network:
     def _others(self, member: int) -> list[int]:
         return [other for other, machine in self.machines.items() if other != member and machine.alive]
 
-    def _connect(self, member: int, peer: int) -> None:
-        both = {(member, peer), (peer, member)}
-        if self.machines[member].alive and self.machines[peer].alive and not both & self.cut_links:
-            self.machines[member].node.peer_connected(peer, self.now)
+    def _connect(self, a: int, b: int) -> None:
+        if self.machines[a].alive and self.machines[b].alive and not {(a, b), (b, a)} & self.cut_links:
+            self.node(a).peer_connected(b, self.now)
+            self.node(b).peer_connected(a, self.now)
 
     def _leads_for_sure(self, member: int) -> bool:
         node = self.node(member)
@@ -248,16 +250,15 @@ class Network:
         self.now = self._next_event()
         if self._flying and self._flying[0][0] <= self.now:
             self._deliver(heapq.heappop(self._flying)[2])
-        else:
-            for machine in self.machines.values():
-                if machine.alive and machine.node.deadline <= self.now:
-                    machine.node.wake(self.now)
+        for machine in self.machines.values():
+            if machine.alive and machine.node.deadline <= self.now:
+                machine.node.wake(self.now)
         self.pump()
 
     def _deliver(self, delivery: Delivery) -> None:
         link = (delivery.sender, delivery.to)
         machine = self.machines[delivery.to]
-        if machine.alive and link not in self.cut_links and self._cuts.get(link, 0) == delivery.cuts:
+        if machine.alive and link not in self.cut_links and self._cuts[link] == delivery.cuts:
             machine.node.step(delivery.sender, delivery.message, self.now)
 
     def _send(self, sender: int, to: int, message: Message) -> None:
@@ -266,8 +267,7 @@ class Network:
             return
         arrival = self.now + self.link_delay.get(link, LINK_DELAY_S)
         arrival = self._arrivals[link] = max(arrival, self._arrivals.get(link, 0.0))  # first in, first out
-        delivery = Delivery(sender, to, message, self._cuts.get(link, 0))
-        heapq.heappush(self._flying, (arrival, next(self._number), delivery))
+        heapq.heappush(self._flying, (arrival, next(self._number), Delivery(sender, to, message, self._cuts[link])))
 
     def _begin_turn(self, member: int, machine: Machine) -> None:
         ready = machine.node.ready()
@@ -287,8 +287,7 @@ class Network:
     def _answer_reads(self, machine: Machine) -> None:
         for read in [read for read in machine.reads if read.index <= len(machine.applied)]:
             assert read.index >= self.read_floor[read.ticket], "a read is stale"
-            assert read.ticket not in self.answered, "a read is answered twice"
-            assert read.ticket not in self.aborted, "a read is answered that was refused"
+            assert read.ticket not in self.answered.keys() | self.aborted, "a read is answered twice, or was refused"
             self.answered[read.ticket] = read.index
             machine.reads.remove(read)
 

@@ -57,6 +57,13 @@ def test_a_vote_is_granted_only_together_with_its_save() -> None:
     )
 
 
+def test_row_02_a_vote_in_a_term_that_is_known_already_is_saved_too() -> None:
+    """A vote alone, without a new term, is a change of the hard state as well (Figure 2, votedFor; row 2)."""
+    node = make_node(1, term=2)
+    node.step(1, RequestVote(2, last_index=1, last_term=1), 0.1)
+    assert take(node) == Ready(hard_state=HardState(2, 1, 0), replies=((1, RequestVoteReply(2, granted=True)),))
+
+
 def test_a_request_of_an_older_term_is_refused() -> None:
     """RequestVote is refused if its term is older, and the answer tells the newer one (Figure 2, RequestVote 1)."""
     node = make_node(1, term=5)
@@ -99,24 +106,35 @@ def test_row_02_a_candidate_asks_for_votes_only_behind_its_own_durable_vote() ->
     assert not [message for _to, message in ready.messages if isinstance(message, RequestVote)]
 
 
-def test_row_02_a_candidate_that_forgot_its_term_is_not_elected_by_old_votes() -> None:
-    """Member 1 holds a committed entry that member 0 loses in a crash: an old vote of 1 must not make 0 lead."""
+def test_row_02_votes_given_to_a_longer_log_do_not_elect_a_shorter_one() -> None:
+    """A candidate loses unsaved entries in a crash, and stands again while votes for its former self are under way.
+
+    Members 1 and 2 have committed an entry; member 0 had it in memory only. A late vote of 1, which was right when it
+    was given, must not make 0 the leader of the same term without the entry (row 2).
+    """
     network = Network(3)
     network.force_leader(2)
     network.set_disk_delay(0, 1000.0)
     network.propose(2, b"acknowledged")
-    network.run(0.05)
+    network.run(0.02)
     assert network.acknowledged
-    network.isolate(2)
-    network.set_disk_delay(0, 1.0)
-    node = network.node(0)
-    node.wake(network.now + 1.0)
-    network.pump()
-    network.link_delay[1, 0] = 0.5
-    network.run(0.1)
+    network.crash(2)
+    for member in (0, 1):
+        network.node(member).peer_lost(2, network.now)
+    network.stand(0)
+    network.run(0.0025)  # member 0 has the pre-vote and stands
+    network.link_delay[1, 0] = 0.3
+    network.run(0.002)
     network.crash(0)
     network.restart(0)
-    network.run(5.0)  # the invariants watch
+    network.node(1).role.deadline = network.now + 2.0
+    network.stand(0)
+    network.run(0.01)
+    network.set_disk_delay(0, 0.001)
+    network.node(0).step(1, PreVoteReply(2, granted=True), network.now)
+    network.pump()
+    network.run(0.4)
+    assert network.leader is None
 
 
 @pytest.mark.parametrize(
@@ -350,8 +368,7 @@ def test_a_split_vote_is_resolved() -> None:
     """Two candidates of one term starve each other once, and random timeouts end it (§5.2)."""
     network = Network(4, seed=3)
     for member in (0, 1):
-        network.node(member).wake(1.0)
-    network.pump()
+        network.stand(member)
     took = network.run_until(lambda: network.leader is not None)
     assert took < 3.0
     assert network.node(0).term >= 1

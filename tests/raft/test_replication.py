@@ -114,7 +114,7 @@ def test_receiver_5_the_commit_index_follows_no_further_than_the_last_new_entry(
 
 
 def test_the_commit_index_of_a_follower_never_goes_back() -> None:
-    """commitIndex increases monotonically (Figure 2, volatile state; row 38)."""
+    """The commit index increases monotonically (Figure 2, volatile state; row 38)."""
     node = make_node(1, 1, commit=2)
     node.step(1, AppendEntries(2, 0, 0, commit=0, entries=make_entries(1)), 0.1)
     node.step(1, Heartbeat(2, commit=1, round=0), 0.1)
@@ -266,7 +266,7 @@ def test_a_late_refusal_does_not_disturb_what_is_known_to_match() -> None:
 
 
 def test_row_38_a_match_index_never_goes_back() -> None:
-    """matchIndex increases monotonically: an acknowledgement that is overtaken changes nothing (Figure 2; row 38)."""
+    """A match index increases monotonically: an overtaken acknowledgement changes nothing (Figure 2; row 38)."""
     node = make_leader(1, 1, 1)
     acknowledge(node, 1, 4)
     acknowledge(node, 1, 2)
@@ -341,6 +341,14 @@ def test_proposals_are_refused_while_too_much_waits_for_a_quorum() -> None:
     acknowledge(node, 1, 2)
     assert leader_role(node).uncommitted_bytes == size
     assert node.propose([b"x"], node.now) == (1, 4)
+
+
+def test_a_probe_is_not_followed_by_another_before_its_answer() -> None:
+    """While a probe is on its way nothing more is sent, however often the leader is asked."""
+    node = make_leader()
+    node.propose([b"x"], node.now)
+    assert not [message for message in take(node).messages if isinstance(message[1], AppendEntries)]
+    assert not node.has_ready()
 
 
 def test_a_lost_probe_is_sent_again_when_heartbeats_are_answered() -> None:

@@ -7,7 +7,7 @@ import attrs
 
 from kvraft.storage import Journal
 from tests.storage.disk import Disk, PowerFailure
-from tests.storage.story import Save, State, check, open_journal, states_of
+from tests.storage.story import State, Step, check, open_journal, states_of
 
 NEVER: Final = 10**9
 
@@ -30,7 +30,7 @@ class Fuse:
 class Machine:
     """Saves a story on a disk through any number of power failures, and checks what is there after each."""
 
-    saves: tuple[Save, ...]
+    saves: tuple[Step, ...]
     disk: Disk
     done: int = 0
     """Saves that have returned and can therefore never be lost."""
@@ -61,6 +61,6 @@ class Machine:
         """Make the next saves of the story."""
         for save in self.saves[self.done : self.done + more]:
             self.started = True
-            journal.save(save.hard_state, save.entries)
+            save.perform(journal)
             self.started = False
             self.done += 1

@@ -1,9 +1,9 @@
-"""Random histories of saves, and the state that a journal must hold after each of them."""
+"""Random histories of saves, compactions and resets, and the state that a journal must hold after each of them."""
 
 import random
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Final
+from typing import Final, Protocol
 
 import attrs
 
@@ -28,18 +28,31 @@ class State:
 
     hard_state: HardState = attrs.field(factory=HardState)
     entries: tuple[Entry, ...] = ()
+    base: tuple[int, int] = (0, 0)
+    """Index and term of what stands before the entries."""
 
-    def after(self, save: "Save") -> "State":
-        """Return the state after one more save; deliberately dumb."""
-        entries = self.entries
-        for entry in save.entries:
-            entries = (*entries[: entry.index - 1], entry)
-        return State(save.hard_state or self.hard_state, entries)
+    @property
+    def last_index(self) -> int:
+        """The end of the log."""
+        return self.base[0] + len(self.entries)
 
     @classmethod
     def of(cls, recovered: Recovered) -> "State":
         """Return what was recovered."""
-        return cls(recovered.hard_state, tuple(recovered.entries))
+        base = (recovered.snapshot_index, recovered.snapshot_term)
+        return cls(recovered.hard_state, tuple(recovered.entries), base)
+
+
+class Step(Protocol):
+    """One call of a journal, and what it means to a deliberately dumb twin."""
+
+    def perform(self, journal: Journal) -> None:
+        """Make the call."""
+        ...
+
+    def change(self, state: State) -> State:
+        """Return the state after it."""
+        ...
 
 
 @attrs.frozen
@@ -48,6 +61,50 @@ class Save:
 
     hard_state: HardState | None
     entries: tuple[Entry, ...] = ()
+
+    def perform(self, journal: Journal) -> None:
+        """See `Step.perform`."""
+        journal.save(self.hard_state, self.entries)
+
+    def change(self, state: State) -> State:
+        """See `Step.change`."""
+        entries = state.entries
+        for entry in self.entries:
+            entries = (*entries[: entry.index - 1 - state.base[0]], entry)
+        return State(self.hard_state or state.hard_state, entries, state.base)
+
+
+@attrs.frozen
+class Compaction:
+    """One call of `Journal.compact`."""
+
+    index: int
+    term: int
+
+    def perform(self, journal: Journal) -> None:
+        """See `Step.perform`."""
+        journal.compact(self.index, self.term)
+
+    def change(self, state: State) -> State:
+        """See `Step.change`."""
+        return State(state.hard_state, state.entries[self.index - state.base[0] :], (self.index, self.term))
+
+
+@attrs.frozen
+class Reset:
+    """One call of `Journal.reset_to`."""
+
+    index: int
+    term: int
+    hard_state: HardState | None
+
+    def perform(self, journal: Journal) -> None:
+        """See `Step.perform`."""
+        journal.reset_to(self.index, self.term, self.hard_state)
+
+    def change(self, state: State) -> State:
+        """See `Step.change`."""
+        return State(self.hard_state or state.hard_state, (), (self.index, self.term))
 
 
 def make_entries(first: int, term: int, *payloads: bytes) -> tuple[Entry, ...]:
@@ -70,12 +127,12 @@ def random_save(rng: random.Random, state: State) -> Save:
     if rng.random() < 0.4 or not term:
         term += rng.choice((1, 1, 2))
         vote = rng.choice((None, 0, 1, 2))
-        hard_state = HardState(term, vote, rng.randrange(len(state.entries) + 1))
+        hard_state = HardState(term, vote, rng.randint(state.base[0], state.last_index))
     count = rng.choice((0, 1, 1, 2, 4))
     if count == 0 and hard_state is None:
         count = 1
-    last = len(state.entries)
-    first = rng.randint(max(1, last - 5), last + 1) if rng.random() < 0.3 else last + 1
+    last = state.last_index
+    first = rng.randint(max(1 + state.base[0], last - 5), last + 1) if rng.random() < 0.3 else last + 1
     return Save(hard_state, make_entries(first, term, *(random_payload(rng) for _ in range(count))))
 
 
@@ -86,15 +143,40 @@ def write_story(seed: int, length: int) -> tuple[Save, ...]:
     saves = []
     for _ in range(length):
         saves.append(random_save(rng, state))
-        state = state.after(saves[-1])
+        state = saves[-1].change(state)
     return tuple(saves)
 
 
-def states_of(saves: Sequence[Save]) -> list[State]:
-    """Return the state before the first save and behind each."""
+def random_step(rng: random.Random, state: State) -> Step:
+    """Return a save, a compaction or a reset that is allowed after `state`."""
+    kind = rng.random()
+    if kind < 0.3 and state.entries:
+        entry = rng.choice(state.entries)
+        return Compaction(entry.index, entry.term)
+    if kind < 0.45 and state.hard_state.term:
+        term = state.hard_state.term + rng.choice((0, 1))
+        hard_state = HardState(term, 1, 0) if term > state.hard_state.term else None
+        index = state.base[0] + rng.randint(1, len(state.entries) + 6)
+        return Reset(index, max(1, rng.randint(term - 1, term)), hard_state)
+    return random_save(rng, state)
+
+
+def write_compacting_story(seed: int, length: int) -> tuple[Step, ...]:
+    """Return a random but allowed sequence of saves, compactions and resets."""
+    rng = random.Random(seed)
+    state = State()
+    steps: list[Step] = []
+    for _ in range(length):
+        steps.append(random_step(rng, state))
+        state = steps[-1].change(state)
+    return tuple(steps)
+
+
+def states_of(steps: Sequence[Step]) -> list[State]:
+    """Return the state before the first step and behind each."""
     states = [State()]
-    for save in saves:
-        states.append(states[-1].after(save))
+    for step in steps:
+        states.append(step.change(states[-1]))
     return states
 
 

@@ -1,6 +1,7 @@
 """Power failures at every moment, on a disk that loses what was not synced (BUGS rows 1 to 4, 16, 17)."""
 
 import random
+from collections.abc import Callable
 from itertools import pairwise
 from pathlib import Path
 from unittest.mock import patch
@@ -13,12 +14,16 @@ from kvraft.storage import JournalDamaged, journal
 from kvraft.storage.recovery import Replay
 from tests.storage.disk import Disk
 from tests.storage.machine import Machine
-from tests.storage.story import DIRECTORY, Lost, write_story
+from tests.storage.story import DIRECTORY, Lost, Step, write_compacting_story, write_story
+
+Writer = Callable[[int, int], tuple[Step, ...]]
 
 
-def crash_everywhere(seed: int, length: int = 8, ignored: frozenset[str] = frozenset()) -> int:
+def crash_everywhere(
+    seed: int, length: int = 8, ignored: frozenset[str] = frozenset(), write: Writer = write_story
+) -> int:
     """Let the power fail before each single operation of a story; return how many moments there were."""
-    saves = write_story(seed, length)
+    saves = write(seed, length)
     moments = Machine(saves, Disk()).run()
     for moment in range(moments + 1):
         for keep in (0.0, 0.3, 0.6, 1.0):
@@ -40,11 +45,22 @@ def test_every_returned_save_survives_a_crash_between_any_two_operations(seed: i
     assert moments > 20, "the story must be long enough to say something"
 
 
+@pytest.mark.parametrize("seed", range(20, 26))
+def test_compactions_and_resets_survive_a_crash_between_any_two_operations(seed: int) -> None:
+    """A log that is shortened or begun anew is, after any crash, as before that step or as behind it (row 16)."""
+    moments = crash_everywhere(seed, 14, write=write_compacting_story)
+    assert moments > 30, "the story must be long enough to say something"
+
+
 @settings(max_examples=150, deadline=None, database=None)
-@given(seed=st.integers(0, 2**32), rounds=st.lists(st.integers(0, 30), max_size=8))
-def test_any_number_of_crashes_loses_nothing(seed: int, rounds: list[int]) -> None:
+@given(
+    seed=st.integers(0, 2**32),
+    rounds=st.lists(st.integers(0, 30), max_size=8),
+    write=st.sampled_from((write_story, write_compacting_story)),
+)
+def test_any_number_of_crashes_loses_nothing(seed: int, rounds: list[int], write: Writer) -> None:
     """Crash after crash, also while recovering, the journal holds every returned save, and the one begun or not."""
-    machine = Machine(write_story(seed, 10), Disk(seed))
+    machine = Machine(write(seed, 10), Disk(seed))
     for operations in rounds:
         machine.run(operations)
         machine.disk.crash()
@@ -54,9 +70,9 @@ def test_any_number_of_crashes_loses_nothing(seed: int, rounds: list[int]) -> No
     assert machine.done == 10
 
 
-def kill_everywhere(seed: int) -> None:
+def kill_everywhere(seed: int, write: Writer = write_story) -> None:
     """Kill the process before each operation, let the next one read and go on a little, and then let the power fail."""
-    saves = write_story(seed, 10)
+    saves = write(seed, 10)
     for moment in range(Machine(saves, Disk()).run()):
         for more in (0, 1):
             machine = Machine(saves, Disk(moment))
@@ -72,6 +88,7 @@ def kill_everywhere(seed: int) -> None:
 def test_what_was_read_after_a_kill_survives_a_power_failure(seed: int) -> None:
     """A killed process leaves bytes and names that can be read but are not synced: whoever reads them syncs them."""
     kill_everywhere(seed)
+    kill_everywhere(seed, write_compacting_story)
 
 
 @pytest.mark.parametrize("forgotten", ["fdatasync", "fsync_directory"])

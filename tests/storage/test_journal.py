@@ -11,8 +11,7 @@ import pytest
 
 from kvraft.raft import types
 from kvraft.raft.types import Entry, HardState, encode_record
-from kvraft.storage import Journal, JournalLocked, JournalMismatch, Recovered, SaveRefused
-from kvraft.storage import journal as journal_module
+from kvraft.storage import Journal, JournalLocked, JournalMismatch, Recovered, SaveRefused, extent
 from kvraft.storage.journal import LOCK_NAME
 from kvraft.storage.layout import (
     FORMAT_VERSION,
@@ -176,7 +175,7 @@ def test_a_save_that_breaks_a_rule_is_refused_and_changes_nothing(
 
 def test_a_record_that_could_not_be_read_again_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The longest record that is believed when it is read is the longest that is written."""
-    monkeypatch.setattr(journal_module, "LONGEST_RECORD_BYTES", 1008)
+    monkeypatch.setattr(extent, "LONGEST_RECORD_BYTES", 1008)
     monkeypatch.setattr(types, "RECORD_BYTES_MAX", 1000)
     room = 1008 - len(encode_record(1, 1, 2, b""))
     journal, _recovered = open_at(tmp_path)

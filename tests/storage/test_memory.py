@@ -1,6 +1,8 @@
 """The in-memory twin keeps the contract of the real journal, and nothing else."""
 
+from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
+from twisted.python.failure import Failure
 
 from kvraft.raft.types import HardState
 from kvraft.storage import MemoryJournal, SaveRefused, Storage
@@ -58,3 +60,32 @@ def test_it_refuses_what_the_real_one_refuses() -> None:
     assert refusals == [SaveRefused] * 3
     assert overriding.called
     assert closed.called
+
+
+def test_it_compacts_and_resets_by_the_rules_of_the_real_one() -> None:
+    """What the log does not bear out is refused; entries go on behind the new beginning."""
+    clock = Clock()
+    storage: Storage = MemoryJournal(clock)
+    refused: set[int] = set()
+
+    def note(failure: Failure, place: int) -> None:
+        failure.trap(SaveRefused)
+        refused.add(place)
+
+    asked: list[Deferred[None]] = [
+        storage.save(HardState(3), make_entries(1, 3, b"x", b"y", b"z")),
+        storage.compact(2, 3),
+        storage.compact(4, 3),
+        storage.save(None, make_entries(2, 3, b"stale")),
+        storage.reset_to(9, 3, HardState(4, 1, 9)),
+        storage.reset_to(8, 3),
+        storage.save(HardState(4, 2, 9), ()),
+        storage.save(None, make_entries(10, 4, b"next")),
+    ]
+    for place, deferred in enumerate(asked):
+        deferred.addErrback(note, place)
+
+    clock.advance(0)
+
+    assert all(deferred.called for deferred in asked)
+    assert refused == {2, 3, 5, 6}

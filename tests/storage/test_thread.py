@@ -166,6 +166,27 @@ def test_a_refused_save_fails_alone() -> None:
     close(storage, reactor)
 
 
+def test_compactions_and_resets_take_their_turn_among_the_saves() -> None:
+    """Each is made behind the saves that were asked for before it, and fails alone when it breaks a rule."""
+    disk = Disk()
+    storage, reactor = open_thread(disk)
+    refusals: list[object] = []
+    storage.save(HardState(1), make_entries(1, 1, b"one", b"two", b"three"))
+    storage.compact(2, 1)
+    storage.compact(9, 1).addErrback(lambda failure: refusals.append(failure.type))
+    storage.reset_to(8, 1, HardState(2, 0, 8))
+    last = storage.save(None, make_entries(9, 2, b"nine"))
+
+    for _ in range(5):
+        reactor.turn()
+
+    assert refusals == [SaveRefused]
+    assert last.called
+    close(storage, reactor)
+    disk.crash(0.0)
+    assert State.of(open_journal(disk)[1]) == State(HardState(2, 0, 8), make_entries(9, 2, b"nine"), (8, 1))
+
+
 def test_closing_finishes_what_was_asked_for_and_releases_the_directory() -> None:
     """Saves before the close are made, saves behind it refused, and each close is answered when all is done."""
     disk = Disk()

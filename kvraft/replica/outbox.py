@@ -1,0 +1,37 @@
+"""What the replica needs of its connections to the other members: the seam through which messages go out."""
+
+from collections.abc import Mapping, Sequence
+from typing import Protocol
+
+from kvraft.peers import PeerStatus
+from kvraft.raft import Message
+
+
+class Outbox(Protocol):
+    """What the replica needs of its connections to the other members; `kvraft.peers.Peers` is the real one."""
+
+    def status(self) -> Mapping[int, PeerStatus]:
+        """Return how every other member is connected."""
+        ...
+
+    def send(self, outgoing: Sequence[tuple[int, Message]]) -> None:
+        """Send each message to its member, in order; whatever cannot be sent now is dropped."""
+        ...
+
+    def learn_cluster(self, cluster_id: str) -> None:
+        """From now on talk to members of this cluster alone."""
+        ...
+
+
+class Nowhere:
+    """The outbox of a replica that is not connected, as that of a cluster of one stays."""
+
+    def status(self) -> Mapping[int, PeerStatus]:
+        """Return nothing: there is nobody."""
+        return {}
+
+    def send(self, outgoing: Sequence[tuple[int, Message]]) -> None:
+        """Drop everything."""
+
+    def learn_cluster(self, cluster_id: str) -> None:
+        """Do nothing."""

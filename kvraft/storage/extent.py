@@ -1,0 +1,150 @@
+"""How far a journal's log reaches: where it begins and ends, which terms it has, and what may be done with it next."""
+
+from bisect import bisect_right
+from collections.abc import Iterable, Sequence
+from operator import attrgetter
+from typing import Final
+
+import attrs
+
+from kvraft.raft.types import RECORD_BYTES_MAX, TERM_MAX, Entry, HardState
+from kvraft.storage.errors import SaveRefused
+from kvraft.storage.layout import KIND_OWN_MIN
+
+LONGEST_RECORD_BYTES: Final = RECORD_BYTES_MAX + 8
+"""What `decode_record` believes: its limit does not count the length and the checksum, 4 bytes each."""
+
+_record_of: Final = attrgetter("record")
+_index_of: Final = attrgetter("index")
+_kind_of: Final = attrgetter("kind")
+
+
+@attrs.define
+class Extent:
+    """The hard state and the outline of a log, without its entries. `check_…` refuses, `note_…` remembers."""
+
+    hard_state: HardState = attrs.field(factory=HardState)
+    base_index: int = 0
+    """The log begins right behind this index: a durable snapshot covers everything up to it."""
+    base_term: int = 0
+    last_index: int = 0
+    """Never below `base_index`."""
+    _run_starts: list[int] = attrs.field(factory=list, init=False)
+    """The index at which each run of entries of one term begins. Terms rise along a log (§5.3), so there are few."""
+    _run_terms: list[int] = attrs.field(factory=list, init=False)
+
+    def term_at(self, index: int) -> int | None:
+        """Return the term of the entry at `index`, also of the base; None outside of the log."""
+        if index == self.base_index:
+            return self.base_term
+        if not self.base_index < index <= self.last_index:
+            return None
+        return self._run_terms[bisect_right(self._run_starts, index) - 1]
+
+    def check_hard_state(self, hard_state: HardState | None) -> None:
+        """Refuse a promise that is taken back.
+
+        Raises:
+            SaveRefused: the term would go back, or a vote would change.
+        """
+        current = self.hard_state
+        if hard_state is None:
+            return
+        if hard_state.term < current.term:
+            raise SaveRefused(f"the term would go back from {current.term} to {hard_state.term}")
+        if hard_state.term == current.term and current.vote not in {None, hard_state.vote}:
+            raise SaveRefused(f"the vote of term {current.term} would change from {current.vote} to {hard_state.vote}")
+
+    def check_save(self, hard_state: HardState | None, entries: Sequence[Entry]) -> None:
+        """Refuse a save that must never be made.
+
+        Raises:
+            SaveRefused: a gap in the entries, an entry that a snapshot covers, a kind or length that no entry may have,
+                or a promise taken back.
+        """
+        self.check_hard_state(hard_state)
+        if not entries:
+            return
+        first = entries[0].index
+        if first > self.last_index + 1 or first < 1:
+            raise SaveRefused(f"entry {first} would leave a gap behind entry {self.last_index}")
+        if first <= self.base_index:
+            raise SaveRefused(f"entry {first} is covered by the snapshot up to {self.base_index}")
+        if list(map(_index_of, entries)) != list(range(first, first + len(entries))):
+            raise SaveRefused(f"the entries behind {first} do not follow each other")
+        if max(map(_kind_of, entries)) >= KIND_OWN_MIN:
+            raise SaveRefused(f"an entry has a kind that only the journal itself may use, from {KIND_OWN_MIN} upward")
+        if max(map(len, map(_record_of, entries))) > LONGEST_RECORD_BYTES:
+            raise SaveRefused(f"a record is longer than {LONGEST_RECORD_BYTES} bytes, and could never be read again")
+
+    def check_compact(self, index: int, term: int) -> None:
+        """Refuse a compaction up to an entry that is not in the log.
+
+        Raises:
+            SaveRefused: it is outside of the log, or of another term.
+        """
+        found = self.term_at(index)
+        if found is None:
+            raise SaveRefused(
+                f"cannot compact up to entry {index}: the log reaches from {self.base_index} to {self.last_index}"
+            )
+        if found != term:
+            raise SaveRefused(f"cannot compact up to entry {index} of term {term}: its term is {found}")
+
+    def check_reset(self, index: int, term: int, hard_state: HardState | None) -> None:
+        """Refuse a new beginning of the log that would go back, or a promise taken back.
+
+        Raises:
+            SaveRefused: it does.
+        """
+        self.check_hard_state(hard_state)
+        if not (0 < index <= TERM_MAX and 0 < term <= TERM_MAX):
+            raise SaveRefused(f"the log cannot begin behind entry {index} of term {term}")
+        if index < self.base_index or (index == self.base_index and term != self.base_term):
+            raise SaveRefused(
+                f"the log begins behind entry {self.base_index} of term {self.base_term} and cannot be reset to "
+                f"entry {index} of term {term}"
+            )
+
+    def note_save(self, hard_state: HardState, entries: Sequence[Entry]) -> None:
+        """Remember a save; its entries replace what stands at their indexes and behind."""
+        self.hard_state = hard_state
+        if entries:
+            self._cut(entries[0].index)
+            self.note_entries(entries)
+
+    def note_entries(self, entries: Sequence[Entry]) -> None:
+        """Remember entries that stand right behind the last."""
+        terms = self._run_terms
+        # Terms never fall along a log: where the two ends are of one term, everything between is.
+        first, last = entries[0], entries[-1]
+        if not (terms and terms[-1] == first.term == last.term):
+            self._note_runs(entries)
+        self.last_index = last.index
+
+    def note_compact(self, index: int, term: int) -> None:
+        """Remember that the log begins behind an entry that is in it."""
+        runs = zip(self._run_starts, self._run_terms, strict=True)
+        behind = max(0, bisect_right(self._run_starts, index + 1) - 1)  # the run that holds the first entry to stay
+        kept = [(max(start, index + 1), term_of_run) for start, term_of_run in list(runs)[behind:]]
+        kept = [run for run in kept if run[0] <= self.last_index]
+        self._run_starts, self._run_terms = [start for start, _term in kept], [term_ for _start, term_ in kept]
+        self.base_index, self.base_term = index, term
+
+    def note_reset(self, index: int, term: int, hard_state: HardState) -> None:
+        """Remember that the log is empty and begins behind this place."""
+        self.hard_state = hard_state
+        self._run_starts.clear()
+        self._run_terms.clear()
+        self.base_index, self.base_term, self.last_index = index, term, index
+
+    def _cut(self, first: int) -> None:
+        while self._run_starts and self._run_starts[-1] >= first:
+            self._run_starts.pop()
+            self._run_terms.pop()
+
+    def _note_runs(self, entries: Iterable[Entry]) -> None:
+        for entry in entries:
+            if not self._run_terms or self._run_terms[-1] != entry.term:
+                self._run_starts.append(entry.index)
+                self._run_terms.append(entry.term)

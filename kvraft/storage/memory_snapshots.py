@@ -1,0 +1,154 @@
+"""The in-memory twin of the snapshots' thread: the same code on files that are bytes in memory."""
+
+from collections import deque
+from collections.abc import Callable
+from pathlib import Path
+from typing import Final, TypeVar
+
+import attrs
+from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IReactorTime
+from twisted.python.failure import Failure
+
+from kvraft.storage.files import Lock
+from kvraft.storage.snapshot_thread import SnapshotJobs
+from kvraft.storage.snapshots import Snapshots
+
+_T = TypeVar("_T")
+
+_DIRECTORY: Final = Path("/memory")
+
+
+@attrs.define
+class MemoryFile:
+    """See `File`."""
+
+    content: bytearray
+
+    def size(self) -> int:
+        """See `File.size`."""
+        return len(self.content)
+
+    def read(self, offset: int, length: int) -> bytes:
+        """See `File.read`."""
+        return bytes(self.content[offset : offset + length])
+
+    def pwrite(self, data: bytes, offset: int) -> None:
+        """See `File.pwrite`."""
+        self.allocate(offset)
+        self.content[offset : offset + len(data)] = data
+
+    def allocate(self, length: int) -> None:
+        """See `File.allocate`."""
+        self.content.extend(bytes(max(0, length - len(self.content))))
+
+    def fdatasync(self) -> None:
+        """See `File.fdatasync`."""
+
+    def close(self) -> None:
+        """See `File.close`."""
+
+
+class _NoLock:
+    """Nobody else can come here."""
+
+    def release(self) -> None:
+        """See `Lock.release`."""
+
+
+class MemoryFiles:
+    """An implementation of `Files` that lasts as long as it lives; its only errors are those of names."""
+
+    def __init__(self) -> None:
+        self._contents: dict[Path, bytearray] = {}
+
+    def make_directory(self, path: Path) -> None:
+        """Nothing to do: directories exist."""
+
+    def lock(self, path: Path) -> Lock:
+        """Nobody else can come here."""
+        return _NoLock()
+
+    def names(self, directory: Path) -> list[str]:
+        """See `Files.names`."""
+        return [path.name for path in self._contents if path.parent == directory]
+
+    def create(self, path: Path) -> MemoryFile:
+        """See `Files.create`."""
+        if path in self._contents:
+            raise FileExistsError(path)
+        return MemoryFile(self._contents.setdefault(path, bytearray()))
+
+    def open(self, path: Path) -> MemoryFile:
+        """See `Files.open`."""
+        if path not in self._contents:
+            raise FileNotFoundError(path)
+        return MemoryFile(self._contents[path])
+
+    def rename(self, source: Path, target: Path) -> None:
+        """See `Files.rename`."""
+        self._contents[target] = self._contents.pop(source)
+
+    def remove(self, path: Path) -> None:
+        """See `Files.remove`."""
+        del self._contents[path]
+
+    def fsync_directory(self, path: Path) -> None:
+        """See `Files.fsync_directory`."""
+
+
+class LaterJobs:
+    """Does every job at once and says so `delay` seconds of the reactor later, in order: `Worker` without a thread."""
+
+    def __init__(self, reactor: IReactorTime, last: Callable[[], None]) -> None:
+        self.delay = 0.0
+        self.is_closing = False
+        self._reactor = reactor
+        self._last = last
+        self._unfinished: deque[tuple[float, Deferred[object], object]] = deque()
+
+    @property
+    def pending_since(self) -> float | None:
+        """See `Worker.pending_since`."""
+        return self._unfinished[0][0] if self._unfinished else None
+
+    def do(self, job: Callable[[], _T]) -> Deferred[_T]:
+        """See `Worker.do`."""
+        result: object
+        try:
+            result = job()
+        except Exception:  # noqa: BLE001 - whatever it is belongs to whoever waits for the job
+            result = Failure()
+        finished: Deferred[_T] = Deferred()
+        self._unfinished.append((self._reactor.seconds(), finished, result))  # type: ignore[arg-type]  # its own result
+        self._reactor.callLater(self.delay, self._finish_oldest)
+        return finished
+
+    def close(self) -> Deferred[None]:
+        """See `Worker.close`."""
+        last = (lambda: None) if self.is_closing else self._last
+        self.is_closing = True
+        return self.do(last)
+
+    def _finish_oldest(self) -> None:
+        _since, finished, result = self._unfinished.popleft()
+        finished.callback(result)
+
+
+class MemorySnapshots(SnapshotJobs):
+    """Snapshots without a disk; `delay` as in `MemoryJournal`. They are gone when it is."""
+
+    def __init__(self, reactor: IReactorTime, *, delay: float = 0.0) -> None:
+        snapshots = Snapshots(MemoryFiles(), _DIRECTORY, [])
+        self._later = LaterJobs(reactor, snapshots.close)
+        super().__init__(snapshots, self._later)
+        self.delay = delay
+
+    @property
+    def delay(self) -> float:
+        """Seconds of the reactor until a job is said to be done; may be changed at any time."""
+        return self._later.delay
+
+    @delay.setter
+    def delay(self, seconds: float) -> None:
+        self._later.delay = seconds

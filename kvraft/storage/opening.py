@@ -1,0 +1,180 @@
+"""Opening a journal and its snapshots together, whatever a crash has left of either.
+
+The snapshot is always made durable before the journal's log is shortened or begun anew, so a crash between the two
+leaves a snapshot that the log does not know of. One rule brings them together; the snapshot ends at entry S:
+
+1. S is in the log, with the same term, or is where the log begins: the log stays as it is (§7, step 6).
+2. S is behind the end of the log, or the log has another term there: the log is begun anew behind S (step 7). Only a
+   snapshot that was received can be so, and what it covers is committed: what contradicts it never was.
+3. S is before the beginning of the log: entries between the two are missing, and the node must not start.
+
+The newest snapshot that verifies counts. One that does not is reported, and removed if rule 3 allows the one before it.
+"""
+
+import errno
+import uuid
+from collections.abc import Callable
+from pathlib import Path
+
+import attrs
+
+from kvraft.storage.errors import JournalFailed, JournalMismatch, SnapshotDamaged
+from kvraft.storage.files import Files, OsFiles
+from kvraft.storage.journal import SEGMENT_BYTES, Journal
+from kvraft.storage.recovery import Recovered
+from kvraft.storage.snapshot_files import SnapshotName, finished_name, incoming_name, snapshot_paths
+from kvraft.storage.snapshot_layout import (
+    SnapshotCorrupt,
+    SnapshotHeader,
+    UnknownSnapshotFormat,
+    decode_snapshot_header,
+    read_record,
+    verify,
+)
+from kvraft.storage.snapshots import SNAPSHOTS_KEPT, Snapshot, Snapshots
+
+
+@attrs.frozen
+class Opened:
+    """Everything that a data directory holds, consistent, and open."""
+
+    journal: Journal
+    snapshots: Snapshots
+    """`latest` is the state to begin with; it reaches at least up to where the log begins."""
+    recovered: Recovered
+    """The log begins at or before the end of the latest snapshot, and ends at or behind it."""
+
+
+@attrs.define
+class _Found:
+    """What the files of snapshots turned out to be."""
+
+    kept: list[Snapshot] = attrs.field(factory=list)
+    damaged: list[SnapshotDamaged] = attrs.field(factory=list)
+    unwanted: list[Path] = attrs.field(factory=list)
+
+
+def open_storage(
+    directory: Path,
+    node_id: int,
+    *,
+    files: Files | None = None,
+    make_incarnation: Callable[[], str] = lambda: uuid.uuid4().hex,
+    segment_bytes: int = SEGMENT_BYTES,
+) -> Opened:
+    """Open the journal and the snapshots of a data directory, and finish what a crash has interrupted.
+
+    Raises:
+        SnapshotDamaged: no snapshot that verifies reaches up to where the log begins.
+        StorageError: what `Journal.open` raises.
+    """
+    files = OsFiles() if files is None else files
+    journal, recovered = Journal.open(
+        directory, node_id, files=files, make_incarnation=make_incarnation, segment_bytes=segment_bytes
+    )
+    try:
+        return _reconcile(files, directory, journal, recovered)
+    except OSError as error:
+        journal.close()
+        raise JournalFailed("open the snapshots in", directory, directory, error) from error
+    except BaseException:
+        journal.close()
+        raise
+
+
+def _reconcile(files: Files, directory: Path, journal: Journal, recovered: Recovered) -> Opened:
+    found = _find(files, directory)
+    newest = found.kept[0].header if found.kept else None
+    _check_reach(directory, recovered, newest, found.damaged)
+    # Names that a killed process left may not be durable yet; nothing is built or deleted on them before they are.
+    files.fsync_directory(directory)
+    notes = [
+        f"{error.path} is damaged at offset {error.offset} and was removed: {error.why}" for error in found.damaged
+    ]
+    if newest is None:
+        notes = [f"{note}; the log reaches back to its beginning" for note in notes]
+    else:
+        notes = [f"{note}; the snapshot up to entry {newest.index} is used" for note in notes]
+    for path in found.unwanted:
+        files.remove(path)
+        if all(path != error.path for error in found.damaged):
+            notes.append(f"removed {path}, which a crash left; nothing needs it")
+    if newest is not None and _term_at(recovered, newest.index) != newest.term:
+        journal.reset_to(newest.index, newest.term)
+        notes.append(f"the log begins anew behind entry {newest.index}, up to where a snapshot was received")
+        recovered = attrs.evolve(recovered, entries=[], snapshot_index=newest.index, snapshot_term=newest.term)
+    recovered = attrs.evolve(recovered, notes=[*recovered.notes, *notes])
+    return Opened(journal, Snapshots(files, directory, found.kept), recovered)
+
+
+def _find(files: Files, directory: Path) -> _Found:
+    """Verify finished snapshots until one is sound, and tell what is no longer needed; changes nothing."""
+    found = _Found()
+    paths = snapshot_paths(files, directory)
+    finished = sorted(filter(None, map(finished_name, paths)), key=lambda name: name.index, reverse=True)
+    for name in finished:
+        if len(found.kept) == SNAPSHOTS_KEPT:
+            break
+        try:
+            found.kept.append(_read(files, name, is_newest=not found.kept))
+        except SnapshotCorrupt as corrupt:
+            found.damaged.append(SnapshotDamaged(name.path, corrupt.offset, corrupt.why))
+    newest_index = found.kept[0].header.index if found.kept else 0
+    incoming = sorted(filter(None, map(incoming_name, paths)), key=lambda name: name.index)
+    resumable = [name.path for name in incoming if name.index > newest_index][-1:]
+    needed = {*(snapshot.path for snapshot in found.kept), *resumable}
+    found.unwanted = [path for path in paths if path not in needed]
+    return found
+
+
+def _read(files: Files, name: SnapshotName, *, is_newest: bool) -> Snapshot:
+    """Verify a finished file; of those before the newest only the header, since nothing is read from them for now.
+
+    Raises:
+        SnapshotCorrupt: it is not sound.
+        JournalMismatch: another version of kvraft has written it.
+        OSError: the disk could not be read for a reason that is not the file's own.
+    """
+    file = files.open(name.path)
+    try:
+        header = verify(file) if is_newest else decode_snapshot_header(read_record(file, 0))
+        size = file.size()
+    except UnknownSnapshotFormat as unknown:
+        raise JournalMismatch(
+            f"{name.path} cannot be read: {unknown.why}; run the version of kvraft that wrote it; "
+            "nothing has been changed"
+        ) from None
+    except OSError as error:
+        if error.errno == errno.EIO:
+            raise SnapshotCorrupt(0, "the disk cannot read it") from error
+        raise
+    finally:
+        file.close()
+    if (header.index, header.id) != (name.index, name.id):
+        raise SnapshotCorrupt(0, f"it is snapshot {header.id} up to entry {header.index}; somebody has renamed it")
+    return Snapshot(header, size, name.path)
+
+
+def _check_reach(
+    directory: Path, recovered: Recovered, newest: SnapshotHeader | None, damaged: list[SnapshotDamaged]
+) -> None:
+    """Refuse a log whose beginning no snapshot reaches (rule 3)."""
+    base, base_term = recovered.snapshot_index, recovered.snapshot_term
+    found = (0, 0) if newest is None else (newest.index, newest.term)
+    if found[0] > base or found == (base, base_term):
+        return
+    missing = f"the log begins behind entry {base} of term {base_term}"
+    if newest is None:
+        missing += ", and there is no sound snapshot before it"
+    else:
+        missing += f", and the newest sound snapshot ends with entry {newest.index} of term {newest.term}"
+    if damaged:
+        raise SnapshotDamaged(damaged[0].path, damaged[0].offset, f"{damaged[0].why}; {missing}")
+    raise SnapshotDamaged(directory / "snapshot", 0, missing)
+
+
+def _term_at(recovered: Recovered, index: int) -> int | None:
+    if index == recovered.snapshot_index:
+        return recovered.snapshot_term
+    place = index - recovered.snapshot_index - 1
+    return recovered.entries[place].term if 0 <= place < len(recovered.entries) else None

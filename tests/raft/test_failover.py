@@ -1,0 +1,98 @@
+"""A broken connection as a hint that the leader died: `Node.peer_lost` (thesis §9.6 and §4.2.3 keep it harmless)."""
+
+from typing import Final
+
+import pytest
+
+from kvraft.raft import Options, Role
+from kvraft.raft.messages import Heartbeat
+from tests.raft.network import Network
+from tests.raft.single import make_node, pre_campaign, role_of, settle
+
+OPTIONS: Final = Options()
+SEEDS: Final = 200
+USUAL_S: Final = 0.15
+ALWAYS_S: Final = 1.2
+
+
+def test_a_follower_that_loses_its_leaders_connection_asks_soon() -> None:
+    """The election is due after a short random delay instead of the rest of the timeout."""
+    node = make_node(1, term=1)
+    node.step(2, Heartbeat(1, 0, 0), 0.1)
+    node.peer_lost(2, 0.11)
+    assert 0.11 + OPTIONS.peer_lost_delay_min <= node.deadline <= 0.11 + OPTIONS.peer_lost_delay_max
+    assert node.leader is None
+    node.wake(node.deadline)
+    assert role_of(node) is Role.PRE_CANDIDATE
+
+
+def test_the_delay_is_random() -> None:
+    """All followers see the break at the same moment, so each draws its own delay."""
+    node = make_node(1, term=1)
+    delays = set()
+    for beat in range(10):
+        node.step(2, Heartbeat(1, 0, 0), float(beat))
+        node.peer_lost(2, float(beat))
+        delays.add(node.deadline - beat)
+    assert len(delays) == 10
+
+
+def test_the_loss_of_anybody_else_changes_nothing() -> None:
+    """Only the leader's connection says something about the leader."""
+    node = make_node(1, term=1)
+    node.step(2, Heartbeat(1, 0, 0), 0.1)
+    settle(node)
+    deadline = node.deadline
+    node.peer_lost(1, 0.11)
+    assert (node.deadline, node.leader, node.has_ready()) == (deadline, 2, False)
+    pre_campaign(node)
+    deadline = node.deadline
+    node.peer_lost(2, node.now)
+    assert (node.deadline, role_of(node)) == (deadline, Role.PRE_CANDIDATE)
+
+
+def test_a_leader_that_speaks_again_is_followed_again() -> None:
+    """The hint is forgotten when the leader's next word comes, by another connection."""
+    node = make_node(1, term=1)
+    node.step(2, Heartbeat(1, 0, 0), 0.1)
+    node.peer_lost(2, 0.11)
+    node.step(2, Heartbeat(1, 0, 0), 0.112)
+    assert node.leader == 2
+    assert node.deadline >= 0.112 + OPTIONS.election_timeout_min
+
+
+@pytest.mark.parametrize("size", [3, 5])
+def test_a_leader_that_dies_is_replaced_in_tens_of_milliseconds(size: int) -> None:
+    """All followers lose the connection: a new leader is there within 150 ms nearly always, within 1.2 s always."""
+    times = []
+    for seed in range(SEEDS):
+        network = Network(size, seed)
+        leader = network.elect()
+        network.run(0.03)
+        network.crash(leader, noticed=True)
+        times.append(network.run_until(lambda network=network: network.leader is not None))  # type: ignore[misc]
+    assert sum(1 for time in times if time < USUAL_S) >= 0.9 * SEEDS
+    assert max(times) < ALWAYS_S
+
+
+def test_one_broken_link_costs_no_leader() -> None:
+    """The follower that lost its link finds no majority: the others hear the leader and do not answer it."""
+    for seed in range(20):
+        network = Network(3, seed)
+        leader = network.elect()
+        term = network.node(leader).term
+        network.break_connection(leader, (leader + 1) % 3)
+        network.run(2.0)
+        assert (network.leader, network.node(leader).term) == (leader, term)
+        network.propose(leader, b"x")
+        network.run_until(lambda network=network: len(network.acknowledged) == 1, at_most=0.1)  # type: ignore[misc]
+
+
+def test_a_connection_that_breaks_and_comes_back_costs_no_leader() -> None:
+    """After a short break on all links the leader's next words are followed again."""
+    network = Network(3)
+    leader = network.elect()
+    network.break_connection(leader, (leader + 1) % 3)
+    network.heal()
+    network.run(1.0)
+    assert network.leader == leader

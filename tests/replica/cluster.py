@@ -1,0 +1,392 @@
+"""A cluster of production replicas on one clock: real nodes, stores and replicas, disks and links that tests can break.
+
+Links are first in, first out and go both ways at once. A cut link loses what is under way; whether its ends notice is
+the test's choice. Two members that connect exchange their hellos as `kvraft.peers` does. After every event the
+properties of Figure 3 are checked over all nodes that ever ran.
+"""
+
+import random
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Final
+
+import attrs
+from twisted.internet.defer import Deferred
+from twisted.internet.task import Clock
+from twisted.python.failure import Failure
+
+from kvraft.commands import Operation, encode_delete, encode_set, get
+from kvraft.errors import RequestFailed
+from kvraft.peers import PeerStatus
+from kvraft.raft import Membership, Message, Node, Options, Role
+from kvraft.raft.invariants import ClusterHistory
+from kvraft.replica import Rejoin, Replica, ReplicaOptions
+from kvraft.storage import MemoryJournal
+from kvraft.store import Result, Store
+
+LINK_DELAY_S: Final = 0.001
+DISK_DELAY_S: Final = 0.0002
+HUNG_S: Final = 1e6
+"""The delay of a disk that hangs, seconds."""
+ELECTION_S: Final = 5.0
+"""In this time a majority that can talk elects a leader, virtual seconds."""
+CONNECTED: Final = PeerStatus(connected=True, inbound=True, outbox_bytes=0, overflows=0, last_refusal=None)
+
+
+def write(key: str, value: str = "v") -> bytes:
+    """Return an encoded Set."""
+    return encode_set(key.encode(), value.encode())
+
+
+def remove(key: str) -> bytes:
+    """Return an encoded Delete."""
+    return encode_delete(key.encode())
+
+
+def read(key: str) -> Operation:
+    """Return a Get."""
+    return get(key.encode())
+
+
+def address(member: int) -> str:
+    """Return where clients reach a member."""
+    return f"127.0.0.1:{8080 + member}"
+
+
+@attrs.define(eq=False)
+class Ask:
+    """One submission and everything its Deferred ever said."""
+
+    operations: Sequence[Operation]
+    answers: list[list[Result]] = attrs.field(factory=list)
+    errors: list[BaseException] = attrs.field(factory=list)
+
+    def listen(self, promise: Deferred[list[Result]]) -> None:
+        """Write down what comes."""
+        promise.addCallbacks(self.answers.append, lambda failure: self.errors.append(failure.value))
+
+    @property
+    def is_over(self) -> bool:
+        """Whether it is answered or refused."""
+        return bool(self.answers or self.errors)
+
+    @property
+    def results(self) -> list[Result]:
+        """The results; there must be some."""
+        assert not self.errors, f"refused: {self.errors[0]!r}"
+        assert self.answers, "not answered"
+        return self.answers[0]
+
+    @property
+    def error(self) -> RequestFailed:
+        """The error; there must be one."""
+        assert not self.answers, f"answered: {self.answers[0]!r}"
+        assert self.errors, "not refused"
+        error = self.errors[0]
+        assert isinstance(error, RequestFailed), repr(error)
+        return error
+
+
+@attrs.define(eq=False)
+class Member:
+    """One process."""
+
+    id: int
+    replica: Replica
+    journal: MemoryJournal
+    is_alive: bool = True
+    fatal: list[str] = attrs.field(factory=list)
+    sent: list[tuple[int, Message]] = attrs.field(factory=list)
+    clusters: list[str] = attrs.field(factory=list)
+    """The ids that the log taught its connections."""
+
+    @property
+    def node(self) -> Node:
+        """Its core."""
+        return self.replica.node
+
+    @property
+    def store(self) -> Store:
+        """Its state machine."""
+        return self.replica.store
+
+
+@attrs.define
+class _Outbox:
+    """The sending end of all links of one process."""
+
+    cluster: "Cluster"
+    member: int
+    epoch: int
+
+    def status(self) -> Mapping[int, PeerStatus]:
+        others = self.cluster.members.keys() - {self.member}
+        return dict.fromkeys(sorted(others), CONNECTED)
+
+    def send(self, outgoing: Sequence[tuple[int, Message]]) -> None:
+        if self.epoch == self.cluster.epochs[self.member]:
+            self.cluster.carry(self.member, outgoing)
+
+    def learn_cluster(self, cluster_id: str) -> None:
+        self.cluster.members[self.member].clusters.append(cluster_id)
+
+
+class Cluster:
+    """Members are numbered from 0; the same seed gives the same run. Every member is started and connected."""
+
+    def __init__(
+        self,
+        size: int = 3,
+        *,
+        seed: int = 0,
+        options: ReplicaOptions | None = None,
+        raft: Options | None = None,
+        forgets: bool = False,
+        make_cluster_id: Callable[[int], str] = lambda member: f"made by {member}",
+    ) -> None:
+        self.clock = Clock()
+        self.clock.advance(1_000_000.0)  # a monotonic clock does not begin at 0
+        self.random = random.Random(seed)
+        self.options = options
+        self.raft = raft
+        self.size = size
+        self.forgets = forgets
+        self.make_cluster_id = make_cluster_id
+        self.history = ClusterHistory()
+        self.members: dict[int, Member] = {}
+        self.epochs = dict.fromkeys(range(size), 0)
+        """How often each process was started: its messages do not outlive it."""
+        self.cut_links: set[frozenset[int]] = set()
+        self._cuts: dict[frozenset[int], int] = {}
+        self.asked: list[Ask] = []
+        self.delivered: Callable[[Member], None] = lambda member: None
+        """Called behind each message, before the member's turn."""
+        for member in range(size):
+            self.start(member, voting=not forgets, connected=False)
+        for a in range(size):
+            for b in range(a):
+                self.connect(a, b)
+
+    # Processes.
+
+    def start(self, member: int, *, voting: bool, connected: bool = True) -> None:
+        """Start a process that remembers nothing; `voting` says that it behaves as if that did not matter."""
+        self.epochs[member] += 1
+        node = Node(
+            member,
+            Membership(range(self.size)),
+            now=self.clock.seconds(),
+            random=random.Random(self.random.random()),
+            options=self.raft,
+            voting=voting,
+        )
+        journal = MemoryJournal(self.clock, delay=DISK_DELAY_S)
+        fatal: list[str] = []
+        replica = Replica(
+            node=node,
+            store=Store(),
+            storage=journal,
+            clock=self.clock,
+            addresses={each: address(each) for each in range(self.size)},
+            make_cluster_id=lambda: self.make_cluster_id(member),
+            fatal=fatal.append,
+            rejoin=Rejoin(node, [each for each in range(self.size) if each != member]) if self.forgets else None,
+            options=self.options,
+        )
+        self.members[member] = Member(member, replica, journal, fatal=fatal)
+        replica.connect(_Outbox(self, member, self.epochs[member]))
+        replica.start()
+        if connected:
+            for other in self.others(member):
+                self.connect(member, other)
+
+    def kill(self, member: int, *, noticed: bool = True) -> None:
+        """End a process at once, as kill -9 does: its clients are told nothing."""
+        victim = self.members[member]
+        victim.is_alive = False
+        self.epochs[member] += 1
+        victim.replica._deadlines._waiting.clear()
+        victim.replica.stop()
+        for other in self.others(member):
+            self._cut(member, other)
+            if noticed and frozenset((member, other)) not in self.cut_links:
+                self.members[other].replica.peer_lost(member)
+
+    def restart(self, member: int, *, voting: bool | None = None) -> None:
+        """Kill a process if it runs, and start it again without any memory."""
+        if self.members[member].is_alive:
+            self.kill(member)
+        self.start(member, voting=not self.forgets if voting is None else voting)
+
+    def others(self, member: int) -> list[int]:
+        """Return the other members whose processes run."""
+        return [each.id for each in self.members.values() if each.is_alive and each.id != member]
+
+    # Links.
+
+    def connect(self, a: int, b: int) -> None:
+        """Let two processes dial each other, if their link stands."""
+        if frozenset((a, b)) in self.cut_links:
+            return
+        for one, other in ((self.members[a], self.members[b]), (self.members[b], self.members[a])):
+            hello, welcome = one.replica.facts(), other.replica.facts()
+            other.replica.hello(one.id, hello)
+            one.replica.hello(other.id, welcome)
+            one.replica.link_up(other.id)
+
+    def carry(self, sender: int, outgoing: Sequence[tuple[int, Message]]) -> None:
+        """Put messages on their links."""
+        for to, message in outgoing:
+            self.members[sender].sent.append((to, message))
+            link = frozenset((sender, to))
+            if link not in self.cut_links and self.members[to].is_alive:
+                self.clock.callLater(LINK_DELAY_S, self._deliver, sender, to, message, self._cuts.get(link, 0))
+
+    def cut(self, a: int, b: int, *, noticed: bool = False) -> None:
+        """Break a link; what is under way is lost."""
+        self._cut(a, b)
+        self.cut_links.add(frozenset((a, b)))
+        if noticed:
+            for one, other in ((a, b), (b, a)):
+                if self.members[one].is_alive:
+                    self.members[one].replica.peer_lost(other)
+
+    def isolate(self, member: int, *, noticed: bool = False) -> None:
+        """Cut a member off from all others."""
+        for other in range(self.size):
+            if other != member:
+                self.cut(member, other, noticed=noticed)
+
+    def heal(self) -> None:
+        """Mend every link."""
+        mended = sorted(map(sorted, self.cut_links))
+        self.cut_links.clear()
+        for a, b in mended:
+            if self.members[a].is_alive and self.members[b].is_alive:
+                self.connect(a, b)
+
+    # Clients.
+
+    def ask(self, member: int, *operations: Operation) -> Ask:
+        """Submit operations to a member."""
+        ask = Ask(operations)
+        self.asked.append(ask)
+        ask.listen(self.members[member].replica.submit(operations))
+        return ask
+
+    def do(self, *operations: Operation) -> list[Result]:
+        """Submit operations to the leader, and return the results."""
+        ask = self.ask(self.elect(), *operations)
+        self.run_until(lambda: ask.is_over)
+        return ask.results
+
+    # Time.
+
+    def run(self, seconds: float) -> None:
+        """Let virtual time pass, event by event."""
+        end = self.clock.seconds() + seconds
+        while (due := self._next_event()) <= end:
+            self._advance_to(due)
+        self.clock.advance(max(0.0, end - self.clock.seconds()))
+
+    def run_until(self, condition: Callable[[], bool], *, at_most: float = 10.0) -> float:
+        """Let time pass until `condition` holds; return how long it took, seconds."""
+        begin = self.clock.seconds()
+        while not condition():
+            assert self._next_event() <= begin + at_most, f"it did not come about within {at_most} s"
+            self._advance_to(self._next_event())
+        return self.clock.seconds() - begin
+
+    def elect(self) -> int:
+        """Wait until a leader has committed in its term and everyone it can reach knows it; return it."""
+        self.run_until(lambda: self.leader is not None and self._leads_for_sure(self.leader), at_most=ELECTION_S)
+        assert self.leader is not None
+        return self.leader
+
+    def settle(self) -> int:
+        """Wait until one leader is known to all that run, and all have applied its whole log; return it."""
+        self.run_until(self.agrees, at_most=2 * ELECTION_S)
+        assert self.leader is not None
+        return self.leader
+
+    # Questions.
+
+    @property
+    def running(self) -> list[Member]:
+        """The members whose processes run."""
+        return [member for member in self.members.values() if member.is_alive]
+
+    @property
+    def leader(self) -> int | None:
+        """The member that leads the highest term, when one does."""
+        leaders = [(each.node.term, each.id) for each in self.running if each.node.soft_state.role is Role.LEADER]
+        return max(leaders)[1] if leaders else None
+
+    def agrees(self) -> bool:
+        """Whether all that run know one leader, have applied its whole log and in it the id, and may vote."""
+        if self.leader is None:
+            return False
+        last = self.members[self.leader].node.log.last_index
+        return all(
+            each.node.leader == self.leader
+            and each.store.applied_index == last
+            and each.store.cluster_id is not None
+            and each.node.voting
+            for each in self.running
+        )
+
+    def followers(self) -> list[int]:
+        """Return the members that run and do not lead."""
+        return [each.id for each in self.running if each.id != self.leader]
+
+    def states(self) -> set[tuple[str, int, int]]:
+        """Return what the states of all running members come to; one element when they are equal."""
+        return {(each.store.keys.digest(), each.store.checksum, each.store.applied_index) for each in self.running}
+
+    def check(self) -> None:
+        """Check what must hold at the end of every test, and stop everything."""
+        for member in self.members.values():
+            assert member.fatal == [], f"node {member.id} stopped itself"
+        self.history.check_log_matching(each.node for each in self.running)
+        self.stop()
+
+    def stop(self) -> None:
+        """Stop every replica; each submission must have been told one thing, or nothing when its node was killed."""
+        for member in self.running:
+            member.replica.stop()
+        for ask in self.asked:
+            assert len(ask.answers) + len(ask.errors) <= 1, "a submission is told two things"
+
+    # Inside.
+
+    def _leads_for_sure(self, member: int) -> bool:
+        node = self.members[member].node
+        return node.log.term_at(self.members[member].store.applied_index) == node.term
+
+    def _next_event(self) -> float:
+        calls = self.clock.getDelayedCalls()
+        return min((call.getTime() for call in calls), default=float("inf"))
+
+    def _advance_to(self, due: float) -> None:
+        self.clock.advance(max(0.0, due - self.clock.seconds()))
+        self.history.observe(each.node for each in self.running)
+
+    def _cut(self, a: int, b: int) -> None:
+        link = frozenset((a, b))
+        self._cuts[link] = self._cuts.get(link, 0) + 1
+
+    def _deliver(self, sender: int, to: int, message: Message, cuts: int) -> None:
+        link = frozenset((sender, to))
+        if self._cuts.get(link, 0) == cuts and link not in self.cut_links and self.members[to].is_alive:
+            self.members[to].replica.receive(sender, [message])
+            self.delivered(self.members[to])
+
+
+def failing_journal(journal: MemoryJournal, error: Exception) -> Any:
+    """Let every later save of `journal` fail, as if the disk refused it; it takes as long as before."""
+    save = journal.save
+
+    def refuse(*arguments: Any) -> Deferred[None]:
+        return save(*arguments).addCallback(lambda _: Failure(error))
+
+    journal.save = refuse  # type: ignore[method-assign]
+    return journal

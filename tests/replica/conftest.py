@@ -1,0 +1,16 @@
+"""A cluster that every test may have, and that is checked and stopped behind it."""
+
+from collections.abc import Iterator
+
+import pytest
+
+from tests.replica.cluster import Cluster
+
+
+@pytest.fixture
+def cluster() -> Iterator[Cluster]:
+    """Three members with a disk each, a leader among them; at the end nobody has failed and the logs match."""
+    cluster = Cluster()
+    cluster.settle()
+    yield cluster
+    cluster.check()

@@ -1,0 +1,301 @@
+"""What comes of a submission while all is well: results in order, one entry and one round a turn, limits."""
+
+import pytest
+from twisted.internet.defer import Deferred
+
+from kvraft.commands import Failure, Operation
+from kvraft.errors import NotLeaderRefusal, Overloaded
+from kvraft.raft import Options
+from kvraft.raft.messages import AppendEntries, Heartbeat
+from kvraft.replica import ReplicaOptions
+from kvraft.replica.replica import BATCH_BYTES_MAX
+from kvraft.replica.submissions import TimedOut
+from tests.conftest import UncaughtFailures
+from tests.replica.cluster import HUNG_S, Cluster, Member, address, read, remove, write
+
+
+def leader_of(cluster: Cluster) -> Member:
+    """Return the member that leads."""
+    return cluster.members[cluster.elect()]
+
+
+def test_results_stand_in_order(cluster: Cluster) -> None:
+    """A submission that mixes reads and writes gets one result an operation; each read sees the writes before it."""
+    results = cluster.do(read("a"), write("a", "1"), read("a"), remove("a"), read("a"), write("a", "2"), read("b"))
+
+    assert results == [None, 1, (b"1", 1, 1, 1), 1, None, 3, None]
+
+
+def test_reads_alone_are_answered_together(cluster: Cluster) -> None:
+    """A submission of reads gets the items, in the order in which they were asked for."""
+    cluster.do(write("a", "1"), write("b", "2"))
+
+    assert cluster.do(read("b"), read("a"), read("c")) == [(b"2", 1 + 1, 2, 1), (b"1", 1, 1, 1), None]
+
+
+def test_nothing_to_do_comes_to_nothing(cluster: Cluster) -> None:
+    """A submission without operations is answered, with no results."""
+    assert cluster.do() == []
+
+
+def test_one_turn_is_one_entry(cluster: Cluster) -> None:
+    """All writes that come in one turn of the reactor share one entry and one save on each member."""
+    leader = leader_of(cluster)
+    cluster.settle()
+    last = leader.node.log.last_index
+    syncs = {member.id: member.journal.syncs for member in cluster.running}
+
+    asks = [cluster.ask(leader.id, write(f"k{number}"), read(f"k{number}")) for number in range(50)]
+    cluster.run_until(lambda: all(ask.is_over for ask in asks))
+    cluster.settle()
+
+    assert leader.node.log.last_index == last + 1
+    assert {member.id: member.journal.syncs - syncs[member.id] for member in cluster.running} == dict.fromkeys(syncs, 1)
+    for number, ask in enumerate(asks, 1):
+        assert ask.results == [number, (b"v", number, number, 1)]
+
+
+def test_one_turn_is_one_read_round(cluster: Cluster) -> None:
+    """All reads that come in one turn share one heartbeat round; they cost no entry and no save."""
+    leader = leader_of(cluster)
+    cluster.settle()
+    last, syncs = leader.node.log.last_index, [member.journal.syncs for member in cluster.running]
+    leader.sent.clear()
+
+    asks = [cluster.ask(leader.id, read(f"k{number}")) for number in range(50)]
+    cluster.run_until(lambda: all(ask.is_over for ask in asks))
+
+    rounds = {message.round for _, message in leader.sent if isinstance(message, Heartbeat)}
+    assert len(rounds) == 1
+    assert len(leader.sent) == len(cluster.followers())
+    assert leader.node.log.last_index == last
+    assert [member.journal.syncs for member in cluster.running] == syncs
+
+
+def test_a_large_turn_is_split(cluster: Cluster) -> None:
+    """Writes beyond BATCH_BYTES_MAX go into further entries, in order; what fits exactly shares one."""
+    leader = leader_of(cluster)
+    cluster.settle()
+    last = leader.node.log.last_index
+    half = write("k", "v" * (BATCH_BYTES_MAX // 2))
+    fill = "v" * (BATCH_BYTES_MAX - len(half) - (len(half) - BATCH_BYTES_MAX // 2))
+    exact = write("k", fill)
+    assert len(half) + len(exact) <= BATCH_BYTES_MAX < len(half) + len(exact) + len(write("k"))
+
+    asks = [cluster.ask(leader.id, operation) for operation in (half, exact, write("k"), half)]
+    cluster.run_until(lambda: all(ask.is_over for ask in asks))
+
+    assert [ask.results for ask in asks] == [[1], [2], [3], [4]]
+    assert leader.node.log.last_index == last + 2
+
+
+def test_one_large_submission_is_one_entry(cluster: Cluster) -> None:
+    """A submission that is larger than BATCH_BYTES_MAX is not torn: it makes one entry."""
+    leader = leader_of(cluster)
+    cluster.settle()
+    last = leader.node.log.last_index
+
+    cluster.do(*[write(f"k{number}", "v" * (BATCH_BYTES_MAX // 4)) for number in range(6)])
+
+    assert leader.node.log.last_index == last + 1
+
+
+def test_a_follower_names_the_leader(cluster: Cluster) -> None:
+    """Who does not lead refuses reads and writes at once, and says where the leader is reached."""
+    leader = leader_of(cluster)
+    cluster.settle()
+
+    for operation in (write("a"), read("a")):
+        ask = cluster.ask(cluster.followers()[0], operation)
+        assert isinstance(ask.error, NotLeaderRefusal)
+        assert ask.error.leader_hint == address(leader.id)
+        assert ask.error.definite
+
+
+def test_nobody_leads_yet() -> None:
+    """While no leader is known the refusal has no hint."""
+    cluster = Cluster()
+
+    ask = cluster.ask(0, write("a"))
+
+    assert isinstance(ask.error, NotLeaderRefusal)
+    assert ask.error.leader_hint is None
+    cluster.check()
+
+
+def test_too_much_waits() -> None:
+    """Writes beyond the limit of what may wait to be proposed are refused as overload; what fits exactly is not."""
+    cluster = Cluster(options=ReplicaOptions(waiting_bytes_max=3 * len(write("k"))))
+    leader = cluster.elect()
+
+    asks = [cluster.ask(leader, write("k")) for _ in range(4)]
+    reads = cluster.ask(leader, read("k"))
+
+    assert isinstance(asks[3].error, Overloaded)
+    assert asks[3].error.definite
+    cluster.run_until(lambda: all(ask.is_over for ask in [*asks, reads]))
+    assert [ask.results for ask in asks[:3]] == [[1], [2], [3]]
+    assert reads.results  # reads do not count
+    cluster.check()
+
+
+def test_one_large_write_is_never_too_much() -> None:
+    """A single submission larger than the limit is taken when nothing else waits, or it could never be."""
+    cluster = Cluster(options=ReplicaOptions(waiting_bytes_max=10))
+
+    assert cluster.do(write("k", "v" * 100)) == [1]
+    cluster.check()
+
+
+def test_writes_wait_for_room_in_the_log() -> None:
+    """A leader whose log holds too much that is not committed takes writes and proposes them when there is room."""
+    cluster = Cluster(raft=Options(uncommitted_bytes_max=200))
+    leader = cluster.members[cluster.settle()]
+    for follower in cluster.followers():
+        cluster.members[follower].journal.delay = 0.05
+
+    asks = []
+    for number in range(40):
+        asks.append(cluster.ask(leader.id, write(f"k{number}", "v" * 100)))
+        cluster.run(0.0001)
+    assert leader.node.log.last_index < 10, "the log took more than it may"
+    cluster.run_until(lambda: all(ask.is_over for ask in asks))
+
+    assert [ask.results for ask in asks] == [[number] for number in range(1, 41)]
+    cluster.check()
+
+
+def test_an_unproposed_write_times_out_for_certain() -> None:
+    """A write that never came into the log is refused when its time is over: it certainly did not happen (row 12)."""
+    cluster = Cluster(raft=Options(uncommitted_bytes_max=200), options=ReplicaOptions(request_timeout=0.3))
+    leader = cluster.settle()
+    for follower in cluster.followers():
+        cluster.members[follower].journal.delay = HUNG_S
+    in_the_log = cluster.ask(leader, write("first", "v" * 300))
+    cluster.run(0.001)
+
+    waiting = cluster.ask(leader, write("second"))
+    cluster.run(0.45)
+
+    assert not in_the_log.error.definite
+    assert isinstance(waiting.error, TimedOut)
+    assert waiting.error.definite
+    for follower in cluster.followers():
+        cluster.members[follower].journal.delay = 0.0
+    cluster.run(0.2)
+    assert cluster.members[leader].store.read(b"second") is None
+    cluster.stop()
+
+
+def test_requests_of_callbacks_join_the_next_turn(cluster: Cluster) -> None:
+    """A client may ask again from within its answer."""
+    leader = leader_of(cluster)
+    second: list[object] = []
+
+    def ask_again(results: object) -> None:
+        cluster.members[leader.id].replica.submit([read("a")]).addCallback(second.append)
+
+    promise = leader.replica.submit([write("a", "1")])
+    promise.addCallback(ask_again)
+    cluster.run_until(lambda: bool(second))
+
+    assert second == [[(b"1", 1, 1, 1)]]
+
+
+def test_a_client_that_raises_disturbs_nobody(cluster: Cluster, uncaught_failures: UncaughtFailures) -> None:
+    """An exception in one client's callback changes nothing for the others and nothing in the state (row 40)."""
+    leader = leader_of(cluster)
+
+    def fail(_: object) -> None:
+        raise RuntimeError("the client's own fault")
+
+    def raising(*operations: Operation) -> Deferred[None]:
+        return leader.replica.submit(operations).addCallback(fail)
+
+    broken = [raising(write("a", "1")), raising(read("a"))]
+    ask = cluster.ask(leader.id, write("b", "2"))
+    broken.append(raising(write("c", "3")))
+    cluster.run_until(lambda: ask.is_over)
+    cluster.settle()
+    broken.clear()
+
+    assert ask.results == [2]
+    assert [type(error) for error in uncaught_failures.take(RuntimeError)] == [RuntimeError] * 3
+    assert cluster.do(read("a"), read("b"), read("c")) == [(b"1", 1, 1, 1), (b"2", 2, 2, 1), (b"3", 3, 3, 1)]
+    assert len(cluster.states()) == 1
+
+
+def test_a_malformed_write_is_told_as_a_failure(cluster: Cluster) -> None:
+    """A batch that nobody can decode comes to a failure for each of its operations, the same everywhere (row 40)."""
+    leader = leader_of(cluster)
+
+    bad = cluster.ask(leader.id, b"\xc0 this is no command", read("a"))
+    neighbour = cluster.ask(leader.id, write("a"))
+    cluster.run_until(lambda: bad.is_over and neighbour.is_over)
+    cluster.settle()
+
+    for ask in (bad, neighbour):
+        assert len(ask.results) == len(ask.operations)
+        assert {type(result) for result in ask.results} == {Failure}
+    assert cluster.do(write("a"), read("a")) == [1, (b"v", 1, 1, 1)]
+    cluster.settle()
+    assert len(cluster.states()) == 1
+
+
+def test_entries_leave_before_the_local_save(cluster: Cluster) -> None:
+    """A leader sends an entry while its own disk still writes; a majority of other disks commits it."""
+    leader = leader_of(cluster)
+    cluster.settle()
+    leader.journal.delay = 0.2
+    leader.sent.clear()
+
+    ask = cluster.ask(leader.id, write("a"))
+    took = cluster.run_until(lambda: ask.is_over)
+
+    assert any(isinstance(message, AppendEntries) and message.entries for _, message in leader.sent)
+    assert took < leader.journal.delay
+
+
+@pytest.mark.parametrize("slow", [1, 2])
+def test_nothing_is_answered_before_a_majority_has_it_on_disk(cluster: Cluster, slow: int) -> None:
+    """A write is answered when two of three disks have it, and not before (row 3)."""
+    leader = leader_of(cluster)
+    cluster.settle()
+    members = [leader.id, *cluster.followers()]
+    for member in members[:slow]:
+        cluster.members[member].journal.delay = 0.15
+
+    ask = cluster.ask(leader.id, write("a"))
+    took = cluster.run_until(lambda: ask.is_over)
+
+    assert (took > 0.149) == (slow == 2)
+
+
+def test_a_cluster_of_one() -> None:
+    """A single member serves alone, and answers when its one disk has the write."""
+    cluster = Cluster(1)
+    leader = cluster.settle()
+    cluster.members[leader].journal.delay = 0.1
+
+    ask = cluster.ask(leader, write("a", "1"), read("a"))
+    took = cluster.run_until(lambda: ask.is_over)
+
+    assert ask.results == [1, (b"1", 1, 1, 1)]
+    assert took > 0.099
+    assert cluster.do(read("a")) == [(b"1", 1, 1, 1)]
+    cluster.check()
+
+
+def test_status_tells_how_it_stands(cluster: Cluster) -> None:
+    """The status of each member names role, leader, progress and state, and equal states show equal checksums."""
+    cluster.do(write("a"))
+    leader = cluster.settle()
+
+    statuses = {member.id: member.replica.status() for member in cluster.running}
+
+    assert {status["leader_address"] for status in statuses.values()} == {address(leader)}
+    assert len({status["checksum"] for status in statuses.values()}) == 1
+    assert {status["applied"] for status in statuses.values()} == {3}
+    peers = statuses[leader]["peers"]
+    assert isinstance(peers, dict)
+    assert {peers[str(follower)]["match"] for follower in cluster.followers()} == {3}

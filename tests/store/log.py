@@ -1,0 +1,42 @@
+"""Logs for the store: entries made of writes, and what two stores must share."""
+
+from collections.abc import Sequence
+from typing import Final
+
+from kvraft.commands import encode_batch
+from kvraft.raft import Entry, EntryKind
+from kvraft.store import Store
+
+TERM: Final = 1
+
+
+def batch(index: int, *writes: bytes, time_us: int = 0, term: int = TERM) -> Entry:
+    """Return an entry with a batch of encoded writes."""
+    return raw(index, encode_batch(time_us, writes), term=term)
+
+
+def raw(index: int, payload: bytes, kind: int = EntryKind.COMMANDS, term: int = TERM) -> Entry:
+    """Return an entry with any payload."""
+    return Entry.create(term, index, kind, payload)
+
+
+def replay(entries: Sequence[Entry]) -> Store:
+    """Return a new store that has applied `entries`."""
+    store = Store()
+    for entry in entries:
+        store.apply(entry)
+    return store
+
+
+def state(store: Store) -> tuple[object, ...]:
+    """Return everything that two members at the same index must share."""
+    return (
+        store.keys.digest(),
+        store.checksum,
+        store.applied_index,
+        store.applied_term,
+        store.revision,
+        store.key_count,
+        store.cluster_time,
+        store.cluster_id,
+    )

@@ -1,0 +1,214 @@
+"""The keyspace, and what it holds still for a snapshot while writes overtake it."""
+
+from collections.abc import Iterator
+from typing import Final
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from kvraft.store import AlreadyFrozen, Item, Released, keyspace
+from kvraft.store.keyspace import Frozen, Keyspace
+
+SHARDS: Final = 4
+"""So few shards that a few keys meet in one, and a snapshot of four steps is written to between any two."""
+KEYS: Final = [b"%d" % number for number in range(12)]
+
+
+@pytest.fixture(autouse=True, scope="module")
+def few_shards() -> Iterator[None]:
+    """Let keyspaces made here have few shards."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(keyspace, "SHARDS", SHARDS)
+        patch.setattr(keyspace, "_MASK", SHARDS - 1)
+        yield
+
+
+def filled() -> Keyspace:
+    """Return a keyspace that holds every key, written at revisions from 1 upward."""
+    keys = Keyspace()
+    for revision, key in enumerate(KEYS, 1):
+        keys.set(key, b"old", revision)
+    return keys
+
+
+def drain(frozen: Frozen) -> dict[bytes, Item]:
+    """Read a snapshot to its end; no key may come twice."""
+    pairs = [pair for shard in frozen for pair in shard]
+    assert len(dict(pairs)) == len(pairs)
+    return dict(pairs)
+
+
+def test_items_are_kept() -> None:
+    """A key keeps its create revision and counts its versions until it is deleted."""
+    keys = Keyspace()
+
+    assert keys.set(b"k", b"1", 5)
+    assert not keys.set(b"k", b"2", 6)
+    assert keys.get(b"k") == (b"2", 5, 6, 2)
+    assert keys.delete(b"k")
+    assert not keys.delete(b"k")
+    assert keys.get(b"k") is None
+
+
+def test_restore() -> None:
+    """What a snapshot held is put back as it was; a key that is there is left alone."""
+    keys = Keyspace()
+
+    assert keys.restore(b"k", (b"v", 2, 7, 3))
+    assert not keys.restore(b"k", (b"v", 2, 7, 3))
+    assert not keys.restore(b"k", (b"other", 1, 1, 1))
+    assert dict(keys.items()) == {b"k": (b"v", 2, 7, 3)}
+
+
+def test_overwrites_do_not_show() -> None:
+    """Whatever is written after the freeze, and however often, the snapshot holds what stood there before."""
+    keys = filled()
+    before = dict(keys.items())
+
+    frozen = keys.freeze()
+    for key in KEYS:
+        keys.set(key, b"new", 100)
+        keys.set(key, b"newer", 101)
+
+    assert drain(frozen) == before
+    assert keys.get(KEYS[0]) == (b"newer", 1, 101, 3)
+
+
+def test_new_and_deleted_keys_do_not_show() -> None:
+    """A key that is made after the freeze is not in the snapshot; one that is deleted is, even when it comes back."""
+    keys = filled()
+    before = dict(keys.items())
+
+    frozen = keys.freeze()
+    keys.set(b"new", b"new", 100)
+    keys.set(b"brief", b"brief", 101)
+    keys.delete(b"brief")
+    keys.delete(KEYS[0])
+    keys.delete(KEYS[1])
+    keys.set(KEYS[1], b"again", 103)
+
+    assert drain(frozen) == before
+    assert dict(keys.items()).keys() == {b"new", *KEYS[1:]}
+
+
+writes = st.tuples(st.just("set"), st.sampled_from(KEYS), st.binary(max_size=1))
+deletes = st.tuples(st.just("delete"), st.sampled_from(KEYS), st.just(b""))
+moves = st.tuples(st.sampled_from(["freeze", "step", "step", "step", "release"]), st.just(b""), st.just(b""))
+
+
+@given(st.lists(writes | writes | deletes | moves, min_size=10, max_size=80))
+def test_any_story(story: list[tuple[str, bytes, bytes]]) -> None:
+    """Sets, deletes, freezes, steps and releases in any order: a snapshot holds exactly what stood at its freeze."""
+    keys = Keyspace()
+    model: dict[bytes, Item] = {}
+    frozen: Frozen | None = None
+    expected: dict[bytes, Item] = {}
+    read: list[tuple[bytes, Item]] = []
+    for revision, (what, key, value) in enumerate([*story, *[("step", b"", b"")] * (SHARDS + 1)], 1):
+        if what == "set":
+            old = model.get(key)
+            assert keys.set(key, value, revision) == (old is None)
+            model[key] = (value, old[1], revision, old[3] + 1) if old else (value, revision, revision, 1)
+        elif what == "delete":
+            assert keys.delete(key) == (model.pop(key, None) is not None)
+        elif what == "freeze" and frozen is None:
+            frozen, expected, read = keys.freeze(), dict(model), []
+        elif what == "release" and frozen is not None:
+            frozen.release()
+            frozen = None
+        elif what == "step" and frozen is not None:
+            shard = next(frozen, None)
+            if shard is not None:
+                read += shard
+            else:
+                assert len(read) == len(expected)
+                assert dict(read) == expected
+                frozen = None
+        assert dict(keys.items()) == model
+    assert frozen is None
+    assert not keys.frozen
+
+
+def test_what_is_read_is_let_go() -> None:
+    """A write to a shard that was read leaves nothing with the snapshot; one to a shard still to be read does, once."""
+    keys = filled()
+    frozen = keys.freeze()
+    next(frozen)
+    read = {key for key in KEYS if hash(key) % SHARDS == 0}
+
+    for _ in range(2):
+        for key in KEYS:
+            keys.set(key, b"new", 100)
+
+    assert frozen.items_kept == len(KEYS) - len(read)
+    for index, _ in enumerate(frozen, 1):
+        assert frozen.items_kept == sum(hash(key) % SHARDS > index for key in KEYS)
+
+
+def test_the_last_shard_thaws() -> None:
+    """With its last shard the snapshot lets go of the keyspace, before anybody asks whether there is another one."""
+    keys = filled()
+    frozen = keys.freeze()
+    for _ in range(SHARDS - 1):
+        next(frozen)
+
+    assert keys.frozen
+    next(frozen)
+
+    assert not keys.frozen
+    keys.set(KEYS[0], b"new", 100)
+    assert frozen.items_kept == 0
+    assert list(frozen) == []
+
+
+def test_only_one_at_a_time() -> None:
+    """A second freeze is refused while the first is read, and allowed behind its end; both hold what they should."""
+    keys = filled()
+    first, before_first = keys.freeze(), dict(keys.items())
+
+    with pytest.raises(AlreadyFrozen, match="only one"):
+        keys.freeze()
+
+    keys.set(KEYS[0], b"new", 100)
+    assert drain(first) == before_first
+    second, before_second = keys.freeze(), dict(keys.items())
+    keys.set(KEYS[0], b"newer", 101)
+    assert drain(second) == before_second
+    assert before_first != before_second
+
+
+def test_released_early() -> None:
+    """A released snapshot keeps nothing, can not be mistaken for a whole one, and makes way for the next."""
+    keys = filled()
+    frozen = keys.freeze()
+    next(frozen)
+    for key in KEYS:
+        keys.set(key, b"new", 100)
+
+    frozen.release()
+
+    assert not keys.frozen
+    keys.set(KEYS[0], b"newer", 101)
+    assert frozen.items_kept == 0
+    with pytest.raises(Released):
+        next(frozen)
+    assert drain(keys.freeze()) == dict(keys.items())
+
+
+@pytest.mark.parametrize("to_the_end", [True, False])
+def test_released_twice(*, to_the_end: bool) -> None:
+    """To release a snapshot that is read or released already does nothing to the one after it."""
+    keys = filled()
+    first = keys.freeze()
+    if to_the_end:
+        drain(first)
+    else:
+        first.release()
+    second, before = keys.freeze(), dict(keys.items())
+
+    first.release()
+
+    keys.set(KEYS[0], b"new", 100)
+    assert keys.frozen
+    assert drain(second) == before
