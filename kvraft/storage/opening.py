@@ -99,12 +99,20 @@ def _reconcile(files: Files, directory: Path, journal: Journal, recovered: Recov
         files.remove(path)
         if all(path != error.path for error in found.damaged):
             notes.append(f"removed {path}, which a crash left; nothing needs it")
-    if newest is not None and _term_at(recovered, newest.index) != newest.term:
-        journal.reset_to(newest.index, newest.term)
-        notes.append(f"the log begins anew behind entry {newest.index}, up to where a snapshot was received")
-        recovered = attrs.evolve(recovered, entries=[], snapshot_index=newest.index, snapshot_term=newest.term)
+    recovered = _reconcile_log(journal, recovered, newest, notes)
     recovered = attrs.evolve(recovered, notes=[*recovered.notes, *notes])
     return Opened(journal, Snapshots(files, directory, found.kept), recovered)
+
+
+def _reconcile_log(
+    journal: Journal, recovered: Recovered, newest: SnapshotHeader | None, notes: list[str]
+) -> Recovered:
+    """Begin the log anew where rule 2 says so."""
+    if newest is None or _term_at(recovered, newest.index) == newest.term:
+        return recovered
+    journal.reset_to(newest.index, newest.term)
+    notes.append(f"the log begins anew behind entry {newest.index}, up to where a snapshot was received")
+    return attrs.evolve(recovered, entries=[], snapshot_index=newest.index, snapshot_term=newest.term)
 
 
 def _find(files: Files, directory: Path) -> _Found:

@@ -6,9 +6,9 @@ depend on it.
 
 A snapshot copies on write, but no more than the item that is written: `Keyspace.freeze` copies nothing at all, and from
 then on a write to a shard that the snapshot has not read yet first leaves the old item, or that there was none, with
-the `Frozen`. To copy the whole shard at its first write seems simpler, and made bursts: with 1 million keys a batch of
-800 random writes copied 200,000 items, and the garbage collector, which follows every new dict, stood still over the
-copies for 40 ms and more (measured).
+the `Frozen`. To copy the whole shard at its first write is the simpler way, and stalls: with 1 million keys the first
+800 random writes took 20 ms that way and 2 ms this way, and the garbage collector, which walks through every new dict,
+then stood still over the copies for 73 ms instead of 5 (measured).
 """
 
 import hashlib

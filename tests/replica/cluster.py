@@ -7,7 +7,7 @@ properties of Figure 3 are checked over all nodes that ever ran.
 
 import random
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Final
+from typing import Final
 
 import attrs
 from twisted.internet.defer import Deferred
@@ -17,7 +17,7 @@ from twisted.python.failure import Failure
 from kvraft.commands import Operation, encode_delete, encode_set, get
 from kvraft.errors import RequestFailed
 from kvraft.peers import PeerStatus
-from kvraft.raft import Membership, Message, Node, Options, Role
+from kvraft.raft import Entry, HardState, Membership, Message, Node, Options, Role
 from kvraft.raft.invariants import ClusterHistory
 from kvraft.replica import Rejoin, Replica, ReplicaOptions
 from kvraft.storage import MemoryJournal
@@ -276,7 +276,7 @@ class Cluster:
     def do(self, *operations: Operation) -> list[Result]:
         """Submit operations to the leader, and return the results."""
         ask = self.ask(self.elect(), *operations)
-        self.run_until(lambda: ask.is_over)
+        self.await_answers(ask)
         return ask.results
 
     # Time.
@@ -301,6 +301,14 @@ class Cluster:
         self.run_until(lambda: self.leader is not None and self._leads_for_sure(self.leader), at_most=ELECTION_S)
         assert self.leader is not None
         return self.leader
+
+    def await_other_leader(self, old: int) -> float:
+        """Wait until another member than `old` leads; return how long it took, seconds."""
+        return self.run_until(lambda: self.leader not in (old, None))
+
+    def await_answers(self, *asks: Ask) -> float:
+        """Wait until all these submissions are answered or refused; return how long it took, seconds."""
+        return self.run_until(lambda: all(ask.is_over for ask in asks))
 
     def settle(self) -> int:
         """Wait until one leader is known to all that run, and all have applied its whole log; return it."""
@@ -381,12 +389,11 @@ class Cluster:
             self.delivered(self.members[to])
 
 
-def failing_journal(journal: MemoryJournal, error: Exception) -> Any:
+def fail_saves(journal: MemoryJournal, error: Exception) -> None:
     """Let every later save of `journal` fail, as if the disk refused it; it takes as long as before."""
     save = journal.save
 
-    def refuse(*arguments: Any) -> Deferred[None]:
-        return save(*arguments).addCallback(lambda _: Failure(error))
+    def refuse(hard_state: HardState | None, entries: Sequence[Entry]) -> Deferred[None]:
+        return save(hard_state, entries).addCallback(lambda _: Failure(error))
 
     journal.save = refuse  # type: ignore[method-assign]
-    return journal

@@ -12,7 +12,7 @@ from kvraft.raft.messages import AppendEntries, Heartbeat
 from kvraft.replica import ReplicaOptions
 from kvraft.replica.replica import Stopping
 from kvraft.storage import StorageError
-from tests.replica.cluster import HUNG_S, Cluster, Member, failing_journal, read, write
+from tests.replica.cluster import HUNG_S, Cluster, Member, fail_saves, read, write
 
 TAKE_OVER_S = 1.0
 """In this time behind the limit for a hung disk another leads: an election timeout or two."""
@@ -24,7 +24,7 @@ def test_a_leader_whose_disk_hangs_makes_way(cluster: Cluster) -> None:
     cluster.members[old].journal.delay = HUNG_S
     ask = cluster.ask(old, write("a", "1"))
 
-    took = cluster.run_until(lambda: cluster.leader not in (old, None))
+    took = cluster.await_other_leader(old)
 
     assert took <= ReplicaOptions().disk_stall_max + TAKE_OVER_S
     assert ask.results == [1]
@@ -87,7 +87,7 @@ class Disaster:
 
 def refuse_saves(cluster: Cluster, member: Member) -> None:
     """Let the disk refuse, a moment later as a disk does."""
-    failing_journal(member.journal, StorageError("the disk is on fire"))
+    fail_saves(member.journal, StorageError("the disk is on fire"))
 
 
 def refuse_saves_at_once(cluster: Cluster, member: Member) -> None:

@@ -17,12 +17,12 @@ def test_a_replaced_entry_is_refused_for_certain(cluster: Cluster) -> None:
     lost = cluster.ask(old, write("a", "lost"))
     cluster.run(0.01)
     new = cluster.followers()[0]
-    cluster.run_until(lambda: cluster.leader not in (old, None))
+    cluster.await_other_leader(old)
     new = cluster.elect()
     assert not lost.is_over
 
     cluster.heal()
-    cluster.run_until(lambda: lost.is_over)
+    cluster.await_answers(lost)
 
     assert isinstance(lost.error, NotLeaderRefusal)
     assert lost.error.leader_hint == address(new)
@@ -43,7 +43,7 @@ def test_what_the_successor_commits_is_answered(cluster: Cluster) -> None:
     assert not ask.is_over
 
     cluster.heal()
-    cluster.run_until(lambda: ask.is_over)
+    cluster.await_answers(ask)
 
     assert ask.results == [1, (b"1", 1, 1, 1)]
     cluster.settle()
@@ -68,7 +68,7 @@ def test_new_writes_of_a_deposed_leader_are_refused_for_certain(cluster: Cluster
     """What comes to a leader in the moment in which it learns of another was never proposed, and is refused."""
     old = cluster.settle()
     cluster.isolate(old)
-    cluster.run_until(lambda: cluster.leader not in (old, None))
+    cluster.await_other_leader(old)
     new = cluster.leader
     assert new is not None
     replica = cluster.members[old].replica
@@ -107,7 +107,7 @@ def test_states_are_equal_after_each_failover(cluster: Cluster) -> None:
         leader = cluster.settle()
         cluster.isolate(leader, noticed=round_number % 2 == 0)
         lost = cluster.ask(leader, write("k", f"lost {round_number}"))
-        cluster.run_until(lambda leader=leader: cluster.leader not in (leader, None))
+        cluster.await_other_leader(leader)
         cluster.do(write("k", f"kept {round_number}"))
         cluster.heal()
         cluster.settle()
@@ -128,7 +128,7 @@ def test_reads_wait_for_the_first_commit_of_the_term() -> None:
         member.journal.delay = 0.1
 
     ask = cluster.ask(leader, read("a"))
-    took = cluster.run_until(lambda: ask.is_over)
+    took = cluster.await_answers(ask)
 
     assert took > 0.099
     assert ask.results == [(b"1", 1, 1, 1)]
@@ -147,9 +147,9 @@ def test_reads_wait_until_their_index_is_applied() -> None:
     reads: list[Ask] = []
     save = replica._saver._saved
 
-    def read_then_advance(result: None) -> None:
+    def read_then_advance(_: None) -> None:
         reads.append(cluster.ask(0, read("k")))
-        save(result)
+        save(None)
 
     replica._saver._saved = read_then_advance  # type: ignore[method-assign]
     cluster.run_until(lambda: writes[0].is_over)
@@ -165,7 +165,7 @@ def test_a_read_sees_every_acknowledged_write(cluster: Cluster) -> None:
     asks = []
     for number in range(1, 30):
         written = cluster.ask(leader, write("k", str(number)))
-        cluster.run_until(lambda written=written: written.is_over)
+        cluster.await_answers(written)
         asks.append((number, cluster.ask(leader, read("k"))))
 
     cluster.run_until(lambda: all(ask.is_over for _, ask in asks))
@@ -184,10 +184,10 @@ def test_a_leader_that_is_cut_off_answers_no_read(cluster: Cluster) -> None:
     early = cluster.ask(old, read("a"))
     cluster.run(0.2)
     late = cluster.ask(old, read("a"))
-    cluster.run_until(lambda: cluster.leader not in (old, None))
+    cluster.await_other_leader(old)
     new = cluster.elect()
     overwritten = cluster.ask(new, write("a", "new"))
-    cluster.run_until(lambda: overwritten.is_over)
+    cluster.await_answers(overwritten)
     cluster.run(1.0)
 
     for ask in (early, late):

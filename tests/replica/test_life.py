@@ -1,5 +1,7 @@
 """How a replica ends: leadership passed on, everyone answered, nothing left behind."""
 
+from functools import partial
+
 from twisted.internet.defer import Deferred
 
 from kvraft.errors import NotLeaderRefusal, OutcomeUnknown
@@ -22,8 +24,8 @@ def hand_over(cluster: Cluster, member: int) -> list[None]:
 
 def own_calls(cluster: Cluster, member: Member) -> list[object]:
     """Return what a replica still has on the clock."""
-    calls = cluster.clock.getDelayedCalls()
-    return [call for call in calls if getattr(call.func, "__self__", None) is member.replica]
+    calls = [getattr(call, "func", None) for call in cluster.clock.getDelayedCalls()]
+    return [call for call in calls if getattr(call, "__self__", None) is member.replica]
 
 
 def test_leadership_is_handed_over(cluster: Cluster) -> None:
@@ -84,7 +86,7 @@ def test_hand_over_under_load_loses_nothing() -> None:
             key = f"{round_number}.{number}"
             asks.append((key, cluster.ask(target, write(key))))
             cluster.run(cluster.random.choice((0, 0.0001, 0.0005, 0.002)))
-        cluster.run_until(lambda done=done: bool(done))
+        cluster.run_until(partial(bool, done))
     cluster.run(6.0)
 
     store = cluster.members[cluster.settle()].store
@@ -270,7 +272,8 @@ def test_an_identity_may_have_to_wait() -> None:
     cluster.run_until(lambda: cluster.leader is not None)
     assert cluster.leader is not None
     leader = cluster.members[cluster.leader]
-    propose, refusals = leader.node.propose, []
+    propose = leader.node.propose
+    refusals: list[object] = []
 
     def refuse(*arguments: object) -> object:
         if len(refusals) < 3:
@@ -280,7 +283,7 @@ def test_an_identity_may_have_to_wait() -> None:
 
     leader.node.propose = refuse  # type: ignore[method-assign,assignment]
     ask = cluster.ask(leader.id, write("a"))
-    cluster.run_until(lambda: ask.is_over)
+    cluster.await_answers(ask)
     cluster.settle()
 
     assert len(refusals) == 3

@@ -236,7 +236,7 @@ def an_old_leader_meets_a_forgetful_member() -> tuple[Cluster, int, Ask, Ask]:
     cluster.isolate(old)
     for other in cluster.followers():
         cluster.members[other].replica.peer_lost(old)  # so that they are quicker than the old leader's CheckQuorum
-    cluster.run_until(lambda: cluster.leader not in (old, None))
+    cluster.await_other_leader(old)
     new = cluster.leader
     assert new is not None
     acknowledged = cluster.ask(new, write("a", "new"))
@@ -262,7 +262,7 @@ def test_careless_a_deposed_leader_goes_on(monkeypatch: pytest.MonkeyPatch) -> N
 
     with pytest.raises(InvariantViolated, match="another entry"):
         cluster.run(0.1)
-    cluster.run_until(lambda: stale_read.is_over)
+    cluster.await_answers(stale_read)
     assert stale_read.results == [(b"old", 1, 1, 1)], "it was overwritten, and that was acknowledged"
     cluster.stop()
 

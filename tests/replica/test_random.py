@@ -10,6 +10,7 @@ from twisted.internet.defer import Deferred
 from kvraft.commands import Operation
 from kvraft.raft import Options
 from kvraft.replica import ReplicaOptions
+from kvraft.store import Result
 from tests.replica.cluster import HUNG_S, Ask, Cluster, read, remove, write
 
 SEEDS: Final = 100
@@ -36,6 +37,15 @@ class Request:
     def key(self) -> bytes:
         """Its own key."""
         return b"own%d" % self.number
+
+
+def revision_of(result: Result) -> int:
+    """Return the revision that a set came to, or of the item that was read."""
+    match result:
+        case int(revision) | (_, _, int(revision), _):
+            return revision
+        case _:
+            return 0
 
 
 class Story:
@@ -120,7 +130,7 @@ class Story:
             assert not ask.error.definite or item is None, "it was said that it certainly did not happen"
             return
         shared, *own = ask.results
-        assert (0 if shared is None else shared[2]) >= request.floor, "a read is stale"  # type: ignore[index]
+        assert revision_of(shared) >= request.floor, "a read is stale"
         if request.has_writes:
             value = b"own%d" % number
             revision = own[0]
@@ -136,10 +146,9 @@ class Story:
             assert item == (value * 2, revision + 2, revision + 2, 1), "what was acknowledged is lost"
 
     def _floor(self) -> int:
-        told = [request.ask.answers[0] for request in self.requests if request.ask.answers]
+        """Return the highest revision of the shared key that anyone has been told: the last or the only result."""
         return max(
-            (result[-1] if len(result) > 1 else result[0][2] if result[0] else 0 for result in told),  # type: ignore[misc,index]
-            default=0,
+            (revision_of(request.ask.answers[0][-1]) for request in self.requests if request.ask.answers), default=0
         )
 
 

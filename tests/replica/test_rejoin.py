@@ -1,5 +1,6 @@
 """When a node without memory may listen, and when it may vote: the rule alone."""
 
+from collections.abc import Mapping
 from typing import Any
 
 import attrs
@@ -10,7 +11,7 @@ from kvraft.raft.messages import AppendEntries, Heartbeat, RequestVote
 from kvraft.replica import Rejoin
 from tests.raft.single import make_entries, make_node, settle
 
-FRESH = {"fresh": True, "term": 0, "last_index": 0}
+FRESH: Mapping[str, object] = {"fresh": True, "term": 0, "last_index": 0}
 
 
 def knows(term: int, last_index: int) -> dict[str, object]:
@@ -29,7 +30,7 @@ class Newcomer:
         """Begin."""
         self.rejoin = Rejoin(self.node, [1, 2])
 
-    def hears(self, peer: int, facts: dict[str, object]) -> None:
+    def hears(self, peer: int, facts: Mapping[str, object]) -> None:
         """Take a hello, and the turn behind it."""
         self.rejoin.hello(peer, facts)
         self.rejoin.look()

@@ -46,7 +46,7 @@ def test_one_turn_is_one_entry(cluster: Cluster) -> None:
     syncs = {member.id: member.journal.syncs for member in cluster.running}
 
     asks = [cluster.ask(leader.id, write(f"k{number}"), read(f"k{number}")) for number in range(50)]
-    cluster.run_until(lambda: all(ask.is_over for ask in asks))
+    cluster.await_answers(*asks)
     cluster.settle()
 
     assert leader.node.log.last_index == last + 1
@@ -63,7 +63,7 @@ def test_one_turn_is_one_read_round(cluster: Cluster) -> None:
     leader.sent.clear()
 
     asks = [cluster.ask(leader.id, read(f"k{number}")) for number in range(50)]
-    cluster.run_until(lambda: all(ask.is_over for ask in asks))
+    cluster.await_answers(*asks)
 
     rounds = {message.round for _, message in leader.sent if isinstance(message, Heartbeat)}
     assert len(rounds) == 1
@@ -83,7 +83,7 @@ def test_a_large_turn_is_split(cluster: Cluster) -> None:
     assert len(half) + len(exact) <= BATCH_BYTES_MAX < len(half) + len(exact) + len(write("k"))
 
     asks = [cluster.ask(leader.id, operation) for operation in (half, exact, write("k"), half)]
-    cluster.run_until(lambda: all(ask.is_over for ask in asks))
+    cluster.await_answers(*asks)
 
     assert [ask.results for ask in asks] == [[1], [2], [3], [4]]
     assert leader.node.log.last_index == last + 2
@@ -159,7 +159,7 @@ def test_writes_wait_for_room_in_the_log() -> None:
         asks.append(cluster.ask(leader.id, write(f"k{number}", "v" * 100)))
         cluster.run(0.0001)
     assert leader.node.log.last_index < 10, "the log took more than it may"
-    cluster.run_until(lambda: all(ask.is_over for ask in asks))
+    cluster.await_answers(*asks)
 
     assert [ask.results for ask in asks] == [[number] for number in range(1, 41)]
     cluster.check()
@@ -215,7 +215,7 @@ def test_a_client_that_raises_disturbs_nobody(cluster: Cluster, uncaught_failure
     broken = [raising(write("a", "1")), raising(read("a"))]
     ask = cluster.ask(leader.id, write("b", "2"))
     broken.append(raising(write("c", "3")))
-    cluster.run_until(lambda: ask.is_over)
+    cluster.await_answers(ask)
     cluster.settle()
     broken.clear()
 
@@ -250,7 +250,7 @@ def test_entries_leave_before_the_local_save(cluster: Cluster) -> None:
     leader.sent.clear()
 
     ask = cluster.ask(leader.id, write("a"))
-    took = cluster.run_until(lambda: ask.is_over)
+    took = cluster.await_answers(ask)
 
     assert any(isinstance(message, AppendEntries) and message.entries for _, message in leader.sent)
     assert took < leader.journal.delay
@@ -266,7 +266,7 @@ def test_nothing_is_answered_before_a_majority_has_it_on_disk(cluster: Cluster, 
         cluster.members[member].journal.delay = 0.15
 
     ask = cluster.ask(leader.id, write("a"))
-    took = cluster.run_until(lambda: ask.is_over)
+    took = cluster.await_answers(ask)
 
     assert (took > 0.149) == (slow == 2)
 
@@ -278,7 +278,7 @@ def test_a_cluster_of_one() -> None:
     cluster.members[leader].journal.delay = 0.1
 
     ask = cluster.ask(leader, write("a", "1"), read("a"))
-    took = cluster.run_until(lambda: ask.is_over)
+    took = cluster.await_answers(ask)
 
     assert ask.results == [1, (b"1", 1, 1, 1)]
     assert took > 0.099

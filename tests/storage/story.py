@@ -120,8 +120,8 @@ def random_payload(rng: random.Random) -> bytes:
     return bytes(size) if rng.random() < 0.2 else rng.randbytes(size)
 
 
-def random_save(rng: random.Random, state: State) -> Save:
-    """Return a save that is allowed after `state`."""
+def random_save(rng: random.Random, state: State, committed: int = 0) -> Save:
+    """Return a save that is allowed after `state`, and replaces nothing up to `committed`."""
     term, vote = state.hard_state.term, state.hard_state.vote
     hard_state: HardState | None = None
     if rng.random() < 0.4 or not term:
@@ -132,7 +132,8 @@ def random_save(rng: random.Random, state: State) -> Save:
     if count == 0 and hard_state is None:
         count = 1
     last = state.last_index
-    first = rng.randint(max(1 + state.base[0], last - 5), last + 1) if rng.random() < 0.3 else last + 1
+    lowest = 1 + max(state.base[0], committed, last - 6)
+    first = rng.randint(lowest, last + 1) if rng.random() < 0.3 else last + 1
     return Save(hard_state, make_entries(first, term, *(random_payload(rng) for _ in range(count))))
 
 
