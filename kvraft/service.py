@@ -6,7 +6,7 @@ import socket
 import sys
 import time
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from random import Random
 from typing import Any, Final, NoReturn
@@ -26,10 +26,10 @@ from kvraft.config import Config, ConfigError, Durability, Peer, load
 from kvraft.peers import Peers
 from kvraft.raft import Membership, Node
 from kvraft.raft import Options as RaftOptions
-from kvraft.replica import Rejoin, Replica, ReplicaOptions
+from kvraft.replica import Beginning, Rejoin, Replica, ReplicaOptions, SnapshotOptions, from_disk, from_nothing
 from kvraft.server import ServerLimits, build_port
-from kvraft.storage import Journal, JournalThread, MemoryJournal, Recovered, Storage, StorageError
-from kvraft.store import Store
+from kvraft.storage import SnapshotStorage, Storage, StorageError
+from kvraft.store import SnapshotInvalid
 
 SWITCH_INTERVAL_S: Final = 0.0005
 """How long the journal's thread may have to wait for the interpreter. At Python's default of 5 ms a save that is done
@@ -132,18 +132,14 @@ class NodeService(Service):
         self._port: IListeningPort | None = None
         self._peers: Peers | None = None
         self._replica: Replica | None = None
-        self._storage: Storage | None = None
+        self._open: Sequence[Storage | SnapshotStorage] = ()
 
     @override
     def startService(self) -> None:
         """Bind the port, read the journal, and begin; leaves the process when that is not possible."""
         super().startService()  # type: ignore[no-untyped-call]
         listening = self._bind()  # before the data are touched: a node that runs already has both
-        try:
-            storage, recovered = self._open_storage()
-        except StorageError as error:
-            exits.leave(exits.IOERR, str(error))
-        self._assemble(storage, recovered)
+        self._assemble(self._read())
         assert self._replica is not None
         assert self._peers is not None
         limits = self._config.limits
@@ -176,15 +172,16 @@ class NodeService(Service):
         return Deferred.fromCoroutine(self._stop())
 
     async def _stop(self) -> None:
-        if self._replica is None or self._peers is None or self._storage is None or self._port is None:
+        if self._replica is None or self._peers is None or self._port is None:
             return
         await self._replica.hand_over(HAND_OVER_TIMEOUT_S)
         await maybeDeferred(self._port.stopListening)
         self._replica.stop()
         await self._peers.stop()
-        closed = self._storage.close()
-        closed.addTimeout(CLOSE_TIMEOUT_S, self._reactor, lambda _result, _timeout: None)
-        await closed
+        for storage in self._open:
+            closed = storage.close()
+            closed.addTimeout(CLOSE_TIMEOUT_S, self._reactor, lambda _result, _timeout: None)
+            await closed
         self._log.info("node {id} has stopped", id=self._peer.id)
 
     def _bind(self) -> socket.socket:
@@ -206,63 +203,73 @@ class NodeService(Service):
             )
         return listening
 
-    def _open_storage(self) -> tuple[Storage, Recovered | None]:
+    def _read(self) -> Beginning:
+        """Read what this node has kept; leaves the process when that must not be believed."""
         if self._config.durability is Durability.MEMORY:
             self._log.warn(
                 "durability is 'memory': nothing is kept on disk. A write survives while a majority of the nodes "
                 "keeps running and is lost when they all stop; a node that was restarted has no vote until it has "
                 "caught up with all the others"
             )
-            return MemoryJournal(self._reactor), None
+            return from_nothing(self._reactor)
         folder = self._config.node_dir(self._peer.id)
         began = time.monotonic()
-        journal, recovered = Journal.open(folder, self._peer.id, segment_bytes=self._config.limits.segment_bytes)
-        for note in recovered.notes:
+        try:
+            beginning = from_disk(
+                folder,
+                self._peer.id,
+                self._reactor,
+                segment_bytes=self._config.limits.segment_bytes,
+                progress=self._say_progress,
+            )
+        except (StorageError, SnapshotInvalid) as error:
+            exits.leave(exits.IOERR, str(error))
+        for note in beginning.notes:
             self._log.warn("{note}", note=note)
         self._log.info(
-            "node {id} read {count} entries from {folder} in {seconds:.3f} s; it is in term {term}",
+            "node {id} read {keys} keys and {count} entries from {folder} in {seconds:.3f} s; it is in term {term}",
             id=self._peer.id,
-            count=len(recovered.entries),
+            keys=beginning.store.key_count,
+            count=len(beginning.entries),
             folder=folder,
             seconds=time.monotonic() - began,
-            term=recovered.hard_state.term,
+            term=beginning.hard_state.term,
         )
-        return JournalThread(journal, self._reactor), recovered
+        return beginning
 
-    def _assemble(self, storage: Storage, recovered: Recovered | None) -> None:
+    def _say_progress(self, loaded: int, of: int) -> None:
+        self._log.info("node {id} loads its snapshot: {loaded} of {of} keys", id=self._peer.id, loaded=loaded, of=of)
+
+    def _assemble(self, beginning: Beginning) -> None:
         """Put the parts of the node together."""
         me, config, random = self._peer.id, self._config, Random()
         members = {peer.id: peer.address for peer in config.peers}
+        addresses = {peer: str(address) for peer, address in members.items()}
         others = [peer for peer in members if peer != me]
-        shortest, longest = config.election_timeout_ms
         node = Node(
             me,
-            Membership(members.keys()),
+            beginning.membership or Membership(members.keys(), addresses=addresses),
             now=self._reactor.seconds(),
             random=random,
-            options=RaftOptions(
-                heartbeat_interval=config.heartbeat_ms / 1000,
-                election_timeout_min=shortest / 1000,
-                election_timeout_max=longest / 1000,
-                uncommitted_bytes_max=config.limits.uncommitted_bytes,
-            ),
-            hard_state=recovered.hard_state if recovered else None,
-            entries=recovered.entries if recovered else (),
-            voting=recovered is not None,
+            options=_raft_options(config),
+            hard_state=beginning.hard_state,
+            entries=beginning.entries,
+            snapshot=beginning.log_begins,
+            applied=beginning.store.applied_index,
+            voting=beginning.remembers,
         )
         replica = Replica(
             node=node,
-            store=Store(),
-            storage=storage,
+            store=beginning.store,
+            storage=beginning.storage,
+            snapshots=beginning.snapshots,
             clock=self._reactor,
-            addresses={peer: str(address) for peer, address in members.items()},
+            addresses=addresses,
             make_cluster_id=self._make_cluster_id,
+            make_snapshot_id=lambda: uuid.uuid4().hex,
             fatal=self._fatal,
-            rejoin=None if recovered else Rejoin(node, others),
-            options=ReplicaOptions(
-                request_timeout=config.limits.request_timeout_ms / 1000,
-                waiting_bytes_max=config.limits.uncommitted_bytes,
-            ),
+            rejoin=None if beginning.remembers else Rejoin(node, others),
+            options=_replica_options(config),
         )
         self._peers = Peers(
             self._reactor,
@@ -271,11 +278,12 @@ class NodeService(Service):
             addresses={peer: members[peer] for peer in others},
             receiver=replica,
             random=random,
-            cluster_id=None,  # the log tells it as soon as it is applied
+            cluster_id=beginning.store.cluster_id,
             facts=replica.facts,
         )
         replica.connect(self._peers)
-        self._replica, self._storage = replica, storage
+        self._replica = replica
+        self._open = (beginning.storage, beginning.snapshots)
 
     def _make_cluster_id(self) -> str:
         """Return the id that a leader whose log names none gives the cluster: one that a peer knows, or a new one."""
@@ -284,6 +292,25 @@ class NodeService(Service):
 
     def _fatal(self, why: str) -> None:
         self._leave_at_once(exits.IOERR, f"node {self._peer.id} stops: {why}")
+
+
+def _raft_options(config: Config) -> RaftOptions:
+    shortest, longest = config.election_timeout_ms
+    return RaftOptions(
+        heartbeat_interval=config.heartbeat_ms / 1000,
+        election_timeout_min=shortest / 1000,
+        election_timeout_max=longest / 1000,
+        uncommitted_bytes_max=config.limits.uncommitted_bytes,
+    )
+
+
+def _replica_options(config: Config) -> ReplicaOptions:
+    limits = config.limits
+    return ReplicaOptions(
+        request_timeout=limits.request_timeout_ms / 1000,
+        waiting_bytes_max=limits.uncommitted_bytes,
+        snapshots=SnapshotOptions(log_bytes_max=limits.log_bytes, log_bytes_kept=limits.log_kept_bytes),
+    )
 
 
 def use_monotonic_time(reactor: Any) -> None:

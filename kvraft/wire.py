@@ -8,8 +8,8 @@ A frame is a JSON header that a person can read in a packet capture, and a tail 
     tail           the records of an AppendEntries, one behind the other, as they stand in the log,
                    or the bytes of a snapshot
 
-The tail is what the leader encoded once: no base64, no second checksum, no copy of an entry field by field. Every other
-message has an empty tail. Nothing here trusts the other end: a frame that no honest node can have made raises
+The tail is what the leader encoded once, or read from its disk: no base64, no second checksum, no copy of an entry field
+by field. Every other message has an empty tail. Nothing here trusts the other end: a frame that no honest node can have made raises
 `WireError`, and a length is believed only as far as bytes have arrived.
 """
 
@@ -132,6 +132,10 @@ def _decode_frame(data: bytes, offset: int, header_length: int, tail_length: int
     if type(message) is InstallSnapshot:
         if message.data:
             raise WireError("the header of an InstallSnapshot holds data; they belong in the tail")
+        if message.offset + tail_length > message.size:
+            raise WireError(
+                f"{tail_length} bytes at offset {message.offset} reach beyond the end of a snapshot of {message.size}"
+            )
         return msgspec.structs.replace(message, data=data[tail : tail + tail_length])
     if type(message) is not AppendEntries:
         if tail_length:

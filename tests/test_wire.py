@@ -15,6 +15,8 @@ from kvraft.raft.messages import (
     AppendEntriesReply,
     Heartbeat,
     HeartbeatReply,
+    InstallSnapshot,
+    InstallSnapshotReply,
     Message,
     PreVote,
     PreVoteReply,
@@ -27,6 +29,7 @@ from kvraft.wire import ENTRY_KIND_MAX, HEADER_BYTES_MAX, TAIL_BYTES_MAX, FrameD
 
 KiB = 1024
 MiB = 1024 * 1024
+SNAPSHOT = "0123456789abcdef" * 2
 
 
 def make_frame(header: bytes, tail: bytes = b"") -> bytes:
@@ -46,6 +49,7 @@ def feed_in_chunks(decoder: FrameDecoder, stream: bytes, size: int) -> list[Mess
 
 counts = st.integers(0, TERM_MAX)
 flags = st.booleans()
+snapshot_ids = st.text("0123456789abcdef", min_size=32, max_size=32)
 
 
 @st.composite
@@ -61,8 +65,19 @@ def appends(draw: st.DrawFn) -> AppendEntries:
     return AppendEntries(terms[-1], prev_index, prev_term, draw(counts), entries)
 
 
+@st.composite
+def pieces(draw: st.DrawFn) -> InstallSnapshot:
+    """Any piece of a snapshot, of no bytes as well as of some."""
+    data = draw(st.binary(max_size=200))
+    offset = draw(st.integers(0, TERM_MAX - len(data)))
+    size = draw(st.integers(offset + len(data), TERM_MAX))
+    return InstallSnapshot(draw(counts), draw(snapshot_ids), draw(counts), draw(counts), size, offset, data)
+
+
 messages: st.SearchStrategy[Message] = st.one_of(
     appends(),
+    pieces(),
+    st.builds(InstallSnapshotReply, counts, snapshot_ids, counts, flags),
     st.builds(PreVote, counts, counts, counts),
     st.builds(PreVoteReply, counts, flags),
     st.builds(RequestVote, counts, counts, counts, flags),
@@ -203,12 +218,77 @@ def test_entries_inside_the_header_are_refused() -> None:
         FrameDecoder().feed(make_frame(header))
 
 
-def test_a_tail_on_a_message_without_entries_is_refused() -> None:
-    """Only AppendEntries has a tail."""
-    header = encode(Heartbeat(1, 1, 1))[8:]
+@pytest.mark.parametrize("message", [Heartbeat(1, 1, 1), InstallSnapshotReply(1, SNAPSHOT, 0)])
+def test_a_tail_on_a_message_that_has_none_is_refused(message: Message) -> None:
+    """Only AppendEntries and InstallSnapshot have a tail."""
+    header = encode(message)[8:]
 
-    with pytest.raises(WireError, match="a Heartbeat came with a tail of 4 bytes"):
+    with pytest.raises(WireError, match=f"{type(message).__name__} came with a tail of 4 bytes"):
         FrameDecoder().feed(make_frame(header, b"tail"))
+
+
+def test_the_bytes_of_a_snapshot_travel_as_they_are() -> None:
+    """The tail of the frame is the data, untouched, and the header says nothing about them but where they belong."""
+    data = bytes(range(256))
+    message = InstallSnapshot(7, SNAPSHOT, 100, 6, size=1000, offset=744, data=data)
+
+    frame = encode(message)
+
+    header_length, tail_length = struct.unpack_from(">II", frame)
+    assert frame[8 + header_length :] == data
+    assert tail_length == len(data)
+    assert msgspec.json.decode(frame[8 : 8 + header_length]) == {
+        "type": "InstallSnapshot",
+        "term": 7,
+        "snapshot": SNAPSHOT,
+        "index": 100,
+        "index_term": 6,
+        "size": 1000,
+        "offset": 744,
+    }
+    assert FrameDecoder().feed(frame) == [message]
+
+
+@given(sent=st.lists(pieces() | appends(), min_size=1, max_size=4), size=st.integers(1, 500))
+def test_pieces_of_a_snapshot_are_whole_in_chunks_of_any_size(sent: list[Message], size: int) -> None:
+    """The data of each piece come out as they went in, between entries and other pieces."""
+    stream = b"".join(map(encode, sent))
+
+    assert feed_in_chunks(FrameDecoder(), stream, size) == sent
+
+
+def test_snapshot_data_inside_the_header_are_refused() -> None:
+    """The bytes travel as the tail only: base64 in the JSON would be a second way to say the same."""
+    header = msgspec.json.encode(InstallSnapshot(1, SNAPSHOT, 1, 1, 10, 0, b"x"))
+
+    for tail in (b"", b"x"):
+        with pytest.raises(WireError, match="belong in the tail"):
+            FrameDecoder().feed(make_frame(header, tail))
+
+
+@pytest.mark.parametrize("snapshot", ["", SNAPSHOT[:-1], SNAPSHOT + "0", SNAPSHOT.upper(), "../" + SNAPSHOT[3:]])
+def test_a_snapshot_is_named_by_32_hex_digits(snapshot: str) -> None:
+    """The name may become part of a file's name, so nothing else passes."""
+    with pytest.raises(WireError, match="no message"):
+        FrameDecoder().feed(encode(InstallSnapshot(1, snapshot, 1, 1, 1, 0, b"x")))
+
+
+@pytest.mark.parametrize(("size", "offset"), [(9, 0), (10, 1), (0, TERM_MAX)])
+def test_a_piece_beyond_the_end_of_its_snapshot_is_refused(size: int, offset: int) -> None:
+    """Ten bytes must end where the snapshot ends, or before: no file grows beyond the size that was announced."""
+    assert FrameDecoder().feed(encode(InstallSnapshot(1, SNAPSHOT, 1, 1, 10, 0, bytes(10))))
+    with pytest.raises(WireError, match="beyond the end of a snapshot"):
+        FrameDecoder().feed(encode(InstallSnapshot(1, SNAPSHOT, 1, 1, size, offset, bytes(10))))
+
+
+def test_the_longest_piece_of_a_snapshot_passes_and_a_longer_one_is_not_encoded() -> None:
+    """Sender and receiver keep the same limit, to the byte."""
+    fits = InstallSnapshot(1, SNAPSHOT, 1, 1, TERM_MAX, 0, bytes(TAIL_BYTES_MAX))
+    too_long = InstallSnapshot(1, SNAPSHOT, 1, 1, TERM_MAX, 0, bytes(TAIL_BYTES_MAX + 1))
+
+    assert FrameDecoder().feed(encode(fits)) == [fits]
+    with pytest.raises(WireError, match="tail"):
+        encode(too_long)
 
 
 @pytest.mark.parametrize(

@@ -78,6 +78,10 @@ class Limits:
     """Longest wait of a request for its answer."""
     segment_bytes: Annotated[int, Between(64 * KIB, GIB, "bytes")] = 16 * MIB
     """Size to which each file of the journal is preallocated."""
+    log_bytes: Annotated[int, Between(64 * KIB, GIB, "bytes")] = 32 * MIB
+    """A snapshot is taken, and the log shortened, when the log has grown by this much."""
+    log_kept_bytes: Annotated[int, Between(0, GIB, "bytes")] = 8 * MIB
+    """So much of the log stays behind a snapshot, for followers that are a little late."""
 
 
 HeartbeatMs = Annotated[int, Between(5, 10_000, "ms")]

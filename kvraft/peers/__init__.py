@@ -6,13 +6,14 @@ an answer travels on the answering node's own connection, never on the one that 
 
 * `hello` - the first line of a connection: who is there, and whether the two belong together.
 * `acceptor` - the inbound side. A second connection of one peer replaces the first, with everything it buffered.
-* `link` - the outbound side: dials, and dials again after 50 to 500 ms.
+* `link` - the outbound side: dials, and dials again after 50 to 500 ms; to a member that leaves it carries last words.
 * `outbox` - the bytes that wait for a peer: counted, bounded. A peer that takes nothing for too long loses its link,
   and with it everything that waited: Raft sends again what still matters.
-* `mesh` - `Peers`, which is all of this as the replica sees it.
+* `mesh` - `Peers`, which is all of this as the replica sees it, for the members that the replica names.
 * `receiver` - `PeerReceiver`, which is the replica as the peers see it.
 
-Not done: nothing proves that a peer is who it says; that takes TLS. Members do not change while the node runs.
+Not done: nothing proves that a peer is who it says; that takes TLS. So a refusal is a hint as well: whoever
+holds a member's address can claim that this node was removed.
 """
 
 from kvraft.peers.hello import PROTOCOL_VERSION

@@ -4,7 +4,7 @@ Of one peer at most one connection counts. A second one replaces the first: a re
 old connection is found dead, and nothing of the old one is delivered behind the first byte of the new one.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Final
 
 from twisted.internet.defer import Deferred
@@ -23,7 +23,7 @@ from kvraft.wire import FrameDecoder, WireError
 from kvraft.writing import write_now
 
 REFUSAL_LINGER_S: Final = 1.0
-"""How long a refused connection may take to close in good order, in seconds."""
+"""How long a connection that is not wanted may take to close in good order, in seconds."""
 
 STRANGERS_MAX: Final = 64
 """How many connections may be there that have not introduced themselves; the oldest gives way to the newest."""
@@ -72,7 +72,9 @@ class InboundConnection(Protocol):
         abort_connection(wired(self))
 
     def close(self) -> None:
-        """Close in good order, and after `REFUSAL_LINGER_S` in any order."""
+        """Close in good order, and after `REFUSAL_LINGER_S` in any order, unless the end is on its way already."""
+        if self._deaf:
+            return
         self._deaf = True
         self._set_timer(REFUSAL_LINGER_S, self.abort)
         wired(self).loseConnection()
@@ -208,6 +210,12 @@ class Inbounds:
                     ours=cluster_id,
                 )
                 connection.abort()
+
+    def drop_departed(self, members: Collection[int]) -> None:
+        """Close, in good order, the connections of those that are not among `members`; none of their words count."""
+        for peer, connection in list(self._by_peer.items()):
+            if peer not in members:
+                connection.close()
 
     def connected(self, peer: int) -> bool:
         """Whether an accepted connection from `peer` is there."""

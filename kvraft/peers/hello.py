@@ -2,15 +2,16 @@
 
 The dialer opens with a hello, one line of JSON, and the acceptor answers with a welcome of the same shape::
 
-    {"kvraft":1,"from":0,"to":1,"cluster":null,"incarnation":"5f0c…"}
+    {"kvraft":1,"from":0,"to":1,"cluster":null,"incarnation":"5f0c…","run":"92ab…"}
 
 or says what is wrong with it and closes::
 
     {"error":"OTHER_CLUSTER","message":"…"}
 
-`cluster` is null as long as the node does not know its cluster's id. `incarnation` names one run of one process.
-Further keys are facts, for the nodes' owners. A line says who the other end claims to be; without TLS nothing proves
-it, so whoever can reach a node's port can pose as a member. Keep the port inside a network that you trust.
+`cluster` is null as long as the node does not know its cluster's id. `incarnation` names the node's memory: it is made
+with a data directory and stays for as long as that exists, so a wiped disk under an old id has a new one. `run` names
+one process. Further keys are facts, for the nodes' owners. A line says who the other end claims to be; without TLS
+nothing proves it, so whoever can reach a node's port can pose as a member. Keep the port inside a network that you trust.
 """
 
 from collections.abc import Callable, Collection, Mapping
@@ -50,6 +51,10 @@ class HelloRefused(Exception):
         return msgspec.json.encode({"error": self.code, "message": self.message}) + b"\n"
 
 
+class RefusedByPeer(HelloRefused):
+    """The other end says so: it is its code and its text, not ours."""
+
+
 class Hello(msgspec.Struct, frozen=True, rename={"version": "kvraft", "sender": "from", "receiver": "to"}):
     """What a hello or a welcome says, without its facts."""
 
@@ -58,6 +63,7 @@ class Hello(msgspec.Struct, frozen=True, rename={"version": "kvraft", "sender": 
     receiver: _NodeId
     cluster: _Name | None
     incarnation: _Name
+    run: _Name
 
 
 _RESERVED: Final = frozenset({*Hello.__struct_encode_fields__, "error", "message"})
@@ -92,6 +98,7 @@ class Identity:
         self,
         me: int,
         incarnation: str,
+        run: str,
         members: Collection[int],
         cluster_id: str | None,
         facts: Callable[[], Facts],
@@ -100,8 +107,15 @@ class Identity:
         self.cluster_id = cluster_id
         """Once known it changes only when the log says so: a node never goes from one cluster to another by hearsay."""
         self._incarnation = incarnation
+        self._run = run
         self._members = frozenset(members)
+        self._removed: frozenset[int] = frozenset()
         self._facts = facts
+
+    def set_members(self, members: Collection[int], removed: Collection[int]) -> None:
+        """Talk to `members` alone from now on; `removed` are told that they once belonged to them."""
+        self._members = frozenset(members)
+        self._removed = frozenset(removed)
 
     def line(self, to: int) -> bytes:
         """Return the hello or the welcome for node `to`.
@@ -114,7 +128,7 @@ class Identity:
             raise ValueError(
                 f"the hello has keys of its own called {', '.join(sorted(taken))}; name the facts otherwise"
             )
-        hello = Hello(PROTOCOL_VERSION, self.me, to, self.cluster_id, self._incarnation)
+        hello = Hello(PROTOCOL_VERSION, self.me, to, self.cluster_id, self._incarnation, self._run)
         line = msgspec.json.encode({**msgspec.to_builtins(hello), **facts}) + b"\n"
         if len(line) > HELLO_BYTES_MAX:
             raise ValueError(f"the hello with its facts has {len(line)} bytes; at most {HELLO_BYTES_MAX} are allowed")
@@ -123,6 +137,7 @@ class Identity:
     def check(self, line: bytes, expected: int | None = None) -> tuple[Hello, Facts]:
         """Read the other end's line, which must come from `expected` when a node was dialed.
 
+        The facts that are returned begin with the peer's `incarnation` and `run`; both are sound names.
         A cluster's id that is heard for the first time is adopted provisionally, for the life of this process.
 
         Raises:
@@ -142,12 +157,14 @@ class Identity:
                     f"node {self.me} belongs to cluster {self.cluster_id} and node {hello.sender} to cluster "
                     f"{hello.cluster}; check the addresses, or empty the data directory of the one that shall move",
                 )
-        return hello, {name: value for name, value in raw.items() if name not in _RESERVED}
+        facts = {name: value for name, value in raw.items() if name not in _RESERVED}
+        return hello, {"incarnation": hello.incarnation, "run": hello.run, **facts}
 
     def _check_ids(self, hello: Hello, expected: int | None) -> None:
         if hello.receiver != self.me:
             raise HelloRefused(
-                "WRONG_NODE", f"this is node {self.me} and not node {hello.receiver}; check the addresses in the config"
+                "WRONG_NODE",
+                f"this is node {self.me} and not node {hello.receiver}; check the addresses of the members",
             )
         if expected is not None and hello.sender != expected:
             raise HelloRefused(
@@ -155,11 +172,19 @@ class Identity:
             )
         if hello.sender == self.me:
             raise HelloRefused("OWN_ID", f"node {self.me} is this node; give every node an id of its own")
-        if hello.sender not in self._members:
+        if hello.sender in self._members:
+            return
+        if hello.sender in self._removed:
             raise HelloRefused(
-                "UNKNOWN_NODE",
-                f"node {hello.sender} is not in the config of node {self.me}; add it there, or remove it",
+                "REMOVED",
+                f"node {hello.sender} was removed from this cluster; stop it, and to use its machine again give it an "
+                "id that was never used and an empty data directory, and add it with MEMBER ADD",
             )
+        raise HelloRefused(
+            "UNKNOWN_NODE",
+            f"node {hello.sender} is no member of this cluster, as far as node {self.me} knows; add it with "
+            f"MEMBER ADD {hello.sender} host:port, sent to the leader, and it is let in by itself",
+        )
 
 
 def _parse(line: bytes) -> dict[str, Any]:
@@ -171,13 +196,13 @@ def _parse(line: bytes) -> dict[str, Any]:
         ) from error
 
 
-def _refusal_of(raw: Mapping[str, Any]) -> HelloRefused:
+def _refusal_of(raw: Mapping[str, Any]) -> RefusedByPeer:
     """Read the line of a peer that refuses us; it goes into logs, so it must be short and of one line."""
     code, message = (
         "".join(each if each.isprintable() else "?" for each in str(raw.get(name))[:REASON_CHARS_MAX])
         for name in ("error", "message")
     )
-    return HelloRefused(code, message)
+    return RefusedByPeer(code, message)
 
 
 def _convert(raw: Mapping[str, Any]) -> Hello:

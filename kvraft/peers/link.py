@@ -14,7 +14,7 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 from typing_extensions import override
 
-from kvraft.peers.hello import HELLO_TIMEOUT_S, FirstLine, Hello, HelloRefused, Identity
+from kvraft.peers.hello import HELLO_TIMEOUT_S, FirstLine, Hello, HelloRefused, Identity, RefusedByPeer
 from kvraft.peers.once import OncePerCause
 from kvraft.peers.outbox import Outbox, OutboxFull
 from kvraft.peers.receiver import Address, Facts, PeerReceiver
@@ -31,7 +31,10 @@ BACKOFF_MAX_S: Final = 0.5
 """Longest pause between two attempts, in seconds. A link that held longer than this begins anew with short pauses."""
 
 STOP_GRACE_S: Final = 0.5
-"""How long the last bytes may take to leave when the node stops, in seconds."""
+"""How long the last bytes may take to leave when a connection is closed in good order, in seconds."""
+
+LAST_WORDS_S: Final = 1.0
+"""How long a link to a member that has left still carries what is sent, in seconds: it shall hear that it has left."""
 
 
 def endpoint_to(reactor: Any, address: Address) -> IStreamClientEndpoint:
@@ -82,8 +85,8 @@ class OutboundConnection(Protocol):
             if found is not None:
                 self._read_welcome(*found)
         except HelloRefused as refusal:
-            self._link.refused(refusal)
             self.abort()
+            self._link.refused(refusal)
 
     @override
     def connectionLost(self, reason: Failure = connectionDone) -> None:
@@ -133,7 +136,7 @@ class OutboundConnection(Protocol):
 
 
 class Link:
-    """Keeps one connection to one peer, for as long as the node runs."""
+    """Keeps one connection to one peer, for as long as the peer is a member and the node runs."""
 
     def __init__(
         self,
@@ -161,7 +164,12 @@ class Link:
         self._log = log
         self._once = OncePerCause(log)
         self._running: Deferred[None] | None = None
-        self._stopping = False
+        self._ending = False
+        """Set when no further attempt to connect is to be made."""
+        self._silent = False
+        """Set when nothing is to be reported any more."""
+        self._last_words: IDelayedCall | None = None
+        """Ends the time that a member which left is given."""
         self._wait: Deferred[object] | None = None
         """What the loop waits for when that may be cut short: a connection attempt or a pause."""
         self._connection: OutboundConnection | None = None
@@ -179,6 +187,11 @@ class Link:
         """Whether the peer has welcomed us on a connection that is there."""
         return self.outbox is not None
 
+    @property
+    def running(self) -> bool:
+        """Whether it was started and something of it is left."""
+        return self._running is not None and not self._running.called
+
     def start(self) -> None:
         """Dial, and dial again whenever there is no connection, until stopped."""
         assert self._running is None, "a link is started once"
@@ -186,13 +199,31 @@ class Link:
         self._running.addErrback(self._report_end)
 
     def stop(self) -> Deferred[None]:
-        """Close in good order; the Deferred fires when nothing of this link is left."""
-        self._stopping = True
-        if self._connection is not None:
-            self._connection.close()
-        if self._wait is not None:
-            self._wait.cancel()
+        """Close in good order and in silence; the Deferred fires when nothing of this link is left."""
+        self._silent = True
+        return self.leave(0.0)
+
+    def leave(self, grace_s: float) -> Deferred[None]:
+        """Dial no more, carry what is sent for `grace_s` seconds longer if there is a link, and close in good order.
+
+        The end of the link is reported like any other loss. May be called again to shorten the grace. The Deferred,
+        the same each time, fires when nothing of this link is left.
+        """
+        self._ending = True
+        self._cancel_last_words()
+        if self.connected and grace_s > 0:
+            self._last_words = self.clock.callLater(grace_s, self._interrupt)
+        else:
+            self._interrupt()
         return self._running if self._running is not None else succeed(None)
+
+    def redial(self, endpoint: IStreamClientEndpoint) -> None:
+        """Leave the connection or the attempt that is there, in good order, and dial `endpoint` from now on."""
+        self._endpoint = endpoint
+        self._failures = 0
+        self.last_refusal = None
+        self._once.forget()
+        self._interrupt()
 
     def write(self, data: bytes) -> None:
         """Send frames, or drop them when there is no established link or too much waits for it."""
@@ -252,29 +283,33 @@ class Link:
             code=refusal.code,
             why=refusal.message,
         )
+        if isinstance(refusal, RefusedByPeer):
+            self._receiver.refused(self.peer, refusal.code, refusal.message)
 
     def forget(self, connection: OutboundConnection) -> None:
         """Take note that `connection` is lost."""
         self._connection = None
-        if connection.hello is not None and not self._stopping:
+        self._cancel_last_words()
+        if connection.hello is not None and not self._silent:
             self._log.info("the link to node {peer} is lost", peer=self.peer)
             self._receiver.peer_lost(self.peer)
 
     async def _run(self) -> None:
-        while not self._stopping:
+        while not self._ending:
             held_s = await self._connect()
             self._failures = 1 if held_s > BACKOFF_MAX_S else self._failures + 1
-            if not self._stopping:
+            if not self._ending:
                 await self._pause()
 
     async def _connect(self) -> float:
         """Dial once; when there is no connection or no longer one, return how many seconds it was established."""
         connection = OutboundConnection(self)
-        self._wait = connectProtocol(self._endpoint, connection).addTimeout(CONNECT_TIMEOUT_S, self.clock, _say_late)
+        endpoint = self._endpoint
+        self._wait = connectProtocol(endpoint, connection).addTimeout(CONNECT_TIMEOUT_S, self.clock, _say_late)
         try:
             await self._wait
         except Exception as error:  # noqa: BLE001 - whatever it is, the peer may be there the next time
-            if not self._stopping:
+            if not self._ending and endpoint is self._endpoint:  # else it was cancelled
                 self._report_unreachable(error)
             return 0.0
         finally:
@@ -288,10 +323,23 @@ class Link:
         self._wait = deferLater(self.clock, self._random.uniform(BACKOFF_MIN_S, ceiling))
         try:
             await self._wait
-        except CancelledError:  # stop() does not wait for the end of a pause
+        except CancelledError:  # Neither an end nor a new address waits for the end of a pause.
             return
         finally:
             self._wait = None
+
+    def _interrupt(self) -> None:
+        """End what is under way, in good order."""
+        self._last_words = None
+        if self._connection is not None:
+            self._connection.close()
+        if self._wait is not None:
+            self._wait.cancel()
+
+    def _cancel_last_words(self) -> None:
+        if self._last_words is not None:
+            self._last_words.cancel()
+            self._last_words = None
 
     def _report_unreachable(self, error: Exception) -> None:
         self.last_refusal = f"UNREACHABLE: {type(error).__name__}: {error}"

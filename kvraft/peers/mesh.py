@@ -1,6 +1,6 @@
 """One node's connections to all of its peers, and the methods by which the replica uses them."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from random import Random
 from typing import Any
 
@@ -11,7 +11,7 @@ from twisted.logger import Logger
 
 from kvraft.peers.acceptor import Inbounds
 from kvraft.peers.hello import Identity
-from kvraft.peers.link import Link, endpoint_to
+from kvraft.peers.link import LAST_WORDS_S, Link, endpoint_to
 from kvraft.peers.outbox import OUTBOX_BYTES_MAX
 from kvraft.peers.receiver import Address, Facts, PeerReceiver
 from kvraft.raft.messages import Message
@@ -44,11 +44,12 @@ class Peers:
     Args:
         reactor: Keeps the time; with the default `dial` it also connects by TCP.
         me: This node's id.
-        incarnation: Names this run of this process; random.
-        addresses: Where every member listens, by id. This node's own entry is ignored.
+        incarnation: Names this node's memory: made with its data directory, and kept for as long as that exists.
+        addresses: Where every member listens, by id, until `set_members` says otherwise. This node's own is ignored.
         receiver: Takes what comes in.
         random: Draws the pauses between attempts to connect.
         cluster_id: The cluster's id as the log knows it, or None.
+        run: Names this process; drawn from `random` unless it is given.
         facts: What the owner adds to every hello; called for each.
         outbox_bytes_max: Most bytes that may wait behind the write that is under way, for one peer.
         dial: Makes the endpoint of an address.
@@ -64,27 +65,28 @@ class Peers:
         random: Random,
         cluster_id: str | None,
         *,
+        run: str | None = None,
         facts: Callable[[], Facts] = _no_facts,
         outbox_bytes_max: int = OUTBOX_BYTES_MAX,
         dial: Callable[[Any, Address], IStreamClientEndpoint] = endpoint_to,
     ) -> None:
-        log = Logger(namespace="kvraft.peers")
-        others = {peer: address for peer, address in addresses.items() if peer != me}
-        self._identity = Identity(me, incarnation, others, cluster_id, facts)
-        self._inbounds = Inbounds(self._identity, receiver, reactor, log)
-        self._links = {
-            peer: Link(
-                peer,
-                dial(reactor, address),
-                self._identity,
-                receiver,
-                reactor,
-                random=random,
-                log=log,
-                outbox_bytes_max=outbox_bytes_max,
-            )
-            for peer, address in others.items()
-        }
+        self._reactor = reactor
+        self._receiver = receiver
+        self._random = random
+        self._outbox_bytes_max = outbox_bytes_max
+        self._dial = dial
+        self._log = Logger(namespace="kvraft.peers")
+        run = run or f"{random.getrandbits(128):032x}"
+        self._identity = Identity(me, incarnation, run, (), cluster_id, facts)
+        self._inbounds = Inbounds(self._identity, receiver, reactor, self._log)
+        self._places: dict[int, tuple[str, int]] = {}
+        """(host, port) of each member but this node: the keys of `_links`."""
+        self._links: dict[int, Link] = {}
+        self._leaving: dict[int, Link] = {}
+        """Links to those that have left, until nothing of them is left."""
+        self._is_started = False
+        self._is_stopped = False
+        self.set_members(addresses)
 
     @property
     def cluster_id(self) -> str | None:
@@ -93,12 +95,43 @@ class Peers:
 
     def start(self) -> None:
         """Begin to dial every peer."""
+        self._is_started = True
         for link in self._links.values():
             link.start()
 
+    def set_members(self, addresses: Mapping[int, Address], removed: Collection[int] = ()) -> None:
+        """Talk to these members from now on, and to nobody else.
+
+        Who is new is dialed, and who has another address than before is dialed there; for all others nothing changes.
+        Who has left cannot connect any more, and is not dialed again. A link to it that stands goes on to carry what is
+        sent for `LAST_WORDS_S`, so that the member can hear that it has left, and is closed then. The end of each
+        connection is reported as any other loss. After `stop` nothing happens.
+
+        Args:
+            addresses: Where every member listens, by id. This node's own entry is ignored.
+            removed: Who once belonged to the cluster: their hellos are refused with REMOVED, those of others that are
+                no members with UNKNOWN_NODE. An id that is also in `addresses` is a member.
+        """
+        if self._is_stopped:
+            return
+        others = {peer: address for peer, address in addresses.items() if peer != self._identity.me}
+        self._identity.set_members(others, removed)
+        self._inbounds.drop_departed(others)
+        for peer in self._links.keys() - others.keys():
+            self._let_go(peer)
+        for peer, address in others.items():
+            place = address.host, address.port
+            if peer not in self._links:
+                self._take_in(peer, address)
+            elif self._places[peer] != place:
+                self._links[peer].redial(self._dial(self._reactor, address))
+            self._places[peer] = place
+
     def stop(self) -> Deferred[None]:
         """Close every connection; the Deferred fires when nothing is left. Nothing is delivered from now on."""
-        waits = [self._inbounds.stop(), *(link.stop() for link in self._links.values())]
+        self._is_stopped = True
+        links = [*self._links.values(), *self._leaving.values()]
+        waits = [self._inbounds.stop(), *(link.stop() for link in links)]
         return gatherResults(waits, consumeErrors=True).addCallback(lambda _: None)
 
     def send(self, outgoing: Sequence[tuple[int, Message]]) -> None:
@@ -111,17 +144,17 @@ class Peers:
             WireError: a message is too long for a frame; nothing of this call was sent.
         """
         frames: dict[int, bytes] = {}  # by the message's id(), which holds for as long as `outgoing` does
-        writes: dict[int, list[bytes]] = {}
+        writes: dict[Link, list[bytes]] = {}
         for peer, message in outgoing:
-            link = self._links.get(peer)
+            link = self._links.get(peer) or self._leaving.get(peer)
             if link is None or not link.connected:
                 continue
             frame = frames.get(id(message))
             if frame is None:
                 frame = frames[id(message)] = encode(message)
-            writes.setdefault(peer, []).append(frame)
-        for peer, parts in writes.items():
-            self._links[peer].write(parts[0] if len(parts) == 1 else b"".join(parts))
+            writes.setdefault(link, []).append(frame)
+        for link, parts in writes.items():
+            link.write(parts[0] if len(parts) == 1 else b"".join(parts))
 
     def build_acceptor(self) -> IProtocol:
         """Return the protocol for one inbound connection whose first byte says that it is a peer's."""
@@ -140,7 +173,7 @@ class Peers:
         return link is not None and link.connected
 
     def status(self) -> dict[int, PeerStatus]:
-        """Return how every peer is connected."""
+        """Return how every peer that is a member is connected."""
         return {
             peer: PeerStatus(
                 connected=link.connected,
@@ -151,3 +184,35 @@ class Peers:
             )
             for peer, link in self._links.items()
         }
+
+    def _take_in(self, peer: int, address: Address) -> None:
+        """Dial a new member: behind the end of its last link, if it left a moment ago, so that losses come in order."""
+        link = self._links[peer] = Link(
+            peer,
+            self._dial(self._reactor, address),
+            self._identity,
+            self._receiver,
+            self._reactor,
+            random=self._random,
+            log=self._log,
+            outbox_bytes_max=self._outbox_bytes_max,
+        )
+        predecessor = self._leaving.get(peer)
+        if predecessor is not None:
+            predecessor.leave(0.0).addCallback(lambda _: self._start(link))
+        elif self._is_started:
+            link.start()
+
+    def _start(self, link: Link) -> None:
+        """Start a link that had to wait, unless it is not wanted any more."""
+        if self._links.get(link.peer) is link and not self._is_stopped:
+            link.start()
+
+    def _let_go(self, peer: int) -> None:
+        """Leave a member that has left."""
+        link = self._links.pop(peer)
+        del self._places[peer]
+        if not link.running:  # it waits for its predecessor, or for the start of us all
+            return
+        self._leaving[peer] = link
+        link.leave(LAST_WORDS_S).addCallback(lambda _: self._leaving.pop(peer))

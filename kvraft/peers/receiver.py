@@ -32,10 +32,18 @@ class PeerReceiver(Protocol):
     def hello(self, peer: int, facts: Facts) -> None:
         """`peer` introduced itself on a connection of either direction, and said `facts` about itself.
 
-        The facts are JSON of any shape that fits a hello: whoever understands a name checks its value.
+        Two facts are always there, and are names of 1 to 64 letters, digits, dots, hyphens and underscores:
+        `incarnation`, which stays the same for as long as the peer keeps its memory, and `run`, which names its
+        process. The others are JSON of any shape that fits a hello: whoever understands a name checks its value.
 
         Raises:
             MessageRefused: such a peer cannot be talked to; the connection is refused with this text.
+        """
+
+    def refused(self, peer: int, code: str, message: str) -> None:
+        """What answers at `peer`'s address refuses to talk to us: a claim, not proof; `message` is one printable line.
+
+        Called at each attempt, so up to twenty times a second, for as long as the peer is dialed.
         """
 
     def receive(self, sender: int, messages: list[Message]) -> None:

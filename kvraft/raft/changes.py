@@ -12,11 +12,12 @@ others up. The leader promotes it then by itself.
 from __future__ import annotations
 
 from collections.abc import Iterable
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 import attrs
 
-from kvraft.raft import election, quorum, replication
+from kvraft.raft import election, quorum, replication, transfer
 from kvraft.raft.errors import ProposalRefused
 from kvraft.raft.membership import Membership
 from kvraft.raft.progress import Progress
@@ -35,10 +36,12 @@ def propose(node: Node, leader: Leader, target: Membership, *, force: bool) -> i
 
     Raises:
         ProposalRefused: another change is under way, or this leader cannot know yet whether one is, or the change
-            would leave no quorum of living members and is not forced.
+            would leave no quorum of living members and is not forced, or it would make a learner of a voter.
     """
     if target.outgoing:
         raise ValueError("the joint configuration is this module's business")
+    if target.learners & node.membership.voters:
+        raise ProposalRefused("a voter cannot become a learner; remove it first, and add it again")
     if node.commit < leader.term_start:
         # Else two leaders in a row could each begin a change that the other does not know (BUGS row 14).
         raise ProposalRefused("this leader has not committed an entry of its term yet; ask again in a moment")
@@ -51,11 +54,7 @@ def propose(node: Node, leader: Leader, target: Membership, *, force: bool) -> i
     if target.voters == node.membership.voters:
         return _append(node, leader, target)
     joint = attrs.evolve(
-        target,
-        outgoing=node.membership.voters,
-        learners=target.learners - node.membership.voters,
-        promoting=target.promoting - node.membership.voters,
-        addresses={**node.membership.addresses, **target.addresses},
+        target, outgoing=node.membership.voters, addresses={**node.membership.addresses, **target.addresses}
     )
     return _append(node, leader, joint)
 
@@ -78,7 +77,7 @@ def settle(node: Node, leader: Leader) -> None:
     if node.commit < node.membership_index:
         return
     if node.membership.outgoing:
-        _append(node, leader, attrs.evolve(node.membership, outgoing=frozenset()))
+        _append(node, leader, _without_outgoing(node.membership))
         return
     gone = leader.progress.keys() - node.membership.members
     if gone:
@@ -87,21 +86,18 @@ def settle(node: Node, leader: Leader) -> None:
             replication.send_last_words(node, leader, peer)
             del leader.progress[peer]
     if node.id not in node.membership.voters:
+        transfer.order_successor(node, leader)
         election.become_follower(node, node.term, None)
 
 
 def promote_caught_up(node: Node, leader: Leader) -> None:
     """Look after learners on their way to a vote; called at every heartbeat."""
-    for learner in sorted(node.membership.promoting & leader.progress.keys()):
-        progress = leader.progress[learner]
-        if not _ends_round(node, progress):
-            continue
-        target = promotion(node.membership, learner)
-        try:
-            propose(node, leader, target, force=False)
-        except ProposalRefused:
-            progress.round_end = 0  # another round, until the change is safe
-        return
+    for learner in sorted(node.membership.promoting & _alive(node, leader)):
+        if _ends_round(node, leader.progress[learner]):
+            # When the change is not safe, or another one is under way, a later round tries again.
+            with suppress(ProposalRefused):
+                propose(node, leader, promotion(node.membership, learner), force=False)
+                return
 
 
 def promotion(membership: Membership, learner: int) -> Membership:
@@ -118,15 +114,15 @@ def promotion(membership: Membership, learner: int) -> Membership:
 
 def _ends_round(node: Node, progress: Progress) -> bool:
     """Whether the learner has just finished a round that was short enough."""
-    if progress.round_end and progress.match < progress.round_end:
+    if progress.match < progress.round_end:
         return False
-    was_short = progress.round_end > 0 and node.now - progress.round_began <= node.options.election_timeout_max
-    if progress.rounds < CATCH_UP_ROUNDS_MAX:
+    is_short = progress.round_end > 0 and node.now - progress.round_began <= node.options.election_timeout_max
+    if not is_short:
+        if progress.rounds == CATCH_UP_ROUNDS_MAX:
+            return False
         progress.rounds += 1
-        progress.round_began = node.now
-        progress.round_end = node.log.last_index
-        return was_short
-    return False
+    progress.round_began, progress.round_end = node.now, node.log.last_index
+    return is_short
 
 
 def _append(node: Node, leader: Leader, membership: Membership) -> int:
@@ -138,10 +134,24 @@ def _append(node: Node, leader: Leader, membership: Membership) -> int:
     return node.log.last_index
 
 
+def _without_outgoing(joint: Membership) -> Membership:
+    """Return the configuration that a joint one leads to."""
+    remaining = joint.voters | joint.learners
+    addresses = {member: where for member, where in joint.addresses.items() if member in remaining}
+    return attrs.evolve(joint, outgoing=frozenset(), addresses=addresses)
+
+
+def _alive(node: Node, leader: Leader) -> set[int]:
+    """Return who was heard from within an election timeout, this leader among them."""
+    recent = node.now - node.options.election_timeout_max
+    return {node.id} | {
+        peer for peer, progress in leader.progress.items() if progress.has_spoken and progress.last_contact >= recent
+    }
+
+
 def _refuse_dead_end(node: Node, leader: Leader, target: Membership) -> None:
     """Refuse what would leave no majority of members that are heard from."""
-    recent = node.now - node.options.election_timeout_max
-    alive = {peer for peer, progress in leader.progress.items() if progress.last_contact >= recent} | {node.id}
+    alive = _alive(node, leader)
     if len(target.voters & alive) < quorum.majority(len(target.voters)):
         silent = ", ".join(str(voter) for voter in sorted(target.voters - alive))
         raise ProposalRefused(

@@ -10,6 +10,7 @@ The commit index and what was given out to be applied lie beside these: an entry
 before it is durable on this one.
 """
 
+import builtins
 from collections.abc import Sequence
 
 from kvraft.raft.errors import InvariantViolated
@@ -94,7 +95,7 @@ class Log:
 
     def truncate_from(self, index: int) -> None:
         """Delete the entry at `index` and all that follow it (AppendEntries, receiver's step 3)."""
-        self._drop(slice(index - self.snapshot_index - 1, None))
+        self._drop(builtins.slice(index - self.snapshot_index - 1, None))
         self.handed_over = min(self.handed_over, index - 1)
         self.durable = min(self.durable, index - 1)
 
@@ -105,23 +106,31 @@ class Log:
                 return entry
         return None
 
+    def index_before(self, size: int) -> int:
+        """Return the index behind which the records have about `size` bytes, at least."""
+        place = len(self._entries)
+        while place > 0 and size > 0:
+            place -= 1
+            size -= len(self._entries[place].record)
+        return self.snapshot_index + place
+
     def compact(self, index: int) -> None:
         """Forget the entries up to `index`, which a durable snapshot covers (§7)."""
         term = self.term_at(index)
         if term is None:
             raise InvariantViolated(f"the log cannot be compacted to {index}: it holds nothing there")
-        self._drop(slice(index - self.snapshot_index))
+        self._drop(builtins.slice(index - self.snapshot_index))
         self.snapshot_index, self.snapshot_term = index, term
         self.durable = max(self.durable, index)
         self.handed_over = max(self.handed_over, index)
 
     def restart_behind(self, index: int, term: int) -> None:
         """Begin anew, empty, behind a snapshot that ends with (index, term) (Figure 13, step 7)."""
-        self._drop(slice(None))
+        self._drop(builtins.slice(None))
         self.snapshot_index, self.snapshot_term = index, term
         self.durable = self.handed_over = index
 
-    def _drop(self, places: slice) -> None:
+    def _drop(self, places: builtins.slice) -> None:
         self.size -= sum(len(entry.record) for entry in self._entries[places])
         del self._entries[places]
 

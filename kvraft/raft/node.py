@@ -58,7 +58,9 @@ class Node:
             take its place.
         hard_state: what the journal remembers; the default for a node that has never run.
         entries: the log that the journal remembers, from behind the snapshot.
-        snapshot: (index, term) of the last entry that the snapshot covers with which the state machine begins.
+        snapshot: (index, term) of the entry behind which the log begins.
+        applied: up to here the state machine has what it begins with, and `membership` is the configuration there; no
+            less than `snapshot`.
         now: the time, in seconds; every later time must come from the same clock and may not go back.
         random: the source of all randomness.
         voting: False for a node that may have forgotten a promise: it neither votes nor campaigns.
@@ -75,10 +77,11 @@ class Node:
         hard_state: HardState | None = None,
         entries: Sequence[Entry] = (),
         snapshot: tuple[int, int] = (0, 0),
+        applied: int = 0,
         voting: bool = True,
     ) -> None:
         self.id = node_id
-        self.memberships: list[tuple[int, Membership]] = [(snapshot[0], membership)]
+        self.memberships: list[tuple[int, Membership]] = [(max(applied, snapshot[0]), membership)]
         """(index, configuration) of all that the log holds, behind the one it begins with; the last one counts (§6)."""
         self.options = options or Options()
         self.random = random
@@ -89,11 +92,14 @@ class Node:
         self.term = stored.term
         self.vote = stored.vote
         self.log = Log(entries, *snapshot)
-        changes.adopt(self, entries)
+        if self.term < self.log.last_term:
+            # A snapshot was durable before the hard state of its term, in which we have promised nothing.
+            self.term, self.vote = self.log.last_term, None
+        changes.adopt(self, (entry for entry in entries if entry.index > applied))
         self.durable_hard_state = stored
         # Volatile state; invariant: released <= commit <= log.last_index.
-        self.commit = max(self.log.snapshot_index, min(stored.commit, self.log.last_index))
-        self.released = self.log.snapshot_index
+        self.commit = max(self.log.snapshot_index, applied, min(stored.commit, self.log.last_index))
+        self.released = max(self.log.snapshot_index, applied)
         """The last index that was given out to be applied."""
         self.matched = 0
         """Up to here the log is known to match that of this term's leader, whom it outlives: who asks for pre-votes and
@@ -154,6 +160,7 @@ class Node:
             raise ProposalRefused("leadership is being handed over; ask again in a moment")
         if self.role.uncommitted_bytes >= self.options.uncommitted_bytes_max:
             raise ProposalRefused("too many writes wait for a quorum; ask again in a moment")
+        assert kind != EntryKind.MEMBERSHIP, "the membership changes by change_membership"
         first = self.log.last_index + 1
         for payload in payloads:
             replication.append(self, self.role, kind, payload)
@@ -203,7 +210,10 @@ class Node:
 
     def compact(self, index: int) -> None:
         """Forget the log up to `index`; a durable snapshot must cover what was applied at least as far."""
-        self.log.compact(min(index, self.released))
+        index = min(index, self.released)
+        if index <= self.log.snapshot_index:
+            return  # a snapshot from the leader has overtaken the one that the caller took
+        self.log.compact(index)
         while len(self.memberships) > 1 and self.memberships[1][0] <= self.log.snapshot_index:
             del self.memberships[0]
 
@@ -219,7 +229,7 @@ class Node:
         """Learn that `peer` has installed the snapshot that ends with `installed_index`; None: that it has not."""
         self.observe_time(now)
         if isinstance(self.role, Leader):
-            snapshots.note_sent(self.role, peer, installed_index)
+            snapshots.note_sent(self, self.role, peer, installed_index)
 
     def peer_lost(self, peer: int, now: float) -> None:
         """A connection to or from `peer` broke: a hint, not proof, that it is dead.

@@ -31,25 +31,37 @@ class Progress:
     probing: bool = False
     """Whether the one probe is on its way."""
     last_contact: float = 0.0
-    """When the member was last heard from in this term."""
+    """When the member was last heard from in this term; when it became known, before it has spoken."""
+    has_spoken: bool = False
+    """Whether it was heard from at all in this term."""
     confirmed_round: int = 0
     """The newest heartbeat round that the member has answered (thesis §6.4)."""
     inflight: deque[tuple[int, int]] = attrs.field(factory=deque)
     """(last index, bytes) of each message that was sent and not acknowledged."""
     inflight_bytes: int = 0
     rounds: int = 0
-    """Catch-up rounds of a learner so far (thesis §4.2.1); this one began at `round_began` and ends when `match` has
-    reached `round_end`, 0 before the first."""
+    """Catch-up rounds of a learner so far that were not short (thesis §4.2.1), with the one that runs; this one began
+    at `round_began` and ends when `match` has reached `round_end`, 0 before the first."""
     round_began: float = 0.0
     round_end: int = 0
     oldest_sent: float = 0.0
     """When the window last moved: the time by which a lost message is recognised."""
 
+    def heard(self, now: float) -> None:
+        """Note a sign of life."""
+        self.last_contact = now
+        self.has_spoken = True
+
     def become_probe(self) -> None:
-        """Forget what was in flight and look for the place where the logs agree, from what is certain."""
+        """Forget what was in flight and look for the place where the logs agree: where we look already, or from what is
+        certain.
+
+        A new leader knows nothing for certain (match is 0), and would have to send a snapshot if it began there.
+        """
+        if self.state is not State.PROBE:
+            self.next = self.match + 1
         self.state = State.PROBE
         self.probing = False
-        self.next = self.match + 1
         self.inflight.clear()
         self.inflight_bytes = 0
 

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from kvraft.raft import changes, election, quorum, reading, transfer
 from kvraft.raft.errors import MessageRefused
+from kvraft.raft.membership import Membership
 from kvraft.raft.messages import AppendEntries, AppendEntriesReply, Heartbeat, HeartbeatReply
 from kvraft.raft.progress import State
 from kvraft.raft.roles import Follower, Leader
@@ -99,7 +100,7 @@ def step_append_entries_reply(node: Node, sender: int, reply: AppendEntriesReply
     leader, progress = node.role, node.role.progress[sender]
     if reply.success and reply.index > node.log.last_index:
         raise MessageRefused(f"acknowledges entry {reply.index}, but the log ends at {node.log.last_index}")
-    progress.last_contact = node.now
+    progress.heard(node.now)
     if not reply.success:
         agreement = reply.index
         if agreement >= node.log.snapshot_index:  # else only a snapshot can help
@@ -123,7 +124,7 @@ def step_heartbeat_reply(node: Node, sender: int, reply: HeartbeatReply) -> None
     leader, progress = node.role, node.role.progress[sender]
     if reply.round > leader.round:
         raise MessageRefused(f"confirms heartbeat round {reply.round}, but the last one was {leader.round}")
-    progress.last_contact = node.now
+    progress.heard(node.now)
     if reply.round > progress.confirmed_round:
         progress.confirmed_round = reply.round
         reading.confirm(node, leader)
@@ -249,7 +250,16 @@ def _refuse_impossible_entries(node: Node, request: AppendEntries) -> None:
             raise MessageRefused(f"entry {index} of term {entry.term} contradicts a committed entry")
         if entry.kind not in _KINDS or len(entry.record) < RECORD_HEADER.size:
             raise MessageRefused(f"entry {index} is of the unknown kind {entry.kind}")
+        if entry.kind == EntryKind.MEMBERSHIP:
+            _refuse_unreadable_membership(entry)
         term = entry.term
+
+
+def _refuse_unreadable_membership(entry: Entry) -> None:
+    try:
+        Membership.decode(entry.payload)
+    except ValueError as error:
+        raise MessageRefused(f"entry {entry.index} holds no membership: {error}") from error
 
 
 _KINDS = frozenset(EntryKind)

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from kvraft.raft import election, replication
+from kvraft.raft import election, replication, transfer
+from kvraft.raft.errors import MessageRefused
 from kvraft.raft.messages import InstallSnapshot, InstallSnapshotReply
 from kvraft.raft.roles import Leader
 
@@ -22,9 +23,12 @@ def step_install_snapshot(node: Node, sender: int, request: InstallSnapshot) -> 
     if request.term < node.term:
         node.send(sender, InstallSnapshotReply(node.term, request.snapshot, 0))
         return
+    _refuse_impossible_piece(node, request)
     replication.follow(node, sender, request.term)
     if request.index <= node.commit:
-        node.send(sender, InstallSnapshotReply(node.term, request.snapshot, request.size, installed=True))
+        # A promise: what is committed by the others' disks may not be on ours yet, and the leader never looks behind
+        # what it was told.
+        node.promise(sender, InstallSnapshotReply(node.term, request.snapshot, request.size, installed=True))
     else:
         node.snapshot_pieces.append((sender, request))
 
@@ -34,7 +38,7 @@ def step_install_snapshot_reply(node: Node, sender: int, reply: InstallSnapshotR
     if reply.term > node.term:
         election.become_follower(node, reply.term, None)
     elif isinstance(node.role, Leader) and reply.term == node.term and sender in node.role.progress:
-        node.role.progress[sender].last_contact = node.now
+        node.role.progress[sender].heard(node.now)
         node.snapshot_replies.append((sender, reply))
 
 
@@ -49,12 +53,12 @@ def install(node: Node, index: int, term: int, membership: Membership) -> bool:
         node.log.restart_behind(index, term)
         node.memberships = [(index, membership)]
     node.commit = node.released = index
-    # It came from this term's leader, whose log has the same up to here.
+    # It is committed, so this term's leader has the same up to here, also when it is not the one who sent it.
     node.matched = max(node.matched, index)
     return True
 
 
-def note_sent(leader: Leader, peer: int, installed_index: int | None) -> None:
+def note_sent(node: Node, leader: Leader, peer: int, installed_index: int | None) -> None:
     """Go on with entries behind what `peer` has installed, or try anew when it has not."""
     progress = leader.progress.get(peer)
     if progress is None:
@@ -62,4 +66,16 @@ def note_sent(leader: Leader, peer: int, installed_index: int | None) -> None:
     if installed_index is not None:
         # It is no higher than our own snapshot, so no higher than our commit index: nothing becomes committed by it.
         progress.match = max(progress.match, installed_index)
+        transfer.order_when_caught_up(node, leader, peer)
     progress.become_probe()
+    progress.next = max(progress.next, progress.match + 1)
+
+
+def _refuse_impossible_piece(node: Node, request: InstallSnapshot) -> None:
+    """Refuse what no leader can send, before anything is changed by it."""
+    if request.index_term > request.term:
+        raise MessageRefused(f"a snapshot of term {request.index_term}, later than the leader's {request.term}")
+    if request.offset + len(request.data) > request.size:
+        raise MessageRefused(f"{len(request.data)} bytes at {request.offset} of a snapshot of {request.size} bytes")
+    if request.index <= node.commit and node.log.term_at(request.index) not in {None, request.index_term}:
+        raise MessageRefused(f"a snapshot to entry {request.index} of term {request.index_term} contradicts the log")

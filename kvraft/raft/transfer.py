@@ -39,6 +39,12 @@ def order_when_caught_up(node: Node, leader: Leader, peer: int) -> None:
         node.send(peer, TimeoutNow(node.term))
 
 
+def order_successor(node: Node, leader: Leader) -> None:
+    """Let the voter with the longest log stand at once: this leader has removed itself (thesis §4.2.2)."""
+    voters = sorted(node.membership.voters)
+    node.send(max(voters, key=lambda voter: leader.progress[voter].match), TimeoutNow(node.term))
+
+
 def give_up_when_late(node: Node, leader: Leader) -> None:
     """Take proposals again when the target did not take over in time."""
     if leader.transfer is not None and node.now >= leader.transfer.deadline:

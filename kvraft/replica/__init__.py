@@ -1,12 +1,24 @@
 """The replica: the node, the journal, the peers, the store and the waiting clients, brought together in turns.
 
 `Replica` is all that servers and peers see. `submissions` knows who waits for what, `saving` is the way to the disk,
-`cluster_clock` the time in the log, `rejoin` the way back for a node that keeps nothing on disk, `status` what STATUS
-tells, `outbox` what it needs of the connections to the others.
+`cluster_clock` the time in the log, `status` what STATUS tells, `outbox` what it needs of the connections to the
+others. `taking`, `sending` and `receiving` are the life of a snapshot. `beginning` is what a node reads when it starts,
+`rejoin` the way back for one that keeps nothing on disk.
 """
 
+from kvraft.replica.beginning import Beginning, from_disk, from_nothing
 from kvraft.replica.outbox import Outbox
 from kvraft.replica.rejoin import Rejoin
 from kvraft.replica.replica import Replica, ReplicaOptions
+from kvraft.replica.taking import SnapshotOptions
 
-__all__ = ["Outbox", "Rejoin", "Replica", "ReplicaOptions"]
+__all__ = [
+    "Beginning",
+    "Outbox",
+    "Rejoin",
+    "Replica",
+    "ReplicaOptions",
+    "SnapshotOptions",
+    "from_disk",
+    "from_nothing",
+]

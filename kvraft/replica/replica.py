@@ -12,15 +12,18 @@ from twisted.python.failure import Failure
 
 from kvraft.commands import Operation, encode_batch, encode_identify
 from kvraft.errors import NotLeaderRefusal, OutcomeUnknown, Overloaded, Refused, RequestFailed
-from kvraft.raft import Entry, EntryKind, Message, MessageRefused, Node, NotLeader, ProposalRefused, Ready, Role
+from kvraft.raft import Entry, EntryKind, Membership, Message, MessageRefused, Node, NotLeader, ProposalRefused, Ready, Role
 from kvraft.raft.roles import Leader
 from kvraft.replica.cluster_clock import ClusterClock
 from kvraft.replica.outbox import Nowhere, Outbox
+from kvraft.replica.receiving import SnapshotReceiver
 from kvraft.replica.rejoin import Rejoin
 from kvraft.replica.saving import Saver
+from kvraft.replica.sending import SnapshotSender
 from kvraft.replica.status import describe, describe_progress
 from kvraft.replica.submissions import Batch, Deadlines, Submission
-from kvraft.storage import Storage
+from kvraft.replica.taking import SnapshotOptions, SnapshotTaker
+from kvraft.storage import Snapshot, SnapshotStorage, Storage
 from kvraft.store import Result, Store
 
 BATCH_BYTES_MAX: Final = 1024 * 1024
@@ -53,6 +56,7 @@ class ReplicaOptions:
     """Writes that may wait to be proposed."""
     disk_stall_max: float = 1.0
     """A leader whose save takes longer stops leading (BUGS row 26)."""
+    snapshots: SnapshotOptions = SnapshotOptions()
 
 
 class Replica:
@@ -73,9 +77,11 @@ class Replica:
         node: Node,
         store: Store,
         storage: Storage,
+        snapshots: SnapshotStorage,
         clock: IReactorTime,
         addresses: Mapping[int, str],
         make_cluster_id: Callable[[], str],
+        make_snapshot_id: Callable[[], str],
         fatal: Callable[[str], None],
         rejoin: Rejoin | None = None,
         options: ReplicaOptions | None = None,
@@ -91,6 +97,11 @@ class Replica:
         self._rejoin = rejoin
         self._options = options or ReplicaOptions()
         self._saver = Saver(storage, self._became_durable, self._save_failed)
+        self._snapshots = snapshots
+        self._taker = SnapshotTaker(node, storage, snapshots, clock, make_snapshot_id, self._options.snapshots)
+        self._senders: dict[int, SnapshotSender] = {}
+        """Snapshots on their way to members, by member."""
+        self._receiver = SnapshotReceiver(node, snapshots, self._send_one, self, clock, self._snapshot_failed)
         self._cluster_clock = ClusterClock()
         self._deadlines = Deadlines()
         self._writes: deque[Submission] = deque()
@@ -216,6 +227,9 @@ class Replica:
         if self._stopped:
             return
         self._stopped = True
+        self._taker.stop()
+        self._receiver.stop()
+        self._stop_senders()
         for call in (self._turn, self._timer):
             if call is not None and call.active():
                 call.cancel()
@@ -278,6 +292,7 @@ class Replica:
             else:
                 self._schedule_turn()
             if not self._stopped:
+                self._taker.consider(self.store)
                 self._arm_timer()
         except Exception as error:  # noqa: BLE001 - nothing is fire-and-forget: a failure in a turn stops the node
             self._fail(f"a turn failed: {error}", Failure())
@@ -386,7 +401,15 @@ class Replica:
             self._refuse(ticket)
         while self._confirmed and self._confirmed[0][0] <= self.store.applied_index:
             self._answer_reads(self._confirmed.popleft()[1])
+        for peer in ready.snapshots_wanted:
+            self._send_snapshot(peer)
+        for sender, reply in ready.snapshot_replies:
+            if sender in self._senders:
+                self._senders[sender].replied(reply)
+        for sender, piece in ready.snapshot_pieces:
+            self._receiver.receive(sender, piece)
         if ready.soft_state is not None and ready.soft_state.role is not Role.LEADER:
+            self._stop_senders()
             writes, self._writes, self._writes_size = self._writes, deque(), 0
             self._refuse(writes)
             self._redirect_parked()
@@ -412,13 +435,63 @@ class Replica:
             batch.refuse(self._not_leader())  # another leader's entry took its place: it never happened (row 12)
             batch = None
         results = self.store.apply(entry, batch.reads if batch is not None else ())
+        self._taker.applied(entry)
         if batch is not None:
             batch.answer(results)
         if entry.kind == EntryKind.EMPTY and isinstance(self.node.role, Leader) and entry.term == self.node.term:
             self._took_office()
+        self._tell_cluster()
+
+    def _tell_cluster(self) -> None:
         if self.store.cluster_id != self._cluster_told and self.store.cluster_id is not None:
             self._cluster_told = self.store.cluster_id
             self._peers.learn_cluster(self.store.cluster_id)
+
+    # Snapshots.
+
+    def _send_one(self, to: int, message: Message) -> None:
+        self._peers.send([(to, message)])
+
+    def _send_snapshot(self, peer: int) -> None:
+        """Begin to send the latest snapshot to a member that cannot be helped by entries."""
+        older = self._senders.pop(peer, None)
+        if older is not None:
+            older.stop()
+        snapshot = self._snapshots.latest
+        assert snapshot is not None, "the log begins behind a snapshot"
+        sender = SnapshotSender(
+            self.node, peer, self._snapshots, snapshot, self._send_one, self._clock, self._snapshot_sent
+        )
+        self._senders[peer] = sender
+        sender.start()
+
+    def _snapshot_sent(self, peer: int, installed_index: int | None) -> None:
+        del self._senders[peer]
+        self._tell(self.node.snapshot_sent, peer, installed_index, self._clock.seconds())
+
+    def _stop_senders(self) -> None:
+        for sender in self._senders.values():
+            sender.stop()
+        self._senders.clear()
+
+    def _snapshot_failed(self, failure: Failure) -> None:
+        self._fail(f"a snapshot could not be installed: {failure.getErrorMessage()}", failure)
+
+    async def install(self, snapshot: Snapshot, store: Store, membership: Membership) -> None:
+        """Put a loaded snapshot in the place of log and store; see `receiving.Installer`."""
+        while not self._stopped and (not self._saver.idle or self.node.has_ready()):
+            await self._pause(0)  # what the journal is given before must not come behind
+        header = snapshot.header
+        keeps_tail = self.node.log.term_at(header.index) == header.term
+        if self._stopped or not self.node.install_snapshot(header.index, header.term, membership):
+            return
+        self.store = store
+        if keeps_tail:
+            await self._storage.compact(header.index, header.term)
+        else:
+            await self._storage.reset_to(header.index, header.term)
+        self._tell_cluster()
+        self._schedule_turn()
 
     def _took_office(self) -> None:
         """The first entry of this leader's term is committed: all that came before it is applied here."""

@@ -9,6 +9,7 @@ from tests.peers.twins import CLUSTER, OTHER_CLUSTER, Node, hello_line, warnings
 
 BEAT = Heartbeat(1, 0, 1)
 LATE_BEAT = Heartbeat(1, 0, 2)
+OWN_NAMES = {"kvraft": 1, "incarnation": "abc", "run": "run0"}
 
 
 def test_a_hello_is_answered_with_a_welcome_of_the_same_shape() -> None:
@@ -17,8 +18,20 @@ def test_a_hello_is_answered_with_a_welcome_of_the_same_shape() -> None:
 
     transport = node.call(hello_line(cluster=CLUSTER, term=3, disk={"kept": True}))
 
-    assert transport.lines() == [{"kvraft": 1, "from": 0, "to": 1, "cluster": CLUSTER, "incarnation": "abc", "term": 7}]
+    (welcome,) = transport.lines()
+    assert welcome == {**OWN_NAMES, "from": 0, "to": 1, "cluster": CLUSTER, "term": 7}
     assert node.receiver.take() == [("hello", 1, {"term": 3, "disk": {"kept": True}})]
+
+
+def test_the_owner_learns_whose_memory_and_whose_process_calls() -> None:
+    """A hello names the data directory and the run; facts cannot take these names' places."""
+    node = Node()
+
+    node.call(hello_line(1, incarnation="disk-1", run="one"))
+    node.call(hello_line(1, incarnation="disk-1", run="two"))
+    node.call(hello_line(2, incarnation="disk-2", run="one"))
+
+    assert node.receiver.names == [(1, "disk-1", "one"), (1, "disk-1", "two"), (2, "disk-2", "one")]
 
 
 def test_a_hello_in_pieces_with_frames_behind_it_is_understood() -> None:
@@ -59,6 +72,9 @@ def test_all_messages_of_a_chunk_are_delivered_in_one_call() -> None:
         (hello_line(cluster="a b"), "MALFORMED_HELLO"),
         (hello_line(cluster=CLUSTER + "\n"), "MALFORMED_HELLO"),
         (hello_line(incarnation=5), "MALFORMED_HELLO"),
+        (hello_line(incarnation=None), "MALFORMED_HELLO"),
+        (hello_line(run=""), "MALFORMED_HELLO"),
+        (hello_line().replace(b'"run"', b'"ran"'), "MALFORMED_HELLO"),
         (hello_line().replace(b'"from": 1', b'"from": "1"'), "MALFORMED_HELLO"),
         (hello_line().replace(b'"from": 1', b'"from": true'), "MALFORMED_HELLO"),
         (hello_line(-1), "MALFORMED_HELLO"),

@@ -27,6 +27,7 @@ hello_fields = st.fixed_dictionaries(
         "to": st.just(0) | json_values,
         "cluster": st.none() | json_values,
         "incarnation": st.just("f00") | json_values,
+        "run": st.just("r00") | json_values,
         "term": json_values,
     },
 )

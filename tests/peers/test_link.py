@@ -11,7 +11,7 @@ from kvraft.peers.hello import HELLO_BYTES_MAX, HELLO_TIMEOUT_S
 from kvraft.peers.link import BACKOFF_MAX_S, BACKOFF_MIN_S, CONNECT_TIMEOUT_S, STOP_GRACE_S, endpoint_to
 from kvraft.raft.messages import Heartbeat
 from kvraft.wire import encode
-from tests.peers.twins import CLUSTER, OTHER_CLUSTER, MemoryTransport, Node, Place, hello_line, warnings
+from tests.peers.twins import CLUSTER, OTHER_CLUSTER, MemoryTransport, Node, Place, Recorder, hello_line, warnings
 
 BEAT = Heartbeat(1, 0, 1)
 TICK_S = 0.01
@@ -35,7 +35,8 @@ def test_the_dialer_opens_with_its_hello(node: Node) -> None:
     """The first line says who calls, whom, and for which cluster, with the owner's facts behind it."""
     transport = node.endpoint(1).accept()
 
-    assert transport.lines() == [{"kvraft": 1, "from": 0, "to": 1, "cluster": CLUSTER, "incarnation": "abc", "term": 7}]
+    names = {"incarnation": "abc", "run": "run0"}
+    assert transport.lines() == [{"kvraft": 1, "from": 0, "to": 1, "cluster": CLUSTER, "term": 7, **names}]
     assert not node.peers.connected(1)
 
 
@@ -123,7 +124,6 @@ def test_an_outage_is_logged_once(node: Node) -> None:
 @pytest.mark.parametrize(
     ("answer", "code"),
     [
-        (b'{"error":"UNKNOWN_NODE","message":"node 0 is not in the config of node 1"}\n', "UNKNOWN_NODE"),
         (hello_line(2), "WRONG_NODE"),
         (hello_line(0), "WRONG_NODE"),
         (hello_line(1, receiver=2), "WRONG_NODE"),
@@ -154,13 +154,48 @@ def test_a_peer_that_does_not_belong_to_us_is_dialed_again_and_logged_once(
     assert node.endpoint(1).dialing
 
 
+def test_the_owner_hears_that_a_peer_refuses_us(node: Node) -> None:
+    """The peer's code and text are passed on at each attempt; what we object to ourselves is no refusal by the peer."""
+    node.establish(2)
+    node.receiver.take()
+    with warnings() as texts:
+        for _ in range(3):
+            transport = node.endpoint(1).accept()
+            transport.deliver(b'{"error":"REMOVED","message":"node 0 was removed"}\n')
+            assert transport.aborted
+            transport.deliver(hello_line(1))
+            node.pass_time(BACKOFF_MAX_S + 0.1)
+    node.endpoint(1).accept().deliver(hello_line(2))
+
+    assert node.receiver.take() == [("refused", 1, "REMOVED", "node 0 was removed")] * 3
+    assert len(texts) == 1
+    assert "REMOVED" in texts[0]
+
+
+def test_the_owner_may_stop_when_it_hears_of_a_refusal(node: Node) -> None:
+    """A node that learns that it was removed leaves at once, from within the call that says so."""
+    ended: list[None] = []
+
+    def leave(peer: int, code: str, message: str) -> None:
+        node.peers.stop().addCallback(ended.append)
+
+    with patch.object(Recorder, "refused", staticmethod(leave)):
+        node.endpoint(1).accept().deliver(b'{"error":"REMOVED","message":"node 0 was removed"}\n')
+    node.clock.advance(0)
+
+    assert ended == [None]
+    assert node.clock.getDelayedCalls() == []
+
+
 def test_a_refusal_cannot_write_into_our_log_as_it_likes(node: Node) -> None:
     """A peer's text is cut and made printable before it is logged."""
     text = "x\\n\\u001b[2J" + "y" * 1000
 
     node.endpoint(1).accept().deliver(b'{"error":"NO","message":"' + text.encode() + b'"}\n')
 
+    ((_, _, code, told),) = node.receiver.take()
     refusal = str(node.peers.status()[1].last_refusal)
+    assert refusal == f"{code}: {told}"
     assert refusal.startswith("NO: x??[2Jy")
     assert len(refusal) < 400
 
@@ -337,7 +372,9 @@ def test_addresses_need_no_look_up_and_names_get_one(host: str, kind: type[objec
 
 
 @pytest.mark.parametrize(
-    "facts", [{"from": 5}, {"kvraft": 2}, {"error": "x"}, {"long": "x" * HELLO_BYTES_MAX}], ids=str
+    "facts",
+    [{"from": 5}, {"kvraft": 2}, {"incarnation": "x"}, {"run": "x"}, {"error": "x"}, {"long": "x" * HELLO_BYTES_MAX}],
+    ids=str,
 )
 def test_facts_that_spoil_the_hello_are_the_owners_mistake(facts: dict[str, object]) -> None:
     """Facts may not take the hello's own names, and the line must stay within its limit."""

@@ -45,7 +45,7 @@ class Member:
         self.addresses = addresses
         self.address = addresses[me]
         self.receiver = Recorder()
-        self.peers = Peers(reactor, me, f"run{me}", addresses, self.receiver, Random(me), cluster_id)
+        self.peers = Peers(reactor, me, f"disk{me}", addresses, self.receiver, Random(me), cluster_id)
         self.port = listen(_Acceptors(self), self.address.port)
         self.peers.start()
         self.stopped = False
@@ -176,7 +176,7 @@ async def test_a_peer_that_stops_reading_loses_its_link(start: Start) -> None:
     stalled.setblocking(False)
     try:
         connection = await accept(stalled)
-        connection.sendall(b'{"kvraft":1,"from":1,"to":0,"cluster":null,"incarnation":"f00"}\n')
+        connection.sendall(b'{"kvraft":1,"from":1,"to":0,"cluster":null,"incarnation":"f00","run":"r00"}\n')
         await until(lambda: node.peers.connected(1))
         while node.peers.connected(1):
             node.peers.send([(1, BIG)])
@@ -205,7 +205,7 @@ async def test_a_stranger_reads_why_it_is_refused(start: Start) -> None:
     node = start(0)
     stranger = socket.create_connection(("127.0.0.1", node.address.port))
     stranger.setblocking(False)
-    stranger.sendall(b'{"kvraft":1,"from":9,"to":0,"cluster":null,"incarnation":"f00"}\n')
+    stranger.sendall(b'{"kvraft":1,"from":9,"to":0,"cluster":null,"incarnation":"f00","run":"r00"}\n')
     answer = b""
     try:
         while True:
@@ -220,5 +220,5 @@ async def test_a_stranger_reads_why_it_is_refused(start: Start) -> None:
     finally:
         stranger.close()
 
-    assert answer.startswith(b'{"error":"UNKNOWN_NODE","message":"node 9 is not in the config of node 0')
+    assert answer.startswith(b'{"error":"UNKNOWN_NODE","message":"node 9 is no member of this cluster')
     assert answer.endswith(b"}\n")

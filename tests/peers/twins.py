@@ -17,7 +17,7 @@ from twisted.python.failure import Failure
 from typing_extensions import override
 from zope.interface import implementer
 
-from kvraft.peers import Peers
+from kvraft.peers import Address, Peers
 from kvraft.raft.errors import MessageRefused
 from kvraft.raft.messages import Message
 
@@ -43,12 +43,20 @@ class Recorder:
     events: list[tuple[Any, ...]] = attrs.field(factory=list)
     refuses_messages: bool = False
     refuses_hellos: bool = False
+    names: list[tuple[int, str, str]] = attrs.field(factory=list)
+    """(peer, incarnation, run) of each hello; they are left out of the events, which they would only lengthen."""
 
     def hello(self, peer: int, facts: Mapping[str, Any]) -> None:
         """Write it down; refuse if told to."""
         if self.refuses_hellos:
             raise MessageRefused("its disk is another one")
-        self.events.append(("hello", peer, dict(facts)))
+        own_facts = dict(facts)
+        self.names.append((peer, own_facts.pop("incarnation"), own_facts.pop("run")))
+        self.events.append(("hello", peer, own_facts))
+
+    def refused(self, peer: int, code: str, message: str) -> None:
+        """Write it down."""
+        self.events.append(("refused", peer, code, message))
 
     def receive(self, sender: int, messages: list[Message]) -> None:
         """Write it down; refuse if told to."""
@@ -179,7 +187,9 @@ class Node:
     def __init__(self, cluster_id: str | None = None, **options: Any) -> None:
         self.clock = Clock()
         self.receiver = Recorder()
-        self.endpoints = {place: MemoryEndpoint(self.clock) for place in ADDRESSES.values()}
+        self.endpoints: dict[Place, MemoryEndpoint] = {}
+        for place in ADDRESSES.values():
+            self.dial(self.clock, place)
         self.peers = Peers(
             self.clock,
             0,
@@ -188,13 +198,18 @@ class Node:
             self.receiver,
             Random(1),
             cluster_id,
-            dial=lambda _reactor, place: self.endpoints[place],  # type: ignore[index]
+            run="run0",
+            dial=self.dial,
             **options,
         )
 
-    def endpoint(self, peer: int) -> MemoryEndpoint:
-        """Return where `peer` is dialed."""
-        return self.endpoints[ADDRESSES[peer]]
+    def dial(self, _reactor: object, address: Address) -> MemoryEndpoint:
+        """Return the endpoint of an address."""
+        return self.endpoints.setdefault(Place(address.host, address.port), MemoryEndpoint(self.clock))
+
+    def endpoint(self, peer: int, place: Place | None = None) -> MemoryEndpoint:
+        """Return where `peer` is dialed, at the place where it listens from the beginning unless another is named."""
+        return self.endpoints[place or ADDRESSES[peer]]
 
     def call(self, first: bytes = b"") -> MemoryTransport:
         """Connect to the node as a peer would, and say `first`."""
@@ -206,7 +221,10 @@ class Node:
 
     def establish(self, peer: int = 1, **changes: Any) -> MemoryTransport:
         """Welcome the node at `peer`, which it is dialing; return its connection with nothing written to it."""
-        transport = self.endpoint(peer).accept()
+        return self.welcome(self.endpoint(peer).accept(), peer, **changes)
+
+    def welcome(self, transport: MemoryTransport, peer: int, **changes: Any) -> MemoryTransport:
+        """Welcome the node on a connection that it dialed; return it with nothing written to it."""
         transport.deliver(hello_line(peer, **changes))
         transport.clear()
         transport.writes.clear()
@@ -219,7 +237,15 @@ class Node:
 
 def hello_line(sender: int = 1, receiver: int = 0, cluster: str | None = None, **more: Any) -> bytes:
     """Return the hello or welcome of `sender`."""
-    fields = {"kvraft": 1, "from": sender, "to": receiver, "cluster": cluster, "incarnation": "f00", **more}
+    fields = {
+        "kvraft": 1,
+        "from": sender,
+        "to": receiver,
+        "cluster": cluster,
+        "incarnation": "f00",
+        "run": "r00",
+        **more,
+    }
     return json.dumps(fields).encode() + b"\n"
 
 

@@ -1,0 +1,100 @@
+"""What a node begins with: everything that its disk holds, or, when it keeps nothing, an empty state and no vote."""
+
+import gc
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, Final
+
+import attrs
+
+from kvraft.raft import Entry, HardState, Membership
+from kvraft.replica.receiving import read_header
+from kvraft.storage import (
+    JournalThread,
+    MemoryJournal,
+    MemorySnapshots,
+    SnapshotStorage,
+    SnapshotThread,
+    Storage,
+    open_storage,
+)
+from kvraft.storage.snapshots import Snapshots
+from kvraft.store import Store, StoreLoader
+
+PROGRESS_S: Final = 1.0
+"""How often a long load says how far it is, seconds."""
+
+
+@attrs.frozen(kw_only=True)
+class Beginning:
+    """The state of a node before it takes part."""
+
+    storage: Storage
+    snapshots: SnapshotStorage
+    store: Store
+    """Holds what the latest snapshot does."""
+    remembers: bool
+    """Whether it knows what it has promised, so that it may vote."""
+    hard_state: HardState = HardState()
+    log_begins: tuple[int, int] = (0, 0)
+    """Index and term of the entry behind which `entries` begin; no later than what the store has applied."""
+    entries: Sequence[Entry] = ()
+    membership: Membership | None = None
+    """The configuration that the snapshot holds; None without a snapshot."""
+    notes: Sequence[str] = ()
+    """What the log should say about the opening, a sentence each."""
+
+
+def from_nothing(reactor: Any) -> Beginning:
+    """Begin without a disk; see `rejoin` for what such a node may do."""
+    return Beginning(
+        storage=MemoryJournal(reactor), snapshots=MemorySnapshots(reactor), store=Store(), remembers=False
+    )
+
+
+def from_disk(
+    folder: Path, node_id: int, reactor: Any, *, segment_bytes: int, progress: Callable[[int, int], None]
+) -> Beginning:
+    """Read a node's folder; `progress` is told now and then how many keys are loaded, and of how many.
+
+    Raises:
+        StorageError: the folder cannot be opened, or holds what must not be believed.
+        SnapshotInvalid: the snapshot is sound and yet holds no store; of `kvraft.store`.
+    """
+    opened = open_storage(folder, node_id, segment_bytes=segment_bytes)
+    store, membership = _load_latest(opened.snapshots, reactor.seconds, progress)
+    recovered = opened.recovered
+    return Beginning(
+        storage=JournalThread(opened.journal, reactor),
+        snapshots=SnapshotThread(opened.snapshots, reactor),
+        store=store,
+        remembers=True,
+        hard_state=recovered.hard_state,
+        log_begins=(recovered.snapshot_index, recovered.snapshot_term),
+        entries=recovered.entries,
+        membership=membership,
+        notes=recovered.notes,
+    )
+
+
+def _load_latest(
+    snapshots: Snapshots, seconds: Callable[[], float], progress: Callable[[int, int], None]
+) -> tuple[Store, Membership | None]:
+    snapshot = snapshots.latest
+    if snapshot is None:
+        return Store(), None
+    state, membership = read_header(snapshot)
+    loader = StoreLoader(state)
+    said = seconds()
+    gc.disable()  # it would look at every key again and again, and find nothing
+    try:
+        offset = 0
+        while (chunk := snapshots.read_chunk(snapshot.header.id, offset)) is not None:
+            loader.add(chunk.payload)
+            offset = chunk.next_offset
+            if seconds() - said >= PROGRESS_S:
+                said = seconds()
+                progress(loader.key_count, loader.key_count_expected)
+    finally:
+        gc.enable()
+    return loader.finish(), membership

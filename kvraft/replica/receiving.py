@@ -1,0 +1,161 @@
+"""Receiving a snapshot from the leader: stored piece by piece, verified, loaded, and only then put in place."""
+
+from collections import deque
+from collections.abc import Callable
+from typing import Final, Protocol
+
+import attrs
+from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IReactorTime
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+
+from kvraft.raft import Membership, Message, Node
+from kvraft.raft.messages import InstallSnapshot, InstallSnapshotReply
+from kvraft.storage import (
+    Snapshot,
+    SnapshotDamaged,
+    SnapshotFailed,
+    SnapshotIdentity,
+    SnapshotInvalid,
+    SnapshotRefused,
+    SnapshotStorage,
+)
+from kvraft.store import SnapshotInvalid as StoreInvalid
+from kvraft.store import Store, StoreLoader
+
+CHUNKS_A_REPLY: Final = 64
+"""Chunks that are loaded between two signs of life to the leader."""
+WAITING_MAX: Final = 64
+"""Pieces that may wait to be stored; those beyond are dropped, and asked for again."""
+
+
+class Installer(Protocol):
+    """What puts a loaded snapshot in the place of log and store."""
+
+    async def install(self, snapshot: Snapshot, store: Store, membership: Membership) -> None:
+        """Replace log and state, durably; does nothing when the log has come as far meanwhile."""
+        ...
+
+
+@attrs.define
+class _Transfer:
+    """The snapshot that is being received."""
+
+    identity: SnapshotIdentity
+    received: int
+
+
+class SnapshotReceiver:
+    """Stores pieces one after the other. The old state serves until the new one is whole."""
+
+    _log = Logger(namespace="kvraft.replica")
+
+    def __init__(
+        self,
+        node: Node,
+        snapshots: SnapshotStorage,
+        send: Callable[[int, Message], None],
+        installer: Installer,
+        clock: IReactorTime,
+        failed: Callable[[Failure], None],
+    ) -> None:
+        self._node = node
+        self._snapshots = snapshots
+        self._send = send
+        self._installer = installer
+        self._clock = clock
+        self._failed = failed
+        self._waiting: deque[tuple[int, InstallSnapshot]] = deque()
+        self._working = False
+        self._stopped = False
+        self._transfer: _Transfer | None = None
+
+    def receive(self, sender: int, piece: InstallSnapshot) -> None:
+        """Take a piece that the node has found to come from this term's leader."""
+        if len(self._waiting) < WAITING_MAX and not self._stopped:
+            self._waiting.append((sender, piece))
+            if not self._working:
+                self._working = True
+                Deferred.fromCoroutine(self._work()).addErrback(self._failed)
+
+    def stop(self) -> None:
+        """Take nothing more."""
+        self._stopped = True
+        self._waiting.clear()
+
+    async def _work(self) -> None:
+        try:
+            while self._waiting and not self._stopped:
+                sender, piece = self._waiting.popleft()
+                try:
+                    await self._take(sender, piece)
+                except (SnapshotFailed, SnapshotInvalid, SnapshotRefused, SnapshotDamaged, StoreInvalid) as error:
+                    self._transfer = None
+                    self._log.warn(
+                        "node {id} could not install the snapshot of node {peer}: {why}",
+                        id=self._node.id,
+                        peer=sender,
+                        why=str(error),
+                    )
+        finally:
+            self._working = False
+
+    async def _take(self, sender: int, piece: InstallSnapshot) -> None:
+        identity = SnapshotIdentity(piece.snapshot, piece.index, piece.index_term, piece.size)
+        if piece.index <= self._node.commit:
+            self._reply(sender, piece, piece.size, installed=True)
+            return
+        if self._transfer is None or self._transfer.identity != identity or not piece.data:
+            received = await self._snapshots.begin_incoming(identity)
+            self._transfer = _Transfer(identity, received)
+        transfer = self._transfer
+        if piece.data and piece.offset == transfer.received:
+            transfer.received = await self._snapshots.write_incoming(piece.offset, piece.data)
+        self._reply(sender, piece, transfer.received, installed=False)
+        if transfer.received == piece.size:
+            await self._install(sender, piece)
+
+    async def _install(self, sender: int, piece: InstallSnapshot) -> None:
+        self._transfer = None
+        began = self._clock.seconds()
+        snapshot = await self._snapshots.finish_incoming()
+        store, membership = await self._load(snapshot, lambda: self._reply(sender, piece, piece.size, installed=False))
+        if self._stopped:
+            return
+        await self._installer.install(snapshot, store, membership)
+        self._log.info(
+            "node {id} installed a snapshot up to entry {index}: {keys} keys, loaded in {seconds:.1f} s",
+            id=self._node.id,
+            index=snapshot.header.index,
+            keys=store.key_count,
+            seconds=self._clock.seconds() - began,
+        )
+        self._reply(sender, piece, piece.size, installed=True)
+
+    async def _load(self, snapshot: Snapshot, alive: Callable[[], None]) -> tuple[Store, Membership]:
+        state, membership = read_header(snapshot)
+        loader, offset, chunks = StoreLoader(state), 0, 0
+        while not self._stopped and (chunk := await self._snapshots.read_chunk(snapshot.header.id, offset)) is not None:
+            loader.add(chunk.payload)
+            offset = chunk.next_offset
+            chunks += 1
+            if chunks % CHUNKS_A_REPLY == 0:
+                alive()
+        return loader.finish() if not self._stopped else Store(), membership
+
+    def _reply(self, to: int, piece: InstallSnapshot, received: int, *, installed: bool) -> None:
+        self._send(to, InstallSnapshotReply(self._node.term, piece.snapshot, received, installed))
+
+
+def read_header(snapshot: Snapshot) -> tuple[dict[str, object], Membership]:
+    """Return the store's state and the configuration that a snapshot's header holds.
+
+    Raises:
+        StoreInvalid: it holds neither, so no kvraft has written it.
+    """
+    match snapshot.header.state:
+        case {"store": dict(state), "membership": str(membership)}:
+            return state, Membership.decode(membership.encode())
+        case _:
+            raise StoreInvalid("the snapshot's header holds no store and no membership")

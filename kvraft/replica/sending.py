@@ -1,0 +1,125 @@
+"""Sending the latest snapshot to members that need it: offered first, then piece by piece, as far as their window goes."""
+
+from collections.abc import Callable
+from typing import Final
+
+from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IDelayedCall, IReactorTime
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+
+from kvraft.raft import Message, Node
+from kvraft.raft.messages import InstallSnapshot, InstallSnapshotReply
+from kvraft.storage import Snapshot, SnapshotFailed, SnapshotGone, SnapshotRefused, SnapshotStorage
+
+PIECE_BYTES: Final = 256 * 1024
+"""Bytes of a snapshot in one message: a few milliseconds of anybody's time, so that heartbeats are not held up."""
+WINDOW_BYTES: Final = 4 * PIECE_BYTES
+"""Bytes that are sent and not yet confirmed."""
+SILENCE_MAX_S: Final = 10.0
+"""Wait for a sign of progress from the member, seconds; then everything begins anew with an offer."""
+
+
+class SnapshotSender:
+    """Sends one snapshot to one member, in one term.
+
+    Args:
+        done: called once with whether the member has installed it.
+    """
+
+    _log = Logger(namespace="kvraft.replica")
+
+    def __init__(
+        self,
+        node: Node,
+        peer: int,
+        snapshots: SnapshotStorage,
+        snapshot: Snapshot,
+        send: Callable[[int, Message], None],
+        clock: IReactorTime,
+        done: Callable[[int, int | None], None],
+    ) -> None:
+        self._term = node.term
+        self._me = node.id
+        self._peer = peer
+        self._snapshots = snapshots
+        self._snapshot = snapshot
+        self._send = send
+        self._clock = clock
+        self._done = done
+        self._received = 0
+        self._sent: int | None = None
+        """The offset of the next piece; None until the offer is answered."""
+        self._pumping = False
+        self._over = False
+        self._silence: IDelayedCall | None = None
+
+    def start(self) -> None:
+        """Offer the snapshot; the answer says where to begin."""
+        self._log.info(
+            "node {id} sends node {peer} the snapshot up to entry {index}, {size} bytes",
+            id=self._me,
+            peer=self._peer,
+            index=self._snapshot.header.index,
+            size=self._snapshot.size,
+        )
+        self._send(self._peer, self._piece(0, b""))
+        self._silence = self._clock.callLater(SILENCE_MAX_S, self._silent)
+
+    def stop(self) -> None:
+        """Send nothing more, and report nothing."""
+        self._over = True
+        if self._silence is not None and self._silence.active():
+            self._silence.cancel()
+
+    def replied(self, reply: InstallSnapshotReply) -> None:
+        """Go on where the member wants it."""
+        if self._over or reply.snapshot != self._snapshot.header.id or self._silence is None:
+            return
+        if reply.installed:
+            self._finish(self._snapshot.header.index)
+            return
+        self._silence.reset(SILENCE_MAX_S)
+        if self._sent is None or reply.received < self._received:
+            self._sent = reply.received
+        self._received = reply.received
+        self._pump()
+
+    def _pump(self) -> None:
+        if not self._pumping:
+            self._pumping = True
+            Deferred.fromCoroutine(self._send_window()).addErrback(self._failed)
+
+    async def _send_window(self) -> None:
+        try:
+            while (
+                not self._over
+                and self._sent is not None
+                and self._sent < self._snapshot.size
+                and self._sent - self._received < WINDOW_BYTES
+            ):
+                offset = self._sent
+                data = await self._snapshots.read(self._snapshot.header.id, offset, PIECE_BYTES)
+                if self._sent == offset and not self._over:
+                    self._sent += len(data)
+                    self._send(self._peer, self._piece(offset, data))
+        finally:
+            self._pumping = False
+
+    def _piece(self, offset: int, data: bytes) -> InstallSnapshot:
+        header = self._snapshot.header
+        return InstallSnapshot(self._term, header.id, header.index, header.term, self._snapshot.size, offset, data)
+
+    def _failed(self, failure: Failure) -> None:
+        if failure.check(SnapshotGone, SnapshotFailed, SnapshotRefused) is None:
+            self._log.failure("node {id} cannot send its snapshot", failure, id=self._me)
+        self._finish(None)
+
+    def _silent(self) -> None:
+        self._silence = None
+        self._finish(None)
+
+    def _finish(self, installed_index: int | None) -> None:
+        if not self._over:
+            self.stop()
+            self._done(self._peer, installed_index)

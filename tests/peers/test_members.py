@@ -1,0 +1,383 @@
+import json
+from random import Random
+
+import pytest
+
+from kvraft.peers import Peers
+from kvraft.peers.acceptor import REFUSAL_LINGER_S
+from kvraft.peers.link import BACKOFF_MAX_S, BACKOFF_MIN_S, LAST_WORDS_S, STOP_GRACE_S
+from kvraft.raft.messages import Heartbeat
+from kvraft.wire import encode
+from tests.peers.twins import ADDRESSES, CLUSTER, MemoryTransport, Node, Place, hello_line, warnings
+
+BEAT = Heartbeat(1, 0, 1)
+NODE_3 = Place("node3.example", 8083)
+NEW_PLACE = Place("elsewhere.example", 8081)
+WITHOUT_1 = {0: ADDRESSES[0], 2: ADDRESSES[2]}
+MOVED_1 = {**ADDRESSES, 1: NEW_PLACE}
+
+
+@pytest.fixture
+def node() -> Node:
+    """Node 0, which has a link to node 2 and dials node 1."""
+    node = Node(CLUSTER)
+    node.peers.start()
+    node.establish(2)
+    node.receiver.take()
+    return node
+
+
+def close(transport: MemoryTransport) -> None:
+    """Let a connection that is being closed in good order come to its end."""
+    assert transport.disconnecting
+    assert not transport.aborted
+    transport.lose()
+
+
+def test_who_is_new_is_dialed_and_welcome(node: Node) -> None:
+    """A new member is dialed at once and may connect; the links of the others are not touched."""
+    node.peers.set_members({**ADDRESSES, 3: NODE_3})
+
+    node.welcome(node.endpoint(3, NODE_3).accept(), 3)
+    assert "error" not in node.call(hello_line(3)).lines()[0]
+    assert node.receiver.take() == [("hello", 3, {}), ("link_up", 3), ("hello", 3, {})]
+    assert node.peers.connected(3)
+    assert node.peers.connected(2)
+    assert len(node.endpoint(1).dialed_at) == len(node.endpoint(2).dialed_at) == 1
+
+
+def test_the_same_members_change_nothing(node: Node) -> None:
+    """Links, attempts and inbound connections go on when the members are named again."""
+    inbound = node.call(hello_line(1))
+
+    for _ in range(3):
+        node.peers.set_members({peer: Place(place.host, place.port) for peer, place in ADDRESSES.items()}, [3])
+
+    assert node.endpoint(1).dialing
+    assert node.endpoint(1).cancelled == 0
+    assert node.peers.connected(2)
+    assert not inbound.disconnecting
+
+
+def test_members_named_before_the_start_are_dialed_by_the_start() -> None:
+    """Nothing is dialed before `start`; then it is what was named last."""
+    node = Node()
+    node.peers.set_members({**MOVED_1, 3: NODE_3})
+    node.peers.set_members({0: ADDRESSES[0], 1: NEW_PLACE})
+    assert not node.endpoint(1, NEW_PLACE).dialing
+
+    node.peers.start()
+
+    assert [place for place, endpoint in node.endpoints.items() if endpoint.dialing] == [NEW_PLACE]
+
+
+def test_a_node_does_not_talk_to_itself(node: Node) -> None:
+    """Its own entry is ignored, also where it is missing because the node itself has left."""
+    node.peers.set_members({**ADDRESSES, 0: NEW_PLACE})
+    node.peers.set_members({2: ADDRESSES[2]}, removed=[0])
+
+    assert NEW_PLACE not in node.endpoints
+    assert node.peers.connected(2)
+    assert node.call(hello_line(0)).lines()[0]["error"] == "OWN_ID"
+
+
+def test_last_words_reach_a_member_that_leaves(node: Node) -> None:
+    """Its link carries what is sent for LAST_WORDS_S longer, and is closed in good order then, for ever."""
+    link = node.establish(1)
+    node.receiver.take()
+
+    node.peers.set_members(WITHOUT_1, removed=[1])
+    node.pass_time(LAST_WORDS_S - 0.1)
+    node.peers.send([(1, BEAT)])
+    assert link.value() == encode(BEAT)
+    assert not link.disconnecting
+    node.pass_time(0.2)
+    close(link)
+    node.pass_time(2 * BACKOFF_MAX_S)
+    node.peers.send([(1, BEAT)])
+
+    assert link.value() == encode(BEAT)
+    assert node.receiver.take() == [("peer_lost", 1)]
+    assert len(node.endpoint(1).dialed_at) == 1
+    assert node.clock.getDelayedCalls() == []
+
+
+def test_a_member_that_leaves_is_no_peer_any_more(node: Node) -> None:
+    """While last words travel nobody is told of a connection to it."""
+    node.establish(1)
+
+    node.peers.set_members(WITHOUT_1)
+
+    assert not node.peers.connected(1)
+    assert node.peers.status().keys() == {2}
+
+
+def test_a_member_that_leaves_and_takes_no_bytes_is_dropped(node: Node) -> None:
+    """Good order ends STOP_GRACE_S after the last words: a dead member does not keep its link."""
+    link = node.establish(1)
+    node.peers.set_members(WITHOUT_1)
+
+    node.pass_time(LAST_WORDS_S + STOP_GRACE_S - 0.1)
+    assert not link.aborted
+    node.pass_time(0.2)
+
+    assert link.lost
+    assert node.clock.getDelayedCalls() == []
+
+
+def test_a_link_that_breaks_during_last_words_is_not_dialed_again(node: Node) -> None:
+    """Who has left and is lost stays lost."""
+    link = node.establish(1)
+    node.receiver.take()
+    node.peers.set_members(WITHOUT_1)
+
+    link.lose()
+    node.pass_time(2 * BACKOFF_MAX_S)
+
+    assert node.receiver.take() == [("peer_lost", 1)]
+    assert len(node.endpoint(1).dialed_at) == 1
+    assert node.clock.getDelayedCalls() == []
+
+
+@pytest.mark.parametrize("state", ["dialing", "pausing", "not welcomed"])
+def test_without_a_link_there_are_no_last_words(node: Node, state: str) -> None:
+    """Attempts and pauses end at once, a connection that was not welcomed is closed, and the log is spared."""
+    endpoint = node.endpoint(1)
+    waiting: MemoryTransport | None = None
+    if state == "pausing":
+        endpoint.refuse()
+    elif state == "not welcomed":
+        waiting = endpoint.accept()
+
+    with warnings() as texts:
+        node.peers.set_members(WITHOUT_1)
+        if waiting is not None:
+            waiting.deliver(hello_line(1))
+            close(waiting)
+        node.pass_time(2 * BACKOFF_MAX_S)
+
+    assert (endpoint.dialing, len(endpoint.dialed_at)) == (False, 1)
+    assert endpoint.cancelled == (state == "dialing")
+    assert node.receiver.take() == []
+    assert texts == []
+    assert node.clock.getDelayedCalls() == []
+
+
+def test_inbound_connections_of_who_has_left_are_closed(node: Node) -> None:
+    """What still arrives on them counts for nothing; their end is reported once; the others stay."""
+    gone, other = node.call(hello_line(1)), node.call(hello_line(2))
+    gone.deliver(encode(BEAT)[:-1])
+    node.receiver.take()
+
+    node.peers.set_members(WITHOUT_1)
+    gone.deliver(encode(BEAT)[-1:] + encode(BEAT))
+    node.peers.set_members(WITHOUT_1)
+    close(gone)
+
+    assert node.receiver.take() == [("peer_lost", 1)]
+    assert not other.disconnecting
+    assert node.clock.getDelayedCalls() == []
+
+
+def test_an_inbound_connection_that_does_not_close_is_aborted(node: Node) -> None:
+    """However often the members are named, it is gone REFUSAL_LINGER_S after the first time."""
+    gone = node.call(hello_line(1))
+
+    for _ in range(10):
+        node.peers.set_members(WITHOUT_1)
+        node.pass_time(REFUSAL_LINGER_S / 9)
+
+    assert gone.lost
+
+
+def test_who_was_removed_is_told_so(node: Node) -> None:
+    """The text says what has happened, and what to do with the machine."""
+    node.peers.set_members(WITHOUT_1, removed=[1])
+
+    (refusal,) = node.call(hello_line(1)).lines()
+
+    assert refusal["error"] == "REMOVED"
+    assert refusal["message"].startswith("node 1 was removed from this cluster; stop it")
+    assert "MEMBER ADD" in refusal["message"]
+    assert node.receiver.take() == []
+
+
+def test_who_was_never_a_member_is_told_how_to_become_one(node: Node) -> None:
+    """An unknown id is an operator's omission: the text names the command, with the id in it."""
+    node.peers.set_members(WITHOUT_1, removed=[1])
+
+    (refusal,) = node.call(hello_line(7)).lines()
+
+    assert refusal["error"] == "UNKNOWN_NODE"
+    assert "node 7 is no member of this cluster, as far as node 0 knows" in refusal["message"]
+    assert "MEMBER ADD 7 host:port" in refusal["message"]
+
+
+def test_a_refusal_is_whole_when_it_arrives_in_the_other_nodes_log(node: Node) -> None:
+    """The longest texts with the longest ids fit what a peer believes of a refusal."""
+    other = Node(CLUSTER)
+    other.peers.start()
+    longest = 2**53 - 1
+    node.peers.set_members(WITHOUT_1, removed=[longest])
+    for sender in (longest, longest - 1):
+        line = json.dumps(node.call(hello_line(sender)).lines()[0]).encode() + b"\n"
+        other.endpoint(1).accept().deliver(line)
+        other.pass_time(BACKOFF_MAX_S + 0.1)
+
+    refusals = [event for event in other.receiver.take() if event[0] == "refused"]
+    assert [refusal[2] for refusal in refusals] == ["REMOVED", "UNKNOWN_NODE"]
+    assert refusals[0][3].endswith("with MEMBER ADD")
+    assert refusals[1][3].endswith("let in by itself")
+
+
+def test_a_member_is_welcome_whatever_it_was_before(node: Node) -> None:
+    """An id that is among the members and among the removed is a member."""
+    node.peers.set_members(ADDRESSES, removed=[1])
+
+    assert "error" not in node.call(hello_line(1)).lines()[0]
+
+
+def test_the_removed_are_those_that_were_named_last(node: Node) -> None:
+    """Each call replaces what the one before it said."""
+    node.peers.set_members(WITHOUT_1, removed=[1])
+    node.peers.set_members(WITHOUT_1)
+
+    assert node.call(hello_line(1)).lines()[0]["error"] == "UNKNOWN_NODE"
+
+
+def test_a_member_that_moves_is_dialed_at_its_new_address(node: Node) -> None:
+    """The old link is closed in good order and its loss reported before the new one is there."""
+    old = node.establish(1)
+    inbound = node.call(hello_line(1))
+    node.receiver.take()
+
+    node.peers.set_members(MOVED_1)
+    close(old)
+    node.pass_time(2 * BACKOFF_MIN_S + 0.01)
+    new = node.welcome(node.endpoint(1, NEW_PLACE).accept(), 1)
+    node.peers.send([(1, BEAT)])
+
+    assert node.receiver.take() == [("peer_lost", 1), ("hello", 1, {}), ("link_up", 1)]
+    assert new.value() == encode(BEAT)
+    assert not inbound.disconnecting
+    assert len(node.endpoint(1).dialed_at) == 1
+    assert len(node.endpoint(2).dialed_at) == 1
+
+
+@pytest.mark.parametrize("state", ["dialing", "pausing", "not welcomed"])
+def test_a_move_ends_attempts_at_the_old_address(node: Node, state: str) -> None:
+    """Nobody waits for an address that does not count any more, and the log and status hear nothing of its end."""
+    endpoint = node.endpoint(1)
+    waiting: MemoryTransport | None = None
+    if state == "pausing":
+        endpoint.refuse()
+    elif state == "not welcomed":
+        waiting = endpoint.accept()
+
+    with warnings() as texts:
+        node.peers.set_members(MOVED_1)
+        if waiting is not None:
+            close(waiting)
+        node.pass_time(2 * BACKOFF_MIN_S + 0.01)
+
+    assert node.endpoint(1, NEW_PLACE).dialing
+    assert (endpoint.dialing, len(endpoint.dialed_at)) == (False, 1)
+    assert texts == []
+    assert node.peers.status()[1].last_refusal is None
+
+
+def test_what_is_wrong_at_a_new_address_is_news(node: Node) -> None:
+    """A cause that was logged for the old address is logged again for the new one."""
+    with warnings() as texts:
+        node.endpoint(1).refuse()
+        node.peers.set_members(MOVED_1)
+        node.pass_time(2 * BACKOFF_MIN_S + 0.01)
+        node.endpoint(1, NEW_PLACE).refuse()
+
+    assert len(texts) == 2
+
+
+@pytest.mark.parametrize("place", [Place("elsewhere.example", 8081), Place("node1.example", 9999)])
+def test_host_and_port_make_an_address(node: Node, place: Place) -> None:
+    """A change of either is a move."""
+    node.peers.set_members({**ADDRESSES, 1: place})
+    node.pass_time(2 * BACKOFF_MIN_S + 0.01)
+
+    assert node.endpoint(1, place).dialing
+
+
+def test_a_member_that_comes_back_at_once_is_dialed_behind_the_end_of_its_old_link(node: Node) -> None:
+    """Its time for last words ends, and the loss is reported before the new link: at no time are there two."""
+    old = node.establish(1)
+    node.receiver.take()
+    node.peers.set_members(WITHOUT_1)
+
+    node.peers.set_members(ADDRESSES)
+    assert not node.endpoint(1).dialing
+    close(old)
+    node.establish(1)
+
+    assert node.receiver.take() == [("peer_lost", 1), ("hello", 1, {}), ("link_up", 1)]
+    assert node.peers.connected(1)
+
+
+def test_coming_and_going_ends_with_what_was_said_last(node: Node) -> None:
+    """While an old link closes, a member may come and go any number of times; it is dialed once, or not at all."""
+    for _ in range(2):
+        old = node.establish(1)
+        for members in (WITHOUT_1, MOVED_1, WITHOUT_1, ADDRESSES):
+            node.peers.set_members(members)
+        close(old)
+        assert node.endpoint(1).dialing
+    old = node.establish(1)
+    for members in (WITHOUT_1, ADDRESSES, WITHOUT_1):
+        node.peers.set_members(members)
+    close(old)
+    node.pass_time(BACKOFF_MAX_S)
+
+    assert not node.endpoint(1).dialing
+    assert len(node.endpoint(1).dialed_at) == 3
+    assert NEW_PLACE not in [place for place, endpoint in node.endpoints.items() if endpoint.dialed_at]
+    assert node.clock.getDelayedCalls() == []
+
+
+def test_stopping_waits_for_the_links_that_are_leaving() -> None:
+    """Their time for last words ends, and neither they nor a link that waits for one report anything."""
+    node = Node()
+    node.peers.start()
+    leaving, waited_for = node.establish(1), node.establish(2)
+    node.peers.set_members({0: ADDRESSES[0]})
+    node.peers.set_members(WITHOUT_1)
+    node.receiver.take()
+    ended: list[None] = []
+
+    node.peers.stop().addCallback(ended.append)
+    close(leaving)
+    assert ended == []
+    close(waited_for)
+
+    assert ended == [None]
+    assert node.receiver.take() == []
+    assert not node.endpoint(2).dialing
+    assert node.clock.getDelayedCalls() == []
+
+
+def test_members_named_after_the_stop_are_not_dialed(node: Node) -> None:
+    """A node that ends does not begin anything."""
+    node.peers.stop()
+
+    node.peers.set_members({**ADDRESSES, 3: NODE_3})
+
+    assert NODE_3 not in node.endpoints
+
+
+def test_each_process_has_a_name_of_its_own() -> None:
+    """`run` is drawn when it is not given: the same node calls itself something else after a restart."""
+    runs = []
+    for seed in range(2):
+        node = Node()
+        node.peers = Peers(node.clock, 0, "abc", ADDRESSES, node.receiver, Random(seed), None)
+        runs.append(node.call(hello_line(1)).lines()[0]["run"])
+
+    assert runs[0] != runs[1]
+    assert [len(run) for run in runs] == [32, 32]
