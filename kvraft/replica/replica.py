@@ -386,9 +386,7 @@ class Replica:
             self._refuse(ticket)
         while self._confirmed and self._confirmed[0][0] <= self.store.applied_index:
             self._answer_reads(self._confirmed.popleft()[1])
-        if ready.soft_state is not None and ready.soft_state.role is not Role.LEADER:
-            writes, self._writes, self._writes_size = self._writes, deque(), 0
-            self._refuse(writes)
+        if ready.soft_state is not None:
             self._redirect_parked()
 
     def _became_durable(self, readys: list[Ready]) -> None:
@@ -448,6 +446,7 @@ class Replica:
                 submission.refuse(error)
 
     def _redirect_parked(self) -> None:
+        """Say to those who wait for it who leads now, if that is known."""
         parked, self._parked = self._parked, []
         self._refuse(parked)
 
