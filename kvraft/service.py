@@ -1,6 +1,7 @@
 """One node as a Twisted service: what `twistd kvraft` runs."""
 
 import gc
+import resource
 import signal
 import socket
 import sys
@@ -313,6 +314,13 @@ def _replica_options(config: Config) -> ReplicaOptions:
     )
 
 
+def allow_open_files() -> None:
+    """Raise the soft limit of open files to the hard one: each client is a file, and the usual limit is 1,024."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft != hard:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+
+
 def use_monotonic_time(reactor: Any) -> None:
     """Let the reactor's timers follow the monotonic clock.
 
@@ -335,6 +343,7 @@ def makeService(options: Options) -> NodeService:
     assert options.config is not None
     assert options.peer is not None
     use_monotonic_time(reactor)
+    allow_open_files()
     sys.setswitchinterval(SWITCH_INTERVAL_S)
     gc.set_threshold(*GC_THRESHOLD)
     signal.signal(signal.SIGHUP, signal.SIG_IGN)  # a closed terminal must not end a node; SIGTERM and Ctrl-C do

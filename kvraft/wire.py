@@ -8,9 +8,9 @@ A frame is a JSON header that a person can read in a packet capture, and a tail 
     tail           the records of an AppendEntries, one behind the other, as they stand in the log,
                    or the bytes of a snapshot
 
-The tail is what the leader encoded once, or read from its disk: no base64, no second checksum, no copy of an entry field
-by field. Every other message has an empty tail. Nothing here trusts the other end: a frame that no honest node can have made raises
-`WireError`, and a length is believed only as far as bytes have arrived.
+The tail is what the leader encoded once, or read from its disk: no base64, no second checksum, no copy of an entry
+field by field. Every other message has an empty tail. Nothing here trusts the other end: a frame that no honest node
+can have made raises `WireError`, and a length is believed only as far as bytes have arrived.
 """
 
 import struct

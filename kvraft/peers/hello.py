@@ -11,7 +11,8 @@ or says what is wrong with it and closes::
 `cluster` is null as long as the node does not know its cluster's id. `incarnation` names the node's memory: it is made
 with a data directory and stays for as long as that exists, so a wiped disk under an old id has a new one. `run` names
 one process. Further keys are facts, for the nodes' owners. A line says who the other end claims to be; without TLS
-nothing proves it, so whoever can reach a node's port can pose as a member. Keep the port inside a network that you trust.
+nothing proves it, so whoever can reach a node's port can pose as a member. Keep the port inside a network that you
+trust.
 """
 
 from collections.abc import Callable, Collection, Mapping
@@ -30,6 +31,9 @@ HELLO_BYTES_MAX: Final = 4 * 1024
 
 HELLO_TIMEOUT_S: Final = 5.0
 """How long either end waits for the other's line, in seconds."""
+
+REMOVED: Final = "REMOVED"
+"""The code of a refusal that is final: the cluster has removed this node."""
 
 REASON_CHARS_MAX: Final = 300
 """How much of a peer's refusal is believed, in characters."""
@@ -176,7 +180,7 @@ class Identity:
             return
         if hello.sender in self._removed:
             raise HelloRefused(
-                "REMOVED",
+                REMOVED,
                 f"node {hello.sender} was removed from this cluster; stop it, and to use its machine again give it an "
                 "id that was never used and an empty data directory, and add it with MEMBER ADD",
             )

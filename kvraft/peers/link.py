@@ -188,9 +188,9 @@ class Link:
         return self.outbox is not None
 
     @property
-    def running(self) -> bool:
-        """Whether it was started and something of it is left."""
-        return self._running is not None and not self._running.called
+    def started(self) -> bool:
+        """Whether it has begun to dial."""
+        return self._running is not None
 
     def start(self) -> None:
         """Dial, and dial again whenever there is no connection, until stopped."""

@@ -204,15 +204,15 @@ class Peers:
             link.start()
 
     def _start(self, link: Link) -> None:
-        """Start a link that had to wait, unless it is not wanted any more."""
-        if self._links.get(link.peer) is link and not self._is_stopped:
+        """Start a link that had to wait, unless it is not wanted any more; one that was stopped ends at once."""
+        if self._links.get(link.peer) is link:
             link.start()
 
     def _let_go(self, peer: int) -> None:
         """Leave a member that has left."""
         link = self._links.pop(peer)
         del self._places[peer]
-        if not link.running:  # it waits for its predecessor, or for the start of us all
+        if not link.started:  # it waits for its predecessor, or for the start of us all
             return
         self._leaving[peer] = link
         link.leave(LAST_WORDS_S).addCallback(lambda _: self._leaving.pop(peer))

@@ -189,6 +189,10 @@ class Node:
             raise NotLeader(self.leader)
         transfer.begin(self, self.role, target)
 
+    def best_successor(self) -> int | None:
+        """Return the voter whose log is longest among those heard from lately; None on a node that does not lead."""
+        return transfer.best_target(self, self.role) if isinstance(self.role, Leader) else None
+
     def resign(self, now: float) -> None:
         """Stop leading without a successor, and give the others time to elect one of theirs."""
         self.observe_time(now)

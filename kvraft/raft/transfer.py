@@ -29,6 +29,17 @@ def begin(node: Node, leader: Leader, target: int) -> None:
     order_when_caught_up(node, leader, target)
 
 
+def best_target(node: Node, leader: Leader) -> int | None:
+    """Return the voter with the longest log among those heard from lately."""
+    recent = node.now - node.options.election_timeout_min
+    candidates = [
+        (progress.match, -peer)
+        for peer, progress in leader.progress.items()
+        if peer in node.membership.voters and progress.last_contact >= recent
+    ]
+    return -max(candidates)[1] if candidates else None
+
+
 def order_when_caught_up(node: Node, leader: Leader, peer: int) -> None:
     """Send TimeoutNow when the target has the whole log, once."""
     transfer = leader.transfer

@@ -7,9 +7,10 @@ others. `taking`, `sending` and `receiving` are the life of a snapshot. `beginni
 """
 
 from kvraft.replica.beginning import Beginning, from_disk, from_nothing
+from kvraft.replica.options import ReplicaOptions
 from kvraft.replica.outbox import Outbox
 from kvraft.replica.rejoin import Rejoin
-from kvraft.replica.replica import Replica, ReplicaOptions
+from kvraft.replica.replica import Replica
 from kvraft.replica.taking import SnapshotOptions
 
 __all__ = [

@@ -47,9 +47,7 @@ class Beginning:
 
 def from_nothing(reactor: Any) -> Beginning:
     """Begin without a disk; see `rejoin` for what such a node may do."""
-    return Beginning(
-        storage=MemoryJournal(reactor), snapshots=MemorySnapshots(reactor), store=Store(), remembers=False
-    )
+    return Beginning(storage=MemoryJournal(reactor), snapshots=MemorySnapshots(reactor), store=Store(), remembers=False)
 
 
 def from_disk(

@@ -11,18 +11,28 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from kvraft.commands import Operation, encode_batch, encode_identify
-from kvraft.errors import NotLeaderRefusal, OutcomeUnknown, Overloaded, Refused, RequestFailed
-from kvraft.raft import Entry, EntryKind, Membership, Message, MessageRefused, Node, NotLeader, ProposalRefused, Ready, Role
+from kvraft.errors import NotLeaderRefusal, OutcomeUnknown, Overloaded, RequestFailed
+from kvraft.peers import REMOVED
+from kvraft.raft import (
+    Entry,
+    EntryKind,
+    Membership,
+    Message,
+    MessageRefused,
+    Node,
+    NotLeader,
+    ProposalRefused,
+    Ready,
+)
 from kvraft.raft.roles import Leader
 from kvraft.replica.cluster_clock import ClusterClock
+from kvraft.replica.options import ReplicaOptions
 from kvraft.replica.outbox import Nowhere, Outbox
-from kvraft.replica.receiving import SnapshotReceiver
 from kvraft.replica.rejoin import Rejoin
 from kvraft.replica.saving import Saver
-from kvraft.replica.sending import SnapshotSender
-from kvraft.replica.status import describe, describe_progress
-from kvraft.replica.submissions import Batch, Deadlines, Submission
-from kvraft.replica.taking import SnapshotOptions, SnapshotTaker
+from kvraft.replica.snapshotter import Snapshotter
+from kvraft.replica.status import describe, describe_progress, log_transition
+from kvraft.replica.submissions import Batch, Deadlines, Stopping, Submission
 from kvraft.storage import Snapshot, SnapshotStorage, Storage
 from kvraft.store import Result, Store
 
@@ -32,31 +42,6 @@ READYS_A_TURN_MAX: Final = 8
 """Effects that one turn carries out before it lets the reactor look at its sockets."""
 HAND_OVER_POLL_S: Final = 0.005
 """How often a node that hands leadership over looks whether that is done, seconds."""
-
-_TRANSITIONS: Final = {
-    Role.LEADER: "node {id} became LEADER for term {term}",
-    Role.FOLLOWER: "node {id} is FOLLOWER in term {term} and knows no leader",
-    Role.PRE_CANDIDATE: "node {id} hears no leader in term {term} and asks whether it could be elected",
-    Role.CANDIDATE: "node {id} became CANDIDATE for term {term}",
-}
-
-
-class Stopping(Refused):
-    """This node is being stopped; the request had no effect."""
-
-    code = "STOPPING"
-
-
-@attrs.frozen
-class ReplicaOptions:
-    """Limits of one replica: times in seconds, sizes in bytes."""
-
-    request_timeout: float = 5.0
-    waiting_bytes_max: int = 64 * 1024 * 1024
-    """Writes that may wait to be proposed."""
-    disk_stall_max: float = 1.0
-    """A leader whose save takes longer stops leading (BUGS row 26)."""
-    snapshots: SnapshotOptions = SnapshotOptions()
 
 
 class Replica:
@@ -97,11 +82,18 @@ class Replica:
         self._rejoin = rejoin
         self._options = options or ReplicaOptions()
         self._saver = Saver(storage, self._became_durable, self._save_failed)
-        self._snapshots = snapshots
-        self._taker = SnapshotTaker(node, storage, snapshots, clock, make_snapshot_id, self._options.snapshots)
-        self._senders: dict[int, SnapshotSender] = {}
-        """Snapshots on their way to members, by member."""
-        self._receiver = SnapshotReceiver(node, snapshots, self._send_one, self, clock, self._snapshot_failed)
+        self._snapshotter = Snapshotter(
+            node=node,
+            storage=storage,
+            snapshots=snapshots,
+            clock=clock,
+            make_id=make_snapshot_id,
+            options=self._options.snapshots,
+            installer=self,
+            send=lambda to, message: self._peers.send([(to, message)]),
+            sent=self._snapshot_sent,
+            failed=self._snapshot_failed,
+        )
         self._cluster_clock = ClusterClock()
         self._deadlines = Deadlines()
         self._writes: deque[Submission] = deque()
@@ -202,7 +194,7 @@ class Replica:
         """Pass leadership on, if this node leads, and wait up to `patience` seconds for that and for open answers."""
         if not isinstance(self.node.role, Leader) or self._stopped:
             return
-        target = self._best_successor(self.node.role)
+        target = self.node.best_successor()
         if target is None:
             return
         self._log.info("node {id} hands leadership to node {target}", id=self.node.id, target=target)
@@ -227,9 +219,7 @@ class Replica:
         if self._stopped:
             return
         self._stopped = True
-        self._taker.stop()
-        self._receiver.stop()
-        self._stop_senders()
+        self._snapshotter.stop()
         for call in (self._turn, self._timer):
             if call is not None and call.active():
                 call.cancel()
@@ -244,16 +234,6 @@ class Replica:
         waiter: Deferred[None] = Deferred()
         self._clock.callLater(seconds, waiter.callback, None)
         return waiter
-
-    def _best_successor(self, leader: Leader) -> int | None:
-        """The voter whose log is longest among those heard from lately."""
-        recent = self.node.now - self.node.options.election_timeout_min
-        candidates = [
-            (progress.match, -peer)
-            for peer, progress in leader.progress.items()
-            if peer in self.node.membership.voters and progress.last_contact >= recent
-        ]
-        return -max(candidates)[1] if candidates else None
 
     # The turn.
 
@@ -292,7 +272,7 @@ class Replica:
             else:
                 self._schedule_turn()
             if not self._stopped:
-                self._taker.consider(self.store)
+                self._snapshotter.consider(self.store)
                 self._arm_timer()
         except Exception as error:  # noqa: BLE001 - nothing is fire-and-forget: a failure in a turn stops the node
             self._fail(f"a turn failed: {error}", Failure())
@@ -390,7 +370,7 @@ class Replica:
             self._peers.send(ready.messages)
         self._saver.save(ready)
         if ready.soft_state is not None:
-            self._show_transition(ready)
+            log_transition(self.node.id, ready.soft_state)
         for entry in ready.committed:
             self._apply(entry)
         for read in ready.reads:
@@ -401,17 +381,8 @@ class Replica:
             self._refuse(ticket)
         while self._confirmed and self._confirmed[0][0] <= self.store.applied_index:
             self._answer_reads(self._confirmed.popleft()[1])
-        for peer in ready.snapshots_wanted:
-            self._send_snapshot(peer)
-        for sender, reply in ready.snapshot_replies:
-            if sender in self._senders:
-                self._senders[sender].replied(reply)
-        for sender, piece in ready.snapshot_pieces:
-            self._receiver.receive(sender, piece)
-        if ready.soft_state is not None and ready.soft_state.role is not Role.LEADER:
-            self._stop_senders()
-            writes, self._writes, self._writes_size = self._writes, deque(), 0
-            self._refuse(writes)
+        self._snapshotter.carry_out(ready)
+        if ready.soft_state is not None:
             self._redirect_parked()
 
     def _became_durable(self, readys: list[Ready]) -> None:
@@ -435,7 +406,7 @@ class Replica:
             batch.refuse(self._not_leader())  # another leader's entry took its place: it never happened (row 12)
             batch = None
         results = self.store.apply(entry, batch.reads if batch is not None else ())
-        self._taker.applied(entry)
+        self._snapshotter.applied(entry)
         if batch is not None:
             batch.answer(results)
         if entry.kind == EntryKind.EMPTY and isinstance(self.node.role, Leader) and entry.term == self.node.term:
@@ -449,30 +420,8 @@ class Replica:
 
     # Snapshots.
 
-    def _send_one(self, to: int, message: Message) -> None:
-        self._peers.send([(to, message)])
-
-    def _send_snapshot(self, peer: int) -> None:
-        """Begin to send the latest snapshot to a member that cannot be helped by entries."""
-        older = self._senders.pop(peer, None)
-        if older is not None:
-            older.stop()
-        snapshot = self._snapshots.latest
-        assert snapshot is not None, "the log begins behind a snapshot"
-        sender = SnapshotSender(
-            self.node, peer, self._snapshots, snapshot, self._send_one, self._clock, self._snapshot_sent
-        )
-        self._senders[peer] = sender
-        sender.start()
-
     def _snapshot_sent(self, peer: int, installed_index: int | None) -> None:
-        del self._senders[peer]
         self._tell(self.node.snapshot_sent, peer, installed_index, self._clock.seconds())
-
-    def _stop_senders(self) -> None:
-        for sender in self._senders.values():
-            sender.stop()
-        self._senders.clear()
 
     def _snapshot_failed(self, failure: Failure) -> None:
         self._fail(f"a snapshot could not be installed: {failure.getErrorMessage()}", failure)
@@ -521,6 +470,7 @@ class Replica:
                 submission.refuse(error)
 
     def _redirect_parked(self) -> None:
+        """Say to those who wait for it who leads now, if that is known."""
         parked, self._parked = self._parked, []
         self._refuse(parked)
 
@@ -528,13 +478,14 @@ class Replica:
         leader = self.node.leader
         return NotLeaderRefusal(None if leader is None or leader == self.node.id else self._addresses.get(leader))
 
-    def _show_transition(self, ready: Ready) -> None:
-        assert ready.soft_state is not None
-        role, leader = ready.soft_state.role, ready.soft_state.leader
-        text = _TRANSITIONS[role]
-        if role is not Role.LEADER and leader is not None:
-            text = "node {id} is FOLLOWER of node {leader} in term {term}"
-        self._log.info(text, id=self.node.id, term=ready.soft_state.term, leader=leader)
+    def refused(self, peer: int, code: str, message: str) -> None:
+        """`peer` does not want to talk to this node; that it was removed is final."""
+        if code == REMOVED and not self._stopped:
+            self._log.error(
+                "node {id} leaves: node {peer} says: {message}", id=self.node.id, peer=peer, message=message
+            )
+            self.stop()
+            self._fatal(message)
 
     def _fail(self, what: str, failure: Failure) -> None:
         """Stop for good: whoever goes on after this risks the data."""

@@ -1,4 +1,4 @@
-"""Sending the latest snapshot to members that need it: offered first, then piece by piece, as far as their window goes."""
+"""Sending the latest snapshot to a member that needs it: offered first, then piece by piece, within a window."""
 
 from collections.abc import Callable
 from typing import Final

@@ -1,10 +1,31 @@
 """What a node says of itself when it is asked for its STATUS."""
 
+from typing import Final
+
+from twisted.logger import Logger
+
 import kvraft
-from kvraft.raft import Node
+from kvraft.raft import Node, Role, SoftState
 from kvraft.raft.roles import Leader
 from kvraft.storage import Storage
 from kvraft.store import Store
+
+_log = Logger(namespace="kvraft.replica")
+
+_TRANSITIONS: Final = {
+    Role.LEADER: "node {id} became LEADER for term {term}",
+    Role.FOLLOWER: "node {id} is FOLLOWER in term {term} and knows no leader",
+    Role.PRE_CANDIDATE: "node {id} hears no leader in term {term} and asks whether it could be elected",
+    Role.CANDIDATE: "node {id} became CANDIDATE for term {term}",
+}
+
+
+def log_transition(me: int, state: SoftState) -> None:
+    """Say in the log what this node has become."""
+    text = _TRANSITIONS[state.role]
+    if state.role is not Role.LEADER and state.leader is not None:
+        text = "node {id} is FOLLOWER of node {leader} in term {term}"
+    _log.info(text, id=me, term=state.term, leader=state.leader)
 
 
 def describe(node: Node, store: Store, storage: Storage, address: str | None) -> dict[str, object]:

@@ -17,6 +17,12 @@ class TimedOut(Refused):
     code = "TIMEOUT"
 
 
+class Stopping(Refused):
+    """This node is being stopped; the request had no effect."""
+
+    code = "STOPPING"
+
+
 class Submission:
     """What one client asked in one breath, and the Deferred that it waits on. It is answered or failed once."""
 

@@ -77,7 +77,7 @@ class SnapshotTaker:
             self.begin(store)
 
     def begin(self, store: Store) -> Deferred[None]:
-        """Take a snapshot of `store` now, unless one is being taken; the Deferred fires when it is there or has failed."""
+        """Take a snapshot of `store` now, unless one is being taken; fires when it is there or has failed."""
         finished: Deferred[None] = Deferred()
         if self._running is None and not self._stopped:
             self._applied_bytes = 0

@@ -132,11 +132,12 @@ def test_a_link_that_breaks_during_last_words_is_not_dialed_again(node: Node) ->
     node.peers.set_members(WITHOUT_1)
 
     link.lose()
+    assert node.receiver.take() == [("peer_lost", 1)]
+    assert node.clock.getDelayedCalls() == []
     node.pass_time(2 * BACKOFF_MAX_S)
 
-    assert node.receiver.take() == [("peer_lost", 1)]
     assert len(node.endpoint(1).dialed_at) == 1
-    assert node.clock.getDelayedCalls() == []
+    assert node.peers._leaving == {}
 
 
 @pytest.mark.parametrize("state", ["dialing", "pausing", "not welcomed"])
@@ -297,6 +298,18 @@ def test_what_is_wrong_at_a_new_address_is_news(node: Node) -> None:
     assert len(texts) == 2
 
 
+def test_a_new_address_is_tried_soon_however_long_the_old_one_failed(node: Node) -> None:
+    """Pauses begin anew with each move, also with one back to where the member was before."""
+    for there, then in [(ADDRESSES, MOVED_1), (MOVED_1, ADDRESSES)] * 5:
+        for _ in range(10):
+            node.endpoint(1, there[1]).refuse()
+            node.pass_time(BACKOFF_MAX_S + 0.01)
+        node.peers.set_members(then)
+        assert not node.endpoint(1, there[1]).dialing
+        node.pass_time(2 * BACKOFF_MIN_S + 0.01)
+        assert node.endpoint(1, then[1]).dialing
+
+
 @pytest.mark.parametrize("place", [Place("elsewhere.example", 8081), Place("node1.example", 9999)])
 def test_host_and_port_make_an_address(node: Node, place: Place) -> None:
     """A change of either is a move."""
@@ -376,7 +389,7 @@ def test_each_process_has_a_name_of_its_own() -> None:
     runs = []
     for seed in range(2):
         node = Node()
-        node.peers = Peers(node.clock, 0, "abc", ADDRESSES, node.receiver, Random(seed), None)
+        node.peers = Peers(node.clock, 0, "abc", ADDRESSES, node.receiver, Random(seed), None, dial=node.dial)
         runs.append(node.call(hello_line(1)).lines()[0]["run"])
 
     assert runs[0] != runs[1]

@@ -148,6 +148,27 @@ async def test_a_node_that_dies_is_missed_and_found_again(start: Start) -> None:
     await until(lambda: received(reborn) == [BEAT])
 
 
+@deadline(20)
+async def test_a_node_that_is_removed_hears_it_and_one_that_is_added_is_found(start: Start) -> None:
+    """Members change while the cluster runs: last words arrive, the removed node is told why, the others go on."""
+    stays, leaves = start(0), start(1)
+    await until(lambda: stays.peers.connected(1) and leaves.peers.connected(0))
+    leaves.receiver.take()
+
+    stays.peers.set_members({0: stays.addresses[0], 2: stays.addresses[2]}, removed=[1])
+    stays.peers.send([(1, BEAT)])
+    added = start(2)
+    await until(lambda: stays.peers.connected(2) and added.peers.connected(0))
+    await until(lambda: received(leaves) and any(event[0] == "refused" for event in leaves.receiver.events))
+
+    assert received(leaves) == [BEAT]
+    (peer, code, message) = next(event[1:] for event in leaves.receiver.events if event[0] == "refused")
+    assert (peer, code) == (0, "REMOVED")
+    assert message.startswith("node 1 was removed from this cluster")
+    assert stays.peers.status().keys() == {2}
+    await until(lambda: stays.receiver.events.count(("peer_lost", 1)) == 2)
+
+
 @deadline(10)
 async def test_both_ends_send_at_once_and_do_not_trust_silence(start: Start) -> None:
     """Nagle's wait is off and keepalive on, on the side that dialed and on the side that accepted."""

@@ -20,7 +20,7 @@ from kvraft.peers import PeerStatus
 from kvraft.raft import Entry, HardState, Membership, Message, Node, Options, Role
 from kvraft.raft.invariants import ClusterHistory
 from kvraft.replica import Rejoin, Replica, ReplicaOptions
-from kvraft.storage import MemoryJournal
+from kvraft.storage import MemoryJournal, MemorySnapshots
 from kvraft.store import Result, Store
 
 LINK_DELAY_S: Final = 0.001
@@ -185,9 +185,11 @@ class Cluster:
             node=node,
             store=Store(),
             storage=journal,
+            snapshots=MemorySnapshots(self.clock, delay=DISK_DELAY_S),
             clock=self.clock,
             addresses={each: address(each) for each in range(self.size)},
             make_cluster_id=lambda: self.make_cluster_id(member),
+            make_snapshot_id=lambda: f"{self.random.getrandbits(128):032x}",
             fatal=fatal.append,
             rejoin=Rejoin(node, [each for each in range(self.size) if each != member]) if self.forgets else None,
             options=self.options,

@@ -121,7 +121,7 @@ def test_stamps_that_were_lost_do_not_count() -> None:
     new = cluster.settle()
 
     replica = cluster.members[new].replica
-    replica._best_successor = lambda leader: old  # type: ignore[method-assign]
+    replica.node.best_successor = lambda: old  # type: ignore[method-assign]
     done = Deferred.fromCoroutine(replica.hand_over(1.0))
     cluster.run_until(lambda: done.called and cluster.leader == old)
     cluster.do(write("again"))

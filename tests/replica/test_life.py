@@ -5,7 +5,7 @@ from functools import partial
 from twisted.internet.defer import Deferred
 
 from kvraft.errors import NotLeaderRefusal, OutcomeUnknown
-from kvraft.raft import ProposalRefused
+from kvraft.raft import Options, ProposalRefused
 from kvraft.raft.messages import TimeoutNow
 from kvraft.replica import ReplicaOptions
 from kvraft.replica.replica import Stopping
@@ -49,6 +49,23 @@ def test_writes_in_flight_are_answered(cluster: Cluster) -> None:
     cluster.run_until(lambda: bool(done))
 
     assert [ask.results for ask in asks] == [[number] for number in range(1, 11)]
+
+
+def test_handing_over_waits_for_the_answers(cluster: Cluster) -> None:
+    """When the successor is known before it has committed what is in flight, the node stays until it can answer."""
+    old = cluster.settle()
+    slow, quick = cluster.followers()
+    cluster.members[old].node.best_successor = lambda: quick  # type: ignore[method-assign]
+    cluster.members[old].journal.delay = cluster.members[slow].journal.delay = 0.05
+    ask = cluster.ask(old, write("a"))
+    cluster.run(0.01)
+
+    done = hand_over(cluster, old)
+    cluster.run_until(lambda: cluster.members[old].node.leader == quick)
+    assert not ask.is_over
+    cluster.run_until(lambda: bool(done))
+
+    assert ask.results == [1]
 
 
 def test_writes_of_the_interregnum_are_told_the_successor(cluster: Cluster) -> None:
@@ -210,6 +227,43 @@ def test_a_client_may_stop_the_node(cluster: Cluster) -> None:
     assert len(leader.sent) == sent[0]
     assert other.is_over
     assert own_calls(cluster, leader) == []
+
+
+def test_a_turn_ends_where_the_node_is_stopped() -> None:
+    """What would come behind a stop in the same turn is neither applied nor answered."""
+    cluster = Cluster(1, raft=Options(apply_bytes_max=1))  # one entry a Ready, eight Readys a turn
+    member = cluster.members[cluster.settle()]
+    member.replica.submit([write("first")]).addCallback(lambda _: member.replica.stop())
+    cluster.run(0)
+    member.journal.delay = 0.0
+    asks = []
+    for number in range(5):
+        asks.append(cluster.ask(0, write(f"k{number}")))
+        cluster.run(0)
+    applied = member.store.applied_index
+
+    cluster.run(0.1)
+
+    assert member.store.applied_index == applied + 1
+    assert all(isinstance(ask.error, OutcomeUnknown) for ask in asks)
+    cluster.check()
+
+
+def test_a_stopped_follower_keeps_its_promises_to_itself(cluster: Cluster) -> None:
+    """A save that is done behind the stop acknowledges nothing."""
+    leader = cluster.settle()
+    follower = cluster.members[cluster.followers()[0]]
+    follower.journal.delay = 0.05
+    cluster.ask(leader, write("a"))
+    cluster.run(0.01)
+    assert follower.journal.pending_since is not None
+
+    follower.replica.stop()
+    sent = len(follower.sent)
+    cluster.run(0.1)
+
+    assert follower.journal.pending_since is None
+    assert len(follower.sent) == sent
 
 
 def test_no_request_outlives_its_time() -> None:

@@ -37,7 +37,7 @@ class Deed(Protocol):
         ...
 
     def stages(self, before: Whole) -> list[Whole]:
-        """Return what may be found after a crash in the middle, the state before it first and the one behind it last."""
+        """Return what may be found after a crash in the middle, first the state before it, last the one behind it."""
         ...
 
 
@@ -135,7 +135,8 @@ def random_deed(rng: random.Random, number: int, state: Whole) -> Deed:
         entry = rng.choice(fresh)
         below = [each for each in state.log.entries if each.index <= entry.index]
         cut = rng.choice([*below, None])
-        return Taking(number, entry.index, entry.term, cut and Compaction(cut.index, cut.term))
+        compaction = None if cut is None else Compaction(cut.index, cut.term)
+        return Taking(number, entry.index, entry.term, compaction)
     if kind < 0.6 and state.log.hard_state.term:
         term = state.log.hard_state.term
         index = state.snapshot_index + rng.randint(1, len(fresh) + 4)
