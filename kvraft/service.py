@@ -234,7 +234,7 @@ class NodeService(Service):
             count=len(beginning.entries),
             folder=folder,
             seconds=time.monotonic() - began,
-            term=beginning.hard_state.term,
+            term=beginning.hard_state.term if beginning.hard_state else 0,
         )
         return beginning
 
@@ -275,7 +275,7 @@ class NodeService(Service):
         self._peers = Peers(
             self._reactor,
             me=me,
-            incarnation=uuid.uuid4().hex,
+            incarnation=beginning.incarnation,
             addresses={peer: members[peer] for peer in others},
             receiver=replica,
             random=random,

@@ -39,6 +39,7 @@ def check(node: Node) -> None:
         "what is durable is no newer than what is",
         holds=node.durable_hard_state.term <= node.term,
     )
+    _check_memberships(node)
     match node.role:
         case Candidate():
             _demand(node, "a candidate votes for itself (§5.2)", holds=node.vote == node.id)
@@ -46,6 +47,20 @@ def check(node: Node) -> None:
             _check_leader(node, leader)
         case _:
             pass
+
+
+def _check_memberships(node: Node) -> None:
+    begins = node.memberships[0][0]
+    _demand(node, "the first configuration is committed", holds=begins <= node.commit)
+    for index, membership in node.memberships[1:]:
+        _demand(node, f"the configurations are in the log's order: {index} follows {begins}", holds=index > begins)
+        is_in_log = node.log.snapshot_index < index <= node.log.last_index
+        _demand(
+            node,
+            f"the configuration of entry {index} is the one in the log (§6)",
+            holds=is_in_log and node.log[index].payload == membership.encode(),
+        )
+        begins = index
 
 
 def _check_leader(node: Node, leader: Leader) -> None:
@@ -56,10 +71,16 @@ def _check_leader(node: Node, leader: Leader) -> None:
         "a leader's own vote is durable (§5.2)",
         holds=(node.durable_hard_state.term, node.durable_hard_state.vote) == (node.term, node.id),
     )
-    _demand(node, "a leader's term opens with an entry of its own", holds=log.term_at(leader.term_start) == node.term)
-    _demand(
-        node, "a leader knows every other member", holds=set(leader.progress) == node.membership.members - {node.id}
-    )
+    opens = log.term_at(leader.term_start) if leader.term_start > log.snapshot_index else node.term
+    _demand(node, "a leader's term opens with an entry of its own", holds=opens == node.term)
+    others = node.membership.members - {node.id}
+    _demand(node, "a leader knows every other member", holds=leader.progress.keys() >= others)
+    if node.commit >= max(leader.term_start, node.membership_index):
+        _demand(
+            node, "a leader leaves a joint configuration that is committed (§6)", holds=not node.membership.outgoing
+        )
+        _demand(node, "a leader forgets members that have left", holds=leader.progress.keys() == others)
+        _demand(node, "a leader that was removed steps down (thesis §4.2.2)", holds=node.membership.decides(node.id))
     for peer, progress in leader.progress.items():
         _demand(
             node,
@@ -182,6 +203,13 @@ class ClusterHistory:
         known, compared = self._compared.get(node.id, (node, 0))
         if known is not node:  # restarted: all that it holds is compared once more
             compared = 0
+        last_covered = self.committed.get(node.log.snapshot_index)
+        if last_covered is not None:
+            _demand(
+                node,
+                f"state machine safety: the log begins behind another entry {last_covered.index} than was committed",
+                holds=node.log.snapshot_term == last_covered.term,
+            )
         for index in range(max(compared, node.log.snapshot_index) + 1, node.commit + 1):
             entry = node.log[index]
             first = self.committed.setdefault(index, entry)

@@ -33,9 +33,11 @@ class Beginning:
     snapshots: SnapshotStorage
     store: Store
     """Holds what the latest snapshot does."""
+    incarnation: str
+    """Names this node's memory: made with its folder, and new for each process that has none."""
     remembers: bool
     """Whether it knows what it has promised, so that it may vote."""
-    hard_state: HardState = HardState()
+    hard_state: HardState | None = None
     log_begins: tuple[int, int] = (0, 0)
     """Index and term of the entry behind which `entries` begin; no later than what the store has applied."""
     entries: Sequence[Entry] = ()
@@ -66,6 +68,7 @@ def from_disk(
         storage=JournalThread(opened.journal, reactor),
         snapshots=SnapshotThread(opened.snapshots, reactor),
         store=store,
+        incarnation=recovered.incarnation,
         remembers=True,
         hard_state=recovered.hard_state,
         log_begins=(recovered.snapshot_index, recovered.snapshot_term),

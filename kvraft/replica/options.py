@@ -14,4 +14,4 @@ class ReplicaOptions:
     """Writes that may wait to be proposed."""
     disk_stall_max: float = 1.0
     """A leader whose save takes longer stops leading (BUGS row 26)."""
-    snapshots: SnapshotOptions = SnapshotOptions()
+    snapshots: SnapshotOptions = attrs.field(factory=SnapshotOptions)

@@ -12,7 +12,6 @@ from twisted.python.failure import Failure
 
 from kvraft.commands import Operation, encode_batch, encode_identify
 from kvraft.errors import NotLeaderRefusal, OutcomeUnknown, Overloaded, RequestFailed
-from kvraft.peers import REMOVED
 from kvraft.raft import (
     Entry,
     EntryKind,
@@ -479,13 +478,7 @@ class Replica:
         return NotLeaderRefusal(None if leader is None or leader == self.node.id else self._addresses.get(leader))
 
     def refused(self, peer: int, code: str, message: str) -> None:
-        """`peer` does not want to talk to this node; that it was removed is final."""
-        if code == REMOVED and not self._stopped:
-            self._log.error(
-                "node {id} leaves: node {peer} says: {message}", id=self.node.id, peer=peer, message=message
-            )
-            self.stop()
-            self._fatal(message)
+        """`peer` does not want to talk to this node; the log says so, and one peer's word is no reason to stop."""
 
     def _fail(self, what: str, failure: Failure) -> None:
         """Stop for good: whoever goes on after this risks the data."""

@@ -15,7 +15,7 @@ EVENTS: Final = 60
 """Faults and requests in one story."""
 
 
-def tell(seed: int) -> Story:
+def tell(seed: int) -> Story[Network]:
     """Run the story of one seed."""
     generator = random.Random(seed)
     story = Story(Network(generator.choice((3, 3, 5)), seed, generator.choice((None, SMALL))), generator)

@@ -10,7 +10,7 @@ from kvraft.errors import NotLeaderRefusal, OutcomeUnknown
 from kvraft.raft import Entry, EntryKind, MessageRefused, Node
 from kvraft.raft.messages import AppendEntries, Heartbeat
 from kvraft.replica import ReplicaOptions
-from kvraft.replica.replica import Stopping
+from kvraft.replica.submissions import Stopping
 from kvraft.storage import StorageError
 from tests.replica.cluster import HUNG_S, Cluster, Member, fail_saves, read, write
 

@@ -8,7 +8,7 @@ from kvraft.errors import NotLeaderRefusal, OutcomeUnknown
 from kvraft.raft import Options, ProposalRefused
 from kvraft.raft.messages import TimeoutNow
 from kvraft.replica import ReplicaOptions
-from kvraft.replica.replica import Stopping
+from kvraft.replica.submissions import Stopping
 from tests.replica.cluster import HUNG_S, Ask, Cluster, Member, address, read, write
 
 PATIENCE_S = 1.0
