@@ -1,6 +1,7 @@
 """What a node begins with: everything that its disk holds, or, when it keeps nothing, an empty state and no vote."""
 
 import gc
+import uuid
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Final
@@ -49,7 +50,13 @@ class Beginning:
 
 def from_nothing(reactor: Any) -> Beginning:
     """Begin without a disk; see `rejoin` for what such a node may do."""
-    return Beginning(storage=MemoryJournal(reactor), snapshots=MemorySnapshots(reactor), store=Store(), remembers=False)
+    return Beginning(
+        storage=MemoryJournal(reactor),
+        snapshots=MemorySnapshots(reactor),
+        store=Store(),
+        incarnation=uuid.uuid4().hex,
+        remembers=False,
+    )
 
 
 def from_disk(

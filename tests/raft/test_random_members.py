@@ -43,7 +43,7 @@ class MembersStory(Story[SnapshottingNetwork]):
 
     def grow(self, member: int) -> None:
         """Let somebody become a voter in the end."""
-        self._change("grow", lambda membership, newcomer: with_newcomer(membership, newcomer))
+        self._change("grow", with_newcomer)
 
     def replace(self, member: int) -> None:
         """Let somebody become a voter in the place of another one."""
@@ -87,6 +87,7 @@ def tell(seed: int) -> MembersStory:
     """Run the story of one seed."""
     generator = random.Random(seed)
     network = SnapshottingNetwork(generator.choice((1, 3, 3, 5)), seed, generator.choice((None, SMALL)))
+    network.join(len(network.machines))
     story = MembersStory(network, generator)
     for _event in range(EVENTS):
         network.run(generator.choice((0.0, 0.0005, 0.003, 0.02, 0.1, 0.4)))
