@@ -10,6 +10,7 @@ from collections.abc import Iterable
 import attrs
 
 from kvraft.raft.errors import InvariantViolated
+from kvraft.raft.membership import Membership
 from kvraft.raft.node import Node
 from kvraft.raft.roles import Candidate, Leader
 from kvraft.raft.types import Entry
@@ -39,7 +40,6 @@ def check(node: Node) -> None:
         "what is durable is no newer than what is",
         holds=node.durable_hard_state.term <= node.term,
     )
-    _check_memberships(node)
     match node.role:
         case Candidate():
             _demand(node, "a candidate votes for itself (§5.2)", holds=node.vote == node.id)
@@ -49,7 +49,8 @@ def check(node: Node) -> None:
             pass
 
 
-def _check_memberships(node: Node) -> None:
+def check_memberships(node: Node) -> None:
+    """Check that the configurations are those in the log; `NodeHistory` does it when they change."""
     begins = node.memberships[0][0]
     _demand(node, "the first configuration is committed", holds=begins <= node.commit)
     for index, membership in node.memberships[1:]:
@@ -76,9 +77,8 @@ def _check_leader(node: Node, leader: Leader) -> None:
     others = node.membership.members - {node.id}
     _demand(node, "a leader knows every other member", holds=leader.progress.keys() >= others)
     if node.commit >= max(leader.term_start, node.membership_index):
-        _demand(
-            node, "a leader leaves a joint configuration that is committed (§6)", holds=not node.membership.outgoing
-        )
+        is_joint = bool(node.membership.outgoing)
+        _demand(node, "a leader leaves a joint configuration that is committed (§6)", holds=not is_joint)
         _demand(node, "a leader forgets members that have left", holds=leader.progress.keys() == others)
         _demand(node, "a leader that was removed steps down (thesis §4.2.2)", holds=node.membership.decides(node.id))
     for peer, progress in leader.progress.items():
@@ -110,6 +110,7 @@ class _Seen:
     is_leader: bool
     round: int
     match: dict[int, int]
+    memberships: tuple[tuple[int, Membership], ...]
 
     @classmethod
     def of(cls, node: Node) -> "_Seen":
@@ -123,6 +124,7 @@ class _Seen:
             is_leader=leader is not None,
             round=leader.round if leader else 0,
             match={peer: progress.match for peer, progress in leader.progress.items()} if leader else {},
+            memberships=tuple(node.memberships),
         )
 
 
@@ -132,12 +134,15 @@ class NodeHistory:
     def __init__(self, node: Node) -> None:
         self._node = node
         self._seen = _Seen.of(node)
+        check_memberships(node)
 
     def observe(self) -> None:
         """Check the node, and what has changed since the last look."""
         node, before = self._node, self._seen
         check(node)
         after = self._seen = _Seen.of(node)
+        if after.memberships != before.memberships:
+            check_memberships(node)
         _demand(node, f"the term never goes back from {before.term} (Figure 2)", holds=after.term >= before.term)
         _demand(
             node,

@@ -10,7 +10,6 @@ The commit index and what was given out to be applied lie beside these: an entry
 before it is durable on this one.
 """
 
-import builtins
 from collections.abc import Sequence
 
 from kvraft.raft.errors import InvariantViolated
@@ -95,7 +94,7 @@ class Log:
 
     def truncate_from(self, index: int) -> None:
         """Delete the entry at `index` and all that follow it (AppendEntries, receiver's step 3)."""
-        self._drop(builtins.slice(index - self.snapshot_index - 1, None))
+        self._drop(index, self.last_index)
         self.handed_over = min(self.handed_over, index - 1)
         self.durable = min(self.durable, index - 1)
 
@@ -119,20 +118,21 @@ class Log:
         term = self.term_at(index)
         if term is None:
             raise InvariantViolated(f"the log cannot be compacted to {index}: it holds nothing there")
-        self._drop(builtins.slice(index - self.snapshot_index))
+        self._drop(self.snapshot_index + 1, index)
         self.snapshot_index, self.snapshot_term = index, term
         self.durable = max(self.durable, index)
         self.handed_over = max(self.handed_over, index)
 
     def restart_behind(self, index: int, term: int) -> None:
         """Begin anew, empty, behind a snapshot that ends with (index, term) (Figure 13, step 7)."""
-        self._drop(builtins.slice(None))
+        self._drop(self.snapshot_index + 1, self.last_index)
         self.snapshot_index, self.snapshot_term = index, term
         self.durable = self.handed_over = index
 
-    def _drop(self, places: builtins.slice) -> None:
-        self.size -= sum(len(entry.record) for entry in self._entries[places])
-        del self._entries[places]
+    def _drop(self, first: int, last: int) -> None:
+        begin, end = first - self.snapshot_index - 1, last - self.snapshot_index
+        self.size -= sum(len(entry.record) for entry in self._entries[begin:end])
+        del self._entries[begin:end]
 
     def take_unsaved(self) -> tuple[Entry, ...]:
         """Return the entries that no Ready has carried yet, and mark them handed over."""

@@ -8,7 +8,7 @@ import heapq
 import itertools
 import random
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Final
 
 import attrs
@@ -164,17 +164,23 @@ class Network:
             self._one_event()
         return self.now - begin
 
-    def pump(self) -> None:
-        """Carry out turns until nobody has anything to tell, and check the invariants."""
+    def pump(self, touched: Iterable[int] | None = None) -> None:
+        """Carry out turns until nobody has anything to tell, and check the invariants.
+
+        Args:
+            touched: who may have changed since the last time, by an input; everyone unless it is given.
+        """
+        changed = set(self.machines if touched is None else touched)
         for member, machine in self.machines.items():
             while machine.alive and (machine.node.has_ready() or self._is_saved(machine)):
+                changed.add(member)
                 if self._is_saved(machine):
                     self._finish_save(member, machine)
                 else:
                     self._begin_turn(member, machine)
-            if machine.alive:
+            if machine.alive and member in changed:
                 machine.history.observe()
-        self.history.observe(machine.node for machine in self.machines.values() if machine.alive)
+        self.history.observe(self.machines[member].node for member in sorted(changed) if self.machines[member].alive)
 
     # Questions.
 
@@ -253,12 +259,16 @@ class Network:
 
     def _one_event(self) -> None:
         self.now = self._next_event()
+        touched = set()
         if self._flying and self._flying[0][0] <= self.now:
-            self._deliver(heapq.heappop(self._flying)[2])
-        for machine in self.machines.values():
+            delivery = heapq.heappop(self._flying)[2]
+            touched.add(delivery.to)
+            self._deliver(delivery)
+        for member, machine in self.machines.items():
             if machine.alive and machine.node.deadline <= self.now:
+                touched.add(member)
                 machine.node.wake(self.now)
-        self.pump()
+        self.pump(touched)
 
     def _deliver(self, delivery: Delivery) -> None:
         link = (delivery.sender, delivery.to)

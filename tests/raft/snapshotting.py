@@ -18,7 +18,7 @@ SILENCE_MAX_S: Final = 0.4
 """A leader that hears nothing of a snapshot for so long begins anew."""
 BUSY_S: Final = 0.02
 """How often it is asked whether the disk has come to rest, so that a snapshot can be put in place."""
-PIECES: Final = 4
+PIECES: Final = 20
 ENTRIES_KEPT: Final = 3
 """Entries that stay before the end of the log when it is compacted, for members that are a little late."""
 
@@ -140,10 +140,11 @@ class SnapshottingNetwork(Network):
 
     def _one_event(self) -> None:
         super()._one_event()
-        for member, driver in list(self.drivers.items()):
-            if driver.deadline <= self.now:
-                self._do_what_is_due(member, self.machines[member], driver)
-        self.pump()
+        due = [member for member, driver in self.drivers.items() if driver.deadline <= self.now]
+        for member in due:
+            self._do_what_is_due(member, self.machines[member], self.drivers[member])
+        if due:
+            self.pump(due)
 
     def _do_what_is_due(self, member: int, machine: Machine, driver: Driver) -> None:
         if driver.taking is not None and driver.taking.due <= self.now:
