@@ -387,6 +387,10 @@ class Replica:
         while self._confirmed and self._confirmed[0][0] <= self.store.applied_index:
             self._answer_reads(self._confirmed.popleft()[1])
         if ready.soft_state is not None:
+            if ready.soft_state.role is not Role.LEADER:
+                # Also those that wait for a disk that may never answer.
+                writes, self._writes, self._writes_size = self._writes, deque(), 0
+                self._refuse(writes)
             self._redirect_parked()
 
     def _became_durable(self, readys: list[Ready]) -> None:

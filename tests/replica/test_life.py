@@ -8,7 +8,7 @@ from kvraft.errors import NotLeaderRefusal, OutcomeUnknown
 from kvraft.raft import Options, ProposalRefused
 from kvraft.raft.messages import TimeoutNow
 from kvraft.replica import ReplicaOptions
-from kvraft.replica.replica import Stopping
+from kvraft.replica.replica import BATCH_BYTES_MAX, Stopping
 from tests.replica.cluster import HUNG_S, Ask, Cluster, Member, address, read, write
 
 PATIENCE_S = 1.0
@@ -233,19 +233,15 @@ def test_a_turn_ends_where_the_node_is_stopped() -> None:
     """What would come behind a stop in the same turn is neither applied nor answered."""
     cluster = Cluster(1, raft=Options(apply_bytes_max=1))  # one entry a Ready, eight Readys a turn
     member = cluster.members[cluster.settle()]
-    member.replica.submit([write("first")]).addCallback(lambda _: member.replica.stop())
-    cluster.run(0)
-    member.journal.delay = 0.0
-    asks = []
-    for number in range(5):
-        asks.append(cluster.ask(0, write(f"k{number}")))
-        cluster.run(0)
     applied = member.store.applied_index
+    member.replica.submit([write("a")]).addCallback(lambda _: member.replica.stop())
+    large = [cluster.ask(0, write("b", "v" * BATCH_BYTES_MAX)) for _ in range(3)]  # one entry each, all in one save
 
     cluster.run(0.1)
 
+    assert member.node.log.durable == applied + 4
     assert member.store.applied_index == applied + 1
-    assert all(isinstance(ask.error, OutcomeUnknown) for ask in asks)
+    assert all(isinstance(ask.error, OutcomeUnknown) for ask in large)
     cluster.check()
 
 
