@@ -382,6 +382,10 @@ class Replica:
             self._answer_reads(self._confirmed.popleft()[1])
         self._snapshotter.carry_out(ready)
         if ready.soft_state is not None:
+            if ready.soft_state.role is not Role.LEADER:
+                # Also those that wait for a disk that may never answer.
+                writes, self._writes, self._writes_size = self._writes, deque(), 0
+                self._refuse(writes)
             self._redirect_parked()
 
     def _became_durable(self, readys: list[Ready]) -> None:

@@ -127,7 +127,6 @@ class Extent:
         runs = zip(self._run_starts, self._run_terms, strict=True)
         behind = max(0, bisect_right(self._run_starts, index + 1) - 1)  # the run that holds the first entry to stay
         kept = [(max(start, index + 1), term_of_run) for start, term_of_run in list(runs)[behind:]]
-        kept = [run for run in kept if run[0] <= self.last_index]
         self._run_starts, self._run_terms = [start for start, _term in kept], [term_ for _start, term_ in kept]
         self.base_index, self.base_term = index, term
 

@@ -86,8 +86,7 @@ def _reconcile(files: Files, directory: Path, journal: Journal, recovered: Recov
     found = _find(files, directory)
     newest = found.kept[0].header if found.kept else None
     _check_reach(directory, recovered, newest, found.damaged)
-    # Names that a killed process left may not be durable yet; nothing is built or deleted on them before they are.
-    files.fsync_directory(directory)
+    # The names that a killed process left are durable: the opening of the journal has synced the directory.
     notes = [
         f"{error.path} is damaged at offset {error.offset} and was removed: {error.why}" for error in found.damaged
     ]

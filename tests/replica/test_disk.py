@@ -33,6 +33,28 @@ def test_a_leader_whose_disk_hangs_makes_way(cluster: Cluster) -> None:
     assert cluster.leader not in (old, None)
 
 
+def test_what_waits_for_a_hung_disk_is_refused_for_certain(cluster: Cluster) -> None:
+    """Writes behind a save that hangs are not in the log yet: when the leader resigns they are refused (row 12)."""
+    old = cluster.settle()
+    cluster.members[old].journal.delay = HUNG_S
+    in_the_log = cluster.ask(old, write("a"))
+    cluster.run(0.1)
+    waiting = [cluster.ask(old, write("b")), cluster.ask(old, write("c"))]
+    last = cluster.members[old].node.log.last_index
+
+    cluster.await_other_leader(old)
+    cluster.run(0.1)
+
+    assert in_the_log.results == [1]
+    for ask in waiting:
+        assert isinstance(ask.error, NotLeaderRefusal)
+        assert ask.error.definite
+    new = cluster.leader
+    assert new is not None
+    assert cluster.members[new].node.log[last].term < cluster.members[new].node.term
+    assert cluster.do(read("b"), read("c")) == [None, None]
+
+
 def test_a_slow_disk_keeps_its_leader(cluster: Cluster) -> None:
     """Saves that take long, but no longer than the limit, do not cost a leader its office."""
     leader = cluster.settle()

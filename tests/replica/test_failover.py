@@ -135,27 +135,24 @@ def test_reads_wait_for_the_first_commit_of_the_term() -> None:
     cluster.check()
 
 
-def test_reads_wait_until_their_index_is_applied() -> None:
+def test_reads_wait_until_their_index_is_applied(monkeypatch: pytest.MonkeyPatch) -> None:
     """A confirmed read waits until the store has come to its index, however many turns that takes (rows 5, 7)."""
+    monkeypatch.setattr("kvraft.replica.replica.BATCH_BYTES_MAX", 1)  # one entry a submission, all in one save
     cluster = Cluster(1, raft=Options(apply_bytes_max=1))  # one entry a Ready, eight Readys a turn
     replica = cluster.members[cluster.settle()].replica
-    writes = [cluster.ask(0, write("k", "0"))]
-    cluster.run(0)
-    for number in range(1, 30):  # they share the second save, and are committed by one sync
-        writes.append(cluster.ask(0, write("k", str(number))))
-        cluster.run(0)
-    reads: list[Ask] = []
     save = replica._saver._saved
+    reads: list[Ask] = []
 
     def read_then_advance(_: None) -> None:
         reads.append(cluster.ask(0, read("k")))
         save(None)
 
     replica._saver._saved = read_then_advance  # type: ignore[method-assign]
-    cluster.run_until(lambda: writes[0].is_over)
-    cluster.run_until(lambda: writes[-1].is_over and reads[-1].is_over)
+    writes = [cluster.ask(0, write("k", str(number))) for number in range(30)]
+    cluster.await_answers(*writes)
+    cluster.await_answers(*reads)
 
-    assert reads[-1].results == [(b"29", 1, 30, 30)]
+    assert reads[0].results == [(b"29", 1, 30, 30)]
     cluster.check()
 
 

@@ -55,6 +55,43 @@ def test_one_turn_is_one_entry(cluster: Cluster) -> None:
         assert ask.results == [number, (b"v", number, number, 1)]
 
 
+def test_what_comes_during_a_save_is_one_entry(cluster: Cluster) -> None:
+    """All writes that come while the leader's disk is busy share the next entry and the next save (group commit)."""
+    leader = leader_of(cluster)
+    cluster.settle()
+    leader.journal.delay = 0.05
+    last, syncs = leader.node.log.last_index, leader.journal.syncs
+
+    asks = []
+    for number in range(20):
+        asks.append(cluster.ask(leader.id, write(f"k{number}")))
+        cluster.run(0.001)
+    cluster.await_answers(*asks)
+
+    assert leader.node.log.last_index == last + 2
+    assert leader.journal.syncs <= syncs + 2
+    assert [ask.results for ask in asks] == [[number] for number in range(1, 21)]
+
+
+def test_a_save_that_is_done_lets_the_next_writes_in(cluster: Cluster) -> None:
+    """Writes that waited for the leader's disk go into the log when it is done, though no follower has answered."""
+    leader = leader_of(cluster)
+    cluster.settle()
+    leader.journal.delay = 0.003
+    for follower in cluster.followers():
+        cluster.members[follower].journal.delay = HUNG_S
+    last = leader.node.log.last_index
+    cluster.ask(leader.id, write("a"))
+    cluster.run(0)
+    cluster.ask(leader.id, write("b"))
+    cluster.run(0.002)
+    assert leader.node.log.last_index == last + 1
+
+    cluster.run(0.0015)
+
+    assert leader.node.log.last_index == last + 2
+
+
 def test_one_turn_is_one_read_round(cluster: Cluster) -> None:
     """All reads that come in one turn share one heartbeat round; they cost no entry and no save."""
     leader = leader_of(cluster)

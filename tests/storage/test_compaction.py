@@ -9,7 +9,7 @@ import pytest
 from kvraft.raft.types import HardState
 from kvraft.storage import Journal, JournalDamaged, SaveRefused
 from kvraft.storage.extent import Extent
-from kvraft.storage.layout import FORMAT_VERSION, decode_header
+from kvraft.storage.layout import FORMAT_VERSION, KIND_COMPACTED, KIND_RESET, decode_header, encode_mark
 from kvraft.storage.segments import segment_path
 from tests.storage.disk import Disk, Inode
 from tests.storage.story import (
@@ -203,6 +203,37 @@ def test_a_segment_that_is_missing_above_the_mark_is_refused() -> None:
             open_journal(disk)
 
 
+@pytest.mark.parametrize(
+    ("kind", "index", "term", "why"),
+    [
+        (KIND_COMPACTED, 12, 2, "compacted up to entry 12 of term 2, and its term is 1"),
+        (KIND_COMPACTED, 21, 1, "compacted up to entry 21 of term 1, and ends with entry 20"),
+        (KIND_COMPACTED, 9, 1, "begins behind entry 9 of term 1 and began behind entry 10 before"),
+        (KIND_RESET, 9, 1, "begins behind entry 9 of term 1 and began behind entry 10 before"),
+    ],
+)
+def test_a_sound_mark_that_does_not_fit_the_log_is_refused(kind: int, index: int, term: int, why: str) -> None:
+    """No crash makes a mark that contradicts the log before it."""
+    disk = Disk()
+    journal = filled(disk)
+    journal.compact(10, 1)
+    journal._append([encode_mark(kind, index, term)], HardState(1, 0, 0))
+    disk.kill()
+    with pytest.raises(JournalDamaged, match=why):
+        open_journal(disk)
+
+
+def test_a_mark_in_a_segment_of_format_1_is_refused(tmp_path: Path) -> None:
+    """The first format has none, so a mark there was not written by kvraft."""
+    directory = tmp_path / "0"
+    shutil.copytree(OLD_FORMAT, directory)
+    journal = Journal.open(directory, NODE_ID, segment_bytes=1024)[0]
+    journal._append([encode_mark(KIND_COMPACTED, 4, 1)], HardState(3, 2, 3))
+    journal.close()
+    with pytest.raises(JournalDamaged, match="a segment of this format has no marks"):
+        Journal.open(directory, NODE_ID)
+
+
 def test_a_mark_below_replaced_entries_still_counts() -> None:
     """An old segment is deleted although its dead entries reach above the mark, and the log is read without it."""
     disk = Disk()
@@ -215,7 +246,10 @@ def test_a_mark_below_replaced_entries_still_counts() -> None:
     journal = open_journal(disk)[0]
 
     assert segments_on(disk) == [5]
-    assert reopened(disk) == State(HardState(2, 0, 5), make_entries(6, 2, b"replaces everything behind 5"), (5, 1))
+    disk.kill()
+    expected = State(HardState(2, 0, 5), make_entries(6, 2, b"replaces everything behind 5"), (5, 1))
+    assert State.of(open_journal(disk)[1]) == expected
+    assert reopened(disk) == expected
 
 
 def test_the_newest_mark_is_never_deleted() -> None:

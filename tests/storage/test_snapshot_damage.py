@@ -17,7 +17,7 @@ from kvraft.storage.snapshot_layout import (
     verify,
 )
 from tests.storage.disk import Disk
-from tests.storage.snapshotting import loaded, make_header, make_id, open_all, receive, sent, take
+from tests.storage.snapshotting import loaded, make_header, make_id, open_all, receive, sent, snapshot_files, take
 from tests.storage.story import State, make_entries
 
 
@@ -82,6 +82,9 @@ def test_records_that_are_sound_but_do_not_belong_are_detected() -> None:
         (),
     ):
         assert not is_sound(b"".join(records))
+    with pytest.raises(SnapshotCorrupt, match="chunk 2 stands where chunk 1 should") as caught:
+        verify(MemoryFile(bytearray(header + second + first + third + footer)))
+    assert caught.value.offset == len(header)
 
 
 def test_a_forged_length_is_not_believed() -> None:
@@ -175,6 +178,30 @@ def test_missing_snapshots_keep_the_node_from_starting() -> None:
         del disk.inodes[snapshot.path]
     with pytest.raises(SnapshotDamaged, match="there is no sound snapshot before it"):
         open_all(disk)
+
+
+def test_a_snapshot_of_another_term_than_the_beginning_of_the_log_is_refused() -> None:
+    """Log and snapshot of two histories do not make one state."""
+    disk = Disk()
+    opened = open_all(disk)
+    opened.journal.reset_to(8, 2)
+    take(opened.snapshots, make_header(1, 8, 1))
+    disk.kill()
+    with pytest.raises(SnapshotDamaged, match=r"begins behind entry 8 of term 2, .* ends with entry 8 of term 1"):
+        open_all(disk)
+
+
+def test_partial_files_that_are_overtaken_are_removed_at_the_opening() -> None:
+    """Only a partial snapshot that is newer than the newest finished one may be gone on with."""
+    disk = Disk()
+    snapshots = open_all(disk).snapshots
+    identity, data = sent(5, 10)
+    snapshots.receive(identity).write(0, data[:50])
+    take(snapshots, make_header(1, 10))
+    disk.kill()
+    opened = open_all(disk)
+    assert len(snapshot_files(disk)) == 1
+    assert any("which a crash left; nothing needs it" in note for note in opened.recovered.notes)
 
 
 def test_a_damaged_snapshot_before_any_compaction_costs_nothing() -> None:

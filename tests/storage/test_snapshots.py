@@ -128,6 +128,12 @@ def test_a_partial_file_of_another_size_or_term_begins_anew() -> None:
         make_snapshots(disk).receive(identity).write(0, data)
         disk.kill()
         assert make_snapshots(disk).receive(other).received == 0
+    disk = Disk()
+    longer = SnapshotIdentity(identity.id, 50, identity.term, len(data) + 100)
+    make_snapshots(disk).receive(longer).write(0, data + bytes(100))
+    disk.kill()
+    snapshots = make_snapshots(disk)
+    assert receive(snapshots, identity, data) == snapshots.latest
 
 
 def test_a_received_snapshot_is_verified_before_it_replaces_anything() -> None:
