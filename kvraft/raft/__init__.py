@@ -37,9 +37,17 @@ stickiness keep it harmless when just one link broke. See `transfer`.
 argument, so the same inputs give the same outputs, in production and in simulation. Promises are a type of their own in
 it: what may be said only when something is durable is not among the messages that may leave at once.
 
-**What it does not do yet, and what that costs.** The log is never compacted: a node keeps it whole in memory and on
-disk. The membership is fixed at birth; `Membership` and `quorum` already count joint majorities and learners, and
-`EntryKind.MEMBERSHIP` is reserved for changes. Leases for reads are left out on purpose: they are faster by one round
+**Snapshots.** The log cannot grow for ever. The driver takes a snapshot of the state machine now and then and lets the
+log begin behind it, less a margin; a member that needs entries which are gone receives the snapshot instead, piece by
+piece (§7). The core knows of a snapshot only where it ends, and which pieces may be believed. See `snapshots`.
+
+**Membership** changes through entries of the log, and each node goes by the latest one it holds (§6). Voters change by
+*joint consensus*: for a while every decision needs a majority of the old voters and one of the new. A new member begins
+as a *learner*, who receives the log and decides nothing, and is promoted by the leader when it has caught up (thesis
+§4.2.1). A change that would leave no majority of living members is refused. See `changes`.
+
+**What it does not do yet, and what that costs.** Nothing outside the core asks for membership changes yet, so the
+members are those that the cluster is born with. Leases for reads are left out on purpose: they are faster by one round
 trip and rest on the clocks of all members, which ReadIndex does not.
 """
 

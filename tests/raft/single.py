@@ -88,23 +88,36 @@ def pre_campaign(node: Node) -> None:
 def campaign(node: Node) -> None:
     """Make the node a candidate: its timeout passes and the other voters would vote for it."""
     pre_campaign(node)
-    for voter in sorted(node.membership.voters - {node.id}):
+    for voter in sorted(set().union(*node.membership.majorities) - {node.id}):
         node.step(voter, PreVoteReply(node.term + 1, granted=True), node.now)
         if role_of(node) is Role.CANDIDATE:
             return
 
 
 def make_leader(
-    *terms: int, members: int = 3, term: int | None = None, commit: int = 0, options: Options | None = None
+    *terms: int,
+    members: int = 3,
+    term: int | None = None,
+    commit: int = 0,
+    options: Options | None = None,
+    membership: Membership | None = None,
 ) -> Node:
     """Return node 0 as the leader of the next term, its first entry durable here, its first messages sent."""
-    node = make_node(*terms, members=members, term=term, commit=commit, options=options)
+    node = make_node(*terms, members=members, term=term, commit=commit, options=options, membership=membership)
     campaign(node)
     settle(node)
-    for voter in range(1, members // 2 + 1):
-        node.step(voter, RequestVoteReply(node.term, granted=True), node.now)
+    for voter in sorted(set().union(*node.membership.majorities) - {0}):
+        if role_of(node) is not Role.LEADER:
+            node.step(voter, RequestVoteReply(node.term, granted=True), node.now)
     assert role_of(node) is Role.LEADER
     settle(node)
+    return node
+
+
+def make_sure_leader(*terms: int, members: int = 3, membership: Membership | None = None) -> Node:
+    """Return node 0 as a leader whose first entry is committed: everyone else has acknowledged it."""
+    node = make_leader(*terms, members=members, membership=membership)
+    acknowledge_by(node, *leader_role(node).progress)
     return node
 
 
@@ -117,6 +130,14 @@ def leader_role(node: Node) -> Leader:
 def acknowledge(node: Node, member: int, index: int) -> None:
     """Let a member acknowledge a leader's entries up to `index`."""
     node.step(member, AppendEntriesReply(node.term, success=True, prev_index=0, index=index), node.now)
+
+
+def acknowledge_by(node: Node, *members: int) -> Sent:
+    """Let members acknowledge all that the leader has, and return what is sent then."""
+    settle(node)
+    for member in members:
+        acknowledge(node, member, node.log.last_index)
+    return settle(node)
 
 
 def terms_of(log: Node | Sequence[Entry]) -> tuple[int, ...]:

@@ -1,0 +1,91 @@
+"""The configuration as a value: what it must satisfy, who decides, and its way through an entry (§6; BUGS row 20)."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from kvraft.raft import Membership
+from kvraft.raft.changes import promotion
+
+IDS = st.frozensets(st.integers(0, 9), max_size=5)
+
+
+@st.composite
+def memberships(draw: st.DrawFn) -> Membership:
+    """Return any configuration that there can be."""
+    voters = draw(st.frozensets(st.integers(0, 9), min_size=1, max_size=5))
+    outgoing = draw(IDS)
+    learners = draw(IDS) - voters - outgoing
+    promoting = frozenset(member for member in learners if draw(st.booleans()))
+    replacing = {member: draw(st.sampled_from(sorted(voters))) for member in promoting if draw(st.booleans())}
+    addresses = {member: draw(st.text(max_size=5)) for member in voters | learners}
+    return Membership(voters, outgoing, learners, promoting, replacing, addresses)
+
+
+@given(memberships())
+def test_row_20_nothing_is_lost_on_the_way_through_an_entry(membership: Membership) -> None:
+    """Who learns, who will be promoted, whom they replace: all of it is read back as it was written (row 20)."""
+    assert Membership.decode(membership.encode()) == membership
+
+
+@given(memberships())
+def test_equal_configurations_are_equal_bytes(membership: Membership) -> None:
+    """The order in which a set is built does not show in the entry."""
+    again = Membership(
+        sorted(membership.voters, reverse=True),
+        sorted(membership.outgoing, reverse=True),
+        sorted(membership.learners, reverse=True),
+        sorted(membership.promoting, reverse=True),
+        dict(reversed(list(membership.replacing.items()))),
+        dict(reversed(list(membership.addresses.items()))),
+    )
+    assert again.encode() == membership.encode()
+
+
+def test_an_entry_can_be_read_by_a_person() -> None:
+    """What is not there is not written."""
+    membership = Membership([1, 0], learners=[2], promoting=[2], replacing={2: 0}, addresses={2: "there:1"})
+    expected = b'{"voters":[0,1],"learners":[2],"promoting":[2],"replacing":[[2,0]],"addresses":[[2,"there:1"]]}'
+    assert membership.encode() == expected
+
+
+@pytest.mark.parametrize(
+    "payload", [b"", b"{}", b'{"voters":[]}', b'{"voters":[0],"learners":[0]}', b'{"voters":[0],"x":1}']
+)
+def test_what_is_no_membership_is_refused(payload: bytes) -> None:
+    """Bytes that hold no configuration, or an impossible one, are a ValueError."""
+    with pytest.raises(ValueError):  # noqa: PT011 - msgspec's words are its own
+        Membership.decode(payload)
+
+
+@pytest.mark.parametrize(
+    ("named", "why"),
+    [
+        ({"voters": ()}, "at least one voter"),
+        ({"voters": (0,), "learners": (0,)}, "either a voter or a learner"),
+        ({"voters": (0,), "outgoing": (1,), "learners": (1,)}, "either a voter or a learner"),
+        ({"voters": (0,), "promoting": (1,)}, "only a learner can be promoted"),
+        ({"voters": (0,), "learners": (1,), "replacing": {1: 0}}, "only a learner can be promoted"),
+    ],
+)
+def test_an_impossible_configuration_cannot_be_made(named: dict[str, tuple[int, ...]], why: str) -> None:
+    """The rules of a configuration are checked where it is made."""
+    with pytest.raises(ValueError, match=why):
+        Membership(**named)
+
+
+def test_a_learner_is_a_member_that_decides_nothing() -> None:
+    """Learners receive the log, and neither their votes nor their acknowledgements count (thesis §4.2.1)."""
+    membership = Membership([0, 1], [1, 2], [3])
+    assert membership.members == {0, 1, 2, 3}
+    assert membership.majorities == ({0, 1}, {1, 2})
+    assert [membership.decides(member) for member in range(4)] == [True, True, True, False]
+
+
+def test_a_promoted_learner_takes_the_place_of_the_one_it_replaces() -> None:
+    """One configuration has the new voter and not the old one any more; the others' promotions stay."""
+    where = {member: str(member) for member in range(5)}
+    membership = Membership([0, 1, 2], (), [3, 4], [3, 4], {3: 0, 4: 1}, where)
+    del where[0]
+    assert promotion(membership, 3) == Membership([1, 2, 3], (), [4], [4], {4: 1}, where)
+    assert promotion(Membership([0], (), [1], [1]), 1) == Membership([0, 1])
