@@ -14,6 +14,7 @@ import tempfile
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, ClassVar, Final, NoReturn, Self
 
@@ -28,6 +29,8 @@ POLL_SECONDS: Final = 0.02
 PORTS_FROM: Final = 20_000
 REPOSITORY: Final = Path(__file__).resolve().parent.parent
 LOG_TAIL_BYTES: Final = 2_000
+BLOCK_BYTES: Final = 512
+"""The unit of `st_blocks`."""
 
 
 class BenchmarkError(Exception):
@@ -226,15 +229,21 @@ class Cluster(ABC):
 
 
 class KvraftCluster(Cluster):
-    """`twistd -n kvraft --id N`, with a config.json that names the members and nothing else."""
+    """`twistd -n kvraft --id N`, with a config.json that names the members and, unless `limits` are given, no more."""
 
     name = "kvraft"
     protocol = "lines"
 
+    def __init__(self, **limits: int) -> None:
+        super().__init__()
+        self.limits = limits
+
     @override
     def prepare(self) -> None:
+        """Write config.json with the `limits` of now; they count for members that are started from now on."""
         peers = [{"id": member, "address": self.address(member)} for member in range(MEMBERS)]
-        (self.folder / "config.json").write_text(json.dumps({"peers": peers}))
+        limits = {"limits": self.limits} if self.limits else {}
+        (self.folder / "config.json").write_text(json.dumps({"peers": peers, **limits}))
 
     @override
     def command(self, member: int) -> Sequence[str]:
@@ -262,6 +271,19 @@ class KvraftCluster(Cluster):
             raise ConnectionError("the connection ended before the answer")
         status: dict[str, Any] = json.loads(line)
         return status
+
+    def said(self, member: int, needle: str) -> list[str]:
+        """The lines of a member's log that hold `needle`."""
+        lines = (self.folder / f"{member}.log").read_text(errors="replace").splitlines()
+        return [line for line in lines if needle in line]
+
+    def data_bytes(self, member: int) -> int:
+        """What a member's data directory takes on the disk."""
+        total = 0
+        for path in (self.folder / "data" / str(member)).glob("**/*"):
+            with suppress(FileNotFoundError):  # deleted since it was listed
+                total += path.stat().st_blocks * BLOCK_BYTES
+        return total
 
     @override
     def leading_term(self, member: int) -> int | None:

@@ -27,13 +27,14 @@ KEYS: Final = 100_000
 
 
 class Load(msgspec.Struct, frozen=True):
-    """What to ask of a cluster's leader: connections, requests in flight on each, seconds."""
+    """What to ask of a cluster's leader: connections, requests in flight on each, seconds, and of how many keys."""
 
     op: str
     connections: int
     in_flight: int
     seconds: int = 8
     warmup: int = 2
+    keys: int = KEYS
 
 
 class LoadResult(msgspec.Struct, frozen=True):
@@ -80,9 +81,16 @@ def run_load(program: Path, cluster: Cluster, load: Load) -> LoadResult:
     Raises:
         BenchmarkError: a request failed; what is left is no measurement.
     """
+    wait_until_quiet(list(cluster.pids.values()))
+    with begin_load(program, cluster, load) as process:
+        return finish_load(process, cluster, load)
+
+
+@contextmanager
+def begin_load(program: Path, cluster: Cluster, load: Load) -> Iterator["subprocess.Popen[str]"]:
+    """Put `load` on the leader at once; it is ended with the block, at the latest."""
     leader = cluster.await_leader()
     pids = cluster.pids
-    wait_until_quiet(list(pids.values()))
     options = {
         "protocol": cluster.protocol,
         "op": load.op,
@@ -91,16 +99,29 @@ def run_load(program: Path, cluster: Cluster, load: Load) -> LoadResult:
         "in-flight": load.in_flight,
         "seconds": load.seconds,
         "warmup": load.warmup,
-        "keys": KEYS,
+        "keys": load.keys,
         "value-bytes": VALUE_BYTES,
         "pids": ",".join(map(str, pids.values())),
     }
     command = [str(program), *(f"--{name}={value}" for name, value in options.items())]
-    timeout = load.seconds + load.warmup + LOAD_SLACK_SECONDS
-    done = subprocess.run(command, capture_output=True, text=True, timeout=timeout, check=False)
-    if not done.stdout:
-        raise BenchmarkError(f"{cluster.name}: {done.stderr.strip() or f'the load ended with {done.returncode}'}")
-    result = msgspec.json.decode(done.stdout, type=LoadResult)
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    try:
+        yield process
+    finally:
+        process.kill()
+        process.communicate()
+
+
+def finish_load(process: "subprocess.Popen[str]", cluster: Cluster, load: Load) -> LoadResult:
+    """Wait for the end of a load that was begun.
+
+    Raises:
+        BenchmarkError: a request failed; what is left is no measurement.
+    """
+    output, errors = process.communicate(timeout=load.seconds + load.warmup + LOAD_SLACK_SECONDS)
+    if not output:
+        raise BenchmarkError(f"{cluster.name}: {errors.strip() or f'the load ended with {process.returncode}'}")
+    result = msgspec.json.decode(output, type=LoadResult)
     if result.err or result.first_error:
         raise BenchmarkError(
             f"{cluster.name}: {result.err} requests failed, the first with: {result.first_error or 'no answer in time'}"

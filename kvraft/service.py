@@ -265,7 +265,6 @@ class NodeService(Service):
             storage=beginning.storage,
             snapshots=beginning.snapshots,
             clock=self._reactor,
-            addresses=addresses,
             make_cluster_id=self._make_cluster_id,
             make_snapshot_id=lambda: uuid.uuid4().hex,
             fatal=self._fatal,

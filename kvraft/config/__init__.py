@@ -9,7 +9,7 @@ and `contradictions` compares what is right by itself and wrong together.
 """
 
 from kvraft.config.address import Address
-from kvraft.config.errors import ConfigError, ConfigInvalid, Mistake, UnknownNode
+from kvraft.config.errors import ConfigError, ConfigInvalid, Mistake, UnknownNode, WrongValue
 from kvraft.config.file import load
 from kvraft.config.values import Config, Durability, Limits, Peer
 
@@ -23,5 +23,6 @@ __all__ = [
     "Mistake",
     "Peer",
     "UnknownNode",
+    "WrongValue",
     "load",
 ]

@@ -109,6 +109,7 @@ def promotion(membership: Membership, learner: int) -> Membership:
         promoting=membership.promoting - {learner},
         replacing={new: old for new, old in membership.replacing.items() if new != learner},
         addresses={member: where for member, where in membership.addresses.items() if member != leaves},
+        removed=membership.removed | ({leaves} if leaves is not None else frozenset()),
     )
 
 

@@ -30,6 +30,8 @@ class Membership:
     """For some of these the voter who leaves when they become one."""
     addresses: Mapping[int, str] = attrs.field(factory=dict)
     """Where each member is reached; the core only keeps them."""
+    removed: frozenset[int] = attrs.field(default=frozenset(), converter=_ids)
+    """Who once belonged to the cluster: their ids are never used again (BUGS row 19)."""
 
     def __attrs_post_init__(self) -> None:
         if not self.voters:
@@ -38,6 +40,8 @@ class Membership:
             raise ValueError("a member is either a voter or a learner")
         if not self.promoting <= self.learners or not self.replacing.keys() <= self.promoting:
             raise ValueError("only a learner can be promoted")
+        if self.removed & (self.voters | self.learners):
+            raise ValueError("who was removed does not come back under the same id")
 
     @property
     def majorities(self) -> tuple[Voters, ...]:
@@ -62,6 +66,7 @@ class Membership:
             sorted(self.promoting),
             sorted(self.replacing.items()),
             sorted(self.addresses.items()),
+            sorted(self.removed),
         )
         return msgspec.json.encode(stored)
 
@@ -80,6 +85,7 @@ class Membership:
             stored.promoting,
             dict(stored.replacing),
             dict(stored.addresses),
+            stored.removed,
         )
 
 
@@ -90,3 +96,4 @@ class _Stored(msgspec.Struct, omit_defaults=True, forbid_unknown_fields=True):
     promoting: list[int] = []
     replacing: list[tuple[int, int]] = []
     addresses: list[tuple[int, str]] = []
+    removed: list[int] = []

@@ -189,6 +189,11 @@ class Node:
             raise NotLeader(self.leader)
         transfer.begin(self, self.role, target)
 
+    @property
+    def is_transferring(self) -> bool:
+        """Whether this leader is handing its leadership over."""
+        return isinstance(self.role, Leader) and self.role.transfer is not None
+
     def best_successor(self) -> int | None:
         """Return the voter whose log is longest among those heard from lately; None on a node that does not lead."""
         return transfer.best_target(self, self.role) if isinstance(self.role, Leader) else None

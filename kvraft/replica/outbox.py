@@ -1,9 +1,9 @@
 """What the replica needs of its connections to the other members: the seam through which messages go out."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Protocol
 
-from kvraft.peers import PeerStatus
+from kvraft.peers import Address, PeerStatus
 from kvraft.raft import Message
 
 
@@ -22,6 +22,10 @@ class Outbox(Protocol):
         """From now on talk to members of this cluster alone."""
         ...
 
+    def set_members(self, addresses: Mapping[int, Address], removed: Collection[int] = ()) -> None:
+        """From now on talk to these nodes and to nobody else; `removed` are told that they have left."""
+        ...
+
 
 class Nowhere:
     """The outbox of a replica that is not connected, as that of a cluster of one stays."""
@@ -34,4 +38,7 @@ class Nowhere:
         """Drop everything."""
 
     def learn_cluster(self, cluster_id: str) -> None:
+        """Do nothing."""
+
+    def set_members(self, addresses: Mapping[int, Address], removed: Collection[int] = ()) -> None:
         """Do nothing."""

@@ -16,6 +16,7 @@ from kvraft.storage import (
     Snapshot,
     SnapshotDamaged,
     SnapshotFailed,
+    SnapshotGone,
     SnapshotIdentity,
     SnapshotInvalid,
     SnapshotRefused,
@@ -28,6 +29,10 @@ CHUNKS_A_REPLY: Final = 64
 """Chunks that are loaded between two signs of life to the leader."""
 WAITING_MAX: Final = 64
 """Pieces that may wait to be stored; those beyond are dropped, and asked for again."""
+PAUSE_S: Final = 5.0
+"""After a failure pieces are dropped for so long, seconds: what goes wrong at once must not be tried without end."""
+_HARMLESS: Final = (SnapshotDamaged, SnapshotFailed, SnapshotGone, SnapshotInvalid, SnapshotRefused, StoreInvalid)
+"""What may go wrong with a snapshot while the old state serves on."""
 
 
 class Installer(Protocol):
@@ -69,11 +74,13 @@ class SnapshotReceiver:
         self._waiting: deque[tuple[int, InstallSnapshot]] = deque()
         self._working = False
         self._stopped = False
+        self._not_before = 0.0
         self._transfer: _Transfer | None = None
 
     def receive(self, sender: int, piece: InstallSnapshot) -> None:
         """Take a piece that the node has found to come from this term's leader."""
-        if len(self._waiting) < WAITING_MAX and not self._stopped:
+        is_welcome = not self._stopped and self._clock.seconds() >= self._not_before
+        if is_welcome and len(self._waiting) < WAITING_MAX:
             self._waiting.append((sender, piece))
             if not self._working:
                 self._working = True
@@ -90,21 +97,30 @@ class SnapshotReceiver:
                 sender, piece = self._waiting.popleft()
                 try:
                     await self._take(sender, piece)
-                except (SnapshotFailed, SnapshotInvalid, SnapshotRefused, SnapshotDamaged, StoreInvalid) as error:
-                    self._transfer = None
-                    self._log.warn(
-                        "node {id} could not install the snapshot of node {peer}: {why}",
-                        id=self._node.id,
-                        peer=sender,
-                        why=str(error),
-                    )
+                except _HARMLESS as error:
+                    self._give_up(sender, str(error))
         finally:
             self._working = False
+
+    def _give_up(self, sender: int, why: str) -> None:
+        """Drop what waits, and what comes for a while; the leader begins anew when it has heard nothing."""
+        self._transfer = None
+        self._waiting.clear()
+        if not self._stopped:
+            self._not_before = self._clock.seconds() + PAUSE_S
+            self._log.warn(
+                "node {id} could not install the snapshot of node {peer}: {why}", id=self._node.id, peer=sender, why=why
+            )
 
     async def _take(self, sender: int, piece: InstallSnapshot) -> None:
         identity = SnapshotIdentity(piece.snapshot, piece.index, piece.index_term, piece.size)
         if piece.index <= self._node.commit:
-            self._reply(sender, piece, piece.size, installed=True)
+            if piece.index <= self._node.log.durable:  # else it would be a promise that a crash takes back
+                self._reply(sender, piece, piece.size, installed=True)
+            return
+        latest = self._snapshots.latest
+        if latest is not None and latest.header.index >= piece.index:
+            await self._install(sender, piece, latest)  # it is whole; only to load it has failed before
             return
         if self._transfer is None or self._transfer.identity != identity or not piece.data:
             received = await self._snapshots.begin_incoming(identity)
@@ -114,12 +130,11 @@ class SnapshotReceiver:
             transfer.received = await self._snapshots.write_incoming(piece.offset, piece.data)
         self._reply(sender, piece, transfer.received, installed=False)
         if transfer.received == piece.size:
-            await self._install(sender, piece)
+            self._transfer = None
+            await self._install(sender, piece, await self._snapshots.finish_incoming())
 
-    async def _install(self, sender: int, piece: InstallSnapshot) -> None:
-        self._transfer = None
+    async def _install(self, sender: int, piece: InstallSnapshot, snapshot: Snapshot) -> None:
         began = self._clock.seconds()
-        snapshot = await self._snapshots.finish_incoming()
         store, membership = await self._load(snapshot, lambda: self._reply(sender, piece, piece.size, installed=False))
         if self._stopped:
             return
@@ -152,10 +167,17 @@ def read_header(snapshot: Snapshot) -> tuple[dict[str, object], Membership]:
     """Return the store's state and the configuration that a snapshot's header holds.
 
     Raises:
-        StoreInvalid: it holds neither, so no kvraft has written it.
+        StoreInvalid: it does not hold them, or they do not belong to it, so no kvraft has written it.
     """
-    match snapshot.header.state:
-        case {"store": dict(state), "membership": str(membership)}:
-            return state, Membership.decode(membership.encode())
+    header = snapshot.header
+    match header.state:
+        case {"store": {"applied_index": index, "applied_term": term, **_rest} as state, "membership": str(encoded)}:
+            pass
         case _:
             raise StoreInvalid("the snapshot's header holds no store and no membership")
+    if (index, term) != (header.index, header.term):
+        raise StoreInvalid(f"a snapshot up to entry {header.index} holds the state behind entry {index}")
+    try:
+        return dict(state), Membership.decode(encoded.encode())
+    except ValueError as error:
+        raise StoreInvalid(f"the snapshot's header holds no membership: {error}") from error

@@ -10,7 +10,8 @@ from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from kvraft.commands import Operation, encode_batch, encode_identify
+from kvraft.commands import AdminCommand, Operation, encode_batch, encode_identify
+from kvraft.config import Address
 from kvraft.errors import NotLeaderRefusal, OutcomeUnknown, Overloaded, RequestFailed
 from kvraft.raft import (
     Entry,
@@ -22,8 +23,10 @@ from kvraft.raft import (
     NotLeader,
     ProposalRefused,
     Ready,
+    Role,
 )
 from kvraft.raft.roles import Leader
+from kvraft.replica.administration import Administration
 from kvraft.replica.cluster_clock import ClusterClock
 from kvraft.replica.options import ReplicaOptions
 from kvraft.replica.outbox import Nowhere, Outbox
@@ -31,7 +34,7 @@ from kvraft.replica.rejoin import Rejoin
 from kvraft.replica.saving import Saver
 from kvraft.replica.snapshotter import Snapshotter
 from kvraft.replica.status import describe, describe_progress, log_transition
-from kvraft.replica.submissions import Batch, Deadlines, Stopping, Submission
+from kvraft.replica.submissions import Batch, Deadlines, Stopping, Submission, WriteQueue, lay_out
 from kvraft.storage import Snapshot, SnapshotStorage, Storage
 from kvraft.store import Result, Store
 
@@ -63,7 +66,6 @@ class Replica:
         storage: Storage,
         snapshots: SnapshotStorage,
         clock: IReactorTime,
-        addresses: Mapping[int, str],
         make_cluster_id: Callable[[], str],
         make_snapshot_id: Callable[[], str],
         fatal: Callable[[str], None],
@@ -75,7 +77,6 @@ class Replica:
         self._storage = storage
         self._peers: Outbox = Nowhere()
         self._clock = clock
-        self._addresses = addresses
         self._make_cluster_id = make_cluster_id
         self._fatal = fatal
         self._rejoin = rejoin
@@ -93,11 +94,15 @@ class Replica:
             sent=self._snapshot_sent,
             failed=self._snapshot_failed,
         )
+        self._administration = Administration(
+            node,
+            not_leader=self._not_leader,
+            snapshot=lambda: self._snapshotter.begin(self.store),
+            timeout=self._options.request_timeout,
+        )
         self._cluster_clock = ClusterClock()
         self._deadlines = Deadlines()
-        self._writes: deque[Submission] = deque()
-        """Submissions with a write among them that are not in the log yet."""
-        self._writes_size = 0
+        self._writes = WriteQueue()
         self._reads: list[Submission] = []
         """Submissions of reads alone that came in this turn."""
         self._proposed: dict[int, Batch] = {}
@@ -110,6 +115,7 @@ class Replica:
         self._office: int | None = None
         """The latest term in which this node led and took up the cluster's time."""
         self._cluster_told: str | None = None
+        self._members_told: Membership | None = None
         self._turn: IDelayedCall | None = None
         self._timer: IDelayedCall | None = None
         self._stopped = False
@@ -124,24 +130,30 @@ class Replica:
             return fail(self._not_leader())
         submission = Submission(operations, self._clock.seconds() + self._options.request_timeout)
         if submission.writes:
-            if self._writes_size + submission.size > self._options.waiting_bytes_max and self._writes:
+            if self._writes.size + submission.size > self._options.waiting_bytes_max and self._writes:
                 return fail(Overloaded("too many writes wait for a majority; try again in a moment"))
             self._writes.append(submission)
-            self._writes_size += submission.size
         else:
             self._reads.append(submission)
         self._deadlines.watch(submission)
         self._schedule_turn()
         return submission.promise
 
+    def administer(self, command: AdminCommand) -> Deferred[dict[str, object]]:
+        """Carry out what an operator asks; see `kvraft.server.database.Database`."""
+        if self._stopped:
+            return fail(Stopping("this node is being stopped; ask another"))
+        self._schedule_turn()
+        return self._administration.carry_out(command, self._clock.seconds())
+
     def status(self) -> dict[str, object]:
         """Describe this node, in values that JSON can hold."""
         leader = self.node.leader
-        address = self._addresses.get(leader) if leader is not None else None
+        address = self.node.membership.addresses.get(leader) if leader is not None else None
         status = describe(self.node, self.store, self._storage, address)
         status["peers"] = {
             str(peer): {
-                "address": self._addresses.get(peer),
+                "address": self.node.membership.addresses.get(peer),
                 **attrs.asdict(connection),
                 **describe_progress(self.node, peer),
             }
@@ -219,6 +231,7 @@ class Replica:
             return
         self._stopped = True
         self._snapshotter.stop()
+        self._administration.stop()
         for call in (self._turn, self._timer):
             if call is not None and call.active():
                 call.cancel()
@@ -260,6 +273,7 @@ class Replica:
         try:
             now = self._clock.seconds()
             self._deadlines.expire(now)
+            self._administration.look(now)
             if self._rejoin is not None:
                 self._rejoin.look()
             self._propose(now)
@@ -271,6 +285,7 @@ class Replica:
             else:
                 self._schedule_turn()
             if not self._stopped:
+                self._tell_members()
                 self._snapshotter.consider(self.store)
                 self._arm_timer()
         except Exception as error:  # noqa: BLE001 - nothing is fire-and-forget: a failure in a turn stops the node
@@ -309,29 +324,15 @@ class Replica:
         messages on every node: a third less throughput at 64 connections, measured.
         """
         while self._writes and self._saver.idle:
-            submissions: list[Submission] = []
-            writes: list[bytes] = []
-            reads: list[tuple[int, bytes]] = []
-            size = 0
-            while self._writes and (not submissions or size + self._writes[0].size <= BATCH_BYTES_MAX):
-                submission = self._writes.popleft()
-                self._writes_size -= submission.size
-                if submission.answered:
-                    continue
-                size += submission.size
-                submissions.append(submission)
-                for operation in submission.operations:
-                    if isinstance(operation, bytes):
-                        writes.append(operation)
-                    else:
-                        reads.append((len(writes), operation.key))
+            submissions = self._writes.take(BATCH_BYTES_MAX)
             if not submissions:
                 return
+            writes, reads = lay_out(submissions)
             try:
                 payload = encode_batch(self._stamp(now), writes)
                 term, index = self.node.propose((payload,), now)
             except ProposalRefused:
-                self._put_back(submissions)
+                self._writes.put_back(submissions)
                 return
             except NotLeader:
                 self._refuse(submissions)
@@ -349,10 +350,6 @@ class Replica:
             self._cluster_clock = ClusterClock()
             self._cluster_clock.continue_from(self.store.cluster_time, now)
         return self._cluster_clock.stamp(now)
-
-    def _put_back(self, submissions: list[Submission]) -> None:
-        self._writes.extendleft(reversed(submissions))
-        self._writes_size += sum(submission.size for submission in submissions)
 
     def _ask_to_read(self, now: float) -> None:
         """Ask for one round that serves every read of this turn."""
@@ -384,8 +381,7 @@ class Replica:
         if ready.soft_state is not None:
             if ready.soft_state.role is not Role.LEADER:
                 # Also those that wait for a disk that may never answer.
-                writes, self._writes, self._writes_size = self._writes, deque(), 0
-                self._refuse(writes)
+                self._refuse(self._writes.take_all())
             self._redirect_parked()
 
     def _became_durable(self, readys: list[Ready]) -> None:
@@ -421,6 +417,19 @@ class Replica:
             self._cluster_told = self.store.cluster_id
             self._peers.learn_cluster(self.store.cluster_id)
 
+    def _tell_members(self) -> None:
+        """Let the connections follow the configuration: to who is new at once, from who left when that is committed."""
+        node = self.node
+        if node.membership is self._members_told or node.commit < node.membership_index:
+            return
+        self._members_told = node.membership
+        addresses = {member: Address.parse(where) for member, where in node.membership.addresses.items()}
+        self._peers.set_members(addresses, node.membership.removed)
+        if node.id in node.membership.removed:
+            self._log.error("node {id} was removed from its cluster and leaves", id=node.id)
+            self.stop()
+            self._fatal("it was removed from its cluster; its id is never used again, its data may be deleted")
+
     # Snapshots.
 
     def _snapshot_sent(self, peer: int, installed_index: int | None) -> None:
@@ -455,7 +464,6 @@ class Replica:
             identify = Submission([encode_identify(self._make_cluster_id())], now + self._options.request_timeout)
             identify.promise.addErrback(lambda _: None)
             self._writes.append(identify)
-            self._writes_size += identify.size
             self._schedule_turn()
 
     def _answer_reads(self, submissions: list[Submission]) -> None:
@@ -479,7 +487,9 @@ class Replica:
 
     def _not_leader(self) -> NotLeaderRefusal:
         leader = self.node.leader
-        return NotLeaderRefusal(None if leader is None or leader == self.node.id else self._addresses.get(leader))
+        return NotLeaderRefusal(
+            None if leader is None or leader == self.node.id else self.node.membership.addresses.get(leader)
+        )
 
     def refused(self, peer: int, code: str, message: str) -> None:
         """`peer` does not want to talk to this node; the log says so, and one peer's word is no reason to stop."""

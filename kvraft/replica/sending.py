@@ -10,7 +10,7 @@ from twisted.python.failure import Failure
 
 from kvraft.raft import Message, Node
 from kvraft.raft.messages import InstallSnapshot, InstallSnapshotReply
-from kvraft.storage import Snapshot, SnapshotFailed, SnapshotGone, SnapshotRefused, SnapshotStorage
+from kvraft.storage import Snapshot, SnapshotGone, SnapshotStorage
 
 PIECE_BYTES: Final = 256 * 1024
 """Bytes of a snapshot in one message: a few milliseconds of anybody's time, so that heartbeats are not held up."""
@@ -111,9 +111,16 @@ class SnapshotSender:
         return InstallSnapshot(self._term, header.id, header.index, header.term, self._snapshot.size, offset, data)
 
     def _failed(self, failure: Failure) -> None:
-        if failure.check(SnapshotGone, SnapshotFailed, SnapshotRefused) is None:
-            self._log.failure("node {id} cannot send its snapshot", failure, id=self._me)
-        self._finish(None)
+        if failure.check(SnapshotGone) is not None:
+            self._finish(None)  # there is a newer one
+        elif not self._over:
+            # The next try begins when the member has been silent: what fails at once must not be tried without end.
+            self._log.warn(
+                "node {id} cannot send its snapshot to node {peer}: {why}",
+                id=self._me,
+                peer=self._peer,
+                why=failure.getErrorMessage(),
+            )
 
     def _silent(self) -> None:
         self._silence = None

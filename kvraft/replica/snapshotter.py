@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 
+from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
 from twisted.python.failure import Failure
 
@@ -42,7 +43,7 @@ class Snapshotter:
         self._clock = clock
         self._send = send
         self._sent = sent
-        self._taker = SnapshotTaker(node, storage, snapshots, clock, make_id, options)
+        self._taker = SnapshotTaker(node, storage, snapshots, clock, make_id, options, failed)
         self._receiver = SnapshotReceiver(node, snapshots, send, installer, clock, failed)
         self._senders: dict[int, SnapshotSender] = {}
         """Snapshots on their way, by member."""
@@ -50,6 +51,10 @@ class Snapshotter:
     def applied(self, entry: Entry) -> None:
         """Take note of an entry that was applied."""
         self._taker.applied(entry)
+
+    def begin(self, store: Store) -> Deferred[None]:
+        """Take a snapshot now; fires when it is there, or has failed."""
+        return self._taker.begin(store)
 
     def consider(self, store: Store) -> None:
         """Begin to take a snapshot if it is time for one."""

@@ -99,6 +99,60 @@ class Batch:
             submission.refuse(error)
 
 
+class WriteQueue:
+    """Submissions with a write among them that are not in the log yet, oldest first."""
+
+    def __init__(self) -> None:
+        self._waiting: deque[Submission] = deque()
+        self.size = 0
+        """Bytes of all their writes."""
+
+    def __bool__(self) -> bool:
+        return bool(self._waiting)
+
+    def append(self, submission: Submission) -> None:
+        """Add one at the end."""
+        self._waiting.append(submission)
+        self.size += submission.size
+
+    def put_back(self, submissions: Sequence[Submission]) -> None:
+        """Return what was taken to where it was."""
+        self._waiting.extendleft(reversed(submissions))
+        self.size += sum(submission.size for submission in submissions)
+
+    def take(self, bytes_max: int) -> list[Submission]:
+        """Remove the oldest that nobody has answered yet, up to `bytes_max` of writes, and at least one."""
+        taken: list[Submission] = []
+        room = bytes_max
+        while self._waiting and (not taken or self._waiting[0].size <= room):
+            submission = self._waiting.popleft()
+            self.size -= submission.size
+            if not submission.answered:
+                room -= submission.size
+                taken.append(submission)
+        return taken
+
+    def take_all(self) -> list[Submission]:
+        """Remove everything."""
+        taken = [*self._waiting]
+        self._waiting.clear()
+        self.size = 0
+        return taken
+
+
+def lay_out(submissions: Sequence[Submission]) -> tuple[list[bytes], list[tuple[int, bytes]]]:
+    """Return the writes of one entry, and (position among them, key) of every read between them."""
+    writes: list[bytes] = []
+    reads: list[tuple[int, bytes]] = []
+    for submission in submissions:
+        for operation in submission.operations:
+            if isinstance(operation, bytes):
+                writes.append(operation)
+            else:
+                reads.append((len(writes), operation.key))
+    return writes, reads
+
+
 class Deadlines:
     """Every submission that is not answered yet, oldest first; all wait equally long, so the oldest expires first."""
 

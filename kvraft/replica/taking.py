@@ -11,7 +11,7 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from kvraft.raft import Entry, Node
-from kvraft.storage import SnapshotFailed, SnapshotHeader, SnapshotRefused, SnapshotStorage, Storage
+from kvraft.storage import JournalFailed, SnapshotFailed, SnapshotHeader, SnapshotRefused, SnapshotStorage, Storage
 from kvraft.store import Store, take
 
 COMPACTED_AT_ONCE: Final = 10_000
@@ -35,6 +35,9 @@ class SnapshotTaker:
     """Takes one snapshot at a time of what a node has applied.
 
     A slice is one chunk: it is encoded here, written by another thread, and the next one waits for that.
+
+    Args:
+        failed: called when the journal fails, so that the node must not go on.
     """
 
     _log = Logger(namespace="kvraft.replica")
@@ -47,6 +50,7 @@ class SnapshotTaker:
         clock: IReactorTime,
         make_id: Callable[[], str],
         options: SnapshotOptions,
+        failed: Callable[[Failure], None],
     ) -> None:
         self._node = node
         self._storage = storage
@@ -54,6 +58,7 @@ class SnapshotTaker:
         self._clock = clock
         self._make_id = make_id
         self._options = options
+        self._failed = failed
         self._applied_bytes = 0
         """Bytes of the entries that were applied since the last snapshot began."""
         self._not_before = 0.0
@@ -116,8 +121,9 @@ class SnapshotTaker:
                     return
             finished = await self._snapshots.finish()
         except (SnapshotFailed, SnapshotRefused) as error:
-            self._not_before = self._clock.seconds() + RETRY_S
-            self._log.warn("node {id} has no new snapshot: {why}", id=self._node.id, why=str(error))
+            if not self._stopped:
+                self._not_before = self._clock.seconds() + RETRY_S
+                self._log.warn("node {id} has no new snapshot: {why}", id=self._node.id, why=str(error))
             return
         finally:
             snapshot.release()
@@ -139,7 +145,10 @@ class SnapshotTaker:
             self._node.compact(min(goal, log.snapshot_index + COMPACTED_AT_ONCE))
             await deferLater(self._clock, 0)
         if not self._stopped:
-            await self._storage.compact(log.snapshot_index, log.snapshot_term)
+            try:
+                await self._storage.compact(log.snapshot_index, log.snapshot_term)
+            except JournalFailed:
+                self._failed(Failure())  # nothing may be written behind that
 
     def _report_defect(self, failure: Failure) -> None:
         self._not_before = self._clock.seconds() + RETRY_S

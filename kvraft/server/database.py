@@ -5,7 +5,7 @@ from typing import Protocol
 
 from twisted.internet.defer import Deferred
 
-from kvraft.commands import Operation
+from kvraft.commands import AdminCommand, Operation
 from kvraft.store.types import Result
 
 
@@ -20,6 +20,13 @@ class Database(Protocol):
 
         It fails with `kvraft.errors.RequestFailed` when there are no results, for all operations alike. Nobody
         cancels it: a client that has gone does not take back what it has asked.
+        """
+        ...
+
+    def administer(self, command: AdminCommand) -> Deferred[dict[str, object]]:
+        """Carry out what an operator asks; the Deferred fires with what to tell, in values that JSON can hold.
+
+        It fails with `kvraft.errors.RequestFailed` when it cannot be done, or when nobody knows whether it was.
         """
         ...
 

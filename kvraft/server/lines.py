@@ -21,7 +21,6 @@ from kvraft.server.database import Database
 from kvraft.server.limits import ServerLimits
 from kvraft.server.line_buffer import LineBuffer
 from kvraft.server.requests import Chunk, LooksLikeHttp, read_requests
-from kvraft.store.types import Result
 from kvraft.writing import write_now
 
 
@@ -46,6 +45,7 @@ class LineProtocol(LineReceiver):
         self._rule = ClosingRule(clock, limits, self._close)
         self._closing: LingeringClose | None = None
         self._stall: IDelayedCall | None = None
+        self._behind: Sequence[bytes] = ()  # whole lines that are carried out before anything else
         self._outcomes: Sequence[replies.Outcome] = ()
         self._position = 0  # of the first of _outcomes that is not written yet
         self._in_flight = False
@@ -100,7 +100,7 @@ class LineProtocol(LineReceiver):
         except Exception:  # noqa: BLE001 - one client's connection ends, not the node
             self._break()
 
-    def _proceed(self, lines: list[bytes]) -> None:
+    def _proceed(self, lines: Sequence[bytes]) -> None:
         """Carry out `lines` and all that are held, until there is something to wait for."""
         self._proceeding = True
         try:
@@ -109,7 +109,8 @@ class LineProtocol(LineReceiver):
                     self._execute(lines)
                 if self._over or self._in_flight or self.paused or self._outcomes:
                     break
-                lines = self._input.take()
+                lines = self._behind or self._input.take()
+                self._behind = ()
                 if not lines and self._rule.client_finished:
                     lines = self._input.take_last()
                 if not lines:
@@ -120,17 +121,22 @@ class LineProtocol(LineReceiver):
         if not self._reading:
             self._choose_reading()
 
-    def _execute(self, lines: list[bytes]) -> None:
+    def _execute(self, lines: Sequence[bytes]) -> None:
         try:
             chunk = read_requests(lines)
         except LooksLikeHttp:
             self._abort()
             return
+        self._behind = chunk.rest
         self._rule.requests += chunk.requests
         self._rule.keeps = self._rule.keeps or chunk.keeps
         if chunk.operations:
             self._in_flight = True
             self._database.submit(chunk.operations).addBoth(self._submission_over, chunk)
+        elif chunk.command is not None:
+            self._in_flight = True
+            answered = self._database.administer(chunk.command)
+            answered.addCallback(_lines_of).addBoth(self._submission_over, chunk)
         else:
             self._answer(chunk, [])
 
@@ -149,7 +155,7 @@ class LineProtocol(LineReceiver):
 
     # --- answers -----------------------------------------------------------------------------------------------------
 
-    def _submission_over(self, results: list[Result] | Failure, chunk: Chunk) -> None:
+    def _submission_over(self, results: Sequence[replies.Outcome] | Failure, chunk: Chunk) -> None:
         """Answer `chunk`, and go on with what arrived meanwhile unless the caller's caller is about to."""
         self._in_flight = False
         try:
@@ -169,7 +175,7 @@ class LineProtocol(LineReceiver):
         """
         if not isinstance(failure.value, RequestFailed):
             failure.raiseException()
-        return [replies.refusal(failure.value)] * len(chunk.operations)
+        return [replies.refusal(failure.value)] * chunk.slots
 
     def _answer(self, chunk: Chunk, results: Sequence[replies.Outcome]) -> None:
         self._outcomes = chunk.outcomes(results, self._status_line)
@@ -269,7 +275,7 @@ class LineProtocol(LineReceiver):
 
     def _finish(self) -> None:
         self._over = True
-        self._outcomes = ()
+        self._outcomes = self._behind = ()
         self._input.clear()
         self._rule.stop()
         self._stop_stall()
@@ -285,3 +291,7 @@ class LineProtocol(LineReceiver):
         self._finish()
         if self._closing is not None:
             self._closing.stop()
+
+
+def _lines_of(answer: dict[str, object]) -> Sequence[replies.Outcome]:
+    return [replies.status(answer)]

@@ -6,8 +6,9 @@ from typing import Final
 
 import attrs
 
-from kvraft.commands import InvalidCommand, Operation, encode_delete, encode_set, get
+from kvraft.commands import AdminCommand, InvalidCommand, Operation, encode_delete, encode_set, get
 from kvraft.server import replies
+from kvraft.server.admin_requests import ADMIN_USAGES, WrongAdminUsage, read_admin
 
 USAGES: Final = {
     b"SET": "SET <key> <value>, the value being all of the line behind one space",
@@ -16,6 +17,7 @@ USAGES: Final = {
     b"PING": "PING",
     b"STATUS": "STATUS",
     b"KEEP": "KEEP",
+    **ADMIN_USAGES,
 }
 """Every command and how it is written."""
 
@@ -58,15 +60,27 @@ class Chunk:
     """What the store is asked, in the order of the lines."""
     notes: list[tuple[int, bytes | None]]
     """Answers that need no store, each with the number of operations before it. None: the status, when it is due."""
-    requests: int
-    """How many requests there are. Blank lines are none."""
     keeps: bool
     """Whether the client asks for the connection to stay open."""
+    command: AdminCommand | None = None
+    """What an operator asks: then it is all there is, and its answer is the one result."""
+    rest: Sequence[bytes] = ()
+    """Lines that are the next chunk: what an operator asks is carried out between what is before and behind it."""
+
+    @property
+    def slots(self) -> int:
+        """How many answers do not come from here."""
+        return len(self.operations) if self.command is None else 1
+
+    @property
+    def requests(self) -> int:
+        """How many requests there are. Blank lines are none."""
+        return self.slots + len(self.notes)
 
     def outcomes(self, results: Sequence[replies.Outcome], status: Callable[[], bytes]) -> Sequence[replies.Outcome]:
         """Put the `results` of the operations and the notes in the order of their lines."""
-        if len(results) != len(self.operations):
-            raise ValueError(f"{len(self.operations)} operations came back with {len(results)} results")
+        if len(results) != self.slots:
+            raise ValueError(f"{self.slots} operations came back with {len(results)} results")
         if not self.notes:
             return results
         outcomes: list[replies.Outcome] = []
@@ -111,6 +125,8 @@ _OTHER_COMMANDS: Final[dict[bytes, bytes | None]] = {b"PING": replies.PONG, b"ST
 def read_requests(lines: Sequence[bytes]) -> Chunk:
     """Read `lines`, each without its line feed. A line that is no request becomes the error it is answered with.
 
+    What an operator asks is a chunk of its own, and ends the one before it.
+
     Raises:
         LooksLikeHttp: a line is part of an HTTP request; nothing of the chunk may be carried out.
     """
@@ -118,17 +134,21 @@ def read_requests(lines: Sequence[bytes]) -> Chunk:
     notes: list[tuple[int, bytes | None]] = []
     keeps = False
     find = _STORE_COMMANDS.get
-    for complete in lines:
+    for place, complete in enumerate(lines):
         line = complete[:-1] if complete.endswith(b"\r") else complete
         verb, space, arguments = line.partition(b" ")
         read = find(verb) or find(verb.upper())
         try:
             if read is not None:
                 operations.append(read(arguments))
+            elif verb.upper() in ADMIN_USAGES:
+                if operations or notes:
+                    return Chunk(operations, notes, keeps, rest=lines[place:])
+                return Chunk([], [], keeps, command=read_admin(verb.upper(), arguments), rest=lines[place + 1 :])
             elif line:
                 notes.append((len(operations), _answer(verb.upper(), space)))
                 keeps = keeps or verb.upper() == b"KEEP"
-        except WrongUsage:
+        except (WrongUsage, WrongAdminUsage):
             _refuse_http(line)
             notes.append((len(operations), replies.error("USAGE", f"write: {USAGES[verb.upper()]}")))
         except InvalidCommand as reason:
@@ -136,7 +156,7 @@ def read_requests(lines: Sequence[bytes]) -> Chunk:
         except KeyError:
             _refuse_http(line)
             notes.append((len(operations), _unknown(verb)))
-    return Chunk(operations, notes, len(operations) + len(notes), keeps)
+    return Chunk(operations, notes, keeps)
 
 
 def _answer(verb: bytes, space: bytes) -> bytes | None:

@@ -275,6 +275,7 @@ def without(membership: Membership, member: int) -> Membership:
         promoting=membership.promoting - {member},
         replacing={new: old for new, old in membership.replacing.items() if new != member},
         addresses={each: where for each, where in membership.addresses.items() if each != member},
+        removed=membership.removed,
     )
 
 

@@ -5,10 +5,11 @@ from collections.abc import Callable
 
 import pytest
 
-from kvraft.raft import Entry, EntryKind, HardState, InvariantViolated, Node
+from kvraft.raft import Entry, EntryKind, HardState, InvariantViolated, Membership, Node
 from kvraft.raft.invariants import ClusterHistory, NodeHistory, check
 from kvraft.raft.messages import Heartbeat
-from tests.raft.single import acknowledge, leader_role, make_entries, make_leader, make_node, settle
+from kvraft.raft.progress import Progress
+from tests.raft.single import acknowledge, leader_role, make_entries, make_leader, make_node, make_sure_leader, settle
 
 
 def put(name: str, value: object) -> Callable[[Node], None]:
@@ -31,6 +32,20 @@ def forget_a_member(node: Node) -> None:
     del leader_role(node).progress[1]
 
 
+def remember_a_stranger(node: Node) -> None:
+    """Go on sending to one who is no member."""
+    leader_role(node).progress[9] = Progress(1)
+
+
+def go_by(membership: Membership) -> Callable[[Node], None]:
+    """Return a fault that puts a configuration in the place of the first one."""
+
+    def spoil(node: Node) -> None:
+        node.memberships = [(0, membership)]
+
+    return spoil
+
+
 NODES: dict[str, Callable[[Node], None]] = {
     "marks": put("log.durable", 9),
     "committed": put("commit", 9),
@@ -43,13 +58,16 @@ NODES: dict[str, Callable[[Node], None]] = {
     "match": put("member.match", 9),
     "window": put("member.inflight_bytes", 9),
     "uncommitted": put("leader.uncommitted_bytes", 9),
+    "leaves a joint configuration": go_by(Membership([0, 1], range(3))),
+    "forgets members": remember_a_stranger,
+    "that was removed steps down": go_by(Membership([1, 2], learners=[0])),
 }
 
 
 @pytest.mark.parametrize("rule", NODES)
 def test_a_broken_rule_of_one_node_is_named(rule: str) -> None:
     """What must hold at any time is checked on the node as it stands."""
-    node = make_leader(1, term=1)
+    node = make_sure_leader(1)
     check(node)
     NODES[rule](node)
     with pytest.raises(InvariantViolated, match=rule):
@@ -67,11 +85,29 @@ def uncommit(node: Node) -> None:
     node.commit = node.released = 1
 
 
+def invent_a_configuration(node: Node) -> None:
+    """Go by a configuration that is not in the log."""
+    node.memberships.append((2, Membership([0])))
+
+
+def begin_uncommitted(node: Node) -> None:
+    """Lose the configuration before the one that is not committed yet."""
+    node.memberships = [(3, Membership(range(3)))]
+
+
+def mix_up_configurations(node: Node) -> None:
+    """Hold the same configuration twice."""
+    node.memberships = [(2, Membership(range(3))), (2, Membership([0]))]
+
+
 CHANGES: dict[str, Callable[[Node], None]] = {
     "term never goes back": fall_back,
     "commit index never goes back": uncommit,
     "applied twice": put("released", 0),
     "vote for 0": put("vote", 1),
+    "is the one in the log": invent_a_configuration,
+    "first configuration is committed": begin_uncommitted,
+    "in the log's order": mix_up_configurations,
 }
 
 
@@ -141,6 +177,26 @@ def test_a_restarted_node_is_compared_from_the_beginning() -> None:
     history.observe([make_node(1, 1, commit=2)])
     with pytest.raises(InvariantViolated, match="state machine safety: another entry 1"):
         history.observe([make_node(2, 2, commit=1)])
+
+
+def test_a_log_that_begins_behind_another_entry_is_found() -> None:
+    """What is compacted was committed, so the term where a log begins is known (§7)."""
+    history = ClusterHistory()
+    history.observe([make_node(1, 1, commit=2)])
+    other = make_node(1, 2, node_id=1, commit=2)
+    other.compact(2)
+    with pytest.raises(InvariantViolated, match="state machine safety: the log begins behind another entry 2"):
+        history.observe([other])
+
+
+def test_compacted_logs_are_compared_where_they_overlap() -> None:
+    """A log that begins later is held against the others from there on (Figure 3, log matching)."""
+    history = ClusterHistory()
+    compacted, other = make_node(1, 1, 3, commit=2), make_node(1, 2, 3)
+    compacted.compact(2)
+    history.check_log_matching([compacted, make_node(1, 1, 3)])
+    with pytest.raises(InvariantViolated, match="log matching: entry 3"):
+        history.check_log_matching([compacted, other])
 
 
 def test_a_leader_that_lacks_a_committed_entry_is_found() -> None:

@@ -1,5 +1,7 @@
 """The configuration as a value: what it must satisfy, who decides, and its way through an entry (§6; BUGS row 20)."""
 
+from typing import Any
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -19,7 +21,8 @@ def memberships(draw: st.DrawFn) -> Membership:
     promoting = frozenset(member for member in learners if draw(st.booleans()))
     replacing = {member: draw(st.sampled_from(sorted(voters))) for member in promoting if draw(st.booleans())}
     addresses = {member: draw(st.text(max_size=5)) for member in voters | learners}
-    return Membership(voters, outgoing, learners, promoting, replacing, addresses)
+    removed = draw(IDS) - voters - learners
+    return Membership(voters, outgoing, learners, promoting, replacing, addresses, removed)
 
 
 @given(memberships())
@@ -38,6 +41,7 @@ def test_equal_configurations_are_equal_bytes(membership: Membership) -> None:
         sorted(membership.promoting, reverse=True),
         dict(reversed(list(membership.replacing.items()))),
         dict(reversed(list(membership.addresses.items()))),
+        sorted(membership.removed, reverse=True),
     )
     assert again.encode() == membership.encode()
 
@@ -66,9 +70,11 @@ def test_what_is_no_membership_is_refused(payload: bytes) -> None:
         ({"voters": (0,), "outgoing": (1,), "learners": (1,)}, "either a voter or a learner"),
         ({"voters": (0,), "promoting": (1,)}, "only a learner can be promoted"),
         ({"voters": (0,), "learners": (1,), "replacing": {1: 0}}, "only a learner can be promoted"),
+        ({"voters": (0,), "removed": (0,)}, "does not come back under the same id"),
+        ({"voters": (0,), "learners": (1,), "removed": (1,)}, "does not come back under the same id"),
     ],
 )
-def test_an_impossible_configuration_cannot_be_made(named: dict[str, tuple[int, ...]], why: str) -> None:
+def test_an_impossible_configuration_cannot_be_made(named: dict[str, Any], why: str) -> None:
     """The rules of a configuration are checked where it is made."""
     with pytest.raises(ValueError, match=why):
         Membership(**named)
@@ -87,5 +93,5 @@ def test_a_promoted_learner_takes_the_place_of_the_one_it_replaces() -> None:
     where = {member: str(member) for member in range(5)}
     membership = Membership([0, 1, 2], (), [3, 4], [3, 4], {3: 0, 4: 1}, where)
     del where[0]
-    assert promotion(membership, 3) == Membership([1, 2, 3], (), [4], [4], {4: 1}, where)
+    assert promotion(membership, 3) == Membership([1, 2, 3], (), [4], [4], {4: 1}, where, [0])
     assert promotion(Membership([0], (), [1], [1]), 1) == Membership([0, 1])

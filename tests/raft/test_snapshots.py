@@ -109,7 +109,7 @@ def test_compaction_keeps_the_configuration_that_a_snapshot_needs() -> None:
 
 
 def test_a_node_begins_with_its_snapshot() -> None:
-    """What the snapshot covers is applied and committed; entries up to it that the log keeps are not given out again."""
+    """What the snapshot covers is applied and committed; entries of it that the log keeps are not given out again."""
     entries = make_entries(1, 1, 1, first=3)
     node = Node(
         0, THREE, now=0.0, random=random.Random(1), hard_state=HardState(1), entries=entries, snapshot=(2, 1), applied=4
@@ -227,8 +227,7 @@ def test_a_snapshot_replaces_a_log_that_does_not_reach_it() -> None:
 
 def test_a_snapshot_replaces_a_log_that_differs() -> None:
     """An entry of another term at its end says that what follows it is not the leader's (Figure 13, step 6 and 7)."""
-    node = make_node(1, 1, 1, 1, 1, 1, 1)
-    node.install_snapshot(5, 2, THREE) if node.term >= 2 else node.step(1, Heartbeat(3, 0, 0), 0.1)
+    node = make_node(1, 1, 1, 1, 1, 1, 1, term=3)
     assert node.install_snapshot(5, 2, THREE)
     assert (node.log.last_index, node.log.last_term) == (5, 2)
 
@@ -297,8 +296,6 @@ def test_a_member_that_lacks_only_the_first_entry_kept_needs_none() -> None:
 
 def test_a_new_leader_does_not_send_snapshots_because_it_knows_nothing() -> None:
     """A connection that breaks before the first answer is probed where it was, not from the beginning of the log."""
-    node = make_node(1, 1, 1, commit=3)
-    node.compact(3)
     leader = make_leader(1, 1, 1, commit=3)
     leader.compact(3)
     for _time in range(2):

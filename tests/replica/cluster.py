@@ -6,7 +6,7 @@ properties of Figure 3 are checked over all nodes that ever ran.
 """
 
 import random
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Final
 
 import attrs
@@ -16,7 +16,7 @@ from twisted.python.failure import Failure
 
 from kvraft.commands import Operation, encode_delete, encode_set, get
 from kvraft.errors import RequestFailed
-from kvraft.peers import PeerStatus
+from kvraft.peers import Address, PeerStatus
 from kvraft.raft import Entry, HardState, Membership, Message, Node, Options, Role
 from kvraft.raft.invariants import ClusterHistory
 from kvraft.replica import Rejoin, Replica, ReplicaOptions
@@ -126,6 +126,9 @@ class _Outbox:
         if self.epoch == self.cluster.epochs[self.member]:
             self.cluster.carry(self.member, outgoing)
 
+    def set_members(self, addresses: Mapping[int, Address], removed: Collection[int] = ()) -> None:
+        pass
+
     def learn_cluster(self, cluster_id: str) -> None:
         self.cluster.members[self.member].clusters.append(cluster_id)
 
@@ -173,7 +176,7 @@ class Cluster:
         self.epochs[member] += 1
         node = Node(
             member,
-            Membership(range(self.size)),
+            Membership(range(self.size), addresses={each: address(each) for each in range(self.size)}),
             now=self.clock.seconds(),
             random=random.Random(self.random.random()),
             options=self.raft,
@@ -187,7 +190,6 @@ class Cluster:
             storage=journal,
             snapshots=MemorySnapshots(self.clock, delay=DISK_DELAY_S),
             clock=self.clock,
-            addresses={each: address(each) for each in range(self.size)},
             make_cluster_id=lambda: self.make_cluster_id(member),
             make_snapshot_id=lambda: f"{self.random.getrandbits(128):032x}",
             fatal=fatal.append,

@@ -1,0 +1,225 @@
+"""What an operator asks of a running cluster: who belongs to it, who joins and leaves, who leads, a snapshot."""
+
+from collections.abc import Callable, Mapping
+from typing import Final
+
+import attrs
+from twisted.internet.defer import Deferred, fail
+
+from kvraft.commands import (
+    AddMember,
+    AdminCommand,
+    ListMembers,
+    RemoveMember,
+    ReplaceMember,
+    TakeSnapshot,
+    TransferLeadership,
+)
+from kvraft.config import Address, WrongValue
+from kvraft.errors import OutcomeUnknown, Refused, RequestFailed
+from kvraft.raft import Membership, Node, NotLeader, ProposalRefused
+
+MEMBERS_MAX: Final = 31
+"""Most members of a cluster: every write goes to all of them."""
+DONE: Final[Mapping[str, object]] = {"status": "OK"}
+
+
+class AdminRefused(Refused):
+    """The cluster cannot be changed like this; the text says why, and what to do."""
+
+    code = "REFUSED"
+
+
+@attrs.define
+class _Wait:
+    """Somebody who waits for something to have happened."""
+
+    is_done: Callable[[], bool]
+    has_failed: Callable[[], RequestFailed | None]
+    answer: dict[str, object]
+    deadline: float
+    promise: Deferred[dict[str, object]] = attrs.field(factory=Deferred)
+
+
+class Administration:
+    """Carries out administrative commands. `look` must be called in every turn.
+
+    Args:
+        not_leader: makes the refusal of a node that does not lead.
+        snapshot: begins to take a snapshot.
+        timeout: longest wait for a change to be committed, seconds.
+    """
+
+    def __init__(
+        self,
+        node: Node,
+        *,
+        not_leader: Callable[[], RequestFailed],
+        snapshot: Callable[[], Deferred[None]],
+        timeout: float,
+    ) -> None:
+        self._node = node
+        self._not_leader = not_leader
+        self._snapshot = snapshot
+        self._timeout = timeout
+        self._waits: list[_Wait] = []
+
+    def carry_out(self, command: AdminCommand, now: float) -> Deferred[dict[str, object]]:
+        """Do it; the Deferred fires with what to tell the operator when it is done, or fails with RequestFailed."""
+        try:
+            match command:
+                case ListMembers():
+                    answered: Deferred[dict[str, object]] = Deferred()
+                    answered.callback(self._members())
+                    return answered
+                case TakeSnapshot():
+                    return self._snapshot().addCallback(lambda _: dict(DONE))
+                case TransferLeadership(node=target):
+                    return self._transfer(target, now)
+                case AddMember() | RemoveMember() | ReplaceMember():
+                    return self._change(command, now)
+        except NotLeader:
+            return fail(self._not_leader())
+        except ProposalRefused as refusal:
+            return fail(AdminRefused(str(refusal)))
+        except AdminRefused as refusal:
+            return fail(refusal)
+
+    def look(self, now: float) -> None:
+        """Answer those whose wait is over."""
+        for wait in [*self._waits]:
+            error = wait.has_failed()
+            if wait.is_done():
+                self._waits.remove(wait)
+                wait.promise.callback(wait.answer)
+            elif error is not None or now >= wait.deadline:
+                self._waits.remove(wait)
+                wait.promise.errback(error or self._late())
+
+    def stop(self) -> None:
+        """Tell everybody who waits that nobody knows."""
+        waits, self._waits = self._waits, []
+        for wait in waits:
+            wait.promise.errback(OutcomeUnknown("this node was stopped; ask another for MEMBERS"))
+
+    def _members(self) -> dict[str, object]:
+        membership = self._node.membership
+        return {
+            "members": [
+                {"id": member, "address": membership.addresses.get(member), "role": _role(membership, member)}
+                for member in sorted(membership.members)
+            ],
+            "leader": self._node.leader,
+            "changing": bool(membership.outgoing) or self._node.commit < self._node.membership_index,
+        }
+
+    def _change(self, command: AddMember | RemoveMember | ReplaceMember, now: float) -> Deferred[dict[str, object]]:
+        node, answer = self._node, {**DONE}
+        match command:
+            case AddMember(node=new, address=address):
+                target = with_learner(node.membership, new, address)
+                answer["message"] = f"node {new} is a learner; it becomes a voter by itself when it has caught up"
+            case ReplaceMember(old=old, new=new, address=address):
+                _find_voter(node.membership, old)
+                target = with_learner(node.membership, new, address, replaces=old)
+                answer["message"] = f"node {new} is a learner; it takes the place of node {old} when it has caught up"
+            case _:
+                target = without(node.membership, command.node)
+        term, index = node.change_membership(target, now, force=command.force)
+        gone = node.membership.members - target.members
+
+        def is_done() -> bool:
+            return node.commit >= max(index, node.membership_index) and not gone & node.membership.members
+
+        def has_failed() -> RequestFailed | None:
+            if node.log.term_at(index) not in (None, term):
+                return self._not_leader()
+            return None
+
+        return self._wait(is_done, has_failed, answer, now)
+
+    def _transfer(self, target: int, now: float) -> Deferred[dict[str, object]]:
+        node = self._node
+        term = node.term
+        node.transfer_leadership(target, now)
+
+        def has_failed() -> RequestFailed | None:
+            has_given_up = node.leader == node.id and node.term == term and not node.is_transferring
+            went_elsewhere = node.term > term and node.leader not in (None, target)
+            return AdminRefused(f"node {target} did not take over in time") if has_given_up or went_elsewhere else None
+
+        return self._wait(lambda: node.term > term and node.leader == target, has_failed, dict(DONE), now)
+
+    def _wait(
+        self,
+        is_done: Callable[[], bool],
+        has_failed: Callable[[], RequestFailed | None],
+        answer: dict[str, object],
+        now: float,
+    ) -> Deferred[dict[str, object]]:
+        wait = _Wait(is_done, has_failed, answer, now + self._timeout)
+        self._waits.append(wait)
+        return wait.promise
+
+    def _late(self) -> OutcomeUnknown:
+        return OutcomeUnknown("it was begun and is not done in time; see MEMBERS for what has become of it")
+
+
+def with_learner(membership: Membership, new: int, address: str, *, replaces: int | None = None) -> Membership:
+    """Return the configuration in which `new` is a learner that will vote.
+
+    Raises:
+        AdminRefused: the id or the address is taken or wrong, or there are too many members.
+    """
+    try:
+        Address.parse(address)
+    except WrongValue as mistake:
+        raise AdminRefused(f"{address!r} is no address: {mistake}") from mistake
+    if new in membership.members:
+        raise AdminRefused(f"node {new} is a member already")
+    if new in membership.removed:
+        raise AdminRefused(f"node {new} was removed from this cluster; give the new member an id that was never used")
+    if address in membership.addresses.values():
+        raise AdminRefused(f"{address} is the address of another member")
+    if len(membership.members) >= MEMBERS_MAX:
+        raise AdminRefused(f"a cluster has at most {MEMBERS_MAX} members")
+    return attrs.evolve(
+        membership,
+        learners=membership.learners | {new},
+        promoting=membership.promoting | {new},
+        replacing={**membership.replacing, **({} if replaces is None else {new: replaces})},
+        addresses={**membership.addresses, new: address},
+    )
+
+
+def without(membership: Membership, old: int) -> Membership:
+    """Return the configuration without `old`.
+
+    Raises:
+        AdminRefused: it is no member, or the last voter.
+    """
+    if old not in membership.members:
+        raise AdminRefused(f"node {old} is no member")
+    if membership.voters == {old}:
+        raise AdminRefused(f"node {old} is the only voter; without it there is no cluster")
+    return Membership(
+        voters=membership.voters - {old},
+        learners=membership.learners - {old},
+        promoting=membership.promoting - {old},
+        replacing={new: left for new, left in membership.replacing.items() if old not in (new, left)},
+        addresses={member: where for member, where in membership.addresses.items() if member != old},
+        removed=membership.removed | {old},
+    )
+
+
+def _find_voter(membership: Membership, node: int) -> None:
+    if node not in membership.voters:
+        raise AdminRefused(f"node {node} is no voter; only a voter can be replaced")
+
+
+def _role(membership: Membership, member: int) -> str:
+    if member in membership.learners:
+        return "learner"
+    if member not in membership.voters:
+        return "leaving"
+    return "joining" if membership.outgoing and member not in membership.outgoing else "voter"

@@ -1,0 +1,101 @@
+"""Reads the lines of an operator: who belongs to the cluster, who leads, take a snapshot."""
+
+from collections.abc import Callable, Sequence
+from typing import Final
+
+from kvraft.commands import (
+    AddMember,
+    AdminCommand,
+    InvalidCommand,
+    ListMembers,
+    RemoveMember,
+    ReplaceMember,
+    TakeSnapshot,
+    TransferLeadership,
+)
+
+NODE_ID_MAX: Final = 2**31 - 1
+
+ADMIN_USAGES: Final = {
+    b"MEMBERS": "MEMBERS",
+    b"MEMBER": "MEMBER ADD <id> <host:port>, MEMBER REMOVE <id> or MEMBER REPLACE <old id> <new id> <host:port>; "
+    "each may end with FORCE",
+    b"TRANSFER": "TRANSFER <id>",
+    b"SNAPSHOT": "SNAPSHOT",
+}
+"""Every administrative command and how it is written."""
+
+_FORCE: Final = b"FORCE"
+
+
+class WrongAdminUsage(Exception):
+    """A known command that is not written as it must be."""
+
+
+def read_admin(verb: bytes, arguments: bytes) -> AdminCommand:
+    """Read the `arguments` of a verb of ADMIN_USAGES.
+
+    Raises:
+        WrongAdminUsage: there are too many, too few, or others.
+        InvalidCommand: one of them can never be right.
+    """
+    return _READERS[verb](arguments.split())
+
+
+def _members(words: Sequence[bytes]) -> AdminCommand:
+    _expect(words, 0)
+    return ListMembers()
+
+
+def _snapshot(words: Sequence[bytes]) -> AdminCommand:
+    _expect(words, 0)
+    return TakeSnapshot()
+
+
+def _transfer(words: Sequence[bytes]) -> AdminCommand:
+    _expect(words, 1)
+    return TransferLeadership(_node_id(words[0]))
+
+
+def _member(words: Sequence[bytes]) -> AdminCommand:
+    if not words:
+        raise WrongAdminUsage
+    verb, *rest = words
+    force = bool(rest) and rest[-1].upper() == _FORCE
+    if force:
+        rest.pop()
+    match verb.upper():
+        case b"ADD":
+            _expect(rest, 2)
+            return AddMember(_node_id(rest[0]), _text(rest[1]), force)
+        case b"REMOVE":
+            _expect(rest, 1)
+            return RemoveMember(_node_id(rest[0]), force)
+        case b"REPLACE":
+            _expect(rest, 3)
+            return ReplaceMember(_node_id(rest[0]), _node_id(rest[1]), _text(rest[2]), force)
+        case _:
+            raise WrongAdminUsage
+
+
+_READERS: Final[dict[bytes, Callable[[Sequence[bytes]], AdminCommand]]] = {
+    b"MEMBERS": _members,
+    b"MEMBER": _member,
+    b"TRANSFER": _transfer,
+    b"SNAPSHOT": _snapshot,
+}
+
+
+def _expect(words: Sequence[bytes], count: int) -> None:
+    if len(words) != count:
+        raise WrongAdminUsage
+
+
+def _node_id(word: bytes) -> int:
+    if not word.isdigit() or int(word) > NODE_ID_MAX:
+        raise InvalidCommand(f"{_text(word)!r} is no node id; it is a whole number up to {NODE_ID_MAX}")
+    return int(word)
+
+
+def _text(word: bytes) -> str:
+    return word.decode(errors="replace")
