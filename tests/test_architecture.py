@@ -20,6 +20,7 @@ CORE_MAY_IMPORT: Final = frozenset(
         "attrs",
         "bisect",
         "collections",
+        "contextlib",
         "enum",
         "functools",
         "heapq",

@@ -101,8 +101,13 @@ def promote_caught_up(node: Node, leader: Leader) -> None:
 
 
 def promotion(membership: Membership, learner: int) -> Membership:
-    """Return the configuration in which `learner` votes, and whom it replaces does not belong to it any more."""
+    """Return the configuration in which `learner` votes, and whom it replaces does not belong to it any more.
+
+    If that one has left already nobody else leaves, also when it has come back to learn.
+    """
     leaves = membership.replacing.get(learner)
+    if leaves not in membership.voters:
+        leaves = None
     return Membership(
         voters=(membership.voters | {learner}) - {leaves},
         learners=membership.learners - {learner},

@@ -45,7 +45,7 @@ def hear_from_leader(node: Node, follower: Follower, leader: int) -> None:
 def pre_campaign(node: Node) -> None:
     """Ask whether an election could be won (thesis §9.6)."""
     deadline = node.now + node.random_timeout()
-    if not node.voting or not node.membership.decides(node.id):
+    if not node.voting or not _may_stand(node):
         become_follower(node, node.term, None)
         node.role.deadline = deadline
         return
@@ -157,6 +157,17 @@ def _count_votes(node: Node, role: Candidate) -> None:
             become_leader(node)
         case Outcome.LOST:
             become_follower(node, node.term, None)
+
+
+def _may_stand(node: Node) -> bool:
+    """Whether this node may have to lead: it is a voter, or was one before a change that is not known to be committed.
+
+    Of those who hold the entry that removes them one may be needed to bring it to the voters who remain and lack it,
+    whom nobody with a longer log would elect (thesis §4.2.2). Its own vote does not count then.
+    """
+    if node.membership.decides(node.id):
+        return True
+    return node.commit < node.membership_index and node.memberships[-2][1].decides(node.id)
 
 
 def _other_voters(node: Node) -> list[int]:

@@ -18,6 +18,7 @@ from kvraft.commands import (
 from kvraft.config import Address, WrongValue
 from kvraft.errors import OutcomeUnknown, Refused, RequestFailed
 from kvraft.raft import Membership, Node, NotLeader, ProposalRefused
+from kvraft.storage import SnapshotStorage
 
 MEMBERS_MAX: Final = 31
 """Most members of a cluster: every write goes to all of them."""
@@ -38,6 +39,7 @@ class _Wait:
     has_failed: Callable[[], RequestFailed | None]
     answer: dict[str, object]
     deadline: float
+    is_transfer: bool = False
     promise: Deferred[dict[str, object]] = attrs.field(factory=Deferred)
 
 
@@ -46,21 +48,23 @@ class Administration:
 
     Args:
         not_leader: makes the refusal of a node that does not lead.
-        snapshot: begins to take a snapshot.
+        snapshot: begins to take a snapshot; fires also when there is none in the end.
+        snapshots: where it is then.
         timeout: longest wait for a change to be committed, seconds.
     """
 
     def __init__(
         self,
         node: Node,
-        *,
         not_leader: Callable[[], RequestFailed],
         snapshot: Callable[[], Deferred[None]],
+        snapshots: SnapshotStorage,
         timeout: float,
     ) -> None:
         self._node = node
         self._not_leader = not_leader
         self._snapshot = snapshot
+        self._snapshots = snapshots
         self._timeout = timeout
         self._waits: list[_Wait] = []
 
@@ -73,7 +77,7 @@ class Administration:
                     answered.callback(self._members())
                     return answered
                 case TakeSnapshot():
-                    return self._snapshot().addCallback(lambda _: dict(DONE))
+                    return self._take_snapshot()
                 case TransferLeadership(node=target):
                     return self._transfer(target, now)
                 case AddMember() | RemoveMember() | ReplaceMember():
@@ -89,12 +93,20 @@ class Administration:
         """Answer those whose wait is over."""
         for wait in [*self._waits]:
             error = wait.has_failed()
-            if wait.is_done():
-                self._waits.remove(wait)
+            if error is None and not wait.is_done():
+                if now < wait.deadline:
+                    continue
+                error = self._late()
+            self._waits.remove(wait)
+            if error is not None:
+                wait.promise.errback(error)
+            else:
                 wait.promise.callback(wait.answer)
-            elif error is not None or now >= wait.deadline:
-                self._waits.remove(wait)
-                wait.promise.errback(error or self._late())
+
+    @property
+    def is_transferring(self) -> bool:
+        """Whether somebody waits for another node to lead, which will be known in a moment."""
+        return any(wait.is_transfer for wait in self._waits)
 
     def stop(self) -> None:
         """Tell everybody who waits that nobody knows."""
@@ -125,18 +137,22 @@ class Administration:
                 answer["message"] = f"node {new} is a learner; it takes the place of node {old} when it has caught up"
             case _:
                 target = without(node.membership, command.node)
+        before = node.membership.members
         term, index = node.change_membership(target, now, force=command.force)
-        gone = node.membership.members - target.members
+        gone, came = before - target.members, target.members - before
 
         def is_done() -> bool:
-            return node.commit >= max(index, node.membership_index) and not gone & node.membership.members
+            members = node.membership.members
+            return node.commit >= max(index, node.membership_index) and not gone & members and came <= members
 
         def has_failed() -> RequestFailed | None:
             if node.log.term_at(index) not in (None, term):
                 return self._not_leader()
             return None
 
-        return self._wait(is_done, has_failed, answer, now)
+        wait = _Wait(is_done, has_failed, answer, now + self._timeout)
+        self._waits.append(wait)
+        return wait.promise
 
     def _transfer(self, target: int, now: float) -> Deferred[dict[str, object]]:
         node = self._node
@@ -148,18 +164,33 @@ class Administration:
             went_elsewhere = node.term > term and node.leader not in (None, target)
             return AdminRefused(f"node {target} did not take over in time") if has_given_up or went_elsewhere else None
 
-        return self._wait(lambda: node.term > term and node.leader == target, has_failed, dict(DONE), now)
-
-    def _wait(
-        self,
-        is_done: Callable[[], bool],
-        has_failed: Callable[[], RequestFailed | None],
-        answer: dict[str, object],
-        now: float,
-    ) -> Deferred[dict[str, object]]:
-        wait = _Wait(is_done, has_failed, answer, now + self._timeout)
+        wait = _Wait(
+            lambda: node.term > term and node.leader == target,
+            has_failed,
+            {**DONE},
+            now + self._timeout,
+            is_transfer=True,
+        )
         self._waits.append(wait)
         return wait.promise
+
+    def _take_snapshot(self) -> Deferred[dict[str, object]]:
+        """Take one, unless there is one of all that was applied."""
+        before, applied = self._snapshot_index(), self._node.released
+
+        def tell(_: None) -> dict[str, object]:
+            index = self._snapshot_index()
+            if index <= before and index < applied:
+                raise AdminRefused("there is no new snapshot; the log of this node says why")
+            return {**DONE, "index": index}
+
+        if not applied:
+            raise AdminRefused("there is nothing to take a snapshot of yet")
+        return self._snapshot().addCallback(tell)
+
+    def _snapshot_index(self) -> int:
+        latest = self._snapshots.latest
+        return latest.header.index if latest is not None else 0
 
     def _late(self) -> OutcomeUnknown:
         return OutcomeUnknown("it was begun and is not done in time; see MEMBERS for what has become of it")
@@ -172,9 +203,12 @@ def with_learner(membership: Membership, new: int, address: str, *, replaces: in
         AdminRefused: the id or the address is taken or wrong, or there are too many members.
     """
     try:
-        Address.parse(address)
+        place = Address.parse(address)
     except WrongValue as mistake:
-        raise AdminRefused(f"{address!r} is no address: {mistake}") from mistake
+        raise AdminRefused(f"this is no address: {mistake}") from mistake
+    if place.is_unspecified:
+        raise AdminRefused(f"{address} is no address that the others can connect to; name one of the machine's own")
+    address = str(place)  # in one spelling, or the same place could be taken twice
     if new in membership.members:
         raise AdminRefused(f"node {new} is a member already")
     if new in membership.removed:

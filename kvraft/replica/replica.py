@@ -11,8 +11,7 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from kvraft.commands import AdminCommand, Operation, encode_batch, encode_identify
-from kvraft.config import Address
-from kvraft.errors import NotLeaderRefusal, OutcomeUnknown, Overloaded, RequestFailed
+from kvraft.errors import NotLeaderRefusal, OutcomeUnknown, Overloaded
 from kvraft.raft import (
     Entry,
     EntryKind,
@@ -27,6 +26,7 @@ from kvraft.raft import (
 )
 from kvraft.raft.roles import Leader
 from kvraft.replica.administration import Administration
+from kvraft.replica.belonging import Belonging
 from kvraft.replica.cluster_clock import ClusterClock
 from kvraft.replica.options import ReplicaOptions
 from kvraft.replica.outbox import Nowhere, Outbox
@@ -34,7 +34,7 @@ from kvraft.replica.rejoin import Rejoin
 from kvraft.replica.saving import Saver
 from kvraft.replica.snapshotter import Snapshotter
 from kvraft.replica.status import describe, describe_progress, log_transition
-from kvraft.replica.submissions import Batch, Deadlines, Stopping, Submission, WriteQueue, lay_out
+from kvraft.replica.submissions import Batch, Deadlines, Stopping, Submission, WriteQueue, lay_out, stopping_error
 from kvraft.storage import Snapshot, SnapshotStorage, Storage
 from kvraft.store import Result, Store
 
@@ -42,8 +42,9 @@ BATCH_BYTES_MAX: Final = 1024 * 1024
 """Writes in one log entry, bytes; one larger submission still makes one entry."""
 READYS_A_TURN_MAX: Final = 8
 """Effects that one turn carries out before it lets the reactor look at its sockets."""
-HAND_OVER_POLL_S: Final = 0.005
-"""How often a node that hands leadership over looks whether that is done, seconds."""
+COVERED: Final = "others led on without this node; the write may have happened: read it back before repeating it"
+POLL_S: Final = 0.005
+"""How often a node looks whether leadership is handed over, or its disk has become idle, seconds."""
 
 
 class Replica:
@@ -95,10 +96,7 @@ class Replica:
             failed=self._snapshot_failed,
         )
         self._administration = Administration(
-            node,
-            not_leader=self._not_leader,
-            snapshot=lambda: self._snapshotter.begin(self.store),
-            timeout=self._options.request_timeout,
+            node, self._not_leader, self._begin_snapshot, snapshots, self._options.request_timeout
         )
         self._cluster_clock = ClusterClock()
         self._deadlines = Deadlines()
@@ -115,7 +113,7 @@ class Replica:
         self._office: int | None = None
         """The latest term in which this node led and took up the cluster's time."""
         self._cluster_told: str | None = None
-        self._members_told: Membership | None = None
+        self._belonging = Belonging(node, clock, self._depart)
         self._turn: IDelayedCall | None = None
         self._timer: IDelayedCall | None = None
         self._stopped = False
@@ -174,8 +172,14 @@ class Replica:
 
     def hello(self, peer: int, facts: Mapping[str, object]) -> None:
         """Take what `peer` says of itself when a connection begins."""
+        self._belonging.hello(peer)
         if self._rejoin is not None and not self._stopped:
             self._tell(self._rejoin.hello, peer, facts)
+
+    def refused(self, peer: int, code: str, message: str) -> None:
+        """`peer` does not want to talk to this node; the log says so, and one peer's word is no reason to stop."""
+        if not self._stopped:
+            self._belonging.refused(peer, code)
 
     def facts(self) -> dict[str, object]:
         """Say of this node what the others need to know when a connection begins."""
@@ -217,7 +221,7 @@ class Replica:
         self._is_handing_over = True
         self._schedule_turn()
         while self._must_wait_for_successor(give_up):
-            await self._pause(HAND_OVER_POLL_S)
+            await self._pause(POLL_S)
         self._is_handing_over = False
         self._redirect_parked()
 
@@ -232,15 +236,11 @@ class Replica:
         self._stopped = True
         self._snapshotter.stop()
         self._administration.stop()
+        self._belonging.stop()
         for call in (self._turn, self._timer):
             if call is not None and call.active():
                 call.cancel()
-        self._deadlines.end(self._stopping_error)
-
-    def _stopping_error(self, submission: Submission) -> RequestFailed:
-        if submission.is_proposed:
-            return OutcomeUnknown("this node was stopped; the write may still happen: read it back before repeating it")
-        return Stopping("this node was stopped and nothing was changed; ask another")
+        self._deadlines.end(stopping_error)
 
     def _pause(self, seconds: float) -> Deferred[None]:
         waiter: Deferred[None] = Deferred()
@@ -285,7 +285,7 @@ class Replica:
             else:
                 self._schedule_turn()
             if not self._stopped:
-                self._tell_members()
+                self._belonging.look(self._peers)
                 self._snapshotter.consider(self.store)
                 self._arm_timer()
         except Exception as error:  # noqa: BLE001 - nothing is fire-and-forget: a failure in a turn stops the node
@@ -417,36 +417,34 @@ class Replica:
             self._cluster_told = self.store.cluster_id
             self._peers.learn_cluster(self.store.cluster_id)
 
-    def _tell_members(self) -> None:
-        """Let the connections follow the configuration: to who is new at once, from who left when that is committed."""
-        node = self.node
-        if node.membership is self._members_told or node.commit < node.membership_index:
-            return
-        self._members_told = node.membership
-        addresses = {member: Address.parse(where) for member, where in node.membership.addresses.items()}
-        self._peers.set_members(addresses, node.membership.removed)
-        if node.id in node.membership.removed:
-            self._log.error("node {id} was removed from its cluster and leaves", id=node.id)
-            self.stop()
-            self._fatal("it was removed from its cluster; its id is never used again, its data may be deleted")
+    def _depart(self) -> None:
+        self.stop()
+        self._fatal("it was removed from its cluster; its id is never used again, its data may be deleted")
 
     # Snapshots.
+
+    def _begin_snapshot(self) -> Deferred[None]:
+        return self._snapshotter.begin(self.store)
 
     def _snapshot_sent(self, peer: int, installed_index: int | None) -> None:
         self._tell(self.node.snapshot_sent, peer, installed_index, self._clock.seconds())
 
     def _snapshot_failed(self, failure: Failure) -> None:
-        self._fail(f"a snapshot could not be installed: {failure.getErrorMessage()}", failure)
+        self._fail(f"a snapshot could not take the place of the log: {failure.getErrorMessage()}", failure)
 
     async def install(self, snapshot: Snapshot, store: Store, membership: Membership) -> None:
         """Put a loaded snapshot in the place of log and store; see `receiving.Installer`."""
         while not self._stopped and (not self._saver.idle or self.node.has_ready()):
-            await self._pause(0)  # what the journal is given before must not come behind
+            await self._pause(POLL_S)  # what the journal is given before must not come behind
         header = snapshot.header
         keeps_tail = self.node.log.term_at(header.index) == header.term
-        if self._stopped or not self.node.install_snapshot(header.index, header.term, membership):
+        if self._stopped or isinstance(self.node.role, Leader):  # who has come to lead has it all in its log
+            return
+        if not self.node.install_snapshot(header.index, header.term, membership):
             return
         self.store = store
+        for index in [index for index in self._proposed if index <= header.index]:
+            self._proposed.pop(index).refuse(OutcomeUnknown(COVERED))
         if keeps_tail:
             await self._storage.compact(header.index, header.term)
         else:
@@ -473,7 +471,7 @@ class Replica:
 
     def _refuse(self, submissions: Sequence[Submission] | deque[Submission]) -> None:
         """Say of what is not in the log that it never will be, and who leads."""
-        if self._is_handing_over and self.node.leader is None:
+        if (self._is_handing_over or self._administration.is_transferring) and self.node.leader is None:
             self._parked += submissions  # the successor is known in a moment
         elif submissions:
             error = self._not_leader()
@@ -490,9 +488,6 @@ class Replica:
         return NotLeaderRefusal(
             None if leader is None or leader == self.node.id else self.node.membership.addresses.get(leader)
         )
-
-    def refused(self, peer: int, code: str, message: str) -> None:
-        """`peer` does not want to talk to this node; the log says so, and one peer's word is no reason to stop."""
 
     def _fail(self, what: str, failure: Failure) -> None:
         """Stop for good: whoever goes on after this risks the data."""

@@ -66,6 +66,13 @@ class Submission:
             self.refuse(TimedOut("no majority answered in time and nothing was changed; try again"))
 
 
+def stopping_error(submission: Submission) -> RequestFailed:
+    """Return what the client hears whose submission waits while its node is stopped."""
+    if submission.is_proposed:
+        return OutcomeUnknown("this node was stopped; the write may still happen: read it back before repeating it")
+    return Stopping("this node was stopped and nothing was changed; ask another")
+
+
 @attrs.frozen
 class Batch:
     """The submissions that share one log entry."""

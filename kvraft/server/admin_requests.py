@@ -15,6 +15,11 @@ from kvraft.commands import (
 )
 
 NODE_ID_MAX: Final = 2**31 - 1
+NODE_ID_DIGITS_MAX: Final = 10
+ADDRESS_BYTES_MAX: Final = 300
+"""A host name has at most 253 bytes, and the port follows."""
+_SHOWN_BYTES: Final = 20
+"""So much of a wrong id is repeated in its error."""
 
 ADMIN_USAGES: Final = {
     b"MEMBERS": "MEMBERS",
@@ -67,13 +72,13 @@ def _member(words: Sequence[bytes]) -> AdminCommand:
     match verb.upper():
         case b"ADD":
             _expect(rest, 2)
-            return AddMember(_node_id(rest[0]), _text(rest[1]), force)
+            return AddMember(_node_id(rest[0]), _address(rest[1]), force)
         case b"REMOVE":
             _expect(rest, 1)
             return RemoveMember(_node_id(rest[0]), force)
         case b"REPLACE":
             _expect(rest, 3)
-            return ReplaceMember(_node_id(rest[0]), _node_id(rest[1]), _text(rest[2]), force)
+            return ReplaceMember(_node_id(rest[0]), _node_id(rest[1]), _address(rest[2]), force)
         case _:
             raise WrongAdminUsage
 
@@ -92,9 +97,15 @@ def _expect(words: Sequence[bytes], count: int) -> None:
 
 
 def _node_id(word: bytes) -> int:
-    if not word.isdigit() or int(word) > NODE_ID_MAX:
-        raise InvalidCommand(f"{_text(word)!r} is no node id; it is a whole number up to {NODE_ID_MAX}")
+    if not word.isdigit() or len(word) > NODE_ID_DIGITS_MAX or int(word) > NODE_ID_MAX:
+        raise InvalidCommand(f"{_text(word[:_SHOWN_BYTES])!r} is no node id; it is a whole number up to {NODE_ID_MAX}")
     return int(word)
+
+
+def _address(word: bytes) -> str:
+    if len(word) > ADDRESS_BYTES_MAX:
+        raise InvalidCommand(f"an address has at most {ADDRESS_BYTES_MAX} bytes; write host:port")
+    return _text(word)
 
 
 def _text(word: bytes) -> str:

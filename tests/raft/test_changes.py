@@ -290,6 +290,16 @@ def test_when_the_joint_configuration_is_committed_the_new_one_follows() -> None
     assert node.log.last_index == 3
 
 
+def test_what_was_written_before_a_change_does_not_finish_it() -> None:
+    """Only the commitment of the joint entry itself does (§6)."""
+    node = make_sure_leader()
+    node.propose([b"x"], node.now)
+    change(node, Membership([0, 1]), force=True)
+    settle(node)
+    acknowledge(node, 1, 2)
+    assert (node.commit, node.membership, node.log.last_index) == (2, Membership([0, 1], range(3)), 3)
+
+
 def test_who_has_left_hears_it_and_nothing_more() -> None:
     """It learns that the change is committed, so that it can tell why it left (§6)."""
     node = joint_leader(Membership([0, 1], [0, 1, 2]))
@@ -360,6 +370,35 @@ def test_a_new_leader_finishes_the_change_that_it_finds() -> None:
         acknowledge_by(node, 1)
         assert leader_role(node).progress.keys() == {1, 3}
         check(node)
+
+
+def test_one_who_is_removed_by_an_entry_that_may_not_be_committed_still_stands() -> None:
+    """It may be needed until C-new is committed; it does not count its own vote (thesis §4.2.2)."""
+    node = make_node(1)
+    entries = (membership_entry(2, Membership([1, 2], [0, 1, 2])), membership_entry(3, Membership([1, 2])))
+    node.step(1, AppendEntries(1, 1, 1, 2, entries), 0.1)
+    settle(node)
+    campaign(node)
+    assert {to for to, message in settle(node) if isinstance(message, RequestVote)} == {1, 2}
+    node.step(1, RequestVoteReply(node.term, granted=True), node.now)
+    assert role_of(node) is Role.CANDIDATE
+    node.step(2, RequestVoteReply(node.term, granted=True), node.now)
+    settle(node)
+    acknowledge(node, 1, 4)
+    assert role_of(node) is Role.LEADER
+    acknowledge(node, 2, 4)
+    assert (role_of(node), node.commit) == (Role.FOLLOWER, 4)
+    pre_campaign(node)
+    assert role_of(node) is Role.FOLLOWER
+
+
+def test_a_learner_that_is_removed_does_not_stand() -> None:
+    """It was no voter before the change either."""
+    node = make_node(1, membership=Membership([1, 2], learners=[0]))
+    node.step(1, AppendEntries(1, 1, 1, 1, (membership_entry(2, Membership([1, 2])),)), 0.1)
+    settle(node)
+    pre_campaign(node)
+    assert role_of(node) is Role.FOLLOWER
 
 
 def test_a_cluster_of_one_grows_and_shrinks() -> None:

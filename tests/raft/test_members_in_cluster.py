@@ -166,6 +166,20 @@ def test_a_new_leader_finishes_the_change_of_one_that_died_in_the_middle(*, comm
     assert network.membership_now.voters == set(range(5)) - {goes}
 
 
+def test_a_change_whose_last_entry_only_the_removed_hold_is_finished() -> None:
+    """The one who remains lacks it and is elected by nobody; one of the removed brings it to it (thesis §4.2.2)."""
+    network, leader = started()
+    remains, other = others(network, leader)
+    network.change(Membership([remains]), force=True)
+    network.run_until(lambda: not network.membership_now.outgoing)
+    network.isolate(remains)
+    network.run_until(lambda: not network.node(other).membership.outgoing)
+    network.crash(leader)
+    network.heal()
+    network.run_until(lambda: network.leader == remains and network.agrees(), at_most=4.0)
+    assert network.membership_now == Membership([remains])
+
+
 def test_row_14_the_minority_cannot_change_the_cluster() -> None:
     """A leader that is cut off appends a change to itself alone; the others go on, and it falls back (row 14)."""
     network, leader = started()

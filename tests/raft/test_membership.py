@@ -95,3 +95,9 @@ def test_a_promoted_learner_takes_the_place_of_the_one_it_replaces() -> None:
     del where[0]
     assert promotion(membership, 3) == Membership([1, 2, 3], (), [4], [4], {4: 1}, where, [0])
     assert promotion(Membership([0], (), [1], [1]), 1) == Membership([0, 1])
+
+
+def test_who_has_left_already_is_not_replaced() -> None:
+    """The learner only grows the cluster then, even if the other one has come back as a learner."""
+    assert promotion(Membership([1], (), [2], [2], {2: 0}), 2) == Membership([1, 2])
+    assert promotion(Membership([1], (), [0, 2], [2], {2: 0}), 2) == Membership([1, 2], (), [0])

@@ -90,6 +90,28 @@ def test_a_refusal_of_something_else_is_stale() -> None:
     assert (pipeline.state, pipeline.next, pipeline.inflight_bytes) == (State.PROBE, 9, 0)
 
 
+def test_a_member_that_gets_a_snapshot_is_not_asked_for_anything() -> None:
+    """Its window is closed, and a late refusal is about nothing that is still wanted."""
+    progress = replicating(8)
+    progress.become_snapshot()
+    assert (progress.state, progress.next, progress.is_paused(9, 9)) == (State.SNAPSHOT, 9, True)
+    assert not progress.rejected(8, 3)
+    assert progress.acknowledged(12, 0.0)
+    assert (progress.state, progress.match, progress.next) == (State.SNAPSHOT, 12, 13)
+    progress.become_probe()
+    assert (progress.state, progress.next) == (State.PROBE, 13)
+
+
+def test_a_probe_that_is_given_up_is_sent_again_to_the_same_place() -> None:
+    """What was found out by refusals is not forgotten, and nothing is assumed that is not known."""
+    progress = Progress(10)
+    progress.sent(9, 10, 0.0)
+    assert progress.rejected(9, 5)
+    progress.sent(5, 10, 0.0)
+    progress.become_probe()
+    assert (progress.next, progress.probing) == (6, False)
+
+
 class AnyOrder(RuleBasedStateMachine):
     """Any order of calls keeps the marks in order and the bytes adding up."""
 
@@ -119,13 +141,16 @@ class AnyOrder(RuleBasedStateMachine):
         """Refuse something, perhaps what was never asked."""
         self.progress.rejected(prev, agreement)
 
-    @rule(replicate=st.booleans())
-    def change(self, replicate: bool) -> None:
+    @rule(state=st.sampled_from(State))
+    def change(self, state: State) -> None:
         """Begin anew."""
-        if replicate:
-            self.progress.become_replicate()
-        else:
-            self.progress.become_probe()
+        match state:
+            case State.REPLICATE:
+                self.progress.become_replicate()
+            case State.PROBE:
+                self.progress.become_probe()
+            case State.SNAPSHOT:
+                self.progress.become_snapshot()
 
     @invariant()
     def holds(self) -> None:

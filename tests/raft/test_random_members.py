@@ -33,7 +33,7 @@ class MembersStory(Story[SnapshottingNetwork]):
 
     def things(self) -> list[Callable[[int], None]]:
         """Return what can happen."""
-        changes = [self.grow, self.grow, self.shrink, self.replace, self.listen]
+        changes = [self.grow, self.grow, self.shrink, self.replace, self.listen, self.reshape, self.reshape]
         return [*super().things(), *[self.take_snapshot] * 5, *changes]
 
     def take_snapshot(self, member: int) -> None:
@@ -66,6 +66,17 @@ class MembersStory(Story[SnapshottingNetwork]):
         self._change(
             "shrink", lambda membership, _newcomer: without(membership, self.random.choice(sorted(membership.members)))
         )
+
+    def reshape(self, member: int) -> None:
+        """Exchange any number of voters at once: only the joint configuration keeps that safe."""
+
+        def reshaped(membership: Membership, newcomer: int) -> Membership:
+            everyone = sorted(membership.members | {newcomer})
+            voters = self.random.sample(everyone, self.random.randint(1, min(5, len(everyone))))
+            learners = membership.learners - set(voters)
+            return Membership(voters, (), learners, removed=membership.removed)
+
+        self._change("reshape", reshaped)
 
     def _change(self, kind: str, make: Callable[[Membership, int], Membership]) -> None:
         """Ask the leader for what `make` returns for its configuration and one who is no member."""

@@ -103,6 +103,8 @@ def test_compaction_keeps_the_configuration_that_a_snapshot_needs() -> None:
     settle(node)
     node.compact(2)
     assert (node.membership_at(2), node.membership_at(3)) == (THREE, later)
+    node.compact(3)
+    assert node.memberships == [(3, later)]
     node.compact(4)
     assert (node.membership_at(4), node.membership, node.membership_index) == (later, later, 3)
     check(node)
@@ -110,11 +112,13 @@ def test_compaction_keeps_the_configuration_that_a_snapshot_needs() -> None:
 
 def test_a_node_begins_with_its_snapshot() -> None:
     """What the snapshot covers is applied and committed; entries of it that the log keeps are not given out again."""
-    entries = make_entries(1, 1, 1, first=3)
+    old = Entry.create(1, 3, EntryKind.MEMBERSHIP, Membership([1, 2]).encode())
+    entries = (old, *make_entries(1, 1, first=4))
     node = Node(
         0, THREE, now=0.0, random=random.Random(1), hard_state=HardState(1), entries=entries, snapshot=(2, 1), applied=4
     )
-    assert (node.released, node.commit, node.log.last_index, node.membership_index) == (4, 4, 5, 4)
+    assert (node.released, node.commit, node.log.last_index) == (4, 4, 5)
+    assert node.memberships == [(4, THREE)]
     node.step(1, AppendEntries(1, 5, 1, 5), 0.1)
     assert tuple(node.ready().committed) == entries[2:]
 

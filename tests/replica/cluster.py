@@ -98,6 +98,8 @@ class Member:
     sent: list[tuple[int, Message]] = attrs.field(factory=list)
     clusters: list[str] = attrs.field(factory=list)
     """The ids that the log taught its connections."""
+    told: list[tuple[frozenset[int], frozenset[int]]] = attrs.field(factory=list)
+    """Whom its connections were told to talk to, and who was removed."""
 
     @property
     def node(self) -> Node:
@@ -127,7 +129,8 @@ class _Outbox:
             self.cluster.carry(self.member, outgoing)
 
     def set_members(self, addresses: Mapping[int, Address], removed: Collection[int] = ()) -> None:
-        pass
+        if self.epoch == self.cluster.epochs[self.member]:
+            self.cluster.members[self.member].told.append((frozenset(addresses) - {self.member}, frozenset(removed)))
 
     def learn_cluster(self, cluster_id: str) -> None:
         self.cluster.members[self.member].clusters.append(cluster_id)
@@ -203,6 +206,12 @@ class Cluster:
             for other in self.others(member):
                 self.connect(member, other)
 
+    def join(self, member: int) -> None:
+        """Start a node that is no member yet, with a configuration that lists it: how a new one begins."""
+        self.size = max(self.size, member + 1)
+        self.epochs.setdefault(member, 0)
+        self.start(member, voting=True)
+
     def kill(self, member: int, *, noticed: bool = True) -> None:
         """End a process at once, as kill -9 does: its clients are told nothing."""
         victim = self.members[member]
@@ -242,7 +251,7 @@ class Cluster:
         for to, message in outgoing:
             self.members[sender].sent.append((to, message))
             link = frozenset((sender, to))
-            if link not in self.cut_links and self.members[to].is_alive:
+            if link not in self.cut_links and to in self.members and self.members[to].is_alive:
                 self.clock.callLater(LINK_DELAY_S, self._deliver, sender, to, message, self._cuts.get(link, 0))
 
     def cut(self, a: int, b: int, *, noticed: bool = False) -> None:

@@ -21,6 +21,7 @@ from tests.storage.disk import Disk
 
 _T = TypeVar("_T")
 
+DIRECTORY: Final = Path("/data")
 SEGMENT_BYTES: Final = 8192
 TINY: Final = SnapshotOptions(log_bytes_max=2000, log_bytes_kept=400)
 """A snapshot after some twenty writes; four or five of them stay in the log."""
@@ -120,7 +121,7 @@ class DiskCluster(Cluster):
     def start(self, member: int, *, voting: bool = True, connected: bool = True) -> None:
         """Start a process on the member's disk."""
         self.epochs[member] += 1
-        opened = open_storage(Path("/data"), member, files=self.disks[member], segment_bytes=SEGMENT_BYTES)
+        opened = open_storage(DIRECTORY, member, files=self.disks[member], segment_bytes=SEGMENT_BYTES)
         journal = DiskJournal(opened.journal, MortalJobs(self.clock, opened.journal.close))
         snapshots = DiskSnapshots(opened.snapshots, MortalJobs(self.clock, opened.snapshots.close))
         self.journals[member], self.snapshots[member] = journal, snapshots
@@ -199,5 +200,3 @@ class DiskCluster(Cluster):
             assert log.snapshot_index <= covered, "the log was shortened before the snapshot was durable"
             assert self.journal_begins(member.id) <= covered
             assert log.snapshot_index <= log.durable
-
-

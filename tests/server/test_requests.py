@@ -115,7 +115,8 @@ def test_unknown_command_is_told_all_commands() -> None:
 
     assert answer["error"] == "UNKNOWN_COMMAND"
     assert answer["message"] == (
-        "there is no command 'xxxxxxxxxxxxxxxxxxxx'; the commands are SET, GET, DELETE, PING, STATUS, KEEP, MEMBERS, MEMBER, TRANSFER, SNAPSHOT"
+        "there is no command 'xxxxxxxxxxxxxxxxxxxx'; the commands are SET, GET, DELETE, PING, STATUS, KEEP, MEMBERS, "
+        "MEMBER, TRANSFER, SNAPSHOT"
     )
 
 

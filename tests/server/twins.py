@@ -13,7 +13,7 @@ from twisted.logger import ILogObserver, LogEvent, globalLogPublisher
 from twisted.python.failure import Failure
 from zope.interface import implementer, provider
 
-from kvraft.commands import Delete, Get, Operation, Set, decode_batch, encode_batch
+from kvraft.commands import AdminCommand, Delete, Get, Operation, Set, decode_batch, encode_batch
 from kvraft.server import LineProtocol, ServerLimits
 from kvraft.server.closing import IClientTransport
 from kvraft.store.types import Item, Result
@@ -29,6 +29,9 @@ class MemoryDatabase:
     items: dict[bytes, Item] = attrs.field(factory=dict)
     submissions: list[Sequence[Operation]] = attrs.field(factory=list)
     waiting: list[Submission] = attrs.field(factory=list)
+    commands: list[tuple[AdminCommand, int]] = attrs.field(factory=list)
+    """What operators asked, each with the revision at that time."""
+    administering: list[Deferred[dict[str, object]]] = attrs.field(factory=list)
     revision: int = 0
     refusal: Exception | None = None
     results: list[Result] | None = None
@@ -50,6 +53,23 @@ class MemoryDatabase:
             deferred.errback(self.refusal)
         else:
             deferred.callback(self.results or [self._execute(operation) for operation in operations])
+
+    def administer(self, command: AdminCommand) -> Deferred[dict[str, object]]:
+        """Remember the command, and what the store has come to by then; answer it unless that is for later."""
+        self.commands.append((command, self.revision))
+        deferred = Deferred[dict[str, object]]()
+        self.administering.append(deferred)
+        if not self.waits:
+            self.administer_next()
+        return deferred
+
+    def administer_next(self) -> None:
+        """Answer the command of an operator that has waited longest."""
+        deferred = self.administering.pop(0)
+        if self.refusal is not None:
+            deferred.errback(self.refusal)
+        else:
+            deferred.callback({"done": len(self.commands)})
 
     def status(self) -> dict[str, object]:
         """Describe this database by how far it is."""
