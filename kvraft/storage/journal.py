@@ -31,6 +31,13 @@ from kvraft.storage.segments import FIRST_SEGMENT, Segment, count_covered, creat
 SEGMENT_BYTES: Final = 16 * 1024 * 1024
 """Length of a segment, in bytes; one that a single save does not fit in is made as long as that save needs."""
 
+ZEROS_AHEAD: Final = 256 * 1024
+"""So much of a segment is overwritten with zeros at a time, in bytes, just before it is needed.
+
+Preallocated space is not yet *written* space: each sync of fresh space makes the file system record that it is written
+now, through its own journal, which all files share. With zeros written ahead a sync only writes data: a third less
+time, and much less when three nodes share a disk (measured on ext4)."""
+
 LOCK_NAME: Final = "lock"
 
 _record_of: Final = attrgetter("record")
@@ -54,6 +61,8 @@ class Journal:
             self._extent.note_entries(replay.entries)
         self._saves = replay.saves
         self._end = replay.end
+        self._written_to = replay.end
+        """Up to here the last segment was written to since it was opened, be it with zeros."""
         self._segment_bytes = SEGMENT_BYTES
         self._failure: JournalFailed | None = None
         self._closed = False
@@ -197,7 +206,7 @@ class Journal:
         number = self._saves + 1
         save = join_save(records, number, hard_state, self._end, segment.header.incarnation)
         try:
-            self._file.pwrite(save, self._end)
+            self._file.pwrite(self._with_zeros(save, segment.header.size), self._end)
         except OSError as error:
             self._die("write to", segment.path, error)
         try:
@@ -208,6 +217,15 @@ class Journal:
         self.bytes_written += length
         self._end += length
         self._saves = number
+
+    def _with_zeros(self, save: bytes, size: int) -> bytes:
+        """Return `save` with zeros behind it where it reaches into what is not written yet of a file of `size`."""
+        end = self._end + len(save)
+        if end <= self._written_to:
+            return save
+        ahead = min(ZEROS_AHEAD, size - end)
+        self._written_to = end + ahead
+        return save + bytes(ahead)
 
     def close(self) -> None:
         """Give the files and the lock back. What was saved is durable already; to close twice does nothing.
@@ -251,7 +269,7 @@ class Journal:
         self.syncs += 1
         self._file = file
         self._segments.append(Segment(header, path))
-        self._end = HEADER_BYTES
+        self._end = self._written_to = HEADER_BYTES
 
     def _clear_up(self, replay: Replay) -> None:
         """Delete what an earlier process had no time to delete. What covers it is durable by now."""
