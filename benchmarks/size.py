@@ -3,7 +3,7 @@
 import argparse
 import threading
 import time
-from typing import Final
+from typing import Final, Self
 
 from benchmarks.cluster import MEMBERS, BenchmarkError, KvraftCluster
 from benchmarks.command import bounded, run
@@ -25,7 +25,7 @@ class Watch:
         self._thread = threading.Thread(target=self._look)
         self.largest = [0] * MEMBERS
 
-    def __enter__(self) -> "Watch":
+    def __enter__(self) -> Self:
         self._thread.start()
         return self
 

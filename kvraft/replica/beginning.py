@@ -69,7 +69,12 @@ def from_disk(
         SnapshotInvalid: the snapshot is sound and yet holds no store; of `kvraft.store`.
     """
     opened = open_storage(folder, node_id, segment_bytes=segment_bytes)
-    store, membership = _load_latest(opened.snapshots, reactor.seconds, progress)
+    try:
+        store, membership = _load_latest(opened.snapshots, reactor.seconds, progress)
+    except BaseException:
+        opened.snapshots.close()
+        opened.journal.close()
+        raise
     recovered = opened.recovered
     return Beginning(
         storage=JournalThread(opened.journal, reactor),

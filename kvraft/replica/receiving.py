@@ -171,13 +171,13 @@ def read_header(snapshot: Snapshot) -> tuple[dict[str, object], Membership]:
     """
     header = snapshot.header
     match header.state:
-        case {"store": {"applied_index": index, "applied_term": term, **_rest} as state, "membership": str(encoded)}:
+        case {"store": dict(state), "membership": str(encoded)}:
             pass
         case _:
             raise StoreInvalid("the snapshot's header holds no store and no membership")
-    if (index, term) != (header.index, header.term):
-        raise StoreInvalid(f"a snapshot up to entry {header.index} holds the state behind entry {index}")
+    if (state.get("applied_index"), state.get("applied_term")) != (header.index, header.term):
+        raise StoreInvalid(f"a snapshot up to entry {header.index} holds the state of another place")
     try:
-        return dict(state), Membership.decode(encoded.encode())
+        return state, Membership.decode(encoded.encode())
     except ValueError as error:
         raise StoreInvalid(f"the snapshot's header holds no membership: {error}") from error

@@ -85,8 +85,8 @@ class SnapshotTaker:
         """Take a snapshot of `store` now, unless one is being taken; fires when it is there or has failed."""
         finished: Deferred[None] = Deferred()
         if self._running is None and not self._stopped:
-            self._applied_bytes = 0
-            self._running = Deferred.fromCoroutine(self._take(store))
+            counted, self._applied_bytes = self._applied_bytes, 0
+            self._running = Deferred.fromCoroutine(self._take(store, counted))
             self._running.addErrback(self._report_defect)
             self._running.addBoth(self._ended)
         if self._running is None:
@@ -102,7 +102,7 @@ class SnapshotTaker:
     def _ended(self, _: object) -> None:
         self._running = None
 
-    async def _take(self, store: Store) -> None:
+    async def _take(self, store: Store, counted: int) -> None:
         began = self._clock.seconds()
         snapshot = take(store)
         index, term = store.applied_index, store.applied_term
@@ -122,6 +122,7 @@ class SnapshotTaker:
             finished = await self._snapshots.finish()
         except (SnapshotFailed, SnapshotRefused) as error:
             if not self._stopped:
+                self._applied_bytes += counted
                 self._not_before = self._clock.seconds() + RETRY_S
                 self._log.warn("node {id} has no new snapshot: {why}", id=self._node.id, why=str(error))
             return

@@ -1,7 +1,8 @@
-"""Snapshots and short logs on real processes: bounded directories, members that come back late, damage (rows 16, 17)."""
+"""Snapshots and short logs on real processes: bounded directories, late members, damage (rows 16, 17)."""
 
 import random
 import re
+import signal
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,7 +17,7 @@ from tests.e2e.writer import Load
 LIMITS: Final = {"log_bytes": 65_536, "log_kept_bytes": 16_384, "segment_bytes": 65_536}
 """The smallest that config.json takes."""
 DIRECTORY_BYTES_MAX: Final = 2 * 1024 * 1024
-"""More than a data directory can hold with these limits and a hundred keys of a kilobyte, and far less than is written."""
+"""More than a directory can hold with these limits and a hundred keys of a kilobyte; far less than is written."""
 ROUNDS: Final = 4
 DAMAGED_AT: Final = 300
 """Offset of a byte inside a snapshot's content."""
@@ -42,17 +43,18 @@ def snapshots(cluster: Cluster, node: int) -> list[Path]:
 
 
 def overwrite(cluster: Cluster, count: int, *, keys: int = 100, size: int = 1000) -> dict[str, str]:
-    """Write `count` values over `keys` keys; return what stands there at the end."""
+    """Write `count` values over `keys` keys, at the leader; return what stands there at the end."""
     last: dict[str, str] = {}
+    leader = cluster.address(cluster.await_leader())
     for begin in range(0, count, keys):
         last = {f"key-{number}": f"{begin} {'x' * size}" for number in range(keys)}
-        write(cluster.addresses, last)
+        write([leader], last)
     return last
 
 
 def test_directories_stay_small(cluster: Cluster) -> None:
     """However much is written over the same keys, a directory holds a few snapshots and segments, never the whole."""
-    largest = 0
+    largest, last = 0, {}
     for _ in range(5):
         last = overwrite(cluster, 2000)
         largest = max(largest, *(data_bytes(cluster, node) for node in cluster.ids))
@@ -122,12 +124,14 @@ def test_a_follower_that_was_frozen_catches_up(cluster: Cluster) -> None:
     """A node that stood still while the others went far ahead is brought back, whatever waits in its sockets."""
     leader = cluster.await_leader()
     late = next(node for node in cluster.ids if node != leader)
+    leader_address = [cluster.address(leader)]
     process = cluster.processes[late]
-    process.signal(19)  # SIGSTOP
+    process.signal(signal.SIGSTOP)
     try:
-        overwrite(cluster, 1000)
+        for begin in range(10):
+            write(leader_address, {f"key-{number}": f"{begin} {'x' * 1000}" for number in range(100)})
     finally:
-        process.signal(18)  # SIGCONT
+        process.signal(signal.SIGCONT)
 
     cluster.await_equal(cluster.ids)
 
@@ -139,24 +143,26 @@ def damage(path: Path) -> None:
     path.write_bytes(content)
 
 
-def test_a_damaged_snapshot_is_refused_in_words(cluster: Cluster) -> None:
+def test_a_damaged_snapshot_is_refused_in_words(tmp_path: Path) -> None:
     """A node whose log begins behind a damaged snapshot says so and does not start; the others serve on (row 17)."""
-    last = overwrite(cluster, 1000)
-    cluster.await_equal()
-    victim = next(node for node in cluster.ids if node != cluster.await_leader())
-    cluster.kill(victim)
-    newest = snapshots(cluster, victim)[-1]
-    damage(newest)
+    with Cluster(tmp_path / "cluster", limits=LIMITS) as cluster:
+        cluster.start()
+        last = overwrite(cluster, 1000)
+        cluster.await_equal()
+        victim = next(node for node in cluster.ids if node != cluster.await_leader())
+        cluster.kill(victim)
+        newest = snapshots(cluster, victim)[-1]
+        damage(newest)
 
-    cluster.start(victim)
-    status = cluster.await_end(victim)
+        cluster.start(victim)
+        status = cluster.await_end(victim)
 
-    said = cluster.processes[victim].said
-    assert status == EX_IOERR
-    assert f"{newest} is damaged at offset" in said
-    assert "move the directory" in said
-    assert "Traceback" not in said
-    assert read_back(cluster.addresses, list(last)) == last
+        said = cluster.processes[victim].said
+        assert status == EX_IOERR
+        assert f"{newest} is damaged at offset" in said
+        assert "move the directory" in said
+        assert "Traceback" not in said
+        assert read_back([cluster.address(cluster.await_leader())], list(last)) == last
 
 
 def test_a_damaged_snapshot_that_the_log_does_not_need(tmp_path: Path) -> None:

@@ -25,8 +25,6 @@ DIRECTORY: Final = Path("/data")
 SEGMENT_BYTES: Final = 8192
 TINY: Final = SnapshotOptions(log_bytes_max=2000, log_bytes_kept=400)
 """A snapshot after some twenty writes; four or five of them stay in the log."""
-SMALL_PIECES: Final = 512
-"""Bytes of a snapshot in one message, for tests that need many."""
 
 
 class MortalJobs:
@@ -111,9 +109,6 @@ class DiskCluster(Cluster):
         self.disks = {member: Disk(seed + member) for member in range(size)}
         self.journals: dict[int, DiskJournal] = {}
         self.snapshots: dict[int, DiskSnapshots] = {}
-        self.taken = 0
-        """Snapshots that any process has finished, taken or received."""
-        self.installed = 0
         options = ReplicaOptions(request_timeout=request_timeout, snapshots=snapshots)
         super().__init__(size, seed=seed, options=options, raft=raft)
 

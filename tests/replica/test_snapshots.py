@@ -1,4 +1,4 @@
-"""Replicas take snapshots, shorten their logs, and bring members back whose entries are gone (§7; BUGS rows 16 to 18)."""
+"""Replicas take snapshots, shorten their logs, and bring members back whose entries are gone (§7; BUGS row 18)."""
 
 from collections.abc import Iterator
 
@@ -107,7 +107,7 @@ def test_two_installs_in_a_row(cluster: DiskCluster) -> None:
     """A follower that falls behind again at once installs the next snapshot over the first (row 18)."""
     cluster.elect()
     late = cluster.followers()[0]
-    installed = []
+    installed: list[int] = []
     for _ in range(2):
         cluster.isolate(late, noticed=True)
         cluster.write_many(80)

@@ -1,4 +1,4 @@
-"""What fails while a snapshot is taken harms nothing; what fails in the journal is fatal; a memory member comes back."""
+"""What fails while a snapshot is taken harms nothing, what fails in the journal is fatal; members without a disk."""
 
 import errno
 from collections.abc import Iterator
@@ -32,25 +32,25 @@ def cluster() -> Iterator[DiskCluster]:
 
 @pytest.mark.parametrize("step", ["create", "pwrite", "fdatasync", "rename"])
 def test_a_snapshot_that_fails_is_taken_later(cluster: DiskCluster, step: str) -> None:
-    """A disk that refuses a snapshot costs nothing but a longer log; it is asked again at intervals, not at once."""
+    """A disk that refuses a snapshot costs nothing but a longer log; it is asked again after a pause."""
     leader = cluster.elect()
     disk, tries = cluster.disks[leader], []
 
     def refuse(operation: str, path: Path) -> None:
-        if operation == step and path.suffix == DRAFT:
+        if operation == step and path.name.startswith("snapshot") and path.suffix == DRAFT:
             tries.append(path)
             raise OSError(errno.ENOSPC, "no space")
 
     disk.before = refuse
-    cluster.write_many(100)
+    while not tries:
+        cluster.write_many(1)
+    cluster.run(1.0)
     assert len(tries) == 1
     assert cluster.members[leader].node.log.snapshot_index == 0
     assert cluster.members[leader].fatal == []
 
-    cluster.run(11.0)  # longer than the pause
     disk.before = proceed
-    cluster.write_many(40)
-    cluster.run(1.0)
+    cluster.run(11.0)  # longer than the pause; nobody writes
 
     assert cluster.snapshots[leader].latest is not None
     assert cluster.members[leader].node.log.snapshot_index > 0
@@ -75,7 +75,7 @@ def test_the_log_is_never_shortened_beyond_what_is_durable(cluster: DiskCluster)
     """A member whose own disk is late applies what the others have stored, and keeps in its log what it has not."""
     slow = cluster.followers()[0]
     cluster.write_many(10)
-    cluster.journals[slow].delay = 20.0
+    cluster.journals[slow].delay = 60.0
     begun = cluster.members[slow].node.log.durable
     for number in range(60):
         cluster.do(write(f"key{number}", "x" * 60))
@@ -86,10 +86,9 @@ def test_the_log_is_never_shortened_beyond_what_is_durable(cluster: DiskCluster)
     latest = cluster.snapshots[slow].latest
     assert latest is not None
     assert latest.header.index > log.durable, "the snapshot has overtaken the log's own disk"
-    assert log.snapshot_index <= log.durable
-    assert log.durable >= begun
+    assert log.snapshot_index <= begun
     cluster.journals[slow].delay = 0.0
-    cluster.run(60.0)
+    cluster.run(130.0)
     cluster.settle()
     assert len(cluster.states()) == 1
 

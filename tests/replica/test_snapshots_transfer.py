@@ -13,6 +13,7 @@ from kvraft.storage import Snapshot, SnapshotDamaged, SnapshotFailed, SnapshotHe
 from kvraft.storage.errors import JournalFailed
 from kvraft.storage.snapshot_files import incoming_name
 from kvraft.store import SnapshotInvalid as StoreInvalid
+from kvraft.store import StoreLoader
 from kvraft.store import snapshot as chunking
 from tests.replica.cluster import read, write
 from tests.replica.disk_cluster import DIRECTORY, DiskCluster
@@ -182,7 +183,8 @@ def test_a_snapshot_that_does_not_verify_is_refused(cluster: DiskCluster) -> Non
     """A byte that changed on its way costs a second transfer, and nothing else."""
     behind = late(cluster)
     old = cluster.members[behind].store
-    carry, spoilt = cluster.carry, []
+    carry = cluster.carry
+    spoilt: list[InstallSnapshot] = []
 
     def spoil(sender: int, outgoing: object) -> None:
         messages = list(outgoing)  # type: ignore[call-overload]
@@ -239,7 +241,10 @@ def test_a_failing_disk_of_the_receiver(cluster: DiskCluster) -> None:
     write_incoming, tries = snapshots.write_incoming, []
 
     def refuse(offset: int, data: bytes) -> Deferred[int]:
+        if offset < 6 * PIECE:
+            return write_incoming(offset, data)
         tries.append(offset)
+        snapshots._current_incoming().abort()
         return fail(SnapshotFailed("write to", DIRECTORY / "snapshot", OSError(28, "no space")))
 
     snapshots.write_incoming = refuse  # type: ignore[method-assign]
@@ -276,7 +281,7 @@ def test_a_failing_disk_of_the_sender(cluster: DiskCluster) -> None:
 
 
 def test_a_journal_that_fails_in_the_middle_of_an_install_is_fatal(cluster: DiskCluster) -> None:
-    """When the log cannot be begun anew the node stops at once; it begins with the snapshot when it is started again."""
+    """When the log cannot be begun anew the node stops at once; started again it begins with the snapshot."""
     behind = late(cluster)
     error = JournalFailed("write to", DIRECTORY / "log", DIRECTORY, OSError(5, "input/output error"))
     cluster.journals[behind].reset_to = lambda *_: fail(error)  # type: ignore[method-assign]
@@ -311,6 +316,40 @@ def test_killed_between_the_snapshot_and_the_log(cluster: DiskCluster, step: str
     cluster.start(behind)
 
     assert cluster.members[behind].store.applied_index == reached[0]
+    cluster.settle()
+    assert len(cluster.states()) == 1
+
+
+def test_what_the_journal_was_given_before_does_not_come_behind(cluster: DiskCluster) -> None:
+    """An installation waits for the saves that are under way and those that wait for them."""
+    slow, leader = next(each for each in cluster.followers() if each != late(cluster)), cluster.elect()
+    cluster.journals[slow].delay = 0.5
+    cluster.heal()
+    cluster.settle()
+    cluster.write_many(3)
+    cluster.run(0.01)
+    cluster.isolate(slow, noticed=True)
+    member = cluster.members[slow]
+    assert len(member.replica._saver._waiting) > 0
+    cluster.write_many(60, size=600)
+    cluster.run(0.05)
+    latest = cluster.snapshots[leader].latest
+    assert latest is not None
+    assert latest.header.index > member.node.log.last_index
+    state, membership = read_header(latest)
+    loader = StoreLoader(state)
+    for chunk in cluster.snapshots[leader]._snapshots.chunks(latest.header.id):
+        loader.add(chunk)
+
+    install = Deferred.fromCoroutine(member.replica.install(latest, loader.finish(), membership))
+    cluster.run(5.0)
+
+    assert install.called
+    assert member.fatal == []
+    assert cluster.journal_begins(slow) == member.node.log.snapshot_index == latest.header.index
+    cluster.journals[slow].delay = 0.0
+    cluster.heal()
+    cluster.write_many(80, size=600)  # until it has a snapshot of its own: the one above was not in its storage
     cluster.settle()
     assert len(cluster.states()) == 1
 

@@ -1,0 +1,141 @@
+"""What a node begins with: its latest snapshot and the entries behind it, or nothing."""
+
+import gc
+import itertools
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Final
+
+import pytest
+from twisted.internet.task import Clock
+
+from kvraft.commands import encode_batch, encode_set
+from kvraft.raft import Entry, EntryKind, HardState, Membership
+from kvraft.replica import Beginning, from_disk, from_nothing
+from kvraft.storage import SnapshotHeader, open_storage
+from kvraft.store import SnapshotInvalid, Store, take
+
+SEGMENT_BYTES: Final = 65_536
+ENTRIES: Final = 20
+COVERED: Final = 12
+"""Up to here the snapshot reaches."""
+KEPT_FROM: Final = 8
+"""Behind this entry the log begins."""
+MEMBERSHIP: Final = Membership(range(3), addresses={member: f"127.0.0.1:{8080 + member}" for member in range(3)})
+
+
+class Reactor:
+    """What the threads of a storage need, with a clock that goes one second further at each look."""
+
+    def __init__(self) -> None:
+        self._ticks = itertools.count()
+
+    def seconds(self) -> float:
+        """Return the time."""
+        return float(next(self._ticks))
+
+    def callFromThread(self, function: Callable[..., object], *arguments: object) -> object:  # noqa: N802 - Twisted's
+        """Call it at once: nobody else is there."""
+        return function(*arguments)
+
+
+def entry(index: int) -> Entry:
+    """Return an entry that writes one key."""
+    payload = encode_batch(index, [encode_set(b"key%d" % index, b"value")])
+    return Entry.create(1, index, EntryKind.COMMANDS, payload)
+
+
+def prepare(folder: Path, *, state: dict[str, object] | None = None) -> Store:
+    """Leave a folder with a snapshot up to COVERED and the log behind KEPT_FROM; return the store at COVERED."""
+    opened = open_storage(folder, 0, segment_bytes=SEGMENT_BYTES)
+    entries = [entry(index) for index in range(1, ENTRIES + 1)]
+    opened.journal.save(HardState(1, 0, COVERED), entries)
+    store = Store()
+    for each in entries[:COVERED]:
+        store.apply(each)
+    taken = take(store)
+    whole = {"store": taken.state, "membership": MEMBERSHIP.encode().decode()}
+    writer = opened.snapshots.begin(SnapshotHeader("5" * 32, COVERED, 1, whole if state is None else state))
+    for chunk in taken:
+        writer.write(chunk)
+    writer.finish()
+    opened.journal.compact(KEPT_FROM, 1)
+    opened.snapshots.close()
+    opened.journal.close()
+    return store
+
+
+def close(beginning: Beginning) -> None:
+    """Give the folder back."""
+    for storage in (beginning.storage, beginning.snapshots):
+        storage.close()
+    beginning.storage._thread.join()  # type: ignore[attr-defined]
+
+
+@pytest.fixture
+def begun(tmp_path: Path) -> Iterator[tuple[Beginning, Store, list[tuple[int, int]]]]:
+    """A node's beginning on a prepared folder, what its snapshot held, and the progress that was told."""
+    store = prepare(tmp_path)
+    told: list[tuple[int, int]] = []
+    beginning = from_disk(
+        tmp_path, 0, Reactor(), segment_bytes=SEGMENT_BYTES, progress=lambda loaded, of: told.append((loaded, of))
+    )
+    yield beginning, store, told
+    close(beginning)
+
+
+def test_the_snapshot_and_the_tail(begun: tuple[Beginning, Store, list[tuple[int, int]]]) -> None:
+    """The store is that of the snapshot, the log begins where it was shortened, the membership is the snapshot's."""
+    beginning, store, _ = begun
+
+    assert beginning.store.applied_index == COVERED
+    assert beginning.store.keys.digest() == store.keys.digest()
+    assert beginning.store.checksum == store.checksum
+    assert beginning.log_begins == (KEPT_FROM, 1)
+    assert [each.index for each in beginning.entries] == list(range(KEPT_FROM + 1, ENTRIES + 1))
+    assert beginning.hard_state == HardState(1, 0, COVERED)
+    assert beginning.membership == MEMBERSHIP
+    assert beginning.remembers
+
+
+def test_progress_is_told(begun: tuple[Beginning, Store, list[tuple[int, int]]]) -> None:
+    """A load that takes long says how many keys are there, and of how many."""
+    _, _, told = begun
+
+    assert told
+    assert told[-1] == (COVERED, COVERED)
+
+
+def test_the_garbage_collector_works_again(begun: tuple[Beginning, Store, list[tuple[int, int]]]) -> None:
+    """It rests only while keys are loaded."""
+    assert gc.isenabled()
+
+
+def test_an_empty_folder(tmp_path: Path) -> None:
+    """A node that has never run begins with nothing, and remembers that."""
+    beginning = from_disk(tmp_path, 0, Reactor(), segment_bytes=SEGMENT_BYTES, progress=lambda *_: None)
+
+    assert beginning.store.applied_index == 0
+    assert (beginning.log_begins, list(beginning.entries), beginning.membership) == ((0, 0), [], None)
+    assert beginning.remembers
+    close(beginning)
+
+
+def test_a_snapshot_that_holds_no_store(tmp_path: Path) -> None:
+    """A sound file with a header that no kvraft writes is refused, and the folder is given back."""
+    prepare(tmp_path, state={"something": "else"})
+
+    with pytest.raises(SnapshotInvalid, match="no store and no membership"):
+        from_disk(tmp_path, 0, Reactor(), segment_bytes=SEGMENT_BYTES, progress=lambda *_: None)
+    opened = open_storage(tmp_path, 0, segment_bytes=SEGMENT_BYTES)  # raises JournalLocked when it is not given back
+    opened.snapshots.close()
+    opened.journal.close()
+    assert gc.isenabled()
+
+
+def test_without_a_disk() -> None:
+    """A node that keeps nothing begins empty and without its vote."""
+    beginning = from_nothing(Clock())
+
+    assert not beginning.remembers
+    assert (beginning.store.applied_index, beginning.membership, list(beginning.entries)) == (0, None, [])
