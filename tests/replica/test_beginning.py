@@ -34,7 +34,7 @@ class Reactor:
         """Return the time."""
         return float(next(self._ticks))
 
-    def callFromThread(self, function: Callable[..., object], *arguments: object) -> object:  # noqa: N802 - Twisted's
+    def callFromThread(self, function: Callable[..., object], *arguments: object) -> object:
         """Call it at once: nobody else is there."""
         return function(*arguments)
 
@@ -54,7 +54,7 @@ def prepare(folder: Path, *, state: dict[str, object] | None = None) -> Store:
     for each in entries[:COVERED]:
         store.apply(each)
     taken = take(store)
-    whole = {"store": taken.state, "membership": MEMBERSHIP.encode().decode()}
+    whole: dict[str, object] = {"store": taken.state, "membership": MEMBERSHIP.encode().decode()}
     writer = opened.snapshots.begin(SnapshotHeader("5" * 32, COVERED, 1, whole if state is None else state))
     for chunk in taken:
         writer.write(chunk)
