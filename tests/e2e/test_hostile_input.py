@@ -81,13 +81,13 @@ INPUTS: Final = {
     "deep JSON": b"{" + b'"a":[' * 1_500 + b"\n",
     "an empty object": b"{}\n",
     "a hello of another version": b'{"kvraft":2,"from":1,"to":0,"cluster":null,"incarnation":"x","run":"y"}\n',
-    "a hello of a version that is no number": b'{"kvraft":"1","from":1,"to":0,"cluster":null,"incarnation":"x","run":"y"}\n',
+    "a hello of no version": b'{"kvraft":"1","from":1,"to":0,"cluster":null,"incarnation":"x","run":"y"}\n',
     "a hello of an unknown node": b'{"kvraft":1,"from":9,"to":0,"cluster":null,"incarnation":"x","run":"y"}\n',
     "a hello of the node itself": b'{"kvraft":1,"from":0,"to":0,"cluster":null,"incarnation":"x","run":"y"}\n',
     "a hello for another node": b'{"kvraft":1,"from":1,"to":2,"cluster":null,"incarnation":"x","run":"y"}\n',
     "a hello of another cluster": b'{"kvraft":1,"from":1,"to":0,"cluster":"other","incarnation":"x","run":"y"}\n',
     "a hello of huge numbers": b'{"kvraft":1,"from":%d,"to":0,"cluster":null,"incarnation":"x","run":"y"}\n' % 10**400,
-    "a hello that begins a new log line": b'{"kvraft":1,"from":1,"to":0,"cluster":"\\n\\u001b[2J","incarnation":"x","run":"y"}\n',
+    "a hello of two lines": b'{"kvraft":1,"from":1,"to":0,"cluster":"\\n\\u001b[2J","incarnation":"x","run":"y"}\n',
 }
 
 
