@@ -46,9 +46,9 @@ piece (§7). The core knows of a snapshot only where it ends, and which pieces m
 as a *learner*, who receives the log and decides nothing, and is promoted by the leader when it has caught up (thesis
 §4.2.1). A change that would leave no majority of living members is refused. See `changes`.
 
-**What it does not do yet, and what that costs.** Nothing outside the core asks for membership changes yet, so the
-members are those that the cluster is born with. Leases for reads are left out on purpose: they are faster by one round
-trip and rest on the clocks of all members, which ReadIndex does not.
+**What it does not do yet, and what that costs.** A node is known by its id alone: one whose disk was emptied is taken
+for the one that it was, and can help to lose what that one acknowledged. Leases for reads are left out on purpose: they
+are faster by one round trip and rest on the clocks of all members, which ReadIndex does not.
 """
 
 from kvraft.raft.errors import (

@@ -16,12 +16,11 @@ from kvraft.commands import (
     TransferLeadership,
 )
 from kvraft.config import Address, WrongValue
+from kvraft.config.values import PEERS_MAX
 from kvraft.errors import OutcomeUnknown, Refused, RequestFailed
 from kvraft.raft import Membership, Node, NotLeader, ProposalRefused
 from kvraft.storage import SnapshotStorage
 
-MEMBERS_MAX: Final = 31
-"""Most members of a cluster: every write goes to all of them."""
 DONE: Final[Mapping[str, object]] = {"status": "OK"}
 
 
@@ -215,8 +214,8 @@ def with_learner(membership: Membership, new: int, address: str, *, replaces: in
         raise AdminRefused(f"node {new} was removed from this cluster; give the new member an id that was never used")
     if address in membership.addresses.values():
         raise AdminRefused(f"{address} is the address of another member")
-    if len(membership.members) >= MEMBERS_MAX:
-        raise AdminRefused(f"a cluster has at most {MEMBERS_MAX} members")
+    if len(membership.members) >= PEERS_MAX:
+        raise AdminRefused(f"a cluster has at most {PEERS_MAX} members")
     return attrs.evolve(
         membership,
         learners=membership.learners | {new},

@@ -321,7 +321,7 @@ class Replica:
         """Make one entry of all writes that have come together, when the last one's save is done (group commit).
 
         To propose while the disk is busy would only cut the same writes into more entries, each with its syncs and
-        messages on every node: a third less throughput at 64 connections, measured.
+        messages on every node: a tenth less throughput at 64 connections on a quiet machine (measured).
         """
         while self._writes and self._saver.idle:
             submissions = self._writes.take(BATCH_BYTES_MAX)

@@ -13,8 +13,8 @@ from kvraft.commands import (
     TakeSnapshot,
     TransferLeadership,
 )
+from kvraft.config.values import ID_MAX
 
-NODE_ID_MAX: Final = 2**31 - 1
 NODE_ID_DIGITS_MAX: Final = 10
 ADDRESS_BYTES_MAX: Final = 300
 """A host name has at most 253 bytes, and the port follows."""
@@ -97,8 +97,8 @@ def _expect(words: Sequence[bytes], count: int) -> None:
 
 
 def _node_id(word: bytes) -> int:
-    if not word.isdigit() or len(word) > NODE_ID_DIGITS_MAX or int(word) > NODE_ID_MAX:
-        raise InvalidCommand(f"{_text(word[:_SHOWN_BYTES])!r} is no node id; it is a whole number up to {NODE_ID_MAX}")
+    if not word.isdigit() or len(word) > NODE_ID_DIGITS_MAX or int(word) > ID_MAX:
+        raise InvalidCommand(f"{_text(word[:_SHOWN_BYTES])!r} is no node id; it is a whole number up to {ID_MAX}")
     return int(word)
 
 

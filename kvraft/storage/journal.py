@@ -36,7 +36,7 @@ ZEROS_AHEAD: Final = 256 * 1024
 
 Preallocated space is not yet *written* space: each sync of fresh space makes the file system record that it is written
 now, through its own journal, which all files share. With zeros written ahead a sync only writes data: a third less
-time, and much less when three nodes share a disk (measured on ext4)."""
+time, 0.18 ms instead of 0.27, for three processes that sync at once (measured on ext4)."""
 
 LOCK_NAME: Final = "lock"
 

@@ -18,10 +18,11 @@ from kvraft.commands import (
     TakeSnapshot,
     TransferLeadership,
 )
+from kvraft.config.values import PEERS_MAX
 from kvraft.errors import NotLeaderRefusal, OutcomeUnknown, RequestFailed
 from kvraft.raft import Entry, EntryKind, HardState, Membership, Node
 from kvraft.replica import ReplicaOptions
-from kvraft.replica.administration import MEMBERS_MAX, AdminRefused, with_learner, without
+from kvraft.replica.administration import AdminRefused, with_learner, without
 from kvraft.replica.belonging import LAST_ANSWERS_S, Belonging
 from kvraft.replica.outbox import Nowhere
 from kvraft.replica.submissions import Stopping
@@ -264,12 +265,12 @@ def test_the_leader_leads_already(cluster: Cluster) -> None:
 
 
 def test_a_cluster_has_a_limit() -> None:
-    """There are at most MEMBERS_MAX members."""
-    full = Membership(range(MEMBERS_MAX), addresses={each: f"host{each}:1" for each in range(MEMBERS_MAX)})
+    """There are at most PEERS_MAX members."""
+    full = Membership(range(PEERS_MAX), addresses={each: f"host{each}:1" for each in range(PEERS_MAX)})
 
     with pytest.raises(AdminRefused, match="a cluster has at most 31 members"):
-        with_learner(full, MEMBERS_MAX, "new:1")
-    assert MEMBERS_MAX in with_learner(without(full, 0), MEMBERS_MAX, "new:1").learners
+        with_learner(full, PEERS_MAX, "new:1")
+    assert PEERS_MAX in with_learner(without(full, 0), PEERS_MAX, "new:1").learners
 
 
 def test_the_last_voter_stays() -> None:

@@ -16,11 +16,11 @@ from kvraft.commands import (
     encode_set,
     get,
 )
+from kvraft.config.values import ID_MAX
 from kvraft.errors import NotLeaderRefusal, OutcomeUnknown
 from kvraft.server.admin_requests import (
     ADDRESS_BYTES_MAX,
     ADMIN_USAGES,
-    NODE_ID_MAX,
     WrongAdminUsage,
     read_admin,
 )
@@ -47,7 +47,7 @@ DONE_1, DONE_2 = b'{"done":1}', b'{"done":2}'
         (b"MEMBER REMOVE 3 FORCE", RemoveMember(3, force=True)),
         (b"MEMBER REPLACE 1 3 host:80", ReplaceMember(1, 3, "host:80")),
         (b"MEMBER REPLACE 1 3 host:80 FORCE", ReplaceMember(1, 3, "host:80", force=True)),
-        (b"TRANSFER %d" % NODE_ID_MAX, TransferLeadership(NODE_ID_MAX)),
+        (b"TRANSFER %d" % ID_MAX, TransferLeadership(ID_MAX)),
     ],
 )
 def test_what_operators_may_write(line: bytes, command: AdminCommand) -> None:
@@ -93,7 +93,7 @@ def test_wrong_usage_is_told_how_to_write_it(line: bytes) -> None:
     assert client.database.commands == []
 
 
-@pytest.mark.parametrize("word", [b"one", b"-1", b"1.0", b"0x1", b"%d" % (NODE_ID_MAX + 1), b"9" * 5000, b"\xb2"])
+@pytest.mark.parametrize("word", [b"one", b"-1", b"1.0", b"0x1", b"%d" % (ID_MAX + 1), b"9" * 5000, b"\xb2"])
 @pytest.mark.parametrize("line", [b"TRANSFER %s", b"MEMBER ADD %s host:80", b"MEMBER REMOVE %s FORCE"])
 def test_what_is_no_node_id_is_invalid(line: bytes, word: bytes) -> None:
     """An id that no node can have is refused in words that stay short, and the connection goes on."""
