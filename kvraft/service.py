@@ -6,7 +6,6 @@ import signal
 import socket
 import sys
 import time
-import uuid
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from random import Random
@@ -23,12 +22,9 @@ from typing_extensions import override
 
 import kvraft
 from kvraft import exits
+from kvraft.assembly import Assembly, Surroundings, assemble
 from kvraft.config import Config, ConfigError, Durability, Peer, load
-from kvraft.peers import Peers
-from kvraft.raft import Membership, Node
-from kvraft.raft import Options as RaftOptions
-from kvraft.replica import Beginning, Rejoin, Replica, ReplicaOptions, SnapshotOptions, from_disk, from_nothing
-from kvraft.server import ServerLimits, build_port
+from kvraft.replica import Beginning, from_disk, from_nothing
 from kvraft.storage import SnapshotStorage, Storage, StorageError
 from kvraft.store import SnapshotInvalid
 
@@ -131,8 +127,7 @@ class NodeService(Service):
         self._reactor = reactor
         self._leave_at_once = leave_at_once
         self._port: IListeningPort | None = None
-        self._peers: Peers | None = None
-        self._replica: Replica | None = None
+        self._node: Assembly | None = None
         self._open: Sequence[Storage | SnapshotStorage] = ()
 
     @override
@@ -140,24 +135,13 @@ class NodeService(Service):
         """Bind the port, read the journal, and begin; leaves the process when that is not possible."""
         super().startService()  # type: ignore[no-untyped-call]
         listening = self._bind()  # before the data are touched: a node that runs already has both
-        self._assemble(self._read())
-        assert self._replica is not None
-        assert self._peers is not None
-        limits = self._config.limits
-        factory = build_port(
-            self._replica,
-            self._peers.build_acceptor,
-            ServerLimits(
-                clients=limits.clients,
-                line_bytes=limits.line_bytes,
-                client_outbox_bytes=limits.client_outbox_bytes,
-            ),
-            self._reactor,
-        )
-        self._port = self._reactor.adoptStreamPort(listening.fileno(), listening.family, factory)
+        beginning = self._read()
+        self._open = (beginning.storage, beginning.snapshots)
+        surroundings = Surroundings(self._reactor, Random(), self._fatal)
+        self._node = node = assemble(self._config, self._peer.id, beginning, surroundings)
+        self._port = self._reactor.adoptStreamPort(listening.fileno(), listening.family, node.port)
         listening.close()
-        self._peers.start()
-        self._replica.start()
+        node.start()
         gc.freeze()
         self._log.info(
             "node {id} of {count} serves clients and peers on {address}",
@@ -173,12 +157,12 @@ class NodeService(Service):
         return Deferred.fromCoroutine(self._stop())
 
     async def _stop(self) -> None:
-        if self._replica is None or self._peers is None or self._port is None:
+        if self._node is None or self._port is None:
             return
-        await self._replica.hand_over(HAND_OVER_TIMEOUT_S)
+        await self._node.replica.hand_over(HAND_OVER_TIMEOUT_S)
         await maybeDeferred(self._port.stopListening)
-        self._replica.stop()
-        await self._peers.stop()
+        self._node.replica.stop()
+        await self._node.peers.stop()
         for storage in self._open:
             closed = storage.close()
             closed.addTimeout(CLOSE_TIMEOUT_S, self._reactor, lambda _result, _timeout: None)
@@ -241,76 +225,8 @@ class NodeService(Service):
     def _say_progress(self, loaded: int, of: int) -> None:
         self._log.info("node {id} loads its snapshot: {loaded} of {of} keys", id=self._peer.id, loaded=loaded, of=of)
 
-    def _assemble(self, beginning: Beginning) -> None:
-        """Put the parts of the node together."""
-        me, config, random = self._peer.id, self._config, Random()
-        members = {peer.id: peer.address for peer in config.peers}
-        addresses = {peer: str(address) for peer, address in members.items()}
-        others = [peer for peer in members if peer != me]
-        node = Node(
-            me,
-            beginning.membership or Membership(members.keys(), addresses=addresses),
-            now=self._reactor.seconds(),
-            random=random,
-            options=_raft_options(config),
-            hard_state=beginning.hard_state,
-            entries=beginning.entries,
-            snapshot=beginning.log_begins,
-            applied=beginning.store.applied_index,
-            voting=beginning.remembers,
-        )
-        replica = Replica(
-            node=node,
-            store=beginning.store,
-            storage=beginning.storage,
-            snapshots=beginning.snapshots,
-            clock=self._reactor,
-            make_cluster_id=self._make_cluster_id,
-            make_snapshot_id=lambda: uuid.uuid4().hex,
-            fatal=self._fatal,
-            rejoin=None if beginning.remembers else Rejoin(node, others),
-            options=_replica_options(config),
-        )
-        self._peers = Peers(
-            self._reactor,
-            me=me,
-            incarnation=beginning.incarnation,
-            addresses={peer: members[peer] for peer in others},
-            receiver=replica,
-            random=random,
-            cluster_id=beginning.store.cluster_id,
-            facts=replica.facts,
-        )
-        replica.connect(self._peers)
-        self._replica = replica
-        self._open = (beginning.storage, beginning.snapshots)
-
-    def _make_cluster_id(self) -> str:
-        """Return the id that a leader whose log names none gives the cluster: one that a peer knows, or a new one."""
-        known = self._peers.cluster_id if self._peers is not None else None
-        return known or str(uuid.uuid4())
-
     def _fatal(self, why: str) -> None:
         self._leave_at_once(exits.IOERR, f"node {self._peer.id} stops: {why}")
-
-
-def _raft_options(config: Config) -> RaftOptions:
-    shortest, longest = config.election_timeout_ms
-    return RaftOptions(
-        heartbeat_interval=config.heartbeat_ms / 1000,
-        election_timeout_min=shortest / 1000,
-        election_timeout_max=longest / 1000,
-        uncommitted_bytes_max=config.limits.uncommitted_bytes,
-    )
-
-
-def _replica_options(config: Config) -> ReplicaOptions:
-    limits = config.limits
-    return ReplicaOptions(
-        request_timeout=limits.request_timeout_ms / 1000,
-        waiting_bytes_max=limits.uncommitted_bytes,
-        snapshots=SnapshotOptions(log_bytes_max=limits.log_bytes, log_bytes_kept=limits.log_kept_bytes),
-    )
 
 
 def allow_open_files() -> None:

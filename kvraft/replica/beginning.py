@@ -11,12 +11,15 @@ import attrs
 from kvraft.raft import Entry, HardState, Membership
 from kvraft.replica.receiving import read_header
 from kvraft.storage import (
-    JournalThread,
+    Files,
+    Jobs,
+    JournalJobs,
     MemoryJournal,
     MemorySnapshots,
+    SnapshotJobs,
     SnapshotStorage,
-    SnapshotThread,
     Storage,
+    Worker,
     open_storage,
 )
 from kvraft.storage.snapshots import Snapshots
@@ -59,16 +62,39 @@ def from_nothing(reactor: Any) -> Beginning:
     )
 
 
+def in_a_thread(name: str, reactor: Any, last: Callable[[], None]) -> Jobs:
+    """Return what does the jobs of a disk beside the reactor."""
+    return Worker(name, reactor, last)
+
+
 def from_disk(
-    folder: Path, node_id: int, reactor: Any, *, segment_bytes: int, progress: Callable[[int, int], None]
+    folder: Path,
+    node_id: int,
+    reactor: Any,
+    *,
+    segment_bytes: int,
+    progress: Callable[[int, int], None],
+    files: Files | None = None,
+    make_id: Callable[[], str] = lambda: uuid.uuid4().hex,
+    make_jobs: Callable[[str, Any, Callable[[], None]], Jobs] = in_a_thread,
 ) -> Beginning:
-    """Read a node's folder; `progress` is told now and then how many keys are loaded, and of how many.
+    """Read a node's folder.
+
+    Args:
+        folder: where its files are.
+        node_id: whose they must be.
+        reactor: where the Deferreds of both storages fire.
+        segment_bytes: size of each file of the journal.
+        progress: told (keys loaded, keys to load) now and then.
+        files: the disk; None is the machine's.
+        make_id: names the memory of a new folder.
+        make_jobs: makes what does the journal's and the snapshots' jobs, from a name, the reactor and the last job.
 
     Raises:
         StorageError: the folder cannot be opened, or holds what must not be believed.
         SnapshotInvalid: the snapshot is sound and yet holds no store; of `kvraft.store`.
     """
-    opened = open_storage(folder, node_id, segment_bytes=segment_bytes)
+    opened = open_storage(folder, node_id, files=files, make_incarnation=make_id, segment_bytes=segment_bytes)
     try:
         store, membership = _load_latest(opened.snapshots, reactor.seconds, progress)
     except BaseException:
@@ -77,8 +103,8 @@ def from_disk(
         raise
     recovered = opened.recovered
     return Beginning(
-        storage=JournalThread(opened.journal, reactor),
-        snapshots=SnapshotThread(opened.snapshots, reactor),
+        storage=JournalJobs(opened.journal, make_jobs("kvraft-journal", reactor, opened.journal.close)),
+        snapshots=SnapshotJobs(opened.snapshots, make_jobs("kvraft-snapshots", reactor, opened.snapshots.close)),
         store=store,
         incarnation=recovered.incarnation,
         remembers=True,

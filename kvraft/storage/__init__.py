@@ -74,7 +74,7 @@ from kvraft.storage.memory_snapshots import MemorySnapshots
 from kvraft.storage.opening import Opened, open_storage
 from kvraft.storage.recovery import Recovered
 from kvraft.storage.snapshot_layout import CHUNK_BYTES_MAX, SnapshotChunk, SnapshotHeader
-from kvraft.storage.snapshot_thread import SnapshotThread
+from kvraft.storage.snapshot_thread import SnapshotJobs, SnapshotThread
 from kvraft.storage.snapshots import (
     READ_BYTES_MAX,
     IncomingSnapshot,
@@ -83,8 +83,8 @@ from kvraft.storage.snapshots import (
     Snapshots,
     SnapshotWriter,
 )
-from kvraft.storage.thread import JournalThread
-from kvraft.storage.worker import ThreadReactor
+from kvraft.storage.thread import JournalJobs, JournalThread
+from kvraft.storage.worker import Jobs, ThreadReactor, Worker
 
 __all__ = [
     "CHUNK_BYTES_MAX",
@@ -93,9 +93,11 @@ __all__ = [
     "File",
     "Files",
     "IncomingSnapshot",
+    "Jobs",
     "Journal",
     "JournalDamaged",
     "JournalFailed",
+    "JournalJobs",
     "JournalLocked",
     "JournalMismatch",
     "JournalThread",
@@ -114,6 +116,7 @@ __all__ = [
     "SnapshotHeader",
     "SnapshotIdentity",
     "SnapshotInvalid",
+    "SnapshotJobs",
     "SnapshotRefused",
     "SnapshotStorage",
     "SnapshotThread",
@@ -122,6 +125,7 @@ __all__ = [
     "Storage",
     "StorageError",
     "ThreadReactor",
+    "Worker",
     "open_storage",
 ]
 

@@ -1,38 +1,16 @@
 """Snapshots behind Deferreds, in a thread of their own: a long sync of a snapshot delays no save of the journal."""
 
 from collections.abc import Callable
-from typing import Protocol, TypeVar
+from typing import TypeVar
 
 from twisted.internet.defer import Deferred, fail
 
 from kvraft.storage.errors import SnapshotRefused
 from kvraft.storage.snapshot_layout import SnapshotChunk, SnapshotHeader
 from kvraft.storage.snapshots import IncomingSnapshot, Snapshot, SnapshotIdentity, Snapshots, SnapshotWriter
-from kvraft.storage.worker import ThreadReactor, Worker
+from kvraft.storage.worker import Jobs, ThreadReactor, Worker
 
 _T = TypeVar("_T")
-
-
-class Jobs(Protocol):
-    """What does jobs in order: a `Worker`, or its twin without a thread."""
-
-    @property
-    def is_closing(self) -> bool:
-        """Whether it takes no more jobs."""
-        ...
-
-    @property
-    def pending_since(self) -> float | None:
-        """The reactor's time in seconds when the oldest unfinished job was asked for, None without one."""
-        ...
-
-    def do(self, job: Callable[[], _T]) -> Deferred[_T]:
-        """Have `job` done; the Deferred fires with what it returns or raises, in the order of these calls."""
-        ...
-
-    def close(self) -> Deferred[None]:
-        """Do what was asked for, and then no more."""
-        ...
 
 
 class SnapshotJobs:

@@ -1,29 +1,24 @@
 """The journal in a thread of its own, behind Deferreds."""
 
 from collections.abc import Callable, Sequence
-from threading import Thread
 
 from twisted.internet.defer import Deferred, fail
 
 from kvraft.raft.types import Entry, HardState
 from kvraft.storage.errors import SaveRefused
 from kvraft.storage.journal import Journal
-from kvraft.storage.worker import ThreadReactor, Worker
+from kvraft.storage.worker import Jobs, ThreadReactor, Worker
 
 
-class JournalThread:
-    """A `Journal` behind Deferreds. Every method is called on the reactor's thread, and every Deferred fires there.
+class JournalJobs:
+    """A `Journal` behind Deferreds: each method is a job, done one at a time in the order they were given.
 
-    The journal belongs to the thread from here on. Jobs are done one at a time in the order they were given.
+    Every method is called on the reactor's thread, and every Deferred fires there.
     """
 
-    def __init__(self, journal: Journal, reactor: ThreadReactor) -> None:
+    def __init__(self, journal: Journal, jobs: Jobs) -> None:
         self._journal = journal
-        self._worker = Worker("kvraft-journal", reactor, journal.close)
-
-    @property
-    def _thread(self) -> Thread:
-        return self._worker.thread
+        self._worker = jobs
 
     @property
     def pending_since(self) -> float | None:
@@ -72,3 +67,12 @@ class JournalThread:
         if self._worker.is_closing:
             return fail(SaveRefused("the journal is closed"))
         return self._worker.do(job)
+
+
+class JournalThread(JournalJobs):
+    """The real one: `journal` belongs to the thread from here on."""
+
+    def __init__(self, journal: Journal, reactor: ThreadReactor) -> None:
+        worker = Worker("kvraft-journal", reactor, journal.close)
+        super().__init__(journal, worker)
+        self.thread = worker.thread

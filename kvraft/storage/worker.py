@@ -28,6 +28,28 @@ class ThreadReactor(Protocol):
         ...
 
 
+class Jobs(Protocol):
+    """What does jobs in order: a `Worker`, or its twin without a thread."""
+
+    @property
+    def is_closing(self) -> bool:
+        """Whether it takes no more jobs."""
+        ...
+
+    @property
+    def pending_since(self) -> float | None:
+        """The reactor's time in seconds when the oldest unfinished job was asked for, None without one."""
+        ...
+
+    def do(self, job: Callable[[], _T]) -> Deferred[_T]:
+        """Have `job` done; the Deferred fires with what it returns or raises, in the order of these calls."""
+        ...
+
+    def close(self) -> Deferred[None]:
+        """Do what was asked for, and then no more."""
+        ...
+
+
 class Worker:
     """Does jobs one at a time in the order they were given, in a thread of its own.
 

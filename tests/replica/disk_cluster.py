@@ -14,7 +14,7 @@ from typing_extensions import override
 from kvraft.raft import Membership, Node, Options
 from kvraft.replica import Replica, ReplicaOptions, SnapshotOptions
 from kvraft.replica.beginning import _load_latest
-from kvraft.storage import Journal, JournalThread, Opened, Snapshots, open_storage
+from kvraft.storage import Journal, JournalJobs, Opened, Snapshots, open_storage
 from kvraft.storage.snapshot_thread import SnapshotJobs
 from tests.replica.cluster import DISK_DELAY_S, Cluster, Member, _Outbox, address, write
 from tests.storage.disk import Disk
@@ -68,12 +68,11 @@ class MortalJobs:
         finished.callback(result)
 
 
-class DiskJournal(JournalThread):
+class DiskJournal(JournalJobs):
     """A real journal behind `MortalJobs`."""
 
     def __init__(self, journal: Journal, jobs: MortalJobs) -> None:
-        self._journal = journal
-        self._worker = jobs  # type: ignore[assignment]  # it has all that is used of a Worker
+        super().__init__(journal, jobs)
         self.jobs = jobs
 
     @property

@@ -12,7 +12,7 @@ from twisted.internet.task import Clock
 from kvraft.commands import encode_batch, encode_set
 from kvraft.raft import Entry, EntryKind, HardState, Membership
 from kvraft.replica import Beginning, from_disk, from_nothing
-from kvraft.storage import SnapshotHeader, open_storage
+from kvraft.storage import JournalJobs, SnapshotHeader, Worker, open_storage
 from kvraft.store import SnapshotInvalid, Store, take
 
 SEGMENT_BYTES: Final = 65_536
@@ -69,7 +69,9 @@ def close(beginning: Beginning) -> None:
     """Give the folder back."""
     for storage in (beginning.storage, beginning.snapshots):
         storage.close()
-    beginning.storage._thread.join()  # type: ignore[attr-defined]
+    assert isinstance(beginning.storage, JournalJobs)
+    assert isinstance(beginning.storage._worker, Worker)
+    beginning.storage._worker.thread.join()
 
 
 @pytest.fixture

@@ -211,8 +211,8 @@ def test_closing_finishes_what_was_asked_for_and_releases_the_directory() -> Non
     reactor.turn()
 
     assert (closed.called, closed_again.called, storage.close().called) == (True, True, True)
-    storage._thread.join(WAIT_S)
-    assert not storage._thread.is_alive()
+    storage.thread.join(WAIT_S)
+    assert not storage.thread.is_alive()
     disk.before = proceed
     assert open_journal(disk)[1].hard_state == HardState(5)
     with pytest.raises(Empty):

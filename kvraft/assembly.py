@@ -1,0 +1,131 @@
+"""One node, put together from its parts: what a process of `twistd kvraft` runs, and each process of the simulator too.
+
+Everything that differs between the two comes in from outside: the reactor with its clock, the disk behind `Beginning`,
+the randomness, and the way to dial.
+"""
+
+import uuid
+from collections.abc import Callable
+from random import Random
+from typing import Any
+
+import attrs
+from twisted.internet.interfaces import IStreamClientEndpoint
+
+from kvraft.config import Config
+from kvraft.peers import Address, Peers
+from kvraft.peers.link import endpoint_to
+from kvraft.raft import Membership, Node
+from kvraft.raft import Options as RaftOptions
+from kvraft.replica import Beginning, Rejoin, Replica, ReplicaOptions, SnapshotOptions
+from kvraft.server import ServerLimits, SharedPort, build_port
+
+
+@attrs.frozen
+class Surroundings:
+    """What a node is given by the world around it.
+
+    Attributes:
+        reactor: keeps the time, and connects when `dial` does so by TCP.
+        random: draws timeouts and pauses.
+        make_id: makes a name that nobody else has, 32 hexadecimal digits or a UUID.
+        fatal: called once, with a sentence, when the node must not go on.
+        dial: makes the endpoint of a member's address.
+    """
+
+    reactor: Any
+    random: Random
+    fatal: Callable[[str], None]
+    make_id: Callable[[], str] = lambda: uuid.uuid4().hex
+    dial: Callable[[Any, Address], IStreamClientEndpoint] = endpoint_to
+
+
+@attrs.frozen
+class Assembly:
+    """The parts of one node, connected with each other, before anything has begun."""
+
+    replica: Replica
+    peers: Peers
+    port: SharedPort
+    """The factory of its one address."""
+
+    def start(self) -> None:
+        """Begin: dial the others, apply what is known to be committed, arm the election timer."""
+        self.peers.start()
+        self.replica.start()
+
+
+def assemble(config: Config, node_id: int, beginning: Beginning, surroundings: Surroundings) -> Assembly:
+    """Put the parts of the node `node_id` together."""
+    reactor, random = surroundings.reactor, surroundings.random
+    members = {peer.id: peer.address for peer in config.peers}
+    addresses = {peer: str(address) for peer, address in members.items()}
+    others = [peer for peer in members if peer != node_id]
+    node = Node(
+        node_id,
+        beginning.membership or Membership(members.keys(), addresses=addresses),
+        now=reactor.seconds(),
+        random=random,
+        options=raft_options(config),
+        hard_state=beginning.hard_state,
+        entries=beginning.entries,
+        snapshot=beginning.log_begins,
+        applied=beginning.store.applied_index,
+        voting=beginning.remembers,
+    )
+    replica = Replica(
+        node=node,
+        store=beginning.store,
+        storage=beginning.storage,
+        snapshots=beginning.snapshots,
+        clock=reactor,
+        make_cluster_id=lambda: peers.cluster_id or surroundings.make_id(),  # one that a peer knows, or a new one
+        make_snapshot_id=surroundings.make_id,
+        fatal=surroundings.fatal,
+        rejoin=None if beginning.remembers else Rejoin(node, others),
+        options=replica_options(config),
+    )
+    peers = Peers(
+        reactor,
+        me=node_id,
+        incarnation=beginning.incarnation,
+        addresses={peer: members[peer] for peer in others},
+        receiver=replica,
+        random=random,
+        cluster_id=beginning.store.cluster_id,
+        facts=replica.facts,
+        dial=surroundings.dial,
+    )
+    replica.connect(peers)
+    return Assembly(replica, peers, build_port(replica, peers.build_acceptor, server_limits(config), reactor))
+
+
+def raft_options(config: Config) -> RaftOptions:
+    """Return the core's options, which count seconds."""
+    shortest, longest = config.election_timeout_ms
+    return RaftOptions(
+        heartbeat_interval=config.heartbeat_ms / 1000,
+        election_timeout_min=shortest / 1000,
+        election_timeout_max=longest / 1000,
+        uncommitted_bytes_max=config.limits.uncommitted_bytes,
+    )
+
+
+def replica_options(config: Config) -> ReplicaOptions:
+    """Return the replica's options."""
+    limits = config.limits
+    return ReplicaOptions(
+        request_timeout=limits.request_timeout_ms / 1000,
+        waiting_bytes_max=limits.uncommitted_bytes,
+        snapshots=SnapshotOptions(log_bytes_max=limits.log_bytes, log_bytes_kept=limits.log_kept_bytes),
+    )
+
+
+def server_limits(config: Config) -> ServerLimits:
+    """Return what one node takes on from its clients."""
+    limits = config.limits
+    return ServerLimits(
+        clients=limits.clients,
+        line_bytes=limits.line_bytes,
+        client_outbox_bytes=limits.client_outbox_bytes,
+    )
