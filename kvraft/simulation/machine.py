@@ -1,0 +1,209 @@
+"""One machine: its clocks, the reactor of the process on it, and what can happen to both at any moment.
+
+A process is what it says to the outside. Its Python code runs in one go, but between any two of its *effects* (bytes
+written to a connection, operations on the disk) it can be stopped for a while or for good: everything that it says
+behind that point is said later, or never. `Machine.effect` is called ahead of each effect, and is where that happens.
+"""
+
+from collections.abc import Callable
+from functools import partial
+from typing import Final
+
+from twisted.internet.error import AlreadyCalled, AlreadyCancelled
+from twisted.internet.interfaces import IDelayedCall, IReactorTime
+from zope.interface import implementer
+
+from kvraft.simulation.world import Event, World
+
+LATENESS_S: Final = 1e-9
+"""By how much a timer is late, seconds: rounding must never let one fire before its time."""
+
+
+class ProcessDied(Exception):
+    """The process ended ahead of this effect: whatever its code does from here on reaches nobody."""
+
+
+class Machine:
+    """One machine with one process at a time.
+
+    Args:
+        world: where it stands.
+        name: for the trace, and for the names of its sources of randomness.
+        rate: seconds of its clocks for each of the world.
+        boot: what its monotonic clock shows when the world begins, seconds.
+        epoch: what its wall clock shows then, seconds.
+    """
+
+    def __init__(
+        self, world: World, name: str, *, rate: float = 1.0, boot: float = 1000.0, epoch: float = 1.8e9
+    ) -> None:
+        self.world = world
+        self.name = name
+        self.rate = rate
+        self._boot = boot
+        self._epoch = epoch
+        self.life = 0
+        self.held_until = 0.0
+        self.is_running = False
+        """Whether a process runs on it."""
+        self.died: Callable[[], None] = lambda: None
+        """Called when the process ends by `end_at_effect`, so that its connections break."""
+        self._effects_left = 0
+        self._then: Callable[[], None] | None = None
+
+    @property
+    def now(self) -> float:
+        """The world's time for what the process does at the moment: later than it when it was paused in between."""
+        return max(self.world.now, self.held_until)
+
+    # Processes.
+
+    def begin(self) -> "Reactor":
+        """Begin a process."""
+        self.life += 1
+        self.is_running = True
+        self.held_until = 0.0
+        self._then = None
+        return Reactor(self)
+
+    def end(self) -> None:
+        """End the process: nothing that it asked for happens any more."""
+        self.life += 1
+        self.is_running = False
+        self.held_until = 0.0
+        self._then = None
+
+    def is_alive(self, life: int) -> bool:
+        """Whether the process of that life still runs."""
+        return self.is_running and self.life == life
+
+    def effect(self, life: int) -> None:
+        """Announce an effect of a process, ahead of it.
+
+        Raises:
+            ProcessDied: the process has ended: the effect must not happen.
+        """
+        if not self.is_alive(life):
+            raise ProcessDied
+        if self._then is not None:
+            self._effects_left -= 1
+            if self._effects_left <= 0:
+                then, self._then = self._then, None
+                then()
+                if not self.is_alive(life):
+                    raise ProcessDied
+
+    def pause(self, seconds: float) -> None:
+        """Stop the process for a while, as SIGSTOP or a busy host does; its clocks go on."""
+        self.held_until = max(self.held_until, self.now + seconds)
+
+    def at_effect(self, count: int, then: Callable[[], None]) -> None:
+        """Call `then` ahead of the `count`-th effect from now, once: to pause, or to end the process there."""
+        self._effects_left = count
+        self._then = then
+
+    # Clocks.
+
+    def monotonic(self) -> float:
+        """Return the time since the machine was switched on, seconds: no jump touches it."""
+        return self._boot + self.now * self.rate
+
+    def wall(self) -> float:
+        """Return what time the machine takes it to be, seconds."""
+        return self._epoch + self.now * self.rate
+
+    def jump(self, seconds: float) -> None:
+        """Set the wall clock forward, or back."""
+        self._epoch += seconds
+
+
+@implementer(IDelayedCall)
+class Timer:
+    """A call that a process has asked for. Its time is that of the reactor's clock, as with Twisted's own."""
+
+    __slots__ = ("_event", "_is_cancelled", "_reactor", "_time")
+
+    def __init__(self, reactor: "Reactor", time: float, call: Callable[[], object]) -> None:
+        self._reactor = reactor
+        self._time = time
+        self._is_cancelled = False
+        self._event: Event = reactor.machine.world.at(
+            reactor.world_time(time), reactor.machine, reactor.fire, self, call
+        )
+
+    def getTime(self) -> float:
+        """See `IDelayedCall`."""
+        return self._time
+
+    def cancel(self) -> None:
+        """See `IDelayedCall`."""
+        self._check()
+        self._is_cancelled = True
+        self._reactor.timers.pop(self, None)
+        self._event.cancel()
+
+    def delay(self, secondsLater: float) -> None:  # noqa: N803 - Twisted's name
+        """See `IDelayedCall`."""
+        self._check()
+        self._time += secondsLater
+        self.follow_clock()
+
+    def reset(self, secondsFromNow: float) -> None:  # noqa: N803 - Twisted's name
+        """See `IDelayedCall`."""
+        self._check()
+        self._time = self._reactor.seconds() + secondsFromNow
+        self.follow_clock()
+
+    def active(self) -> bool:
+        """See `IDelayedCall`."""
+        return self in self._reactor.timers
+
+    def follow_clock(self) -> None:
+        """Find the world's time for it anew."""
+        self._event.move(self._reactor.world_time(self._time))
+
+    def _check(self) -> None:
+        if self._is_cancelled:
+            raise AlreadyCancelled
+        if not self.active():
+            raise AlreadyCalled
+
+
+@implementer(IReactorTime)
+class Reactor:
+    """The clock and the timers of one process.
+
+    As Twisted's own, it follows the wall clock until somebody gives it a better `seconds`.
+    """
+
+    def __init__(self, machine: Machine) -> None:
+        self.machine = machine
+        self.seconds: Callable[[], float] = machine.wall
+        self.timers: dict[Timer, None] = {}
+        """The pending ones."""
+
+    def callLater(self, delay: float, callable: Callable[..., object], *args: object, **kwargs: object) -> Timer:  # noqa: A002 - Twisted's name
+        """See `IReactorTime`."""
+        assert delay >= 0, f"{delay} seconds from now is no time for a timer"
+        call = partial(callable, *args, **kwargs)
+        timer = Timer(self, self.seconds() + delay, call)
+        self.timers[timer] = None
+        return timer
+
+    def getDelayedCalls(self) -> list[Timer]:
+        """See `IReactorTime`."""
+        return [*self.timers]
+
+    def fire(self, timer: Timer, call: Callable[[], object]) -> None:
+        """Let a timer happen."""
+        del self.timers[timer]
+        call()
+
+    def world_time(self, time: float) -> float:
+        """Return when the world comes to what the process's clock calls `time`."""
+        return self.machine.now + (time - self.seconds()) / self.machine.rate + LATENESS_S
+
+    def clock_jumped(self) -> None:
+        """Let every timer follow a clock that was set."""
+        for timer in [*self.timers]:
+            timer.follow_clock()
