@@ -4,6 +4,7 @@ Everything that differs between the two comes in from outside: the reactor with 
 the randomness, and the way to dial.
 """
 
+import time
 import uuid
 from collections.abc import Callable
 from random import Random
@@ -129,3 +130,12 @@ def server_limits(config: Config) -> ServerLimits:
         line_bytes=limits.line_bytes,
         client_outbox_bytes=limits.client_outbox_bytes,
     )
+
+
+def use_monotonic_time(reactor: Any, monotonic: Callable[[], float] = time.monotonic) -> None:
+    """Let the reactor's timers follow the monotonic clock.
+
+    Twisted's follow the wall clock: a jump of one hour forward fires every timer at once, one backward stops elections
+    and heartbeats for an hour. This must happen before anything is scheduled, and happens only here.
+    """
+    reactor.seconds = monotonic

@@ -22,7 +22,7 @@ from typing_extensions import override
 
 import kvraft
 from kvraft import exits
-from kvraft.assembly import Assembly, Surroundings, assemble
+from kvraft.assembly import Assembly, Surroundings, assemble, use_monotonic_time
 from kvraft.config import Config, ConfigError, Durability, Peer, load
 from kvraft.replica import Beginning, from_disk, from_nothing
 from kvraft.storage import SnapshotStorage, Storage, StorageError
@@ -234,15 +234,6 @@ def allow_open_files() -> None:
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if soft != hard:
         resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
-
-
-def use_monotonic_time(reactor: Any) -> None:
-    """Let the reactor's timers follow the monotonic clock.
-
-    Twisted's follow the wall clock: a jump of one hour forward fires every timer at once, one backward stops elections
-    and heartbeats for an hour. This must happen before anything is scheduled, and happens only here.
-    """
-    reactor.seconds = time.monotonic
 
 
 def ignore_interruptions() -> None:

@@ -8,7 +8,8 @@ import pytest
 from twisted.internet.base import ReactorBase
 from twisted.internet.epollreactor import EPollReactor
 
-from kvraft.service import allow_open_files, use_monotonic_time
+from kvraft.assembly import use_monotonic_time
+from kvraft.service import allow_open_files
 
 HOUR_S = 3600.0
 

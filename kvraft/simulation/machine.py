@@ -46,8 +46,6 @@ class Machine:
         self.held_until = 0.0
         self.is_running = False
         """Whether a process runs on it."""
-        self.died: Callable[[], None] = lambda: None
-        """Called when the process ends by `end_at_effect`, so that its connections break."""
         self._effects_left = 0
         self._then: Callable[[], None] | None = None
 
@@ -97,8 +95,11 @@ class Machine:
         """Stop the process for a while, as SIGSTOP or a busy host does; its clocks go on."""
         self.held_until = max(self.held_until, self.now + seconds)
 
-    def at_effect(self, count: int, then: Callable[[], None]) -> None:
-        """Call `then` ahead of the `count`-th effect from now, once: to pause, or to end the process there."""
+    def at_effect(self, count: int, then: Callable[[], None] | None) -> None:
+        """Call `then` ahead of the `count`-th effect from now, once: to pause, or to end the process there.
+
+        It takes the place of what was asked for before; None only takes that back.
+        """
         self._effects_left = count
         self._then = then
 
@@ -204,6 +205,8 @@ class Reactor:
         return self.machine.now + (time - self.seconds()) / self.machine.rate + LATENESS_S
 
     def clock_jumped(self) -> None:
-        """Let every timer follow a clock that was set."""
+        """Let every timer follow the wall clock, which was set."""
+        if self.seconds != self.machine.wall:
+            return
         for timer in [*self.timers]:
             timer.follow_clock()

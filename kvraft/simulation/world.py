@@ -73,6 +73,8 @@ class World:
         """Seconds since the beginning of the world."""
         self.digest = 0
         """A checksum over everything that crossed a network or reached a disk, and when: equal runs have equal ones."""
+        self.last_owner: Owner | None = None
+        """Whose the event is that happened last."""
         self.events = 0
         """How many events have happened."""
         self._queue: list[tuple[float, int, Event]] = []
@@ -107,6 +109,7 @@ class World:
                 continue
             self.now = time
             self.events += 1
+            self.last_owner = owner
             event.sequence = 0
             event.call(*event.arguments)
             return True

@@ -131,6 +131,11 @@ class Journal:
         )
 
     @property
+    def extent(self) -> Extent:
+        """What is durable, in outline; it must not be changed."""
+        return self._extent
+
+    @property
     def segments(self) -> int:
         """How many files the journal consists of."""
         return len(self._segments)

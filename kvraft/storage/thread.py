@@ -17,7 +17,7 @@ class JournalJobs:
     """
 
     def __init__(self, journal: Journal, jobs: Jobs) -> None:
-        self._journal = journal
+        self.journal = journal
         self._worker = jobs
 
     @property
@@ -28,17 +28,17 @@ class JournalJobs:
     @property
     def syncs(self) -> int:
         """See `Journal.syncs`."""
-        return self._journal.syncs
+        return self.journal.syncs
 
     @property
     def bytes_written(self) -> int:
         """See `Journal.bytes_written`."""
-        return self._journal.bytes_written
+        return self.journal.bytes_written
 
     @property
     def segments(self) -> int:
         """See `Journal.segments`."""
-        return self._journal.segments
+        return self.journal.segments
 
     def save(self, hard_state: HardState | None, entries: Sequence[Entry]) -> Deferred[None]:
         """Have both made durable together; the Deferred fires when they are, in the order of the saves.
@@ -46,15 +46,15 @@ class JournalJobs:
         It fails with what `Journal.save` raises: after one `JournalFailed` every later save fails with the same error.
         `entries` must not be changed afterwards.
         """
-        return self._do(lambda: self._journal.save(hard_state, entries))
+        return self._do(lambda: self.journal.save(hard_state, entries))
 
     def compact(self, index: int, term: int) -> Deferred[None]:
         """Have the log begin behind `index`; see `Journal.compact`. Takes its turn among the saves."""
-        return self._do(lambda: self._journal.compact(index, term))
+        return self._do(lambda: self.journal.compact(index, term))
 
     def reset_to(self, index: int, term: int, hard_state: HardState | None = None) -> Deferred[None]:
         """Have the log emptied; see `Journal.reset_to`. Takes its turn among the saves."""
-        return self._do(lambda: self._journal.reset_to(index, term, hard_state))
+        return self._do(lambda: self.journal.reset_to(index, term, hard_state))
 
     def close(self) -> Deferred[None]:
         """Finish the saves that were asked for, close the journal, end the thread.

@@ -17,7 +17,7 @@ from kvraft.replica.beginning import _load_latest
 from kvraft.storage import Journal, JournalJobs, Opened, Snapshots, open_storage
 from kvraft.storage.snapshot_thread import SnapshotJobs
 from tests.replica.cluster import DISK_DELAY_S, Cluster, Member, _Outbox, address, write
-from tests.storage.disk import Disk
+from kvraft.simulation.disk import Disk
 
 _T = TypeVar("_T")
 
@@ -183,7 +183,7 @@ class DiskCluster(Cluster):
 
     def journal_begins(self, member: int) -> int:
         """The index behind which a member's journal begins."""
-        return self.journals[member]._journal._extent.base_index
+        return self.journals[member].journal.extent.base_index
 
     def check_compaction(self) -> None:
         """Check on every member that what its log lacks is in a durable snapshot, in the journal too."""

@@ -306,7 +306,7 @@ def test_killed_between_the_snapshot_and_the_log(cluster: DiskCluster, step: str
         reached.append(index)
         if step == "after":
             reset_to(index, term)
-            cluster.run_until(lambda: journal._journal._extent.base_index == index)
+            cluster.run_until(lambda: journal.journal.extent.base_index == index)
         cluster.clock.callLater(0, cluster.kill, behind)
         return Deferred()
 

@@ -6,7 +6,7 @@ from typing import Final
 import attrs
 
 from kvraft.storage import Journal
-from tests.storage.disk import Disk, PowerFailure
+from kvraft.simulation.disk import Disk, PowerFailure
 from tests.storage.story import State, Step, check, open_journal, states_of
 
 NEVER: Final = 10**9

@@ -8,7 +8,7 @@ from typing import Final
 
 from kvraft.storage import Opened, Snapshot, SnapshotHeader, SnapshotIdentity, Snapshots, open_storage
 from kvraft.storage.memory_snapshots import MemoryFiles
-from tests.storage.disk import Disk
+from kvraft.simulation.disk import Disk
 from tests.storage.story import DIRECTORY, INCARNATION, NODE_ID, SEGMENT_BYTES
 
 PIECE_BYTES: Final = 700

@@ -9,7 +9,7 @@ import attrs
 
 from kvraft.raft.types import Entry, EntryKind, HardState
 from kvraft.storage import Journal, Recovered
-from tests.storage.disk import Disk
+from kvraft.simulation.disk import Disk
 
 DIRECTORY: Final = Path("/data/0")
 NODE_ID: Final = 0

@@ -11,7 +11,7 @@ from kvraft.storage import Journal, JournalDamaged, SaveRefused
 from kvraft.storage.extent import Extent
 from kvraft.storage.layout import FORMAT_VERSION, KIND_COMPACTED, KIND_RESET, decode_header, encode_mark
 from kvraft.storage.segments import segment_path
-from tests.storage.disk import Disk, Inode
+from kvraft.simulation.disk import Disk, Inode
 from tests.storage.story import (
     DIRECTORY,
     NODE_ID,

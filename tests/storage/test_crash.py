@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from kvraft.storage import JournalDamaged, journal
 from kvraft.storage.recovery import Replay
-from tests.storage.disk import Disk
+from kvraft.simulation.disk import Disk
 from tests.storage.machine import Machine
 from tests.storage.story import DIRECTORY, Lost, Step, write_compacting_story, write_story
 

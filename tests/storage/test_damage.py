@@ -11,7 +11,7 @@ from kvraft.raft.types import HardState
 from kvraft.storage import Journal, JournalDamaged, Recovered
 from kvraft.storage.layout import HEADER_BYTES, SEAL_BYTES
 from kvraft.storage.segments import segment_path
-from tests.storage.disk import Disk, Inode
+from kvraft.simulation.disk import Disk, Inode
 from tests.storage.story import (
     DIRECTORY,
     INCARNATION,

@@ -16,7 +16,7 @@ from kvraft.storage.snapshot_layout import (
     read_chunk,
     verify,
 )
-from tests.storage.disk import Disk
+from kvraft.simulation.disk import Disk
 from tests.storage.snapshotting import loaded, make_header, make_id, open_all, receive, sent, snapshot_files, take
 from tests.storage.story import State, make_entries
 

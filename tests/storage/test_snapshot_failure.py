@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from kvraft.storage import JournalFailed, Opened, SnapshotFailed, snapshot_files
-from tests.storage.disk import Disk, PowerFailure, proceed
+from kvraft.simulation.disk import Disk, PowerFailure, proceed
 from tests.storage.snapshotting import (
     loaded,
     make_header,

@@ -27,7 +27,7 @@ from kvraft.storage import (
     open_storage,
 )
 from tests.conftest import deadline
-from tests.storage.disk import Disk, proceed
+from kvraft.simulation.disk import Disk, proceed
 from tests.storage.snapshotting import chunks_of, loaded, make_header, make_id, open_all, sent
 from tests.storage.test_thread import WAIT_S, TurnByTurn
 

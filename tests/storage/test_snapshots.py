@@ -29,7 +29,7 @@ from kvraft.storage.snapshot_files import (
     is_snapshot_draft,
 )
 from kvraft.storage.snapshot_layout import KIND_SNAPSHOT_HEADER, SNAPSHOT_BYTES_MAX, SNAPSHOT_HEADER_BYTES_MAX
-from tests.storage.disk import Disk
+from kvraft.simulation.disk import Disk
 from tests.storage.snapshotting import chunks_of, make_header, make_id, receive, sent, take
 from tests.storage.snapshotting import snapshot_files as names_on
 from tests.storage.story import DIRECTORY

@@ -18,7 +18,7 @@ from twisted.python.failure import Failure
 from kvraft.raft.types import HardState
 from kvraft.storage import Journal, JournalFailed, JournalLocked, JournalThread, SaveRefused, Storage, ThreadReactor
 from tests.conftest import deadline
-from tests.storage.disk import Disk, proceed
+from kvraft.simulation.disk import Disk, proceed
 from tests.storage.story import State, make_entries, open_journal, states_of, write_story
 
 WAIT_S: Final = 10.0

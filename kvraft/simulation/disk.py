@@ -19,6 +19,10 @@ class PowerFailure(Exception):
     """The machine went off before this operation."""
 
 
+class StaleFile(Exception):
+    """An operation on a file that was opened by a process which has ended: whatever it was to do does not happen."""
+
+
 @attrs.define(eq=False)
 class Inode:
     """A file without its name."""
@@ -101,6 +105,18 @@ class Disk:
         self.renamings.clear()
         self.inodes = dict(self.durable_names)
         self.kill()
+
+    @property
+    def dirty(self) -> list[Path]:
+        """The files with bytes that a power failure may take back."""
+        return [path for path, inode in self.inodes.items() if inode.dirty]
+
+    def flip(self, path: Path, bit: int) -> None:
+        """Let one bit of a file decay, in what is read and in what is durable."""
+        inode = self.inodes[path]
+        for content in (inode.current, inode.durable):
+            if bit // 8 < len(content):
+                content[bit // 8] ^= 1 << bit % 8
 
     def kill(self) -> None:
         """End the process; the machine stays on and forgets nothing."""
@@ -193,7 +209,8 @@ class DiskFile:
 
     def check(self, operation: str) -> None:
         """Announce an operation, and find those that come from beyond the grave."""
-        assert self.life == self.disk.life, f"{operation} on {self.path}, which an earlier process opened"
+        if self.life != self.disk.life:
+            raise StaleFile(f"{operation} on {self.path}")
         self.disk.before(operation, self.path)
 
     def size(self) -> int:

@@ -1,0 +1,75 @@
+"""The disk's jobs on virtual time: what a thread does in production takes its time here, and may never be done."""
+
+from collections import deque
+from collections.abc import Callable
+from typing import TypeVar
+
+from twisted.internet.defer import Deferred
+from twisted.python.failure import Failure
+
+from kvraft.simulation.machine import Machine, Reactor
+
+_T = TypeVar("_T")
+
+
+class DiskJobs:
+    """Does jobs one at a time, in order, each some time after it was begun: `Worker` on virtual time.
+
+    A job happens in one go when its time is over, unless the process ends ahead of one of its effects.
+
+    Args:
+        reactor: that of the process; its jobs end with it.
+        last: the job that ends it.
+        draw_delay: returns how long the next job takes, seconds; None when the disk hangs, until `resume`.
+    """
+
+    def __init__(self, reactor: Reactor, last: Callable[[], None], draw_delay: Callable[[], float | None]) -> None:
+        self._reactor = reactor
+        self._machine: Machine = reactor.machine
+        self._last = last
+        self._draw_delay = draw_delay
+        self._jobs: deque[tuple[float, Callable[[], object], Deferred[object]]] = deque()
+        self._is_busy = False
+        self.is_closing = False
+
+    @property
+    def pending_since(self) -> float | None:
+        """See `Jobs.pending_since`."""
+        return self._jobs[0][0] if self._jobs else None
+
+    def do(self, job: Callable[[], _T]) -> Deferred[_T]:
+        """See `Jobs.do`."""
+        finished: Deferred[_T] = Deferred()
+        self._jobs.append((self._reactor.seconds(), job, finished))  # type: ignore[arg-type]  # fired with its own
+        self.resume()
+        return finished
+
+    def close(self) -> Deferred[None]:
+        """See `Jobs.close`."""
+        last = (lambda: None) if self.is_closing else self._last
+        self.is_closing = True
+        return self.do(last)
+
+    def resume(self) -> None:
+        """Begin the next job, if there is one, none is under way, and the disk does not hang."""
+        if self._is_busy or not self._jobs:
+            return
+        delay = self._draw_delay()
+        if delay is not None:
+            self._is_busy = True
+            self._machine.world.at(self._machine.now + delay, self._machine, self._do_oldest)
+
+    def _do_oldest(self) -> None:
+        _since, job, finished = self._jobs[0]
+        result: object
+        try:
+            result = job()
+        except Exception:  # noqa: BLE001 - whatever it is belongs to whoever waits for the job
+            result = Failure()
+        self._machine.world.at(self._machine.now, self._machine, self._report, finished, result)
+
+    def _report(self, finished: Deferred[object], result: object) -> None:
+        self._jobs.popleft()
+        self._is_busy = False
+        self.resume()
+        finished.callback(result)
