@@ -14,10 +14,10 @@ from typing_extensions import override
 from kvraft.raft import Membership, Node, Options
 from kvraft.replica import Replica, ReplicaOptions, SnapshotOptions
 from kvraft.replica.beginning import _load_latest
+from kvraft.simulation.disk import Disk
 from kvraft.storage import Journal, JournalJobs, Opened, Snapshots, open_storage
 from kvraft.storage.snapshot_thread import SnapshotJobs
 from tests.replica.cluster import DISK_DELAY_S, Cluster, Member, _Outbox, address, write
-from kvraft.simulation.disk import Disk
 
 _T = TypeVar("_T")
 

@@ -10,11 +10,11 @@ from twisted.internet.defer import fail
 
 from kvraft.raft.messages import InstallSnapshot, InstallSnapshotReply
 from kvraft.replica import ReplicaOptions
+from kvraft.simulation.disk import proceed
 from kvraft.storage import SnapshotHeader
 from kvraft.storage.errors import JournalFailed
 from tests.replica.cluster import HUNG_S, Cluster, write
 from tests.replica.disk_cluster import DIRECTORY, TINY, DiskCluster
-from kvraft.simulation.disk import proceed
 
 DRAFT: Final = ".draft"
 """What the name of a file ends with that is not a whole snapshot yet."""

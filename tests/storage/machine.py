@@ -5,8 +5,8 @@ from typing import Final
 
 import attrs
 
-from kvraft.storage import Journal
 from kvraft.simulation.disk import Disk, PowerFailure
+from kvraft.storage import Journal
 from tests.storage.story import State, Step, check, open_journal, states_of
 
 NEVER: Final = 10**9

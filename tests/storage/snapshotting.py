@@ -6,9 +6,9 @@ from functools import cache
 from pathlib import Path
 from typing import Final
 
+from kvraft.simulation.disk import Disk
 from kvraft.storage import Opened, Snapshot, SnapshotHeader, SnapshotIdentity, Snapshots, open_storage
 from kvraft.storage.memory_snapshots import MemoryFiles
-from kvraft.simulation.disk import Disk
 from tests.storage.story import DIRECTORY, INCARNATION, NODE_ID, SEGMENT_BYTES
 
 PIECE_BYTES: Final = 700

@@ -8,8 +8,8 @@ from typing import Final, Protocol
 import attrs
 
 from kvraft.raft.types import Entry, EntryKind, HardState
-from kvraft.storage import Journal, Recovered
 from kvraft.simulation.disk import Disk
+from kvraft.storage import Journal, Recovered
 
 DIRECTORY: Final = Path("/data/0")
 NODE_ID: Final = 0

@@ -7,11 +7,11 @@ from typing import Final
 import pytest
 
 from kvraft.raft.types import HardState
+from kvraft.simulation.disk import Disk, Inode
 from kvraft.storage import Journal, JournalDamaged, SaveRefused
 from kvraft.storage.extent import Extent
 from kvraft.storage.layout import FORMAT_VERSION, KIND_COMPACTED, KIND_RESET, decode_header, encode_mark
 from kvraft.storage.segments import segment_path
-from kvraft.simulation.disk import Disk, Inode
 from tests.storage.story import (
     DIRECTORY,
     NODE_ID,

@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from kvraft.simulation.disk import Disk
 from kvraft.storage import JournalDamaged, journal
 from kvraft.storage.recovery import Replay
-from kvraft.simulation.disk import Disk
 from tests.storage.machine import Machine
 from tests.storage.story import DIRECTORY, Lost, Step, write_compacting_story, write_story
 

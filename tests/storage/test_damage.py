@@ -8,10 +8,10 @@ import attrs
 import pytest
 
 from kvraft.raft.types import HardState
+from kvraft.simulation.disk import Disk, Inode
 from kvraft.storage import Journal, JournalDamaged, Recovered
 from kvraft.storage.layout import HEADER_BYTES, SEAL_BYTES
 from kvraft.storage.segments import segment_path
-from kvraft.simulation.disk import Disk, Inode
 from tests.storage.story import (
     DIRECTORY,
     INCARNATION,

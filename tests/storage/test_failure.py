@@ -8,8 +8,8 @@ import attrs
 import pytest
 
 from kvraft.raft.types import HardState
-from kvraft.storage import Journal, JournalFailed, OsFiles
 from kvraft.simulation.disk import Disk, proceed
+from kvraft.storage import Journal, JournalFailed, OsFiles
 from tests.storage.machine import Machine
 from tests.storage.story import DIRECTORY, INCARNATION, NODE_ID, State, make_entries, open_journal, write_story
 

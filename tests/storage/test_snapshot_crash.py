@@ -5,8 +5,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from kvraft.raft.types import HardState
-from kvraft.storage import JournalDamaged, Opened, opening, snapshot_files
 from kvraft.simulation.disk import Disk
+from kvraft.storage import JournalDamaged, Opened, opening, snapshot_files
 from tests.storage.snapshotting import make_header, take
 from tests.storage.story import Compaction, Lost, Save, make_entries
 from tests.storage.whole import Abandoning, Deed, Installing, Saving, Taking, WholeMachine, write_deeds

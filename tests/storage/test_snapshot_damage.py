@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from kvraft.raft.types import HardState, decode_record
+from kvraft.simulation.disk import Disk
 from kvraft.storage import Opened, Snapshot, SnapshotDamaged, open_storage
 from kvraft.storage.memory_snapshots import MemoryFile
 from kvraft.storage.snapshot_layout import (
@@ -16,7 +17,6 @@ from kvraft.storage.snapshot_layout import (
     read_chunk,
     verify,
 )
-from kvraft.simulation.disk import Disk
 from tests.storage.snapshotting import loaded, make_header, make_id, open_all, receive, sent, snapshot_files, take
 from tests.storage.story import State, make_entries
 

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from kvraft.storage import JournalFailed, Opened, SnapshotFailed, snapshot_files
 from kvraft.simulation.disk import Disk, PowerFailure, proceed
+from kvraft.storage import JournalFailed, Opened, SnapshotFailed, snapshot_files
 from tests.storage.snapshotting import (
     loaded,
     make_header,

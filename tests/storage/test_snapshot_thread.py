@@ -13,6 +13,7 @@ from twisted.internet.task import Clock
 from twisted.python.failure import Failure
 
 from kvraft.raft.types import HardState
+from kvraft.simulation.disk import Disk, proceed
 from kvraft.storage import (
     JournalThread,
     MemorySnapshots,
@@ -27,7 +28,6 @@ from kvraft.storage import (
     open_storage,
 )
 from tests.conftest import deadline
-from kvraft.simulation.disk import Disk, proceed
 from tests.storage.snapshotting import chunks_of, loaded, make_header, make_id, open_all, sent
 from tests.storage.test_thread import WAIT_S, TurnByTurn
 

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from kvraft.raft.types import TERM_MAX, encode_record
+from kvraft.simulation.disk import Disk
 from kvraft.storage import (
     CHUNK_BYTES_MAX,
     READ_BYTES_MAX,
@@ -29,7 +30,6 @@ from kvraft.storage.snapshot_files import (
     is_snapshot_draft,
 )
 from kvraft.storage.snapshot_layout import KIND_SNAPSHOT_HEADER, SNAPSHOT_BYTES_MAX, SNAPSHOT_HEADER_BYTES_MAX
-from kvraft.simulation.disk import Disk
 from tests.storage.snapshotting import chunks_of, make_header, make_id, receive, sent, take
 from tests.storage.snapshotting import snapshot_files as names_on
 from tests.storage.story import DIRECTORY

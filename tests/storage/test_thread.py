@@ -16,9 +16,9 @@ from twisted.internet.defer import Deferred
 from twisted.python.failure import Failure
 
 from kvraft.raft.types import HardState
+from kvraft.simulation.disk import Disk, proceed
 from kvraft.storage import Journal, JournalFailed, JournalLocked, JournalThread, SaveRefused, Storage, ThreadReactor
 from tests.conftest import deadline
-from kvraft.simulation.disk import Disk, proceed
 from tests.storage.story import State, make_entries, open_journal, states_of, write_story
 
 WAIT_S: Final = 10.0

@@ -5,8 +5,8 @@ from typing import Final, Protocol
 
 import attrs
 
-from kvraft.storage import Opened
 from kvraft.simulation.disk import Disk, PowerFailure
+from kvraft.storage import Opened
 from tests.storage.machine import NEVER, Fuse
 from tests.storage.snapshotting import loaded, make_header, make_id, open_all, receive, sent, snapshot_files, take
 from tests.storage.story import Compaction, Lost, Reset, Save, State, random_save
