@@ -53,8 +53,8 @@ class Event:
         self.sequence = 0
 
     def move(self, time: float) -> None:
-        """Let it happen at another time, behind what is asked for at that time already."""
-        self.time = time
+        """Let it happen at another time, or now if that is past, behind what is asked for at that time already."""
+        self.time = max(time, self._world.now)
         self._world.enqueue(self)
 
 
