@@ -1,6 +1,10 @@
 # The commands of this repository. `make help` lists them.
 
 PYTHON ?= python3
+# What `make soak` simulates.
+SEEDS ?= 10000
+FIRST ?= 1
+HOURS ?=
 VENV := .venv
 BIN := $(VENV)/bin
 
@@ -12,7 +16,7 @@ CHECKS := $(VENV)/.installed-check
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --editable
 
 .DEFAULT_GOAL := help
-.PHONY: help cluster test check fix clean
+.PHONY: help cluster test check soak fix clean
 
 help: ## list what make can do
 	@grep -E '^[a-z]+:.*## ' $(firstword $(MAKEFILE_LIST)) | sed -E 's/^([a-z]+):.*## (.*)/  make \1\t\2/' | expand -t 16
@@ -28,6 +32,9 @@ check: $(CHECKS) ## style, formatting, types, import contracts; changes nothing
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+soak: $(BASE) ## simulate clusters under faults for long: SEEDS=10000, or HOURS=8; FIRST=1 names the first seed
+	$(BIN)/python -m kvraft.simulation $(if $(HOURS),--hours $(HOURS) --seed $(FIRST),--seeds $(FIRST)..$(shell expr $(FIRST) + $(SEEDS) - 1)) --keep-going
 
 fix: $(CHECKS) ## repair style and formatting where that can be done safely
 	$(BIN)/ruff check --fix .

@@ -1,0 +1,119 @@
+"""`python -m kvraft.simulation`: run one seed, with a trace if that is wanted, or many on all cores."""
+
+import argparse
+import os
+import sys
+import time
+from collections import Counter
+from collections.abc import Iterator
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from itertools import count, islice
+
+import attrs
+from twisted.logger import globalLogBeginner
+
+from kvraft.simulation.faults import FAULTS
+from kvraft.simulation.run import SECONDS, Plan, Verdict, run
+
+
+def main() -> int:
+    """Run what the command line asks for; 0 when everything was right, 1 when something was not."""
+    arguments = _parse()
+    be_quiet()
+    plan = Plan(
+        arguments.seed,
+        nodes=arguments.nodes,
+        seconds=arguments.seconds,
+        steps=arguments.steps,
+        faults=arguments.faults,
+    )
+    if arguments.seeds is None and arguments.hours is None:
+        verdict = run(plan, _print_trace if arguments.trace else None)
+        sys.stdout.write(f"{verdict}\n")
+        return 0 if verdict.is_clean else 1
+    first, last = arguments.seeds or (arguments.seed, None)
+    seeds = islice(count(first), None if last is None else last - first + 1)
+    return _run_many(plan, seeds, arguments.jobs, arguments.hours, keep_going=arguments.keep_going)
+
+
+def be_quiet() -> None:
+    """Let Twisted print nothing: what is logged goes into the trace, and what must not be logged into the verdict."""
+    globalLogBeginner.beginLoggingTo([], discardBuffer=True, redirectStandardIO=False)
+
+
+def _parse() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m kvraft.simulation", description=__doc__)
+    parser.add_argument("--seed", type=int, default=1, help="the same seed gives the same run (default: 1)")
+    parser.add_argument("--seeds", type=_range, metavar="A..B", help="run these seeds, on all cores")
+    parser.add_argument("--hours", type=float, help="run seed after seed for so long, on all cores")
+    parser.add_argument("--keep-going", action="store_true", help="do not stop at the first violation")
+    parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1, help="processes (default: one a core)")
+    parser.add_argument("--nodes", type=int, help="members at the beginning (default: drawn from the seed)")
+    parser.add_argument(
+        "--seconds", type=float, default=SECONDS, help=f"virtual seconds under faults (default: {SECONDS:g})"
+    )
+    parser.add_argument("--steps", type=int, help="at most so many events under faults")
+    parser.add_argument(
+        "--faults",
+        type=_kinds,
+        metavar="KIND,…",
+        help=f"kinds of faults, of {', '.join(FAULTS)}; 'none' for none (default: drawn from the seed)",
+    )
+    parser.add_argument("--trace", action="store_true", help="print what happens")
+    return parser.parse_args()
+
+
+def _range(text: str) -> tuple[int, int]:
+    first, _, last = text.partition("..")
+    return int(first), int(last or first)
+
+
+def _kinds(text: str) -> list[str]:
+    kinds = [] if text == "none" else text.split(",")
+    unknown = [kind for kind in kinds if kind not in FAULTS]
+    if unknown:
+        raise argparse.ArgumentTypeError(f"no such kind: {', '.join(unknown)}")
+    return kinds
+
+
+def _print_trace(now: float, who: str, what: str) -> None:
+    sys.stdout.write(f"{now:11.6f}  {who:12}  {what}\n")
+
+
+def _run_many(plan: Plan, seeds: Iterator[int], jobs: int, hours: float | None, *, keep_going: bool) -> int:
+    began, end = time.monotonic(), float("inf") if hours is None else time.monotonic() + hours * 3600
+    done = violations = 0
+    seconds = cpu_s = 0.0
+    strikes: Counter[str] = Counter()
+    with ProcessPoolExecutor(jobs, initializer=be_quiet, max_tasks_per_child=100) as pool:
+        running: set[Future[Verdict]] = set()
+        stopping = False
+        while True:
+            while not stopping and len(running) < 2 * jobs and time.monotonic() < end:
+                seed = next(seeds, None)
+                if seed is None:
+                    break
+                running.add(pool.submit(run, attrs.evolve(plan, seed=seed)))
+            if not running:
+                break
+            finished, running = wait(running, return_when=FIRST_COMPLETED)
+            for verdict in sorted((future.result() for future in finished), key=lambda each: each.plan.seed):
+                done += 1
+                seconds += verdict.seconds
+                cpu_s += verdict.cpu_s
+                strikes += verdict.strikes
+                if not verdict.is_clean:
+                    violations += 1
+                    sys.stdout.write(f"{verdict}\n")
+                    sys.stdout.flush()
+                    stopping = stopping or not keep_going
+    faults = ", ".join(f"{name} {times}" for name, times in sorted(strikes.items()))
+    sys.stdout.write(
+        f"{done} seeds, {violations} violations, {seconds:.0f} simulated seconds in {cpu_s:.0f} s of CPU "
+        f"({time.monotonic() - began:.0f} s); faults: {faults}\n"
+    )
+    return 1 if violations else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

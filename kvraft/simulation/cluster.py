@@ -1,0 +1,258 @@
+"""A whole cluster in virtual time: what a user's tests, the random runs and the command line have in common."""
+
+from collections.abc import Callable, Collection, Sequence
+from contextlib import suppress
+from typing import Final
+
+from kvraft.config import Address, Config, Peer
+from kvraft.config.values import KIB, Limits
+from kvraft.raft import InvariantViolated
+from kvraft.raft.roles import Leader
+from kvraft.simulation.checks import Checks
+from kvraft.simulation.clients import Answer, Caller, ClientMachine
+from kvraft.simulation.disk import StaleFile
+from kvraft.simulation.machine import Machine, ProcessDied
+from kvraft.simulation.member import Member, address_of
+from kvraft.simulation.network import Network
+from kvraft.simulation.world import Owner, World
+
+LIMITS: Final = Limits(
+    segment_bytes=16 * KIB, log_bytes=12 * KIB, log_kept_bytes=2 * KIB, request_timeout_ms=2_000, clients=100
+)
+"""So small that a short run takes snapshots, compacts its log and lets members fall behind it."""
+ELECTION_S: Final = 10.0
+"""In this time a cluster that nothing disturbs has a leader whom everybody knows, virtual seconds."""
+CLOCK_RATES: Final = (0.95, 1.05)
+"""How fast the clocks of machines go."""
+
+REMOVED: Final = "it was removed from its cluster"
+"""How a node begins its last words that has left."""
+
+
+class Stuck(Exception):
+    """Something did not come about in its time: liveness is broken, or the time was too short."""
+
+
+class Cluster:
+    """Nodes numbered from 0 on virtual machines, each the production code of one, all driven by one seed.
+
+    Nothing happens by itself: `run` and `run_until` let virtual time pass. After every event the properties of
+    `kvraft.simulation.checks` are checked, and `InvariantViolated` is raised where one is broken.
+
+    Args:
+        seed: the same seed, and the same calls, give the same run.
+        nodes: how many members the cluster has at its birth.
+        limits: what config.json would say.
+        trace: told (time, whose, what) of everything that happens.
+    """
+
+    def __init__(
+        self,
+        seed: int = 0,
+        nodes: int = 3,
+        *,
+        limits: Limits = LIMITS,
+        trace: Callable[[float, str, str], None] | None = None,
+    ) -> None:
+        self.world = World(seed, trace)
+        self.network = Network(self.world)
+        self.random = self.world.random("cluster")
+        self.limits = limits
+        self.members: dict[int, Member] = {}
+        """Every node that was ever started, by id."""
+        self.checks = Checks(self.members)
+        self.stopped: Callable[[Member], None] = lambda _member: None
+        """Called with a node whose process has ended itself."""
+        self._first = range(nodes)
+        self._by_machine: dict[Owner | None, Member] = {}
+        self._configs: dict[int, Config] = {}
+        self._clients = 0
+        self._operator: Caller | None = None
+        for member in self._first:
+            self.start(member)
+
+    # Processes.
+
+    def start(self, member: int) -> bool:
+        """Start a process of that node on what its disk holds; an id that was never used gets a new machine.
+
+        Returns False when the process ended at once; `members[member].last_words` tells why.
+        """
+        if member not in self.members:
+            self._build(member)
+        self.world.tell(self.members[member].machine.name, "starts")
+        return self.members[member].start(self._config_of(member))
+
+    def kill(self, member: int, *, power: bool = False) -> None:
+        """End a node's process at once; with `power` the machine goes off, and loses what was not synced."""
+        if self.members[member].is_running:
+            self.world.tell(self.members[member].machine.name, "loses power" if power else "is killed")
+            self.members[member].kill(power=power)
+
+    def restart(self, member: int, *, power: bool = False) -> bool:
+        """Kill a node's process, if one runs, and start another on the same disk."""
+        self.kill(member, power=power)
+        return self.start(member)
+
+    def pause(self, member: int, seconds: float) -> None:
+        """Hold a node's process up, as SIGSTOP does."""
+        self.world.tell(self.members[member].machine.name, f"is held up for {seconds:.3f} s")
+        self.members[member].machine.pause(seconds)
+
+    # The network.
+
+    def partition(self, *sides: Collection[int]) -> None:
+        """Let nodes of different sides not reach each other; clients reach all of them."""
+        self.world.tell("network", "is parted: " + " | ".join(str(sorted(side)) for side in sides))
+        for side in sides:
+            for other in sides:
+                if other is not side:
+                    for a in side:
+                        for b in other:
+                            self.network.block(self.members[a].machine, self.members[b].machine)
+
+    def isolate(self, member: int) -> None:
+        """Cut a node off from all others."""
+        self.partition({member}, self.members.keys() - {member})
+
+    def heal(self) -> None:
+        """Mend the network."""
+        self.world.tell("network", "is mended")
+        self.network.heal()
+
+    # Time.
+
+    def step(self) -> bool:
+        """Let one event happen, and check everything; return False when nothing is left to happen."""
+        happened = True
+        with suppress(ProcessDied, StaleFile):  # a process was ended in the middle of what it did
+            happened = self.world.step()
+        member = self.member_of(self.world.last_owner)
+        if member is not None:
+            self.checks.after(member)
+        if self.checks.violations:
+            raise self.checks.violations[0]
+        return happened
+
+    def run(self, seconds: float) -> None:
+        """Let virtual time pass."""
+        end = self.world.now + seconds
+        while self.world.next_time <= end:
+            self.step()
+        self.world.now = end
+
+    def run_until(self, condition: Callable[[], bool], *, at_most: float = ELECTION_S, what: str = "it") -> float:
+        """Let time pass until `condition` holds; return how long it took, seconds.
+
+        Raises:
+            Stuck: it does not hold after `at_most` seconds.
+        """
+        begin = self.world.now
+        while not condition():
+            if self.world.next_time > begin + at_most:
+                raise Stuck(f"{what} did not come about within {at_most:g} s")
+            self.step()
+        return self.world.now - begin
+
+    def elect(self) -> int:
+        """Let time pass until one leader is known to everybody who runs and has committed in its term; return it."""
+        self.run_until(self.agrees, what="agreement on a leader")
+        assert self.leader is not None
+        return self.leader
+
+    # Questions.
+
+    def member_of(self, owner: Owner | None) -> Member | None:
+        """Return the node whose event it is, if it is a node's."""
+        return self._by_machine.get(owner)
+
+    @property
+    def running(self) -> list[Member]:
+        """The nodes whose processes run."""
+        return [member for member in self.members.values() if member.is_running]
+
+    @property
+    def leader(self) -> int | None:
+        """Who leads the highest term, when somebody does."""
+        leaders = [(member.node.term, member.id) for member in self.running if isinstance(member.node.role, Leader)]
+        return max(leaders)[1] if leaders else None
+
+    def agrees(self) -> bool:
+        """Whether all members that run know the same leader, which has committed in its term."""
+        leader = self.leader
+        if leader is None:
+            return False
+        node = self.members[leader].node
+        if node.log.term_at(node.commit) != node.term:
+            return False
+        return all(member.node.leader == leader for member in self.running if member.id in node.membership.members)
+
+    def has_settled(self) -> bool:
+        """Whether all members that run have applied the leader's whole log."""
+        if not self.agrees() or self.leader is None:
+            return False
+        node = self.members[self.leader].node
+        return all(
+            member.store.applied_index == node.log.last_index
+            for member in self.running
+            if member.id in node.membership.members
+        )
+
+    # Clients.
+
+    def client_machine(self, name: str | None = None) -> ClientMachine:
+        """Return a machine for client code: it has a clock, and connects to the nodes."""
+        self._clients += 1
+        return ClientMachine(self.world, name or f"client {self._clients}", self.network)
+
+    def client(self, *, keeps: bool = True) -> Caller:
+        """Return a client of the line protocol on a machine of its own."""
+        return Caller(self.client_machine(), keeps=keeps)
+
+    def ask(self, member: int, *lines: str) -> Sequence[Answer]:
+        """Send lines of the line protocol to a node, let time pass until they are answered, return the answers.
+
+        There are fewer than lines when the connection broke, none when the node could not be reached.
+        """
+        if self._operator is None:
+            self._operator = self.client()
+        got: list[Sequence[Answer]] = []
+        self._operator.ask(address_of(member), lines, lambda answers: got.append(answers or ()))
+        self.run_until(lambda: bool(got), what="an answer")
+        return got[0]
+
+    # Inside.
+
+    def _config_of(self, member: int) -> Config:
+        """Return what config.json of that node says: the first members, or, when it joins later, those of that time.
+
+        It counts until the node has a log, and is written anew before.
+        """
+        journal = self.members[member].journal
+        if member not in self._configs or (journal is not None and journal.extent.last_index == 0):
+            leader = self.leader
+            known = self._first if leader is None else self.members[leader].node.membership.members
+            peers = tuple(Peer(each, Address.parse(address_of(each))) for each in sorted({*known, member}))
+            self._configs[member] = Config(peers, limits=self.limits)
+        return self._configs[member]
+
+    def _build(self, member: int) -> None:
+        random = self.random
+        machine = Machine(
+            self.world,
+            f"node {member}",
+            rate=random.uniform(*CLOCK_RATES),
+            boot=random.uniform(10.0, 100_000.0),
+            epoch=1.8e9 + random.uniform(-1000.0, 1000.0),
+        )
+        self.members[member] = Member(member, machine, self.network, self._stopped)
+        self.members[member].wrap = self.checks.watch
+        self._by_machine[machine] = self.members[member]
+
+    def _stopped(self, member: Member, why: str) -> None:
+        """A process ended itself: that is right only when its disk failed, or when it has left the cluster."""
+        self.world.tell(member.machine.name, f"stops: {why}")
+        is_right = member.has_failed or member.rots or why.startswith(REMOVED)
+        if not is_right:
+            self.checks.violations.append(InvariantViolated(f"node {member.id} stopped itself: {why}"))
+        self.stopped(member)

@@ -1,0 +1,158 @@
+"""What goes wrong in a simulated cluster, how long, and how it is mended.
+
+A fault is a function: it takes the `Nemesis`, does its damage, and returns what mends it, or None when it mends itself.
+Faults overlap as they come. Nothing here is beyond what kvraft promises to survive: machines and disks come back,
+sooner or later, with everything that was durable on them.
+"""
+
+import errno
+from collections.abc import Callable, Mapping, Sequence
+from typing import Final
+
+from kvraft.simulation.faults_of_links import LINK_FAULTS
+from kvraft.simulation.member import DiskFaults, Member
+from kvraft.simulation.nemesis import Fault, Mend, Nemesis
+
+HOUR_S: Final = 3600.0
+
+
+def kill_one(nemesis: Nemesis) -> Mend | None:
+    """End a process; it is started again later."""
+    member = nemesis.pick_running()
+    if member is not None:
+        nemesis.cluster.kill(member.id, power=nemesis.random.random() < 0.5)
+        nemesis.restart_later(member.id)
+    return None
+
+
+def kill_inside(nemesis: Nemesis) -> Mend | None:
+    """End a process between two of its next effects, be it in the middle of a turn or of a save."""
+    member = nemesis.pick_running()
+    if member is None:
+        return None
+    power = nemesis.random.random() < 0.7
+
+    def kill() -> None:
+        nemesis.cluster.kill(member.id, power=power)
+        nemesis.restart_later(member.id)
+
+    member.machine.at_effect(nemesis.random.randint(1, 40), kill)
+    return None
+
+
+def kill_all(nemesis: Nemesis) -> Mend | None:
+    """End all processes at once, as when a room loses power; they come back one after the other."""
+    power = nemesis.random.random() < 0.7
+    for member in nemesis.cluster.running:
+        nemesis.cluster.kill(member.id, power=power)
+        nemesis.restart_later(member.id)
+    return None
+
+
+def pause_one(nemesis: Nemesis) -> Mend | None:
+    """Hold a process up, now or between two of its next effects."""
+    member = nemesis.pick_running()
+    if member is None:
+        return None
+    seconds = nemesis.random.choice((0.05, 0.3, 1.0, 3.0)) * nemesis.random.uniform(0.5, 1.5)
+    if nemesis.random.random() < 0.5:
+        nemesis.cluster.pause(member.id, seconds)
+    else:
+        count = nemesis.random.randint(1, 40)
+        member.machine.at_effect(count, lambda: nemesis.cluster.pause(member.id, seconds))
+    return None
+
+
+def slow_disk(nemesis: Nemesis) -> Mend | None:
+    """Let every job of a disk take long."""
+    worst = nemesis.random.choice((0.005, 0.05, 0.3))
+    return _break_disk(nemesis, "is slow", lambda faults: setattr(faults, "delay_s", (worst / 5, worst)))
+
+
+def hang_disk(nemesis: Nemesis) -> Mend | None:
+    """Let a disk begin no job any more."""
+    member = nemesis.pick_running()
+    if member is None:
+        return None
+    member.faults.hangs = True
+    nemesis.tell(f"disk of {member.machine.name}", "hangs")
+    return member.resume_disk
+
+
+def full_disk(nemesis: Nemesis) -> Mend | None:
+    """Let a disk have no room: what needs some fails."""
+    errors = dict.fromkeys(("pwrite", "allocate", "create"), errno.ENOSPC)
+    return _break_disk(nemesis, "is full", lambda faults: setattr(faults, "errors", errors))
+
+
+def failing_disk(nemesis: Nemesis) -> Mend | None:
+    """Let one operation of a disk fail; a sync that fails loses some of what it should have kept."""
+    operation = nemesis.random.choice(("pwrite", "fdatasync", "fsync_directory", "read", "rename"))
+    return _break_disk(
+        nemesis, f"fails to {operation}", lambda faults: setattr(faults, "errors", {operation: errno.EIO})
+    )
+
+
+def rot(nemesis: Nemesis) -> Mend | None:
+    """Let one bit on the disk of a machine that is off decay, and start it."""
+    member = nemesis.pick_running()
+    if member is not None:
+        nemesis.cluster.kill(member.id, power=True)
+        nemesis.start_with_rot(member)
+    return None
+
+
+def jump_clock(nemesis: Nemesis) -> Mend | None:
+    """Set a wall clock forward or back."""
+    member = nemesis.random.choice([*nemesis.cluster.members.values()])
+    seconds = nemesis.random.choice((-HOUR_S, -1.0, 1.0, HOUR_S))
+    nemesis.tell(f"clock of {member.machine.name}", f"jumps by {seconds:g} s")
+    member.set_clock(seconds)
+    return None
+
+
+def transfer(nemesis: Nemesis) -> Mend | None:
+    """Ask the leader to hand over."""
+    target = nemesis.random.choice([*nemesis.cluster.members])
+    nemesis.operator.ask(f"TRANSFER {target}")
+    return None
+
+
+def snapshot(nemesis: Nemesis) -> Mend | None:
+    """Ask for a snapshot, now and then also for two in a row."""
+    member = nemesis.pick_running()
+    if member is not None:
+        for _ in range(nemesis.random.choice((1, 1, 2))):
+            nemesis.operator.ask("SNAPSHOT", member.id)
+    return None
+
+
+def change_members(nemesis: Nemesis) -> Mend | None:
+    """Add a node, remove one, or let one take the place of another."""
+    nemesis.operator.change_members()
+    return None
+
+
+def _break_disk(nemesis: Nemesis, how: str, change: Callable[[DiskFaults], None]) -> Mend | None:
+    member = nemesis.pick_running()
+    if member is None:
+        return None
+    nemesis.tell(f"disk of {member.machine.name}", how)
+    change(member.faults)
+    return lambda: _mend_disk(member)
+
+
+def _mend_disk(member: Member) -> None:
+    fresh = DiskFaults()
+    member.faults.delay_s, member.faults.errors = fresh.delay_s, fresh.errors
+
+
+FAULTS: Final[Mapping[str, Sequence[Fault]]] = {
+    "network": LINK_FAULTS,
+    "processes": (kill_one, kill_inside, kill_inside, kill_all, pause_one, pause_one),
+    "disks": (slow_disk, hang_disk, full_disk, failing_disk, rot),
+    "clocks": (jump_clock,),
+    "operations": (transfer, transfer, snapshot),
+    "members": (change_members,),
+}
+"""Every fault, by the name of its kind; one that stands twice is twice as frequent."""

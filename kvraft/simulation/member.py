@@ -1,0 +1,183 @@
+"""One simulated node: a machine with a disk, and the production code of a node as the process on it."""
+
+import errno
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, Final
+
+import attrs
+
+from kvraft.assembly import Assembly, Surroundings, assemble, use_monotonic_time
+from kvraft.config import Config
+from kvraft.raft import Node
+from kvraft.replica import from_disk
+from kvraft.simulation.disk import Disk, StaleFile
+from kvraft.simulation.jobs import DiskJobs
+from kvraft.simulation.machine import Machine, ProcessDied, Reactor
+from kvraft.simulation.network import Network
+from kvraft.storage import Journal, JournalJobs, StorageError
+from kvraft.store import SnapshotInvalid, Store
+
+FOLDER: Final = Path("/data")
+PORT: Final = 8080
+
+
+def address_of(member: int) -> str:
+    """Return where a simulated node listens."""
+    return f"10.0.0.{member + 1}:{PORT}"
+
+
+@attrs.define
+class DiskFaults:
+    """What is wrong with a disk at the moment."""
+
+    delay_s: tuple[float, float] = (0.0001, 0.0005)
+    """Shortest and longest time of one job."""
+    hangs: bool = False
+    """Whether no job is begun."""
+    errors: Mapping[str, int] = attrs.field(factory=dict)
+    """The error number with which each operation fails, by name."""
+
+
+class Member:
+    """A node of the simulated cluster, from its first start on.
+
+    Args:
+        id: its id.
+        machine: where its processes run.
+        network: what they talk through.
+        stopped: called with the sentence with which a process ended itself.
+    """
+
+    def __init__(self, id: int, machine: Machine, network: Network, stopped: Callable[["Member", str], None]) -> None:  # noqa: A002 - the field's name
+        self.id = id
+        self.machine = machine
+        self.random = machine.world.random(f"{machine.name} faults of the disk")
+        self.disk = Disk(self.random.getrandbits(64))
+        self.faults = DiskFaults()
+        self.assembly: Assembly | None = None
+        """The parts of the process that runs; None while none does."""
+        self.reactor: Reactor | None = None
+        self.journal: Journal | None = None
+        """That of the latest process."""
+        self.last_words: str | None = None
+        """With what the latest process ended itself, if it did."""
+        self.has_failed = False
+        """Whether the disk has refused something to the latest process."""
+        self.rots = False
+        """Whether there is a wrong bit on the disk, so that a process may refuse to start."""
+        self.starts = 0
+        self.wrap: Callable[[Member, Assembly], None] = lambda _member, _assembly: None
+        """Called with each new process before it begins."""
+        self._network = network
+        self._stopped = stopped
+        self._jobs: list[DiskJobs] = []
+
+    @property
+    def is_running(self) -> bool:
+        """Whether a process runs."""
+        return self.assembly is not None
+
+    @property
+    def node(self) -> Node:
+        """The core of the process that runs."""
+        assert self.assembly is not None, f"{self.machine.name} does not run"
+        return self.assembly.replica.node
+
+    @property
+    def store(self) -> Store:
+        """Its state machine."""
+        assert self.assembly is not None, f"{self.machine.name} does not run"
+        return self.assembly.replica.store
+
+    def start(self, config: Config) -> bool:
+        """Start a process on what the disk holds; return False when it ended at once, and `last_words` says why."""
+        assert not self.is_running, f"{self.machine.name} runs already"
+        self.starts += 1
+        self.last_words = None
+        self.has_failed = False
+        reactor = self.reactor = self.machine.begin()
+        life = self.machine.life
+        self.disk.before = lambda operation, path: self._touch(life, operation, path)
+        random = self.machine.world.random(f"{self.machine.name} process {self.starts}")
+        try:
+            use_monotonic_time(reactor, self.machine.monotonic)
+            surroundings = Surroundings(
+                reactor,
+                random,
+                lambda why: self._end_itself(life, why),
+                make_id=lambda: f"{random.getrandbits(128):032x}",
+                dial=lambda _, address: self._network.endpoint(self.machine, (address.host, address.port)),
+            )
+            beginning = from_disk(
+                FOLDER,
+                self.id,
+                reactor,
+                segment_bytes=config.limits.segment_bytes,
+                progress=lambda _loaded, _of: None,
+                files=self.disk,
+                make_id=surroundings.make_id,
+                make_jobs=self._make_jobs,
+            )
+            assert isinstance(beginning.storage, JournalJobs)
+            self.journal = beginning.storage.journal
+            assembly = assemble(config, self.id, beginning, surroundings)
+            self._network.listen(self.machine, (config.peer(self.id).address.host, PORT), assembly.port)
+            self.assembly = assembly
+            self.wrap(self, assembly)
+            assembly.start()
+        except (ProcessDied, StaleFile):
+            pass  # it was ended on the way
+        except (StorageError, SnapshotInvalid) as error:
+            self._end_itself(life, str(error))
+        return self.is_running
+
+    def kill(self, *, power: bool = False) -> None:
+        """End the process as kill -9 does; with `power` the machine goes off, and what was not synced may be lost."""
+        self.machine.end()
+        self.assembly = None
+        self._jobs = []
+        if power:
+            self.disk.crash()
+            self._network.power_lost(self.machine)
+        else:
+            self.disk.kill()
+            self._network.process_ended(self.machine)
+
+    def resume_disk(self) -> None:
+        """Let the disk go on that hung."""
+        self.faults.hangs = False
+        for jobs in self._jobs:
+            jobs.resume()
+
+    def set_clock(self, seconds: float) -> None:
+        """Let the wall clock jump, and whatever follows it."""
+        self.machine.jump(seconds)
+        if self.is_running and self.reactor is not None:
+            self.reactor.clock_jumped()
+
+    def _make_jobs(self, name: str, reactor: Any, last: Callable[[], None]) -> DiskJobs:
+        assert isinstance(reactor, Reactor)
+        random = self.machine.world.random(f"{self.machine.name} {name} {self.starts}")
+
+        def draw_delay() -> float | None:
+            return None if self.faults.hangs else random.uniform(*self.faults.delay_s)
+
+        jobs = DiskJobs(reactor, last, draw_delay)
+        self._jobs.append(jobs)
+        return jobs
+
+    def _touch(self, life: int, operation: str, path: Path) -> None:
+        """What happens ahead of each operation on the disk."""
+        self.machine.effect(life)
+        number = self.faults.errors.get(operation)
+        if number is not None:
+            self.has_failed = True
+            raise OSError(number, errno.errorcode[number], str(path))
+
+    def _end_itself(self, life: int, why: str) -> None:
+        if not self.machine.is_alive(life):
+            return
+        self.last_words = why
+        self.kill()
+        self._stopped(self, why)

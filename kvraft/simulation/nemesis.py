@@ -1,0 +1,155 @@
+"""Who disturbs a simulated cluster, and mends what was broken."""
+
+import copy
+from collections import Counter
+from collections.abc import Callable, Collection, Sequence
+from typing import Final
+
+from kvraft.simulation.cluster import REMOVED, Cluster
+from kvraft.simulation.machine import Machine
+from kvraft.simulation.member import Member
+from kvraft.simulation.operator import Operator
+
+Mend = Callable[[], None]
+Fault = Callable[["Nemesis"], Mend | None]
+
+LASTS_S: Final = (0.2, 0.8, 2.0, 5.0)
+"""About how long a fault lasts, one of these, seconds."""
+DOWN_S: Final = (0.0, 0.2, 1.0, 4.0)
+"""About how long a process stays down, seconds."""
+
+
+class Nemesis:
+    """Strikes at random times with random faults until it is stopped, and mends everything then.
+
+    Args:
+        cluster: whom it disturbs.
+        faults: what it may do, each as often as it stands there.
+        gap_s: mean time between two strikes, seconds.
+    """
+
+    def __init__(self, cluster: Cluster, faults: Sequence[Fault], *, gap_s: float = 0.8) -> None:
+        self.cluster = cluster
+        self.random = cluster.world.random("nemesis")
+        self.operator = Operator(cluster)
+        self.strikes: Counter[str] = Counter()
+        """How often each fault was begun."""
+        self._faults = faults
+        self._gap_s = gap_s
+        self._open: dict[int, Mend] = {}
+        self._blocked: Counter[tuple[int, int]] = Counter()
+        self._down: set[int] = set()
+        """Who is to be started again."""
+        self._is_stopped = False
+        cluster.stopped = self._stopped_itself
+
+    def begin(self) -> None:
+        """Begin to strike."""
+        self.later(self.random.expovariate(1 / self._gap_s), self._strike)
+
+    def stop(self) -> None:
+        """Strike no more, mend everything, and start every process that does not run."""
+        self._is_stopped = True
+        for mend in [*self._open.values()]:
+            mend()
+        self._open.clear()
+        self._blocked.clear()
+        self.cluster.heal()
+        for member in self.cluster.members.values():
+            member.machine.at_effect(0, None)
+            if not member.is_running and not (member.last_words or "").startswith(REMOVED):
+                self.cluster.start(member.id)
+
+    def later(self, seconds: float, call: Callable[[], object]) -> None:
+        """Call something later, unless it is all over by then."""
+        self.cluster.world.at(self.cluster.world.now + seconds, None, lambda: None if self._is_stopped else call())
+
+    def tell(self, who: str, what: str) -> None:
+        """Tell the trace."""
+        self.cluster.world.tell(who, what)
+
+    def pick_running(self) -> Member | None:
+        """Return a node whose process runs, the leader more often than others."""
+        running = self.cluster.running
+        if not running:
+            return None
+        leader = self.cluster.leader
+        if leader is not None and self.random.random() < 0.4:
+            return self.cluster.members[leader]
+        return self.random.choice(running)
+
+    # What faults do.
+
+    def block(self, links: Collection[tuple[int, int]]) -> None:
+        """Let nothing pass on these links; other faults may block them too."""
+        for link in links:
+            self._blocked[link] += 1
+            self.cluster.network.block(*self._machines(link))
+
+    def unblock(self, links: Collection[tuple[int, int]]) -> None:
+        """Take a block back."""
+        for link in links:
+            self._blocked[link] -= 1
+            if self._blocked[link] == 0:
+                self.cluster.network.unblock(*self._machines(link))
+
+    def slow(self, links: Collection[tuple[int, int]], delay_s: float) -> None:
+        """Let everything on these links take so much longer."""
+        for link in links:
+            self.cluster.network.slow(*self._machines(link), delay_s)
+
+    def restart_later(self, member: int) -> None:
+        """Start a process again after a while."""
+        if member not in self._down:
+            self._down.add(member)
+            self.later(self.random.choice(DOWN_S) * self.random.uniform(0.5, 1.5), lambda: self._restart(member))
+
+    def start_with_rot(self, member: Member) -> None:
+        """Start a node on a disk on which one bit is wrong; put it right if the node notices, as it should.
+
+        What a node takes for an interrupted last save it cuts off, which no checksum can tell from rot there: this is
+        more than kvraft promises to survive, and is undone as well.
+        """
+        sound = copy.deepcopy(member.disk)
+        assert member.journal is not None
+        before = copy.deepcopy(member.journal.extent)
+        path = self.random.choice(sorted(member.disk.inodes))
+        size = len(member.disk.inodes[path].current)
+        if size:
+            bit = self.random.randrange(size * 8)
+            member.disk.flip(path, bit)
+            self.tell(f"disk of {member.machine.name}", f"has a wrong bit {bit} in {path}")
+        member.rots = True
+        self.cluster.start(member.id)
+        member.rots = False
+        if not member.is_running or member.journal.extent != before:
+            self.cluster.kill(member.id)
+            member.disk = sound
+            self.cluster.start(member.id)
+
+    # Inside.
+
+    def _strike(self) -> None:
+        fault = self.random.choice(self._faults)
+        self.strikes[fault.__name__] += 1
+        mend = fault(self)
+        if mend is not None:
+            number = self.strikes.total()
+            self._open[number] = mend
+            self.later(self.random.choice(LASTS_S) * self.random.uniform(0.5, 1.5), lambda: self._mend(number))
+        self.begin()
+
+    def _mend(self, number: int) -> None:
+        self._open.pop(number)()
+
+    def _restart(self, member: int) -> None:
+        self._down.discard(member)
+        if not self.cluster.members[member].is_running:
+            self.cluster.start(member)
+
+    def _stopped_itself(self, member: Member) -> None:
+        if not (member.last_words or "").startswith(REMOVED) and not member.rots:
+            self.restart_later(member.id)
+
+    def _machines(self, link: tuple[int, int]) -> tuple[Machine, Machine]:
+        return self.cluster.members[link[0]].machine, self.cluster.members[link[1]].machine

@@ -1,0 +1,68 @@
+"""Who administers a simulated cluster: moves the leader, takes snapshots, changes the members, and does not give up."""
+
+from collections.abc import Sequence
+from typing import Final
+
+from kvraft.simulation.clients import Answer
+from kvraft.simulation.cluster import Cluster
+from kvraft.simulation.member import address_of
+
+TRIES: Final = 8
+"""So often a command is brought to another node before it is given up."""
+PAUSE_S: Final = 0.2
+"""Between two tries, seconds."""
+MEMBERS_MIN: Final = 3
+MEMBERS_MAX: Final = 5
+NODES_MAX: Final = 12
+"""So many nodes are ever started in one run."""
+
+
+class Operator:
+    """Gives commands to the leader, wherever it is."""
+
+    def __init__(self, cluster: Cluster) -> None:
+        self._cluster = cluster
+        self._random = cluster.world.random("operator")
+
+    def ask(self, line: str, member: int | None = None, *, tries: int = TRIES) -> None:
+        """Give one command, to the leader or to the node that is named."""
+        cluster = self._cluster
+        target = member
+        if target is None:
+            leader = cluster.leader
+            target = leader if leader is not None else self._random.choice([*cluster.members])
+
+        def finished(answers: Sequence[Answer] | None) -> None:
+            answer = answers[0] if answers else {}
+            cluster.world.tell("operator", f"{line} at node {target}: {answer}")
+            lost = not answers or answer.get("error") == "NOT_LEADER"
+            if lost and tries > 1 and member is None:
+                cluster.world.at(cluster.world.now + PAUSE_S, None, lambda: self.ask(line, tries=tries - 1))
+
+        cluster.client(keeps=False).ask(address_of(target), [line], finished)
+
+    def change_members(self) -> None:
+        """Begin one change of the members that makes sense as things stand."""
+        cluster = self._cluster
+        leader = cluster.leader
+        if leader is None:
+            return
+        membership = cluster.members[leader].node.membership
+        new = max(cluster.members) + 1
+        choices = []
+        if new < NODES_MAX and len(membership.members) < MEMBERS_MAX:
+            choices.append("add")
+        if new < NODES_MAX:
+            choices.append("replace")
+        if len(membership.voters) > MEMBERS_MIN:
+            choices.append("remove")
+        match self._random.choice(choices) if choices else None:
+            case "add":
+                cluster.start(new)
+                self.ask(f"MEMBER ADD {new} {address_of(new)}")
+            case "replace":
+                old = self._random.choice(sorted(membership.voters))
+                cluster.start(new)
+                self.ask(f"MEMBER REPLACE {old} {new} {address_of(new)}")
+            case "remove":
+                self.ask(f"MEMBER REMOVE {self._random.choice(sorted(membership.members))}")

@@ -1,0 +1,165 @@
+"""What clients do in a random run: reads and writes of a few keys, all of it written down, and judged at the end."""
+
+from collections.abc import Sequence
+from random import Random
+from typing import Final
+
+from kvraft.raft import InvariantViolated
+from kvraft.simulation.clients import Answer, Caller
+from kvraft.simulation.cluster import Cluster
+from kvraft.simulation.history import Action, History
+from kvraft.simulation.linearizability import Verdict, check
+from kvraft.simulation.member import address_of
+
+CLIENTS: Final = 3
+KEYS: Final = ("a", "b", "c", "d")
+THINKING_S: Final = 0.25
+"""Mean time between an answer and the next request of one client, seconds."""
+TOGETHER: Final = (1, 1, 1, 2, 5)
+"""How many requests a client sends at once, one of these."""
+LARGE_VALUE: Final = 2_000
+"""Characters of a large value."""
+DEFINITE: Final = frozenset({"NOT_LEADER", "OVERLOADED", "TIMEOUT", "STOPPING"})
+"""Errors after which a request certainly has no effect; the README promises it."""
+UNKNOWN: Final = "UNKNOWN"
+
+
+class Client:
+    """One client: it asks, waits for the answers, thinks, and asks again."""
+
+    def __init__(self, number: int, cluster: Cluster, history: History) -> None:
+        self.number = number
+        self.is_idle = True
+        self.requests = 0
+        self._random: Random = cluster.world.random(f"client {number}")
+        self._caller: Caller = cluster.client(keeps=self._random.random() < 0.7)
+        self._cluster = cluster
+        self._history = history
+        self.target = self._random.choice([*cluster.members])
+        """Whom it takes to lead."""
+        self._is_stopped = False
+
+    def begin(self) -> None:
+        """Begin to think."""
+        self._caller.clock.callLater(self._random.expovariate(1 / THINKING_S), self._think)
+
+    def stop(self) -> None:
+        """Begin nothing more."""
+        self._is_stopped = True
+
+    def ask(self, requests: Sequence[tuple[Action, str, str | None]]) -> None:
+        """Send these requests together to the node that leads, as far as this client knows."""
+        self.is_idle = False
+        history = self._history
+        tickets = [history.invoke(self.number, *request) for request in requests]
+        lines = [_line_of(request) for request in requests]
+        self.requests += len(requests)
+
+        def finished(answers: Sequence[Answer] | None) -> None:
+            self.is_idle = True
+            for position, ticket in enumerate(tickets):
+                if answers is None:
+                    history.fail(ticket, "nothing was sent")
+                elif position < len(answers):
+                    self._note(ticket, requests[position], answers[position])
+                else:
+                    history.lose(ticket, "the connection broke")
+            self._choose_target(answers[-1] if answers else None)
+
+        self._caller.ask(address_of(self.target), lines, finished)
+
+    def _think(self) -> None:
+        if self._is_stopped:
+            return
+        if self.is_idle:
+            self.ask([self._draw() for _ in range(self._random.choice(TOGETHER))])
+        self.begin()
+
+    def _draw(self) -> tuple[Action, str, str | None]:
+        key = self._random.choice(KEYS)
+        draw = self._random.random()
+        if draw < 0.45:
+            return Action.GET, key, None
+        if draw < 0.55:
+            return Action.DELETE, key, None
+        value = f"{key}-{self.number}-{self.requests}-{self._random.getrandbits(32):08x}"
+        if self._random.random() < 0.1:
+            value = value.ljust(LARGE_VALUE, ".")
+        return Action.SET, key, value
+
+    def _note(self, ticket: int, request: tuple[Action, str, str | None], answer: Answer) -> None:
+        action, key, _ = request
+        code = answer.get("error")
+        if code == UNKNOWN:
+            self._history.lose(ticket, UNKNOWN)
+        elif code in DEFINITE:
+            self._history.fail(ticket, str(code))
+        elif action is Action.GET and "value" in answer:
+            value = answer["value"]
+            if value is not None and not value.startswith(f"{key}-"):
+                raise InvariantViolated(f"client {self.number} asked for {key} and was given {value!r}")
+            self._history.succeed(ticket, value)
+        elif action is not Action.GET and answer == {"status": "OK"}:
+            self._history.succeed(ticket)
+        else:
+            raise InvariantViolated(f"client {self.number} was answered {answer} to {_line_of(request)}")
+
+    def _choose_target(self, answer: Answer | None) -> None:
+        """Follow a redirect; try another node when there was no answer."""
+        members = [*self._cluster.members]
+        hint = answer.get("leader_hint") if answer is not None else None
+        if isinstance(hint, str):
+            named = [member for member in members if address_of(member) == hint]
+            self.target = named[0] if named else self._random.choice(members)
+        elif answer is None or "error" in answer:
+            self.target = self._random.choice(members)
+
+
+class Workload:
+    """All clients of a run."""
+
+    def __init__(self, cluster: Cluster) -> None:
+        self._cluster = cluster
+        self._history = History(lambda: cluster.world.now)
+        self._clients = [Client(number, cluster, self._history) for number in range(CLIENTS)]
+        self._last: Client | None = None
+
+    @property
+    def operations(self) -> int:
+        """How many requests were made."""
+        return sum(client.requests for client in self._clients)
+
+    def begin(self) -> None:
+        """Begin."""
+        for client in self._clients:
+            client.begin()
+
+    def end(self) -> None:
+        """Make no more requests, but for the last: once more all keys are written and read, now that all is well."""
+        for client in self._clients:
+            client.stop()
+        self._cluster.run_until(lambda: all(client.is_idle for client in self._clients), what="the end of all requests")
+        leader = self._cluster.elect()
+        self._last = Client(len(self._clients), self._cluster, self._history)
+        self._last.target = leader
+        reads = [(Action.GET, key, None) for key in KEYS]
+        self._last.ask([*reads, (Action.SET, KEYS[0], f"{KEYS[0]}-last"), *reads])
+
+    @property
+    def is_over(self) -> bool:
+        """Whether the last requests are answered."""
+        return self._last is not None and self._last.is_idle
+
+    def judge(self) -> tuple[str | None, str]:
+        """Return which checker found something and what, or None."""
+        last = [operation for operation in self._history.operations if operation.client == len(self._clients)]
+        refused = [operation for operation in last if operation.outcome != "ok"]
+        if refused:
+            return "liveness", f"all is well, and yet: {refused[0]}"
+        report = check(self._history.operations)
+        return (None, "") if report.verdict is Verdict.LINEARIZABLE else ("linearizability", str(report))
+
+
+def _line_of(request: tuple[Action, str, str | None]) -> str:
+    action, key, value = request
+    return f"{action.upper()} {key}" + ("" if value is None else f" {value}")

@@ -1,0 +1,19 @@
+"""docs/simulation.md, carried out."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+TUTORIAL = Path(__file__).parents[2] / "docs" / "simulation.md"
+
+
+def test_the_first_example_prints_what_it_says(capsys: pytest.CaptureFixture[str]) -> None:
+    """A reader who copies it sees the same."""
+    blocks = re.findall(r"^```(\w*)\n(.*?)^```$", TUTORIAL.read_text(), re.MULTILINE | re.DOTALL)
+    (code,) = [text for language, text in blocks if language == "python" and "Cluster(seed=7)" in text]
+    (printed,) = [text for language, text in blocks if not language and "kmarulab" in text]
+
+    exec(compile(code, str(TUTORIAL), "exec"), {})  # noqa: S102 - our own documentation
+
+    assert capsys.readouterr().out == printed
