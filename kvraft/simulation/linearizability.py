@@ -1,0 +1,339 @@
+"""Whether a history can be explained by one register a key: linearizability (Herlihy and Wing, 1990).
+
+Linearizability is local: a history is linearizable if that part of it is which concerns each key. For one key the
+checker walks along the invocations and completions and keeps every *configuration* in which the register may be: its
+value, and which of the pending operations have taken effect. That is the search of Wing and Gong (1993) with the
+improvements of Lowe (2017), breadth first: equal configurations are one, and an operation takes effect *just in time*,
+when it completes or when one that completes needs it.
+
+* What certainly failed never happened. Whoever reads it all the same has found a violation (BUGS.md, row 12).
+* A write of unknown outcome takes effect at any time after its invocation, or never. A read of unknown outcome tells
+  nothing.
+
+What keeps it fast, sound whether values are unique or not (and strong when each write has a value of its own):
+
+1. A read takes effect as soon as its value is there; to wait could only be worse.
+2. A value is left only when nobody will read it later, or when another write can bring it back.
+3. A write whose remaining reads are all pending, and which is their only source, takes effect with them unseen before
+   the next one. So does a write that nobody will read.
+4. A write of unknown outcome takes effect only for a pending read. Of several with equal values the first is taken, and
+   a configuration that needed fewer of them stands for those that needed more.
+"""
+
+import enum
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Sequence
+from typing import Final
+
+import attrs
+
+from kvraft.simulation.history import Operation, Outcome
+
+STEPS_PER_KEY_MAX: Final = 5_000_000
+"""Configurations looked at for one key, before the checker gives up; some millions a CPU-minute. An easy history takes
+two to four an operation."""
+
+Value = str | None
+Configuration = tuple[Value, int]
+"""The register's value, and a bit for each pending operation that has taken effect."""
+
+
+class Verdict(enum.StrEnum):
+    """What is known of a history."""
+
+    LINEARIZABLE = "linearizable"
+    VIOLATION = "violation"
+    GAVE_UP = "gave up"
+    """Too much work: nothing is known, and this is no pass."""
+
+
+class GaveUp(Exception):
+    """The limit of steps is reached."""
+
+
+@attrs.frozen
+class Judgement:
+    """What became of the operations on one key."""
+
+    key: str
+    operations: tuple[Operation, ...]
+    """All of that key, in the order of their invocations."""
+    verdict: Verdict
+    steps: int
+
+
+@attrs.frozen
+class Report:
+    """The verdict on a history, and on each of its keys."""
+
+    judgements: tuple[Judgement, ...]
+
+    @property
+    def verdict(self) -> Verdict:
+        """A violation anywhere is one; short of that, everything must have been looked at."""
+        verdicts = {judgement.verdict for judgement in self.judgements}
+        for worst in (Verdict.VIOLATION, Verdict.GAVE_UP):
+            if worst in verdicts:
+                return worst
+        return Verdict.LINEARIZABLE
+
+    @property
+    def violations(self) -> tuple[Judgement, ...]:
+        """The keys that no register explains; `explanation.explain` says of each why."""
+        return tuple(each for each in self.judgements if each.verdict is Verdict.VIOLATION)
+
+    @property
+    def operations(self) -> int:
+        """How many were judged."""
+        return sum(len(judgement.operations) for judgement in self.judgements)
+
+    @property
+    def steps(self) -> int:
+        """Configurations looked at."""
+        return sum(judgement.steps for judgement in self.judgements)
+
+    def __str__(self) -> str:
+        of_keys = f"{self.operations} operations on {len(self.judgements)} keys"
+        bad = [repr(each.key) for each in self.judgements if each.verdict is self.verdict]
+        if self.verdict is Verdict.LINEARIZABLE:
+            return f"linearizable: {of_keys}, {self.steps} steps"
+        return f"{self.verdict.value}: {of_keys}; not explained: {', '.join(bad)}"
+
+
+def check(operations: Iterable[Operation], steps_per_key_max: int = STEPS_PER_KEY_MAX) -> Report:
+    """Judge a history in which every key is empty at first."""
+    by_key: defaultdict[str, list[Operation]] = defaultdict(list)
+    for operation in operations:
+        by_key[operation.key].append(operation)
+    return Report(tuple(_judge(key, by_key[key], steps_per_key_max) for key in sorted(by_key)))
+
+
+def _judge(key: str, operations: list[Operation], steps_max: int) -> Judgement:
+    search = Search(operations, steps_max)
+    try:
+        verdict = Verdict.LINEARIZABLE if search.run() else Verdict.VIOLATION
+    except GaveUp:
+        verdict = Verdict.GAVE_UP
+    operations.sort(key=lambda operation: operation.invoked)
+    return Judgement(key, tuple(operations), verdict, search.steps)
+
+
+@attrs.frozen
+class _Pending:
+    """A write that has begun and, as far as the walk has come, not completed."""
+
+    bit: int
+    value: Value
+
+
+def relevant(operations: Iterable[Operation]) -> list[Operation]:
+    """Leave out what constrains nothing: failures, reads without answers, unknown writes that nobody can have read."""
+    taken_place = [each for each in operations if each.outcome is not Outcome.FAILED]
+    read_until: dict[Value, int | float] = {}
+    for each in taken_place:
+        if each.is_read and each.outcome is Outcome.OK:
+            assert each.completed is not None, "what is OK has completed"
+            read_until[each.value] = max(read_until.get(each.value, each.completed), each.completed)
+    return [
+        each
+        for each in taken_place
+        if each.outcome is Outcome.OK
+        or (not each.is_read and each.left in read_until and each.invoked <= read_until[each.left])
+    ]
+
+
+class Search:
+    """The walk along the operations of one key.
+
+    Args:
+        operations: all on this key, in any order.
+        steps_max: configurations that may be looked at.
+    """
+
+    def __init__(self, operations: Iterable[Operation], steps_max: int) -> None:
+        self._operations = relevant(operations)
+        self._steps_max = steps_max
+        self.steps = 0
+        self._configurations: set[Configuration] = {(None, 0)}
+        # Of each value: how many operations on it have not been invoked yet, and the bits of those that are pending.
+        self._reads_to_come = Counter(each.value for each in self._operations if each.is_read)
+        self._writes_to_come = Counter(each.left for each in self._operations if not each.is_read)
+        self._pending_reads: defaultdict[Value, int] = defaultdict(int)
+        self._pending_writes: defaultdict[Value, int] = defaultdict(int)
+        self._pending: dict[int, _Pending] = {}
+        """The pending writes that will complete, by their bits."""
+        self._unknown: defaultdict[Value, int] = defaultdict(int)
+        """The bits of the others, by their values; the lowest bit began first."""
+        self._all_unknown = 0
+
+    def run(self) -> bool:
+        """Return whether the operations are linearizable.
+
+        Raises:
+            GaveUp: that takes more than `steps_max` steps.
+        """
+        events, width = _events(self._operations)
+        free = [1 << place for place in range(width)]
+        next_unknown = 1 << width
+        bits: dict[int, int] = {}
+        for is_completion, index in events:
+            operation = self._operations[index]
+            if is_completion:
+                bit = bits.pop(index)
+                if not self._complete(operation, bit):
+                    return False
+                free.append(bit)
+            elif operation.outcome is Outcome.OK:
+                bit = bits[index] = free.pop()
+                self._begin(operation, bit)
+            else:
+                self._begin(operation, next_unknown)
+                next_unknown <<= 1
+        return True
+
+    def _count(self, steps: int) -> None:
+        self.steps += steps
+        if self.steps > self._steps_max:
+            raise GaveUp
+
+    # --- events ------------------------------------------------------------------------------------------------------
+
+    def _begin(self, operation: Operation, bit: int) -> None:
+        value = operation.value
+        if operation.is_read:
+            self._reads_to_come[value] -= 1
+            self._pending_reads[value] |= bit
+            self._count(len(self._configurations))
+            self._configurations = {
+                (held, done | bit) if held == value else (held, done) for held, done in self._configurations
+            }
+            return
+        self._writes_to_come[value] -= 1
+        self._pending_writes[value] |= bit
+        if operation.outcome is Outcome.OK:
+            self._pending[bit] = _Pending(bit, value)
+        else:
+            self._unknown[value] |= bit
+            self._all_unknown |= bit
+
+    def _complete(self, operation: Operation, bit: int) -> bool:
+        """Let the operation take effect wherever it has not; return whether a configuration is left."""
+        self._count(len(self._configurations))
+        waiting = [each for each in self._configurations if not each[1] & bit]
+        if waiting:
+            self._configurations.difference_update(waiting)
+            self._configurations |= self._just_in_time(operation, bit, waiting)
+        value = operation.value
+        forgotten = bit
+        if operation.is_read:
+            self._pending_reads[value] &= ~bit
+            if not self._pending_reads[value] and not self._reads_to_come[value]:
+                forgotten |= self._forget_unknown(value)
+        else:
+            del self._pending[bit]
+            self._pending_writes[value] &= ~bit
+        self._configurations = {(held, done & ~forgotten) for held, done in self._configurations}
+        if len(self._configurations) > 1 and self._all_unknown:
+            self._drop_dominated()
+        return bool(self._configurations)
+
+    def _forget_unknown(self, value: Value) -> int:
+        """Nobody reads `value` any more: its unknown writes need never happen. Return their bits."""
+        bits = self._unknown.pop(value, 0)
+        self._pending_writes[value] &= ~bits
+        self._all_unknown &= ~bits
+        return bits
+
+    def _drop_dominated(self) -> None:
+        """Keep of configurations that differ in unknown writes only those that needed the fewest."""
+        groups: defaultdict[Configuration, list[int]] = defaultdict(list)
+        for held, done in self._configurations:
+            groups[held, done & ~self._all_unknown].append(done & self._all_unknown)
+        kept: set[Configuration] = set()
+        for (held, known), used in groups.items():
+            minimal: list[int] = []
+            for each in sorted(used, key=int.bit_count):
+                self._count(len(minimal))
+                if not any(other & each == other for other in minimal):
+                    minimal.append(each)
+            kept.update((held, known | each) for each in minimal)
+        self._configurations = kept
+
+    # --- what may take effect ----------------------------------------------------------------------------------------
+
+    def _just_in_time(self, operation: Operation, bit: int, waiting: list[Configuration]) -> set[Configuration]:
+        """Return what becomes of configurations when pending writes, and at last this operation, take effect."""
+        reached: set[Configuration] = set()
+        seen = set(waiting)
+        while waiting:
+            held, done = waiting.pop()
+            absorbed = done | self._unseen(done, bit)
+            for write in self._choices(absorbed):
+                self._count(1)
+                is_last = write.bit == bit or (operation.is_read and write.value == operation.value)
+                if write.value != held and self._is_missed(held, absorbed):
+                    continue
+                then = absorbed | write.bit | self._pending_reads[write.value]
+                if is_last:
+                    reached.add((write.value, then))
+                elif not self._is_missed(write.value, then) and (write.value, then) not in seen:
+                    seen.add((write.value, then))
+                    waiting.append((write.value, then))
+        return reached
+
+    def _choices(self, done: int) -> list[_Pending]:
+        """Return the pending writes that may take effect next."""
+        choices = [write for bit, write in self._pending.items() if not done & bit]
+        for value, bits in self._unknown.items():
+            left = bits & ~done
+            if left and self._pending_reads[value] & ~done:
+                choices.append(_Pending(left & -left, value))
+        return choices
+
+    def _is_missed(self, value: Value, done: int) -> bool:
+        """Whether `value`, once overwritten, will be read and cannot come back. Its pending reads have taken effect."""
+        return bool(self._reads_to_come[value]) and not (
+            self._writes_to_come[value] or self._pending_writes[value] & ~done
+        )
+
+    def _unseen(self, done: int, completing: int) -> int:
+        """Return the bits of the writes, with their reads, that may take effect unseen before the next write."""
+        found = 0
+        for bit, write in self._pending.items():
+            if done & bit or bit == completing or self._reads_to_come[write.value]:
+                continue
+            reads = self._pending_reads[write.value] & ~done
+            if not reads:
+                found |= bit
+            elif not reads & completing and self._is_only_source(bit, write.value, done):
+                found |= bit | reads
+        for value, bits in self._unknown.items():
+            reads = self._pending_reads[value] & ~done
+            if reads and not reads & completing and not self._reads_to_come[value]:
+                bit = bits & ~done
+                if bit.bit_count() == 1 and self._is_only_source(bit, value, done):
+                    found |= bit | reads
+        return found
+
+    def _is_only_source(self, bit: int, value: Value, done: int) -> bool:
+        return not self._writes_to_come[value] and self._pending_writes[value] & ~done == bit
+
+
+def _events(operations: Sequence[Operation]) -> tuple[list[tuple[bool, int]], int]:
+    """Return (is a completion, index of its operation) in their order, and how many known ones overlap at most.
+
+    At equal times what begins comes first: nobody knows the order, and to overlap excuses the most.
+    """
+    timed: list[tuple[int | float, bool, int]] = []
+    for index, operation in enumerate(operations):
+        timed.append((operation.invoked, False, index))
+        if operation.outcome is Outcome.OK:
+            assert operation.completed is not None, "what is OK has completed"
+            timed.append((operation.completed, True, index))
+    timed.sort()
+    overlapping = width = 0
+    for _, is_completion, index in timed:
+        if operations[index].outcome is Outcome.OK:
+            overlapping += -1 if is_completion else 1
+            width = max(width, overlapping)
+    return [(is_completion, index) for _, is_completion, index in timed], width
