@@ -19,9 +19,9 @@ nemesis, operator   who disturbs a cluster and mends it again, and who administe
 faults              what goes wrong, and `faults_of_links`
 workload            what clients do in a random run, and write down
 history             what they wrote down
-linearizability     whether a register explains it
+linearizability     whether a register explains it; `explanation` says where it does not, `check` reads a kept history
 checks              what must hold after every event, looked at from outside
-run                 one random run from its seed to its verdict
+run, many           one random run from its seed to its verdict, and many on all cores
 ==================  ==================================================================================================
 
 `Cluster` is meant for you too: to try what your own client code does while a leader dies, in virtual time. The tutorial

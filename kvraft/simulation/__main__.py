@@ -3,17 +3,11 @@
 import argparse
 import os
 import sys
-import time
-from collections import Counter
-from collections.abc import Iterator
-from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from itertools import count, islice
 
-import attrs
-from twisted.logger import globalLogBeginner
-
 from kvraft.simulation.faults import FAULTS
-from kvraft.simulation.run import SECONDS, Plan, Verdict, run
+from kvraft.simulation.many import be_quiet, run_many
+from kvraft.simulation.run import SECONDS, Plan, run
 
 
 def main() -> int:
@@ -33,12 +27,7 @@ def main() -> int:
         return 0 if verdict.is_clean else 1
     first, last = arguments.seeds or (arguments.seed, None)
     seeds = islice(count(first), None if last is None else last - first + 1)
-    return _run_many(plan, seeds, arguments.jobs, arguments.hours, keep_going=arguments.keep_going)
-
-
-def be_quiet() -> None:
-    """Let Twisted print nothing: what is logged goes into the trace, and what must not be logged into the verdict."""
-    globalLogBeginner.beginLoggingTo([], discardBuffer=True, redirectStandardIO=False)
+    return run_many(plan, seeds, arguments.jobs, arguments.hours, keep_going=arguments.keep_going)
 
 
 def _parse() -> argparse.Namespace:
@@ -78,41 +67,6 @@ def _kinds(text: str) -> list[str]:
 
 def _print_trace(now: float, who: str, what: str) -> None:
     sys.stdout.write(f"{now:11.6f}  {who:12}  {what}\n")
-
-
-def _run_many(plan: Plan, seeds: Iterator[int], jobs: int, hours: float | None, *, keep_going: bool) -> int:
-    began, end = time.monotonic(), float("inf") if hours is None else time.monotonic() + hours * 3600
-    done = violations = 0
-    seconds = cpu_s = 0.0
-    strikes: Counter[str] = Counter()
-    with ProcessPoolExecutor(jobs, initializer=be_quiet, max_tasks_per_child=100) as pool:
-        running: set[Future[Verdict]] = set()
-        stopping = False
-        while True:
-            while not stopping and len(running) < 2 * jobs and time.monotonic() < end:
-                seed = next(seeds, None)
-                if seed is None:
-                    break
-                running.add(pool.submit(run, attrs.evolve(plan, seed=seed)))
-            if not running:
-                break
-            finished, running = wait(running, return_when=FIRST_COMPLETED)
-            for verdict in sorted((future.result() for future in finished), key=lambda each: each.plan.seed):
-                done += 1
-                seconds += verdict.seconds
-                cpu_s += verdict.cpu_s
-                strikes += verdict.strikes
-                if not verdict.is_clean:
-                    violations += 1
-                    sys.stdout.write(f"{verdict}\n")
-                    sys.stdout.flush()
-                    stopping = stopping or not keep_going
-    faults = ", ".join(f"{name} {times}" for name, times in sorted(strikes.items()))
-    sys.stdout.write(
-        f"{done} seeds, {violations} violations, {seconds:.0f} simulated seconds in {cpu_s:.0f} s of CPU "
-        f"({time.monotonic() - began:.0f} s); faults: {faults}\n"
-    )
-    return 1 if violations else 0
 
 
 if __name__ == "__main__":

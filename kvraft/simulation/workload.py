@@ -7,6 +7,7 @@ from typing import Final
 from kvraft.raft import InvariantViolated
 from kvraft.simulation.clients import Answer, Caller
 from kvraft.simulation.cluster import Cluster
+from kvraft.simulation.explanation import explain
 from kvraft.simulation.history import Action, History
 from kvraft.simulation.linearizability import Verdict, check
 from kvraft.simulation.member import address_of
@@ -157,7 +158,9 @@ class Workload:
         if refused:
             return "liveness", f"all is well, and yet: {refused[0]}"
         report = check(self._history.operations)
-        return (None, "") if report.verdict is Verdict.LINEARIZABLE else ("linearizability", str(report))
+        if report.verdict is Verdict.LINEARIZABLE:
+            return None, ""
+        return "linearizability", "\n".join([str(report), *(str(explain(each)) for each in report.violations)])
 
 
 def _line_of(request: tuple[Action, str, str | None]) -> str:

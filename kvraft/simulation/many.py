@@ -1,0 +1,61 @@
+"""Many random runs, on all cores."""
+
+import sys
+import time
+from collections import Counter
+from collections.abc import Iterator
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+
+import attrs
+from twisted.logger import globalLogBeginner
+
+from kvraft.simulation.run import Plan, Verdict, run
+
+
+def be_quiet() -> None:
+    """Let Twisted print nothing: what is logged goes into the trace, and what must not be logged into the verdict."""
+    globalLogBeginner.beginLoggingTo([], discardBuffer=True, redirectStandardIO=False)
+
+
+def run_many(plan: Plan, seeds: Iterator[int], jobs: int, hours: float | None, *, keep_going: bool) -> int:
+    """Run `plan` with one seed after the other on so many processes; return 1 when something was not right, else 0.
+
+    Args:
+        plan: whatever is the same for all of them.
+        seeds: which; a run begins with each in turn.
+        jobs: processes.
+        hours: after this time no run begins any more; None: when the seeds are used up.
+        keep_going: whether more runs begin behind a violation.
+    """
+    began, end = time.monotonic(), float("inf") if hours is None else time.monotonic() + hours * 3600
+    done = violations = 0
+    seconds = cpu_s = 0.0
+    strikes: Counter[str] = Counter()
+    with ProcessPoolExecutor(jobs, initializer=be_quiet, max_tasks_per_child=100) as pool:
+        running: set[Future[Verdict]] = set()
+        stopping = False
+        while True:
+            while not stopping and len(running) < 2 * jobs and time.monotonic() < end:
+                seed = next(seeds, None)
+                if seed is None:
+                    break
+                running.add(pool.submit(run, attrs.evolve(plan, seed=seed)))
+            if not running:
+                break
+            finished, running = wait(running, return_when=FIRST_COMPLETED)
+            for verdict in sorted((future.result() for future in finished), key=lambda each: each.plan.seed):
+                done += 1
+                seconds += verdict.seconds
+                cpu_s += verdict.cpu_s
+                strikes += verdict.strikes
+                if not verdict.is_clean:
+                    violations += 1
+                    sys.stdout.write(f"{verdict}\n")
+                    sys.stdout.flush()
+                    stopping = stopping or not keep_going
+    faults = ", ".join(f"{name} {times}" for name, times in sorted(strikes.items()))
+    sys.stdout.write(
+        f"{done} seeds, {violations} violations, {seconds:.0f} simulated seconds in {cpu_s:.0f} s of CPU "
+        f"({time.monotonic() - began:.0f} s); faults: {faults}\n"
+    )
+    return 1 if violations else 0
