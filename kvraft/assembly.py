@@ -56,8 +56,14 @@ class Assembly:
         self.replica.start()
 
 
-def assemble(config: Config, node_id: int, beginning: Beginning, surroundings: Surroundings) -> Assembly:
-    """Put the parts of the node `node_id` together."""
+def assemble(
+    config: Config,
+    node_id: int,
+    beginning: Beginning,
+    surroundings: Surroundings,
+    options: RaftOptions | None = None,
+) -> Assembly:
+    """Put the parts of the node `node_id` together; `options` are those that `raft_options` returns unless given."""
     reactor, random = surroundings.reactor, surroundings.random
     members = {peer.id: peer.address for peer in config.peers}
     addresses = {peer: str(address) for peer, address in members.items()}
@@ -67,7 +73,7 @@ def assemble(config: Config, node_id: int, beginning: Beginning, surroundings: S
         beginning.membership or Membership(members.keys(), addresses=addresses),
         now=reactor.seconds(),
         random=random,
-        options=raft_options(config),
+        options=options or raft_options(config),
         hard_state=beginning.hard_state,
         entries=beginning.entries,
         snapshot=beginning.log_begins,

@@ -38,8 +38,6 @@ def propose(node: Node, leader: Leader, target: Membership, *, force: bool) -> i
         ProposalRefused: another change is under way, or this leader cannot know yet whether one is, or the change
             would leave no quorum of living members and is not forced, or it would make a learner of a voter.
     """
-    if target.outgoing:
-        raise ValueError("the joint configuration is this module's business")
     if target.learners & node.membership.voters:
         raise ProposalRefused("a voter cannot become a learner; remove it first, and add it again")
     if node.commit < leader.term_start:
@@ -47,6 +45,8 @@ def propose(node: Node, leader: Leader, target: Membership, *, force: bool) -> i
         raise ProposalRefused("this leader has not committed an entry of its term yet; ask again in a moment")
     if node.membership.outgoing or node.commit < node.membership_index:
         raise ProposalRefused("another membership change is under way; ask again when it is done")
+    if target.outgoing:
+        raise ValueError("the joint configuration is this module's business")
     if leader.transfer is not None:
         raise ProposalRefused("leadership is being handed over; ask again in a moment")
     if not force:

@@ -184,6 +184,19 @@ class Checks:
         )
 
 
+def describe(message: Message) -> str:
+    """Return what a message says, without the bytes that it carries."""
+    shown = []
+    for field in message.__struct_fields__:
+        value = getattr(message, field)
+        if field == "entries":
+            value = f"{value[0].index}..{value[-1].index}" if value else "none"
+        elif isinstance(value, bytes):
+            value = f"{len(value)} bytes"
+        shown.append(f"{field} {value}")
+    return f"{type(message).__name__}({', '.join(shown)})"
+
+
 class PromiseKeeper:
     """An outbox that has every message looked at before it leaves."""
 
@@ -199,8 +212,11 @@ class PromiseKeeper:
         """See `Outbox.send`."""
         assembly = self._member.assembly
         if assembly is not None and assembly.peers is self._outbox:  # else the process has ended, and nobody hears it
-            for _peer, message in outgoing:
+            world = self._member.machine.world
+            for peer, message in outgoing:
                 self._look_at(message)
+                if world.trace is not None:
+                    world.tell(self._member.machine.name, f"→ node {peer}: {describe(message)}")
         self._outbox.send(outgoing)
 
     def _look_at(self, message: Message) -> None:

@@ -6,7 +6,7 @@ from typing import Final
 
 from kvraft.config import Address, Config, Peer
 from kvraft.config.values import KIB, Limits
-from kvraft.raft import InvariantViolated
+from kvraft.raft import InvariantViolated, Options
 from kvraft.raft.roles import Leader
 from kvraft.simulation.checks import Checks
 from kvraft.simulation.clients import Answer, Caller, ClientMachine
@@ -43,6 +43,7 @@ class Cluster:
         seed: the same seed, and the same calls, give the same run.
         nodes: how many members the cluster has at its birth.
         limits: what config.json would say.
+        options: of the core; None: what production uses.
         trace: told (time, whose, what) of everything that happens.
     """
 
@@ -52,12 +53,14 @@ class Cluster:
         nodes: int = 3,
         *,
         limits: Limits = LIMITS,
+        options: Options | None = None,
         trace: Callable[[float, str, str], None] | None = None,
     ) -> None:
         self.world = World(seed, trace)
         self.network = Network(self.world)
         self.random = self.world.random("cluster")
         self.limits = limits
+        self.options = options or Options()
         self.members: dict[int, Member] = {}
         """Every node that was ever started, by id."""
         self.checks = Checks(self.members)
@@ -81,7 +84,7 @@ class Cluster:
         if member not in self.members:
             self._build(member)
         self.world.tell(self.members[member].machine.name, "starts")
-        return self.members[member].start(self._config_of(member))
+        return self.members[member].start(self._config_of(member), self.options)
 
     def kill(self, member: int, *, power: bool = False) -> None:
         """End a node's process at once; with `power` the machine goes off, and loses what was not synced."""

@@ -17,8 +17,8 @@ def part(nemesis: Nemesis) -> Mend | None:
 
 
 def island(nemesis: Nemesis) -> Mend | None:
-    """One node alone."""
-    alone = nemesis.random.choice(_members(nemesis))
+    """One node alone, often the leader."""
+    alone = _pick(nemesis)
     return _block(nemesis, "has an island", _around(nemesis, alone))
 
 
@@ -47,7 +47,7 @@ def ring(nemesis: Nemesis) -> Mend | None:
 
 def flap(nemesis: Nemesis) -> Mend | None:
     """An island that comes and goes."""
-    alone = nemesis.random.choice(_members(nemesis))
+    alone = _pick(nemesis)
     pairs = _around(nemesis, alone)
     delay = 0.0
     for _ in range(nemesis.random.randint(2, 6)):
@@ -83,6 +83,11 @@ LINK_FAULTS: Final[Sequence[Fault]] = (part, island, island, one_way, one_way, b
 
 def _members(nemesis: Nemesis) -> list[int]:
     return [*nemesis.cluster.members]
+
+
+def _pick(nemesis: Nemesis) -> int:
+    running = nemesis.pick_running()
+    return running.id if running is not None else nemesis.random.choice(_members(nemesis))
 
 
 def _halves(nemesis: Nemesis) -> tuple[list[int], list[int]]:

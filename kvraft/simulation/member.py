@@ -9,7 +9,7 @@ import attrs
 
 from kvraft.assembly import Assembly, Surroundings, assemble, use_monotonic_time
 from kvraft.config import Config
-from kvraft.raft import Node
+from kvraft.raft import Node, Options
 from kvraft.replica import from_disk
 from kvraft.simulation.disk import Disk, StaleFile
 from kvraft.simulation.jobs import DiskJobs
@@ -90,7 +90,7 @@ class Member:
         assert self.assembly is not None, f"{self.machine.name} does not run"
         return self.assembly.replica.store
 
-    def start(self, config: Config) -> bool:
+    def start(self, config: Config, options: Options) -> bool:
         """Start a process on what the disk holds; return False when it ended at once, and `last_words` says why."""
         assert not self.is_running, f"{self.machine.name} runs already"
         self.starts += 1
@@ -121,7 +121,7 @@ class Member:
             )
             assert isinstance(beginning.storage, JournalJobs)
             self.journal = beginning.storage.journal
-            assembly = assemble(config, self.id, beginning, surroundings)
+            assembly = assemble(config, self.id, beginning, surroundings, options)
             self._network.listen(self.machine, (config.peer(self.id).address.host, PORT), assembly.port)
             self.assembly = assembly
             self.wrap(self, assembly)

@@ -1,184 +1,314 @@
-"""SCRATCH stand-in."""
+"""The network between simulated machines: who listens where, what takes how long, and which links are broken.
 
-from twisted.internet.defer import Deferred
-from twisted.internet.error import ConnectionDone, ConnectionLost, ConnectionRefusedError
-from twisted.internet.interfaces import IConsumer, IHalfCloseableProtocol, IPushProducer, ITCPTransport
-from twisted.python.failure import Failure
+Each stream of a connection keeps its order; between connections there is none, so what was sent on a broken one can
+arrive behind what was sent on its successor. Bytes are lost only with their connection.
+"""
+
+from collections.abc import Callable
+from typing import Final
+
+import attrs
+from twisted.internet.defer import Deferred, succeed
+from twisted.internet.error import ConnectionRefusedError as Refused
+from twisted.internet.interfaces import IProtocol, IProtocolFactory, IStreamClientEndpoint
 from zope.interface import implementer
 
+from kvraft.simulation.machine import Machine
+from kvraft.simulation.transport import End, Segment
+from kvraft.simulation.world import World
 
-@implementer(ITCPTransport, IConsumer, IPushProducer)
-class T:
-    def __init__(s, net, machine):
-        s.net = net
-        s.machine = machine
-        s.life = machine.life
-        s.peer = None
-        s.protocol = None
-        s.connected = True
-        s.disconnecting = False
-        s.last = 0.0
-        s.wclosed = False
+GIVES_UP_S: Final = 5.0
+"""After this time without an acknowledgement a connection is given up, seconds; `kvraft.peers.sockets` asks for it."""
+RETRY_S: Final = 0.5
+"""Between two attempts of the kernel to reach a machine that does not answer, seconds."""
+CLIENT_PORT: Final = 40_000
+"""Where every connection comes from, for the log."""
 
-    def setTcpNoDelay(s, x):
-        pass
+SHOWN: Final = 120
+"""So many characters of a line stand in the trace."""
 
-    def setTcpKeepAlive(s, x):
-        pass
-
-    def getPeer(s):
-        return None
-
-    def getHost(s):
-        return None
-
-    def _at(s, fn, *a):
-        w = s.net.world
-        m = s.peer.machine
-        t = max(s.machine.now + s.net.random.uniform(0.0002, 0.002), s.last)
-        s.last = t
-        w.at(t, m, fn, *a)
-
-    def write(s, data):
-        if not s.connected or s.wclosed:
-            return
-        s.machine.effect(s.life)
-        if (s.machine, s.peer.machine) in s.net.blocked:
-            return
-        s._at(s.peer._got, data)
-
-    def writeSequence(s, l):
-        s.write(b"".join(l))
-
-    def _got(s, data):
-        if s.connected:
-            s.net.world.note(data)
-            s.protocol.dataReceived(data)
-
-    def loseConnection(s):
-        if s.connected:
-            s.disconnecting = True
-            s.connected = False
-            s.net.world.at(s.machine.now, s.machine, s.protocol.connectionLost, Failure(ConnectionDone()))
-            s._at(s.peer._lost)
-
-    def abortConnection(s):
-        s.loseConnection()
-
-    def loseWriteConnection(s):
-        s.wclosed = True
-        s.net.world.at(
-            s.machine.now,
-            s.machine,
-            lambda: IHalfCloseableProtocol.providedBy(s.protocol) and s.protocol.writeConnectionLost(),
-        )
-        s._at(s.peer._eof)
-
-    def _eof(s):
-        if not s.connected:
-            return
-        if IHalfCloseableProtocol.providedBy(s.protocol):
-            s.protocol.readConnectionLost()
-        else:
-            s.loseConnection()
-
-    def _lost(s):
-        if s.connected:
-            s.connected = False
-            s.protocol and s.protocol.connectionLost(Failure(ConnectionLost()))
-
-    def registerProducer(s, *a, **k):
-        pass
-
-    def unregisterProducer(s, *a):
-        pass
-
-    def pauseProducing(s):
-        pass
-
-    def resumeProducing(s):
-        pass
+Address = tuple[str, int]
 
 
-class E:
-    def __init__(s, net, machine, address):
-        s.net = net
-        s.machine = machine
-        s.address = address
+@attrs.frozen
+class LinkOptions:
+    """How long bytes take, seconds."""
 
-    def connect(s, factory):
-        d = Deferred()
-        net = s.net
-        m = s.machine
-        m.effect(m.life)
+    delay_min_s: float = 0.0002
+    delay_max_s: float = 0.002
+    tail: float = 0.01
+    """The share of segments that take up to `tail_s` longer."""
+    tail_s: float = 0.05
+    split: float = 0.03
+    """The share of writes that arrive in two pieces."""
 
-        def arrive():
-            l = net.listening.get(s.address)
-            if l is None or l[0].life != l[2] or (m, l[0]) in net.blocked or (l[0], m) in net.blocked:
-                net.world.at(m.now + 0.001, m, lambda: d.called or d.errback(ConnectionRefusedError()))
-                return
-            a = T(net, m)
-            b = T(net, l[0])
-            a.peer = b
-            b.peer = a
-            net.all.append(a)
 
-            def up():
-                b.protocol = l[1].buildProtocol(None)
-                b.protocol.makeConnection(b)
-                net.world.at(net.world.now + 0.0005, m, up2)
+@attrs.define(eq=False)
+class Port:
+    """A listening port; it ends with the process that opened it."""
 
-            def up2():
-                if d.called:
-                    return
-                a.protocol = factory.buildProtocol(None)
-                a.protocol.makeConnection(a)
-                d.callback(a.protocol)
+    machine: Machine
+    life: int
+    factory: IProtocolFactory
+    is_open: bool = True
 
-            net.world.at(net.world.now, l[0], up)
+    @property
+    def accepts(self) -> bool:
+        """Whether somebody listens."""
+        return self.is_open and self.machine.is_alive(self.life)
 
-        net.world.at(m.now + 0.0005, None, arrive)
-        return d
+    def stopListening(self) -> Deferred[None]:
+        """See `IListeningPort`."""
+        self.is_open = False
+        return succeed(None)
 
 
 class Network:
-    def __init__(s, world):
-        s.world = world
-        s.random = world.random("network")
-        s.listening = {}
-        s.blocked = set()
-        s.all = []
+    """Carries bytes between machines.
 
-    def listen(s, machine, address, factory):
+    Args:
+        world: whose time it takes.
+        options: how long everything takes.
+    """
+
+    def __init__(self, world: World, options: LinkOptions | None = None) -> None:
+        self.options = options or LinkOptions()
+        self._world = world
+        self._random = world.random("network")
+        self._ports: dict[Address, Port] = {}
+        self._ends: dict[End, None] = {}
+        """Both ends of every connection that stands; a dict keeps them in order."""
+        self._blocked: dict[tuple[Machine, Machine], int] = {}
+        """Links, (from, to), that let nothing pass, each with the number of its block."""
+        self._blocks = 0
+        self._slow: dict[tuple[Machine, Machine], float] = {}
+        self._held: dict[End, None] = {}
+        """Who has something to send and cannot."""
+        self._dark: set[Machine] = set()
+        """Machines without power: they answer nothing, not even with a refusal."""
+
+    # What processes do.
+
+    def listen(self, machine: Machine, address: Address, factory: IProtocolFactory) -> Port:
+        """Accept connections at `address` for as long as the process lives."""
+        machine.effect(machine.life)
+        self._dark.discard(machine)
         factory.doStart()
-        s.listening[address] = (machine, factory, machine.life)
+        port = self._ports[address] = Port(machine, machine.life, factory)
+        return port
 
-    def endpoint(s, machine, address):
-        return E(s, machine, address)
+    def endpoint(self, machine: Machine, address: Address) -> "Endpoint":
+        """Return what connects from `machine` to `address`."""
+        return Endpoint(self, machine, address)
 
-    def process_ended(s, machine):
-        for c in s.all:
-            for x in (c, c.peer):
-                if x.machine is machine and x.connected:
-                    x.connected = False
-                    s.world.at(s.world.now + 0.001, x.peer.machine, x.peer._lost)
+    def process_ended(self, machine: Machine) -> None:
+        """A process has ended: its machine closes its connections, and whoever can be reached notices soon."""
+        for end in [end for end in self._ends if end.machine is machine]:
+            self.forget(end)
+            if not self.is_blocked(machine, end.peer.machine):
+                self.reset(end.peer, 0.0)
 
-    power_lost = process_ended
+    def power_lost(self, machine: Machine) -> None:
+        """A machine has gone off: nobody is told, and whoever waits for an answer gives up in the end."""
+        self._dark.add(machine)
+        for end in [end for end in self._ends if end.machine is machine]:
+            self.forget(end)
+            self._world.at(self._world.now + GIVES_UP_S, end.peer.machine, end.peer.lose)
 
-    def block(s, a, b):
-        s.blocked.add((a, b))
+    # What happens to links.
 
-    def unblock(s, a, b):
-        s.blocked.discard((a, b))
+    def block(self, source: Machine, target: Machine) -> None:
+        """Let nothing pass from `source` to `target`; a connection between them is given up when that lasts."""
+        self._blocks += 1
+        number = self._blocked.setdefault((source, target), self._blocks)
+        if number == self._blocks:
+            self._world.at(self._world.now + GIVES_UP_S, None, self._give_up, source, target, number)
 
-    def slow(s, a, b, d):
-        pass
+    def unblock(self, source: Machine, target: Machine) -> None:
+        """Let everything pass again, what was held up first."""
+        self._blocked.pop((source, target), None)
+        for end in [end for end in self._held if (end.machine, end.peer.machine) == (source, target)]:
+            del self._held[end]
+            end.send_again()
 
-    def heal(s):
-        s.blocked.clear()
+    def slow(self, source: Machine, target: Machine, delay_s: float) -> None:
+        """Let everything from `source` to `target` take so much longer; 0 mends it."""
+        self._slow[source, target] = delay_s
 
-    def break_connections(s, a, b):
-        for c in s.all:
-            if {c.machine, c.peer.machine} == {a, b}:
-                for x in (c, c.peer):
-                    s.world.at(s.world.now, x.machine, x._lost)
+    def heal(self) -> None:
+        """Mend every link."""
+        self._slow.clear()
+        for source, target in [*self._blocked]:
+            self.unblock(source, target)
+
+    def break_connections(self, a: Machine, b: Machine) -> None:
+        """Reset every connection between two machines; what is on its way may still come first, or not."""
+        for end in [end for end in self._ends if end.machine is a and end.peer.machine is b]:
+            for each in (end, end.peer):
+                self.reset(each, 0.0)
+
+    def is_blocked(self, source: Machine, target: Machine) -> bool:
+        """Whether nothing passes."""
+        return (source, target) in self._blocked
+
+    # What ends of connections need.
+
+    def carry(self, sender: End, segment: Segment, behind: float) -> float:
+        """Bring a segment to the other end, not before `behind`; return when it arrives."""
+        arrives = max(behind, sender.machine.now + self._draw_delay(sender.machine, sender.peer.machine))
+        self._world.at(arrives, sender.peer.machine, sender.peer.arrive, segment)
+        return arrives
+
+    def split(self, data: bytes) -> tuple[bytes, bytes]:
+        """Cut now and then what was written together."""
+        if len(data) > 1 and self._random.random() < self.options.split:
+            position = self._random.randrange(1, len(data))
+            return data[:position], data[position:]
+        return data, b""
+
+    def end_stream(self, end: End, behind: float) -> None:
+        """Tell `end` that the other has closed its stream, behind everything in it."""
+        if not self.is_blocked(end.peer.machine, end.machine):
+            self._at_end(end, behind, end.stream_ended)
+
+    def reset(self, end: End, behind: float) -> None:
+        """Tell `end` that the connection is broken."""
+        self.forget(end)
+        if end.machine.is_alive(end.life):
+            self._at_end(end, behind, end.lose)
+
+    def answer_for_the_gone(self, end: End) -> None:
+        """Let `end` find out that nobody holds the other end any more, where there is a machine that says so."""
+        if end.peer.machine not in self._dark and not self.is_blocked(end.peer.machine, end.machine):
+            self.reset(end, 0.0)
+
+    def hold(self, end: End) -> None:
+        """Let `end` try again when its link is mended."""
+        self._held[end] = None
+
+    def forget(self, end: End) -> None:
+        """`end` is closed."""
+        self._ends.pop(end, None)
+        self._held.pop(end, None)
+
+    def delivered(self, end: End, data: bytes) -> None:
+        """Note what a protocol is given."""
+        self._world.note(data)
+        if self._world.trace is not None:
+            self._world.tell(end.machine.name, f"← {end.peer.machine.name}: {_describe(data)}")
+
+    # Connecting.
+
+    def attempt(self, connecting: "Connecting") -> None:
+        """Bring an attempt to connect to whom it is meant for."""
+        if connecting.is_over:
+            return
+        port = self._ports.get(connecting.address)
+        source = connecting.machine
+        target = port.machine if port is not None else None
+        if target is not None and (
+            target in self._dark or self.is_blocked(source, target) or self.is_blocked(target, source)
+        ):
+            self._world.at(self._world.now + RETRY_S, None, self.attempt, connecting)
+        elif port is None or not port.accepts:
+            self._world.at(self._world.now + self.options.delay_max_s, source, connecting.refused)
+        else:
+            self._connect(connecting, port)
+
+    def _connect(self, connecting: "Connecting", port: Port) -> None:
+        host, number = connecting.address
+        client = End(self, connecting.machine, "10.9.9.9", CLIENT_PORT)
+        server = End(self, port.machine, host, number)
+        client.peer, server.peer = server, client
+        self._ends[client] = self._ends[server] = None
+        self._world.at(self._world.now, port.machine, self._accept, server, port)
+        delay = self._draw_delay(port.machine, connecting.machine)
+        self._world.at(self._world.now + delay, connecting.machine, connecting.established, client)
+
+    def _accept(self, server: End, port: Port) -> None:
+        protocol = port.factory.buildProtocol(server.getPeer())
+        if protocol is None or not server.connected:
+            server.abortConnection()
+            return
+        server.protocol = protocol
+        protocol.makeConnection(server)
+
+    def _draw_delay(self, source: Machine, target: Machine) -> float:
+        options, draw = self.options, self._random.random()
+        delay = options.delay_min_s + (options.delay_max_s - options.delay_min_s) * draw
+        if draw > 1 - options.tail:
+            delay += self._random.random() * options.tail_s
+        return delay + self._slow.get((source, target), 0.0) if self._slow else delay
+
+    def _at_end(self, end: End, behind: float, what: Callable[[], None]) -> None:
+        """Let something reach an end, behind what is on its way to it, as far as that counts."""
+        delay = self._draw_delay(end.peer.machine, end.machine)
+        self._world.at(max(behind, self._world.now + delay), end.machine, what)
+
+    def _give_up(self, source: Machine, target: Machine, number: int) -> None:
+        if self._blocked.get((source, target)) == number:
+            for end in [end for end in self._ends if {end.machine, end.peer.machine} == {source, target}]:
+                self.forget(end)
+                self._world.at(self._world.now, end.machine, end.lose)
+
+
+class Connecting:
+    """One attempt to connect."""
+
+    def __init__(self, machine: Machine, address: Address, factory: IProtocolFactory) -> None:
+        self.machine = machine
+        self.address = address
+        self._life = machine.life
+        self._factory = factory
+        self.promise: Deferred[IProtocol] = Deferred(self._cancel)
+        self._is_cancelled = False
+
+    @property
+    def is_over(self) -> bool:
+        """Whether nobody waits for it any more."""
+        return self._is_cancelled or self.promise.called or not self.machine.is_alive(self._life)
+
+    def refused(self) -> None:
+        """Nobody listens."""
+        if not self.is_over:
+            self.promise.errback(Refused())
+
+    def established(self, client: End) -> None:
+        """The connection stands."""
+        if self.is_over or not client.connected:
+            client.abortConnection()
+            return
+        protocol = self._factory.buildProtocol(client.getPeer())
+        assert protocol is not None, "whoever connects has a protocol for it"
+        client.protocol = protocol
+        protocol.makeConnection(client)
+        self.promise.callback(protocol)
+
+    def _cancel(self, _: Deferred[IProtocol]) -> None:
+        self._is_cancelled = True
+
+
+@implementer(IStreamClientEndpoint)
+class Endpoint:
+    """Connects from a machine to an address."""
+
+    def __init__(self, network: Network, machine: Machine, address: Address) -> None:
+        self._network = network
+        self._machine = machine
+        self._address = address
+
+    def connect(self, protocolFactory: IProtocolFactory) -> Deferred[IProtocol]:  # noqa: N803 - Twisted's name
+        """See `IStreamClientEndpoint`."""
+        self._machine.effect(self._machine.life)
+        connecting = Connecting(self._machine, self._address, protocolFactory)
+        network = self._network
+        world = self._machine.world
+        world.at(self._machine.now + network.options.delay_max_s, None, network.attempt, connecting)
+        return connecting.promise
+
+
+def _describe(data: bytes) -> str:
+    """Return the text of lines, and the length of anything else."""
+    if data.isascii() and data.decode().replace("\n", " ").isprintable():
+        return " | ".join(line[:SHOWN] for line in data.decode().splitlines())
+    return f"{len(data)} bytes"

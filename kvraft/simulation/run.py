@@ -12,7 +12,7 @@ import attrs
 from twisted.logger import ILogObserver, LogEvent, LogLevel, formatEvent, globalLogPublisher
 from zope.interface import implementer
 
-from kvraft.raft import InvariantViolated
+from kvraft.raft import InvariantViolated, Options
 from kvraft.simulation.cluster import Cluster, Stuck
 from kvraft.simulation.disk import StaleFile
 from kvraft.simulation.faults import FAULTS
@@ -25,6 +25,9 @@ SECONDS: Final = 20.0
 GAPS_S: Final = (0.3, 0.8, 2.5)
 """Mean time between two faults, one of these, seconds."""
 NODES: Final = (3, 3, 3, 5, 5, 7)
+CLIENTS: Final = (3, 3, 5)
+THINKING_S: Final = (0.03, 0.1, 0.3, 0.6)
+"""Mean time between an answer and the next request of one client, one of these, seconds."""
 
 Trace = Callable[[float, str, str], None]
 
@@ -84,9 +87,9 @@ def run(plan: Plan, trace: Trace | None = None) -> Verdict:
     gc.disable()
     checker, finding = None, ""
     try:
-        cluster = Cluster(plan.seed, nodes, trace=trace)
+        cluster = Cluster(plan.seed, nodes, options=_draw_options(draws), trace=trace)
         nemesis = Nemesis(cluster, faults, gap_s=gap_s) if faults else None
-        workload = Workload(cluster)
+        workload = Workload(cluster, clients=draws.choice(CLIENTS), thinking_s=draws.choice(THINKING_S))
         with _listening(cluster) as errors:
             try:
                 _go_through(plan, cluster, nemesis, workload)
@@ -122,6 +125,16 @@ def _draw_faults(draws: Random, kinds: Collection[str] | None) -> Sequence[Fault
     return [fault for kind in sorted(kinds) for fault in FAULTS[kind]]
 
 
+def _draw_options(draws: Random) -> Options:
+    """Return the core's options: what fits into one message in production takes many in most runs."""
+    return Options(
+        append_bytes_max=draws.choice((200, 2_000, 1024 * 1024)),
+        inflight_messages_max=draws.choice((2, 128)),
+        inflight_bytes_max=draws.choice((4_000, 8 * 1024 * 1024)),
+        apply_bytes_max=draws.choice((500, 4 * 1024 * 1024)),
+    )
+
+
 def _go_through(plan: Plan, cluster: Cluster, nemesis: Nemesis | None, workload: Workload) -> None:
     workload.begin()
     if nemesis is not None:
@@ -133,7 +146,7 @@ def _go_through(plan: Plan, cluster: Cluster, nemesis: Nemesis | None, workload:
         nemesis.stop()
     cluster.elect()
     workload.end()
-    cluster.run_until(lambda: workload.is_over, at_most=30.0, what="an answer to every client")
+    cluster.run_until(workload.is_over, at_most=20.0, what="an answer to every client")
     cluster.run_until(cluster.has_settled, what="one state on all members")
     cluster.checks.at_the_end()
 

@@ -1,0 +1,287 @@
+"""Connections between simulated machines: two streams of bytes, each in order, neither of them ever certain to arrive.
+
+An `End` is what a protocol knows as its transport. What it is told happens as an event of its own machine: it waits
+while that is held up, and does not happen when the process is gone.
+"""
+
+from collections import deque
+from typing import TYPE_CHECKING, Any, Final
+
+import attrs
+from twisted.internet.address import IPv4Address
+from twisted.internet.error import ConnectionAborted, ConnectionDone, ConnectionLost
+from twisted.internet.interfaces import (
+    IConsumer,
+    IHalfCloseableProtocol,
+    IProtocol,
+    IPullProducer,
+    IPushProducer,
+    ITCPTransport,
+)
+from twisted.python.failure import Failure
+from zope.interface import implementer
+
+from kvraft.simulation.machine import Machine
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from kvraft.simulation.network import Network
+
+WINDOW_BYTES: Final = 256 * 1024
+"""Bytes of one stream that are on their way or not read yet; more waits at the sender."""
+BUFFER_BYTES: Final = 64 * 1024
+"""Bytes that wait at the sender before its producer is paused, as with Twisted's own transports."""
+
+
+@attrs.define(eq=False)
+class Segment:
+    """Bytes that arrive together."""
+
+    parts: list[bytes]
+    sent: float
+
+
+@implementer(ITCPTransport, IConsumer, IPushProducer)
+class End:
+    """One end of a connection.
+
+    Args:
+        network: what carries the bytes.
+        machine: where it is.
+        host: its address, and
+        port: its port.
+    """
+
+    peer: "End"
+
+    def __init__(self, network: "Network", machine: Machine, host: str, port: int) -> None:
+        self.machine = machine
+        self.life = machine.life
+        self.protocol: IProtocol | None = None
+        self.connected = True
+        """Whether its process can use it still."""
+        self.disconnecting = False
+        self._is_stream_closed = False
+        """Whether nothing may be written any more."""
+        self._has_said_so = False
+        """Whether the other end is told."""
+        self._network = network
+        self._address = IPv4Address("TCP", host, port)
+        self._waiting: deque[bytes] = deque()
+        self._waiting_bytes = 0
+        self._window = WINDOW_BYTES
+        self._segment: Segment | None = None
+        self._arrives = 0.0
+        """When the latest segment does: nothing overtakes it."""
+        self._unread: list[bytes] = []
+        self._is_reading = True
+        self._ends_behind_unread = False
+        self._producer: IPushProducer | None = None
+        self._is_producer_paused = False
+
+    # What protocols ask (ITCPTransport).
+
+    def write(self, data: bytes) -> None:
+        """See `ITransport`."""
+        if not self.connected or self.disconnecting or self._is_stream_closed or not data:
+            return
+        self.machine.effect(self.life)
+        self._waiting.append(data)
+        self._waiting_bytes += len(data)
+        self._pump()
+        if self._producer is not None and not self._is_producer_paused and self._waiting_bytes > BUFFER_BYTES:
+            self._is_producer_paused = True
+            self._producer.pauseProducing()
+
+    def writeSequence(self, data: "Iterable[bytes]") -> None:
+        """See `ITransport`."""
+        self.write(b"".join(data))
+
+    def loseConnection(self) -> None:
+        """See `ITransport`: what was written leaves first."""
+        if self.connected and not self.disconnecting:
+            self.machine.effect(self.life)
+            self.disconnecting = True
+            self._pump()
+
+    def loseWriteConnection(self) -> None:
+        """See `ITCPTransport`."""
+        if self.connected and not self._is_stream_closed:
+            self.machine.effect(self.life)
+            self._is_stream_closed = True
+            self._pump()
+            self._tell(self._write_closed)
+
+    def abortConnection(self) -> None:
+        """See `ITCPTransport`."""
+        if self.connected:
+            self.machine.effect(self.life)
+            self.connected = False
+            self._tell(self._report_loss, ConnectionAborted())
+            self._network.reset(self.peer, self._arrives)
+
+    def getPeer(self) -> IPv4Address:
+        """See `ITransport`."""
+        return self.peer._address  # noqa: SLF001 - of the same class
+
+    def getHost(self) -> IPv4Address:
+        """See `ITransport`."""
+        return self._address
+
+    def setTcpNoDelay(self, enabled: bool) -> None:
+        """See `ITCPTransport`; nothing is delayed here."""
+
+    def getTcpNoDelay(self) -> bool:
+        """See `ITCPTransport`."""
+        return True
+
+    def setTcpKeepAlive(self, enabled: bool) -> None:
+        """See `ITCPTransport`; a link that is blocked is always noticed in the end."""
+
+    def getTcpKeepAlive(self) -> bool:
+        """See `ITCPTransport`."""
+        return True
+
+    def registerProducer(self, producer: IPushProducer | IPullProducer, streaming: bool) -> None:
+        """See `IConsumer`; only for producers that push."""
+        assert streaming, "no producer here waits to be asked for each piece"
+        self._producer = producer
+        self._is_producer_paused = False
+
+    def unregisterProducer(self) -> None:
+        """See `IConsumer`."""
+        self._producer = None
+
+    def pauseProducing(self) -> None:
+        """See `IPushProducer`: what arrives waits."""
+        self._is_reading = False
+
+    def resumeProducing(self) -> None:
+        """See `IPushProducer`."""
+        if not self._is_reading:
+            self._is_reading = True
+            self._tell(self._read)
+
+    def stopProducing(self) -> None:
+        """See `IPushProducer`."""
+        self.loseConnection()
+
+    # What the network does.
+
+    def arrive(self, segment: Segment) -> None:
+        """Take bytes from the other end."""
+        self.peer._segment = None  # noqa: SLF001 - of the same class
+        if self.connected:
+            self._unread.append(b"".join(segment.parts))
+            self._read()
+
+    def lose(self) -> None:
+        """Be told that the connection is broken."""
+        if self.connected:
+            self.connected = False
+            self._report_loss(ConnectionLost())
+
+    def send_again(self) -> None:
+        """Try once more to send what a blocked link held up."""
+        if self.connected or self.disconnecting:
+            self._pump()
+
+    def _pump(self) -> None:
+        """Send as much as the window takes, unless the link is blocked."""
+        if self._network.is_blocked(self.machine, self.peer.machine):
+            if self._waiting or self.disconnecting:
+                self._network.hold(self)
+            return
+        while self._waiting and self._window > 0:
+            data = self._waiting.popleft()
+            self._waiting_bytes -= len(data)
+            self._window -= len(data)
+            self._send(data)
+        if self._waiting:
+            return
+        if self._is_stream_closed or self.disconnecting:
+            self._say_stream_is_closed()
+        if self.disconnecting and self.connected:
+            self.connected = False
+            self._tell(self._report_loss, ConnectionDone())
+
+    def _send(self, data: bytes) -> None:
+        now = self.machine.now
+        if self._segment is not None and self._segment.sent == now:
+            self._segment.parts.append(data)
+            return
+        if not self.peer.is_there:
+            self._network.answer_for_the_gone(self)
+            return
+        head, tail = self._network.split(data)
+        self._segment = Segment([head], now)
+        self._arrives = self._network.carry(self, self._segment, self._arrives)
+        if tail:
+            self._segment = Segment([tail], -1.0)  # with nothing else
+            self._arrives = self._network.carry(self, self._segment, self._arrives)
+
+    @property
+    def is_there(self) -> bool:
+        """Whether its process runs and has not given it up."""
+        return self.connected and self.machine.is_alive(self.life)
+
+    def _say_stream_is_closed(self) -> None:
+        if not self._has_said_so:
+            self._has_said_so = True
+            self._network.end_stream(self.peer, self._arrives)
+
+    def stream_ended(self) -> None:
+        """Be told that no more will come."""
+        if not self.connected:
+            return
+        if self._unread:
+            self._ends_behind_unread = True
+        elif IHalfCloseableProtocol.providedBy(self.protocol):
+            IHalfCloseableProtocol(self.protocol).readConnectionLost()
+        else:
+            self.connected = False
+            self._say_stream_is_closed()
+            self._report_loss(ConnectionDone())
+
+    def _read(self) -> None:
+        """Give the protocol what has arrived, and let the other end send on."""
+        if not self._is_reading or not self._unread or not self.connected:
+            return
+        data = b"".join(self._unread)
+        self._unread.clear()
+        peer = self.peer
+        peer._window += len(data)  # noqa: SLF001 - of the same class
+        if peer._waiting:  # noqa: SLF001
+            peer._tell(peer._go_on)  # noqa: SLF001
+        self._network.delivered(self, data)
+        assert self.protocol is not None
+        self.protocol.dataReceived(data)
+        if self._ends_behind_unread and not self._unread:
+            self._ends_behind_unread = False
+            self.stream_ended()
+
+    def _go_on(self) -> None:
+        self._pump()
+        if self._is_producer_paused and not self._waiting and self._producer is not None:
+            self._is_producer_paused = False
+            self._producer.resumeProducing()
+
+    def _write_closed(self) -> None:
+        if self.connected and IHalfCloseableProtocol.providedBy(self.protocol):
+            IHalfCloseableProtocol(self.protocol).writeConnectionLost()
+
+    def _report_loss(self, why: Exception) -> None:
+        self._waiting.clear()
+        self._unread.clear()
+        self._network.forget(self)
+        producer, self._producer = self._producer, None
+        if producer is not None:
+            producer.stopProducing()
+        if self.protocol is not None:
+            self.protocol.connectionLost(Failure(why))
+
+    def _tell(self, what: Any, *arguments: object) -> None:
+        """Let something happen to the protocol, but not from within a call of its own."""
+        if self.machine.is_alive(self.life):
+            self.machine.world.at(self.machine.now, self.machine, what, *arguments)
