@@ -161,10 +161,11 @@ def _listening(cluster: Cluster) -> Iterator[list[str]]:
     def hear(event: LogEvent) -> None:
         level = event["log_level"]
         failure = event.get("log_failure")
+        is_headline = failure is None and formatEvent(event).startswith("Unhandled error in Deferred")
         is_of_the_dead = failure is not None and isinstance(failure.value, ProcessDied | StaleFile)
         member = cluster.member_of(world.last_owner)
         is_explained = member is not None and (member.has_failed or member.rots)
-        if level is LogLevel.critical and not is_of_the_dead and not is_explained:
+        if level is LogLevel.critical and not (is_headline or is_of_the_dead or is_explained):
             errors.append(f"{formatEvent(event)} {failure.getTraceback() if failure is not None else ''}")
         if world.trace is not None and not is_of_the_dead:
             owner = world.last_owner
