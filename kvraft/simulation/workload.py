@@ -8,7 +8,7 @@ from kvraft.raft import InvariantViolated
 from kvraft.simulation.clients import Answer, Caller
 from kvraft.simulation.cluster import Cluster
 from kvraft.simulation.explanation import explain
-from kvraft.simulation.history import Action, History
+from kvraft.simulation.history import Action, History, Operation
 from kvraft.simulation.linearizability import Verdict, check
 from kvraft.simulation.member import address_of
 
@@ -20,6 +20,8 @@ TOGETHER: Final = (1, 1, 1, 2, 5)
 """How many requests a client sends at once, one of these."""
 LARGE_VALUE: Final = 2_000
 """Characters of a large value."""
+LAST_TRIES: Final = 3
+"""How often the last requests are made: a change of members that still goes on may take the leader away from them."""
 DEFINITE: Final = frozenset({"NOT_LEADER", "OVERLOADED", "TIMEOUT", "STOPPING"})
 """Errors after which a request certainly has no effect; the README promises it."""
 UNKNOWN: Final = "UNKNOWN"
@@ -124,6 +126,9 @@ class Workload:
         self._history = History(lambda: cluster.world.now)
         self._clients = [Client(number, cluster, self._history) for number in range(CLIENTS)]
         self._last: Client | None = None
+        self._tries = 0
+        self._asked = 0
+        """Requests of the last client before its last try."""
 
     @property
     def operations(self) -> int:
@@ -140,22 +145,40 @@ class Workload:
         for client in self._clients:
             client.stop()
         self._cluster.run_until(lambda: all(client.is_idle for client in self._clients), what="the end of all requests")
-        leader = self._cluster.elect()
         self._last = Client(len(self._clients), self._cluster, self._history)
-        self._last.target = leader
+        self._ask_last()
+
+    def _ask_last(self) -> None:
+        assert self._last is not None
+        self._tries += 1
+        self._asked = len(self._last_operations)
+        self._last.target = self._cluster.elect()
         reads = [(Action.GET, key, None) for key in KEYS]
-        self._last.ask([*reads, (Action.SET, KEYS[0], f"{KEYS[0]}-last"), *reads])
+        self._last.ask([*reads, (Action.SET, KEYS[0], f"{KEYS[0]}-last-{self._tries}"), *reads])
 
     @property
     def is_over(self) -> bool:
         """Whether the last requests are answered."""
         return self._last is not None and self._last.is_idle
 
+    def persist(self) -> bool:
+        """Ask once more when the last requests came to a leader that was about to hand over; return whether so."""
+        if not self._refused or self._tries == LAST_TRIES:
+            return False
+        self._ask_last()
+        return True
+
+    @property
+    def _last_operations(self) -> list[Operation]:
+        return [operation for operation in self._history.operations if operation.client == len(self._clients)]
+
+    @property
+    def _refused(self) -> list[Operation]:
+        return [operation for operation in self._last_operations[self._asked :] if operation.outcome != "ok"]
+
     def judge(self) -> tuple[str | None, str]:
         """Return which checker found something and what, or None."""
-        last = [operation for operation in self._history.operations if operation.client == len(self._clients)]
-        refused = [operation for operation in last if operation.outcome != "ok"]
-        if refused:
+        if refused := self._refused:
             return "liveness", f"all is well, and yet: {refused[0]}"
         report = check(self._history.operations)
         if report.verdict is Verdict.LINEARIZABLE:
