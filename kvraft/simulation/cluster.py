@@ -201,6 +201,17 @@ class Cluster:
             if member.id in node.membership.members
         )
 
+    def has_let_go(self) -> bool:
+        """Whether every node that was removed has stopped, unless too few are left of those who could tell it so."""
+        if self.leader is None:
+            return False
+        now = self.members[self.leader].node.membership
+        for member in self.running:
+            known = member.node.membership.members - {member.id}
+            if member.id in now.removed and 2 * len(known & now.members) > len(known):
+                return False
+        return True
+
     # Clients.
 
     def client_machine(self, name: str | None = None) -> ClientMachine:

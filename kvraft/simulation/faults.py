@@ -127,6 +127,42 @@ def snapshot(nemesis: Nemesis) -> Mend | None:
     return None
 
 
+def slow_snapshots(nemesis: Nemesis) -> Mend | None:
+    """Let the snapshots of one node take long, while its saves do not, and ask for one."""
+    member = nemesis.pick_running()
+    if member is None:
+        return None
+    worst = nemesis.random.choice((0.1, 0.5))
+    member.faults.snapshot_delay_s = (worst / 5, worst)
+    nemesis.tell(f"disk of {member.machine.name}", "is slow to take snapshots")
+    nemesis.operator.ask("SNAPSHOT", member.id)
+    return lambda: setattr(member.faults, "snapshot_delay_s", DiskFaults().snapshot_delay_s)
+
+
+def usurp(nemesis: Nemesis) -> Mend | None:
+    """Cut the leader off while clients rush to it; then bring it back, and take its successor away."""
+    cluster = nemesis.cluster
+    first = cluster.leader
+    if first is None:
+        return None
+    pairs = [pair for other in cluster.members if other != first for pair in ((first, other), (other, first))]
+    nemesis.tell("network", f"loses its leader {first}")
+    nemesis.block(pairs)
+    seconds = nemesis.random.uniform(0.3, 1.5)
+    nemesis.rush(first, seconds)
+
+    def take_successor() -> None:
+        successor = cluster.leader
+        if successor is not None and successor != first:
+            cluster.kill(successor, power=nemesis.random.random() < 0.5)
+            nemesis.restart_later(successor)
+
+    if nemesis.random.random() < 0.6:
+        nemesis.later(seconds + nemesis.random.uniform(0.0, 0.3), take_successor)
+    nemesis.later(seconds, lambda: nemesis.unblock(pairs))
+    return None
+
+
 def change_members(nemesis: Nemesis) -> Mend | None:
     """Add a node, remove one, or let one take the place of another."""
     nemesis.operator.change_members()
@@ -151,8 +187,9 @@ FAULTS: Final[Mapping[str, Sequence[Fault]]] = {
     "network": LINK_FAULTS,
     "processes": (kill_one, kill_inside, kill_inside, kill_all, pause_one, pause_one),
     "disks": (slow_disk, hang_disk, full_disk, failing_disk, rot),
+    "leaders": (usurp, usurp),
     "clocks": (jump_clock,),
-    "operations": (transfer, transfer, snapshot),
+    "operations": (transfer, transfer, snapshot, slow_snapshots),
     "members": (change_members,),
 }
 """Every fault, by the name of its kind; one that stands twice is twice as frequent."""

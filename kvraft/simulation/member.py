@@ -19,6 +19,8 @@ from kvraft.storage import Journal, JournalJobs, StorageError
 from kvraft.store import SnapshotInvalid, Store
 
 FOLDER: Final = Path("/data")
+JOURNAL: Final = "kvraft-journal"
+"""How the jobs of the journal are called."""
 PORT: Final = 8080
 
 
@@ -33,6 +35,8 @@ class DiskFaults:
 
     delay_s: tuple[float, float] = (0.0001, 0.0005)
     """Shortest and longest time of one job."""
+    snapshot_delay_s: tuple[float, float] = (0.0001, 0.0005)
+    """That of a job of the snapshots, which delays no save."""
     hangs: bool = False
     """Whether no job is begun."""
     errors: Mapping[str, int] = attrs.field(factory=dict)
@@ -89,6 +93,12 @@ class Member:
         """Its state machine."""
         assert self.assembly is not None, f"{self.machine.name} does not run"
         return self.assembly.replica.store
+
+    @property
+    def save_takes_s(self) -> float:
+        """How long its journal has been waiting for the oldest thing that it was asked for, seconds."""
+        since = self._jobs[0].pending_since if self._jobs else None
+        return 0.0 if since is None or self.reactor is None else self.reactor.seconds() - since
 
     def start(self, config: Config, options: Options) -> bool:
         """Start a process on what the disk holds; return False when it ended at once, and `last_words` says why."""
@@ -161,7 +171,10 @@ class Member:
         random = self.machine.world.random(f"{self.machine.name} {name} {self.starts}")
 
         def draw_delay() -> float | None:
-            return None if self.faults.hangs else random.uniform(*self.faults.delay_s)
+            if self.faults.hangs:
+                return None
+            delay_s = random.uniform(*self.faults.delay_s)
+            return delay_s if name == JOURNAL else delay_s + random.uniform(*self.faults.snapshot_delay_s)
 
         jobs = DiskJobs(reactor, last, draw_delay)
         self._jobs.append(jobs)

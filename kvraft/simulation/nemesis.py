@@ -32,6 +32,8 @@ class Nemesis:
         self.cluster = cluster
         self.random = cluster.world.random("nemesis")
         self.operator = Operator(cluster)
+        self.rush: Callable[[int, float], object] = lambda _member, _seconds: None
+        """Lets clients be quick for so many seconds, and some of them keep to one node."""
         self.strikes: Counter[str] = Counter()
         """How often each fault was begun."""
         self._faults = faults
@@ -50,6 +52,7 @@ class Nemesis:
     def stop(self) -> None:
         """Strike no more, mend everything, and start every process that does not run."""
         self._is_stopped = True
+        self.operator.stop()
         for mend in [*self._open.values()]:
             mend()
         self._open.clear()

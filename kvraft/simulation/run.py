@@ -2,6 +2,7 @@
 
 import gc
 import time
+import traceback
 from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
@@ -24,9 +25,9 @@ SECONDS: Final = 20.0
 """How long a run is disturbed, virtual seconds."""
 GAPS_S: Final = (0.3, 0.8, 2.5)
 """Mean time between two faults, one of these, seconds."""
-NODES: Final = (3, 3, 3, 5, 5, 7)
+NODES: Final = (1, 2, 3, 3, 3, 3, 3, 3, 5, 5, 5, 7)
 CLIENTS: Final = (3, 3, 5)
-THINKING_S: Final = (0.03, 0.1, 0.3, 0.6)
+THINKING_S: Final = (0.1, 0.3, 0.6)
 """Mean time between an answer and the next request of one client, one of these, seconds."""
 
 Trace = Callable[[float, str, str], None]
@@ -97,6 +98,8 @@ def run(plan: Plan, trace: Trace | None = None) -> Verdict:
                 checker, finding = "invariants", str(violation)
             except Stuck as stuck:
                 checker, finding = "liveness", str(stuck)
+            except Exception as error:  # noqa: BLE001 - nothing may escape from production code into its reactor
+                checker, finding = "crash", f"{type(error).__name__}: {error}\n{traceback.format_exc()}"
             else:
                 checker, finding = workload.judge()
         if checker is None and errors:
@@ -138,16 +141,22 @@ def _draw_options(draws: Random) -> Options:
 def _go_through(plan: Plan, cluster: Cluster, nemesis: Nemesis | None, workload: Workload) -> None:
     workload.begin()
     if nemesis is not None:
+        nemesis.rush = workload.rush
         nemesis.begin()
     end = cluster.world.now + plan.seconds
     while cluster.world.next_time <= end and (plan.steps is None or cluster.world.events < plan.steps):
         cluster.step()
     if nemesis is not None:
         nemesis.stop()
+        cluster.run_until(lambda: nemesis.operator.is_idle, what="an answer to the operator")
     cluster.elect()
     workload.end()
-    cluster.run_until(workload.is_over, at_most=20.0, what="an answer to every client")
+    while True:
+        cluster.run_until(lambda: workload.is_over, at_most=30.0, what="an answer to every client")
+        if not workload.persist():
+            break
     cluster.run_until(cluster.has_settled, what="one state on all members")
+    cluster.run_until(cluster.has_let_go, what="the end of all that were removed")
     cluster.checks.at_the_end()
 
 

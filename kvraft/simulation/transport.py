@@ -5,7 +5,7 @@ while that is held up, and does not happen when the process is gone.
 """
 
 from collections import deque
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, cast
 
 import attrs
 from twisted.internet.address import IPv4Address
@@ -13,8 +13,7 @@ from twisted.internet.error import ConnectionAborted, ConnectionDone, Connection
 from twisted.internet.interfaces import (
     IConsumer,
     IHalfCloseableProtocol,
-    IProtocol,
-    IPullProducer,
+    IProducer,
     IPushProducer,
     ITCPTransport,
 )
@@ -58,7 +57,7 @@ class End:
     def __init__(self, network: "Network", machine: Machine, host: str, port: int) -> None:
         self.machine = machine
         self.life = machine.life
-        self.protocol: IProtocol | None = None
+        self.protocol: Any = None
         self.connected = True
         """Whether its process can use it still."""
         self.disconnecting = False
@@ -143,10 +142,10 @@ class End:
         """See `ITCPTransport`."""
         return True
 
-    def registerProducer(self, producer: IPushProducer | IPullProducer, streaming: bool) -> None:
+    def registerProducer(self, producer: IProducer, streaming: bool) -> None:
         """See `IConsumer`; only for producers that push."""
         assert streaming, "no producer here waits to be asked for each piece"
-        self._producer = producer
+        self._producer = cast(IPushProducer, producer)
         self._is_producer_paused = False
 
     def unregisterProducer(self) -> None:

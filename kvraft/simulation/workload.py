@@ -5,18 +5,26 @@ from random import Random
 from typing import Final
 
 from kvraft.raft import InvariantViolated
-from kvraft.simulation.clients import Answer, Caller
+from kvraft.simulation.clients import Answer, Caller, Split
 from kvraft.simulation.cluster import Cluster
 from kvraft.simulation.explanation import explain
-from kvraft.simulation.history import Action, History
+from kvraft.simulation.history import Action, History, Operation
 from kvraft.simulation.linearizability import Verdict, check
 from kvraft.simulation.member import address_of
 
 KEYS: Final = ("a", "b", "c", "d")
 TOGETHER: Final = (1, 1, 1, 2, 5)
 """How many requests a client sends at once, one of these."""
+HURRY_S: Final = 0.03
+"""Mean time between an answer and the next request of a client that rushes, seconds."""
+PINGS: Final = 0.2
+"""How often a PING, which needs no store, stands among the requests."""
+SPLITS: Final = 0.3
+"""How often requests that are sent together arrive in two pieces."""
 LARGE_VALUE: Final = 2_000
 """Characters of a large value."""
+LAST_TRIES: Final = 3
+"""How often the last requests are made: a change of members that still goes on may take the leader away from them."""
 DEFINITE: Final = frozenset({"NOT_LEADER", "OVERLOADED", "TIMEOUT", "STOPPING"})
 """Errors after which a request certainly has no effect; the README promises it."""
 UNKNOWN: Final = "UNKNOWN"
@@ -28,8 +36,6 @@ class Client:
     def __init__(self, number: int, cluster: Cluster, history: History, thinking_s: float) -> None:
         self.number = number
         self.is_idle = True
-        self.was_served = False
-        """Whether all that it asked last was carried out."""
         self.requests = 0
         self._random: Random = cluster.world.random(f"client {number}")
         self._caller: Caller = cluster.client(keeps=self._random.random() < 0.7)
@@ -41,6 +47,8 @@ class Client:
         self.target = self._random.choice([*cluster.members])
         """Whom it takes to lead."""
         self._is_stopped = False
+        self._rushes_until = 0.0
+        self._rushes_to: int | None = None
 
     def begin(self) -> None:
         """Begin to think."""
@@ -56,21 +64,47 @@ class Client:
         history = self._history
         tickets = [history.invoke(self.number, *request) for request in requests]
         lines = [_line_of(request) for request in requests]
+        ping = self._random.randint(0, len(lines)) if self._random.random() < PINGS else None
+        if ping is not None:
+            lines.insert(ping, "PING")
         self.requests += len(requests)
 
         def finished(answers: Sequence[Answer] | None) -> None:
             self.is_idle = True
-            self.was_served = answers is not None and len(answers) == len(requests)
+            got = None if answers is None else [*answers]
+            if got is not None and ping is not None and ping < len(got):
+                _check_pong(self.number, got.pop(ping))
             for position, ticket in enumerate(tickets):
-                if answers is None:
+                if got is None:
                     history.fail(ticket, "nothing was sent")
-                elif position < len(answers):
-                    self._note(ticket, requests[position], answers[position])
+                elif position < len(got):
+                    self._note(ticket, requests[position], got[position])
                 else:
                     history.lose(ticket, "the connection broke")
-            self._choose_target(answers[-1] if answers else None)
+            self._choose_target(got[-1] if got else None)
+            if self._is_rushing:
+                self._caller.clock.callLater(self._random.expovariate(1 / HURRY_S), self._hurry)
 
-        self._caller.ask(address_of(self.target), lines, finished)
+        if self._is_rushing and self._rushes_to is not None:
+            self.target = self._rushes_to
+        split = None
+        if self._random.random() < SPLITS:
+            split = Split(self._random.random(), self._random.choice((0.0, 0.001, 0.02)))
+        self._caller.ask(address_of(self.target), lines, finished, split)
+
+    def rush(self, member: int, seconds: float) -> None:
+        """Ask one request soon after the other for a while; by chance `member` and nobody else, whatever it answers."""
+        self._rushes_until = self._cluster.world.now + seconds
+        self._rushes_to = member if self._random.random() < 0.5 else None
+        self._hurry()
+
+    @property
+    def _is_rushing(self) -> bool:
+        return self._cluster.world.now < self._rushes_until
+
+    def _hurry(self) -> None:
+        if self.is_idle and self._is_rushing and not self._is_stopped:
+            self.ask([self._draw()])
 
     def _think(self) -> None:
         if self._is_stopped:
@@ -80,7 +114,7 @@ class Client:
         self.begin()
 
     def _draw(self) -> tuple[Action, str, str | None]:
-        key = self._random.choice(KEYS)
+        key = KEYS[0] if self._is_rushing else self._random.choice(KEYS)
         draw = self._random.random()
         if draw < 0.45:
             return Action.GET, key, None
@@ -94,7 +128,6 @@ class Client:
     def _note(self, ticket: int, request: tuple[Action, str, str | None], answer: Answer) -> None:
         action, key, _ = request
         code = answer.get("error")
-        self.was_served = self.was_served and code is None
         if code == UNKNOWN:
             self._history.lose(ticket, UNKNOWN)
         elif code in DEFINITE:
@@ -136,6 +169,14 @@ class Workload:
         self._thinking_s = thinking_s
         self._clients = [Client(number, cluster, self._history, thinking_s) for number in range(clients)]
         self._last: Client | None = None
+        self._tries = 0
+        self._asked = 0
+        """Requests of the last client before its last try."""
+
+    def rush(self, member: int, seconds: float) -> None:
+        """Let clients be quick for a while, and some of them keep to one node."""
+        for client in self._clients:
+            client.rush(member, seconds)
 
     @property
     def operations(self) -> int:
@@ -156,30 +197,46 @@ class Workload:
         self._ask_last()
 
     def _ask_last(self) -> None:
-        """Write and read all keys once more; a leader that changes at this moment is no reason to complain yet."""
         assert self._last is not None
-        leader = self._cluster.leader
-        if leader is not None:
-            self._last.target = leader
+        self._tries += 1
+        self._asked = len(self._last_operations)
+        self._last.target = self._cluster.elect()
         reads = [(Action.GET, key, None) for key in KEYS]
-        self._last.ask([*reads, (Action.SET, KEYS[0], f"{KEYS[0]}-last"), *reads])
+        self._last.ask([*reads, (Action.SET, KEYS[0], f"{KEYS[0]}-last-{self._tries}"), *reads])
 
+    @property
     def is_over(self) -> bool:
-        """Whether the last requests were carried out; they are made again until they are."""
-        if self._last is None or not self._last.is_idle:
+        """Whether the last requests are answered."""
+        return self._last is not None and self._last.is_idle
+
+    def persist(self) -> bool:
+        """Ask once more when the last requests came to a leader that was about to hand over; return whether so."""
+        if not self._refused or self._tries == LAST_TRIES:
             return False
-        if self._last.was_served:
-            return True
-        self._cluster.run(0.2)
         self._ask_last()
-        return False
+        return True
+
+    @property
+    def _last_operations(self) -> list[Operation]:
+        return [operation for operation in self._history.operations if operation.client == len(self._clients)]
+
+    @property
+    def _refused(self) -> list[Operation]:
+        return [operation for operation in self._last_operations[self._asked :] if operation.outcome != "ok"]
 
     def judge(self) -> tuple[str | None, str]:
         """Return which checker found something and what, or None."""
+        if refused := self._refused:
+            return "liveness", f"all is well, and yet: {refused[0]}"
         report = check(self._history.operations)
         if report.verdict is Verdict.LINEARIZABLE:
             return None, ""
         return "linearizability", "\n".join([str(report), *(str(explain(each)) for each in report.violations)])
+
+
+def _check_pong(client: int, answer: Answer) -> None:
+    if answer != {"status": "PONG"}:
+        raise InvariantViolated(f"client {client} was answered {answer} to PING: answers are out of order")
 
 
 def _line_of(request: tuple[Action, str, str | None]) -> str:

@@ -14,6 +14,6 @@ def test_the_first_example_prints_what_it_says(capsys: pytest.CaptureFixture[str
     (code,) = [text for language, text in blocks if language == "python" and "Cluster(seed=7)" in text]
     (printed,) = [text for language, text in blocks if not language and "kmarulab" in text]
 
-    exec(compile(code, str(TUTORIAL), "exec"), {})  # noqa: S102 - our own documentation
+    exec(compile(code, str(TUTORIAL), "exec"), {})
 
     assert capsys.readouterr().out == printed
