@@ -107,7 +107,8 @@ class Conduct:
     _encouragements: int = 0
     """Of the messages that wait to be sent, how many tell somebody that he could win an election."""
     _heard: float | None = None
-    """When the leader was last heard from, as of the event before."""
+    """When the leader was last heard from, as of the event before, and in which term."""
+    _heard_in: int = 0
 
     def after_each(self) -> None:
         """Check what can go wrong without a change of the node's state; called after every event of the process."""
@@ -131,12 +132,12 @@ class Conduct:
 
     def _check_loyalty(self) -> None:
         """Check that nobody who hears from a living leader helps to elect another (thesis §4.2.3)."""
-        node, heard = self.node, self._heard
-        self._heard = _leader_heard(node)
+        node, heard, term = self.node, self._heard, self._heard_in
+        self._heard, self._heard_in = _leader_heard(node), node.term
         count = sum(type(message) is PreVoteReply and message.granted for _, message in node.messages)
         is_new, self._encouragements = count > self._encouragements, count
         demand(
-            not is_new or heard is None or node.now - heard >= node.options.election_timeout_min,
+            not is_new or heard is None or node.term > term or node.now - heard >= node.options.election_timeout_min,
             f"node {node.id} says yes to a pre-vote, and has heard from its leader a moment ago (BUGS row 24)",
         )
 
