@@ -1,0 +1,60 @@
+"""docs/mutants.md: which mutants the simulator has killed, how fast, and by which checker."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Final
+
+from tests.mutants.catalogue import REPOSITORY, Mutant
+from tests.mutants.trial import Result
+
+PATH: Final = REPOSITORY / "docs" / "mutants.md"
+
+HEAD: Final = """\
+# The proof that the proof works
+
+A simulator that finds nothing proves something only if it would find what is there. So kvraft is broken on purpose, in
+small ways that somebody could have written, one at a time, and the simulator has to notice each (`make mutants`; the
+breakages stand in `tests/mutants/`). Each class of known failures of replicated stores that can be put into a few lines
+is among them; `row` is its number in the list of those (BUGS).
+
+`seeds` is how many runs of `python -m kvraft.simulation` it took, from seed 1 on, and `caught by` is the checker that
+objected, with what it said. A mutant that survives is a hole in the simulator, and `make mutants` fails.
+
+This table is written by `make mutants`; a run of some mutants alone changes only their lines.
+"""
+
+_COLUMNS: Final = ("mutant", "row", "what is broken", "seeds", "caught by")
+_NOT_RUN: Final = ("–", "not run yet")
+
+
+def write(mutants: Sequence[Mutant], results: Iterable[Result], path: Path = PATH) -> None:
+    """Write the table of all `mutants`; those without a result keep the line that they had."""
+    known = _read(path)
+    for result in results:
+        known[result.mutant.name] = _outcome(result)
+    path.write_text(f"{HEAD}\n{_line(_COLUMNS)}\n{_line(['---'] * len(_COLUMNS))}\n" + _lines(mutants, known))
+
+
+def _lines(mutants: Sequence[Mutant], known: Mapping[str, tuple[str, str]]) -> str:
+    return "".join(
+        _line((f"`{each.name}`", each.rows, each.breaks, *known.get(each.name, _NOT_RUN))) + "\n" for each in mutants
+    )
+
+
+def _outcome(result: Result) -> tuple[str, str]:
+    finding = result.finding.replace("|", "/").replace("\n", " ")
+    if result.killed_by is None:
+        return "–", f"**survived**: {finding}"
+    return str(result.seeds), f"{result.killed_by}: {finding}"
+
+
+def _read(path: Path) -> dict[str, tuple[str, str]]:
+    """Return what the table says of each mutant."""
+    if not path.exists():
+        return {}
+    rows = [line.strip("| \n").split(" | ") for line in path.read_text().splitlines() if line.startswith("| `")]
+    return {row[0].strip("`"): (row[3], row[4]) for row in rows if len(row) == len(_COLUMNS)}
+
+
+def _line(cells: Iterable[str]) -> str:
+    return f"| {' | '.join(cells)} |"

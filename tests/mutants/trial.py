@@ -1,0 +1,94 @@
+"""Trying one mutant: the simulator runs seed after seed in a changed copy of the code, until a checker objects."""
+
+import os
+import re
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Final
+
+import attrs
+
+from tests.mutants.catalogue import Mutant, copy_package
+
+STOP_S: Final = 10.0
+"""How long a simulator that is told to stop may take, seconds."""
+FINDING_CHARS_MAX: Final = 160
+
+_VIOLATION: Final = re.compile(r"^VIOLATION ([^:\n]+): (.*)$", re.MULTILINE)
+_SEED: Final = re.compile(r"^seed (\d+):", re.MULTILINE)
+
+
+@attrs.frozen
+class Result:
+    """What became of one mutant."""
+
+    mutant: Mutant
+    killed_by: str | None
+    """The checker that objected; None for a survivor."""
+    finding: str
+    """What it said, shortened; of a survivor why the trial ended."""
+    seeds: int
+    """How many runs it took, or were tried in vain."""
+    seconds: float
+
+
+@attrs.frozen
+class Trial:
+    """How mutants are tried."""
+
+    first: int = 1
+    """The first seed."""
+    seeds: int = 200
+    """So many seeds are tried at most."""
+    seconds: float = 300.0
+    """So long at most, of the wall clock."""
+    arguments: Sequence[str] = ()
+    """More of what the simulator's command line knows."""
+
+    def run(self, mutant: Mutant) -> Result:
+        """Try one mutant."""
+        began = time.monotonic()
+        with tempfile.TemporaryDirectory(prefix=f"mutant-{mutant.name}-") as folder:
+            copy_package(Path(folder))
+            mutant.apply(Path(folder))
+            status, output, errors = self._simulate(Path(folder))
+        return self._judge(mutant, status, output, errors, time.monotonic() - began)
+
+    def _simulate(self, folder: Path) -> tuple[int | None, str, str]:
+        """Run the simulator in `folder`; a status of None says that its time was over."""
+        command = [sys.executable, "-m", "kvraft.simulation", "--jobs", "1"]
+        command += ["--seeds", f"{self.first}..{self.first + self.seeds - 1}", *self.arguments]
+        # The folder comes before the installed package on the module path, because the command runs in it.
+        process = subprocess.Popen(
+            command,
+            cwd=folder,
+            env={**os.environ, "PYTHONPATH": str(folder)},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            start_new_session=True,
+        )
+        try:
+            output, errors = process.communicate(timeout=self.seconds)
+        except subprocess.TimeoutExpired:
+            os.killpg(process.pid, signal.SIGKILL)  # it has processes of its own, which nobody else ends
+            output, errors = process.communicate(timeout=STOP_S)
+            return None, output, errors
+        return process.returncode, output, errors
+
+    def _judge(self, mutant: Mutant, status: int | None, output: str, errors: str, seconds: float) -> Result:
+        violation = _VIOLATION.search(output)
+        if violation is not None:
+            seed = _SEED.search(output, violation.end())
+            seeds = int(seed[1]) - self.first + 1 if seed is not None else self.seeds
+            return Result(mutant, violation[1], violation[2][:FINDING_CHARS_MAX], seeds, seconds)
+        if status is None:
+            return Result(mutant, None, f"no violation in {self.seconds:.0f} s", self.seeds, seconds)
+        if status:
+            raise RuntimeError(f"the simulator broke down on {mutant.name}:\n{errors[-2000:]}")
+        return Result(mutant, None, f"no violation in {self.seeds} seeds", self.seeds, seconds)
