@@ -16,7 +16,7 @@ CHECKS := $(VENV)/.installed-check
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --editable
 
 .DEFAULT_GOAL := help
-.PHONY: help cluster test check soak fix clean
+.PHONY: help cluster test check soak mutants fix clean
 
 help: ## list what make can do
 	@grep -E '^[a-z]+:.*## ' $(firstword $(MAKEFILE_LIST)) | sed -E 's/^([a-z]+):.*## (.*)/  make \1\t\2/' | expand -t 16
@@ -35,6 +35,9 @@ check: $(CHECKS) ## style, formatting, types, import contracts; changes nothing
 
 soak: $(BASE) ## simulate clusters under faults for long: SEEDS=10000, or HOURS=8; FIRST=1 names the first seed
 	$(BIN)/python -m kvraft.simulation $(if $(HOURS),--hours $(HOURS) --seed $(FIRST),--seeds $(FIRST)..$(shell expr $(FIRST) + $(SEEDS) - 1)) --keep-going
+
+mutants: $(BASE) ## break kvraft in many small ways, and see that the simulator notices each; ARGS="--list" tells them
+	$(BIN)/python -m tests.mutants $(ARGS)
 
 fix: $(CHECKS) ## repair style and formatting where that can be done safely
 	$(BIN)/ruff check --fix .

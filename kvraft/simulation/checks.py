@@ -5,15 +5,14 @@ those of `kvraft.raft.invariants`; here they are joined by what needs the disks 
 durable, what is committed is on the disks of a majority, equal logs make equal states.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 
 import attrs
 
 from kvraft.assembly import Assembly
-from kvraft.raft import HardState, InvariantViolated, Message, Node, quorum
+from kvraft.raft import HardState, InvariantViolated, Membership, Message, Node
 from kvraft.raft.invariants import ClusterHistory, NodeHistory
 from kvraft.raft.messages import AppendEntriesReply, InstallSnapshotReply, RequestVote, RequestVoteReply
-from kvraft.raft.quorum import Outcome, Voters
 from kvraft.raft.roles import Leader
 from kvraft.replica import Outbox
 from kvraft.simulation.member import Member
@@ -44,7 +43,7 @@ class _Watched:
     node: Node
     history: NodeHistory
     outline: tuple[object, ...] = ()
-    majorities: Sequence[Voters] = ()
+    majorities: Sequence[Collection[int]] = ()
     """By whom it went before the last event: what it commits in the next may have been counted by them."""
     commit: int = 0
     applied: int = 0
@@ -91,7 +90,7 @@ class Checks:
         if isinstance(node.role, Leader) and node.commit > watched.commit:
             self._check_committed(node, watched)
         watched.commit = node.commit
-        watched.majorities = node.membership.majorities
+        watched.majorities = _majorities(node.membership)
         store = member.store
         if store.applied_index != watched.applied:
             watched.applied = store.applied_index
@@ -157,15 +156,12 @@ class Checks:
         term = node.log.term_at(node.commit)
         if node.commit <= node.log.snapshot_index or term is None:
             return
-        holds = {member.id: self._holds(member, node.commit, term) for member in self._members.values()}
+        holds = {member.id for member in self._members.values() if self._holds(member, node.commit, term)}
+        majorities = _majorities(node.membership)
         _demand(
-            any(
-                quorum.election(majorities, holds) is Outcome.WON
-                for majorities in (node.membership.majorities, watched.majorities)
-                if majorities
-            ),
-            f"node {node.id} committed entry {node.commit}, which only the disks of "
-            f"{[member for member, it_does in holds.items() if it_does]} hold, of {node.membership.majorities}",
+            any(_agree(each, holds) for each in (majorities, watched.majorities) if each),
+            f"node {node.id} committed entry {node.commit}, which only the disks of {sorted(holds)} hold, of "
+            f"{' and '.join(str(sorted(voters)) for voters in majorities)}",
         )
 
     @staticmethod
@@ -225,6 +221,16 @@ class PromiseKeeper:
         except InvariantViolated as violation:
             self._checks.violations.append(violation)
             raise
+
+
+def _majorities(membership: Membership) -> Sequence[Collection[int]]:
+    """Return the sets of voters of each of which a majority must agree (§6), without asking the code under test."""
+    return [voters for voters in (membership.voters, membership.outgoing) if voters]
+
+
+def _agree(majorities: Iterable[Collection[int]], who: Collection[int]) -> bool:
+    """Whether `who` holds a majority of each set."""
+    return all(2 * sum(voter in who for voter in voters) > len(voters) for voters in majorities)
 
 
 def _demand(holds: bool, rule: str) -> None:

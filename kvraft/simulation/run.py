@@ -2,6 +2,7 @@
 
 import gc
 import time
+import traceback
 from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
@@ -97,6 +98,8 @@ def run(plan: Plan, trace: Trace | None = None) -> Verdict:
                 checker, finding = "invariants", str(violation)
             except Stuck as stuck:
                 checker, finding = "liveness", str(stuck)
+            except Exception as error:  # noqa: BLE001 - nothing may escape from production code into its reactor
+                checker, finding = "crash", f"{type(error).__name__}: {error}\n{traceback.format_exc()}"
             else:
                 checker, finding = workload.judge()
         if checker is None and errors:

@@ -80,8 +80,10 @@ def _parse() -> argparse.Namespace:
     parser.add_argument("--list", action="store_true", help="tell which there are")
     parser.add_argument("--check-only", action="store_true", help="only look whether each can be put into the code")
     parser.add_argument("--first", type=int, default=default.first, help="the first seed (default: %(default)s)")
-    parser.add_argument("--seeds", type=int, default=default.seeds, help="most seeds a mutant (default: %(default)s)")
-    parser.add_argument("--seconds", type=float, default=default.seconds, help="most time a mutant (default: %(default)s)")
+    parser.add_argument("--seeds", type=int, default=default.seeds, help="most seeds for each (default: %(default)s)")
+    parser.add_argument(
+        "--seconds", type=float, default=default.seconds, help="most time a mutant (default: %(default)s)"
+    )
     parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1, help="mutants at a time (default: one a core)")
     parser.add_argument("--no-table", action="store_true", help="leave docs/mutants.md as it is")
     parser.add_argument(

@@ -24,7 +24,7 @@ This table is written by `make mutants`; a run of some mutants alone changes onl
 """
 
 _COLUMNS: Final = ("mutant", "row", "what is broken", "seeds", "caught by")
-_NOT_RUN: Final = ("–", "not run yet")
+_NOT_RUN: Final = ("", "not run yet")
 
 
 def write(mutants: Sequence[Mutant], results: Iterable[Result], path: Path = PATH) -> None:
@@ -44,7 +44,7 @@ def _lines(mutants: Sequence[Mutant], known: Mapping[str, tuple[str, str]]) -> s
 def _outcome(result: Result) -> tuple[str, str]:
     finding = result.finding.replace("|", "/").replace("\n", " ")
     if result.killed_by is None:
-        return "–", f"**survived**: {finding}"
+        return "", f"**survived**: {finding}"
     return str(result.seeds), f"{result.killed_by}: {finding}"
 
 
@@ -52,7 +52,8 @@ def _read(path: Path) -> dict[str, tuple[str, str]]:
     """Return what the table says of each mutant."""
     if not path.exists():
         return {}
-    rows = [line.strip("| \n").split(" | ") for line in path.read_text().splitlines() if line.startswith("| `")]
+    lines = [line for line in path.read_text().splitlines() if line.startswith("| `")]
+    rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines]
     return {row[0].strip("`"): (row[3], row[4]) for row in rows if len(row) == len(_COLUMNS)}
 
 
