@@ -5,16 +5,32 @@ those of `kvraft.raft.invariants`; here they are joined by what needs the disks 
 durable, what is committed is on the disks of a majority, equal logs make equal states.
 """
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 import attrs
 
 from kvraft.assembly import Assembly
-from kvraft.raft import HardState, InvariantViolated, Membership, Message, Node
+from kvraft.raft import HardState, InvariantViolated, Message, Node
 from kvraft.raft.invariants import ClusterHistory, NodeHistory
-from kvraft.raft.messages import AppendEntriesReply, InstallSnapshotReply, RequestVote, RequestVoteReply
+from kvraft.raft.messages import (
+    AppendEntriesReply,
+    HeartbeatReply,
+    InstallSnapshotReply,
+    RequestVote,
+    RequestVoteReply,
+)
 from kvraft.raft.roles import Leader
 from kvraft.replica import Outbox
+from kvraft.simulation.conduct import (
+    Before,
+    Conduct,
+    Elections,
+    agree,
+    check_configurations,
+    check_votes,
+    demand,
+    majorities,
+)
 from kvraft.simulation.member import Member
 from kvraft.storage.extent import Extent
 
@@ -42,11 +58,11 @@ class _Watched:
 
     node: Node
     history: NodeHistory
+    conduct: Conduct
     outline: tuple[object, ...] = ()
-    majorities: Sequence[Collection[int]] = ()
-    """By whom it went before the last event: what it commits in the next may have been counted by them."""
     commit: int = 0
     applied: int = 0
+    cluster_time: int = 0
 
 
 class Checks:
@@ -58,8 +74,11 @@ class Checks:
         """What was found while production code ran, which may catch what is raised in it."""
         self._members = members
         self._watched: dict[int, _Watched] = {}
-        self._checksums: dict[int, tuple[int, int]] = {}
-        """By index: the checksum of a store that has applied it, and whose that was first."""
+        self._states: dict[int, tuple[tuple[int, ...], int]] = {}
+        """By index: the outline of a store that has applied it, and whose that was first."""
+        self._elections = Elections()
+        self._led: set[int] = set()
+        """The terms whose leaders were checked."""
         self._terms: dict[int, int] = {}
         """The highest term that each node has made durable, over all its lives."""
         self._votes: dict[tuple[int, int], int] = {}
@@ -68,11 +87,12 @@ class Checks:
     def watch(self, member: Member, assembly: Assembly) -> None:
         """Watch a new process, and every promise that it makes."""
         node = assembly.replica.node
-        _demand(
+        demand(
             node.term >= self._terms.get(member.id, 0),
             f"node {member.id} has forgotten term {self._terms.get(member.id, 0)}: it comes back in term {node.term}",
         )
-        self._watched[member.id] = _Watched(node, NodeHistory(node))
+        self._watched[member.id] = _Watched(node, NodeHistory(node), Conduct(member, node, Before.of(node)))
+        check_configurations(node)
         assembly.replica.connect(PromiseKeeper(assembly.peers, member, self))
 
     def after(self, member: Member) -> None:
@@ -81,28 +101,36 @@ class Checks:
             return
         watched = self._watched[member.id]
         node = watched.node
+        watched.conduct.after_each()
         outline = _outline(node)
         if outline == watched.outline:
             return
         watched.outline = outline
         watched.history.observe()
         self.figure_3.observe([node])
-        if isinstance(node.role, Leader) and node.commit > watched.commit:
-            self._check_committed(node, watched)
+        before = watched.conduct.before
+        if isinstance(node.role, Leader):
+            if node.term not in self._led:
+                self._check_elected(member, before)
+            if node.commit > watched.commit:
+                self._check_committed(node, before)
+        watched.conduct.after_change()
         watched.commit = node.commit
-        watched.majorities = _majorities(node.membership)
         store = member.store
         if store.applied_index != watched.applied:
             watched.applied = store.applied_index
-            self._check_state(member)
+            self._check_state(member, watched)
 
-    def promised(self, member: Member, message: Message) -> None:
+    def promised(self, member: Member, to: int, message: Message) -> None:
         """Check a message that leaves `member`: what it promises must be durable (Figure 2, BUGS rows 1 to 3)."""
+        self._elections.said(member, self._watched[member.id].conduct.before, to, message)
         match message:
+            case HeartbeatReply(term=term, round=round) if round > 0:
+                self._check_durable(member, term, "to follow")
             case RequestVoteReply(granted=True, term=term):
                 extent = self._check_durable(member, term, "a vote")
                 vote = extent.hard_state.vote
-                _demand(
+                demand(
                     extent.hard_state.term > term or vote is not None,
                     f"node {member.id} grants a vote it has not saved",
                 )
@@ -111,7 +139,7 @@ class Checks:
                 self._note_vote(member.id, self._check_durable(member, term, "its candidacy").hard_state)
             case AppendEntriesReply(success=True, term=term, index=index):
                 extent = self._check_durable(member, term, "entries")
-                _demand(
+                demand(
                     max(extent.last_index, extent.base_index) >= index,
                     f"node {member.id} acknowledges entry {index}, and its disk ends at {extent.last_index}",
                 )
@@ -126,7 +154,7 @@ class Checks:
         for member in running:
             store = member.store
             digest, first = digests.setdefault(store.applied_index, (store.keys.digest(), member.id))
-            _demand(
+            demand(
                 digest == store.keys.digest(),
                 f"nodes {first} and {member.id} applied the same {store.applied_index} entries and hold other keys",
             )
@@ -134,12 +162,12 @@ class Checks:
     def _check_durable(self, member: Member, term: int, what: str) -> Extent:
         assert member.journal is not None
         extent = member.journal.extent
-        _demand(
+        demand(
             extent.hard_state.term >= term,
             f"node {member.id} promises {what} in term {term}, and its disk knows only term {extent.hard_state.term}",
         )
         dirty = [path.name for path in member.disk.dirty if path.name.startswith("segment")]
-        _demand(not dirty, f"node {member.id} promises {what} while {dirty} is not synced")
+        demand(not dirty, f"node {member.id} promises {what} while {dirty} is not synced")
         self._terms[member.id] = max(self._terms.get(member.id, 0), extent.hard_state.term)
         return extent
 
@@ -147,21 +175,30 @@ class Checks:
         if durable.vote is None:
             return
         first = self._votes.setdefault((member, durable.term), durable.vote)
-        _demand(
+        demand(
             first == durable.vote, f"node {member} votes for {durable.vote} in term {durable.term}, and has for {first}"
         )
 
-    def _check_committed(self, node: Node, watched: _Watched) -> None:
+    def _check_elected(self, member: Member, before: Before) -> None:
+        """Check that a new leader was elected, and by whom."""
+        node = member.node
+        self._led.add(node.term)
+        if member.journal is not None:
+            self._note_vote(member.id, member.journal.extent.hard_state)
+        votes = {voter for (voter, term), favourite in self._votes.items() if (term, favourite) == (node.term, node.id)}
+        check_votes(node, before, votes)
+
+    def _check_committed(self, node: Node, before: Before) -> None:
         """Check that what a leader calls committed is on the disks of a majority (§5.3, BUGS row 3)."""
         term = node.log.term_at(node.commit)
         if node.commit <= node.log.snapshot_index or term is None:
             return
         holds = {member.id for member in self._members.values() if self._holds(member, node.commit, term)}
-        majorities = _majorities(node.membership)
-        _demand(
-            any(_agree(each, holds) for each in (majorities, watched.majorities) if each),
+        sets = majorities(node.membership)
+        demand(
+            any(agree(each, holds) for each in (sets, before.majorities) if each),
             f"node {node.id} committed entry {node.commit}, which only the disks of {sorted(holds)} hold, of "
-            f"{' and '.join(str(sorted(voters)) for voters in majorities)}",
+            f"{' and '.join(str(sorted(voters)) for voters in sets)}",
         )
 
     @staticmethod
@@ -171,13 +208,20 @@ class Checks:
         extent = member.journal.extent
         return extent.base_index >= index or extent.term_at(index) == term
 
-    def _check_state(self, member: Member) -> None:
+    def _check_state(self, member: Member, watched: _Watched) -> None:
         store = member.store
-        checksum, first = self._checksums.setdefault(store.applied_index, (store.checksum, member.id))
-        _demand(
-            checksum == store.checksum,
+        outline = (store.checksum, store.revision, store.key_count, store.cluster_time)
+        state, first = self._states.setdefault(store.applied_index, (outline, member.id))
+        demand(
+            outline == state,
             f"nodes {first} and {member.id} applied the same {store.applied_index} entries and came to other states",
         )
+        demand(
+            store.cluster_time >= watched.cluster_time,
+            f"node {member.id}: the cluster's time goes back from {watched.cluster_time} to {store.cluster_time} "
+            "(BUGS row 28)",
+        )
+        watched.cluster_time = store.cluster_time
 
 
 def describe(message: Message) -> str:
@@ -209,30 +253,15 @@ class PromiseKeeper:
         assembly = self._member.assembly
         if assembly is not None and assembly.peers is self._outbox:  # else the process has ended, and nobody hears it
             world = self._member.machine.world
-            for peer, message in outgoing:
-                self._look_at(message)
+            for to, message in outgoing:
+                self._look_at(to, message)
                 if world.trace is not None:
-                    world.tell(self._member.machine.name, f"→ node {peer}: {describe(message)}")
+                    world.tell(self._member.machine.name, f"→ node {to}: {describe(message)}")
         self._outbox.send(outgoing)
 
-    def _look_at(self, message: Message) -> None:
+    def _look_at(self, to: int, message: Message) -> None:
         try:
-            self._checks.promised(self._member, message)
+            self._checks.promised(self._member, to, message)
         except InvariantViolated as violation:
             self._checks.violations.append(violation)
             raise
-
-
-def _majorities(membership: Membership) -> Sequence[Collection[int]]:
-    """Return the sets of voters of each of which a majority must agree (§6), without asking the code under test."""
-    return [voters for voters in (membership.voters, membership.outgoing) if voters]
-
-
-def _agree(majorities: Iterable[Collection[int]], who: Collection[int]) -> bool:
-    """Whether `who` holds a majority of each set."""
-    return all(2 * sum(voter in who for voter in voters) > len(voters) for voters in majorities)
-
-
-def _demand(holds: bool, rule: str) -> None:
-    if not holds:
-        raise InvariantViolated(rule)

@@ -201,6 +201,13 @@ class Cluster:
             if member.id in node.membership.members
         )
 
+    def has_let_go(self) -> bool:
+        """Whether every node that was removed has heard of it and stopped."""
+        if self.leader is None:
+            return False
+        removed = self.members[self.leader].node.membership.removed
+        return not any(member.id in removed for member in self.running)
+
     # Clients.
 
     def client_machine(self, name: str | None = None) -> ClientMachine:

@@ -90,6 +90,12 @@ class Member:
         assert self.assembly is not None, f"{self.machine.name} does not run"
         return self.assembly.replica.store
 
+    @property
+    def save_takes_s(self) -> float:
+        """How long its journal has been waiting for the oldest thing that it was asked for, seconds."""
+        since = self._jobs[0].pending_since if self._jobs else None
+        return 0.0 if since is None or self.reactor is None else self.reactor.seconds() - since
+
     def start(self, config: Config, options: Options) -> bool:
         """Start a process on what the disk holds; return False when it ended at once, and `last_words` says why."""
         assert not self.is_running, f"{self.machine.name} runs already"

@@ -50,6 +50,7 @@ class Nemesis:
     def stop(self) -> None:
         """Strike no more, mend everything, and start every process that does not run."""
         self._is_stopped = True
+        self.operator.stop()
         for mend in [*self._open.values()]:
             mend()
         self._open.clear()

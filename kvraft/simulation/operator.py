@@ -23,6 +23,17 @@ class Operator:
     def __init__(self, cluster: Cluster) -> None:
         self._cluster = cluster
         self._random = cluster.world.random("operator")
+        self._open = 0
+        self._is_stopped = False
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether every command is answered or given up."""
+        return self._open == 0
+
+    def stop(self) -> None:
+        """Bring no command to another node any more."""
+        self._is_stopped = True
 
     def ask(self, line: str, member: int | None = None, *, tries: int = TRIES) -> None:
         """Give one command, to the leader or to the node that is named."""
@@ -32,14 +43,21 @@ class Operator:
             leader = cluster.leader
             target = leader if leader is not None else self._random.choice([*cluster.members])
 
+        self._open += 1
+
         def finished(answers: Sequence[Answer] | None) -> None:
+            self._open -= 1
             answer = answers[0] if answers else {}
             cluster.world.tell("operator", f"{line} at node {target}: {answer}")
             lost = not answers or answer.get("error") == "NOT_LEADER"
             if lost and tries > 1 and member is None:
-                cluster.world.at(cluster.world.now + PAUSE_S, None, lambda: self.ask(line, tries=tries - 1))
+                cluster.world.at(cluster.world.now + PAUSE_S, None, self._ask_again, line, tries - 1)
 
         cluster.client(keeps=False).ask(address_of(target), [line], finished)
+
+    def _ask_again(self, line: str, tries: int) -> None:
+        if not self._is_stopped:
+            self.ask(line, tries=tries)
 
     def change_members(self) -> None:
         """Begin one change of the members that makes sense as things stand."""

@@ -147,10 +147,12 @@ def _go_through(plan: Plan, cluster: Cluster, nemesis: Nemesis | None, workload:
         cluster.step()
     if nemesis is not None:
         nemesis.stop()
+        cluster.run_until(lambda: nemesis.operator.is_idle, what="an answer to the operator")
     cluster.elect()
     workload.end()
     cluster.run_until(workload.is_over, at_most=20.0, what="an answer to every client")
     cluster.run_until(cluster.has_settled, what="one state on all members")
+    cluster.run_until(cluster.has_let_go, what="the end of all that were removed")
     cluster.checks.at_the_end()
 
 

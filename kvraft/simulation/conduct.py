@@ -1,0 +1,191 @@
+"""How a node must behave beyond what Figure 3 demands: rules whose breach harms nobody at once, but some day.
+
+They are looked at from outside, by what a node says and by what changes from one event to the next: that nobody stands
+for election whom a majority has not told that it could win, that leadership rests on votes, on a quorum that is heard
+from and on a disk that answers, that changes of the membership come one at a time, and so on. Each names its source.
+"""
+
+from collections.abc import Collection, Iterable, Sequence
+
+import attrs
+
+from kvraft.raft import EntryKind, InvariantViolated, Membership, Message, Node
+from kvraft.raft.messages import PreVoteReply, RequestVote
+from kvraft.raft.roles import Leader
+from kvraft.simulation.member import Member
+
+SILENT_MAX_S: float = 1.5
+"""Longest that a leader may lead on without a quorum, seconds: CheckQuorum takes an election timeout and a bit."""
+STALLED_MAX_S: float = 1.5
+"""Longest that a leader may lead on behind a save that has taken so long already, seconds (BUGS row 26)."""
+EVENTS_MIN: int = 10
+"""So many events pass at least before either is held against a node: it may have been paused until just now."""
+
+
+def majorities(membership: Membership) -> Sequence[Collection[int]]:
+    """Return the sets of voters of each of which a majority must agree (§6), without asking the code under test."""
+    return [voters for voters in (membership.voters, membership.outgoing) if voters]
+
+
+def agree(sets: Iterable[Collection[int]], who: Collection[int]) -> bool:
+    """Whether `who` holds a majority of each set."""
+    return all(2 * sum(voter in who for voter in voters) > len(voters) for voters in sets)
+
+
+def demand(holds: bool, rule: str) -> None:
+    """Raise InvariantViolated unless the rule is kept."""
+    if not holds:
+        raise InvariantViolated(rule)
+
+
+@attrs.define
+class Before:
+    """What was so ahead of an event."""
+
+    term: int = 0
+    is_leader: bool = False
+    is_transferring: bool = False
+    last_index: int = 0
+    commit: int = 0
+    majorities: Sequence[Collection[int]] = ()
+    """By whom it went: what it decides in the next event may have been counted by them."""
+
+    @classmethod
+    def of(cls, node: Node) -> "Before":
+        """Look at `node`."""
+        leader = node.role if isinstance(node.role, Leader) else None
+        return cls(
+            node.term,
+            leader is not None,
+            leader is not None and leader.transfer is not None,
+            node.log.last_index,
+            node.commit,
+            majorities(node.membership),
+        )
+
+
+@attrs.define
+class _Patience:
+    """How long something has been wrong with a leader, and how many events of its own it has seen since."""
+
+    since: float | None = None
+    events: int = 0
+
+    def is_over(self, is_wrong: bool, now: float, longest_s: float) -> bool:
+        """Note how things are at `now`; return whether it has been wrong for too long."""
+        if not is_wrong:
+            self.since = None
+            return False
+        if self.since is None:
+            self.since, self.events = now, 0
+        self.events += 1
+        return now - self.since > longest_s and self.events > EVENTS_MIN
+
+
+@attrs.define
+class Conduct:
+    """Watches one process."""
+
+    member: Member
+    node: Node
+    before: Before
+    _silence: _Patience = attrs.field(factory=_Patience)
+    _stall: _Patience = attrs.field(factory=_Patience)
+
+    def after_each(self) -> None:
+        """Check what can go wrong by nothing but time passing; called after every event of the process."""
+        role = self.node.role
+        if not isinstance(role, Leader):
+            self._silence.since = self._stall.since = None
+            return
+        now = self.member.machine.now
+        recent = self.node.now - self.node.options.election_timeout_max
+        heard = {self.node.id} | {peer for peer, each in role.progress.items() if each.last_contact >= recent}
+        is_silent = not agree(majorities(self.node.membership), heard)
+        demand(
+            not self._silence.is_over(is_silent, now, SILENT_MAX_S),
+            f"node {self.node.id} leads on and hears from {sorted(heard)} alone (CheckQuorum, thesis §6.2)",
+        )
+        demand(
+            not self._stall.is_over(self.member.save_takes_s > STALLED_MAX_S, now, STALLED_MAX_S),
+            f"node {self.node.id} leads on while its disk does not answer (BUGS row 26)",
+        )
+
+    def after_change(self) -> None:
+        """Check what changed by an event."""
+        node, before = self.node, self.before
+        after = self.before = Before.of(node)
+        if before.is_leader and after.is_leader and before.term == after.term:
+            self._check_commit(before)
+            self._check_appended(before, after)
+
+    def _check_commit(self, before: Before) -> None:
+        node = self.node
+        demand(
+            node.commit == before.commit or node.log.term_at(node.commit) == node.term,
+            f"node {node.id} commits entry {node.commit} of term {node.log.term_at(node.commit)} by counting, in term "
+            f"{node.term} (§5.4.2)",
+        )
+
+    def _check_appended(self, before: Before, after: Before) -> None:
+        node = self.node
+        for index in range(max(before.last_index, node.log.snapshot_index) + 1, node.log.last_index + 1):
+            if node.log[index].kind == EntryKind.MEMBERSHIP:
+                earlier = [each for each, _ in node.memberships if each < index]
+                demand(
+                    not earlier or earlier[-1] <= node.commit,
+                    f"node {node.id} begins a change at entry {index} while that of entry {earlier[-1:]} is under way "
+                    "(BUGS row 21)",
+                )
+                demand(
+                    node.log.term_at(node.commit) == node.term,
+                    f"node {node.id} begins a change before it has committed an entry of its term (BUGS row 14)",
+                )
+            elif before.is_transferring and after.is_transferring:
+                demand(
+                    False,
+                    f"node {node.id} takes entry {index} while it hands leadership over (thesis §3.10, BUGS row 43)",
+                )
+
+
+class Elections:
+    """Remembers who told whom that an election could be won, over all lives of all nodes."""
+
+    def __init__(self) -> None:
+        self._encouraged: dict[tuple[int, int], set[int]] = {}
+        """By (who asked, the term asked for): who said yes to a pre-vote."""
+
+    def said(self, sender: Member, before: Before, to: int, message: Message) -> None:
+        """Note what `sender` says to `to`, and check whether it may."""
+        match message:
+            case PreVoteReply(granted=True, term=term):
+                self._encouraged.setdefault((to, term), set()).add(sender.id)
+            case RequestVote(term=term, transfer=False) if sender.node.term == term:
+                yes = {sender.id} | self._encouraged.get((sender.id, term), set())
+                demand(
+                    any(agree(sets, yes) for sets in (before.majorities, majorities(sender.node.membership))),
+                    f"node {sender.id} stands in term {term}, and only {sorted(yes)} have said that it could win "
+                    "(PreVote, thesis §9.6, BUGS row 24)",
+                )
+
+
+def check_votes(node: Node, before: Before, votes: Collection[int]) -> None:
+    """Check that a new leader has durable votes of a majority; `votes` is who is known to have given one (§5.2)."""
+    demand(
+        any(agree(sets, votes) for sets in (before.majorities, majorities(node.membership)) if sets),
+        f"node {node.id} leads term {node.term} by the votes of {sorted(votes)}, of "
+        f"{' and '.join(str(sorted(each)) for each in majorities(node.membership))} (§5.2)",
+    )
+
+
+def check_configurations(node: Node) -> None:
+    """Check that a node goes by every configuration that its log holds (§6, BUGS row 19)."""
+    begins = node.memberships[0][0]
+    log = node.log
+    in_log = [
+        index
+        for index in range(max(begins, log.snapshot_index) + 1, log.last_index + 1)
+        if log[index].kind == EntryKind.MEMBERSHIP
+    ]
+    known = [index for index, _ in node.memberships[1:]]
+    demand(in_log == known, f"node {node.id} goes by the configurations {known}, and its log holds {in_log} (§6)")
