@@ -25,6 +25,16 @@ PATIENCE_S: Final = 4.0
 Answer = dict[str, Any]
 
 
+@attrs.frozen
+class Split:
+    """How lines arrive that do not come in one piece, as from a slow sender."""
+
+    share: float
+    """How much of the bytes comes first, from 0 to 1."""
+    pause_s: float
+    """So long before the rest, seconds."""
+
+
 @attrs.define(eq=False)
 class Exchange:
     """Lines that were sent together, and the answers so far."""
@@ -32,6 +42,7 @@ class Exchange:
     lines: Sequence[str]
     finished: Callable[[Sequence[Answer]], None]
     """Called with the answers when all are there, or with fewer when no more will come."""
+    split: Split | None = None
     answers: list[Answer] = attrs.field(factory=list)
 
 
@@ -57,7 +68,17 @@ class LineClient(LineOnlyReceiver):
         assert self._exchange is None, "an exchange is under way"
         self._exchange = exchange
         self._timer = self._clock.callLater(PATIENCE_S, self.transport.abortConnection)  # type: ignore[attr-defined]
-        self.transport.write("".join(f"{line}\n" for line in exchange.lines).encode())
+        content = "".join(f"{line}\n" for line in exchange.lines).encode()
+        if exchange.split is None:
+            self.transport.write(content)
+            return
+        first = 1 + int((len(content) - 2) * exchange.split.share)
+        self.transport.write(content[:first])
+        self._clock.callLater(exchange.split.pause_s, self._send_rest, exchange, content[first:])
+
+    def _send_rest(self, exchange: Exchange, content: bytes) -> None:
+        if self._exchange is exchange:
+            self.transport.write(content)
 
     @override
     def lineReceived(self, line: bytes) -> None:
@@ -117,20 +138,27 @@ class Caller:
         self._keeps = keeps
         self._kept: dict[str, LineClient] = {}
 
-    def ask(self, address: str, lines: Sequence[str], finished: Callable[[Sequence[Answer] | None], None]) -> None:
-        """Send `lines` to the node at `address`.
+    def ask(
+        self,
+        address: str,
+        lines: Sequence[str],
+        finished: Callable[[Sequence[Answer] | None], None],
+        split: Split | None = None,
+    ) -> None:
+        """Send `lines` to the node at `address`, in two pieces if `split` says how.
 
         `finished` is called with as many answers as came, or with None when no connection could be made, so that
         nothing was sent.
         """
         kept = self._kept.get(address)
         if kept is not None and kept.is_connected:
-            kept.ask(Exchange(lines, finished))
+            kept.ask(Exchange(lines, finished, split))
             return
         endpoint = self._machine.endpoint(address)
         connecting: Deferred[LineClient] = connectProtocol(endpoint, LineClient(self.clock))
         connecting.addTimeout(PATIENCE_S, self.clock)
-        connecting.addCallbacks(self._connected, lambda _: finished(None), callbackArgs=(address, lines, finished))
+        after = (address, lines, finished, split)
+        connecting.addCallbacks(self._connected, lambda _: finished(None), callbackArgs=after)
 
     def _connected(
         self,
@@ -138,10 +166,11 @@ class Caller:
         address: str,
         lines: Sequence[str],
         finished: Callable[[Sequence[Answer] | None], None],
+        split: Split | None,
     ) -> None:
         if not self._keeps:
-            client.ask(Exchange(lines, finished))
+            client.ask(Exchange(lines, finished, split))
             return
         self._kept[address] = client
         # KEEP has an answer of its own, which the others wait behind.
-        client.ask(Exchange(["KEEP", *lines], lambda answers: finished(answers[1:])))
+        client.ask(Exchange(["KEEP", *lines], lambda answers: finished(answers[1:]), split))

@@ -127,6 +127,18 @@ def snapshot(nemesis: Nemesis) -> Mend | None:
     return None
 
 
+def slow_snapshots(nemesis: Nemesis) -> Mend | None:
+    """Let the snapshots of one node take long, while its saves do not, and ask for one."""
+    member = nemesis.pick_running()
+    if member is None:
+        return None
+    worst = nemesis.random.choice((0.1, 0.5))
+    member.faults.snapshot_delay_s = (worst / 5, worst)
+    nemesis.tell(f"disk of {member.machine.name}", "is slow to take snapshots")
+    nemesis.operator.ask("SNAPSHOT", member.id)
+    return lambda: setattr(member.faults, "snapshot_delay_s", DiskFaults().snapshot_delay_s)
+
+
 def change_members(nemesis: Nemesis) -> Mend | None:
     """Add a node, remove one, or let one take the place of another."""
     nemesis.operator.change_members()
@@ -152,7 +164,7 @@ FAULTS: Final[Mapping[str, Sequence[Fault]]] = {
     "processes": (kill_one, kill_inside, kill_inside, kill_all, pause_one, pause_one),
     "disks": (slow_disk, hang_disk, full_disk, failing_disk, rot),
     "clocks": (jump_clock,),
-    "operations": (transfer, transfer, snapshot),
+    "operations": (transfer, transfer, snapshot, slow_snapshots),
     "members": (change_members,),
 }
 """Every fault, by the name of its kind; one that stands twice is twice as frequent."""

@@ -71,6 +71,8 @@ def slow(nemesis: Nemesis) -> Mend | None:
 
 def cut(nemesis: Nemesis) -> Mend | None:
     """Connections that break, and are made anew."""
+    if len(_members(nemesis)) == 1:
+        return None
     a, b = nemesis.random.sample(_members(nemesis), 2)
     nemesis.tell("network", f"breaks the connections between {a} and {b}")
     members = nemesis.cluster.members
@@ -93,7 +95,7 @@ def _pick(nemesis: Nemesis) -> int:
 def _halves(nemesis: Nemesis) -> tuple[list[int], list[int]]:
     members = _members(nemesis)
     nemesis.random.shuffle(members)
-    middle = nemesis.random.randint(1, len(members) - 1)
+    middle = nemesis.random.randint(min(1, len(members) - 1), len(members) - 1)
     return members[:middle], members[middle:]
 
 

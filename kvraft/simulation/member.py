@@ -19,6 +19,8 @@ from kvraft.storage import Journal, JournalJobs, StorageError
 from kvraft.store import SnapshotInvalid, Store
 
 FOLDER: Final = Path("/data")
+JOURNAL: Final = "kvraft-journal"
+"""How the jobs of the journal are called."""
 PORT: Final = 8080
 
 
@@ -33,6 +35,8 @@ class DiskFaults:
 
     delay_s: tuple[float, float] = (0.0001, 0.0005)
     """Shortest and longest time of one job."""
+    snapshot_delay_s: tuple[float, float] = (0.0001, 0.0005)
+    """That of a job of the snapshots, which delays no save."""
     hangs: bool = False
     """Whether no job is begun."""
     errors: Mapping[str, int] = attrs.field(factory=dict)
@@ -167,7 +171,10 @@ class Member:
         random = self.machine.world.random(f"{self.machine.name} {name} {self.starts}")
 
         def draw_delay() -> float | None:
-            return None if self.faults.hangs else random.uniform(*self.faults.delay_s)
+            if self.faults.hangs:
+                return None
+            delay_s = random.uniform(*self.faults.delay_s)
+            return delay_s if name == JOURNAL else delay_s + random.uniform(*self.faults.snapshot_delay_s)
 
         jobs = DiskJobs(reactor, last, draw_delay)
         self._jobs.append(jobs)

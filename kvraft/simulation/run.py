@@ -25,7 +25,7 @@ SECONDS: Final = 20.0
 """How long a run is disturbed, virtual seconds."""
 GAPS_S: Final = (0.3, 0.8, 2.5)
 """Mean time between two faults, one of these, seconds."""
-NODES: Final = (3, 3, 3, 5, 5, 7)
+NODES: Final = (1, 2, 3, 3, 3, 3, 3, 3, 5, 5, 5, 7)
 CLIENTS: Final = (3, 3, 5)
 THINKING_S: Final = (0.03, 0.1, 0.3, 0.6)
 """Mean time between an answer and the next request of one client, one of these, seconds."""

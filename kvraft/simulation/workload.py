@@ -5,7 +5,7 @@ from random import Random
 from typing import Final
 
 from kvraft.raft import InvariantViolated
-from kvraft.simulation.clients import Answer, Caller
+from kvraft.simulation.clients import Answer, Caller, Split
 from kvraft.simulation.cluster import Cluster
 from kvraft.simulation.explanation import explain
 from kvraft.simulation.history import Action, History
@@ -15,6 +15,10 @@ from kvraft.simulation.member import address_of
 KEYS: Final = ("a", "b", "c", "d")
 TOGETHER: Final = (1, 1, 1, 2, 5)
 """How many requests a client sends at once, one of these."""
+PINGS: Final = 0.2
+"""How often a PING, which needs no store, stands among the requests."""
+SPLITS: Final = 0.3
+"""How often requests that are sent together arrive in two pieces."""
 LARGE_VALUE: Final = 2_000
 """Characters of a large value."""
 DEFINITE: Final = frozenset({"NOT_LEADER", "OVERLOADED", "TIMEOUT", "STOPPING"})
@@ -56,21 +60,30 @@ class Client:
         history = self._history
         tickets = [history.invoke(self.number, *request) for request in requests]
         lines = [_line_of(request) for request in requests]
+        ping = self._random.randint(0, len(lines)) if self._random.random() < PINGS else None
+        if ping is not None:
+            lines.insert(ping, "PING")
         self.requests += len(requests)
 
         def finished(answers: Sequence[Answer] | None) -> None:
             self.is_idle = True
-            self.was_served = answers is not None and len(answers) == len(requests)
+            got = None if answers is None else [*answers]
+            if got is not None and ping is not None and ping < len(got):
+                _check_pong(self.number, got.pop(ping))
+            self.was_served = got is not None and len(got) == len(requests)
             for position, ticket in enumerate(tickets):
-                if answers is None:
+                if got is None:
                     history.fail(ticket, "nothing was sent")
-                elif position < len(answers):
-                    self._note(ticket, requests[position], answers[position])
+                elif position < len(got):
+                    self._note(ticket, requests[position], got[position])
                 else:
                     history.lose(ticket, "the connection broke")
-            self._choose_target(answers[-1] if answers else None)
+            self._choose_target(got[-1] if got else None)
 
-        self._caller.ask(address_of(self.target), lines, finished)
+        split = None
+        if self._random.random() < SPLITS:
+            split = Split(self._random.random(), self._random.choice((0.0, 0.001, 0.02)))
+        self._caller.ask(address_of(self.target), lines, finished, split)
 
     def _think(self) -> None:
         if self._is_stopped:
@@ -180,6 +193,11 @@ class Workload:
         if report.verdict is Verdict.LINEARIZABLE:
             return None, ""
         return "linearizability", "\n".join([str(report), *(str(explain(each)) for each in report.violations)])
+
+
+def _check_pong(client: int, answer: Answer) -> None:
+    if answer != {"status": "PONG"}:
+        raise InvariantViolated(f"client {client} was answered {answer} to PING: answers are out of order")
 
 
 def _line_of(request: tuple[Action, str, str | None]) -> str:
