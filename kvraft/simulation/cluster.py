@@ -202,11 +202,15 @@ class Cluster:
         )
 
     def has_let_go(self) -> bool:
-        """Whether every node that was removed has heard of it and stopped."""
+        """Whether every node that was removed has stopped, unless too few are left of those who could tell it so."""
         if self.leader is None:
             return False
-        removed = self.members[self.leader].node.membership.removed
-        return not any(member.id in removed for member in self.running)
+        now = self.members[self.leader].node.membership
+        for member in self.running:
+            known = member.node.membership.members - {member.id}
+            if member.id in now.removed and 2 * len(known & now.members) > len(known):
+                return False
+        return True
 
     # Clients.
 
