@@ -10,8 +10,8 @@ from collections.abc import Collection, Iterable, Sequence
 import attrs
 
 from kvraft.raft import EntryKind, InvariantViolated, Membership, Message, Node
-from kvraft.raft.messages import PreVoteReply, RequestVote
-from kvraft.raft.roles import Leader
+from kvraft.raft.messages import PreVote, PreVoteReply, RequestVote
+from kvraft.raft.roles import Follower, Leader
 from kvraft.simulation.member import Member
 
 SILENT_MAX_S: float = 1.5
@@ -47,6 +47,8 @@ class Before:
     is_transferring: bool = False
     last_index: int = 0
     commit: int = 0
+    leader_heard: float | None = None
+    """When it last heard from the leader that it believes in, by its clock."""
     majorities: Sequence[Collection[int]] = ()
     """By whom it went: what it decides in the next event may have been counted by them."""
 
@@ -60,8 +62,19 @@ class Before:
             leader is not None and leader.transfer is not None,
             node.log.last_index,
             node.commit,
+            _leader_heard(node),
             majorities(node.membership),
         )
+
+
+def _leader_heard(node: Node) -> float | None:
+    match node.role:
+        case Leader():
+            return node.now
+        case Follower(leader=int(), last_contact=last_contact):
+            return last_contact
+        case _:
+            return None
 
 
 @attrs.define
@@ -91,9 +104,14 @@ class Conduct:
     before: Before
     _silence: _Patience = attrs.field(factory=_Patience)
     _stall: _Patience = attrs.field(factory=_Patience)
+    _encouragements: int = 0
+    """Of the messages that wait to be sent, how many tell somebody that he could win an election."""
+    _heard: float | None = None
+    """When the leader was last heard from, as of the event before."""
 
     def after_each(self) -> None:
-        """Check what can go wrong by nothing but time passing; called after every event of the process."""
+        """Check what can go wrong without a change of the node's state; called after every event of the process."""
+        self._check_loyalty()
         role = self.node.role
         if not isinstance(role, Leader):
             self._silence.since = self._stall.since = None
@@ -109,6 +127,17 @@ class Conduct:
         demand(
             not self._stall.is_over(self.member.save_takes_s > STALLED_MAX_S, now, STALLED_MAX_S),
             f"node {self.node.id} leads on while its disk does not answer (BUGS row 26)",
+        )
+
+    def _check_loyalty(self) -> None:
+        """Check that nobody who hears from a living leader helps to elect another (thesis §4.2.3)."""
+        node, heard = self.node, self._heard
+        self._heard = _leader_heard(node)
+        count = sum(type(message) is PreVoteReply and message.granted for _, message in node.messages)
+        is_new, self._encouragements = count > self._encouragements, count
+        demand(
+            not is_new or heard is None or node.now - heard >= node.options.election_timeout_min,
+            f"node {node.id} says yes to a pre-vote, and has heard from its leader a moment ago (BUGS row 24)",
         )
 
     def after_change(self) -> None:
@@ -157,6 +186,11 @@ class Elections:
 
     def said(self, sender: Member, before: Before, to: int, message: Message) -> None:
         """Note what `sender` says to `to`, and check whether it may."""
+        if isinstance(message, PreVote | RequestVote) and sender.node.term <= message.term:
+            demand(
+                any(sender.id in voters for _, each in sender.node.memberships for voters in majorities(each)),
+                f"node {sender.id} stands for election and is no voter (thesis §4.2.1, BUGS row 20)",
+            )
         match message:
             case PreVoteReply(granted=True, term=term):
                 self._encouraged.setdefault((to, term), set()).add(sender.id)

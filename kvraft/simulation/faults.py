@@ -139,6 +139,30 @@ def slow_snapshots(nemesis: Nemesis) -> Mend | None:
     return lambda: setattr(member.faults, "snapshot_delay_s", DiskFaults().snapshot_delay_s)
 
 
+def usurp(nemesis: Nemesis) -> Mend | None:
+    """Cut the leader off while clients rush to it; then bring it back, and take its successor away."""
+    cluster = nemesis.cluster
+    first = cluster.leader
+    if first is None:
+        return None
+    pairs = [pair for other in cluster.members if other != first for pair in ((first, other), (other, first))]
+    nemesis.tell("network", f"loses its leader {first}")
+    nemesis.block(pairs)
+    seconds = nemesis.random.uniform(0.3, 1.5)
+    nemesis.rush(first, seconds)
+
+    def take_successor() -> None:
+        successor = cluster.leader
+        if successor is not None and successor != first:
+            cluster.kill(successor, power=nemesis.random.random() < 0.5)
+            nemesis.restart_later(successor)
+
+    if nemesis.random.random() < 0.6:
+        nemesis.later(seconds + nemesis.random.uniform(0.0, 0.3), take_successor)
+    nemesis.later(seconds, lambda: nemesis.unblock(pairs))
+    return None
+
+
 def change_members(nemesis: Nemesis) -> Mend | None:
     """Add a node, remove one, or let one take the place of another."""
     nemesis.operator.change_members()
@@ -163,6 +187,7 @@ FAULTS: Final[Mapping[str, Sequence[Fault]]] = {
     "network": LINK_FAULTS,
     "processes": (kill_one, kill_inside, kill_inside, kill_all, pause_one, pause_one),
     "disks": (slow_disk, hang_disk, full_disk, failing_disk, rot),
+    "leaders": (usurp, usurp),
     "clocks": (jump_clock,),
     "operations": (transfer, transfer, snapshot, slow_snapshots),
     "members": (change_members,),

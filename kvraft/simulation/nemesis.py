@@ -32,6 +32,8 @@ class Nemesis:
         self.cluster = cluster
         self.random = cluster.world.random("nemesis")
         self.operator = Operator(cluster)
+        self.rush: Callable[[int, float], object] = lambda _member, _seconds: None
+        """Lets clients be quick for so many seconds, and some of them keep to one node."""
         self.strikes: Counter[str] = Counter()
         """How often each fault was begun."""
         self._faults = faults

@@ -141,6 +141,7 @@ def _draw_options(draws: Random) -> Options:
 def _go_through(plan: Plan, cluster: Cluster, nemesis: Nemesis | None, workload: Workload) -> None:
     workload.begin()
     if nemesis is not None:
+        nemesis.rush = workload.rush
         nemesis.begin()
     end = cluster.world.now + plan.seconds
     while cluster.world.next_time <= end and (plan.steps is None or cluster.world.events < plan.steps):

@@ -15,6 +15,8 @@ from kvraft.simulation.member import address_of
 KEYS: Final = ("a", "b", "c", "d")
 TOGETHER: Final = (1, 1, 1, 2, 5)
 """How many requests a client sends at once, one of these."""
+HURRY_S: Final = 0.03
+"""Mean time between an answer and the next request of a client that rushes, seconds."""
 PINGS: Final = 0.2
 """How often a PING, which needs no store, stands among the requests."""
 SPLITS: Final = 0.3
@@ -45,6 +47,8 @@ class Client:
         self.target = self._random.choice([*cluster.members])
         """Whom it takes to lead."""
         self._is_stopped = False
+        self._rushes_until = 0.0
+        self._rushes_to: int | None = None
 
     def begin(self) -> None:
         """Begin to think."""
@@ -79,11 +83,29 @@ class Client:
                 else:
                     history.lose(ticket, "the connection broke")
             self._choose_target(got[-1] if got else None)
+            if self._is_rushing:
+                self._caller.clock.callLater(self._random.expovariate(1 / HURRY_S), self._hurry)
 
+        if self._is_rushing and self._rushes_to is not None:
+            self.target = self._rushes_to
         split = None
         if self._random.random() < SPLITS:
             split = Split(self._random.random(), self._random.choice((0.0, 0.001, 0.02)))
         self._caller.ask(address_of(self.target), lines, finished, split)
+
+    def rush(self, member: int, seconds: float) -> None:
+        """Ask one request soon after the other for a while; by chance `member` and nobody else, whatever it answers."""
+        self._rushes_until = self._cluster.world.now + seconds
+        self._rushes_to = member if self._random.random() < 0.5 else None
+        self._hurry()
+
+    @property
+    def _is_rushing(self) -> bool:
+        return self._cluster.world.now < self._rushes_until
+
+    def _hurry(self) -> None:
+        if self.is_idle and self._is_rushing and not self._is_stopped:
+            self.ask([self._draw()])
 
     def _think(self) -> None:
         if self._is_stopped:
@@ -93,7 +115,7 @@ class Client:
         self.begin()
 
     def _draw(self) -> tuple[Action, str, str | None]:
-        key = self._random.choice(KEYS)
+        key = KEYS[0] if self._is_rushing else self._random.choice(KEYS)
         draw = self._random.random()
         if draw < 0.45:
             return Action.GET, key, None
@@ -149,6 +171,11 @@ class Workload:
         self._thinking_s = thinking_s
         self._clients = [Client(number, cluster, self._history, thinking_s) for number in range(clients)]
         self._last: Client | None = None
+
+    def rush(self, member: int, seconds: float) -> None:
+        """Let clients be quick for a while, and some of them keep to one node."""
+        for client in self._clients:
+            client.rush(member, seconds)
 
     @property
     def operations(self) -> int:
