@@ -253,10 +253,10 @@ class PromiseKeeper:
         assembly = self._member.assembly
         if assembly is not None and assembly.peers is self._outbox:  # else the process has ended, and nobody hears it
             world = self._member.machine.world
-            for peer, message in outgoing:
-                self._look_at(peer, message)
+            for to, message in outgoing:
+                self._look_at(to, message)
                 if world.trace is not None:
-                    world.tell(self._member.machine.name, f"→ node {peer}: {describe(message)}")
+                    world.tell(self._member.machine.name, f"→ node {to}: {describe(message)}")
         self._outbox.send(outgoing)
 
     def _look_at(self, to: int, message: Message) -> None:

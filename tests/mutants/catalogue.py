@@ -18,7 +18,7 @@ REPOSITORY: Final = Path(__file__).parents[2]
 FOLDER: Final = Path(__file__).parent
 PACKAGE: Final = "kvraft"
 
-_KEYS: Final = frozenset({"name", "rows", "file", "old", "new", "breaks", "also"})
+_KEYS: Final = frozenset({"name", "rows", "file", "old", "new", "breaks", "also", "run"})
 
 
 class Stale(Exception):
@@ -67,6 +67,8 @@ class Mutant:
     edits: Sequence[Edit]
     room: str
     """The file that it stands in, without its suffix."""
+    run: Sequence[str] = ()
+    """What the simulator is told on its command line, beside the seeds: the faults that show it soonest."""
 
     @property
     def files(self) -> frozenset[str]:
@@ -122,7 +124,7 @@ def _read(entry: Mapping[str, Any], room: str) -> Mutant:
     if unknown := entry.keys() - _KEYS:
         raise ValueError(f"mutant {entry.get('name')}: unknown keys {', '.join(sorted(unknown))}")
     edits = [_read_edit(each) for each in (entry, *entry.get("also", ()))]
-    return Mutant(entry["name"], entry["rows"], entry["breaks"], edits, room)
+    return Mutant(entry["name"], entry["rows"], entry["breaks"], edits, room, entry.get("run", "").split())
 
 
 def _read_edit(entry: Mapping[str, Any]) -> Edit:

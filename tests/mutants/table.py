@@ -17,14 +17,15 @@ small ways that somebody could have written, one at a time, and the simulator ha
 breakages stand in `tests/mutants/`). Each class of known failures of replicated stores that can be put into a few lines
 is among them; `row` is its number in the list of those (BUGS).
 
-`seeds` is how many runs of `python -m kvraft.simulation` it took, from seed 1 on, and `caught by` is the checker that
-objected, with what it said. A mutant that survives is a hole in the simulator, and `make mutants` fails.
+`seeds` is how many runs of `python -m kvraft.simulation` it took, from seed 1 on, with the arguments under `run with`
+(none: faults of all kinds, drawn from the seed), and `caught by` is the checker that objected, with what it said. A
+mutant that survives is a hole in the simulator, and `make mutants` fails.
 
 This table is written by `make mutants`; a run of some mutants alone changes only their lines.
 """
 
-_COLUMNS: Final = ("mutant", "row", "what is broken", "seeds", "caught by")
-_NOT_RUN: Final = ("", "not run yet")
+_COLUMNS: Final = ("mutant", "row", "what is broken", "run with", "seeds", "caught by")
+_NOT_RUN: Final = ("", "", "not run yet")
 
 
 def write(mutants: Sequence[Mutant], results: Iterable[Result], path: Path = PATH) -> None:
@@ -35,26 +36,27 @@ def write(mutants: Sequence[Mutant], results: Iterable[Result], path: Path = PAT
     path.write_text(f"{HEAD}\n{_line(_COLUMNS)}\n{_line(['---'] * len(_COLUMNS))}\n" + _lines(mutants, known))
 
 
-def _lines(mutants: Sequence[Mutant], known: Mapping[str, tuple[str, str]]) -> str:
+def _lines(mutants: Sequence[Mutant], known: Mapping[str, tuple[str, str, str]]) -> str:
     return "".join(
         _line((f"`{each.name}`", each.rows, each.breaks, *known.get(each.name, _NOT_RUN))) + "\n" for each in mutants
     )
 
 
-def _outcome(result: Result) -> tuple[str, str]:
+def _outcome(result: Result) -> tuple[str, str, str]:
     finding = result.finding.replace("|", "/").replace("\n", " ")
+    run = f"`{' '.join(result.mutant.run)}`" if result.mutant.run else ""
     if result.killed_by is None:
-        return "", f"**survived**: {finding}"
-    return str(result.seeds), f"{result.killed_by}: {finding}"
+        return run, "", f"**survived**: {finding}"
+    return run, str(result.seeds), f"{result.killed_by}: {finding}"
 
 
-def _read(path: Path) -> dict[str, tuple[str, str]]:
+def _read(path: Path) -> dict[str, tuple[str, str, str]]:
     """Return what the table says of each mutant."""
     if not path.exists():
         return {}
     lines = [line for line in path.read_text().splitlines() if line.startswith("| `")]
     rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines]
-    return {row[0].strip("`"): (row[3], row[4]) for row in rows if len(row) == len(_COLUMNS)}
+    return {row[0].strip("`"): (row[3], row[4], row[5]) for row in rows if len(row) == len(_COLUMNS)}
 
 
 def _line(cells: Iterable[str]) -> str:

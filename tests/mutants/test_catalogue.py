@@ -100,5 +100,5 @@ def test_the_table_keeps_the_lines_that_no_new_result_changes(tmp_path: Path) ->
     table.write([one, other], [Result(other, "invariants", "found", 1, 1.0)], path)
 
     lines = path.read_text().splitlines()
-    assert "| `one` | 0 | It cannot add. | 3 | liveness: a / b |" in lines
-    assert "| `other` | 0 | It cannot add. | 1 | invariants: found |" in lines
+    assert "| `one` | 0 | It cannot add. |  | 3 | liveness: a / b |" in lines
+    assert "| `other` | 0 | It cannot add. |  | 1 | invariants: found |" in lines

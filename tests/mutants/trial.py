@@ -48,7 +48,7 @@ class Trial:
     seconds: float = 300.0
     """So long at most, of the wall clock."""
     arguments: Sequence[str] = ()
-    """More of what the simulator's command line knows."""
+    """What the simulator is told in place of what the mutants want."""
 
     def run(self, mutant: Mutant) -> Result:
         """Try one mutant."""
@@ -56,13 +56,13 @@ class Trial:
         with tempfile.TemporaryDirectory(prefix=f"mutant-{mutant.name}-") as folder:
             copy_package(Path(folder))
             mutant.apply(Path(folder))
-            status, output, errors = self._simulate(Path(folder))
+            status, output, errors = self._simulate(Path(folder), mutant.run)
         return self._judge(mutant, status, output, errors, time.monotonic() - began)
 
-    def _simulate(self, folder: Path) -> tuple[int | None, str, str]:
+    def _simulate(self, folder: Path, arguments: Sequence[str]) -> tuple[int | None, str, str]:
         """Run the simulator in `folder`; a status of None says that its time was over."""
         command = [sys.executable, "-m", "kvraft.simulation", "--jobs", "1"]
-        command += ["--seeds", f"{self.first}..{self.first + self.seeds - 1}", *self.arguments]
+        command += ["--seeds", f"{self.first}..{self.first + self.seeds - 1}", *(self.arguments or arguments)]
         # The folder comes before the installed package on the module path, because the command runs in it.
         process = subprocess.Popen(
             command,
