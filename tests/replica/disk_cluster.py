@@ -23,7 +23,7 @@ _T = TypeVar("_T")
 
 DIRECTORY: Final = Path("/data")
 SEGMENT_BYTES: Final = 8192
-TINY: Final = SnapshotOptions(log_bytes_max=2000, log_bytes_kept=400)
+TINY: Final = SnapshotOptions(log_bytes_max=2000, log_bytes_kept=400, absent_after=0.2)
 """A snapshot after some twenty writes; four or five of them stay in the log."""
 
 
