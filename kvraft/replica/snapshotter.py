@@ -5,6 +5,7 @@ from collections.abc import Callable
 from twisted.internet.defer import Deferred
 
 from kvraft.raft import Entry, Ready
+from kvraft.raft.progress import Progress
 from kvraft.raft.roles import Leader
 from kvraft.replica.parts import SnapshotParts
 from kvraft.replica.receiving import Installer, SnapshotReceiver
@@ -32,7 +33,7 @@ class Snapshotter:
         self._parts = parts
         self._options = options
         self._sent = sent
-        self._taker = SnapshotTaker(parts, make_id, options, self._needed)
+        self._taker = SnapshotTaker(parts, make_id, options, self)
         self._receiver = SnapshotReceiver(parts, installer)
         self._senders: dict[int, SnapshotSender] = {}
         """Snapshots on their way, by member."""
@@ -81,19 +82,29 @@ class Snapshotter:
         del self._senders[peer]
         self._sent(peer, installed_index)
 
-    def _needed(self) -> int | None:
-        """Return the entry behind which living members need this leader's log; None when it does not lead."""
+    @property
+    def needed_behind(self) -> int | None:
+        """See `LateMembers`."""
+        senders = self._senders
+        living = self._living.items()
+        return min((senders[peer].index if peer in senders else each.match for peer, each in living), default=None)
+
+    @property
+    def is_one_receiving(self) -> bool:
+        """See `LateMembers`."""
+        return bool(self._senders) and not self._senders.keys().isdisjoint(self._living)
+
+    @property
+    def _living(self) -> dict[int, Progress]:
+        """The members that were heard from lately, when this node leads."""
         role, now = self._parts.node.role, self._parts.clock.seconds()
         if not isinstance(role, Leader):
-            return None
-        return min(
-            (
-                self._senders[peer].index if peer in self._senders else progress.match
-                for peer, progress in role.progress.items()
-                if progress.has_spoken and now - progress.last_contact < self._options.absent_after
-            ),
-            default=None,
-        )
+            return {}
+        return {
+            peer: progress
+            for peer, progress in role.progress.items()
+            if progress.has_spoken and now - progress.last_contact < self._options.absent_after
+        }
 
     def _stop_senders(self) -> None:
         for sender in self._senders.values():

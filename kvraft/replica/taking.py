@@ -1,7 +1,7 @@
 """Taking snapshots: when, slice by slice, and shortening the log behind them (§7)."""
 
 from collections.abc import Callable
-from typing import Final
+from typing import Final, Protocol
 
 import attrs
 from twisted.internet.defer import Deferred
@@ -29,9 +29,24 @@ class SnapshotOptions:
     """So much of the log stays behind a snapshot, for followers that are a little late."""
     log_bytes_for_late: int = 96 * 1024 * 1024
     """So much of a leader's log stays, or twice the size of the snapshot, if more, while a living member needs it: one
-    that receives a snapshot must find the entries behind it when it has installed it, or it would need the next one."""
+    that receives a snapshot must find the entries behind it when it has installed it, or it would need the next one.
+    Meanwhile a new one is taken when half as much was applied: the second one pushes out the one that is sent."""
     absent_after: float = 5.0
     """A member that was not heard from for so long, seconds, has nothing kept for it."""
+
+
+class LateMembers(Protocol):
+    """What is known of the members that this node leads."""
+
+    @property
+    def needed_behind(self) -> int | None:
+        """Behind which entry those that live need the log; None when this node does not lead."""
+        ...
+
+    @property
+    def is_one_receiving(self) -> bool:
+        """Whether one of those that live is receiving a snapshot."""
+        ...
 
 
 class SnapshotTaker:
@@ -39,9 +54,6 @@ class SnapshotTaker:
 
     A slice is one chunk: it is encoded here, written by another thread, and the next one waits for that. While this
     node has anything else to do there is a rest between two of them.
-
-    Args:
-        needed: tells behind which entry living members that are late need the log, None when nobody does.
     """
 
     _log = Logger(namespace="kvraft.replica")
@@ -51,7 +63,7 @@ class SnapshotTaker:
         parts: SnapshotParts,
         make_id: Callable[[], str],
         options: SnapshotOptions,
-        needed: Callable[[], int | None],
+        members: LateMembers,
     ) -> None:
         self._node = parts.node
         self._storage = parts.storage
@@ -60,7 +72,7 @@ class SnapshotTaker:
         self._failed = parts.failed
         self._make_id = make_id
         self._options = options
-        self._needed = needed
+        self._members = members
         self._applied_bytes = 0
         """Bytes of the entries that were applied since the last snapshot began."""
         self._turns = 0
@@ -82,6 +94,8 @@ class SnapshotTaker:
         """Take note of a turn, and begin to take a snapshot of `store` if it is time for one."""
         self._turns += 1
         due = max(self._options.log_bytes_max, self._latest_size)
+        if self._members.is_one_receiving:
+            due = max(due, self._kept_for_late // 2)
         if self._applied_bytes >= due and self._running is None and self._clock.seconds() >= self._not_before:
             self.begin(store)
 
@@ -158,11 +172,10 @@ class SnapshotTaker:
 
     async def _compact(self, snapshot_index: int) -> None:
         """Let the log begin behind the snapshot, less what is kept for followers that are late."""
-        log, options, needed = self._node.log, self._options, self._needed()
-        kept_behind = log.index_before(options.log_bytes_kept)
+        log, needed = self._node.log, self._members.needed_behind
+        kept_behind = log.index_before(self._options.log_bytes_kept)
         if needed is not None:
-            most = max(options.log_bytes_for_late, 2 * self._latest_size)
-            kept_behind = min(kept_behind, max(needed, log.index_before(most)))
+            kept_behind = min(kept_behind, max(needed, log.index_before(self._kept_for_late)))
         await forget(self._clock, self._node, min(snapshot_index, log.durable, kept_behind))
         if not self._stopped:
             try:
@@ -174,6 +187,10 @@ class SnapshotTaker:
     def _latest_size(self) -> int:
         latest = self._snapshots.latest
         return latest.size if latest is not None else 0
+
+    @property
+    def _kept_for_late(self) -> int:
+        return max(self._options.log_bytes_for_late, 2 * self._latest_size)
 
     def _report_defect(self, failure: Failure) -> None:
         self._not_before = self._clock.seconds() + RETRY_S
