@@ -17,7 +17,7 @@ from kvraft.replica.beginning import _load_latest
 from kvraft.storage import Journal, JournalJobs, Opened, Snapshots, open_storage
 from kvraft.storage.snapshot_thread import SnapshotJobs
 from tests.replica.cluster import DISK_DELAY_S, Cluster, Member, _Outbox, address, write
-from tests.storage.disk import Disk
+from tests.storage.disk import Disk, PowerFailure
 
 _T = TypeVar("_T")
 
@@ -63,6 +63,8 @@ class MortalJobs:
         result: object
         try:
             result = job()
+        except PowerFailure:  # nobody is left to hear of it
+            return
         except Exception:  # noqa: BLE001 - whatever it is belongs to whoever waits for the job
             result = Failure()
         finished.callback(result)
