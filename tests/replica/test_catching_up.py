@@ -9,6 +9,7 @@ from twisted.internet.defer import Deferred
 
 from kvraft.raft.messages import InstallSnapshot
 from kvraft.replica import SnapshotOptions, receiving, sending, taking
+from kvraft.replica.pacing import forget
 from kvraft.store import snapshot as chunking
 from tests.replica.cluster import write
 from tests.replica.disk_cluster import TINY, DiskCluster
@@ -194,7 +195,6 @@ def test_what_is_replaced_is_freed_in_pieces(
     freed: list[Sized] = []
     forgotten: list[int] = []
     rests: list[float] = []
-    forget = receiving.forget
 
     async def note_freed(_clock: object, pieces: list[Sized]) -> None:
         freed.extend(pieces)
@@ -229,14 +229,16 @@ def test_a_snapshot_of_a_store_that_is_replaced_is_given_up(patient: tuple[DiskC
     cluster, _, late = patient
     member = cluster.members[late]
     taker = member.replica._snapshotter._taker
-    write_slice, waiting = cluster.snapshots[late].write, []
+    write_slice = cluster.snapshots[late].write
+    waiting: list[Deferred[None]] = []
 
     def wait(_: None) -> Deferred[None]:
         waiting.append(Deferred())
         return waiting[-1]
 
     def hold(chunk: bytes) -> Deferred[None]:
-        return write_slice(chunk).addCallback(wait)
+        written: Deferred[None] = write_slice(chunk)
+        return written.addCallback(wait)
 
     cluster.snapshots[late].write = hold  # type: ignore[method-assign]
     taker.begin(member.store)
