@@ -10,7 +10,9 @@ The commit index and what was given out to be applied lie beside these: an entry
 before it is durable on this one.
 """
 
+from bisect import bisect_right
 from collections.abc import Sequence
+from itertools import accumulate
 
 from kvraft.raft.errors import InvariantViolated
 from kvraft.raft.types import Entry
@@ -23,8 +25,10 @@ class Log:
         self.snapshot_index = snapshot_index
         self.snapshot_term = snapshot_term
         self._entries = list(entries)
-        self.size = sum(len(entry.record) for entry in self._entries)
-        """Bytes of all records held here."""
+        self._dropped = 0
+        """Bytes of the records that stood before the first entry."""
+        self._ends = list(accumulate(len(entry.record) for entry in self._entries))
+        """For each entry, the bytes of all records up to it and with it, `_dropped` included."""
         for place, entry in enumerate(self._entries, snapshot_index + 1):
             if entry.index != place:
                 raise InvariantViolated(f"the stored log has entry {entry.index} at the place of {place}")
@@ -32,6 +36,11 @@ class Log:
         """The last index known to be on this node's disk."""
         self.handed_over = self.last_index
         """The last index that a Ready has carried to the journal."""
+
+    @property
+    def size(self) -> int:
+        """Bytes of all records held here."""
+        return self._ends[-1] - self._dropped if self._ends else 0
 
     @property
     def last_index(self) -> int:
@@ -89,8 +98,8 @@ class Log:
             raise InvariantViolated(f"entry {entry.index} cannot follow {self.last_index}")
         if entry.term < self.last_term:
             raise InvariantViolated(f"entry {entry.index} of term {entry.term} cannot follow term {self.last_term}")
+        self._ends.append((self._ends[-1] if self._ends else self._dropped) + len(entry.record))
         self._entries.append(entry)
-        self.size += len(entry.record)
 
     def truncate_from(self, index: int) -> None:
         """Delete the entry at `index` and all that follow it (AppendEntries, receiver's step 3)."""
@@ -106,12 +115,16 @@ class Log:
         return None
 
     def index_before(self, size: int) -> int:
-        """Return the index behind which the records have about `size` bytes, at least."""
-        place = len(self._entries)
-        while place > 0 and size > 0:
-            place -= 1
-            size -= len(self._entries[place].record)
-        return self.snapshot_index + place
+        """Return the last index behind which the records have at least `size` bytes, or where the log begins."""
+        return self.snapshot_index + bisect_right(self._ends, self._dropped + self.size - size)
+
+    def index_within(self, size: int, count: int) -> int:
+        """Return the last index up to which there are at most `count` entries of `size` bytes, but one if there is any.
+
+        That is how much of the log is forgotten at once.
+        """
+        places = min(count, bisect_right(self._ends, self._dropped + size))
+        return min(self.last_index, self.snapshot_index + max(1, places))
 
     def compact(self, index: int) -> None:
         """Forget the entries up to `index`, which a durable snapshot covers (§7)."""
@@ -131,8 +144,10 @@ class Log:
 
     def _drop(self, first: int, last: int) -> None:
         begin, end = first - self.snapshot_index - 1, last - self.snapshot_index
-        self.size -= sum(len(entry.record) for entry in self._entries[begin:end])
+        if begin == 0 and end > 0:
+            self._dropped = self._ends[end - 1]
         del self._entries[begin:end]
+        del self._ends[begin:end]
 
     def take_unsaved(self) -> tuple[Entry, ...]:
         """Return the entries that no Ready has carried yet, and mark them handed over."""

@@ -1,17 +1,18 @@
 """Receiving a snapshot from the leader: stored piece by piece, verified, loaded, and only then put in place."""
 
+import gc
 from collections import deque
 from collections.abc import Callable
 from typing import Final, Protocol
 
 import attrs
 from twisted.internet.defer import Deferred
-from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
-from twisted.python.failure import Failure
 
-from kvraft.raft import Membership, Message, Node
+from kvraft.raft import Membership
 from kvraft.raft.messages import InstallSnapshot, InstallSnapshotReply
+from kvraft.replica.pacing import forget, free, rest
+from kvraft.replica.parts import SnapshotParts
 from kvraft.storage import (
     Snapshot,
     SnapshotDamaged,
@@ -20,13 +21,16 @@ from kvraft.storage import (
     SnapshotIdentity,
     SnapshotInvalid,
     SnapshotRefused,
-    SnapshotStorage,
 )
 from kvraft.store import SnapshotInvalid as StoreInvalid
 from kvraft.store import Store, StoreLoader
 
-CHUNKS_A_REPLY: Final = 64
-"""Chunks that are loaded between two signs of life to the leader."""
+CHUNKS_A_REPLY: Final = 128
+"""Chunks that are loaded between two signs of life to the leader: a second's work."""
+LOADING_SHARE: Final = 0.5
+"""Of the time, so much goes to the loading of a snapshot: whoever is behind has little else to do."""
+MANY_KEYS: Final = 100_000
+"""So many keys take the garbage collector longer than a turn may take (measured: 114 ms at 1 million)."""
 WAITING_MAX: Final = 64
 """Pieces that may wait to be stored; those beyond are dropped, and asked for again."""
 PAUSE_S: Final = 5.0
@@ -38,8 +42,11 @@ _HARMLESS: Final = (SnapshotDamaged, SnapshotFailed, SnapshotGone, SnapshotInval
 class Installer(Protocol):
     """What puts a loaded snapshot in the place of log and store."""
 
-    async def install(self, snapshot: Snapshot, store: Store, membership: Membership) -> None:
-        """Replace log and state, durably; does nothing when the log has come as far meanwhile."""
+    async def install(self, snapshot: Snapshot, store: Store, membership: Membership) -> Store:
+        """Replace log and state, durably; does nothing when the log has come as far meanwhile.
+
+        Returns the store that is of no more use: the replaced one, or the one that was not needed.
+        """
         ...
 
 
@@ -58,19 +65,15 @@ class SnapshotReceiver:
 
     def __init__(
         self,
-        node: Node,
-        snapshots: SnapshotStorage,
-        send: Callable[[int, Message], None],
+        parts: SnapshotParts,
         installer: Installer,
-        clock: IReactorTime,
-        failed: Callable[[Failure], None],
     ) -> None:
-        self._node = node
-        self._snapshots = snapshots
-        self._send = send
+        self._node = parts.node
+        self._snapshots = parts.snapshots
+        self._send = parts.send
+        self._clock = parts.clock
+        self._failed = parts.failed
         self._installer = installer
-        self._clock = clock
-        self._failed = failed
         self._waiting: deque[tuple[int, InstallSnapshot]] = deque()
         self._working = False
         self._stopped = False
@@ -138,26 +141,47 @@ class SnapshotReceiver:
         store, membership = await self._load(snapshot, lambda: self._reply(sender, piece, piece.size, installed=False))
         if self._stopped:
             return
-        await self._installer.install(snapshot, store, membership)
+        keys = store.key_count
+        # The snapshot is durable and covers this: what would go at once below goes in steps.
+        await forget(self._clock, self._node, self._node.log.durable)
+        useless = await self._installer.install(snapshot, store, membership)
         self._log.info(
             "node {id} installed a snapshot up to entry {index}: {keys} keys, loaded in {seconds:.1f} s",
             id=self._node.id,
             index=snapshot.header.index,
-            keys=store.key_count,
+            keys=keys,
             seconds=self._clock.seconds() - began,
         )
         self._reply(sender, piece, piece.size, installed=True)
+        del store
+        await free(self._clock, [*useless.dismantle()])
 
     async def _load(self, snapshot: Snapshot, alive: Callable[[], None]) -> tuple[Store, Membership]:
         state, membership = read_header(snapshot)
-        loader, offset, chunks = StoreLoader(state), 0, 0
-        while not self._stopped and (chunk := await self._snapshots.read_chunk(snapshot.header.id, offset)) is not None:
+        loader = StoreLoader(state)
+        gc.disable()  # it would look at every key again and again, and find nothing
+        try:
+            await self._add_chunks(loader, snapshot.header.id, alive)
+            store = loader.finish() if not self._stopped else Store()
+        except Exception:
+            await free(self._clock, [*loader.dismantle()])
+            raise
+        finally:
+            if loader.key_count >= MANY_KEYS:
+                gc.freeze()  # hides also what is no key: a little garbage that is never found, a stall that never comes
+            gc.enable()
+        return store, membership
+
+    async def _add_chunks(self, loader: StoreLoader, snapshot_id: str, alive: Callable[[], None]) -> None:
+        offset, chunks = 0, 0
+        while not self._stopped and (chunk := await self._snapshots.read_chunk(snapshot_id, offset)) is not None:
+            began = self._clock.seconds()
             loader.add(chunk.payload)
             offset = chunk.next_offset
             chunks += 1
             if chunks % CHUNKS_A_REPLY == 0:
                 alive()
-        return loader.finish() if not self._stopped else Store(), membership
+            await rest(self._clock, began, LOADING_SHARE)
 
     def _reply(self, to: int, piece: InstallSnapshot, received: int, *, installed: bool) -> None:
         self._send(to, InstallSnapshotReply(self._node.term, piece.snapshot, received, installed))

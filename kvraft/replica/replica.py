@@ -30,6 +30,7 @@ from kvraft.replica.belonging import Belonging
 from kvraft.replica.cluster_clock import ClusterClock
 from kvraft.replica.options import ReplicaOptions
 from kvraft.replica.outbox import Nowhere, Outbox
+from kvraft.replica.parts import SnapshotParts
 from kvraft.replica.rejoin import Rejoin
 from kvraft.replica.saving import Saver
 from kvraft.replica.snapshotter import Snapshotter
@@ -83,17 +84,16 @@ class Replica:
         self._rejoin = rejoin
         self._options = options or ReplicaOptions()
         self._saver = Saver(storage, self._became_durable, self._save_failed)
-        self._snapshotter = Snapshotter(
+        parts = SnapshotParts(
             node=node,
             storage=storage,
             snapshots=snapshots,
             clock=clock,
-            make_id=make_snapshot_id,
-            options=self._options.snapshots,
-            installer=self,
             send=lambda to, message: self._peers.send([(to, message)]),
-            sent=self._snapshot_sent,
             failed=self._snapshot_failed,
+        )
+        self._snapshotter = Snapshotter(
+            parts, self._options.snapshots, make_id=make_snapshot_id, installer=self, sent=self._snapshot_sent
         )
         self._administration = Administration(
             node, self._not_leader, self._begin_snapshot, snapshots, self._options.request_timeout
@@ -432,17 +432,17 @@ class Replica:
     def _snapshot_failed(self, failure: Failure) -> None:
         self._fail(f"a snapshot could not take the place of the log: {failure.getErrorMessage()}", failure)
 
-    async def install(self, snapshot: Snapshot, store: Store, membership: Membership) -> None:
+    async def install(self, snapshot: Snapshot, store: Store, membership: Membership) -> Store:
         """Put a loaded snapshot in the place of log and store; see `receiving.Installer`."""
         while not self._stopped and (not self._saver.idle or self.node.has_ready()):
             await self._pause(POLL_S)  # what the journal is given before must not come behind
         header = snapshot.header
         keeps_tail = self.node.log.term_at(header.index) == header.term
         if self._stopped or isinstance(self.node.role, Leader):  # who has come to lead has it all in its log
-            return
+            return store
         if not self.node.install_snapshot(header.index, header.term, membership):
-            return
-        self.store = store
+            return store
+        old, self.store = self.store, store
         for index in [index for index in self._proposed if index <= header.index]:
             self._proposed.pop(index).refuse(OutcomeUnknown(COVERED))
         if keeps_tail:
@@ -451,6 +451,7 @@ class Replica:
             await self._storage.reset_to(header.index, header.term)
         self._tell_cluster()
         self._schedule_turn()
+        return old
 
     def _took_office(self) -> None:
         """The first entry of this leader's term is committed: all that came before it is applied here."""

@@ -4,17 +4,17 @@ from collections.abc import Callable
 from typing import Final
 
 from twisted.internet.defer import Deferred
-from twisted.internet.interfaces import IDelayedCall, IReactorTime
+from twisted.internet.interfaces import IDelayedCall
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from kvraft.raft import Message, Node
 from kvraft.raft.messages import InstallSnapshot, InstallSnapshotReply
-from kvraft.storage import Snapshot, SnapshotGone, SnapshotStorage
+from kvraft.replica.parts import SnapshotParts
+from kvraft.storage import Snapshot, SnapshotGone
 
-PIECE_BYTES: Final = 256 * 1024
-"""Bytes of a snapshot in one message: a few milliseconds of anybody's time, so that heartbeats are not held up."""
-WINDOW_BYTES: Final = 4 * PIECE_BYTES
+PIECE_BYTES: Final = 128 * 1024
+"""Bytes of a snapshot in one message: a fraction of a millisecond of anybody's time, so that nothing is held up."""
+WINDOW_BYTES: Final = 8 * PIECE_BYTES
 """Bytes that are sent and not yet confirmed."""
 SILENCE_MAX_S: Final = 10.0
 """Wait for a sign of progress from the member, seconds; then everything begins anew with an offer."""
@@ -31,21 +31,18 @@ class SnapshotSender:
 
     def __init__(
         self,
-        node: Node,
+        parts: SnapshotParts,
         peer: int,
-        snapshots: SnapshotStorage,
         snapshot: Snapshot,
-        send: Callable[[int, Message], None],
-        clock: IReactorTime,
         done: Callable[[int, int | None], None],
     ) -> None:
-        self._term = node.term
-        self._me = node.id
+        self._term = parts.node.term
+        self._me = parts.node.id
         self._peer = peer
-        self._snapshots = snapshots
+        self._snapshots = parts.snapshots
         self._snapshot = snapshot
-        self._send = send
-        self._clock = clock
+        self._send = parts.send
+        self._clock = parts.clock
         self._done = done
         self._received = 0
         self._sent: int | None = None
@@ -53,6 +50,11 @@ class SnapshotSender:
         self._pumping = False
         self._over = False
         self._silence: IDelayedCall | None = None
+
+    @property
+    def index(self) -> int:
+        """The last entry that the snapshot covers."""
+        return self._snapshot.header.index
 
     def start(self) -> None:
         """Offer the snapshot; the answer says where to begin."""

@@ -3,15 +3,14 @@
 from collections.abc import Callable
 
 from twisted.internet.defer import Deferred
-from twisted.internet.interfaces import IReactorTime
-from twisted.python.failure import Failure
 
-from kvraft.raft import Entry, Message, Node, Ready
+from kvraft.raft import Entry, Ready
+from kvraft.raft.progress import Progress
 from kvraft.raft.roles import Leader
+from kvraft.replica.parts import SnapshotParts
 from kvraft.replica.receiving import Installer, SnapshotReceiver
 from kvraft.replica.sending import SnapshotSender
 from kvraft.replica.taking import SnapshotOptions, SnapshotTaker
-from kvraft.storage import SnapshotStorage, Storage
 from kvraft.store import Store
 
 
@@ -19,32 +18,23 @@ class Snapshotter:
     """Keeps the parts together.
 
     Args:
-        send: sends one message to one member.
         sent: called with a member and the index that it has installed, or None when sending to it has failed.
-        failed: called when the node must not go on.
     """
 
     def __init__(
         self,
-        *,
-        node: Node,
-        storage: Storage,
-        snapshots: SnapshotStorage,
-        clock: IReactorTime,
-        make_id: Callable[[], str],
+        parts: SnapshotParts,
         options: SnapshotOptions,
+        *,
+        make_id: Callable[[], str],
         installer: Installer,
-        send: Callable[[int, Message], None],
         sent: Callable[[int, int | None], None],
-        failed: Callable[[Failure], None],
     ) -> None:
-        self._node = node
-        self._snapshots = snapshots
-        self._clock = clock
-        self._send = send
+        self._parts = parts
+        self._options = options
         self._sent = sent
-        self._taker = SnapshotTaker(node, storage, snapshots, clock, make_id, options, failed)
-        self._receiver = SnapshotReceiver(node, snapshots, send, installer, clock, failed)
+        self._taker = SnapshotTaker(parts, make_id, options, self)
+        self._receiver = SnapshotReceiver(parts, installer)
         self._senders: dict[int, SnapshotSender] = {}
         """Snapshots on their way, by member."""
 
@@ -69,7 +59,7 @@ class Snapshotter:
                 self._senders[sender].replied(reply)
         for sender, piece in ready.snapshot_pieces:
             self._receiver.receive(sender, piece)
-        if self._senders and not isinstance(self._node.role, Leader):
+        if self._senders and not isinstance(self._parts.node.role, Leader):
             self._stop_senders()
 
     def stop(self) -> None:
@@ -82,15 +72,39 @@ class Snapshotter:
         older = self._senders.pop(peer, None)
         if older is not None:
             older.stop()
-        snapshot = self._snapshots.latest
+        snapshot = self._parts.snapshots.latest
         assert snapshot is not None, "the log begins behind a snapshot"
-        sender = SnapshotSender(self._node, peer, self._snapshots, snapshot, self._send, self._clock, self._ended)
+        sender = SnapshotSender(self._parts, peer, snapshot, self._ended)
         self._senders[peer] = sender
         sender.start()
 
     def _ended(self, peer: int, installed_index: int | None) -> None:
         del self._senders[peer]
         self._sent(peer, installed_index)
+
+    @property
+    def needed_behind(self) -> int | None:
+        """See `LateMembers`."""
+        senders = self._senders
+        living = self._living.items()
+        return min((senders[peer].index if peer in senders else each.match for peer, each in living), default=None)
+
+    @property
+    def is_one_receiving(self) -> bool:
+        """See `LateMembers`."""
+        return bool(self._senders) and not self._senders.keys().isdisjoint(self._living)
+
+    @property
+    def _living(self) -> dict[int, Progress]:
+        """The members that were heard from lately, when this node leads."""
+        role, now = self._parts.node.role, self._parts.clock.seconds()
+        if not isinstance(role, Leader):
+            return {}
+        return {
+            peer: progress
+            for peer, progress in role.progress.items()
+            if progress.has_spoken and now - progress.last_contact < self._options.absent_after
+        }
 
     def _stop_senders(self) -> None:
         for sender in self._senders.values():

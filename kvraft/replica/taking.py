@@ -1,21 +1,19 @@
 """Taking snapshots: when, slice by slice, and shortening the log behind them (§7)."""
 
 from collections.abc import Callable
-from typing import Final
+from typing import Final, Protocol
 
 import attrs
 from twisted.internet.defer import Deferred
-from twisted.internet.interfaces import IReactorTime
-from twisted.internet.task import deferLater
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from kvraft.raft import Entry, Node
-from kvraft.storage import JournalFailed, SnapshotFailed, SnapshotHeader, SnapshotRefused, SnapshotStorage, Storage
-from kvraft.store import Store, take
+from kvraft.raft import Entry
+from kvraft.replica.pacing import forget, free, rest
+from kvraft.replica.parts import SnapshotParts
+from kvraft.storage import JournalFailed, Snapshot, SnapshotFailed, SnapshotHeader, SnapshotRefused
+from kvraft.store import Released, Store, StoreSnapshot, take
 
-COMPACTED_AT_ONCE: Final = 10_000
-"""Entries that leave the log in one step, so that no turn is held for long."""
 RETRY_S: Final = 10.0
 """Wait before a snapshot that failed is tried again, seconds."""
 
@@ -29,38 +27,56 @@ class SnapshotOptions:
     disk is never written more than about twice for each write."""
     log_bytes_kept: int = 8 * 1024 * 1024
     """So much of the log stays behind a snapshot, for followers that are a little late."""
+    log_bytes_for_late: int = 96 * 1024 * 1024
+    """So much of a leader's log stays, or twice the size of the snapshot, if more, while a living member needs it: one
+    that receives a snapshot must find the entries behind it when it has installed it, or it would need the next one.
+    Meanwhile a new one is taken when half as much was applied: the second one pushes out the one that is sent."""
+    absent_after: float = 5.0
+    """A member that was not heard from for so long, seconds, has nothing kept for it."""
+
+
+class LateMembers(Protocol):
+    """What is known of the members that this node leads."""
+
+    @property
+    def needed_behind(self) -> int | None:
+        """Behind which entry those that live need the log; None when this node does not lead."""
+        ...
+
+    @property
+    def is_one_receiving(self) -> bool:
+        """Whether one of those that live is receiving a snapshot."""
+        ...
 
 
 class SnapshotTaker:
     """Takes one snapshot at a time of what a node has applied.
 
-    A slice is one chunk: it is encoded here, written by another thread, and the next one waits for that.
-
-    Args:
-        failed: called when the journal fails, so that the node must not go on.
+    A slice is one chunk: it is encoded here, written by another thread, and the next one waits for that. While this
+    node has anything else to do there is a rest between two of them.
     """
 
     _log = Logger(namespace="kvraft.replica")
 
     def __init__(
         self,
-        node: Node,
-        storage: Storage,
-        snapshots: SnapshotStorage,
-        clock: IReactorTime,
+        parts: SnapshotParts,
         make_id: Callable[[], str],
         options: SnapshotOptions,
-        failed: Callable[[Failure], None],
+        members: LateMembers,
     ) -> None:
-        self._node = node
-        self._storage = storage
-        self._snapshots = snapshots
-        self._clock = clock
+        self._node = parts.node
+        self._storage = parts.storage
+        self._snapshots = parts.snapshots
+        self._clock = parts.clock
+        self._failed = parts.failed
         self._make_id = make_id
         self._options = options
-        self._failed = failed
+        self._members = members
         self._applied_bytes = 0
         """Bytes of the entries that were applied since the last snapshot began."""
+        self._turns = 0
+        """Turns of the replica so far: when there was one since the last slice, the node is not idle."""
         self._not_before = 0.0
         self._running: Deferred[None] | None = None
         self._stopped = False
@@ -75,9 +91,11 @@ class SnapshotTaker:
         self._applied_bytes += len(entry.record)
 
     def consider(self, store: Store) -> None:
-        """Begin to take a snapshot of `store` if it is time for one."""
-        latest = self._snapshots.latest
-        due = max(self._options.log_bytes_max, latest.size if latest is not None else 0)
+        """Take note of a turn, and begin to take a snapshot of `store` if it is time for one."""
+        self._turns += 1
+        due = max(self._options.log_bytes_max, self._latest_size)
+        if self._members.is_one_receiving:
+            due = max(due, self._kept_for_late // 2)
         if self._applied_bytes >= due and self._running is None and self._clock.seconds() >= self._not_before:
             self.begin(store)
 
@@ -112,22 +130,20 @@ class SnapshotTaker:
             return
         membership = self._node.membership_at(index).encode().decode()
         header = SnapshotHeader(self._make_id(), index, term, {"store": snapshot.state, "membership": membership})
+        finished = None
         try:
             await self._snapshots.begin_snapshot(header)
-            for chunk in snapshot:
-                await self._snapshots.write(chunk)
-                if self._stopped:
-                    await self._snapshots.abort()
-                    return
-            finished = await self._snapshots.finish()
+            finished = await self._write(snapshot)
         except (SnapshotFailed, SnapshotRefused) as error:
             if not self._stopped:
                 self._applied_bytes += counted
                 self._not_before = self._clock.seconds() + RETRY_S
                 self._log.warn("node {id} has no new snapshot: {why}", id=self._node.id, why=str(error))
-            return
         finally:
-            snapshot.release()
+            kept = snapshot.release()
+        await free(self._clock, [*kept])
+        if finished is None:
+            return
         self._log.info(
             "node {id} took a snapshot up to entry {index}: {keys} keys, {size} bytes, in {seconds:.1f} s",
             id=self._node.id,
@@ -138,18 +154,43 @@ class SnapshotTaker:
         )
         await self._compact(index)
 
+    async def _write(self, snapshot: StoreSnapshot) -> Snapshot | None:
+        """Write all chunks; return None when that has come to be of no use."""
+        while not self._stopped:
+            began, turns = self._clock.seconds(), self._turns
+            try:
+                chunk = next(snapshot, None)
+            except Released:  # another store has taken this one's place
+                break
+            if chunk is None:
+                return await self._snapshots.finish()
+            await self._snapshots.write(chunk)
+            if self._turns != turns:
+                await rest(self._clock, began)
+        await self._snapshots.abort()
+        return None
+
     async def _compact(self, snapshot_index: int) -> None:
         """Let the log begin behind the snapshot, less what is kept for followers that are late."""
-        log = self._node.log
-        goal = min(snapshot_index, log.durable, log.index_before(self._options.log_bytes_kept))
-        while log.snapshot_index < goal and not self._stopped:
-            self._node.compact(min(goal, log.snapshot_index + COMPACTED_AT_ONCE))
-            await deferLater(self._clock, 0)
+        log, needed = self._node.log, self._members.needed_behind
+        kept_behind = log.index_before(self._options.log_bytes_kept)
+        if needed is not None:
+            kept_behind = min(kept_behind, max(needed, log.index_before(self._kept_for_late)))
+        await forget(self._clock, self._node, min(snapshot_index, log.durable, kept_behind))
         if not self._stopped:
             try:
                 await self._storage.compact(log.snapshot_index, log.snapshot_term)
             except JournalFailed:
                 self._failed(Failure())  # nothing may be written behind that
+
+    @property
+    def _latest_size(self) -> int:
+        latest = self._snapshots.latest
+        return latest.size if latest is not None else 0
+
+    @property
+    def _kept_for_late(self) -> int:
+        return max(self._options.log_bytes_for_late, 2 * self._latest_size)
 
     def _report_defect(self, failure: Failure) -> None:
         self._not_before = self._clock.seconds() + RETRY_S

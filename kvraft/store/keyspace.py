@@ -14,12 +14,13 @@ then stood still over the copies for 73 ms instead of 5 (measured).
 import hashlib
 from collections import defaultdict
 from collections.abc import Iterator
-from typing import Final
+from typing import Any, Final
 
 from kvraft.store.types import Item
 
-SHARDS: Final = 2048
-"""How many dicts; a power of two. A snapshot reads one at a time: 488 items at 1 million keys, 4,883 at 10 million."""
+SHARDS: Final = 4096
+"""How many dicts; a power of two. A snapshot reads one at a time: 244 items at 1 million keys, 2,441 at 10 million. It
+costs 1 to 2.5 µs an item (measured), since key and item lie somewhere in memory and are not in the cache."""
 _MASK: Final = SHARDS - 1
 
 
@@ -75,12 +76,18 @@ class Frozen(Iterator[list[tuple[bytes, Item]]]):
         if index >= self._next:
             self._overtaken[index].setdefault(key, old)
 
-    def release(self) -> None:
-        """Give up what was not read; harmless when called again, or behind the end."""
-        if self._next < SHARDS and not self._released:
-            self._released = True
-            self._overtaken.clear()
-            self._keyspace.thaw(self)
+    def release(self) -> list[dict[bytes, Item | None]]:
+        """Give up what was not read; harmless when called again, or behind the end.
+
+        Returns what was kept for it, in pieces: to free all of it at once could take long.
+        """
+        if self._next == SHARDS or self._released:
+            return []
+        self._released = True
+        kept = list(self._overtaken.values())
+        self._overtaken.clear()
+        self._keyspace.thaw(self)
+        return kept
 
 
 class Keyspace:
@@ -154,6 +161,15 @@ class Keyspace:
             raise AlreadyFrozen("another snapshot is being taken; only one is taken at a time")
         self._frozen = Frozen(self, self._shards)
         return self._frozen
+
+    def dismantle(self) -> list[dict[bytes, Item]]:
+        """Give up everything and return it in pieces: to free 1 million keys at once takes 240 ms (measured).
+
+        The keyspace must not be used any more; a snapshot that is being read is released.
+        """
+        kept: list[dict[bytes, Any]] = [] if self._frozen is None else self._frozen.release()
+        shards, self._shards = self._shards, []
+        return shards + kept
 
     def thaw(self, frozen: Frozen) -> None:
         """Keep nothing for `frozen` any more; only `Frozen` itself calls this."""

@@ -26,7 +26,12 @@ SNAPSHOT_LAYOUT: Final = 1
 """The layout of state and chunks."""
 
 CHUNK_BYTES_MAX: Final = 256 * 1024
-"""Longest chunk that is ever made or believed, in bytes: about a millisecond of work."""
+"""Longest chunk that is ever believed, in bytes."""
+CHUNK_BYTES_FULL: Final = 64 * 1024
+"""A chunk that is made holds no more bytes than this, or a single item."""
+CHUNK_ITEMS_FULL: Final = 256
+"""A chunk that is made holds no more items than this: to gather and encode one costs 2 to 8 µs (measured), so that a
+step takes one or two milliseconds, however short the items are."""
 VALUE_PART_BYTES: Final = 128 * 1024
 """A longer value is cut into parts of so many bytes, each a chunk of its own."""
 ITEM_OVERHEAD_BYTES: Final = 40
@@ -115,7 +120,7 @@ def take(store: Store) -> "StoreSnapshot":
 class StoreSnapshot(Iterator[bytes]):
     """An iterator of the chunks of one snapshot. The store may be written to between two steps.
 
-    One step reads the shards of about CHUNK_BYTES_MAX bytes, or walks past the empty ones, whatever the store holds.
+    One step makes one chunk, of at most CHUNK_ITEMS_FULL items, and reads no shard more than it needs for that.
     """
 
     def __init__(self, state: dict[str, Any], frozen: Frozen) -> None:
@@ -135,19 +140,20 @@ class StoreSnapshot(Iterator[bytes]):
             raise Released("this snapshot was released; take a new one")
         return next(self._chunks)
 
-    def release(self) -> None:
-        """Let go of the store and of everything kept for this snapshot; harmless behind its end.
+    def release(self) -> list[dict[bytes, Any]]:
+        """Let go of the store; harmless behind the end.
 
-        It takes some 0.4 µs for each write that has overtaken what was not read (measured).
+        Returns what was kept for this snapshot, in pieces: it takes some 0.4 µs to free what one write has left
+        (measured), and there may be millions.
         """
         self._released = True
         self._chunks.close()
-        self._frozen.release()
+        return self._frozen.release()
 
 
 def _encode_chunks(frozen: Frozen) -> Generator[bytes, None, None]:
     """Yield chunk after chunk, each filled as far as it will go with whole items of one shard after the other."""
-    room = CHUNK_BYTES_MAX - CHUNK_OVERHEAD_BYTES
+    room = CHUNK_BYTES_FULL - CHUNK_OVERHEAD_BYTES
     items: list[tuple[bytes, Item]] = []
     size = 0
     for pair in itertools.chain.from_iterable(frozen):
@@ -157,7 +163,7 @@ def _encode_chunks(frozen: Frozen) -> Generator[bytes, None, None]:
             yield from _encode_parts(key, item)
             continue
         item_size = len(key) + value_size + ITEM_OVERHEAD_BYTES
-        if size + item_size > room:
+        if items and (size + item_size > room or len(items) == CHUNK_ITEMS_FULL):
             yield _encode(_Items(items))
             items = []
             size = 0
@@ -184,7 +190,7 @@ def _encode_parts(key: bytes, item: Item) -> Iterator[bytes]:
 class StoreLoader:
     """Puts a store together from a snapshot; nobody sees it before it is whole.
 
-    It makes one store, and after an error none: what is half built is dropped at once.
+    It makes one store, and after an error none. Who gives it up half-way calls `dismantle`.
 
     The garbage collector finds nothing to do among keys and items, but does not know that: whoever loads much lets it
     rest meanwhile (`gc.disable`), and then hides from it what was loaded (`gc.freeze`, without a collection before it).
@@ -198,7 +204,9 @@ class StoreLoader:
             SnapshotInvalid: it is no state of a snapshot.
         """
         self._state = _decode_state(state)
-        self._keys: Keyspace | None = Keyspace()
+        self._keys = Keyspace()
+        self._is_usable = True
+        """Until it has failed, or has made its store."""
         self._parts: dict[bytes, tuple[_Part, dict[int, bytes]]] = {}
         self.key_count = 0
         """How many whole items have been added."""
@@ -214,15 +222,15 @@ class StoreLoader:
         Raises:
             SnapshotInvalid: it is no chunk, a key comes twice, or an item cannot be of this state.
         """
-        keys = self._take_keys()
+        self._use_up()
         if len(chunk) > CHUNK_BYTES_MAX:
             raise SnapshotInvalid(f"a chunk has {len(chunk)} bytes; at most {CHUNK_BYTES_MAX} are ever made")
         try:
             content = _decoder.decode(chunk)
         except msgspec.MsgspecError as error:
             raise SnapshotInvalid(f"a chunk is damaged: {error}") from error
-        self._restore(keys, content.items if type(content) is _Items else self._join(content))
-        self._keys = keys
+        self._restore(content.items if type(content) is _Items else self._join(content))
+        self._is_usable = True
 
     def finish(self) -> Store:
         """Return the store, when everything that the state promises is there.
@@ -230,7 +238,7 @@ class StoreLoader:
         Raises:
             SnapshotInvalid: keys or parts of a value are missing.
         """
-        keys = self._take_keys()
+        self._use_up()
         if self._parts:
             raise SnapshotInvalid(f"parts are missing of {len(self._parts)} long values")
         state = self._state
@@ -243,19 +251,23 @@ class StoreLoader:
         store.cluster_time = state.cluster_time
         store.cluster_id = state.cluster_id
         store.checksum = state.checksum
-        store.keys = keys
+        store.keys = self._keys
         store.key_count = state.key_count
         return store
 
-    def _take_keys(self) -> Keyspace:
-        """Take the keys out; they are put back when all went well, so that an error leaves nothing to go on with."""
-        keys, self._keys = self._keys, None
-        if keys is None:
-            raise SnapshotInvalid("this loader has failed or finished before; begin again with a new one")
-        return keys
+    def dismantle(self) -> list[dict[bytes, Any]]:
+        """Give up what is half built and return it in pieces, as `Keyspace.dismantle` does; not behind `finish`."""
+        self._is_usable = False
+        return self._keys.dismantle()
 
-    def _restore(self, keys: Keyspace, items: list[tuple[bytes, Item]]) -> None:
-        restore = keys.restore
+    def _use_up(self) -> None:
+        """Be unusable until all went well, so that there is no going on behind an error."""
+        if not self._is_usable:
+            raise SnapshotInvalid("this loader has failed or finished before; begin again with a new one")
+        self._is_usable = False
+
+    def _restore(self, items: list[tuple[bytes, Item]]) -> None:
+        restore = self._keys.restore
         newest = self._state.revision
         for key, item in items:
             if not item[1] <= item[2] <= newest:

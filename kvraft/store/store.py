@@ -3,7 +3,7 @@
 import struct
 import zlib
 from collections.abc import Sequence
-from typing import Final
+from typing import Any, Final
 
 from kvraft.commands import Delete, Failure, Identify, Set, UnknownBatchVersion, Write, decode_batch
 from kvraft.raft.types import Entry, EntryKind
@@ -40,6 +40,10 @@ class Store:
     def read(self, key: bytes) -> Item | None:
         """Return the item stored under `key`."""
         return self.keys.get(key)
+
+    def dismantle(self) -> list[dict[bytes, Any]]:
+        """Give up all keys and return them in pieces; see `Keyspace.dismantle`."""
+        return self.keys.dismantle()
 
     def apply(self, entry: Entry, reads: Sequence[tuple[int, bytes]] = ()) -> list[Result]:
         """Apply the next committed entry and return the results of its writes, in order.

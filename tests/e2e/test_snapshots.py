@@ -14,7 +14,7 @@ from tests.e2e.clients import Connection, read_back, wait_until, write
 from tests.e2e.processes import Cluster, running_cluster
 from tests.e2e.writer import Load
 
-LIMITS: Final = {"log_bytes": 65_536, "log_kept_bytes": 16_384, "segment_bytes": 65_536}
+LIMITS: Final = {"log_bytes": 65_536, "log_kept_bytes": 16_384, "log_late_bytes": 0, "segment_bytes": 65_536}
 """The smallest that config.json takes."""
 DIRECTORY_BYTES_MAX: Final = 2 * 1024 * 1024
 """More than a directory can hold with these limits and a hundred keys of a kilobyte; far less than is written."""

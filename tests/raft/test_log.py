@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kvraft.raft import InvariantViolated
+from kvraft.raft import Entry, EntryKind, InvariantViolated
 from kvraft.raft.log import Log
 from kvraft.raft.types import RECORD_HEADER
 from tests.raft.single import make_entries, terms_of
@@ -150,3 +150,49 @@ def test_the_hints_never_skip_a_place_where_the_logs_agree(mine: list[int], lead
         assert truth <= agreement < prev
         prev = agreement
     assert prev >= min(truth, prev)
+
+
+class SizesByHand:
+    """The twin that adds up the records again and again."""
+
+    def __init__(self, log: Log) -> None:
+        self.log = log
+        self.begins = log.snapshot_index
+        self.sizes = [len(entry.record) for entry in log.slice(log.snapshot_index + 1, log.last_index)]
+
+    def index_before(self, size: int) -> int:
+        """See `Log.index_before`."""
+        for place in range(len(self.sizes), 0, -1):
+            if sum(self.sizes[place:]) >= size:
+                return self.begins + place
+        return self.begins
+
+    def index_within(self, size: int, count: int) -> int:
+        """See `Log.index_within`."""
+        places = [place for place in range(count + 1) if sum(self.sizes[:place]) <= size]
+        return self.begins + min(max(1, *places, 0), len(self.sizes))
+
+
+@given(
+    st.lists(st.tuples(st.sampled_from(["append", "cut", "compact", "restart"]), st.integers(0, 30)), max_size=30),
+    st.integers(0, 400),
+    st.integers(1, 8),
+)
+def test_sizes_are_those_of_the_records(story: list[tuple[str, int]], size: int, count: int) -> None:
+    """Whatever was appended, cut off or compacted, sizes and the places found by them are as if added up by hand."""
+    log = Log()
+    for what, number in story:
+        place = log.snapshot_index + number % (log.last_index - log.snapshot_index + 1)
+        match what:
+            case "append":
+                log.append(Entry.create(1, log.last_index + 1, EntryKind.COMMANDS, bytes(number)))
+            case "cut":
+                log.truncate_from(place + 1)
+            case "compact":
+                log.compact(place)
+            case "restart":
+                log.restart_behind(log.last_index + number, 1)
+        twin = SizesByHand(log)
+        assert log.size == sum(twin.sizes)
+        assert log.index_before(size) == twin.index_before(size)
+        assert log.index_within(size, count) == twin.index_within(size, count)

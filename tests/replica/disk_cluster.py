@@ -14,7 +14,7 @@ from typing_extensions import override
 from kvraft.raft import Membership, Node, Options
 from kvraft.replica import Replica, ReplicaOptions, SnapshotOptions
 from kvraft.replica.beginning import _load_latest
-from kvraft.simulation.disk import Disk
+from kvraft.simulation.disk import Disk, PowerFailure
 from kvraft.storage import Journal, JournalJobs, Opened, Snapshots, open_storage
 from kvraft.storage.snapshot_thread import SnapshotJobs
 from tests.replica.cluster import DISK_DELAY_S, Cluster, Member, _Outbox, address, write
@@ -23,7 +23,7 @@ _T = TypeVar("_T")
 
 DIRECTORY: Final = Path("/data")
 SEGMENT_BYTES: Final = 8192
-TINY: Final = SnapshotOptions(log_bytes_max=2000, log_bytes_kept=400)
+TINY: Final = SnapshotOptions(log_bytes_max=2000, log_bytes_kept=400, absent_after=0.2)
 """A snapshot after some twenty writes; four or five of them stay in the log."""
 
 
@@ -63,6 +63,8 @@ class MortalJobs:
         result: object
         try:
             result = job()
+        except PowerFailure:  # nobody is left to hear of it
+            return
         except Exception:  # noqa: BLE001 - whatever it is belongs to whoever waits for the job
             result = Failure()
         finished.callback(result)

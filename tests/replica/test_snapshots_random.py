@@ -17,7 +17,7 @@ SEEDS: Final = 12
 EVENTS: Final = 400
 REQUEST_TIMEOUT_S: Final = 2.0
 KEYS: Final = 12
-TINIEST: Final = SnapshotOptions(log_bytes_max=600, log_bytes_kept=150)
+TINIEST: Final = SnapshotOptions(log_bytes_max=600, log_bytes_kept=150, log_bytes_for_late=1200, absent_after=0.2)
 SMALL: Final = Options(uncommitted_bytes_max=2000, apply_bytes_max=300, append_bytes_max=400, inflight_messages_max=3)
 
 
@@ -117,7 +117,7 @@ def test_states_stay_equal(monkeypatch: pytest.MonkeyPatch, power: bool) -> None
     """However members are cut off, killed and restarted while snapshots are taken and sent, nothing is lost."""
     monkeypatch.setattr(sending, "PIECE_BYTES", 200)
     monkeypatch.setattr(sending, "WINDOW_BYTES", 600)
-    monkeypatch.setattr(chunking, "CHUNK_BYTES_MAX", 400)
+    monkeypatch.setattr(chunking, "CHUNK_BYTES_FULL", 400)
     snapshots = installs = answered = 0
     for seed in range(SEEDS):
         story = Story(seed, power=power)

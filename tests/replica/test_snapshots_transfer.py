@@ -29,7 +29,7 @@ def cluster(monkeypatch: pytest.MonkeyPatch) -> Iterator[DiskCluster]:
     """Three members, one of them (`late`) far behind and cut off; snapshots travel in many small pieces."""
     monkeypatch.setattr(sending, "PIECE_BYTES", PIECE)
     monkeypatch.setattr(sending, "WINDOW_BYTES", WINDOW)
-    monkeypatch.setattr(chunking, "CHUNK_BYTES_MAX", CHUNK)
+    monkeypatch.setattr(chunking, "CHUNK_BYTES_FULL", CHUNK)
     cluster = DiskCluster()
     cluster.settle()
     cluster.isolate(late(cluster), noticed=True)

@@ -41,6 +41,11 @@ class Machine:
     def __attrs_post_init__(self) -> None:
         self.states = states_of(self.saves)
 
+    @property
+    def is_over(self) -> bool:
+        """Whether everything is saved."""
+        return self.done == len(self.saves)
+
     def run(self, operations: int = NEVER, *, more: int = NEVER) -> int:
         """Start, recover and make `more` saves unless the power fails; return the operations that it took."""
         fuse = Fuse(operations)

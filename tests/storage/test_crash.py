@@ -13,42 +13,30 @@ from hypothesis import strategies as st
 from kvraft.simulation.disk import Disk
 from kvraft.storage import JournalDamaged, journal
 from kvraft.storage.recovery import Replay
+from tests.storage.crashing import crash_again_and_again, crash_everywhere, kill_everywhere
 from tests.storage.machine import Machine
 from tests.storage.story import DIRECTORY, Lost, Step, write_compacting_story, write_story
 
 Writer = Callable[[int, int], tuple[Step, ...]]
 
 
-def crash_everywhere(
-    seed: int, length: int = 8, ignored: frozenset[str] = frozenset(), write: Writer = write_story
-) -> int:
-    """Let the power fail before each single operation of a story; return how many moments there were."""
+def told(seed: int, length: int, write: Writer = write_story) -> Callable[[Disk], Machine]:
+    """Return what makes the machine of one story."""
     saves = write(seed, length)
-    moments = Machine(saves, Disk()).run()
-    for moment in range(moments + 1):
-        for keep in (0.0, 0.3, 0.6, 1.0):
-            machine = Machine(saves, Disk(seed * 1000 + moment))
-            machine.disk.ignored = set(ignored)
-            machine.run(moment)
-            machine.disk.crash(keep)
-            machine.run()
-            machine.disk.crash(0.0)
-            machine.run()
-            assert machine.done == length, "the story must be told to its end"
-    return moments
+    return lambda disk: Machine(saves, disk)
 
 
 @pytest.mark.parametrize("seed", range(6))
 def test_every_returned_save_survives_a_crash_between_any_two_operations(seed: int) -> None:
     """What `save` returned for is there after a power failure before any single operation; terms never go back."""
-    moments = crash_everywhere(seed)
+    moments = crash_everywhere(told(seed, 8), seed)
     assert moments > 20, "the story must be long enough to say something"
 
 
 @pytest.mark.parametrize("seed", range(20, 26))
 def test_compactions_and_resets_survive_a_crash_between_any_two_operations(seed: int) -> None:
     """A log that is shortened or begun anew is, after any crash, as before that step or as behind it (row 16)."""
-    moments = crash_everywhere(seed, 14, write=write_compacting_story)
+    moments = crash_everywhere(told(seed, 14, write_compacting_story), seed)
     assert moments > 30, "the story must be long enough to say something"
 
 
@@ -60,42 +48,21 @@ def test_compactions_and_resets_survive_a_crash_between_any_two_operations(seed:
 )
 def test_any_number_of_crashes_loses_nothing(seed: int, rounds: list[int], write: Writer) -> None:
     """Crash after crash, also while recovering, the journal holds every returned save, and the one begun or not."""
-    machine = Machine(write(seed, 10), Disk(seed))
-    for operations in rounds:
-        machine.run(operations)
-        machine.disk.crash()
-    machine.run()
-    machine.disk.crash(0.0)
-    machine.run()
-    assert machine.done == 10
-
-
-def kill_everywhere(seed: int, write: Writer = write_story) -> None:
-    """Kill the process before each operation, let the next one read and go on a little, and then let the power fail."""
-    saves = write(seed, 10)
-    for moment in range(Machine(saves, Disk()).run()):
-        for more in (0, 1):
-            machine = Machine(saves, Disk(moment))
-            machine.run(moment)
-            machine.disk.kill()
-            machine.run(more=more)
-            machine.disk.crash(0.0)
-            machine.run()
-            assert machine.done == 10, "the story must be told to its end"
+    crash_again_and_again(Machine(write(seed, 10), Disk(seed)), rounds)
 
 
 @pytest.mark.parametrize("seed", range(4))
 def test_what_was_read_after_a_kill_survives_a_power_failure(seed: int) -> None:
     """A killed process leaves bytes and names that can be read but are not synced: whoever reads them syncs them."""
-    kill_everywhere(seed)
-    kill_everywhere(seed, write_compacting_story)
+    kill_everywhere(told(seed, 10))
+    kill_everywhere(told(seed, 10, write_compacting_story))
 
 
 @pytest.mark.parametrize("forgotten", ["fdatasync", "fsync_directory"])
 def test_a_forgotten_sync_is_found(forgotten: str) -> None:
     """The check of this file can fail: without this sync the disk model loses saves that had returned."""
     with pytest.raises((Lost, JournalDamaged)):
-        crash_everywhere(1, ignored=frozenset({forgotten}))
+        crash_everywhere(told(1, 8), 1, ignored={forgotten})
 
 
 def test_a_reopening_that_trusts_what_it_reads_is_found() -> None:
@@ -105,7 +72,7 @@ def test_a_reopening_that_trusts_what_it_reads_is_found() -> None:
         return files.open(replay.segments[-1].path)
 
     with patch.object(journal, "_settle", settle_nothing), pytest.raises(Lost):
-        kill_everywhere(2)
+        kill_everywhere(told(2, 10))
 
 
 def test_the_disk_loses_names_that_were_not_synced() -> None:

@@ -1,4 +1,4 @@
-"""A disk that refuses while snapshots are on their way: they are given up, and nothing else is harmed."""
+"""A disk that refuses while snapshots are on their way: they are given up, and nothing else is harmed (BUGS row 17)."""
 
 import errno
 from collections.abc import Callable
@@ -132,7 +132,7 @@ def test_after_a_failure_the_same_error_comes_again() -> None:
 
 
 def test_what_is_read_back_must_be_what_was_written() -> None:
-    """A disk that loses a write without a word is found before the snapshot gets its name."""
+    """A disk that loses a write without a word is found out before the snapshot gets its name; the last one stays."""
     disk = Disk()
     opened = prepared(disk)
     writer = opened.snapshots.begin(make_header(3, 30))

@@ -168,6 +168,11 @@ class WholeMachine:
     state: Whole = attrs.field(factory=Whole)
     started: bool = False
 
+    @property
+    def is_over(self) -> bool:
+        """Whether everything is done."""
+        return self.done == len(self.deeds)
+
     def run(self, operations: int = NEVER, *, more: int = NEVER) -> int:
         """Start, check what is there and do `more` deeds unless the power fails; return the operations it took."""
         fuse = Fuse(operations)

@@ -186,9 +186,11 @@ def test_released_early() -> None:
     for key in KEYS:
         keys.set(key, b"new", 100)
 
-    frozen.release()
+    kept = frozen.release()
 
     assert not keys.frozen
+    assert sum(map(len, kept)) == sum(hash(key) % SHARDS > 0 for key in KEYS)
+    assert len(kept) < SHARDS, "in pieces, no larger than a shard"
     keys.set(KEYS[0], b"newer", 101)
     assert frozen.items_kept == 0
     with pytest.raises(Released):
@@ -212,3 +214,21 @@ def test_released_twice(*, to_the_end: bool) -> None:
     keys.set(KEYS[0], b"new", 100)
     assert keys.frozen
     assert drain(second) == before
+
+
+def test_dismantled() -> None:
+    """What is given up comes in pieces no larger than a shard, nothing else holds them, and no snapshot goes on."""
+    keys = filled()
+    frozen = keys.freeze()
+    next(frozen)
+    keys.set(KEYS[-1], b"new", 100)
+
+    pieces = keys.dismantle()
+
+    assert len(pieces) >= SHARDS
+    found = {key: item for piece in pieces[:SHARDS] for key, item in piece.items()}
+    assert found.keys() == set(KEYS)
+    assert not keys.frozen
+    assert list(keys.items()) == []
+    with pytest.raises(Released):
+        next(frozen)

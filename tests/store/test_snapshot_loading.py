@@ -226,3 +226,19 @@ def test_another_process(salt: str) -> None:
     ).stdout
 
     assert output.split() == [store.keys.digest(), "1000"]
+
+
+def test_given_up_half_way() -> None:
+    """What was loaded comes back in pieces, to be freed step by step, and the loader takes nothing more."""
+    store = replay([batch(index, encode_set(b"%d" % index, b"v")) for index in range(1, 601)])
+    taken = take(store)
+    loader = StoreLoader(taken.state)
+    loader.add(next(taken))
+    loaded = loader.key_count
+
+    pieces = loader.dismantle()
+
+    assert 0 < loaded < 600
+    assert sum(map(len, pieces)) == loaded
+    with pytest.raises(SnapshotInvalid, match="failed or finished before"):
+        loader.add(next(taken))
