@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from kvraft.chaos.nodes import Life, Nodes, complaints
+from kvraft.chaos.nodes import COMPLAINTS, TOLERATED, Life, Nodes, complaints
 
 PATIENCE_S = 10.0
 SLEEPER = (sys.executable, "-c", "import time; print('up', flush=True); time.sleep(60)")
@@ -115,8 +115,9 @@ def test_nothing_is_left_behind(nodes: Nodes) -> None:
 
 
 def test_complaints_are_found(tmp_path: Path) -> None:
-    """A traceback in a log is told with its place; ordinary lines are not."""
+    """A traceback in a log is told with its place; ordinary lines and what a pause explains are not."""
     log = tmp_path / "0.log"
-    log.write_text("all is well\nTraceback (most recent call last):\n  File\n", encoding="utf-8")
+    lines = ("all is well", f"[a#error] node 1 stops leading: {TOLERATED[0]} 4.2 s", COMPLAINTS[0], "  File")
+    log.write_text("\n".join(lines), encoding="utf-8")
 
-    assert complaints(log) == ["0.log:2: Traceback (most recent call last):"]
+    assert complaints(log) == [f"0.log:3: {COMPLAINTS[0]}"]
