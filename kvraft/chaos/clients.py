@@ -14,7 +14,7 @@ from twisted.internet.defer import Deferred, gatherResults
 from twisted.internet.task import deferLater
 from twisted.python.failure import Failure
 
-from kvraft.chaos.connection import Answer, ClientConnection, connect
+from kvraft.chaos.connection import ANSWER_S, Answer, ClientConnection, connect
 from kvraft.config import Address
 from kvraft.simulation.history import Action, History
 
@@ -28,6 +28,9 @@ REPEAT_SHARE: Final = 0.3
 """Share of the unknown writes that are repeated with their value."""
 BATCH_MAX: Final = 4
 """Requests that a client sends together, at most."""
+PATIENCES_S: Final = (0.2, 0.4, 1.0, 4.0)
+"""How long clients wait for an answer before they go elsewhere. While a leader stands still or is cut off, the
+impatient find its successor, and the patient are still there when it goes on: it must tell them nothing stale then."""
 PAUSE_S: Final = 0.008
 """Between two batches of one client, on average: many operations meet each fault, and the machine has room."""
 PAUSE_WITHOUT_LEADER_S: Final = 0.05
@@ -49,16 +52,24 @@ class Client:
         addresses: where the nodes are reached.
         history: where everything is noted.
         random: decides what it does.
+        patience_s: how long it waits for an answer before it goes elsewhere.
     """
 
     def __init__(
-        self, reactor: Any, number: int, addresses: Sequence[Address], history: History, random: Random
+        self,
+        reactor: Any,
+        number: int,
+        addresses: Sequence[Address],
+        history: History,
+        random: Random,
+        patience_s: float = ANSWER_S,
     ) -> None:
         self._reactor = reactor
         self._number = number
         self._addresses = addresses
         self._history = history
         self._random = random
+        self._patience_s = patience_s
         self._connection: ClientConnection | None = None
         self._address = random.choice(addresses)
         self._written = 0
@@ -161,7 +172,7 @@ class Client:
         if self._connection is not None and self._connection.is_open:
             return True
         try:
-            self._connection = await connect(self._reactor, self._address)
+            self._connection = await connect(self._reactor, self._address, self._patience_s)
             return (await self._connection.request("KEEP")) == {"status": "OK"}
         except Exception:  # noqa: BLE001 - a node that is down, paused or cut off: nothing was asked yet
             self._address = self._random.choice(self._addresses)

@@ -92,6 +92,8 @@ class Nodes:
         self._program = program or (str(Path(sys.executable).with_name("twistd")),)
         self._processes: dict[int, _Process] = {}
         self._findings: list[str] = []
+        self._are_ended = False
+        """Whether none may be started any more."""
         folder.mkdir(parents=True, exist_ok=True)
         config = {**self._config(), **(settings or {})}
         (folder / "config.json").write_text(json.dumps(config, indent=1), encoding="utf-8")
@@ -135,9 +137,9 @@ class Nodes:
         return [node for node in self.ids if self.life(node) is Life.RUNNING]
 
     def start(self, nodes: Iterable[int]) -> None:
-        """Start those of these nodes that are down."""
+        """Start those of these nodes that are down; after `end_all`, none."""
         for node in nodes:
-            if self.life(node) is not Life.DOWN:
+            if self._are_ended or self.life(node) is not Life.DOWN:
                 continue
             command = [*self._program, "-n", "kvraft", "--id", str(node)]
             with self.log_path(node).open("ab") as output:
@@ -177,7 +179,8 @@ class Nodes:
                 self._processes[node].life = Life.RUNNING
 
     def end_all(self) -> None:
-        """Leave no process behind, whatever state it is in."""
+        """Leave no process behind, whatever state it is in, and let none begin."""
+        self._are_ended = True
         self._end(tuple(self._processes), signal.SIGKILL)
 
     def _send(self, nodes: Iterable[int], number: signal.Signals) -> None:

@@ -10,8 +10,8 @@ from kvraft.chaos.nodes import Nodes
 
 STATUS_S: Final = 1.0
 """Longest wait for a node that is asked for its status."""
-OPERATOR_S: Final = 5.0
-"""Longest wait for the answer to an operator's command."""
+COMMAND_S: Final = 5.0
+"""Longest wait for the answer to a command."""
 POLL_S: Final = 0.1
 
 
@@ -36,8 +36,8 @@ class Observer:
         return await ask(self._reactor, self._nodes.real_address(node), "STATUS", STATUS_S)
 
     async def command(self, node: int, line: str) -> Answer:
-        """Give a node an operator's command; return its answer, empty when there is none."""
-        return await ask(self._reactor, self._nodes.real_address(node), line, OPERATOR_S)
+        """Give a node a command; return its answer, empty when there is none."""
+        return await ask(self._reactor, self._nodes.real_address(node), line, COMMAND_S)
 
     async def leader(self) -> int | None:
         """Return who leads in the highest term that anybody who runs knows of, None when nobody says that he does."""
@@ -94,7 +94,7 @@ class Observer:
         leader = leaders.pop()
         if leaders or leader is None:
             return False
-        return "value" in await ask(self._reactor, self._nodes.real_address(leader), "GET kvraft", STATUS_S)
+        return "value" in await self.command(leader, "GET kvraft")
 
     async def _are_equal(self) -> bool:
         statuses = [await self.status(node) for node in self._nodes.ids]

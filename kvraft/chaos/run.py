@@ -9,7 +9,7 @@ from typing import Any, Final
 import attrs
 from twisted.internet.defer import Deferred, gatherResults
 
-from kvraft.chaos.clients import Client
+from kvraft.chaos.clients import PATIENCES_S, Client
 from kvraft.chaos.faults import NETWORK_FAULTS, PROCESS_FAULTS, Fault, Lane, World
 from kvraft.chaos.nodes import Nodes
 from kvraft.chaos.observer import NeverHappened, Observer
@@ -101,11 +101,19 @@ class Run:
         self._world = World(reactor, self.nodes, self._network, self._observer, self._note)
         self._findings: list[str] = []
         addresses = [public for public, _ in self.nodes.places.values()]
-        # The last one reads everything back at the end.
         self._clients = [
-            Client(reactor, number, addresses, self._history, Random(self._random.getrandbits(64)))
-            for number in range(plan.clients + 1)
+            Client(
+                reactor,
+                number,
+                addresses,
+                self._history,
+                Random(self._random.getrandbits(64)),
+                PATIENCES_S[number % len(PATIENCES_S)],
+            )
+            for number in range(plan.clients)
         ]
+        self._reader = Client(reactor, plan.clients, addresses, self._history, Random(plan.seed))
+        """Reads everything back at the end."""
 
     async def run(self) -> Result:
         """Return what came of it, with every process ended."""
@@ -134,8 +142,7 @@ class Run:
     async def _harm(self) -> None:
         """Let clients work, and harm be done, for as long as the plan says."""
         until = self._reactor.seconds() + self._plan.seconds
-        *working, _ = self._clients
-        running = [Deferred.fromCoroutine(client.run()) for client in working]
+        running = [Deferred.fromCoroutine(client.run()) for client in self._clients]
         lanes = [
             Lane(self._world, Random(self._random.getrandbits(64)), faults).run(until)
             for faults in (self._plan.process_faults, self._plan.network_faults)
@@ -162,11 +169,10 @@ class Run:
         await self._observer.await_answers(START_S)
         await self._observer.await_progress(LIVENESS_S)
         keys = sorted({operation.key for operation in self._history.operations})
-        reader = self._clients[-1]
         give_up = self._reactor.seconds() + READ_BACK_S
         while keys:
             batch, rest = keys[:READ_BACK_BATCH], keys[READ_BACK_BATCH:]
-            keys = [*await reader.read(batch), *rest]
+            keys = [*await self._reader.read(batch), *rest]
             if self._reactor.seconds() > give_up:
                 raise NeverHappened(f"{len(keys)} keys could not be read back within {READ_BACK_S:g} s")
         await self._observer.await_equality(EQUALITY_S)
@@ -180,7 +186,7 @@ class Run:
             self._note(explanations)
         for finding in self.nodes.findings():
             self._find(finding)
-        told = sum((client.told for client in self._clients), Counter[str]())
+        told = sum((client.told for client in (*self._clients, self._reader)), Counter[str]())
         self._note(f"clients were told: {dict(told.most_common())}")
         self._note(f"faults: {dict(self._world.injected.most_common())}")
         for each in told:
@@ -198,6 +204,7 @@ class Run:
     def _stop_clients(self) -> None:
         for client in self._clients:
             client.stop()
+        self._reader.close()
 
     def _find(self, finding: str) -> None:
         self._findings.append(finding)

@@ -102,13 +102,15 @@ def test_a_node_that_ends_by_itself_is_a_finding(tmp_path: Path) -> None:
 
 
 def test_nothing_is_left_behind(nodes: Nodes) -> None:
-    """At the end every process is gone, also one that stands still."""
+    """At the end every process is gone, also one that stands still, and none can be started any more."""
     nodes.start([0, 1])
     nodes.pause([1])
     pids = [pid(nodes, node) for node in (0, 1)]
 
     nodes.end_all()
+    nodes.start([0, 1])
 
+    assert nodes.running == []
     for each in pids:
         with pytest.raises(ProcessLookupError):
             os.kill(each, signal.SIGCONT)
