@@ -268,11 +268,11 @@ class Search:
         while waiting:
             held, done = waiting.pop()
             absorbed = done | self._unseen(done, bit)
+            if self._is_missed(held, absorbed):
+                continue
             for write in self._choices(absorbed):
                 self._count(1)
                 is_last = write.bit == bit or (operation.is_read and write.value == operation.value)
-                if write.value != held and self._is_missed(held, absorbed):
-                    continue
                 then = absorbed | write.bit | self._pending_reads[write.value]
                 if is_last:
                     reached.add((write.value, then))

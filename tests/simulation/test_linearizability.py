@@ -152,7 +152,7 @@ def operations(draw: st.DrawFn, client: int, values: Sequence[str | None]) -> Op
     return Operation(client, action, "k", value, invoked, completed, outcome)
 
 
-@settings(max_examples=2000, deadline=None)
+@settings(max_examples=1200, deadline=None)
 @given(operations_of_one_key())
 def test_the_checker_agrees_with_brute_force(operations: list[Operation]) -> None:
     """On small histories of every kind the verdict is that of trying all orders."""
