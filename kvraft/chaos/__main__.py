@@ -28,7 +28,7 @@ def parse(arguments: Sequence[str]) -> Plan:
     parser.add_argument("--seconds", type=float, default=SECONDS, help="how long harm is done (%(default)g)")
     parser.add_argument("--seed", type=int, default=None, help="decides what is done and when; drawn by default")
     parser.add_argument("--nodes", type=int, default=3, choices=range(2, 10), help="how many nodes (%(default)s)")
-    parser.add_argument("--clients", type=int, default=5, choices=range(1, 101), help="how many clients (%(default)s)")
+    parser.add_argument("--clients", type=int, default=6, choices=range(1, 101), help="how many clients (%(default)s)")
     parser.add_argument("--folder", type=Path, default=None, help="where all is kept (chaos/<time>)")
     read = parser.parse_args(arguments)
     folder = read.folder or FOLDER / time.strftime("%Y-%m-%d-%H%M%S")

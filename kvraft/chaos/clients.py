@@ -31,6 +31,8 @@ BATCH_MAX: Final = 4
 PATIENCES_S: Final = (0.2, 0.4, 1.0, 4.0)
 """How long clients wait for an answer before they go elsewhere. While a leader stands still or is cut off, the
 impatient find its successor, and the patient are still there when it goes on: it must tell them nothing stale then."""
+READERS_EVERY: Final = 3
+"""Every so many clients one only reads, and so stays with a leader for as long as that answers, be it deposed."""
 PAUSE_S: Final = 0.008
 """Between two batches of one client, on average: many operations meet each fault, and the machine has room."""
 PAUSE_WITHOUT_LEADER_S: Final = 0.05
@@ -53,6 +55,7 @@ class Client:
         history: where everything is noted.
         random: decides what it does.
         patience_s: how long it waits for an answer before it goes elsewhere.
+        only_reads: whether it writes nothing.
     """
 
     def __init__(
@@ -63,6 +66,8 @@ class Client:
         history: History,
         random: Random,
         patience_s: float = ANSWER_S,
+        *,
+        only_reads: bool = False,
     ) -> None:
         self._reactor = reactor
         self._number = number
@@ -70,6 +75,7 @@ class Client:
         self._history = history
         self._random = random
         self._patience_s = patience_s
+        self._only_reads = only_reads
         self._connection: ClientConnection | None = None
         self._address = random.choice(addresses)
         self._written = 0
@@ -112,6 +118,9 @@ class Client:
     # --- what it asks ------------------------------------------------------------------------------------------------
 
     def _choose(self) -> tuple[Action, str, str | None]:
+        hot = f"hot-{self._random.randrange(HOT_KEYS)}"
+        if self._only_reads:
+            return Action.GET, hot, None
         if self._repeat is not None and self._random.random() < REPEAT_SHARE:
             (key, value), self._repeat = self._repeat, None
             return Action.SET, key, value
@@ -121,9 +130,8 @@ class Client:
                 return Action.GET, self._once_key(self._random.randint(1, self._once)), None
             self._once += 1
             return Action.SET, self._once_key(self._once), self._new_value()
-        key = f"hot-{self._random.randrange(HOT_KEYS)}"
         action = self._random.choices((Action.GET, Action.SET, Action.DELETE), (45, 45, 10))[0]
-        return action, key, self._new_value() if action is Action.SET else None
+        return action, hot, self._new_value() if action is Action.SET else None
 
     def _once_key(self, number: int) -> str:
         return f"once-{self._number}-{number}"

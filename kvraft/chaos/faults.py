@@ -21,6 +21,10 @@ GAP_S: Final = (0.2, 3.0)
 """Shortest and longest pause of a lane between two faults."""
 SPAN_S: Final = (0.1, 6.0)
 """Shortest and longest time that a fault lasts."""
+ABOUT_AN_ELECTION_S: Final = (0.2, 0.8)
+"""Shortest and longest time of a fault that ends about when its victim is replaced, and two may think that they lead."""
+ABOUT_AN_ELECTION_SHARE: Final = 0.4
+"""How often a fault lasts about so long."""
 DELAY_S: Final = (0.01, 0.3)
 """Shortest and longest delay of a slow link: beside heartbeats, and beyond what an election waits."""
 SLOW_BYTES_PER_S: Final = 100_000
@@ -71,7 +75,7 @@ class Lane:
         world = self._world
         while True:
             gap = self._random.uniform(*GAP_S)
-            span = self._random.triangular(*SPAN_S, SPAN_S[0])
+            span = self._draw_span()
             fault = self._random.choices(list(self._faults), list(self._faults.values()))[0]
             own = Random(self._random.getrandbits(64))
             if world.reactor.seconds() + gap >= until:
@@ -83,6 +87,11 @@ class Lane:
             world.note(f"{name} for {span:.1f} s")
             await fault(world, own, span)
             world.note(f"{name} is over")
+
+    def _draw_span(self) -> float:
+        if self._random.random() < ABOUT_AN_ELECTION_SHARE:
+            return self._random.uniform(*ABOUT_AN_ELECTION_S)
+        return self._random.triangular(*SPAN_S, SPAN_S[0])
 
 
 # --- whom ------------------------------------------------------------------------------------------------------------

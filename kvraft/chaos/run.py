@@ -9,7 +9,7 @@ from typing import Any, Final
 import attrs
 from twisted.internet.defer import Deferred, gatherResults
 
-from kvraft.chaos.clients import PATIENCES_S, Client
+from kvraft.chaos.clients import PATIENCES_S, READERS_EVERY, Client
 from kvraft.chaos.faults import NETWORK_FAULTS, PROCESS_FAULTS, Fault, Lane, World
 from kvraft.chaos.nodes import Nodes
 from kvraft.chaos.observer import NeverHappened, Observer
@@ -47,7 +47,7 @@ class Plan:
     """How long harm is done."""
     seed: int
     nodes: int = 3
-    clients: int = 5
+    clients: int = 6
     settings: dict[str, object] = attrs.field(factory=dict)
     """Further keys of the nodes' config.json."""
     process_faults: dict[Fault, int] = attrs.field(factory=lambda: dict(PROCESS_FAULTS))
@@ -109,6 +109,7 @@ class Run:
                 self._history,
                 Random(self._random.getrandbits(64)),
                 PATIENCES_S[number % len(PATIENCES_S)],
+                only_reads=number % READERS_EVERY == READERS_EVERY - 1,
             )
             for number in range(plan.clients)
         ]
