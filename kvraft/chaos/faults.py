@@ -22,7 +22,7 @@ GAP_S: Final = (0.2, 3.0)
 SPAN_S: Final = (0.1, 6.0)
 """Shortest and longest time that a fault lasts."""
 ABOUT_AN_ELECTION_S: Final = (0.2, 0.8)
-"""Shortest and longest time of a fault that ends about when its victim is replaced, and two may think that they lead."""
+"""Shortest and longest time of a fault that ends about when its victim is replaced: two may think that they lead."""
 ABOUT_AN_ELECTION_SHARE: Final = 0.4
 """How often a fault lasts about so long."""
 DELAY_S: Final = (0.01, 0.3)
