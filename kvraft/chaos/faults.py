@@ -309,7 +309,7 @@ PROCESS_FAULTS: Final[Mapping[Fault, int]] = {
     snapshot: 1,
 }
 NETWORK_FAULTS: Final[Mapping[Fault, int]] = {
-    isolate_the_leader: 4,
+    isolate_the_leader: 6,
     split: 2,
     deafen_one: 2,
     mute_one: 2,
