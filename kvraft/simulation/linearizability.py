@@ -14,8 +14,8 @@ What keeps it fast, sound whether values are unique or not (and strong when each
 
 1. A read takes effect as soon as its value is there; to wait could only be worse.
 2. A value is left only when nobody will read it later, or when another write can bring it back.
-3. A write whose remaining reads are all pending, and which is their only source, takes effect with them unseen before
-   the next one. So does a write that nobody will read.
+3. A write whose value will be read by nobody but reads that are pending takes effect with them, unseen, before the
+   next one: nobody waits for it afterwards.
 4. A write of unknown outcome takes effect only for a pending read. Of several with equal values the first is taken, and
    a configuration that needed fewer of them stands for those that needed more.
 """
@@ -268,11 +268,11 @@ class Search:
         while waiting:
             held, done = waiting.pop()
             absorbed = done | self._unseen(done, bit)
+            if self._is_missed(held, absorbed):
+                continue
             for write in self._choices(absorbed):
                 self._count(1)
                 is_last = write.bit == bit or (operation.is_read and write.value == operation.value)
-                if write.value != held and self._is_missed(held, absorbed):
-                    continue
                 then = absorbed | write.bit | self._pending_reads[write.value]
                 if is_last:
                     reached.add((write.value, then))
@@ -300,23 +300,16 @@ class Search:
         """Return the bits of the writes, with their reads, that may take effect unseen before the next write."""
         found = 0
         for bit, write in self._pending.items():
-            if done & bit or bit == completing or self._reads_to_come[write.value]:
-                continue
-            reads = self._pending_reads[write.value] & ~done
-            if not reads:
-                found |= bit
-            elif not reads & completing and self._is_only_source(bit, write.value, done):
-                found |= bit | reads
-        for value, bits in self._unknown.items():
-            reads = self._pending_reads[value] & ~done
-            if reads and not reads & completing and not self._reads_to_come[value]:
-                bit = bits & ~done
-                if bit.bit_count() == 1 and self._is_only_source(bit, value, done):
+            if not done & bit and bit != completing and not self._reads_to_come[write.value]:
+                reads = self._pending_reads[write.value] & ~done
+                if not reads & completing:
                     found |= bit | reads
+        for value, bits in self._unknown.items():
+            reads = self._pending_reads[value] & ~(done | found)
+            left = bits & ~done
+            if reads and left and not reads & completing and not self._reads_to_come[value]:
+                found |= left & -left | reads
         return found
-
-    def _is_only_source(self, bit: int, value: Value, done: int) -> bool:
-        return not self._writes_to_come[value] and self._pending_writes[value] & ~done == bit
 
 
 def _events(operations: Sequence[Operation]) -> tuple[list[tuple[bool, int]], int]:

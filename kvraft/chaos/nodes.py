@@ -1,0 +1,213 @@
+"""The nodes as processes: started as people start them, harmed by their process id, and never left behind."""
+
+import contextlib
+import enum
+import json
+import os
+import random
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Final
+
+import attrs
+
+from kvraft.config import Address
+
+HOST: Final = "127.0.0.1"
+PORTS: Final = range(10_000, 30_000)
+"""Below those that the kernel gives to outgoing connections: a port that is free now stays so until it is bound."""
+EXIT_S: Final = 10.0
+"""Longest wait for a process to end that was asked to, before it is killed."""
+REQUEST_TIMEOUT_MS: Final = 2_000
+"""Shorter than a node's default, so that many requests meet each fault."""
+LOG_BYTES: Final = 256 * 1024
+"""After how much a node takes a snapshot: far less than by default, so that it happens many times in a run."""
+
+COMPLAINTS: Final = ("Traceback (most recent call last)", "Unhandled", "AssertionError", "#critical]", "#error]")
+"""What no healthy node writes to its log."""
+TOLERATED: Final = ("its disk has not finished a save for",)
+"""What a node says rightly that stood still in the middle of a save."""
+COMPLAINTS_MAX: Final = 20
+"""How many are told of one node."""
+
+
+class Life(enum.Enum):
+    """What was done to a node last."""
+
+    RUNNING = "running"
+    PAUSED = "paused"
+    STOPPING = "stopping"
+    DOWN = "down"
+
+
+@attrs.define
+class _Process:
+    popen: "subprocess.Popen[bytes]"
+    life: Life = Life.RUNNING
+
+
+def free_ports(count: int) -> list[int]:
+    """Return ports on which nothing listens.
+
+    Raises:
+        RuntimeError: there are not so many.
+    """
+    found: list[int] = []
+    for port in random.sample(PORTS, len(PORTS)):
+        with socket.socket() as probe, contextlib.suppress(OSError):
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            probe.bind((HOST, port))
+            found.append(port)
+        if len(found) == count:
+            return found
+    raise RuntimeError(f"fewer than {count} free ports on {HOST}")
+
+
+class Nodes:
+    """The processes of one cluster, in a folder of their own.
+
+    Args:
+        folder: where they keep their data and logs.
+        count: how many there are.
+        settings: further keys of their config.json.
+        program: what plays twistd.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        count: int,
+        settings: Mapping[str, object] | None = None,
+        program: Sequence[str] | None = None,
+    ) -> None:
+        self.folder = folder
+        self.ids = range(count)
+        ports = free_ports(2 * count)
+        self.places = {node: (Address(HOST, ports[2 * node]), Address(HOST, ports[2 * node + 1])) for node in self.ids}
+        """Of each: where it is reached, which is the proxy's, and where it really listens."""
+        self._program = program or (str(Path(sys.executable).with_name("twistd")),)
+        self._processes: dict[int, _Process] = {}
+        self._findings: list[str] = []
+        self._are_ended = False
+        """Whether none may be started any more."""
+        folder.mkdir(parents=True, exist_ok=True)
+        config = {**self._config(), **(settings or {})}
+        (folder / "config.json").write_text(json.dumps(config, indent=1), encoding="utf-8")
+
+    def _config(self) -> dict[str, object]:
+        peers = [
+            {"id": node, "address": str(public), "bind": str(real)} for node, (public, real) in self.places.items()
+        ]
+        limits = {
+            "request_timeout_ms": REQUEST_TIMEOUT_MS,
+            "log_bytes": LOG_BYTES,
+            "log_kept_bytes": LOG_BYTES // 4,
+            "segment_bytes": LOG_BYTES,
+        }
+        return {"peers": peers, "limits": limits}
+
+    def log_path(self, node: int) -> Path:
+        """Where a node writes what it says."""
+        return self.folder / f"{node}.log"
+
+    def real_address(self, node: int) -> Address:
+        """Where a node listens, past the proxy."""
+        return self.places[node][1]
+
+    # --- life and death ----------------------------------------------------------------------------------------------
+
+    def life(self, node: int) -> Life:
+        """What was done to a node last; one that ended by itself is down, and that is a finding."""
+        process = self._processes.get(node)
+        if process is None:
+            return Life.DOWN
+        if process.life is not Life.DOWN and process.popen.poll() is not None:
+            if process.life is not Life.STOPPING:
+                self._findings.append(f"node {node} ended by itself with status {process.popen.returncode}")
+            process.life = Life.DOWN
+        return process.life
+
+    @property
+    def running(self) -> list[int]:
+        """The nodes that are neither down nor paused."""
+        return [node for node in self.ids if self.life(node) is Life.RUNNING]
+
+    def start(self, nodes: Iterable[int]) -> None:
+        """Start those of these nodes that are down; after `end_all`, none."""
+        for node in nodes:
+            if self._are_ended or self.life(node) is not Life.DOWN:
+                continue
+            command = [*self._program, "-n", "kvraft", "--id", str(node)]
+            with self.log_path(node).open("ab") as output:
+                popen = subprocess.Popen(  # noqa: S603 - our own interpreter's twistd, and a number
+                    command,
+                    cwd=self.folder,
+                    env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
+                    stdin=subprocess.DEVNULL,
+                    stdout=output,
+                    stderr=output,
+                    start_new_session=True,  # Ctrl-C is for us; the nodes are ended by pid
+                )
+            self._processes[node] = _Process(popen)
+
+    def kill(self, nodes: Iterable[int]) -> None:
+        """End nodes as a crash would; all are dead before the first is waited for."""
+        self._end(nodes, signal.SIGKILL)
+
+    def stop(self, node: int) -> None:
+        """Ask a node to end in good order; it is down when it has."""
+        if self.life(node) is Life.RUNNING:
+            self._send([node], signal.SIGTERM)
+            self._processes[node].life = Life.STOPPING
+
+    def pause(self, nodes: Iterable[int]) -> None:
+        """Let nodes stand still, in the middle of whatever they do."""
+        for node in nodes:
+            if self.life(node) is Life.RUNNING:
+                self._send([node], signal.SIGSTOP)
+                self._processes[node].life = Life.PAUSED
+
+    def resume(self, nodes: Iterable[int]) -> None:
+        """Let nodes go on that stand still."""
+        for node in nodes:
+            if self.life(node) is Life.PAUSED:
+                self._send([node], signal.SIGCONT)
+                self._processes[node].life = Life.RUNNING
+
+    def end_all(self) -> None:
+        """Leave no process behind, whatever state it is in, and let none begin."""
+        self._are_ended = True
+        self._end(tuple(self._processes), signal.SIGKILL)
+
+    def _send(self, nodes: Iterable[int], number: signal.Signals) -> None:
+        for node in nodes:
+            self._processes[node].popen.send_signal(number)
+
+    def _end(self, nodes: Iterable[int], number: signal.Signals) -> None:
+        ending = [node for node in nodes if self.life(node) is not Life.DOWN]
+        self._send(ending, number)
+        for node in ending:
+            self._processes[node].popen.wait(EXIT_S)
+            self._processes[node].life = Life.DOWN
+
+    # --- what they say -----------------------------------------------------------------------------------------------
+
+    def findings(self) -> list[str]:
+        """Return what nodes did that no healthy node does: to end by themselves, to complain in their logs."""
+        for node in self._processes:
+            self.life(node)
+        return [*self._findings, *(each for node in self._processes for each in complaints(self.log_path(node)))]
+
+
+def complaints(log: Path) -> list[str]:
+    """Return the lines of a log that no healthy node writes."""
+    found = []
+    with log.open(encoding="utf-8", errors="replace") as lines:
+        for number, line in enumerate(lines, start=1):
+            if any(text in line for text in COMPLAINTS) and not any(text in line for text in TOLERATED):
+                found.append(f"{log.name}:{number}: {line.strip()}")
+    return found[:COMPLAINTS_MAX]
