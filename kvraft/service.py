@@ -226,7 +226,7 @@ class NodeService(Service):
         self._log.info("node {id} loads its snapshot: {loaded} of {of} keys", id=self._peer.id, loaded=loaded, of=of)
 
     def _fatal(self, why: str) -> None:
-        self._leave_at_once(exits.IOERR, f"node {self._peer.id} stops: {why}")
+        self._leave_at_once(exits.status_of(why), f"node {self._peer.id} stops: {why}")
 
 
 def allow_open_files() -> None:

@@ -6,6 +6,7 @@ from typing import Final
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.logger import Logger
 
+from kvraft import exits
 from kvraft.config import Address
 from kvraft.peers import REMOVED
 from kvraft.raft import Membership, Node
@@ -15,17 +16,21 @@ from kvraft.replica.outbox import Outbox
 LAST_ANSWERS_S: Final = 0.5
 """How long a node that was removed stays, so that the last it says reaches its clients and its successor, seconds."""
 
+REMOVED_ITSELF: Final = exits.LastWords.of(
+    exits.REMOVED, "it was removed from its cluster; its id is never used again, its data may be deleted"
+)
+
 
 class Belonging:
     """Knows whom this node talks to, and what others say about its place among them.
 
     Args:
-        depart: ends this node, because it was removed; called `LAST_ANSWERS_S` after that is known.
+        depart: ends this node, because it does not belong to its cluster; called `LAST_ANSWERS_S` after that is known.
     """
 
     _log = Logger(namespace="kvraft.replica")
 
-    def __init__(self, node: Node, clock: IReactorTime, depart: Callable[[], None]) -> None:
+    def __init__(self, node: Node, clock: IReactorTime, depart: Callable[[exits.LastWords], None]) -> None:
         self._node = node
         self._clock = clock
         self._depart = depart
@@ -77,4 +82,4 @@ class Belonging:
     def _begin_to_leave(self) -> None:
         if self._departure is None:
             self._log.warn("node {id} was removed from its cluster and leaves", id=self._node.id)
-            self._departure = self._clock.callLater(LAST_ANSWERS_S, self._depart)
+            self._departure = self._clock.callLater(LAST_ANSWERS_S, self._depart, REMOVED_ITSELF)

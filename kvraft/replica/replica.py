@@ -12,6 +12,7 @@ from twisted.python.failure import Failure
 
 from kvraft.commands import AdminCommand, Operation, encode_batch, encode_identify
 from kvraft.errors import NotLeaderRefusal, OutcomeUnknown, Overloaded
+from kvraft.exits import LastWords
 from kvraft.raft import (
     Entry,
     EntryKind,
@@ -417,9 +418,9 @@ class Replica:
             self._cluster_told = self.store.cluster_id
             self._peers.learn_cluster(self.store.cluster_id)
 
-    def _depart(self) -> None:
+    def _depart(self, why: LastWords) -> None:
         self.stop()
-        self._fatal("it was removed from its cluster; its id is never used again, its data may be deleted")
+        self._fatal(why)
 
     # Snapshots.
 

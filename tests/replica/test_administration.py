@@ -445,7 +445,7 @@ def test_after_a_restart_all_whom_the_log_may_need_are_connected() -> None:
     entries = [Entry.create(1, index, EntryKind.MEMBERSHIP, step.encode()) for index, step in enumerate(steps, 1)]
     node = Node(0, steps[0], now=0.0, random=Random(1), hard_state=HardState(1, None, 2), entries=entries)
 
-    Belonging(node, Clock(), lambda: None).look(nobody)
+    Belonging(node, Clock(), lambda _: None).look(nobody)
 
     assert told == [{0, 1}]
 
