@@ -58,6 +58,7 @@ from kvraft.raft.errors import (
     NotLeader,
     ProposalRefused,
     RaftError,
+    TryAgain,
 )
 from kvraft.raft.membership import Membership
 from kvraft.raft.messages import Message
@@ -84,4 +85,5 @@ __all__ = [
     "Ready",
     "Role",
     "SoftState",
+    "TryAgain",
 ]

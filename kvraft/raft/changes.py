@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 import attrs
 
 from kvraft.raft import election, quorum, replication, transfer
-from kvraft.raft.errors import ProposalRefused
+from kvraft.raft.errors import ProposalRefused, TryAgain
 from kvraft.raft.membership import Membership
 from kvraft.raft.progress import Progress
 from kvraft.raft.roles import Leader
@@ -44,11 +44,11 @@ def propose(node: Node, leader: Leader, target: Membership, *, force: bool) -> i
         raise ProposalRefused("a voter cannot become a learner; remove it first, and add it again")
     if node.commit < leader.term_start:
         # Else two leaders in a row could each begin a change that the other does not know (BUGS row 14).
-        raise ProposalRefused("this leader has not committed an entry of its term yet; ask again in a moment")
+        raise TryAgain("this leader has not committed an entry of its term yet; ask again in a moment")
     if node.membership.outgoing or node.commit < node.membership_index:
-        raise ProposalRefused("another membership change is under way; ask again when it is done")
+        raise TryAgain("another membership change is under way; ask again when it is done")
     if leader.transfer is not None:
-        raise ProposalRefused("leadership is being handed over; ask again in a moment")
+        raise TryAgain("leadership is being handed over; ask again in a moment")
     if not force:
         _refuse_dead_end(node, leader, target)
     if target.voters == node.membership.voters:

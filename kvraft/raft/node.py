@@ -10,7 +10,7 @@ import random
 from collections.abc import Callable, Sequence
 
 from kvraft.raft import changes, election, reading, replication, snapshots, transfer
-from kvraft.raft.errors import MessageRefused, NotLeader, ProposalRefused
+from kvraft.raft.errors import MessageRefused, NotLeader, TryAgain
 from kvraft.raft.log import Log
 from kvraft.raft.membership import Membership
 from kvraft.raft.messages import (
@@ -157,9 +157,9 @@ class Node:
         if not isinstance(self.role, Leader):
             raise NotLeader(self.leader)
         if self.role.transfer is not None:
-            raise ProposalRefused("leadership is being handed over; ask again in a moment")
+            raise TryAgain("leadership is being handed over; ask again in a moment")
         if self.role.uncommitted_bytes >= self.options.uncommitted_bytes_max:
-            raise ProposalRefused("too many writes wait for a quorum; ask again in a moment")
+            raise TryAgain("too many writes wait for a quorum; ask again in a moment")
         assert kind != EntryKind.MEMBERSHIP, "the membership changes by change_membership"
         first = self.log.last_index + 1
         for payload in payloads:

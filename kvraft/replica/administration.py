@@ -18,7 +18,7 @@ from kvraft.commands import (
 from kvraft.config import Address, WrongValue
 from kvraft.config.values import PEERS_MAX
 from kvraft.errors import OutcomeUnknown, Refused, RequestFailed
-from kvraft.raft import Membership, Node, NotLeader, ProposalRefused
+from kvraft.raft import Membership, Node, NotLeader, ProposalRefused, TryAgain
 from kvraft.storage import SnapshotStorage
 
 DONE: Final[Mapping[str, object]] = {"status": "OK"}
@@ -28,6 +28,12 @@ class AdminRefused(Refused):
     """The cluster cannot be changed like this; the text says why, and what to do."""
 
     code = "REFUSED"
+
+
+class Busy(AdminRefused):
+    """The cluster cannot be changed like this just now, and can in a moment."""
+
+    code = "BUSY"
 
 
 @attrs.define
@@ -83,6 +89,8 @@ class Administration:
                     return self._change(command, now)
         except NotLeader:
             return fail(self._not_leader())
+        except TryAgain as refusal:
+            return fail(Busy(str(refusal)))
         except ProposalRefused as refusal:
             return fail(AdminRefused(str(refusal)))
         except AdminRefused as refusal:
@@ -120,6 +128,7 @@ class Administration:
                 {"id": member, "address": membership.addresses.get(member), "role": _role(membership, member)}
                 for member in sorted(membership.members)
             ],
+            "removed": sorted(membership.removed),
             "leader": self._node.leader,
             "changing": bool(membership.outgoing) or self._node.commit < self._node.membership_index,
         }
