@@ -71,6 +71,7 @@ def assemble(config: Config, node_id: int, beginning: Beginning, surroundings: S
         snapshot=beginning.log_begins,
         applied=beginning.store.applied_index,
         voting=beginning.remembers,
+        incarnation=beginning.incarnation if beginning.remembers else None,
     )
     replica = Replica(
         node=node,

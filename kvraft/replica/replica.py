@@ -173,9 +173,10 @@ class Replica:
 
     def hello(self, peer: int, facts: Mapping[str, object]) -> None:
         """Take what `peer` says of itself when a connection begins."""
-        self._belonging.hello(peer)
-        if self._rejoin is not None and not self._stopped:
-            self._tell(self._rejoin.hello, peer, facts)
+        if not self._stopped:
+            self._tell(self._belonging.hello, peer, facts)
+            if self._rejoin is not None:
+                self._tell(self._rejoin.hello, peer, facts)
 
     def refused(self, peer: int, code: str, message: str) -> None:
         """`peer` does not want to talk to this node; the log says so, and one peer's word is no reason to stop."""
@@ -184,7 +185,7 @@ class Replica:
 
     def facts(self) -> dict[str, object]:
         """Say of this node what the others need to know when a connection begins."""
-        return self._rejoin.facts() if self._rejoin is not None else {}
+        return self._rejoin.facts() if self._rejoin is not None else self._belonging.facts()
 
     def link_up(self, peer: int) -> None:
         """A connection to `peer` stands."""
