@@ -25,6 +25,7 @@ import kvraft
 from kvraft import exits
 from kvraft.assembly import Assembly, Surroundings, assemble, use_monotonic_time
 from kvraft.config import Address, Config, ConfigError, Durability
+from kvraft.differences import differences
 from kvraft.joining import JoinFailed, Joining, Seed, read_seed, write_seed
 from kvraft.replica import Beginning, from_disk, from_nothing
 from kvraft.starting import Start, WrongOption, has_data, plan, read_address, read_config, read_id
@@ -151,6 +152,9 @@ class NodeService(Service):
         host, port = listening.getsockname()[:2]
         self._port = self._reactor.adoptStreamPort(listening.fileno(), listening.family, node.port)
         listening.close()
+        if beginning.belongs(self._id) and beginning.latest_membership is not None:
+            for line in differences(self._config.peers, beginning.latest_membership):
+                self._log.warn("{line}", line=line)
         node.start()
         gc.freeze()
         self._log.info(

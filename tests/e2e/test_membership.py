@@ -149,6 +149,8 @@ def test_the_members_survive_a_crash_of_all(cluster: Cluster) -> None:
     cluster.start_added(new)  # these two are a majority, and know each other from the log alone
     cluster.await_leader()
     await_voters(cluster, 1, 2, new)
+    assert "config.json lists node 0 at" in cluster.log(1)
+    assert f"node {new} at {cluster.hint(new)} is a member of the cluster, and config.json does not" in cluster.log(1)
     write(cluster.addresses, {"a": "1"})
 
     for node in (1, new):
