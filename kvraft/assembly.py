@@ -13,8 +13,9 @@ from typing import Any
 import attrs
 from twisted.internet.interfaces import IStreamClientEndpoint
 
-from kvraft.config import Config
-from kvraft.peers import Address, Peers
+from kvraft.config import Address, Config
+from kvraft.peers import Address as Place
+from kvraft.peers import Peers
 from kvraft.peers.link import endpoint_to
 from kvraft.raft import Membership, Node
 from kvraft.raft import Options as RaftOptions
@@ -38,7 +39,7 @@ class Surroundings:
     random: Random
     fatal: Callable[[str], None]
     make_id: Callable[[], str] = lambda: uuid.uuid4().hex
-    dial: Callable[[Any, Address], IStreamClientEndpoint] = endpoint_to
+    dial: Callable[[Any, Place], IStreamClientEndpoint] = endpoint_to
 
 
 @attrs.frozen
@@ -65,12 +66,9 @@ def assemble(
 ) -> Assembly:
     """Put the parts of the node `node_id` together; `options` are those that `raft_options` returns unless given."""
     reactor, random = surroundings.reactor, surroundings.random
-    members = {peer.id: peer.address for peer in config.peers}
-    addresses = {peer: str(address) for peer, address in members.items()}
-    others = [peer for peer in members if peer != node_id]
     node = Node(
         node_id,
-        beginning.membership or Membership(members.keys(), addresses=addresses),
+        beginning.membership or birth(config),
         now=reactor.seconds(),
         random=random,
         options=options or raft_options(config),
@@ -79,6 +77,7 @@ def assemble(
         snapshot=beginning.log_begins,
         applied=beginning.store.applied_index,
         voting=beginning.remembers,
+        incarnation=beginning.incarnation if beginning.remembers else None,
     )
     replica = Replica(
         node=node,
@@ -89,22 +88,29 @@ def assemble(
         make_cluster_id=lambda: peers.cluster_id or surroundings.make_id(),  # one that a peer knows, or a new one
         make_snapshot_id=surroundings.make_id,
         fatal=surroundings.fatal,
-        rejoin=None if beginning.remembers else Rejoin(node, others),
+        rejoin=None if beginning.remembers else Rejoin(node, node.membership.members - {node_id}),
         options=replica_options(config),
     )
     peers = Peers(
         reactor,
         me=node_id,
         incarnation=beginning.incarnation,
-        addresses={peer: members[peer] for peer in others},
+        addresses={peer: Address.parse(where) for peer, where in node.membership.addresses.items()},
         receiver=replica,
         random=random,
-        cluster_id=beginning.store.cluster_id,
+        cluster_id=beginning.store.cluster_id or beginning.cluster_told,
         facts=replica.facts,
         dial=surroundings.dial,
     )
     replica.connect(peers)
     return Assembly(replica, peers, build_port(replica, peers.build_acceptor, server_limits(config), reactor))
+
+
+def birth(config: Config) -> Membership:
+    """Return the configuration with which a cluster is born: config.json's."""
+    return Membership(
+        (peer.id for peer in config.peers), addresses={peer.id: str(peer.address) for peer in config.peers}
+    )
 
 
 def raft_options(config: Config) -> RaftOptions:

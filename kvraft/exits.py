@@ -2,16 +2,47 @@
 
 import os
 import sys
-from typing import Final, NoReturn
+from typing import Final, NoReturn, Self
 
 USAGE: Final = 64
 """The command line makes no sense."""
+NOINPUT: Final = 66
+"""The data directory is not the one that the cluster knows under this id: as a rule a disk was lost or emptied. It does
+no good to start the node again; it must be replaced by one with a new id."""
+NOHOST: Final = 68
+"""No member of the cluster that is to be joined can be reached."""
+REMOVED: Final = 69
+"""The node was removed from its cluster. It does no good to start it again."""
 OSERR: Final = 71
 """The operating system refused something, as a rule the address that is taken."""
 IOERR: Final = 74
 """The disk failed or holds what must not be believed, or the node found a fault in itself."""
+PROTOCOL: Final = 76
+"""The cluster speaks a later version than this kvraft. It does no good to start the node before it is upgraded."""
+NOPERM: Final = 77
+"""The cluster does not take this node in: its id or address is taken, or its data belong to another cluster."""
 CONFIG: Final = 78
 """config.json is wrong, or names no such node."""
+
+
+class LastWords(str):
+    """Why a node ends, and the status with which it does."""
+
+    __slots__ = ("status",)
+
+    status: int
+
+    @classmethod
+    def of(cls, status: int, why: str) -> Self:
+        """Return `why` with its status."""
+        words = cls(why)
+        words.status = status
+        return words
+
+
+def status_of(why: str) -> int:
+    """Return the status with which a node ends for this reason: IOERR unless the reason names another."""
+    return why.status if isinstance(why, LastWords) else IOERR
 
 
 def leave(status: int, why: str) -> NoReturn:

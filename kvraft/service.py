@@ -7,6 +7,7 @@ import socket
 import sys
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from random import Random
 from typing import Any, Final, NoReturn
@@ -23,8 +24,11 @@ from typing_extensions import override
 import kvraft
 from kvraft import exits
 from kvraft.assembly import Assembly, Surroundings, assemble, use_monotonic_time
-from kvraft.config import Config, ConfigError, Durability, Peer, load
+from kvraft.config import Address, Config, ConfigError, Durability
+from kvraft.differences import differences
+from kvraft.joining import JoinFailed, Joining, Seed, read_seed, write_seed
 from kvraft.replica import Beginning, from_disk, from_nothing
+from kvraft.starting import Start, WrongOption, has_data, plan, read_address, read_config, read_id
 from kvraft.storage import SnapshotStorage, Storage, StorageError
 from kvraft.store import SnapshotInvalid
 
@@ -44,15 +48,22 @@ CLOSE_TIMEOUT_S: Final = 2.0
 class Options(usage.Options):
     """The command line of `twistd kvraft`."""
 
-    synopsis = "--id NUMBER [--config FILE] [--data-dir FOLDER] [--check]"
+    synopsis = "--id NUMBER [--join HOST:PORT] [--address HOST:PORT] [--config FILE] [--data-dir FOLDER] [--check]"
     longdesc = (
         "Runs one node of a kvraft cluster: a replicated, durable key-value store. "
         "Start one with each id of config.json, then try: echo 'SET user:100 kmarulab' | nc localhost 8080"
     )
     optParameters = [  # noqa: N815, RUF012 - Twisted's name
-        ["id", "i", None, "which entry of config.json's peers this node is"],
+        ["id", "i", None, "which node this is: an entry of config.json's peers, or a new id when it joins"],
         ["config", "c", "config.json", "the file that lists the members of the cluster"],
         ["data-dir", "d", None, "keep the data in FOLDER/<id> instead of where config.json says ('data' beside it)"],
+        [
+            "join",
+            "j",
+            None,
+            "join the running cluster to which the member at this HOST:PORT belongs; needs no config.json",
+        ],
+        ["address", "a", None, "the HOST:PORT at which this node is reached, instead of what config.json says"],
     ]
     optFlags = [  # noqa: N815, RUF012 - as above
         ["check", None, "validate the configuration, say what is wrong with it, and leave"],
@@ -60,8 +71,7 @@ class Options(usage.Options):
 
     def __init__(self) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
-        self.config: Config | None = None
-        self.peer: Peer | None = None
+        self.start: Start | None = None
 
     def opt_version(self) -> NoReturn:
         """Print the version of kvraft and leave."""
@@ -73,28 +83,25 @@ class Options(usage.Options):
         """Read the configuration; leave with one line for each mistake in it."""
         path = Path(self["config"]).absolute()
         try:
-            config = load(path)
-            if self["data-dir"] is not None:
-                config = attrs.evolve(config, data_dir=Path(self["data-dir"]).absolute())
-            if self["check"] and self["id"] is None:
-                self._say_valid(path, config)
-            self.peer = config.peer(self._node_id(config))
+            self.start = self._read(path)
         except ConfigError as error:
             exits.leave(exits.CONFIG, str(error))
-        self.config = config
+        except WrongOption as error:
+            exits.leave(exits.USAGE, str(error))
         if self["check"]:
-            self._say_valid(path, config)
+            self._say_valid(path, self.start.config)
         if self.parent is not None and self.parent.get("pidfile") == "twistd.pid":
             self.parent["pidfile"] = None  # three nodes in one folder would quarrel about it
 
-    def _node_id(self, config: Config) -> int:
-        ids = ", ".join(str(peer.id) for peer in config.peers)
-        if self["id"] is None:
-            exits.leave(exits.USAGE, f"say which node this is: --id with one of {ids}")
-        try:
-            return int(self["id"])
-        except ValueError:
-            exits.leave(exits.USAGE, f"--id {self['id']!r} is no number; it must be one of {ids}")
+    def _read(self, path: Path) -> Start:
+        join, address = (read_address(option, self[option]) for option in ("join", "address"))
+        folder = path.parent / "data" if self["data-dir"] is None else Path(self["data-dir"])
+        is_known = self["id"] is not None and has_data(folder / self["id"])
+        may_miss = join is not None or (is_known and not self["check"])
+        config = read_config(path, self["data-dir"], may_miss=may_miss)
+        if self["check"] and self["id"] is None:
+            self._say_valid(path, config)
+        return plan(config, read_id(self["id"], config), address, join)
 
     def _say_valid(self, path: Path, config: Config) -> NoReturn:
         peers = ", ".join(f"{peer.id} at {peer.address}" for peer in config.peers)
@@ -106,8 +113,7 @@ class NodeService(Service):
     """A node from its start to its end.
 
     Args:
-        config: the whole cluster's configuration.
-        peer: this node's entry in it.
+        start: which node, and how.
         reactor: everything that waits, listens or dials goes through it.
         leave_at_once: ends the process when the node must not go on.
     """
@@ -117,13 +123,13 @@ class NodeService(Service):
 
     def __init__(
         self,
-        config: Config,
-        peer: Peer,
+        start: Start,
         reactor: Any,
         leave_at_once: Callable[[int, str], object] = exits.leave_at_once,
     ) -> None:
-        self._config = config
-        self._peer = peer
+        self._start = start
+        self._config = start.config
+        self._id = start.node_id
         self._reactor = reactor
         self._leave_at_once = leave_at_once
         self._port: IListeningPort | None = None
@@ -134,21 +140,79 @@ class NodeService(Service):
     def startService(self) -> None:
         """Bind the port, read the journal, and begin; leaves the process when that is not possible."""
         super().startService()  # type: ignore[no-untyped-call]
-        listening = self._bind()  # before the data are touched: a node that runs already has both
-        beginning = self._read()
+        peer = self._start.peer
+        # Before the data are touched, if they are not needed for it: a node that runs already has both.
+        listening = None if peer is None else self._bind(peer.listen)
+        beginning = self._enter(self._read())
+        if listening is None:
+            listening = self._bind(self._find_address(beginning))
         self._open = (beginning.storage, beginning.snapshots)
         surroundings = Surroundings(self._reactor, Random(), self._fatal)
-        self._node = node = assemble(self._config, self._peer.id, beginning, surroundings)
+        self._node = node = assemble(self._config, self._id, beginning, surroundings)
+        host, port = listening.getsockname()[:2]
         self._port = self._reactor.adoptStreamPort(listening.fileno(), listening.family, node.port)
         listening.close()
+        if beginning.belongs(self._id) and beginning.latest_membership is not None:
+            for line in differences(self._config.peers, beginning.latest_membership):
+                self._log.warn("{line}", line=line)
         node.start()
         gc.freeze()
         self._log.info(
             "node {id} of {count} serves clients and peers on {address}",
-            id=self._peer.id,
-            count=len(self._config.peers),
-            address=self._peer.listen,
+            id=self._id,
+            count=len(node.replica.node.membership.members | {self._id}),
+            address=Address(host, port),
         )
+
+    def _enter(self, beginning: Beginning) -> Beginning:
+        """Join a cluster if that is wanted and not done yet; return what the node begins with then."""
+        keeps_nothing = self._config.durability is Durability.MEMORY
+        folder = self._start.folder
+        try:
+            seed = None if keeps_nothing else read_seed(folder)
+            if self._start.join is not None:
+                joining = Joining(
+                    self._id,
+                    beginning.incarnation,
+                    self._reached_at(beginning, seed),
+                    self._start.join,
+                    beginning.known_cluster_id or (seed.cluster_id if seed is not None else None),
+                    keep=(lambda _: None) if keeps_nothing else partial(write_seed, folder),
+                )
+                if beginning.belongs(self._id):
+                    joining.check()
+                else:
+                    seed = joining.join()
+                    self._log.info("node {id} has joined the cluster of {join}", id=self._id, join=self._start.join)
+        except JoinFailed as failed:
+            exits.leave(failed.status, str(failed))
+        if seed is None:
+            return beginning
+        return attrs.evolve(beginning, membership=beginning.membership or seed.membership, cluster_told=seed.cluster_id)
+
+    def _reached_at(self, beginning: Beginning, seed: Seed | None) -> Address:
+        """Return the address of this node, which nobody else knows better."""
+        if self._start.peer is not None:
+            return self._start.peer.address
+        return self._find_address(beginning, seed)
+
+    def _find_address(self, beginning: Beginning, seed: Seed | None = None) -> Address:
+        """Return the address that the data directory tells; leaves the process when it tells none."""
+        membership = beginning.latest_membership
+        known = membership.addresses.get(self._id) if membership is not None else None
+        try:
+            seed = seed or read_seed(self._start.folder)
+        except JoinFailed as failed:
+            exits.leave(failed.status, str(failed))
+        if known is None and seed is not None:
+            known = seed.address
+        if known is None:
+            exits.leave(
+                exits.CONFIG,
+                f"neither config.json nor {self._start.folder} says where node {self._id} is reached; "
+                "say it with --address HOST:PORT",
+            )
+        return Address.parse(known)
 
     @override
     def stopService(self) -> Deferred[None]:
@@ -167,10 +231,9 @@ class NodeService(Service):
             closed = storage.close()
             closed.addTimeout(CLOSE_TIMEOUT_S, self._reactor, lambda _result, _timeout: None)
             await closed
-        self._log.info("node {id} has stopped", id=self._peer.id)
+        self._log.info("node {id} has stopped", id=self._id)
 
-    def _bind(self) -> socket.socket:
-        address = self._peer.listen
+    def _bind(self, address: Address) -> socket.socket:
         try:
             family, kind, protocol, _, where = socket.getaddrinfo(
                 address.host, address.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
@@ -183,7 +246,7 @@ class NodeService(Service):
         except OSError as error:
             exits.leave(
                 exits.OSERR,
-                f"node {self._peer.id} cannot listen on {address}: {error.strerror or error}; "
+                f"node {self._id} cannot listen on {address}: {error.strerror or error}; "
                 "is it running already, or does the address belong to another program or machine?",
             )
         return listening
@@ -197,12 +260,12 @@ class NodeService(Service):
                 "caught up with all the others"
             )
             return from_nothing(self._reactor)
-        folder = self._config.node_dir(self._peer.id)
+        folder = self._start.folder
         began = time.monotonic()
         try:
             beginning = from_disk(
                 folder,
-                self._peer.id,
+                self._id,
                 self._reactor,
                 segment_bytes=self._config.limits.segment_bytes,
                 progress=self._say_progress,
@@ -213,7 +276,7 @@ class NodeService(Service):
             self._log.warn("{note}", note=note)
         self._log.info(
             "node {id} read {keys} keys and {count} entries from {folder} in {seconds:.3f} s; it is in term {term}",
-            id=self._peer.id,
+            id=self._id,
             keys=beginning.store.key_count,
             count=len(beginning.entries),
             folder=folder,
@@ -223,10 +286,10 @@ class NodeService(Service):
         return beginning
 
     def _say_progress(self, loaded: int, of: int) -> None:
-        self._log.info("node {id} loads its snapshot: {loaded} of {of} keys", id=self._peer.id, loaded=loaded, of=of)
+        self._log.info("node {id} loads its snapshot: {loaded} of {of} keys", id=self._id, loaded=loaded, of=of)
 
     def _fatal(self, why: str) -> None:
-        self._leave_at_once(exits.IOERR, f"node {self._peer.id} stops: {why}")
+        self._leave_at_once(exits.status_of(why), f"node {self._id} stops: {why}")
 
 
 def allow_open_files() -> None:
@@ -246,8 +309,7 @@ def makeService(options: Options) -> NodeService:
     """Build the service that `twistd kvraft` runs."""
     from twisted.internet import reactor
 
-    assert options.config is not None
-    assert options.peer is not None
+    assert options.start is not None
     use_monotonic_time(reactor)
     allow_open_files()
     sys.setswitchinterval(SWITCH_INTERVAL_S)
@@ -255,4 +317,4 @@ def makeService(options: Options) -> NodeService:
     signal.signal(signal.SIGHUP, signal.SIG_IGN)  # a closed terminal must not end a node; SIGTERM and Ctrl-C do
     reactor.addSystemEventTrigger("before", "shutdown", ignore_interruptions)
     Factory.noisy = False  # or every attempt to reach a member that is down makes two lines of the log
-    return NodeService(options.config, options.peer, reactor)
+    return NodeService(options.start, reactor)

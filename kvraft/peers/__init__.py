@@ -16,9 +16,19 @@ Not done: nothing proves that a peer is who it says; that takes TLS. So a refusa
 holds a member's address can claim that this node was removed.
 """
 
-from kvraft.peers.hello import PROTOCOL_VERSION, REMOVED
+from kvraft.peers.hello import OTHER_INCARNATION, PROTOCOL_VERSION, REMOVED
 from kvraft.peers.mesh import Peers, PeerStatus
 from kvraft.peers.outbox import OUTBOX_BYTES_MAX
 from kvraft.peers.receiver import Address, Facts, PeerReceiver
 
-__all__ = ["OUTBOX_BYTES_MAX", "PROTOCOL_VERSION", "REMOVED", "Address", "Facts", "PeerReceiver", "PeerStatus", "Peers"]
+__all__ = [
+    "OTHER_INCARNATION",
+    "OUTBOX_BYTES_MAX",
+    "PROTOCOL_VERSION",
+    "REMOVED",
+    "Address",
+    "Facts",
+    "PeerReceiver",
+    "PeerStatus",
+    "Peers",
+]

@@ -211,6 +211,14 @@ class Inbounds:
                 )
                 connection.abort()
 
+    def drop_others(self) -> None:
+        """Drop the connections of those that have another memory than they must."""
+        for connection in list(self._by_peer.values()):
+            refusal = self.identity.refusal_of(connection.hello) if connection.hello is not None else None
+            if refusal is not None:
+                self._log.warn("a connection is dropped: {why}", why=refusal.message)
+                connection.abort()
+
     def drop_departed(self, members: Collection[int]) -> None:
         """Close, in good order, the connections of those that are not among `members`; none of their words count."""
         for peer, connection in list(self._by_peer.items()):

@@ -9,7 +9,8 @@ or says what is wrong with it and closes::
     {"error":"OTHER_CLUSTER","message":"…"}
 
 `cluster` is null as long as the node does not know its cluster's id. `incarnation` names the node's memory: it is made
-with a data directory and stays for as long as that exists, so a wiped disk under an old id has a new one. `run` names
+with a data directory and stays for as long as that exists, so a wiped disk under an old id has a new one and is refused
+when the log knows the old one. `run` names
 one process. Further keys are facts, for the nodes' owners. A line says who the other end claims to be; without TLS
 nothing proves it, so whoever can reach a node's port can pose as a member. Keep the port inside a network that you
 trust.
@@ -34,6 +35,9 @@ HELLO_TIMEOUT_S: Final = 5.0
 
 REMOVED: Final = "REMOVED"
 """The code of a refusal that is final: the cluster has removed this node."""
+
+OTHER_INCARNATION: Final = "OTHER_INCARNATION"
+"""The code of a refusal that is final: the cluster knows this node's id with another memory."""
 
 REASON_CHARS_MAX: Final = 300
 """How much of a peer's refusal is believed, in characters."""
@@ -114,10 +118,17 @@ class Identity:
         self._run = run
         self._members = frozenset(members)
         self._removed: frozenset[int] = frozenset()
+        self._incarnations: Mapping[int, str] = {}
         self._facts = facts
 
-    def set_members(self, members: Collection[int], removed: Collection[int]) -> None:
-        """Talk to `members` alone from now on; `removed` are told that they once belonged to them."""
+    def set_members(
+        self, members: Collection[int], removed: Collection[int], incarnations: Mapping[int, str] | None = None
+    ) -> None:
+        """Talk to `members` alone from now on; `removed` are told that they once belonged to them.
+
+        Of those in `incarnations` only to the one with that memory.
+        """
+        self._incarnations = incarnations or {}
         self._members = frozenset(members)
         self._removed = frozenset(removed)
 
@@ -161,8 +172,21 @@ class Identity:
                     f"node {self.me} belongs to cluster {self.cluster_id} and node {hello.sender} to cluster "
                     f"{hello.cluster}; check the addresses, or empty the data directory of the one that shall move",
                 )
+        if (refusal := self.refusal_of(hello)) is not None:
+            raise refusal
         facts = {name: value for name, value in raw.items() if name not in _RESERVED}
         return hello, {"incarnation": hello.incarnation, "run": hello.run, **facts}
+
+    def refusal_of(self, hello: Hello) -> HelloRefused | None:
+        """Return why a sound hello is refused: another memory stands behind its id. None when it is not."""
+        if self._incarnations.get(hello.sender, hello.incarnation) == hello.incarnation:
+            return None
+        node = hello.sender
+        return HelloRefused(
+            OTHER_INCARNATION,
+            f"node {node} has another data directory than the cluster knows, so it has lost what it promised; give it "
+            f"that one back, or replace it: MEMBER REPLACE {node} <new id> <host:port>, with an empty directory",
+        )
 
     def _check_ids(self, hello: Hello, expected: int | None) -> None:
         if hello.receiver != self.me:

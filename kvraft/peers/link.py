@@ -252,6 +252,16 @@ class Link:
         self.refused(HelloRefused("OTHER_CLUSTER", f"it belongs to cluster {theirs} and this node to {cluster_id}"))
         connection.abort()
 
+    def drop_other(self) -> None:
+        """Drop the connection if the peer has another memory than it must."""
+        connection = self._connection
+        if connection is None or connection.hello is None:
+            return
+        refusal = self.identity.refusal_of(connection.hello)
+        if refusal is not None:
+            self.refused(refusal)
+            connection.abort()
+
     def adopt(self, connection: OutboundConnection) -> None:
         """Take note that `connection` is made; nobody has welcomed us on it yet."""
         self._connection = connection

@@ -99,7 +99,12 @@ class Peers:
         for link in self._links.values():
             link.start()
 
-    def set_members(self, addresses: Mapping[int, Address], removed: Collection[int] = ()) -> None:
+    def set_members(
+        self,
+        addresses: Mapping[int, Address],
+        removed: Collection[int] = (),
+        incarnations: Mapping[int, str] | None = None,
+    ) -> None:
         """Talk to these members from now on, and to nobody else.
 
         Who is new is dialed, and who has another address than before is dialed there; for all others nothing changes.
@@ -111,12 +116,15 @@ class Peers:
             addresses: Where every member listens, by id. This node's own entry is ignored.
             removed: Who once belonged to the cluster: their hellos are refused with REMOVED, those of others that are
                 no members with UNKNOWN_NODE. An id that is also in `addresses` is a member.
+            incarnations: The memory that a member must have; one with another is refused with OTHER_INCARNATION, and
+                its connections are dropped.
         """
         if self._is_stopped:
             return
         others = {peer: address for peer, address in addresses.items() if peer != self._identity.me}
-        self._identity.set_members(others, removed)
+        self._identity.set_members(others, removed, incarnations)
         self._inbounds.drop_departed(others)
+        self._inbounds.drop_others()
         for peer in self._links.keys() - others.keys():
             self._let_go(peer)
         for peer, address in others.items():
@@ -126,6 +134,8 @@ class Peers:
             elif self._places[peer] != place:
                 self._links[peer].redial(self._dial(self._reactor, address))
             self._places[peer] = place
+        for link in self._links.values():
+            link.drop_other()
 
     def stop(self) -> Deferred[None]:
         """Close every connection; the Deferred fires when nothing is left. Nothing is delivered from now on."""

@@ -46,8 +46,10 @@ piece (§7). The core knows of a snapshot only where it ends, and which pieces m
 as a *learner*, who receives the log and decides nothing, and is promoted by the leader when it has caught up (thesis
 §4.2.1). A change that would leave no majority of living members is refused. See `changes`.
 
-**What it does not do yet, and what that costs.** A node is known by its id alone: one whose disk was emptied is taken
-for the one that it was, and can help to lose what that one acknowledged. Leases for reads are left out on purpose: they
+**Identity.** A member is an id and the memory behind it, to which the log binds the id. A node that comes back without
+its memory has no vote, so what it has forgotten cannot be lost by it. See `identity`.
+
+**What it does not do yet, and what that costs.** Leases for reads are left out on purpose: they
 are faster by one round trip and rest on the clocks of all members, which ReadIndex does not.
 """
 
@@ -58,6 +60,7 @@ from kvraft.raft.errors import (
     NotLeader,
     ProposalRefused,
     RaftError,
+    TryAgain,
 )
 from kvraft.raft.membership import Membership
 from kvraft.raft.messages import Message
@@ -84,4 +87,5 @@ __all__ = [
     "Ready",
     "Role",
     "SoftState",
+    "TryAgain",
 ]

@@ -17,8 +17,8 @@ from typing import TYPE_CHECKING
 
 import attrs
 
-from kvraft.raft import election, quorum, replication, transfer
-from kvraft.raft.errors import ProposalRefused
+from kvraft.raft import election, identity, quorum, replication, transfer
+from kvraft.raft.errors import ProposalRefused, TryAgain
 from kvraft.raft.membership import Membership
 from kvraft.raft.progress import Progress
 from kvraft.raft.roles import Leader
@@ -42,21 +42,35 @@ def propose(node: Node, leader: Leader, target: Membership, *, force: bool) -> i
         raise ProposalRefused("a voter cannot become a learner; remove it first, and add it again")
     if node.commit < leader.term_start:
         # Else two leaders in a row could each begin a change that the other does not know (BUGS row 14).
-        raise ProposalRefused("this leader has not committed an entry of its term yet; ask again in a moment")
-    if node.membership.outgoing or node.commit < node.membership_index:
-        raise ProposalRefused("another membership change is under way; ask again when it is done")
-    if target.outgoing:
-        raise ValueError("the joint configuration is this module's business")
+        raise TryAgain("this leader has not committed an entry of its term yet; ask again in a moment")
+    if is_under_way(node):
+        raise TryAgain("another membership change is under way; ask again when it is done")
     if leader.transfer is not None:
-        raise ProposalRefused("leadership is being handed over; ask again in a moment")
+        raise TryAgain("leadership is being handed over; ask again in a moment")
     if not force:
         _refuse_dead_end(node, leader, target)
     if target.voters == node.membership.voters:
-        return _append(node, leader, target)
+        return append(node, leader, target)
     joint = attrs.evolve(
-        target, outgoing=node.membership.voters, addresses={**node.membership.addresses, **target.addresses}
+        target,
+        outgoing=node.membership.voters,
+        addresses={**node.membership.addresses, **target.addresses},
+        incarnations={**node.membership.incarnations, **target.incarnations},
     )
-    return _append(node, leader, joint)
+    return append(node, leader, joint)
+
+
+def is_under_way(node: Node) -> bool:
+    """Whether a change has begun and is not committed.
+
+    A configuration that does nothing but bind incarnations is none: it has the members, the quorums too, of the one
+    before, so another may follow it before it is committed.
+    """
+    if node.membership.outgoing:
+        return True
+    settled = attrs.evolve(node.membership_at(node.commit), incarnations={})
+    unsettled = (membership for index, membership in node.memberships if index > node.commit)
+    return any(attrs.evolve(membership, incarnations={}) != settled for membership in unsettled)
 
 
 def adopt(node: Node, entries: Iterable[Entry]) -> None:
@@ -64,6 +78,7 @@ def adopt(node: Node, entries: Iterable[Entry]) -> None:
     for entry in entries:
         if entry.kind == EntryKind.MEMBERSHIP:
             node.memberships.append((entry.index, Membership.decode(entry.payload)))
+            identity.confirm(node)
 
 
 def forget_from(node: Node, index: int) -> None:
@@ -77,7 +92,7 @@ def settle(node: Node, leader: Leader) -> None:
     if node.commit < node.membership_index:
         return
     if node.membership.outgoing:
-        _append(node, leader, _without_outgoing(node.membership))
+        append(node, leader, _without_outgoing(node.membership))
         return
     gone = leader.progress.keys() - node.membership.members
     if gone:
@@ -93,7 +108,7 @@ def settle(node: Node, leader: Leader) -> None:
 def promote_caught_up(node: Node, leader: Leader) -> None:
     """Look after learners on their way to a vote; called at every heartbeat."""
     for learner in sorted(node.membership.promoting & _alive(node, leader)):
-        if _ends_round(node, leader.progress[learner]):
+        if identity.may_be_promoted(node, learner) and _ends_round(node, leader.progress[learner]):
             # When the change is not safe, or another one is under way, a later round tries again.
             with suppress(ProposalRefused):
                 propose(node, leader, promotion(node.membership, learner), force=False)
@@ -114,6 +129,7 @@ def promotion(membership: Membership, learner: int) -> Membership:
         promoting=membership.promoting - {learner},
         replacing={new: old for new, old in membership.replacing.items() if new != learner},
         addresses={member: where for member, where in membership.addresses.items() if member != leaves},
+        incarnations={member: memory for member, memory in membership.incarnations.items() if member != leaves},
         removed=membership.removed | ({leaves} if leaves is not None else frozenset()),
     )
 
@@ -131,7 +147,7 @@ def _ends_round(node: Node, progress: Progress) -> bool:
     return is_short
 
 
-def _append(node: Node, leader: Leader, membership: Membership) -> int:
+def append(node: Node, leader: Leader, membership: Membership) -> int:
     """Append a configuration, go by it at once, and begin to send to who is new."""
     replication.append(node, leader, EntryKind.MEMBERSHIP, membership.encode())
     node.memberships.append((node.log.last_index, membership))
@@ -144,7 +160,8 @@ def _without_outgoing(joint: Membership) -> Membership:
     """Return the configuration that a joint one leads to."""
     remaining = joint.voters | joint.learners
     addresses = {member: where for member, where in joint.addresses.items() if member in remaining}
-    return attrs.evolve(joint, outgoing=frozenset(), addresses=addresses)
+    incarnations = {member: memory for member, memory in joint.incarnations.items() if member in remaining}
+    return attrs.evolve(joint, outgoing=frozenset(), addresses=addresses, incarnations=incarnations)
 
 
 def _alive(node: Node, leader: Leader) -> set[int]:

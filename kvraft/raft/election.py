@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from kvraft.raft import quorum, replication
+from kvraft.raft import identity, quorum, replication
 from kvraft.raft.messages import PreVote, PreVoteReply, RequestVote, RequestVoteReply
 from kvraft.raft.progress import Progress
 from kvraft.raft.quorum import Outcome
@@ -91,6 +91,7 @@ def become_leader(node: Node) -> None:
     )
     node.role = leader
     replication.append(node, leader, EntryKind.EMPTY, b"")
+    identity.bind_first(node, leader)
     replication.lead_on(node, leader)
 
 

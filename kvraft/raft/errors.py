@@ -5,6 +5,7 @@
     RaftError
     ├── NotLeader          a proposal or a read came to a node that does not lead
     ├── ProposalRefused    the leader cannot take this proposal now, or ever
+    │   └── TryAgain       it cannot now, and can in a moment
     ├── MessageRefused     a message that no honest member can have sent; nothing was changed by it
     ├── CorruptRecord      bytes that are no record
     └── InvariantViolated  a rule of Raft does not hold: a bug here, never the caller's fault
@@ -25,6 +26,10 @@ class NotLeader(RaftError):
 
 class ProposalRefused(RaftError):
     """The proposal was not taken and certainly has no effect; the text says why."""
+
+
+class TryAgain(ProposalRefused):
+    """The proposal was not taken because of something that will soon be over."""
 
 
 class MessageRefused(RaftError):

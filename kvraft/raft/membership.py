@@ -32,6 +32,8 @@ class Membership:
     """Where each member is reached; the core only keeps them."""
     removed: frozenset[int] = attrs.field(default=frozenset(), converter=_ids)
     """Who once belonged to the cluster: their ids are never used again (BUGS row 19)."""
+    incarnations: Mapping[int, str] = attrs.field(factory=dict)
+    """The memory to which a member's id is bound, once it is; see `identity`."""
 
     def __attrs_post_init__(self) -> None:
         if not self.voters:
@@ -40,6 +42,8 @@ class Membership:
             raise ValueError("a member is either a voter or a learner")
         if not self.promoting <= self.learners or not self.replacing.keys() <= self.promoting:
             raise ValueError("only a learner can be promoted")
+        if not self.incarnations.keys() <= self.members:
+            raise ValueError("only a member's id is bound to a memory")
         if self.removed & (self.voters | self.learners):
             raise ValueError("who was removed does not come back under the same id")
 
@@ -67,6 +71,7 @@ class Membership:
             sorted(self.replacing.items()),
             sorted(self.addresses.items()),
             sorted(self.removed),
+            sorted(self.incarnations.items()),
         )
         return msgspec.json.encode(stored)
 
@@ -86,6 +91,7 @@ class Membership:
             dict(stored.replacing),
             dict(stored.addresses),
             stored.removed,
+            dict(stored.incarnations),
         )
 
 
@@ -97,3 +103,4 @@ class _Stored(msgspec.Struct, omit_defaults=True, forbid_unknown_fields=True):
     replacing: list[tuple[int, int]] = []
     addresses: list[tuple[int, str]] = []
     removed: list[int] = []
+    incarnations: list[tuple[int, str]] = []

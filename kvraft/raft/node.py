@@ -9,8 +9,8 @@ output is a `Ready`. What it does with them is told in the modules that are name
 import random
 from collections.abc import Callable, Sequence
 
-from kvraft.raft import changes, election, reading, replication, snapshots, transfer
-from kvraft.raft.errors import MessageRefused, NotLeader, ProposalRefused
+from kvraft.raft import changes, election, identity, reading, replication, snapshots, transfer
+from kvraft.raft.errors import MessageRefused, NotLeader, TryAgain
 from kvraft.raft.log import Log
 from kvraft.raft.membership import Membership
 from kvraft.raft.messages import (
@@ -64,6 +64,8 @@ class Node:
         now: the time, in seconds; every later time must come from the same clock and may not go back.
         random: the source of all randomness.
         voting: False for a node that may have forgotten a promise: it neither votes nor campaigns.
+        incarnation: names this node's memory; None for one that keeps none. See `identity`, which decides then whether
+            the node may vote.
     """
 
     def __init__(
@@ -79,6 +81,7 @@ class Node:
         snapshot: tuple[int, int] = (0, 0),
         applied: int = 0,
         voting: bool = True,
+        incarnation: str | None = None,
     ) -> None:
         self.id = node_id
         self.memberships: list[tuple[int, Membership]] = [(max(applied, snapshot[0]), membership)]
@@ -87,6 +90,8 @@ class Node:
         self.random = random
         self.now = now
         self.voting = voting
+        self.incarnation = incarnation
+        self.heard = identity.Heard()
         stored = hard_state or HardState()
         # Persistent state (Figure 2); invariant: term >= log.last_term.
         self.term = stored.term
@@ -105,6 +110,8 @@ class Node:
         """Up to here the log is known to match that of this term's leader, whom it outlives: who asks for pre-votes and
         then hears from the same leader again is not sent the same entries again. A heartbeat's commit index counts no
         further."""
+        if incarnation is not None:
+            self.voting = voting and identity.has_vote(self)
         self.role: AnyRole = Follower(now + self.random_timeout())
         # Effects since the last Ready.
         self.messages: list[tuple[int, Message]] = []
@@ -157,9 +164,9 @@ class Node:
         if not isinstance(self.role, Leader):
             raise NotLeader(self.leader)
         if self.role.transfer is not None:
-            raise ProposalRefused("leadership is being handed over; ask again in a moment")
+            raise TryAgain("leadership is being handed over; ask again in a moment")
         if self.role.uncommitted_bytes >= self.options.uncommitted_bytes_max:
-            raise ProposalRefused("too many writes wait for a quorum; ask again in a moment")
+            raise TryAgain("too many writes wait for a quorum; ask again in a moment")
         assert kind != EntryKind.MEMBERSHIP, "the membership changes by change_membership"
         first = self.log.last_index + 1
         for payload in payloads:
@@ -239,6 +246,11 @@ class Node:
         self.observe_time(now)
         if isinstance(self.role, Leader):
             snapshots.note_sent(self, self.role, peer, installed_index)
+
+    def peer_introduced(self, peer: int, incarnation: str | None, now: float, *, is_empty: bool | None) -> None:
+        """`peer` says which memory it has, and whether its log is empty; None for what it does not say."""
+        self.observe_time(now)
+        identity.hear(self, peer, incarnation, is_empty=is_empty)
 
     def peer_lost(self, peer: int, now: float) -> None:
         """A connection to or from `peer` broke: a hint, not proof, that it is dead.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from kvraft.raft import changes, election, quorum, reading, transfer
+from kvraft.raft import changes, election, identity, quorum, reading, transfer
 from kvraft.raft.errors import MessageRefused
 from kvraft.raft.membership import Membership
 from kvraft.raft.messages import AppendEntries, AppendEntriesReply, Heartbeat, HeartbeatReply
@@ -34,6 +34,7 @@ def lead_on(node: Node, leader: Leader) -> None:
         return
     transfer.give_up_when_late(node, leader)
     changes.promote_caught_up(node, leader)
+    identity.bind(node, leader)
     broadcast_heartbeat(node, leader)
 
 

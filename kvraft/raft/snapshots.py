@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from kvraft.raft import election, replication, transfer
+from kvraft.raft import election, identity, replication, transfer
 from kvraft.raft.errors import MessageRefused
 from kvraft.raft.messages import InstallSnapshot, InstallSnapshotReply
 from kvraft.raft.roles import Leader
@@ -53,6 +53,7 @@ def install(node: Node, index: int, term: int, membership: Membership) -> bool:
         node.log.restart_behind(index, term)
         node.memberships = [(index, membership)]
     node.commit = node.released = index
+    identity.confirm(node)
     # It is committed, so this term's leader has the same up to here, also when it is not the one who sent it.
     node.matched = max(node.matched, index)
     return True

@@ -18,7 +18,8 @@ from kvraft.commands import (
 from kvraft.config import Address, WrongValue
 from kvraft.config.values import PEERS_MAX
 from kvraft.errors import OutcomeUnknown, Refused, RequestFailed
-from kvraft.raft import Membership, Node, NotLeader, ProposalRefused
+from kvraft.raft import Membership, Node, NotLeader, ProposalRefused, TryAgain
+from kvraft.raft.changes import is_under_way
 from kvraft.storage import SnapshotStorage
 
 DONE: Final[Mapping[str, object]] = {"status": "OK"}
@@ -28,6 +29,12 @@ class AdminRefused(Refused):
     """The cluster cannot be changed like this; the text says why, and what to do."""
 
     code = "REFUSED"
+
+
+class Busy(AdminRefused):
+    """The cluster cannot be changed like this just now, and can in a moment."""
+
+    code = "BUSY"
 
 
 @attrs.define
@@ -83,6 +90,8 @@ class Administration:
                     return self._change(command, now)
         except NotLeader:
             return fail(self._not_leader())
+        except TryAgain as refusal:
+            return fail(Busy(str(refusal)))
         except ProposalRefused as refusal:
             return fail(AdminRefused(str(refusal)))
         except AdminRefused as refusal:
@@ -118,10 +127,12 @@ class Administration:
         return {
             "members": [
                 {"id": member, "address": membership.addresses.get(member), "role": _role(membership, member)}
+                | ({"incarnation": membership.incarnations[member]} if member in membership.incarnations else {})
                 for member in sorted(membership.members)
             ],
+            "removed": sorted(membership.removed),
             "leader": self._node.leader,
-            "changing": bool(membership.outgoing) or self._node.commit < self._node.membership_index,
+            "changing": is_under_way(self._node),
         }
 
     def _change(self, command: AddMember | RemoveMember | ReplaceMember, now: float) -> Deferred[dict[str, object]]:
@@ -241,6 +252,7 @@ def without(membership: Membership, old: int) -> Membership:
         promoting=membership.promoting - {old},
         replacing={new: left for new, left in membership.replacing.items() if old not in (new, left)},
         addresses={member: where for member, where in membership.addresses.items() if member != old},
+        incarnations={member: memory for member, memory in membership.incarnations.items() if member != old},
         removed=membership.removed | {old},
     )
 

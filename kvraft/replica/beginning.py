@@ -1,14 +1,17 @@
 """What a node begins with: everything that its disk holds, or, when it keeps nothing, an empty state and no vote."""
 
 import gc
+import itertools
 import uuid
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final
 
 import attrs
 
-from kvraft.raft import Entry, HardState, Membership
+from kvraft.commands import Identify, decode_batch
+from kvraft.raft import Entry, EntryKind, HardState, Membership
 from kvraft.replica.receiving import read_header
 from kvraft.storage import (
     Files,
@@ -27,6 +30,9 @@ from kvraft.store import Store, StoreLoader
 
 PROGRESS_S: Final = 1.0
 """How often a long load says how far it is, seconds."""
+IDENTIFIED_WITHIN: Final = 1000
+"""Entries of a log that begins at its beginning among which the cluster's id stands, if any does: it is the first write
+of the first leader who had a majority."""
 
 
 @attrs.frozen(kw_only=True)
@@ -47,8 +53,36 @@ class Beginning:
     entries: Sequence[Entry] = ()
     membership: Membership | None = None
     """The configuration that the snapshot holds; None without a snapshot."""
+    cluster_told: str | None = None
+    """The cluster that this node joined, as long as its log does not say."""
     notes: Sequence[str] = ()
     """What the log should say about the opening, a sentence each."""
+
+    @property
+    def latest_membership(self) -> Membership | None:
+        """The configuration by which the node will go, as far as its disk says."""
+        for entry in reversed(self.entries):
+            if entry.kind == EntryKind.MEMBERSHIP:
+                return Membership.decode(entry.payload)
+        return self.membership
+
+    def belongs(self, node_id: int) -> bool:
+        """Whether the disk says that this node is a member."""
+        membership = self.latest_membership
+        return membership is not None and node_id in membership.members
+
+    @property
+    def known_cluster_id(self) -> str | None:
+        """The cluster that the data belong to, as far as the disk says; the first leader's first entries name it."""
+        if self.store.cluster_id is not None:
+            return self.store.cluster_id
+        for entry in itertools.islice(self.entries, IDENTIFIED_WITHIN):
+            with suppress(ValueError):
+                _, writes = decode_batch(entry.payload) if entry.kind == EntryKind.COMMANDS else (0, ())
+                for write in writes:
+                    if isinstance(write, Identify):
+                        return write.cluster_id
+        return None
 
 
 def from_nothing(reactor: Any) -> Beginning:

@@ -1,38 +1,51 @@
 """Lets the connections follow the configuration, and notices when this node does not belong to its cluster any more."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Final
 
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.logger import Logger
 
+from kvraft import exits
 from kvraft.config import Address
-from kvraft.peers import REMOVED
+from kvraft.peers import OTHER_INCARNATION, REMOVED
 from kvraft.raft import Membership, Node
+from kvraft.raft.identity import is_stranger
 from kvraft.raft.quorum import majority
 from kvraft.replica.outbox import Outbox
 
 LAST_ANSWERS_S: Final = 0.5
 """How long a node that was removed stays, so that the last it says reaches its clients and its successor, seconds."""
 
+REMOVED_ITSELF: Final = exits.LastWords.of(
+    exits.REMOVED, "it was removed from its cluster; its id is never used again, its data may be deleted"
+)
+
+LOST_ITS_MEMORY: Final = exits.LastWords.of(
+    exits.NOINPUT,
+    "the cluster knows this id with another data directory: a disk was lost or emptied, and with it what this node had "
+    "promised. Give it that directory back; or replace it by a node with a new id and an empty directory: MEMBER "
+    "REPLACE <this id> <new id> <host:port>, sent to the leader, then start the new node",
+)
+
 
 class Belonging:
     """Knows whom this node talks to, and what others say about its place among them.
 
     Args:
-        depart: ends this node, because it was removed; called `LAST_ANSWERS_S` after that is known.
+        depart: ends this node, because it does not belong to its cluster; called `LAST_ANSWERS_S` after that is known.
     """
 
     _log = Logger(namespace="kvraft.replica")
 
-    def __init__(self, node: Node, clock: IReactorTime, depart: Callable[[], None]) -> None:
+    def __init__(self, node: Node, clock: IReactorTime, depart: Callable[[exits.LastWords], None]) -> None:
         self._node = node
         self._clock = clock
         self._depart = depart
         self._told: tuple[Membership, bool] | None = None
         """The last configuration that the connections were told, and whether it was committed."""
-        self._removed_by: set[int] = set()
-        """Who says that this node was removed."""
+        self._refused_by: dict[str, set[int]] = {REMOVED: set(), OTHER_INCARNATION: set()}
+        """Who says that this node was removed, or that its id has another memory."""
         self._departure: IDelayedCall | None = None
 
     def look(self, peers: Outbox) -> None:
@@ -47,34 +60,52 @@ class Belonging:
         for index, membership in node.memberships:
             if index >= certain:  # those that are not committed yet may be needed to commit them
                 addresses |= {member: Address.parse(where) for member, where in membership.addresses.items()}
-        peers.set_members(addresses, node.membership.removed)
+        peers.set_members(addresses, node.membership.removed, node.membership.incarnations)
         if is_committed and node.id in node.membership.removed:
-            self._begin_to_leave()
+            self._begin_to_leave(REMOVED_ITSELF)
+        elif is_stranger(node):
+            self._begin_to_leave(LOST_ITS_MEMORY)
 
     def refused(self, peer: int, code: str) -> None:
         """Take a peer's word that it does not talk to this node.
 
         That this node was removed is believed when its own log says so, too, or when most of the others do: it may have
-        been down when that happened, or have died before it was told that its removal is committed.
+        been down when that happened, or have died before it was told that its removal is committed. The same goes for
+        a memory that was lost; but a node without a vote is needed by nobody, so there one word is enough.
         """
-        if code != REMOVED:
+        if code not in self._refused_by:
             return
-        self._removed_by.add(peer)
-        membership = self._node.membership
-        others = membership.members - {self._node.id}
-        if self._node.id in membership.removed or len(self._removed_by & others) >= majority(len(others)):
-            self._begin_to_leave()
+        self._refused_by[code].add(peer)
+        node = self._node
+        others = node.membership.members - {node.id}
+        if code == REMOVED:
+            is_certain, why = node.id in node.membership.removed, REMOVED_ITSELF
+        else:
+            is_certain, why = not node.voting and node.incarnation is not None, LOST_ITS_MEMORY
+        if is_certain or len(self._refused_by[code] & others) >= majority(len(others)):
+            self._begin_to_leave(why)
 
-    def hello(self, peer: int) -> None:
-        """Note that a peer talks to this node."""
-        self._removed_by.discard(peer)
+    def hello(self, peer: int, facts: Mapping[str, object]) -> None:
+        """Note that a peer talks to this node, and what it says of itself."""
+        for refusing in self._refused_by.values():
+            refusing.discard(peer)
+        match facts:
+            case {"incarnation": str(incarnation), "empty": bool(is_empty)}:
+                self._node.peer_introduced(peer, incarnation, self._clock.seconds(), is_empty=is_empty)
+            case _:
+                self._node.peer_introduced(peer, None, self._clock.seconds(), is_empty=None)
+
+    def facts(self) -> dict[str, object]:
+        """Say in each hello whether this node's log is empty, if it has a memory at all."""
+        node = self._node
+        return {} if node.incarnation is None else {"empty": node.log.last_index == 0}
 
     def stop(self) -> None:
         """Do nothing more."""
         if self._departure is not None and self._departure.active():
             self._departure.cancel()
 
-    def _begin_to_leave(self) -> None:
+    def _begin_to_leave(self, why: exits.LastWords) -> None:
         if self._departure is None:
-            self._log.warn("node {id} was removed from its cluster and leaves", id=self._node.id)
-            self._departure = self._clock.callLater(LAST_ANSWERS_S, self._depart)
+            self._log.warn("node {id} leaves: {why}", id=self._node.id, why=why)
+            self._departure = self._clock.callLater(LAST_ANSWERS_S, self._depart, why)

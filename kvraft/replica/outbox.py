@@ -22,8 +22,16 @@ class Outbox(Protocol):
         """From now on talk to members of this cluster alone."""
         ...
 
-    def set_members(self, addresses: Mapping[int, Address], removed: Collection[int] = ()) -> None:
-        """From now on talk to these nodes and to nobody else; `removed` are told that they have left."""
+    def set_members(
+        self,
+        addresses: Mapping[int, Address],
+        removed: Collection[int] = (),
+        incarnations: Mapping[int, str] | None = None,
+    ) -> None:
+        """From now on talk to these nodes and to nobody else; `removed` are told that they have left.
+
+        A node in `incarnations` must have that memory.
+        """
         ...
 
 
@@ -40,5 +48,10 @@ class Nowhere:
     def learn_cluster(self, cluster_id: str) -> None:
         """Do nothing."""
 
-    def set_members(self, addresses: Mapping[int, Address], removed: Collection[int] = ()) -> None:
+    def set_members(
+        self,
+        addresses: Mapping[int, Address],
+        removed: Collection[int] = (),
+        incarnations: Mapping[int, str] | None = None,
+    ) -> None:
         """Do nothing."""

@@ -12,6 +12,7 @@ from twisted.python.failure import Failure
 
 from kvraft.commands import AdminCommand, Operation, encode_batch, encode_identify
 from kvraft.errors import NotLeaderRefusal, OutcomeUnknown, Overloaded
+from kvraft.exits import LastWords
 from kvraft.raft import (
     Entry,
     EntryKind,
@@ -172,9 +173,10 @@ class Replica:
 
     def hello(self, peer: int, facts: Mapping[str, object]) -> None:
         """Take what `peer` says of itself when a connection begins."""
-        self._belonging.hello(peer)
-        if self._rejoin is not None and not self._stopped:
-            self._tell(self._rejoin.hello, peer, facts)
+        if not self._stopped:
+            self._tell(self._belonging.hello, peer, facts)
+            if self._rejoin is not None:
+                self._tell(self._rejoin.hello, peer, facts)
 
     def refused(self, peer: int, code: str, message: str) -> None:
         """`peer` does not want to talk to this node; the log says so, and one peer's word is no reason to stop."""
@@ -183,7 +185,7 @@ class Replica:
 
     def facts(self) -> dict[str, object]:
         """Say of this node what the others need to know when a connection begins."""
-        return self._rejoin.facts() if self._rejoin is not None else {}
+        return self._rejoin.facts() if self._rejoin is not None else self._belonging.facts()
 
     def link_up(self, peer: int) -> None:
         """A connection to `peer` stands."""
@@ -417,9 +419,9 @@ class Replica:
             self._cluster_told = self.store.cluster_id
             self._peers.learn_cluster(self.store.cluster_id)
 
-    def _depart(self) -> None:
+    def _depart(self, why: LastWords) -> None:
         self.stop()
-        self._fatal("it was removed from its cluster; its id is never used again, its data may be deleted")
+        self._fatal(why)
 
     # Snapshots.
 

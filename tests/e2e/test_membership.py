@@ -49,7 +49,7 @@ def remove(cluster: Cluster, node: int) -> None:
     """Remove a node that runs, and wait until it has ended and said why."""
     cluster.expect_end(node)
     order(cluster, f"MEMBER REMOVE {node}")
-    assert cluster.await_end(node) == exits.IOERR
+    assert cluster.await_end(node) == exits.REMOVED
     assert REMOVED in cluster.processes[node].said
 
 
@@ -100,7 +100,7 @@ def test_a_dead_node_is_replaced_and_stays_away(cluster: Cluster) -> None:
     cluster.await_equal(rest)
     for _ in range(2):
         cluster.start(dead)
-        assert cluster.await_end(dead) == exits.IOERR
+        assert cluster.await_end(dead) == exits.REMOVED
         assert REMOVED in cluster.processes[dead].said
     assert read_back(cluster.addresses, list(items)) == items
 
@@ -113,7 +113,7 @@ def test_a_removed_node_says_so_again(cluster: Cluster) -> None:
         cluster.await_leader()
     for gone in set(cluster.ids) - set(cluster.running):
         cluster.start(gone)
-        assert cluster.await_end(gone) == exits.IOERR
+        assert cluster.await_end(gone) == exits.REMOVED
         assert REMOVED in cluster.processes[gone].said
     write(cluster.addresses, {"after": "1"})
 
@@ -149,6 +149,8 @@ def test_the_members_survive_a_crash_of_all(cluster: Cluster) -> None:
     cluster.start_added(new)  # these two are a majority, and know each other from the log alone
     cluster.await_leader()
     await_voters(cluster, 1, 2, new)
+    assert "config.json lists node 0 at" in cluster.log(1)
+    assert f"node {new} at {cluster.hint(new)} is a member of the cluster, and config.json does not" in cluster.log(1)
     write(cluster.addresses, {"a": "1"})
 
     for node in (1, new):
@@ -160,4 +162,4 @@ def test_the_members_survive_a_crash_of_all(cluster: Cluster) -> None:
     await_voters(cluster, 1, 2, new)
     assert read_back(cluster.addresses, ["a"]) == {"a": "1"}
     cluster.start(0)
-    assert cluster.await_end(0) == exits.IOERR
+    assert cluster.await_end(0) == exits.REMOVED

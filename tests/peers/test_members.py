@@ -3,7 +3,7 @@ from random import Random
 
 import pytest
 
-from kvraft.peers import Peers
+from kvraft.peers import OTHER_INCARNATION, Peers
 from kvraft.peers.acceptor import REFUSAL_LINGER_S
 from kvraft.peers.link import BACKOFF_MAX_S, BACKOFF_MIN_S, LAST_WORDS_S, STOP_GRACE_S
 from kvraft.raft.messages import Heartbeat
@@ -394,3 +394,21 @@ def test_each_process_has_a_name_of_its_own() -> None:
 
     assert runs[0] != runs[1]
     assert [len(run) for run in runs] == [32, 32]
+
+
+def test_another_memory_is_refused_and_its_connections_are_dropped(node: Node) -> None:
+    """A member that is bound to one memory is let in with no other; one that is there already is dropped both ways."""
+    outbound = node.establish(1)
+    inbound = node.call(hello_line(1))
+    memory = json.loads(hello_line(1))["incarnation"]
+
+    node.peers.set_members(ADDRESSES, (), {1: "kept", 2: json.loads(hello_line(2))["incarnation"]})
+
+    assert outbound.aborted
+    assert inbound.aborted
+    assert node.peers.connected(2)
+    again = node.call(hello_line(1)).lines()[0]
+    assert again["error"] == OTHER_INCARNATION
+    assert "MEMBER REPLACE 1 <new id>" in again["message"]
+    node.peers.set_members(ADDRESSES, (), {1: memory})
+    assert "error" not in node.call(hello_line(1)).lines()[0]

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import attrs
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -22,7 +23,8 @@ def memberships(draw: st.DrawFn) -> Membership:
     replacing = {member: draw(st.sampled_from(sorted(voters))) for member in promoting if draw(st.booleans())}
     addresses = {member: draw(st.text(max_size=5)) for member in voters | learners}
     removed = draw(IDS) - voters - learners
-    return Membership(voters, outgoing, learners, promoting, replacing, addresses, removed)
+    known = {member: draw(st.text(max_size=5)) for member in voters | outgoing | learners if draw(st.booleans())}
+    return Membership(voters, outgoing, learners, promoting, replacing, addresses, removed, known)
 
 
 @given(memberships())
@@ -42,6 +44,7 @@ def test_equal_configurations_are_equal_bytes(membership: Membership) -> None:
         dict(reversed(list(membership.replacing.items()))),
         dict(reversed(list(membership.addresses.items()))),
         sorted(membership.removed, reverse=True),
+        dict(reversed(list(membership.incarnations.items()))),
     )
     assert again.encode() == membership.encode()
 
@@ -70,6 +73,7 @@ def test_what_is_no_membership_is_refused(payload: bytes) -> None:
         ({"voters": (0,), "outgoing": (1,), "learners": (1,)}, "either a voter or a learner"),
         ({"voters": (0,), "promoting": (1,)}, "only a learner can be promoted"),
         ({"voters": (0,), "learners": (1,), "replacing": {1: 0}}, "only a learner can be promoted"),
+        ({"voters": (0,), "incarnations": {1: "a"}}, "only a member's id"),
         ({"voters": (0,), "removed": (0,)}, "does not come back under the same id"),
         ({"voters": (0,), "learners": (1,), "removed": (1,)}, "does not come back under the same id"),
     ],
@@ -94,6 +98,8 @@ def test_a_promoted_learner_takes_the_place_of_the_one_it_replaces() -> None:
     membership = Membership([0, 1, 2], (), [3, 4], [3, 4], {3: 0, 4: 1}, where)
     del where[0]
     assert promotion(membership, 3) == Membership([1, 2, 3], (), [4], [4], {4: 1}, where, [0])
+    known = attrs.evolve(membership, incarnations={0: "a", 1: "b", 3: "c"})
+    assert promotion(known, 3).incarnations == {1: "b", 3: "c"}
     assert promotion(Membership([0], (), [1], [1]), 1) == Membership([0, 1])
 
 

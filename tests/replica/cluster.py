@@ -128,7 +128,12 @@ class _Outbox:
         if self.epoch == self.cluster.epochs[self.member]:
             self.cluster.carry(self.member, outgoing)
 
-    def set_members(self, addresses: Mapping[int, Address], removed: Collection[int] = ()) -> None:
+    def set_members(
+        self,
+        addresses: Mapping[int, Address],
+        removed: Collection[int] = (),
+        incarnations: Mapping[int, str] | None = None,
+    ) -> None:
         if self.epoch == self.cluster.epochs[self.member]:
             self.cluster.members[self.member].told.append((frozenset(addresses) - {self.member}, frozenset(removed)))
 

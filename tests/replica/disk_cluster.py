@@ -143,6 +143,7 @@ class DiskCluster(Cluster):
             entries=recovered.entries,
             snapshot=(recovered.snapshot_index, recovered.snapshot_term),
             applied=store.applied_index,
+            incarnation=self.incarnation_of(opened),
         )
         return Replica(
             node=node,
@@ -155,6 +156,10 @@ class DiskCluster(Cluster):
             fatal=fatal.append,
             options=self.options,
         )
+
+    def incarnation_of(self, opened: Opened) -> str | None:
+        """Return what a node takes for the name of its memory; None: it takes no notice of it."""
+        return None
 
     @override
     def kill(self, member: int, *, noticed: bool = True, power: bool = False) -> None:

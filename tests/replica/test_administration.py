@@ -116,7 +116,7 @@ def test_members_are_told_by_any_node(cluster: Cluster) -> None:
     answers = [begin(cluster, member, ListMembers()).answer for member in range(3)]
 
     everybody = [{"id": each, "address": address(each), "role": "voter"} for each in range(3)]
-    assert answers == [{"members": everybody, "leader": leader, "changing": False}] * 3
+    assert answers == [{"members": everybody, "removed": [], "leader": leader, "changing": False}] * 3
 
 
 def test_a_new_node_learns_and_votes_by_itself(cluster: Cluster) -> None:
@@ -440,12 +440,12 @@ def test_after_a_restart_all_whom_the_log_may_need_are_connected() -> None:
     """Who is named by the last configuration known to be committed, or by a later one, is connected; nobody before."""
     nobody = Nowhere()
     told: list[set[int]] = []
-    nobody.set_members = lambda addresses, removed=(): told.append(set(addresses))  # type: ignore[method-assign]
+    nobody.set_members = lambda addresses, *_: told.append(set(addresses))  # type: ignore[method-assign]
     steps = [Membership(voters, addresses={each: address(each) for each in voters}) for voters in ([0, 7], [0, 1], [0])]
     entries = [Entry.create(1, index, EntryKind.MEMBERSHIP, step.encode()) for index, step in enumerate(steps, 1)]
     node = Node(0, steps[0], now=0.0, random=Random(1), hard_state=HardState(1, None, 2), entries=entries)
 
-    Belonging(node, Clock(), lambda: None).look(nobody)
+    Belonging(node, Clock(), lambda _: None).look(nobody)
 
     assert told == [{0, 1}]
 

@@ -1,0 +1,149 @@
+"""Who a member is: an id, and the memory that goes with it. Keeps a node whose disk was lost from breaking promises.
+
+Raft lets a node count because it remembers what it promised (Figure 2). A disk that was lost or emptied, under an old
+id, is another node: its vote could elect a leader that lacks what the old one acknowledged (BUGS row 1; row 19 for ids
+that come back). So each memory has an *incarnation*, made with its data directory, and the log *binds* each id to one:
+the leader appends a configuration that names the incarnations of members it has heard of and that are not bound yet.
+A binding is never changed; a lost node is replaced by one with a new id.
+
+**The rule: a node votes only if its log binds its id to its own incarnation, or it took part in the birth.** A node
+that begins with nothing has no vote (`Node.voting`). It may follow, store and acknowledge, as those are true statements
+about what it holds; its vote is what could do harm.
+
+*Why a wiped node can lose nothing.* Let e be committed, by a quorum C with the wiped member X in it, and let Q be the
+quorum of a later election. While X has no vote, Q is among the others. Of 2f+1 voters C has f others and Q has f+1, of
+2f: they meet in a node that remembers e, and the proof of §5.4.3 holds as it stands; X counts as dead. The same for k
+wiped at once. If X was bound before, it never votes again: the leaders, who have the committed binding, bind no id
+twice. If it was not, a leader may bind its new memory by an entry b. That leader has every e that was ever committed
+with X's help (leader completeness, by the argument before), below b in its log; so when X holds b, and only then it
+votes, it holds them too. Its vote in the term of that moment, in which its old memory may have voted, is given up.
+
+*Births.* At the birth of a cluster nobody is bound, and somebody must vote. A node that holds nothing and has not voted
+votes if it belongs to a majority that said, since its process began, that their logs are empty, and nobody said
+otherwise. The first leader binds all it has heard of in its first two entries, which travel and are stored together: a
+log that holds anything says who took part in the birth. A wiped node that meets one member with a log is none of them.
+
+*What is not guaranteed.* In the first moments, until the first leader's binding is committed, and for a voter that the
+cluster has never heard of, a wipe is not noticed. Two who hold nothing, one wiped and one that was never started since
+the birth, cannot tell that from a birth while they are a majority and hear nobody else: what they then agree on has
+another cluster id, and the others refuse them. A majority whose disks are lost together has lost data: nothing helps
+there. Logs of an earlier kvraft bind nobody; their nodes vote as they did, until every member has named its
+incarnation and the leader has bound them all. Without TLS an incarnation is a claim: this guards against accidents.
+
+Nodes without a disk have no incarnation here (`Node.incarnation` is None) and come back by other rules.
+"""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from typing import TYPE_CHECKING
+
+import attrs
+
+from kvraft.raft import changes, quorum
+from kvraft.raft.errors import ProposalRefused
+from kvraft.raft.roles import Leader
+
+if TYPE_CHECKING:
+    from kvraft.raft.membership import Membership
+    from kvraft.raft.node import Node
+
+
+@attrs.define
+class Heard:
+    """What others have said of themselves since this node began."""
+
+    incarnations: dict[int, str | None] = attrs.field(factory=dict)
+    """None for who has said nothing of it."""
+    newborn: set[int] = attrs.field(factory=set)
+    """Who has said that its log is empty."""
+    grown: set[int] = attrs.field(factory=set)
+    """Who has said that it is not."""
+
+
+def has_vote(node: Node) -> bool:
+    """Whether a node may vote, judged by what its disk held when it began."""
+    bindings = node.membership.incarnations
+    if node.id in bindings:
+        return bindings[node.id] == node.incarnation
+    if node.vote is not None:  # only who had the right has voted
+        return True
+    if node.log.last_index > 0:
+        return not bindings  # an earlier kvraft's
+    return _is_birth(node)
+
+
+def is_stranger(node: Node) -> bool:
+    """Whether the log knows this id with another memory: this node must not take part."""
+    return node.incarnation is not None and is_other(node.membership, node.id, node.incarnation)
+
+
+def is_other(membership: Membership, member: int, incarnation: str) -> bool:
+    """Whether `member` is bound to another incarnation."""
+    return membership.incarnations.get(member, incarnation) != incarnation
+
+
+def hear(node: Node, peer: int, incarnation: str | None, *, is_empty: bool | None) -> None:
+    """Take what `peer` says of itself; None for what it did not say, as an earlier kvraft does not."""
+    if node.incarnation is None:
+        return
+    if incarnation is None or is_empty is None:
+        node.heard.incarnations[peer] = None
+        return
+    before = node.heard.incarnations.get(peer)
+    node.heard.incarnations[peer] = incarnation
+    (node.heard.newborn if is_empty else node.heard.grown).add(peer)
+    if before not in {None, incarnation}:
+        node.peer_forgot(peer, node.now)
+    if not node.voting and node.log.last_index == 0 and node.vote is None and _is_birth(node):
+        node.regain_vote()
+
+
+def confirm(node: Node) -> None:
+    """Give a node its vote when its log binds it; called when the configuration has changed."""
+    if not node.voting and node.membership.incarnations.get(node.id, "") == node.incarnation:
+        node.regain_vote()
+
+
+def bind_first(node: Node, leader: Leader) -> None:
+    """Bind all that were heard of, right behind the first entry of the first leader."""
+    new = _unbound(node)
+    if new and node.log.last_index == 1 and None not in node.heard.incarnations.values():
+        changes.append(node, leader, attrs.evolve(node.membership, incarnations=new))
+
+
+def bind(node: Node, leader: Leader) -> None:
+    """Bind members that are not bound yet and were heard of; called at every heartbeat."""
+    membership = node.membership
+    new = _unbound(node)
+    if not new:
+        return
+    if not membership.incarnations and not new.keys() >= membership.members:
+        return  # one of an earlier kvraft could not read it
+    with suppress(ProposalRefused):  # when another change is under way: at a later heartbeat
+        bindings = {**membership.incarnations, **new}
+        changes.propose(node, leader, attrs.evolve(membership, incarnations=bindings), force=True)
+
+
+def may_be_promoted(node: Node, learner: int) -> bool:
+    """Whether a learner is bound, where anybody is: else it would become a voter without a vote."""
+    bindings = node.membership.incarnations
+    return not bindings or learner in bindings
+
+
+def _unbound(node: Node) -> dict[int, str]:
+    if node.incarnation is None:
+        return {}
+    membership, heard = node.membership, {**node.heard.incarnations, node.id: node.incarnation}
+    return {
+        member: incarnation
+        for member, incarnation in sorted(heard.items())
+        if incarnation is not None and member in membership.members and member not in membership.incarnations
+    }
+
+
+def _is_birth(node: Node) -> bool:
+    if node.heard.grown or not node.membership.decides(node.id):
+        return False
+    empty = node.heard.newborn | {node.id}
+    return all(len(empty & set(voters)) >= quorum.majority(len(voters)) for voters in node.membership.majorities)
