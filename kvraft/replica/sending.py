@@ -16,8 +16,11 @@ PIECE_BYTES: Final = 128 * 1024
 """Bytes of a snapshot in one message: a fraction of a millisecond of anybody's time, so that nothing is held up."""
 WINDOW_BYTES: Final = 8 * PIECE_BYTES
 """Bytes that are sent and not yet confirmed."""
+OFFER_AGAIN_S: Final = 1.0
+"""Wait for a sign of progress from the member, seconds, before it is asked once more how far it has come: its answer is
+lost when its own connection to this node is made later than ours to it."""
 SILENCE_MAX_S: Final = 10.0
-"""Wait for a sign of progress from the member, seconds; then everything begins anew with an offer."""
+"""After so many seconds without one everything begins anew, with the latest snapshot."""
 
 
 class SnapshotSender:
@@ -50,6 +53,7 @@ class SnapshotSender:
         self._pumping = False
         self._over = False
         self._silence: IDelayedCall | None = None
+        self._give_up_at = 0.0
 
     @property
     def index(self) -> int:
@@ -65,8 +69,8 @@ class SnapshotSender:
             index=self._snapshot.header.index,
             size=self._snapshot.size,
         )
-        self._send(self._peer, self._piece(0, b""))
-        self._silence = self._clock.callLater(SILENCE_MAX_S, self._silent)
+        self._give_up_at = self._clock.seconds() + SILENCE_MAX_S
+        self._offer()
 
     def stop(self) -> None:
         """Send nothing more, and report nothing."""
@@ -81,7 +85,8 @@ class SnapshotSender:
         if reply.installed:
             self._finish(self._snapshot.header.index)
             return
-        self._silence.reset(SILENCE_MAX_S)
+        self._give_up_at = self._clock.seconds() + SILENCE_MAX_S
+        self._silence.reset(OFFER_AGAIN_S)
         if self._sent is None or reply.received < self._received:
             self._sent = reply.received
         self._received = reply.received
@@ -124,9 +129,17 @@ class SnapshotSender:
                 why=failure.getErrorMessage(),
             )
 
+    def _offer(self) -> None:
+        """Ask how far the member has come; pieces follow its answer."""
+        self._sent = None
+        self._send(self._peer, self._piece(0, b""))
+        self._silence = self._clock.callLater(OFFER_AGAIN_S, self._silent)
+
     def _silent(self) -> None:
-        self._silence = None
-        self._finish(None)
+        if self._clock.seconds() < self._give_up_at:
+            self._offer()
+        else:
+            self._finish(None)
 
     def _finish(self, installed_index: int | None) -> None:
         if not self._over:
