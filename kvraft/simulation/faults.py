@@ -143,11 +143,16 @@ def usurp(nemesis: Nemesis) -> Mend | None:
     """Cut the leader off while clients rush to it; then bring it back, and take its successor away."""
     cluster = nemesis.cluster
     first = cluster.leader
-    if first is None:
+    if first is None or nemesis.is_usurping or len(cluster.running) < len(cluster.members):
         return None
+    nemesis.is_usurping = True
     pairs = [pair for other in cluster.members if other != first for pair in ((first, other), (other, first))]
     nemesis.tell("network", f"loses its leader {first}")
     nemesis.block(pairs)
+    if nemesis.random.random() < 0.7:  # then the others know at once, and elect while it still believes that it leads
+        for other in cluster.members:
+            if other != first:
+                cluster.network.break_connections(cluster.members[first].machine, cluster.members[other].machine)
     seconds = nemesis.random.uniform(0.3, 1.5)
     nemesis.rush(first, seconds)
 
@@ -160,6 +165,7 @@ def usurp(nemesis: Nemesis) -> Mend | None:
     if nemesis.random.random() < 0.6:
         nemesis.later(seconds + nemesis.random.uniform(0.0, 0.3), take_successor)
     nemesis.later(seconds, lambda: nemesis.unblock(pairs))
+    nemesis.later(seconds + 1.0, lambda: setattr(nemesis, "is_usurping", False))
     return None
 
 

@@ -34,6 +34,8 @@ class Nemesis:
         self.operator = Operator(cluster)
         self.rush: Callable[[int, float], object] = lambda _member, _seconds: None
         """Lets clients be quick for so many seconds, and some of them keep to one node."""
+        self.is_usurping = False
+        """Whether one leader is being replaced by another at the moment; twice at once there would be none."""
         self.strikes: Counter[str] = Counter()
         """How often each fault was begun."""
         self._faults = faults

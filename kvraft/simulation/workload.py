@@ -48,7 +48,8 @@ class Client:
         """Whom it takes to lead."""
         self._is_stopped = False
         self._rushes_until = 0.0
-        self._rushes_to: int | None = None
+        self._rushes_past = 0
+        self._stays = False
 
     def begin(self) -> None:
         """Begin to think."""
@@ -85,17 +86,20 @@ class Client:
             if self._is_rushing:
                 self._caller.clock.callLater(self._random.expovariate(1 / HURRY_S), self._hurry)
 
-        if self._is_rushing and self._rushes_to is not None:
-            self.target = self._rushes_to
+        if self._is_rushing and self._stays:
+            self.target = self._rushes_past
+        elif self._is_rushing and self.target == self._rushes_past:
+            self.target = self._random.choice([*self._cluster.members])
         split = None
         if self._random.random() < SPLITS:
             split = Split(self._random.random(), self._random.choice((0.0, 0.001, 0.02)))
         self._caller.ask(address_of(self.target), lines, finished, split)
 
     def rush(self, member: int, seconds: float) -> None:
-        """Ask one request soon after the other for a while; by chance `member` and nobody else, whatever it answers."""
+        """Ask one request soon after the other for a while: by chance read from `member` alone, or write elsewhere."""
         self._rushes_until = self._cluster.world.now + seconds
-        self._rushes_to = member if self._random.random() < 0.5 else None
+        self._rushes_past = member
+        self._stays = self._random.random() < 0.5
         self._hurry()
 
     @property
@@ -116,9 +120,9 @@ class Client:
     def _draw(self) -> tuple[Action, str, str | None]:
         key = KEYS[0] if self._is_rushing else self._random.choice(KEYS)
         draw = self._random.random()
-        if draw < 0.45:
+        if draw < (0.45 if not self._is_rushing else 0.95 if self._stays else 0.1):
             return Action.GET, key, None
-        if draw < 0.55:
+        if 0.45 <= draw < 0.55:
             return Action.DELETE, key, None
         value = f"{key}-{self.number}-{self.requests}-{self._random.getrandbits(32):08x}"
         if self._random.random() < 0.1:
