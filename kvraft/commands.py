@@ -88,6 +88,14 @@ class ReplaceMember(msgspec.Struct, frozen=True):
     force: bool = False
 
 
+class MoveMember(msgspec.Struct, frozen=True):
+    """Lets a member be reached at another address. `incarnation`: only if it is known with that memory."""
+
+    node: int
+    address: str
+    incarnation: str | None = None
+
+
 class TransferLeadership(msgspec.Struct, frozen=True):
     """Lets another voter lead."""
 
@@ -98,7 +106,7 @@ class TakeSnapshot(msgspec.Struct, frozen=True):
     """Takes a snapshot now and shortens the log, on the node that is asked."""
 
 
-AdminCommand = ListMembers | AddMember | RemoveMember | ReplaceMember | TransferLeadership | TakeSnapshot
+AdminCommand = ListMembers | AddMember | RemoveMember | ReplaceMember | MoveMember | TransferLeadership | TakeSnapshot
 """What an operator asks of a running cluster."""
 
 Operation = bytes | Get

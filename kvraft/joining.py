@@ -14,7 +14,7 @@ import json
 import os
 import socket
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final
@@ -35,6 +35,8 @@ PATIENCE_S: Final = 30.0
 """Longest time in which the cluster answers and cannot add the node: it elects, or changes otherwise. Seconds."""
 PAUSE_S: Final = 0.2
 """Between two questions, seconds."""
+MOVE_PAUSE_S: Final = 1.0
+"""Between two attempts to say that this node has moved, seconds."""
 CONNECT_S: Final = 2.0
 ANSWER_S: Final = 10.0
 """Longest waits for a connection and for an answer, seconds; MEMBER ADD waits for a majority."""
@@ -300,3 +302,62 @@ class Joining:
                     f"node {self.me} cannot join: {self.address} is the address of node {member.id}; name another one "
                     "with --address",
                 )
+
+
+@attrs.define
+class Moving:
+    """Tells the cluster that a member is reached elsewhere now, until it is known. Runs in a thread of its own.
+
+    The node asks by itself, since nobody can reach it where the log says; who it is stands in its request, so that a
+    node with another memory moves nobody. The address of a hello is not used for this: a connection's other end is not
+    proven, and an address that is told in passing would be taken over in passing.
+
+    Attributes:
+        me: the member.
+        incarnation: its memory.
+        address: where it is reached now.
+        others: where the other members are reached.
+        pause: waits so many seconds, and returns whether to give up.
+        say: takes a sentence for the log.
+    """
+
+    me: int
+    incarnation: str
+    address: Address
+    others: Sequence[Address]
+    pause: Callable[[float], bool]
+    say: Callable[[str], None]
+    ask: Ask = ask
+
+    def run(self) -> None:
+        """Ask until it is done."""
+        said = ""
+        while True:
+            why = self._try()
+            if not why:
+                self.say(f"node {self.me} is known at {self.address} now")
+                return
+            if why != said:
+                self.say(f"node {self.me} is not known at {self.address} yet: {why}")
+                said = why
+            if self.pause(MOVE_PAUSE_S):
+                return
+
+    def _try(self) -> str:
+        """Take one step; return why another one is needed, or nothing when it is done."""
+        why = "no other member answers"
+        for contact in self.others:
+            try:
+                view = msgspec.convert(self.ask(contact, "MEMBERS\n")[0], _View)
+                leader = view.find(view.leader)
+                if leader is None or leader.id == self.me:
+                    why = "no leader is known"
+                    continue
+                line = f"MEMBER MOVE {self.me} {self.address} {self.incarnation}\n"
+                (answer,) = self.ask(Address.parse(leader.address), line)
+            except (OSError, msgspec.ValidationError, WrongValue):
+                continue
+            if answer.get("status") == "OK":
+                return ""
+            why = str(answer.get("message") or answer.get("error"))
+        return why

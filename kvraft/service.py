@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from random import Random
+from threading import Event, Thread
 from typing import Any, Final, NoReturn
 
 import attrs
@@ -26,7 +27,7 @@ from kvraft import exits
 from kvraft.assembly import Assembly, Surroundings, assemble, use_monotonic_time
 from kvraft.config import Address, Config, ConfigError, Durability
 from kvraft.differences import differences
-from kvraft.joining import JoinFailed, Joining, Seed, read_seed, write_seed
+from kvraft.joining import JoinFailed, Joining, Moving, Seed, read_seed, write_seed
 from kvraft.replica import Beginning, from_disk, from_nothing
 from kvraft.starting import Start, WrongOption, has_data, plan, read_address, read_config, read_id
 from kvraft.storage import SnapshotStorage, Storage, StorageError
@@ -135,6 +136,7 @@ class NodeService(Service):
         self._port: IListeningPort | None = None
         self._node: Assembly | None = None
         self._open: Sequence[Storage | SnapshotStorage] = ()
+        self._stopping = Event()
 
     @override
     def startService(self) -> None:
@@ -156,6 +158,7 @@ class NodeService(Service):
             for line in differences(self._config.peers, beginning.latest_membership):
                 self._log.warn("{line}", line=line)
         node.start()
+        self._move(beginning)
         gc.freeze()
         self._log.info(
             "node {id} of {count} serves clients and peers on {address}",
@@ -190,6 +193,23 @@ class NodeService(Service):
             return beginning
         return attrs.evolve(beginning, membership=beginning.membership or seed.membership, cluster_told=seed.cluster_id)
 
+    def _move(self, beginning: Beginning) -> None:
+        """Let the cluster know if this node is reached elsewhere than the log says."""
+        peer, membership = self._start.peer, beginning.latest_membership
+        if peer is None or membership is None or membership.addresses.get(self._id) in {None, str(peer.address)}:
+            return
+        others = [Address.parse(where) for node, where in sorted(membership.addresses.items()) if node != self._id]
+        moving = Moving(
+            self._id,
+            beginning.incarnation,
+            peer.address,
+            others,
+            pause=self._stopping.wait,
+            say=lambda words: self._reactor.callFromThread(self._log.warn, "{words}", words=words),
+        )
+        if others:
+            Thread(target=moving.run, name="kvraft move", daemon=True).start()
+
     def _reached_at(self, beginning: Beginning, seed: Seed | None) -> Address:
         """Return the address of this node, which nobody else knows better."""
         if self._start.peer is not None:
@@ -218,6 +238,7 @@ class NodeService(Service):
     def stopService(self) -> Deferred[None]:
         """Hand leadership over, say goodbye, and close the journal."""
         super().stopService()  # type: ignore[no-untyped-call]
+        self._stopping.set()
         return Deferred.fromCoroutine(self._stop())
 
     async def _stop(self) -> None:

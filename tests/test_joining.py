@@ -10,7 +10,17 @@ import pytest
 
 from kvraft import exits
 from kvraft.config import Address
-from kvraft.joining import PATIENCE_S, SEED_NAME, UNREACHABLE_S, JoinFailed, Joining, Seed, read_seed, write_seed
+from kvraft.joining import (
+    PATIENCE_S,
+    SEED_NAME,
+    UNREACHABLE_S,
+    JoinFailed,
+    Joining,
+    Moving,
+    Seed,
+    read_seed,
+    write_seed,
+)
 
 MINE = Address("127.0.0.1", 9003)
 CONTACT = Address("127.0.0.1", 9000)
@@ -159,3 +169,30 @@ def test_the_seed_is_kept(tmp_path: Path) -> None:
     path.write_text("{", encoding="utf-8")
     with pytest.raises(JoinFailed, match="cannot be read"):
         read_seed(tmp_path)
+
+
+def test_a_node_says_that_it_has_moved_until_it_is_known() -> None:
+    """It asks whoever answers for the leader, names its memory, and tries again while it is not done."""
+    world = World([BUSY, {"status": "OK"}], kept=[Seed(1, 3, "", None, {})])
+    said: list[str] = []
+    pauses: list[float] = []
+    silent = Address("127.0.0.1", 1)
+
+    def ask(address: Address, lines: str) -> list[dict[str, Any]]:
+        if address == silent:
+            raise OSError("nobody")
+        return world.ask(address, lines)
+
+    def pause(seconds: float) -> bool:
+        pauses.append(seconds)
+        return False
+
+    moving = Moving(3, "abc", MINE, [silent, CONTACT], pause, said.append, ask)
+    moving.run()
+
+    assert world.asked == [("127.0.0.1:9001", "MEMBER MOVE 3 127.0.0.1:9003 abc\n")] * 2
+    assert len(pauses) == 1
+    assert said[-1] == "node 3 is known at 127.0.0.1:9003 now"
+    moving = Moving(3, "abc", MINE, [silent], lambda _: True, said.append, ask)
+    moving.run()
+    assert "no other member answers" in said[-1]

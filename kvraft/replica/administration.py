@@ -10,6 +10,7 @@ from kvraft.commands import (
     AddMember,
     AdminCommand,
     ListMembers,
+    MoveMember,
     RemoveMember,
     ReplaceMember,
     TakeSnapshot,
@@ -20,6 +21,7 @@ from kvraft.config.values import PEERS_MAX
 from kvraft.errors import OutcomeUnknown, Refused, RequestFailed
 from kvraft.raft import Membership, Node, NotLeader, ProposalRefused, TryAgain
 from kvraft.raft.changes import is_under_way
+from kvraft.raft.identity import is_other
 from kvraft.storage import SnapshotStorage
 
 DONE: Final[Mapping[str, object]] = {"status": "OK"}
@@ -86,7 +88,7 @@ class Administration:
                     return self._take_snapshot()
                 case TransferLeadership(node=target):
                     return self._transfer(target, now)
-                case AddMember() | RemoveMember() | ReplaceMember():
+                case AddMember() | RemoveMember() | ReplaceMember() | MoveMember():
                     return self._change(command, now)
         except NotLeader:
             return fail(self._not_leader())
@@ -135,7 +137,9 @@ class Administration:
             "changing": is_under_way(self._node),
         }
 
-    def _change(self, command: AddMember | RemoveMember | ReplaceMember, now: float) -> Deferred[dict[str, object]]:
+    def _change(
+        self, command: AddMember | RemoveMember | ReplaceMember | MoveMember, now: float
+    ) -> Deferred[dict[str, object]]:
         node, answer = self._node, {**DONE}
         match command:
             case AddMember(node=new, address=address):
@@ -145,10 +149,14 @@ class Administration:
                 _find_voter(node.membership, old)
                 target = with_learner(node.membership, new, address, replaces=old)
                 answer["message"] = f"node {new} is a learner; it takes the place of node {old} when it has caught up"
+            case MoveMember(node=member, address=address):
+                target = moved(node.membership, member, address, command.incarnation)
             case _:
                 target = without(node.membership, command.node)
         before = node.membership.members
-        term, index = node.change_membership(target, now, force=command.force)
+        # To move a member changes no quorum, and its own silence at the old address is no reason against it.
+        force = isinstance(command, MoveMember) or command.force
+        term, index = node.change_membership(target, now, force=force)
         gone, came = before - target.members, target.members - before
 
         def is_done() -> bool:
@@ -212,19 +220,11 @@ def with_learner(membership: Membership, new: int, address: str, *, replaces: in
     Raises:
         AdminRefused: the id or the address is taken or wrong, or there are too many members.
     """
-    try:
-        place = Address.parse(address)
-    except WrongValue as mistake:
-        raise AdminRefused(f"this is no address: {mistake}") from mistake
-    if place.is_unspecified:
-        raise AdminRefused(f"{address} is no address that the others can connect to; name one of the machine's own")
-    address = str(place)  # in one spelling, or the same place could be taken twice
+    address = _free_address(membership, new, address)
     if new in membership.members:
         raise AdminRefused(f"node {new} is a member already")
     if new in membership.removed:
         raise AdminRefused(f"node {new} was removed from this cluster; give the new member an id that was never used")
-    if address in membership.addresses.values():
-        raise AdminRefused(f"{address} is the address of another member")
     if len(membership.members) >= PEERS_MAX:
         raise AdminRefused(f"a cluster has at most {PEERS_MAX} members")
     return attrs.evolve(
@@ -234,6 +234,38 @@ def with_learner(membership: Membership, new: int, address: str, *, replaces: in
         replacing={**membership.replacing, **({} if replaces is None else {new: replaces})},
         addresses={**membership.addresses, new: address},
     )
+
+
+def moved(membership: Membership, member: int, address: str, incarnation: str | None) -> Membership:
+    """Return the configuration in which `member` is reached at `address`.
+
+    Raises:
+        AdminRefused: it is no member, it is known with another memory, or the address is taken or wrong.
+    """
+    if member not in membership.members:
+        raise AdminRefused(f"node {member} is no member")
+    if incarnation is not None and is_other(membership, member, incarnation):
+        raise AdminRefused(f"node {member} is known with another data directory")
+    return attrs.evolve(
+        membership, addresses={**membership.addresses, member: _free_address(membership, member, address)}
+    )
+
+
+def _free_address(membership: Membership, member: int, address: str) -> str:
+    """Return an address in its one spelling, or the same place could be taken twice.
+
+    Raises:
+        AdminRefused: it is none, nobody could connect to it, or another member has it.
+    """
+    try:
+        place = Address.parse(address)
+    except WrongValue as mistake:
+        raise AdminRefused(f"this is no address: {mistake}") from mistake
+    if place.is_unspecified:
+        raise AdminRefused(f"{address} is no address that the others can connect to; name one of the machine's own")
+    if any(where == str(place) for other, where in membership.addresses.items() if other != member):
+        raise AdminRefused(f"{place} is the address of another member")
+    return str(place)
 
 
 def without(membership: Membership, old: int) -> Membership:

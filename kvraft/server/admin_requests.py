@@ -8,6 +8,7 @@ from kvraft.commands import (
     AdminCommand,
     InvalidCommand,
     ListMembers,
+    MoveMember,
     RemoveMember,
     ReplaceMember,
     TakeSnapshot,
@@ -18,13 +19,15 @@ from kvraft.config.values import ID_MAX
 NODE_ID_DIGITS_MAX: Final = 10
 ADDRESS_BYTES_MAX: Final = 300
 """A host name has at most 253 bytes, and the port follows."""
+WORDS_WITH_INCARNATION: Final = 3
+"""A node that says of itself that it has moved names its memory behind its address."""
 _SHOWN_BYTES: Final = 20
 """So much of a wrong id is repeated in its error."""
 
 ADMIN_USAGES: Final = {
     b"MEMBERS": "MEMBERS",
     b"MEMBER": "MEMBER ADD <id> <host:port>, MEMBER REMOVE <id> or MEMBER REPLACE <old id> <new id> <host:port>; "
-    "each may end with FORCE",
+    "each may end with FORCE; or MEMBER MOVE <id> <host:port>",
     b"TRANSFER": "TRANSFER <id>",
     b"SNAPSHOT": "SNAPSHOT",
 }
@@ -76,6 +79,10 @@ def _member(words: Sequence[bytes]) -> AdminCommand:
         case b"REMOVE":
             _expect(rest, 1)
             return RemoveMember(_node_id(rest[0]), force)
+        case b"MOVE" if not force:
+            incarnation = _text(rest.pop()) if len(rest) == WORDS_WITH_INCARNATION else None
+            _expect(rest, 2)
+            return MoveMember(_node_id(rest[0]), _address(rest[1]), incarnation)
         case b"REPLACE":
             _expect(rest, 3)
             return ReplaceMember(_node_id(rest[0]), _node_id(rest[1]), _address(rest[2]), force)

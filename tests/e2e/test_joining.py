@@ -137,3 +137,22 @@ def test_where_it_is_reached_must_be_said(tmp_path: Path) -> None:
         assert "--address HOST:PORT" in refused(cluster, exits.USAGE, *options)
         assert "nobody can connect to 0.0.0.0:9" in refused(cluster, exits.USAGE, *options, "--address", "0.0.0.0:9")
         assert "--join" in refused(cluster, exits.USAGE, "--id", "9", "--join", "nowhere")
+
+
+def test_members_move_under_load(cluster: Cluster) -> None:
+    """A follower and then the leader come back at another address; the others find them there, and nothing is lost."""
+    with Load(cluster.addresses) as load:
+        load.await_acknowledged(20)
+        for is_leader in (False, True):
+            node = cluster.await_leader() if is_leader else (cluster.await_leader() + 1) % 3
+            cluster.stop(node)
+            cluster.config["peers"][node]["address"] = f"{HOST}:{free_ports(1)[0]}"
+            cluster.start(node, arguments=["--address", cluster.hint(node)])
+            cluster.await_log(node, f"node {node} is known at {cluster.hint(node)} now")
+            load.await_acknowledged(20)
+            for each in cluster.ids:
+                addresses = [member["address"] for member in ask(cluster.address(each), "MEMBERS")["members"]]
+                assert cluster.hint(node) in addresses
+        cluster.await_leader()
+    load.check()
+    cluster.await_equal()
