@@ -121,6 +121,13 @@ class LineProtocol(LineReceiver):
         if not self._reading:
             self._choose_reading()
 
+    def _go_on(self) -> None:
+        """Proceed behind an answer; most often nothing waits, and this is all that it takes."""
+        if self._behind or self._input or self._is_busy() or self._rule.client_finished or not self._reading:
+            self._proceed([])
+        elif not self._over:
+            self._settle()
+
     def _execute(self, lines: Sequence[bytes]) -> None:
         try:
             chunk = read_requests(lines)
@@ -163,7 +170,7 @@ class LineProtocol(LineReceiver):
             if not self._over:
                 self._answer(chunk, outcomes)
                 if not self._proceeding:
-                    self._proceed([])
+                    self._go_on()
         except Exception:  # noqa: BLE001 - one client's connection ends, not the node
             self._break()
 
@@ -193,10 +200,11 @@ class LineProtocol(LineReceiver):
                 self._outcomes = ()
             if answers:
                 write_now(self.transport, answers)
-            self._drop_if_too_much_waits(len(answers))
+            if self.paused:
+                self._drop_if_too_much_waits(len(answers))
 
     def _drop_if_too_much_waits(self, written: int) -> None:
-        if self.paused and not self._over:
+        if not self._over:
             waiting = written + replies.count_waiting_bytes(self._outcomes, self._position)
             if waiting > self._limits.client_outbox_bytes:
                 self._abort()
