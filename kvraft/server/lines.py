@@ -5,6 +5,8 @@ order of the lines, a read sees the writes in front of it, and clients that pipe
 """
 
 from collections.abc import Sequence
+from functools import partial
+from operator import attrgetter
 
 from twisted.internet.interfaces import IDelayedCall, IHalfCloseableProtocol, IPushProducer, IReactorTime
 from twisted.internet.protocol import connectionDone
@@ -139,11 +141,12 @@ class LineProtocol(LineReceiver):
         self._rule.keeps = self._rule.keeps or chunk.keeps
         if chunk.operations:
             self._in_flight = True
-            self._database.submit(chunk.operations).addBoth(self._submission_over, chunk)
+            self._database.ask(chunk.operations, partial(self._submission_over, chunk))
         elif chunk.command is not None:
             self._in_flight = True
             answered = self._database.administer(chunk.command)
-            answered.addCallback(_lines_of).addBoth(self._submission_over, chunk)
+            answered.addCallback(_lines_of).addErrback(attrgetter("value"))
+            answered.addCallback(partial(self._submission_over, chunk))
         else:
             self._answer(chunk, [])
 
@@ -162,11 +165,11 @@ class LineProtocol(LineReceiver):
 
     # --- answers -----------------------------------------------------------------------------------------------------
 
-    def _submission_over(self, results: Sequence[replies.Outcome] | Failure, chunk: Chunk) -> None:
+    def _submission_over(self, chunk: Chunk, results: Sequence[replies.Outcome] | Exception) -> None:
         """Answer `chunk`, and go on with what arrived meanwhile unless the caller's caller is about to."""
         self._in_flight = False
         try:
-            outcomes = self._refusals(results, chunk) if isinstance(results, Failure) else results
+            outcomes = self._refusals(results, chunk) if isinstance(results, Exception) else results
             if not self._over:
                 self._answer(chunk, outcomes)
                 if not self._proceeding:
@@ -174,15 +177,15 @@ class LineProtocol(LineReceiver):
         except Exception:  # noqa: BLE001 - one client's connection ends, not the node
             self._break()
 
-    def _refusals(self, failure: Failure, chunk: Chunk) -> Sequence[replies.Outcome]:
+    def _refusals(self, reason: Exception, chunk: Chunk) -> Sequence[replies.Outcome]:
         """Return for each operation why it has no result.
 
         Raises:
-            Exception: what `failure` holds, when it is nothing that a client can be told.
+            Exception: `reason` itself, when it is nothing that a client can be told.
         """
-        if not isinstance(failure.value, RequestFailed):
-            failure.raiseException()
-        return [replies.refusal(failure.value)] * chunk.slots
+        if not isinstance(reason, RequestFailed):
+            raise reason
+        return [replies.refusal(reason)] * chunk.slots
 
     def _answer(self, chunk: Chunk, results: Sequence[replies.Outcome]) -> None:
         self._outcomes = chunk.outcomes(results, self._status_line)
@@ -200,11 +203,10 @@ class LineProtocol(LineReceiver):
                 self._outcomes = ()
             if answers:
                 write_now(self.transport, answers)
-            if self.paused:
-                self._drop_if_too_much_waits(len(answers))
+            self._drop_if_too_much_waits(len(answers))
 
     def _drop_if_too_much_waits(self, written: int) -> None:
-        if not self._over:
+        if self.paused and not self._over:
             waiting = written + replies.count_waiting_bytes(self._outcomes, self._position)
             if waiting > self._limits.client_outbox_bytes:
                 self._abort()

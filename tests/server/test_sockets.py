@@ -2,12 +2,11 @@
 
 import socket
 import struct
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 
 import pytest
 import pytest_twisted
 from twisted.internet import reactor
-from twisted.internet.defer import Deferred
 from twisted.internet.protocol import Protocol
 from twisted.internet.task import deferLater
 from twisted.internet.threads import deferToThread
@@ -15,9 +14,8 @@ from twisted.internet.utils import getProcessOutputAndValue
 
 from kvraft.commands import Operation
 from kvraft.server import ServerLimits, build_port
-from kvraft.store.types import Result
 from tests.conftest import deadline, require_tool
-from tests.server.twins import MemoryDatabase
+from tests.server.twins import MemoryDatabase, Tell
 
 OK = b'{"status":"OK"}\n'
 LINE_BYTES = 100_000
@@ -28,11 +26,11 @@ SOCKET_TIMEOUT_S = 10
 class SlowDatabase(MemoryDatabase):
     """A database that takes a moment, as a real one does."""
 
-    def submit(self, operations: list[Operation]) -> Deferred[list[Result]]:  # type: ignore[override]
+    def ask(self, operations: Sequence[Operation], tell: Tell) -> None:
         """Answer in a moment."""
         self.waits = True
         reactor.callLater(ANSWER_S, self.answer_next)
-        return super().submit(operations)
+        super().ask(operations, tell)
 
 
 @pytest.fixture(params=[MemoryDatabase, SlowDatabase])
