@@ -28,7 +28,7 @@ from kvraft.peers import Peers
 from kvraft.raft import Membership, Node
 from kvraft.raft import Options as RaftOptions
 from kvraft.replica import Beginning, Rejoin, Replica, ReplicaOptions, SnapshotOptions, from_disk, from_nothing
-from kvraft.server import ServerLimits, build_port
+from kvraft.server import ServerLimits, build_port, watch_together
 from kvraft.storage import SnapshotStorage, Storage, StorageError
 from kvraft.store import SnapshotInvalid
 
@@ -155,6 +155,7 @@ class NodeService(Service):
             self._reactor,
         )
         self._port = self._reactor.adoptStreamPort(listening.fileno(), listening.family, factory)
+        watch_together(self._port, self._reactor)
         listening.close()
         self._peers.start()
         self._replica.start()

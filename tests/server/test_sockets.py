@@ -13,7 +13,7 @@ from twisted.internet.threads import deferToThread
 from twisted.internet.utils import getProcessOutputAndValue
 
 from kvraft.commands import Operation
-from kvraft.server import ServerLimits, build_port
+from kvraft.server import ServerLimits, build_port, watch_together
 from tests.conftest import deadline, require_tool
 from tests.server.twins import MemoryDatabase, Tell
 
@@ -45,6 +45,7 @@ def port(database: MemoryDatabase) -> Iterator[int]:
     """A node's port on loopback."""
     factory = build_port(database, Protocol, ServerLimits(line_bytes=LINE_BYTES), reactor)
     listening = reactor.listenTCP(0, factory, interface="127.0.0.1")
+    watch_together(listening, reactor)
     yield listening.getHost().port  # type: ignore[attr-defined]
     pytest_twisted.blockon(listening.stopListening())
 
