@@ -29,6 +29,7 @@ from kvraft.config import Address, Config, ConfigError, Durability
 from kvraft.differences import differences
 from kvraft.joining import JoinFailed, Joining, Moving, Seed, read_seed, write_seed
 from kvraft.replica import Beginning, from_disk, from_nothing
+from kvraft.server import watch_together
 from kvraft.starting import Start, WrongOption, has_data, plan, read_address, read_config, read_id
 from kvraft.storage import SnapshotStorage, Storage, StorageError
 from kvraft.store import SnapshotInvalid
@@ -153,6 +154,7 @@ class NodeService(Service):
         self._node = node = assemble(self._config, self._id, beginning, surroundings)
         host, port = listening.getsockname()[:2]
         self._port = self._reactor.adoptStreamPort(listening.fileno(), listening.family, node.port)
+        watch_together(self._port, self._reactor)
         listening.close()
         if beginning.belongs(self._id) and beginning.latest_membership is not None:
             for line in differences(self._config.peers, beginning.latest_membership):

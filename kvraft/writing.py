@@ -14,12 +14,14 @@ def write_now(transport: ITransport, data: bytes) -> None:
     in-memory one) get an ordinary write.
     """
     if isinstance(transport, Connection) and _takes_bytes_directly(transport):
-        sent = transport.writeSomeData(data)
-        # Otherwise the socket is broken: the transport's own write meets the same error in the reactor and reports it.
-        if isinstance(sent, int):
-            if sent == len(data):
-                return
-            data = data[sent:]
+        try:
+            sent = transport.socket.send(data)
+        except OSError:
+            # It is full, or broken: the transport's own write meets the same error in the reactor and reports it.
+            sent = 0
+        if sent == len(data):
+            return
+        data = data[sent:]
     transport.write(data)
 
 

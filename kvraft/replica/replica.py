@@ -2,6 +2,7 @@
 
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Final
 
 import attrs
@@ -36,7 +37,7 @@ from kvraft.replica.rejoin import Rejoin
 from kvraft.replica.saving import Saver
 from kvraft.replica.snapshotter import Snapshotter
 from kvraft.replica.status import describe, describe_progress, log_transition
-from kvraft.replica.submissions import Batch, Deadlines, Stopping, Submission, WriteQueue, lay_out, stopping_error
+from kvraft.replica.submissions import Batch, Deadlines, Stopping, Submission, Tell, WriteQueue, lay_out, promised
 from kvraft.storage import Snapshot, SnapshotStorage, Storage
 from kvraft.store import Result, Store
 
@@ -121,22 +122,23 @@ class Replica:
 
     # What servers ask (`kvraft.server.Database`).
 
-    def submit(self, operations: Sequence[Operation]) -> Deferred[list[Result]]:
+    def ask(self, operations: Sequence[Operation], tell: Tell) -> None:
         """Carry out `operations`; see `kvraft.server.database.Database`."""
+        submission = Submission(operations, self._clock.seconds() + self._options.request_timeout, tell)
         if self._stopped:
-            return fail(Stopping("this node is being stopped; ask another"))
-        if not isinstance(self.node.role, Leader):
-            return fail(self._not_leader())
-        submission = Submission(operations, self._clock.seconds() + self._options.request_timeout)
-        if submission.writes:
-            if self._writes.size + submission.size > self._options.waiting_bytes_max and self._writes:
-                return fail(Overloaded("too many writes wait for a majority; try again in a moment"))
-            self._writes.append(submission)
+            submission.answer(Stopping("this node is being stopped; ask another"))
+        elif not isinstance(self.node.role, Leader):
+            submission.answer(self._not_leader())
+        elif submission.writes and self._writes.is_full(submission, self._options.waiting_bytes_max):
+            submission.answer(Overloaded("too many writes wait for a majority; try again in a moment"))
         else:
-            self._reads.append(submission)
-        self._deadlines.watch(submission)
-        self._schedule_turn()
-        return submission.promise
+            (self._writes if submission.writes else self._reads).append(submission)
+            self._deadlines.watch(submission)
+            self._schedule_turn()
+
+    def submit(self, operations: Sequence[Operation]) -> Deferred[list[Result]]:
+        """Do what `ask` does, for whoever would rather have a Deferred."""
+        return promised(partial(self.ask, operations))
 
     def administer(self, command: AdminCommand) -> Deferred[dict[str, object]]:
         """Carry out what an operator asks; see `kvraft.server.database.Database`."""
@@ -242,7 +244,7 @@ class Replica:
         for call in (self._turn, self._timer):
             if call is not None and call.active():
                 call.cancel()
-        self._deadlines.end(stopping_error)
+        self._deadlines.end()
 
     def _pause(self, seconds: float) -> Deferred[None]:
         waiter: Deferred[None] = Deferred()
@@ -462,9 +464,8 @@ class Replica:
         self._cluster_clock.continue_from(self.store.cluster_time, now)
         if self.store.cluster_id is None:
             # Like any other write it may have to wait, and is dropped when another leads before it is in the log.
-            identify = Submission([encode_identify(self._make_cluster_id())], now + self._options.request_timeout)
-            identify.promise.addErrback(lambda _: None)
-            self._writes.append(identify)
+            command = encode_identify(self._make_cluster_id())
+            self._writes.append(Submission([command], now + self._options.request_timeout, lambda _: None))
             self._schedule_turn()
 
     def _answer_reads(self, submissions: list[Submission]) -> None:
@@ -479,7 +480,7 @@ class Replica:
         elif submissions:
             error = self._not_leader()
             for submission in submissions:
-                submission.refuse(error)
+                submission.answer(error)
 
     def _redirect_parked(self) -> None:
         """Say to those who wait for it who leads now, if that is known."""

@@ -5,10 +5,16 @@ from collections.abc import Callable, Sequence
 
 import attrs
 from twisted.internet.defer import Deferred
+from twisted.logger import Logger
 
 from kvraft.commands import Operation
 from kvraft.errors import OutcomeUnknown, Refused, RequestFailed
 from kvraft.store import Result
+
+_log = Logger(namespace="kvraft.replica")
+
+Tell = Callable[[list[Result] | RequestFailed], object]
+"""Takes the results of a submission, or why there are none."""
 
 
 class TimedOut(Refused):
@@ -24,14 +30,17 @@ class Stopping(Refused):
 
 
 class Submission:
-    """What one client asked in one breath, and the Deferred that it waits on. It is answered or failed once."""
+    """What one client asked in one breath, and whom to tell what came of it. It is answered or refused once.
 
-    __slots__ = ("answered", "deadline", "is_proposed", "operations", "promise", "size", "writes")
+    A function and not a Deferred: a Deferred costs 3 µs, a tenth of what a SET costs its leader (measured).
+    """
 
-    def __init__(self, operations: Sequence[Operation], deadline: float) -> None:
+    __slots__ = ("_tell", "answered", "deadline", "is_proposed", "operations", "size", "writes")
+
+    def __init__(self, operations: Sequence[Operation], deadline: float, tell: Tell) -> None:
         self.operations = operations
         self.deadline = deadline
-        self.promise: Deferred[list[Result]] = Deferred()
+        self._tell = tell
         self.answered = False
         self.is_proposed = False
         """Whether it stands in the log, so that it may happen whatever becomes of this node."""
@@ -44,29 +53,27 @@ class Submission:
                 self.size += len(operation)
                 self.writes += 1
 
-    def answer(self, results: list[Result]) -> None:
-        """Give the results, unless the client has been told something else already."""
-        if not self.answered:
-            self.answered = True
-            self.promise.callback(results)
-
-    def refuse(self, error: RequestFailed) -> None:
-        """Say that there are no results."""
-        if not self.answered:
-            self.answered = True
-            self.promise.errback(error)
+    def answer(self, outcome: list[Result] | RequestFailed) -> None:
+        """Give the results, or say why there are none, unless the client has been told something else already."""
+        if self.answered:
+            return
+        self.answered = True
+        try:
+            self._tell(outcome)
+        except Exception:  # noqa: BLE001 - a defect behind one client must neither stop the node nor miss the others
+            _log.failure("Whoever waited for an answer failed over it")
 
     def expire(self) -> None:
         """Say that the time is over, and whether the writes may still happen."""
         if self.is_proposed:
-            self.refuse(
+            self.answer(
                 OutcomeUnknown("no majority answered in time; it may still happen: read it back before repeating it")
             )
         else:
-            self.refuse(TimedOut("no majority answered in time and nothing was changed; try again"))
+            self.answer(TimedOut("no majority answered in time and nothing was changed; try again"))
 
 
-def stopping_error(submission: Submission) -> RequestFailed:
+def _stopping_error(submission: Submission) -> RequestFailed:
     """Return what the client hears whose submission waits while its node is stopped."""
     if submission.is_proposed:
         return OutcomeUnknown("this node was stopped; the write may still happen: read it back before repeating it")
@@ -103,7 +110,21 @@ class Batch:
     def refuse(self, error: RequestFailed) -> None:
         """Tell every submission that it has no results."""
         for submission in self.submissions:
-            submission.refuse(error)
+            submission.answer(error)
+
+
+def promised(ask: Callable[[Tell], None]) -> Deferred[list[Result]]:
+    """Ask, and return a Deferred that fires with the results or fails with why there are none."""
+    promise: Deferred[list[Result]] = Deferred()
+
+    def tell(outcome: list[Result] | RequestFailed) -> None:
+        if isinstance(outcome, RequestFailed):
+            promise.errback(outcome)
+        else:
+            promise.callback(outcome)
+
+    ask(tell)
+    return promise
 
 
 class WriteQueue:
@@ -116,6 +137,10 @@ class WriteQueue:
 
     def __bool__(self) -> bool:
         return bool(self._waiting)
+
+    def is_full(self, submission: Submission, bytes_max: int) -> bool:
+        """Whether `submission` would be too much on top of what waits; when nothing waits, none is."""
+        return bool(self._waiting) and self.size + submission.size > bytes_max
 
     def append(self, submission: Submission) -> None:
         """Add one at the end."""
@@ -178,11 +203,11 @@ class Deadlines:
             if not submission.answered:
                 submission.expire()
 
-    def end(self, error: Callable[[Submission], RequestFailed]) -> None:
-        """End every wait at once."""
+    def end(self) -> None:
+        """End every wait at once: the node is being stopped."""
         while self._waiting:
             submission = self._waiting.popleft()
-            submission.refuse(error(submission))
+            submission.answer(_stopping_error(submission))
 
     @property
     def unanswered(self) -> int:

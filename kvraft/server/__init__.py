@@ -4,12 +4,13 @@ A node has one address. `port` accepts its connections, and the first byte of ea
 or a client, and in what language. The line protocol is the language of netcat: `lines` is one client's connection,
 built from parts that know nothing of sockets::
 
-    bytes ─ line_buffer ─ requests ── Database.submit ──╮
+    bytes ─ line_buffer ─ requests ── Database.ask ─────╮
                                                         │   one submission in flight a connection; what arrives
     bytes ────────────────── replies ── results ────────╯   meanwhile waits in the buffer and is the next one
 
-`closing` says when a connection closes by itself and makes sure that no answer is lost by it. `limits` is all that a
-client may cost, and `database` what the servers need from the node behind them, which `kvraft.replica` provides.
+`watching` lets the reactor watch all connections as one. `closing` says when a connection closes by itself and makes
+sure that no answer is lost by it. `limits` is all that a client may cost, and `database` what the servers need from the
+node behind them, which `kvraft.replica` provides.
 
 What is not done: a client is not known by name or password, and nothing is encrypted. The port belongs into a network
 whose members are trusted. A browser is turned away: it can be made to send anything by any web page.
@@ -19,5 +20,6 @@ from kvraft.server.database import Database
 from kvraft.server.limits import ServerLimits
 from kvraft.server.lines import LineProtocol
 from kvraft.server.port import SharedPort, Speaker, build_port
+from kvraft.server.watching import watch_together
 
-__all__ = ["Database", "LineProtocol", "ServerLimits", "SharedPort", "Speaker", "build_port"]
+__all__ = ["Database", "LineProtocol", "ServerLimits", "SharedPort", "Speaker", "build_port", "watch_together"]

@@ -1,6 +1,6 @@
 """What the servers need of the node behind them: the seam that the replica implements."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Protocol
 
 from twisted.internet.defer import Deferred
@@ -12,14 +12,13 @@ from kvraft.store.types import Result
 class Database(Protocol):
     """Carries out what clients ask."""
 
-    def submit(self, operations: Sequence[Operation]) -> Deferred[list[Result]]:
+    def ask(self, operations: Sequence[Operation], tell: Callable[[Sequence[Result] | Exception], object]) -> None:
         """Carry out `operations` in order, as if nothing came between the reads and the writes of one submission.
 
-        The Deferred fires once: with one result an operation, in their order, when all writes among them are durable
-        on a majority and every read is linearizable. It may fire before `submit` returns.
-
-        It fails with `kvraft.errors.RequestFailed` when there are no results, for all operations alike. Nobody
-        cancels it: a client that has gone does not take back what it has asked.
+        `tell` is called once, perhaps before `ask` returns: with one result an operation, in their order, when all
+        writes among them are durable on a majority and every read is linearizable; or with the reason why there are no
+        results, a `kvraft.errors.RequestFailed`, for all operations alike. It must not raise. Nobody can take a call
+        back: a client that has gone does not take back what it has asked.
         """
         ...
 

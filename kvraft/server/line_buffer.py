@@ -38,6 +38,8 @@ class LineBuffer:
                 return self._within_limit([])
             data = bytes(self._held)
             self._held.clear()
+        elif not data:
+            return []
         lines = data.split(b"\n", LINES_AT_ONCE)
         rest = lines.pop()
         if rest:

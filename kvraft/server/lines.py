@@ -5,6 +5,8 @@ order of the lines, a read sees the writes in front of it, and clients that pipe
 """
 
 from collections.abc import Sequence
+from functools import partial
+from operator import attrgetter
 
 from twisted.internet.interfaces import IDelayedCall, IHalfCloseableProtocol, IPushProducer, IReactorTime
 from twisted.internet.protocol import connectionDone
@@ -121,6 +123,13 @@ class LineProtocol(LineReceiver):
         if not self._reading:
             self._choose_reading()
 
+    def _go_on(self) -> None:
+        """Proceed behind an answer; most often nothing waits, and this is all that it takes."""
+        if self._behind or self._input or self._is_busy() or self._rule.client_finished or not self._reading:
+            self._proceed([])
+        elif not self._over:
+            self._settle()
+
     def _execute(self, lines: Sequence[bytes]) -> None:
         try:
             chunk = read_requests(lines)
@@ -132,11 +141,12 @@ class LineProtocol(LineReceiver):
         self._rule.keeps = self._rule.keeps or chunk.keeps
         if chunk.operations:
             self._in_flight = True
-            self._database.submit(chunk.operations).addBoth(self._submission_over, chunk)
+            self._database.ask(chunk.operations, partial(self._submission_over, chunk))
         elif chunk.command is not None:
             self._in_flight = True
             answered = self._database.administer(chunk.command)
-            answered.addCallback(_lines_of).addBoth(self._submission_over, chunk)
+            answered.addCallback(_lines_of).addErrback(attrgetter("value"))
+            answered.addCallback(partial(self._submission_over, chunk))
         else:
             self._answer(chunk, [])
 
@@ -155,27 +165,27 @@ class LineProtocol(LineReceiver):
 
     # --- answers -----------------------------------------------------------------------------------------------------
 
-    def _submission_over(self, results: Sequence[replies.Outcome] | Failure, chunk: Chunk) -> None:
+    def _submission_over(self, chunk: Chunk, results: Sequence[replies.Outcome] | Exception) -> None:
         """Answer `chunk`, and go on with what arrived meanwhile unless the caller's caller is about to."""
         self._in_flight = False
         try:
-            outcomes = self._refusals(results, chunk) if isinstance(results, Failure) else results
+            outcomes = self._refusals(results, chunk) if isinstance(results, Exception) else results
             if not self._over:
                 self._answer(chunk, outcomes)
                 if not self._proceeding:
-                    self._proceed([])
+                    self._go_on()
         except Exception:  # noqa: BLE001 - one client's connection ends, not the node
             self._break()
 
-    def _refusals(self, failure: Failure, chunk: Chunk) -> Sequence[replies.Outcome]:
+    def _refusals(self, reason: Exception, chunk: Chunk) -> Sequence[replies.Outcome]:
         """Return for each operation why it has no result.
 
         Raises:
-            Exception: what `failure` holds, when it is nothing that a client can be told.
+            Exception: `reason` itself, when it is nothing that a client can be told.
         """
-        if not isinstance(failure.value, RequestFailed):
-            failure.raiseException()
-        return [replies.refusal(failure.value)] * chunk.slots
+        if not isinstance(reason, RequestFailed):
+            raise reason
+        return [replies.refusal(reason)] * chunk.slots
 
     def _answer(self, chunk: Chunk, results: Sequence[replies.Outcome]) -> None:
         self._outcomes = chunk.outcomes(results, self._status_line)

@@ -152,7 +152,7 @@ def defects() -> Iterator[list[LogEvent]]:
 class RaisingDatabase(MemoryDatabase):
     """A database that raises where it should fail."""
 
-    def submit(self, operations: object) -> NoReturn:
+    def ask(self, operations: object, tell: object) -> NoReturn:
         """Raise."""
         raise ZeroDivisionError
 

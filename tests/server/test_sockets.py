@@ -2,22 +2,20 @@
 
 import socket
 import struct
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 
 import pytest
 import pytest_twisted
 from twisted.internet import reactor
-from twisted.internet.defer import Deferred
 from twisted.internet.protocol import Protocol
 from twisted.internet.task import deferLater
 from twisted.internet.threads import deferToThread
 from twisted.internet.utils import getProcessOutputAndValue
 
 from kvraft.commands import Operation
-from kvraft.server import ServerLimits, build_port
-from kvraft.store.types import Result
+from kvraft.server import ServerLimits, build_port, watch_together
 from tests.conftest import deadline, require_tool
-from tests.server.twins import MemoryDatabase
+from tests.server.twins import MemoryDatabase, Tell
 
 OK = b'{"status":"OK"}\n'
 LINE_BYTES = 100_000
@@ -28,11 +26,11 @@ SOCKET_TIMEOUT_S = 10
 class SlowDatabase(MemoryDatabase):
     """A database that takes a moment, as a real one does."""
 
-    def submit(self, operations: list[Operation]) -> Deferred[list[Result]]:  # type: ignore[override]
+    def ask(self, operations: Sequence[Operation], tell: Tell) -> None:
         """Answer in a moment."""
         self.waits = True
         reactor.callLater(ANSWER_S, self.answer_next)
-        return super().submit(operations)
+        super().ask(operations, tell)
 
 
 @pytest.fixture(params=[MemoryDatabase, SlowDatabase])
@@ -47,6 +45,7 @@ def port(database: MemoryDatabase) -> Iterator[int]:
     """A node's port on loopback."""
     factory = build_port(database, Protocol, ServerLimits(line_bytes=LINE_BYTES), reactor)
     listening = reactor.listenTCP(0, factory, interface="127.0.0.1")
+    watch_together(listening, reactor)
     yield listening.getHost().port  # type: ignore[attr-defined]
     pytest_twisted.blockon(listening.stopListening())
 

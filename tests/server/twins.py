@@ -1,6 +1,6 @@
 """In-memory twins of what the servers talk to: a database, a TCP transport, and a client at the other end of it."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 
 import attrs
@@ -18,7 +18,7 @@ from kvraft.server import LineProtocol, ServerLimits
 from kvraft.server.closing import IClientTransport
 from kvraft.store.types import Item, Result
 
-Submission = tuple[Sequence[Operation], Deferred[list[Result]]]
+Tell = Callable[[Sequence[Result] | Exception], object]
 
 
 @attrs.define
@@ -28,7 +28,7 @@ class MemoryDatabase:
     waits: bool = False
     items: dict[bytes, Item] = attrs.field(factory=dict)
     submissions: list[Sequence[Operation]] = attrs.field(factory=list)
-    waiting: list[Submission] = attrs.field(factory=list)
+    waiting: list[tuple[Sequence[Operation], Tell]] = attrs.field(factory=list)
     commands: list[tuple[AdminCommand, int]] = attrs.field(factory=list)
     """What operators asked, each with the revision at that time."""
     administering: list[Deferred[dict[str, object]]] = attrs.field(factory=list)
@@ -37,22 +37,20 @@ class MemoryDatabase:
     results: list[Result] | None = None
     """Given instead of the true results."""
 
-    def submit(self, operations: Sequence[Operation]) -> Deferred[list[Result]]:
+    def ask(self, operations: Sequence[Operation], tell: Tell) -> None:
         """Remember the submission, and answer it unless that is for later."""
         self.submissions.append(operations)
-        submission = (operations, Deferred[list[Result]]())
-        self.waiting.append(submission)
+        self.waiting.append((operations, tell))
         if not self.waits:
             self.answer_next()
-        return submission[1]
 
     def answer_next(self) -> None:
         """Answer the submission that has waited longest."""
-        operations, deferred = self.waiting.pop(0)
+        operations, tell = self.waiting.pop(0)
         if self.refusal is not None:
-            deferred.errback(self.refusal)
+            tell(self.refusal)
         else:
-            deferred.callback(self.results or [self._execute(operation) for operation in operations])
+            tell(self.results or [self._execute(operation) for operation in operations])
 
     def administer(self, command: AdminCommand) -> Deferred[dict[str, object]]:
         """Remember the command, and what the store has come to by then; answer it unless that is for later."""

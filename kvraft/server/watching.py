@@ -1,0 +1,122 @@
+"""Connections that the reactor watches as one: what each read costs there is then paid once for all that is readable.
+
+Twisted does much around every single read: it looks up a log prefix, copies a logging context, calls through four
+layers. That takes 3 to 5 µs, a tenth of what a SET costs its leader when each client has one request in flight
+(measured). So the connections of a port are watched by an epoll of their own, and that epoll is what the reactor
+watches. Only what is plainly readable is read here; whatever else happens to a connection is the reactor's to handle.
+"""
+
+import select
+from typing import Any, Final
+
+from twisted.internet.abstract import FileDescriptor
+from twisted.internet.interfaces import IDelayedCall, IReadDescriptor, IWriteDescriptor
+from twisted.internet.protocol import connectionDone
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+from zope.interface import implementer
+
+READS_AT_ONCE: Final = 256
+"""Connections that are read from before the reactor does something else."""
+
+
+def watch_together(port: Any, reactor: Any) -> None:
+    """Let the connections that `port` accepts from now on be watched as one, on systems that can do it."""
+    if hasattr(select, "epoll"):
+        port.reactor = ConnectionWatch(reactor)
+
+
+@implementer(IReadDescriptor)
+class ConnectionWatch:
+    """A reader of the reactor, and what its connections take for the reactor.
+
+    Twisted's connections ask their `reactor` for no more than the methods here.
+    """
+
+    _log = Logger()
+
+    def __init__(self, reactor: Any) -> None:
+        self._reactor = reactor
+        self._epoll = select.epoll()
+        self._readers: dict[int, FileDescriptor] = {}
+        """Those that are watched here, by their file descriptor."""
+        self._given_back: set[FileDescriptor] = set()
+        """Those that the reactor watches itself, because something else than input has happened to them."""
+
+    # What connections ask of a reactor.
+
+    def addReader(self, reader: FileDescriptor) -> None:
+        """Watch a connection for input."""
+        descriptor = reader.fileno()
+        if descriptor in self._readers:
+            return
+        if reader in self._given_back:
+            self._reactor.addReader(reader)
+            return
+        if not self._readers:
+            self._reactor.addReader(self)
+        self._epoll.register(descriptor, select.EPOLLIN | select.EPOLLRDHUP)
+        self._readers[descriptor] = reader
+
+    def removeReader(self, reader: FileDescriptor) -> None:
+        """Watch a connection no more."""
+        descriptor = reader.fileno()
+        if self._readers.get(descriptor) is not reader:
+            self._given_back.discard(reader)
+            self._reactor.removeReader(reader)
+            return
+        del self._readers[descriptor]
+        self._epoll.unregister(descriptor)
+        if not self._readers:
+            self._reactor.removeReader(self)
+
+    def addWriter(self, writer: IWriteDescriptor) -> None:
+        """Have the reactor watch a connection for room to write."""
+        self._reactor.addWriter(writer)
+
+    def removeWriter(self, writer: IWriteDescriptor) -> None:
+        """Have the reactor watch it no more."""
+        self._reactor.removeWriter(writer)
+
+    def callLater(self, delay: float, call: Any, *args: object, **kwargs: object) -> IDelayedCall:
+        """Have the reactor call later."""
+        delayed: IDelayedCall = self._reactor.callLater(delay, call, *args, **kwargs)
+        return delayed
+
+    # What the reactor asks of a reader.
+
+    def fileno(self) -> int:
+        """Return the descriptor that is readable when a connection is."""
+        return self._epoll.fileno()
+
+    def logPrefix(self) -> str:
+        """Name this in the log."""
+        return "connections"
+
+    def doRead(self) -> None:
+        """Read from every connection that has input."""
+        for descriptor, event in self._epoll.poll(0, READS_AT_ONCE):
+            reader = self._readers.get(descriptor)
+            if reader is None:  # one before it in this round has ended it
+                continue
+            try:
+                if event != select.EPOLLIN or reader.doRead() is not None:
+                    self._give_back(reader)
+            except Exception:  # noqa: BLE001 - one connection ends, not all of them
+                self._log.failure("A connection is closed: its input met a defect in this node")
+                reader.abortConnection()  # type: ignore[attr-defined]
+
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
+        """The reactor ends: so do the connections."""
+        readers = list(self._readers.values())
+        self._readers.clear()
+        self._epoll.close()
+        for reader in readers:
+            reader.connectionLost(reason)
+
+    def _give_back(self, reader: FileDescriptor) -> None:
+        """Let the reactor find out what became of a connection, and do what is to be done."""
+        if self._readers.get(reader.fileno()) is reader:
+            self.removeReader(reader)
+            self._given_back.add(reader)
+            self._reactor.addReader(reader)
