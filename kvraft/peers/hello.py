@@ -110,6 +110,7 @@ class Identity:
         members: Collection[int],
         cluster_id: str | None,
         facts: Callable[[], Facts],
+        admits: Callable[[int, Facts], bool] = lambda _peer, _facts: False,
     ) -> None:
         self.me = me
         self.cluster_id = cluster_id
@@ -120,6 +121,7 @@ class Identity:
         self._removed: frozenset[int] = frozenset()
         self._incarnations: Mapping[int, str] = {}
         self._facts = facts
+        self._admits = admits
 
     def set_members(
         self, members: Collection[int], removed: Collection[int], incarnations: Mapping[int, str] | None = None
@@ -162,19 +164,19 @@ class Identity:
         if expected is not None and "error" in raw:
             raise _refusal_of(raw)
         hello = _convert(raw)
+        facts = {name: value for name, value in raw.items() if name not in _RESERVED}
         self._check_ids(hello, expected)
-        if hello.cluster is not None:
-            if self.cluster_id is None:
-                self.cluster_id = hello.cluster
-            elif hello.cluster != self.cluster_id:
-                raise HelloRefused(
-                    "OTHER_CLUSTER",
-                    f"node {self.me} belongs to cluster {self.cluster_id} and node {hello.sender} to cluster "
-                    f"{hello.cluster}; check the addresses, or empty the data directory of the one that shall move",
-                )
+        if None not in {hello.cluster, self.cluster_id} and hello.cluster != self.cluster_id:
+            raise HelloRefused(
+                "OTHER_CLUSTER",
+                f"node {self.me} belongs to cluster {self.cluster_id} and node {hello.sender} to cluster "
+                f"{hello.cluster}; check the addresses, or empty the data directory of the one that shall move",
+            )
+        self._check_membership(hello, facts)
         if (refusal := self.refusal_of(hello)) is not None:
             raise refusal
-        facts = {name: value for name, value in raw.items() if name not in _RESERVED}
+        if self.cluster_id is None:
+            self.cluster_id = hello.cluster
         return hello, {"incarnation": hello.incarnation, "run": hello.run, **facts}
 
     def refusal_of(self, hello: Hello) -> HelloRefused | None:
@@ -200,6 +202,9 @@ class Identity:
             )
         if hello.sender == self.me:
             raise HelloRefused("OWN_ID", f"node {self.me} is this node; give every node an id of its own")
+
+    def _check_membership(self, hello: Hello, facts: Facts) -> None:
+        """Refuse who is no member, unless the owner has a reason to believe that it is one by now."""
         if hello.sender in self._members:
             return
         if hello.sender in self._removed:
@@ -208,6 +213,8 @@ class Identity:
                 f"node {hello.sender} was removed from this cluster; stop it, and to use its machine again give it an "
                 "id that was never used and an empty data directory, and add it with MEMBER ADD",
             )
+        if hello.cluster is not None and hello.cluster == self.cluster_id and self._admits(hello.sender, facts):
+            return
         raise HelloRefused(
             "UNKNOWN_NODE",
             f"node {hello.sender} is no member of this cluster, as far as node {self.me} knows; add it with "

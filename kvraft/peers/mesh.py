@@ -77,7 +77,7 @@ class Peers:
         self._dial = dial
         self._log = Logger(namespace="kvraft.peers")
         run = run or f"{random.getrandbits(128):032x}"
-        self._identity = Identity(me, incarnation, run, (), cluster_id, facts)
+        self._identity = Identity(me, incarnation, run, (), cluster_id, facts, receiver.admits)
         self._inbounds = Inbounds(self._identity, receiver, reactor, self._log)
         self._places: dict[int, tuple[str, int]] = {}
         """(host, port) of each member but this node: the keys of `_links`."""

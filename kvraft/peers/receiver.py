@@ -40,6 +40,13 @@ class PeerReceiver(Protocol):
             MessageRefused: such a peer cannot be talked to; the connection is refused with this text.
         """
 
+    def admits(self, peer: int, facts: Facts) -> bool:
+        """Whether `peer` is let in although it is no member: it names our cluster, and says `facts` about itself.
+
+        Called ahead of its `hello`, also from within a call to `Peers`. Whoever admits a node may call
+        `Peers.set_members` before it returns, so that answers to the node have an address to go to.
+        """
+
     def refused(self, peer: int, code: str, message: str) -> None:
         """What answers at `peer`'s address refuses to talk to us: a claim, not proof; `message` is one printable line.
 

@@ -8,6 +8,7 @@ from twisted.logger import Logger
 
 from kvraft import exits
 from kvraft.config import Address
+from kvraft.config.values import PEERS_MAX
 from kvraft.peers import OTHER_INCARNATION, REMOVED
 from kvraft.raft import Membership, Node
 from kvraft.raft.identity import is_stranger
@@ -46,6 +47,8 @@ class Belonging:
         """The last configuration that the connections were told, and whether it was committed."""
         self._refused_by: dict[str, set[int]] = {REMOVED: set(), OTHER_INCARNATION: set()}
         """Who says that this node was removed, or that its id has another memory."""
+        self._sponsors: dict[int, tuple[int, Address]] = {}
+        """Nodes that are no members here and go by a later configuration: its index there, and where they are."""
         self._departure: IDelayedCall | None = None
 
     def look(self, peers: Outbox) -> None:
@@ -60,6 +63,11 @@ class Belonging:
         for index, membership in node.memberships:
             if index >= certain:  # those that are not committed yet may be needed to commit them
                 addresses |= {member: Address.parse(where) for member, where in membership.addresses.items()}
+        for sponsor, (index, address) in [*self._sponsors.items()]:
+            if index > node.membership_index:
+                addresses.setdefault(sponsor, address)
+            else:
+                del self._sponsors[sponsor]
         peers.set_members(addresses, node.membership.removed, node.membership.incarnations)
         if is_committed and node.id in node.membership.removed:
             self._begin_to_leave(REMOVED_ITSELF)
@@ -95,10 +103,39 @@ class Belonging:
             case _:
                 self._node.peer_introduced(peer, None, self._clock.seconds(), is_empty=None)
 
+    def admits(self, peer: int, facts: Mapping[str, object], peers: Outbox) -> bool:
+        """Whether to talk to a node of this cluster that is no member here, because it knows more than this node.
+
+        A member that was away while all others were replaced knows nobody of those who can bring it up to date, and
+        must listen to a leader that is not in its configuration (§6, thesis §4.2.1). So it believes who goes by a later
+        one, until it has come as far itself. What such a node sends is worth no more than from anybody: votes and
+        acknowledgements count by the configuration alone.
+        """
+        match facts:
+            case {"configuration": int(index), "address": str(where)} if index > self._node.membership_index:
+                pass
+            case _:
+                return False
+        if len(self._sponsors) >= PEERS_MAX and peer not in self._sponsors:
+            return False
+        try:
+            self._sponsors[peer] = (index, Address.parse(where))
+        except ValueError:
+            return False
+        self._told = None
+        self.look(peers)
+        return True
+
     def facts(self) -> dict[str, object]:
-        """Say in each hello whether this node's log is empty, if it has a memory at all."""
+        """Say in each hello by which configuration this node goes, where it is, and whether its log is empty."""
         node = self._node
-        return {} if node.incarnation is None else {"empty": node.log.last_index == 0}
+        facts: dict[str, object] = {"configuration": node.membership_index}
+        address = node.membership.addresses.get(node.id)
+        if address is not None:
+            facts["address"] = address
+        if node.incarnation is not None:
+            facts["empty"] = node.log.last_index == 0
+        return facts
 
     def stop(self) -> None:
         """Do nothing more."""

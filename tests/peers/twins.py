@@ -43,6 +43,8 @@ class Recorder:
     events: list[tuple[Any, ...]] = attrs.field(factory=list)
     refuses_messages: bool = False
     refuses_hellos: bool = False
+    admitted: set[int] = attrs.field(factory=set)
+    """Who is let in although it is no member."""
     names: list[tuple[int, str, str]] = attrs.field(factory=list)
     """(peer, incarnation, run) of each hello; they are left out of the events, which they would only lengthen."""
 
@@ -53,6 +55,10 @@ class Recorder:
         own_facts = dict(facts)
         self.names.append((peer, own_facts.pop("incarnation"), own_facts.pop("run")))
         self.events.append(("hello", peer, own_facts))
+
+    def admits(self, peer: int, facts: Mapping[str, Any]) -> bool:
+        """Whether it was told to."""
+        return peer in self.admitted
 
     def refused(self, peer: int, code: str, message: str) -> None:
         """Write it down."""
