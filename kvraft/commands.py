@@ -31,6 +31,8 @@ class InvalidCommand(ValueError):
 class UnknownBatchVersion(ValueError):
     """A batch of a later kvraft; this one must not guess what it means."""
 
+    needs_upgrade = True
+
 
 class Set(msgspec.Struct, frozen=True, gc=False, array_like=True, tag=1):
     """Stores `value` under `key`. Its result is the new revision."""

@@ -45,6 +45,11 @@ def status_of(why: str) -> int:
     return why.status if isinstance(why, LastWords) else IOERR
 
 
+def words_for(error: Exception, why: str) -> LastWords:
+    """Return `why` with the status that befits the error behind it."""
+    return LastWords.of(PROTOCOL if getattr(error, "needs_upgrade", False) else IOERR, why)
+
+
 def leave(status: int, why: str) -> NoReturn:
     """End the process before the reactor runs."""
     _say(why)

@@ -25,6 +25,7 @@ import msgspec
 from kvraft import exits
 from kvraft.config import Address, WrongValue
 from kvraft.raft import Membership
+from kvraft.store import FEATURE_LEVEL, UnknownFeatureLevel
 
 SEED_NAME: Final = "joined.json"
 SEED_VERSION: Final = 1
@@ -252,6 +253,9 @@ class Joining:
                 Address.parse(member.address)
         except (msgspec.ValidationError, WrongValue) as error:
             raise OSError(f"what answers there is no kvraft node that this one understands: {error}") from error
+        level = status.get("feature_level")
+        if isinstance(level, int) and level > FEATURE_LEVEL:
+            raise JoinFailed(exits.PROTOCOL, f"node {self.me} cannot join: {UnknownFeatureLevel(level)}")
         cluster_id = status.get("cluster_id")
         if None not in {cluster_id, self.cluster_id} and cluster_id != self.cluster_id:
             raise JoinFailed(

@@ -294,7 +294,7 @@ class NodeService(Service):
                 progress=self._say_progress,
             )
         except (StorageError, SnapshotInvalid) as error:
-            exits.leave(exits.IOERR, str(error))
+            exits.leave(exits.status_of(exits.words_for(error, "")), str(error))
         for note in beginning.notes:
             self._log.warn("{note}", note=note)
         self._log.info(

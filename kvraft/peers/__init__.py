@@ -16,7 +16,7 @@ Not done: nothing proves that a peer is who it says; that takes TLS. So a refusa
 holds a member's address can claim that this node was removed.
 """
 
-from kvraft.peers.hello import OTHER_INCARNATION, PROTOCOL_VERSION, REMOVED
+from kvraft.peers.hello import OTHER_INCARNATION, PROTOCOL_VERSION, REMOVED, TOO_OLD
 from kvraft.peers.mesh import Peers, PeerStatus
 from kvraft.peers.outbox import OUTBOX_BYTES_MAX
 from kvraft.peers.receiver import Address, Facts, PeerReceiver
@@ -26,6 +26,7 @@ __all__ = [
     "OUTBOX_BYTES_MAX",
     "PROTOCOL_VERSION",
     "REMOVED",
+    "TOO_OLD",
     "Address",
     "Facts",
     "PeerReceiver",

@@ -186,7 +186,7 @@ class Inbounds:
             self.receiver.hello(peer, facts)
         except MessageRefused as error:
             del self._by_peer[peer]
-            raise HelloRefused("REFUSED", str(error)) from error
+            raise HelloRefused(error.code, str(error)) from error
         self.once.forget("hello", peer_host(connection))
         self._log.info("node {peer} is connected to us", peer=peer)
 

@@ -39,6 +39,9 @@ REMOVED: Final = "REMOVED"
 OTHER_INCARNATION: Final = "OTHER_INCARNATION"
 """The code of a refusal that is final: the cluster knows this node's id with another memory."""
 
+TOO_OLD: Final = "TOO_OLD"
+"""The code of a refusal that lasts until the node is upgraded: the cluster's feature level is higher than its own."""
+
 REASON_CHARS_MAX: Final = 300
 """How much of a peer's refusal is believed, in characters."""
 

@@ -276,7 +276,7 @@ class Link:
             self._receiver.hello(self.peer, facts)
         except MessageRefused as error:
             connection.hello = None  # It was never established, so its end is no loss.
-            raise HelloRefused("REFUSED", str(error)) from error
+            raise HelloRefused(error.code, str(error)) from error
         connection.established_at = self.clock.seconds()
         self.last_refusal = None
         self._once.forget()

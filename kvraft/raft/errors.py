@@ -35,6 +35,9 @@ class TryAgain(ProposalRefused):
 class MessageRefused(RaftError):
     """A message that breaks the rules of Raft; the node is as it was before. Whoever sent it should be disconnected."""
 
+    code = "REFUSED"
+    """What the other end is told, for programs."""
+
 
 class CorruptRecord(RaftError):
     """Bytes that should be a record and are not; `offset` says where in the buffer."""

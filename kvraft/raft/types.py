@@ -46,6 +46,8 @@ class EntryKind(enum.IntEnum):
     """A batch of client commands, as the state machine understands them."""
     MEMBERSHIP = 3
     """A configuration of the cluster (§6)."""
+    FEATURE_LEVEL = 4
+    """From here on the log may hold what every member has said it understands."""
 
 
 class Entry(msgspec.Struct, frozen=True, gc=False):

@@ -88,7 +88,7 @@ class Beginning:
 def from_nothing(reactor: Any) -> Beginning:
     """Begin without a disk; see `rejoin` for what such a node may do."""
     return Beginning(
-        storage=MemoryJournal(reactor),
+        storage=MemoryJournal(reactor, counts=False),
         snapshots=MemorySnapshots(reactor),
         store=Store(),
         incarnation=uuid.uuid4().hex,

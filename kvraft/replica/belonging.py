@@ -9,11 +9,13 @@ from twisted.logger import Logger
 from kvraft import exits
 from kvraft.config import Address
 from kvraft.config.values import PEERS_MAX
-from kvraft.peers import OTHER_INCARNATION, REMOVED
+from kvraft.peers import OTHER_INCARNATION, REMOVED, TOO_OLD
 from kvraft.raft import Membership, Node
 from kvraft.raft.identity import is_stranger
 from kvraft.raft.quorum import majority
+from kvraft.replica.features import Features
 from kvraft.replica.outbox import Outbox
+from kvraft.store import FEATURE_LEVEL, Store
 
 LAST_ANSWERS_S: Final = 0.5
 """How long a node that was removed stays, so that the last it says reaches its clients and its successor, seconds."""
@@ -29,24 +31,41 @@ LOST_ITS_MEMORY: Final = exits.LastWords.of(
     "REPLACE <this id> <new id> <host:port>, sent to the leader, then start the new node",
 )
 
+IS_TOO_OLD: Final = exits.LastWords.of(
+    exits.PROTOCOL,
+    f"the cluster has a higher feature level than this kvraft, which knows {FEATURE_LEVEL}: upgrade this node; its "
+    "data are good",
+)
+REFUSALS: Final = {REMOVED: REMOVED_ITSELF, OTHER_INCARNATION: LOST_ITS_MEMORY, TOO_OLD: IS_TOO_OLD}
+"""What a node ends with when enough others refuse it so."""
+
 
 class Belonging:
     """Knows whom this node talks to, and what others say about its place among them.
 
     Args:
+        store: returns the state as it is now.
         depart: ends this node, because it does not belong to its cluster; called `LAST_ANSWERS_S` after that is known.
     """
 
     _log = Logger(namespace="kvraft.replica")
 
-    def __init__(self, node: Node, clock: IReactorTime, depart: Callable[[exits.LastWords], None]) -> None:
+    def __init__(
+        self,
+        node: Node,
+        clock: IReactorTime,
+        depart: Callable[[exits.LastWords], None],
+        store: Callable[[], Store] = Store,
+    ) -> None:
         self._node = node
         self._clock = clock
         self._depart = depart
+        self._store = store
+        self._features = Features(node)
         self._told: tuple[Membership, bool] | None = None
         """The last configuration that the connections were told, and whether it was committed."""
-        self._refused_by: dict[str, set[int]] = {REMOVED: set(), OTHER_INCARNATION: set()}
-        """Who says that this node was removed, or that its id has another memory."""
+        self._refused_by: dict[str, set[int]] = {each: set() for each in REFUSALS}
+        """Who says that this node was removed, that its id has another memory, or that it is too old."""
         self._sponsors: dict[int, tuple[int, Address]] = {}
         """Nodes that are no members here and go by a later configuration: its index there, and where they are."""
         self._departure: IDelayedCall | None = None
@@ -54,6 +73,7 @@ class Belonging:
     def look(self, peers: Outbox) -> None:
         """Connect to who is new at once, and part from who left when that is committed; called in every turn."""
         node = self._node
+        self._features.look(peers, self._store())
         is_committed = node.commit >= node.membership_index
         if self._told is not None and self._told[0] is node.membership and self._told[1] == is_committed:
             return
@@ -89,12 +109,13 @@ class Belonging:
         if code == REMOVED:
             is_certain, why = node.id in node.membership.removed, REMOVED_ITSELF
         else:
-            is_certain, why = not node.voting and node.incarnation is not None, LOST_ITS_MEMORY
+            is_certain, why = not node.voting and node.incarnation is not None, REFUSALS[code]
         if is_certain or len(self._refused_by[code] & others) >= majority(len(others)):
             self._begin_to_leave(why)
 
     def hello(self, peer: int, facts: Mapping[str, object]) -> None:
         """Note that a peer talks to this node, and what it says of itself."""
+        self._features.hello(peer, facts, self._store())
         for refusing in self._refused_by.values():
             refusing.discard(peer)
         match facts:
@@ -127,9 +148,9 @@ class Belonging:
         return True
 
     def facts(self) -> dict[str, object]:
-        """Say in each hello by which configuration this node goes, where it is, and whether its log is empty."""
+        """Say in each hello what this node speaks, by which configuration it goes, where it is, and whether its log is empty."""
         node = self._node
-        facts: dict[str, object] = {"configuration": node.membership_index}
+        facts: dict[str, object] = {"level": FEATURE_LEVEL, "configuration": node.membership_index}
         address = node.membership.addresses.get(node.id)
         if address is not None:
             facts["address"] = address

@@ -13,7 +13,7 @@ from twisted.python.failure import Failure
 
 from kvraft.commands import AdminCommand, Operation, encode_batch, encode_identify
 from kvraft.errors import NotLeaderRefusal, OutcomeUnknown, Overloaded
-from kvraft.exits import LastWords
+from kvraft.exits import LastWords, words_for
 from kvraft.raft import (
     Entry,
     EntryKind,
@@ -115,7 +115,7 @@ class Replica:
         self._office: int | None = None
         """The latest term in which this node led and took up the cluster's time."""
         self._cluster_told: str | None = None
-        self._belonging = Belonging(node, clock, self._depart)
+        self._belonging = Belonging(node, clock, self._depart, lambda: self.store)
         self._turn: IDelayedCall | None = None
         self._timer: IDelayedCall | None = None
         self._stopped = False
@@ -191,7 +191,7 @@ class Replica:
 
     def facts(self) -> dict[str, object]:
         """Say of this node what the others need to know when a connection begins."""
-        return self._rejoin.facts() if self._rejoin is not None else self._belonging.facts()
+        return self._belonging.facts() | (self._rejoin.facts() if self._rejoin is not None else {})
 
     def link_up(self, peer: int) -> None:
         """A connection to `peer` stands."""
@@ -297,7 +297,7 @@ class Replica:
                 self._snapshotter.consider(self.store)
                 self._arm_timer()
         except Exception as error:  # noqa: BLE001 - nothing is fire-and-forget: a failure in a turn stops the node
-            self._fail(f"a turn failed: {error}", Failure())
+            self._fail(words_for(error, f"a turn failed: {error}"), Failure())
 
     def _arm_timer(self) -> None:
         """Hold one timer at or before the node's deadline; a deadline that moves away costs nothing here."""

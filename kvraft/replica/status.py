@@ -45,6 +45,7 @@ def describe(node: Node, store: Store, storage: Storage, address: str | None) ->
         "keys": store.key_count,
         "checksum": f"{store.checksum:08x}",
         "cluster_id": store.cluster_id,
+        "feature_level": store.feature_level,
         "cluster_time_us": store.cluster_time,
         "voting": node.voting,
         "disk": {

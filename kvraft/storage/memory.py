@@ -15,14 +15,16 @@ class MemoryJournal:
     """Refuses what a `Journal` refuses; every save is "durable" `delay` seconds of the reactor later, in order.
 
     A save never finishes before it returns, because with a real disk it never does: at `delay` 0 its Deferred fires on
-    the next turn of the clock. `delay` may be changed at any time, to play a disk that becomes slow.
+    the next turn of the clock. `delay` may be changed at any time, to play a disk that becomes slow. Without `counts`
+    it says, truly, that nothing was synced or written.
     """
 
-    def __init__(self, reactor: IReactorTime, *, delay: float = 0.0) -> None:
+    def __init__(self, reactor: IReactorTime, *, delay: float = 0.0, counts: bool = True) -> None:
         self.delay = delay
         self.syncs = 0
         self.bytes_written = 0
         self.segments = 0
+        self._counts = counts
         self._reactor = reactor
         self._extent = Extent()
         self._is_closed = False
@@ -39,7 +41,7 @@ class MemoryJournal:
         def note() -> None:
             self._extent.check_save(hard_state, entries)
             self._extent.note_save(self._extent.hard_state if hard_state is None else hard_state, entries)
-            if hard_state is not None or entries:
+            if self._counts and (hard_state is not None or entries):
                 self.syncs += 1
                 self.bytes_written += sum(len(entry.record) for entry in entries)
 
@@ -60,7 +62,7 @@ class MemoryJournal:
         def note() -> None:
             self._extent.check_reset(index, term, hard_state)
             self._extent.note_reset(index, term, self._extent.hard_state if hard_state is None else hard_state)
-            self.syncs += 1
+            self.syncs += self._counts
 
         return self._take(note)
 

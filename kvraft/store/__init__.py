@@ -8,12 +8,14 @@ transactions find what they need in logs that were written before they existed.
 together from one.
 """
 
+from kvraft.store.features import FEATURE_LEVEL, UnknownFeatureLevel
 from kvraft.store.keyspace import AlreadyFrozen, Released
 from kvraft.store.snapshot import SnapshotInvalid, StoreLoader, StoreSnapshot, UnknownSnapshotLayout, take
 from kvraft.store.store import ApplyOutOfOrder, Store
 from kvraft.store.types import Item, Result
 
 __all__ = [
+    "FEATURE_LEVEL",
     "AlreadyFrozen",
     "ApplyOutOfOrder",
     "Item",
@@ -23,6 +25,7 @@ __all__ = [
     "Store",
     "StoreLoader",
     "StoreSnapshot",
+    "UnknownFeatureLevel",
     "UnknownSnapshotLayout",
     "take",
 ]

@@ -18,6 +18,7 @@ from typing import Annotated, Any, Final
 import msgspec
 
 from kvraft.commands import KEY_BYTES_MAX
+from kvraft.store.features import FEATURE_LEVEL, UnknownFeatureLevel
 from kvraft.store.keyspace import Frozen, Keyspace, Released
 from kvraft.store.store import Store
 from kvraft.store.types import Item
@@ -51,13 +52,15 @@ class SnapshotInvalid(Exception):
 class UnknownSnapshotLayout(SnapshotInvalid):
     """A later kvraft took it; this one must not guess what it means."""
 
+    needs_upgrade = True
+
 
 _Count = Annotated[int, msgspec.Meta(ge=0)]
 _Positive = Annotated[int, msgspec.Meta(ge=1)]
 _Item = tuple[bytes, _Positive, _Positive, _Positive]
 
 
-class _State(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class _State(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
     """What of a store is not a key. Its fields are those of the header of a file: JSON, no layout change unnoticed."""
 
     layout: _Positive
@@ -68,6 +71,8 @@ class _State(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     cluster_id: str | None
     checksum: _Count
     key_count: _Count
+    feature_level: _Count = 0
+    """Left out at 0, so that whoever does not know of levels reads the snapshots of a cluster that has none."""
 
 
 class _Items(msgspec.Struct, frozen=True, gc=False, array_like=True, tag=1):
@@ -113,6 +118,7 @@ def take(store: Store) -> "StoreSnapshot":
         cluster_id=store.cluster_id,
         checksum=store.checksum,
         key_count=store.key_count,
+        feature_level=store.feature_level,
     )
     return StoreSnapshot(msgspec.to_builtins(state), frozen)
 
@@ -245,6 +251,7 @@ class StoreLoader:
         if self.key_count != state.key_count:
             raise SnapshotInvalid(f"it holds {self.key_count} keys, and its state promises {state.key_count}")
         store = Store()
+        store.feature_level = state.feature_level
         store.applied_index = state.applied_index
         store.applied_term = state.applied_term
         store.revision = state.revision
@@ -294,9 +301,12 @@ def _decode_state(state: dict[str, Any]) -> _State:
     if isinstance(layout, int) and layout > SNAPSHOT_LAYOUT:
         raise UnknownSnapshotLayout(f"a snapshot of layout {layout} is unknown to this kvraft; upgrade this node")
     try:
-        return msgspec.convert(state, _State)
+        converted = msgspec.convert(state, _State)
     except msgspec.ValidationError as error:
         raise SnapshotInvalid(f"its state cannot be read: {error}") from error
+    if converted.feature_level > FEATURE_LEVEL:
+        raise UnknownSnapshotLayout(str(UnknownFeatureLevel(converted.feature_level)))
+    return converted
 
 
 def _name(key: bytes) -> str:

@@ -7,6 +7,7 @@ from typing import Any, Final
 
 from kvraft.commands import Delete, Failure, Identify, Set, UnknownBatchVersion, Write, decode_batch
 from kvraft.raft.types import Entry, EntryKind
+from kvraft.store.features import decode_level
 from kvraft.store.keyspace import Keyspace
 from kvraft.store.types import Item, Result
 
@@ -32,6 +33,8 @@ class Store:
         self.cluster_time = 0
         """The latest stamp of a leader, microseconds since the cluster was born; it never goes back."""
         self.cluster_id: str | None = None
+        self.feature_level = 0
+        """What all members understand; see `features`. It never falls."""
         self.checksum = 0
         """A running checksum of everything applied and what it came to: members at the same index must agree on it."""
         self.keys = Keyspace()
@@ -53,13 +56,15 @@ class Store:
 
         Raises:
             ApplyOutOfOrder: it is not the next entry.
-            UnknownBatchVersion: a later kvraft wrote it; nothing was changed.
+            UnknownBatchVersion, UnknownFeatureLevel: a later kvraft wrote it; nothing was changed.
         """
         if entry.index != self.applied_index + 1:
             raise ApplyOutOfOrder(f"entry {entry.index} cannot be applied behind {self.applied_index}")
         results: list[Result] = []
         if entry.kind == EntryKind.COMMANDS:
             results = self._apply_batch(entry.payload, reads)
+        elif entry.kind == EntryKind.FEATURE_LEVEL:
+            self.feature_level = max(self.feature_level, decode_level(entry.payload))
         self.applied_index = entry.index
         self.applied_term = entry.term
         return results

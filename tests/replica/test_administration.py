@@ -13,7 +13,6 @@ from kvraft.commands import (
     AddMember,
     AdminCommand,
     ListMembers,
-    MoveMember,
     RemoveMember,
     ReplaceMember,
     TakeSnapshot,
@@ -23,10 +22,11 @@ from kvraft.config.values import PEERS_MAX
 from kvraft.errors import NotLeaderRefusal, OutcomeUnknown, RequestFailed
 from kvraft.raft import Entry, EntryKind, HardState, Membership, Node
 from kvraft.replica import ReplicaOptions
-from kvraft.replica.administration import AdminRefused, moved, with_learner, without
+from kvraft.replica.administration import AdminRefused, with_learner, without
 from kvraft.replica.belonging import LAST_ANSWERS_S, Belonging
 from kvraft.replica.outbox import Nowhere
 from kvraft.replica.submissions import Stopping
+from kvraft.store import FEATURE_LEVEL
 from tests.replica.cluster import Cluster, address, write
 
 REMOVED_ITSELF = "it was removed from its cluster; its id is never used again, its data may be deleted"
@@ -476,7 +476,7 @@ def test_a_node_that_missed_its_removal_believes_most_of_the_others(
     cluster.members[0].replica.refused(1, "UNKNOWN_NODE", "who are you?")
     cluster.members[0].replica.refused(2, "UNKNOWN_NODE", "who are you?")
     refuse(0, 1)
-    cluster.members[0].replica.hello(1, {})
+    cluster.members[0].replica.hello(1, {"level": FEATURE_LEVEL})
     refuse(0, 2)
     refuse(0, 2)
     cluster.run(2 * LAST_ANSWERS_S)
@@ -494,29 +494,3 @@ def test_a_node_whose_log_removes_it_believes_anybody(cluster: Cluster, refuse: 
     refuse(old, cluster.followers()[0])
 
     leave(cluster, old)
-
-
-def test_a_member_moves(cluster: Cluster) -> None:
-    """Its new address stands in the log, and a wrong one, a taken one and a foreign memory are refused."""
-    order = carry_out(cluster, MoveMember(2, "127.0.0.1:9999"))
-    assert order.answer == {"status": "OK"}
-    for member in range(3):
-        cluster.run_until(lambda: cluster.members[member].node.membership.addresses[2] == "127.0.0.1:9999")  # noqa: B023
-        assert cluster.members[member].node.membership.voters == {0, 1, 2}
-
-    for command, why in (
-        (MoveMember(7, "127.0.0.1:9998"), "node 7 is no member"),
-        (MoveMember(1, "127.0.0.1:9999"), "is the address of another member"),
-        (MoveMember(1, "nowhere"), "this is no address"),
-    ):
-        assert why in str(carry_out(cluster, command).error)
-
-
-def test_only_the_known_memory_moves() -> None:
-    """A node that says of itself that it has moved must have the memory that its id is bound to."""
-    membership = Membership([0, 1], addresses={0: "a:1", 1: "b:1"}, incarnations={1: "kept"})
-
-    assert moved(membership, 1, "c:1", "kept").addresses == {0: "a:1", 1: "c:1"}
-    assert moved(membership, 0, "c:1", "any").addresses == {0: "c:1", 1: "b:1"}
-    with pytest.raises(AdminRefused, match="another data directory"):
-        moved(membership, 1, "c:1", "lost")

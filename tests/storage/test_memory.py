@@ -89,3 +89,13 @@ def test_it_compacts_and_resets_by_the_rules_of_the_real_one() -> None:
 
     assert all(deferred.called for deferred in asked)
     assert refused == {2, 3, 5, 6}
+
+
+def test_what_a_node_without_a_disk_counts() -> None:
+    """A journal that plays a disk counts its syncs; one that stands for none has none."""
+    for counts, syncs in ((True, 1), (False, 0)):
+        clock = Clock()
+        journal = MemoryJournal(clock, counts=counts)
+        journal.save(HardState(1), ())
+        clock.advance(1)
+        assert (journal.syncs, journal.bytes_written) == (syncs, 0)

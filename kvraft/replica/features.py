@@ -1,0 +1,62 @@
+"""Raises the cluster's feature level when all members speak more, and refuses who speaks too little."""
+
+from collections.abc import Mapping
+from contextlib import suppress
+
+from kvraft.peers import TOO_OLD
+from kvraft.raft import EntryKind, MessageRefused, Node, NotLeader, ProposalRefused
+from kvraft.raft.roles import Leader
+from kvraft.replica.outbox import Outbox
+from kvraft.store import Store
+from kvraft.store.features import FEATURE_LEVEL, encode_level
+
+
+class TooOld(MessageRefused):
+    """A member that does not know what may stand in the log."""
+
+    code = TOO_OLD
+
+
+class Features:
+    """Knows which level each peer has named, and proposes the lowest."""
+
+    def __init__(self, node: Node) -> None:
+        self._node = node
+        self._levels: dict[int, int] = {}
+        self._proposed_in = 0
+        """The last term in which a level was proposed by this node; an entry that got lost was of an earlier one."""
+
+    def hello(self, peer: int, facts: Mapping[str, object], store: Store) -> None:
+        """Take the level that `peer` names.
+
+        Raises:
+            TooOld: it is lower than the cluster's.
+        """
+        match facts:
+            case {"level": int(level)} if level >= 0:
+                self._levels[peer] = level
+            case _:
+                self._levels[peer] = 0
+        if self._levels[peer] < store.feature_level:
+            raise TooOld(
+                f"the cluster has feature level {store.feature_level} and node {peer} speaks {self._levels[peer]}: "
+                "upgrade that node"
+            )
+
+    def look(self, peers: Outbox, store: Store) -> None:
+        """Propose a higher level if all members speak it; called in every turn."""
+        node = self._node
+        if store.feature_level >= FEATURE_LEVEL or not isinstance(node.role, Leader):
+            return
+        if self._proposed_in == node.term or node.log.term_at(store.applied_index) != node.term:
+            return
+        others = node.membership.members - {node.id}
+        status = peers.status()
+        if not all(peer in status and status[peer].connected for peer in others):
+            return
+        level = min((self._levels.get(peer, 0) for peer in others), default=FEATURE_LEVEL)
+        level = min(level, FEATURE_LEVEL)
+        if level > store.feature_level:
+            with suppress(NotLeader, ProposalRefused):
+                node.propose((encode_level(level),), node.now, kind=EntryKind.FEATURE_LEVEL)
+                self._proposed_in = node.term

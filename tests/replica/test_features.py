@@ -1,0 +1,91 @@
+"""The cluster agrees on what all of its members speak: raised when they are all there, and kept."""
+
+from collections.abc import Mapping
+
+import pytest
+
+from kvraft import exits
+from kvraft.commands import AddMember
+from kvraft.raft import EntryKind, MessageRefused
+from kvraft.replica.belonging import IS_TOO_OLD
+from kvraft.store import FEATURE_LEVEL
+from kvraft.store.features import encode_level
+from tests.replica.cluster import Cluster, write
+from tests.replica.test_administration import begin
+
+
+def let_speak(cluster: Cluster, member: int, facts: Mapping[str, object]) -> None:
+    """Let a member say other things of itself in the hellos that follow."""
+    cluster.members[member].replica.facts = lambda: dict(facts)  # type: ignore[method-assign]
+
+
+def reconnect(cluster: Cluster) -> None:
+    """Let everybody say hello again."""
+    for a in range(3):
+        for b in range(a):
+            cluster.connect(a, b)
+
+
+def levels(cluster: Cluster) -> list[int]:
+    """The level of each member's store."""
+    return [member.store.feature_level for member in cluster.running]
+
+
+def test_it_is_raised_when_all_are_there(cluster: Cluster) -> None:
+    """Members that speak the same level agree on it in one entry, and STATUS shows it."""
+    cluster.run_until(lambda: levels(cluster) == [FEATURE_LEVEL] * 3)
+
+    assert cluster.members[0].replica.status()["feature_level"] == FEATURE_LEVEL
+    cluster.run(2.0)
+    log = cluster.members[0].node.log
+    kinds = [log[index].kind for index in range(1, log.last_index + 1)]
+    assert kinds.count(EntryKind.FEATURE_LEVEL) == 1
+
+
+def test_one_old_member_holds_it_down() -> None:
+    """While one member names no level nothing is raised, also when others lead; it is when that one is upgraded."""
+    cluster = Cluster()
+    for member in range(3):
+        let_speak(cluster, member, {"level": 1} if member else {})
+    reconnect(cluster)
+    cluster.settle()
+    cluster.do(write("a"))
+    assert levels(cluster) == [0, 0, 0]
+
+    let_speak(cluster, 0, {"level": 1})
+    reconnect(cluster)
+    cluster.do(write("b"))
+
+    cluster.run_until(lambda: levels(cluster) == [1, 1, 1])
+    cluster.check()
+
+
+def test_a_learner_counts(cluster: Cluster) -> None:
+    """A member that only learns applies the log as well, so an old one is refused once the level is raised."""
+    cluster.run_until(lambda: levels(cluster) == [1, 1, 1])
+    begin(cluster, cluster.elect(), AddMember(3, "127.0.0.1:8083"))
+
+    with pytest.raises(MessageRefused, match="upgrade that node") as refused:
+        cluster.members[0].replica.hello(3, {})
+
+    assert refused.value.code == "TOO_OLD"
+
+
+def test_a_node_that_is_too_old_ends(cluster: Cluster) -> None:
+    """It believes most of the others, or an entry of its own log, and its status says that it is to be upgraded."""
+    victim = cluster.members[cluster.followers()[0]]
+    for peer in {0, 1, 2} - {victim.id}:
+        victim.replica.refused(peer, "TOO_OLD", "upgrade that node")
+    cluster.run_until(lambda: bool(victim.fatal))
+    assert victim.fatal == [IS_TOO_OLD]
+    victim.fatal.clear()
+    cluster.kill(victim.id)
+
+    leader = cluster.members[cluster.elect()]
+    leader.node.propose((encode_level(FEATURE_LEVEL + 1),), cluster.clock.seconds(), kind=EntryKind.FEATURE_LEVEL)
+    leader.replica._schedule_turn()
+    cluster.run_until(lambda: bool(leader.fatal))
+    assert exits.status_of(leader.fatal[0]) == exits.PROTOCOL
+    assert "upgrade this node" in leader.fatal[0]
+    for member in cluster.members.values():
+        member.fatal.clear()

@@ -1,0 +1,44 @@
+"""A node starts on what an earlier kvraft has written: files in tests/storage/data that are never written anew.
+
+`directory-journal-2-snapshot-1` was written on the day when the feature level 1 came: five entries, a snapshot of them,
+the log shortened to behind entry 3, and one entry more.
+"""
+
+import shutil
+from pathlib import Path
+from typing import Final
+
+from twisted.internet.task import Clock
+
+from kvraft.replica import from_disk
+from kvraft.storage.layout import FORMAT_VERSION, decode_header
+from kvraft.storage.segments import segment_path
+
+DATA: Final = Path(__file__).parents[1] / "storage/data/directory-journal-2-snapshot-1"
+
+
+def test_a_directory_of_journal_format_2_and_snapshot_format_1(tmp_path: Path) -> None:
+    """Hard state, log, keys, members, their incarnations and the feature level are what they were."""
+    folder = tmp_path / "0"
+    shutil.copytree(DATA, folder)
+    assert decode_header(segment_path(folder, 1).read_bytes()).version == 2 <= FORMAT_VERSION
+
+    beginning = from_disk(folder, 0, Clock(), segment_bytes=4096, progress=lambda _loaded, _of: None)
+
+    assert beginning.incarnation == "5f" * 16
+    assert beginning.hard_state is not None
+    assert (beginning.hard_state.term, beginning.hard_state.vote, beginning.hard_state.commit) == (4, 0, 5)
+    assert beginning.log_begins == (3, 3)
+    assert [entry.index for entry in beginning.entries] == [4, 5, 6]
+    store = beginning.store
+    assert (store.applied_index, store.revision, store.key_count, store.cluster_id) == (5, 2, 2, "cluster")
+    assert store.read(b"a") == (b"1", 1, 1, 1)
+    assert store.feature_level == 1
+    store.apply(beginning.entries[-1])
+    assert store.read(b"b") == (b"2", 3, 3, 1)
+    membership = beginning.membership
+    assert membership is not None
+    assert (*map(sorted, (membership.voters, membership.learners, membership.removed)),) == ([0, 1], [2], [7])
+    assert membership.incarnations == {0: "5f" * 16}
+    assert beginning.belongs(2)
+    assert beginning.notes == []
