@@ -147,14 +147,18 @@ def usurp(nemesis: Nemesis) -> Mend | None:
         return None
     nemesis.is_usurping = True
     pairs = [pair for other in cluster.members if other != first for pair in ((first, other), (other, first))]
-    nemesis.tell("network", f"loses its leader {first}")
-    nemesis.block(pairs)
-    if nemesis.random.random() < 0.7:  # then the others know at once, and elect while it still believes that it leads
-        for other in cluster.members:
-            if other != first:
-                cluster.network.break_connections(cluster.members[first].machine, cluster.members[other].machine)
-    seconds = nemesis.random.uniform(0.3, 1.5)
-    nemesis.rush(first, seconds)
+    begins_s = nemesis.random.uniform(0.0, 0.3)
+    lasts_s = nemesis.random.uniform(0.3, 1.5)
+    nemesis.rush(first, begins_s, lasts_s)
+
+    def cut_off() -> None:
+        nemesis.tell("network", f"loses its leader {first}")
+        nemesis.block(pairs)
+        if nemesis.random.random() < 0.7:  # so the others know at once, and elect while it still believes that it leads
+            for other in cluster.members:
+                if other != first:
+                    cluster.network.break_connections(cluster.members[first].machine, cluster.members[other].machine)
+        nemesis.later(lasts_s, lambda: nemesis.unblock(pairs))
 
     def take_successor() -> None:
         successor = cluster.leader
@@ -163,9 +167,9 @@ def usurp(nemesis: Nemesis) -> Mend | None:
             nemesis.restart_later(successor)
 
     if nemesis.random.random() < 0.6:
-        nemesis.later(seconds + nemesis.random.uniform(0.0, 0.3), take_successor)
-    nemesis.later(seconds, lambda: nemesis.unblock(pairs))
-    nemesis.later(seconds + 1.0, lambda: setattr(nemesis, "is_usurping", False))
+        nemesis.later(begins_s + lasts_s + nemesis.random.uniform(0.0, 0.3), take_successor)
+    nemesis.later(begins_s, cut_off)
+    nemesis.later(begins_s + lasts_s + 1.0, lambda: setattr(nemesis, "is_usurping", False))
     return None
 
 

@@ -32,8 +32,8 @@ class Nemesis:
         self.cluster = cluster
         self.random = cluster.world.random("nemesis")
         self.operator = Operator(cluster)
-        self.rush: Callable[[int, float], object] = lambda _member, _seconds: None
-        """Lets clients be quick for so many seconds, and some of them keep to one node."""
+        self.rush: Callable[[int, float, float], object] = lambda _member, _begins_s, _lasts_s: None
+        """Lets clients be quick, and some of them keep to a node that is to be cut off; see `Workload.rush`."""
         self.is_usurping = False
         """Whether one leader is being replaced by another at the moment; twice at once there would be none."""
         self.strikes: Counter[str] = Counter()

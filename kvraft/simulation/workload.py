@@ -17,6 +17,8 @@ TOGETHER: Final = (1, 1, 1, 2, 5)
 """How many requests a client sends at once, one of these."""
 HURRY_S: Final = 0.03
 """Mean time between an answer and the next request of a client that rushes, seconds."""
+SILENT_S: Final = 0.5
+"""Longest silence before a client that rushes reads from a leader which was cut off, seconds."""
 PINGS: Final = 0.2
 """How often a PING, which needs no store, stands among the requests."""
 SPLITS: Final = 0.3
@@ -48,7 +50,8 @@ class Client:
         """Whom it takes to lead."""
         self._is_stopped = False
         self._rushes_until = 0.0
-        self._rushes_past = 0
+        self._parts_at = self._silent_until = 0.0
+        self._parts_from = 0
         self._stays = False
 
     def begin(self) -> None:
@@ -86,41 +89,56 @@ class Client:
             if self._is_rushing:
                 self._caller.clock.callLater(self._random.expovariate(1 / HURRY_S), self._hurry)
 
-        if self._is_rushing and self._stays:
-            self.target = self._rushes_past
-        elif self._is_rushing and self.target == self._rushes_past:
+        if self._is_parted and self._stays:
+            self.target = self._parts_from
+        elif self._is_parted and self.target == self._parts_from:
             self.target = self._random.choice([*self._cluster.members])
         split = None
         if self._random.random() < SPLITS:
             split = Split(self._random.random(), self._random.choice((0.0, 0.001, 0.02)))
         self._caller.ask(address_of(self.target), lines, finished, split)
 
-    def rush(self, member: int, seconds: float) -> None:
-        """Ask one request soon after the other for a while: by chance read from `member` alone, or write elsewhere."""
-        self._rushes_until = self._cluster.world.now + seconds
-        self._rushes_past = member
+    def rush(self, member: int, begins_s: float, lasts_s: float) -> None:
+        """Ask one request soon after the other for a while, all for one key.
+
+        In `begins_s` seconds `member` will be cut off: from then on this client, as chance has it, either reads from
+        that node alone, after a while of silence, or turns to the others.
+        """
+        now = self._cluster.world.now
+        self._parts_at, self._rushes_until = now + begins_s, now + begins_s + lasts_s
+        self._parts_from = member
         self._stays = self._random.random() < 0.5
+        self._silent_until = self._parts_at + (self._random.uniform(0.0, SILENT_S) if self._stays else 0.0)
         self._hurry()
 
     @property
     def _is_rushing(self) -> bool:
         return self._cluster.world.now < self._rushes_until
 
+    @property
+    def _is_parted(self) -> bool:
+        return self._parts_at <= self._cluster.world.now < self._rushes_until
+
     def _hurry(self) -> None:
-        if self.is_idle and self._is_rushing and not self._is_stopped:
+        if not self._is_rushing or self._is_stopped:
+            return
+        silent_s = self._silent_until - self._cluster.world.now
+        if self._is_parted and silent_s > 0:
+            self._caller.clock.callLater(silent_s, self._hurry)
+        elif self.is_idle:
             self.ask([self._draw()])
 
     def _think(self) -> None:
         if self._is_stopped:
             return
-        if self.is_idle:
+        if self.is_idle and not self._is_rushing:
             self.ask([self._draw() for _ in range(self._random.choice(TOGETHER))])
         self.begin()
 
     def _draw(self) -> tuple[Action, str, str | None]:
         key = KEYS[0] if self._is_rushing else self._random.choice(KEYS)
         draw = self._random.random()
-        if draw < (0.45 if not self._is_rushing else 0.95 if self._stays else 0.1):
+        if draw < (0.95 if self._is_parted and self._stays else 0.35 if self._is_rushing else 0.45):
             return Action.GET, key, None
         if 0.45 <= draw < 0.55:
             return Action.DELETE, key, None
@@ -177,10 +195,10 @@ class Workload:
         self._asked = 0
         """Requests of the last client before its last try."""
 
-    def rush(self, member: int, seconds: float) -> None:
-        """Let clients be quick for a while, and some of them keep to one node."""
+    def rush(self, member: int, begins_s: float, lasts_s: float) -> None:
+        """Let clients be quick for a while, and some of them keep to a node that is to be cut off."""
         for client in self._clients:
-            client.rush(member, seconds)
+            client.rush(member, begins_s, lasts_s)
 
     @property
     def operations(self) -> int:
