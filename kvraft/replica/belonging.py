@@ -148,7 +148,7 @@ class Belonging:
         return True
 
     def facts(self) -> dict[str, object]:
-        """Say in each hello what this node speaks, by which configuration it goes, where it is, and whether its log is empty."""
+        """Say in each hello what this node speaks, which configuration it goes by, where it is, and what it holds."""
         node = self._node
         facts: dict[str, object] = {"level": FEATURE_LEVEL, "configuration": node.membership_index}
         address = node.membership.addresses.get(node.id)

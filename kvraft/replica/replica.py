@@ -5,7 +5,6 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Final
 
-import attrs
 from twisted.internet.defer import Deferred, fail
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.logger import Logger
@@ -36,7 +35,7 @@ from kvraft.replica.parts import SnapshotParts
 from kvraft.replica.rejoin import Rejoin
 from kvraft.replica.saving import Saver
 from kvraft.replica.snapshotter import Snapshotter
-from kvraft.replica.status import describe, describe_progress, log_transition
+from kvraft.replica.status import describe, log_transition
 from kvraft.replica.submissions import Batch, Deadlines, Stopping, Submission, Tell, WriteQueue, lay_out, promised
 from kvraft.storage import Snapshot, SnapshotStorage, Storage
 from kvraft.store import Result, Store
@@ -149,18 +148,7 @@ class Replica:
 
     def status(self) -> dict[str, object]:
         """Describe this node, in values that JSON can hold."""
-        leader = self.node.leader
-        address = self.node.membership.addresses.get(leader) if leader is not None else None
-        status = describe(self.node, self.store, self._storage, address)
-        status["peers"] = {
-            str(peer): {
-                "address": self.node.membership.addresses.get(peer),
-                **attrs.asdict(connection),
-                **describe_progress(self.node, peer),
-            }
-            for peer, connection in self._peers.status().items()
-        }
-        return status
+        return describe(self.node, self.store, self._storage, self._peers.status())
 
     # What peers tell (`kvraft.peers.PeerReceiver`).
 

@@ -1,10 +1,13 @@
 """What a node says of itself when it is asked for its STATUS."""
 
+from collections.abc import Mapping
 from typing import Final
 
+import attrs
 from twisted.logger import Logger
 
 import kvraft
+from kvraft.peers import PeerStatus
 from kvraft.raft import Node, Role, SoftState
 from kvraft.raft.roles import Leader
 from kvraft.storage import Storage
@@ -28,15 +31,15 @@ def log_transition(me: int, state: SoftState) -> None:
     _log.info(text, id=me, term=state.term, leader=state.leader)
 
 
-def describe(node: Node, store: Store, storage: Storage, address: str | None) -> dict[str, object]:
-    """Return the state of this node as JSON values; `address` is where the leader is reached."""
-    soft = node.soft_state
+def describe(node: Node, store: Store, storage: Storage, connections: Mapping[int, PeerStatus]) -> dict[str, object]:
+    """Return the state of this node, and of its connections to the others, as JSON values."""
+    soft, addresses = node.soft_state, node.membership.addresses
     return {
         "id": node.id,
         "role": soft.role.value,
         "term": soft.term,
         "leader": soft.leader,
-        "leader_address": address,
+        "leader_address": addresses.get(soft.leader) if soft.leader is not None else None,
         "commit": node.commit,
         "applied": store.applied_index,
         "last_index": node.log.last_index,
@@ -54,10 +57,18 @@ def describe(node: Node, store: Store, storage: Storage, address: str | None) ->
             "segments": storage.segments,
         },
         "version": kvraft.__version__,
+        "peers": {
+            str(peer): {
+                "address": addresses.get(peer),
+                **attrs.asdict(connection),
+                **_describe_progress(node, peer),
+            }
+            for peer, connection in connections.items()
+        },
     }
 
 
-def describe_progress(node: Node, peer: int) -> dict[str, object]:
+def _describe_progress(node: Node, peer: int) -> dict[str, object]:
     """Return what a leader knows of `peer`'s log; nothing on other nodes."""
     if not isinstance(node.role, Leader) or peer not in node.role.progress:
         return {}
