@@ -327,11 +327,11 @@ def test_an_identity_may_have_to_wait() -> None:
     propose = leader.node.propose
     refusals: list[object] = []
 
-    def refuse(*arguments: object) -> object:
-        if len(refusals) < 3:
+    def refuse(*arguments: object, **kind: object) -> object:
+        if not kind and len(refusals) < 3:
             refusals.append(arguments)
             raise ProposalRefused("leadership is being handed over")
-        return propose(*arguments)  # type: ignore[arg-type]
+        return propose(*arguments, **kind)  # type: ignore[arg-type]
 
     leader.node.propose = refuse  # type: ignore[method-assign,assignment]
     ask = cluster.ask(leader.id, write("a"))
