@@ -140,13 +140,15 @@ def slow_snapshots(nemesis: Nemesis) -> Mend | None:
 
 
 def usurp(nemesis: Nemesis) -> Mend | None:
-    """Cut the leader off while clients rush to it; then bring it back, and take its successor away."""
+    """Cut the leader off, with less than half of the others, while clients rush; then take its successor away."""
     cluster = nemesis.cluster
     first = cluster.leader
     if first is None or nemesis.is_usurping or len(cluster.running) < len(cluster.members):
         return None
     nemesis.is_usurping = True
-    pairs = [pair for other in cluster.members if other != first for pair in ((first, other), (other, first))]
+    others = [member for member in cluster.members if member != first]
+    side = [first, *nemesis.random.sample(others, nemesis.random.randint(0, max(0, (len(others) - 1) // 2)))]
+    pairs = [pair for a in side for b in others if b not in side for pair in ((a, b), (b, a))]
     begins_s = nemesis.random.uniform(0.0, 0.3)
     lasts_s = nemesis.random.uniform(0.3, 1.5)
     nemesis.rush(first, begins_s, lasts_s)
@@ -155,9 +157,8 @@ def usurp(nemesis: Nemesis) -> Mend | None:
         nemesis.tell("network", f"loses its leader {first}")
         nemesis.block(pairs)
         if nemesis.random.random() < 0.7:  # so the others know at once, and elect while it still believes that it leads
-            for other in cluster.members:
-                if other != first:
-                    cluster.network.break_connections(cluster.members[first].machine, cluster.members[other].machine)
+            for a, b in pairs:
+                cluster.network.break_connections(cluster.members[a].machine, cluster.members[b].machine)
         nemesis.later(lasts_s, lambda: nemesis.unblock(pairs))
 
     def take_successor() -> None:
