@@ -14,6 +14,8 @@ from kvraft.simulation.member import DiskFaults, Member
 from kvraft.simulation.nemesis import Fault, Mend, Nemesis
 
 HOUR_S: Final = 3600.0
+OPERATIONS: Final = ("fdatasync", "fdatasync", "fsync_directory", "rename", "pwrite", "create", "remove")
+"""Operations on a disk at which something goes wrong; one that stands twice is twice as frequent."""
 
 
 def kill_one(nemesis: Nemesis) -> Mend | None:
@@ -91,6 +93,35 @@ def failing_disk(nemesis: Nemesis) -> Mend | None:
     return _break_disk(
         nemesis, f"fails to {operation}", lambda faults: setattr(faults, "errors", {operation: errno.EIO})
     )
+
+
+def kill_at_disk(nemesis: Nemesis) -> Mend | None:
+    """Let a machine lose power right ahead of an operation on its disk, such as the sync of what was just written."""
+    member = nemesis.pick_running()
+    if member is None:
+        return None
+
+    def kill() -> None:
+        nemesis.cluster.kill(member.id, power=True)
+        nemesis.restart_later(member.id)
+
+    member.trap = nemesis.random.choice(OPERATIONS), kill
+    return lambda: setattr(member, "trap", None)
+
+
+def fail_once(nemesis: Nemesis) -> Mend | None:
+    """Let one operation of a disk fail, and the next one succeed."""
+    member = nemesis.pick_running()
+    if member is None:
+        return None
+    operation = nemesis.random.choice(OPERATIONS)
+
+    def fail() -> None:
+        member.has_failed = True
+        raise OSError(errno.EIO, errno.errorcode[errno.EIO], operation)
+
+    member.trap = operation, fail
+    return lambda: setattr(member, "trap", None)
 
 
 def rot(nemesis: Nemesis) -> Mend | None:
@@ -196,8 +227,8 @@ def _mend_disk(member: Member) -> None:
 
 FAULTS: Final[Mapping[str, Sequence[Fault]]] = {
     "network": LINK_FAULTS,
-    "processes": (kill_one, kill_inside, kill_inside, kill_all, pause_one, pause_one),
-    "disks": (slow_disk, hang_disk, full_disk, failing_disk, rot),
+    "processes": (kill_one, kill_inside, kill_inside, kill_at_disk, kill_at_disk, kill_all, pause_one, pause_one),
+    "disks": (slow_disk, hang_disk, full_disk, failing_disk, fail_once, rot),
     "leaders": (usurp, usurp),
     "clocks": (jump_clock,),
     "operations": (transfer, transfer, snapshot, slow_snapshots),
