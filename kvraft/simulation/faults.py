@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Final
 
 from kvraft.simulation.faults_of_links import LINK_FAULTS
-from kvraft.simulation.member import DiskFaults, Member
+from kvraft.simulation.member import ANY, DiskFaults, Member
 from kvraft.simulation.nemesis import Fault, Mend, Nemesis
 
 HOUR_S: Final = 3600.0
@@ -96,16 +96,21 @@ def failing_disk(nemesis: Nemesis) -> Mend | None:
 
 
 def kill_at_disk(nemesis: Nemesis) -> Mend | None:
-    """Let a machine lose power right ahead of an operation on its disk, such as the sync of what was just written."""
+    """End a process right ahead of an operation on its disk, such as the sync of what it has written, or behind it."""
     member = nemesis.pick_running()
     if member is None:
         return None
+    power = nemesis.random.random() < 0.7
 
     def kill() -> None:
-        nemesis.cluster.kill(member.id, power=True)
+        nemesis.cluster.kill(member.id, power=power)
         nemesis.restart_later(member.id)
 
-    member.trap = nemesis.random.choice(OPERATIONS), kill
+    def kill_behind() -> None:
+        member.trap = ANY, kill
+
+    spring = kill if nemesis.random.random() < 0.6 else kill_behind
+    member.trap = nemesis.random.choice(OPERATIONS), spring
     return lambda: setattr(member, "trap", None)
 
 
