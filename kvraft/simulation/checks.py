@@ -45,6 +45,7 @@ def _outline(node: Node) -> tuple[object, ...]:
         node.commit,
         node.released,
         node.log.last_index,
+        node.log.durable,
         node.log.snapshot_index,
         type(role),
         len(node.memberships),
@@ -115,6 +116,7 @@ class Checks:
             if node.commit > watched.commit:
                 self._check_committed(node, before)
         watched.conduct.after_change()
+        self._check_marks(member)
         watched.commit = node.commit
         store = member.store
         if store.applied_index != watched.applied:
@@ -129,16 +131,18 @@ class Checks:
                 self._check_durable(member, term, "to follow")
             case RequestVoteReply(granted=True, term=term):
                 extent = self._check_durable(member, term, "a vote")
-                vote = extent.hard_state.vote
                 demand(
-                    extent.hard_state.term > term or vote is not None,
+                    extent.hard_state.term > term or extent.hard_state.vote == to,
                     f"node {member.id} grants a vote it has not saved",
                 )
-                self._note_vote(member.id, extent.hard_state)
+                self._note_vote(member.id, term, to)
             case RequestVote(term=term):
-                self._note_vote(member.id, self._check_durable(member, term, "its candidacy").hard_state)
+                self._check_durable(member, term, "its candidacy")
+                self._note_vote(member.id, term, member.id)
             case AppendEntriesReply(success=True, term=term, index=index):
                 extent = self._check_durable(member, term, "entries")
+                if term == member.node.term:
+                    self._watched[member.id].conduct.acked(term, index)
                 demand(
                     max(extent.last_index, extent.base_index) >= index,
                     f"node {member.id} acknowledges entry {index}, and its disk ends at {extent.last_index}",
@@ -171,22 +175,31 @@ class Checks:
         self._terms[member.id] = max(self._terms.get(member.id, 0), extent.hard_state.term)
         return extent
 
-    def _note_vote(self, member: int, durable: HardState) -> None:
-        if durable.vote is None:
-            return
-        first = self._votes.setdefault((member, durable.term), durable.vote)
-        demand(
-            first == durable.vote, f"node {member} votes for {durable.vote} in term {durable.term}, and has for {first}"
-        )
+    def _note_vote(self, member: int, term: int, favourite: int) -> None:
+        first = self._votes.setdefault((member, term), favourite)
+        demand(first == favourite, f"node {member} votes for {favourite} in term {term}, and has for {first}")
 
     def _check_elected(self, member: Member, before: Before) -> None:
         """Check that a new leader was elected, and by whom."""
         node = member.node
         self._led.add(node.term)
-        if member.journal is not None:
-            self._note_vote(member.id, member.journal.extent.hard_state)
+        durable = member.journal.extent.hard_state if member.journal is not None else HardState()
+        if (durable.term, durable.vote) == (node.term, node.id):  # who is alone asks nobody
+            self._note_vote(member.id, node.term, node.id)
         votes = {voter for (voter, term), favourite in self._votes.items() if (term, favourite) == (node.term, node.id)}
         check_votes(node, before, votes)
+
+    @staticmethod
+    def _check_marks(member: Member) -> None:
+        """Check that what a node takes to be durable is on its disk."""
+        log = member.node.log
+        if member.journal is not None and log.durable > log.snapshot_index:
+            extent = member.journal.extent
+            demand(
+                extent.base_index >= log.durable or extent.term_at(log.durable) == log.term_at(log.durable),
+                f"node {member.id} takes entry {log.durable} of term {log.term_at(log.durable)} to be durable, and its "
+                f"disk holds one of term {extent.term_at(log.durable)}",
+            )
 
     def _check_committed(self, node: Node, before: Before) -> None:
         """Check that what a leader calls committed is on the disks of a majority (§5.3, BUGS row 3)."""

@@ -27,6 +27,11 @@ def majorities(membership: Membership) -> Sequence[Collection[int]]:
     return [voters for voters in (membership.voters, membership.outgoing) if voters]
 
 
+def who(membership: Membership) -> tuple[Collection[int], ...]:
+    """Return who belongs to a cluster, and who decides."""
+    return membership.voters, membership.outgoing, membership.learners
+
+
 def agree(sets: Iterable[Collection[int]], who: Collection[int]) -> bool:
     """Whether `who` holds a majority of each set."""
     return all(2 * sum(voter in who for voter in voters) > len(voters) for voters in sets)
@@ -106,6 +111,8 @@ class Conduct:
     _stall: _Patience = attrs.field(factory=_Patience)
     _encouragements: int = 0
     """Of the messages that wait to be sent, how many tell somebody that he could win an election."""
+    _acked: tuple[int, int, int | None] = (0, 0, None)
+    """Term of the latest acknowledgement, the entry that it was for, and the term of that."""
     _heard: float | None = None
     """When the leader was last heard from, as of the event before, and in which term."""
     _heard_in: int = 0
@@ -141,9 +148,24 @@ class Conduct:
             f"node {node.id} says yes to a pre-vote, and has heard from its leader a moment ago (BUGS row 24)",
         )
 
+    def acked(self, term: int, index: int) -> None:
+        """Note that an entry was acknowledged."""
+        if (term, index) > self._acked[:2]:
+            self._acked = term, index, self.node.log.term_at(index)
+
+    def _check_acked(self) -> None:
+        """Check that what was acknowledged to a leader stays until a later one has other entries (§5.3)."""
+        node = self.node
+        term, index, entry_term = self._acked
+        demand(
+            node.term > term or index <= node.log.snapshot_index or node.log.term_at(index) == entry_term,
+            f"node {node.id} has acknowledged entry {index} in term {term} and does not hold it any more in that term",
+        )
+
     def after_change(self) -> None:
         """Check what changed by an event."""
         node, before = self.node, self.before
+        self._check_acked()
         after = self.before = Before.of(node)
         if before.is_leader and after.is_leader and before.term == after.term:
             self._check_commit(before)
@@ -161,21 +183,29 @@ class Conduct:
         node = self.node
         for index in range(max(before.last_index, node.log.snapshot_index) + 1, node.log.last_index + 1):
             if node.log[index].kind == EntryKind.MEMBERSHIP:
-                earlier = [each for each, _ in node.memberships if each < index]
-                demand(
-                    not earlier or earlier[-1] <= node.commit,
-                    f"node {node.id} begins a change at entry {index} while that of entry {earlier[-1:]} is under way "
-                    "(BUGS row 21)",
-                )
-                demand(
-                    node.log.term_at(node.commit) == node.term,
-                    f"node {node.id} begins a change before it has committed an entry of its term (BUGS row 14)",
-                )
+                self._check_change(index)
             elif before.is_transferring and after.is_transferring:
                 demand(
                     False,
                     f"node {node.id} takes entry {index} while it hands leadership over (thesis §3.10, BUGS row 43)",
                 )
+
+    def _check_change(self, index: int) -> None:
+        """Check that the configuration of entry `index` may follow; one that only binds memories always may."""
+        node = self.node
+        earlier = [(at, who(membership)) for at, membership in node.memberships if at < index]
+        if not earlier or earlier[-1][1] == who(node.membership_at(index)):
+            return
+        settled = who(node.membership_at(node.commit))
+        under_way = [at for at, membership in earlier if at > node.commit and membership != settled]
+        demand(
+            not under_way,
+            f"node {node.id} begins a change at entry {index} while that of {under_way} is under way (BUGS row 21)",
+        )
+        demand(
+            node.log.term_at(node.commit) == node.term,
+            f"node {node.id} begins a change before it has committed an entry of its term (BUGS row 14)",
+        )
 
 
 class Elections:

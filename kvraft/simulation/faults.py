@@ -10,10 +10,12 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Final
 
 from kvraft.simulation.faults_of_links import LINK_FAULTS
-from kvraft.simulation.member import DiskFaults, Member
+from kvraft.simulation.member import ANY, DiskFaults, Member
 from kvraft.simulation.nemesis import Fault, Mend, Nemesis
 
 HOUR_S: Final = 3600.0
+OPERATIONS: Final = ("fdatasync", "fdatasync", "fsync_directory", "rename", "pwrite", "create", "remove")
+"""Operations on a disk at which something goes wrong; one that stands twice is twice as frequent."""
 
 
 def kill_one(nemesis: Nemesis) -> Mend | None:
@@ -93,6 +95,40 @@ def failing_disk(nemesis: Nemesis) -> Mend | None:
     )
 
 
+def kill_at_disk(nemesis: Nemesis) -> Mend | None:
+    """End a process right ahead of an operation on its disk, such as the sync of what it has written, or behind it."""
+    member = nemesis.pick_running()
+    if member is None:
+        return None
+    power = nemesis.random.random() < 0.7
+
+    def kill() -> None:
+        nemesis.cluster.kill(member.id, power=power)
+        nemesis.restart_later(member.id)
+
+    def kill_behind() -> None:
+        member.trap = ANY, kill
+
+    spring = kill if nemesis.random.random() < 0.6 else kill_behind
+    member.trap = nemesis.random.choice(OPERATIONS), spring
+    return lambda: setattr(member, "trap", None)
+
+
+def fail_once(nemesis: Nemesis) -> Mend | None:
+    """Let one operation of a disk fail, and the next one succeed."""
+    member = nemesis.pick_running()
+    if member is None:
+        return None
+    operation = nemesis.random.choice(OPERATIONS)
+
+    def fail() -> None:
+        member.has_failed = True
+        raise OSError(errno.EIO, errno.errorcode[errno.EIO], operation)
+
+    member.trap = operation, fail
+    return lambda: setattr(member, "trap", None)
+
+
 def rot(nemesis: Nemesis) -> Mend | None:
     """Let one bit on the disk of a machine that is off decay, and start it."""
     member = nemesis.pick_running()
@@ -140,13 +176,15 @@ def slow_snapshots(nemesis: Nemesis) -> Mend | None:
 
 
 def usurp(nemesis: Nemesis) -> Mend | None:
-    """Cut the leader off while clients rush to it; then bring it back, and take its successor away."""
+    """Cut the leader off, with less than half of the others, while clients rush; then take its successor away."""
     cluster = nemesis.cluster
     first = cluster.leader
     if first is None or nemesis.is_usurping or len(cluster.running) < len(cluster.members):
         return None
     nemesis.is_usurping = True
-    pairs = [pair for other in cluster.members if other != first for pair in ((first, other), (other, first))]
+    others = [member for member in cluster.members if member != first]
+    side = [first, *nemesis.random.sample(others, nemesis.random.randint(0, max(0, (len(others) - 1) // 2)))]
+    pairs = [pair for a in side for b in others if b not in side for pair in ((a, b), (b, a))]
     begins_s = nemesis.random.uniform(0.0, 0.3)
     lasts_s = nemesis.random.uniform(0.3, 1.5)
     nemesis.rush(first, begins_s, lasts_s)
@@ -155,9 +193,8 @@ def usurp(nemesis: Nemesis) -> Mend | None:
         nemesis.tell("network", f"loses its leader {first}")
         nemesis.block(pairs)
         if nemesis.random.random() < 0.7:  # so the others know at once, and elect while it still believes that it leads
-            for other in cluster.members:
-                if other != first:
-                    cluster.network.break_connections(cluster.members[first].machine, cluster.members[other].machine)
+            for a, b in pairs:
+                cluster.network.break_connections(cluster.members[a].machine, cluster.members[b].machine)
         nemesis.later(lasts_s, lambda: nemesis.unblock(pairs))
 
     def take_successor() -> None:
@@ -195,8 +232,8 @@ def _mend_disk(member: Member) -> None:
 
 FAULTS: Final[Mapping[str, Sequence[Fault]]] = {
     "network": LINK_FAULTS,
-    "processes": (kill_one, kill_inside, kill_inside, kill_all, pause_one, pause_one),
-    "disks": (slow_disk, hang_disk, full_disk, failing_disk, rot),
+    "processes": (kill_one, kill_inside, kill_inside, kill_at_disk, kill_at_disk, kill_all, pause_one, pause_one),
+    "disks": (slow_disk, hang_disk, full_disk, failing_disk, fail_once, rot),
     "leaders": (usurp, usurp),
     "clocks": (jump_clock,),
     "operations": (transfer, transfer, snapshot, slow_snapshots),

@@ -18,6 +18,8 @@ from kvraft.simulation.network import Network
 from kvraft.storage import Journal, JournalJobs, StorageError
 from kvraft.store import SnapshotInvalid, Store
 
+ANY: Final = "any"
+"""Stands for every operation on a disk."""
 FOLDER: Final = Path("/data")
 JOURNAL: Final = "kvraft-journal"
 """How the jobs of the journal are called."""
@@ -70,6 +72,8 @@ class Member:
         """Whether the disk has refused something to the latest process."""
         self.rots = False
         """Whether there is a wrong bit on the disk, so that a process may refuse to start."""
+        self.trap: tuple[str, Callable[[], None]] | None = None
+        """An operation on the disk, or ANY, and what happens ahead of the next one of its kind, once."""
         self.starts = 0
         self.wrap: Callable[[Member, Assembly], None] = lambda _member, _assembly: None
         """Called with each new process before it begins."""
@@ -183,6 +187,10 @@ class Member:
     def _touch(self, life: int, operation: str, path: Path) -> None:
         """What happens ahead of each operation on the disk."""
         self.machine.effect(life)
+        if self.trap is not None and self.trap[0] in {operation, ANY}:
+            (_, spring), self.trap = self.trap, None
+            spring()
+            self.machine.effect(life)
         number = self.faults.errors.get(operation)
         if number is not None:
             self.has_failed = True
