@@ -104,14 +104,15 @@ class Network:
     def process_ended(self, machine: Machine) -> None:
         """A process has ended: its machine closes its connections, and whoever can be reached notices soon."""
         for end in [end for end in self._ends if end.machine is machine]:
+            end.ended_at = self._world.now
             self.forget(end)
-            if not self.is_blocked(machine, end.peer.machine):
-                self.reset(end.peer, 0.0)
+            self.reset(end.peer, self._world.now)
 
     def power_lost(self, machine: Machine) -> None:
         """A machine has gone off: nobody is told, and whoever waits for an answer gives up in the end."""
         self._dark.add(machine)
         for end in [end for end in self._ends if end.machine is machine]:
+            end.ended_at = self._world.now
             self.forget(end)
             self._world.at(self._world.now + GIVES_UP_S, end.peer.machine, end.peer.lose)
 
@@ -145,7 +146,7 @@ class Network:
         """Reset every connection between two machines; what is on its way may still come first, or not."""
         for end in [end for end in self._ends if end.machine is a and end.peer.machine is b]:
             for each in (end, end.peer):
-                self.reset(each, 0.0)
+                self._break(each, self._world.now)
 
     def is_blocked(self, source: Machine, target: Machine) -> bool:
         """Whether nothing passes."""
@@ -159,7 +160,7 @@ class Network:
         self._world.at(arrives, sender.peer.machine, sender.peer.arrive, segment)
         return arrives
 
-    def split(self, data: bytes) -> tuple[bytes, bytes]:
+    def split(self, data: bytes | memoryview) -> tuple[bytes | memoryview, bytes | memoryview]:
         """Cut now and then what was written together."""
         if len(data) > 1 and self._random.random() < self.options.split:
             position = self._random.randrange(1, len(data))
@@ -168,19 +169,24 @@ class Network:
 
     def end_stream(self, end: End, behind: float) -> None:
         """Tell `end` that the other has closed its stream, behind everything in it."""
-        if not self.is_blocked(end.peer.machine, end.machine):
-            self._at_end(end, behind, end.stream_ended)
+        said = end.peer.machine.now
+        self._world.at(self._arrival(end, said, behind), end.machine, self._arrive, end, said, end.stream_ended)
 
-    def reset(self, end: End, behind: float) -> None:
-        """Tell `end` that the connection is broken."""
-        self.forget(end)
-        if end.machine.is_alive(end.life):
-            self._at_end(end, behind, end.lose)
+    def reset(self, end: End, said: float, behind: float = 0.0) -> None:
+        """Tell `end`, from the time `said` on, that the other end is gone; a blocked link swallows that.
+
+        Then the probes of `end` find out in the end.
+        """
+        if self.is_blocked(end.peer.machine, end.machine):
+            self._world.at(said + GIVES_UP_S, end.machine, end.lose)
+        elif end.machine.is_alive(end.life):
+            self.forget(end)
+            self._world.at(self._arrival(end, said, behind), end.machine, self._arrive, end, said, end.lose)
 
     def answer_for_the_gone(self, end: End) -> None:
         """Let `end` find out that nobody holds the other end any more, where there is a machine that says so."""
         if end.peer.machine not in self._dark and not self.is_blocked(end.peer.machine, end.machine):
-            self.reset(end, 0.0)
+            self._break(end, end.machine.now)
 
     def hold(self, end: End) -> None:
         """Let `end` try again when its link is mended."""
@@ -240,10 +246,20 @@ class Network:
             delay += self._random.random() * options.tail_s
         return delay + self._slow.get((source, target), 0.0) if self._slow else delay
 
-    def _at_end(self, end: End, behind: float, what: Callable[[], None]) -> None:
-        """Let something reach an end, behind what is on its way to it, as far as that counts."""
-        delay = self._draw_delay(end.peer.machine, end.machine)
-        self._world.at(max(behind, self._world.now + delay), end.machine, what)
+    def _break(self, end: End, since: float) -> None:
+        """Let the kernel, or something between the machines, reset an end."""
+        self.forget(end)
+        if end.machine.is_alive(end.life):
+            self._world.at(self._arrival(end, since, 0.0), end.machine, end.lose)
+
+    def _arrival(self, end: End, said: float, behind: float) -> float:
+        """Return when something reaches an end, behind what is on its way to it, as far as that counts."""
+        return max(behind, said + self._draw_delay(end.peer.machine, end.machine))
+
+    def _arrive(self, end: End, said: float, what: Callable[[], None]) -> None:
+        """Let something reach an end, unless the process that was to say it has ended before."""
+        if said <= end.peer.ended_at:
+            what()
 
     def _give_up(self, source: Machine, target: Machine, number: int) -> None:
         if self._blocked.get((source, target)) == number:

@@ -37,8 +37,10 @@ BUFFER_BYTES: Final = 64 * 1024
 class Segment:
     """Bytes that arrive together."""
 
-    parts: list[bytes]
+    parts: list[bytes | memoryview]
     sent: float
+    is_open: bool
+    """Whether what is sent in the same moment may still join it."""
 
 
 @implementer(ITCPTransport, IConsumer, IPushProducer)
@@ -61,13 +63,15 @@ class End:
         self.connected = True
         """Whether its process can use it still."""
         self.disconnecting = False
+        self.ended_at = float("inf")
+        """When its process ended without closing it: what it says behind that, because it was paused, is never said."""
         self._is_stream_closed = False
         """Whether nothing may be written any more."""
         self._has_said_so = False
         """Whether the other end is told."""
         self._network = network
         self._address = IPv4Address("TCP", host, port)
-        self._waiting: deque[bytes] = deque()
+        self._waiting: deque[bytes | memoryview] = deque()
         self._waiting_bytes = 0
         self._window = WINDOW_BYTES
         self._segment: Segment | None = None
@@ -98,10 +102,11 @@ class End:
         self.write(b"".join(data))
 
     def loseConnection(self) -> None:
-        """See `ITransport`: what was written leaves first."""
+        """See `ITransport`: what was written leaves first, and nothing is read any more."""
         if self.connected and not self.disconnecting:
             self.machine.effect(self.life)
             self.disconnecting = True
+            self._is_reading = False
             self._pump()
 
     def loseWriteConnection(self) -> None:
@@ -110,7 +115,6 @@ class End:
             self.machine.effect(self.life)
             self._is_stream_closed = True
             self._pump()
-            self._tell(self._write_closed)
 
     def abortConnection(self) -> None:
         """See `ITCPTransport`."""
@@ -118,7 +122,7 @@ class End:
             self.machine.effect(self.life)
             self.connected = False
             self._tell(self._report_loss, ConnectionAborted())
-            self._network.reset(self.peer, self._arrives)
+            self._network.reset(self.peer, self.machine.now, self._arrives)
 
     def getPeer(self) -> IPv4Address:
         """See `ITransport`."""
@@ -145,6 +149,11 @@ class End:
     def registerProducer(self, producer: IProducer, streaming: bool) -> None:
         """See `IConsumer`; only for producers that push."""
         assert streaming, "no producer here waits to be asked for each piece"
+        if self._producer is not None:
+            raise RuntimeError("there is a producer, and it was not unregistered")
+        if not self.connected:
+            producer.stopProducing()
+            return
         self._producer = cast(IPushProducer, producer)
         self._is_producer_paused = False
 
@@ -158,7 +167,7 @@ class End:
 
     def resumeProducing(self) -> None:
         """See `IPushProducer`."""
-        if not self._is_reading:
+        if self.connected and not self.disconnecting and not self._is_reading:
             self._is_reading = True
             self._tell(self._read)
 
@@ -170,10 +179,14 @@ class End:
 
     def arrive(self, segment: Segment) -> None:
         """Take bytes from the other end."""
-        self.peer._segment = None  # noqa: SLF001 - of the same class
+        segment.is_open = False
+        if segment.sent > self.peer.ended_at:
+            return
         if self.connected:
             self._unread.append(b"".join(segment.parts))
             self._read()
+        else:
+            self._network.reset(self.peer, self.machine.now)
 
     def lose(self) -> None:
         """Be told that the connection is broken."""
@@ -183,41 +196,54 @@ class End:
 
     def send_again(self) -> None:
         """Try once more to send what a blocked link held up."""
-        if self.connected or self.disconnecting:
-            self._pump()
+        self._tell(self._go_on)
 
     def _pump(self) -> None:
-        """Send as much as the window takes, unless the link is blocked."""
+        """Send as much as the window takes, unless the link is blocked; then close what is to be closed."""
         if self._network.is_blocked(self.machine, self.peer.machine):
-            if self._waiting or self.disconnecting:
+            if self._waiting or self.disconnecting or self._is_stream_closed:
                 self._network.hold(self)
             return
         while self._waiting and self._window > 0:
             data = self._waiting.popleft()
+            if len(data) > self._window:
+                data = memoryview(data)
+                self._waiting.appendleft(data[self._window :])
+                data = data[: self._window]
             self._waiting_bytes -= len(data)
             self._window -= len(data)
             self._send(data)
         if self._waiting:
             return
-        if self._is_stream_closed or self.disconnecting:
+        if self._is_stream_closed and not self._has_said_so:
             self._say_stream_is_closed()
+            self._tell(self._write_closed)
         if self.disconnecting and self.connected:
-            self.connected = False
-            self._tell(self._report_loss, ConnectionDone())
+            self._close()
 
-    def _send(self, data: bytes) -> None:
+    def _close(self) -> None:
+        """Be gone, as far as this end is concerned: in good order unless there is input that nobody has read."""
+        self.connected = False
+        self._tell(self._report_loss, ConnectionDone())
+        if self._unread:
+            self._network.reset(self.peer, self.machine.now, self._arrives)
+        else:
+            self._say_stream_is_closed()
+
+    def _send(self, data: bytes | memoryview) -> None:
         now = self.machine.now
-        if self._segment is not None and self._segment.sent == now:
-            self._segment.parts.append(data)
+        segment = self._segment
+        if segment is not None and segment.is_open and segment.sent == now:
+            segment.parts.append(data)
             return
         if not self.peer.is_there:
             self._network.answer_for_the_gone(self)
             return
         head, tail = self._network.split(data)
-        self._segment = Segment([head], now)
+        self._segment = Segment([head], now, not tail)
         self._arrives = self._network.carry(self, self._segment, self._arrives)
         if tail:
-            self._segment = Segment([tail], -1.0)  # with nothing else
+            self._segment = Segment([tail], now, is_open=False)
             self._arrives = self._network.carry(self, self._segment, self._arrives)
 
     @property
@@ -232,35 +258,36 @@ class End:
 
     def stream_ended(self) -> None:
         """Be told that no more will come."""
-        if not self.connected:
-            return
-        if self._unread:
-            self._ends_behind_unread = True
-        elif IHalfCloseableProtocol.providedBy(self.protocol):
+        self._ends_behind_unread = True
+        self._read()
+
+    def _read(self) -> None:
+        """Give the protocol what has arrived, and let the other end send on."""
+        if self._unread and self._is_reading and self.connected:
+            data = self._unread[0] if len(self._unread) == 1 else b"".join(self._unread)
+            self._unread.clear()
+            peer = self.peer
+            peer._window += len(data)  # noqa: SLF001 - of the same class
+            if peer._waiting:  # noqa: SLF001
+                peer._tell(peer._go_on)  # noqa: SLF001
+            self._network.delivered(self, data)
+            assert self.protocol is not None
+            self.protocol.dataReceived(data)
+        if self._ends_behind_unread and self._is_reading and self.connected and not self._unread:
+            self._ends_behind_unread = False
+            self._report_end_of_stream()
+
+    def _report_end_of_stream(self) -> None:
+        if IHalfCloseableProtocol.providedBy(self.protocol):
             IHalfCloseableProtocol(self.protocol).readConnectionLost()
         else:
             self.connected = False
             self._say_stream_is_closed()
             self._report_loss(ConnectionDone())
 
-    def _read(self) -> None:
-        """Give the protocol what has arrived, and let the other end send on."""
-        if not self._is_reading or not self._unread or not self.connected:
-            return
-        data = b"".join(self._unread)
-        self._unread.clear()
-        peer = self.peer
-        peer._window += len(data)  # noqa: SLF001 - of the same class
-        if peer._waiting:  # noqa: SLF001
-            peer._tell(peer._go_on)  # noqa: SLF001
-        self._network.delivered(self, data)
-        assert self.protocol is not None
-        self.protocol.dataReceived(data)
-        if self._ends_behind_unread and not self._unread:
-            self._ends_behind_unread = False
-            self.stream_ended()
-
     def _go_on(self) -> None:
+        if not self.connected:
+            return
         self._pump()
         if self._is_producer_paused and not self._waiting and self._producer is not None:
             self._is_producer_paused = False
