@@ -126,12 +126,12 @@ class Conduct:
             return
         now = self.member.machine.now
         recent = self.node.now - self.node.options.election_timeout_max
-        heard = {self.node.id} | {peer for peer, each in role.progress.items() if each.last_contact >= recent}
-        is_silent = not agree(majorities(self.node.membership), heard)
-        demand(
-            not self._silence.is_over(is_silent, now, SILENT_MAX_S),
-            f"node {self.node.id} leads on and hears from {sorted(heard)} alone (CheckQuorum, thesis §6.2)",
+        silent = [peer for peer, each in role.progress.items() if each.last_contact < recent]
+        is_silent = bool(silent) and not agree(
+            majorities(self.node.membership), {*role.progress, self.node.id} - {*silent}
         )
+        if self._silence.is_over(is_silent, now, SILENT_MAX_S):
+            demand(False, f"node {self.node.id} leads on and does not hear from {silent} (CheckQuorum, thesis §6.2)")
         demand(
             not self._stall.is_over(self.member.save_takes_s > STALLED_MAX_S, now, STALLED_MAX_S),
             f"node {self.node.id} leads on while its disk does not answer (BUGS row 26)",
@@ -141,12 +141,13 @@ class Conduct:
         """Check that nobody who hears from a living leader helps to elect another (thesis §4.2.3)."""
         node, heard, term = self.node, self._heard, self._heard_in
         self._heard, self._heard_in = _leader_heard(node), node.term
-        count = sum(type(message) is PreVoteReply and message.granted for _, message in node.messages)
+        count = sum([type(message) is PreVoteReply and message.granted for _, message in node.messages])
         is_new, self._encouragements = count > self._encouragements, count
-        demand(
-            not is_new or heard is None or node.term > term or node.now - heard >= node.options.election_timeout_min,
-            f"node {node.id} says yes to a pre-vote, and has heard from its leader a moment ago (BUGS row 24)",
-        )
+        if is_new and heard is not None and node.term == term:
+            demand(
+                node.now - heard >= node.options.election_timeout_min,
+                f"node {node.id} says yes to a pre-vote, and has heard from its leader a moment ago (BUGS row 24)",
+            )
 
     def acked(self, term: int, index: int) -> None:
         """Note that an entry was acknowledged."""

@@ -1,8 +1,8 @@
 """The keys and their items, spread over many small dicts that a snapshot can read one by one.
 
 A dict that grows stalls for its resize (398 ms at 10 million keys, measured); thousands of small ones never do. Which
-shard a key falls into differs from process to process, since Python salts its hashes, so nothing that others see may
-depend on it.
+shard a key falls into is told by its CRC-32, not by its hash, which Python salts: so equal runs make equal snapshots,
+to the byte, and a simulation can be repeated. Nothing that others see depends on it all the same.
 
 A snapshot copies on write, but no more than the item that is written: `Keyspace.freeze` copies nothing at all, and from
 then on a write to a shard that the snapshot has not read yet first leaves the old item, or that there was none, with
@@ -15,6 +15,7 @@ import hashlib
 from collections import defaultdict
 from collections.abc import Iterator
 from typing import Any, Final
+from zlib import crc32
 
 from kvraft.store.types import Item
 
@@ -48,7 +49,7 @@ class Frozen(Iterator[list[tuple[bytes, Item]]]):
         self._released = False
 
     def __next__(self) -> list[tuple[bytes, Item]]:
-        """Return the keys and items of the next shard, in no particular order.
+        """Return the keys and items of the next shard that holds any, or of the last one, in no particular order.
 
         Raises:
             Released: before it came to the end.
@@ -57,9 +58,12 @@ class Frozen(Iterator[list[tuple[bytes, Item]]]):
             raise Released("this snapshot was released before its end; take a new one")
         if self._next == SHARDS:
             raise StopIteration
-        shard = self._shards[self._next]
-        overtaken = self._overtaken.pop(self._next, None)
-        self._next += 1
+        shards, index = self._shards, self._next
+        while index < SHARDS - 1 and not shards[index] and index not in self._overtaken:
+            index += 1  # there may be many more shards than keys
+        shard = shards[index]
+        overtaken = self._overtaken.pop(index, None)
+        self._next = index + 1
         if self._next == SHARDS:
             self._keyspace.thaw(self)
         if overtaken is None:
@@ -99,11 +103,11 @@ class Keyspace:
 
     def get(self, key: bytes) -> Item | None:
         """Return what is stored under `key`."""
-        return self._shards[hash(key) & _MASK].get(key)
+        return self._shards[crc32(key) & _MASK].get(key)
 
     def set(self, key: bytes, value: bytes, revision: int) -> bool:
         """Store `value`, written at `revision`; return whether the key is new."""
-        index = hash(key) & _MASK
+        index = crc32(key) & _MASK
         shard = self._shards[index]
         old = shard.get(key)
         if self._frozen is not None:
@@ -116,7 +120,7 @@ class Keyspace:
 
     def delete(self, key: bytes) -> bool:
         """Remove `key`; return whether it was there."""
-        index = hash(key) & _MASK
+        index = crc32(key) & _MASK
         old = self._shards[index].pop(key, None)
         if old is None:
             return False
@@ -127,7 +131,7 @@ class Keyspace:
     def restore(self, key: bytes, item: Item) -> bool:
         """Put back an item of a snapshot; return False, and change nothing, when `key` is already there."""
         assert self._frozen is None, "a keyspace that is being restored is nobody's to freeze"
-        shard = self._shards[hash(key) & _MASK]
+        shard = self._shards[crc32(key) & _MASK]
         if key in shard:
             return False
         shard[key] = item
