@@ -26,8 +26,8 @@ SECONDS: Final = 20.0
 GAPS_S: Final = (0.3, 0.8, 2.5)
 """Mean time between two faults, one of these, seconds."""
 NODES: Final = (1, 2, 3, 3, 3, 3, 3, 3, 5, 5, 5, 7)
-CLIENTS: Final = (3, 3, 5)
-THINKING_S: Final = (0.1, 0.3, 0.6)
+CLIENTS: Final = (3, 3, 4)
+THINKING_S: Final = (0.3, 1.0, 2.0)
 """Mean time between an answer and the next request of one client, one of these, seconds."""
 
 Trace = Callable[[float, str, str], None]
