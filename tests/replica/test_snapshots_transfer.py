@@ -1,11 +1,12 @@
 """A snapshot on its way: broken links, changed leaders, restarts, stale pieces and damage (BUGS rows 16 to 18)."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Final
 
 import pytest
 from twisted.internet.defer import Deferred, fail
 
+from kvraft.raft import Message
 from kvraft.raft.messages import InstallSnapshot, InstallSnapshotReply
 from kvraft.replica import sending
 from kvraft.replica.receiving import read_header
@@ -93,6 +94,29 @@ def test_a_break_that_nobody_notices(cluster: DiskCluster) -> None:
     cluster.run_until(cluster.agrees, at_most=30.0)
 
     assert len(cluster.states()) == 1
+
+
+def test_an_answer_to_the_offer_that_is_lost_is_asked_for_again(cluster: DiskCluster) -> None:
+    """It is lost when the member's own connection to the leader is made later than the leader's to it."""
+    behind, leader = late(cluster), cluster.elect()
+    carry = cluster.carry
+    lost: list[Message] = []
+
+    def lose_the_first_answer(sender: int, outgoing: Sequence[tuple[int, Message]]) -> None:
+        for to, message in outgoing:
+            if isinstance(message, InstallSnapshotReply) and not lost:
+                lost.append(message)
+            else:
+                carry(sender, [(to, message)])
+
+    cluster.carry = lose_the_first_answer  # type: ignore[method-assign]
+    cluster.heal()
+
+    cluster.run_until(
+        lambda: cluster.members[behind].store.applied_index == cluster.members[leader].store.applied_index,
+        at_most=2.0,
+    )
+    assert lost
 
 
 def test_a_restart_in_the_middle(cluster: DiskCluster) -> None:
