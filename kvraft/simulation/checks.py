@@ -94,6 +94,11 @@ class Checks:
             node.term >= self._terms.get(member.id, 0),
             f"node {member.id} has forgotten term {self._terms.get(member.id, 0)}: it comes back in term {node.term}",
         )
+        promised = self._votes.get((member.id, node.term), node.vote)
+        demand(
+            promised == node.vote,
+            f"node {member.id} has forgotten its vote for {promised} in term {node.term}: it comes back with {node.vote}",
+        )
         self._watched[member.id] = _Watched(node, NodeHistory(node), Conduct(member, node, Before.of(node)))
         check_configurations(node)
         assembly.replica.connect(PromiseKeeper(assembly.peers, member, self))
