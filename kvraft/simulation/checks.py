@@ -97,7 +97,8 @@ class Checks:
         promised = self._votes.get((member.id, node.term), node.vote)
         demand(
             promised == node.vote,
-            f"node {member.id} has forgotten its vote for {promised} in term {node.term}: it comes back with {node.vote}",
+            f"node {member.id} has forgotten its vote for {promised} in term {node.term}: it comes back with "
+            f"{node.vote}",
         )
         self._watched[member.id] = _Watched(node, NodeHistory(node), Conduct(member, node, Before.of(node)))
         check_configurations(node)
