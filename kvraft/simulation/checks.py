@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 import attrs
 
 from kvraft.assembly import Assembly
-from kvraft.raft import HardState, InvariantViolated, Message, Node
+from kvraft.raft import EntryKind, HardState, InvariantViolated, Message, Node
 from kvraft.raft.invariants import ClusterHistory, NodeHistory
 from kvraft.raft.messages import (
     AppendEntriesReply,
@@ -64,6 +64,8 @@ class _Watched:
     commit: int = 0
     applied: int = 0
     cluster_time: int = 0
+    begins: int = -1
+    """Where the first configuration that it holds belongs."""
 
 
 class Checks:
@@ -92,6 +94,12 @@ class Checks:
             node.term >= self._terms.get(member.id, 0),
             f"node {member.id} has forgotten term {self._terms.get(member.id, 0)}: it comes back in term {node.term}",
         )
+        promised = self._votes.get((member.id, node.term), node.vote)
+        demand(
+            promised == node.vote,
+            f"node {member.id} has forgotten its vote for {promised} in term {node.term}: it comes back with "
+            f"{node.vote}",
+        )
         self._watched[member.id] = _Watched(node, NodeHistory(node), Conduct(member, node, Before.of(node)))
         check_configurations(node)
         assembly.replica.connect(PromiseKeeper(assembly.peers, member, self))
@@ -117,6 +125,9 @@ class Checks:
                 self._check_committed(node, before)
         watched.conduct.after_change()
         self._check_marks(member)
+        if node.memberships[0][0] != watched.begins:
+            watched.begins = node.memberships[0][0]
+            self._check_beginning(node)
         watched.commit = node.commit
         store = member.store
         if store.applied_index != watched.applied:
@@ -188,6 +199,16 @@ class Checks:
             self._note_vote(member.id, node.term, node.id)
         votes = {voter for (voter, term), favourite in self._votes.items() if (term, favourite) == (node.term, node.id)}
         check_votes(node, before, votes)
+
+    def _check_beginning(self, node: Node) -> None:
+        """Check that the configuration with which a log or a snapshot begins is the one committed there (BUGS 16)."""
+        begins, membership = node.memberships[0]
+        committed = self.figure_3.committed
+        earlier = [at for at, entry in committed.items() if at <= begins and entry.kind == EntryKind.MEMBERSHIP]
+        demand(
+            not earlier or committed[max(earlier)].payload == membership.encode(),
+            f"node {node.id} begins at entry {begins} with another configuration than was committed there",
+        )
 
     @staticmethod
     def _check_marks(member: Member) -> None:

@@ -18,6 +18,8 @@ SILENT_MAX_S: float = 1.5
 """Longest that a leader may lead on without a quorum, seconds: CheckQuorum takes an election timeout and a bit."""
 STALLED_MAX_S: float = 1.5
 """Longest that a leader may lead on behind a save that has taken so long already, seconds (BUGS row 26)."""
+HANDOVER_MAX_S: float = 1.5
+"""Longest that leadership may be on its way, seconds: it is given up after an election timeout (BUGS row 23)."""
 EVENTS_MIN: int = 10
 """So many events pass at least before either is held against a node: it may have been paused until just now."""
 
@@ -109,6 +111,7 @@ class Conduct:
     before: Before
     _silence: _Patience = attrs.field(factory=_Patience)
     _stall: _Patience = attrs.field(factory=_Patience)
+    _handover: _Patience = attrs.field(factory=_Patience)
     _encouragements: int = 0
     """Of the messages that wait to be sent, how many tell somebody that he could win an election."""
     _acked: tuple[int, int, int | None] = (0, 0, None)
@@ -122,7 +125,7 @@ class Conduct:
         self._check_loyalty()
         role = self.node.role
         if not isinstance(role, Leader):
-            self._silence.since = self._stall.since = None
+            self._silence.since = self._stall.since = self._handover.since = None
             return
         now = self.member.machine.now
         recent = self.node.now - self.node.options.election_timeout_max
@@ -135,6 +138,11 @@ class Conduct:
         demand(
             not self._stall.is_over(self.member.save_takes_s > STALLED_MAX_S, now, STALLED_MAX_S),
             f"node {self.node.id} leads on while its disk does not answer (BUGS row 26)",
+        )
+
+        demand(
+            not self._handover.is_over(role.transfer is not None, now, HANDOVER_MAX_S),
+            f"node {self.node.id} takes no writes: it has been handing leadership over for too long (BUGS row 23)",
         )
 
     def _check_loyalty(self) -> None:

@@ -1,5 +1,6 @@
 """Whole runs of `make chaos`, short ones: clean where kvraft keeps its promises, and failed where it cannot."""
 
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -96,11 +97,12 @@ def test_the_command_leaves_nothing_behind(tmp_path: Path, how: str) -> None:
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
+        preexec_fn=listen_to_ctrl_c,
     ) as process:
         try:
             if how == "interrupted":
                 wait_for_history(tmp_path / "run" / HISTORY)
-                process.send_signal(2)
+                process.send_signal(signal.SIGINT)
             said, complained = process.communicate(timeout=RUN_S)
         finally:
             process.kill()
@@ -114,6 +116,11 @@ def test_the_command_leaves_nothing_behind(tmp_path: Path, how: str) -> None:
         assert process.returncode == 2
         assert said == ""
         assert "interrupted; seed 1" in complained
+
+
+def listen_to_ctrl_c() -> None:
+    """Undo what a shell does to processes in its background, where the tests may run."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 def wait_for_history(path: Path) -> None:
