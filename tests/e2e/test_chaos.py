@@ -97,7 +97,7 @@ def test_the_command_leaves_nothing_behind(tmp_path: Path, how: str) -> None:
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
-        preexec_fn=listen_to_ctrl_c,
+        preexec_fn=listen_to_ctrl_c,  # noqa: PLW1509 - it only sets a signal
     ) as process:
         try:
             if how == "interrupted":
