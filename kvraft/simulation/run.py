@@ -84,7 +84,8 @@ def run(plan: Plan, trace: Trace | None = None) -> Verdict:
     nodes = draws.choice(NODES) if plan.nodes is None else plan.nodes
     faults = _draw_faults(draws, plan.faults)
     gap_s = draws.choice(GAPS_S)
-    gc.freeze()  # what is loaded is not looked at in the end
+    gc.collect()  # what the run before has left
+    gc.freeze()  # what is loaded is not looked at again in the end
     gc.disable()
     checker, finding = None, ""
     try:
