@@ -53,7 +53,7 @@ class Machine:
     def now(self) -> float:
         """The world's time for what the process does at the moment: later than it when it was paused in between."""
         now, held_until = self.world.now, self.held_until
-        return now if now >= held_until else held_until
+        return max(now, held_until)
 
     # Processes.
 
@@ -108,8 +108,8 @@ class Machine:
 
     def monotonic(self) -> float:
         """Return the time since the machine was switched on, seconds: no jump touches it."""
-        now, held_until = self.world.now, self.held_until  # as in `now`, which this would call hundreds of times a second
-        return self._boot + (now if now >= held_until else held_until) * self.rate
+        now, held_until = self.world.now, self.held_until  # as `now` does: this is asked often
+        return self._boot + (max(now, held_until)) * self.rate
 
     def wall(self) -> float:
         """Return what time the machine takes it to be, seconds."""
