@@ -4,8 +4,7 @@ import gc
 import time
 import traceback
 from collections import Counter
-from collections.abc import Callable, Collection, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Collection, Sequence
 from random import Random
 from typing import Final
 
@@ -80,45 +79,52 @@ class Verdict:
 def run(plan: Plan, trace: Trace | None = None) -> Verdict:
     """Run once. The collector of garbage rests meanwhile: it would only find what the run still needs."""
     began = time.process_time()
+    gc.freeze()  # what is loaded is not looked at in the end
+    gc.disable()
+    ear = _Ear()
+    globalLogPublisher.addObserver(ear)
+    try:
+        verdict = _run(plan, trace, ear)
+        ear.cluster = None
+        gc.collect()  # failures that nobody handled are logged when they are thrown away
+    finally:
+        globalLogPublisher.removeObserver(ear)
+        gc.enable()
+    if verdict.is_clean and ear.errors:
+        verdict = attrs.evolve(verdict, checker="log", finding=ear.errors[0])
+    return attrs.evolve(verdict, cpu_s=time.process_time() - began)
+
+
+def _run(plan: Plan, trace: Trace | None, ear: "_Ear") -> Verdict:
     draws = Random(f"{plan.seed} plan")
     nodes = draws.choice(NODES) if plan.nodes is None else plan.nodes
     faults = _draw_faults(draws, plan.faults)
     gap_s = draws.choice(GAPS_S)
-    gc.collect()  # what the run before has left
-    gc.freeze()  # what is loaded is not looked at again in the end
-    gc.disable()
     checker, finding = None, ""
+    cluster = ear.cluster = Cluster(plan.seed, nodes, options=_draw_options(draws), trace=trace)
+    nemesis = Nemesis(cluster, faults, gap_s=gap_s) if faults else None
+    workload = Workload(cluster, clients=draws.choice(CLIENTS), thinking_s=draws.choice(THINKING_S))
     try:
-        cluster = Cluster(plan.seed, nodes, options=_draw_options(draws), trace=trace)
-        nemesis = Nemesis(cluster, faults, gap_s=gap_s) if faults else None
-        workload = Workload(cluster, clients=draws.choice(CLIENTS), thinking_s=draws.choice(THINKING_S))
-        with _listening(cluster) as errors:
-            try:
-                _go_through(plan, cluster, nemesis, workload)
-            except InvariantViolated as violation:
-                checker, finding = "invariants", str(violation)
-            except Stuck as stuck:
-                checker, finding = "liveness", str(stuck)
-            except Exception as error:  # noqa: BLE001 - nothing may escape from production code into its reactor
-                checker, finding = "crash", f"{type(error).__name__}: {error}\n{traceback.format_exc()}"
-            else:
-                checker, finding = workload.judge()
-        if checker is None and errors:
-            checker, finding = "log", errors[0]
-        strikes = nemesis.strikes if nemesis is not None else Counter()
-    finally:
-        gc.enable()
+        _go_through(plan, cluster, nemesis, workload)
+    except InvariantViolated as violation:
+        checker, finding = "invariants", str(violation)
+    except Stuck as stuck:
+        checker, finding = "liveness", str(stuck)
+    except Exception as error:  # noqa: BLE001 - nothing may escape from production code into its reactor
+        checker, finding = "crash", f"{type(error).__name__}: {error}\n{traceback.format_exc()}"
+    else:
+        checker, finding = workload.judge()
     return Verdict(
-        plan,
-        checker,
-        finding,
-        nodes,
-        cluster.world.now,
-        time.process_time() - began,
-        cluster.world.events,
-        workload.operations,
-        strikes,
-        cluster.world.digest,
+        plan=plan,
+        checker=checker,
+        finding=finding,
+        nodes=nodes,
+        seconds=cluster.world.now,
+        cpu_s=0.0,
+        events=cluster.world.events,
+        operations=workload.operations,
+        strikes=nemesis.strikes if nemesis is not None else Counter(),
+        digest=cluster.world.digest,
     )
 
 
@@ -161,29 +167,27 @@ def _go_through(plan: Plan, cluster: Cluster, nemesis: Nemesis | None, workload:
     cluster.checks.at_the_end()
 
 
-@contextmanager
-def _listening(cluster: Cluster) -> Iterator[list[str]]:
-    """Bring the nodes' log into the trace, and collect what is so wrong that it must never be logged."""
-    errors: list[str] = []
-    world = cluster.world
+@implementer(ILogObserver)
+class _Ear:
+    """Brings the nodes' log into the trace, and collects what is so wrong that it must never be logged."""
 
-    @implementer(ILogObserver)
-    def hear(event: LogEvent) -> None:
-        level = event["log_level"]
+    def __init__(self) -> None:
+        self.cluster: Cluster | None = None
+        self.errors: list[str] = []
+
+    def __call__(self, event: LogEvent) -> None:
         failure = event.get("log_failure")
+        if failure is not None and isinstance(failure.value, ProcessDied | StaleFile):
+            return  # of the dead
         is_headline = failure is None and formatEvent(event).startswith("Unhandled error in Deferred")
-        is_of_the_dead = failure is not None and isinstance(failure.value, ProcessDied | StaleFile)
-        member = cluster.member_of(world.last_owner)
-        is_explained = member is not None and (member.has_failed or member.rots)
-        if level is LogLevel.critical and not (is_headline or is_of_the_dead or is_explained):
-            errors.append(f"{formatEvent(event)} {failure.getTraceback() if failure is not None else ''}")
-        if world.trace is not None and not is_of_the_dead:
-            owner = world.last_owner
-            world.trace(world.now, getattr(owner, "name", "log"), formatEvent(event))
+        if event["log_level"] is LogLevel.critical and not is_headline and not self._is_explained:
+            self.errors.append(f"{formatEvent(event)} {failure.getTraceback() if failure is not None else ''}")
+        world = self.cluster.world if self.cluster is not None else None
+        if world is not None and world.trace is not None:
+            world.trace(world.now, getattr(world.last_owner, "name", "log"), formatEvent(event))
 
-    globalLogPublisher.addObserver(hear)
-    try:
-        yield errors
-        gc.collect()  # failures that nobody handled are logged when they are thrown away
-    finally:
-        globalLogPublisher.removeObserver(hear)
+    @property
+    def _is_explained(self) -> bool:
+        """Whether it comes from a node whose disk has refused something, or is rotten."""
+        member = self.cluster.member_of(self.cluster.world.last_owner) if self.cluster is not None else None
+        return member is not None and (member.has_failed or member.rots)
