@@ -217,6 +217,21 @@ def test_a_close_with_input_unread_is_a_reset() -> None:
     assert client.events == ["made", "ConnectionLost"]
 
 
+def test_bytes_that_were_on_their_way_to_an_end_that_closed_are_answered_with_a_reset() -> None:
+    """Their writer need not write again to learn that nobody has read them."""
+    street = Street(kind=HalfCloseableTalker)
+    client, server = street.connect()
+    street.network.slow(street.server, street.client, 0.5)
+    server.transport.write(b"on the way")
+    client.transport.loseConnection()
+    street.run(0.4)
+    assert server.events == ["made", "read closed"]
+    street.run(1.0)
+
+    assert client.text == b""
+    assert server.events == ["made", "read closed", "ConnectionLost"]
+
+
 def test_bytes_for_an_end_that_is_closed_are_answered_with_a_reset() -> None:
     """Whoever still writes learns that nobody reads."""
     street = Street(kind=HalfCloseableTalker)
