@@ -107,6 +107,8 @@ def settle(node: Node, leader: Leader) -> None:
 
 def promote_caught_up(node: Node, leader: Leader) -> None:
     """Look after learners on their way to a vote; called at every heartbeat."""
+    if node.membership.outgoing:  # nothing can follow before it is done, nor be told from it
+        return
     for learner in sorted(node.membership.promoting & _alive(node, leader)):
         if identity.may_be_promoted(node, learner) and _ends_round(node, leader.progress[learner]):
             # When the change is not safe, or another one is under way, a later round tries again.

@@ -22,6 +22,7 @@ from kvraft.errors import OutcomeUnknown, Refused, RequestFailed
 from kvraft.raft import Membership, Node, NotLeader, ProposalRefused, TryAgain
 from kvraft.raft.changes import is_under_way
 from kvraft.raft.identity import is_other
+from kvraft.raft.roles import Leader
 from kvraft.storage import SnapshotStorage
 
 DONE: Final[Mapping[str, object]] = {"status": "OK"}
@@ -141,6 +142,9 @@ class Administration:
         self, command: AddMember | RemoveMember | ReplaceMember | MoveMember, now: float
     ) -> Deferred[dict[str, object]]:
         node, answer = self._node, {**DONE}
+        if node.membership.outgoing and isinstance(node.role, Leader):
+            # No target can be told from a configuration that is half-way to another one.
+            raise TryAgain("another membership change is under way; ask again when it is done")
         match command:
             case AddMember(node=new, address=address):
                 target = with_learner(node.membership, new, address)

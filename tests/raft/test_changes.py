@@ -60,6 +60,23 @@ def joint_leader(target: Membership = JOINT, members: int = 3) -> Node:
     return node
 
 
+def test_nobody_is_promoted_half_way_through_a_change() -> None:
+    """What would follow cannot be told yet; a random run found a leader that ended over the attempt."""
+    memories = {member: f"memory {member}" for member in range(4)}
+    target = Membership([0, 1], learners=[3], promoting=[3], incarnations={0: "memory 0", 1: "memory 1", 3: "memory 3"})
+    node = make_sure_leader()
+    node.memberships[-1] = (0, Membership(range(3), learners=[3], promoting=[3], incarnations=memories))
+    change(node, target, force=True)
+    joint = node.membership
+    assert joint.outgoing
+    leader_role(node).progress[3].match = leader_role(node).progress[3].round_end = node.log.last_index
+    hear(node, 1, 2, 3)
+
+    node.wake(node.deadline)
+
+    assert node.membership is joint
+
+
 # Going by a configuration.
 
 

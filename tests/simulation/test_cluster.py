@@ -1,9 +1,12 @@
 """`Cluster`, as its users know it."""
 
+from collections.abc import Sequence
+
 import pytest
 
 from kvraft.raft import InvariantViolated
 from kvraft.simulation import Cluster, Stuck
+from kvraft.simulation.clients import Answer
 from kvraft.simulation.member import address_of
 
 
@@ -86,6 +89,33 @@ def test_a_member_that_was_away_while_all_others_were_replaced_catches_up() -> N
 
     cluster.run_until(cluster.has_settled)
     assert cluster.members[4].store.key_count == 15
+
+
+@pytest.mark.parametrize(
+    "second", ["MEMBER REMOVE 2", "MEMBER REPLACE 2 9 10.0.0.10:8080", "MEMBER ADD 9 10.0.0.10:8080"]
+)
+def test_a_change_during_another_is_refused_in_words(second: str) -> None:
+    """Half-way the configuration still binds the memory of who leaves; a random run tripped over that."""
+    cluster = Cluster(seed=7, nodes=5)
+    leader = cluster.elect()
+    cluster.run(2.0)  # until the log binds every memory
+    victim = next(member for member in range(5) if member not in {leader, 2})
+    answers: list[Answer] = []
+    first, other = cluster.client(), cluster.client()
+
+    def note(got: Sequence[Answer] | None) -> None:
+        answers.extend(got or ())
+
+    first.ask(address_of(leader), [f"MEMBER REMOVE {victim}"], note)
+    cluster.run_until(lambda: bool(cluster.members[leader].node.membership.outgoing))
+    # Nobody answers the leader for a while, so that the change stays where it is.
+    cluster.isolate(leader)
+    other.ask(address_of(leader), [second], note)
+    cluster.run_until(lambda: bool(answers))
+
+    assert answers[0]["error"] == "BUSY"
+    cluster.heal()
+    cluster.run_until(lambda: cluster.elect() is not None)
 
 
 def test_a_node_that_was_never_added_is_not_let_in_because_it_knows_the_cluster() -> None:
