@@ -127,7 +127,8 @@ class Conduct:
         if not isinstance(role, Leader):
             self._silence.since = self._stall.since = self._handover.since = None
             return
-        now = self.member.machine.now
+        # Not the machine's time, which lies ahead when the process was held up in the middle of this event.
+        now = self.member.machine.world.now
         recent = self.node.now - self.node.options.election_timeout_max
         silent = [peer for peer, each in role.progress.items() if each.last_contact < recent]
         is_silent = bool(silent) and not agree(
