@@ -91,14 +91,15 @@ class _Patience:
     since: float | None = None
     events: int = 0
 
-    def is_over(self, is_wrong: bool, now: float, longest_s: float) -> bool:
-        """Note how things are at `now`; return whether it has been wrong for too long."""
+    def is_over(self, is_wrong: bool, now: float, held_until: float, longest_s: float) -> bool:
+        """Note how things are at `now`; return whether it has been wrong for too long since the last pause."""
         if not is_wrong:
             self.since = None
             return False
         if self.since is None:
             self.since, self.events = now, 0
         self.events += 1
+        self.since = max(self.since, held_until)  # it could do nothing about it meanwhile
         return now - self.since > longest_s and self.events > EVENTS_MIN
 
 
@@ -128,21 +129,21 @@ class Conduct:
             self._silence.since = self._stall.since = self._handover.since = None
             return
         # Not the machine's time, which lies ahead when the process was held up in the middle of this event.
-        now = self.member.machine.world.now
+        now, held = self.member.machine.world.now, self.member.machine.held_until
         recent = self.node.now - self.node.options.election_timeout_max
         silent = [peer for peer, each in role.progress.items() if each.last_contact < recent]
         is_silent = bool(silent) and not agree(
             majorities(self.node.membership), {*role.progress, self.node.id} - {*silent}
         )
-        if self._silence.is_over(is_silent, now, SILENT_MAX_S):
+        if self._silence.is_over(is_silent, now, held, SILENT_MAX_S):
             demand(False, f"node {self.node.id} leads on and does not hear from {silent} (CheckQuorum, thesis §6.2)")
         demand(
-            not self._stall.is_over(self.member.save_takes_s > STALLED_MAX_S, now, STALLED_MAX_S),
+            not self._stall.is_over(self.member.save_takes_s > STALLED_MAX_S, now, held, STALLED_MAX_S),
             f"node {self.node.id} leads on while its disk does not answer (BUGS row 26)",
         )
 
         demand(
-            not self._handover.is_over(role.transfer is not None, now, HANDOVER_MAX_S),
+            not self._handover.is_over(role.transfer is not None, now, held, HANDOVER_MAX_S),
             f"node {self.node.id} takes no writes: it has been handing leadership over for too long (BUGS row 23)",
         )
 
