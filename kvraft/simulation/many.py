@@ -5,11 +5,16 @@ import time
 from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from typing import Final
 
 import attrs
 from twisted.logger import globalLogBeginner
 
 from kvraft.simulation.run import Plan, Verdict, run
+
+
+PROGRESS_S: Final = 60.0
+"""How often a long run says how far it is, seconds."""
 
 
 def be_quiet() -> None:
@@ -27,6 +32,7 @@ def run_many(plan: Plan, seeds: Iterator[int], jobs: int, hours: float | None, *
         hours: after this time no run begins any more; None: when the seeds are used up.
         keep_going: whether more runs begin behind a violation.
     """
+    told = time.monotonic()
     began, end = time.monotonic(), float("inf") if hours is None else time.monotonic() + hours * 3600
     done = violations = 0
     seconds = cpu_s = 0.0
@@ -43,6 +49,9 @@ def run_many(plan: Plan, seeds: Iterator[int], jobs: int, hours: float | None, *
             if not running:
                 break
             finished, running = wait(running, return_when=FIRST_COMPLETED)
+            if time.monotonic() - told >= PROGRESS_S:
+                told = time.monotonic()
+                sys.stderr.write(f"{done} seeds so far, {violations} violations\n")
             for verdict in sorted((future.result() for future in finished), key=lambda each: each.plan.seed):
                 done += 1
                 seconds += verdict.seconds
