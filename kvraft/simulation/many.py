@@ -12,7 +12,6 @@ from twisted.logger import globalLogBeginner
 
 from kvraft.simulation.run import Plan, Verdict, run
 
-
 PROGRESS_S: Final = 60.0
 """How often a long run says how far it is, seconds."""
 
