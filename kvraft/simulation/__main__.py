@@ -20,6 +20,7 @@ def main() -> int:
         seconds=arguments.seconds,
         steps=arguments.steps,
         faults=arguments.faults,
+        thinking_s=arguments.thinking,
     )
     if arguments.seeds is None and arguments.hours is None:
         verdict = run(plan, _print_trace if arguments.trace else None)
@@ -47,6 +48,9 @@ def _parse() -> argparse.Namespace:
         type=_kinds,
         metavar="KIND,…",
         help=f"kinds of faults, of {', '.join(FAULTS)}; 'none' for none (default: drawn from the seed)",
+    )
+    parser.add_argument(
+        "--thinking", type=float, metavar="SECONDS", help="mean pause of a client (default: drawn from the seed)"
     )
     parser.add_argument("--trace", action="store_true", help="print what happens")
     return parser.parse_args()

@@ -43,6 +43,8 @@ class Plan:
     """So many events happen at most while it is disturbed."""
     faults: Collection[str] | None = None
     """Kinds of faults, keys of `FAULTS`."""
+    thinking_s: float | None = None
+    """Mean time between an answer and the next request of one client, seconds."""
 
 
 @attrs.frozen
@@ -103,7 +105,8 @@ def _run(plan: Plan, trace: Trace | None, ear: "_Ear") -> Verdict:
     checker, finding = None, ""
     cluster = ear.cluster = Cluster(plan.seed, nodes, options=_draw_options(draws), trace=trace)
     nemesis = Nemesis(cluster, faults, gap_s=gap_s) if faults else None
-    workload = Workload(cluster, clients=draws.choice(CLIENTS), thinking_s=draws.choice(THINKING_S))
+    clients, thinking_s = draws.choice(CLIENTS), draws.choice(THINKING_S)
+    workload = Workload(cluster, clients, thinking_s if plan.thinking_s is None else plan.thinking_s)
     try:
         _go_through(plan, cluster, nemesis, workload)
     except InvariantViolated as violation:
