@@ -63,7 +63,6 @@ class Nemesis:
         for member in self.cluster.members.values():
             member.machine.at_effect(0, None)
             member.trap = None
-            member.machine.held_until = 0.0
             if not member.is_running and not (member.last_words or "").startswith(REMOVED):
                 self.cluster.start(member.id)
 

@@ -158,6 +158,8 @@ def _go_through(plan: Plan, cluster: Cluster, nemesis: Nemesis | None, workload:
         cluster.step()
     if nemesis is not None:
         nemesis.stop()
+        pauses_end = max(member.machine.held_until for member in cluster.members.values())
+        cluster.run(max(0.0, pauses_end - cluster.world.now))
         cluster.run_until(lambda: nemesis.operator.is_idle, what="an answer to the operator")
     cluster.elect()
     workload.end()
