@@ -23,6 +23,7 @@ from kvraft.raft.messages import (
     TimeoutNow,
 )
 from kvraft.raft.types import TERM_MAX, Entry, EntryKind
+from kvraft.store import FEATURE_LEVEL
 from kvraft.wire import encode
 from tests.e2e.clients import ANSWER_S, Address, ask, drain, open_connection, read_back, send_all, wait_until, write
 from tests.e2e.processes import Cluster
@@ -179,13 +180,17 @@ class Liar:
     """A connection to `victim` that says it is `pretended`, a member, and is believed."""
 
     def __init__(self, cluster: Cluster, victim: int, pretended: int) -> None:
+        members = ask(cluster.address(victim), "MEMBERS")["members"]
+        memories = {member["id"]: member["incarnation"] for member in members}  # anybody may ask for them
         hello = {
             "kvraft": 1,
             "from": pretended,
             "to": victim,
             "cluster": cluster.status(victim)["cluster_id"],
-            "incarnation": "liar",
+            "incarnation": memories[pretended],
             "run": "liar",
+            "level": FEATURE_LEVEL,
+            "empty": False,
         }
         self._connection = open_connection(cluster.address(victim))
         self._connection.sendall(json.dumps(hello).encode() + b"\n")
