@@ -45,6 +45,8 @@ def propose(node: Node, leader: Leader, target: Membership, *, force: bool) -> i
         raise TryAgain("this leader has not committed an entry of its term yet; ask again in a moment")
     if is_under_way(node):
         raise TryAgain("another membership change is under way; ask again when it is done")
+    if target.outgoing:
+        raise ValueError("the joint configuration is this module's business")
     if leader.transfer is not None:
         raise TryAgain("leadership is being handed over; ask again in a moment")
     if not force:
