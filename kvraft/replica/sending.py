@@ -120,8 +120,9 @@ class SnapshotSender:
     def _failed(self, failure: Failure) -> None:
         if failure.check(SnapshotGone) is not None:
             self._finish(None)  # there is a newer one
-        elif not self._over:
-            # The next try begins when the member has been silent: what fails at once must not be tried without end.
+        elif not self._over and self._silence is not None:
+            # The next try begins after a long silence: what fails at once must not be tried without end.
+            self._silence.reset(max(0.0, self._give_up_at - self._clock.seconds()))
             self._log.warn(
                 "node {id} cannot send its snapshot to node {peer}: {why}",
                 id=self._me,
