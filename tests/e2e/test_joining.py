@@ -55,6 +55,8 @@ def test_grow_by_joining_alone(cluster: Cluster) -> None:
         fifth = newcomer(cluster)
         join(cluster, fifth, contact=fourth)
         await_voters(cluster, *range(5))
+        for node in (fourth, fifth):
+            load.learn(cluster.address(node))
         cluster.kill(cluster.await_leader())
         load.await_acknowledged(50)
     load.check()
@@ -148,6 +150,7 @@ def test_members_move_under_load(cluster: Cluster) -> None:
             cluster.stop(node)
             cluster.config["peers"][node]["address"] = f"{HOST}:{free_ports(1)[0]}"
             cluster.start(node, arguments=["--address", cluster.hint(node)])
+            load.learn(cluster.address(node))
             cluster.await_log(node, f"node {node} is known at {cluster.hint(node)} now")
             load.await_acknowledged(20)
             for each in cluster.ids:

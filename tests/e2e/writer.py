@@ -57,7 +57,7 @@ class Load:
     """
 
     def __init__(self, addresses: Sequence[Address], name: str = "k", value_bytes: int = 0) -> None:
-        self._addresses = addresses
+        self._addresses = [*addresses]
         self._name = name
         self._padding = " " + "x" * value_bytes
         self._stopping = threading.Event()
@@ -89,6 +89,10 @@ class Load:
     def refusals(self) -> set[str]:
         """The codes of all errors that were answered."""
         return {each.answer["error"] for each in self.written if each.answer is not None and "error" in each.answer}
+
+    def learn(self, address: Address) -> None:
+        """Know of a node that has joined, or is elsewhere now: it may lead when the answers are read back."""
+        self._addresses.append(address)
 
     def check(self) -> None:
         """Read everything back, and fail when the cluster broke a promise about one of the writes."""
