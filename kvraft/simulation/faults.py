@@ -22,8 +22,7 @@ def kill_one(nemesis: Nemesis) -> Mend | None:
     """End a process; it is started again later."""
     member = nemesis.pick_running()
     if member is not None:
-        nemesis.cluster.kill(member.id, power=nemesis.random.random() < 0.5)
-        nemesis.restart_later(member.id)
+        nemesis.kill(member.id, power=nemesis.random.random() < 0.5)
     return None
 
 
@@ -35,8 +34,7 @@ def kill_inside(nemesis: Nemesis) -> Mend | None:
     power = nemesis.random.random() < 0.7
 
     def kill() -> None:
-        nemesis.cluster.kill(member.id, power=power)
-        nemesis.restart_later(member.id)
+        nemesis.kill(member.id, power=power)
 
     member.machine.at_effect(nemesis.random.randint(1, 40), kill)
     return None
@@ -46,8 +44,7 @@ def kill_all(nemesis: Nemesis) -> Mend | None:
     """End all processes at once, as when a room loses power; they come back one after the other."""
     power = nemesis.random.random() < 0.7
     for member in nemesis.cluster.running:
-        nemesis.cluster.kill(member.id, power=power)
-        nemesis.restart_later(member.id)
+        nemesis.kill(member.id, power=power)
     return None
 
 
@@ -103,8 +100,7 @@ def kill_at_disk(nemesis: Nemesis) -> Mend | None:
     power = nemesis.random.random() < 0.7
 
     def kill() -> None:
-        nemesis.cluster.kill(member.id, power=power)
-        nemesis.restart_later(member.id)
+        nemesis.kill(member.id, power=power)
 
     def kill_behind() -> None:
         member.trap = ANY, kill

@@ -104,6 +104,11 @@ class Nemesis:
         for link in links:
             self.cluster.network.slow(*self._machines(link), delay_s)
 
+    def kill(self, member: int, *, power: bool) -> None:
+        """End a process, with `power` its machine, and start it again after a while."""
+        self.cluster.kill(member, power=power)
+        self.restart_later(member)
+
     def restart_later(self, member: int) -> None:
         """Start a process again after a while."""
         if member not in self._down:
