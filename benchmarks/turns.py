@@ -112,19 +112,22 @@ def watch(cluster: ProbedCluster, title: str, members: dict[int, str], done: Cal
     ended = time.monotonic()
     print(f"{title}, {ended - began:.1f} s", flush=True)
     for member, role in members.items():
-        print(f"  {role:10} {describe_turns(cluster.turns(member, began, ended))}")
+        print(f"  {role:10} {describe_turns(cluster.turns(member, began, ended), began)}")
         print(f"  {'':10} {describe_pings(pingers[member].delays)}", flush=True)
 
 
-def describe_turns(turns: list[Turn]) -> str:
+def describe_turns(turns: list[Turn], began: float) -> str:
     """The turns in one line."""
     longest = sorted(turns, key=lambda turn: turn.duration)[-LONGEST:]
-    shown = ", ".join(f"{turn.duration:.1f} ({turn.processor:.1f}, gc {turn.collection:.1f})" for turn in longest)
+    shown = ", ".join(
+        f"{turn.duration:.1f} ({turn.processor:.1f}, gc {turn.collection:.1f}, at {turn.end - began:.1f} s)"
+        for turn in longest
+    )
     counts = [sum(turn.duration >= limit for turn in turns) for limit in (1, 2, 5, LIMIT_MS)]
     busiest = max((turn.processor for turn in turns), default=0.0)
     return (
         f"turns of >=1, 2, 5, 10 ms: {', '.join(map(str, counts))}; most processor time {busiest:.1f} ms; "
-        f"longest (of it processor, gc): {shown} ms"
+        f"longest (of it processor, gc; when): {shown} ms"
     )
 
 

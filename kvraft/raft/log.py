@@ -77,19 +77,19 @@ class Log:
             raise InvariantViolated(f"entry {index} was compacted away; the log begins behind {self.snapshot_index}")
         return self._entries[place]
 
-    def slice(self, first: int, last: int, max_bytes: int | None = None) -> tuple[Entry, ...]:
-        """Return the entries `first` to `last`, cut so that their records stay within `max_bytes`, but at least one."""
+    def slice(
+        self, first: int, last: int, max_bytes: int | None = None, max_count: int | None = None
+    ) -> tuple[Entry, ...]:
+        """Return the entries `first` to `last`, or as many as come within `max_bytes` and `max_count`, at least one."""
         begin = first - self.snapshot_index - 1
         if begin < 0:
             raise InvariantViolated(f"entry {first} was compacted away; the log begins behind {self.snapshot_index}")
         end = last - self.snapshot_index
+        if max_count is not None:
+            end = min(end, begin + max_count)
         if max_bytes is not None:
-            size = 0
-            for place in range(begin, min(end, len(self._entries))):
-                size += len(self._entries[place].record)
-                if size > max_bytes and place > begin:
-                    end = place
-                    break
+            before = self._ends[begin - 1] if begin > 0 else self._dropped
+            end = min(end, max(begin + 1, bisect_right(self._ends, before + max_bytes, begin)))
         return tuple(self._entries[begin:end])
 
     def append(self, entry: Entry) -> None:

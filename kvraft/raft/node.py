@@ -355,7 +355,9 @@ class Node:
             replication.send_entries(self, self.role)
         committed: Sequence[Entry] = ()
         if self.commit > self.released:
-            committed = self.log.slice(self.released + 1, self.commit, self.options.apply_bytes_max)
+            committed = self.log.slice(
+                self.released + 1, self.commit, self.options.apply_bytes_max, self.options.apply_entries_max
+            )
             self.released = committed[-1].index
         entries = self.log.take_unsaved()
         hard_state = self.hard_state if entries or self._hard_state_changed() else None

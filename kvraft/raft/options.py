@@ -17,14 +17,17 @@ class Options:
     """The random delay when the connection from the leader has broken, seconds: short, since a broken connection is
     strong evidence, and random, since all followers see it at the same moment."""
     append_bytes_max: int = 1024 * 1024
-    """Entries in one AppendEntries, bytes; a larger entry travels alone."""
+    append_entries_max: int = 128
+    """Entries in one AppendEntries, bytes and number; a larger entry travels alone."""
     inflight_messages_max: int = 128
     inflight_bytes_max: int = 8 * 1024 * 1024
     """Unacknowledged AppendEntries to one member: the window of the pipeline."""
     uncommitted_bytes_max: int = 64 * 1024 * 1024
     """Entries that a leader takes before a quorum has stored them, bytes; beyond it proposals are refused."""
-    apply_bytes_max: int = 4 * 1024 * 1024
-    """Committed entries that one Ready gives out, bytes, so that a long backlog does not hold the driver's loop."""
+    apply_bytes_max: int = 128 * 1024
+    apply_entries_max: int = 128
+    """Committed entries that one Ready gives out, bytes and number, so that a long backlog does not hold the driver's
+    loop: either takes some milliseconds to apply."""
 
 
 TERM_LEAP_MAX = 1_000_000

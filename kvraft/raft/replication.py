@@ -147,7 +147,7 @@ def _has_something_for(node: Node, progress: Progress) -> bool:
 def _entries_from(node: Node, first: int) -> AppendEntries:
     prev_term = node.log.term_at(first - 1)
     assert prev_term is not None, "a leader keeps the entry before every one it may have to send"
-    entries = node.log.slice(first, node.log.last_index, node.options.append_bytes_max)
+    entries = node.log.slice(first, node.log.last_index, node.options.append_bytes_max, node.options.append_entries_max)
     return AppendEntries(node.term, first - 1, prev_term, node.commit, entries)
 
 

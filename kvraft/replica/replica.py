@@ -33,6 +33,7 @@ from kvraft.replica.options import ReplicaOptions
 from kvraft.replica.outbox import Nowhere, Outbox
 from kvraft.replica.parts import SnapshotParts
 from kvraft.replica.rejoin import Rejoin
+from kvraft.replica.replay import Replay
 from kvraft.replica.saving import Saver
 from kvraft.replica.snapshotter import Snapshotter
 from kvraft.replica.status import describe, log_transition
@@ -44,6 +45,8 @@ BATCH_BYTES_MAX: Final = 1024 * 1024
 """Writes in one log entry, bytes; one larger submission still makes one entry."""
 READYS_A_TURN_MAX: Final = 8
 """Effects that one turn carries out before it lets the reactor look at its sockets."""
+TURN_S_MAX: Final = 0.002
+"""A turn carries out nothing more when it has taken so long, seconds: a backlog waits for the next one."""
 COVERED: Final = "others led on without this node; the write may have happened: read it back before repeating it"
 POLL_S: Final = 0.005
 """How often a node looks whether leadership is handed over, or its disk has become idle, seconds."""
@@ -115,6 +118,8 @@ class Replica:
         """The latest term in which this node led and took up the cluster's time."""
         self._cluster_told: str | None = None
         self._belonging = Belonging(node, clock, self._depart, lambda: self.store)
+        self._replay: Replay | None = None
+        """As long as the log that was read at the start is not applied."""
         self._turn: IDelayedCall | None = None
         self._timer: IDelayedCall | None = None
         self._stopped = False
@@ -199,6 +204,7 @@ class Replica:
 
     def start(self) -> None:
         """Begin: apply what the journal remembers to be committed, and arm the election timer."""
+        self._replay = Replay(self.node, self.store, self._clock)
         self._schedule_turn()
 
     async def hand_over(self, patience: float) -> None:
@@ -278,8 +284,13 @@ class Replica:
                 if self._stopped or not self.node.has_ready():
                     break
                 self._carry_out(self.node.ready())
+                if self._clock.seconds() - now > TURN_S_MAX:
+                    self._schedule_turn()
+                    break
             else:
                 self._schedule_turn()
+            if self._replay is not None and self._replay.look(self.store):
+                self._replay = None
             if not self._stopped:
                 self._belonging.look(self._peers)
                 self._snapshotter.consider(self.store)

@@ -112,6 +112,18 @@ def test_a_slice_is_cut_by_bytes_but_never_to_nothing() -> None:
     assert len(log.slice(2, 2, 10**9)) == 1
 
 
+def test_a_slice_is_cut_by_number() -> None:
+    """Both limits hold, also where the log was cut off in front."""
+    log = Log(make_entries(1, 1, 1, 1))
+    size = len(log[1].record)
+    log.compact(1)
+    assert [entry.index for entry in log.slice(2, 4, None, 2)] == [2, 3]
+    assert [entry.index for entry in log.slice(3, 4, None, 2)] == [3, 4]
+    assert [entry.index for entry in log.slice(2, 4, size, 2)] == [2]
+    assert [entry.index for entry in log.slice(2, 4, 2 * size, 3)] == [2, 3]
+    assert [entry.index for entry in log.slice(3, 4, 2 * size, 3)] == [3, 4]
+
+
 def test_behind_a_snapshot_only_its_end_is_known() -> None:
     """The log can begin behind a snapshot: of what lies before it only the last index and term remain (§7)."""
     log = Log(make_entries(4, 5, first=11), snapshot_index=10, snapshot_term=3)

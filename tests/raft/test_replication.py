@@ -326,6 +326,14 @@ def test_a_message_carries_no_more_bytes_than_allowed_but_at_least_one_entry() -
     assert [len(append.entries) for append in appends(settle(node), 1)] == [2, 1, 1, 1]
 
 
+def test_a_message_carries_no_more_entries_than_allowed() -> None:
+    """Many short entries go out in pieces too: each costs whoever receives it, however short it is."""
+    node = make_leader(options=Options(append_entries_max=2))
+    acknowledge(node, 1, 1)
+    node.propose([b"x"] * 5, node.now)
+    assert [len(append.entries) for append in appends(settle(node), 1)] == [2, 2, 1]
+
+
 def test_proposals_are_refused_while_too_much_waits_for_a_quorum() -> None:
     """The uncommitted bytes are bounded, and room comes back with the commit."""
     size = RECORD_HEADER.size + 100
@@ -441,10 +449,11 @@ def test_a_member_that_lost_its_log_is_filled_again() -> None:
     assert (append.prev_index, len(append.entries)) == (0, 3)
 
 
-def test_a_backlog_is_given_out_in_pieces() -> None:
-    """One Ready hands out no more committed bytes than allowed, and the next goes on from there."""
-    size = RECORD_HEADER.size + 3
-    options = Options(apply_bytes_max=2 * size)
+@pytest.mark.parametrize(
+    "options", [Options(apply_bytes_max=2 * (RECORD_HEADER.size + 3)), Options(apply_entries_max=2)]
+)
+def test_a_backlog_is_given_out_in_pieces(options: Options) -> None:
+    """One Ready hands out no more committed bytes and entries than allowed, and the next goes on from there."""
     node = make_leader(options=options)
     acknowledge(node, 1, 1)
     settle(node)

@@ -1,6 +1,7 @@
 """How a replica ends: leadership passed on, everyone answered, nothing left behind."""
 
 from functools import partial
+from typing import Any
 
 import pytest
 from twisted.internet.defer import Deferred
@@ -9,6 +10,7 @@ from kvraft.errors import NotLeaderRefusal, OutcomeUnknown
 from kvraft.raft import Options, ProposalRefused
 from kvraft.raft.messages import TimeoutNow
 from kvraft.replica import ReplicaOptions
+from kvraft.replica.replica import TURN_S_MAX
 from kvraft.replica.submissions import Stopping
 from tests.replica.cluster import HUNG_S, Ask, Cluster, Member, address, read, write
 
@@ -245,6 +247,29 @@ def test_a_turn_ends_where_the_node_is_stopped(monkeypatch: pytest.MonkeyPatch) 
     assert member.store.applied_index == applied + 1
     assert all(isinstance(ask.error, OutcomeUnknown) for ask in behind)
     cluster.check()
+
+
+def test_a_turn_that_has_taken_long_lets_the_reactor_look_at_its_sockets(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A backlog is applied in several turns, each only as long as it may be: no client waits behind all of it."""
+    cluster = Cluster(1, raft=Options(apply_entries_max=1))
+    member = cluster.members[cluster.settle()]
+    monkeypatch.setattr("kvraft.replica.replica.BATCH_BYTES_MAX", 1)  # one entry a submission, all in one save
+    for _ in range(3):
+        member.replica.submit([write("a")])
+    order: list[str] = []
+    apply = member.replica.store.apply
+
+    def apply_slowly(*arguments: Any) -> Any:
+        cluster.clock.rightNow += 2 * TURN_S_MAX
+        order.append("apply")
+        return apply(*arguments)
+
+    monkeypatch.setattr(member.replica.store, "apply", apply_slowly)
+    monkeypatch.setattr("kvraft.replica.submissions.Deadlines.expire", lambda _, __: order.append("turn"))
+    cluster.run(0.1)
+
+    assert order.count("apply") == 3
+    assert "apply, apply" not in ", ".join(order)
 
 
 def test_a_stopped_follower_keeps_its_promises_to_itself(cluster: Cluster) -> None:
