@@ -10,9 +10,20 @@ class ClusterClock:
     """
 
     def __init__(self) -> None:
+        self._term: int | None = None
+        """The latest term in which this node led and took up the cluster's time."""
         self._stamp = 0
         self._base = 0
         self._base_at = 0.0
+
+    def take_office(self, term: int, stamp: int, now: float) -> None:
+        """Begin anew from `stamp`, unless that was done in `term` already.
+
+        What an earlier office has stamped may never have come into the log.
+        """
+        if term != self._term:
+            self._term, self._stamp = term, 0
+            self.continue_from(stamp, now)
 
     def continue_from(self, stamp: int, now: float) -> None:
         """Take up the time of the log, in microseconds, at `now`, in seconds of the monotonic clock."""

@@ -114,8 +114,6 @@ class Replica:
         self._parked: list[Submission] = []
         """Refused while leadership is handed over: they wait to be told who leads now."""
         self._is_handing_over = False
-        self._office: int | None = None
-        """The latest term in which this node led and took up the cluster's time."""
         self._cluster_told: str | None = None
         self._belonging = Belonging(node, clock, self._depart, lambda: self.store)
         self._replay: Replay | None = None
@@ -350,12 +348,8 @@ class Replica:
 
     def _stamp(self, now: float) -> int:
         """Return the cluster time for a batch of this leader, in microseconds."""
-        if self._office != self.node.term:
-            # What an earlier office has stamped may never have come into the log, so each begins with a clock of its
-            # own; it may be asked before the turn that shows the transition.
-            self._office = self.node.term
-            self._cluster_clock = ClusterClock()
-            self._cluster_clock.continue_from(self.store.cluster_time, now)
+        # It may be asked for before the turn that shows the transition.
+        self._cluster_clock.take_office(self.node.term, self.store.cluster_time, now)
         return self._cluster_clock.stamp(now)
 
     def _ask_to_read(self, now: float) -> None:

@@ -41,6 +41,19 @@ def test_a_lead_of_the_log_is_taken_up() -> None:
     assert clock.stamp(2.5) == 9_500_000
 
 
+def test_each_office_begins_with_the_log() -> None:
+    """What was stamped in an earlier term counts no more; within one term nothing begins anew."""
+    clock = ClusterClock()
+    clock.take_office(1, 1_000_000, now=0.0)
+    assert clock.stamp(5.0) == 6_000_000
+
+    clock.take_office(1, 1_000_000, now=6.0)
+    assert clock.stamp(6.0) == 7_000_000
+
+    clock.take_office(3, 2_000_000, now=7.0)
+    assert clock.stamp(8.0) == 3_000_000
+
+
 @given(st.lists(st.tuples(st.booleans(), st.integers(0, 10**9), st.floats(0, 1e6)), max_size=30))
 def test_stamps_are_monotone(steps: list[tuple[bool, int, float]]) -> None:
     """Whatever is taken up and asked, and whenever, no stamp is smaller than one before."""
