@@ -168,9 +168,10 @@ class Checks:
         digests: dict[int, tuple[str, int]] = {}
         for member in running:
             store = member.store
-            digest, first = digests.setdefault(store.applied_index, (store.keys.digest(), member.id))
+            digest = store.keys.digest()
+            twin, first = digests.setdefault(store.applied_index, (digest, member.id))
             demand(
-                digest == store.keys.digest(),
+                digest == twin,
                 f"nodes {first} and {member.id} applied the same {store.applied_index} entries and hold other keys",
             )
 
