@@ -138,7 +138,8 @@ class Timer(Event):
     def __init__(
         self, reactor: "Reactor", due: float, begins: float, call: Callable[..., object], arguments: tuple[object, ...]
     ) -> None:
-        super().__init__(reactor.machine.world, begins, reactor.machine, call, arguments)
+        machine = reactor.machine
+        super().__init__(machine.world, begins, machine, call, arguments)
         self._reactor = reactor
         self._time = due
         self._is_cancelled = False
@@ -215,8 +216,8 @@ class Reactor:
         now = self.seconds()
         due = now + delay
         timer = Timer(self, due, self.world_time(due, now), callable, args)
-        self.machine.world.enqueue(timer)
         self.timers[timer] = None
+        self.machine.world.enqueue(timer)
         return timer
 
     def getDelayedCalls(self) -> list[Timer]:
