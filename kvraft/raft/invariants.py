@@ -167,10 +167,8 @@ class ClusterHistory:
 
     def observe(self, nodes: Iterable[Node]) -> None:
         """Check the five properties of Figure 3; leader append-only is `NodeHistory`'s."""
-        nodes = tuple(nodes)
         for node in nodes:
             self._check_state_machine_safety(node)
-        for node in nodes:
             if isinstance(node.role, Leader):
                 if node.term not in self.leaders:
                     self._check_completeness(node)
