@@ -139,7 +139,8 @@ class Checks:
 
     def promised(self, member: Member, to: int, message: Message) -> None:
         """Check a message that leaves `member`: what it promises must be durable (Figure 2, BUGS rows 1 to 3)."""
-        self._elections.said(member, self._watched[member.id].conduct.before, to, message)
+        if type(message) in _OF_ELECTIONS:
+            self._elections.said(member, self._watched[member.id].conduct.before, to, message)
         match message:
             case HeartbeatReply(term=term, round=round) if round > 0:
                 self._check_durable(member, term, "to follow")
@@ -277,17 +278,9 @@ def describe(message: Message) -> str:
     return f"{type(message).__name__}({', '.join(shown)})"
 
 
-_WATCHED: Final = frozenset(
-    {
-        AppendEntriesReply,
-        HeartbeatReply,
-        InstallSnapshotReply,
-        PreVote,
-        PreVoteReply,
-        RequestVote,
-        RequestVoteReply,
-    }
-)
+_OF_ELECTIONS: Final = frozenset({PreVote, PreVoteReply, RequestVote})
+"""What `Elections` has something to say about."""
+_WATCHED: Final = _OF_ELECTIONS | {AppendEntriesReply, HeartbeatReply, InstallSnapshotReply, RequestVoteReply}
 """What `Checks.promised` has something to say about; others promise nothing."""
 
 

@@ -130,7 +130,7 @@ class Cluster:
             happened = self.world.step()
         except (ProcessDied, StaleFile):
             happened = True  # a process was ended in the middle of what it did
-        member = self.member_of(self.world.last_owner)
+        member = self._by_machine.get(self.world.last_owner)  # as `member_of` does
         if member is not None:
             self.checks.after(member)
         if self.checks.violations:

@@ -5,11 +5,15 @@ costs what happens in it. Events of one moment happen in the order in which they
 the same run, to the byte, on any machine.
 """
 
+import struct
 import zlib
 from collections.abc import Callable
 from heapq import heappop, heappush
 from random import Random
-from typing import Protocol
+from typing import Final, Protocol
+
+_TIME: Final = struct.Struct("<d")
+"""A time as it counts in the digest: the same bytes on any machine."""
 
 
 class Owner(Protocol):
@@ -134,7 +138,7 @@ class World:
 
     def note(self, what: bytes) -> None:
         """Let `what` count in the digest, with the time."""
-        self.digest = zlib.crc32(what, zlib.crc32(self.now.hex().encode(), self.digest))
+        self.digest = zlib.crc32(what, zlib.crc32(_TIME.pack(self.now), self.digest))
 
     def tell(self, who: str, what: str) -> None:
         """Tell the trace. Guard it with `world.trace is not None` where `what` costs something."""
