@@ -2,6 +2,7 @@
 
 import ipaddress
 import re
+from functools import lru_cache
 from typing import Final
 
 import attrs
@@ -11,6 +12,10 @@ from kvraft.config.errors import WrongValue
 PORT_MAX: Final = 2**16 - 1
 HOST_CHARACTERS_MAX: Final = 253
 """Longest host name that DNS can hold (RFC 1035 §2.3.4, without the root)."""
+
+
+PARSED_MAX: Final = 256
+"""How many are remembered: a node meets the few of its members again at every change of them and at every hello."""
 
 
 @attrs.frozen
@@ -24,6 +29,7 @@ class Address:
         return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
 
     @classmethod
+    @lru_cache(maxsize=PARSED_MAX)
     def parse(cls, text: str) -> "Address":
         """Read "host:port" or "[IPv6 address]:port".
 

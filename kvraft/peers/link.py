@@ -6,7 +6,7 @@ from typing import Any, Final, NoReturn
 
 from twisted.internet.abstract import isIPAddress, isIPv6Address
 from twisted.internet.defer import CancelledError, Deferred, succeed
-from twisted.internet.endpoints import HostnameEndpoint, TCP4ClientEndpoint, TCP6ClientEndpoint, connectProtocol
+from twisted.internet.endpoints import HostnameEndpoint, TCP4ClientEndpoint, TCP6ClientEndpoint
 from twisted.internet.interfaces import IDelayedCall, IReactorTime, IStreamClientEndpoint
 from twisted.internet.protocol import Protocol, connectionDone
 from twisted.internet.task import deferLater
@@ -14,6 +14,7 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 from typing_extensions import override
 
+from kvraft.dialing import connect
 from kvraft.peers.hello import HELLO_TIMEOUT_S, FirstLine, Hello, HelloRefused, Identity, RefusedByPeer
 from kvraft.peers.once import OncePerCause
 from kvraft.peers.outbox import Outbox, OutboxFull
@@ -315,7 +316,7 @@ class Link:
         """Dial once; when there is no connection or no longer one, return how many seconds it was established."""
         connection = OutboundConnection(self)
         endpoint = self._endpoint
-        self._wait = connectProtocol(endpoint, connection).addTimeout(CONNECT_TIMEOUT_S, self.clock, _say_late)
+        self._wait = connect(endpoint, connection).addTimeout(CONNECT_TIMEOUT_S, self.clock, _say_late)
         try:
             await self._wait
         except Exception as error:  # noqa: BLE001 - whatever it is, the peer may be there the next time

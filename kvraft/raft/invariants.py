@@ -18,22 +18,24 @@ from kvraft.raft.types import Entry
 
 def _demand(node: Node, rule: str, *, holds: bool) -> None:
     if not holds:
-        raise InvariantViolated(f"node {node.id}, term {node.term}: {rule}")
+        raise _broken(node, rule)
+
+
+def _broken(node: Node, rule: str) -> InvariantViolated:
+    """Return what is raised; called where the text would cost more than the question, which is asked at every step."""
+    return InvariantViolated(f"node {node.id}, term {node.term}: {rule}")
 
 
 def check(node: Node) -> None:
     """Check what must hold of one node at any time."""
-    log = node.log
-    _demand(
-        node,
-        f"the log's marks are in order: durable {log.durable} <= handed over {log.handed_over} <= {log.last_index}",
-        holds=log.snapshot_index <= log.durable <= log.handed_over <= log.last_index,
-    )
-    _demand(
-        node,
-        f"what is applied is committed and in the log: {node.released} <= {node.commit} <= {log.last_index}",
-        holds=node.released <= node.commit <= log.last_index,
-    )
+    log, last_index = node.log, node.log.last_index
+    if not log.snapshot_index <= log.durable <= log.handed_over <= last_index:
+        marks = f"durable {log.durable} <= handed over {log.handed_over} <= {last_index}"
+        raise _broken(node, f"the log's marks are in order: {marks}")
+    if not node.released <= node.commit <= last_index:
+        raise _broken(
+            node, f"what is applied is committed and in the log: {node.released} <= {node.commit} <= {last_index}"
+        )
     _demand(node, "the node's term is no older than its log", holds=node.term >= log.last_term)
     _demand(
         node,
@@ -65,7 +67,7 @@ def check_memberships(node: Node) -> None:
 
 
 def _check_leader(node: Node, leader: Leader) -> None:
-    log = node.log
+    log, last_index = node.log, node.log.last_index
     _demand(node, "a leader has voted for itself", holds=node.vote == node.id)
     _demand(
         node,
@@ -82,25 +84,19 @@ def _check_leader(node: Node, leader: Leader) -> None:
         _demand(node, "a leader forgets members that have left", holds=leader.progress.keys() == others)
         _demand(node, "a leader that was removed steps down (thesis §4.2.2)", holds=node.membership.decides(node.id))
     for peer, progress in leader.progress.items():
-        _demand(
-            node,
-            f"node {peer}: match {progress.match} < next {progress.next} <= {log.last_index + 1}",
-            holds=progress.match < progress.next <= log.last_index + 1,
-        )
-        _demand(
-            node,
-            f"node {peer}: the window's bytes add up",
-            holds=progress.inflight_bytes == sum(size for _, size in progress.inflight),
-        )
-    unsettled = log.slice(max(node.commit + 1, leader.term_start), log.last_index)
+        if not progress.match < progress.next <= last_index + 1:
+            raise _broken(node, f"node {peer}: match {progress.match} < next {progress.next} <= {last_index + 1}")
+        if progress.inflight_bytes != sum([size for _, size in progress.inflight]):
+            raise _broken(node, f"node {peer}: the window's bytes add up")
+    unsettled = log.slice(max(node.commit + 1, leader.term_start), last_index)
     _demand(
         node,
         "the uncommitted bytes add up",
-        holds=leader.uncommitted_bytes == sum(len(entry.record) for entry in unsettled),
+        holds=leader.uncommitted_bytes == sum([len(entry.record) for entry in unsettled]),
     )
 
 
-@attrs.frozen
+@attrs.define
 class _Seen:
     term: int
     vote: int | None
@@ -143,28 +139,19 @@ class NodeHistory:
         after = self._seen = _Seen.of(node)
         if after.memberships != before.memberships:
             check_memberships(node)
-        _demand(node, f"the term never goes back from {before.term} (Figure 2)", holds=after.term >= before.term)
-        _demand(
-            node,
-            f"the commit index never goes back from {before.commit} (Figure 2, BUGS row 38)",
-            holds=after.commit >= before.commit,
-        )
+        if after.term < before.term:
+            raise _broken(node, f"the term never goes back from {before.term} (Figure 2)")
+        if after.commit < before.commit:
+            raise _broken(node, f"the commit index never goes back from {before.commit} (Figure 2, BUGS row 38)")
         _demand(node, "nothing is applied twice (Figure 2)", holds=after.released >= before.released)
-        if after.term == before.term:
-            _demand(
-                node,
-                f"the vote for {before.vote} in this term stands (§5.2)",
-                holds=before.vote is None or after.vote == before.vote,
-            )
+        if after.term == before.term and before.vote not in (None, after.vote):
+            raise _broken(node, f"the vote for {before.vote} in this term stands (§5.2)")
         if before.is_leader and after.is_leader and after.term == before.term:
             _demand(node, "a leader only appends (Figure 3)", holds=after.last_index >= before.last_index)
             _demand(node, "a read round never comes again (BUGS row 6)", holds=after.round >= before.round)
             for peer, match in before.match.items():
-                _demand(
-                    node,
-                    f"node {peer}: the match index never goes back from {match} (BUGS row 38)",
-                    holds=after.match.get(peer, match) >= match,
-                )
+                if after.match.get(peer, match) < match:
+                    raise _broken(node, f"node {peer}: the match index never goes back from {match} (BUGS row 38)")
 
 
 @attrs.define
@@ -180,15 +167,14 @@ class ClusterHistory:
 
     def observe(self, nodes: Iterable[Node]) -> None:
         """Check the five properties of Figure 3; leader append-only is `NodeHistory`'s."""
-        nodes = tuple(nodes)
         for node in nodes:
             self._check_state_machine_safety(node)
-        for node in nodes:
             if isinstance(node.role, Leader):
                 if node.term not in self.leaders:
                     self._check_completeness(node)
                 first = self.leaders.setdefault(node.term, node.id)
-                _demand(node, f"election safety: node {first} leads this term already", holds=first == node.id)
+                if first != node.id:
+                    raise _broken(node, f"election safety: node {first} leads this term already")
 
     def check_log_matching(self, nodes: Iterable[Node]) -> None:
         """Check the log matching property; it reads whole logs, so it is for the end of a run, or for short ones."""
@@ -209,16 +195,16 @@ class ClusterHistory:
         if known is not node:  # restarted: all that it holds is compared once more
             compared = 0
         last_covered = self.committed.get(node.log.snapshot_index)
-        if last_covered is not None:
-            _demand(
+        if last_covered is not None and node.log.snapshot_term != last_covered.term:
+            raise _broken(
                 node,
                 f"state machine safety: the log begins behind another entry {last_covered.index} than was committed",
-                holds=node.log.snapshot_term == last_covered.term,
             )
         for index in range(max(compared, node.log.snapshot_index) + 1, node.commit + 1):
             entry = node.log[index]
             first = self.committed.setdefault(index, entry)
-            _demand(node, f"state machine safety: another entry {index} was committed", holds=first == entry)
+            if first != entry:
+                raise _broken(node, f"state machine safety: another entry {index} was committed")
         self._compared[node.id] = (node, node.commit)
 
     def _check_completeness(self, node: Node) -> None:

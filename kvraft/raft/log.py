@@ -24,6 +24,8 @@ class Log:
     def __init__(self, entries: Sequence[Entry] = (), snapshot_index: int = 0, snapshot_term: int = 0) -> None:
         self.snapshot_index = snapshot_index
         self.snapshot_term = snapshot_term
+        self.last_index = snapshot_index + len(entries)
+        """The index of the last entry, or of the snapshot when there is none."""
         self._entries = list(entries)
         self._dropped = 0
         """Bytes of the records that stood before the first entry."""
@@ -41,11 +43,6 @@ class Log:
     def size(self) -> int:
         """Bytes of all records held here."""
         return self._ends[-1] - self._dropped if self._ends else 0
-
-    @property
-    def last_index(self) -> int:
-        """The index of the last entry, or of the snapshot when there is none."""
-        return self.snapshot_index + len(self._entries)
 
     @property
     def last_term(self) -> int:
@@ -100,10 +97,12 @@ class Log:
             raise InvariantViolated(f"entry {entry.index} of term {entry.term} cannot follow term {self.last_term}")
         self._ends.append((self._ends[-1] if self._ends else self._dropped) + len(entry.record))
         self._entries.append(entry)
+        self.last_index = entry.index
 
     def truncate_from(self, index: int) -> None:
         """Delete the entry at `index` and all that follow it (AppendEntries, receiver's step 3)."""
         self._drop(index, self.last_index)
+        self.last_index = min(self.last_index, index - 1)
         self.handed_over = min(self.handed_over, index - 1)
         self.durable = min(self.durable, index - 1)
 
@@ -140,7 +139,7 @@ class Log:
         """Begin anew, empty, behind a snapshot that ends with (index, term) (Figure 13, step 7)."""
         self._drop(self.snapshot_index + 1, self.last_index)
         self.snapshot_index, self.snapshot_term = index, term
-        self.durable = self.handed_over = index
+        self.last_index = self.durable = self.handed_over = index
 
     def _drop(self, first: int, last: int) -> None:
         begin, end = first - self.snapshot_index - 1, last - self.snapshot_index

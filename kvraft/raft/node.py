@@ -312,13 +312,10 @@ class Node:
     @property
     def leader(self) -> int | None:
         """The leader of this term, as far as it is known here."""
-        match self.role:
-            case Leader():
-                return self.id
-            case Follower(leader=leader):
-                return leader
-            case _:
-                return None
+        role = self.role
+        if isinstance(role, Follower):
+            return role.leader
+        return self.id if isinstance(role, Leader) else None
 
     @property
     def soft_state(self) -> SoftState:
@@ -344,7 +341,7 @@ class Node:
             or self.snapshot_replies
             or self.snapshot_pieces
             or self._hard_state_changed()
-            or self._shown != self.soft_state
+            or self._soft_state_changed()
             or (isinstance(self.role, Leader) and replication.has_work(self, self.role))
         )
 
@@ -363,7 +360,9 @@ class Node:
         hard_state = self.hard_state if entries or self._hard_state_changed() else None
         if hard_state is not None:
             self._handed_over_hard_state = hard_state
-        soft_state = self.soft_state
+        soft_state = self.soft_state if self._soft_state_changed() else None
+        if soft_state is not None:
+            self._shown = soft_state
         replies = [*self.replies, self.ack] if self.ack else self.replies
         ready = Ready(
             messages=self.messages,
@@ -376,9 +375,8 @@ class Node:
             snapshots_wanted=self.snapshots_wanted,
             snapshot_replies=self.snapshot_replies,
             snapshot_pieces=self.snapshot_pieces,
-            soft_state=soft_state if soft_state != self._shown else None,
+            soft_state=soft_state,
         )
-        self._shown = soft_state
         self.messages, self.replies, self.ack = [], [], None
         self.confirmed_reads, self.aborted_reads = [], []
         self.snapshots_wanted, self.snapshot_replies, self.snapshot_pieces = [], [], []
@@ -412,6 +410,10 @@ class Node:
     def promise(self, to: int, message: Message) -> None:
         """Send what may be said only when the state it rests on is durable."""
         self.replies.append((to, message))
+
+    def _soft_state_changed(self) -> bool:
+        shown = self._shown
+        return shown.term != self.term or shown.leader != self.leader or shown.role is not _ROLES[type(self.role)]
 
     def _hard_state_changed(self) -> bool:
         shown = self._handed_over_hard_state

@@ -6,6 +6,7 @@ Durability is a type here, as in etcd's Ready: what promises something waits for
 from collections.abc import Sequence
 
 import attrs
+import msgspec
 
 from kvraft.raft.messages import InstallSnapshot, InstallSnapshotReply, Message
 from kvraft.raft.types import Entry, HardState, SoftState
@@ -19,8 +20,7 @@ class Read:
     index: int
 
 
-@attrs.frozen
-class Ready:
+class Ready(msgspec.Struct, frozen=True):
     """One turn's effects.
 
     The driver's part of the contract, in this order:

@@ -93,6 +93,8 @@ class SnapshotTaker:
     def consider(self, store: Store) -> None:
         """Take note of a turn, and begin to take a snapshot of `store` if it is time for one."""
         self._turns += 1
+        if self._applied_bytes < self._options.log_bytes_max:
+            return  # as in almost every turn
         due = max(self._options.log_bytes_max, self._latest_size)
         if self._members.is_one_receiving:
             due = max(due, self._kept_for_late // 2)

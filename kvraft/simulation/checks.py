@@ -6,6 +6,7 @@ durable, what is committed is on the disks of a majority, equal logs make equal 
 """
 
 from collections.abc import Mapping, Sequence
+from typing import Final
 
 import attrs
 
@@ -16,6 +17,8 @@ from kvraft.raft.messages import (
     AppendEntriesReply,
     HeartbeatReply,
     InstallSnapshotReply,
+    PreVote,
+    PreVoteReply,
     RequestVote,
     RequestVoteReply,
 )
@@ -37,16 +40,16 @@ from kvraft.storage.extent import Extent
 
 def _outline(node: Node) -> tuple[object, ...]:
     """Return what changes when anything changes that the rules are about."""
-    role = node.role
-    matches = tuple([progress.match for progress in role.progress.values()]) if isinstance(role, Leader) else ()
+    role, log = node.role, node.log
+    matches = [progress.match for progress in role.progress.values()] if isinstance(role, Leader) else None
     return (
         node.term,
         node.vote,
         node.commit,
         node.released,
-        node.log.last_index,
-        node.log.durable,
-        node.log.snapshot_index,
+        log.last_index,
+        log.durable,
+        log.snapshot_index,
         type(role),
         len(node.memberships),
         matches,
@@ -106,7 +109,7 @@ class Checks:
 
     def after(self, member: Member) -> None:
         """Check `member` after an event in which it took part."""
-        if not member.is_running:
+        if member.assembly is None:
             return
         watched = self._watched[member.id]
         node = watched.node
@@ -136,7 +139,8 @@ class Checks:
 
     def promised(self, member: Member, to: int, message: Message) -> None:
         """Check a message that leaves `member`: what it promises must be durable (Figure 2, BUGS rows 1 to 3)."""
-        self._elections.said(member, self._watched[member.id].conduct.before, to, message)
+        if type(message) in _OF_ELECTIONS:
+            self._elections.said(member, self._watched[member.id].conduct.before, to, message)
         match message:
             case HeartbeatReply(term=term, round=round) if round > 0:
                 self._check_durable(member, term, "to follow")
@@ -154,10 +158,10 @@ class Checks:
                 extent = self._check_durable(member, term, "entries")
                 if term == member.node.term:
                     self._watched[member.id].conduct.acked(term, index)
-                demand(
-                    max(extent.last_index, extent.base_index) >= index,
-                    f"node {member.id} acknowledges entry {index}, and its disk ends at {extent.last_index}",
-                )
+                if max(extent.last_index, extent.base_index) < index:
+                    raise InvariantViolated(
+                        f"node {member.id} acknowledges entry {index}, and its disk ends at {extent.last_index}"
+                    )
             case InstallSnapshotReply(installed=True, term=term):
                 self._check_durable(member, term, "a snapshot")
 
@@ -168,21 +172,24 @@ class Checks:
         digests: dict[int, tuple[str, int]] = {}
         for member in running:
             store = member.store
-            digest, first = digests.setdefault(store.applied_index, (store.keys.digest(), member.id))
+            digest = store.keys.digest()
+            twin, first = digests.setdefault(store.applied_index, (digest, member.id))
             demand(
-                digest == store.keys.digest(),
+                digest == twin,
                 f"nodes {first} and {member.id} applied the same {store.applied_index} entries and hold other keys",
             )
 
     def _check_durable(self, member: Member, term: int, what: str) -> Extent:
         assert member.journal is not None
         extent = member.journal.extent
-        demand(
-            extent.hard_state.term >= term,
-            f"node {member.id} promises {what} in term {term}, and its disk knows only term {extent.hard_state.term}",
-        )
+        if extent.hard_state.term < term:
+            raise InvariantViolated(
+                f"node {member.id} promises {what} in term {term}, and its disk knows only term "
+                f"{extent.hard_state.term}"
+            )
         dirty = [path.name for path in member.disk.dirty if path.name.startswith("segment")]
-        demand(not dirty, f"node {member.id} promises {what} while {dirty} is not synced")
+        if dirty:
+            raise InvariantViolated(f"node {member.id} promises {what} while {dirty} is not synced")
         self._terms[member.id] = max(self._terms.get(member.id, 0), extent.hard_state.term)
         return extent
 
@@ -216,11 +223,11 @@ class Checks:
         log = member.node.log
         if member.journal is not None and log.durable > log.snapshot_index:
             extent = member.journal.extent
-            demand(
-                extent.base_index >= log.durable or extent.term_at(log.durable) == log.term_at(log.durable),
-                f"node {member.id} takes entry {log.durable} of term {log.term_at(log.durable)} to be durable, and its "
-                f"disk holds one of term {extent.term_at(log.durable)}",
-            )
+            if extent.base_index < log.durable and extent.term_at(log.durable) != log.term_at(log.durable):
+                raise InvariantViolated(
+                    f"node {member.id} takes entry {log.durable} of term {log.term_at(log.durable)} to be durable, and "
+                    f"its disk holds one of term {extent.term_at(log.durable)}"
+                )
 
     def _check_committed(self, node: Node, before: Before) -> None:
         """Check that what a leader calls committed is on the disks of a majority (§5.3, BUGS row 3)."""
@@ -271,6 +278,12 @@ def describe(message: Message) -> str:
     return f"{type(message).__name__}({', '.join(shown)})"
 
 
+_OF_ELECTIONS: Final = frozenset({PreVote, PreVoteReply, RequestVote})
+"""What `Elections` has something to say about."""
+_WATCHED: Final = _OF_ELECTIONS | {AppendEntriesReply, HeartbeatReply, InstallSnapshotReply, RequestVoteReply}
+"""What `Checks.promised` has something to say about; others promise nothing."""
+
+
 class PromiseKeeper:
     """An outbox that has every message looked at before it leaves."""
 
@@ -288,7 +301,8 @@ class PromiseKeeper:
         if assembly is not None and assembly.peers is self._outbox:  # else the process has ended, and nobody hears it
             world = self._member.machine.world
             for to, message in outgoing:
-                self._look_at(to, message)
+                if type(message) in _WATCHED:
+                    self._look_at(to, message)
                 if world.trace is not None:
                     world.tell(self._member.machine.name, f"→ node {to}: {describe(message)}")
         self._outbox.send(outgoing)

@@ -6,7 +6,6 @@ from typing import Any, Final
 import attrs
 import msgspec
 from twisted.internet.defer import Deferred
-from twisted.internet.endpoints import connectProtocol
 from twisted.internet.interfaces import IDelayedCall, IStreamClientEndpoint, ITransport
 from twisted.internet.protocol import connectionDone
 from twisted.protocols.basic import LineOnlyReceiver
@@ -15,6 +14,7 @@ from typing_extensions import override
 
 from kvraft.assembly import use_monotonic_time
 from kvraft.config import Address
+from kvraft.dialing import connect
 from kvraft.simulation.machine import Machine, Reactor
 from kvraft.simulation.network import Network
 from kvraft.simulation.world import World
@@ -155,7 +155,7 @@ class Caller:
             kept.ask(Exchange(lines, finished, split))
             return
         endpoint = self._machine.endpoint(address)
-        connecting: Deferred[LineClient] = connectProtocol(endpoint, LineClient(self.clock))
+        connecting: Deferred[LineClient] = connect(endpoint, LineClient(self.clock))
         connecting.addTimeout(PATIENCE_S, self.clock)
         after = (address, lines, finished, split)
         connecting.addCallbacks(self._connected, lambda _: finished(None), callbackArgs=after)

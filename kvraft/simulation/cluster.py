@@ -1,7 +1,6 @@
 """A whole cluster in virtual time: what a user's tests, the random runs and the command line have in common."""
 
 from collections.abc import Callable, Collection, Sequence
-from contextlib import suppress
 from typing import Final
 
 from kvraft.config import Address, Config, Peer
@@ -127,10 +126,11 @@ class Cluster:
 
     def step(self) -> bool:
         """Let one event happen, and check everything; return False when nothing is left to happen."""
-        happened = True
-        with suppress(ProcessDied, StaleFile):  # a process was ended in the middle of what it did
+        try:
             happened = self.world.step()
-        member = self.member_of(self.world.last_owner)
+        except (ProcessDied, StaleFile):
+            happened = True  # a process was ended in the middle of what it did
+        member = self._by_machine.get(self.world.last_owner)  # as `member_of` does
         if member is not None:
             self.checks.after(member)
         if self.checks.violations:

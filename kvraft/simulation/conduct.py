@@ -75,13 +75,10 @@ class Before:
 
 
 def _leader_heard(node: Node) -> float | None:
-    match node.role:
-        case Leader():
-            return node.now
-        case Follower(leader=int(), last_contact=last_contact):
-            return last_contact
-        case _:
-            return None
+    role = node.role
+    if isinstance(role, Follower):
+        return None if role.leader is None else role.last_contact
+    return node.now if isinstance(role, Leader) else None
 
 
 @attrs.define
@@ -124,34 +121,47 @@ class Conduct:
     def after_each(self) -> None:
         """Check what can go wrong without a change of the node's state; called after every event of the process."""
         self._check_loyalty()
-        role = self.node.role
+        role = self.node.role  # no list and no text is made while all is well: this is looked at most often of all
         if not isinstance(role, Leader):
             self._silence.since = self._stall.since = self._handover.since = None
             return
         # Not the machine's time, which lies ahead when the process was held up in the middle of this event.
         now, held = self.member.machine.world.now, self.member.machine.held_until
-        recent = self.node.now - self.node.options.election_timeout_max
-        silent = [peer for peer, each in role.progress.items() if each.last_contact < recent]
-        is_silent = bool(silent) and not agree(
-            majorities(self.node.membership), {*role.progress, self.node.id} - {*silent}
-        )
-        if self._silence.is_over(is_silent, now, held, SILENT_MAX_S):
-            demand(False, f"node {self.node.id} leads on and does not hear from {silent} (CheckQuorum, thesis §6.2)")
-        demand(
-            not self._stall.is_over(self.member.save_takes_s > STALLED_MAX_S, now, held, STALLED_MAX_S),
-            f"node {self.node.id} leads on while its disk does not answer (BUGS row 26)",
-        )
+        if self._silence.is_over(self._is_silent(role), now, held, SILENT_MAX_S):
+            silent = self._silent(role)
+            raise InvariantViolated(
+                f"node {self.node.id} leads on and does not hear from {silent} (CheckQuorum, thesis §6.2)"
+            )
+        if self._stall.is_over(self.member.save_takes_s > STALLED_MAX_S, now, held, STALLED_MAX_S):
+            raise InvariantViolated(f"node {self.node.id} leads on while its disk does not answer (BUGS row 26)")
+        if self._handover.is_over(role.transfer is not None, now, held, HANDOVER_MAX_S):
+            raise InvariantViolated(
+                f"node {self.node.id} takes no writes: it has been handing leadership over for too long (BUGS row 23)"
+            )
 
-        demand(
-            not self._handover.is_over(role.transfer is not None, now, held, HANDOVER_MAX_S),
-            f"node {self.node.id} takes no writes: it has been handing leadership over for too long (BUGS row 23)",
-        )
+    def _is_silent(self, leader: Leader) -> bool:
+        """Whether those that were heard from lately are no majority."""
+        recent = self.node.now - self.node.options.election_timeout_max
+        for progress in leader.progress.values():
+            if progress.last_contact < recent:
+                break
+        else:
+            return False
+        heard = {*leader.progress, self.node.id} - {*self._silent(leader)}
+        return not agree(majorities(self.node.membership), heard)
+
+    def _silent(self, leader: Leader) -> list[int]:
+        recent = self.node.now - self.node.options.election_timeout_max
+        return [peer for peer, each in leader.progress.items() if each.last_contact < recent]
 
     def _check_loyalty(self) -> None:
         """Check that nobody who hears from a living leader helps to elect another (thesis §4.2.3)."""
         node, heard, term = self.node, self._heard, self._heard_in
         self._heard, self._heard_in = _leader_heard(node), node.term
-        count = sum([type(message) is PreVoteReply and message.granted for _, message in node.messages])
+        count = 0
+        for _, message in node.messages:
+            if type(message) is PreVoteReply and message.granted:
+                count += 1
         is_new, self._encouragements = count > self._encouragements, count
         if is_new and heard is not None and node.term == term:
             demand(
@@ -168,10 +178,11 @@ class Conduct:
         """Check that what was acknowledged to a leader stays until a later one has other entries (§5.3)."""
         node = self.node
         term, index, entry_term = self._acked
-        demand(
-            node.term > term or index <= node.log.snapshot_index or node.log.term_at(index) == entry_term,
-            f"node {node.id} has acknowledged entry {index} in term {term} and does not hold it any more in that term",
-        )
+        if node.term <= term and index > node.log.snapshot_index and node.log.term_at(index) != entry_term:
+            raise InvariantViolated(
+                f"node {node.id} has acknowledged entry {index} in term {term} and does not hold it any more in that "
+                "term"
+            )
 
     def after_change(self) -> None:
         """Check what changed by an event."""
@@ -184,11 +195,11 @@ class Conduct:
 
     def _check_commit(self, before: Before) -> None:
         node = self.node
-        demand(
-            node.commit == before.commit or node.log.term_at(node.commit) == node.term,
-            f"node {node.id} commits entry {node.commit} of term {node.log.term_at(node.commit)} by counting, in term "
-            f"{node.term} (§5.4.2)",
-        )
+        if node.commit != before.commit and node.log.term_at(node.commit) != node.term:
+            raise InvariantViolated(
+                f"node {node.id} commits entry {node.commit} of term {node.log.term_at(node.commit)} by counting, in "
+                f"term {node.term} (§5.4.2)"
+            )
 
     def _check_appended(self, before: Before, after: Before) -> None:
         node = self.node
@@ -196,9 +207,8 @@ class Conduct:
             if node.log[index].kind == EntryKind.MEMBERSHIP:
                 self._check_change(index)
             elif before.is_transferring and after.is_transferring:
-                demand(
-                    False,
-                    f"node {node.id} takes entry {index} while it hands leadership over (thesis §3.10, BUGS row 43)",
+                raise InvariantViolated(
+                    f"node {node.id} takes entry {index} while it hands leadership over (thesis §3.10, BUGS row 43)"
                 )
 
     def _check_change(self, index: int) -> None:
@@ -228,7 +238,7 @@ class Elections:
 
     def said(self, sender: Member, before: Before, to: int, message: Message) -> None:
         """Note what `sender` says to `to`, and check whether it may."""
-        if isinstance(message, PreVote | RequestVote) and sender.node.term <= message.term:
+        if isinstance(message, (PreVote, RequestVote)) and sender.node.term <= message.term:
             demand(
                 any(sender.id in voters for _, each in sender.node.memberships for voters in majorities(each)),
                 f"node {sender.id} stands for election and is no voter (thesis §4.2.1, BUGS row 20)",

@@ -11,12 +11,17 @@ from typing import Final
 
 from twisted.internet.error import AlreadyCalled, AlreadyCancelled
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
+from typing_extensions import override
 from zope.interface import implementer
 
 from kvraft.simulation.world import Event, World
 
 LATENESS_S: Final = 1e-9
 """By how much a timer is late, seconds: rounding must never let one fire before its time."""
+
+
+def _nothing() -> None:
+    """Stand where a call was that has been made."""
 
 
 class ProcessDied(Exception):
@@ -53,7 +58,9 @@ class Machine:
     def now(self) -> float:
         """The world's time for what the process does at the moment: later than it when it was paused in between."""
         now, held_until = self.world.now, self.held_until
-        return max(now, held_until)
+        if held_until > now:  # this is asked too often for max()
+            return held_until
+        return now
 
     # Processes.
 
@@ -108,8 +115,10 @@ class Machine:
 
     def monotonic(self) -> float:
         """Return the time since the machine was switched on, seconds: no jump touches it."""
-        now, held_until = self.world.now, self.held_until  # as `now` does: this is asked often
-        return self._boot + (max(now, held_until)) * self.rate
+        now, held_until = self.world.now, self.held_until  # as `now` does
+        if held_until > now:
+            return self._boot + held_until * self.rate
+        return self._boot + now * self.rate
 
     def wall(self) -> float:
         """Return what time the machine takes it to be, seconds."""
@@ -121,29 +130,39 @@ class Machine:
 
 
 @implementer(IDelayedCall)
-class Timer:
+class Timer(Event):
     """A call that a process has asked for. Its time is that of the reactor's clock, as with Twisted's own."""
 
-    __slots__ = ("_event", "_is_cancelled", "_reactor", "_time")
+    __slots__ = ("_is_cancelled", "_reactor", "_time")
 
-    def __init__(self, reactor: "Reactor", time: float, call: Callable[[], object]) -> None:
+    def __init__(
+        self, reactor: "Reactor", due: float, begins: float, call: Callable[..., object], arguments: tuple[object, ...]
+    ) -> None:
+        machine = reactor.machine
+        super().__init__(machine.world, begins, machine, call, arguments)
         self._reactor = reactor
-        self._time = time
+        self._time = due
         self._is_cancelled = False
-        self._event: Event = reactor.machine.world.at(
-            reactor.world_time(time), reactor.machine, reactor.fire, self, call
-        )
+
+    @override
+    def happen(self) -> None:
+        del self._reactor.timers[self]
+        call, arguments = self.call, self.arguments
+        self._let_go()
+        call(*arguments)
 
     def getTime(self) -> float:
         """See `IDelayedCall`."""
         return self._time
 
+    @override
     def cancel(self) -> None:
         """See `IDelayedCall`."""
         self._check()
         self._is_cancelled = True
-        self._reactor.timers.pop(self, None)
-        self._event.cancel()
+        del self._reactor.timers[self]
+        super().cancel()
+        self._let_go()
 
     def delay(self, secondsLater: float) -> None:  # noqa: N803 - Twisted's name
         """See `IDelayedCall`."""
@@ -159,11 +178,15 @@ class Timer:
 
     def active(self) -> bool:
         """See `IDelayedCall`."""
-        return self in self._reactor.timers
+        return self.sequence != 0
 
     def follow_clock(self) -> None:
         """Find the world's time for it anew."""
-        self._event.move(self._reactor.world_time(self._time))
+        self.move(self._reactor.world_time(self._time, self._reactor.seconds()))
+
+    def _let_go(self) -> None:
+        """Keep nobody in memory: whoever asked for a call often holds it, and would be a cycle with it."""
+        self.call, self.arguments = _nothing, ()
 
     def _check(self) -> None:
         if self._is_cancelled:
@@ -188,23 +211,22 @@ class Reactor:
     def callLater(self, delay: float, callable: Callable[..., object], *args: object, **kwargs: object) -> Timer:  # noqa: A002 - Twisted's name
         """See `IReactorTime`."""
         assert delay >= 0, f"{delay} seconds from now is no time for a timer"
-        call = partial(callable, *args, **kwargs)
-        timer = Timer(self, self.seconds() + delay, call)
+        if kwargs:
+            callable = partial(callable, **kwargs)  # noqa: A001 - Twisted's name
+        now = self.seconds()
+        due = now + delay
+        timer = Timer(self, due, self.world_time(due, now), callable, args)
         self.timers[timer] = None
+        self.machine.world.enqueue(timer)
         return timer
 
     def getDelayedCalls(self) -> list[Timer]:
         """See `IReactorTime`."""
         return [*self.timers]
 
-    def fire(self, timer: Timer, call: Callable[[], object]) -> None:
-        """Let a timer happen."""
-        del self.timers[timer]
-        call()
-
-    def world_time(self, time: float) -> float:
-        """Return when the world comes to what the process's clock calls `time`."""
-        return self.machine.now + (time - self.seconds()) / self.machine.rate + LATENESS_S
+    def world_time(self, time: float, now: float) -> float:
+        """Return when the world comes to what the process's clock, which shows `now`, calls `time`."""
+        return self.machine.now + (time - now) / self.machine.rate + LATENESS_S
 
     def clock_jumped(self) -> None:
         """Let every timer follow the wall clock, which was set."""

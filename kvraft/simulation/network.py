@@ -150,7 +150,7 @@ class Network:
 
     def is_blocked(self, source: Machine, target: Machine) -> bool:
         """Whether nothing passes."""
-        return (source, target) in self._blocked
+        return bool(self._blocked) and (source, target) in self._blocked
 
     # What ends of connections need.
 

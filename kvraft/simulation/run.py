@@ -184,9 +184,10 @@ class _Ear:
         failure = event.get("log_failure")
         if failure is not None and isinstance(failure.value, ProcessDied | StaleFile):
             return  # of the dead
-        is_headline = failure is None and formatEvent(event).startswith("Unhandled error in Deferred")
-        if event["log_level"] is LogLevel.critical and not is_headline and not self._is_explained:
-            self.errors.append(f"{formatEvent(event)} {failure.getTraceback() if failure is not None else ''}")
+        if event["log_level"] is LogLevel.critical and not self._is_explained:
+            text = formatEvent(event)
+            if failure is not None or not text.startswith("Unhandled error in Deferred"):  # a headline
+                self.errors.append(f"{text} {failure.getTraceback() if failure is not None else ''}")
         world = self.cluster.world if self.cluster is not None else None
         if world is not None and world.trace is not None:
             world.trace(world.now, getattr(world.last_owner, "name", "log"), formatEvent(event))

@@ -90,6 +90,10 @@ class End:
         if not self.connected or self.disconnecting or self._is_stream_closed or not data:
             return
         self.machine.effect(self.life)
+        if len(data) <= self._window and not self._waiting and not self._is_blocked:
+            self._window -= len(data)
+            self._send(data)
+            return
         self._waiting.append(data)
         self._waiting_bytes += len(data)
         self._pump()
@@ -200,7 +204,7 @@ class End:
 
     def _pump(self) -> None:
         """Send as much as the window takes, unless the link is blocked; then close what is to be closed."""
-        if self._network.is_blocked(self.machine, self.peer.machine):
+        if self._is_blocked:
             if self._waiting or self.disconnecting or self._is_stream_closed:
                 self._network.hold(self)
             return
@@ -220,6 +224,10 @@ class End:
             self._tell(self._write_closed)
         if self.disconnecting and self.connected:
             self._close()
+
+    @property
+    def _is_blocked(self) -> bool:
+        return self._network.is_blocked(self.machine, self.peer.machine)
 
     def _close(self) -> None:
         """Be gone, as far as this end is concerned: in good order unless there is input that nobody has read."""

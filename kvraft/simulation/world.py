@@ -5,11 +5,15 @@ costs what happens in it. Events of one moment happen in the order in which they
 the same run, to the byte, on any machine.
 """
 
+import struct
 import zlib
 from collections.abc import Callable
 from heapq import heappop, heappush
 from random import Random
-from typing import Protocol
+from typing import Final, Protocol
+
+_TIME: Final = struct.Struct("<d")
+"""A time as it counts in the digest: the same bytes on any machine."""
 
 
 class Owner(Protocol):
@@ -47,6 +51,10 @@ class Event:
     def is_pending(self) -> bool:
         """Whether it is still to happen."""
         return self.sequence != 0 and (self.owner is None or self.owner.life == self.life)
+
+    def happen(self) -> None:
+        """Make the call; only the world calls this."""
+        self.call(*self.arguments)
 
     def cancel(self) -> None:
         """Let it not happen; does nothing when it has happened."""
@@ -92,26 +100,28 @@ class World:
 
     def enqueue(self, event: Event) -> None:
         """Give `event` its place in the queue, behind others of its time; an earlier place is forgotten."""
-        self._sequence += 1
-        event.sequence = self._sequence
-        heappush(self._queue, (event.time, event.sequence, event))
+        self._sequence = event.sequence = sequence = self._sequence + 1
+        heappush(self._queue, (event.time, sequence, event))
 
     def step(self) -> bool:
         """Let the next event happen; return False when there is none."""
         queue = self._queue
         while queue:
             time, sequence, event = heappop(queue)
+            if event.sequence != sequence:
+                continue
             owner = event.owner
-            if event.sequence != sequence or (owner is not None and owner.life != event.life):
-                continue
-            if owner is not None and owner.held_until > time:
-                heappush(queue, (owner.held_until, sequence, event))
-                continue
+            if owner is not None:
+                if owner.life != event.life:
+                    continue
+                if owner.held_until > time:
+                    heappush(queue, (owner.held_until, sequence, event))
+                    continue
             self.now = time
             self.events += 1
             self.last_owner = owner
             event.sequence = 0
-            event.call(*event.arguments)
+            event.happen()
             return True
         return False
 
@@ -119,13 +129,16 @@ class World:
     def next_time(self) -> float:
         """The earliest time at which something may happen; infinity when nothing is left."""
         queue = self._queue
-        while queue and queue[0][2].sequence != queue[0][1]:
+        while queue:
+            time, sequence, event = queue[0]
+            if event.sequence == sequence:
+                return time
             heappop(queue)
-        return queue[0][0] if queue else float("inf")
+        return float("inf")
 
     def note(self, what: bytes) -> None:
         """Let `what` count in the digest, with the time."""
-        self.digest = zlib.crc32(what, zlib.crc32(self.now.hex().encode(), self.digest))
+        self.digest = zlib.crc32(what, zlib.crc32(_TIME.pack(self.now), self.digest))
 
     def tell(self, who: str, what: str) -> None:
         """Tell the trace. Guard it with `world.trace is not None` where `what` costs something."""

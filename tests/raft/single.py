@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any, Final
 
 import attrs
+import msgspec
 
 from kvraft.raft import Entry, EntryKind, HardState, Membership, Message, Node, Options, Ready, Role
 from kvraft.raft.log import Log
@@ -58,7 +59,7 @@ def take(node: Node) -> Ready:
     ready = node.ready()
     fields: dict[str, Any] = {
         name: tuple(value) if isinstance(value, list) else value
-        for name, value in attrs.asdict(ready, recurse=False).items()
+        for name, value in msgspec.structs.asdict(ready).items()
     }
     return Ready(**fields)
 

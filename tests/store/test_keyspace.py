@@ -233,3 +233,14 @@ def test_dismantled() -> None:
     assert list(keys.items()) == []
     with pytest.raises(Released):
         next(frozen)
+
+
+def test_empty_shards_are_nobodys() -> None:
+    """What is written to one keyspace, or put back into it, shows in no other, before or after."""
+    earlier = Keyspace()
+    filled()
+    Keyspace().restore(b"k", (b"v", 2, 7, 3))
+
+    assert list(earlier.items()) == []
+    assert list(Keyspace().items()) == []
+    assert Keyspace().get(b"k") is None
