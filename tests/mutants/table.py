@@ -47,7 +47,7 @@ def _outcome(result: Result) -> tuple[str, str, str]:
     finding = result.finding.replace("|", "/").replace("\n", " ")
     run = f"`{' '.join(result.mutant.run)}`" if result.mutant.run else ""
     if result.killed_by is None:
-        return run, "", f"**survived**: {finding}"
+        return run, "", f"**{'not tried to the end' if result.broke_down else 'survived'}**: {finding}"
     return run, str(result.seeds), f"{result.killed_by}: {finding}"
 
 
