@@ -5,7 +5,8 @@ those of `kvraft.raft.invariants`; here they are joined by what needs the disks 
 durable, what is committed is on the disks of a majority, equal logs make equal states.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 
 import attrs
 
@@ -31,6 +32,7 @@ from kvraft.simulation.conduct import (
     demand,
     majorities,
 )
+from kvraft.simulation.conduct_of_logs import Tail, Votes, check_allegiance, check_removal
 from kvraft.simulation.member import Member
 from kvraft.storage.extent import Extent
 
@@ -60,6 +62,7 @@ class _Watched:
     node: Node
     history: NodeHistory
     conduct: Conduct
+    tail: Tail = attrs.field(factory=Tail)
     outline: tuple[object, ...] = ()
     commit: int = 0
     applied: int = 0
@@ -75,11 +78,14 @@ class Checks:
         self.figure_3 = ClusterHistory()
         self.violations: list[InvariantViolated] = []
         """What was found while production code ran, which may catch what is raised in it."""
+        self.elected: Callable[[Member], None] = lambda _member: None
+        """Called with each new leader."""
         self._members = members
         self._watched: dict[int, _Watched] = {}
         self._states: dict[int, tuple[tuple[int, ...], int]] = {}
         """By index: the outline of a store that has applied it, and whose that was first."""
         self._elections = Elections()
+        self._of_logs = Votes()
         self._led: set[int] = set()
         """The terms whose leaders were checked."""
         self._terms: dict[int, int] = {}
@@ -111,6 +117,8 @@ class Checks:
         watched = self._watched[member.id]
         node = watched.node
         watched.conduct.after_each()
+        if isinstance(node.role, Leader):
+            watched.tail.after_each(node, node.role)
         outline = _outline(node)
         if outline == watched.outline:
             return
@@ -121,9 +129,13 @@ class Checks:
         if isinstance(node.role, Leader):
             if node.term not in self._led:
                 self._check_elected(member, before)
+                self.elected(member)
             if node.commit > watched.commit:
                 self._check_committed(node, before)
         watched.conduct.after_change()
+        watched.tail.after_change(node)
+        self._of_logs.after_change(node)
+        check_allegiance(node, self.figure_3.leaders)
         self._check_marks(member)
         if node.memberships[0][0] != watched.begins:
             watched.begins = node.memberships[0][0]
@@ -147,8 +159,9 @@ class Checks:
                     f"node {member.id} grants a vote it has not saved",
                 )
                 self._note_vote(member.id, term, to)
-            case RequestVote(term=term):
+            case RequestVote(term=term, last_term=last_term, last_index=last_index):
                 self._check_durable(member, term, "its candidacy")
+                self._of_logs.asks(member.id, term, last_term, last_index)
                 self._note_vote(member.id, term, member.id)
             case AppendEntriesReply(success=True, term=term, index=index):
                 extent = self._check_durable(member, term, "entries")
@@ -160,6 +173,15 @@ class Checks:
                 )
             case InstallSnapshotReply(installed=True, term=term):
                 self._check_durable(member, term, "a snapshot")
+
+    def removing(self, member: Member, path: Path) -> None:
+        """Check a file that a node is about to delete."""
+        if path.name.startswith("segment"):
+            try:
+                check_removal(member, path)
+            except InvariantViolated as violation:
+                self.violations.append(violation)
+                raise
 
     def at_the_end(self) -> None:
         """Check what takes too long for every event: that equal entries follow equal ones in all logs (Figure 3)."""

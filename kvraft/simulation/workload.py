@@ -11,6 +11,7 @@ from kvraft.simulation.explanation import explain
 from kvraft.simulation.history import Action, History, Operation
 from kvraft.simulation.linearizability import Verdict, check
 from kvraft.simulation.member import address_of
+from kvraft.simulation.writes import check_writes
 
 KEYS: Final = ("a", "b", "c", "d")
 TOGETHER: Final = (1, 1, 1, 2, 5)
@@ -250,6 +251,10 @@ class Workload:
         """Return which checker found something and what, or None."""
         if refused := self._refused:
             return "liveness", f"all is well, and yet: {refused[0]}"
+        try:
+            check_writes(self._history.operations, self._cluster.checks.figure_3.committed.values())
+        except InvariantViolated as violation:
+            return "writes", str(violation)
         report = check(self._history.operations)
         if report.verdict is Verdict.LINEARIZABLE:
             return None, ""
