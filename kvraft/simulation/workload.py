@@ -53,7 +53,7 @@ class Client:
         self._rushes_until = 0.0
         self._parts_at = self._silent_until = 0.0
         self._parts_from = 0
-        self._stays = False
+        self._stays = self._only_reads = False
 
     def begin(self) -> None:
         """Begin to think."""
@@ -99,17 +99,18 @@ class Client:
             split = Split(self._random.random(), self._random.choice((0.0, 0.001, 0.02)))
         self._caller.ask(address_of(self.target), lines, finished, split)
 
-    def rush(self, member: int, begins_s: float, lasts_s: float) -> None:
+    def rush(self, member: int, begins_s: float, lasts_s: float, *, writes: bool) -> None:
         """Ask one request soon after the other for a while, all for one key.
 
-        In `begins_s` seconds `member` will be cut off: from then on this client, as chance has it, either reads from
-        that node alone, after a while of silence, or turns to the others.
+        In `begins_s` seconds `member` will be cut off: from then on this client, as chance has it, either asks that
+        node alone, after a while of silence, or turns to the others. It reads there, unless it `writes` as before.
         """
         now = self._cluster.world.now
         self._parts_at, self._rushes_until = now + begins_s, now + begins_s + lasts_s
         self._parts_from = member
-        self._stays = self._random.random() < 0.5
-        self._silent_until = self._parts_at + (self._random.uniform(0.0, SILENT_S) if self._stays else 0.0)
+        self._stays = self._random.random() < (0.8 if writes else 0.5)
+        self._only_reads = self._stays and not writes
+        self._silent_until = self._parts_at + (self._random.uniform(0.0, SILENT_S) if self._only_reads else 0.0)
         self._hurry()
 
     @property
@@ -139,7 +140,7 @@ class Client:
     def _draw(self) -> tuple[Action, str, str | None]:
         key = KEYS[0] if self._is_rushing else self._random.choice(KEYS)
         draw = self._random.random()
-        if draw < (0.95 if self._is_parted and self._stays else 0.35 if self._is_rushing else 0.45):
+        if draw < (0.95 if self._is_parted and self._only_reads else 0.35 if self._is_rushing else 0.45):
             return Action.GET, key, None
         if 0.45 <= draw < 0.55:
             return Action.DELETE, key, None
@@ -196,10 +197,10 @@ class Workload:
         self._asked = 0
         """Requests of the last client before its last try."""
 
-    def rush(self, member: int, begins_s: float, lasts_s: float) -> None:
-        """Let clients be quick for a while, and some of them keep to a node that is to be cut off."""
+    def rush(self, member: int, begins_s: float, lasts_s: float, *, writes: bool = False) -> None:
+        """Let clients be quick for a while, and some of them keep to a node that is to be cut off: `Client.rush`."""
         for client in self._clients:
-            client.rush(member, begins_s, lasts_s)
+            client.rush(member, begins_s, lasts_s, writes=writes)
 
     @property
     def operations(self) -> int:

@@ -19,8 +19,7 @@ is among them; `row` is its number in the list of those (BUGS).
 
 `seeds` is how many runs of `python -m kvraft.simulation` it took, from seed 1 on, with the arguments under `run with`
 (none: faults of all kinds, drawn from the seed), and `caught by` is the checker that objected, with what it said. A
-mutant that survives is a hole in the simulator, and `make mutants` fails. The holes that are known stand in
-`tests/mutants/open.toml`: they are tried only when they are named, and moved when the simulator notices them.
+mutant that survives is a hole in the simulator, and `make mutants` fails.
 
 This table is written by `make mutants`; a run of some mutants alone changes only their lines.
 """
