@@ -167,8 +167,10 @@ class Checks:
                 extent = self._check_durable(member, term, "entries")
                 if term == member.node.term:
                     self._watched[member.id].conduct.acked(term, index)
+                # What is said late, in a later term, may have been replaced since, by the same save even. That harms
+                # nobody: had a majority said so, each later leader would have the entry.
                 demand(
-                    max(extent.last_index, extent.base_index) >= index,
+                    extent.hard_state.term > term or max(extent.last_index, extent.base_index) >= index,
                     f"node {member.id} acknowledges entry {index}, and its disk ends at {extent.last_index}",
                 )
             case InstallSnapshotReply(installed=True, term=term):
