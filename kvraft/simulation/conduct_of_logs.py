@@ -95,10 +95,8 @@ def check_allegiance(node: Node, leaders: Mapping[int, int]) -> None:
     """Check that a node obeys nobody but the leader of its term (§5.1); `leaders` is who has led each term."""
     leader = node.leader
     if leader is not None and leaders.get(node.term) != leader:
-        demand(
-            False,
-            f"node {node.id} obeys node {leader} in term {node.term}, which {leaders.get(node.term)} leads (§5.1)",
-        )
+        right = leaders.get(node.term, "nobody")
+        demand(False, f"node {node.id} obeys node {leader} in term {node.term}, which {right} leads (§5.1)")
 
 
 def check_removal(member: Member, path: Path) -> None:
