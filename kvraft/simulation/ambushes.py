@@ -131,6 +131,16 @@ def kill_in_compaction(nemesis: Nemesis) -> Mend | None:
     return lambda: setattr(member, "trap", None)
 
 
+def tear_save(nemesis: Nemesis) -> Mend | None:
+    """Turn a machine off between the write of a save and its sync, while there is much to save."""
+    member = nemesis.pick_running()
+    if member is None:
+        return None
+    nemesis.rush(member.id, 1.0, 0.0)
+    member.trap = "fdatasync", lambda: nemesis.kill(member.id, power=True)
+    return lambda: setattr(member, "trap", None)
+
+
 AMBUSHES: Final[Sequence[Fault]] = (
     usurp_behind_hung_disks,
     usurp_behind_hung_disks,
@@ -141,6 +151,7 @@ AMBUSHES: Final[Sequence[Fault]] = (
     break_while_sending,
     change_members_in_a_rush,
     kill_in_compaction,
+    tear_save,
 )
 
 

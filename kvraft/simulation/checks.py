@@ -92,6 +92,17 @@ class Checks:
         """The highest term that each node has made durable, over all its lives."""
         self._votes: dict[tuple[int, int], int] = {}
         """By (node, term): for whom it has promised to vote, over all its lives."""
+        self._acks: dict[int, tuple[int, int]] = {}
+        """The term of each node's latest acknowledgement, and the highest entry that it was for."""
+
+    def _check_kept(self, member: int, node: Node) -> None:
+        """Check that a node comes back with what it has acknowledged, unless a later leader has replaced it (row 4)."""
+        term, index = self._acks.get(member, (0, 0))
+        demand(
+            node.term > term or node.log.last_index >= index,
+            f"node {member} has acknowledged entry {index} in term {term}, and comes back with a log that ends at "
+            f"{node.log.last_index}",
+        )
 
     def watch(self, member: Member, assembly: Assembly) -> None:
         """Watch a new process, and every promise that it makes."""
@@ -106,6 +117,8 @@ class Checks:
             f"node {member.id} has forgotten its vote for {promised} in term {node.term}: it comes back with "
             f"{node.vote}",
         )
+        if not member.rots:  # else it may take the last save for an interrupted one, and is given its disk back
+            self._check_kept(member.id, node)
         self._watched[member.id] = _Watched(node, NodeHistory(node), Conduct(member, node, Before.of(node)))
         check_configurations(node)
         assembly.replica.connect(PromiseKeeper(assembly.peers, member, self))
@@ -165,6 +178,7 @@ class Checks:
                 self._note_vote(member.id, term, member.id)
             case AppendEntriesReply(success=True, term=term, index=index):
                 extent = self._check_durable(member, term, "entries")
+                self._acks[member.id] = max(self._acks.get(member.id, (0, 0)), (term, index))
                 if term == member.node.term:
                     self._watched[member.id].conduct.acked(term, index)
                 # What is said late, in a later term, may have been replaced since, by the same save even. That harms

@@ -73,3 +73,14 @@ def test_a_scattered_leader_steps_down_with_entries_that_nobody_has() -> None:
     cluster.run_until(lambda: cluster.leader is None, what="the end of its office")
 
     assert node.log.last_index > max(member.node.log.last_index for member in cluster.running if member.id != leader)
+
+
+def test_a_machine_goes_off_between_a_write_and_its_sync() -> None:
+    """So the sectors of one save may survive in part (BUGS row 4), and the node starts again all the same."""
+    cluster, nemesis, _ = scene()
+
+    ambushes.tear_save(nemesis)
+    cluster.run_until(lambda: len(cluster.running) < len(cluster.members), what="a power failure")
+    (off,) = [member for member in cluster.members.values() if not member.is_running]
+
+    cluster.run_until(lambda: off.is_running, what="its next start")

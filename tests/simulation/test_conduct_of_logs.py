@@ -1,5 +1,6 @@
 """What may happen to a log and by whose word, and how often a write may happen: each rule, broken and kept."""
 
+import copy
 from random import Random
 
 import pytest
@@ -135,3 +136,22 @@ def test_a_write_that_happens_more_or_less_often_is_noticed(writes: list[bytes])
     """Also where no read can tell (BUGS rows 10, 12 and 13)."""
     with pytest.raises(InvariantViolated, match="was committed"):
         check_writes(KEPT, [entry_of(*writes)])
+
+
+def test_a_node_that_comes_back_without_what_it_acknowledged_is_noticed() -> None:
+    """Whatever it has told the leader to be on its disk must be there (BUGS rows 3 and 4)."""
+    cluster = Cluster(seed=1)
+    leader = cluster.elect()
+    follower = cluster.members[(leader + 1) % 3]
+    cluster.kill(follower.id, power=True)
+    earlier = copy.deepcopy(follower.disk)
+    cluster.start(follower.id)
+    cluster.elect()
+    cluster.ask(leader, "SET a 1")
+    cluster.run_until(cluster.has_settled)
+
+    cluster.kill(follower.id)
+    follower.disk = earlier
+
+    with pytest.raises(InvariantViolated, match="has acknowledged entry"):
+        cluster.start(follower.id)
