@@ -5,7 +5,8 @@ those of `kvraft.raft.invariants`; here they are joined by what needs the disks 
 durable, what is committed is on the disks of a majority, equal logs make equal states.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Final
 
 import attrs
@@ -34,6 +35,7 @@ from kvraft.simulation.conduct import (
     demand,
     majorities,
 )
+from kvraft.simulation.conduct_of_logs import Tail, Votes, check_allegiance, check_removal
 from kvraft.simulation.member import Member
 from kvraft.storage.extent import Extent
 
@@ -63,6 +65,7 @@ class _Watched:
     node: Node
     history: NodeHistory
     conduct: Conduct
+    tail: Tail = attrs.field(factory=Tail)
     outline: tuple[object, ...] = ()
     commit: int = 0
     applied: int = 0
@@ -78,17 +81,31 @@ class Checks:
         self.figure_3 = ClusterHistory()
         self.violations: list[InvariantViolated] = []
         """What was found while production code ran, which may catch what is raised in it."""
+        self.elected: Callable[[Member], None] = lambda _member: None
+        """Called with each new leader."""
         self._members = members
         self._watched: dict[int, _Watched] = {}
         self._states: dict[int, tuple[tuple[int, ...], int]] = {}
         """By index: the outline of a store that has applied it, and whose that was first."""
         self._elections = Elections()
+        self._of_logs = Votes()
         self._led: set[int] = set()
         """The terms whose leaders were checked."""
         self._terms: dict[int, int] = {}
         """The highest term that each node has made durable, over all its lives."""
         self._votes: dict[tuple[int, int], int] = {}
         """By (node, term): for whom it has promised to vote, over all its lives."""
+        self._acks: dict[int, tuple[int, int]] = {}
+        """The term of each node's latest acknowledgement, and the highest entry that it was for."""
+
+    def _check_kept(self, member: int, node: Node) -> None:
+        """Check that a node comes back with what it has acknowledged, unless a later leader has replaced it (row 4)."""
+        term, index = self._acks.get(member, (0, 0))
+        demand(
+            node.term > term or node.log.last_index >= index,
+            f"node {member} has acknowledged entry {index} in term {term}, and comes back with a log that ends at "
+            f"{node.log.last_index}",
+        )
 
     def watch(self, member: Member, assembly: Assembly) -> None:
         """Watch a new process, and every promise that it makes."""
@@ -103,6 +120,8 @@ class Checks:
             f"node {member.id} has forgotten its vote for {promised} in term {node.term}: it comes back with "
             f"{node.vote}",
         )
+        if not member.rots:  # else it may take the last save for an interrupted one, and is given its disk back
+            self._check_kept(member.id, node)
         self._watched[member.id] = _Watched(node, NodeHistory(node), Conduct(member, node, Before.of(node)))
         check_configurations(node)
         assembly.replica.connect(PromiseKeeper(assembly.peers, member, self))
@@ -114,6 +133,8 @@ class Checks:
         watched = self._watched[member.id]
         node = watched.node
         watched.conduct.after_each()
+        if isinstance(node.role, Leader):
+            watched.tail.after_each(node, node.role)
         outline = _outline(node)
         if outline == watched.outline:
             return
@@ -124,9 +145,13 @@ class Checks:
         if isinstance(node.role, Leader):
             if node.term not in self._led:
                 self._check_elected(member, before)
+                self.elected(member)
             if node.commit > watched.commit:
                 self._check_committed(node, before)
         watched.conduct.after_change()
+        watched.tail.after_change(node)
+        self._of_logs.after_change(node)
+        check_allegiance(node, self.figure_3.leaders)
         self._check_marks(member)
         if node.memberships[0][0] != watched.begins:
             watched.begins = node.memberships[0][0]
@@ -151,19 +176,32 @@ class Checks:
                     f"node {member.id} grants a vote it has not saved",
                 )
                 self._note_vote(member.id, term, to)
-            case RequestVote(term=term):
+            case RequestVote(term=term, last_term=last_term, last_index=last_index):
                 self._check_durable(member, term, "its candidacy")
+                self._of_logs.asks(member.id, term, last_term, last_index)
                 self._note_vote(member.id, term, member.id)
             case AppendEntriesReply(success=True, term=term, index=index):
                 extent = self._check_durable(member, term, "entries")
+                self._acks[member.id] = max(self._acks.get(member.id, (0, 0)), (term, index))
                 if term == member.node.term:
                     self._watched[member.id].conduct.acked(term, index)
-                if max(extent.last_index, extent.base_index) < index:
+                # What is said late, in a later term, may have been replaced since, by the same save even. That harms
+                # nobody: had a majority said so, each later leader would have the entry.
+                if extent.hard_state.term <= term and max(extent.last_index, extent.base_index) < index:
                     raise InvariantViolated(
                         f"node {member.id} acknowledges entry {index}, and its disk ends at {extent.last_index}"
                     )
             case InstallSnapshotReply(installed=True, term=term):
                 self._check_durable(member, term, "a snapshot")
+
+    def removing(self, member: Member, path: Path) -> None:
+        """Check a file that a node is about to delete."""
+        if path.name.startswith("segment"):
+            try:
+                check_removal(member, path)
+            except InvariantViolated as violation:
+                self.violations.append(violation)
+                raise
 
     def at_the_end(self) -> None:
         """Check what takes too long for every event: that equal entries follow equal ones in all logs (Figure 3)."""

@@ -261,6 +261,7 @@ class Cluster:
         )
         self.members[member] = Member(member, machine, self.network, self._stopped)
         self.members[member].wrap = self.checks.watch
+        self.members[member].removing = self.checks.removing
         self._by_machine[machine] = self.members[member]
 
     def _stopped(self, member: Member, why: str) -> None:

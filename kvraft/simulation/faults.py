@@ -9,6 +9,7 @@ import errno
 from collections.abc import Callable, Mapping, Sequence
 from typing import Final
 
+from kvraft.simulation.ambushes import AMBUSHES, usurp
 from kvraft.simulation.faults_of_links import LINK_FAULTS
 from kvraft.simulation.member import ANY, DiskFaults, Member
 from kvraft.simulation.nemesis import Fault, Mend, Nemesis
@@ -171,41 +172,6 @@ def slow_snapshots(nemesis: Nemesis) -> Mend | None:
     return lambda: setattr(member.faults, "snapshot_delay_s", DiskFaults().snapshot_delay_s)
 
 
-def usurp(nemesis: Nemesis) -> Mend | None:
-    """Cut the leader off, with less than half of the others, while clients rush; then take its successor away."""
-    cluster = nemesis.cluster
-    first = cluster.leader
-    if first is None or nemesis.is_usurping or len(cluster.running) < len(cluster.members):
-        return None
-    nemesis.is_usurping = True
-    others = [member for member in cluster.members if member != first]
-    side = [first, *nemesis.random.sample(others, nemesis.random.randint(0, max(0, (len(others) - 1) // 2)))]
-    pairs = [pair for a in side for b in others if b not in side for pair in ((a, b), (b, a))]
-    begins_s = nemesis.random.uniform(0.0, 0.3)
-    lasts_s = nemesis.random.uniform(0.3, 1.5)
-    nemesis.rush(first, begins_s, lasts_s)
-
-    def cut_off() -> None:
-        nemesis.tell("network", f"loses its leader {first}")
-        nemesis.block(pairs)
-        if nemesis.random.random() < 0.7:  # so the others know at once, and elect while it still believes that it leads
-            for a, b in pairs:
-                cluster.network.break_connections(cluster.members[a].machine, cluster.members[b].machine)
-        nemesis.later(lasts_s, lambda: nemesis.unblock(pairs))
-
-    def take_successor() -> None:
-        successor = cluster.leader
-        if successor is not None and successor != first:
-            cluster.kill(successor, power=nemesis.random.random() < 0.5)
-            nemesis.restart_later(successor)
-
-    if nemesis.random.random() < 0.6:
-        nemesis.later(begins_s + lasts_s + nemesis.random.uniform(0.0, 0.3), take_successor)
-    nemesis.later(begins_s, cut_off)
-    nemesis.later(begins_s + lasts_s + 1.0, lambda: setattr(nemesis, "is_usurping", False))
-    return None
-
-
 def change_members(nemesis: Nemesis) -> Mend | None:
     """Add a node, remove one, or let one take the place of another."""
     nemesis.operator.change_members()
@@ -234,5 +200,6 @@ FAULTS: Final[Mapping[str, Sequence[Fault]]] = {
     "clocks": (jump_clock,),
     "operations": (transfer, transfer, snapshot, slow_snapshots),
     "members": (change_members,),
+    "ambushes": AMBUSHES,
 }
 """Every fault, by the name of its kind; one that stands twice is twice as frequent."""

@@ -77,6 +77,8 @@ class Member:
         self.starts = 0
         self.wrap: Callable[[Member, Assembly], None] = lambda _member, _assembly: None
         """Called with each new process before it begins."""
+        self.removing: Callable[[Member, Path], None] = lambda _member, _path: None
+        """Called ahead of each file's removal."""
         self._network = network
         self._stopped = stopped
         self._jobs: list[DiskJobs] = []
@@ -187,6 +189,8 @@ class Member:
     def _touch(self, life: int, operation: str, path: Path) -> None:
         """What happens ahead of each operation on the disk."""
         self.machine.effect(life)
+        if operation == "remove":
+            self.removing(self, path)
         if self.trap is not None and self.trap[0] in {operation, ANY}:
             (_, spring), self.trap = self.trap, None
             spring()

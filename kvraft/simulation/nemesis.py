@@ -3,7 +3,7 @@
 import copy
 from collections import Counter
 from collections.abc import Callable, Collection, Sequence
-from typing import Final
+from typing import Final, Protocol
 
 from kvraft.simulation.cluster import REMOVED, Cluster
 from kvraft.simulation.machine import Machine
@@ -19,6 +19,13 @@ DOWN_S: Final = (0.0, 0.2, 1.0, 4.0)
 """About how long a process stays down, seconds."""
 
 
+class Rush(Protocol):
+    """Lets clients be quick, and some of them keep to a node that is to be cut off; see `Workload.rush`."""
+
+    def __call__(self, member: int, begins_s: float, lasts_s: float, *, writes: bool = False) -> None:
+        """Do it."""
+
+
 class Nemesis:
     """Strikes at random times with random faults until it is stopped, and mends everything then.
 
@@ -32,8 +39,7 @@ class Nemesis:
         self.cluster = cluster
         self.random = cluster.world.random("nemesis")
         self.operator = Operator(cluster)
-        self.rush: Callable[[int, float, float], object] = lambda _member, _begins_s, _lasts_s: None
-        """Lets clients be quick, and some of them keep to a node that is to be cut off; see `Workload.rush`."""
+        self.rush: Rush = _no_rush
         self.is_usurping = False
         """Whether one leader is being replaced by another at the moment; twice at once there would be none."""
         self.strikes: Counter[str] = Counter()
@@ -44,8 +50,11 @@ class Nemesis:
         self._blocked: Counter[tuple[int, int]] = Counter()
         self._down: set[int] = set()
         """Who is to be started again."""
+        self._mends = 0
+        self._expects: Callable[[Member], None] | None = None
         self._is_stopped = False
         cluster.stopped = self._stopped_itself
+        cluster.checks.elected = self._elected
 
     def begin(self) -> None:
         """Begin to strike."""
@@ -69,6 +78,17 @@ class Nemesis:
     def later(self, seconds: float, call: Callable[[], object]) -> None:
         """Call something later, unless it is all over by then."""
         self.cluster.world.at(self.cluster.world.now + seconds, None, lambda: None if self._is_stopped else call())
+
+    def mend_later(self, seconds: float, mend: Mend) -> None:
+        """Mend something later, or when all is over before."""
+        self._mends += 1
+        number = self._mends
+        self._open[number] = mend
+        self.later(seconds, lambda: self._mend(number))
+
+    def expect_leader(self, call: Callable[[Member], None]) -> None:
+        """Call with the next leader right behind its election, before anybody hears of it."""
+        self._expects = call
 
     def tell(self, who: str, what: str) -> None:
         """Tell the trace."""
@@ -145,13 +165,16 @@ class Nemesis:
         self.strikes[fault.__name__] += 1
         mend = fault(self)
         if mend is not None:
-            number = self.strikes.total()
-            self._open[number] = mend
-            self.later(self.random.choice(LASTS_S) * self.random.uniform(0.5, 1.5), lambda: self._mend(number))
+            self.mend_later(self.random.choice(LASTS_S) * self.random.uniform(0.5, 1.5), mend)
         self.begin()
 
     def _mend(self, number: int) -> None:
         self._open.pop(number)()
+
+    def _elected(self, member: Member) -> None:
+        expects, self._expects = self._expects, None
+        if expects is not None and not self._is_stopped:
+            expects(member)
 
     def _restart(self, member: int) -> None:
         self._down.discard(member)
@@ -164,3 +187,7 @@ class Nemesis:
 
     def _machines(self, link: tuple[int, int]) -> tuple[Machine, Machine]:
         return self.cluster.members[link[0]].machine, self.cluster.members[link[1]].machine
+
+
+def _no_rush(member: int, begins_s: float, lasts_s: float, *, writes: bool = False) -> None:
+    """Do nothing: there are no clients."""

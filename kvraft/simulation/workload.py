@@ -11,6 +11,7 @@ from kvraft.simulation.explanation import explain
 from kvraft.simulation.history import Action, History, Operation
 from kvraft.simulation.linearizability import Verdict, check
 from kvraft.simulation.member import address_of
+from kvraft.simulation.writes import check_writes
 
 KEYS: Final = ("a", "b", "c", "d")
 TOGETHER: Final = (1, 1, 1, 2, 5)
@@ -23,6 +24,12 @@ PINGS: Final = 0.2
 """How often a PING, which needs no store, stands among the requests."""
 SPLITS: Final = 0.3
 """How often requests that are sent together arrive in two pieces."""
+REPEATS: Final = (0.0, 0.5, 1.0)
+"""How often a client repeats what was refused, or of what it does not know the outcome: one of these."""
+REPEATS_MAX: Final = 3
+"""So often at most in a row."""
+PAUSES_S: Final = (0.01, 0.1, 0.5)
+"""About how long a client waits before that, one of these, seconds."""
 LARGE_VALUE: Final = 2_000
 """Characters of a large value."""
 LAST_TRIES: Final = 3
@@ -31,11 +38,22 @@ DEFINITE: Final = frozenset({"NOT_LEADER", "OVERLOADED", "TIMEOUT", "STOPPING"})
 """Errors after which a request certainly has no effect; the README promises it."""
 UNKNOWN: Final = "UNKNOWN"
 
+Request = tuple[Action, str, str | None]
+
 
 class Client:
-    """One client: it asks, waits for the answers, thinks, and asks again."""
+    """One client: it asks, waits for the answers, thinks, and asks again.
 
-    def __init__(self, number: int, cluster: Cluster, history: History, thinking_s: float) -> None:
+    What fails, be it for certain or not, some repeat word for word at another node, as client libraries do. Each time
+    is an operation of its own in the history: what is not known of the first time stays unknown.
+
+    Args:
+        repeats: how often it does so; drawn when it is not said.
+    """
+
+    def __init__(
+        self, number: int, cluster: Cluster, history: History, thinking_s: float, *, repeats: float | None = None
+    ) -> None:
         self.number = number
         self.is_idle = True
         self.requests = 0
@@ -48,11 +66,17 @@ class Client:
         """How often it follows a redirect. Who stays where it is finds out what a deposed leader says."""
         self.target = self._random.choice([*cluster.members])
         """Whom it takes to lead."""
+        self._chance = cluster.world.random(f"client {number} repeats")
+        self._repeats = self._chance.choice(REPEATS) if repeats is None else repeats
+        self._again: Sequence[Request] = ()
+        """What is to be repeated next."""
+        self._tries = 0
+        """How often that was repeated already."""
         self._is_stopped = False
         self._rushes_until = 0.0
         self._parts_at = self._silent_until = 0.0
         self._parts_from = 0
-        self._stays = False
+        self._stays = self._only_reads = False
 
     def begin(self) -> None:
         """Begin to think."""
@@ -62,9 +86,11 @@ class Client:
         """Begin nothing more."""
         self._is_stopped = True
 
-    def ask(self, requests: Sequence[tuple[Action, str, str | None]]) -> None:
+    def ask(self, requests: Sequence[Request]) -> None:
         """Send these requests together to the node that leads, as far as this client knows."""
         self.is_idle = False
+        self._tries = self._tries + 1 if self._again else 0
+        self._again = ()
         history = self._history
         tickets = [history.invoke(self.number, *request) for request in requests]
         lines = [_line_of(request) for request in requests]
@@ -78,14 +104,10 @@ class Client:
             got = None if answers is None else [*answers]
             if got is not None and ping is not None and ping < len(got):
                 _check_pong(self.number, got.pop(ping))
-            for position, ticket in enumerate(tickets):
-                if got is None:
-                    history.fail(ticket, "nothing was sent")
-                elif position < len(got):
-                    self._note(ticket, requests[position], got[position])
-                else:
-                    history.lose(ticket, "the connection broke")
+            undone = self._take(requests, tickets, got)
             self._choose_target(got[-1] if got else None)
+            if undone:
+                self._repeat_later(undone, asked)
             if self._is_rushing:
                 self._caller.clock.callLater(self._random.expovariate(1 / HURRY_S), self._hurry)
 
@@ -96,19 +118,50 @@ class Client:
         split = None
         if self._random.random() < SPLITS:
             split = Split(self._random.random(), self._random.choice((0.0, 0.001, 0.02)))
-        self._caller.ask(address_of(self.target), lines, finished, split)
+        asked = self.target
+        self._caller.ask(address_of(asked), lines, finished, split)
 
-    def rush(self, member: int, begins_s: float, lasts_s: float) -> None:
+    def _take(
+        self, requests: Sequence[Request], tickets: Sequence[int], got: Sequence[Answer] | None
+    ) -> Sequence[Request]:
+        """Write down what came of requests; return those that are not known to be done."""
+        undone = []
+        for position, (request, ticket) in enumerate(zip(requests, tickets, strict=True)):
+            if got is None:
+                self._history.fail(ticket, "nothing was sent")
+            elif position >= len(got):
+                self._history.lose(ticket, "the connection broke")
+            elif self._note(ticket, request, got[position]):
+                continue
+            undone.append(request)
+        return undone
+
+    def _repeat_later(self, undone: Sequence[Request], asked: int) -> None:
+        """Perhaps repeat what `asked` did not do, at another node."""
+        others = [member for member in self._cluster.members if member != asked]
+        if self._tries < REPEATS_MAX and self._chance.random() < self._repeats:
+            self._again = undone
+            if self.target == asked and others:
+                self.target = self._chance.choice(others)
+            pause_s = self._chance.choice(PAUSES_S) * self._chance.uniform(0.5, 1.5)
+            self._caller.clock.callLater(pause_s, self._repeat)
+
+    def _repeat(self) -> None:
+        if self._again and self.is_idle and not self._is_stopped:
+            self.ask(self._again)
+
+    def rush(self, member: int, begins_s: float, lasts_s: float, *, writes: bool) -> None:
         """Ask one request soon after the other for a while, all for one key.
 
-        In `begins_s` seconds `member` will be cut off: from then on this client, as chance has it, either reads from
-        that node alone, after a while of silence, or turns to the others.
+        In `begins_s` seconds `member` will be cut off: from then on this client, as chance has it, either asks that
+        node alone, after a while of silence, or turns to the others. It reads there, unless it `writes` as before.
         """
         now = self._cluster.world.now
         self._parts_at, self._rushes_until = now + begins_s, now + begins_s + lasts_s
         self._parts_from = member
-        self._stays = self._random.random() < 0.5
-        self._silent_until = self._parts_at + (self._random.uniform(0.0, SILENT_S) if self._stays else 0.0)
+        self._stays = self._random.random() < (0.8 if writes else 0.5)
+        self._only_reads = self._stays and not writes
+        self._silent_until = self._parts_at + (self._random.uniform(0.0, SILENT_S) if self._only_reads else 0.0)
         self._hurry()
 
     @property
@@ -126,19 +179,19 @@ class Client:
         if self._is_parted and silent_s > 0:
             self._caller.clock.callLater(silent_s, self._hurry)
         elif self.is_idle:
-            self.ask([self._draw()])
+            self.ask(self._again or [self._draw()])
 
     def _think(self) -> None:
         if self._is_stopped:
             return
         if self.is_idle and not self._is_rushing:
-            self.ask([self._draw() for _ in range(self._random.choice(TOGETHER))])
+            self.ask(self._again or [self._draw() for _ in range(self._random.choice(TOGETHER))])
         self.begin()
 
-    def _draw(self) -> tuple[Action, str, str | None]:
+    def _draw(self) -> Request:
         key = KEYS[0] if self._is_rushing else self._random.choice(KEYS)
         draw = self._random.random()
-        if draw < (0.95 if self._is_parted and self._stays else 0.35 if self._is_rushing else 0.45):
+        if draw < (0.95 if self._is_parted and self._only_reads else 0.35 if self._is_rushing else 0.45):
             return Action.GET, key, None
         if 0.45 <= draw < 0.55:
             return Action.DELETE, key, None
@@ -147,14 +200,17 @@ class Client:
             value = value.ljust(LARGE_VALUE, ".")
         return Action.SET, key, value
 
-    def _note(self, ticket: int, request: tuple[Action, str, str | None], answer: Answer) -> None:
+    def _note(self, ticket: int, request: Request, answer: Answer) -> bool:
+        """Write down an answer; return whether it says that it is done."""
         action, key, _ = request
         code = answer.get("error")
         if code == UNKNOWN:
             self._history.lose(ticket, UNKNOWN)
-        elif code in DEFINITE:
+            return False
+        if code in DEFINITE:
             self._history.fail(ticket, str(code))
-        elif action is Action.GET and "value" in answer:
+            return False
+        if action is Action.GET and "value" in answer:
             value = answer["value"]
             if value is not None and not value.startswith(f"{key}-"):
                 raise InvariantViolated(f"client {self.number} asked for {key} and was given {value!r}")
@@ -163,6 +219,7 @@ class Client:
             self._history.succeed(ticket)
         else:
             raise InvariantViolated(f"client {self.number} was answered {answer} to {_line_of(request)}")
+        return True
 
     def _choose_target(self, answer: Answer | None) -> None:
         """Follow a redirect; try another node when there was no answer."""
@@ -195,10 +252,10 @@ class Workload:
         self._asked = 0
         """Requests of the last client before its last try."""
 
-    def rush(self, member: int, begins_s: float, lasts_s: float) -> None:
-        """Let clients be quick for a while, and some of them keep to a node that is to be cut off."""
+    def rush(self, member: int, begins_s: float, lasts_s: float, *, writes: bool = False) -> None:
+        """Let clients be quick for a while, and some of them keep to a node that is to be cut off: `Client.rush`."""
         for client in self._clients:
-            client.rush(member, begins_s, lasts_s)
+            client.rush(member, begins_s, lasts_s, writes=writes)
 
     @property
     def operations(self) -> int:
@@ -215,7 +272,7 @@ class Workload:
         for client in self._clients:
             client.stop()
         self._cluster.run_until(lambda: all(client.is_idle for client in self._clients), what="the end of all requests")
-        self._last = Client(len(self._clients), self._cluster, self._history, self._thinking_s)
+        self._last = Client(len(self._clients), self._cluster, self._history, self._thinking_s, repeats=0.0)
         self._ask_last()
 
     def _ask_last(self) -> None:
@@ -250,6 +307,10 @@ class Workload:
         """Return which checker found something and what, or None."""
         if refused := self._refused:
             return "liveness", f"all is well, and yet: {refused[0]}"
+        try:
+            check_writes(self._history.operations, self._cluster.checks.figure_3.committed.values())
+        except InvariantViolated as violation:
+            return "writes", str(violation)
         report = check(self._history.operations)
         if report.verdict is Verdict.LINEARIZABLE:
             return None, ""
@@ -261,6 +322,6 @@ def _check_pong(client: int, answer: Answer) -> None:
         raise InvariantViolated(f"client {client} was answered {answer} to PING: answers are out of order")
 
 
-def _line_of(request: tuple[Action, str, str | None]) -> str:
+def _line_of(request: Request) -> str:
     action, key, value = request
     return f"{action.upper()} {key}" + ("" if value is None else f" {value}")

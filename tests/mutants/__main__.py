@@ -15,7 +15,7 @@ from tests.mutants.trial import Result, Trial
 
 
 def main() -> int:
-    """Do what the command line asks; 0 when every mutant was killed, 1 when one survived or is stale."""
+    """Do what the command line asks; 0 when every mutant was killed, 1 when one was not or is stale."""
     arguments = _parse()
     catalogue = load()
     try:
@@ -64,13 +64,18 @@ def try_all(mutants: Sequence[Mutant], trial: Trial, jobs: int) -> list[Result]:
         for done in as_completed([pool.submit(trial.run, mutant) for mutant in mutants]):
             result = done.result()
             results.append(result)
-            outcome = "SURVIVED" if result.killed_by is None else f"killed by {result.killed_by} at seed {result.seeds}"
             sys.stdout.write(
-                f"{time.monotonic() - began:7.1f} s  {result.mutant.name}: {outcome} ({result.seconds:.1f} s): "
-                f"{result.finding}\n"
+                f"{time.monotonic() - began:7.1f} s  {result.mutant.name}: {_outcome(result)} "
+                f"({result.seconds:.1f} s): {result.finding}\n"
             )
             sys.stdout.flush()
     return results
+
+
+def _outcome(result: Result) -> str:
+    if result.broke_down:
+        return "NOT TRIED TO THE END"
+    return "SURVIVED" if result.killed_by is None else f"killed by {result.killed_by} at seed {result.seeds}"
 
 
 def _parse() -> argparse.Namespace:

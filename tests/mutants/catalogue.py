@@ -17,8 +17,6 @@ import attrs
 REPOSITORY: Final = Path(__file__).parents[2]
 FOLDER: Final = Path(__file__).parent
 PACKAGE: Final = "kvraft"
-OPEN: Final = "open"
-"""The room of those that the simulator does not notice yet: they are tried only when they are named."""
 
 _KEYS: Final = frozenset({"name", "rows", "file", "old", "new", "breaks", "also", "run"})
 
@@ -101,7 +99,7 @@ def load(folder: Path = FOLDER) -> list[Mutant]:
 
 
 def select(mutants: Sequence[Mutant], names: Collection[str]) -> list[Mutant]:
-    """Return those that are named, by their whole name or by the room; all but the open ones when none is.
+    """Return those that are named, by their whole name or by the room; all when none is.
 
     Raises:
         ValueError: nothing is called so.
@@ -109,7 +107,7 @@ def select(mutants: Sequence[Mutant], names: Collection[str]) -> list[Mutant]:
     known = {each.name for each in mutants} | {each.room for each in mutants}
     if unknown := set(names) - known:
         raise ValueError(f"there is no mutant and no room called {', '.join(sorted(unknown))}")
-    return [each for each in mutants if (not names and each.room != OPEN) or each.name in names or each.room in names]
+    return [each for each in mutants if not names or each.name in names or each.room in names]
 
 
 def copy_package(target: Path, files: Collection[str] | None = None) -> None:

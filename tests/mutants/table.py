@@ -19,8 +19,7 @@ is among them; `row` is its number in the list of those (BUGS).
 
 `seeds` is how many runs of `python -m kvraft.simulation` it took, from seed 1 on, with the arguments under `run with`
 (none: faults of all kinds, drawn from the seed), and `caught by` is the checker that objected, with what it said. A
-mutant that survives is a hole in the simulator, and `make mutants` fails. The holes that are known stand in
-`tests/mutants/open.toml`: they are tried only when they are named, and moved when the simulator notices them.
+mutant that survives is a hole in the simulator, and `make mutants` fails.
 
 This table is written by `make mutants`; a run of some mutants alone changes only their lines.
 """
@@ -47,7 +46,7 @@ def _outcome(result: Result) -> tuple[str, str, str]:
     finding = result.finding.replace("|", "/").replace("\n", " ")
     run = f"`{' '.join(result.mutant.run)}`" if result.mutant.run else ""
     if result.killed_by is None:
-        return run, "", f"**survived**: {finding}"
+        return run, "", f"**{'not tried to the end' if result.broke_down else 'survived'}**: {finding}"
     return run, str(result.seeds), f"{result.killed_by}: {finding}"
 
 

@@ -91,6 +91,16 @@ def test_a_mutant_survives_where_the_simulator_sees_nothing() -> None:
     assert (result.killed_by, result.seeds) == (None, 1)
 
 
+def test_a_simulator_that_breaks_down_counts_as_a_failure_of_that_mutant_alone() -> None:
+    """What ends the simulator itself is told with its last words, and is no kill."""
+    ends = Edit("kvraft/simulation/many.py", "done = violations = 0", 'raise SystemExit("enough")')
+
+    result = Trial(seeds=1).run(Mutant("ends", "0", "It ends.", [ends], "test"))
+
+    assert (result.killed_by, result.broke_down) == (None, True)
+    assert result.finding == "the simulator broke down: enough"
+
+
 def test_the_table_keeps_the_lines_that_no_new_result_changes(tmp_path: Path) -> None:
     """A run of some mutants alone changes their lines in the table and no others."""
     path = tmp_path / "mutants.md"

@@ -35,6 +35,8 @@ class Result:
     seeds: int
     """How many runs it took, or were tried in vain."""
     seconds: float
+    broke_down: bool = False
+    """Whether the simulator itself ended in an error: then nobody knows, and the mutant counts as a survivor."""
 
 
 @attrs.frozen
@@ -90,5 +92,7 @@ class Trial:
         if status is None:
             return Result(mutant, None, f"no violation in {self.seconds:.0f} s", self.seeds, seconds)
         if status:
-            raise RuntimeError(f"the simulator broke down on {mutant.name}:\n{errors[-2000:]}")
+            last = [line for line in errors.splitlines() if line.strip()][-1:] or [f"status {status}"]
+            finding = f"the simulator broke down: {last[0][:FINDING_CHARS_MAX]}"
+            return Result(mutant, None, finding, self.seeds, seconds, broke_down=True)
         return Result(mutant, None, f"no violation in {self.seeds} seeds", self.seeds, seconds)

@@ -7,6 +7,8 @@ import sys
 
 import pytest
 
+from kvraft.simulation.ambushes import AMBUSHES
+
 SEEDS = 300
 """So many runs under all kinds of faults are part of every test run; `make soak` makes more."""
 
@@ -39,6 +41,14 @@ def test_many_seeds_under_all_faults_are_clean() -> None:
 
     assert done.returncode == 0, done.stdout + done.stderr
     assert done.stdout.startswith(f"{SEEDS} seeds, 0 violations")
+
+
+def test_runs_under_ambushes_are_clean() -> None:
+    """Each of the faults that lie in wait strikes, and breaks nothing."""
+    done = simulate("--seeds", "1..20", "--faults", "ambushes")
+
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert all(ambush.__name__ in done.stdout for ambush in AMBUSHES)
 
 
 @pytest.mark.parametrize("arguments", FOUND.values(), ids=FOUND)
