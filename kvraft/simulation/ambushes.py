@@ -8,7 +8,7 @@ such a moment likely, and long; what it does then could all happen by chance.
 from collections.abc import Sequence
 from typing import Final
 
-from kvraft.simulation.member import ANY, DiskFaults, Member
+from kvraft.simulation.member import DiskFaults, Member
 from kvraft.simulation.nemesis import Fault, Mend, Nemesis
 
 Links = Sequence[tuple[int, int]]
@@ -118,17 +118,10 @@ def kill_in_compaction(nemesis: Nemesis) -> Mend | None:
     member = nemesis.pick_running()
     if member is None:
         return None
-    power = nemesis.random.random() < 0.7
-
-    def kill() -> None:
-        nemesis.kill(member.id, power=power)
-
-    def kill_behind() -> None:
-        member.trap = ANY, kill
-
-    member.trap = nemesis.random.choice(("remove", "remove", "rename")), nemesis.random.choice((kill, kill_behind))
+    power, operation = nemesis.random.random() < 0.7, nemesis.random.choice(("remove", "remove", "rename"))
+    call_off = nemesis.kill_at_disk(member, operation, power=power, behind=nemesis.random.choice((False, True)))
     nemesis.operator.ask("SNAPSHOT", member.id)
-    return lambda: setattr(member, "trap", None)
+    return call_off
 
 
 def tear_save(nemesis: Nemesis) -> Mend | None:
@@ -137,8 +130,7 @@ def tear_save(nemesis: Nemesis) -> Mend | None:
     if member is None:
         return None
     nemesis.rush(member.id, 1.0, 0.0)
-    member.trap = "fdatasync", lambda: nemesis.kill(member.id, power=True)
-    return lambda: setattr(member, "trap", None)
+    return nemesis.kill_at_disk(member, "fdatasync", power=True, behind=False)
 
 
 AMBUSHES: Final[Sequence[Fault]] = (

@@ -11,7 +11,7 @@ from typing import Final
 
 from kvraft.simulation.ambushes import AMBUSHES, usurp
 from kvraft.simulation.faults_of_links import LINK_FAULTS
-from kvraft.simulation.member import ANY, DiskFaults, Member
+from kvraft.simulation.member import DiskFaults, Member
 from kvraft.simulation.nemesis import Fault, Mend, Nemesis
 
 HOUR_S: Final = 3600.0
@@ -98,17 +98,8 @@ def kill_at_disk(nemesis: Nemesis) -> Mend | None:
     member = nemesis.pick_running()
     if member is None:
         return None
-    power = nemesis.random.random() < 0.7
-
-    def kill() -> None:
-        nemesis.kill(member.id, power=power)
-
-    def kill_behind() -> None:
-        member.trap = ANY, kill
-
-    spring = kill if nemesis.random.random() < 0.6 else kill_behind
-    member.trap = nemesis.random.choice(OPERATIONS), spring
-    return lambda: setattr(member, "trap", None)
+    power, behind = nemesis.random.random() < 0.7, nemesis.random.random() >= 0.6
+    return nemesis.kill_at_disk(member, nemesis.random.choice(OPERATIONS), power=power, behind=behind)
 
 
 def fail_once(nemesis: Nemesis) -> Mend | None:

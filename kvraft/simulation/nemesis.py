@@ -7,7 +7,7 @@ from typing import Final, Protocol
 
 from kvraft.simulation.cluster import REMOVED, Cluster
 from kvraft.simulation.machine import Machine
-from kvraft.simulation.member import Member
+from kvraft.simulation.member import ANY, Member
 from kvraft.simulation.operator import Operator
 
 Mend = Callable[[], None]
@@ -128,6 +128,21 @@ class Nemesis:
         """End a process, with `power` its machine, and start it again after a while."""
         self.cluster.kill(member, power=power)
         self.restart_later(member)
+
+    def kill_at_disk(self, member: Member, operation: str, *, power: bool, behind: bool) -> Mend:
+        """End a process right ahead of its next such operation on the disk, or of the one behind that.
+
+        Returns what calls it off.
+        """
+
+        def kill() -> None:
+            self.kill(member.id, power=power)
+
+        def kill_behind() -> None:
+            member.trap = ANY, kill
+
+        member.trap = operation, kill_behind if behind else kill
+        return lambda: setattr(member, "trap", None)
 
     def restart_later(self, member: int) -> None:
         """Start a process again after a while."""
