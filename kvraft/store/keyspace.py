@@ -13,10 +13,11 @@ then stood still over the copies for 73 ms instead of 5 (measured).
 
 import hashlib
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any, Final
 from zlib import crc32
 
+from kvraft.commands import Set
 from kvraft.store.types import Item
 
 SHARDS: Final = 4096
@@ -108,20 +109,27 @@ class Keyspace:
         """Return what is stored under `key`."""
         return self._shards[crc32(key) & _MASK].get(key)
 
-    def set(self, key: bytes, value: bytes, revision: int) -> bool:
-        """Store `value`, written at `revision`; return whether the key is new."""
-        index = crc32(key) & _MASK
-        shard = self._shards[index]
-        old = shard.get(key)
-        if self._frozen is not None:
-            self._frozen.keep(index, key, old)
-        if old is None:
+    def set_all(self, writes: Iterable[Set], revision: int) -> int:
+        """Carry out `writes`, the first at `revision` and each at the next; return how many of their keys are new.
+
+        All at once, since a call for each costs more than the rest of it (measured).
+        """
+        shards, frozen, added = self._shards, self._frozen, 0
+        for modified, write in enumerate(writes, revision):
+            key = write.key
+            index = crc32(key) & _MASK
+            shard = shards[index]
+            old = shard.get(key)
+            if frozen is not None:
+                frozen.keep(index, key, old)
+            if old is not None:
+                shard[key] = (write.value, old[1], modified, old[3] + 1)
+                continue
             if shard is _EMPTY:
-                shard = self._shards[index] = {}
-            shard[key] = (value, revision, revision, 1)
-            return True
-        shard[key] = (value, old[1], revision, old[3] + 1)
-        return False
+                shard = shards[index] = {}
+            shard[key] = (write.value, modified, modified, 1)
+            added += 1
+        return added
 
     def delete(self, key: bytes) -> bool:
         """Remove `key`; return whether it was there."""

@@ -3,6 +3,7 @@
 import struct
 import zlib
 from collections.abc import Sequence
+from itertools import groupby
 from typing import Any, Final
 
 from kvraft.commands import Delete, Failure, Identify, Set, UnknownBatchVersion, Write, decode_batch
@@ -84,13 +85,15 @@ class Store:
 
     def _write_all(self, writes: Sequence[Write]) -> list[Result]:
         results: list[Result] = []
-        for write in writes:
-            if type(write) is Set:
-                self.revision += 1
-                self.key_count += self.keys.set(write.key, write.value, self.revision)
-                results.append(self.revision)
+        for kind, run in groupby(writes, type):
+            if kind is Set:
+                sets: list[Set] = list(run)  # type: ignore[arg-type]  # mypy does not follow `kind`
+                first = self.revision + 1
+                self.revision += len(sets)
+                self.key_count += self.keys.set_all(sets, first)
+                results += range(first, self.revision + 1)
             else:
-                results.append(self._write_rarer(write))
+                results += map(self._write_rarer, run)
         return results
 
     def _write_rarer(self, write: Write) -> Result:

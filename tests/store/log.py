@@ -3,9 +3,10 @@
 from collections.abc import Sequence
 from typing import Final
 
-from kvraft.commands import encode_batch
+from kvraft.commands import Set, encode_batch
 from kvraft.raft import Entry, EntryKind
 from kvraft.store import Store
+from kvraft.store.keyspace import Keyspace
 
 TERM: Final = 1
 
@@ -18,6 +19,11 @@ def batch(index: int, *writes: bytes, time_us: int = 0, term: int = TERM) -> Ent
 def raw(index: int, payload: bytes, kind: int = EntryKind.COMMANDS, term: int = TERM) -> Entry:
     """Return an entry with any payload."""
     return Entry.create(term, index, kind, payload)
+
+
+def put(keys: Keyspace, key: bytes, value: bytes, revision: int) -> bool:
+    """Set one key; return whether it is new."""
+    return keys.set_all([Set(key, value)], revision) == 1
 
 
 def replay(entries: Sequence[Entry]) -> Store:

@@ -64,6 +64,18 @@ def test_a_delete_of_nothing() -> None:
     assert (store.key_count, store.revision, store.applied_index) == (0, 0, 1)
 
 
+def test_a_batch_of_all_kinds() -> None:
+    """Writes of different kinds are carried out in their order, and each that changes something is a revision."""
+    store = Store()
+    deletes = [encode_delete(A), encode_delete(A)]
+    writes = [encode_set(A, b"1"), encode_set(B, b"2"), *deletes, encode_set(A, b"3"), encode_identify("one")]
+
+    assert store.apply(batch(1, *writes)) == [1, 2, 1, 0, 4, "one"]
+
+    assert (store.read(A), store.read(B)) == ((b"3", 4, 4, 1), (b"2", 2, 2, 1))
+    assert (store.key_count, store.revision) == (2, 4)
+
+
 def test_values_may_be_empty_and_binary() -> None:
     """Keys and values are bytes, whatever they are; an empty value is not the same as none."""
     store = replay([batch(1, encode_set(b"\x00\xff", b""))])

@@ -15,7 +15,7 @@ from kvraft.commands import Get, encode_delete, encode_identify, encode_set
 from kvraft.raft import Entry
 from kvraft.store import Store
 from kvraft.store.keyspace import Keyspace
-from tests.store.log import batch, raw, replay, state
+from tests.store.log import batch, put, raw, replay, state
 
 REPOSITORY: Final = Path(__file__).parents[2]
 EXAMPLES: Final = 150
@@ -125,10 +125,10 @@ def test_the_digest_tells_neighbours_apart() -> None:
     digests = set()
     for key, value in pairs:
         keys = Keyspace()
-        keys.set(key, value, 1)
+        put(keys, key, value, 1)
         digests.add(keys.digest())
     other_revision = Keyspace()
-    other_revision.set(b"ab", b"c", 2)
+    put(other_revision, b"ab", b"c", 2)
     digests.add(other_revision.digest())
 
     assert len(digests) == len(pairs) + 1
@@ -138,7 +138,7 @@ def test_the_keyspace_lists_everything_once() -> None:
     """Every key that was set and not deleted is among the items, once, whatever shard it fell into."""
     keys = Keyspace()
     for number in range(5000):
-        assert keys.set(b"%d" % number, b"", number)
+        assert put(keys, b"%d" % number, b"", number)
     for number in range(0, 5000, 2):
         assert keys.delete(b"%d" % number)
 

@@ -8,8 +8,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from kvraft.commands import Set
 from kvraft.store import AlreadyFrozen, Item, Released, keyspace
 from kvraft.store.keyspace import Frozen, Keyspace
+from tests.store.log import put
 
 SHARDS: Final = 4
 """So few shards that a few keys meet in one, and a snapshot of four steps is written to between any two."""
@@ -29,7 +31,7 @@ def filled() -> Keyspace:
     """Return a keyspace that holds every key, written at revisions from 1 upward."""
     keys = Keyspace()
     for revision, key in enumerate(KEYS, 1):
-        keys.set(key, b"old", revision)
+        put(keys, key, b"old", revision)
     return keys
 
 
@@ -44,12 +46,24 @@ def test_items_are_kept() -> None:
     """A key keeps its create revision and counts its versions until it is deleted."""
     keys = Keyspace()
 
-    assert keys.set(b"k", b"1", 5)
-    assert not keys.set(b"k", b"2", 6)
+    assert put(keys, b"k", b"1", 5)
+    assert not put(keys, b"k", b"2", 6)
     assert keys.get(b"k") == (b"2", 5, 6, 2)
     assert keys.delete(b"k")
     assert not keys.delete(b"k")
     assert keys.get(b"k") is None
+
+
+def test_a_run_of_sets() -> None:
+    """Sets that come together have a revision each; the last one of a key counts, and a new key counts once."""
+    keys = filled()
+    frozen = keys.freeze()
+
+    assert keys.set_all([Set(KEYS[0], b"a"), Set(b"new", b"b"), Set(b"new", b"c"), Set(KEYS[0], b"d")], 100) == 1
+
+    assert keys.get(KEYS[0]) == (b"d", 1, 103, 3)
+    assert keys.get(b"new") == (b"c", 101, 102, 2)
+    assert drain(frozen) == {key: (b"old", revision, revision, 1) for revision, key in enumerate(KEYS, 1)}
 
 
 def test_restore() -> None:
@@ -69,8 +83,8 @@ def test_overwrites_do_not_show() -> None:
 
     frozen = keys.freeze()
     for key in KEYS:
-        keys.set(key, b"new", 100)
-        keys.set(key, b"newer", 101)
+        put(keys, key, b"new", 100)
+        put(keys, key, b"newer", 101)
 
     assert drain(frozen) == before
     assert keys.get(KEYS[0]) == (b"newer", 1, 101, 3)
@@ -82,12 +96,12 @@ def test_new_and_deleted_keys_do_not_show() -> None:
     before = dict(keys.items())
 
     frozen = keys.freeze()
-    keys.set(b"new", b"new", 100)
-    keys.set(b"brief", b"brief", 101)
+    put(keys, b"new", b"new", 100)
+    put(keys, b"brief", b"brief", 101)
     keys.delete(b"brief")
     keys.delete(KEYS[0])
     keys.delete(KEYS[1])
-    keys.set(KEYS[1], b"again", 103)
+    put(keys, KEYS[1], b"again", 103)
 
     assert drain(frozen) == before
     assert dict(keys.items()).keys() == {b"new", *KEYS[1:]}
@@ -109,7 +123,7 @@ def test_any_story(story: list[tuple[str, bytes, bytes]]) -> None:
     for revision, (what, key, value) in enumerate([*story, *[("step", b"", b"")] * (SHARDS + 1)], 1):
         if what == "set":
             old = model.get(key)
-            assert keys.set(key, value, revision) == (old is None)
+            assert put(keys, key, value, revision) == (old is None)
             model[key] = (value, old[1], revision, old[3] + 1) if old else (value, revision, revision, 1)
         elif what == "delete":
             assert keys.delete(key) == (model.pop(key, None) is not None)
@@ -140,7 +154,7 @@ def test_what_is_read_is_let_go() -> None:
 
     for _ in range(2):
         for key in KEYS:
-            keys.set(key, b"new", 100)
+            put(keys, key, b"new", 100)
 
     assert frozen.items_kept == len(KEYS) - len(read)
     for index, _ in enumerate(frozen, 1):
@@ -158,7 +172,7 @@ def test_the_last_shard_thaws() -> None:
     next(frozen)
 
     assert not keys.frozen
-    keys.set(KEYS[0], b"new", 100)
+    put(keys, KEYS[0], b"new", 100)
     assert frozen.items_kept == 0
     assert list(frozen) == []
 
@@ -171,10 +185,10 @@ def test_only_one_at_a_time() -> None:
     with pytest.raises(AlreadyFrozen, match="only one"):
         keys.freeze()
 
-    keys.set(KEYS[0], b"new", 100)
+    put(keys, KEYS[0], b"new", 100)
     assert drain(first) == before_first
     second, before_second = keys.freeze(), dict(keys.items())
-    keys.set(KEYS[0], b"newer", 101)
+    put(keys, KEYS[0], b"newer", 101)
     assert drain(second) == before_second
     assert before_first != before_second
 
@@ -185,14 +199,14 @@ def test_released_early() -> None:
     frozen = keys.freeze()
     next(frozen)
     for key in KEYS:
-        keys.set(key, b"new", 100)
+        put(keys, key, b"new", 100)
 
     kept = frozen.release()
 
     assert not keys.frozen
     assert sum(map(len, kept)) == sum(crc32(key) % SHARDS > 0 for key in KEYS)
     assert len(kept) < SHARDS, "in pieces, no larger than a shard"
-    keys.set(KEYS[0], b"newer", 101)
+    put(keys, KEYS[0], b"newer", 101)
     assert frozen.items_kept == 0
     with pytest.raises(Released):
         next(frozen)
@@ -212,7 +226,7 @@ def test_released_twice(*, to_the_end: bool) -> None:
 
     first.release()
 
-    keys.set(KEYS[0], b"new", 100)
+    put(keys, KEYS[0], b"new", 100)
     assert keys.frozen
     assert drain(second) == before
 
@@ -222,7 +236,7 @@ def test_dismantled() -> None:
     keys = filled()
     frozen = keys.freeze()
     next(frozen)
-    keys.set(KEYS[-1], b"new", 100)
+    put(keys, KEYS[-1], b"new", 100)
 
     pieces = keys.dismantle()
 

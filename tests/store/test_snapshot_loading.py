@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from kvraft.commands import encode_identify, encode_set
+from kvraft.commands import Set, encode_identify, encode_set
 from kvraft.store import SnapshotInvalid, Store, StoreLoader, UnknownSnapshotLayout, take
 from kvraft.store.snapshot import CHUNK_BYTES_MAX, SNAPSHOT_LAYOUT, VALUE_PART_BYTES
 from tests.store.log import batch, replay, state
@@ -198,12 +198,13 @@ def test_any_damage(data: st.DataObject) -> None:
 
 LOAD_ELSEWHERE: Final = """
 import json, sys
+from kvraft.commands import Set
 from kvraft.store import StoreLoader
 loader = StoreLoader(json.loads(sys.argv[1]))
 for chunk in sys.argv[2:]:
     loader.add(bytes.fromhex(chunk))
 store = loader.finish()
-store.keys.set(b"7", b"new", 1000)
+store.keys.set_all([Set(b"7", b"new")], 1000)
 print(store.keys.digest(), store.key_count)
 """
 
@@ -214,7 +215,7 @@ def test_another_process(salt: str) -> None:
     store = replay([batch(1, *(encode_set(b"%d" % number, b"v") for number in range(1000)))])
     taken = take(store)
     sent = [chunk.hex() for chunk in taken]
-    store.keys.set(b"7", b"new", 1000)
+    store.keys.set_all([Set(b"7", b"new")], 1000)
 
     output = subprocess.run(
         [sys.executable, "-c", LOAD_ELSEWHERE, msgspec.json.encode(taken.state).decode(), *sent],
