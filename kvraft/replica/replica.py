@@ -1,6 +1,5 @@
 """The replica: the one place where node, journal, peers, store and waiting clients meet."""
 
-from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Final
@@ -32,6 +31,7 @@ from kvraft.replica.cluster_clock import ClusterClock
 from kvraft.replica.options import ReplicaOptions
 from kvraft.replica.outbox import Nowhere, Outbox
 from kvraft.replica.parts import SnapshotParts
+from kvraft.replica.reads import Reads
 from kvraft.replica.rejoin import Rejoin
 from kvraft.replica.replay import Replay
 from kvraft.replica.saving import Saver
@@ -105,12 +105,9 @@ class Replica:
         self._cluster_clock = ClusterClock()
         self._deadlines = Deadlines()
         self._writes = WriteQueue()
-        self._reads: list[Submission] = []
-        """Submissions of reads alone that came in this turn."""
+        self._reads = Reads(node, self._refuse)
         self._proposed: dict[int, Batch] = {}
         """The batches in the log that are not applied yet, by index."""
-        self._confirmed: deque[tuple[int, list[Submission]]] = deque()
-        """Confirmed reads that wait for the store to reach an index."""
         self._parked: list[Submission] = []
         """Refused while leadership is handed over: they wait to be told who leads now."""
         self._is_handing_over = False
@@ -119,6 +116,8 @@ class Replica:
         self._replay: Replay | None = None
         """As long as the log that was read at the start is not applied."""
         self._turn: IDelayedCall | None = None
+        self._turn_is_due = False
+        """Whether a turn follows, be it `_turn` or at the end of what is under way."""
         self._timer: IDelayedCall | None = None
         self._stopped = False
 
@@ -159,10 +158,17 @@ class Replica:
         """Take what arrived from `sender`; raises MessageRefused when it must be disconnected."""
         if self._stopped:
             return
-        now = self._clock.seconds()
         if self._rejoin is not None:
             messages = self._rejoin.admit(messages)
-        self._tell(self._step, sender, messages, now)
+        # A leader's turn waits for what else comes in this iteration. The others hear from their leader alone, who has
+        # batched already.
+        at_once = not self._turn_is_due and not isinstance(self.node.role, Leader)
+        self._turn_is_due |= at_once
+        try:
+            self._tell(self._step, sender, messages, self._clock.seconds())
+        finally:
+            if at_once and not self._stopped:
+                self._run_turn()
 
     def hello(self, peer: int, facts: Mapping[str, object]) -> None:
         """Take what `peer` says of itself when a connection begins."""
@@ -265,11 +271,12 @@ class Replica:
             self._schedule_turn()
 
     def _schedule_turn(self) -> None:
-        if self._turn is None and not self._stopped:
+        if not self._turn_is_due and not self._stopped:
+            self._turn_is_due = True
             self._turn = self._clock.callLater(0, self._run_turn)
 
     def _run_turn(self) -> None:
-        self._turn = None
+        self._turn_is_due = False
         try:
             now = self._clock.seconds()
             self._deadlines.expire(now)
@@ -277,7 +284,7 @@ class Replica:
             if self._rejoin is not None:
                 self._rejoin.look()
             self._propose(now)
-            self._ask_to_read(now)
+            self._reads.ask(now)
             for _ in range(READYS_A_TURN_MAX):
                 if self._stopped or not self.node.has_ready():
                     break
@@ -352,16 +359,6 @@ class Replica:
         self._cluster_clock.take_office(self.node.term, self.store.cluster_time, now)
         return self._cluster_clock.stamp(now)
 
-    def _ask_to_read(self, now: float) -> None:
-        """Ask for one round that serves every read of this turn."""
-        if not self._reads:
-            return
-        reads, self._reads = self._reads, []
-        try:
-            self.node.read_index(reads, now)
-        except NotLeader:
-            self._refuse(reads)
-
     def _carry_out(self, ready: Ready) -> None:
         if ready.messages:
             self._peers.send(ready.messages)
@@ -370,14 +367,7 @@ class Replica:
             log_transition(self.node.id, ready.soft_state)
         for entry in ready.committed:
             self._apply(entry)
-        for read in ready.reads:
-            assert isinstance(read.ticket, list)
-            self._confirmed.append((read.index, read.ticket))
-        for ticket in ready.aborted_reads:
-            assert isinstance(ticket, list)
-            self._refuse(ticket)
-        while self._confirmed and self._confirmed[0][0] <= self.store.applied_index:
-            self._answer_reads(self._confirmed.popleft()[1])
+        self._reads.carry_out(ready, self.store)
         self._snapshotter.carry_out(ready)
         if ready.soft_state is not None:
             if ready.soft_state.role is not Role.LEADER:
@@ -465,12 +455,7 @@ class Replica:
             self._writes.append(Submission([command], now + self._options.request_timeout, lambda _: None))
             self._schedule_turn()
 
-    def _answer_reads(self, submissions: list[Submission]) -> None:
-        read = self.store.read
-        for submission in submissions:
-            submission.answer([read(operation.key) for operation in submission.operations])  # type: ignore[union-attr]
-
-    def _refuse(self, submissions: Sequence[Submission] | deque[Submission]) -> None:
+    def _refuse(self, submissions: Sequence[Submission]) -> None:
         """Say of what is not in the log that it never will be, and who leads."""
         if (self._is_handing_over or self._administration.is_transferring) and self.node.leader is None:
             self._parked += submissions  # the successor is known in a moment

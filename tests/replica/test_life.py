@@ -8,7 +8,7 @@ from twisted.internet.defer import Deferred
 
 from kvraft.errors import NotLeaderRefusal, OutcomeUnknown
 from kvraft.raft import Options, ProposalRefused
-from kvraft.raft.messages import TimeoutNow
+from kvraft.raft.messages import Heartbeat, HeartbeatReply, TimeoutNow
 from kvraft.replica import ReplicaOptions
 from kvraft.replica.replica import TURN_S_MAX
 from kvraft.replica.submissions import Stopping
@@ -230,6 +230,70 @@ def test_a_client_may_stop_the_node(cluster: Cluster) -> None:
     assert len(leader.sent) == sent[0]
     assert other.is_over
     assert own_calls(cluster, leader) == []
+
+
+def watch_turns(monkeypatch: pytest.MonkeyPatch) -> list[object]:
+    """Return a list that grows with every turn of any replica."""
+    turns: list[object] = []
+    monkeypatch.setattr("kvraft.replica.submissions.Deadlines.expire", lambda _, now: turns.append(now))
+    return turns
+
+
+def test_a_follower_carries_out_at_once_what_it_is_told(cluster: Cluster, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its answer has left before `receive` returns, and no turn follows."""
+    leader = cluster.settle()
+    follower = cluster.members[cluster.followers()[0]]
+    turns = watch_turns(monkeypatch)
+    sent = len(follower.sent)
+
+    follower.replica.receive(leader, [Heartbeat(follower.node.term, commit=0, round=7)])
+
+    assert follower.sent[sent:] == [(leader, HeartbeatReply(follower.node.term, 7))]
+    assert len(turns) == 1
+    cluster.run(0)
+    assert len(turns) == 1
+
+
+def test_a_follower_that_stops_over_what_it_is_told_has_no_turn(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A node whose core has met a defect carries out nothing more."""
+    cluster = Cluster()
+    leader = cluster.settle()
+    follower = cluster.members[cluster.followers()[0]]
+    turns = watch_turns(monkeypatch)
+    monkeypatch.setattr(follower.node, "step", None)
+
+    follower.replica.receive(leader, [Heartbeat(follower.node.term, commit=0, round=7)])
+
+    assert len(follower.fatal) == 1
+    assert not turns
+
+
+def test_a_leader_waits_for_what_else_comes(cluster: Cluster, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What it hears from several followers, and what its clients ask, shares one turn."""
+    leader = cluster.members[cluster.settle()]
+    turns = watch_turns(monkeypatch)
+
+    for follower in cluster.followers():
+        leader.replica.receive(follower, [HeartbeatReply(leader.node.term, 0)])
+    cluster.ask(leader.id, write("a"))
+
+    assert not turns
+    cluster.run(0)
+    assert len(turns) == 1
+
+
+def test_a_follower_has_no_turn_ahead_of_one_that_is_due(cluster: Cluster, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One that is on the clock already takes what comes as well."""
+    leader = cluster.settle()
+    follower = cluster.members[cluster.followers()[0]]
+    turns = watch_turns(monkeypatch)
+    follower.replica.link_up(leader)
+
+    follower.replica.receive(leader, [Heartbeat(follower.node.term, commit=0, round=7)])
+
+    assert not turns
+    cluster.run(0)
+    assert len(turns) == 1
 
 
 def test_a_turn_ends_where_the_node_is_stopped(monkeypatch: pytest.MonkeyPatch) -> None:

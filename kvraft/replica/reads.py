@@ -1,0 +1,55 @@
+"""Reads on their way: from the turn they came in, by a round of heartbeats, to the index they may be answered at."""
+
+from collections import deque
+from collections.abc import Callable, Sequence
+
+from kvraft.raft import Node, NotLeader, Ready
+from kvraft.replica.submissions import Submission
+from kvraft.store import Store
+
+
+class Reads:
+    """Submissions of reads alone (ReadIndex, thesis §6.4).
+
+    Args:
+        refuse: tells submissions that this node does not lead.
+    """
+
+    def __init__(self, node: Node, refuse: Callable[[Sequence[Submission]], None]) -> None:
+        self._node = node
+        self._refuse = refuse
+        self._new: list[Submission] = []
+        """Those that came in this turn."""
+        self._confirmed: deque[tuple[int, list[Submission]]] = deque()
+        """Those that wait for the store to reach an index."""
+
+    def append(self, submission: Submission) -> None:
+        """Take one more."""
+        self._new.append(submission)
+
+    def ask(self, now: float) -> None:
+        """Ask for one round that serves every read of this turn."""
+        if not self._new:
+            return
+        reads, self._new = self._new, []
+        try:
+            self._node.read_index(reads, now)
+        except NotLeader:
+            self._refuse(reads)
+
+    def carry_out(self, ready: Ready, store: Store) -> None:
+        """Answer what is confirmed and in the store, behind what `ready` had applied; refuse what never will be."""
+        for read in ready.reads:
+            assert isinstance(read.ticket, list)
+            self._confirmed.append((read.index, read.ticket))
+        for ticket in ready.aborted_reads:
+            assert isinstance(ticket, list)
+            self._refuse(ticket)
+        while self._confirmed and self._confirmed[0][0] <= store.applied_index:
+            answer(self._confirmed.popleft()[1], store)
+
+
+def answer(submissions: Sequence[Submission], store: Store) -> None:
+    """Answer reads from the store as it is."""
+    for submission in submissions:
+        submission.answer([store.read(operation.key) for operation in submission.operations])  # type: ignore[union-attr]
