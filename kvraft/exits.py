@@ -45,7 +45,7 @@ def status_of(why: str) -> int:
     return why.status if isinstance(why, LastWords) else IOERR
 
 
-def words_for(error: Exception, why: str) -> LastWords:
+def words_for(error: BaseException | None, why: str) -> LastWords:
     """Return `why` with the status that befits the error behind it."""
     return LastWords.of(PROTOCOL if getattr(error, "needs_upgrade", False) else IOERR, why)
 

@@ -105,6 +105,8 @@ class Replica:
         self._cluster_clock = ClusterClock()
         self._deadlines = Deadlines()
         self._writes = WriteQueue()
+        self._held: Sequence[Entry] = ()
+        """Committed entries that are not applied yet because a save is under way."""
         self._reads = Reads(node, self._refuse)
         self._proposed: dict[int, Batch] = {}
         """The batches in the log that are not applied yet, by index."""
@@ -365,8 +367,7 @@ class Replica:
         self._saver.save(ready)
         if ready.soft_state is not None:
             log_transition(self.node.id, ready.soft_state)
-        for entry in ready.committed:
-            self._apply(entry)
+        self._apply_committed(ready.committed)
         self._reads.carry_out(ready, self.store)
         self._snapshotter.carry_out(ready)
         if ready.soft_state is not None:
@@ -384,11 +385,26 @@ class Replica:
             self._peers.send(replies)
         for ready in readys:
             self.node.advance(ready)
+        self._apply_committed(())
         if self._writes or self.node.has_ready():
             self._schedule_turn()
 
     def _save_failed(self, failure: Failure) -> None:
-        self._fail(failure.getErrorMessage(), failure)
+        self._fail(words_for(failure.value, failure.getErrorMessage()), failure)
+
+    def _apply_committed(self, entries: Sequence[Entry]) -> None:
+        """Apply what is committed; a follower does so when the save that is under way is done.
+
+        The leader waits for its disk and not for its store, and the thread of the disk waits for the interpreter.
+        """
+        held, self._held = self._held, ()
+        for entry in held:
+            self._apply(entry)
+        if not self._saver.idle and not isinstance(self.node.role, Leader):
+            self._held = entries  # those of one Ready at most, so that a turn stays short
+            return
+        for entry in entries:
+            self._apply(entry)
 
     def _apply(self, entry: Entry) -> None:
         batch = self._proposed.pop(entry.index, None)
