@@ -12,7 +12,7 @@ from typing import Final
 import attrs
 
 from kvraft.assembly import Assembly
-from kvraft.raft import EntryKind, HardState, InvariantViolated, Message, Node
+from kvraft.raft import EntryKind, HardState, InvariantViolated, Message, Node, Ready
 from kvraft.raft.invariants import ClusterHistory, NodeHistory
 from kvraft.raft.messages import (
     AppendEntriesReply,
@@ -124,7 +124,25 @@ class Checks:
             self._check_kept(member.id, node)
         self._watched[member.id] = _Watched(node, NodeHistory(node), Conduct(member, node, Before.of(node)))
         check_configurations(node)
+        self._look_ahead_of_effects(member, node)
         assembly.replica.connect(PromiseKeeper(assembly.peers, member, self))
+
+    def _look_ahead_of_effects(self, member: Member, node: Node) -> None:
+        """Look at a node also when it has decided something and nothing of it has happened, in whatever event that is.
+
+        It may die of the effects, and what it has said by then is known to others.
+        """
+        take = node.ready
+
+        def look_and_take() -> Ready:
+            try:
+                self.after(member)
+            except InvariantViolated as violation:
+                self.violations.append(violation)
+                raise
+            return take()
+
+        node.ready = look_and_take  # type: ignore[method-assign]
 
     def after(self, member: Member) -> None:
         """Check `member` after an event in which it took part."""
