@@ -6,7 +6,7 @@ from unittest.mock import patch
 
 import attrs
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from twisted.internet.task import Clock
 
@@ -200,7 +200,17 @@ STORIES = st.builds(
 )
 
 
+PAUSED_WHILE_ASKING = Story(
+    waits=True, keeps=True, outbox_bytes=1000, events=[b"SET a 1\n"], while_asking=["pause", "drain"]
+)
+ANSWERED_WHILE_ASKING = Story(
+    waits=False, keeps=True, outbox_bytes=1000, events=[b"SET a 1\n"], while_asking=[b"GET a\n", "turn", "refuse"]
+)
+
+
 @settings(max_examples=500, deadline=None)
+@example(PAUSED_WHILE_ASKING)
+@example(ANSWERED_WHILE_ASKING)
 @given(STORIES)
 def test_whatever_happens_the_short_way_is_like_the_usual_one(story: Story) -> None:
     """Answers and their cuts, closing, timers, reading, what is asked and logged: all is as if nothing came alone."""
