@@ -187,6 +187,7 @@ async def test_a_half_closed_transport_sends_nothing(pair: Pair) -> None:
     pair.transport.loseWriteConnection()
 
     write_now(pair.transport, b"late")
+    assert pair.received() == b""
     assert await pair.receive(100) == b"late"
 
     with patch.object(pair.transport, "write") as write:

@@ -203,7 +203,7 @@ class Eager:
 
 @deadline(LIMIT_S)
 async def test_a_connection_without_input_is_left_alone(served: Served) -> None:
-    """To read where nothing is to be read is no end and no error: the connection is heard later."""
+    """To read where nothing is to be read is no end and no error: the connection is watched as before."""
     served.port.reactor._epoll = Eager(served.port.reactor._epoll)
     speaker, silent = await served.connect(), await served.connect()
 
@@ -212,6 +212,7 @@ async def test_a_connection_without_input_is_left_alone(served: Served) -> None:
     silent.send(b"later")
     assert await hear(silent) == b"later"
 
+    assert not {protocol.transport for protocol in served.protocols} & {*reactor.getReaders()}
     assert [protocol.ended for protocol in served.protocols] == [None, None]
 
 
