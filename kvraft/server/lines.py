@@ -79,7 +79,9 @@ class LineProtocol(LineReceiver):
                 self._input.add(data)
                 self._choose_reading()
             elif (
-                not self._input and len(data) <= self._limits.line_bytes and (operation := read_alone(data)) is not None
+                not self._input.held
+                and len(data) <= self._limits.line_bytes
+                and (operation := read_alone(data)) is not None
             ):
                 self._ask_alone(operation)
             else:
@@ -134,7 +136,7 @@ class LineProtocol(LineReceiver):
 
     def _go_on(self) -> None:
         """Proceed behind an answer; most often nothing waits, and this is all that it takes."""
-        if self._behind or self._input or self._is_busy() or self._rule.client_finished or not self._reading:
+        if self._behind or self._input.held or self._is_busy() or self._rule.client_finished or not self._reading:
             self._proceed([])
         elif not self._over:
             self._settle()
@@ -176,7 +178,7 @@ class LineProtocol(LineReceiver):
             write_now(self.transport, replies.error("LINE_TOO_LONG", self._shorter()))
             self._close()
         else:
-            self._rule.settled(line_begun=len(self._input) > 0)
+            self._rule.settled(line_begun=bool(self._input.held))
 
     def _shorter(self) -> str:
         return (
