@@ -162,8 +162,8 @@ def read_requests(lines: Sequence[bytes]) -> Chunk:
 def read_alone(data: bytes) -> Operation | None:
     """Return what `data` asks of the store, if it is one whole line in the usual spelling, and nothing else.
 
-    Most chunks are such a line, and it takes a third of what `read_requests` takes. None says no more than that it is
-    not so plain: other commands, mistakes and HTTP are for `read_requests` to tell apart.
+    Most chunks are such a line. None says no more than that it is not so plain: other commands, mistakes and HTTP are
+    for `read_requests` to tell apart.
     """
     verb, _, arguments = data.partition(b" ")
     read = _STORE_COMMANDS.get(verb)
