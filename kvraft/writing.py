@@ -13,7 +13,22 @@ def write_now(transport: ITransport, data: bytes) -> None:
     `connectionLost` from the reactor, never from within this call. Transports that are no plain TCP socket (TLS, an
     in-memory one) get an ordinary write.
     """
-    if isinstance(transport, Connection) and _takes_bytes_directly(transport):
+    # Whether nothing waits in front of new bytes and nothing stands in their way; Twisted has no public way to ask. The
+    # attributes are those by which `abstract.FileDescriptor.write` and `doWrite` decide, and each costs every answer.
+    # Of a half-close only the beginning is looked at: it is never taken back. tests/test_writing.py watches them on
+    # real sockets.
+    if (
+        isinstance(transport, Connection)
+        and transport.connected
+        and not (
+            transport.dataBuffer
+            or transport._tempDataBuffer  # noqa: SLF001 - see above
+            or transport.TLS
+            or transport.disconnecting
+            or transport._aborting  # noqa: SLF001
+            or transport._writeDisconnecting  # noqa: SLF001
+        )
+    ):
         try:
             sent = transport.socket.send(data)
         except OSError:
@@ -23,21 +38,3 @@ def write_now(transport: ITransport, data: bytes) -> None:
             return
         data = data[sent:]
     transport.write(data)
-
-
-def _takes_bytes_directly(transport: Connection) -> bool:
-    """Whether nothing waits in front of new bytes and nothing stands in the way of them.
-
-    Twisted has no public way to ask this. The attributes read here are those by which `abstract.FileDescriptor.write`
-    and `doWrite` decide; tests/test_writing.py watches them on real sockets.
-    """
-    return bool(
-        transport.connected
-        and not transport.TLS
-        and not transport.dataBuffer
-        and not transport._tempDataBuffer  # noqa: SLF001 - see above
-        and not transport.disconnecting
-        and not transport._aborting  # noqa: SLF001
-        and not transport._writeDisconnecting  # noqa: SLF001
-        and not transport._writeDisconnected  # noqa: SLF001
-    )

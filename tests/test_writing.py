@@ -183,12 +183,16 @@ async def test_a_closing_transport_decides_itself_what_becomes_of_bytes(pair: Pa
 
 @deadline(10)
 async def test_a_half_closed_transport_sends_nothing(pair: Pair) -> None:
-    """After loseWriteConnection the bytes go the transport's own way too."""
+    """After loseWriteConnection the bytes go the transport's own way too, before our side is closed and behind it."""
     pair.transport.loseWriteConnection()
 
     write_now(pair.transport, b"late")
-
     assert pair.received() == b""
+    assert await pair.receive(100) == b"late"
+
+    with patch.object(pair.transport, "write") as write:
+        write_now(pair.transport, b"too late")
+    write.assert_called_once_with(b"too late")
 
 
 def test_an_in_memory_transport_gets_an_ordinary_write() -> None:

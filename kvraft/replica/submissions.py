@@ -44,14 +44,15 @@ class Submission:
         self.answered = False
         self.is_proposed = False
         """Whether it stands in the log, so that it may happen whatever becomes of this node."""
-        self.size = 0
-        """Bytes of its writes."""
-        self.writes = 0
-        """How many of its operations are writes."""
+        size = writes = 0
         for operation in operations:
             if type(operation) is bytes:
-                self.size += len(operation)
-                self.writes += 1
+                size += len(operation)
+                writes += 1
+        self.size = size
+        """Bytes of its writes."""
+        self.writes = writes
+        """How many of its operations are writes."""
 
     def answer(self, outcome: list[Result] | RequestFailed) -> None:
         """Give the results, or say why there are none, unless the client has been told something else already."""
@@ -100,6 +101,10 @@ class Batch:
             results *= expected
         if len(self.submissions) == 1:
             self.submissions[0].answer(results)
+            return
+        if expected == len(self.submissions):  # one operation each, for none has less: so most clients ask
+            for submission, result in zip(self.submissions, results, strict=True):
+                submission.answer([result])
             return
         begin = 0
         for submission in self.submissions:

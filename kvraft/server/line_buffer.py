@@ -14,48 +14,49 @@ class LineBuffer:
 
     def __init__(self, line_bytes: int) -> None:
         self._line_bytes = line_bytes
-        self._held = bytearray()
-        self._has_line = False  # a line feed is somewhere in _held: nobody searches for it twice
+        self.held = bytearray()
+        """What waits, to look at: whether that is anything is asked twice for every request."""
+        self._has_line = False  # a line feed is somewhere in it: nobody searches for it twice
         self.overflowed = False
         """Whether the next line is too long. It is not kept, and neither is anything behind it."""
 
     def __len__(self) -> int:
-        return len(self._held)
+        return len(self.held)
 
     def add(self, data: bytes) -> None:
         """Keep `data` for later."""
         if not self.overflowed:
-            self._held += data
+            self.held += data
             self._has_line = self._has_line or b"\n" in data
 
     def take(self, data: bytes = b"") -> list[bytes]:
         """Return the next whole lines, `data` being behind all that is held. At most LINES_AT_ONCE; none: []."""
         if self.overflowed:
             return []
-        if self._held:
+        if self.held:
             self.add(data)
             if not self._has_line:
                 return self._within_limit([])
-            data = bytes(self._held)
-            self._held.clear()
+            data = bytes(self.held)
+            self.held.clear()
         elif not data:
             return []
         lines = data.split(b"\n", LINES_AT_ONCE)
         rest = lines.pop()
         if rest:
-            self._held += rest
+            self.held += rest
         self._has_line = len(lines) == LINES_AT_ONCE and b"\n" in rest
         return lines if len(data) <= self._line_bytes else self._within_limit(lines)
 
     def take_last(self) -> list[bytes]:
         """Return what is left at the end of all input as a line of its own, or [] when nothing is."""
-        last = bytes(self._held)
-        self._held.clear()
+        last = bytes(self.held)
+        self.held.clear()
         return [last] if last else []
 
     def clear(self) -> None:
         """Forget everything."""
-        self._held.clear()
+        self.held.clear()
         self._has_line = False
 
     def _within_limit(self, lines: list[bytes]) -> list[bytes]:
@@ -64,7 +65,7 @@ class LineBuffer:
             if len(line) > self._line_bytes:
                 self._overflow()
                 return lines[:position]
-        if not self._has_line and len(self._held) > self._line_bytes:
+        if not self._has_line and len(self.held) > self._line_bytes:
             self._overflow()
         return lines
 

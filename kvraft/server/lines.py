@@ -7,6 +7,7 @@ order of the lines, a read sees the writes in front of it, and clients that pipe
 from collections.abc import Sequence
 from functools import partial
 from operator import attrgetter
+from typing import Final
 
 from twisted.internet.interfaces import IDelayedCall, IHalfCloseableProtocol, IPushProducer, IReactorTime
 from twisted.internet.protocol import connectionDone
@@ -16,14 +17,18 @@ from twisted.python.failure import Failure
 from typing_extensions import override
 from zope.interface import implementer
 
+from kvraft.commands import Get, Operation
 from kvraft.errors import RequestFailed
 from kvraft.server import replies
 from kvraft.server.closing import ClosingRule, IClientTransport, LingeringClose
 from kvraft.server.database import Database
 from kvraft.server.limits import ServerLimits
 from kvraft.server.line_buffer import LineBuffer
-from kvraft.server.requests import Chunk, LooksLikeHttp, read_requests
+from kvraft.server.requests import Chunk, LooksLikeHttp, read_alone, read_requests
 from kvraft.writing import write_now
+
+_ALONE: Final = Chunk([Get(b"")], [], keeps=False)
+"""Stands for any request that came alone: what it asked does not matter any more when its result is there."""
 
 
 @implementer(IHalfCloseableProtocol, IPushProducer)
@@ -73,6 +78,12 @@ class LineProtocol(LineReceiver):
             if self._is_busy():
                 self._input.add(data)
                 self._choose_reading()
+            elif (
+                not self._input.held
+                and len(data) <= self._limits.line_bytes
+                and (operation := read_alone(data)) is not None
+            ):
+                self._ask_alone(operation)
             else:
                 self._proceed(self._input.take(data))
         except Exception:  # noqa: BLE001 - one client's connection ends, not the node
@@ -125,7 +136,7 @@ class LineProtocol(LineReceiver):
 
     def _go_on(self) -> None:
         """Proceed behind an answer; most often nothing waits, and this is all that it takes."""
-        if self._behind or self._input or self._is_busy() or self._rule.client_finished or not self._reading:
+        if self._behind or self._input.held or self._is_busy() or self._rule.client_finished or not self._reading:
             self._proceed([])
         elif not self._over:
             self._settle()
@@ -150,13 +161,24 @@ class LineProtocol(LineReceiver):
         else:
             self._answer(chunk, [])
 
+    def _ask_alone(self, operation: Operation) -> None:
+        """Do what `_proceed` does, for the one request that has arrived while there was nothing else to do."""
+        self._rule.requests += 1
+        self._in_flight = self._proceeding = True
+        try:
+            self._database.ask([operation], self._alone_over)
+        finally:
+            self._proceeding = False
+        if not self._in_flight or not self._reading:  # most often the answer comes later, and nothing meanwhile
+            self._proceed([])
+
     def _settle(self) -> None:
         """Everything is answered: say what is wrong with the rest, or close by the rule."""
         if self._input.overflowed:
             write_now(self.transport, replies.error("LINE_TOO_LONG", self._shorter()))
             self._close()
         else:
-            self._rule.settled(line_begun=len(self._input) > 0)
+            self._rule.settled(line_begun=bool(self._input.held))
 
     def _shorter(self) -> str:
         return (
@@ -174,6 +196,21 @@ class LineProtocol(LineReceiver):
                 self._answer(chunk, outcomes)
                 if not self._proceeding:
                     self._go_on()
+        except Exception:  # noqa: BLE001 - one client's connection ends, not the node
+            self._break()
+
+    def _alone_over(self, results: Sequence[replies.Outcome] | Exception) -> None:
+        """Do what `_submission_over` does, for the answer to a request that came alone."""
+        if isinstance(results, Exception) or len(results) != 1 or self.paused or self._over:
+            self._submission_over(_ALONE, results)
+            return
+        try:
+            answer = replies.OK if type(results[0]) is int else replies.encode_outcomes(results, 0)[0]
+            self._in_flight = False
+            write_now(self.transport, answer)
+            self._drop_if_too_much_waits(len(answer))
+            if not self._proceeding:
+                self._go_on()
         except Exception:  # noqa: BLE001 - one client's connection ends, not the node
             self._break()
 

@@ -159,6 +159,22 @@ def read_requests(lines: Sequence[bytes]) -> Chunk:
     return Chunk(operations, notes, keeps)
 
 
+def read_alone(data: bytes) -> Operation | None:
+    """Return what `data` asks of the store, if it is one whole line in the usual spelling, and nothing else.
+
+    Most chunks are such a line. None says no more than that it is not so plain: other commands, mistakes and HTTP are
+    for `read_requests` to tell apart.
+    """
+    verb, _, arguments = data.partition(b" ")
+    read = _STORE_COMMANDS.get(verb)
+    if read is None or arguments.find(b"\n") != len(arguments) - 1 or arguments.endswith(b"\r\n"):
+        return None
+    try:
+        return read(arguments[:-1])
+    except (WrongUsage, InvalidCommand):
+        return None
+
+
 def _answer(verb: bytes, space: bytes) -> bytes | None:
     """Return the note for a command that needs no store.
 

@@ -91,11 +91,11 @@ def test_clear_forgets_everything() -> None:
 def test_bytes_of_a_line_are_searched_once() -> None:
     """A line that comes byte by byte is joined once, at its end: what is held is neither copied nor searched before."""
     buffer = LineBuffer(10**6)
-    held = buffer._held
+    held = buffer.held
 
     for _ in range(10**5):
         buffer.take(b"a")
 
-    assert buffer._held is held, "the same growing array, never a new one for each byte"
+    assert buffer.held is held, "the same growing array, never a new one for each byte"
     assert buffer._has_line is False
     assert buffer.take(b"\n") == [b"a" * 10**5]

@@ -1,18 +1,23 @@
 """Connections that the reactor watches as one: each still has all that a connection of its own would have."""
 
+import select
 import socket
 from collections.abc import Callable, Iterator
+from typing import Any
+from unittest.mock import patch
 
 import attrs
 import pytest
 import pytest_twisted
 from twisted.internet import reactor
 from twisted.internet.defer import Deferred
-from twisted.internet.interfaces import IAddress, IListeningPort
+from twisted.internet.interfaces import IAddress, IHalfCloseableProtocol
 from twisted.internet.protocol import Protocol, ServerFactory, connectionDone
 from twisted.internet.task import deferLater
+from twisted.internet.tcp import Connection, Server
 from twisted.python.failure import Failure
 from typing_extensions import override
+from zope.interface import alsoProvides
 
 from kvraft.server import watch_together
 from tests.conftest import deadline
@@ -61,13 +66,13 @@ class Echoes(ServerFactory):
 class Served:
     """A port, and the server's end of every connection to it."""
 
-    port: IListeningPort
+    port: Any
     protocols: list[Echo]
     clients: list[socket.socket] = attrs.field(factory=list)
 
     async def connect(self) -> socket.socket:
         """Return a client that the server has accepted."""
-        client = socket.create_connection(("127.0.0.1", self.port.getHost().port))  # type: ignore[attr-defined]
+        client = socket.create_connection(("127.0.0.1", self.port.getHost().port))
         client.setblocking(False)
         self.clients.append(client)
         await until(lambda: len(self.protocols) == len(self.clients))
@@ -168,3 +173,178 @@ async def test_a_defect_ends_one_connection(served: Served) -> None:
     assert [event["log_failure"].type for event in events] == [ZeroDivisionError]
     neighbour.send(b"hello")
     assert await hear(neighbour) == b"hello"
+
+
+class Eager:
+    """An epoll for which every connection is readable all the time, and nothing else ever happens to one."""
+
+    def __init__(self, epoll: select.epoll) -> None:
+        self._epoll = epoll
+        self._descriptors: list[int] = []
+
+    def register(self, descriptor: int, events: int) -> None:
+        """Watch one more."""
+        self._epoll.register(descriptor, events)
+        self._descriptors.append(descriptor)
+
+    def unregister(self, descriptor: int) -> None:
+        """Watch one less."""
+        self._epoll.unregister(descriptor)
+        self._descriptors.remove(descriptor)
+
+    def poll(self, seconds: float, events: int) -> list[tuple[int, int]]:
+        """Say of each that it has input."""
+        return [(descriptor, select.EPOLLIN) for descriptor in self._descriptors]
+
+    def fileno(self) -> int:
+        """Return what is readable when one of them truly is."""
+        return self._epoll.fileno()
+
+
+@deadline(LIMIT_S)
+async def test_a_connection_without_input_is_left_alone(served: Served) -> None:
+    """To read where nothing is to be read is no end and no error: the connection is watched as before."""
+    served.port.reactor._epoll = Eager(served.port.reactor._epoll)
+    speaker, silent = await served.connect(), await served.connect()
+
+    speaker.send(b"hello")
+    assert await hear(speaker) == b"hello"
+    silent.send(b"later")
+    assert await hear(silent) == b"later"
+
+    assert not {protocol.transport for protocol in served.protocols} & {*reactor.getReaders()}
+    assert [protocol.ended for protocol in served.protocols] == [None, None]
+
+
+@deadline(LIMIT_S)
+@pytest.mark.parametrize("resets", [False, True])
+async def test_an_end_that_comes_to_light_in_a_read_is_seen(served: Served, resets: bool) -> None:
+    """An end or an error that a read meets first is found again by the reactor, and told to the protocol."""
+    served.port.reactor._epoll = Eager(served.port.reactor._epoll)
+    client = await served.connect()
+    if resets:
+        client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
+
+    client.close()
+
+    await until(lambda: served.protocols[0].ended is not None)
+
+
+@deadline(LIMIT_S)
+@pytest.mark.parametrize("in_a_read", [False, True])
+async def test_a_half_close_is_told_and_answers_still_leave(served: Served, in_a_read: bool) -> None:
+    """A protocol that understands a half-close hears of it, once, also when a read meets it, and can still write."""
+    if in_a_read:
+        served.port.reactor._epoll = Eager(served.port.reactor._epoll)
+    client = await served.connect()
+    protocol, told = served.protocols[0], list[str]()
+    protocol.readConnectionLost = lambda: told.append("half-close")  # type: ignore[attr-defined]
+    alsoProvides(protocol, IHalfCloseableProtocol)
+
+    client.send(b"hello")
+    client.shutdown(socket.SHUT_WR)
+    await until(lambda: told != [])
+    assert await hear(client) == b"hello"
+    assert protocol.transport is not None
+    protocol.transport.write(b"goodbye")
+
+    assert await hear(client) == b"goodbye"
+    assert told == ["half-close"]
+    assert protocol.ended is None
+    protocol.transport.loseConnection()
+
+
+@deadline(LIMIT_S)
+async def test_a_plain_connection_is_read_without_detours(served: Served) -> None:
+    """Input of a plain connection is handed to its protocol without Twisted's own read, no more of it at a time."""
+    client = await served.connect()
+    length = Connection.bufferSize + 1
+
+    with (
+        patch.object(Connection, "doRead", side_effect=AssertionError),
+        patch.object(served.protocols[0], "dataReceived") as received,
+    ):
+        client.setblocking(True)
+        client.sendall(bytes(length))
+        await until(lambda: sum(len(call.args[0]) for call in received.mock_calls) == length)
+
+    assert max(len(call.args[0]) for call in received.mock_calls) <= Connection.bufferSize
+
+
+@deadline(LIMIT_S)
+async def test_input_goes_to_the_protocol_of_the_moment(served: Served) -> None:
+    """A connection whose protocol is replaced is heard by the new one from then on."""
+    client = await served.connect()
+    client.send(b"hello")
+    assert await hear(client) == b"hello"
+    first, second = served.protocols[0], Echo()
+    assert isinstance(first.transport, Connection)
+    second.transport, first.transport.protocol = first.transport, second
+
+    client.send(b"goodbye")
+    assert await hear(client) == b"goodbye"
+
+    assert (first.heard, second.heard) == (b"hello", b"goodbye")
+    first.transport.protocol = first
+
+
+class Counting(Server):
+    """A connection that reads in a way of its own."""
+
+    reads = 0
+
+    @override
+    def doRead(self) -> Any:
+        self.reads += 1
+        return super().doRead()
+
+
+class Shouting(Server):
+    """A connection that hands over its input in a way of its own."""
+
+    @override
+    def _dataReceived(self, data: bytes | None) -> Any:
+        return super()._dataReceived(data and data.upper())
+
+
+@deadline(LIMIT_S)
+async def test_a_connection_that_reads_its_own_way_does(served: Served) -> None:
+    """What is more than a plain connection reads as it wants, and its defects and its end are seen as well."""
+    served.port.transport = Counting
+    client, broken = await served.connect(), await served.connect()
+
+    client.send(b"hello")
+    assert await hear(client) == b"hello"
+    assert served.protocols[0].transport.reads == 1  # type: ignore[union-attr]
+    with logged_by("kvraft.server.watching") as events:
+        broken.send(b"raise")
+        client.close()
+        await until(lambda: all(protocol.ended is not None for protocol in served.protocols))
+
+    assert [event["log_failure"].type for event in events] == [ZeroDivisionError]
+
+
+@deadline(LIMIT_S)
+async def test_a_connection_that_hands_over_its_own_way_does(served: Served) -> None:
+    """It is enough that what has been read goes another way."""
+    served.port.transport = Shouting
+    client = await served.connect()
+
+    client.send(b"hello")
+
+    assert await hear(client) == b"HELLO"
+
+
+@deadline(LIMIT_S)
+async def test_an_aborted_connection_hears_nothing_more(served: Served) -> None:
+    """Between abortConnection and connectionLost nothing is read, not even where somebody resumes it."""
+    client = await served.connect()
+    client.send(b"too late")
+    transport = served.protocols[0].transport
+    assert isinstance(transport, Connection)
+
+    transport.abortConnection()
+    transport.resumeProducing()
+    await until(lambda: served.protocols[0].ended is not None)
+
+    assert served.protocols[0].heard == b""
