@@ -31,10 +31,11 @@ from kvraft.replica.cluster_clock import ClusterClock
 from kvraft.replica.options import ReplicaOptions
 from kvraft.replica.outbox import Nowhere, Outbox
 from kvraft.replica.parts import SnapshotParts
+from kvraft.replica.proposals import Proposals
 from kvraft.replica.reads import Reads
 from kvraft.replica.rejoin import Rejoin
 from kvraft.replica.replay import Replay
-from kvraft.replica.saving import Saver
+from kvraft.replica.saving import Saver, make_way_when_stalled
 from kvraft.replica.snapshotter import Snapshotter
 from kvraft.replica.status import describe, log_transition
 from kvraft.replica.submissions import Batch, Deadlines, Stopping, Submission, Tell, WriteQueue, lay_out, promised
@@ -105,11 +106,12 @@ class Replica:
         self._cluster_clock = ClusterClock()
         self._deadlines = Deadlines()
         self._writes = WriteQueue()
-        self._held: Sequence[Entry] = ()
+        self._unapplied: Sequence[Entry] = ()
         """Committed entries that are not applied yet because a save is under way."""
         self._reads = Reads(node, self._refuse)
-        self._proposed: dict[int, Batch] = {}
-        """The batches in the log that are not applied yet, by index."""
+        self._proposals = Proposals()
+        self._holds_writes = False
+        """Whether those that waited at the last turn wait for company."""
         self._parked: list[Submission] = []
         """Refused while leadership is handed over: they wait to be told who leads now."""
         self._is_handing_over = False
@@ -301,13 +303,19 @@ class Replica:
             if not self._stopped:
                 self._belonging.look(self._peers)
                 self._snapshotter.consider(self.store)
-                self._arm_timer()
+                self._arm_timer(now)
         except Exception as error:  # noqa: BLE001 - nothing is fire-and-forget: a failure in a turn stops the node
             self._fail(words_for(error, f"a turn failed: {error}"), Failure())
 
-    def _arm_timer(self) -> None:
+    def _arm_timer(self, now: float) -> None:
         """Hold one timer at or before the node's deadline; a deadline that moves away costs nothing here."""
         deadline = self.node.deadline
+        if self._holds_writes and self._writes and self._saver.idle:
+            until = self._proposals.hold_until(len(self._writes))
+            if until > now:
+                deadline = min(deadline, until)
+            else:  # now, but behind what else has arrived by the next iteration
+                self._schedule_turn()
         if self._timer is None:
             self._timer = self._clock.callLater(max(0.0, deadline - self._clock.seconds()), self._timer_fired)
         elif deadline < self._timer.getTime():
@@ -317,19 +325,7 @@ class Replica:
         self._timer = None
         now = self._clock.seconds()
         self._tell(self.node.wake, now)
-        self._tell(self._watch_disk, now)
-
-    def _watch_disk(self, now: float) -> None:
-        """A disk that hangs must not keep a leader: the others can elect one whose disk works (BUGS row 26)."""
-        since = self._storage.pending_since
-        if since is None or now - since < self._options.disk_stall_max or not isinstance(self.node.role, Leader):
-            return
-        self._log.error(
-            "node {id} stops leading: its disk has not finished a save for {seconds:.1f} s",
-            id=self.node.id,
-            seconds=now - since,
-        )
-        self.node.resign(now)
+        self._tell(make_way_when_stalled, self.node, self._storage, self._options.disk_stall_max, now)
 
     def _propose(self, now: float) -> None:
         """Make one entry of all writes that have come together, when the last one's save is done (group commit).
@@ -337,7 +333,8 @@ class Replica:
         To propose while the disk is busy would only cut the same writes into more entries, each with its syncs and
         messages on every node: a tenth less throughput at 64 connections on a quiet machine (measured).
         """
-        while self._writes and self._saver.idle:
+        self._holds_writes = now < self._proposals.hold_until(len(self._writes))
+        while self._writes and self._saver.idle and not self._holds_writes:
             submissions = self._writes.take(BATCH_BYTES_MAX)
             if not submissions:
                 return
@@ -353,7 +350,7 @@ class Replica:
                 continue
             for submission in submissions:
                 submission.is_proposed = True
-            self._proposed[index] = Batch(term, submissions, reads)
+            self._proposals.add(index, Batch(term, submissions, reads), now)
 
     def _stamp(self, now: float) -> int:
         """Return the cluster time for a batch of this leader, in microseconds."""
@@ -397,17 +394,17 @@ class Replica:
 
         The leader waits for its disk and not for its store, and the thread of the disk waits for the interpreter.
         """
-        held, self._held = self._held, ()
-        for entry in held:
+        earlier, self._unapplied = self._unapplied, ()
+        for entry in earlier:
             self._apply(entry)
         if not self._saver.idle and not isinstance(self.node.role, Leader):
-            self._held = entries  # those of one Ready at most, so that a turn stays short
+            self._unapplied = entries  # those of one Ready at most, so that a turn stays short
             return
         for entry in entries:
             self._apply(entry)
 
     def _apply(self, entry: Entry) -> None:
-        batch = self._proposed.pop(entry.index, None)
+        batch = self._proposals.take(entry.index)
         if batch is not None and batch.term != entry.term:
             batch.refuse(self._not_leader())  # another leader's entry took its place: it never happened (row 12)
             batch = None
@@ -450,8 +447,8 @@ class Replica:
         if not self.node.install_snapshot(header.index, header.term, membership):
             return store
         old, self.store = self.store, store
-        for index in [index for index in self._proposed if index <= header.index]:
-            self._proposed.pop(index).refuse(OutcomeUnknown(COVERED))
+        for batch in self._proposals.take_up_to(header.index):
+            batch.refuse(OutcomeUnknown(COVERED))
         if keeps_tail:
             await self._storage.compact(header.index, header.term)
         else:

@@ -4,10 +4,14 @@ from collections import deque
 from collections.abc import Callable
 
 from twisted.internet.defer import Deferred
+from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from kvraft.raft import Entry, HardState, Ready
+from kvraft.raft import Entry, HardState, Node, Ready
+from kvraft.raft.roles import Leader
 from kvraft.storage import Storage
+
+_log = Logger(namespace="kvraft.replica")
 
 
 class Saver:
@@ -71,3 +75,17 @@ def merge(readys: list[Ready]) -> tuple[HardState | None, list[Entry]]:
                 entries.pop()
             entries += ready.entries
     return hard_state, entries
+
+
+def make_way_when_stalled(node: Node, storage: Storage, stall_max: float, now: float) -> None:
+    """End the office of a leader whose disk hangs, so that the others can elect one whose disk works (BUGS row 26).
+
+    It does when a save has taken `stall_max` seconds.
+    """
+    since = storage.pending_since
+    if since is None or now - since < stall_max or not isinstance(node.role, Leader):
+        return
+    _log.error(
+        "node {id} stops leading: its disk has not finished a save for {seconds:.1f} s", id=node.id, seconds=now - since
+    )
+    node.resign(now)

@@ -143,6 +143,9 @@ class WriteQueue:
     def __bool__(self) -> bool:
         return bool(self._waiting)
 
+    def __len__(self) -> int:
+        return len(self._waiting)
+
     def is_full(self, submission: Submission, bytes_max: int) -> bool:
         """Whether `submission` would be too much on top of what waits; when nothing waits, none is."""
         return bool(self._waiting) and self.size + submission.size > bytes_max

@@ -1,0 +1,128 @@
+"""When a leader proposes what waits: at once, or in company when most of its clients wait for an entry under way."""
+
+import pytest
+
+from kvraft.errors import OutcomeUnknown
+from kvraft.replica.proposals import Proposals
+from kvraft.replica.submissions import Batch, Submission
+from tests.replica.cluster import Ask, Cluster, Member, write
+
+PATIENCE_S = 0.01
+ROUND_S = 0.0025
+"""A bit longer than an entry takes in these clusters, seconds."""
+
+
+@pytest.fixture(autouse=True)
+def patience(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let a hold outlast an entry: these clusters are slower than one in a rack."""
+    monkeypatch.setattr("kvraft.replica.proposals.HOLD_S_MAX", PATIENCE_S)
+
+
+def entries(member: Member) -> int:
+    """Return how many entries its log has."""
+    return member.node.log.last_index
+
+
+def ask_many(cluster: Cluster, count: int) -> list[Ask]:
+    """Let that many clients write in one turn."""
+    assert cluster.leader is not None
+    asks = [cluster.ask(cluster.leader, write("a")) for _ in range(count)]
+    cluster.run(0)
+    return asks
+
+
+def batch(count: int) -> Batch:
+    """Return a batch of that many submissions."""
+    return Batch(1, [Submission([write("a")], 1.0, lambda _: None) for _ in range(count)], [])
+
+
+def test_few_wait_behind_many(cluster: Cluster) -> None:
+    """They are proposed with those that ask when they have their answers, and not while these are under way."""
+    leader = cluster.members[cluster.settle()]
+    before = entries(leader)
+    again: list[Ask] = []
+    for _ in range(10):
+        promise = leader.replica.submit([write("a")])
+        promise.addCallback(lambda _: again.append(cluster.ask(leader.id, write("a"))))
+    cluster.run(0.0005)  # its own disk is done
+
+    few = ask_many(cluster, 4)
+    assert entries(leader) == before + 1
+    cluster.run_until(lambda: len(again) == 10)
+    cluster.await_answers(*few, *again)
+
+    assert entries(leader) == before + 2
+
+
+def test_they_wait_no_longer_than_until_those_are_answered(cluster: Cluster) -> None:
+    """Also when nobody else asks."""
+    cluster.settle()
+    many = ask_many(cluster, 10)
+    few = ask_many(cluster, 1)
+
+    cluster.await_answers(*many)
+
+    assert cluster.await_answers(*few) < ROUND_S
+
+
+def test_half_as_many_do_not_wait(cluster: Cluster) -> None:
+    """Two waves of clients of about one size share the time."""
+    leader = cluster.members[cluster.settle()]
+    before = entries(leader)
+    ask_many(cluster, 10)
+    cluster.run(0.0005)
+
+    ask_many(cluster, 5)
+
+    assert entries(leader) == before + 2
+
+
+def test_a_slow_majority_is_not_waited_for(cluster: Cluster) -> None:
+    """The clients of a cluster whose members are far from each other wait no longer than on their own account."""
+    leader = cluster.members[cluster.settle()]
+    for follower in cluster.followers():
+        cluster.members[follower].journal.delay = 0.05
+    before = entries(leader)
+    ask_many(cluster, 10)
+    cluster.run(PATIENCE_S / 2)
+
+    ask_many(cluster, 1)
+    assert entries(leader) == before + 1
+    cluster.run(PATIENCE_S / 2)
+
+    assert entries(leader) == before + 2
+
+
+def test_what_is_answered_is_not_waited_for() -> None:
+    """Only batches under way count, however they end."""
+    proposals = Proposals()
+    for index in range(1, 4):
+        proposals.add(index, batch(10), now=5.0)
+
+    assert proposals.hold_until(14) == 5.0 + PATIENCE_S
+    assert proposals.take(2) is not None
+    assert proposals.take(2) is None
+    assert proposals.hold_until(9) == 5.0 + PATIENCE_S
+    assert proposals.hold_until(10) < 0
+    assert len(proposals.take_up_to(3)) == 2
+    assert proposals.hold_until(1) < 0
+
+
+def test_what_waits_for_company_is_refused_by_a_leader_no_longer() -> None:
+    """It is not in the log, so it is refused for certain; what is under way is not."""
+    cluster = Cluster()
+    leader = cluster.settle()
+    for follower in cluster.followers():
+        cluster.cut(leader, follower)
+    many = ask_many(cluster, 10)
+    cluster.run(0.0005)
+    few = ask_many(cluster, 1)
+
+    cluster.members[leader].node.resign(cluster.clock.seconds())
+    cluster.members[leader].replica.link_up(cluster.followers()[0])
+    cluster.run(0)
+
+    assert few[0].error.definite
+    cluster.members[leader].replica.stop()
+    assert all(isinstance(ask.error, OutcomeUnknown) for ask in many)
+    cluster.stop()
