@@ -96,7 +96,8 @@ class Disk:
     def crash(self, keep: float | None = None) -> None:
         """Power failure: an arbitrary part of what was not synced is lost, about 1 - `keep` of it."""
         keep = self.rng.choice((0.0, 0.2, 0.5, 0.8, 1.0)) if keep is None else keep
-        for inode in {*self.inodes.values(), *self.durable_names.values()}:
+        # Each once, in the order of their names: that of a set of them would be that of their places in memory.
+        for inode in dict.fromkeys((*self.inodes.values(), *self.durable_names.values())):
             inode.lose(self.rng, keep)
             inode.current[:] = inode.durable
         for renaming in self.renamings:
