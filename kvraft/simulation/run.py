@@ -154,8 +154,8 @@ def _go_through(plan: Plan, cluster: Cluster, nemesis: Nemesis | None, workload:
         nemesis.rush = workload.rush
         nemesis.begin()
     end = cluster.world.now + plan.seconds
-    while cluster.world.next_time <= end and (plan.steps is None or cluster.world.events < plan.steps):
-        cluster.step()
+    while (plan.steps is None or cluster.world.events < plan.steps) and cluster.step(end):
+        pass
     if nemesis is not None:
         nemesis.stop()
         pauses_end = max(member.machine.held_until for member in cluster.members.values())
