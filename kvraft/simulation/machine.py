@@ -230,7 +230,8 @@ class Reactor:
 
     def world_time(self, time: float, now: float) -> float:
         """Return when the world comes to what the process's clock, which shows `now`, calls `time`."""
-        return self.machine.now + (time - now) / self.machine.rate + LATENESS_S
+        machine = self.machine
+        return max(machine.world.now, machine.held_until) + (time - now) / machine.rate + LATENESS_S
 
     def clock_jumped(self) -> None:
         """Let every timer follow the wall clock, which was set."""
