@@ -236,11 +236,12 @@ def _parse(line: bytes) -> dict[str, Any]:
 
 def _refusal_of(raw: Mapping[str, Any]) -> RefusedByPeer:
     """Read the line of a peer that refuses us; it goes into logs, so it must be short and of one line."""
-    code, message = (
-        "".join(each if each.isprintable() else "?" for each in str(raw.get(name))[:REASON_CHARS_MAX])
-        for name in ("error", "message")
-    )
-    return RefusedByPeer(code, message)
+    return RefusedByPeer(_printable(str(raw.get("error"))), _printable(str(raw.get("message"))))
+
+
+def _printable(text: str) -> str:
+    shown = text[:REASON_CHARS_MAX]
+    return shown if shown.isprintable() else "".join(each if each.isprintable() else "?" for each in shown)
 
 
 def _convert(raw: Mapping[str, Any]) -> Hello:

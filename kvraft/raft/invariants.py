@@ -10,7 +10,6 @@ from collections.abc import Iterable
 import attrs
 
 from kvraft.raft.errors import InvariantViolated
-from kvraft.raft.membership import Membership
 from kvraft.raft.node import Node
 from kvraft.raft.roles import Candidate, Leader
 from kvraft.raft.types import Entry
@@ -28,7 +27,7 @@ def _broken(node: Node, rule: str) -> InvariantViolated:
 
 def check(node: Node) -> None:
     """Check what must hold of one node at any time."""
-    log, last_index = node.log, node.log.last_index
+    log, role, last_index = node.log, node.role, node.log.last_index
     if not log.snapshot_index <= log.durable <= log.handed_over <= last_index:
         marks = f"durable {log.durable} <= handed over {log.handed_over} <= {last_index}"
         raise _broken(node, f"the log's marks are in order: {marks}")
@@ -36,19 +35,15 @@ def check(node: Node) -> None:
         raise _broken(
             node, f"what is applied is committed and in the log: {node.released} <= {node.commit} <= {last_index}"
         )
-    _demand(node, "the node's term is no older than its log", holds=node.term >= log.last_term)
-    _demand(
-        node,
-        "what is durable is no newer than what is",
-        holds=node.durable_hard_state.term <= node.term,
-    )
-    match node.role:
-        case Candidate():
-            _demand(node, "a candidate votes for itself (§5.2)", holds=node.vote == node.id)
-        case Leader() as leader:
-            _check_leader(node, leader)
-        case _:
-            pass
+    if node.term < log.last_term:
+        raise _broken(node, "the node's term is no older than its log")
+    if node.durable_hard_state.term > node.term:
+        raise _broken(node, "what is durable is no newer than what is")
+    if isinstance(role, Leader):
+        _check_leader(node, role)
+        _check_peers(node, role)
+    elif isinstance(role, Candidate) and node.vote != node.id:
+        raise _broken(node, "a candidate votes for itself (§5.2)")
 
 
 def check_memberships(node: Node) -> None:
@@ -67,61 +62,35 @@ def check_memberships(node: Node) -> None:
 
 
 def _check_leader(node: Node, leader: Leader) -> None:
-    log, last_index = node.log, node.log.last_index
-    _demand(node, "a leader has voted for itself", holds=node.vote == node.id)
-    _demand(
-        node,
-        "a leader's own vote is durable (§5.2)",
-        holds=(node.durable_hard_state.term, node.durable_hard_state.vote) == (node.term, node.id),
-    )
-    opens = log.term_at(leader.term_start) if leader.term_start > log.snapshot_index else node.term
-    _demand(node, "a leader's term opens with an entry of its own", holds=opens == node.term)
-    others = node.membership.members - {node.id}
-    _demand(node, "a leader knows every other member", holds=leader.progress.keys() >= others)
+    log, hard_state, membership = node.log, node.durable_hard_state, node.membership
+    if node.vote != node.id:
+        raise _broken(node, "a leader has voted for itself")
+    if hard_state.term != node.term or hard_state.vote != node.id:
+        raise _broken(node, "a leader's own vote is durable (§5.2)")
+    if leader.term_start > log.snapshot_index and log.term_at(leader.term_start) != node.term:
+        raise _broken(node, "a leader's term opens with an entry of its own")
+    others = membership.members - {node.id}
+    if not leader.progress.keys() >= others:
+        raise _broken(node, "a leader knows every other member")
     if node.commit >= max(leader.term_start, node.membership_index):
-        is_joint = bool(node.membership.outgoing)
-        _demand(node, "a leader leaves a joint configuration that is committed (§6)", holds=not is_joint)
-        _demand(node, "a leader forgets members that have left", holds=leader.progress.keys() == others)
-        _demand(node, "a leader that was removed steps down (thesis §4.2.2)", holds=node.membership.decides(node.id))
+        if membership.outgoing:
+            raise _broken(node, "a leader leaves a joint configuration that is committed (§6)")
+        if leader.progress.keys() != others:
+            raise _broken(node, "a leader forgets members that have left")
+        if not membership.decides(node.id):
+            raise _broken(node, "a leader that was removed steps down (thesis §4.2.2)")
+    unsettled = log.slice(max(node.commit + 1, leader.term_start), log.last_index)
+    if leader.uncommitted_bytes != sum([len(entry.record) for entry in unsettled]):
+        raise _broken(node, "the uncommitted bytes add up")
+
+
+def _check_peers(node: Node, leader: Leader) -> None:
+    last_index = node.log.last_index
     for peer, progress in leader.progress.items():
         if not progress.match < progress.next <= last_index + 1:
             raise _broken(node, f"node {peer}: match {progress.match} < next {progress.next} <= {last_index + 1}")
         if progress.inflight_bytes != sum([size for _, size in progress.inflight]):
             raise _broken(node, f"node {peer}: the window's bytes add up")
-    unsettled = log.slice(max(node.commit + 1, leader.term_start), last_index)
-    _demand(
-        node,
-        "the uncommitted bytes add up",
-        holds=leader.uncommitted_bytes == sum([len(entry.record) for entry in unsettled]),
-    )
-
-
-@attrs.define
-class _Seen:
-    term: int
-    vote: int | None
-    commit: int
-    released: int
-    last_index: int
-    is_leader: bool
-    round: int
-    match: dict[int, int]
-    memberships: tuple[tuple[int, Membership], ...]
-
-    @classmethod
-    def of(cls, node: Node) -> "_Seen":
-        leader = node.role if isinstance(node.role, Leader) else None
-        return cls(
-            term=node.term,
-            vote=node.vote,
-            commit=node.commit,
-            released=node.released,
-            last_index=node.log.last_index,
-            is_leader=leader is not None,
-            round=leader.round if leader else 0,
-            match={peer: progress.match for peer, progress in leader.progress.items()} if leader else {},
-            memberships=tuple(node.memberships),
-        )
 
 
 class NodeHistory:
@@ -129,29 +98,47 @@ class NodeHistory:
 
     def __init__(self, node: Node) -> None:
         self._node = node
-        self._seen = _Seen.of(node)
+        self._remember()
         check_memberships(node)
 
     def observe(self) -> None:
         """Check the node, and what has changed since the last look."""
-        node, before = self._node, self._seen
+        node = self._node
         check(node)
-        after = self._seen = _Seen.of(node)
-        if after.memberships != before.memberships:
+        if node.memberships != self._memberships:
             check_memberships(node)
-        if after.term < before.term:
-            raise _broken(node, f"the term never goes back from {before.term} (Figure 2)")
-        if after.commit < before.commit:
-            raise _broken(node, f"the commit index never goes back from {before.commit} (Figure 2, BUGS row 38)")
-        _demand(node, "nothing is applied twice (Figure 2)", holds=after.released >= before.released)
-        if after.term == before.term and before.vote not in (None, after.vote):
-            raise _broken(node, f"the vote for {before.vote} in this term stands (§5.2)")
-        if before.is_leader and after.is_leader and after.term == before.term:
-            _demand(node, "a leader only appends (Figure 3)", holds=after.last_index >= before.last_index)
-            _demand(node, "a read round never comes again (BUGS row 6)", holds=after.round >= before.round)
-            for peer, match in before.match.items():
-                if after.match.get(peer, match) < match:
-                    raise _broken(node, f"node {peer}: the match index never goes back from {match} (BUGS row 38)")
+        if node.term < self._term:
+            raise _broken(node, f"the term never goes back from {self._term} (Figure 2)")
+        if node.commit < self._commit:
+            raise _broken(node, f"the commit index never goes back from {self._commit} (Figure 2, BUGS row 38)")
+        if node.released < self._released:
+            raise _broken(node, "nothing is applied twice (Figure 2)")
+        if node.term == self._term:
+            if self._vote not in (None, node.vote):
+                raise _broken(node, f"the vote for {self._vote} in this term stands (§5.2)")
+            if self._was_leader and isinstance(node.role, Leader):
+                self._check_leader(node, node.role)
+        self._remember()
+
+    def _check_leader(self, node: Node, leader: Leader) -> None:
+        if node.log.last_index < self._last_index:
+            raise _broken(node, "a leader only appends (Figure 3)")
+        if leader.round < self._round:
+            raise _broken(node, "a read round never comes again (BUGS row 6)")
+        for peer, progress in leader.progress.items():
+            match = self._match.get(peer, 0)
+            if progress.match < match:
+                raise _broken(node, f"node {peer}: the match index never goes back from {match} (BUGS row 38)")
+
+    def _remember(self) -> None:
+        node, role = self._node, self._node.role
+        self._term, self._vote = node.term, node.vote
+        self._commit, self._released, self._last_index = node.commit, node.released, node.log.last_index
+        self._memberships = node.memberships.copy()
+        self._was_leader = isinstance(role, Leader)
+        if isinstance(role, Leader):
+            self._round = role.round
+            self._match = {peer: progress.match for peer, progress in role.progress.items()}
 
 
 @attrs.define

@@ -356,7 +356,7 @@ class Node:
                 self.released + 1, self.commit, self.options.apply_bytes_max, self.options.apply_entries_max
             )
             self.released = committed[-1].index
-        entries = self.log.take_unsaved()
+        entries = self.log.take_unsaved() if self.log.last_index > self.log.handed_over else ()
         hard_state = self.hard_state if entries or self._hard_state_changed() else None
         if hard_state is not None:
             self._handed_over_hard_state = hard_state
@@ -412,8 +412,11 @@ class Node:
         self.replies.append((to, message))
 
     def _soft_state_changed(self) -> bool:
-        shown = self._shown
-        return shown.term != self.term or shown.leader != self.leader or shown.role is not _ROLES[type(self.role)]
+        shown, role = self._shown, self.role
+        if shown.term != self.term or shown.role is not _ROLES[type(role)]:
+            return True
+        # The leader of a leader's term is known, and a candidate of either kind knows none.
+        return isinstance(role, Follower) and shown.leader != role.leader
 
     def _hard_state_changed(self) -> bool:
         shown = self._handed_over_hard_state

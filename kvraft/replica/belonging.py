@@ -74,22 +74,23 @@ class Belonging:
         """Connect to who is new at once, and part from who left when that is committed; called in every turn."""
         node = self._node
         self._features.look(peers, self._store())
-        is_committed = node.commit >= node.membership_index
-        if self._told is not None and self._told[0] is node.membership and self._told[1] == is_committed:
+        begins, present = node.memberships[-1]
+        is_committed = node.commit >= begins
+        if self._told is not None and self._told[0] is present and self._told[1] == is_committed:
             return
-        self._told = node.membership, is_committed
+        self._told = present, is_committed
         certain = max((index for index, _ in node.memberships if index <= node.commit), default=0)
         addresses: dict[int, Address] = {}
         for index, membership in node.memberships:
             if index >= certain:  # those that are not committed yet may be needed to commit them
                 addresses |= {member: Address.parse(where) for member, where in membership.addresses.items()}
         for sponsor, (index, address) in [*self._sponsors.items()]:
-            if index > node.membership_index:
+            if index > begins:
                 addresses.setdefault(sponsor, address)
             else:
                 del self._sponsors[sponsor]
-        peers.set_members(addresses, node.membership.removed, node.membership.incarnations)
-        if is_committed and node.id in node.membership.removed:
+        peers.set_members(addresses, present.removed, present.incarnations)
+        if is_committed and node.id in present.removed:
             self._begin_to_leave(REMOVED_ITSELF)
         elif is_stranger(node):
             self._begin_to_leave(LOST_ITS_MEMORY)

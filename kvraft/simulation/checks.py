@@ -151,8 +151,9 @@ class Checks:
         watched = self._watched[member.id]
         node = watched.node
         watched.conduct.after_each()
-        if isinstance(node.role, Leader):
-            watched.tail.after_each(node, node.role)
+        role = node.role
+        if isinstance(role, Leader):
+            watched.tail.after_each(node, role)
         outline = _outline(node)
         if outline == watched.outline:
             return
@@ -160,7 +161,7 @@ class Checks:
         watched.history.observe()
         self.figure_3.observe([node])
         before = watched.conduct.before
-        if isinstance(node.role, Leader):
+        if isinstance(role, Leader):
             if node.term not in self._led:
                 self._check_elected(member, before)
                 self.elected(member)
@@ -170,9 +171,10 @@ class Checks:
         watched.tail.after_change(node)
         self._of_logs.after_change(node)
         check_allegiance(node, self.figure_3.leaders)
-        self._check_marks(member)
-        if node.memberships[0][0] != watched.begins:
-            watched.begins = node.memberships[0][0]
+        self._check_marks(member, node)
+        begins = node.memberships[0][0]
+        if begins != watched.begins:
+            watched.begins = begins
             self._check_beginning(node)
         watched.commit = node.commit
         store = member.store
@@ -243,8 +245,7 @@ class Checks:
                 f"node {member.id} promises {what} in term {term}, and its disk knows only term "
                 f"{extent.hard_state.term}"
             )
-        dirty = [path.name for path in member.disk.dirty if path.name.startswith("segment")]
-        if dirty:
+        if dirty := [path.name for path in member.disk.dirty if path.name.startswith("segment")]:
             raise InvariantViolated(f"node {member.id} promises {what} while {dirty} is not synced")
         self._terms[member.id] = max(self._terms.get(member.id, 0), extent.hard_state.term)
         return extent
@@ -274,15 +275,15 @@ class Checks:
         )
 
     @staticmethod
-    def _check_marks(member: Member) -> None:
+    def _check_marks(member: Member, node: Node) -> None:
         """Check that what a node takes to be durable is on its disk."""
-        log = member.node.log
-        if member.journal is not None and log.durable > log.snapshot_index:
+        log, durable = node.log, node.log.durable
+        if member.journal is not None and durable > log.snapshot_index:
             extent = member.journal.extent
-            if extent.base_index < log.durable and extent.term_at(log.durable) != log.term_at(log.durable):
+            if extent.base_index < durable and extent.term_at(durable) != log.term_at(durable):
                 raise InvariantViolated(
-                    f"node {member.id} takes entry {log.durable} of term {log.term_at(log.durable)} to be durable, and "
-                    f"its disk holds one of term {extent.term_at(log.durable)}"
+                    f"node {member.id} takes entry {durable} of term {log.term_at(durable)} to be durable, and "
+                    f"its disk holds one of term {extent.term_at(durable)}"
                 )
 
     def _check_committed(self, node: Node, before: Before) -> None:

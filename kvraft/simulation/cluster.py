@@ -124,24 +124,25 @@ class Cluster:
 
     # Time.
 
-    def step(self) -> bool:
-        """Let one event happen, and check everything; return False when nothing is left to happen."""
+    def step(self, until: float = float("inf")) -> bool:
+        """Let one event happen, and check everything; return False when nothing is left to happen up to that time."""
         try:
-            happened = self.world.step()
+            if not self.world.step(until):
+                return False
         except (ProcessDied, StaleFile):
-            happened = True  # a process was ended in the middle of what it did
+            pass  # a process was ended in the middle of what it did
         member = self._by_machine.get(self.world.last_owner)  # as `member_of` does
         if member is not None:
             self.checks.after(member)
         if self.checks.violations:
             raise self.checks.violations[0]
-        return happened
+        return True
 
     def run(self, seconds: float) -> None:
         """Let virtual time pass."""
         end = self.world.now + seconds
-        while self.world.next_time <= end:
-            self.step()
+        while self.step(end):
+            pass
         self.world.now = end
 
     def run_until(self, condition: Callable[[], bool], *, at_most: float = ELECTION_S, what: str = "it") -> float:
@@ -152,9 +153,8 @@ class Cluster:
         """
         begin = self.world.now
         while not condition():
-            if self.world.next_time > begin + at_most:
+            if not self.step(begin + at_most):
                 raise Stuck(f"{what} did not come about within {at_most:g} s")
-            self.step()
         return self.world.now - begin
 
     def elect(self) -> int:

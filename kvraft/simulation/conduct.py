@@ -49,15 +49,12 @@ def demand(holds: bool, rule: str) -> None:
 class Before:
     """What was so ahead of an event."""
 
-    term: int = 0
-    is_leader: bool = False
-    is_transferring: bool = False
-    last_index: int = 0
-    commit: int = 0
-    leader_heard: float | None = None
-    """When it last heard from the leader that it believes in, by its clock."""
-    majorities: Sequence[Collection[int]] = ()
-    """By whom it went: what it decides in the next event may have been counted by them."""
+    term: int
+    is_leader: bool
+    is_transferring: bool
+    last_index: int
+    commit: int
+    membership: Membership
 
     @classmethod
     def of(cls, node: Node) -> "Before":
@@ -69,16 +66,13 @@ class Before:
             leader is not None and leader.transfer is not None,
             node.log.last_index,
             node.commit,
-            _leader_heard(node),
-            majorities(node.membership),
+            node.membership,
         )
 
-
-def _leader_heard(node: Node) -> float | None:
-    role = node.role
-    if isinstance(role, Follower):
-        return None if role.leader is None else role.last_contact
-    return node.now if isinstance(role, Leader) else None
+    @property
+    def majorities(self) -> Sequence[Collection[int]]:
+        """By whom it went: what it decides in the next event may have been counted by them."""
+        return majorities(self.membership)
 
 
 @attrs.define
@@ -88,11 +82,8 @@ class _Patience:
     since: float | None = None
     events: int = 0
 
-    def is_over(self, is_wrong: bool, now: float, held_until: float, longest_s: float) -> bool:
-        """Note how things are at `now`; return whether it has been wrong for too long since the last pause."""
-        if not is_wrong:
-            self.since = None
-            return False
+    def is_over(self, now: float, held_until: float, longest_s: float) -> bool:
+        """Note that it is wrong at `now`; return whether it has been for too long since the last pause."""
         if self.since is None:
             self.since, self.events = now, 0
         self.events += 1
@@ -120,35 +111,55 @@ class Conduct:
 
     def after_each(self) -> None:
         """Check what can go wrong without a change of the node's state; called after every event of the process."""
-        self._check_loyalty()
-        role = self.node.role  # no list and no text is made while all is well: this is looked at most often of all
-        if not isinstance(role, Leader):
-            self._silence.since = self._stall.since = self._handover.since = None
+        # This is looked at most often of all: nothing is made, and little is called, while all is well.
+        node, role = self.node, self.node.role
+        if node.messages or self._encouragements:
+            self._check_loyalty()
+        self._heard_in = node.term
+        if isinstance(role, Leader):
+            self._heard = node.now
+            self._check_leadership(role)
             return
-        # Not the machine's time, which lies ahead when the process was held up in the middle of this event.
-        now, held = self.member.machine.world.now, self.member.machine.held_until
-        if self._silence.is_over(self._is_silent(role), now, held, SILENT_MAX_S):
+        self._heard = role.last_contact if isinstance(role, Follower) and role.leader is not None else None
+        self._silence.since = self._stall.since = self._handover.since = None
+
+    def _check_leadership(self, role: Leader) -> None:
+        """Check that a leader is heard, has a disk that answers, and does not hand over for ever."""
+        node = self.node
+        if not self._is_silent(role):
+            self._silence.since = None
+        elif self._is_over(self._silence, SILENT_MAX_S):
             silent = self._silent(role)
             raise InvariantViolated(
-                f"node {self.node.id} leads on and does not hear from {silent} (CheckQuorum, thesis §6.2)"
+                f"node {node.id} leads on and does not hear from {silent} (CheckQuorum, thesis §6.2)"
             )
-        if self._stall.is_over(self.member.save_takes_s > STALLED_MAX_S, now, held, STALLED_MAX_S):
-            raise InvariantViolated(f"node {self.node.id} leads on while its disk does not answer (BUGS row 26)")
-        if self._handover.is_over(role.transfer is not None, now, held, HANDOVER_MAX_S):
+        if self.member.save_takes_s <= STALLED_MAX_S:
+            self._stall.since = None
+        elif self._is_over(self._stall, STALLED_MAX_S):
+            raise InvariantViolated(f"node {node.id} leads on while its disk does not answer (BUGS row 26)")
+        if role.transfer is None:
+            self._handover.since = None
+        elif self._is_over(self._handover, HANDOVER_MAX_S):
             raise InvariantViolated(
-                f"node {self.node.id} takes no writes: it has been handing leadership over for too long (BUGS row 23)"
+                f"node {node.id} takes no writes: it has been handing leadership over for too long (BUGS row 23)"
             )
+
+    def _is_over(self, patience: _Patience, longest_s: float) -> bool:
+        machine = self.member.machine
+        # Not the machine's time, which lies ahead when the process was held up in the middle of this event.
+        return patience.is_over(machine.world.now, machine.held_until, longest_s)
 
     def _is_silent(self, leader: Leader) -> bool:
         """Whether those that were heard from lately are no majority."""
-        recent = self.node.now - self.node.options.election_timeout_max
+        node = self.node
+        recent = node.now - node.options.election_timeout_max
         for progress in leader.progress.values():
             if progress.last_contact < recent:
                 break
         else:
             return False
-        heard = {*leader.progress, self.node.id} - {*self._silent(leader)}
-        return not agree(majorities(self.node.membership), heard)
+        heard = {*leader.progress, node.id} - {*self._silent(leader)}
+        return not agree(majorities(node.membership), heard)
 
     def _silent(self, leader: Leader) -> list[int]:
         recent = self.node.now - self.node.options.election_timeout_max
@@ -156,14 +167,13 @@ class Conduct:
 
     def _check_loyalty(self) -> None:
         """Check that nobody who hears from a living leader helps to elect another (thesis §4.2.3)."""
-        node, heard, term = self.node, self._heard, self._heard_in
-        self._heard, self._heard_in = _leader_heard(node), node.term
+        node, heard = self.node, self._heard
         count = 0
         for _, message in node.messages:
             if type(message) is PreVoteReply and message.granted:
                 count += 1
         is_new, self._encouragements = count > self._encouragements, count
-        if is_new and heard is not None and node.term == term:
+        if is_new and heard is not None and node.term == self._heard_in:
             demand(
                 node.now - heard >= node.options.election_timeout_min,
                 f"node {node.id} says yes to a pre-vote, and has heard from its leader a moment ago (BUGS row 24)",

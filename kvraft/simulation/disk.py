@@ -34,11 +34,11 @@ class Inode:
 
     def write(self, data: bytes, offset: int) -> None:
         """Change what is read, and remember what was touched."""
-        end = offset + len(data)
-        self.resize(self.current, max(end, len(self.current)))
-        self.current[offset:end] = data
+        end, current = offset + len(data), self.current
+        self.resize(current, end)
+        current[offset:end] = data
         for sector in range(offset // SECTOR, -(-end // SECTOR)):
-            version = bytes(self.current[sector * SECTOR : (sector + 1) * SECTOR])
+            version = bytes(current[sector * SECTOR : (sector + 1) * SECTOR])
             self.dirty.setdefault(sector, []).append(version)
 
     def sync(self) -> None:
@@ -60,7 +60,8 @@ class Inode:
     @staticmethod
     def resize(content: bytearray, size: int) -> None:
         """Make `content` longer by zeros."""
-        content.extend(bytes(max(0, size - len(content))))
+        if size > len(content):
+            content.extend(bytes(size - len(content)))
 
     @staticmethod
     def put(content: bytearray, sector: int, version: bytes) -> None:
@@ -96,7 +97,8 @@ class Disk:
     def crash(self, keep: float | None = None) -> None:
         """Power failure: an arbitrary part of what was not synced is lost, about 1 - `keep` of it."""
         keep = self.rng.choice((0.0, 0.2, 0.5, 0.8, 1.0)) if keep is None else keep
-        for inode in {*self.inodes.values(), *self.durable_names.values()}:
+        # Each once, in the order of their names: that of a set of them would be that of their places in memory.
+        for inode in dict.fromkeys((*self.inodes.values(), *self.durable_names.values())):
             inode.lose(self.rng, keep)
             inode.current[:] = inode.durable
         for renaming in self.renamings:

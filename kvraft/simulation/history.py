@@ -127,23 +127,24 @@ class History:
     def succeed(self, ticket: int, value: str | None = None, note: str = "") -> None:
         """Note that it was carried out; `value` is what a GET has read."""
         begun = self._open[ticket]
-        read = value if begun.is_read else begun.value
-        self._end(ticket, attrs.evolve(begun, completed=self._now(), outcome=Outcome.OK, value=read, note=note))
+        self._end(ticket, value if begun.is_read else begun.value, self._now(), Outcome.OK, note)
 
     def fail(self, ticket: int, note: str) -> None:
         """Note that it certainly was not carried out and will not be."""
-        self._end(ticket, attrs.evolve(self._open[ticket], completed=self._now(), outcome=Outcome.FAILED, note=note))
+        self._end(ticket, self._open[ticket].value, self._now(), Outcome.FAILED, note)
 
     def lose(self, ticket: int, note: str) -> None:
         """Note that nobody will say what became of it."""
-        self._end(ticket, attrs.evolve(self._open[ticket], note=note))
+        self._end(ticket, self._open[ticket].value, None, Outcome.UNKNOWN, note)
 
     def lose_open(self, note: str) -> None:
         """Do that for all that have no answer yet: the end of the recording, or of a client."""
         for ticket in tuple(self._open):
             self.lose(ticket, note)
 
-    def _end(self, ticket: int, operation: Operation) -> None:
+    def _end(self, ticket: int, value: str | None, completed: float | None, outcome: Outcome, note: str) -> None:
+        begun = self._open[ticket]
+        operation = Operation(begun.client, begun.action, begun.key, value, begun.invoked, completed, outcome, note)
         del self._open[ticket]
         self._done.append(operation)
         self._keep(operation)

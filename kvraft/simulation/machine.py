@@ -11,10 +11,9 @@ from typing import Final
 
 from twisted.internet.error import AlreadyCalled, AlreadyCancelled
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
-from typing_extensions import override
 from zope.interface import implementer
 
-from kvraft.simulation.world import Event, World
+from kvraft.simulation.world import World
 
 LATENESS_S: Final = 1e-9
 """By how much a timer is late, seconds: rounding must never let one fire before its time."""
@@ -89,7 +88,7 @@ class Machine:
         Raises:
             ProcessDied: the process has ended: the effect must not happen.
         """
-        if not self.is_alive(life):
+        if self.life != life or not self.is_running:  # as `is_alive` does
             raise ProcessDied
         if self._then is not None:
             self._effects_left -= 1
@@ -130,24 +129,26 @@ class Machine:
 
 
 @implementer(IDelayedCall)
-class Timer(Event):
+class Timer:
     """A call that a process has asked for. Its time is that of the reactor's clock, as with Twisted's own."""
 
-    __slots__ = ("_is_cancelled", "_reactor", "_time")
+    __slots__ = ("_arguments", "_call", "_is_cancelled", "_life", "_number", "_reactor", "_time")
 
     def __init__(
         self, reactor: "Reactor", due: float, begins: float, call: Callable[..., object], arguments: tuple[object, ...]
     ) -> None:
         machine = reactor.machine
-        super().__init__(machine.world, begins, machine, call, arguments)
         self._reactor = reactor
         self._time = due
+        self._call = call
+        self._arguments = arguments
         self._is_cancelled = False
+        self._life = machine.life
+        self._number = machine.world.enqueue(begins, machine, machine.life, self._happen, ())
+        """Of its event, 0 when that has happened, or was cancelled."""
 
-    @override
-    def happen(self) -> None:
-        del self._reactor.timers[self]
-        call, arguments = self.call, self.arguments
+    def _happen(self) -> None:
+        call, arguments = self._call, self._arguments
         self._let_go()
         call(*arguments)
 
@@ -155,13 +156,11 @@ class Timer(Event):
         """See `IDelayedCall`."""
         return self._time
 
-    @override
     def cancel(self) -> None:
         """See `IDelayedCall`."""
         self._check()
         self._is_cancelled = True
-        del self._reactor.timers[self]
-        super().cancel()
+        self._reactor.machine.world.cancel(self._number)
         self._let_go()
 
     def delay(self, secondsLater: float) -> None:  # noqa: N803 - Twisted's name
@@ -178,20 +177,26 @@ class Timer(Event):
 
     def active(self) -> bool:
         """See `IDelayedCall`."""
-        return self.sequence != 0
+        return self._number != 0
 
     def follow_clock(self) -> None:
-        """Find the world's time for it anew."""
-        self.move(self._reactor.world_time(self._time, self._reactor.seconds()))
+        """Find the world's time for it anew, behind what is asked for at that time already."""
+        reactor = self._reactor
+        machine = reactor.machine
+        machine.world.cancel(self._number)
+        begins = reactor.world_time(self._time, reactor.seconds())
+        self._number = machine.world.enqueue(begins, machine, self._life, self._happen, ())
 
     def _let_go(self) -> None:
         """Keep nobody in memory: whoever asked for a call often holds it, and would be a cycle with it."""
-        self.call, self.arguments = _nothing, ()
+        del self._reactor.timers[self]
+        self._number = 0
+        self._call, self._arguments = _nothing, ()
 
     def _check(self) -> None:
         if self._is_cancelled:
             raise AlreadyCancelled
-        if not self.active():
+        if self._number == 0:
             raise AlreadyCalled
 
 
@@ -217,7 +222,6 @@ class Reactor:
         due = now + delay
         timer = Timer(self, due, self.world_time(due, now), callable, args)
         self.timers[timer] = None
-        self.machine.world.enqueue(timer)
         return timer
 
     def getDelayedCalls(self) -> list[Timer]:
@@ -226,7 +230,8 @@ class Reactor:
 
     def world_time(self, time: float, now: float) -> float:
         """Return when the world comes to what the process's clock, which shows `now`, calls `time`."""
-        return self.machine.now + (time - now) / self.machine.rate + LATENESS_S
+        machine = self.machine
+        return max(machine.world.now, machine.held_until) + (time - now) / machine.rate + LATENESS_S
 
     def clock_jumped(self) -> None:
         """Let every timer follow the wall clock, which was set."""

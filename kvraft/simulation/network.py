@@ -156,8 +156,9 @@ class Network:
 
     def carry(self, sender: End, segment: Segment, behind: float) -> float:
         """Bring a segment to the other end, not before `behind`; return when it arrives."""
-        arrives = max(behind, sender.machine.now + self._draw_delay(sender.machine, sender.peer.machine))
-        self._world.at(arrives, sender.peer.machine, sender.peer.arrive, segment)
+        source, receiver = sender.machine, sender.peer
+        arrives = max(behind, segment.sent + self._draw_delay(source, receiver.machine))
+        self._world.at(arrives, receiver.machine, receiver.arrive, segment)
         return arrives
 
     def split(self, data: bytes | memoryview) -> tuple[bytes | memoryview, bytes | memoryview]:

@@ -77,7 +77,7 @@ class End:
         self._segment: Segment | None = None
         self._arrives = 0.0
         """When the latest segment does: nothing overtakes it."""
-        self._unread: list[bytes] = []
+        self._unread: list[bytes | memoryview] = []
         self._is_reading = True
         self._ends_behind_unread = False
         self._producer: IPushProducer | None = None
@@ -187,7 +187,7 @@ class End:
         if segment.sent > self.peer.ended_at:
             return
         if self.connected:
-            self._unread.append(b"".join(segment.parts))
+            self._unread += segment.parts
             self._read()
         else:
             self._network.reset(self.peer, self.machine.now)
@@ -239,20 +239,19 @@ class End:
             self._say_stream_is_closed()
 
     def _send(self, data: bytes | memoryview) -> None:
-        now = self.machine.now
-        segment = self._segment
+        now, network, segment = self.machine.now, self._network, self._segment
         if segment is not None and segment.is_open and segment.sent == now:
             segment.parts.append(data)
             return
         if not self.peer.is_there:
-            self._network.answer_for_the_gone(self)
+            network.answer_for_the_gone(self)
             return
-        head, tail = self._network.split(data)
+        head, tail = network.split(data)
         self._segment = Segment([head], now, not tail)
-        self._arrives = self._network.carry(self, self._segment, self._arrives)
+        self._arrives = network.carry(self, self._segment, self._arrives)
         if tail:
             self._segment = Segment([tail], now, is_open=False)
-            self._arrives = self._network.carry(self, self._segment, self._arrives)
+            self._arrives = network.carry(self, self._segment, self._arrives)
 
     @property
     def is_there(self) -> bool:
@@ -272,7 +271,7 @@ class End:
     def _read(self) -> None:
         """Give the protocol what has arrived, and let the other end send on."""
         if self._unread and self._is_reading and self.connected:
-            data = self._unread[0] if len(self._unread) == 1 else b"".join(self._unread)
+            data = b"".join(self._unread)
             self._unread.clear()
             peer = self.peer
             peer._window += len(data)  # noqa: SLF001 - of the same class

@@ -25,45 +25,9 @@ class Owner(Protocol):
     """Before this moment nothing happens to it, seconds; what is due earlier waits."""
 
 
-class Event:
-    """A call at a time. Twisted's `IDelayedCall` is built upon it (`kvraft.simulation.machine.Timer`)."""
-
-    __slots__ = ("_world", "arguments", "call", "life", "owner", "sequence", "time")
-
-    def __init__(
-        self,
-        world: "World",
-        time: float,
-        owner: Owner | None,
-        call: Callable[..., object],
-        arguments: tuple[object, ...],
-    ) -> None:
-        self._world = world
-        self.time = time
-        self.owner = owner
-        self.life = owner.life if owner is not None else 0
-        self.call = call
-        self.arguments = arguments
-        self.sequence = 0
-        """The number of its place in the queue, 0 when it has none: it happened, or was cancelled."""
-
-    @property
-    def is_pending(self) -> bool:
-        """Whether it is still to happen."""
-        return self.sequence != 0 and (self.owner is None or self.owner.life == self.life)
-
-    def happen(self) -> None:
-        """Make the call; only the world calls this."""
-        self.call(*self.arguments)
-
-    def cancel(self) -> None:
-        """Let it not happen; does nothing when it has happened."""
-        self.sequence = 0
-
-    def move(self, time: float) -> None:
-        """Let it happen at another time, or now if that is past, behind what is asked for at that time already."""
-        self.time = max(time, self._world.now)
-        self._world.enqueue(self)
+_Entry = tuple[float, int, Owner | None, int, Callable[..., object], tuple[object, ...]]
+"""A place in the queue: when, its number, whose event it is, in which life, and the call. The number decides between
+events of one moment; nothing behind it is ever compared."""
 
 
 class World:
@@ -85,56 +49,57 @@ class World:
         """Whose the event is that happened last."""
         self.events = 0
         """How many events have happened."""
-        self._queue: list[tuple[float, int, Event]] = []
-        self._sequence = 0
+        self._queue: list[_Entry] = []
+        self._number = 0
+        """The highest number of an event so far."""
+        self._cancelled: set[int] = set()
+        """The numbers of those in the queue that shall not happen."""
 
     def random(self, purpose: str) -> Random:
         """Return a source of its own for `purpose`, so that another draw elsewhere changes nothing here."""
         return Random(f"{self.seed} {purpose}")  # a string is hashed by SHA-512, whatever PYTHONHASHSEED is
 
-    def at(self, time: float, owner: Owner | None, call: Callable[..., object], *arguments: object) -> Event:
-        """Let `call` happen at `time`, or now if that is past, as part of what `owner` does."""
-        event = Event(self, max(time, self.now), owner, call, arguments)
-        self.enqueue(event)
-        return event
+    def at(self, time: float, owner: Owner | None, call: Callable[..., object], *arguments: object) -> int:
+        """Let `call` happen at `time`, or now if that is past, as part of what `owner` does; return its number."""
+        return self.enqueue(time, owner, owner.life if owner is not None else 0, call, arguments)
 
-    def enqueue(self, event: Event) -> None:
-        """Give `event` its place in the queue, behind others of its time; an earlier place is forgotten."""
-        self._sequence = event.sequence = sequence = self._sequence + 1
-        heappush(self._queue, (event.time, sequence, event))
+    def enqueue(
+        self,
+        time: float,
+        owner: Owner | None,
+        life: int,
+        call: Callable[..., object],
+        arguments: tuple[object, ...],
+    ) -> int:
+        """Do what `at` does, for one life of `owner`: in any other the call does not happen."""
+        number = self._number = self._number + 1
+        heappush(self._queue, (max(time, self.now), number, owner, life, call, arguments))
+        return number
 
-    def step(self) -> bool:
-        """Let the next event happen; return False when there is none."""
-        queue = self._queue
-        while queue:
-            time, sequence, event = heappop(queue)
-            if event.sequence != sequence:
+    def cancel(self, number: int) -> None:
+        """Let an event not happen that has not happened yet."""
+        self._cancelled.add(number)
+
+    def step(self, until: float = float("inf")) -> bool:
+        """Let the next event happen; return False when there is none up to that time."""
+        queue, cancelled = self._queue, self._cancelled
+        while queue and queue[0][0] <= until:
+            time, number, owner, life, call, arguments = heappop(queue)
+            if number in cancelled:
+                cancelled.remove(number)
                 continue
-            owner = event.owner
             if owner is not None:
-                if owner.life != event.life:
+                if owner.life != life:
                     continue
                 if owner.held_until > time:
-                    heappush(queue, (owner.held_until, sequence, event))
+                    heappush(queue, (owner.held_until, number, owner, life, call, arguments))
                     continue
             self.now = time
             self.events += 1
             self.last_owner = owner
-            event.sequence = 0
-            event.happen()
+            call(*arguments)
             return True
         return False
-
-    @property
-    def next_time(self) -> float:
-        """The earliest time at which something may happen; infinity when nothing is left."""
-        queue = self._queue
-        while queue:
-            time, sequence, event = queue[0]
-            if event.sequence == sequence:
-                return time
-            heappop(queue)
-        return float("inf")
 
     def note(self, what: bytes) -> None:
         """Let `what` count in the digest, with the time."""

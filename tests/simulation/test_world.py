@@ -41,19 +41,36 @@ def test_a_past_time_means_now() -> None:
     assert (happened, world.now) == (["now"], 5.0)
 
 
-def test_a_cancelled_event_does_not_happen_and_a_moved_one_happens_once() -> None:
-    """An event has one place in the queue."""
+def test_a_cancelled_event_does_not_happen() -> None:
+    """Neither does time come to it."""
     world, happened, note = make()
-    cancelled = world.at(1.0, None, note, "cancelled")
-    moved = world.at(1.0, None, note, "moved")
-    cancelled.cancel()
-    moved.move(3.0)
+    world.at(1.0, None, note, "one")
+    cancelled = world.at(2.0, None, note, "cancelled")
+    world.cancel(cancelled)
 
-    assert world.next_time == 3.0
     run_all(world)
 
-    assert happened == ["moved"]
-    assert not moved.is_pending
+    assert (happened, world.now, world.events) == (["one"], 1.0, 1)
+
+
+def test_nothing_happens_behind_the_time_that_is_said() -> None:
+    """Not even when what was due before it is cancelled, of the dead, or held up."""
+    world, happened, note = make()
+    held, dead = Machine(world, "node 0"), Machine(world, "node 1")
+    for machine in (held, dead):
+        machine.begin()
+        world.at(1.0, machine, note, machine.name)
+    world.cancel(world.at(1.0, None, note, "cancelled"))
+    world.at(5.0, None, note, "late")
+    held.pause(3.0)
+    dead.end()
+
+    assert not world.step(until=2.0)
+    assert happened == []
+    assert world.step(until=3.0)
+    assert not world.step(until=4.9)
+    assert world.step(until=5.0)
+    assert happened == ["node 0", "late"]
 
 
 def test_what_is_due_to_a_machine_that_is_held_up_waits_in_order() -> None:
@@ -77,12 +94,11 @@ def test_what_an_earlier_life_asked_for_never_happens() -> None:
     world, happened, note = make()
     machine = Machine(world, "node 0")
     machine.begin()
-    event = world.at(1.0, machine, note, "of the dead")
+    world.at(1.0, machine, note, "of the dead")
     machine.end()
     machine.begin()
     world.at(1.0, machine, note, "of the living")
 
-    assert not event.is_pending
     run_all(world)
 
     assert happened == ["of the living"]
