@@ -1,9 +1,10 @@
 """The replica: the node, the journal, the peers, the store and the waiting clients, brought together in turns.
 
-`Replica` is all that servers and peers see. `submissions` knows who waits for what, `saving` is the way to the disk,
-`cluster_clock` the time in the log, `status` what STATUS tells, `outbox` what it needs of the connections to the
-others. `taking`, `sending` and `receiving` are the life of a snapshot. `beginning` is what a node reads when it starts,
-`rejoin` the way back for one that keeps nothing on disk.
+`Replica` is all that servers and peers see. `submissions` knows who waits for what, `proposals` which writes are under
+way, `reads` the way of those that change nothing, `saving` is the way to the disk, `cluster_clock` the time in the log,
+`status` what STATUS tells, `outbox` what it needs of the connections to the others. `taking`, `sending` and `receiving`
+are the life of a snapshot. `beginning` is what a node reads when it starts, `rejoin` the way back for one that keeps
+nothing on disk.
 """
 
 from kvraft.replica.beginning import Beginning, from_disk, from_nothing
