@@ -1,8 +1,11 @@
 """How many requests a second kvraft answers, as a multiple of a reference measured in turn with it.
 
-The reference is etcd with as many requests in flight, in whichever of two shapes suits it better: the connections that
-kvraft gets, or a sixteenth of them with sixteen times the streams, as Go's client would. Without etcd it is the disk
-alone: a loop that appends one record and syncs it, which is what a durable SET costs at least when each has its own.
+The reference is etcd with as many requests in flight, in two shapes: the connections that kvraft gets, and a sixteenth
+of them with sixteen times the streams, as Go's client would. Without etcd it is the disk alone: a loop that appends one
+record and syncs it, which is what a durable SET costs at least when each has its own.
+
+The clusters run side by side and get the load in turn, a short while each: a machine that others share may be twice as
+fast in a minute, and only what was measured within seconds can be compared.
 """
 
 import argparse
@@ -10,6 +13,7 @@ import os
 import statistics
 import time
 from collections.abc import Callable
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Final
 
@@ -17,32 +21,33 @@ import msgspec
 
 from benchmarks.cluster import Cluster, EtcdCluster, KvraftCluster, fresh_folder
 from benchmarks.command import bounded, run
-from benchmarks.measure import Load, LoadResult, fill, load_generator, run_load, spread, wait_until_quiet
+from benchmarks.measure import Load, fill, load_generator, run_load, spread, wait_until_quiet
 
-ROUNDS_MAX: Final = 20
+ROUNDS_MAX: Final = 100
 SECONDS_MAX: Final = 120
 CONNECTIONS_MAX: Final = 1000
 IN_FLIGHT_MAX: Final = 1024
-DISK_SECONDS: Final = 3.0
+WARMUP_SECONDS: Final = 2
 RECORD_BYTES: Final = 128
 """About what one SET of a 64-byte value takes in a log."""
 STREAMS_A_CONNECTION: Final = 16
 
 
-def measure(program: Path, make_cluster: Callable[[], Cluster], loads: list[Load]) -> LoadResult:
-    """Start a fresh cluster, put each of `loads` on it, and return the result with the highest throughput."""
-    results: list[LoadResult] = []
-    with make_cluster() as cluster:
-        if loads[0].op == "get":
-            fill(program, cluster)
-        for load in loads:
-            result = run_load(program, cluster, load)
-            print(f"  {cluster.name:7s} {result.describe()}", flush=True)
-            results.append(result)
-    return max(results, key=lambda result: result.rps)
+def prepare(program: Path, cluster: Cluster, load: Load) -> None:
+    """Bring a new cluster into the state that it is to be measured in."""
+    if load.op == "get":
+        fill(program, cluster)
+    run_load(program, cluster, msgspec.structs.replace(load, seconds=WARMUP_SECONDS))
 
 
-def measure_disk() -> float:
+def measure(program: Path, cluster: Cluster, load: Load) -> float:
+    """Return how many requests a second the cluster answers."""
+    result = run_load(program, cluster, load)
+    print(f"  {cluster.name:7s} {result.describe()}", flush=True)
+    return result.rps
+
+
+def measure_disk(seconds: float) -> float:
     """Append a record and sync it, over and over: how many a second."""
     wait_until_quiet([])
     folder = fresh_folder("disk")
@@ -51,7 +56,7 @@ def measure_disk() -> float:
     descriptor = os.open(path, os.O_CREAT | os.O_WRONLY | os.O_APPEND)
     try:
         count, began = 0, time.monotonic()
-        while time.monotonic() - began < DISK_SECONDS:
+        while time.monotonic() - began < seconds:
             os.write(descriptor, record)
             os.fdatasync(descriptor)
             count += 1
@@ -75,30 +80,36 @@ def reference_loads(load: Load) -> list[Load]:
 
 def compare(options: argparse.Namespace) -> None:
     """Measure all rounds and print each and what they come to."""
-    load = Load(options.op, options.connections, options.in_flight, options.seconds)
-    ours: list[float] = []
-    reference: list[float] = []
-    with load_generator() as program:
+    load = Load(options.op, options.connections, options.in_flight, options.seconds, warmup=0)
+    with load_generator() as program, ExitStack() as clusters:
 
-        def measure_ours() -> None:
-            ours.append(measure(program, KvraftCluster, [load]).rps)
+        def start(cluster: Cluster) -> Cluster:
+            clusters.enter_context(cluster)
+            prepare(program, cluster, load)
+            return cluster
 
-        def measure_reference() -> None:
-            if options.reference == "none":
-                reference.append(measure_disk())
-            else:
-                reference.append(measure(program, EtcdCluster, reference_loads(load)).rps)
+        def takes(cluster: Cluster, shape: Load) -> Callable[[], float]:
+            return lambda: measure(program, cluster, shape)
 
+        contenders = {"kvraft": takes(start(KvraftCluster()), load)}
+        if options.reference == "none":
+            contenders["disk"] = lambda: measure_disk(options.seconds)
+        else:
+            etcd = start(EtcdCluster())
+            for shape in reference_loads(load):
+                contenders[f"etcd {shape.connections} x {shape.in_flight}"] = takes(etcd, shape)
+        rates: dict[str, list[float]] = {name: [] for name in contenders}
         for number in range(options.rounds):
             print(f"round {number + 1} of {options.rounds}: {options.op.upper()}", flush=True)
-            # Each takes its turn to go first: what drifts during a round then favours nobody.
-            turns = [measure_ours, measure_reference]
-            for take_turn in turns if number % 2 == 0 else reversed(turns):
-                take_turn()
-            print(f"  ratio   {ours[-1] / reference[-1]:.2f}", flush=True)
-    name = "disk" if options.reference == "none" else options.reference
-    print(f"kvraft {statistics.median(ours):,.0f}/s, {name} {statistics.median(reference):,.0f}/s (medians)")
-    print(f"kvraft : {name} = {spread([a / b for a, b in zip(ours, reference, strict=True)])}")
+            turns = list(contenders)
+            first = number % len(turns)  # what drifts during a round then favours nobody
+            for name in turns[first:] + turns[:first]:
+                rates[name].append(contenders[name]())
+    ours = rates.pop("kvraft")
+    print(f"kvraft {statistics.median(ours):,.0f}/s (median)")
+    for name, theirs in rates.items():
+        ratios = [a / b for a, b in zip(ours, theirs, strict=True)]
+        print(f"{name} {statistics.median(theirs):,.0f}/s (median); kvraft : {name} = {spread(ratios)}")
 
 
 def main() -> None:
@@ -107,8 +118,8 @@ def main() -> None:
     parser.add_argument("--op", choices=["set", "get"], default="set", help="a GET is linearizable on both sides")
     parser.add_argument("--connections", type=bounded(1, CONNECTIONS_MAX), default=64)
     parser.add_argument("--in-flight", type=bounded(1, IN_FLIGHT_MAX), default=1, help="on each connection")
-    parser.add_argument("--seconds", type=bounded(1, SECONDS_MAX), default=8, help="of each measurement")
-    parser.add_argument("--rounds", type=bounded(1, ROUNDS_MAX), default=3)
+    parser.add_argument("--seconds", type=bounded(1, SECONDS_MAX), default=2, help="of each measurement")
+    parser.add_argument("--rounds", type=bounded(1, ROUNDS_MAX), default=20)
     parser.add_argument("--reference", choices=["etcd", "none"], default="etcd", help="none: the disk alone")
     run(compare, parser.parse_args())
 
