@@ -45,6 +45,7 @@ TOO_OLD: Final = "TOO_OLD"
 REASON_CHARS_MAX: Final = 300
 """How much of a peer's refusal is believed, in characters."""
 
+_decode_object: Final = msgspec.json.Decoder(dict[str, Any]).decode
 _NodeId = Annotated[int, msgspec.Meta(ge=0, le=TERM_MAX)]
 _Name = Annotated[str, msgspec.Meta(pattern=r"\A[0-9A-Za-z._-]{1,64}\Z")]
 
@@ -227,7 +228,7 @@ class Identity:
 
 def _parse(line: bytes) -> dict[str, Any]:
     try:
-        return msgspec.json.decode(line, type=dict[str, Any])
+        return _decode_object(line)
     except (ValueError, RecursionError) as error:
         raise HelloRefused(
             "MALFORMED_HELLO", "the first line is no JSON object; this port expects a kvraft node"

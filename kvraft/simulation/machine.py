@@ -184,7 +184,7 @@ class Timer:
         reactor = self._reactor
         machine = reactor.machine
         machine.world.cancel(self._number)
-        begins = reactor.world_time(self._time, reactor.seconds())
+        begins = max(machine.world.now, reactor.world_time(self._time, reactor.seconds()))
         self._number = machine.world.enqueue(begins, machine, self._life, self._happen, ())
 
     def _let_go(self) -> None:

@@ -61,7 +61,8 @@ class World:
 
     def at(self, time: float, owner: Owner | None, call: Callable[..., object], *arguments: object) -> int:
         """Let `call` happen at `time`, or now if that is past, as part of what `owner` does; return its number."""
-        return self.enqueue(time, owner, owner.life if owner is not None else 0, call, arguments)
+        life = owner.life if owner is not None else 0
+        return self.enqueue(max(time, self.now), owner, life, call, arguments)
 
     def enqueue(
         self,
@@ -71,9 +72,9 @@ class World:
         call: Callable[..., object],
         arguments: tuple[object, ...],
     ) -> int:
-        """Do what `at` does, for one life of `owner`: in any other the call does not happen."""
+        """Let `call` happen at `time`, which is not past, in one life of `owner`: in any other it does not happen."""
         number = self._number = self._number + 1
-        heappush(self._queue, (max(time, self.now), number, owner, life, call, arguments))
+        heappush(self._queue, (time, number, owner, life, call, arguments))
         return number
 
     def cancel(self, number: int) -> None:
