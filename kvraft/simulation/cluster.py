@@ -240,11 +240,12 @@ class Cluster:
     def _config_of(self, member: int) -> Config:
         """Return what config.json of that node says: the first members, or, when it joins later, those of that time.
 
-        It counts until the node has a log, and is written anew before.
+        It counts until the node has a log, and is written anew before when there is a leader to ask.
         """
         journal = self.members[member].journal
-        if member not in self._configs or (journal is not None and journal.extent.last_index == 0):
-            leader = self.leader
+        is_new = member not in self._configs
+        leader = self.leader
+        if is_new or (leader is not None and journal is not None and journal.extent.last_index == 0):
             known = self._first if leader is None else self.members[leader].node.membership.members
             peers = tuple(Peer(each, Address.parse(address_of(each))) for each in sorted({*known, member}))
             self._configs[member] = Config(peers, limits=self.limits)
