@@ -160,3 +160,20 @@ def test_different_seeds_give_different_runs_and_the_same_seed_the_same() -> Non
         digests.append(cluster.world.digest)
 
     assert digests[0] == digests[1] != digests[2]
+
+
+def test_a_new_node_that_restarts_while_nobody_leads_still_knows_whom_it_was_told() -> None:
+    """The configuration that an operator wrote for it stays; the first members may have left long ago."""
+    cluster = Cluster(seed=5, nodes=1)
+    cluster.elect()
+    cluster.start(1)
+    order(cluster, f"MEMBER REPLACE 0 1 {address_of(1)}")
+    cluster.run_until(lambda: cluster.leader == 1)
+    cluster.start(2)
+
+    cluster.kill(1)
+    cluster.restart(2)
+    cluster.start(1)
+    order(cluster, f"MEMBER ADD 2 {address_of(2)}")
+
+    cluster.run_until(lambda: 2 in cluster.members[1].node.membership.voters)
