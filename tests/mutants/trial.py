@@ -88,11 +88,11 @@ class Trial:
         if violation is not None:
             seed = _SEED.search(output, violation.end())
             seeds = int(seed[1]) - self.first + 1 if seed is not None else self.seeds
-            return Result(mutant, violation[1], violation[2][:FINDING_CHARS_MAX], seeds, seconds)
+            return Result(mutant, violation[1], violation[2][:FINDING_CHARS_MAX].rstrip(), seeds, seconds)
         if status is None:
             return Result(mutant, None, f"no violation in {self.seconds:.0f} s", self.seeds, seconds)
         if status:
             last = [line for line in errors.splitlines() if line.strip()][-1:] or [f"status {status}"]
-            finding = f"the simulator broke down: {last[0][:FINDING_CHARS_MAX]}"
+            finding = f"the simulator broke down: {last[0][:FINDING_CHARS_MAX].rstrip()}"
             return Result(mutant, None, finding, self.seeds, seconds, broke_down=True)
         return Result(mutant, None, f"no violation in {self.seeds} seeds", self.seeds, seconds)
