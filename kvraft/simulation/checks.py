@@ -40,10 +40,9 @@ from kvraft.simulation.member import Member
 from kvraft.storage.extent import Extent
 
 
-def _outline(node: Node) -> tuple[object, ...]:
-    """Return what changes when anything changes that the rules are about."""
-    role, log = node.role, node.log
-    matches = [progress.match for progress in role.progress.values()] if isinstance(role, Leader) else None
+def _outline(node: Node, leader: Leader | None) -> tuple[object, ...]:
+    """Return what changes when anything changes that the rules are about; `leader` is the role of one that leads."""
+    log = node.log
     return (
         node.term,
         node.vote,
@@ -52,9 +51,9 @@ def _outline(node: Node) -> tuple[object, ...]:
         log.last_index,
         log.durable,
         log.snapshot_index,
-        type(role),
+        type(node.role),
         len(node.memberships),
-        matches,
+        None if leader is None else [progress.match for progress in leader.progress.values()],
     )
 
 
@@ -150,18 +149,18 @@ class Checks:
             return
         watched = self._watched[member.id]
         node = watched.node
-        watched.conduct.after_each()
-        role = node.role
-        if isinstance(role, Leader):
-            watched.tail.after_each(node, role)
-        outline = _outline(node)
+        leader = node.role if isinstance(node.role, Leader) else None
+        watched.conduct.after_each(leader)
+        if leader is not None:
+            watched.tail.after_each(node, leader)
+        outline = _outline(node, leader)
         if outline == watched.outline:
             return
         watched.outline = outline
         watched.history.observe()
         self.figure_3.observe([node])
         before = watched.conduct.before
-        if isinstance(role, Leader):
+        if leader is not None:
             if node.term not in self._led:
                 self._check_elected(member, before)
                 self.elected(member)

@@ -109,16 +109,19 @@ class Conduct:
     """When the leader was last heard from, as of the event before, and in which term."""
     _heard_in: int = 0
 
-    def after_each(self) -> None:
-        """Check what can go wrong without a change of the node's state; called after every event of the process."""
+    def after_each(self, leader: Leader | None) -> None:
+        """Check what can go wrong without a change of the node's state; called after every event of the process.
+
+        `leader` is the role of a node that leads.
+        """
         # This is looked at most often of all: nothing is made, and little is called, while all is well.
         node, role = self.node, self.node.role
         if node.messages or self._encouragements:
             self._check_loyalty()
         self._heard_in = node.term
-        if isinstance(role, Leader):
+        if leader is not None:
             self._heard = node.now
-            self._check_leadership(role)
+            self._check_leadership(leader)
             return
         self._heard = role.last_contact if isinstance(role, Follower) and role.leader is not None else None
         self._silence.since = self._stall.since = self._handover.since = None

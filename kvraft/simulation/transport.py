@@ -5,6 +5,7 @@ while that is held up, and does not happen when the process is gone.
 """
 
 from collections import deque
+from functools import cache
 from typing import TYPE_CHECKING, Any, Final, cast
 
 import attrs
@@ -43,6 +44,12 @@ class Segment:
     """Whether what is sent in the same moment may still join it."""
 
 
+@cache
+def _address_of(host: str, port: int) -> IPv4Address:
+    """Return what Twisted calls an address: there are few, and each takes long to make."""
+    return IPv4Address("TCP", host, port)
+
+
 @implementer(ITCPTransport, IConsumer, IPushProducer)
 class End:
     """One end of a connection.
@@ -70,7 +77,7 @@ class End:
         self._has_said_so = False
         """Whether the other end is told."""
         self._network = network
-        self._address = IPv4Address("TCP", host, port)
+        self._address = _address_of(host, port)
         self._waiting: deque[bytes | memoryview] = deque()
         self._waiting_bytes = 0
         self._window = WINDOW_BYTES
@@ -90,12 +97,13 @@ class End:
         if not self.connected or self.disconnecting or self._is_stream_closed or not data:
             return
         self.machine.effect(self.life)
-        if len(data) <= self._window and not self._waiting and not self._is_blocked:
-            self._window -= len(data)
+        size = len(data)
+        if size <= self._window and not self._waiting and not self._is_blocked:
+            self._window -= size
             self._send(data)
             return
         self._waiting.append(data)
-        self._waiting_bytes += len(data)
+        self._waiting_bytes += size
         self._pump()
         if self._producer is not None and not self._is_producer_paused and self._waiting_bytes > BUFFER_BYTES:
             self._is_producer_paused = True
@@ -256,7 +264,8 @@ class End:
     @property
     def is_there(self) -> bool:
         """Whether its process runs and has not given it up."""
-        return self.connected and self.machine.is_alive(self.life)
+        machine = self.machine
+        return self.connected and machine.is_running and machine.life == self.life  # as `is_alive` does
 
     def _say_stream_is_closed(self) -> None:
         if not self._has_said_so:
