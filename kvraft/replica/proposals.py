@@ -33,7 +33,8 @@ class Proposals:
 
     def take_up_to(self, index: int) -> list[Batch]:
         """Remove and return what was proposed at or before `index`."""
-        return [batch for each in list(self._batches) if each <= index and (batch := self.take(each)) is not None]
+        batches = map(self.take, [each for each in self._batches if each <= index])
+        return [batch for batch in batches if batch is not None]
 
     def hold_until(self, waiting: int) -> float:
         """Return until when that many submissions do well to wait for company; it may be over already.

@@ -46,10 +46,9 @@ class Reads:
             assert isinstance(ticket, list)
             self._refuse(ticket)
         while self._confirmed and self._confirmed[0][0] <= store.applied_index:
-            answer(self._confirmed.popleft()[1], store)
+            _answer(self._confirmed.popleft()[1], store)
 
 
-def answer(submissions: Sequence[Submission], store: Store) -> None:
-    """Answer reads from the store as it is."""
+def _answer(submissions: Sequence[Submission], store: Store) -> None:
     for submission in submissions:
         submission.answer([store.read(operation.key) for operation in submission.operations])  # type: ignore[union-attr]

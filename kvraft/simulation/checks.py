@@ -134,14 +134,18 @@ class Checks:
         take = node.ready
 
         def look_and_take() -> Ready:
-            try:
-                self.after(member)
-            except InvariantViolated as violation:
-                self.violations.append(violation)
-                raise
+            self.noted(self.after, member)
             return take()
 
         node.ready = look_and_take  # type: ignore[method-assign]
+
+    def noted(self, check: Callable[..., None], *looked_at: object) -> None:
+        """Have something checked while production code runs, which may catch what is raised in it."""
+        try:
+            check(*looked_at)
+        except InvariantViolated as violation:
+            self.violations.append(violation)
+            raise
 
     def after(self, member: Member) -> None:
         """Check `member` after an event in which it took part."""
@@ -216,11 +220,7 @@ class Checks:
     def removing(self, member: Member, path: Path) -> None:
         """Check a file that a node is about to delete."""
         if path.name.startswith("segment"):
-            try:
-                check_removal(member, path)
-            except InvariantViolated as violation:
-                self.violations.append(violation)
-                raise
+            self.noted(check_removal, member, path)
 
     def at_the_end(self) -> None:
         """Check what takes too long for every event: that equal entries follow equal ones in all logs (Figure 3)."""
@@ -358,14 +358,7 @@ class PromiseKeeper:
             world = self._member.machine.world
             for to, message in outgoing:
                 if type(message) in _WATCHED:
-                    self._look_at(to, message)
+                    self._checks.noted(self._checks.promised, self._member, to, message)
                 if world.trace is not None:
                     world.tell(self._member.machine.name, f"→ node {to}: {describe(message)}")
         self._outbox.send(outgoing)
-
-    def _look_at(self, to: int, message: Message) -> None:
-        try:
-            self._checks.promised(self._member, to, message)
-        except InvariantViolated as violation:
-            self._checks.violations.append(violation)
-            raise

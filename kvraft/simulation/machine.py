@@ -88,7 +88,7 @@ class Machine:
         Raises:
             ProcessDied: the process has ended: the effect must not happen.
         """
-        if self.life != life or not self.is_running:  # as `is_alive` does
+        if not self.is_alive(life):
             raise ProcessDied
         if self._then is not None:
             self._effects_left -= 1
@@ -230,8 +230,7 @@ class Reactor:
 
     def world_time(self, time: float, now: float) -> float:
         """Return when the world comes to what the process's clock, which shows `now`, calls `time`."""
-        machine = self.machine
-        return max(machine.world.now, machine.held_until) + (time - now) / machine.rate + LATENESS_S
+        return self.machine.now + (time - now) / self.machine.rate + LATENESS_S
 
     def clock_jumped(self) -> None:
         """Let every timer follow the wall clock, which was set."""

@@ -264,8 +264,7 @@ class End:
     @property
     def is_there(self) -> bool:
         """Whether its process runs and has not given it up."""
-        machine = self.machine
-        return self.connected and machine.is_running and machine.life == self.life  # as `is_alive` does
+        return self.connected and self.machine.is_alive(self.life)
 
     def _say_stream_is_closed(self) -> None:
         if not self._has_said_so:
