@@ -1,5 +1,6 @@
 """Snapshots and short logs on real processes: bounded directories, late members, damage (rows 16, 17)."""
 
+import contextlib
 import random
 import re
 import signal
@@ -32,8 +33,12 @@ def cluster(tmp_path: Path) -> Iterator[Cluster]:
 
 
 def data_bytes(cluster: Cluster, node: int) -> int:
-    """What a node's directory takes."""
-    return sum(path.stat().st_size for path in (cluster.folder / "data" / str(node)).iterdir() if path.exists())
+    """What a node's directory takes; the node may remove a file between our finding it and our asking for its size."""
+    total = 0
+    for path in (cluster.folder / "data" / str(node)).iterdir():
+        with contextlib.suppress(FileNotFoundError):
+            total += path.stat().st_size
+    return total
 
 
 def snapshots(cluster: Cluster, node: int) -> list[Path]:
