@@ -24,10 +24,11 @@ class Options:
     """Unacknowledged AppendEntries to one member: the window of the pipeline."""
     uncommitted_bytes_max: int = 64 * 1024 * 1024
     """Entries that a leader takes before a quorum has stored them, bytes; beyond it proposals are refused."""
-    apply_bytes_max: int = 128 * 1024
-    apply_entries_max: int = 128
+    apply_bytes_max: int = 64 * 1024
+    apply_entries_max: int = 64
     """Committed entries that one Ready gives out, bytes and number, so that a long backlog does not hold the driver's
-    loop: either takes some milliseconds to apply."""
+    loop: either takes two or three milliseconds to apply, and a driver that applies behind its saves may have two such
+    portions in one turn."""
 
 
 TERM_LEAP_MAX = 1_000_000
