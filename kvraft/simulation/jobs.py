@@ -66,7 +66,11 @@ class DiskJobs:
             result = job()
         except Exception:  # noqa: BLE001 - whatever it is belongs to whoever waits for the job
             result = Failure()
-        self._machine.world.at(self._machine.now, self._machine, self._report, finished, result)
+        machine = self._machine
+        if machine.held_until > machine.world.now:  # it was held up by an effect of the job
+            machine.world.at(machine.held_until, machine, self._report, finished, result)
+        else:
+            self._report(finished, result)
 
     def _report(self, finished: Deferred[object], result: object) -> None:
         self._jobs.popleft()
