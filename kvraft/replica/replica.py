@@ -319,7 +319,9 @@ class Replica:
         now = self._clock.seconds()
         self._let(self.node.wake, now)
         self._let(make_way_when_stalled, self.node, self._storage, self._options.disk_stall_max, now)
-        if not self._turn_is_due and not self._stopped:
+        if self._writes:  # they go together with what else has arrived by the next iteration
+            self._schedule_turn()
+        elif not self._turn_is_due and not self._stopped:
             self._run_turn()
 
     def _propose(self, now: float) -> None:
