@@ -99,7 +99,8 @@ class End:
             return
         self.machine.effect(self.life)
         size = len(data)
-        if size <= self._window and not self._waiting and not self._is_blocked:
+        network = self._network
+        if size <= self._window and not self._waiting and not network.is_blocked(self.machine, self.peer.machine):
             self._window -= size
             self._send(data)
             return
@@ -265,7 +266,7 @@ class End:
     @property
     def is_there(self) -> bool:
         """Whether its process runs and has not given it up."""
-        return self.connected and self.machine.is_alive(self.life)
+        return self.connected and self.machine.life == self.life and self.machine.is_running
 
     def _say_stream_is_closed(self) -> None:
         if not self._has_said_so:
