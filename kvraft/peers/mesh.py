@@ -157,7 +157,7 @@ class Peers:
         writes: dict[Link, list[bytes]] = {}
         for peer, message in outgoing:
             link = self._links.get(peer) or self._leaving.get(peer)
-            if link is None or not link.connected:
+            if link is None or link.outbox is None:
                 continue
             frame = frames.get(id(message))
             if frame is None:

@@ -6,25 +6,16 @@ from typing import Final
 
 from twisted.internet.defer import Deferred, fail
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
+from twisted.internet.task import deferLater
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from kvraft.commands import AdminCommand, Operation, encode_batch, encode_identify
 from kvraft.errors import NotLeaderRefusal, OutcomeUnknown, Overloaded
 from kvraft.exits import LastWords, words_for
-from kvraft.raft import (
-    Entry,
-    EntryKind,
-    Membership,
-    Message,
-    MessageRefused,
-    Node,
-    NotLeader,
-    ProposalRefused,
-    Ready,
-    Role,
-)
+from kvraft.raft import Entry, EntryKind, Membership, Message, MessageRefused, Node, NotLeader, ProposalRefused, Ready
 from kvraft.raft.roles import Leader
+from kvraft.raft.types import Role
 from kvraft.replica.administration import Administration
 from kvraft.replica.belonging import Belonging
 from kvraft.replica.cluster_clock import ClusterClock
@@ -169,10 +160,12 @@ class Replica:
         at_once = not self._turn_is_due and not isinstance(self.node.role, Leader)
         self._turn_is_due |= at_once
         try:
-            self._tell(self._step, sender, messages, self._clock.seconds())
+            self._let(self._step, sender, messages, self._clock.seconds())
         finally:
             if at_once and not self._stopped:
                 self._run_turn()
+            elif not self._turn_is_due and self.node.has_ready():  # the answer to a heartbeat is often all there is
+                self._schedule_turn()
 
     def hello(self, peer: int, facts: Mapping[str, object]) -> None:
         """Take what `peer` says of itself when a connection begins."""
@@ -231,7 +224,7 @@ class Replica:
         self._is_handing_over = True
         self._schedule_turn()
         while self._must_wait_for_successor(give_up):
-            await self._pause(POLL_S)
+            await deferLater(self._clock, POLL_S)
         self._is_handing_over = False
         self._redirect_parked()
 
@@ -252,11 +245,6 @@ class Replica:
                 call.cancel()
         self._deadlines.end()
 
-    def _pause(self, seconds: float) -> Deferred[None]:
-        waiter: Deferred[None] = Deferred()
-        self._clock.callLater(seconds, waiter.callback, None)
-        return waiter
-
     # The turn.
 
     def _step(self, sender: int, messages: Sequence[Message], now: float) -> None:
@@ -264,15 +252,20 @@ class Replica:
             self.node.step(sender, message, now)
 
     def _tell(self, event: Callable[..., None], *news: object) -> None:
-        """Let the node take an event, and carry out what it makes of it; a bug in the core stops this node."""
+        """Let the node take an event, and carry out what it makes of it."""
+        try:
+            self._let(event, *news)
+        finally:
+            self._schedule_turn()
+
+    def _let(self, event: Callable[..., None], *news: object) -> None:
+        """Let the node take an event; a bug in the core stops this node."""
         try:
             event(*news)
         except MessageRefused:
             raise
         except Exception as error:  # noqa: BLE001 - whatever it is: stop before it costs data
             self._fail(f"an event could not be processed: {error}", Failure())
-        finally:
-            self._schedule_turn()
 
     def _schedule_turn(self) -> None:
         if not self._turn_is_due and not self._stopped:
@@ -287,7 +280,8 @@ class Replica:
             self._administration.look(now)
             if self._rejoin is not None:
                 self._rejoin.look()
-            self._propose(now)
+            if self._writes:
+                self._propose(now)
             self._reads.ask(now)
             for _ in range(READYS_A_TURN_MAX):
                 if self._stopped or not self.node.has_ready():
@@ -324,8 +318,12 @@ class Replica:
     def _timer_fired(self) -> None:
         self._timer = None
         now = self._clock.seconds()
-        self._tell(self.node.wake, now)
-        self._tell(make_way_when_stalled, self.node, self._storage, self._options.disk_stall_max, now)
+        self._let(self.node.wake, now)
+        self._let(make_way_when_stalled, self.node, self._storage, self._options.disk_stall_max, now)
+        if self._writes:  # they go together with what else has arrived by the next iteration
+            self._schedule_turn()
+        elif not self._turn_is_due and not self._stopped:
+            self._run_turn()
 
     def _propose(self, now: float) -> None:
         """Make one entry of all writes that have come together, when the last one's save is done (group commit).
@@ -364,7 +362,8 @@ class Replica:
         self._saver.save(ready)
         if ready.soft_state is not None:
             log_transition(self.node.id, ready.soft_state)
-        self._apply_committed(ready.committed)
+        if ready.committed or self._unapplied:
+            self._apply_committed(ready.committed)
         self._reads.carry_out(ready, self.store)
         self._snapshotter.carry_out(ready)
         if ready.soft_state is not None:
@@ -382,7 +381,8 @@ class Replica:
             self._peers.send(replies)
         for ready in readys:
             self.node.advance(ready)
-        self._apply_committed(())
+        if self._unapplied:
+            self._apply_committed(())
         if self._writes or self.node.has_ready():
             self._schedule_turn()
 
@@ -439,7 +439,7 @@ class Replica:
     async def install(self, snapshot: Snapshot, store: Store, membership: Membership) -> Store:
         """Put a loaded snapshot in the place of log and store; see `receiving.Installer`."""
         while not self._stopped and (not self._saver.idle or self.node.has_ready()):
-            await self._pause(POLL_S)  # what the journal is given before must not come behind
+            await deferLater(self._clock, POLL_S)  # what the journal is given before must not come behind
         header = snapshot.header
         keeps_tail = self.node.log.term_at(header.index) == header.term
         if self._stopped or isinstance(self.node.role, Leader):  # who has come to lead has it all in its log

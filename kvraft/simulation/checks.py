@@ -40,23 +40,6 @@ from kvraft.simulation.member import Member
 from kvraft.storage.extent import Extent
 
 
-def _outline(node: Node, leader: Leader | None) -> tuple[object, ...]:
-    """Return what changes when anything changes that the rules are about; `leader` is the role of one that leads."""
-    log = node.log
-    return (
-        node.term,
-        node.vote,
-        node.commit,
-        node.released,
-        log.last_index,
-        log.durable,
-        log.snapshot_index,
-        type(node.role),
-        len(node.memberships),
-        None if leader is None else [progress.match for progress in leader.progress.values()],
-    )
-
-
 @attrs.define
 class _Watched:
     """One process under observation."""
@@ -153,11 +136,24 @@ class Checks:
             return
         watched = self._watched[member.id]
         node = watched.node
-        leader = node.role if isinstance(node.role, Leader) else None
+        role = node.role
+        leader = role if type(role) is Leader else None
         watched.conduct.after_each(leader)
         if leader is not None:
             watched.tail.after_each(node, leader)
-        outline = _outline(node, leader)
+        log = node.log
+        outline = (  # changes when anything changes that the rules behind it are about
+            node.term,
+            node.vote,
+            node.commit,
+            node.released,
+            log.last_index,
+            log.durable,
+            log.snapshot_index,
+            type(role),
+            len(node.memberships),
+            None if leader is None else [progress.match for progress in leader.progress.values()],
+        )
         if outline == watched.outline:
             return
         watched.outline = outline

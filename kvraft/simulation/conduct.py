@@ -121,21 +121,20 @@ class Conduct:
         self._heard_in = node.term
         if leader is not None:
             self._heard = node.now
-            self._check_leadership(leader)
+            self._check_leadership(node, leader)
             return
         self._heard = role.last_contact if isinstance(role, Follower) and role.leader is not None else None
         self._silence.since = self._stall.since = self._handover.since = None
 
-    def _check_leadership(self, role: Leader) -> None:
+    def _check_leadership(self, node: Node, role: Leader) -> None:
         """Check that a leader is heard, has a disk that answers, and does not hand over for ever."""
-        node = self.node
-        if not self._is_silent(role):
+        recent = node.now - node.options.election_timeout_max
+        for progress in role.progress.values():
+            if progress.last_contact < recent:
+                self._check_silence(role)
+                break
+        else:
             self._silence.since = None
-        elif self._is_over(self._silence, SILENT_MAX_S):
-            silent = self._silent(role)
-            raise InvariantViolated(
-                f"node {node.id} leads on and does not hear from {silent} (CheckQuorum, thesis §6.2)"
-            )
         if self.member.save_takes_s <= STALLED_MAX_S:
             self._stall.since = None
         elif self._is_over(self._stall, STALLED_MAX_S):
@@ -147,22 +146,21 @@ class Conduct:
                 f"node {node.id} takes no writes: it has been handing leadership over for too long (BUGS row 23)"
             )
 
+    def _check_silence(self, leader: Leader) -> None:
+        """Check that those that were heard from lately are a majority, or that it is not long that they are none."""
+        node, silent = self.node, self._silent(leader)
+        heard = {*leader.progress, node.id} - {*silent}
+        if agree(majorities(node.membership), heard):
+            self._silence.since = None
+        elif self._is_over(self._silence, SILENT_MAX_S):
+            raise InvariantViolated(
+                f"node {node.id} leads on and does not hear from {silent} (CheckQuorum, thesis §6.2)"
+            )
+
     def _is_over(self, patience: _Patience, longest_s: float) -> bool:
         machine = self.member.machine
         # Not the machine's time, which lies ahead when the process was held up in the middle of this event.
         return patience.is_over(machine.world.now, machine.held_until, longest_s)
-
-    def _is_silent(self, leader: Leader) -> bool:
-        """Whether those that were heard from lately are no majority."""
-        node = self.node
-        recent = node.now - node.options.election_timeout_max
-        for progress in leader.progress.values():
-            if progress.last_contact < recent:
-                break
-        else:
-            return False
-        heard = {*leader.progress, node.id} - {*self._silent(leader)}
-        return not agree(majorities(node.membership), heard)
 
     def _silent(self, leader: Leader) -> list[int]:
         recent = self.node.now - self.node.options.election_timeout_max

@@ -31,16 +31,16 @@ class DiskJobs:
         self._jobs: deque[tuple[float, Callable[[], object], Deferred[object]]] = deque()
         self._is_busy = False
         self.is_closing = False
-
-    @property
-    def pending_since(self) -> float | None:
+        self.pending_since: float | None = None
         """See `Jobs.pending_since`."""
-        return self._jobs[0][0] if self._jobs else None
 
     def do(self, job: Callable[[], _T]) -> Deferred[_T]:
         """See `Jobs.do`."""
         finished: Deferred[_T] = Deferred()
-        self._jobs.append((self._reactor.seconds(), job, finished))  # type: ignore[arg-type]  # fired with its own
+        now = self._reactor.seconds()
+        if not self._jobs:
+            self.pending_since = now
+        self._jobs.append((now, job, finished))  # type: ignore[arg-type]  # fired with its own
         self.resume()
         return finished
 
@@ -66,10 +66,15 @@ class DiskJobs:
             result = job()
         except Exception:  # noqa: BLE001 - whatever it is belongs to whoever waits for the job
             result = Failure()
-        self._machine.world.at(self._machine.now, self._machine, self._report, finished, result)
+        machine = self._machine
+        if machine.held_until > machine.world.now:  # it was held up by an effect of the job
+            machine.world.at(machine.held_until, machine, self._report, finished, result)
+        else:
+            self._report(finished, result)
 
     def _report(self, finished: Deferred[object], result: object) -> None:
         self._jobs.popleft()
+        self.pending_since = self._jobs[0][0] if self._jobs else None
         self._is_busy = False
         self.resume()
         finished.callback(result)

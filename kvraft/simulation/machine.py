@@ -88,7 +88,7 @@ class Machine:
         Raises:
             ProcessDied: the process has ended: the effect must not happen.
         """
-        if not self.is_alive(life):
+        if self.life != life or not self.is_running:  # as `is_alive` says
             raise ProcessDied
         if self._then is not None:
             self._effects_left -= 1
@@ -218,9 +218,10 @@ class Reactor:
         assert delay >= 0, f"{delay} seconds from now is no time for a timer"
         if kwargs:
             callable = partial(callable, **kwargs)  # noqa: A001 - Twisted's name
-        now = self.seconds()
+        machine, now = self.machine, self.seconds()
         due = now + delay
-        timer = Timer(self, due, self.world_time(due, now), callable, args)
+        begins = machine.now + (due - now) / machine.rate + LATENESS_S  # as `world_time` says
+        timer = Timer(self, due, begins, callable, args)
         self.timers[timer] = None
         return timer
 

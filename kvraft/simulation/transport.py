@@ -8,7 +8,6 @@ from collections import deque
 from functools import cache
 from typing import TYPE_CHECKING, Any, Final, cast
 
-import attrs
 from twisted.internet.address import IPv4Address
 from twisted.internet.error import ConnectionAborted, ConnectionDone, ConnectionLost
 from twisted.internet.interfaces import (
@@ -34,14 +33,16 @@ BUFFER_BYTES: Final = 64 * 1024
 """Bytes that wait at the sender before its producer is paused, as with Twisted's own transports."""
 
 
-@attrs.define(eq=False)
 class Segment:
     """Bytes that arrive together."""
 
-    parts: list[bytes | memoryview]
-    sent: float
-    is_open: bool
-    """Whether what is sent in the same moment may still join it."""
+    __slots__ = ("is_open", "parts", "sent")
+
+    def __init__(self, data: bytes | memoryview, sent: float, *, is_open: bool) -> None:
+        self.parts = [data]
+        self.sent = sent
+        self.is_open = is_open
+        """Whether what is sent in the same moment may still join it."""
 
 
 @cache
@@ -98,7 +99,8 @@ class End:
             return
         self.machine.effect(self.life)
         size = len(data)
-        if size <= self._window and not self._waiting and not self._is_blocked:
+        network = self._network
+        if size <= self._window and not self._waiting and not network.is_blocked(self.machine, self.peer.machine):
             self._window -= size
             self._send(data)
             return
@@ -255,16 +257,16 @@ class End:
             network.answer_for_the_gone(self)
             return
         head, tail = network.split(data)
-        self._segment = Segment([head], now, not tail)
+        self._segment = Segment(head, now, is_open=not tail)
         self._arrives = network.carry(self, self._segment, self._arrives)
         if tail:
-            self._segment = Segment([tail], now, is_open=False)
+            self._segment = Segment(tail, now, is_open=False)
             self._arrives = network.carry(self, self._segment, self._arrives)
 
     @property
     def is_there(self) -> bool:
         """Whether its process runs and has not given it up."""
-        return self.connected and self.machine.is_alive(self.life)
+        return self.connected and self.machine.life == self.life and self.machine.is_running
 
     def _say_stream_is_closed(self) -> None:
         if not self._has_said_so:

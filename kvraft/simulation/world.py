@@ -6,13 +6,13 @@ the same run, to the byte, on any machine.
 """
 
 import struct
-import zlib
 from collections.abc import Callable
 from heapq import heappop, heappush
 from random import Random
 from typing import Final, Protocol
+from zlib import crc32
 
-_TIME: Final = struct.Struct("<d")
+_pack_time: Final = struct.Struct("<d").pack
 """A time as it counts in the digest: the same bytes on any machine."""
 
 
@@ -61,8 +61,11 @@ class World:
 
     def at(self, time: float, owner: Owner | None, call: Callable[..., object], *arguments: object) -> int:
         """Let `call` happen at `time`, or now if that is past, as part of what `owner` does; return its number."""
-        life = owner.life if owner is not None else 0
-        return self.enqueue(max(time, self.now), owner, life, call, arguments)
+        if time < self.now:
+            time = self.now
+        number = self._number = self._number + 1  # as `enqueue` does
+        heappush(self._queue, (time, number, owner, owner.life if owner is not None else 0, call, arguments))
+        return number
 
     def enqueue(
         self,
@@ -104,7 +107,7 @@ class World:
 
     def note(self, what: bytes) -> None:
         """Let `what` count in the digest, with the time."""
-        self.digest = zlib.crc32(what, zlib.crc32(_TIME.pack(self.now), self.digest))
+        self.digest = crc32(what, crc32(_pack_time(self.now), self.digest))
 
     def tell(self, who: str, what: str) -> None:
         """Tell the trace. Guard it with `world.trace is not None` where `what` costs something."""

@@ -176,12 +176,14 @@ def test_slices_rest_while_the_node_is_busy(monkeypatch: pytest.MonkeyPatch) -> 
     idle = len(rests)
     cluster.write_many(1)
     taker.begin(cluster.members[leader].store)
+    writes = 0
     while taker.is_running:
         cluster.write_many(1)
+        writes += 1
 
     assert len(slices) > 30
     assert idle <= 1, "a heartbeat may fall between two slices"
-    assert len(rests) - idle >= 4
+    assert len(rests) - idle >= writes - 1 >= 3, "the last write may outlast the snapshot"
     cluster.check()
 
 
