@@ -397,8 +397,7 @@ class Node:
 
     def observe_time(self, now: float) -> None:
         """Take the time of an input."""
-        if now > self.now:  # each message asks, too often for max()
-            self.now = now
+        self.now = max(self.now, now)
 
     def random_timeout(self) -> float:
         """Draw an election timeout (§5.2), seconds."""

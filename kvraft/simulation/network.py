@@ -157,9 +157,7 @@ class Network:
     def carry(self, sender: End, segment: Segment, behind: float) -> float:
         """Bring a segment to the other end, not before `behind`; return when it arrives."""
         source, receiver = sender.machine, sender.peer
-        arrives = segment.sent + self._draw_delay(source, receiver.machine)
-        if arrives < behind:
-            arrives = behind
+        arrives = max(behind, segment.sent + self._draw_delay(source, receiver.machine))
         self._world.at(arrives, receiver.machine, receiver.arrive, segment)
         return arrives
 
