@@ -397,7 +397,7 @@ class Node:
 
     def observe_time(self, now: float) -> None:
         """Take the time of an input."""
-        if now > self.now:  # each message asks, too often for max()
+        if now > self.now:  # noqa: PLR1730 - asked at each input, too often for max()
             self.now = now
 
     def random_timeout(self) -> float:

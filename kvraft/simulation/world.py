@@ -61,10 +61,11 @@ class World:
 
     def at(self, time: float, owner: Owner | None, call: Callable[..., object], *arguments: object) -> int:
         """Let `call` happen at `time`, or now if that is past, as part of what `owner` does; return its number."""
-        if time < self.now:
-            time = self.now
         number = self._number = self._number + 1  # as `enqueue` does
-        heappush(self._queue, (time, number, owner, owner.life if owner is not None else 0, call, arguments))
+        life = owner.life if owner is not None else 0
+        if time < self.now:  # noqa: PLR1730 - asked for most events, too often for max()
+            time = self.now
+        heappush(self._queue, (time, number, owner, life, call, arguments))
         return number
 
     def enqueue(

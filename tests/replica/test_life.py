@@ -296,6 +296,70 @@ def test_a_follower_has_no_turn_ahead_of_one_that_is_due(cluster: Cluster, monke
     assert len(turns) == 1
 
 
+def test_a_leader_has_no_turn_for_news_that_change_nothing(cluster: Cluster, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Most answers to heartbeats are such; one that confirms a read has its turn."""
+    leader = cluster.members[cluster.settle()]
+    turns = watch_turns(monkeypatch)
+    follower = cluster.followers()[0]
+
+    leader.replica.receive(follower, [HeartbeatReply(leader.node.term, 0)])
+    cluster.run(0)
+    assert not turns
+
+    asked = cluster.ask(leader.id, read("a"))
+    cluster.run(0)
+    assert len(turns) == 1
+    leader.replica.receive(follower, [HeartbeatReply(leader.node.term, leader.node.role.round)])  # type: ignore[union-attr]
+    cluster.run(0)
+    assert len(turns) == 2
+    assert asked.is_over
+
+
+def wake(cluster: Cluster, leader: Member) -> list[object]:
+    """Let a leader's heartbeat be due and its timer fire, alone; return whom it has sent something by then."""
+    sent = len(leader.sent)
+    cluster.clock.rightNow = leader.node.deadline
+    leader.replica._timer_fired()
+    return [to for to, _ in leader.sent[sent:]]
+
+
+def test_what_is_due_is_done_at_once(cluster: Cluster, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A heartbeat leaves when its time has come, and no other turn follows."""
+    leader = cluster.members[cluster.settle()]
+    turns = watch_turns(monkeypatch)
+
+    assert wake(cluster, leader) == cluster.followers()
+    assert len(turns) == 1
+    assert not leader.replica._turn_is_due
+
+
+def test_writes_that_wait_let_what_is_due_wait_for_their_turn(
+    cluster: Cluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """They are to go together with what arrives by the next iteration of the reactor."""
+    leader = cluster.members[cluster.settle()]
+    for key in ("a", "b"):  # the second waits for the save of the first
+        cluster.ask(leader.id, write(key))
+        cluster.run(0)
+    turns = watch_turns(monkeypatch)
+
+    assert wake(cluster, leader) == []
+    assert not turns
+    assert leader.replica._turn_is_due
+
+
+def test_a_node_that_fails_over_what_is_due_has_no_turn(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It carries out nothing more."""
+    cluster = Cluster()
+    leader = cluster.members[cluster.settle()]
+    turns = watch_turns(monkeypatch)
+    monkeypatch.setattr(leader.node, "wake", None)
+
+    assert wake(cluster, leader) == []
+    assert len(leader.fatal) == 1
+    assert not turns
+
+
 def test_a_turn_ends_where_the_node_is_stopped(monkeypatch: pytest.MonkeyPatch) -> None:
     """What would come behind a stop in the same turn is neither applied nor answered."""
     monkeypatch.setattr("kvraft.replica.replica.BATCH_BYTES_MAX", 1)  # one entry a submission, all in one save

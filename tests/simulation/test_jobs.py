@@ -1,0 +1,69 @@
+"""The disk's jobs on virtual time."""
+
+from collections.abc import Callable
+
+from kvraft.simulation.jobs import DiskJobs
+from kvraft.simulation.machine import Machine
+from kvraft.simulation.world import World
+
+TAKES_S = 0.25
+
+
+def begin(machine: Machine) -> DiskJobs:
+    """Return the jobs of a new process, each of which takes `TAKES_S`."""
+    return DiskJobs(machine.begin(), lambda: None, lambda: TAKES_S)
+
+
+def note_time(machine: Machine, times: list[float]) -> Callable[[object], None]:
+    """Return what writes down when it is called."""
+    return lambda _: times.append(machine.world.now)
+
+
+def test_a_job_is_reported_when_its_time_is_over() -> None:
+    """One after the other, each in one event; meanwhile it is known since when the oldest has been waiting."""
+    world = World(1)
+    machine = Machine(world, "a machine")
+    jobs = begin(machine)
+    reported: list[float] = []
+    asked = jobs._reactor.seconds()
+    for _ in range(2):
+        jobs.do(lambda: None).addCallback(note_time(machine, reported))
+
+    assert jobs.pending_since == asked
+    world.step()
+    assert reported == [TAKES_S]
+    assert jobs.pending_since == asked
+    world.step()
+    assert reported == [TAKES_S, 2 * TAKES_S]
+    assert jobs.pending_since is None
+
+
+def test_a_process_that_is_held_up_in_a_job_hears_of_it_later() -> None:
+    """What a job has done is done, and its report waits until the process goes on."""
+    world = World(1)
+    machine = Machine(world, "a machine")
+    jobs = begin(machine)
+    reported: list[float] = []
+    jobs.do(lambda: machine.pause(1.0)).addCallback(note_time(machine, reported))
+
+    world.step()
+    assert reported == []
+    assert jobs.pending_since is not None
+    world.step()
+    assert reported == [TAKES_S + 1.0]
+    assert jobs.pending_since is None
+
+
+def test_a_process_that_ends_in_its_pause_never_hears_of_its_job() -> None:
+    """Its report dies with it."""
+    world = World(1)
+    machine = Machine(world, "a machine")
+    jobs = begin(machine)
+    reported: list[float] = []
+    jobs.do(lambda: machine.pause(1.0)).addCallback(note_time(machine, reported))
+
+    world.step()
+    machine.end()
+
+    assert not world.step()
+    assert reported == []
