@@ -114,7 +114,7 @@ class Identity:
         members: Collection[int],
         cluster_id: str | None,
         facts: Callable[[], Facts],
-        admits: Callable[[int, Facts], bool] = lambda _peer, _facts: False,
+        admits: Callable[[int, Facts, str | None], bool] = lambda _peer, _facts, _ours: False,
     ) -> None:
         self.me = me
         self.cluster_id = cluster_id
@@ -217,7 +217,8 @@ class Identity:
                 f"node {hello.sender} was removed from this cluster; stop it, and to use its machine again give it an "
                 "id that was never used and an empty data directory, and add it with MEMBER ADD",
             )
-        if hello.cluster is not None and hello.cluster == self.cluster_id and self._admits(hello.sender, facts):
+        names_ours = hello.cluster is not None and self.cluster_id in {None, hello.cluster}
+        if names_ours and self._admits(hello.sender, facts, self.cluster_id):
             return
         raise HelloRefused(
             "UNKNOWN_NODE",

@@ -125,14 +125,19 @@ class Belonging:
             case _:
                 self._node.peer_introduced(peer, None, self._clock.seconds(), is_empty=None)
 
-    def admits(self, peer: int, facts: Mapping[str, object], peers: Outbox) -> bool:
+    def admits(self, peer: int, facts: Mapping[str, object], ours: str | None, peers: Outbox) -> bool:
         """Whether to talk to a node of this cluster that is no member here, because it knows more than this node.
 
         A member that was away while all others were replaced knows nobody of those who can bring it up to date, and
         must listen to a leader that is not in its configuration (§6, thesis §4.2.1). So it believes who goes by a later
         one, until it has come as far itself. What such a node sends is worth no more than from anybody: votes and
         acknowledgements count by the configuration alone.
+
+        A new node may even have been cut off before it knew its cluster's id (`ours`). As long as it has no vote in any
+        it believes whoever takes it for a member; one that has a vote does not join others by hearsay.
         """
+        if ours is None and self._node.voting:
+            return False
         match facts:
             case {"configuration": int(index), "address": str(where)} if index > self._node.membership_index:
                 pass

@@ -214,6 +214,34 @@ def test_who_was_never_a_member_is_told_how_to_become_one(node: Node) -> None:
     assert "MEMBER ADD 7 host:port" in refusal["message"]
 
 
+@pytest.mark.parametrize(("ours", "theirs"), [(CLUSTER, CLUSTER), (None, CLUSTER)])
+def test_who_is_no_member_is_let_in_when_the_owner_believes_it(ours: str | None, theirs: str) -> None:
+    """Whoever names our cluster, or any while we know of none; the owner hears which of the two it is."""
+    node = Node(ours)
+    node.peers.start()
+    node.receiver.admitted = {7}
+
+    (answer,) = node.call(hello_line(7, cluster=theirs)).lines()
+
+    assert "error" not in answer
+    assert node.receiver.asked_as == [ours]
+    assert node.receiver.take() == [("hello", 7, {})]
+    assert node.call(hello_line(1, cluster="another")).lines()[0]["error"] == "OTHER_CLUSTER"
+
+
+@pytest.mark.parametrize(("ours", "theirs"), [(CLUSTER, None), (None, None), (CLUSTER, "another")])
+def test_nobody_asks_whether_to_believe_who_does_not_name_the_cluster(ours: str | None, theirs: str | None) -> None:
+    """It can know nothing that this node does not."""
+    node = Node(ours)
+    node.peers.start()
+    node.receiver.admitted = {7}
+
+    (answer,) = node.call(hello_line(7, cluster=theirs)).lines()
+
+    assert answer["error"] in {"UNKNOWN_NODE", "OTHER_CLUSTER"}
+    assert node.receiver.asked_as == []
+
+
 def test_a_refusal_is_whole_when_it_arrives_in_the_other_nodes_log(node: Node) -> None:
     """The longest texts with the longest ids fit what a peer believes of a refusal."""
     other = Node(CLUSTER)

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import pytest
 
-from kvraft.raft import InvariantViolated
+from kvraft.raft import InvariantViolated, Options
 from kvraft.simulation import Cluster, Stuck
 from kvraft.simulation.clients import Answer
 from kvraft.simulation.member import address_of
@@ -89,6 +89,31 @@ def test_a_member_that_was_away_while_all_others_were_replaced_catches_up() -> N
 
     cluster.run_until(cluster.has_settled)
     assert cluster.members[4].store.key_count == 15
+
+
+def test_a_new_node_that_met_only_one_who_has_left_catches_up() -> None:
+    """It was killed before it knew its cluster's id, and has no vote that it could break by believing a stranger.
+
+    A random run found that it refused everybody, for ever.
+    """
+    cluster = Cluster(seed=11, nodes=1, options=Options(append_entries_max=2))
+    cluster.elect()
+    cluster.run(1.0)
+    cluster.start(1)
+    order(cluster, f"MEMBER ADD 1 {address_of(1)}")
+    learner = cluster.members[1]
+    # The second entry names the first members; the cluster's id comes behind it.
+    cluster.run_until(lambda: learner.journal is not None and learner.journal.extent.last_index == 2)
+    cluster.kill(1)
+    cluster.start(2)
+    order(cluster, f"MEMBER REPLACE 0 2 {address_of(2)}")
+    cluster.run_until(lambda: cluster.leader == 2)
+    cluster.run(3.0)
+
+    cluster.start(1)
+
+    cluster.run_until(cluster.has_settled)
+    assert cluster.members[1].node.leader == 2
 
 
 @pytest.mark.parametrize(

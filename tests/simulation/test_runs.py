@@ -19,6 +19,7 @@ FOUND = {
     "an operator's request during another change": ("--seed", "29"),
     "a learner that caught up during another change": ("--seed", "2005", "--seconds", "8"),
     "a new node that was told of the first members alone": ("--seed", "56772", "--seconds", "8"),
+    "a new node that knew nobody who had stayed": ("--seed", "81482", "--seconds", "8"),
     "a member that met only strangers": ("--seed", "17", "--faults", "members,leaders,processes"),
 }
 """Runs that once found a bug; what they found has a scenario of its own, since a seed means another run tomorrow."""
