@@ -184,7 +184,9 @@ class SnapshotReceiver:
             await rest(self._clock, began, LOADING_SHARE)
 
     def _reply(self, to: int, piece: InstallSnapshot, received: int, *, installed: bool) -> None:
-        self._send(to, InstallSnapshotReply(self._node.term, piece.snapshot, received, installed))
+        # Whoever sent it leads no more in a later term, which may not be durable yet: nothing is said in it from here.
+        if piece.term == self._node.term:
+            self._send(to, InstallSnapshotReply(piece.term, piece.snapshot, received, installed))
 
 
 def read_header(snapshot: Snapshot) -> tuple[dict[str, object], Membership]:

@@ -206,7 +206,9 @@ class Checks:
                     self._watched[member.id].conduct.acked(term, index)
                 # What is said late, in a later term, may have been replaced since, by the same save even. That harms
                 # nobody: had a majority said so, each later leader would have the entry.
-                if extent.hard_state.term <= term and max(extent.last_index, extent.base_index) < index:
+                # A snapshot is durable before it takes the place of the log in memory, and then on the disk.
+                covered = max(extent.base_index, member.node.log.snapshot_index)
+                if extent.hard_state.term <= term and max(extent.last_index, covered) < index:
                     raise InvariantViolated(
                         f"node {member.id} acknowledges entry {index}, and its disk ends at {extent.last_index}"
                     )

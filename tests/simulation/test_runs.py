@@ -20,6 +20,9 @@ FOUND = {
     "a learner that caught up during another change": ("--seed", "2005", "--seconds", "8"),
     "a new node that was told of the first members alone": ("--seed", "56772", "--seconds", "8"),
     "a new node that knew nobody who had stayed": ("--seed", "81482", "--seconds", "8"),
+    "a snapshot installed by a node in a later term": ("--seed", "98441", "--seconds", "8"),
+    "a snapshot whose sender's disk failed once": ("--seed", "97398", "--seconds", "8"),
+    "an answer while a snapshot takes the place of the log": ("--seed", "99134", "--seconds", "8"),
     "a member that met only strangers": ("--seed", "17", "--faults", "members,leaders,processes"),
 }
 """Runs that once found a bug; what they found has a scenario of its own, since a seed means another run tomorrow."""
