@@ -149,6 +149,8 @@ class ClusterHistory:
     """Who led each term."""
     committed: dict[int, Entry] = attrs.field(factory=dict)
     """Every entry that any node has held to be committed."""
+    _committed_in: dict[int, int] = attrs.field(factory=dict)
+    """The term of the node that was first seen to hold an entry to be committed: its leader's, or a later one."""
     _compared: dict[int, tuple[Node, int]] = attrs.field(factory=dict)
     """For each id the node that was last seen under it, and how far its committed entries were compared."""
 
@@ -189,15 +191,21 @@ class ClusterHistory:
             )
         for index in range(max(compared, node.log.snapshot_index) + 1, node.commit + 1):
             entry = node.log[index]
-            first = self.committed.setdefault(index, entry)
-            if first != entry:
+            first = self.committed.get(index)
+            if first is None:
+                self.committed[index] = entry
+                self._committed_in[index] = node.term
+            elif first != entry:
                 raise _broken(node, f"state machine safety: another entry {index} was committed")
         self._compared[node.id] = (node, node.commit)
 
     def _check_completeness(self, node: Node) -> None:
-        """Hold a new leader's log against all that was committed before; from then on it only appends."""
+        """Hold a new leader's log against all that was committed in earlier terms; from then on it only appends.
+
+        Not against what a later leader has committed already: a candidate may learn late that it was elected.
+        """
         for index, entry in self.committed.items():
-            if entry.term < node.term and index > node.log.snapshot_index:
+            if self._committed_in[index] < node.term and index > node.log.snapshot_index:
                 _demand(
                     node,
                     f"leader completeness: committed entry {index} of term {entry.term} is in the leader's log",

@@ -207,6 +207,16 @@ def test_a_leader_that_lacks_a_committed_entry_is_found() -> None:
         history.observe([make_leader(1, term=3)])
 
 
+def test_a_leader_that_learns_late_of_its_election_may_lack_what_a_later_one_has_committed() -> None:
+    """Leader completeness binds the terms behind the one in which an entry, though an older one, was committed."""
+    history = ClusterHistory()
+    history.observe([make_node(1, 1, commit=1)])
+    history.observe([make_node(1, 1, node_id=1, term=4, commit=2)])
+    history.observe([make_leader(1, term=3)])
+    with pytest.raises(InvariantViolated, match="leader completeness: committed entry 2"):
+        history.observe([make_leader(1, term=5)])
+
+
 def test_logs_that_differ_before_a_common_entry_are_found() -> None:
     """Log matching: logs that share an entry are the same up to it (Figure 3, §5.3)."""
     history = ClusterHistory()
