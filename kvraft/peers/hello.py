@@ -2,7 +2,7 @@
 
 The dialer opens with a hello, one line of JSON, and the acceptor answers with a welcome of the same shape::
 
-    {"kvraft":1,"from":0,"to":1,"cluster":null,"incarnation":"5f0c…","run":"92ab…"}
+    {"kvraft":1,"from":0,"to":1,"cluster":null,"incarnation":"5f0c…","run":"92ab…","to_incarnation":"77e1…"}
 
 or says what is wrong with it and closes::
 
@@ -10,10 +10,10 @@ or says what is wrong with it and closes::
 
 `cluster` is null as long as the node does not know its cluster's id. `incarnation` names the node's memory: it is made
 with a data directory and stays for as long as that exists, so a wiped disk under an old id has a new one and is refused
-when the log knows the old one. `run` names
-one process. Further keys are facts, for the nodes' owners. A line says who the other end claims to be; without TLS
-nothing proves it, so whoever can reach a node's port can pose as a member. Keep the port inside a network that you
-trust.
+when the log knows the old one. `to_incarnation` is the memory that the receiver has by the sender's configuration; it
+is left out where that says nothing of it. `run` names one process. Further keys are facts, for the nodes' owners. A
+line says who the other end claims to be; without TLS nothing proves it, so whoever can reach a node's port can pose as
+a member. Keep the port inside a network that you trust.
 """
 
 from collections.abc import Callable, Collection, Mapping
@@ -67,7 +67,12 @@ class RefusedByPeer(HelloRefused):
     """The other end says so: it is its code and its text, not ours."""
 
 
-class Hello(msgspec.Struct, frozen=True, rename={"version": "kvraft", "sender": "from", "receiver": "to"}):
+class Hello(
+    msgspec.Struct,
+    frozen=True,
+    omit_defaults=True,
+    rename={"version": "kvraft", "sender": "from", "receiver": "to"},
+):
     """What a hello or a welcome says, without its facts."""
 
     version: int
@@ -76,6 +81,7 @@ class Hello(msgspec.Struct, frozen=True, rename={"version": "kvraft", "sender": 
     cluster: _Name | None
     incarnation: _Name
     run: _Name
+    to_incarnation: _Name | None = None
 
 
 _RESERVED: Final = frozenset({*Hello.__struct_encode_fields__, "error", "message"})
@@ -114,7 +120,7 @@ class Identity:
         members: Collection[int],
         cluster_id: str | None,
         facts: Callable[[], Facts],
-        admits: Callable[[int, Facts, str | None], bool] = lambda _peer, _facts, _ours: False,
+        admits: Callable[[int, Facts, str | None, str | None], bool] = lambda *_: False,
     ) -> None:
         self.me = me
         self.cluster_id = cluster_id
@@ -149,7 +155,8 @@ class Identity:
             raise ValueError(
                 f"the hello has keys of its own called {', '.join(sorted(taken))}; name the facts otherwise"
             )
-        hello = Hello(PROTOCOL_VERSION, self.me, to, self.cluster_id, self._incarnation, self._run)
+        bound = self._incarnations.get(to)
+        hello = Hello(PROTOCOL_VERSION, self.me, to, self.cluster_id, self._incarnation, self._run, bound)
         line = msgspec.json.encode({**msgspec.to_builtins(hello), **facts}) + b"\n"
         if len(line) > HELLO_BYTES_MAX:
             raise ValueError(f"the hello with its facts has {len(line)} bytes; at most {HELLO_BYTES_MAX} are allowed")
@@ -218,7 +225,7 @@ class Identity:
                 "id that was never used and an empty data directory, and add it with MEMBER ADD",
             )
         names_ours = hello.cluster is not None and self.cluster_id in {None, hello.cluster}
-        if names_ours and self._admits(hello.sender, facts, self.cluster_id):
+        if names_ours and self._admits(hello.sender, facts, self.cluster_id, hello.to_incarnation):
             return
         raise HelloRefused(
             "UNKNOWN_NODE",

@@ -40,10 +40,11 @@ class PeerReceiver(Protocol):
             MessageRefused: such a peer cannot be talked to; the connection is refused with this text.
         """
 
-    def admits(self, peer: int, facts: Facts, ours: str | None) -> bool:
+    def admits(self, peer: int, facts: Facts, ours: str | None, known_as: str | None) -> bool:
         """Whether `peer` is let in although it is no member, and says `facts` about itself.
 
-        It names our cluster, `ours`; None: we have not heard yet which that is, and it names one.
+        It names our cluster, `ours`; None: we have not heard yet which that is, and it names one. `known_as` is the
+        incarnation that we have by its configuration, None when that says nothing of it.
 
         Called ahead of its `hello`, also from within a call to `Peers`. Whoever admits a node may call
         `Peers.set_members` before it returns, so that answers to the node have an address to go to.

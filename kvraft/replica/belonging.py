@@ -125,7 +125,9 @@ class Belonging:
             case _:
                 self._node.peer_introduced(peer, None, self._clock.seconds(), is_empty=None)
 
-    def admits(self, peer: int, facts: Mapping[str, object], ours: str | None, peers: Outbox) -> bool:
+    def admits(
+        self, peer: int, facts: Mapping[str, object], ours: str | None, known_as: str | None, peers: Outbox
+    ) -> bool:
         """Whether to talk to a node of this cluster that is no member here, because it knows more than this node.
 
         A member that was away while all others were replaced knows nobody of those who can bring it up to date, and
@@ -133,10 +135,11 @@ class Belonging:
         one, until it has come as far itself. What such a node sends is worth no more than from anybody: votes and
         acknowledgements count by the configuration alone.
 
-        A new node may even have been cut off before it knew its cluster's id (`ours`). As long as it has no vote in any
-        it believes whoever takes it for a member; one that has a vote does not join others by hearsay.
+        A node may even have been cut off before it knew its cluster's id (`ours`). As long as it has no vote, or has
+        promised nothing, it believes whoever takes it for a member. Else it does not join others by hearsay: it
+        believes who has its memory in the log (`known_as`), for only its own cluster can know that.
         """
-        if ours is None and self._node.voting:
+        if ours is None and self._node.voting and not self._is_known_as(known_as):
             return False
         match facts:
             case {"configuration": int(index), "address": str(where)} if index > self._node.membership_index:
@@ -152,6 +155,12 @@ class Belonging:
         self._told = None
         self.look(peers)
         return True
+
+    def _is_known_as(self, incarnation: str | None) -> bool:
+        """Whether a cluster that gives this voter that memory can be its own."""
+        if incarnation is None:
+            return self._node.term == 0  # all promises have a term
+        return incarnation == self._node.incarnation
 
     def facts(self) -> dict[str, object]:
         """Say in each hello what this node speaks, which configuration it goes by, where it is, and what it holds."""

@@ -174,9 +174,9 @@ class Replica:
             if self._rejoin is not None:
                 self._tell(self._rejoin.hello, peer, facts)
 
-    def admits(self, peer: int, facts: Mapping[str, object], ours: str | None) -> bool:
+    def admits(self, peer: int, facts: Mapping[str, object], ours: str | None, known_as: str | None) -> bool:
         """Whether to talk to `peer`, which is no member here."""
-        return not self._stopped and self._belonging.admits(peer, facts, ours, self._peers)
+        return not self._stopped and self._belonging.admits(peer, facts, ours, known_as, self._peers)
 
     def refused(self, peer: int, code: str, message: str) -> None:
         """`peer` does not want to talk to this node; the log says so, and one peer's word is no reason to stop."""

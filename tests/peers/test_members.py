@@ -214,17 +214,18 @@ def test_who_was_never_a_member_is_told_how_to_become_one(node: Node) -> None:
     assert "MEMBER ADD 7 host:port" in refusal["message"]
 
 
+@pytest.mark.parametrize("more", [{}, {"to_incarnation": "abc"}])
 @pytest.mark.parametrize("ours", [CLUSTER, None])
-def test_who_is_no_member_is_let_in_when_the_owner_believes_it(ours: str | None) -> None:
-    """Whoever names our cluster, or any while we know of none; the owner hears which of the two it is."""
+def test_who_is_no_member_is_let_in_when_the_owner_believes_it(ours: str | None, more: dict[str, str]) -> None:
+    """Whoever names our cluster, or any while we know of none; the owner hears which, and what the other calls us."""
     node = Node(ours)
     node.peers.start()
     node.receiver.admitted = {7}
 
-    (answer,) = node.call(hello_line(7, cluster=CLUSTER)).lines()
+    (answer,) = node.call(hello_line(7, cluster=CLUSTER, **more)).lines()
 
     assert "error" not in answer
-    assert node.receiver.asked_as == [ours]
+    assert node.receiver.asked_as == [(ours, more.get("to_incarnation"))]
     assert node.receiver.take() == [("hello", 7, {})]
     assert node.call(hello_line(1, cluster="another")).lines()[0]["error"] == "OTHER_CLUSTER"
 
@@ -422,6 +423,20 @@ def test_each_process_has_a_name_of_its_own() -> None:
 
     assert runs[0] != runs[1]
     assert [len(run) for run in runs] == [32, 32]
+
+
+def test_a_hello_says_which_memory_the_other_has_by_our_configuration() -> None:
+    """A node that does not know its cluster yet knows by it whom it may believe; who is not bound is told nothing."""
+    node = Node()
+    node.peers.set_members(ADDRESSES, (), {1: "f00"})
+    node.peers.start()
+
+    (to_bound,) = node.endpoint(1).accept().lines()
+    (to_unbound,) = node.endpoint(2).accept().lines()
+    welcome = node.call(hello_line(1)).lines()[0]
+
+    assert to_bound["to_incarnation"] == welcome["to_incarnation"] == "f00"
+    assert "to_incarnation" not in to_unbound
 
 
 def test_another_memory_is_refused_and_its_connections_are_dropped(node: Node) -> None:

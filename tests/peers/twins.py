@@ -45,8 +45,8 @@ class Recorder:
     refuses_hellos: bool = False
     admitted: set[int] = attrs.field(factory=set)
     """Who is let in although it is no member."""
-    asked_as: list[str | None] = attrs.field(factory=list)
-    """The cluster that was ours each time when somebody asked to be let in."""
+    asked_as: list[tuple[str | None, str | None]] = attrs.field(factory=list)
+    """The cluster that was ours, and the memory that was, each time when somebody asked to be let in."""
     names: list[tuple[int, str, str]] = attrs.field(factory=list)
     """(peer, incarnation, run) of each hello; they are left out of the events, which they would only lengthen."""
 
@@ -58,9 +58,9 @@ class Recorder:
         self.names.append((peer, own_facts.pop("incarnation"), own_facts.pop("run")))
         self.events.append(("hello", peer, own_facts))
 
-    def admits(self, peer: int, facts: Mapping[str, Any], ours: str | None) -> bool:
+    def admits(self, peer: int, facts: Mapping[str, Any], ours: str | None, known_as: str | None) -> bool:
         """Whether it was told to."""
-        self.asked_as.append(ours)
+        self.asked_as.append((ours, known_as))
         return peer in self.admitted
 
     def refused(self, peer: int, code: str, message: str) -> None:

@@ -14,7 +14,7 @@ def order(cluster: Cluster, line: str) -> None:
     """Give the leader a command until it is carried out."""
 
     def is_done() -> bool:
-        answers = cluster.ask(cluster.elect(), line)
+        answers = cluster.ask(cluster.leader, line) if cluster.leader is not None else ()
         return bool(answers) and answers[0].get("status") == "OK"
 
     cluster.run_until(is_done, what=line)
@@ -114,6 +114,36 @@ def test_a_new_node_that_met_only_one_who_has_left_catches_up() -> None:
 
     cluster.run_until(cluster.has_settled)
     assert cluster.members[1].node.leader == 2
+
+
+@pytest.mark.parametrize("is_known", [True, False])
+def test_a_founder_that_was_cut_off_while_all_others_were_replaced_catches_up(*, is_known: bool) -> None:
+    """It has a vote and does not know its cluster's id. Who has its memory in the log can be of no other cluster.
+
+    Nor has it promised anything when nobody has ever heard of it. A random run found that it refused everybody, for
+    ever.
+    """
+    cluster = Cluster(seed=12)
+    founder, others = cluster.members[2], [cluster.members[0], cluster.members[1]]
+    cluster.run_until(lambda: founder.node.voting and all(2 in each.node.heard.newborn for each in others))
+    cluster.isolate(2)
+    if not is_known:
+        for other in others:
+            cluster.restart(other.id)  # which forgets what it heard
+    order(cluster, "SET a 1")
+    for old, new in ((0, 3), (1, 4)):
+        cluster.start(new)
+        cluster.isolate(2)
+        order(cluster, f"MEMBER REPLACE {old} {new} {address_of(new)}")
+        cluster.run(3.0)
+    assert founder.node.log.last_index == 0
+    assert (2 in cluster.members[3].node.membership.incarnations) is is_known
+
+    cluster.heal()
+
+    cluster.run_until(cluster.has_settled)
+    assert founder.node.leader in {3, 4}
+    assert founder.store.key_count == 1
 
 
 @pytest.mark.parametrize(

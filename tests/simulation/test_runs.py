@@ -24,6 +24,7 @@ FOUND = {
     "a snapshot whose sender's disk failed once": ("--seed", "97398", "--seconds", "8"),
     "an answer while a snapshot takes the place of the log": ("--seed", "99134", "--seconds", "8"),
     "a leader that learned late of its election": ("--seed", "112153", "--seconds", "8"),
+    "a founder that was cut off from the first": ("--seed", "125451", "--seconds", "8"),
     "a member that met only strangers": ("--seed", "17", "--faults", "members,leaders,processes"),
 }
 """Runs that once found a bug; what they found has a scenario of its own, since a seed means another run tomorrow."""
