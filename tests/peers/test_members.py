@@ -1,5 +1,6 @@
 import json
 from random import Random
+from typing import Any
 
 import pytest
 
@@ -216,7 +217,7 @@ def test_who_was_never_a_member_is_told_how_to_become_one(node: Node) -> None:
 
 @pytest.mark.parametrize("more", [{}, {"to_incarnation": "abc"}])
 @pytest.mark.parametrize("ours", [CLUSTER, None])
-def test_who_is_no_member_is_let_in_when_the_owner_believes_it(ours: str | None, more: dict[str, str]) -> None:
+def test_who_is_no_member_is_let_in_when_the_owner_believes_it(ours: str | None, more: dict[str, Any]) -> None:
     """Whoever names our cluster, or any while we know of none; the owner hears which, and what the other calls us."""
     node = Node(ours)
     node.peers.start()
