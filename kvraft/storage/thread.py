@@ -1,11 +1,13 @@
 """The journal in a thread of its own, behind Deferreds."""
 
 from collections.abc import Callable, Sequence
+from contextlib import suppress
+from functools import partial
 
 from twisted.internet.defer import Deferred, fail
 
 from kvraft.raft.types import Entry, HardState
-from kvraft.storage.errors import SaveRefused
+from kvraft.storage.errors import JournalFailed, SaveRefused
 from kvraft.storage.journal import Journal
 from kvraft.storage.worker import Jobs, ThreadReactor, Worker
 
@@ -46,7 +48,11 @@ class JournalJobs:
         It fails with what `Journal.save` raises: after one `JournalFailed` every later save fails with the same error.
         `entries` must not be changed afterwards.
         """
-        return self._do(lambda: self.journal.save(hard_state, entries))
+        save: Callable[[], None] = partial(self.journal.save, hard_state, entries)
+        if self._worker.pending_since is None:  # the journal is nobody else's now
+            with suppress(SaveRefused, JournalFailed):  # the job itself says so when it is its turn
+                save = self.journal.prepare_save(hard_state, entries)
+        return self._do(save)
 
     def compact(self, index: int, term: int) -> Deferred[None]:
         """Have the log begin behind `index`; see `Journal.compact`. Takes its turn among the saves."""

@@ -12,7 +12,7 @@ import pytest
 from kvraft.raft import types
 from kvraft.raft.types import Entry, HardState, encode_record
 from kvraft.storage import Journal, JournalLocked, JournalMismatch, Recovered, SaveRefused, extent
-from kvraft.storage.journal import LOCK_NAME
+from kvraft.storage.journal import LOCK_NAME, PREPARED_BYTES_MAX
 from kvraft.storage.layout import (
     FORMAT_VERSION,
     HEADER_BYTES,
@@ -67,6 +67,53 @@ def test_a_story_of_saves_is_read_back_after_every_save(tmp_path: Path, seed: in
         journal, _recovered = open_at(tmp_path)
         journal.save(save.hard_state, save.entries)
         assert State.of(reopen(journal, tmp_path)) == expected
+
+
+def test_a_prepared_save_is_none_before_it_is_carried_out(tmp_path: Path) -> None:
+    """Whoever forgets it has changed nothing."""
+    journal, _recovered = open_at(tmp_path)
+    journal.save(HardState(1), make_entries(1, 1, b"one"))
+    journal.prepare_save(HardState(3), make_entries(2, 3, b"forgotten"))
+
+    journal.prepare_save(HardState(2), make_entries(2, 2, b"two"))()
+
+    expected = (*make_entries(1, 1, b"one"), *make_entries(2, 2, b"two"))
+    assert State.of(reopen(journal, tmp_path)) == State(HardState(2), expected)
+
+
+def test_a_prepared_save_that_was_overtaken_is_refused(tmp_path: Path) -> None:
+    """It was laid out for a place that holds something else by now."""
+    journal, _recovered = open_at(tmp_path)
+    prepared = journal.prepare_save(HardState(1), make_entries(1, 1, b"late"))
+    journal.save(HardState(2), ())
+
+    with pytest.raises(SaveRefused, match="since this save was prepared"):
+        prepared()
+
+    assert State.of(reopen(journal, tmp_path)) == State(HardState(2))
+
+
+@pytest.mark.parametrize(("size", "is_laid_out"), [(1000, True), (PREPARED_BYTES_MAX, False)])
+def test_a_long_save_is_laid_out_by_who_writes_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, size: int, *, is_laid_out: bool
+) -> None:
+    """It would keep the reactor from everything else."""
+    journal, _recovered = Journal.open(tmp_path, 0)
+    laid_out: list[int] = []
+    lay_out = Journal._lay_out
+
+    def note(journal: Journal, records: list[bytes], hard_state: HardState) -> bytes:
+        laid_out.append(len(records))
+        return lay_out(journal, records, hard_state)
+
+    monkeypatch.setattr(Journal, "_lay_out", note)
+    entries = make_entries(1, 1, bytes(size))
+    prepared = journal.prepare_save(HardState(1), entries)
+    assert bool(laid_out) is is_laid_out
+    prepared()
+
+    assert len(laid_out) == 1
+    assert State.of(reopen(journal, tmp_path)) == State(HardState(1), tuple(entries))
 
 
 def test_an_override_reaches_back_over_segments(tmp_path: Path) -> None:

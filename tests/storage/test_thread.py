@@ -100,6 +100,38 @@ def test_saves_are_made_and_reported_in_order() -> None:
     assert State.of(open_journal(disk)[1]) == states_of(saves)[-1]
 
 
+def test_a_save_is_laid_out_on_the_reactors_side_when_nothing_else_is_under_way(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The thread has the disk alone to wait for then; with something before it, the save is the thread's as a whole."""
+    disk = Disk()
+    storage, reactor = open_thread(disk)
+    sides: list[bool] = []
+    lay_out = Journal._lay_out
+
+    def note(journal: Journal, records: list[bytes], hard_state: HardState) -> bytes:
+        sides.append(current_thread() is main_thread())
+        return lay_out(journal, records, hard_state)
+
+    monkeypatch.setattr(Journal, "_lay_out", note)
+    saves = write_story(5, 12)
+    for save in saves[:10]:
+        storage.save(save.hard_state, save.entries)
+        reactor.turn()
+    assert any(sides)
+    sides.clear()
+    storage.compact(states_of(saves)[10].base[0], states_of(saves)[10].base[1])
+    storage.save(saves[10].hard_state, saves[10].entries)
+    storage.save(saves[11].hard_state, saves[11].entries)
+    for _ in range(3):
+        reactor.turn()
+
+    assert not any(sides)
+    close(storage, reactor)
+    disk.crash(0.0)
+    assert State.of(open_journal(disk)[1]) == states_of(saves)[-1]
+
+
 def test_the_oldest_unfinished_save_is_dated() -> None:
     """`pending_since` is the reactor's time at which the oldest unfinished save was asked for: a hung disk shows."""
     disk = Disk()
