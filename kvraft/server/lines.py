@@ -136,10 +136,17 @@ class LineProtocol(LineReceiver):
 
     def _go_on(self) -> None:
         """Proceed behind an answer; most often nothing waits, and this is all that it takes."""
-        if self._behind or self._input.held or self._is_busy() or self._rule.client_finished or not self._reading:
+        if (
+            self._input.held
+            or not self._rule.keeps  # else there is nothing to decide
+            or self.paused
+            or self._input.overflowed
+            or self._behind
+            or self._outcomes
+            or self._rule.client_finished
+            or not self._reading
+        ):
             self._proceed([])
-        elif not self._over:
-            self._settle()
 
     def _execute(self, lines: Sequence[bytes]) -> None:
         try:

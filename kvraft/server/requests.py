@@ -165,13 +165,19 @@ def read_alone(data: bytes) -> Operation | None:
     Most chunks are such a line. None says no more than that it is not so plain: other commands, mistakes and HTTP are
     for `read_requests` to tell apart.
     """
-    verb, _, arguments = data.partition(b" ")
-    read = _STORE_COMMANDS.get(verb)
-    if read is None or arguments.find(b"\n") != len(arguments) - 1 or arguments.endswith(b"\r\n"):
+    if data.find(b"\n") != len(data) - 1 or data.endswith(b"\r\n"):
         return None
     try:
-        return read(arguments[:-1])
-    except (WrongUsage, InvalidCommand):
+        match data[:-1].split(b" ", 2):
+            case [b"SET" | b"set", key, value]:
+                return encode_set(key, value)
+            case [b"GET" | b"get", key]:
+                return get(key)
+            case [b"DELETE" | b"delete", key]:
+                return encode_delete(key)
+            case _:
+                return None
+    except InvalidCommand:
         return None
 
 
