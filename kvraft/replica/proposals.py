@@ -17,6 +17,8 @@ class Proposals:
         """How many there are in all of them."""
         self._proposed_at = 0.0
         """When the latest was proposed."""
+        self.holds = False
+        """Whether those that waited when that was last decided wait for company."""
 
     def add(self, index: int, batch: Batch, now: float) -> None:
         """Note that `batch` was proposed."""
@@ -35,6 +37,15 @@ class Proposals:
         """Remove and return what was proposed at or before `index`."""
         batches = map(self.take, [each for each in self._batches if each <= index])
         return [batch for batch in batches if batch is not None]
+
+    def hold(self, waiting: int, now: float) -> bool:
+        """Decide whether that many submissions wait for company."""
+        self.holds = now < self.hold_until(waiting)
+        return self.holds
+
+    def lack_company(self, waiting: int) -> bool:
+        """Whether submissions wait for company, and that many are too few for another decision."""
+        return self.holds and waiting < self._submissions
 
     def hold_until(self, waiting: int) -> float:
         """Return until when that many submissions do well to wait for company; it may be over already.

@@ -11,7 +11,7 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from kvraft.commands import AdminCommand, Operation, encode_batch, encode_identify
-from kvraft.errors import NotLeaderRefusal, OutcomeUnknown, Overloaded
+from kvraft.errors import OutcomeUnknown, Overloaded
 from kvraft.exits import LastWords, words_for
 from kvraft.raft import Entry, EntryKind, Membership, Message, MessageRefused, Node, NotLeader, ProposalRefused, Ready
 from kvraft.raft.roles import Leader
@@ -24,6 +24,7 @@ from kvraft.replica.outbox import Nowhere, Outbox
 from kvraft.replica.parts import SnapshotParts
 from kvraft.replica.proposals import Proposals
 from kvraft.replica.reads import Reads
+from kvraft.replica.redirects import Redirects
 from kvraft.replica.rejoin import Rejoin
 from kvraft.replica.replay import Replay
 from kvraft.replica.saving import Saver, make_way_when_stalled
@@ -91,21 +92,17 @@ class Replica:
         self._snapshotter = Snapshotter(
             parts, self._options.snapshots, make_id=make_snapshot_id, installer=self, sent=self._snapshot_sent
         )
+        self._redirects = Redirects(node, lambda: self._administration.is_transferring)
         self._administration = Administration(
-            node, self._not_leader, self._begin_snapshot, snapshots, self._options.request_timeout
+            node, self._redirects.error, self._begin_snapshot, snapshots, self._options.request_timeout
         )
         self._cluster_clock = ClusterClock()
         self._deadlines = Deadlines()
         self._writes = WriteQueue()
         self._unapplied: Sequence[Entry] = ()
         """Committed entries that are not applied yet because a save is under way."""
-        self._reads = Reads(node, self._refuse)
+        self._reads = Reads(node, self._redirects.refuse)
         self._proposals = Proposals()
-        self._holds_writes = False
-        """Whether those that waited at the last turn wait for company."""
-        self._parked: list[Submission] = []
-        """Refused while leadership is handed over: they wait to be told who leads now."""
-        self._is_handing_over = False
         self._cluster_told: str | None = None
         self._belonging = Belonging(node, clock, self._depart, lambda: self.store)
         self._replay: Replay | None = None
@@ -124,13 +121,15 @@ class Replica:
         if self._stopped:
             submission.answer(Stopping("this node is being stopped; ask another"))
         elif not isinstance(self.node.role, Leader):
-            submission.answer(self._not_leader())
-        elif submission.writes and self._writes.is_full(submission, self._options.waiting_bytes_max):
+            submission.answer(self._redirects.error())
+        elif submission.writes and not self._writes.offer(submission, self._options.waiting_bytes_max):
             submission.answer(Overloaded("too many writes wait for a majority; try again in a moment"))
         else:
-            (self._writes if submission.writes else self._reads).append(submission)
+            if not submission.writes:
+                self._reads.append(submission)
             self._deadlines.watch(submission)
-            self._schedule_turn()
+            if not (self._turn_is_due or (submission.writes and self._must_wait())):
+                self._schedule_turn()
 
     def submit(self, operations: Sequence[Operation]) -> Deferred[list[Result]]:
         """Do what `ask` does, for whoever would rather have a Deferred."""
@@ -221,12 +220,12 @@ class Replica:
             self.node.transfer_leadership(target, self._clock.seconds())
         except ProposalRefused:
             return
-        self._is_handing_over = True
+        self._redirects.is_handing_over = True
         self._schedule_turn()
         while self._must_wait_for_successor(give_up):
             await deferLater(self._clock, POLL_S)
-        self._is_handing_over = False
-        self._redirect_parked()
+        self._redirects.is_handing_over = False
+        self._redirects.settle()
 
     def _must_wait_for_successor(self, give_up: float) -> bool:
         is_over = self._stopped or self._clock.seconds() >= give_up
@@ -304,7 +303,7 @@ class Replica:
     def _arm_timer(self, now: float) -> None:
         """Hold one timer at or before the node's deadline; a deadline that moves away costs nothing here."""
         deadline = self.node.deadline
-        if self._holds_writes and self._writes and self._saver.idle:
+        if self._proposals.holds and self._writes and self._saver.idle:
             until = self._proposals.hold_until(len(self._writes))
             if until > now:
                 deadline = min(deadline, until)
@@ -318,11 +317,16 @@ class Replica:
     def _timer_fired(self) -> None:
         self._timer = None
         now = self._clock.seconds()
+        is_early = now < self.node.deadline
         self._let(self.node.wake, now)
         self._let(make_way_when_stalled, self.node, self._storage, self._options.disk_stall_max, now)
+        if self._turn_is_due or self._stopped:
+            return
         if self._writes:  # they go together with what else has arrived by the next iteration
             self._schedule_turn()
-        elif not self._turn_is_due and not self._stopped:
+        elif is_early and not self.node.has_ready():
+            self._arm_timer(now)  # the writes that it was set for have gone, or the deadline has moved
+        else:
             self._run_turn()
 
     def _propose(self, now: float) -> None:
@@ -331,8 +335,8 @@ class Replica:
         To propose while the disk is busy would only cut the same writes into more entries, each with its syncs and
         messages on every node: a tenth less throughput at 64 connections on a quiet machine (measured).
         """
-        self._holds_writes = now < self._proposals.hold_until(len(self._writes))
-        while self._writes and self._saver.idle and not self._holds_writes:
+        is_held = self._proposals.hold(len(self._writes), now)
+        while self._writes and self._saver.idle and not is_held:
             submissions = self._writes.take(BATCH_BYTES_MAX)
             if not submissions:
                 return
@@ -344,11 +348,15 @@ class Replica:
                 self._writes.put_back(submissions)
                 return
             except NotLeader:
-                self._refuse(submissions)
+                self._redirects.refuse(submissions)
                 continue
             for submission in submissions:
                 submission.is_proposed = True
-            self._proposals.add(index, Batch(term, submissions, reads), now)
+            self._proposals.add(index, Batch(term, submissions, reads, len(writes) + len(reads)), now)
+
+    def _must_wait(self) -> bool:
+        """Whether a turn would propose nothing now: it follows when the disk is done, or the wait for company over."""
+        return not self._saver.idle or self._proposals.lack_company(len(self._writes))
 
     def _stamp(self, now: float) -> int:
         """Return the cluster time for a batch of this leader, in microseconds."""
@@ -369,8 +377,8 @@ class Replica:
         if ready.soft_state is not None:
             if ready.soft_state.role is not Role.LEADER:
                 # Also those that wait for a disk that may never answer.
-                self._refuse(self._writes.take_all())
-            self._redirect_parked()
+                self._redirects.refuse(self._writes.take_all())
+            self._redirects.settle()
 
     def _became_durable(self, readys: list[Ready]) -> None:
         """Keep the promises that waited for the disk."""
@@ -406,7 +414,7 @@ class Replica:
     def _apply(self, entry: Entry) -> None:
         batch = self._proposals.take(entry.index)
         if batch is not None and batch.term != entry.term:
-            batch.refuse(self._not_leader())  # another leader's entry took its place: it never happened (row 12)
+            batch.refuse(self._redirects.error())  # another leader's entry took its place: it never happened (row 12)
             batch = None
         results = self.store.apply(entry, batch.reads if batch is not None else ())
         self._snapshotter.applied(entry)
@@ -467,26 +475,6 @@ class Replica:
             command = encode_identify(self._make_cluster_id())
             self._writes.append(Submission([command], now + self._options.request_timeout, lambda _: None))
             self._schedule_turn()
-
-    def _refuse(self, submissions: Sequence[Submission]) -> None:
-        """Say of what is not in the log that it never will be, and who leads."""
-        if (self._is_handing_over or self._administration.is_transferring) and self.node.leader is None:
-            self._parked += submissions  # the successor is known in a moment
-        elif submissions:
-            error = self._not_leader()
-            for submission in submissions:
-                submission.answer(error)
-
-    def _redirect_parked(self) -> None:
-        """Say to those who wait for it who leads now, if that is known."""
-        parked, self._parked = self._parked, []
-        self._refuse(parked)
-
-    def _not_leader(self) -> NotLeaderRefusal:
-        leader = self.node.leader
-        return NotLeaderRefusal(
-            None if leader is None or leader == self.node.id else self.node.membership.addresses.get(leader)
-        )
 
     def _fail(self, what: str, failure: Failure) -> None:
         """Stop for good: whoever goes on after this risks the data."""

@@ -89,13 +89,15 @@ class Batch:
     submissions: Sequence[Submission]
     reads: Sequence[tuple[int, bytes]]
     """(position among the entry's writes, key) of every read between them."""
+    operations: int
+    """How many there are in all submissions."""
 
     def answer(self, results: list[Result]) -> None:
         """Hand each submission its share of the entry's results.
 
         An entry that is no batch comes to a single Failure, which is then what each operation came to.
         """
-        expected = sum(len(submission.operations) for submission in self.submissions)
+        expected = self.operations
         if len(results) != expected:
             assert len(results) == 1, f"{expected} operations came to {len(results)} results"
             results *= expected
@@ -146,14 +148,19 @@ class WriteQueue:
     def __len__(self) -> int:
         return len(self._waiting)
 
-    def is_full(self, submission: Submission, bytes_max: int) -> bool:
-        """Whether `submission` would be too much on top of what waits; when nothing waits, none is."""
-        return bool(self._waiting) and self.size + submission.size > bytes_max
-
     def append(self, submission: Submission) -> None:
         """Add one at the end."""
         self._waiting.append(submission)
         self.size += submission.size
+
+    def offer(self, submission: Submission, bytes_max: int) -> bool:
+        """Add one at the end; return False when there would be more than `bytes_max`. When nothing waits, one fits."""
+        size = self.size + submission.size
+        if size > bytes_max and self._waiting:
+            return False
+        self._waiting.append(submission)
+        self.size = size
+        return True
 
     def put_back(self, submissions: Sequence[Submission]) -> None:
         """Return what was taken to where it was."""
@@ -162,6 +169,8 @@ class WriteQueue:
 
     def take(self, bytes_max: int) -> list[Submission]:
         """Remove the oldest that nobody has answered yet, up to `bytes_max` of writes, and at least one."""
+        if self.size <= bytes_max:
+            return [submission for submission in self.take_all() if not submission.answered]
         taken: list[Submission] = []
         room = bytes_max
         while self._waiting and (not taken or self._waiting[0].size <= room):

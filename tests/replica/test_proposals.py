@@ -5,7 +5,7 @@ import pytest
 from kvraft.errors import OutcomeUnknown
 from kvraft.replica.proposals import Proposals
 from kvraft.replica.submissions import Batch, Submission
-from tests.replica.cluster import Ask, Cluster, Member, write
+from tests.replica.cluster import Ask, Cluster, Member, read, write
 
 PATIENCE_S = 0.01
 ROUND_S = 0.0025
@@ -33,7 +33,12 @@ def ask_many(cluster: Cluster, count: int) -> list[Ask]:
 
 def batch(count: int) -> Batch:
     """Return a batch of that many submissions."""
-    return Batch(1, [Submission([write("a")], 1.0, lambda _: None) for _ in range(count)], [])
+    return Batch(1, [Submission([write("a")], 1.0, lambda _: None) for _ in range(count)], [], count)
+
+
+def is_turn_due(cluster: Cluster) -> bool:
+    """Whether a member looks in this moment what there is to do."""
+    return any(call.getTime() <= cluster.clock.seconds() for call in cluster.clock.getDelayedCalls())
 
 
 def test_few_wait_behind_many(cluster: Cluster) -> None:
@@ -75,6 +80,41 @@ def test_as_many_do_not_wait(cluster: Cluster) -> None:
     ask_many(cluster, 10)
 
     assert entries(leader) == before + 2
+
+
+def test_no_turn_is_taken_for_writes_that_must_wait(cluster: Cluster) -> None:
+    """While the disk is busy, and while they wait for company: that comes with as many as are under way."""
+    leader = cluster.members[cluster.settle()]
+    before = entries(leader)
+    asks = ask_many(cluster, 3)
+
+    asks.append(cluster.ask(leader.id, write("a")))
+    assert not is_turn_due(cluster), "the disk is busy"
+    cluster.run(0.0005)
+    asks.append(cluster.ask(leader.id, write("a")))
+    assert not is_turn_due(cluster), "three are under way and two wait"
+    asks.append(cluster.ask(leader.id, write("a")))
+    assert is_turn_due(cluster)
+    cluster.run(0)
+
+    assert entries(leader) == before + 2
+    asks.append(cluster.ask(leader.id, read("a")))
+    assert is_turn_due(cluster), "a read waits for no disk"
+    cluster.await_answers(*asks)
+
+
+def test_a_timer_that_was_set_for_writes_which_have_gone_is_set_anew(cluster: Cluster) -> None:
+    """There is nothing to do when it goes off, and the next heartbeat is due as before."""
+    leader = cluster.members[cluster.settle()]
+    ask_many(cluster, 3)
+    cluster.run(0.0005)
+    few = ask_many(cluster, 1)
+    ask_many(cluster, 2)  # the company
+    cluster.await_answers(*few)
+    cluster.run(PATIENCE_S)
+
+    assert leader.replica._timer is not None
+    assert leader.replica._timer.getTime() == leader.node.deadline
 
 
 def test_a_slow_majority_is_not_waited_for(cluster: Cluster) -> None:

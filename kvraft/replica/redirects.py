@@ -1,0 +1,44 @@
+"""Says who leads, to those whose requests this node does not carry out."""
+
+from collections.abc import Callable, Sequence
+
+from kvraft.errors import NotLeaderRefusal
+from kvraft.raft import Node
+from kvraft.replica.submissions import Submission
+
+
+class Redirects:
+    """Refuses submissions that are not in the log and never will be, with the leader's address.
+
+    Args:
+        is_transferring: whether an operator has leadership moved at this moment.
+    """
+
+    def __init__(self, node: Node, is_transferring: Callable[[], bool]) -> None:
+        self._node = node
+        self._is_transferring = is_transferring
+        self.is_handing_over = False
+        """Whether this node passes leadership on because it is being stopped."""
+        self._parked: list[Submission] = []
+        """Refused while leadership is handed over: they wait to be told who leads now."""
+
+    def refuse(self, submissions: Sequence[Submission]) -> None:
+        """Say who leads, now or as soon as the successor is known."""
+        if (self.is_handing_over or self._is_transferring()) and self._node.leader is None:
+            self._parked += submissions  # the successor is known in a moment
+        elif submissions:
+            error = self.error()
+            for submission in submissions:
+                submission.answer(error)
+
+    def settle(self) -> None:
+        """Say to those who wait for it who leads now, if that is known."""
+        parked, self._parked = self._parked, []
+        self.refuse(parked)
+
+    def error(self) -> NotLeaderRefusal:
+        """Return what a client is told."""
+        leader = self._node.leader
+        return NotLeaderRefusal(
+            None if leader is None or leader == self._node.id else self._node.membership.addresses.get(leader)
+        )
