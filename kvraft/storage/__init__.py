@@ -23,8 +23,8 @@ snapshots         `Snapshots`: taking, receiving, reading, and which are kept
 opening           `open_storage`: journal and snapshots after a crash between the two
 files             the seam to the disk, so that a simulation can be the disk
 worker            a thread that does jobs in order, behind Deferreds
-thread            `JournalThread`: the journal in a thread of its own
-snapshot_thread   `SnapshotThread`: the snapshots in another one, so that they delay no save
+journal_jobs      `JournalJobs`: the journal, its methods as a worker's jobs
+snapshot_jobs     `SnapshotJobs`: the snapshots, with another worker, so that they delay no save
 memory            `MemoryJournal`: the twin of the one without a disk
 memory_snapshots  `MemorySnapshots`: the twin of the other
 errors            what can be refused and what can fail, for a person at three in the morning
@@ -69,12 +69,13 @@ from kvraft.storage.errors import (
 )
 from kvraft.storage.files import File, Files, Lock, OsFiles
 from kvraft.storage.journal import SEGMENT_BYTES, Journal
+from kvraft.storage.journal_jobs import JournalJobs
 from kvraft.storage.memory import MemoryJournal
 from kvraft.storage.memory_snapshots import MemorySnapshots
 from kvraft.storage.opening import Opened, open_storage
 from kvraft.storage.recovery import Recovered
+from kvraft.storage.snapshot_jobs import SnapshotJobs
 from kvraft.storage.snapshot_layout import CHUNK_BYTES_MAX, SnapshotChunk, SnapshotHeader
-from kvraft.storage.snapshot_thread import SnapshotJobs, SnapshotThread
 from kvraft.storage.snapshots import (
     READ_BYTES_MAX,
     IncomingSnapshot,
@@ -83,7 +84,6 @@ from kvraft.storage.snapshots import (
     Snapshots,
     SnapshotWriter,
 )
-from kvraft.storage.thread import JournalJobs, JournalThread
 from kvraft.storage.worker import Jobs, ThreadReactor, Worker
 
 __all__ = [
@@ -100,7 +100,6 @@ __all__ = [
     "JournalJobs",
     "JournalLocked",
     "JournalMismatch",
-    "JournalThread",
     "Lock",
     "MemoryJournal",
     "MemorySnapshots",
@@ -119,7 +118,6 @@ __all__ = [
     "SnapshotJobs",
     "SnapshotRefused",
     "SnapshotStorage",
-    "SnapshotThread",
     "SnapshotWriter",
     "Snapshots",
     "Storage",
@@ -131,7 +129,7 @@ __all__ = [
 
 
 class Storage(Protocol):
-    """What a replica needs of its journal; `JournalThread` is the real one, `MemoryJournal` its twin.
+    """What a replica needs of its journal; `JournalJobs` is the real one, `MemoryJournal` its twin.
 
     Saves finish in the order in which they were asked for, and never before `save` has returned.
     """
@@ -188,7 +186,7 @@ class Storage(Protocol):
 
 
 class SnapshotStorage(Protocol):
-    """What a replica needs of its snapshots; `SnapshotThread` is the real one, `MemorySnapshots` its twin.
+    """What a replica needs of its snapshots; `SnapshotJobs` is the real one, `MemorySnapshots` its twin.
 
     Jobs are done in the order in which they were asked for, and their Deferreds fire in that order, never before the
     call has returned. Whoever writes waits for each Deferred before the next slice: that is the back-pressure.

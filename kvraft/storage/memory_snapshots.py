@@ -11,7 +11,7 @@ from twisted.internet.interfaces import IReactorTime
 from twisted.python.failure import Failure
 
 from kvraft.storage.files import Lock
-from kvraft.storage.snapshot_thread import SnapshotJobs
+from kvraft.storage.snapshot_jobs import SnapshotJobs
 from kvraft.storage.snapshots import Snapshots
 
 _T = TypeVar("_T")

@@ -16,7 +16,7 @@ from kvraft.replica import Replica, ReplicaOptions, SnapshotOptions
 from kvraft.replica.beginning import _load_latest
 from kvraft.simulation.disk import Disk, PowerFailure
 from kvraft.storage import Journal, JournalJobs, Opened, Snapshots, open_storage
-from kvraft.storage.snapshot_thread import SnapshotJobs
+from kvraft.storage.snapshot_jobs import SnapshotJobs
 from tests.replica.cluster import DISK_DELAY_S, Cluster, Member, _Outbox, address, write
 
 _T = TypeVar("_T")

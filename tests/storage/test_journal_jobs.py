@@ -17,7 +17,16 @@ from twisted.python.failure import Failure
 
 from kvraft.raft.types import HardState
 from kvraft.simulation.disk import Disk, proceed
-from kvraft.storage import Journal, JournalFailed, JournalLocked, JournalThread, SaveRefused, Storage, ThreadReactor
+from kvraft.storage import (
+    Journal,
+    JournalFailed,
+    JournalJobs,
+    JournalLocked,
+    SaveRefused,
+    Storage,
+    ThreadReactor,
+    Worker,
+)
 from tests.conftest import deadline
 from tests.storage.story import State, make_entries, open_journal, states_of, write_story
 
@@ -60,13 +69,18 @@ class SlowSync:
             assert self.go.wait(WAIT_S)
 
 
-def open_thread(disk: Disk) -> tuple[JournalThread, TurnByTurn]:
+def in_a_thread(journal: Journal, reactor: ThreadReactor) -> JournalJobs:
+    """Return a journal whose jobs are done in a thread of its own."""
+    return JournalJobs(journal, Worker("journal", reactor, journal.close))
+
+
+def open_thread(disk: Disk) -> tuple[JournalJobs, TurnByTurn]:
     """Return a journal on a disk in a thread of its own, and its reactor."""
     reactor = TurnByTurn()
-    return JournalThread(open_journal(disk)[0], reactor), reactor
+    return in_a_thread(open_journal(disk)[0], reactor), reactor
 
 
-def close(storage: JournalThread, reactor: TurnByTurn) -> None:
+def close(storage: JournalJobs, reactor: TurnByTurn) -> None:
     """Close a journal that has nothing left to do."""
     closed = storage.close()
     reactor.turn()
@@ -221,8 +235,10 @@ def test_compactions_and_resets_take_their_turn_among_the_saves() -> None:
 
 def test_closing_finishes_what_was_asked_for_and_releases_the_directory() -> None:
     """Saves before the close are made, saves behind it refused, and each close is answered when all is done."""
-    disk = Disk()
-    storage, reactor = open_thread(disk)
+    disk, reactor = Disk(), TurnByTurn()
+    journal = open_journal(disk)[0]
+    worker = Worker("journal", reactor, journal.close)
+    storage = JournalJobs(journal, worker)
     slow = SlowSync()
     disk.before = slow
     saved = storage.save(HardState(5), ())
@@ -243,8 +259,8 @@ def test_closing_finishes_what_was_asked_for_and_releases_the_directory() -> Non
     reactor.turn()
 
     assert (closed.called, closed_again.called, storage.close().called) == (True, True, True)
-    storage.thread.join(WAIT_S)
-    assert not storage.thread.is_alive()
+    worker.thread.join(WAIT_S)
+    assert not worker.thread.is_alive()
     disk.before = proceed
     assert open_journal(disk)[1].hard_state == HardState(5)
     with pytest.raises(Empty):
@@ -256,7 +272,7 @@ def test_a_hung_sync_does_not_keep_the_process_from_ending(tmp_path: Path) -> No
     program = """
 import pathlib, sys, threading
 from kvraft.raft.types import HardState
-from kvraft.storage import Journal, JournalThread
+from kvraft.storage import Journal, JournalJobs, Worker
 from twisted.internet import reactor
 
 entered = threading.Event()
@@ -267,7 +283,7 @@ def hang():
     threading.Event().wait()
 
 journal._file.fdatasync = hang
-JournalThread(journal, reactor).save(HardState(1), ())
+JournalJobs(journal, Worker("journal", reactor, journal.close)).save(HardState(1), ())
 print(entered.wait(10))
 """
     done = subprocess.run(
@@ -281,7 +297,7 @@ async def test_it_works_with_the_real_reactor_and_a_real_disk(tmp_path: Path) ->
     """On the real thing a save fires on the reactor's thread, and is there at the next opening."""
     from twisted.internet import reactor
 
-    storage: Storage = JournalThread(Journal.open(tmp_path, 0, segment_bytes=4096)[0], cast(ThreadReactor, reactor))
+    storage: Storage = in_a_thread(Journal.open(tmp_path, 0, segment_bytes=4096)[0], cast(ThreadReactor, reactor))
     threads: list[object] = []
 
     def note(_none: None) -> None:

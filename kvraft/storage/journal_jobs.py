@@ -1,4 +1,4 @@
-"""The journal in a thread of its own, behind Deferreds."""
+"""The journal behind Deferreds, so that a `Worker` can wait for the disk in a thread of its own."""
 
 from collections.abc import Callable, Sequence
 from contextlib import suppress
@@ -9,7 +9,7 @@ from twisted.internet.defer import Deferred, fail
 from kvraft.raft.types import Entry, HardState
 from kvraft.storage.errors import JournalFailed, SaveRefused
 from kvraft.storage.journal import Journal
-from kvraft.storage.worker import Jobs, ThreadReactor, Worker
+from kvraft.storage.worker import Jobs
 
 
 class JournalJobs:
@@ -73,12 +73,3 @@ class JournalJobs:
         if self._worker.is_closing:
             return fail(SaveRefused("the journal is closed"))
         return self._worker.do(job)
-
-
-class JournalThread(JournalJobs):
-    """The real one: `journal` belongs to the thread from here on."""
-
-    def __init__(self, journal: Journal, reactor: ThreadReactor) -> None:
-        worker = Worker("kvraft-journal", reactor, journal.close)
-        super().__init__(journal, worker)
-        self.thread = worker.thread

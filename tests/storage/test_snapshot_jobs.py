@@ -15,21 +15,23 @@ from twisted.python.failure import Failure
 from kvraft.raft.types import HardState
 from kvraft.simulation.disk import Disk, proceed
 from kvraft.storage import (
-    JournalThread,
     MemorySnapshots,
     SnapshotFailed,
     SnapshotGone,
     SnapshotIdentity,
     SnapshotInvalid,
+    SnapshotJobs,
     SnapshotRefused,
+    Snapshots,
     SnapshotStorage,
-    SnapshotThread,
     ThreadReactor,
+    Worker,
     open_storage,
 )
 from tests.conftest import deadline
 from tests.storage.snapshotting import chunks_of, loaded, make_header, make_id, open_all, sent
-from tests.storage.test_thread import WAIT_S, TurnByTurn
+from tests.storage.test_journal_jobs import WAIT_S, TurnByTurn
+from tests.storage.test_journal_jobs import in_a_thread as journal_in_a_thread
 
 _T = TypeVar("_T")
 
@@ -49,10 +51,15 @@ def outcome(deferred: Deferred[_T], turn: Turn) -> _T:
     return result
 
 
+def in_a_thread(snapshots: Snapshots, reactor: ThreadReactor) -> SnapshotJobs:
+    """Return snapshots whose jobs are done in a thread of their own."""
+    return SnapshotJobs(snapshots, Worker("snapshots", reactor, snapshots.close))
+
+
 def make_thread() -> tuple[SnapshotStorage, Turn]:
     """Return the real one on a disk model."""
     reactor = TurnByTurn()
-    return SnapshotThread(open_all(Disk()).snapshots, reactor), reactor.turn
+    return in_a_thread(open_all(Disk()).snapshots, reactor), reactor.turn
 
 
 def make_memory() -> tuple[SnapshotStorage, Turn]:
@@ -163,7 +170,7 @@ def test_a_failure_is_told_and_the_next_snapshot_is_taken() -> None:
     """A full disk ends the snapshot in progress; the thread, the journal and the next snapshot go on."""
     disk, reactor = Disk(), TurnByTurn()
     opened = open_all(disk)
-    storage = SnapshotThread(opened.snapshots, reactor)
+    storage = in_a_thread(opened.snapshots, reactor)
     outcome(storage.begin_snapshot(make_header(1, 1)), reactor.turn)
 
     def refuse(operation: str, path: Path) -> None:
@@ -204,7 +211,8 @@ def test_a_slow_snapshot_delays_no_save() -> None:
     disk = Disk()
     opened = open_all(disk)
     of_snapshots, of_journal = TurnByTurn(), TurnByTurn()
-    snapshots, journal = SnapshotThread(opened.snapshots, of_snapshots), JournalThread(opened.journal, of_journal)
+    snapshots = in_a_thread(opened.snapshots, of_snapshots)
+    journal = journal_in_a_thread(opened.journal, of_journal)
     outcome(snapshots.begin_snapshot(make_header(1, 1)), of_snapshots.turn)
     slow = SlowSnapshots()
     disk.before = slow
@@ -229,7 +237,7 @@ async def test_it_works_with_the_real_reactor_and_a_real_disk(tmp_path: Path) ->
     from twisted.internet import reactor
 
     opened = open_storage(tmp_path, 0)
-    snapshots: SnapshotStorage = SnapshotThread(opened.snapshots, cast(ThreadReactor, reactor))
+    snapshots: SnapshotStorage = in_a_thread(opened.snapshots, cast(ThreadReactor, reactor))
     await snapshots.begin_snapshot(make_header(1, 1))
     for chunk in chunks_of(make_id(1)):
         await snapshots.write(chunk)

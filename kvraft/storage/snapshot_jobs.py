@@ -1,4 +1,4 @@
-"""Snapshots behind Deferreds, in a thread of their own: a long sync of a snapshot delays no save of the journal."""
+"""Snapshots behind Deferreds: with a `Worker` of their own a long sync of a snapshot delays no save of the journal."""
 
 from collections.abc import Callable
 from typing import TypeVar
@@ -8,7 +8,7 @@ from twisted.internet.defer import Deferred, fail
 from kvraft.storage.errors import SnapshotRefused
 from kvraft.storage.snapshot_layout import SnapshotChunk, SnapshotHeader
 from kvraft.storage.snapshots import IncomingSnapshot, Snapshot, SnapshotIdentity, Snapshots, SnapshotWriter
-from kvraft.storage.worker import Jobs, ThreadReactor, Worker
+from kvraft.storage.worker import Jobs
 
 _T = TypeVar("_T")
 
@@ -120,10 +120,3 @@ class SnapshotJobs:
     def _finished(self, snapshot: Snapshot) -> Snapshot:
         self._latest = snapshot
         return snapshot
-
-
-class SnapshotThread(SnapshotJobs):
-    """The real one: `snapshots` belongs to the thread from here on."""
-
-    def __init__(self, snapshots: Snapshots, reactor: ThreadReactor) -> None:
-        super().__init__(snapshots, Worker("kvraft-snapshots", reactor, snapshots.close))
