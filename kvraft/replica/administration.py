@@ -142,7 +142,9 @@ class Administration:
         self, command: AddMember | RemoveMember | ReplaceMember | MoveMember, now: float
     ) -> Deferred[dict[str, object]]:
         node, answer = self._node, {**DONE}
-        if node.membership.outgoing and isinstance(node.role, Leader):
+        if not isinstance(node.role, Leader):
+            raise NotLeader(node.leader)  # and may know an old configuration, or half of a new one
+        if node.membership.outgoing:
             # No target can be told from a configuration that is half-way to another one.
             raise TryAgain("another membership change is under way; ask again when it is done")
         match command:

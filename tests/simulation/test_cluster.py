@@ -173,6 +173,27 @@ def test_a_change_during_another_is_refused_in_words(second: str) -> None:
     cluster.run_until(lambda: cluster.elect() is not None)
 
 
+@pytest.mark.parametrize(
+    "second", ["MEMBER REMOVE 2", "MEMBER REPLACE 2 9 10.0.0.10:8080", "MEMBER ADD 9 10.0.0.10:8080"]
+)
+def test_who_does_not_lead_says_so_also_half_way_through_a_change(second: str) -> None:
+    """Another leader's change is nothing to it, and its own view may be an old one; a random run tripped over that."""
+    cluster = Cluster(seed=7, nodes=5)
+    leader = cluster.elect()
+    cluster.run(2.0)  # until the log binds every memory
+    victim = next(member for member in range(5) if member not in {leader, 2})
+    cluster.client().ask(address_of(leader), [f"MEMBER REMOVE {victim}"], lambda _: None)
+    followers = [cluster.members[member] for member in range(5) if member not in {leader, victim}]
+    cluster.run_until(lambda: any(each.node.membership.outgoing for each in followers))
+    follower = next(each for each in followers if each.node.membership.outgoing)
+    cluster.kill(leader)
+
+    (answer,) = cluster.ask(follower.id, second)
+
+    assert follower.node.membership.outgoing
+    assert answer["error"] == "NOT_LEADER"
+
+
 def test_a_node_that_was_never_added_is_not_let_in_because_it_knows_the_cluster() -> None:
     """Nobody goes by an earlier configuration than it does, so nobody has a reason to believe it."""
     cluster = Cluster(seed=6)
