@@ -122,7 +122,7 @@ class Replica:
             submission.answer(Stopping("this node is being stopped; ask another"))
         elif not isinstance(self.node.role, Leader):
             submission.answer(self._redirects.error())
-        elif submission.writes and not self._writes.offer(submission, self._options.waiting_bytes_max):
+        elif submission.writes and not self._writes.append(submission, self._options.waiting_bytes_max):
             submission.answer(Overloaded("too many writes wait for a majority; try again in a moment"))
         else:
             if not submission.writes:

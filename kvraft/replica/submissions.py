@@ -148,12 +148,7 @@ class WriteQueue:
     def __len__(self) -> int:
         return len(self._waiting)
 
-    def append(self, submission: Submission) -> None:
-        """Add one at the end."""
-        self._waiting.append(submission)
-        self.size += submission.size
-
-    def offer(self, submission: Submission, bytes_max: int) -> bool:
+    def append(self, submission: Submission, bytes_max: float = float("inf")) -> bool:
         """Add one at the end; return False when there would be more than `bytes_max`. When nothing waits, one fits."""
         size = self.size + submission.size
         if size > bytes_max and self._waiting:
@@ -169,7 +164,7 @@ class WriteQueue:
 
     def take(self, bytes_max: int) -> list[Submission]:
         """Remove the oldest that nobody has answered yet, up to `bytes_max` of writes, and at least one."""
-        if self.size <= bytes_max:
+        if self.size <= bytes_max:  # as almost always
             return [submission for submission in self.take_all() if not submission.answered]
         taken: list[Submission] = []
         room = bytes_max

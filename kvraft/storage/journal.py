@@ -174,7 +174,7 @@ class Journal:
         length = _length_of(records)
         if length > PREPARED_BYTES_MAX or not self._fits(length):
             return partial(self._save_whole, records, hard_state, entries)
-        return partial(self._save, self._end, self._lay_out(records, hard_state), hard_state, entries)
+        return partial(self._save_prepared, self._end, self._lay_out(records, hard_state), hard_state, entries)
 
     def compact(self, index: int, term: int) -> None:
         """Let the log begin behind the entry at `index`, and delete the segments that it no longer needs.
@@ -219,32 +219,31 @@ class Journal:
         self._segments[-1].note_mark(is_reset=kind == KIND_RESET)
 
     def _save_whole(self, records: list[bytes], hard_state: HardState, entries: Sequence[Entry]) -> None:
-        self._make_room(records)
-        self._save(self._end, self._lay_out(records, hard_state), hard_state, entries)
+        self._append(records, hard_state)
+        self._note_save(hard_state, entries)
 
-    def _save(self, begin: int, save: bytes, hard_state: HardState, entries: Sequence[Entry]) -> None:
+    def _save_prepared(self, begin: int, save: bytes, hard_state: HardState, entries: Sequence[Entry]) -> None:
         """Make a save durable that was laid out to begin there."""
         if begin != self._end:
             raise SaveRefused("something else was saved since this save was prepared")
         self._write(save)
+        self._note_save(hard_state, entries)
+
+    def _note_save(self, hard_state: HardState, entries: Sequence[Entry]) -> None:
         self._extent.note_save(hard_state, entries)
         if entries:
             self._segments[-1].note_entries(entries[0].index, entries[-1].index)
 
     def _append(self, records: list[bytes], hard_state: HardState) -> None:
-        """Make a save durable that has no entries. `records` belongs to the callee."""
-        self._make_room(records)
+        """Make one save durable. `records` belongs to the callee."""
+        length = _length_of(records)
+        if not self._fits(length):
+            self._rotate(length)
         self._write(self._lay_out(records, hard_state))
 
     def _fits(self, length: int) -> bool:
         """Whether a save of `length` bytes fits in the last segment."""
         return self._end + length <= self._segments[-1].header.size
-
-    def _make_room(self, records: Sequence[bytes]) -> None:
-        """Begin a new segment if a save of `records` does not fit in the last one."""
-        length = _length_of(records)
-        if not self._fits(length):
-            self._rotate(length)
 
     def _lay_out(self, records: list[bytes], hard_state: HardState) -> bytes:
         """Return the bytes of the next save. `records` belongs to the callee."""

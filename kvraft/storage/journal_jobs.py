@@ -48,11 +48,10 @@ class JournalJobs:
         It fails with what `Journal.save` raises: after one `JournalFailed` every later save fails with the same error.
         `entries` must not be changed afterwards.
         """
-        save: Callable[[], None] = partial(self.journal.save, hard_state, entries)
         if self._worker.pending_since is None:  # the journal is nobody else's now
             with suppress(SaveRefused, JournalFailed):  # the job itself says so when it is its turn
-                save = self.journal.prepare_save(hard_state, entries)
-        return self._do(save)
+                return self._do(self.journal.prepare_save(hard_state, entries))
+        return self._do(partial(self.journal.save, hard_state, entries))
 
     def compact(self, index: int, term: int) -> Deferred[None]:
         """Have the log begin behind `index`; see `Journal.compact`. Takes its turn among the saves."""

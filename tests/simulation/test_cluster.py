@@ -146,15 +146,23 @@ def test_a_founder_that_was_cut_off_while_all_others_were_replaced_catches_up(*,
     assert founder.store.key_count == 1
 
 
-@pytest.mark.parametrize(
+any_second_change = pytest.mark.parametrize(
     "second", ["MEMBER REMOVE 2", "MEMBER REPLACE 2 9 10.0.0.10:8080", "MEMBER ADD 9 10.0.0.10:8080"]
 )
+
+
+def elect_and_bind(cluster: Cluster) -> tuple[int, int]:
+    """Wait until a leader's log binds every memory; return it, and another member whom no second change is about."""
+    leader = cluster.elect()
+    cluster.run(2.0)
+    return leader, next(member for member in range(5) if member not in {leader, 2})
+
+
+@any_second_change
 def test_a_change_during_another_is_refused_in_words(second: str) -> None:
     """Half-way the configuration still binds the memory of who leaves; a random run tripped over that."""
     cluster = Cluster(seed=7, nodes=5)
-    leader = cluster.elect()
-    cluster.run(2.0)  # until the log binds every memory
-    victim = next(member for member in range(5) if member not in {leader, 2})
+    leader, victim = elect_and_bind(cluster)
     answers: list[Answer] = []
     first, other = cluster.client(), cluster.client()
 
@@ -173,15 +181,11 @@ def test_a_change_during_another_is_refused_in_words(second: str) -> None:
     cluster.run_until(lambda: cluster.elect() is not None)
 
 
-@pytest.mark.parametrize(
-    "second", ["MEMBER REMOVE 2", "MEMBER REPLACE 2 9 10.0.0.10:8080", "MEMBER ADD 9 10.0.0.10:8080"]
-)
+@any_second_change
 def test_who_does_not_lead_says_so_also_half_way_through_a_change(second: str) -> None:
     """Another leader's change is nothing to it, and its own view may be an old one; a random run tripped over that."""
     cluster = Cluster(seed=7, nodes=5)
-    leader = cluster.elect()
-    cluster.run(2.0)  # until the log binds every memory
-    victim = next(member for member in range(5) if member not in {leader, 2})
+    leader, victim = elect_and_bind(cluster)
     cluster.client().ask(address_of(leader), [f"MEMBER REMOVE {victim}"], lambda _: None)
     followers = [cluster.members[member] for member in range(5) if member not in {leader, victim}]
     cluster.run_until(lambda: any(each.node.membership.outgoing for each in followers))

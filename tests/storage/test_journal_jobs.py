@@ -69,7 +69,7 @@ class SlowSync:
             assert self.go.wait(WAIT_S)
 
 
-def in_a_thread(journal: Journal, reactor: ThreadReactor) -> JournalJobs:
+def journal_in_a_thread(journal: Journal, reactor: ThreadReactor) -> JournalJobs:
     """Return a journal whose jobs are done in a thread of its own."""
     return JournalJobs(journal, Worker("journal", reactor, journal.close))
 
@@ -77,7 +77,7 @@ def in_a_thread(journal: Journal, reactor: ThreadReactor) -> JournalJobs:
 def open_thread(disk: Disk) -> tuple[JournalJobs, TurnByTurn]:
     """Return a journal on a disk in a thread of its own, and its reactor."""
     reactor = TurnByTurn()
-    return in_a_thread(open_journal(disk)[0], reactor), reactor
+    return journal_in_a_thread(open_journal(disk)[0], reactor), reactor
 
 
 def close(storage: JournalJobs, reactor: TurnByTurn) -> None:
@@ -134,7 +134,7 @@ def test_a_save_is_laid_out_on_the_reactors_side_when_nothing_else_is_under_way(
         reactor.turn()
     assert any(sides)
     sides.clear()
-    storage.compact(states_of(saves)[10].base[0], states_of(saves)[10].base[1])
+    storage.compact(0, 0)  # changes nothing, and is a job
     storage.save(saves[10].hard_state, saves[10].entries)
     storage.save(saves[11].hard_state, saves[11].entries)
     for _ in range(3):
@@ -297,7 +297,8 @@ async def test_it_works_with_the_real_reactor_and_a_real_disk(tmp_path: Path) ->
     """On the real thing a save fires on the reactor's thread, and is there at the next opening."""
     from twisted.internet import reactor
 
-    storage: Storage = in_a_thread(Journal.open(tmp_path, 0, segment_bytes=4096)[0], cast(ThreadReactor, reactor))
+    opened, _recovered = Journal.open(tmp_path, 0, segment_bytes=4096)
+    storage: Storage = journal_in_a_thread(opened, cast(ThreadReactor, reactor))
     threads: list[object] = []
 
     def note(_none: None) -> None:

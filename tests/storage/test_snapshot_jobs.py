@@ -30,8 +30,7 @@ from kvraft.storage import (
 )
 from tests.conftest import deadline
 from tests.storage.snapshotting import chunks_of, loaded, make_header, make_id, open_all, sent
-from tests.storage.test_journal_jobs import WAIT_S, TurnByTurn
-from tests.storage.test_journal_jobs import in_a_thread as journal_in_a_thread
+from tests.storage.test_journal_jobs import WAIT_S, TurnByTurn, journal_in_a_thread
 
 _T = TypeVar("_T")
 
@@ -51,7 +50,7 @@ def outcome(deferred: Deferred[_T], turn: Turn) -> _T:
     return result
 
 
-def in_a_thread(snapshots: Snapshots, reactor: ThreadReactor) -> SnapshotJobs:
+def snapshots_in_a_thread(snapshots: Snapshots, reactor: ThreadReactor) -> SnapshotJobs:
     """Return snapshots whose jobs are done in a thread of their own."""
     return SnapshotJobs(snapshots, Worker("snapshots", reactor, snapshots.close))
 
@@ -59,7 +58,7 @@ def in_a_thread(snapshots: Snapshots, reactor: ThreadReactor) -> SnapshotJobs:
 def make_thread() -> tuple[SnapshotStorage, Turn]:
     """Return the real one on a disk model."""
     reactor = TurnByTurn()
-    return in_a_thread(open_all(Disk()).snapshots, reactor), reactor.turn
+    return snapshots_in_a_thread(open_all(Disk()).snapshots, reactor), reactor.turn
 
 
 def make_memory() -> tuple[SnapshotStorage, Turn]:
@@ -170,7 +169,7 @@ def test_a_failure_is_told_and_the_next_snapshot_is_taken() -> None:
     """A full disk ends the snapshot in progress; the thread, the journal and the next snapshot go on."""
     disk, reactor = Disk(), TurnByTurn()
     opened = open_all(disk)
-    storage = in_a_thread(opened.snapshots, reactor)
+    storage = snapshots_in_a_thread(opened.snapshots, reactor)
     outcome(storage.begin_snapshot(make_header(1, 1)), reactor.turn)
 
     def refuse(operation: str, path: Path) -> None:
@@ -211,7 +210,7 @@ def test_a_slow_snapshot_delays_no_save() -> None:
     disk = Disk()
     opened = open_all(disk)
     of_snapshots, of_journal = TurnByTurn(), TurnByTurn()
-    snapshots = in_a_thread(opened.snapshots, of_snapshots)
+    snapshots = snapshots_in_a_thread(opened.snapshots, of_snapshots)
     journal = journal_in_a_thread(opened.journal, of_journal)
     outcome(snapshots.begin_snapshot(make_header(1, 1)), of_snapshots.turn)
     slow = SlowSnapshots()
@@ -237,7 +236,7 @@ async def test_it_works_with_the_real_reactor_and_a_real_disk(tmp_path: Path) ->
     from twisted.internet import reactor
 
     opened = open_storage(tmp_path, 0)
-    snapshots: SnapshotStorage = in_a_thread(opened.snapshots, cast(ThreadReactor, reactor))
+    snapshots: SnapshotStorage = snapshots_in_a_thread(opened.snapshots, cast(ThreadReactor, reactor))
     await snapshots.begin_snapshot(make_header(1, 1))
     for chunk in chunks_of(make_id(1)):
         await snapshots.write(chunk)
