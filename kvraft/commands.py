@@ -10,7 +10,8 @@ A read is no part of a batch: the leader answers it at its place between the wri
 
 import struct
 from collections.abc import Sequence
-from typing import Final
+from contextlib import suppress
+from typing import Annotated, Final, get_args
 
 import msgspec
 
@@ -20,8 +21,8 @@ VALUE_BYTES_MAX: Final = 8 * 1024 * 1024
 """Longest value, in bytes; a protocol may have a lower limit of its own."""
 
 BATCH_VERSION: Final = 1
-"""The layout of a batch's payload, and the commands that may stand in it: a new command is a new version, for a member
-that cannot carry it out must stop and not take the batch for a malformed one."""
+"""The layout of a batch's payload. Which commands may stand in it is said by `kvraft.store.features`: a member that
+does not know an opcode stops, and does not take the batch for a malformed one."""
 
 
 class InvalidCommand(ValueError):
@@ -30,6 +31,12 @@ class InvalidCommand(ValueError):
 
 class UnknownBatchVersion(ValueError):
     """A batch of a later kvraft; this one must not guess what it means."""
+
+    needs_upgrade = True
+
+
+class UnknownOpcode(ValueError):
+    """A batch holds a command of a later kvraft; this one must neither guess what it does nor leave it out."""
 
     needs_upgrade = True
 
@@ -54,6 +61,9 @@ class Identify(msgspec.Struct, frozen=True, gc=False, array_like=True, tag=3):
 
 
 Write = Set | Delete | Identify
+
+OPCODES: Final = frozenset(command.__struct_config__.tag for command in get_args(Write))
+"""Every opcode that this kvraft can carry out."""
 
 
 class Get(msgspec.Struct, frozen=True, gc=False):
@@ -126,6 +136,8 @@ _encode = msgspec.msgpack.Encoder().encode
 _decoder = msgspec.msgpack.Decoder(tuple[int, int, list[Write]])
 _parts_decoder = msgspec.msgpack.Decoder(list[msgspec.Raw])
 _version_decoder = msgspec.msgpack.Decoder(int)
+_count_decoder = msgspec.msgpack.Decoder(Annotated[int, msgspec.Meta(ge=0)])
+_outline_decoder = msgspec.msgpack.Decoder(tuple[int, int, list[msgspec.Raw]])
 _BATCH_HEADER: Final = struct.Struct(">BBBQBI")
 _ARRAY_OF_3: Final = 0x93
 _UINT64: Final = 0xCF
@@ -189,13 +201,17 @@ def decode_batch(payload: bytes) -> tuple[int, list[Write]]:
     """Return the stamp and the writes of a batch.
 
     Raises:
-        UnknownBatchVersion: a later kvraft wrote it.
+        UnknownBatchVersion, UnknownOpcode: a later kvraft wrote it.
         ValueError: it is no batch.
     """
     try:
         if not payload.startswith(_THIS_VERSION):
             _check_version(payload)
-        _, time_us, writes = _decoder.decode(payload)
+        try:
+            _, time_us, writes = _decoder.decode(payload)
+        except msgspec.ValidationError:
+            _check_opcodes(payload)
+            raise
     except RecursionError as error:  # how deep is too deep differs from process to process, and no batch is deep
         raise ValueError("it is nested too deeply") from error
     return time_us, writes
@@ -207,3 +223,14 @@ def _check_version(payload: bytes) -> None:
     version = _version_decoder.decode(parts[0]) if parts else BATCH_VERSION
     if version != BATCH_VERSION:
         raise UnknownBatchVersion(f"a batch of version {version} is unknown to this kvraft; upgrade this node")
+
+
+def _check_opcodes(payload: bytes) -> None:
+    """Refuse a batch that cannot be decoded for holding a command of a later kvraft, whatever else is wrong with it."""
+    _, _, writes = _outline_decoder.decode(payload)
+    for write in writes:
+        with suppress(msgspec.ValidationError):
+            parts = _parts_decoder.decode(write)
+            opcode = _count_decoder.decode(parts[0]) if parts else None
+            if opcode is not None and opcode not in OPCODES:
+                raise UnknownOpcode(f"a command of opcode {opcode} is unknown to this kvraft; upgrade this node")

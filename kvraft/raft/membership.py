@@ -80,9 +80,14 @@ class Membership:
         """Read what `encode` wrote.
 
         Raises:
+            UnknownMembership: it holds a field of a later kvraft.
             ValueError: it is no membership.
         """
-        stored = msgspec.json.decode(payload, type=_Stored)
+        try:
+            stored = msgspec.json.decode(payload, type=_Stored)
+        except msgspec.ValidationError:
+            _check_fields(payload)
+            raise
         return cls(
             stored.voters,
             stored.outgoing,
@@ -92,6 +97,22 @@ class Membership:
             dict(stored.addresses),
             stored.removed,
             dict(stored.incarnations),
+        )
+
+
+class UnknownMembership(ValueError):
+    """A configuration of a later kvraft; this one must not go by a part of it."""
+
+    needs_upgrade = True
+
+
+def _check_fields(payload: bytes) -> None:
+    """Refuse a configuration that cannot be read for holding a field of a later kvraft."""
+    fields = msgspec.json.decode(payload)
+    unknown = sorted(fields.keys() - set(_Stored.__struct_fields__)) if isinstance(fields, dict) else []
+    if unknown:
+        raise UnknownMembership(
+            f"a configuration with the field {unknown[0]!r} is unknown to this kvraft; upgrade this node"
         )
 
 

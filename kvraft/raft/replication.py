@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from kvraft.raft import changes, election, identity, quorum, reading, transfer
 from kvraft.raft.errors import MessageRefused
-from kvraft.raft.membership import Membership
+from kvraft.raft.membership import Membership, UnknownMembership
 from kvraft.raft.messages import AppendEntries, AppendEntriesReply, Heartbeat, HeartbeatReply
 from kvraft.raft.progress import State
 from kvraft.raft.roles import Follower, Leader
@@ -263,6 +263,8 @@ def _refuse_impossible_entries(node: Node, request: AppendEntries) -> None:
 def _refuse_unreadable_membership(entry: Entry) -> None:
     try:
         Membership.decode(entry.payload)
+    except UnknownMembership:
+        raise  # a later kvraft wrote it: this node is to be upgraded, and its leader is no liar
     except ValueError as error:
         raise MessageRefused(f"entry {entry.index} holds no membership: {error}") from error
 

@@ -101,6 +101,8 @@ class SnapshotReceiver:
                 try:
                     await self._take(sender, piece)
                 except _HARMLESS as error:
+                    if getattr(error, "needs_upgrade", False):
+                        raise  # no other copy of it would do: this node cannot follow its cluster any more
                     self._give_up(sender, str(error))
         finally:
             self._working = False

@@ -264,7 +264,7 @@ class Replica:
         except MessageRefused:
             raise
         except Exception as error:  # noqa: BLE001 - whatever it is: stop before it costs data
-            self._fail(f"an event could not be processed: {error}", Failure())
+            self._fail(words_for(error, f"an event could not be processed: {error}"), Failure())
 
     def _schedule_turn(self) -> None:
         if not self._turn_is_due and not self._stopped:
@@ -442,7 +442,8 @@ class Replica:
         self._tell(self.node.snapshot_sent, peer, installed_index, self._clock.seconds())
 
     def _snapshot_failed(self, failure: Failure) -> None:
-        self._fail(f"a snapshot could not take the place of the log: {failure.getErrorMessage()}", failure)
+        what = f"a snapshot could not take the place of the log: {failure.getErrorMessage()}"
+        self._fail(words_for(failure.value, what), failure)
 
     async def install(self, snapshot: Snapshot, store: Store, membership: Membership) -> Store:
         """Put a loaded snapshot in the place of log and store; see `receiving.Installer`."""

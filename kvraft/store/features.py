@@ -1,22 +1,89 @@
-"""The feature level: the lowest version that all members speak, agreed in the log.
+"""The feature level: the lowest version that all members speak, agreed in the log; and what each level brings.
 
 A leader raises it by an entry of its own kind when every member, learners included, is connected and has said in its
 hello that it speaks so much; it never falls. Whatever a later kvraft writes into the log that an earlier one cannot
 read must wait for its level: `Store.feature_level` tells it, the same on every member at the same index.
 
-=====  ================================================================================================================
-level  what may stand in the log from it on
-=====  ================================================================================================================
-0      what every kvraft reads
-1      entries that raise the level; where every member has named its incarnation, configurations that bind them
-=====  ================================================================================================================
+`LEVELS` alone says what may stand in the log and in a snapshot. What a node finds there and does not find in the table
+was written by a later kvraft: it changes nothing and stops, with the words to upgrade, for to guess or to skip would
+let its state diverge. A known opcode with malformed content is a `Failure` instead, the same on every member. What an
+opcode, an entry kind or a section means never changes: other arguments are another opcode.
+
+Facts in a hello are listed for completeness: each is optional for the receiver, which ignores what it does not know.
+The framing of files (segments, snapshot files) has format numbers of its own, and is not governed by levels.
 """
 
 from typing import Final
 
-FEATURE_LEVEL: Final = 1
+import attrs
+
+from kvraft.commands import Delete, Identify, Set
+from kvraft.raft.types import EntryKind
+
+
+@attrs.frozen(kw_only=True)
+class Level:
+    """What one feature level brings, beside what the levels before it have brought."""
+
+    opcodes: frozenset[int] = frozenset()
+    """Commands in a batch, by their tag in `kvraft.commands`."""
+    entry_kinds: frozenset[int] = frozenset()
+    """Kinds of log entries."""
+    configuration: frozenset[str] = frozenset()
+    """Fields of a MEMBERSHIP entry's payload."""
+    snapshot_state: frozenset[str] = frozenset()
+    """Fields of a snapshot's state. Those of a level above 0 are left out of the snapshots of a lower one."""
+    snapshot_chunks: frozenset[int] = frozenset()
+    """Kinds of a snapshot's chunks."""
+    hello_facts: frozenset[str] = frozenset()
+    """Facts in a hello."""
+
+
+def _opcode(command: type) -> int:
+    tag = command.__struct_config__.tag  # type: ignore[attr-defined]  # msgspec's, and in no stub
+    assert isinstance(tag, int), f"{command.__name__} has no opcode"
+    return tag
+
+
+LEVELS: Final = (
+    Level(
+        opcodes=frozenset(map(_opcode, (Set, Delete, Identify))),
+        entry_kinds=frozenset({EntryKind.EMPTY, EntryKind.COMMANDS, EntryKind.MEMBERSHIP}),
+        configuration=frozenset({"voters", "outgoing", "learners", "promoting", "replacing", "addresses", "removed"}),
+        snapshot_state=frozenset(
+            {
+                "layout",
+                "applied_index",
+                "applied_term",
+                "revision",
+                "cluster_time",
+                "cluster_id",
+                "checksum",
+                "key_count",
+            }
+        ),
+        snapshot_chunks=frozenset({1, 2}),
+    ),
+    Level(
+        entry_kinds=frozenset({EntryKind.FEATURE_LEVEL}),
+        configuration=frozenset({"incarnations"}),
+        snapshot_state=frozenset({"feature_level"}),
+        hello_facts=frozenset({"level", "configuration", "address", "empty", "fresh", "term", "last_index"}),
+    ),
+    Level(),
+)
+"""By level, from 0 on: everything that may stand in the log, in a snapshot, and in a hello."""
+
+FEATURE_LEVEL: Final = len(LEVELS) - 1
 """What this kvraft speaks."""
 LEVEL_BYTES: Final = 2
+
+ENTRY_KINDS: Final = frozenset[int]().union(*(level.entry_kinds for level in LEVELS))
+"""Every kind of entry that this kvraft can apply."""
+SNAPSHOT_STATE: Final = frozenset[str]().union(*(level.snapshot_state for level in LEVELS))
+"""Every field of a snapshot's state that this kvraft can read."""
+SNAPSHOT_CHUNKS: Final = frozenset[int]().union(*(level.snapshot_chunks for level in LEVELS))
+"""Every kind of chunk that this kvraft can read."""
 
 
 class UnknownFeatureLevel(Exception):
@@ -29,6 +96,15 @@ class UnknownFeatureLevel(Exception):
             f"the cluster has feature level {level} and this kvraft knows {FEATURE_LEVEL}: upgrade this node; "
             "its data are good"
         )
+
+
+class UnknownEntryKind(Exception):
+    """An entry of a later kvraft; nothing was changed."""
+
+    needs_upgrade = True
+
+    def __init__(self, kind: int) -> None:
+        super().__init__(f"an entry of kind {kind} is unknown to this kvraft: upgrade this node; its data are good")
 
 
 def encode_level(level: int) -> bytes:

@@ -13,12 +13,13 @@ come to a store that could have been: every key once, every long value whole, as
 
 import itertools
 from collections.abc import Generator, Iterator
+from contextlib import suppress
 from typing import Annotated, Any, Final
 
 import msgspec
 
 from kvraft.commands import KEY_BYTES_MAX
-from kvraft.store.features import FEATURE_LEVEL, UnknownFeatureLevel
+from kvraft.store.features import FEATURE_LEVEL, SNAPSHOT_CHUNKS, SNAPSHOT_STATE, UnknownFeatureLevel
 from kvraft.store.keyspace import Frozen, Keyspace, Released
 from kvraft.store.store import Store
 from kvraft.store.types import Item
@@ -50,7 +51,7 @@ class SnapshotInvalid(Exception):
 
 
 class UnknownSnapshotLayout(SnapshotInvalid):
-    """A later kvraft took it; this one must not guess what it means."""
+    """A later kvraft took it, or it holds a section of a later one; this one must not guess what that means."""
 
     needs_upgrade = True
 
@@ -100,6 +101,8 @@ class _Part(msgspec.Struct, frozen=True, gc=False, array_like=True, tag=2):
 
 _encoder = msgspec.msgpack.Encoder()
 _decoder = msgspec.msgpack.Decoder(_Items | _Part)
+_parts_decoder = msgspec.msgpack.Decoder(list[msgspec.Raw])
+_kind_decoder = msgspec.msgpack.Decoder(_Count)
 
 
 def take(store: Store) -> "StoreSnapshot":
@@ -226,6 +229,7 @@ class StoreLoader:
         """Add one chunk, in any order; at most CHUNK_BYTES_MAX bytes of work, and the joining of one long value.
 
         Raises:
+            UnknownSnapshotLayout: it is a chunk of a later kvraft.
             SnapshotInvalid: it is no chunk, a key comes twice, or an item cannot be of this state.
         """
         self._use_up()
@@ -234,6 +238,7 @@ class StoreLoader:
         try:
             content = _decoder.decode(chunk)
         except msgspec.MsgspecError as error:
+            _check_kind(chunk)
             raise SnapshotInvalid(f"a chunk is damaged: {error}") from error
         self._restore(content.items if type(content) is _Items else self._join(content))
         self._is_usable = True
@@ -300,6 +305,10 @@ def _decode_state(state: dict[str, Any]) -> _State:
     layout = state.get("layout")
     if isinstance(layout, int) and layout > SNAPSHOT_LAYOUT:
         raise UnknownSnapshotLayout(f"a snapshot of layout {layout} is unknown to this kvraft; upgrade this node")
+    if unknown := sorted(state.keys() - SNAPSHOT_STATE):
+        raise UnknownSnapshotLayout(
+            f"a snapshot with the section {unknown[0]!r} is unknown to this kvraft; upgrade this node"
+        )
     try:
         converted = msgspec.convert(state, _State)
     except msgspec.ValidationError as error:
@@ -307,6 +316,15 @@ def _decode_state(state: dict[str, Any]) -> _State:
     if converted.feature_level > FEATURE_LEVEL:
         raise UnknownSnapshotLayout(str(UnknownFeatureLevel(converted.feature_level)))
     return converted
+
+
+def _check_kind(chunk: bytes) -> None:
+    """Refuse a chunk that cannot be decoded for being of a later kvraft's kind."""
+    with suppress(msgspec.MsgspecError, RecursionError):
+        parts = _parts_decoder.decode(chunk)
+        kind = _kind_decoder.decode(parts[0]) if parts else None
+        if kind is not None and kind not in SNAPSHOT_CHUNKS:
+            raise UnknownSnapshotLayout(f"a chunk of kind {kind} is unknown to this kvraft; upgrade this node")
 
 
 def _name(key: bytes) -> str:

@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from itertools import groupby
 from typing import Any, Final
 
-from kvraft.commands import Delete, Failure, Identify, Set, UnknownBatchVersion, Write, decode_batch
+from kvraft.commands import Delete, Failure, Identify, Set, UnknownBatchVersion, UnknownOpcode, Write, decode_batch
 from kvraft.raft.types import Entry, EntryKind
-from kvraft.store.features import decode_level
+from kvraft.store.features import ENTRY_KINDS, UnknownEntryKind, decode_level
 from kvraft.store.keyspace import Keyspace
 from kvraft.store.types import Item, Result
 
@@ -57,7 +57,8 @@ class Store:
 
         Raises:
             ApplyOutOfOrder: it is not the next entry.
-            UnknownBatchVersion, UnknownFeatureLevel: a later kvraft wrote it; nothing was changed.
+            UnknownBatchVersion, UnknownEntryKind, UnknownFeatureLevel, UnknownOpcode: a later kvraft wrote it; nothing
+                was changed.
         """
         if entry.index != self.applied_index + 1:
             raise ApplyOutOfOrder(f"entry {entry.index} cannot be applied behind {self.applied_index}")
@@ -66,6 +67,8 @@ class Store:
             results = self._apply_batch(entry.payload, reads)
         elif entry.kind == EntryKind.FEATURE_LEVEL:
             self.feature_level = max(self.feature_level, decode_level(entry.payload))
+        elif entry.kind not in ENTRY_KINDS:
+            raise UnknownEntryKind(entry.kind)
         self.applied_index = entry.index
         self.applied_term = entry.term
         return results
@@ -73,7 +76,7 @@ class Store:
     def _apply_batch(self, payload: bytes, reads: Sequence[tuple[int, bytes]]) -> list[Result]:
         try:
             time_us, writes = decode_batch(payload)
-        except UnknownBatchVersion:
+        except (UnknownBatchVersion, UnknownOpcode):
             raise
         except ValueError as error:
             self._extend_checksum(payload)

@@ -2,11 +2,13 @@
 
 from collections.abc import Mapping
 
+import msgspec
 import pytest
 
 from kvraft import exits
-from kvraft.commands import AddMember
-from kvraft.raft import EntryKind, MessageRefused
+from kvraft.commands import AddMember, encode_batch, encode_set
+from kvraft.raft import Entry, EntryKind, MessageRefused
+from kvraft.raft.messages import AppendEntries
 from kvraft.replica.belonging import IS_TOO_OLD
 from kvraft.store import FEATURE_LEVEL
 from kvraft.store.features import encode_level
@@ -62,7 +64,7 @@ def test_one_old_member_holds_it_down() -> None:
 
 def test_a_learner_counts(cluster: Cluster) -> None:
     """A member that only learns applies the log as well, so an old one is refused once the level is raised."""
-    cluster.run_until(lambda: levels(cluster) == [1, 1, 1])
+    cluster.run_until(lambda: levels(cluster) == [FEATURE_LEVEL] * 3)
     begin(cluster, cluster.elect(), AddMember(3, "127.0.0.1:8083"))
 
     with pytest.raises(MessageRefused, match="upgrade that node") as refused:
@@ -87,5 +89,41 @@ def test_a_node_that_is_too_old_ends(cluster: Cluster) -> None:
     cluster.run_until(lambda: bool(leader.fatal))
     assert exits.status_of(leader.fatal[0]) == exits.PROTOCOL
     assert "upgrade this node" in leader.fatal[0]
+    for member in cluster.members.values():
+        member.fatal.clear()
+
+
+def test_a_command_of_a_later_kvraft_ends_the_node(cluster: Cluster) -> None:
+    """An unknown opcode is not left out: the node applies nothing of the entry, and is to be upgraded."""
+    leader = cluster.members[cluster.elect()]
+    cluster.run_until(lambda: levels(cluster) == [FEATURE_LEVEL] * 3)
+    applied = leader.store.applied_index
+    payload = encode_batch(0, [encode_set(b"a", b"1"), msgspec.msgpack.encode([100, b"a"])])
+
+    leader.node.propose((payload,), cluster.clock.seconds())
+    leader.replica._schedule_turn()
+    cluster.run_until(lambda: bool(leader.fatal))
+
+    assert exits.status_of(leader.fatal[0]) == exits.PROTOCOL
+    assert "opcode 100 is unknown to this kvraft; upgrade this node" in leader.fatal[0]
+    assert (leader.store.applied_index, leader.store.read(b"a")) == (applied, None)
+    for member in cluster.members.values():
+        member.fatal.clear()
+
+
+def test_a_configuration_of_a_later_kvraft_ends_the_node(cluster: Cluster) -> None:
+    """A field that a node does not know may decide who votes, so it does not go by the rest."""
+    leader = cluster.members[cluster.elect()]
+    follower = cluster.members[cluster.followers()[0]]
+    before = follower.node.log.last_index
+    term = leader.node.term
+    entry = Entry.create(term, before + 1, EntryKind.MEMBERSHIP, b'{"voters":[0,1,2],"witnesses":[3]}')
+    prev_term = follower.node.log.term_at(before)
+    assert prev_term is not None
+
+    follower.replica.receive(leader.id, [AppendEntries(term, before, prev_term, 0, (entry,))])
+
+    assert exits.status_of(follower.fatal[0]) == exits.PROTOCOL
+    assert "the field 'witnesses' is unknown to this kvraft; upgrade this node" in follower.fatal[0]
     for member in cluster.members.values():
         member.fatal.clear()

@@ -7,6 +7,7 @@ from kvraft.commands import (
     BATCH_VERSION,
     Failure,
     UnknownBatchVersion,
+    UnknownOpcode,
     encode_batch,
     encode_delete,
     encode_identify,
@@ -172,7 +173,8 @@ UNDECODABLE = {
     "writes that are no array": mangled(writes=7),
     "a write that is no array": mangled(writes=[7]),
     "a write without a name": mangled(writes=[[]]),
-    "an unknown command": mangled(writes=[[99, A, b"1"]]),
+    "a negative opcode": mangled(writes=[[-1, A, b"1"]]),
+    "an unknown command in half a batch": mangled(writes=[[99, A, b"1"]])[:-1],
     "an argument missing": mangled(writes=[[1, A]]),
     "a key that is no bytes": mangled(writes=[[1, 7, b"1"]]),
     "a value that is none": mangled(writes=[[1, A, None]]),
@@ -228,6 +230,26 @@ def test_a_later_version_stops_the_member(payload: bytes) -> None:
 
     with pytest.raises(UnknownBatchVersion, match="upgrade this node"):
         store.apply(raw(2, payload))
+
+    assert state(store) == before
+
+
+@pytest.mark.parametrize(
+    "writes",
+    [
+        [[99, A, b"1"]],
+        [[1, A, b"1"], [4]],
+        [[99, {"quite": "different"}, None, [[]]], [1, A, b"1"]],
+        [[2], [2**63, A]],
+    ],
+)
+def test_a_later_command_stops_the_member(writes: list[object]) -> None:
+    """An opcode that is not in the table raises and changes nothing, whatever stands before or after it."""
+    store = replay([batch(1, SETS_A)])
+    before = state(store)
+
+    with pytest.raises(UnknownOpcode, match="unknown to this kvraft; upgrade this node"):
+        store.apply(raw(2, mangled(writes=writes)))
 
     assert state(store) == before
 

@@ -1,11 +1,15 @@
 """The feature level in the store: raised by entries, never lowered, carried by snapshots, and never guessed at."""
 
+import msgspec
 import pytest
 
 from kvraft import exits
+from kvraft.commands import OPCODES
 from kvraft.raft import Entry, EntryKind
+from kvraft.raft.membership import _Stored
 from kvraft.store import FEATURE_LEVEL, Store, StoreLoader, UnknownFeatureLevel, UnknownSnapshotLayout, take
-from kvraft.store.features import encode_level
+from kvraft.store.features import ENTRY_KINDS, LEVELS, SNAPSHOT_CHUNKS, SNAPSHOT_STATE, UnknownEntryKind, encode_level
+from kvraft.store.snapshot import _Items, _Part, _State
 
 
 def raised(*levels: int) -> Store:
@@ -41,3 +45,35 @@ def test_a_snapshot_carries_it() -> None:
     assert "feature_level" not in take(Store()).state
     with pytest.raises(UnknownSnapshotLayout, match="upgrade this node"):
         StoreLoader({**state, "feature_level": FEATURE_LEVEL + 1})
+
+
+def test_the_table_names_all_that_is_read() -> None:
+    """What the code can decode and what the table says are the same, and nothing is brought by two levels."""
+    assert frozenset().union(*(level.opcodes for level in LEVELS)) == OPCODES
+    assert set(EntryKind) == ENTRY_KINDS
+    assert set(_State.__struct_fields__) == SNAPSHOT_STATE
+    assert {_Items.__struct_config__.tag, _Part.__struct_config__.tag} == SNAPSHOT_CHUNKS
+    assert frozenset().union(*(level.configuration for level in LEVELS)) == set(_Stored.__struct_fields__)
+    for kind in ("opcodes", "entry_kinds", "configuration", "snapshot_state", "snapshot_chunks", "hello_facts"):
+        each = [getattr(level, kind) for level in LEVELS]
+        assert sum(map(len, each)) == len(frozenset().union(*each))
+
+
+def test_an_unknown_kind_of_entry_stops_this_kvraft() -> None:
+    """It is not skipped: what it does on a later kvraft would be missing here."""
+    store = raised(1)
+
+    with pytest.raises(UnknownEntryKind, match="kind 100 is unknown to this kvraft: upgrade this node") as unknown:
+        store.apply(Entry.create(1, 2, 100, b""))
+
+    assert store.applied_index == 1
+    assert exits.words_for(unknown.value, "why").status == exits.PROTOCOL
+
+
+def test_an_unknown_section_of_a_snapshot_is_refused() -> None:
+    """A field of the state or a chunk that this kvraft does not know is no damage: the words say to upgrade."""
+    state = take(Store()).state
+    with pytest.raises(UnknownSnapshotLayout, match="section 'leases' is unknown to this kvraft; upgrade this node"):
+        StoreLoader({**state, "leases": 3})
+    with pytest.raises(UnknownSnapshotLayout, match="kind 9 is unknown to this kvraft; upgrade this node"):
+        StoreLoader(state).add(msgspec.msgpack.encode([9, {"any": "thing"}]))

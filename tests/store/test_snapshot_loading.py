@@ -91,7 +91,7 @@ DAMAGED: Final[dict[str, tuple[Callable[[list[bytes]], list[bytes]], str]]] = {
     "something behind a chunk": (lambda given: [given[0] + b"\x00", *given[1:]], "damaged"),
     "an empty chunk": (lambda given: [b"", *given], "damaged"),
     "no chunk": (lambda given: [encode({"a": 1})], "damaged"),
-    "an unknown kind": (lambda given: [encode([3, []])], "damaged"),
+    "an unknown kind": (lambda given: [encode([3, []])], "upgrade this node"),
     "a value of text": (lambda given: [items((b"c", ("text", 1, 1, 1)))], "damaged"),
     "a version of 0": (lambda given: [items((b"c", (b"", 1, 1, 0)))], "damaged"),
     "a number too few": (lambda given: [items((b"c", (b"", 1, 1)))], "damaged"),
