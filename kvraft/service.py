@@ -26,6 +26,7 @@ import kvraft
 from kvraft import exits
 from kvraft.assembly import Assembly, Surroundings, assemble, use_monotonic_time
 from kvraft.config import Address, Config, ConfigError, Durability
+from kvraft.daemon import daemonize
 from kvraft.differences import differences
 from kvraft.joining import JoinFailed, Joining, Moving, Seed, read_seed, write_seed
 from kvraft.replica import Beginning, from_disk, from_nothing
@@ -81,6 +82,14 @@ class Options(usage.Options):
         raise SystemExit(0)
 
     @override
+    def parseOptions(self, options: Sequence[str] | None = None) -> None:
+        """Read the command line; leave with the documented status when it makes no sense."""
+        try:
+            super().parseOptions(options)  # type: ignore[no-untyped-call]
+        except usage.UsageError as error:
+            exits.leave(exits.USAGE, f"{error}; twistd kvraft --help lists the options")
+
+    @override
     def postOptions(self) -> None:
         """Read the configuration; leave with one line for each mistake in it."""
         path = Path(self["config"]).absolute()
@@ -118,6 +127,7 @@ class NodeService(Service):
         start: which node, and how.
         reactor: everything that waits, listens or dials goes through it.
         leave_at_once: ends the process when the node must not go on.
+        say_started: called once when the node has started.
     """
 
     name = "kvraft"
@@ -128,12 +138,14 @@ class NodeService(Service):
         start: Start,
         reactor: Any,
         leave_at_once: Callable[[int, str], object] = exits.leave_at_once,
+        say_started: Callable[[], object] = lambda: None,
     ) -> None:
         self._start = start
         self._config = start.config
         self._id = start.node_id
         self._reactor = reactor
         self._leave_at_once = leave_at_once
+        self._say_started = say_started
         self._port: IListeningPort | None = None
         self._node: Assembly | None = None
         self._open: Sequence[Storage | SnapshotStorage] = ()
@@ -168,6 +180,7 @@ class NodeService(Service):
             count=len(node.replica.node.membership.members | {self._id}),
             address=Address(host, port),
         )
+        self._say_started()
 
     def _enter(self, beginning: Beginning) -> Beginning:
         """Join a cluster if that is wanted and not done yet; return what the node begins with then."""
@@ -333,6 +346,7 @@ def makeService(options: Options) -> NodeService:
     from twisted.internet import reactor
 
     assert options.start is not None
+    say_started = daemonize(options.parent, reactor)
     use_monotonic_time(reactor)
     allow_open_files()
     sys.setswitchinterval(SWITCH_INTERVAL_S)
@@ -340,4 +354,4 @@ def makeService(options: Options) -> NodeService:
     signal.signal(signal.SIGHUP, signal.SIG_IGN)  # a closed terminal must not end a node; SIGTERM and Ctrl-C do
     reactor.addSystemEventTrigger("before", "shutdown", ignore_interruptions)
     Factory.noisy = False  # or every attempt to reach a member that is down makes two lines of the log
-    return NodeService(options.start, reactor)
+    return NodeService(options.start, reactor, say_started=say_started)

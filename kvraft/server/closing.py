@@ -7,7 +7,9 @@ want all of them answered. So:
 * behind a client's half-close the connection closes after the last answer;
 * one request alone is answered and closed;
 * several lines are all answered, in order, and the connection closes after a short silence;
-* `KEEP` makes it stay.
+* `KEEP` makes it stay;
+* without it a connection closes `idle_s` after its last whole request at the latest: neither letters nor blank lines
+  keep it open.
 
 Closing takes three steps. A close with input unread makes the kernel send a reset, and a reset makes the client's
 kernel throw away answers that the client has not read yet. So our side closes first, input is read and dropped until
@@ -34,8 +36,10 @@ class ClosingRule:
         self._close = close
         self._timer: IDelayedCall | None = None
         self._settled = False
+        self._asked = 0  # requests at the last decision
+        self._asked_at = clock.seconds()
         self.requests = 0
-        """Requests so far."""
+        """Requests so far. Blank lines are none."""
         self.keeps = False
         """Whether the client asked for the connection to stay."""
         self.client_finished = False
@@ -51,13 +55,19 @@ class ClosingRule:
             self._close()
         elif self.keeps:
             pass
-        elif self.requests == 0:
-            self._close_after(self._limits.idle_s)
         elif self.requests == 1 and not line_begun:
             # Not at once: at the end of this turn, when a second line that is already here has been read.
             self._close_after(0)
         else:
-            self._close_after(self._limits.silence_s)
+            left_s = self._idle_left_s()
+            self._close_after(left_s if self.requests == 0 else min(left_s, self._limits.silence_s))
+
+    def _idle_left_s(self) -> float:
+        """Return how long the client may wait with its next whole request; the time begins when all is answered."""
+        now = self._clock.seconds()
+        if self.requests != self._asked:
+            self._asked, self._asked_at = self.requests, now
+        return max(0.0, self._asked_at + self._limits.idle_s - now)
 
     def stop(self) -> None:
         """Decide nothing any more."""

@@ -27,7 +27,7 @@ class ServerLimits:
     """Until a new connection has said what it speaks."""
 
     idle_s: float = attrs.field(default=60.0, validator=gt(0))
-    """Without input, until a connection is closed that has not asked anything yet."""
+    """Since the last whole request (since the connection was made, before the first), until a connection is closed."""
 
     silence_s: float = attrs.field(default=0.1, validator=gt(0))
     """Without input behind the last of several answers, until the connection closes."""

@@ -1,9 +1,11 @@
 """How a node starts, and how it says why it does not: exit statuses from sysexits.h and messages for people."""
 
 import json
+import os
 import re
 import signal
 import socket
+import subprocess
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -13,12 +15,15 @@ import pytest
 
 import kvraft
 from tests.e2e.clients import ask, converse, read_back, wait_until, write
-from tests.e2e.processes import Cluster, free_ports, run_twistd, running_cluster
+from tests.e2e.processes import TWISTD, Cluster, environment, free_ports, run_twistd, running_cluster
 
 USAGE: Final = 64
+NOHOST: Final = 68
 OSERR: Final = 71
 IOERR: Final = 74
 CONFIG: Final = 78
+DAEMON_S: Final = 20.0
+"""Longest wait for the process in the foreground; to join may take 5 s."""
 
 
 @pytest.fixture
@@ -189,6 +194,88 @@ def test_damaged_journal(one: Cluster) -> None:
     assert match is not None, said
     assert place - 100 < int(match[1]) < place
     assert segment.read_bytes() == content, "a journal that is refused is not changed"
+
+
+# --- in the background ---------------------------------------------------------------------------------------------
+
+
+def daemon(folder: Path, *arguments: str) -> "subprocess.CompletedProcess[str]":
+    """Run `twistd kvraft` as a daemon; return what the process in the foreground said, which must end in time."""
+    command = [str(TWISTD), "--pidfile", "node.pid", "--logfile", "node.log", "kvraft", *arguments]
+    return subprocess.run(
+        command,
+        cwd=folder,
+        env=environment(),
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=DAEMON_S,
+    )
+
+
+def test_daemon_that_starts(folder: Path) -> None:
+    """The process in the foreground ends with 0 when the node serves, and the node goes on by itself."""
+    peers = json.loads((folder / "config.json").read_text(encoding="utf-8"))["peers"]
+    done = daemon(folder, "--id", "0")
+    pid = int((folder / "node.pid").read_text(encoding="ascii"))
+    try:
+        assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+        assert os.getsid(pid) == pid
+        assert _answers(int(peers[0]["address"].rpartition(":")[2]))
+    finally:
+        os.kill(pid, signal.SIGTERM)
+    wait_until("the end", lambda: "node 0 has stopped" in (folder / "node.log").read_text(encoding="utf-8"))
+
+
+def test_daemon_that_finds_its_port_taken(folder: Path) -> None:
+    """Without -n, too, a taken port ends with the documented status, and its words are read."""
+    address = json.loads((folder / "config.json").read_text(encoding="utf-8"))["peers"][0]["address"]
+    with socket.create_server(("127.0.0.1", int(address.rpartition(":")[2]))):
+        done = daemon(folder, "--id", "0")
+
+    assert (done.returncode, done.stdout) == (OSERR, "")
+    assert done.stderr.startswith(f"kvraft: node 0 cannot listen on {address}: Address already in use")
+    assert done.stderr.count("\n") == 1
+
+
+def test_daemon_that_finds_its_directory_in_use(one: Cluster) -> None:
+    """Nor does a second process on a data directory wait for ever."""
+    (port,) = free_ports(1)
+    done = daemon(one.folder, "--id", "0", "--address", f"127.0.0.1:{port}")
+
+    assert done.returncode == IOERR
+    assert "is in use by another process" in done.stderr
+
+
+def test_daemon_with_the_data_of_another_node(one: Cluster) -> None:
+    """Nor does one that was given the journal of another id."""
+    one.stop()
+    (one.folder / "data/0").rename(one.folder / "data/5")
+    one.config["peers"][0]["id"] = 5
+    one.write_config()
+
+    done = daemon(one.folder, "--id", "5")
+
+    assert done.returncode == IOERR
+    assert "node 0" in done.stderr
+
+
+def test_daemon_that_nobody_lets_in(tmp_path: Path) -> None:
+    """Nor does one that joins where nobody is."""
+    here, there = free_ports(2)
+    done = daemon(tmp_path, "--id", "3", "--join", f"127.0.0.1:{there}", "--address", f"127.0.0.1:{here}")
+
+    assert done.returncode == NOHOST
+    assert f"no answer from 127.0.0.1:{there}" in done.stderr
+
+
+def test_wrong_option(folder: Path) -> None:
+    """An option that does not exist ends with the documented status."""
+    said = complaint(folder, USAGE, "--id", "0", "--durability", "memory")
+
+    assert "durability" in said
+    assert "--help" in said
 
 
 # --- what works ------------------------------------------------------------------------------------------------------

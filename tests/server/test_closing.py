@@ -164,17 +164,49 @@ def test_keep_makes_it_stay(sent: bytes) -> None:
 
 @pytest.mark.parametrize("sent", [b"", b"\n", b"GET a"])
 def test_idle_client_is_closed(sent: bytes) -> None:
-    """A connection that has not asked anything is closed when nothing came for a minute; each byte begins it anew."""
+    """A connection that has asked nothing is closed after a minute, whatever came that is no whole request."""
     client = Client()
     client.passes(IDLE_S * 0.5)
     client.sends(*([sent] if sent else []))
-    client.passes(IDLE_S * (0.9 if sent else 0.4))
+    client.passes(IDLE_S * 0.4)
+    client.read()
     assert client.is_open()
 
     client.passes(IDLE_S * 0.2)
 
     assert client.transport.is_half_closed()
     assert client.read() == []
+
+
+@pytest.mark.parametrize("drop", [b"x", b"\n", b"\r\n"])
+@pytest.mark.parametrize("before", [b"", b"PING\nPING\n"])
+def test_client_that_drips_is_closed(before: bytes, drop: bytes) -> None:
+    """Letters and blank lines keep no connection open: the time counts from the last whole request."""
+    client = Client()
+    client.sends(*([before] if before else []))
+    step_s = SILENCE_S * 0.9
+    for _ in range(int(IDLE_S * 0.98 / step_s)):
+        client.passes(step_s)
+        client.sends(drop)
+    assert client.is_open()
+
+    for _ in range(int(IDLE_S * 0.04 / step_s)):
+        client.passes(step_s)
+        client.sends(drop)
+
+    assert not client.is_open()
+
+
+def test_each_request_begins_the_time_anew() -> None:
+    """A client that goes on asking is served for longer than the time of an idle one."""
+    client = Client()
+    client.sends(b"PING\nPING\n")
+
+    for _ in range(int(IDLE_S * 1.5 / (SILENCE_S * 0.9))):
+        client.passes(SILENCE_S * 0.9)
+        client.sends(b"PING\n")
+
+    assert client.is_open()
 
 
 def test_slow_typing_is_answered() -> None:

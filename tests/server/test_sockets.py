@@ -3,10 +3,12 @@
 import socket
 import struct
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 
 import pytest
 import pytest_twisted
 from twisted.internet import reactor
+from twisted.internet.defer import maybeDeferred
 from twisted.internet.protocol import Protocol
 from twisted.internet.task import deferLater
 from twisted.internet.threads import deferToThread
@@ -187,3 +189,36 @@ async def test_browser_is_reset(port: int, database: MemoryDatabase) -> None:
         await deferToThread(converse, port, lambda client: client.sendall(b"POST / HTTP/1.1\r\n\r\nSET a b\r\n"))
 
     assert database.items == {}
+
+
+IDLE_S = 0.5
+
+
+@deadline(30)
+async def test_clients_that_drip_make_room(database: MemoryDatabase) -> None:
+    """Clients that send a letter or a blank line now and then are closed in time, and others get their places."""
+    limits = ServerLimits(clients=4, idle_s=IDLE_S, linger_s=0.1)
+    factory = build_port(database, Protocol, limits, reactor)
+    listening = reactor.listenTCP(0, factory, interface="127.0.0.1")
+    address = ("127.0.0.1", listening.getHost().port)  # type: ignore[attr-defined]
+    dripping = [socket.create_connection(address, SOCKET_TIMEOUT_S) for _ in range(limits.clients)]
+    try:
+        for _ in range(int(IDLE_S * 3 / 0.05)):
+            for number, client in enumerate(dripping):
+                with suppress(OSError):
+                    client.send(b"\n" if number % 2 else b"x")
+            await deferLater(reactor, 0.05, int)
+
+        assert factory.clients == 0
+        answer = await deferToThread(_ask_once, address)
+        assert answer == b'{"status":"PONG"}\n'
+    finally:
+        for client in dripping:
+            client.close()
+        await maybeDeferred(listening.stopListening)
+
+
+def _ask_once(address: tuple[str, int]) -> bytes:
+    with socket.create_connection(address, SOCKET_TIMEOUT_S) as client:
+        client.sendall(b"PING\n")
+        return client.recv(100)
