@@ -5,7 +5,8 @@ dialed. What it accepts it only listens to. So there is nothing to agree on when
 an answer travels on the answering node's own connection, never on the one that the question came by.
 
 * `hello` - the first line of a connection: who is there, and whether the two belong together.
-* `acceptor` - the inbound side. A second connection of one peer replaces the first, with everything it buffered.
+* `acceptor` - the inbound side. A second connection of one peer replaces the first, with everything it buffered; a
+  second process of it is refused while the first is heard from.
 * `link` - the outbound side: dials, and dials again after 50 to 500 ms; to a member that leaves it carries last words.
 * `outbox` - the bytes that wait for a peer: counted, bounded. A peer that takes nothing for too long loses its link,
   and with it everything that waited: Raft sends again what still matters.
@@ -16,7 +17,7 @@ Not done: nothing proves that a peer is who it says; that takes TLS. So a refusa
 holds a member's address can claim that this node was removed.
 """
 
-from kvraft.peers.hello import OTHER_INCARNATION, PROTOCOL_VERSION, REMOVED, TOO_OLD
+from kvraft.peers.hello import OTHER_INCARNATION, PROTOCOL_VERSION, REMOVED, RUNS_TWICE, TOO_OLD
 from kvraft.peers.mesh import Peers, PeerStatus
 from kvraft.peers.outbox import OUTBOX_BYTES_MAX
 from kvraft.peers.receiver import Address, Facts, PeerReceiver
@@ -26,6 +27,7 @@ __all__ = [
     "OUTBOX_BYTES_MAX",
     "PROTOCOL_VERSION",
     "REMOVED",
+    "RUNS_TWICE",
     "TOO_OLD",
     "Address",
     "Facts",

@@ -1,7 +1,13 @@
 """The connections that peers dialed: they bring messages, and take nothing but a welcome.
 
-Of one peer at most one connection counts. A second one replaces the first: a restarted peer must not wait until its
-old connection is found dead, and nothing of the old one is delivered behind the first byte of the new one.
+Of one peer at most one connection counts. A second one of the same process replaces the first, and so does one of a
+restarted peer, which must not wait until its old connection is found dead. Nothing of the old one is delivered after
+the first byte of the new one.
+
+A second *process* is refused with RUNS_TWICE as long as the first is heard from: that is no restart but a copy of the
+data directory (a cloned machine, a restored backup), and two that answer under one identity could each acknowledge what
+the other does not hold. Whoever answers at the member's address is the first, whatever came earlier. So nothing that
+the second stores or votes counts for any quorum.
 """
 
 from collections.abc import Callable, Collection
@@ -14,7 +20,7 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 from typing_extensions import override
 
-from kvraft.peers.hello import HELLO_TIMEOUT_S, FirstLine, Hello, HelloRefused, Identity
+from kvraft.peers.hello import HELLO_TIMEOUT_S, RUNS_TWICE, FirstLine, Hello, HelloRefused, Identity
 from kvraft.peers.once import OncePerCause
 from kvraft.peers.receiver import Facts, PeerReceiver
 from kvraft.peers.sockets import abort_connection, tune, wired
@@ -24,6 +30,14 @@ from kvraft.writing import write_now
 
 REFUSAL_LINGER_S: Final = 1.0
 """How long a connection that is not wanted may take to close in good order, in seconds."""
+
+FIRST_RUN_SILENT_S: Final = 1.0
+"""After how much silence the connection of one process of a peer gives way to that of another, in seconds: ten default
+heartbeats. A machine that lost its power and came back waits no longer."""
+
+RUNS_TWICE_SHOWN_S: Final = 5.0
+"""How long STATUS shows that a peer runs twice after a second process was refused last, in seconds: it asks again at
+least every 0.5 s."""
 
 STRANGERS_MAX: Final = 64
 """How many connections may be there that have not introduced themselves; the oldest gives way to the newest."""
@@ -41,6 +55,8 @@ class InboundConnection(Protocol):
         """Set when nothing that still arrives is to be delivered: refused, replaced, damaged or lost."""
         self.hello: Hello | None = None
         """What the peer said, once it is accepted."""
+        self.heard_at = 0.0
+        """When the last bytes came."""
 
     @override
     def connectionMade(self) -> None:
@@ -54,6 +70,7 @@ class InboundConnection(Protocol):
     def dataReceived(self, data: bytes) -> None:
         if self._deaf:
             return
+        self.heard_at = self._inbounds.clock.seconds()
         if self.hello is None:
             self._read_hello(data)
         else:
@@ -139,8 +156,19 @@ class InboundConnection(Protocol):
 class Inbounds:
     """Every inbound connection of this node, and which of them counts for which peer."""
 
-    def __init__(self, identity: Identity, receiver: PeerReceiver, clock: IReactorTime, log: Logger) -> None:
+    def __init__(
+        self,
+        identity: Identity,
+        receiver: PeerReceiver,
+        clock: IReactorTime,
+        log: Logger,
+        runs: Callable[[int], str | None] = lambda _: None,
+    ) -> None:
         self.identity = identity
+        self._runs = runs
+        """Which process answers at a peer's address; None while none does."""
+        self._refused_runs: dict[int, float] = {}
+        """When a second process of each peer was refused last."""
         self.receiver = receiver
         self.clock = clock
         self.once = OncePerCause(log)
@@ -173,11 +201,12 @@ class Inbounds:
         """Let `connection` count for its peer, in place of an older one.
 
         Raises:
-            HelloRefused: the owner does not want to talk to such a peer.
+            HelloRefused: the owner does not want to talk to such a peer, or another process of it is heard from.
         """
         self._strangers.pop(connection, None)
         peer = hello.sender
         older = self._by_peer.get(peer)
+        self._refuse_second_run(hello, older)
         if older is not None:
             older.abort()
             self._drop(peer)
@@ -189,6 +218,32 @@ class Inbounds:
             raise HelloRefused(error.code, str(error)) from error
         self.once.forget("hello", peer_host(connection))
         self._log.info("node {peer} is connected to us", peer=peer)
+
+    def _refuse_second_run(self, hello: Hello, older: InboundConnection | None) -> None:
+        """Refuse another process than the one at the peer's address, or than the one heard from a moment ago."""
+        peer, answering = hello.sender, self._runs(hello.sender)
+        if answering is not None:
+            is_second = answering != hello.run
+        elif older is not None and older.hello is not None and older.hello.run != hello.run:
+            is_second = self.clock.seconds() - older.heard_at < FIRST_RUN_SILENT_S
+        else:
+            is_second = False
+        if is_second:
+            self._refused_runs[peer] = self.clock.seconds()
+            raise second_run(peer)
+
+    def drop_second_run(self, peer: int, run: str) -> None:
+        """Drop the connection from `peer` if it is not of `run`, the process at the peer's address."""
+        connection = self._by_peer.get(peer)
+        if connection is not None and connection.hello is not None and connection.hello.run != run:
+            self._refused_runs[peer] = self.clock.seconds()
+            self._log.warn("a connection is dropped: {why}", why=second_run(peer).message)
+            connection.abort()
+
+    def runs_twice(self, peer: int) -> bool:
+        """Whether a second process of `peer` was refused lately."""
+        refused_at = self._refused_runs.get(peer)
+        return refused_at is not None and self.clock.seconds() - refused_at < RUNS_TWICE_SHOWN_S
 
     def forget(self, connection: InboundConnection) -> None:
         """Take note that `connection` is lost."""
@@ -244,6 +299,15 @@ class Inbounds:
         del self._by_peer[peer]
         self._log.info("the connection from node {peer} is lost", peer=peer)
         self.receiver.peer_lost(peer)
+
+
+def second_run(peer: int) -> HelloRefused:
+    """Return why a second process of `peer` is refused."""
+    return HelloRefused(
+        RUNS_TWICE,
+        f"node {peer} runs twice: another process with its identity answers already; stop the one with the copied data "
+        "directory, which takes no part, and replace it by a node with a new id and an empty directory",
+    )
 
 
 def peer_host(connection: InboundConnection) -> str:

@@ -11,9 +11,10 @@ or says what is wrong with it and closes::
 `cluster` is null as long as the node does not know its cluster's id. `incarnation` names the node's memory: it is made
 with a data directory and stays for as long as that exists, so a wiped disk under an old id has a new one and is refused
 when the log knows the old one. `to_incarnation` is the memory that the receiver has by the sender's configuration; it
-is left out where that says nothing of it. `run` names one process. Further keys are facts, for the nodes' owners. A
-line says who the other end claims to be; without TLS nothing proves it, so whoever can reach a node's port can pose as
-a member. Keep the port inside a network that you trust.
+is left out where that says nothing of it. `run` names one process: two at once with one incarnation are a data
+directory and its copy, and the second is refused as long as the first is heard from (see `acceptor`). Further keys are
+facts, for the nodes' owners. A line says who the other end claims to be; without TLS nothing proves it, so whoever can
+reach a node's port can pose as a member. Keep the port inside a network that you trust.
 """
 
 from collections.abc import Callable, Collection, Mapping
@@ -38,6 +39,9 @@ REMOVED: Final = "REMOVED"
 
 OTHER_INCARNATION: Final = "OTHER_INCARNATION"
 """The code of a refusal that is final: the cluster knows this node's id with another memory."""
+
+RUNS_TWICE: Final = "RUNS_TWICE"
+"""The code of a refusal that lasts while another process with the same identity is connected and heard from."""
 
 TOO_OLD: Final = "TOO_OLD"
 """The code of a refusal that lasts until the node is upgraded: the cluster's feature level is higher than its own."""

@@ -150,6 +150,7 @@ class Link:
         random: Random,
         log: Logger,
         outbox_bytes_max: int,
+        welcomed: Callable[[str], None] = lambda _: None,
     ) -> None:
         self.peer = peer
         self.identity = identity
@@ -161,6 +162,8 @@ class Link:
         """Why the last attempt to talk to the peer failed, in words; None while there is a link."""
         self._endpoint = endpoint
         self._receiver = receiver
+        self._welcomed = welcomed
+        """Told which process answers at the peer's address, ahead of the owner."""
         self._random = random
         self._log = log
         self._once = OncePerCause(log)
@@ -182,6 +185,14 @@ class Link:
     def outbox(self) -> Outbox | None:
         """Where the peer's frames go; None while there is no established link."""
         return self._connection.outbox if self._connection is not None else None
+
+    @property
+    def run(self) -> str | None:
+        """Which process of the peer has welcomed us; None while there is no established link."""
+        connection = self._connection
+        return (
+            connection.hello.run if self.connected and connection is not None and connection.hello is not None else None
+        )
 
     @property
     def connected(self) -> bool:
@@ -273,6 +284,7 @@ class Link:
         Raises:
             HelloRefused: the owner does not want to talk to such a peer.
         """
+        self._welcomed(str(facts["run"]))
         try:
             self._receiver.hello(self.peer, facts)
         except MessageRefused as error:

@@ -32,6 +32,10 @@ class PeerStatus:
     """How often the link was given up because too much waited."""
     last_refusal: str | None
     """Why the peer cannot be talked to; None while it can."""
+    run: str | None = None
+    """Which process answers at the peer's address; None while none does."""
+    runs_twice: bool = False
+    """Whether a second process with the peer's identity was refused lately."""
 
 
 def _no_facts() -> Facts:
@@ -78,7 +82,7 @@ class Peers:
         self._log = Logger(namespace="kvraft.peers")
         run = run or f"{random.getrandbits(128):032x}"
         self._identity = Identity(me, incarnation, run, (), cluster_id, facts, receiver.admits)
-        self._inbounds = Inbounds(self._identity, receiver, reactor, self._log)
+        self._inbounds = Inbounds(self._identity, receiver, reactor, self._log, self._run_of)
         self._places: dict[int, tuple[str, int]] = {}
         """(host, port) of each member but this node: the keys of `_links`."""
         self._links: dict[int, Link] = {}
@@ -191,9 +195,16 @@ class Peers:
                 outbox_bytes=link.outbox.waiting if link.outbox is not None else 0,
                 overflows=link.overflows,
                 last_refusal=link.last_refusal,
+                run=link.run,
+                runs_twice=self._inbounds.runs_twice(peer),
             )
             for peer, link in self._links.items()
         }
+
+    def _run_of(self, peer: int) -> str | None:
+        """Return which process answers at a peer's address; None while none does."""
+        link = self._links.get(peer)
+        return link.run if link is not None else None
 
     def _take_in(self, peer: int, address: Address) -> None:
         """Dial a new member: behind the end of its last link, if it left a moment ago, so that losses come in order."""
@@ -206,6 +217,7 @@ class Peers:
             random=self._random,
             log=self._log,
             outbox_bytes_max=self._outbox_bytes_max,
+            welcomed=lambda run: self._inbounds.drop_second_run(peer, run),
         )
         predecessor = self._leaving.get(peer)
         if predecessor is not None:

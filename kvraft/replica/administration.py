@@ -60,6 +60,7 @@ class Administration:
         snapshot: begins to take a snapshot; fires also when there is none in the end.
         snapshots: where it is then.
         timeout: longest wait for a change to be committed, seconds.
+        answers: whether a member answers at the address that the log has of it.
     """
 
     def __init__(
@@ -69,12 +70,14 @@ class Administration:
         snapshot: Callable[[], Deferred[None]],
         snapshots: SnapshotStorage,
         timeout: float,
+        answers: Callable[[int], bool] = lambda _: False,
     ) -> None:
         self._node = node
         self._not_leader = not_leader
         self._snapshot = snapshot
         self._snapshots = snapshots
         self._timeout = timeout
+        self._answers = answers
         self._waits: list[_Wait] = []
 
     def carry_out(self, command: AdminCommand, now: float) -> Deferred[dict[str, object]]:
@@ -157,6 +160,8 @@ class Administration:
                 answer["message"] = f"node {new} is a learner; it takes the place of node {old} when it has caught up"
             case MoveMember(node=member, address=address):
                 target = moved(node.membership, member, address, command.incarnation)
+                if command.incarnation is not None and target != node.membership:
+                    self._refuse_copy(member)
             case _:
                 target = without(node.membership, command.node)
         before = node.membership.members
@@ -177,6 +182,18 @@ class Administration:
         wait = _Wait(is_done, has_failed, answer, now + self._timeout)
         self._waits.append(wait)
         return wait.promise
+
+    def _refuse_copy(self, member: int) -> None:
+        """Refuse to move a member that asks for it by itself while it answers at its old address.
+
+        A process that has moved does not run at the old place any more, so who asks is a copy.
+        """
+        if member == self._node.id or self._answers(member):
+            where = self._node.membership.addresses.get(member)
+            raise AdminRefused(
+                f"node {member} runs twice: it answers at {where} as well; stop the one with the copied data "
+                "directory, or, if it is to be reached elsewhere, stop it there first"
+            )
 
     def _transfer(self, target: int, now: float) -> Deferred[dict[str, object]]:
         node = self._node

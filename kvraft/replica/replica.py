@@ -94,7 +94,7 @@ class Replica:
         )
         self._redirects = Redirects(node, lambda: self._administration.is_transferring)
         self._administration = Administration(
-            node, self._redirects.error, self._begin_snapshot, snapshots, self._options.request_timeout
+            node, self._redirects.error, self._begin_snapshot, snapshots, self._options.request_timeout, self._answers
         )
         self._cluster_clock = ClusterClock()
         self._deadlines = Deadlines()
@@ -434,6 +434,10 @@ class Replica:
         self._fatal(why)
 
     # Snapshots.
+
+    def _answers(self, member: int) -> bool:
+        status = self._peers.status().get(member)
+        return status is not None and status.connected
 
     def _begin_snapshot(self) -> Deferred[None]:
         return self._snapshotter.begin(self.store)

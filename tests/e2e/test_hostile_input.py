@@ -188,7 +188,7 @@ class Liar:
             "to": victim,
             "cluster": cluster.status(victim)["cluster_id"],
             "incarnation": memories[pretended],
-            "run": "liar",
+            "run": cluster.status(victim)["peers"][str(pretended)]["run"],  # another one would be refused
             "level": FEATURE_LEVEL,
             "empty": False,
         }

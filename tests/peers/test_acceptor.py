@@ -1,6 +1,6 @@
 import pytest
 
-from kvraft.peers.acceptor import REFUSAL_LINGER_S, STRANGERS_MAX
+from kvraft.peers.acceptor import FIRST_RUN_SILENT_S, REFUSAL_LINGER_S, STRANGERS_MAX
 from kvraft.peers.hello import HELLO_BYTES_MAX, HELLO_TIMEOUT_S
 from kvraft.raft.messages import AppendEntries, Heartbeat, TimeoutNow
 from kvraft.raft.types import TERM_MAX
@@ -28,6 +28,7 @@ def test_the_owner_learns_whose_memory_and_whose_process_calls() -> None:
     node = Node()
 
     node.call(hello_line(1, incarnation="disk-1", run="one"))
+    node.pass_time(FIRST_RUN_SILENT_S)
     node.call(hello_line(1, incarnation="disk-1", run="two"))
     node.call(hello_line(2, incarnation="disk-2", run="one"))
 

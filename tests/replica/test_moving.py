@@ -25,6 +25,14 @@ def test_a_member_moves(cluster: Cluster) -> None:
         assert why in str(carry_out(cluster, command).error)
 
 
+def test_a_member_that_answers_at_its_old_address_does_not_move_itself(cluster: Cluster) -> None:
+    """Who asks in its name then is a process on a copy of its data; an operator's word counts nevertheless."""
+    for member in range(3):
+        refusal = carry_out(cluster, MoveMember(member, "127.0.0.1:9997", "its own")).error
+        assert f"node {member} runs twice" in str(refusal)
+    assert carry_out(cluster, MoveMember(1, "127.0.0.1:9997")).answer == {"status": "OK"}
+
+
 def test_only_the_known_memory_moves() -> None:
     """A node that says of itself that it has moved must have the memory that its id is bound to."""
     membership = Membership([0, 1], addresses={0: "a:1", 1: "b:1"}, incarnations={1: "kept"})
