@@ -1,9 +1,11 @@
 """Runs every node of this folder's config.json on this machine, in the foreground, until Ctrl-C: to try things on.
 
-It waits until one node leads and shows what to type in another terminal. A node that ends while the cluster starts
+It says so when a port is taken, by what, and which ports are free. It waits until one of its own nodes leads and shows
+what to type in another terminal. A node that ends while the cluster starts
 ends all of it, with its last words; one that ends later is only reported, since killing one is a fine thing to try.
 """
 
+import errno
 import json
 import signal
 import socket
@@ -19,6 +21,7 @@ from typing import Final, NoReturn
 import attrs
 
 from kvraft.config import Address, Config, ConfigError, Peer, load
+from kvraft.config.address import PORT_MAX
 
 START_TIMEOUT_S: Final = 30.0
 """Longest wait for a leader."""
@@ -28,6 +31,9 @@ ANSWER_TIMEOUT_S: Final = 1.0
 POLL_S: Final = 0.1
 LAST_WORDS_MAX: Final = 5
 """Lines of a failed node's output that are shown again at the end."""
+
+SERVES: Final = "serves clients and peers on"
+"""What a node says once it has its port: until then whoever answers there is not this node."""
 
 CONFIG_PATH: Final = Path("config.json")
 INTERRUPTIONS: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
@@ -53,6 +59,8 @@ class RunningNode:
     last_words: deque[str] = attrs.field(factory=lambda: deque(maxlen=LAST_WORDS_MAX))
     ended: bool = False
     """Whether its end was reported."""
+    serves: bool = False
+    """Whether it has its port."""
 
     def follow(self) -> threading.Thread:
         """Copy its output to ours until it ends, each line behind the node's id."""
@@ -65,6 +73,7 @@ class RunningNode:
         with self.process.stdout as lines:
             for line in lines:
                 self.last_words.append(line.rstrip())
+                self.serves = self.serves or SERVES in line
                 say(f"{self.peer.id} | {line.rstrip()}")
 
 
@@ -95,6 +104,56 @@ def ask(address: Address, line: bytes) -> bytes:
     except OSError:
         return b""
     return answer
+
+
+def is_free(address: Address) -> bool:
+    """Whether a node could listen there; what is wrong with an address otherwise is for the node to say."""
+    try:
+        family, kind, protocol, _, where = socket.getaddrinfo(address.host, address.port, type=socket.SOCK_STREAM)[0]
+        with socket.socket(family, kind, protocol) as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            probe.bind(where)
+    except OSError as error:
+        return error.errno != errno.EADDRINUSE
+    return True
+
+
+def who_is_at(address: Address) -> str:
+    """Return what has a port that is taken, as far as it says so itself."""
+    try:
+        status = json.loads(ask(address, b"STATUS"))
+        node, cluster_id = status["id"], status["cluster_id"]
+    except (ValueError, KeyError, TypeError):
+        return "another program"
+    return f"node {node} of a kvraft cluster that runs already (cluster_id {cluster_id})"
+
+
+def free_addresses(addresses: Sequence[Address]) -> list[Address]:
+    """Return for each address one on the same host that is free: the first ports above those that were asked for."""
+    found: list[Address] = []
+    for address in addresses:
+        candidates = (attrs.evolve(address, port=port) for port in range(address.port, PORT_MAX + 1))
+        found.append(next((each for each in candidates if each not in found and is_free(each)), address))
+    return found
+
+
+def check_ports(peers: Sequence[Peer]) -> None:
+    """Make sure that every node can have its port: what answers there otherwise is a stranger.
+
+    Raises:
+        ClusterFailed: one is taken; the text says by what, and which are free.
+    """
+    taken = [peer.listen for peer in peers if not is_free(peer.listen)]
+    if not taken:
+        return
+    free = free_addresses([peer.address for peer in peers])
+    lines = [f"{address} is taken by {who_is_at(address)}" for address in taken]
+    offer = [{"id": peer.id, "address": str(address)} for peer, address in zip(peers, free, strict=True)]
+    raise ClusterFailed(
+        "; ".join(lines)
+        + f".\nStop that first, or let {CONFIG_PATH} name ports that are free and an empty data_dir:\n\n"
+        + json.dumps({"data_dir": "data-of-another-cluster", "peers": offer})
+    )
 
 
 def invitation(leader: Peer, nodes: Sequence[RunningNode]) -> str:
@@ -142,7 +201,7 @@ def wait_for_leader(nodes: Sequence[RunningNode]) -> Peer:
         for node in nodes:
             if node.process.poll() is not None:
                 raise ClusterFailed(f"node {node.peer.id} ended with status {node.process.returncode}")
-            if leads(ask(node.peer.address, b"GET kvraft")):
+            if node.serves and leads(ask(node.peer.address, b"GET kvraft")):
                 return node.peer
         time.sleep(POLL_S)
     raise ClusterFailed(f"no node leads after {START_TIMEOUT_S:g} s")
@@ -177,6 +236,7 @@ def run(config: Config, launch: Launch) -> int:
     nodes: list[RunningNode] = []
     followers: list[threading.Thread] = []
     try:
+        check_ports(config.peers)
         for peer in config.peers:
             nodes.append(RunningNode(peer, launch(peer)))
             followers.append(nodes[-1].follow())

@@ -14,6 +14,7 @@ from kvraft.config import Address, Config, Peer
 BRIEF_LEADER = """
 import socket, sys
 listener = socket.create_server(("127.0.0.1", int(sys.argv[1])))
+print("it serves clients and peers on its port", flush=True)
 connection, _ = listener.accept()
 assert connection.recv(100) == b"GET kvraft\\n"
 connection.sendall(b'{"value":null}\\n')
@@ -22,7 +23,7 @@ connection.close()
 LEADER = """
 import socket, sys
 listener = socket.create_server(("127.0.0.1", int(sys.argv[1])))
-print("serving", flush=True)
+print("it serves clients and peers on its port", flush=True)
 while True:
     connection, _ = listener.accept()
     assert connection.recv(100) == b"GET kvraft\\n"
@@ -30,6 +31,16 @@ while True:
     connection.close()
 """
 STUBBORN = "import signal; signal.signal(signal.SIGTERM, signal.SIG_IGN)\n" + LEADER
+STRANGER = """
+import socket, sys
+listener = socket.create_server(("127.0.0.1", int(sys.argv[1])))
+print("ready", flush=True)
+while True:
+    connection, _ = listener.accept()
+    assert connection.recv(100) == b"STATUS\\n"
+    connection.sendall(b'{"id":1,"cluster_id":"abc"}\\n')
+    connection.close()
+"""
 DEAF = "import time; time.sleep(60)"
 BROKEN = "print('the port is taken'); raise SystemExit(71)"
 
@@ -100,7 +111,7 @@ def test_the_leader_is_found_and_all_are_stopped(
     assert status == 0
     assert [process.returncode for process in stage.processes] == [-signal.SIGTERM] * 3
     output = capfd.readouterr().out
-    assert "1 | serving\n" in output
+    assert "1 | it serves clients and peers on its port\n" in output
     assert "Node 1 leads." in output
     assert f"echo 'GET user:100' | nc 127.0.0.1 {stage.config.peers[1].address.port}\n" in output
     assert f"kill -9 {stage.processes[1].pid}\n" in output
@@ -155,6 +166,38 @@ def test_a_node_that_ignores_sigterm_is_killed(
     assert stage.run() == 0
     assert stage.processes[0].returncode == -signal.SIGKILL
     assert "node 0 does not end; killing it\n" in capfd.readouterr().out
+
+
+def test_a_taken_port_is_told_and_nothing_starts(capfd: pytest.CaptureFixture[str]) -> None:
+    """Where a stranger has a port no node is launched; the text says who it is, and ports that are free."""
+    stage = Stage(DEAF, DEAF)
+    taken = stage.config.peers[1].address
+    stranger = subprocess.Popen([sys.executable, "-c", STRANGER, str(taken.port)], stdout=subprocess.PIPE, text=True)
+    try:
+        assert stranger.stdout is not None
+        assert stranger.stdout.readline() == "ready\n"
+        status = stage.run()
+    finally:
+        stranger.kill()
+        stranger.communicate()
+
+    assert status == cluster.EXIT_FAILED
+    assert stage.processes == []
+    output = capfd.readouterr().out
+    assert f"{taken} is taken by node 1 of a kvraft cluster that runs already (cluster_id abc)" in output
+    assert str(stage.config.peers[0].address) in output
+    assert f'"{taken}"' not in output, "what is offered is free"
+
+
+def test_a_stranger_that_comes_between_is_no_leader(
+    capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Who answers at a node's port before that node has said that it serves is somebody else."""
+    monkeypatch.setattr(cluster, "START_TIMEOUT_S", 0.5)
+    stage = Stage(LEADER.replace("it serves clients and peers on its port", "starting"))
+
+    assert stage.run() == cluster.EXIT_FAILED
+    assert "leads. In another" not in capfd.readouterr().out
 
 
 def test_a_bad_config_is_told_and_nothing_starts(

@@ -6,6 +6,7 @@ import re
 import signal
 import socket
 import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -276,6 +277,22 @@ def test_wrong_option(folder: Path) -> None:
 
     assert "durability" in said
     assert "--help" in said
+
+
+def test_foreground_cluster_beside_another(one: Cluster, tmp_path: Path) -> None:
+    """`make cluster` where another cluster holds a port starts nothing, and says whose port it is."""
+    folder = tmp_path / "second"
+    folder.mkdir()
+    (folder / "config.json").write_text(json.dumps(one.config), encoding="utf-8")
+    command = [sys.executable, "-m", "kvraft.cli.cluster"]
+    done = subprocess.run(
+        command, cwd=folder, env=environment(), capture_output=True, text=True, check=False, timeout=DAEMON_S
+    )
+
+    assert done.returncode == 1
+    assert f"{one.hint(0)} is taken by node 0 of a kvraft cluster that runs already" in done.stdout
+    assert "leads. In another terminal" not in done.stdout
+    assert not (folder / "data").exists()
 
 
 # --- what works ------------------------------------------------------------------------------------------------------
