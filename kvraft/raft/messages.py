@@ -76,12 +76,19 @@ class Heartbeat(_Message, frozen=True, tag="Heartbeat"):
 
     commit: Count
     round: Count
+    differs: Count = 0
+    """Where the receiver's state machine was found to differ from those of the others; 0: nowhere."""
 
 
 class HeartbeatReply(_Message, frozen=True, tag="HeartbeatReply"):
-    """Confirms that the sender still followed this leader when it received `round`."""
+    """Confirms that the sender still followed this leader when it received `round`.
+
+    About once a heartbeat it also names the state machine's checksum behind entry `applied`, 0 where it does not.
+    """
 
     round: Count
+    applied: Count = 0
+    checksum: Count = 0
 
 
 class InstallSnapshot(_Message, frozen=True, tag="InstallSnapshot"):

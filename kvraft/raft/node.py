@@ -30,6 +30,7 @@ from kvraft.raft.messages import (
 from kvraft.raft.options import TERM_LEAP_MAX, Options
 from kvraft.raft.ready import Read, Ready
 from kvraft.raft.roles import AnyRole, Candidate, Follower, Leader, PreCandidate
+from kvraft.raft.states import States
 from kvraft.raft.types import Entry, EntryKind, HardState, Role, SoftState
 
 _ROLES = {Follower: Role.FOLLOWER, PreCandidate: Role.PRE_CANDIDATE, Candidate: Role.CANDIDATE, Leader: Role.LEADER}
@@ -113,6 +114,7 @@ class Node:
         if incarnation is not None:
             self.voting = voting and identity.has_vote(self)
         self.role: AnyRole = Follower(now + self.random_timeout())
+        self.states = States()
         # Effects since the last Ready.
         self.messages: list[tuple[int, Message]] = []
         self.replies: list[tuple[int, Message]] = []
@@ -282,6 +284,13 @@ class Node:
             progress.match = 0
             progress.become_probe()
             progress.next = self.log.last_index + 1
+
+    def state_differs(self, peer: int, index: int, now: float) -> None:
+        """Tell `peer` at once, and with each heartbeat, that its state was found to differ at `index`."""
+        self.observe_time(now)
+        if isinstance(self.role, Leader) and peer in self.role.progress:
+            self.states.differing[peer] = index
+            self.send(peer, Heartbeat(self.term, self.commit, self.role.round, differs=index))
 
     def regain_vote(self) -> None:
         """Let a node vote again that has caught up with what it may have forgotten.

@@ -42,7 +42,10 @@ def broadcast_heartbeat(node: Node, leader: Leader) -> None:
     """Send one heartbeat to everyone (§5.2); its round confirms every read that asked before it."""
     heartbeat = Heartbeat(node.term, node.commit, leader.round)
     for peer in leader.progress:
-        node.send(peer, heartbeat)
+        if peer in node.states.differing:
+            node.send(peer, Heartbeat(node.term, node.commit, leader.round, differs=node.states.differing[peer]))
+        else:
+            node.send(peer, heartbeat)
 
 
 def send_last_words(node: Node, leader: Leader, peer: int) -> None:
@@ -130,6 +133,8 @@ def step_heartbeat_reply(node: Node, sender: int, reply: HeartbeatReply) -> None
     if reply.round > leader.round:
         raise MessageRefused(f"confirms heartbeat round {reply.round}, but the last one was {leader.round}")
     progress.heard(node.now)
+    if reply.applied:
+        node.states.reports[sender] = reply.applied, reply.checksum
     if reply.round > progress.confirmed_round:
         progress.confirmed_round = reply.round
         reading.confirm(node, leader)
@@ -220,7 +225,14 @@ def step_heartbeat(node: Node, sender: int, request: Heartbeat) -> None:
         return
     follow(node, sender, request.term)
     node.commit = max(node.commit, min(request.commit, node.matched))
-    reply = HeartbeatReply(node.term, request.round)
+    if request.differs:
+        node.states.differs_at = request.differs
+    # Read rounds bring many more heartbeats than there are intervals: states are named once in each.
+    if node.now - node.states.told_at >= node.options.heartbeat_interval / 2:
+        node.states.told_at = node.now
+        reply = HeartbeatReply(node.term, request.round, *node.states.mine)
+    else:
+        reply = HeartbeatReply(node.term, request.round)
     if node.durable_hard_state.term == node.term:
         node.send(sender, reply)
     else:

@@ -17,6 +17,7 @@ from kvraft.raft import Entry, EntryKind, Membership, Message, MessageRefused, N
 from kvraft.raft.roles import Leader
 from kvraft.raft.types import Role
 from kvraft.replica.administration import Administration
+from kvraft.replica.agreement import Agreement
 from kvraft.replica.belonging import Belonging
 from kvraft.replica.cluster_clock import ClusterClock
 from kvraft.replica.options import ReplicaOptions
@@ -30,7 +31,7 @@ from kvraft.replica.replay import Replay
 from kvraft.replica.saving import Saver, make_way_when_stalled
 from kvraft.replica.snapshotter import Snapshotter
 from kvraft.replica.status import describe, log_transition
-from kvraft.replica.submissions import Batch, Deadlines, Stopping, Submission, Tell, WriteQueue, lay_out, promised
+from kvraft.replica.submissions import Batch, Deadlines, Submission, Tell, WriteQueue, lay_out, promised
 from kvraft.storage import Snapshot, SnapshotStorage, Storage
 from kvraft.store import Result, Store
 
@@ -112,6 +113,7 @@ class Replica:
         """Whether a turn follows, be it `_turn` or at the end of what is under way."""
         self._timer: IDelayedCall | None = None
         self._stopped = False
+        self._agreement = Agreement(node)
 
     # What servers ask (`kvraft.server.Database`).
 
@@ -119,7 +121,7 @@ class Replica:
         """Carry out `operations`; see `kvraft.server.database.Database`."""
         submission = Submission(operations, self._clock.seconds() + self._options.request_timeout, tell)
         if self._stopped:
-            submission.answer(Stopping("this node is being stopped; ask another"))
+            submission.answer(self._agreement.why_stopped())
         elif not isinstance(self.node.role, Leader):
             submission.answer(self._redirects.error())
         elif submission.writes and not self._writes.append(submission, self._options.waiting_bytes_max):
@@ -138,13 +140,13 @@ class Replica:
     def administer(self, command: AdminCommand) -> Deferred[dict[str, object]]:
         """Carry out what an operator asks; see `kvraft.server.database.Database`."""
         if self._stopped:
-            return fail(Stopping("this node is being stopped; ask another"))
+            return fail(self._agreement.why_stopped())
         self._schedule_turn()
         return self._administration.carry_out(command, self._clock.seconds())
 
     def status(self) -> dict[str, object]:
         """Describe this node, in values that JSON can hold."""
-        return describe(self.node, self.store, self._storage, self._peers.status())
+        return describe(self.node, self.store, self._storage, self._peers.status(), self._agreement.differs_at)
 
     # What peers tell (`kvraft.peers.PeerReceiver`).
 
@@ -163,7 +165,9 @@ class Replica:
         finally:
             if at_once and not self._stopped:
                 self._run_turn()
-            elif not self._turn_is_due and self.node.has_ready():  # the answer to a heartbeat is often all there is
+            elif not self._turn_is_due and (
+                self.node.has_ready() or self.node.states.reports
+            ):  # the answer to a heartbeat is often all there is
                 self._schedule_turn()
 
     def hello(self, peer: int, facts: Mapping[str, object]) -> None:
@@ -189,6 +193,7 @@ class Replica:
     def link_up(self, peer: int) -> None:
         """A connection to `peer` stands."""
         if not self._stopped:
+            self._agreement.forget(peer)
             self._tell(self.node.peer_connected, peer, self._clock.seconds())
 
     def peer_lost(self, peer: int) -> None:
@@ -279,6 +284,8 @@ class Replica:
             self._administration.look(now)
             if self._rejoin is not None:
                 self._rejoin.look()
+            if self._agreement.look():
+                self.stop()
             if self._writes:
                 self._propose(now)
             self._reads.ask(now)
@@ -417,6 +424,7 @@ class Replica:
             batch.refuse(self._redirects.error())  # another leader's entry took its place: it never happened (row 12)
             batch = None
         results = self.store.apply(entry, batch.reads if batch is not None else ())
+        self._agreement.applied(self.store)
         self._snapshotter.applied(entry)
         if batch is not None:
             batch.answer(results)

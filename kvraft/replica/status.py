@@ -31,7 +31,13 @@ def log_transition(me: int, state: SoftState) -> None:
     _log.info(text, id=me, term=state.term, leader=state.leader)
 
 
-def describe(node: Node, store: Store, storage: Storage, connections: Mapping[int, PeerStatus]) -> dict[str, object]:
+def describe(
+    node: Node,
+    store: Store,
+    storage: Storage,
+    connections: Mapping[int, PeerStatus],
+    differs_at: int | None = None,
+) -> dict[str, object]:
     """Return the state of this node, and of its connections to the others, as JSON values."""
     soft, addresses = node.soft_state, node.membership.addresses
     return {
@@ -47,6 +53,7 @@ def describe(node: Node, store: Store, storage: Storage, connections: Mapping[in
         "revision": store.revision,
         "keys": store.key_count,
         "checksum": f"{store.checksum:08x}",
+        "differs_at": differs_at,
         "cluster_id": store.cluster_id,
         "feature_level": store.feature_level,
         "cluster_time_us": store.cluster_time,

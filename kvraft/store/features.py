@@ -70,7 +70,7 @@ LEVELS: Final = (
         snapshot_state=frozenset({"feature_level"}),
         hello_facts=frozenset({"level", "configuration", "address", "empty", "fresh", "term", "last_index"}),
     ),
-    Level(),
+    Level(),  # the store's checksum covers what a write replaces, and heartbeats' answers name it
 )
 """By level, from 0 on: everything that may stand in the log, in a snapshot, and in a hello."""
 

@@ -104,6 +104,8 @@ class Keyspace:
     def __init__(self) -> None:
         self._shards: list[dict[bytes, Item]] = [_EMPTY] * SHARDS
         self._frozen: Frozen | None = None
+        self.replaced: list[bytes] = []
+        """The values that writes have replaced or removed; `Store` takes them into its checksum, entry by entry."""
 
     def get(self, key: bytes) -> Item | None:
         """Return what is stored under `key`."""
@@ -115,6 +117,7 @@ class Keyspace:
         All at once, since a call for each costs more than the rest of it (measured).
         """
         shards, frozen, added = self._shards, self._frozen, 0
+        replace = self.replaced.append
         for modified, write in enumerate(writes, revision):
             key = write.key
             index = crc32(key) & _MASK
@@ -123,6 +126,7 @@ class Keyspace:
             if frozen is not None:
                 frozen.keep(index, key, old)
             if old is not None:
+                replace(old[0])
                 shard[key] = (write.value, old[1], modified, old[3] + 1)
                 continue
             if shard is _EMPTY:
@@ -137,6 +141,7 @@ class Keyspace:
         old = self._shards[index].pop(key, None)
         if old is None:
             return False
+        self.replaced.append(old[0])
         if self._frozen is not None:
             self._frozen.keep(index, key, old)
         return True

@@ -13,6 +13,9 @@ from kvraft.store.keyspace import Keyspace
 from kvraft.store.types import Item, Result
 
 _CHECKSUM_STATE: Final = struct.Struct(">IQQQQ")
+CHECKSUM_COVERS_REPLACED: Final = 2
+"""The feature level from which on the checksum covers the values that a write replaces or removes, so that a value that
+has changed in one member's memory is noticed when it is written to."""
 
 
 class ApplyOutOfOrder(Exception):
@@ -125,4 +128,8 @@ class Store:
 
     def _extend_checksum(self, payload: bytes) -> None:
         counts = (self.applied_index, self.revision, self.key_count, self.cluster_time)
+        if replaced := self.keys.replaced:
+            if self.feature_level >= CHECKSUM_COVERS_REPLACED:
+                payload = b"".join((payload, *replaced))
+            replaced.clear()
         self.checksum = zlib.crc32(payload, zlib.crc32(_CHECKSUM_STATE.pack(self.checksum, *counts)))

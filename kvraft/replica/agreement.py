@@ -1,0 +1,135 @@
+"""Whether all members have come to the same state: compared at each heartbeat, at an equal index.
+
+A follower names in its answers to heartbeats how far it has applied the log and its store's checksum there. The leader
+holds that against what its own store had at the same index. A memory that has flipped a bit, or code that is not as
+deterministic as it should be, makes the two differ from the next entry on that the damage has to do with, and for ever.
+
+Who is wrong is decided by the members: a leader that differs from a majority of the others stops itself; else each
+member that differs from the leader is told so in a heartbeat, and stops. As long as members that have not been heard
+could still make the leader the one that is wrong, it waits for them, but no longer than `DOUBT_S`: with two members
+that differ and no third, the leader's state counts.
+"""
+
+from typing import Final
+
+from twisted.logger import Logger
+
+from kvraft.errors import Refused
+from kvraft.raft import Node
+from kvraft.raft.quorum import majority
+from kvraft.raft.roles import Leader
+from kvraft.replica.submissions import Stopping
+from kvraft.store import Store
+
+COMPARED_FROM_LEVEL: Final = 2
+"""The feature level from which on the checksum covers what a write replaces, and members name it."""
+RECENT: Final = 4096
+"""So many of its latest checksums a node keeps: a follower may be so many entries late and is still compared."""
+DOUBT_S: Final = 0.5
+"""How long a leader waits for members that have not been heard before it calls another one wrong, seconds."""
+
+
+class StateDiffers(Refused):
+    """This node's state differs from the others', so it answers nothing but STATUS."""
+
+    code = "STATE_DIFFERS"
+
+
+class Agreement:
+    """Compares this node's state with that of the others."""
+
+    _log = Logger(namespace="kvraft.replica")
+
+    def __init__(self, node: Node) -> None:
+        self._node = node
+        self.differs_at: int | None = None
+        """Where this node's state was found to be the wrong one; it serves nothing from then on."""
+        self._recent: list[tuple[int, int]] = [(0, 0)] * RECENT
+        """(index, checksum) of the latest entries that were applied, each at its index modulo RECENT."""
+        self._term = 0
+        """The term in which what follows was found."""
+        self._agree: dict[int, int] = {}
+        """By member: the last index at which its checksum was the same."""
+        self._differ: dict[int, int] = {}
+        """By member: the first index at which its checksum was another."""
+        self._doubted_since = 0.0
+
+    def applied(self, store: Store) -> None:
+        """Note the state behind an entry that was just applied."""
+        if store.feature_level >= COMPARED_FROM_LEVEL:
+            index = store.applied_index
+            self._node.states.mine = self._recent[index % RECENT] = (index, store.checksum)
+
+    def look(self) -> bool:
+        """Compare what was reported since the last time; return whether this node must stop serving."""
+        node = self._node
+        wrong_at = node.states.differs_at or None
+        if node.states.reports:
+            reports, node.states.reports = node.states.reports, {}
+            if isinstance(node.role, Leader):
+                wrong_at = self._compare(reports)
+        if wrong_at is None:
+            return False
+        self.differs_at = wrong_at
+        self._log.error(
+            "node {id} has come to another state than the others at entry {index}: it stops serving and leaves its "
+            "files as they are; see 'When a node's state differs' in docs/operations.md",
+            id=node.id,
+            index=wrong_at,
+        )
+        return True
+
+    def forget(self, peer: int) -> None:
+        """Compare `peer` anew: a connection to it has been made, maybe to a process that was restarted."""
+        self._agree.pop(peer, None)
+        self._differ.pop(peer, None)
+        self._node.states.differing.pop(peer, None)
+
+    def why_stopped(self) -> Refused:
+        """Return what clients are told by a node that has stopped."""
+        if self.differs_at is not None:
+            return StateDiffers(f"this node's state differs from the others' at entry {self.differs_at}; ask another")
+        return Stopping("this node is being stopped; ask another")
+
+    def _compare(self, reports: dict[int, tuple[int, int]]) -> int | None:
+        node = self._node
+        if self._term != node.term:
+            self._term = node.term
+            self._agree.clear()
+            self._differ.clear()
+            node.states.differing.clear()
+        for peer, (index, checksum) in reports.items():
+            at, ours = self._recent[index % RECENT]
+            if at != index:
+                continue
+            if ours == checksum:
+                self._agree[peer] = index
+                self._differ.pop(peer, None)
+                node.states.differing.pop(peer, None)
+            else:
+                if not self._differ:
+                    self._doubted_since = node.now
+                self._agree.pop(peer, None)
+                self._differ.setdefault(peer, index)
+        return self._judge() if self._differ else None
+
+    def _judge(self) -> int | None:
+        node = self._node
+        others = node.membership.members - {node.id}
+        differ = self._differ.keys() & others
+        since = min(self._differ.values())
+        silent = others - differ - {peer for peer, index in self._agree.items() if index >= since}
+        enough = majority(len(others)) if len(others) > 1 else len(others) + 1  # of two, the leader counts
+        if len(differ) >= enough:
+            return since
+        if len(differ) + len(silent) >= enough and node.now - self._doubted_since < DOUBT_S:
+            return None
+        for peer in differ - node.states.differing.keys():
+            node.state_differs(peer, self._differ[peer], node.now)
+            self._log.error(
+                "node {peer} has come to another state than node {id} at entry {index}: it is told to stop serving",
+                peer=peer,
+                id=node.id,
+                index=self._differ[peer],
+            )
+        return None
