@@ -40,6 +40,9 @@ REMOVED: Final = "REMOVED"
 OTHER_INCARNATION: Final = "OTHER_INCARNATION"
 """The code of a refusal that is final: the cluster knows this node's id with another memory."""
 
+LOST_DATA: Final = "LOST_DATA"
+"""The code of a refusal that is final: this node lacks what it acknowledged to the leader that refuses it."""
+
 RUNS_TWICE: Final = "RUNS_TWICE"
 """The code of a refusal that lasts while another process with the same identity is connected and heard from."""
 

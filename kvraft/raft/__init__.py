@@ -54,8 +54,10 @@ are faster by one round trip and rest on the clocks of all members, which ReadIn
 """
 
 from kvraft.raft.errors import (
+    CommittedContradicted,
     CorruptRecord,
     InvariantViolated,
+    MemberForgot,
     MessageRefused,
     NotLeader,
     ProposalRefused,
@@ -70,11 +72,13 @@ from kvraft.raft.ready import Read, Ready
 from kvraft.raft.types import Entry, EntryKind, HardState, Role, SoftState
 
 __all__ = [
+    "CommittedContradicted",
     "CorruptRecord",
     "Entry",
     "EntryKind",
     "HardState",
     "InvariantViolated",
+    "MemberForgot",
     "Membership",
     "Message",
     "MessageRefused",

@@ -6,7 +6,8 @@ nothing, so it needs one entry only. Each node goes by the latest configuration 
 
 A new member begins as a learner. It catches up in rounds (thesis §4.2.1): a round brings it what the log held when the
 round began, and when one was shorter than an election timeout the learner is close enough to vote without holding the
-others up. The leader promotes it then by itself.
+others up. The leader promotes it then by itself. Unlike the thesis, no number of long rounds is the last: after
+`CATCH_UP_ROUNDS_MAX` of them the learner counts as slow, which MEMBERS shows, and the rounds go on.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ import attrs
 from kvraft.raft import election, identity, quorum, replication, transfer
 from kvraft.raft.errors import ProposalRefused, TryAgain
 from kvraft.raft.membership import Membership
-from kvraft.raft.progress import Progress
+from kvraft.raft.progress import Progress, State
 from kvraft.raft.roles import Leader
 from kvraft.raft.types import Entry, EntryKind
 
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
     from kvraft.raft.node import Node
 
 CATCH_UP_ROUNDS_MAX = 10
-"""Rounds that a learner is given; one that is never fast enough is too slow to vote, and stays a learner."""
+"""Long rounds in a row after which a learner counts as slow."""
 
 
 def propose(node: Node, leader: Leader, target: Membership, *, force: bool) -> int:
@@ -138,14 +139,31 @@ def promotion(membership: Membership, learner: int) -> Membership:
     )
 
 
+def waits_for(node: Node, learner: int) -> str | None:
+    """Say what a learner on its way to a vote waits for, as its leader knows it; None for who does not wait."""
+    if not isinstance(node.role, Leader) or learner not in node.membership.promoting & node.role.progress.keys():
+        return None
+    progress = node.role.progress[learner]
+    if learner not in _alive(node, node.role):
+        return "it is not heard from"
+    if not identity.may_be_promoted(node, learner):
+        return "its data directory is not known yet"
+    if progress.state is State.SNAPSHOT:
+        return "it receives a snapshot"
+    if progress.rounds > CATCH_UP_ROUNDS_MAX:
+        limit_ms = round(node.options.election_timeout_max * 1000)
+        return f"it is slow: {progress.rounds - 1} rounds of catching up have each taken more than {limit_ms} ms"
+    if progress.match < node.commit:
+        return f"it catches up: it holds {progress.match} of {node.commit} entries"
+    return "it is promoted as soon as no other change is under way and enough voters are heard from"
+
+
 def _ends_round(node: Node, progress: Progress) -> bool:
     """Whether the learner has just finished a round that was short enough."""
     if progress.match < progress.round_end:
         return False
     is_short = progress.round_end > 0 and node.now - progress.round_began <= node.options.election_timeout_max
     if not is_short:
-        if progress.rounds == CATCH_UP_ROUNDS_MAX:
-            return False
         progress.rounds += 1
     progress.round_began, progress.round_end = node.now, node.log.last_index
     return is_short

@@ -39,6 +39,14 @@ class MessageRefused(RaftError):
     """What the other end is told, for programs."""
 
 
+class MemberForgot(MessageRefused):
+    """A member lacks what it acknowledged to this leader. Unlike other refusals it changes the node, which notes it."""
+
+
+class CommittedContradicted(MessageRefused):
+    """A leader has something else in the place of an entry that is committed here: confirmed entries were lost."""
+
+
 class CorruptRecord(RaftError):
     """Bytes that should be a record and are not; `offset` says where in the buffer."""
 

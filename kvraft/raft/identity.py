@@ -30,6 +30,15 @@ another cluster id, and the others refuse them. A majority whose disks are lost 
 there. Logs of an earlier kvraft bind nobody; their nodes vote as they did, until every member has named its
 incarnation and the leader has bound them all. Without TLS an incarnation is a claim: this guards against accidents.
 
+*Older copies.* A data directory that was put back from a copy has its incarnation and not all that it acknowledged. Its
+vote could elect a leader that lacks a confirmed entry, like that of a wiped node. A leader whose probe at a member's
+match index is denied again and again has the proof: only a member that lost what it acknowledged can deny it. It could
+be sent the entries anew and would hold them again, but until then, and for entries that the leader does not count any
+more, it votes as if it had never confirmed them. So the leader takes the conservative way: the acknowledgements count
+no longer, its words are refused, and it ends (`Leader.forgetful`). This leader alone knows, and only while it leads: a
+later one finds the copy merely late. A node whose own committed entry a leader contradicts has the opposite proof, that
+confirmed entries were lost elsewhere (`CommittedContradicted`); it ends too and keeps what the others have lost.
+
 Nodes without a disk have no incarnation here (`Node.incarnation` is None) and come back by other rules.
 """
 

@@ -10,6 +10,9 @@ from collections import deque
 
 import attrs
 
+DENIALS_MAX = 3
+"""Refusals in a row of what a member has acknowledged until it counts as forgotten; each takes a round trip."""
+
 
 class State(enum.Enum):
     """How entries are sent to a member."""
@@ -36,11 +39,13 @@ class Progress:
     """Whether it was heard from at all in this term."""
     confirmed_round: int = 0
     """The newest heartbeat round that the member has answered (thesis §6.4)."""
+    denials: int = 0
+    """Refusals in a row of what the member has acknowledged."""
     inflight: deque[tuple[int, int]] = attrs.field(factory=deque)
     """(last index, bytes) of each message that was sent and not acknowledged."""
     inflight_bytes: int = 0
     rounds: int = 0
-    """Catch-up rounds of a learner so far that were not short (thesis §4.2.1), with the one that runs; this one began
+    """Catch-up rounds of a learner in a row that were not short (thesis §4.2.1), with the one that runs; this one began
     at `round_began` and ends when `match` has reached `round_end`, 0 before the first."""
     round_began: float = 0.0
     round_end: int = 0
@@ -100,11 +105,21 @@ class Progress:
         while self.inflight and self.inflight[0][0] <= index:
             self.inflight_bytes -= self.inflight.popleft()[1]
             self.oldest_sent = now
+        self.denials = 0
         is_news = index > self.match
         if is_news:
             self.match = index
             self.next = max(self.next, index + 1)
         return is_news
+
+    def denied(self, prev_index: int, agreement: int) -> bool:
+        """Note a refusal; return whether the member has denied `DENIALS_MAX` times in a row what it acknowledged.
+
+        Each answers a probe of its own, so a late or repeated answer from before the acknowledgement is not enough.
+        """
+        if self.state is State.PROBE and prev_index == self.match and agreement < self.match:
+            self.denials += 1
+        return self.denials >= DENIALS_MAX
 
     def rejected(self, prev_index: int, agreement: int) -> bool:
         """Note that the log did not match at `prev_index` and can match at `agreement` at best.

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from kvraft.raft import changes, election, identity, quorum, reading, transfer
-from kvraft.raft.errors import MessageRefused
+from kvraft.raft.errors import CommittedContradicted, MemberForgot, MessageRefused
 from kvraft.raft.membership import Membership, UnknownMembership
 from kvraft.raft.messages import AppendEntries, AppendEntriesReply, Heartbeat, HeartbeatReply
 from kvraft.raft.progress import State
@@ -110,6 +110,11 @@ def step_append_entries_reply(node: Node, sender: int, reply: AppendEntriesReply
         raise MessageRefused(f"acknowledges entry {reply.index}, but the log ends at {node.log.last_index}")
     progress.heard(node.now)
     if not reply.success:
+        if node.incarnation is not None and progress.denied(reply.prev_index, reply.index):
+            lost = progress.match
+            leader.forgetful.add(sender)
+            node.peer_forgot(sender, node.now)
+            raise MemberForgot(f"it has lost entries up to {lost}, which it had acknowledged, and holds {reply.index}")
         agreement = reply.index
         if agreement >= node.log.snapshot_index:  # else only a snapshot can help
             agreement, _ = node.log.last_agreement(reply.index, reply.hint_term)
@@ -264,7 +269,7 @@ def _refuse_impossible_entries(node: Node, request: AppendEntries) -> None:
         if not term <= entry.term <= request.term:
             raise MessageRefused(f"entry {index} of term {entry.term} cannot follow one of term {term}")
         if index <= node.commit and log.term_at(index) not in (None, entry.term):
-            raise MessageRefused(f"entry {index} of term {entry.term} contradicts a committed entry")
+            raise CommittedContradicted(f"entry {index} of term {entry.term} contradicts a committed entry")
         if entry.kind not in _KINDS or len(entry.record) < RECORD_HEADER.size:
             raise MessageRefused(f"entry {index} is of the unknown kind {entry.kind}")
         if entry.kind == EntryKind.MEMBERSHIP:

@@ -70,6 +70,8 @@ class Leader:
     """Tickets since the last round began; they share the next one."""
     read_rounds: deque[ReadRound] = attrs.field(factory=deque)
     transfer: Transfer | None = None
+    forgetful: set[int] = attrs.field(factory=set)
+    """Members that lack what they acknowledged in this term; see `identity`."""
 
 
 AnyRole = Follower | PreCandidate | Candidate | Leader

@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from kvraft.raft import election, identity, replication, transfer
-from kvraft.raft.errors import MessageRefused
+from kvraft.raft.errors import CommittedContradicted, MessageRefused
 from kvraft.raft.messages import InstallSnapshot, InstallSnapshotReply
 from kvraft.raft.roles import Leader
 
@@ -79,4 +79,6 @@ def _refuse_impossible_piece(node: Node, request: InstallSnapshot) -> None:
     if request.offset + len(request.data) > request.size:
         raise MessageRefused(f"{len(request.data)} bytes at {request.offset} of a snapshot of {request.size} bytes")
     if request.index <= node.commit and node.log.term_at(request.index) not in {None, request.index_term}:
-        raise MessageRefused(f"a snapshot to entry {request.index} of term {request.index_term} contradicts the log")
+        raise CommittedContradicted(
+            f"a snapshot to entry {request.index} of term {request.index_term} contradicts the log"
+        )

@@ -20,7 +20,7 @@ from kvraft.config import Address, WrongValue
 from kvraft.config.values import PEERS_MAX
 from kvraft.errors import OutcomeUnknown, Refused, RequestFailed
 from kvraft.raft import Membership, Node, NotLeader, ProposalRefused, TryAgain
-from kvraft.raft.changes import is_under_way
+from kvraft.raft.changes import is_under_way, waits_for
 from kvraft.raft.identity import is_other
 from kvraft.raft.roles import Leader
 from kvraft.storage import SnapshotStorage
@@ -134,6 +134,8 @@ class Administration:
             "members": [
                 {"id": member, "address": membership.addresses.get(member), "role": _role(membership, member)}
                 | ({"incarnation": membership.incarnations[member]} if member in membership.incarnations else {})
+                | ({"replaces": membership.replacing[member]} if member in membership.replacing else {})
+                | ({"waits_for": why} if (why := waits_for(self._node, member)) is not None else {})
                 for member in sorted(membership.members)
             ],
             "removed": sorted(membership.removed),
@@ -238,12 +240,18 @@ class Administration:
 
 
 def with_learner(membership: Membership, new: int, address: str, *, replaces: int | None = None) -> Membership:
-    """Return the configuration in which `new` is a learner that will vote.
+    """Return the configuration in which `new` is a learner that will vote; one that replaces may be a learner already.
 
     Raises:
         AdminRefused: the id or the address is taken or wrong, or there are too many members.
     """
     address = _free_address(membership, new, address)
+    if replaces is not None and new in membership.learners and membership.addresses.get(new) == address:
+        return attrs.evolve(
+            membership,
+            promoting=membership.promoting | {new},
+            replacing={**membership.replacing, new: replaces},
+        )
     if new in membership.members:
         raise AdminRefused(f"node {new} is a member already")
     if new in membership.removed:

@@ -9,10 +9,11 @@ from twisted.logger import Logger
 from kvraft import exits
 from kvraft.config import Address
 from kvraft.config.values import PEERS_MAX
-from kvraft.peers import OTHER_INCARNATION, REMOVED, TOO_OLD
-from kvraft.raft import Membership, Node
+from kvraft.peers import LOST_DATA, OTHER_INCARNATION, REMOVED, TOO_OLD
+from kvraft.raft import CommittedContradicted, Membership, MessageRefused, Node
 from kvraft.raft.identity import is_stranger
 from kvraft.raft.quorum import majority
+from kvraft.raft.roles import Leader
 from kvraft.replica.features import Features
 from kvraft.replica.outbox import Outbox
 from kvraft.store import FEATURE_LEVEL, Store
@@ -31,13 +32,38 @@ LOST_ITS_MEMORY: Final = exits.LastWords.of(
     "REPLACE <this id> <new id> <host:port>, sent to the leader, then start the new node",
 )
 
+HAS_AN_OLDER_COPY: Final = exits.LastWords.of(
+    exits.NOINPUT,
+    "its data directory is an older copy of its own: it lacks entries that it has acknowledged, so its vote could lose "
+    "them. Give it the latest directory back; or replace it by a node with a new id and an empty directory: MEMBER "
+    "REPLACE <this id> <new id> <host:port>, sent to the leader, then start the new node",
+)
+KNOWS_BETTER: Final = exits.LastWords.of(
+    exits.IOERR,
+    "a leader contradicts entries that are committed here: the others have lost confirmed writes, as when older copies "
+    "of their data were put back and have voted. Keep this data directory, which holds what they have lost",
+)
+CONTRADICTIONS_MAX: Final = 5
+"""Contradictions of what is committed until this node ends; its leader is dropped at each and tries again at once."""
+
 IS_TOO_OLD: Final = exits.LastWords.of(
     exits.PROTOCOL,
     f"the cluster has a higher feature level than this kvraft, which knows {FEATURE_LEVEL}: upgrade this node; its "
     "data are good",
 )
-REFUSALS: Final = {REMOVED: REMOVED_ITSELF, OTHER_INCARNATION: LOST_ITS_MEMORY, TOO_OLD: IS_TOO_OLD}
+REFUSALS: Final = {
+    REMOVED: REMOVED_ITSELF,
+    OTHER_INCARNATION: LOST_ITS_MEMORY,
+    LOST_DATA: HAS_AN_OLDER_COPY,
+    TOO_OLD: IS_TOO_OLD,
+}
 """What a node ends with when enough others refuse it so."""
+
+
+class LostData(MessageRefused):
+    """A member lacks what it acknowledged to this leader."""
+
+    code = LOST_DATA
 
 
 class Belonging:
@@ -68,6 +94,7 @@ class Belonging:
         """Who says that this node was removed, that its id has another memory, or that it is too old."""
         self._sponsors: dict[int, tuple[int, Address]] = {}
         """Nodes that are no members here and go by a later configuration: its index there, and where they are."""
+        self._contradictions = 0
         self._departure: IDelayedCall | None = None
 
     def look(self, peers: Outbox) -> None:
@@ -100,7 +127,8 @@ class Belonging:
 
         That this node was removed is believed when its own log says so, too, or when most of the others do: it may have
         been down when that happened, or have died before it was told that its removal is committed. The same goes for
-        a memory that was lost; but a node without a vote is needed by nobody, so there one word is enough.
+        a memory that was lost; but a node without a vote is needed by nobody, so there one word is enough. That this
+        node has an older copy of its data only the leader can know.
         """
         if code not in self._refused_by:
             return
@@ -109,13 +137,22 @@ class Belonging:
         others = node.membership.members - {node.id}
         if code == REMOVED:
             is_certain, why = node.id in node.membership.removed, REMOVED_ITSELF
+        elif code == LOST_DATA:
+            is_certain, why = peer in node.membership.voters, HAS_AN_OLDER_COPY
         else:
             is_certain, why = not node.voting and node.incarnation is not None, REFUSALS[code]
         if is_certain or len(self._refused_by[code] & others) >= majority(len(others)):
             self._begin_to_leave(why)
 
     def hello(self, peer: int, facts: Mapping[str, object]) -> None:
-        """Note that a peer talks to this node, and what it says of itself."""
+        """Note that a peer talks to this node, and what it says of itself.
+
+        Raises:
+            MessageRefused: it is too old, or lacks what it acknowledged.
+        """
+        role = self._node.role
+        if isinstance(role, Leader) and peer in role.forgetful:
+            raise LostData(f"node {peer} has an older copy of its data: it lacks entries that it acknowledged")
         self._features.hello(peer, facts, self._store())
         for refusing in self._refused_by.values():
             refusing.discard(peer)
@@ -124,6 +161,13 @@ class Belonging:
                 self._node.peer_introduced(peer, incarnation, self._clock.seconds(), is_empty=is_empty)
             case _:
                 self._node.peer_introduced(peer, None, self._clock.seconds(), is_empty=None)
+
+    def was_told_impossible(self, refusal: MessageRefused) -> None:
+        """Note a message that was refused: who is contradicted again and again in what is committed ends."""
+        if isinstance(refusal, CommittedContradicted):
+            self._contradictions += 1
+            if self._contradictions >= CONTRADICTIONS_MAX:
+                self._begin_to_leave(KNOWS_BETTER)
 
     def admits(
         self, peer: int, facts: Mapping[str, object], ours: str | None, known_as: str | None, peers: Outbox

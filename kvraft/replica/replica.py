@@ -266,7 +266,8 @@ class Replica:
         """Let the node take an event; a bug in the core stops this node."""
         try:
             event(*news)
-        except MessageRefused:
+        except MessageRefused as refusal:
+            self._belonging.was_told_impossible(refusal)
             raise
         except Exception as error:  # noqa: BLE001 - whatever it is: stop before it costs data
             self._fail(words_for(error, f"an event could not be processed: {error}"), Failure())

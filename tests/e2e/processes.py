@@ -32,7 +32,11 @@ COMPLAINTS: Final = ("Traceback (most recent call last)", "Unhandled", "Assertio
 """What no healthy node writes to its log."""
 REMOVED: Final = "it was removed from its cluster"
 """What a node says as it ends because it does not belong to the others any more."""
-DEPARTURES: Final = (REMOVED, "the cluster knows this id with another data directory")
+DEPARTURES: Final = (
+    REMOVED,
+    "the cluster knows this id with another data directory",
+    "its data directory is an older copy of its own",
+)
 
 
 def free_ports(count: int, host: str = HOST) -> list[int]:

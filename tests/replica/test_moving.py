@@ -1,10 +1,10 @@
-"""A member is reached elsewhere: what the log takes over, and what it refuses."""
+"""A member is reached elsewhere, a learner replaces: what the log takes over, and what it refuses."""
 
 import pytest
 
 from kvraft.commands import MoveMember
 from kvraft.raft import Membership
-from kvraft.replica.administration import AdminRefused, moved
+from kvraft.replica.administration import AdminRefused, moved, with_learner
 from tests.replica.cluster import Cluster
 from tests.replica.test_administration import carry_out
 
@@ -41,3 +41,15 @@ def test_only_the_known_memory_moves() -> None:
     assert moved(membership, 0, "c:1", "any").addresses == {0: "c:1", 1: "b:1"}
     with pytest.raises(AdminRefused, match="another data directory"):
         moved(membership, 1, "c:1", "lost")
+
+
+def test_a_learner_can_be_told_to_replace_a_voter() -> None:
+    """One that was added before; at another address it would be another node."""
+    membership = Membership(range(3), learners=[3], addresses={3: "127.0.0.1:9003"})
+    target = with_learner(membership, 3, "127.0.0.1:9003", replaces=1)
+    assert target.replacing == {3: 1}
+    assert target.promoting == target.learners == {3}
+    with pytest.raises(AdminRefused, match="a member already"):
+        with_learner(membership, 3, "127.0.0.1:9004", replaces=1)
+    with pytest.raises(AdminRefused, match="a member already"):
+        with_learner(membership, 3, "127.0.0.1:9003")
