@@ -1,5 +1,6 @@
 """One node as a Twisted service: what `twistd kvraft` runs."""
 
+import errno
 import gc
 import resource
 import signal
@@ -282,8 +283,7 @@ class NodeService(Service):
         except OSError as error:
             exits.leave(
                 exits.OSERR,
-                f"node {self._id} cannot listen on {address}: {error.strerror or error}; "
-                "is it running already, or does the address belong to another program or machine?",
+                f"node {self._id} cannot listen on {address}: {error.strerror or error}; " + _advice(error),
             )
         return listening
 
@@ -326,6 +326,16 @@ class NodeService(Service):
 
     def _fatal(self, why: str) -> None:
         self._leave_at_once(exits.status_of(why), f"node {self._id} stops: {why}")
+
+
+def _advice(error: OSError) -> str:
+    """Return what was probably meant when an address cannot be bound."""
+    if error.errno == errno.EADDRNOTAVAIL:
+        return (
+            'this machine has no such address; behind address translation let "bind" in the node\'s entry of '
+            "config.json name the one that it has"
+        )
+    return "is it running already, or does the address belong to another program or machine?"
 
 
 def allow_open_files() -> None:

@@ -189,6 +189,22 @@ def test_what_is_no_json_object_is_refused(tmp_path: Path, content: str | bytes,
     assert mistake.startswith(complaint)
 
 
+@pytest.mark.parametrize("content", ['{"peers": [1, 2,]}', '{"peers": [],\n}', '{"peers": [], }'])
+def test_a_trailing_comma_is_named(tmp_path: Path, content: str) -> None:
+    """The most usual mistake in JSON is called what it is."""
+    (mistake,) = mistakes_in(tmp_path, content)
+
+    assert mistake.endswith("remove the comma in front of the closing bracket")
+
+
+@pytest.mark.parametrize("content", ['{"peers": [1,,2]}', '{"peers": ]}', '{"peers": [] "x"}'])
+def test_no_other_mistake_is_called_a_trailing_comma(tmp_path: Path, content: str) -> None:
+    """Where the comma is not the last one, the place has to do."""
+    (mistake,) = mistakes_in(tmp_path, content)
+
+    assert "comma in front" not in mistake
+
+
 # --- what is wrong by itself -----------------------------------------------------------------------------------------
 
 

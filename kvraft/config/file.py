@@ -64,7 +64,10 @@ def _read(path: Path) -> str:
         with path.open("rb") as file:
             content = file.read(CONFIG_BYTES_MAX + 1)
     except FileNotFoundError:
-        problem = "there is no such file; start in the folder that holds it, or write one that names the peers"
+        problem = (
+            "there is no such file; start in the folder that holds it, or write one that names the peers; a node that "
+            "joins a running cluster needs none: --join HOST:PORT --address HOST:PORT"
+        )
         raise _Unusable.as_a_whole(problem) from None
     except OSError as error:
         raise _Unusable.as_a_whole(f"it cannot be read: {error.strerror}") from None
@@ -83,9 +86,16 @@ def _parse(text: str) -> object:
         return json.loads(text, object_pairs_hook=_Object.from_pairs)
     except json.JSONDecodeError as error:
         place = f"line {error.lineno}, column {error.colno}"
-        raise _Unusable.as_a_whole(f"this is not JSON: {error.msg}", place) from None
+        raise _Unusable.as_a_whole(f"this is not JSON: {error.msg}{_trailing_comma(error)}", place) from None
     except ValueError as error:  # a number of thousands of digits
         raise _Unusable.as_a_whole(f"this is not JSON that can be read: {error}") from None
+
+
+def _trailing_comma(error: json.JSONDecodeError) -> str:
+    """Return what was probably meant where a comma stands in front of a closing bracket."""
+    before, after = error.doc[: error.pos + 1].rstrip("]} \t\r\n"), error.doc[error.pos :].lstrip(", \t\r\n")
+    is_trailing = before.endswith(",") and after[:1] in {"]", "}"}
+    return "; remove the comma in front of the closing bracket" if is_trailing else ""
 
 
 def _repeated_keys(raw: object, place: str = "") -> Iterator[Mistake]:

@@ -52,6 +52,8 @@ TOO_OLD: Final = "TOO_OLD"
 REASON_CHARS_MAX: Final = 300
 """How much of a peer's refusal is believed, in characters."""
 
+_HOW_TO_WRITE: Final = "JSON is what kvraft nodes speak; a client writes a line such as: GET <key>"
+
 _decode_object: Final = msgspec.json.Decoder(dict[str, Any]).decode
 _NodeId = Annotated[int, msgspec.Meta(ge=0, le=TERM_MAX)]
 _Name = Annotated[str, msgspec.Meta(pattern=r"\A[0-9A-Za-z._-]{1,64}\Z")]
@@ -245,9 +247,7 @@ def _parse(line: bytes) -> dict[str, Any]:
     try:
         return _decode_object(line)
     except (ValueError, RecursionError) as error:
-        raise HelloRefused(
-            "MALFORMED_HELLO", "the first line is no JSON object; this port expects a kvraft node"
-        ) from error
+        raise HelloRefused("MALFORMED_HELLO", f"the first line is no JSON object; {_HOW_TO_WRITE}") from error
 
 
 def _refusal_of(raw: Mapping[str, Any]) -> RefusedByPeer:
@@ -271,4 +271,4 @@ def _convert(raw: Mapping[str, Any]) -> Hello:
     try:
         return msgspec.convert(raw, Hello)
     except msgspec.ValidationError as error:
-        raise HelloRefused("MALFORMED_HELLO", f"the first line is no hello: {error}") from error
+        raise HelloRefused("MALFORMED_HELLO", f"the first line is no hello: {error}; {_HOW_TO_WRITE}") from error

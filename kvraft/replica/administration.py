@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping
 from typing import Final
 
 import attrs
-from twisted.internet.defer import Deferred, fail
+from twisted.internet.defer import Deferred, fail, succeed
 
 from kvraft.commands import (
     AddMember,
@@ -200,6 +200,8 @@ class Administration:
     def _transfer(self, target: int, now: float) -> Deferred[dict[str, object]]:
         node = self._node
         term = node.term
+        if target == node.leader == node.id:
+            return succeed({**DONE})
         node.transfer_leadership(target, now)
 
         def has_failed() -> RequestFailed | None:

@@ -7,6 +7,7 @@ import attrs
 from twisted.logger import Logger
 
 import kvraft
+from kvraft.commands import KEY_BYTES_MAX, VALUE_BYTES_MAX
 from kvraft.peers import PeerStatus
 from kvraft.raft import Node, Role, SoftState
 from kvraft.raft.roles import Leader
@@ -63,6 +64,7 @@ def describe(
             "bytes_written": storage.bytes_written,
             "segments": storage.segments,
         },
+        "limits": {"key_bytes": KEY_BYTES_MAX, "value_bytes": VALUE_BYTES_MAX},
         "version": kvraft.__version__,
         "peers": {
             str(peer): {

@@ -14,6 +14,7 @@ from kvraft.commands import (
     TakeSnapshot,
     TransferLeadership,
 )
+from kvraft.config import Address, WrongValue
 from kvraft.config.values import ID_MAX
 
 NODE_ID_DIGITS_MAX: Final = 10
@@ -112,6 +113,10 @@ def _node_id(word: bytes) -> int:
 def _address(word: bytes) -> str:
     if len(word) > ADDRESS_BYTES_MAX:
         raise InvalidCommand(f"an address has at most {ADDRESS_BYTES_MAX} bytes; write host:port")
+    try:
+        Address.parse(_text(word))
+    except WrongValue as mistake:
+        raise InvalidCommand(f"the address is wrong: {mistake}") from None
     return _text(word)
 
 

@@ -24,7 +24,7 @@ from kvraft.server.closing import ClosingRule, IClientTransport, LingeringClose
 from kvraft.server.database import Database
 from kvraft.server.limits import ServerLimits
 from kvraft.server.line_buffer import LineBuffer
-from kvraft.server.requests import Chunk, LooksLikeHttp, read_alone, read_requests
+from kvraft.server.requests import EMPTY_LINE, Chunk, LooksLikeHttp, read_alone, read_requests
 from kvraft.writing import write_now
 
 _ALONE: Final = Chunk([Get(b"")], [], keeps=False)
@@ -55,6 +55,7 @@ class LineProtocol(LineReceiver):
         self._behind: Sequence[bytes] = ()  # whole lines that are carried out before anything else
         self._outcomes: Sequence[replies.Outcome] = ()
         self._position = 0  # of the first of _outcomes that is not written yet
+        self._has_lines = False  # whether a line was read
         self._in_flight = False
         self._proceeding = False
         self._reading = True
@@ -155,7 +156,10 @@ class LineProtocol(LineReceiver):
             self._abort()
             return
         self._behind = chunk.rest
+        is_first, self._has_lines = not self._has_lines and not self._rule.requests, True
         self._rule.requests += chunk.requests
+        if is_first and lines[0] in {b"", b"\r"}:
+            chunk.notes.insert(0, (0, EMPTY_LINE))
         self._rule.keeps = self._rule.keeps or chunk.keeps
         if chunk.operations:
             self._in_flight = True

@@ -15,8 +15,8 @@ from kvraft.server.limits import ServerLimits
 from kvraft.server.lines import LineProtocol
 from kvraft.server.sniff import FirstByte, Refusal
 
-LINE_PROTOCOL_STARTS: Final = b"abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ\r\n"
-"""A letter, or the end of a blank line, which the line protocol ignores."""
+LINE_PROTOCOL_STARTS: Final = b"abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ \r\n"
+"""A letter, or what people type by mistake: a space, or the end of a blank line."""
 PEER_STARTS: Final = b"{"
 
 

@@ -17,6 +17,7 @@ USAGES: Final = {
     b"PING": "PING",
     b"STATUS": "STATUS",
     b"KEEP": "KEEP",
+    b"HELP": "HELP",
     **ADMIN_USAGES,
 }
 """Every command and how it is written."""
@@ -37,6 +38,11 @@ _OTHER_WORDS: Final = {
     b"WRITE": b"SET",
 }
 """What the commands are called elsewhere."""
+
+TWO_SPACES: Final = "two spaces stand between the command and the key; write one, since a key has no space"
+
+EMPTY_LINE: Final = replies.error("USAGE", "the line is empty; write a line such as: GET <key>, or HELP")
+"""Answered when the first line of a connection is blank; later ones are ignored."""
 
 _SHOWN_BYTES: Final = 20
 """So much of an unknown command is repeated in its error."""
@@ -93,21 +99,32 @@ class Chunk:
         return outcomes
 
 
+_LEADING_SPACE: Final = replies.error(
+    "USAGE", "the line begins with a space; begin with the command, such as: GET <key>"
+)
+
+
 def _set(arguments: bytes) -> Operation:
     """Read "key value". The value may be empty, if the space in front of it is there."""
     key, space, value = arguments.partition(b" ")
+    if space and not key:
+        raise InvalidCommand(TWO_SPACES)
     if not space:
         raise WrongUsage
     return encode_set(key, value)
 
 
 def _get(arguments: bytes) -> Operation:
+    if arguments.startswith(b" "):
+        raise InvalidCommand(TWO_SPACES)
     if not arguments or b" " in arguments:
         raise WrongUsage
     return get(arguments)
 
 
 def _delete(arguments: bytes) -> Operation:
+    if arguments.startswith(b" "):
+        raise InvalidCommand(TWO_SPACES)
     if not arguments or b" " in arguments:
         raise WrongUsage
     return encode_delete(arguments)
@@ -119,7 +136,12 @@ _STORE_COMMANDS: Final[dict[bytes, Callable[[bytes], Operation]]] = {
     for verb, read in ((b"SET", _set), (b"GET", _get), (b"DELETE", _delete))
     for spelling in (verb, verb.lower())
 }
-_OTHER_COMMANDS: Final[dict[bytes, bytes | None]] = {b"PING": replies.PONG, b"STATUS": None, b"KEEP": replies.OK}
+_OTHER_COMMANDS: Final[dict[bytes, bytes | None]] = {
+    b"PING": replies.PONG,
+    b"STATUS": None,
+    b"KEEP": replies.OK,
+    b"HELP": replies.status({"commands": list(USAGES.values())}),
+}
 
 
 def read_requests(lines: Sequence[bytes]) -> Chunk:
@@ -155,7 +177,7 @@ def read_requests(lines: Sequence[bytes]) -> Chunk:
             notes.append((len(operations), replies.error("INVALID", str(reason))))
         except KeyError:
             _refuse_http(line)
-            notes.append((len(operations), _unknown(verb)))
+            notes.append((len(operations), _unknown(verb) if verb else _LEADING_SPACE))
     return Chunk(operations, notes, keeps)
 
 

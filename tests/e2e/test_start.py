@@ -59,7 +59,8 @@ def test_no_config(tmp_path: Path) -> None:
 
     assert said == (
         f"kvraft: {tmp_path / 'config.json'}: there is no such file; start in the folder that holds it, "
-        "or write one that names the peers"
+        "or write one that names the peers; a node that joins a running cluster needs none: "
+        "--join HOST:PORT --address HOST:PORT"
     )
 
 
@@ -147,6 +148,17 @@ def test_taken_port(folder: Path) -> None:
     assert said.startswith(f"kvraft: node 0 cannot listen on {address}: Address already in use")
     assert said.count("\n") == 0
     assert not (folder / "data").exists()
+
+
+def test_address_of_another_machine(tmp_path: Path) -> None:
+    """A node whose address its machine does not have is told of "bind"."""
+    cluster = Cluster(tmp_path / "one", count=1)
+    cluster.config["peers"][0]["address"] = "192.0.2.1:8080"
+    cluster.write_config()
+
+    said = complaint(cluster.folder, OSERR, "--id", "0")
+
+    assert 'let "bind"' in said
 
 
 def test_second_process_on_one_directory(one: Cluster) -> None:

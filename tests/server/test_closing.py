@@ -10,7 +10,7 @@ STALL_S = ServerLimits().stall_s
 LINGER_S = ServerLimits().linger_s
 
 
-@pytest.mark.parametrize("line", [b"SET a b\n", b"PING\n", b"oops\n", b"\nGET a\r\n\n"])
+@pytest.mark.parametrize("line", [b"SET a b\n", b"PING\n", b"oops\n", b"GET a\r\n\n"])
 def test_one_request_alone_is_answered_and_closed(line: bytes) -> None:
     """One request alone is answered, and at the end of the turn the connection closes."""
     client = Client()

@@ -18,8 +18,10 @@ EVENTS = st.sampled_from(["answer", "fill", "drain", "wait", "half-close", "disc
 
 
 def requests_in(sent: bytes) -> int:
-    """Count the lines that want an answer."""
-    return sum(1 for line in sent.split(b"\n") if line not in {b"", b"\r"})
+    """Count the lines that are answered: of the blank ones only the first line of all is."""
+    lines = sent.split(b"\n")
+    is_first_blank = len(lines) > 1 and lines[0] in {b"", b"\r"}
+    return is_first_blank + sum(1 for line in lines if line not in {b"", b"\r"})
 
 
 def happen(client: Client, event: bytes | str) -> None:

@@ -68,13 +68,23 @@ def node() -> Node:
     return Node()
 
 
-@pytest.mark.parametrize("chunks", [[b"PING\n"], [b"ping\n"], [b"\r\n", b"PING\n"], [b"P", b"ING\n"], [b"\nPING\n"]])
+@pytest.mark.parametrize("chunks", [[b"PING\n"], [b"ping\n"], [b"P", b"ING\n"]])
 def test_a_letter_opens_the_line_protocol(node: Node, chunks: list[bytes]) -> None:
-    """A letter as first byte, or a blank line, is the line protocol's, which gets all the bytes."""
+    """A letter as first byte is the line protocol's, which gets all the bytes."""
     _, transport = node.connect(*chunks)
 
     assert transport.written() == b'{"status":"PONG"}\n'
     assert node.port.clients == 1
+
+
+@pytest.mark.parametrize("chunks", [[b"\r\n", b"PING\n"], [b"\nPING\n"], [b"  \n", b"PING\n"]])
+def test_a_blank_line_opens_it_too(node: Node, chunks: list[bytes]) -> None:
+    """What people type by mistake at first is answered by the line protocol, and then what they meant."""
+    _, transport = node.connect(*chunks)
+
+    mistake, answer = transport.written().splitlines()
+    assert b'"USAGE"' in mistake
+    assert answer == b'{"status":"PONG"}'
 
 
 def test_a_brace_opens_the_peers(node: Node) -> None:
@@ -89,7 +99,7 @@ def test_a_brace_opens_the_peers(node: Node) -> None:
     assert node.port.clients == 0
 
 
-@pytest.mark.parametrize("first", [b"*", b"1", b" ", b"\x00", b"\xff", b"["])
+@pytest.mark.parametrize("first", [b"*", b"1", b"\x00", b"\xff", b"["])
 def test_any_other_byte_is_refused(node: Node, first: bytes) -> None:
     """Any other first byte is answered with one line of JSON, our side closes, and what follows is dropped."""
     connection, transport = node.connect(first + b"3\r\n", b"SET a b\n")

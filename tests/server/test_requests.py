@@ -5,6 +5,7 @@ import pytest
 from kvraft.commands import KEY_BYTES_MAX, encode_delete, encode_set, get
 from kvraft.server import replies
 from kvraft.server.requests import USAGES, LooksLikeHttp, read_requests, suggest
+from tests.server.twins import Client
 
 
 def answer_to(line: bytes) -> dict[str, str]:
@@ -98,9 +99,7 @@ def test_wrong_arity_is_told_the_usage(line: bytes) -> None:
     assert answer == {"error": "USAGE", "message": f"write: {USAGES[line.split(b' ')[0].upper()]}"}
 
 
-@pytest.mark.parametrize(
-    "line", [b"SET  b", b"SET " + b"k" * (KEY_BYTES_MAX + 1) + b" v", b"GET " + b"k" * (KEY_BYTES_MAX + 1)]
-)
+@pytest.mark.parametrize("line", [b"SET " + b"k" * (KEY_BYTES_MAX + 1) + b" v", b"GET " + b"k" * (KEY_BYTES_MAX + 1)])
 def test_impossible_arguments_are_told_why(line: bytes) -> None:
     """A key that can never be is answered with INVALID and the rule."""
     answer = answer_to(line)
@@ -115,8 +114,8 @@ def test_unknown_command_is_told_all_commands() -> None:
 
     assert answer["error"] == "UNKNOWN_COMMAND"
     assert answer["message"] == (
-        "there is no command 'xxxxxxxxxxxxxxxxxxxx'; the commands are SET, GET, DELETE, PING, STATUS, KEEP, MEMBERS, "
-        "MEMBER, TRANSFER, SNAPSHOT"
+        "there is no command 'xxxxxxxxxxxxxxxxxxxx'; the commands are SET, GET, DELETE, PING, STATUS, KEEP, HELP, "
+        "MEMBERS, MEMBER, TRANSFER, SNAPSHOT"
     )
 
 
@@ -194,3 +193,48 @@ def test_results_must_fit(results: list[int]) -> None:
     """A database that gives more or fewer results than it was asked for is an error, never a shifted answer."""
     with pytest.raises(ValueError, match=r"1 operations came back with \d results"):
         read_requests([b"GET a"]).outcomes(results, lambda: b"")
+
+
+@pytest.mark.parametrize(
+    ("line", "code", "words"),
+    [
+        (b"SET  a b", "INVALID", "two spaces"),
+        (b"GET  a", "INVALID", "two spaces"),
+        (b"DELETE  a", "INVALID", "two spaces"),
+        (b" GET a", "USAGE", "begins with a space"),
+        (b" ", "USAGE", "begins with a space"),
+        (b"MEMBER ADD 3 nowhere", "INVALID", "host:port"),
+        (b"MEMBER MOVE 3 host:99999", "INVALID", "65535"),
+        (b"MEMBER ADD x 127.0.0.1:8080", "INVALID", "no node id"),
+    ],
+)
+def test_small_mistakes_are_named(line: bytes, code: str, words: str) -> None:
+    """The answer says what is wrong with the very line."""
+    chunk = read_requests([line])
+
+    assert chunk.operations == []
+    assert chunk.command is None
+    [(_, note)] = chunk.notes
+    assert note is not None
+    answer = json.loads(note)
+    assert answer["error"] == code
+    assert words in answer["message"]
+
+
+def test_help_lists_the_commands() -> None:
+    """HELP tells every command as it is written."""
+    [(_, note)] = read_requests([b"help"]).notes
+
+    assert note is not None
+    assert json.loads(note) == {"commands": list(USAGES.values())}
+
+
+def test_an_empty_first_line_is_named() -> None:
+    """Whoever presses Enter first is told what to write, once; the connection waits for it."""
+    client = Client()
+    client.sends(b"\r\n", b"\n")
+
+    [answer] = client.read()
+    assert "the line is empty" in json.loads(answer)["message"]
+    client.passes(1)
+    assert client.is_open()
