@@ -130,6 +130,7 @@ def replica_options(config: Config) -> ReplicaOptions:
     return ReplicaOptions(
         request_timeout=limits.request_timeout_ms / 1000,
         waiting_bytes_max=limits.uncommitted_bytes,
+        quota=(limits.store_bytes, limits.store_keys),
         snapshots=SnapshotOptions(
             log_bytes_max=limits.log_bytes,
             log_bytes_kept=limits.log_kept_bytes,

@@ -60,7 +60,17 @@ class Identify(msgspec.Struct, frozen=True, gc=False, array_like=True, tag=3):
     cluster_id: str
 
 
-Write = Set | Delete | Identify
+class SetQuota(msgspec.Struct, frozen=True, gc=False, array_like=True, tag=4):
+    """Bounds what the store holds from here on, 0 for no bound. Its result is 0.
+
+    What is there already stays. It stands in the log so that all members decide the same about each write after it.
+    """
+
+    bytes_max: Annotated[int, msgspec.Meta(ge=0)]
+    keys_max: Annotated[int, msgspec.Meta(ge=0)]
+
+
+Write = Set | Delete | Identify | SetQuota
 
 OPCODES: Final = frozenset(command.__struct_config__.tag for command in get_args(Write))
 """Every opcode that this kvraft can carry out."""
@@ -178,6 +188,11 @@ def encode_delete(key: bytes) -> bytes:
 def encode_identify(cluster_id: str) -> bytes:
     """Encode an `Identify`."""
     return _encode(Identify(cluster_id))
+
+
+def encode_set_quota(bytes_max: int, keys_max: int) -> bytes:
+    """Encode a `SetQuota`; 0 for no bound."""
+    return _encode(SetQuota(bytes_max, keys_max))
 
 
 def get(key: bytes) -> Get:

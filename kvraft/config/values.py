@@ -84,6 +84,10 @@ class Limits:
     """So much of the log stays behind a snapshot, for followers that are a little late."""
     log_late_bytes: Annotated[int, Between(0, 64 * GIB, "bytes")] = 96 * MIB
     """So much of it stays at a leader while a living member needs it."""
+    store_bytes: Annotated[int, Between(0, 1024 * GIB, "bytes")] = 0
+    """Most bytes that the store may hold: keys, values, and 240 for each item; 0: no bound."""
+    store_keys: Annotated[int, Between(0, 2**40, "keys")] = 0
+    """Most keys that it may hold; 0: no bound."""
 
 
 HeartbeatMs = Annotated[int, Between(5, 10_000, "ms")]

@@ -10,16 +10,17 @@ from twisted.internet.task import deferLater
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from kvraft.commands import AdminCommand, Operation, encode_batch, encode_identify
+from kvraft.commands import AdminCommand, Operation, encode_batch
 from kvraft.errors import OutcomeUnknown, Overloaded
 from kvraft.exits import LastWords, words_for
-from kvraft.raft import Entry, EntryKind, Membership, Message, MessageRefused, Node, NotLeader, ProposalRefused, Ready
+from kvraft.raft import Entry, Membership, Message, MessageRefused, Node, NotLeader, ProposalRefused, Ready
 from kvraft.raft.roles import Leader
 from kvraft.raft.types import Role
 from kvraft.replica.administration import Administration
 from kvraft.replica.agreement import Agreement
 from kvraft.replica.belonging import Belonging
 from kvraft.replica.cluster_clock import ClusterClock
+from kvraft.replica.office import BEGINS, first_writes
 from kvraft.replica.options import ReplicaOptions
 from kvraft.replica.outbox import Nowhere, Outbox
 from kvraft.replica.parts import SnapshotParts
@@ -429,7 +430,7 @@ class Replica:
         self._snapshotter.applied(entry)
         if batch is not None:
             batch.answer(results)
-        if entry.kind == EntryKind.EMPTY and isinstance(self.node.role, Leader) and entry.term == self.node.term:
+        if entry.kind in BEGINS and isinstance(self.node.role, Leader) and entry.term == self.node.term:
             self._took_office()
         self._tell_cluster()
 
@@ -484,9 +485,7 @@ class Replica:
         now = self._clock.seconds()
         self._stamp(now)
         self._cluster_clock.continue_from(self.store.cluster_time, now)
-        if self.store.cluster_id is None:
-            # Like any other write it may have to wait, and is dropped when another leads before it is in the log.
-            command = encode_identify(self._make_cluster_id())
+        for command in first_writes(self.store, self._options.quota, self._make_cluster_id):
             self._writes.append(Submission([command], now + self._options.request_timeout, lambda _: None))
             self._schedule_turn()
 

@@ -53,6 +53,11 @@ def describe(
         "durable_index": node.log.durable,
         "revision": store.revision,
         "keys": store.key_count,
+        "store": {
+            "bytes": store.keys.bytes_used,
+            "bytes_max": store.quota_bytes or None,
+            "keys_max": store.quota_keys or None,
+        },
         "checksum": f"{store.checksum:08x}",
         "differs_at": differs_at,
         "cluster_id": store.cluster_id,

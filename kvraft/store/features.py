@@ -17,7 +17,7 @@ from typing import Final
 
 import attrs
 
-from kvraft.commands import Delete, Identify, Set
+from kvraft.commands import Delete, Identify, Set, SetQuota
 from kvraft.raft.types import EntryKind
 
 
@@ -70,7 +70,10 @@ LEVELS: Final = (
         snapshot_state=frozenset({"feature_level"}),
         hello_facts=frozenset({"level", "configuration", "address", "empty", "fresh", "term", "last_index"}),
     ),
-    Level(),  # the store's checksum covers what a write replaces, and heartbeats' answers name it
+    Level(  # beside these: the store's checksum covers what a write replaces, and heartbeats' answers name it
+        opcodes=frozenset({_opcode(SetQuota)}),
+        snapshot_state=frozenset({"quota_bytes", "quota_keys"}),
+    ),
 )
 """By level, from 0 on: everything that may stand in the log, in a snapshot, and in a hello."""
 

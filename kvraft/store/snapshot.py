@@ -74,6 +74,9 @@ class _State(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defau
     key_count: _Count
     feature_level: _Count = 0
     """Left out at 0, so that whoever does not know of levels reads the snapshots of a cluster that has none."""
+    quota_bytes: _Count = 0
+    quota_keys: _Count = 0
+    """Left out at 0 as well: only from feature level 2 on can there be others."""
 
 
 class _Items(msgspec.Struct, frozen=True, gc=False, array_like=True, tag=1):
@@ -122,6 +125,8 @@ def take(store: Store) -> "StoreSnapshot":
         checksum=store.checksum,
         key_count=store.key_count,
         feature_level=store.feature_level,
+        quota_bytes=store.quota_bytes,
+        quota_keys=store.quota_keys,
     )
     return StoreSnapshot(msgspec.to_builtins(state), frozen)
 
@@ -257,6 +262,7 @@ class StoreLoader:
             raise SnapshotInvalid(f"it holds {self.key_count} keys, and its state promises {state.key_count}")
         store = Store()
         store.feature_level = state.feature_level
+        store.quota_bytes, store.quota_keys = state.quota_bytes, state.quota_keys
         store.applied_index = state.applied_index
         store.applied_term = state.applied_term
         store.revision = state.revision

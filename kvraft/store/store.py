@@ -6,10 +6,20 @@ from collections.abc import Sequence
 from itertools import groupby
 from typing import Any, Final
 
-from kvraft.commands import Delete, Failure, Identify, Set, UnknownBatchVersion, UnknownOpcode, Write, decode_batch
+from kvraft.commands import (
+    Delete,
+    Failure,
+    Identify,
+    Set,
+    SetQuota,
+    UnknownBatchVersion,
+    UnknownOpcode,
+    Write,
+    decode_batch,
+)
 from kvraft.raft.types import Entry, EntryKind
 from kvraft.store.features import ENTRY_KINDS, UnknownEntryKind, decode_level
-from kvraft.store.keyspace import Keyspace
+from kvraft.store.keyspace import ITEM_BYTES, Keyspace
 from kvraft.store.types import Item, Result
 
 _CHECKSUM_STATE: Final = struct.Struct(">IQQQQ")
@@ -41,6 +51,12 @@ class Store:
         """What all members understand; see `features`. It never falls."""
         self.checksum = 0
         """A running checksum of everything applied and what it came to: members at the same index must agree on it."""
+        self.quota_bytes = 0
+        """Most bytes that the store may hold, as `Keyspace.bytes_used` counts them; 0: no bound. Agreed in the log."""
+        self.quota_keys = 0
+        """Most keys that it may hold; 0: no bound."""
+        self._batch_bytes = 0
+        """Bytes of the batch that is being applied."""
         self.keys = Keyspace()
         self.key_count = 0
 
@@ -85,6 +101,7 @@ class Store:
             self._extend_checksum(payload)
             return [Failure("MALFORMED", f"the entry is no batch of commands: {error}")]
         self.cluster_time = max(self.cluster_time, time_us)
+        self._batch_bytes = len(payload)
         results = self._write_all(writes) if not reads else self._write_between(writes, reads)
         self._extend_checksum(payload)
         return results
@@ -94,6 +111,9 @@ class Store:
         for kind, run in groupby(writes, type):
             if kind is Set:
                 sets: list[Set] = list(run)  # type: ignore[arg-type]  # mypy does not follow `kind`
+                if self._may_exceed_quota(len(sets)):
+                    results += map(self._set_within_quota, sets)
+                    continue
                 first = self.revision + 1
                 self.revision += len(sets)
                 self.key_count += self.keys.set_all(sets, first)
@@ -101,6 +121,35 @@ class Store:
             else:
                 results += map(self._write_rarer, run)
         return results
+
+    def _may_exceed_quota(self, sets: int) -> bool:
+        """Whether so many sets of this batch could come to more than the quota, were they all of new keys."""
+        if self.quota_bytes and self.keys.bytes_used + self._batch_bytes + sets * ITEM_BYTES > self.quota_bytes:
+            return True
+        return bool(self.quota_keys) and self.key_count + sets > self.quota_keys
+
+    def _set_within_quota(self, write: Set) -> Result:
+        """Carry out one set, unless the store would grow by it beyond its quota."""
+        old, used = self.keys.get(write.key), self.keys.bytes_used
+        if old is None:
+            grows = len(write.key) + len(write.value) + ITEM_BYTES
+            if self.quota_keys and self.key_count >= self.quota_keys:
+                return Failure(
+                    "QUOTA_EXCEEDED",
+                    f"the store holds {self.key_count} keys and may hold {self.quota_keys} (limits.store_keys); delete "
+                    "some first",
+                )
+        else:
+            grows = len(write.value) - len(old[0])
+        if grows > 0 and self.quota_bytes and used + grows > self.quota_bytes:
+            return Failure(
+                "QUOTA_EXCEEDED",
+                f"the store holds {used} bytes and may hold {self.quota_bytes} (limits.store_bytes), and this adds "
+                f"{grows}; delete some keys first",
+            )
+        self.revision += 1
+        self.key_count += self.keys.set_all((write,), self.revision)
+        return self.revision
 
     def _write_rarer(self, write: Write) -> Result:
         match write:
@@ -114,6 +163,9 @@ class Store:
                 if self.cluster_id is None:
                     self.cluster_id = cluster_id
                 return self.cluster_id
+            case SetQuota(bytes_max=bytes_max, keys_max=keys_max):
+                self.quota_bytes, self.quota_keys = bytes_max, keys_max
+                return 0
             case _:
                 raise AssertionError(f"no such write: {write!r}")
 

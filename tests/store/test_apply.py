@@ -238,7 +238,7 @@ def test_a_later_version_stops_the_member(payload: bytes) -> None:
     "writes",
     [
         [[99, A, b"1"]],
-        [[1, A, b"1"], [4]],
+        [[1, A, b"1"], [5]],
         [[99, {"quite": "different"}, None, [[]]], [1, A, b"1"]],
         [[2], [2**63, A]],
     ],

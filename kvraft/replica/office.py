@@ -1,0 +1,24 @@
+"""What a new leader writes first: what all members must agree on and only the log can tell them."""
+
+from collections.abc import Callable, Iterator
+from typing import Final
+
+from kvraft.commands import encode_identify, encode_set_quota
+from kvraft.raft import EntryKind
+from kvraft.store import Store
+
+BEGINS: Final = (EntryKind.EMPTY, EntryKind.FEATURE_LEVEL)
+"""Kinds of entries after which a leader may have something to write itself."""
+QUOTA_FROM_LEVEL: Final = 2
+"""The feature level from which on the log may hold a quota."""
+
+
+def first_writes(store: Store, quota: tuple[int, int], make_cluster_id: Callable[[], str]) -> Iterator[bytes]:
+    """Yield the commands that this leader has to propose: the cluster's id, once, and its quota where that is another.
+
+    Like any other write they may have to wait, and are dropped when another leads before they are in the log.
+    """
+    if store.cluster_id is None:
+        yield encode_identify(make_cluster_id())
+    if store.feature_level >= QUOTA_FROM_LEVEL and quota != (store.quota_bytes, store.quota_keys):
+        yield encode_set_quota(*quota)

@@ -1,0 +1,76 @@
+"""The store's quota: agreed in the log, counted exactly, and the same on every member."""
+
+from collections.abc import Sequence
+
+from kvraft.commands import Failure, encode_delete, encode_set, encode_set_quota
+from kvraft.store import Store, StoreLoader, take
+from kvraft.store.keyspace import ITEM_BYTES
+from tests.store.log import batch, replay, state
+
+ITEM = 2 + 10 + ITEM_BYTES
+"""What one key of 2 bytes with a value of 10 is counted with."""
+
+
+def put(key: bytes, size: int = 10) -> bytes:
+    """Return a set of that key."""
+    return encode_set(key, b"v" * size)
+
+
+def codes(results: Sequence[object]) -> list[object]:
+    """Return the results, each failure as its code."""
+    return [each.code if isinstance(each, Failure) else each for each in results]
+
+
+def test_bytes_are_counted() -> None:
+    """Keys, values, and an overhead for each item, through all that a write can do; a snapshot comes to the same."""
+    store = replay([batch(1, put(b"k1"), put(b"k2"), put(b"k1", 4)), batch(2, encode_delete(b"k2"))])
+
+    assert store.keys.bytes_used == 2 + 4 + ITEM_BYTES
+    loader = StoreLoader((snapshot := take(store)).state)
+    for chunk in snapshot:
+        loader.add(chunk)
+    assert loader.finish().keys.bytes_used == store.keys.bytes_used
+
+
+def test_at_the_limit_of_bytes() -> None:
+    """What fits exactly is taken; one byte more is refused, with the number and the limit; less and equal go on."""
+    store = replay([batch(1, encode_set_quota(2 * ITEM, 0))])
+
+    assert codes(store.apply(batch(2, put(b"k1"), put(b"k2", 11), put(b"k2"), put(b"k3")))) == [
+        1,
+        "QUOTA_EXCEEDED",
+        2,
+        "QUOTA_EXCEEDED",
+    ]
+    (failure,) = store.apply(batch(3, put(b"k1", 11)))
+    assert isinstance(failure, Failure)
+    assert f"holds {2 * ITEM} bytes and may hold {2 * ITEM} (limits.store_bytes)" in failure.message
+    assert codes(store.apply(batch(4, put(b"k1"), put(b"k1", 1), encode_delete(b"k2"), put(b"k3")))) == [3, 4, 1, 6]
+    assert (store.revision, store.key_count) == (6, 2)
+
+
+def test_at_the_limit_of_keys() -> None:
+    """A new key beyond it is refused; an old one may grow."""
+    store = replay([batch(1, encode_set_quota(0, 2))])
+
+    assert codes(store.apply(batch(2, put(b"k1"), put(b"k2"), put(b"k3"), put(b"k1", 99)))) == [
+        1,
+        2,
+        "QUOTA_EXCEEDED",
+        3,
+    ]
+    assert store.key_count == 2
+
+
+def test_how_writes_are_batched_does_not_matter() -> None:
+    """Whoever applies the same log agrees, also with reads between, or from a snapshot; a quota can be lifted again."""
+    log = [batch(1, encode_set_quota(2 * ITEM, 0)), batch(2, put(b"k1"), put(b"k2"), put(b"k3"), put(b"k1", 9))]
+    one, other = replay(log), replay(log[:1])
+    other.apply(log[1], [(1, b"k1"), (3, b"k3")])
+    assert state(one) == state(other)
+
+    restored = StoreLoader(take(replay(log[:1])).state).finish()
+    restored.apply(log[1])
+    assert state(restored) == state(one)
+    assert codes(one.apply(batch(3, encode_set_quota(0, 0), put(b"k9")))) == [0, 4]
+    assert "quota_bytes" not in take(Store()).state
