@@ -102,6 +102,7 @@ def test_whoever_does_not_belong_here_is_told_why_and_dropped(line: bytes, code:
     (refusal,) = transport.lines()
     assert refusal["error"] == code
     assert refusal["message"]
+    assert code != "MALFORMED_HELLO" or "GET <key>" in refusal["message"], "a person who sends JSON is helped"
     assert transport.disconnecting
     assert node.receiver.take() == []
     assert len(texts) == 1
