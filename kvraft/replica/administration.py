@@ -5,6 +5,7 @@ from typing import Final
 
 import attrs
 from twisted.internet.defer import Deferred, fail, succeed
+from twisted.logger import Logger
 
 from kvraft.commands import (
     AddMember,
@@ -63,6 +64,8 @@ class Administration:
         answers: whether a member answers at the address that the log has of it.
     """
 
+    _log = Logger(namespace="kvraft.replica")
+
     def __init__(
         self,
         node: Node,
@@ -112,6 +115,8 @@ class Administration:
                     continue
                 error = self._late()
             self._waits.remove(wait)
+            if wait.is_transfer and error is not None:
+                self._log.warn("leadership was not handed over: {why}", why=error)
             if error is not None:
                 wait.promise.errback(error)
             else:
@@ -203,6 +208,7 @@ class Administration:
         if target == node.leader == node.id:
             return succeed({**DONE})
         node.transfer_leadership(target, now)
+        self._log.info("leadership is being handed to node {target}", target=target)
 
         def has_failed() -> RequestFailed | None:
             has_given_up = node.leader == node.id and node.term == term and not node.is_transferring

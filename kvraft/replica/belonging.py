@@ -15,6 +15,7 @@ from kvraft.raft.identity import is_stranger
 from kvraft.raft.quorum import majority
 from kvraft.raft.roles import Leader
 from kvraft.replica.features import Features
+from kvraft.replica.membership_log import MembershipLog
 from kvraft.replica.outbox import Outbox
 from kvraft.store import FEATURE_LEVEL, Store
 
@@ -88,6 +89,7 @@ class Belonging:
         self._depart = depart
         self._store = store
         self._features = Features(node)
+        self._membership_log = MembershipLog(node)
         self._told: tuple[Membership, bool] | None = None
         """The last configuration that the connections were told, and whether it was committed."""
         self._refused_by: dict[str, set[int]] = {each: set() for each in REFUSALS}
@@ -106,6 +108,7 @@ class Belonging:
         if self._told is not None and self._told[0] is present and self._told[1] == is_committed:
             return
         self._told = present, is_committed
+        self._membership_log.look()
         certain = max((index for index, _ in node.memberships if index <= node.commit), default=0)
         addresses: dict[int, Address] = {}
         for index, membership in node.memberships:
