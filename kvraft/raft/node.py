@@ -214,6 +214,13 @@ class Node:
             election.become_follower(self, self.term, None)
             self.role.deadline = now + 2 * self.options.election_timeout_max
 
+    def stand_back(self, now: float) -> None:
+        """Neither lead nor stand for election for a while: what this node would promise cannot be made durable."""
+        self.observe_time(now)
+        if not isinstance(self.role, Follower):
+            election.become_follower(self, self.term, None)
+        self.role.deadline = now + 2 * self.options.election_timeout_max
+
     def change_membership(self, target: Membership, now: float, *, force: bool = False) -> tuple[int, int]:
         """Begin to change the membership to `target`; return the term and the index of the entry that begins it.
 

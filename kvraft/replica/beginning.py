@@ -137,7 +137,7 @@ def from_disk(
         raise
     recovered = opened.recovered
     return Beginning(
-        storage=JournalJobs(opened.journal, make_jobs("kvraft-journal", reactor, opened.journal.close)),
+        storage=JournalJobs(opened.journal, make_jobs("kvraft-journal", reactor, opened.journal.close), reactor),
         snapshots=SnapshotJobs(opened.snapshots, make_jobs("kvraft-snapshots", reactor, opened.snapshots.close)),
         store=store,
         incarnation=recovered.incarnation,

@@ -29,7 +29,7 @@ from kvraft.replica.reads import Reads
 from kvraft.replica.redirects import Redirects
 from kvraft.replica.rejoin import Rejoin
 from kvraft.replica.replay import Replay
-from kvraft.replica.saving import Saver, make_way_when_stalled
+from kvraft.replica.saving import DiskWatch, Saver
 from kvraft.replica.snapshotter import Snapshotter
 from kvraft.replica.status import describe, log_transition
 from kvraft.replica.submissions import Batch, Deadlines, Submission, Tell, WriteQueue, lay_out, promised
@@ -83,6 +83,7 @@ class Replica:
         self._rejoin = rejoin
         self._options = options or ReplicaOptions()
         self._saver = Saver(storage, self._became_durable, self._save_failed)
+        self._disk_watch = DiskWatch(node, storage, self._options.disk_stall_max)
         parts = SnapshotParts(
             node=node,
             storage=storage,
@@ -327,8 +328,8 @@ class Replica:
         self._timer = None
         now = self._clock.seconds()
         is_early = now < self.node.deadline
+        self._let(self._disk_watch.look, now)
         self._let(self.node.wake, now)
-        self._let(make_way_when_stalled, self.node, self._storage, self._options.disk_stall_max, now)
         if self._turn_is_due or self._stopped:
             return
         if self._writes:  # they go together with what else has arrived by the next iteration

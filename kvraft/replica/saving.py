@@ -2,6 +2,7 @@
 
 from collections import deque
 from collections.abc import Callable
+from typing import Final
 
 from twisted.internet.defer import Deferred
 from twisted.logger import Logger
@@ -9,9 +10,12 @@ from twisted.python.failure import Failure
 
 from kvraft.raft import Entry, HardState, Node, Ready
 from kvraft.raft.roles import Leader
-from kvraft.storage import Storage
+from kvraft.storage import JournalFull, Storage
 
 _log = Logger(namespace="kvraft.replica")
+
+WAITING_MAX: Final = 1000
+"""Readys that wait for a disk before those are dropped that have only replies: a full disk may stay so for days."""
 
 
 class Saver:
@@ -31,12 +35,17 @@ class Saver:
         self._failed = failed
         self._waiting: deque[Ready] = deque()
         self._saving: list[Ready] = []
+        if storage.pending_since is not None:  # what was read is not durable before that is done
+            self._saving = [Ready()]
+            self._storage.save(None, ()).addCallbacks(self._saved, failed).addErrback(failed)
 
     def save(self, ready: Ready) -> None:
         """Save what `ready` wants saved, with the next save; one without a wish only waits for those before it."""
-        if not (ready.needs_save or self._saving or self._waiting):
+        if not (ready.needs_save or self._saving or self._waiting or self._storage.full):
             self._durable([ready])
             return
+        if len(self._waiting) >= WAITING_MAX and not ready.needs_save:
+            return  # its replies are lost, as any message may be
         self._waiting.append(ready)
         if not self._saving:
             self._begin()
@@ -49,7 +58,7 @@ class Saver:
     def _begin(self) -> None:
         self._saving = list(self._waiting)
         self._waiting.clear()
-        if not any(ready.needs_save for ready in self._saving):
+        if not any(ready.needs_save for ready in self._saving) and self._storage.full is None:
             self._saved(None)
             return
         hard_state, entries = merge(self._saving)
@@ -77,15 +86,41 @@ def merge(readys: list[Ready]) -> tuple[HardState | None, list[Entry]]:
     return hard_state, entries
 
 
-def make_way_when_stalled(node: Node, storage: Storage, stall_max: float, now: float) -> None:
-    """End the office of a leader whose disk hangs, so that the others can elect one whose disk works (BUGS row 26).
+class DiskWatch:
+    """Ends the office of a leader whose disk takes nothing, so that the others can elect one whose disk works.
 
-    It does when a save has taken `stall_max` seconds.
+    Args:
+        stall_max: longest time of a save, seconds, after which a leader makes way (BUGS row 26).
     """
-    since = storage.pending_since
-    if since is None or now - since < stall_max or not isinstance(node.role, Leader):
-        return
-    _log.error(
-        "node {id} stops leading: its disk has not finished a save for {seconds:.1f} s", id=node.id, seconds=now - since
-    )
-    node.resign(now)
+
+    def __init__(self, node: Node, storage: Storage, stall_max: float) -> None:
+        self._node = node
+        self._storage = storage
+        self._stall_max = stall_max
+        self._is_full = False
+
+    def look(self, now: float) -> None:
+        """Look whether the disk works."""
+        node, since, full = self._node, self._storage.pending_since, self._storage.full
+        if (full is not None) is not self._is_full:
+            self._is_full = full is not None
+            self._tell(full)
+        if full is not None:
+            node.stand_back(now)
+        elif since is not None and now - since >= self._stall_max and isinstance(node.role, Leader):
+            _log.error(
+                "node {id} stops leading: its disk has not finished a save for {seconds:.1f} s",
+                id=node.id,
+                seconds=now - since,
+            )
+            node.resign(now)
+
+    def _tell(self, full: JournalFull | None) -> None:
+        if full is None:
+            _log.warn("node {id} has room on its disk again and goes on", id=self._node.id)
+            return
+        _log.error(
+            "node {id} cannot save anything and confirms nothing until it can; it does not lead meanwhile: {why}",
+            id=self._node.id,
+            why=str(full),
+        )

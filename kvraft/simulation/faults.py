@@ -7,14 +7,19 @@ sooner or later, with everything that was durable on them.
 
 import errno
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Final
 
 from kvraft.simulation.ambushes import AMBUSHES, usurp
 from kvraft.simulation.faults_of_links import LINK_FAULTS
-from kvraft.simulation.member import DiskFaults, Member
+from kvraft.simulation.member import SYNCS, DiskFaults, Member
 from kvraft.simulation.nemesis import Fault, Mend, Nemesis
 
 HOUR_S: Final = 3600.0
+FULL: Final = ("pwrite", "allocate", "create")
+"""What fails on a full disk."""
+FULL_WITHOUT_WRITES: Final = 0.3
+"""Of so many full disks only new files and segments notice, as a share."""
 OPERATIONS: Final = ("fdatasync", "fdatasync", "fsync_directory", "rename", "pwrite", "create", "remove")
 """Operations on a disk at which something goes wrong; one that stands twice is twice as frequent."""
 
@@ -80,8 +85,9 @@ def hang_disk(nemesis: Nemesis) -> Mend | None:
 
 
 def full_disk(nemesis: Nemesis) -> Mend | None:
-    """Let a disk have no room: what needs some fails."""
-    errors = dict.fromkeys(("pwrite", "allocate", "create"), errno.ENOSPC)
+    """Let a disk have no room: what needs some fails, on some file systems to write over what is there, too."""
+    operations = ("allocate", "create") if nemesis.random.random() < FULL_WITHOUT_WRITES else FULL
+    errors = dict.fromkeys(operations, errno.ENOSPC)
     return _break_disk(nemesis, "is full", lambda faults: setattr(faults, "errors", errors))
 
 
@@ -109,9 +115,10 @@ def fail_once(nemesis: Nemesis) -> Mend | None:
         return None
     operation = nemesis.random.choice(OPERATIONS)
 
-    def fail() -> None:
-        member.has_failed = True
-        raise OSError(errno.EIO, errno.errorcode[errno.EIO], operation)
+    number = nemesis.random.choice((errno.EIO, errno.ENOSPC)) if operation in (*SYNCS, *FULL) else errno.EIO
+
+    def fail(path: Path) -> None:
+        member.refuse(operation, path, number)
 
     member.trap = operation, fail
     return lambda: setattr(member, "trap", None)

@@ -3,7 +3,7 @@
 import errno
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, NoReturn
 
 import attrs
 
@@ -15,7 +15,7 @@ from kvraft.simulation.disk import Disk, StaleFile
 from kvraft.simulation.jobs import DiskJobs
 from kvraft.simulation.machine import Machine, ProcessDied, Reactor
 from kvraft.simulation.network import Network
-from kvraft.storage import Journal, JournalJobs, StorageError
+from kvraft.storage import Journal, JournalFull, JournalJobs, StorageError
 from kvraft.store import SnapshotInvalid, Store
 
 ANY: Final = "any"
@@ -24,6 +24,7 @@ FOLDER: Final = Path("/data")
 JOURNAL: Final = "kvraft-journal"
 """How the jobs of the journal are called."""
 PORT: Final = 8080
+SYNCS: Final = frozenset({"fdatasync", "fsync_directory"})
 
 
 def address_of(member: int) -> str:
@@ -69,10 +70,12 @@ class Member:
         self.last_words: str | None = None
         """With what the latest process ended itself, if it did."""
         self.has_failed = False
-        """Whether the disk has refused something to the latest process."""
+        """Whether the disk has refused something to the latest process that it may end itself for: no lack of room."""
+        self.has_failed_to_sync = False
+        """Whether a sync of its journal is among that; it must end itself then."""
         self.rots = False
         """Whether there is a wrong bit on the disk, so that a process may refuse to start."""
-        self.trap: tuple[str, Callable[[], None]] | None = None
+        self.trap: tuple[str, Callable[[Path], None]] | None = None
         """An operation on the disk, or ANY, and what happens ahead of the next one of its kind, once."""
         self.starts = 0
         self.wrap: Callable[[Member, Assembly], None] = lambda _member, _assembly: None
@@ -111,7 +114,7 @@ class Member:
         assert not self.is_running, f"{self.machine.name} runs already"
         self.starts += 1
         self.last_words = None
-        self.has_failed = False
+        self.has_failed = self.has_failed_to_sync = False
         reactor = self.reactor = self.machine.begin()
         life = self.machine.life
         self.disk.before = lambda operation, path: self._touch(life, operation, path)
@@ -145,6 +148,7 @@ class Member:
         except (ProcessDied, StaleFile):
             pass  # it was ended on the way
         except (StorageError, SnapshotInvalid) as error:
+            self.has_failed |= isinstance(error, JournalFull)  # there is no room to begin, or to begin anew
             self._end_itself(life, str(error))
         return self.is_running
 
@@ -193,12 +197,18 @@ class Member:
             self.removing(self, path)
         if self.trap is not None and self.trap[0] in {operation, ANY}:
             (_, spring), self.trap = self.trap, None
-            spring()
+            spring(path)
             self.machine.effect(life)
         number = self.faults.errors.get(operation)
         if number is not None:
-            self.has_failed = True
-            raise OSError(number, errno.errorcode[number], str(path))
+            self.refuse(operation, path, number)
+
+    def refuse(self, operation: str, path: Path, number: int) -> NoReturn:
+        """Let an operation on the disk fail."""
+        is_sync = operation in SYNCS
+        self.has_failed |= is_sync or number != errno.ENOSPC
+        self.has_failed_to_sync |= is_sync and path.name.startswith("segment")
+        raise OSError(number, errno.errorcode[number], str(path))
 
     def _end_itself(self, life: int, why: str) -> None:
         if not self.machine.is_alive(life):

@@ -3,6 +3,7 @@
 import copy
 from collections import Counter
 from collections.abc import Callable, Collection, Sequence
+from pathlib import Path
 from typing import Final, Protocol
 
 from kvraft.simulation.cluster import REMOVED, Cluster
@@ -135,10 +136,10 @@ class Nemesis:
         Returns what calls it off.
         """
 
-        def kill() -> None:
+        def kill(_: Path) -> None:
             self.kill(member.id, power=power)
 
-        def kill_behind() -> None:
+        def kill_behind(_: Path) -> None:
             member.trap = ANY, kill
 
         member.trap = operation, kill_behind if behind else kill

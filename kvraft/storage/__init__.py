@@ -38,6 +38,8 @@ The rules that everything here serves:
   file is used only when its bytes, its length and its name are durable.
 * After a write or sync that failed nothing is tried again: the kernel may have dropped the bytes and say "done" to the
   next sync. The journal is dead, and what was read at the next opening is written anew before anybody relies on it.
+* A write that finds no room has promised nothing: the journal waits, cuts off what was written in part, and goes on
+  when there is room. A sync that finds none is a sync that failed.
 * Nothing is repaired in silence. What is cut off, an interrupted last save, and what is removed, a snapshot that has
   decayed while the log reaches back to the one before it, is noted for the log.
 * A snapshot is durable before the log is shortened, and the mark that says so before a segment is deleted.
@@ -57,6 +59,7 @@ from kvraft.raft.types import Entry, HardState
 from kvraft.storage.errors import (
     JournalDamaged,
     JournalFailed,
+    JournalFull,
     JournalLocked,
     JournalMismatch,
     SaveRefused,
@@ -97,6 +100,7 @@ __all__ = [
     "Journal",
     "JournalDamaged",
     "JournalFailed",
+    "JournalFull",
     "JournalJobs",
     "JournalLocked",
     "JournalMismatch",
@@ -139,6 +143,14 @@ class Storage(Protocol):
         """The reactor's time in seconds when the oldest unfinished save was asked for, None when all are finished.
 
         A watchdog compares it with now: a disk that hangs reports nothing by itself.
+        """
+        ...
+
+    @property
+    def full(self) -> JournalFull | None:
+        """Why nothing is saved at the moment, None while there is room.
+
+        What was asked for waits and is tried again now and then; so nothing is lost, and nothing is promised.
         """
         ...
 

@@ -8,6 +8,7 @@
     ├── JournalDamaged    bytes that were once complete are wrong; nothing was changed, and the node must not start
     │   └── SnapshotDamaged   no snapshot that can be read reaches up to where the log begins
     ├── JournalFailed     the operating system refused an operation; the journal is dead until it is opened anew
+    ├── JournalFull       the disk or the quota has no room for a save; the journal waits until there is some
     ├── SaveRefused       a save that breaks the rules: a bug in the caller; nothing was written
     ├── SnapshotFailed    the operating system refused an operation on a snapshot: it was given up, the node goes on
     ├── SnapshotInvalid   a snapshot that was received is not sound: it was removed, the leader has to send it anew
@@ -15,7 +16,8 @@
     └── SnapshotGone      the snapshot that should be read has been replaced by newer ones
 
 After `JournalFailed` it is unknown whether the save in progress is on the disk: the next start finds out. Everything
-whose save had returned is there. After every other error nothing was written.
+whose save had returned is there. After `JournalFull` a part of the save may have been written; it is cut off before
+anything else is. After every other error nothing was written.
 """
 
 import errno
@@ -24,6 +26,11 @@ from pathlib import Path
 from typing import Final
 
 _NO_SPACE: Final = frozenset({errno.ENOSPC, errno.EDQUOT})
+
+
+def is_full(error: OSError) -> bool:
+    """Whether a disk or a quota has no room left, which is no sign of a broken disk."""
+    return error.errno in _NO_SPACE
 
 
 class StorageError(Exception):
@@ -91,6 +98,18 @@ class JournalFailed(StorageError):
                 "everything that was confirmed is still there if the disk kept what it promised"
             )
         super().__init__(f"could not {action} {path}: {reason}; {advice}")
+
+
+class JournalFull(StorageError):
+    """A write or a new segment found no room. Nothing was synced, so nothing is in doubt: it may be tried again."""
+
+    def __init__(self, action: str, path: Path, directory: Path, error: OSError) -> None:
+        self.errno = error.errno
+        super().__init__(
+            f"could not {action} {path}: [Errno {error.errno}] {os.strerror(error.errno or 0)}; "
+            f"the disk (or the quota) that holds {directory} is full: make room there, but touch nothing in that "
+            "directory"
+        )
 
 
 class SnapshotDamaged(JournalDamaged):

@@ -6,13 +6,14 @@ vote and entries become durable together or not at all. `layout` draws the bytes
 
 import uuid
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from functools import partial
 from operator import attrgetter
 from pathlib import Path
 from typing import Final, NoReturn, Self
 
 from kvraft.raft.types import Entry, HardState
-from kvraft.storage.errors import JournalFailed, JournalLocked, SaveRefused
+from kvraft.storage.errors import JournalFailed, JournalFull, JournalLocked, SaveRefused, is_full
 from kvraft.storage.extent import Extent
 from kvraft.storage.files import File, Files, Lock, OsFiles
 from kvraft.storage.layout import (
@@ -27,7 +28,7 @@ from kvraft.storage.layout import (
     join_save,
 )
 from kvraft.storage.recovery import Recovered, Replay, replay_directory
-from kvraft.storage.segments import FIRST_SEGMENT, Segment, count_covered, create_segment, segment_path
+from kvraft.storage.segments import FIRST_SEGMENT, NoRoom, Segment, count_covered, create_segment, segment_path
 
 SEGMENT_BYTES: Final = 16 * 1024 * 1024
 """Length of a segment, in bytes; one that a single save does not fit in is made as long as that save needs."""
@@ -50,8 +51,9 @@ _record_of: Final = attrgetter("record")
 class Journal:
     """What this node has promised, durable. Synchronous; used by one thread at a time.
 
-    After the first `JournalFailed` it is dead: every later call raises the same error and touches nothing. `open` makes
-    it; `close` gives the directory back.
+    After the first `JournalFailed` it is dead: every later call raises the same error and touches nothing. After a
+    `JournalFull` every later call raises that one, until `try_again` has found room. `open` makes it; `close` gives the
+    directory back.
     """
 
     def __init__(self, files: Files, directory: Path, lock: Lock, file: File, replay: Replay) -> None:
@@ -69,6 +71,11 @@ class Journal:
         """Up to here the last segment was written to since it was opened, be it with zeros."""
         self._segment_bytes = SEGMENT_BYTES
         self._failure: JournalFailed | None = None
+        self._full: JournalFull | None = None
+        self._scraps_end = 0
+        """Up to here the last segment may hold parts of a save that found no room; behind `_end` they are cut off."""
+        self._unsettled: bytes = b""
+        """The last save, where an opening found no room to write it once more."""
         self._closed = False
         self.syncs = 0
         """Calls of fdatasync since it was opened, those for new segments included."""
@@ -94,24 +101,22 @@ class Journal:
             JournalMismatch: it is another node's, or of a format that this kvraft does not know.
             JournalDamaged: see `recovery`.
             JournalFailed: the operating system refused something.
+            JournalFull: there is no room to begin a journal.
         """
         files = OsFiles() if files is None else files
-        try:
-            files.make_directory(directory)
-            lock = files.lock(directory / LOCK_NAME)
-        except BlockingIOError:
-            raise JournalLocked(directory) from None
-        except OSError as error:
-            raise JournalFailed("open the journal in", directory, directory, error) from error
+        lock = _lock(files, directory)
         try:
             replay = replay_directory(files, directory, node_id)
             if replay.segments:
-                file = _settle(files, directory, replay)
+                file = files.open(replay.segments[-1].path)
             else:
                 header = SegmentHeader(
                     FIRST_SEGMENT, max(segment_bytes, HEADER_BYTES), node_id, bytes.fromhex(make_incarnation()), 0, 0
                 )
                 file = _begin(files, directory, replay, header)
+        except NoRoom as full:
+            lock.release()
+            raise JournalFull("begin a journal in", directory, directory, full.error) from full.error
         except OSError as error:
             lock.release()
             raise JournalFailed("open the journal in", directory, directory, error) from error
@@ -121,6 +126,8 @@ class Journal:
         journal = cls(files, directory, lock, file, replay)
         journal._segment_bytes = segment_bytes
         try:
+            if replay.tail:
+                journal._settle(replay)
             journal._clear_up(replay)
         except BaseException:
             journal.close()
@@ -133,6 +140,27 @@ class Journal:
             replay.base_index,
             replay.base_term or 0,
         )
+
+    @property
+    def full(self) -> JournalFull | None:
+        """Why nothing is saved at the moment, None while there is room."""
+        return self._full
+
+    def try_again(self) -> None:
+        """Cut off what a save has left that found no room; from then on saves are made again.
+
+        Raises:
+            JournalFull: there is no room yet.
+            JournalFailed: the operating system refused something, now or earlier.
+        """
+        if self._failure is not None:
+            raise self._failure
+        if self._full is None:
+            return
+        if self._unsettled or self._scraps_end > self._end:
+            begin = self._end - len(self._unsettled)
+            self._overwrite(self._unsettled + bytes(max(0, self._scraps_end - self._end)), begin)
+        self._full = None
 
     @property
     def extent(self) -> Extent:
@@ -224,6 +252,7 @@ class Journal:
 
     def _save_prepared(self, begin: int, save: bytes, hard_state: HardState, entries: Sequence[Entry]) -> None:
         """Make a save durable that was laid out to begin there."""
+        self._check_usable()
         if begin != self._end:
             raise SaveRefused("something else was saved since this save was prepared")
         self._write(save)
@@ -252,9 +281,14 @@ class Journal:
     def _write(self, save: bytes) -> None:
         """Make durable what was laid out for this place."""
         segment = self._segments[-1]
+        data = self._with_zeros(save, segment.header.size)
         try:
-            self._file.pwrite(self._with_zeros(save, segment.header.size), self._end)
+            self._file.pwrite(data, self._end)
         except OSError as error:
+            if is_full(error):
+                self._scraps_end = max(self._scraps_end, self._end + len(data))
+                self._written_to = self._end
+                self._wait_for_room("write to", segment.path, error)
             self._die("write to", segment.path, error)
         try:
             self._file.fdatasync()
@@ -295,6 +329,8 @@ class Journal:
             raise self._failure
         if self._closed:
             raise SaveRefused("the journal is closed")
+        if self._full is not None:
+            raise self._full
 
     def _rotate(self, length: int) -> None:
         """Begin a new segment that a save of `length` bytes fits in. The one before is complete and durable."""
@@ -311,9 +347,12 @@ class Journal:
         try:
             file = create_segment(self._files, self._directory, header)
             self._file.close()
+        except NoRoom as full:
+            self._wait_for_room("create", path, full.error)
         except OSError as error:
             self._die("create", path, error)
         self.syncs += 1
+        self._scraps_end = 0
         self._file = file
         self._segments.append(Segment(header, path))
         self._end = self._written_to = HEADER_BYTES
@@ -346,6 +385,39 @@ class Journal:
         except OSError as error:
             self._die("delete", path, error)
 
+    def _settle(self, replay: Replay) -> None:
+        """Make durable what was read.
+
+        What a killed process had written can be read although it was never synced, and after a sync that failed it can
+        be read although no later sync will ever write it: the kernel has marked it clean. So the last save, the only
+        one that can be in such a state, is written once more and synced, before anybody relies on it. Where there is no
+        room for that, `try_again` does it later.
+        """
+        self._unsettled = replay.tail
+        self._scraps_end = replay.end + replay.torn_bytes
+        with suppress(JournalFull):
+            self._overwrite(replay.tail + bytes(replay.torn_bytes), replay.end - len(replay.tail))
+
+    def _overwrite(self, data: bytes, begin: int) -> None:
+        """Write over what is in doubt around the end of the log, and make it durable."""
+        path = self._segments[-1].path
+        try:
+            self._file.pwrite(data, begin)
+        except OSError as error:
+            if is_full(error):
+                self._wait_for_room("write to", path, error)
+            self._die("write to", path, error)
+        try:
+            self._file.fdatasync()
+            self._files.fsync_directory(self._directory)
+        except OSError as error:
+            self._die("sync", path, error)
+        self._unsettled, self._scraps_end = b"", 0
+
+    def _wait_for_room(self, action: str, path: Path, error: OSError) -> NoReturn:
+        self._full = JournalFull(action, path, self._directory, error)
+        raise self._full from error
+
     def _die(self, action: str, path: Path, error: OSError) -> NoReturn:
         self._failure = JournalFailed(action, path, self._directory, error)
         raise self._failure from error
@@ -360,29 +432,22 @@ def _save_nothing() -> None:
     """Do what a save of nothing does."""
 
 
+def _lock(files: Files, directory: Path) -> Lock:
+    """Take the directory, which is made if it does not exist."""
+    try:
+        files.make_directory(directory)
+        return files.lock(directory / LOCK_NAME)
+    except BlockingIOError:
+        raise JournalLocked(directory) from None
+    except OSError as error:
+        if is_full(error):
+            raise JournalFull("lock", directory / LOCK_NAME, directory, error) from error
+        raise JournalFailed("open the journal in", directory, directory, error) from error
+
+
 def _begin(files: Files, directory: Path, replay: Replay, header: SegmentHeader) -> File:
     """Create the first segment of a new journal."""
     file = create_segment(files, directory, header)
     replay.segments.append(Segment(header, segment_path(directory, header.number)))
     replay.end = HEADER_BYTES
-    return file
-
-
-def _settle(files: Files, directory: Path, replay: Replay) -> File:
-    """Make durable what was read, and return the last segment open.
-
-    What a killed process had written can be read although it was never synced, and after a sync that failed it can be
-    read although no later sync will ever write it: the kernel has marked it clean. So the last save, the only one that
-    can be in such a state, is written once more and synced, before anybody relies on it.
-    """
-    file = files.open(replay.segments[-1].path)
-    try:
-        if replay.torn_bytes:
-            file.pwrite(bytes(replay.torn_bytes), replay.end)
-        file.pwrite(replay.tail, replay.end - len(replay.tail))
-        file.fdatasync()
-        files.fsync_directory(directory)
-    except BaseException:
-        file.close()
-        raise
     return file

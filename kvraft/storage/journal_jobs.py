@@ -3,29 +3,54 @@
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from functools import partial
+from operator import attrgetter
+from typing import Final
 
+import attrs
 from twisted.internet.defer import Deferred, fail
+from twisted.internet.interfaces import IDelayedCall, IReactorTime
+from twisted.python.failure import Failure
 
 from kvraft.raft.types import Entry, HardState
-from kvraft.storage.errors import JournalFailed, SaveRefused
+from kvraft.storage.errors import JournalFailed, JournalFull, SaveRefused
 from kvraft.storage.journal import Journal
 from kvraft.storage.worker import Jobs
+
+FULL_RETRY_S: Final = 1.0
+"""How often a journal that has no room tries again, seconds."""
 
 
 class JournalJobs:
     """A `Journal` behind Deferreds: each method is a job, done one at a time in the order they were given.
 
-    Every method is called on the reactor's thread, and every Deferred fires there.
+    Every method is called on the reactor's thread, and every Deferred fires there. A job that finds no room waits, and
+    so does every job after it, until there is room.
     """
 
-    def __init__(self, journal: Journal, jobs: Jobs) -> None:
+    def __init__(self, journal: Journal, jobs: Jobs, clock: IReactorTime) -> None:
         self.journal = journal
         self._worker = jobs
+        self._clock = clock
+        self._number = 0
+        """Of the newest job."""
+        self._held: list[_Held] = []
+        """What waits for room; never empty while `_full` says why."""
+        self._full: JournalFull | None = journal.full
+        self._full_since: float | None = None
+        self._retry: IDelayedCall | None = None
+        if self._full is not None:
+            self._full_since = clock.seconds()
+            self._hold(_Held(0, lambda: None))
+
+    @property
+    def full(self) -> JournalFull | None:
+        """See `Storage.full`."""
+        return self._full
 
     @property
     def pending_since(self) -> float | None:
         """The reactor's time in seconds when the oldest unfinished save (or close) was asked for, None without one."""
-        return self._worker.pending_since
+        return self._worker.pending_since if self._full_since is None else self._full_since
 
     @property
     def syncs(self) -> int:
@@ -48,7 +73,7 @@ class JournalJobs:
         It fails with what `Journal.save` raises: after one `JournalFailed` every later save fails with the same error.
         `entries` must not be changed afterwards.
         """
-        if self._worker.pending_since is None:  # the journal is nobody else's now
+        if self.pending_since is None:  # the journal is nobody else's now
             with suppress(SaveRefused, JournalFailed):  # the job itself says so when it is its turn
                 return self._do(self.journal.prepare_save(hard_state, entries))
         return self._do(partial(self.journal.save, hard_state, entries))
@@ -64,11 +89,80 @@ class JournalJobs:
     def close(self) -> Deferred[None]:
         """Finish the saves that were asked for, close the journal, end the thread.
 
-        The Deferred never fires when the disk hangs; a caller that wants to leave all the same just does.
+        What still finds no room fails with `JournalFull`. The Deferred never fires when the disk hangs; a caller that
+        wants to leave all the same just does.
         """
+        if not self._worker.is_closing and self._retry is not None and self._retry.active():
+            self._retry.cancel()
+            self._try_again()
         return self._worker.close()
 
     def _do(self, job: Callable[[], None]) -> Deferred[None]:
         if self._worker.is_closing:
             return fail(SaveRefused("the journal is closed"))
-        return self._worker.do(job)
+        self._number += 1
+        if self._full is not None:
+            return self._hold(_Held(self._number, job))
+        return self._worker.do(job).addErrback(self._found_no_room, self._number, job)
+
+    def _found_no_room(self, failure: Failure, number: int, job: Callable[[], None]) -> Deferred[None]:
+        failure.trap(JournalFull)
+        self._note_full(failure)
+        return self._hold(_Held(number, job))
+
+    def _note_full(self, failure: Failure) -> None:
+        if self._full is None:
+            self._full_since = self._clock.seconds()
+        assert isinstance(failure.value, JournalFull)
+        self._full = failure.value
+
+    def _hold(self, held: "_Held") -> Deferred[None]:
+        self._held.append(held)
+        if self._retry is None:
+            self._retry = self._clock.callLater(FULL_RETRY_S, self._try_again)
+        return held.done
+
+    def _try_again(self) -> None:
+        """Give the journal the oldest job that waits for room, and when it is done the others."""
+        if self._worker.is_closing:
+            return
+        self._held.sort(key=_number_of)
+        oldest = self._held[0]
+        self._worker.do(partial(_try_again, self.journal, oldest.job)).addCallbacks(
+            self._found_room, self._failed_again, errbackArgs=(oldest,)
+        )
+
+    def _found_room(self, _: None) -> None:
+        (oldest, *others), self._held = self._held, []
+        self._full = self._full_since = self._retry = None
+        for held in others:
+            again = self._worker.do(held.job).addErrback(self._found_no_room, held.number, held.job)
+            again.addCallbacks(held.done.callback, held.done.errback)
+        oldest.done.callback(None)
+
+    def _failed_again(self, failure: Failure, oldest: "_Held") -> None:
+        if failure.check(JournalFull) is not None and not self._worker.is_closing:
+            self._note_full(failure)
+            self._retry = self._clock.callLater(FULL_RETRY_S, self._try_again)
+            return
+        held, self._held = self._held, []
+        for each in held:  # the journal is dead or closed; each is told the same
+            each.done.errback(failure)
+
+
+@attrs.frozen
+class _Held:
+    """A job that waits for room."""
+
+    number: int
+    """In the order of the calls."""
+    job: Callable[[], None]
+    done: Deferred[None] = attrs.field(factory=Deferred)
+
+
+_number_of: Final = attrgetter("number")
+
+
+def _try_again(journal: Journal, job: Callable[[], None]) -> None:
+    journal.try_again()
+    job()

@@ -35,6 +35,11 @@ class MemoryJournal:
         """The reactor's time in seconds when the oldest unfinished save (or close) was asked for, None without one."""
         return self._unfinished[0][0] if self._unfinished else None
 
+    @property
+    def full(self) -> None:
+        """See `Storage.full`: there is no disk that could be full."""
+        return None
+
     def save(self, hard_state: HardState | None, entries: Sequence[Entry]) -> Deferred[None]:
         """Pretend to make both durable. The Deferred fails with SaveRefused where `Journal.save` would raise it."""
 

@@ -11,6 +11,7 @@ from typing import Final
 
 import attrs
 
+from kvraft.storage.errors import is_full
 from kvraft.storage.files import File, Files
 from kvraft.storage.layout import SegmentHeader, encode_header
 
@@ -19,6 +20,14 @@ _DIGITS: Final = 16
 _DRAFT_SUFFIX: Final = ".draft"
 
 FIRST_SEGMENT: Final = 1
+
+
+class NoRoom(Exception):
+    """There is no room for a new segment; `error` is what the operating system said."""
+
+    def __init__(self, error: OSError) -> None:
+        super().__init__(str(error))
+        self.error = error
 
 
 @attrs.define
@@ -90,14 +99,19 @@ def create_segment(files: Files, directory: Path, header: SegmentHeader) -> File
     """Create a segment, durable with its name, and return it open.
 
     Raises:
-        OSError: as the operation that failed raised it; a draft may be left behind.
+        NoRoom: there is no room for it; nothing of it is left.
+        OSError: as the operation that failed raised it; a draft may be left.
     """
     path = segment_path(directory, header.number)
     draft = path.with_name(path.name + _DRAFT_SUFFIX)
-    file = files.create(draft)
     try:
-        file.allocate(header.size)
-        file.pwrite(encode_header(header), 0)
+        file = files.create(draft)
+    except OSError as error:
+        if is_full(error):
+            raise NoRoom(error) from error
+        raise
+    try:
+        _lay_out(files, file, draft, header)
         file.fdatasync()
         files.rename(draft, path)
         files.fsync_directory(directory)
@@ -105,3 +119,15 @@ def create_segment(files: Files, directory: Path, header: SegmentHeader) -> File
         file.close()
         raise
     return file
+
+
+def _lay_out(files: Files, file: File, draft: Path, header: SegmentHeader) -> None:
+    """Give a draft its length and its header; where there is no room for them, remove it."""
+    try:
+        file.allocate(header.size)
+        file.pwrite(encode_header(header), 0)
+    except OSError as error:
+        if not is_full(error):
+            raise
+        files.remove(draft)
+        raise NoRoom(error) from error

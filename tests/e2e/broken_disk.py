@@ -1,6 +1,6 @@
-"""Runs twistd on a disk that fails, or hangs, as soon as a file appears: `broken_disk.py fail FILE ARGUMENT...`.
+"""Runs twistd on a disk that fails, hangs or is full while a file exists: `broken_disk.py fail FILE ARGUMENT...`.
 
-Only the two calls that must reach the disk are replaced, in a process that is otherwise an ordinary node.
+Only the calls that must reach the disk are replaced, in a process that is otherwise an ordinary node.
 """
 
 import errno
@@ -23,6 +23,25 @@ def break_disk(how: str, trigger: Path) -> None:
     os.fdatasync = fdatasync  # type: ignore[assignment]  # the journal passes numbers only
 
 
+def fill_disk(trigger: Path) -> None:
+    """Let no more than half of what is written find room, and no new segment, while `trigger` exists."""
+    pwrite, posix_fallocate = os.pwrite, os.posix_fallocate
+
+    def write(fd: int, data: bytes, offset: int) -> int:
+        if trigger.exists():
+            pwrite(fd, data[: len(data) // 2], offset)
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        return pwrite(fd, data, offset)
+
+    def allocate(fd: int, offset: int, length: int) -> None:
+        if trigger.exists():
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        posix_fallocate(fd, offset, length)
+
+    os.pwrite = write  # type: ignore[assignment]
+    os.posix_fallocate = allocate
+
+
 def fail() -> NoReturn:
     """Fail as the kernel reports a broken disk."""
     raise OSError(errno.EIO, os.strerror(errno.EIO))
@@ -35,7 +54,7 @@ def hang() -> None:
 
 if __name__ == "__main__":
     _, how, trigger, *arguments = sys.argv
-    break_disk(how, Path(trigger))
+    fill_disk(Path(trigger)) if how == "full" else break_disk(how, Path(trigger))
 
     from twisted.scripts.twistd import run
 

@@ -119,6 +119,31 @@ def test_hung_disk(nodes: Cluster) -> None:
     nodes.await_equal(nodes.ids)
 
 
+def test_full_disk(nodes: Cluster) -> None:
+    """A leader whose disk is full steps down and stays up; also started anew it follows, and catches up with room."""
+    fragile = Fragile(nodes, "full")
+    fragile.start()
+    leader = nodes.await_leader()
+    others = [node for node in nodes.ids if node != leader]
+    with Load(nodes.addresses) as load:
+        load.await_acknowledged(50)
+        fragile.break_disk(leader)
+        wait_until("another leader", lambda: any(nodes.status(node).get("role") == "leader" for node in others))
+        load.await_acknowledged(50)
+        nodes.await_log(leader, "is full: make room there")
+        assert nodes.is_running(leader)
+        nodes.kill(leader)
+        fragile.start(leader)
+        wait_until("a follower", lambda: nodes.status(leader).get("leader") in others)
+        load.await_acknowledged(50)
+
+        fragile.repair_disk(leader)
+        nodes.await_log(leader, "has room on its disk again")
+    load.check()
+    nodes.await_equal(nodes.ids)
+    assert nodes.is_running(leader)
+
+
 def test_hung_disk_does_not_keep_a_node(nodes: Cluster) -> None:
     """A node whose disk hangs can still be stopped."""
     fragile = Fragile(nodes, "hang")

@@ -73,8 +73,8 @@ class MortalJobs:
 class DiskJournal(JournalJobs):
     """A real journal behind `MortalJobs`."""
 
-    def __init__(self, journal: Journal, jobs: MortalJobs) -> None:
-        super().__init__(journal, jobs)
+    def __init__(self, journal: Journal, jobs: MortalJobs, clock: IReactorTime) -> None:
+        super().__init__(journal, jobs, clock)
         self.jobs = jobs
 
     @property
@@ -118,7 +118,7 @@ class DiskCluster(Cluster):
         """Start a process on the member's disk."""
         self.epochs[member] += 1
         opened = open_storage(DIRECTORY, member, files=self.disks[member], segment_bytes=SEGMENT_BYTES)
-        journal = DiskJournal(opened.journal, MortalJobs(self.clock, opened.journal.close))
+        journal = DiskJournal(opened.journal, MortalJobs(self.clock, opened.journal.close), self.clock)
         snapshots = DiskSnapshots(opened.snapshots, MortalJobs(self.clock, opened.snapshots.close))
         self.journals[member], self.snapshots[member] = journal, snapshots
         fatal: list[str] = []

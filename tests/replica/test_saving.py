@@ -30,6 +30,8 @@ class Disk:
     durable: list[list[Ready]] = attrs.field(factory=list)
     failures: list[Failure] = attrs.field(factory=list)
     saver: Saver = attrs.field(init=False)
+    pending_since: float | None = None
+    full: None = None
 
     def __attrs_post_init__(self) -> None:
         """Put the saver in front of it."""

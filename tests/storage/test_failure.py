@@ -9,7 +9,7 @@ import pytest
 
 from kvraft.raft.types import HardState
 from kvraft.simulation.disk import Disk, proceed
-from kvraft.storage import Journal, JournalFailed, OsFiles
+from kvraft.storage import Journal, JournalFailed, JournalFull, OsFiles
 from tests.storage.machine import Machine
 from tests.storage.story import DIRECTORY, INCARNATION, NODE_ID, State, make_entries, open_journal, write_story
 
@@ -44,6 +44,10 @@ def operations_of(seed: int, length: int) -> list[str]:
     return [operation for operation, _path in refusal.log]
 
 
+FOR_ROOM = {"create", "allocate", "pwrite"}
+"""What fails on a full disk before anything is promised."""
+
+
 @pytest.mark.parametrize("error", [errno.ENOSPC, errno.EIO])
 @pytest.mark.parametrize("seed", [2, 3, 4])
 def test_every_refused_operation_kills_the_journal_and_loses_nothing(seed: int, error: int) -> None:
@@ -53,7 +57,9 @@ def test_every_refused_operation_kills_the_journal_and_loses_nothing(seed: int, 
     """
     operations = operations_of(seed, 8)
     assert set(operations) == REFUSED
-    for at in range(len(operations)):
+    for at, operation in enumerate(operations):
+        if error == errno.ENOSPC and operation in FOR_ROOM:
+            continue
         saves = write_story(seed, 8)
         machine = Machine(saves, Disk(at))
         opened, _recovered = open_journal(machine.disk)
@@ -77,6 +83,88 @@ def test_every_refused_operation_kills_the_journal_and_loses_nothing(seed: int, 
         machine.disk.crash(0.0)
         machine.run()
         assert machine.done == 8
+
+
+@pytest.mark.parametrize("seed", [2, 3, 4])
+def test_a_full_disk_keeps_nothing_of_a_save_and_goes_on_when_there_is_room(seed: int) -> None:
+    """Where there is no room a save waits; tried again, alone or after a power failure, everything is there."""
+    operations = operations_of(seed, 8)
+    for at in (at for at, operation in enumerate(operations) if operation in FOR_ROOM):
+        machine = Machine(write_story(seed, 8), Disk(at))
+        opened, _recovered = open_journal(machine.disk)
+        machine.disk.before = Refusal(at, errno.ENOSPC)
+        with pytest.raises(JournalFull) as caught:
+            machine.save_all(opened)
+        assert opened.full is caught.value
+        with pytest.raises(JournalFull):
+            opened.save(HardState(99), ())
+        opened.try_again()
+        machine.save_all(opened)
+        opened.close()
+        machine.disk.crash(0.0)
+        machine.run()
+        assert machine.done == 8
+
+
+@pytest.mark.parametrize("seed", range(40))
+def test_what_was_written_in_part_is_cut_off_before_the_next_save(seed: int) -> None:
+    """A longer save that found no room leaves nothing after the shorter one that is made instead."""
+    disk = Disk(seed)
+    opened, _recovered = open_journal(disk)
+    disk.before = Refusal(0, errno.ENOSPC)
+    with pytest.raises(JournalFull):
+        opened.save(HardState(1), make_entries(1, 1, b"first", bytes(range(256)) * 4))
+    disk.before = proceed
+
+    opened.try_again()
+    opened.save(HardState(2), make_entries(1, 2, b"second"))
+    opened.close()
+
+    disk.crash(1.0)
+    _opened, recovered = open_journal(disk)
+    assert (recovered.hard_state, list(recovered.entries)) == (HardState(2), [*make_entries(1, 2, b"second")])
+    assert not recovered.notes
+
+
+def test_a_journal_opens_on_a_full_disk_and_relies_on_nothing_before_there_is_room() -> None:
+    """Where what was read cannot be written once more, the journal is open and full; later it goes on."""
+    disk = Disk()
+    opened, _recovered = open_journal(disk)
+    opened.save(HardState(3, 1, 0), ())
+    opened.close()
+
+    def no_room(operation: str, _path: Path) -> None:
+        if operation in FOR_ROOM:
+            raise OSError(errno.ENOSPC, "refused")
+
+    disk.before = no_room
+    opened, recovered = open_journal(disk)
+    assert recovered.hard_state == HardState(3, 1, 0)
+    assert opened.full is not None
+    with pytest.raises(JournalFull):
+        opened.try_again()
+
+    disk.before = proceed
+    opened.try_again()
+    opened.save(HardState(4), ())
+    assert opened.full is None
+
+
+def test_a_new_journal_does_not_begin_on_a_full_disk() -> None:
+    """Nothing is left of the attempt, and the directory is free."""
+    disk = Disk()
+    for lacking in sorted(FOR_ROOM):
+
+        def no_room(operation: str, _path: Path, lacking: str = lacking) -> None:
+            if operation == lacking:
+                raise OSError(errno.ENOSPC, "refused")
+
+        disk.before = no_room
+        with pytest.raises(JournalFull, match="is full: make room there"):
+            open_journal(disk)
+        assert not disk.inodes
+    disk.before = proceed
+    assert State.of(open_journal(disk)[1]).hard_state == HardState()
 
 
 def test_a_failing_opening_leaves_the_directory_to_the_next_one() -> None:
@@ -106,7 +194,7 @@ def test_a_full_disk_is_told_in_its_own_words() -> None:
         disk = Disk()
         opened, _recovered = open_journal(disk)
         disk.before = Refusal(0, error)
-        with pytest.raises(JournalFailed) as caught:
+        with pytest.raises((JournalFailed, JournalFull)) as caught:
             opened.save(HardState(1), ())
         texts[error] = str(caught.value)
         assert f"write to {DIRECTORY}/segment-0000000000000001: [Errno {error}]" in texts[error]

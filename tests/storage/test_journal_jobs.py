@@ -13,6 +13,7 @@ from typing import Final, cast
 import attrs
 import pytest
 from twisted.internet.defer import Deferred
+from twisted.internet.task import Clock
 from twisted.python.failure import Failure
 
 from kvraft.raft.types import HardState
@@ -71,7 +72,7 @@ class SlowSync:
 
 def journal_in_a_thread(journal: Journal, reactor: ThreadReactor) -> JournalJobs:
     """Return a journal whose jobs are done in a thread of its own."""
-    return JournalJobs(journal, Worker("journal", reactor, journal.close))
+    return JournalJobs(journal, Worker("journal", reactor, journal.close), Clock())
 
 
 def open_thread(disk: Disk) -> tuple[JournalJobs, TurnByTurn]:
@@ -238,7 +239,7 @@ def test_closing_finishes_what_was_asked_for_and_releases_the_directory() -> Non
     disk, reactor = Disk(), TurnByTurn()
     journal = open_journal(disk)[0]
     worker = Worker("journal", reactor, journal.close)
-    storage = JournalJobs(journal, worker)
+    storage = JournalJobs(journal, worker, Clock())
     slow = SlowSync()
     disk.before = slow
     saved = storage.save(HardState(5), ())
@@ -283,7 +284,7 @@ def hang():
     threading.Event().wait()
 
 journal._file.fdatasync = hang
-JournalJobs(journal, Worker("journal", reactor, journal.close)).save(HardState(1), ())
+JournalJobs(journal, Worker("journal", reactor, journal.close), reactor).save(HardState(1), ())
 print(entered.wait(10))
 """
     done = subprocess.run(
