@@ -149,6 +149,8 @@ _version_decoder = msgspec.msgpack.Decoder(int)
 _count_decoder = msgspec.msgpack.Decoder(Annotated[int, msgspec.Meta(ge=0)])
 _outline_decoder = msgspec.msgpack.Decoder(tuple[int, int, list[msgspec.Raw]])
 _BATCH_HEADER: Final = struct.Struct(">BBBQBI")
+BATCH_HEADER_BYTES: Final = _BATCH_HEADER.size
+"""What a batch takes beside its writes, in bytes."""
 _ARRAY_OF_3: Final = 0x93
 _UINT64: Final = 0xCF
 _ARRAY32: Final = 0xDD

@@ -30,6 +30,9 @@ _BODY_HEADER: Final = struct.Struct(">QQB")
 RECORD_BYTES_MAX: Final = 64 * 1024 * 1024
 """Longest record that is ever made or believed, in bytes."""
 
+PAYLOAD_BYTES_MAX: Final = RECORD_BYTES_MAX - _BODY_HEADER.size
+"""Longest payload of an entry, in bytes: its record is the longest that a journal and a frame take."""
+
 TERM_MAX: Final = 2**53 - 1
 """Highest term and index: what every JSON reader can hold without loss."""
 
@@ -60,7 +63,13 @@ class Entry(msgspec.Struct, frozen=True, gc=False):
 
     @classmethod
     def create(cls, term: int, index: int, kind: int, payload: bytes) -> "Entry":
-        """Encode a new entry; `payload` is copied into its record."""
+        """Encode a new entry; `payload` is copied into its record.
+
+        Raises:
+            ValueError: no journal would take it. Limits on what a client sends keep payloads far from that.
+        """
+        if len(payload) > PAYLOAD_BYTES_MAX:
+            raise ValueError(f"a payload of {len(payload)} bytes; an entry holds at most {PAYLOAD_BYTES_MAX}")
         return cls(term, index, kind, encode_record(term, index, kind, payload))
 
     @property

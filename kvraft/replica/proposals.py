@@ -2,6 +2,7 @@
 
 from typing import Final
 
+from kvraft.raft.log import Log
 from kvraft.replica.submissions import Batch
 
 HOLD_S_MAX: Final = 0.002
@@ -13,25 +14,44 @@ class Proposals:
 
     def __init__(self) -> None:
         self._batches: dict[int, Batch] = {}
-        self._submissions = 0
-        """How many there are in all of them."""
+        """In the order of their indexes; invariant: each one's entry stands in the log, but for those that
+        `overwritten` returns next."""
         self._proposed_at = 0.0
         """When the latest was proposed."""
         self.holds = False
         """Whether those that waited when that was last decided wait for company."""
 
     def add(self, index: int, batch: Batch, now: float) -> None:
-        """Note that `batch` was proposed."""
+        """Note that `batch` was proposed; what an earlier leadership proposed there must have been removed."""
+        assert not self._batches or next(reversed(self._batches)) < index, f"two batches stand at entry {index}"
         self._batches[index] = batch
-        self._submissions += len(batch.submissions)
         self._proposed_at = now
 
     def take(self, index: int) -> Batch | None:
         """Remove and return what was proposed at `index`."""
-        batch = self._batches.pop(index, None)
-        if batch is not None:
-            self._submissions -= len(batch.submissions)
-        return batch
+        return self._batches.pop(index, None)
+
+    def overwritten(self, log: Log) -> list[tuple[int, Batch]]:
+        """Remove and return, with their indexes, the batches whose entries `log` does not hold any more.
+
+        Where one stands, all before it do (Log Matching, §5.3). So this costs one look when nothing was overwritten.
+        """
+        gone: list[tuple[int, Batch]] = []
+        while self._batches:
+            index = next(reversed(self._batches))
+            if index <= log.snapshot_index or log.term_at(index) == self._batches[index].term:
+                break
+            gone.append((index, self._batches.pop(index)))
+        return gone
+
+    def end_leadership(self) -> None:
+        """Let the first submission of the next leadership wait for no company of this one's."""
+        self.holds = False
+
+    @property
+    def under_way(self) -> int:
+        """How many submissions are under way."""
+        return sum(len(batch.submissions) for batch in self._batches.values())
 
     def take_up_to(self, index: int) -> list[Batch]:
         """Remove and return what was proposed at or before `index`."""
@@ -45,7 +65,7 @@ class Proposals:
 
     def lack_company(self, waiting: int) -> bool:
         """Whether submissions wait for company, and that many are too few for another decision."""
-        return self.holds and waiting < self._submissions
+        return self.holds and waiting < self.under_way
 
     def hold_until(self, waiting: int) -> float:
         """Return until when that many submissions do well to wait for company; it may be over already.
@@ -54,6 +74,6 @@ class Proposals:
         and of two waves of clients the small one keeps the large one waiting as long as that keeps it. With company
         64 clients that have one request in flight get a tenth more done, with a tenth less processor time (measured).
         """
-        if waiting >= self._submissions:
+        if waiting >= self.under_way:
             return float("-inf")
         return self._proposed_at + HOLD_S_MAX

@@ -1,10 +1,15 @@
 """Says who leads, to those whose requests this node does not carry out."""
 
 from collections.abc import Callable, Sequence
+from typing import Final
 
-from kvraft.errors import NotLeaderRefusal
+from kvraft.errors import NotLeaderRefusal, OutcomeUnknown
 from kvraft.raft import Node
+from kvraft.replica.proposals import Proposals
 from kvraft.replica.submissions import Submission
+
+COVERED: Final = "others led on without this node; the write may have happened: read it back before repeating it"
+OVERWRITTEN: Final = "another leader's entry took its place here; it may still happen: read it back before repeating it"
 
 
 class Redirects:
@@ -35,6 +40,23 @@ class Redirects:
         """Say to those who wait for it who leads now, if that is known."""
         parked, self._parked = self._parked, []
         self.refuse(parked)
+
+    def refuse_overwritten(self, proposals: Proposals) -> None:
+        """Tell those whose entries another leader's have replaced here.
+
+        Where the replacement is committed, theirs certainly never happened (row 12). Else a member that still holds
+        theirs may come to lead and commit it.
+        """
+        log, commit = self._node.log, self._node.commit
+        for index, batch in proposals.overwritten(log):
+            is_certain = log.snapshot_index < index <= commit
+            batch.refuse(self.error() if is_certain else OutcomeUnknown(OVERWRITTEN))
+
+    def refuse_covered(self, proposals: Proposals, index: int) -> None:
+        """Tell those whose entries a snapshot up to `index` has replaced, or cut off after it."""
+        for batch in proposals.take_up_to(index):
+            batch.refuse(OutcomeUnknown(COVERED))
+        self.refuse_overwritten(proposals)
 
     def error(self) -> NotLeaderRefusal:
         """Return what a client is told."""

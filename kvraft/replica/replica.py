@@ -11,7 +11,7 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from kvraft.commands import AdminCommand, Operation, encode_batch
-from kvraft.errors import OutcomeUnknown, Overloaded
+from kvraft.errors import Overloaded
 from kvraft.exits import LastWords, words_for
 from kvraft.raft import Entry, Membership, Message, MessageRefused, Node, NotLeader, ProposalRefused, Ready
 from kvraft.raft.roles import Leader
@@ -20,6 +20,7 @@ from kvraft.replica.administration import Administration
 from kvraft.replica.agreement import Agreement
 from kvraft.replica.belonging import Belonging
 from kvraft.replica.cluster_clock import ClusterClock
+from kvraft.replica.limits import TooLarge
 from kvraft.replica.office import BEGINS, first_writes
 from kvraft.replica.options import ReplicaOptions
 from kvraft.replica.outbox import Nowhere, Outbox
@@ -42,7 +43,6 @@ READYS_A_TURN_MAX: Final = 8
 """Effects that one turn carries out before it lets the reactor look at its sockets."""
 TURN_S_MAX: Final = 0.002
 """A turn carries out nothing more when it has taken so long, seconds: a backlog waits for the next one."""
-COVERED: Final = "others led on without this node; the write may have happened: read it back before repeating it"
 POLL_S: Final = 0.005
 """How often a node looks whether leadership is handed over, or its disk has become idle, seconds."""
 
@@ -126,6 +126,8 @@ class Replica:
             submission.answer(self._agreement.why_stopped())
         elif not isinstance(self.node.role, Leader):
             submission.answer(self._redirects.error())
+        elif submission.size > TooLarge.size_max:
+            submission.answer(TooLarge(submission.size))
         elif submission.writes and not self._writes.append(submission, self._options.waiting_bytes_max):
             submission.answer(Overloaded("too many writes wait for a majority; try again in a moment"))
         else:
@@ -345,6 +347,7 @@ class Replica:
         To propose while the disk is busy would only cut the same writes into more entries, each with its syncs and
         messages on every node: a tenth less throughput at 64 connections on a quiet machine (measured).
         """
+        self._redirects.refuse_overwritten(self._proposals)  # this leadership may begin in their place
         is_held = self._proposals.hold(len(self._writes), now)
         while self._writes and self._saver.idle and not is_held:
             submissions = self._writes.take(BATCH_BYTES_MAX)
@@ -380,6 +383,8 @@ class Replica:
         self._saver.save(ready)
         if ready.soft_state is not None:
             log_transition(self.node.id, ready.soft_state)
+        if ready.entries and not isinstance(self.node.role, Leader):
+            self._redirects.refuse_overwritten(self._proposals)
         if ready.committed or self._unapplied:
             self._apply_committed(ready.committed)
         self._reads.carry_out(ready, self.store)
@@ -388,6 +393,7 @@ class Replica:
             if ready.soft_state.role is not Role.LEADER:
                 # Also those that wait for a disk that may never answer.
                 self._redirects.refuse(self._writes.take_all())
+                self._proposals.end_leadership()
             self._redirects.settle()
 
     def _became_durable(self, readys: list[Ready]) -> None:
@@ -423,9 +429,7 @@ class Replica:
 
     def _apply(self, entry: Entry) -> None:
         batch = self._proposals.take(entry.index)
-        if batch is not None and batch.term != entry.term:
-            batch.refuse(self._redirects.error())  # another leader's entry took its place: it never happened (row 12)
-            batch = None
+        assert batch is None or batch.term == entry.term, f"entry {entry.index} took the place of a batch unnoticed"
         results = self.store.apply(entry, batch.reads if batch is not None else ())
         self._agreement.applied(self.store)
         self._snapshotter.applied(entry)
@@ -471,8 +475,7 @@ class Replica:
         if not self.node.install_snapshot(header.index, header.term, membership):
             return store
         old, self.store = self.store, store
-        for batch in self._proposals.take_up_to(header.index):
-            batch.refuse(OutcomeUnknown(COVERED))
+        self._redirects.refuse_covered(self._proposals, header.index)
         if keeps_tail:
             await self._storage.compact(header.index, header.term)
         else:

@@ -18,6 +18,7 @@ from kvraft.simulation.disk import StaleFile
 from kvraft.simulation.faults import FAULTS
 from kvraft.simulation.machine import ProcessDied
 from kvraft.simulation.nemesis import Fault, Nemesis
+from kvraft.simulation.pace import Pace
 from kvraft.simulation.workload import Workload
 
 SECONDS: Final = 20.0
@@ -25,6 +26,8 @@ SECONDS: Final = 20.0
 GAPS_S: Final = (0.3, 0.8, 2.5)
 """Mean time between two faults, one of these, seconds."""
 NODES: Final = (1, 2, 3, 3, 3, 3, 3, 3, 5, 5, 5, 7)
+PACES: Final = 1 / 3
+"""In so many runs it is looked at how quick the leaders are, before and after the faults."""
 CLIENTS: Final = (3, 3, 4)
 THINKING_S: Final = (0.3, 1.0, 2.0)
 """Mean time between an answer and the next request of one client, one of these, seconds."""
@@ -150,6 +153,9 @@ def _draw_options(draws: Random) -> Options:
 
 
 def _go_through(plan: Plan, cluster: Cluster, nemesis: Nemesis | None, workload: Workload) -> None:
+    pace = Pace(cluster) if Random(f"{plan.seed} pace").random() < PACES else None
+    if pace is not None:
+        pace.begin()
     workload.begin()
     if nemesis is not None:
         nemesis.rush = workload.rush
@@ -170,6 +176,8 @@ def _go_through(plan: Plan, cluster: Cluster, nemesis: Nemesis | None, workload:
             break
     cluster.run_until(cluster.has_settled, what="one state on all members")
     cluster.run_until(cluster.has_let_go, what="the end of all that were removed")
+    if pace is not None:
+        pace.compare()
     cluster.checks.at_the_end()
 
 

@@ -34,7 +34,7 @@ LARGE_VALUE: Final = 2_000
 """Characters of a large value."""
 LAST_TRIES: Final = 3
 """How often the last requests are made: a change of members that still goes on may take the leader away from them."""
-DEFINITE: Final = frozenset({"NOT_LEADER", "OVERLOADED", "TIMEOUT", "STOPPING"})
+DEFINITE: Final = frozenset({"NOT_LEADER", "OVERLOADED", "TIMEOUT", "STOPPING", "TOO_LARGE"})
 """Errors after which a request certainly has no effect; the README promises it."""
 UNKNOWN: Final = "UNKNOWN"
 

@@ -3,6 +3,9 @@
 import pytest
 
 from kvraft.errors import OutcomeUnknown
+from kvraft.raft import Entry, EntryKind
+from kvraft.raft.log import Log
+from kvraft.raft.messages import AppendEntries
 from kvraft.replica.proposals import Proposals
 from kvraft.replica.submissions import Batch, Submission
 from tests.replica.cluster import Ask, Cluster, Member, read, write
@@ -28,6 +31,13 @@ def ask_many(cluster: Cluster, count: int) -> list[Ask]:
     assert cluster.leader is not None
     asks = [cluster.ask(cluster.leader, write("a")) for _ in range(count)]
     cluster.run(0)
+    return asks
+
+
+def ask_lost(cluster: Cluster, leader: int) -> list[Ask]:
+    """Let a few clients write at a leader that reaches nobody."""
+    asks = [cluster.ask(leader, write("a")) for _ in range(4)]
+    cluster.run(0.02)
     return asks
 
 
@@ -166,3 +176,60 @@ def test_what_waits_for_company_is_refused_by_a_leader_no_longer() -> None:
     cluster.members[leader].replica.stop()
     assert all(isinstance(ask.error, OutcomeUnknown) for ask in many)
     cluster.stop()
+
+
+def test_a_leader_that_was_cut_off_is_as_quick_afterwards_as_before(cluster: Cluster) -> None:
+    """What it had proposed in vain counts no longer as under way when it leads again."""
+    leader = cluster.settle()
+    before = cluster.await_answers(cluster.ask(leader, write("a")))
+    cluster.isolate(leader)
+    lost = [ask for _ in range(3) for ask in ask_lost(cluster, leader)]
+    cluster.await_other_leader(leader)
+    cluster.heal()
+    cluster.run_until(lambda: all(ask.is_over for ask in lost), at_most=1.0)
+    new = cluster.settle()
+    cluster.members[new].node.transfer_leadership(leader, cluster.clock.seconds())
+    cluster.members[new].replica.link_up(leader)
+    cluster.run_until(lambda: cluster.leader == leader)
+    cluster.settle()
+
+    assert cluster.members[leader].replica._proposals.under_way == 0
+    for _ in range(5):
+        assert cluster.await_answers(cluster.ask(leader, write("a"))) <= 2 * before
+
+
+def test_what_was_overwritten_and_may_come_back_is_unknown(cluster: Cluster) -> None:
+    """An entry that another leader's has replaced here, and is not committed, may stand on a member that will lead."""
+    old = cluster.settle()
+    cluster.isolate(old)
+    lost = cluster.ask(old, write("a", "lost"))
+    cluster.run(0.01)
+    node = cluster.members[old].node
+    last = node.log.last_index
+    replacement = Entry.create(node.term + 1, last, EntryKind.EMPTY, b"")
+    others = AppendEntries(node.term + 1, last - 1, node.log.last_term, 0, entries=(replacement,))
+
+    cluster.members[old].replica.receive(cluster.followers()[0], [others])
+    cluster.run(0)
+
+    assert isinstance(lost.error, OutcomeUnknown)
+    cluster.members[old].replica.stop()
+    cluster.stop()
+
+
+def test_a_batch_stands_as_long_as_its_entry_does() -> None:
+    """Also one whose entry the log has forgotten because a snapshot covers it."""
+    log = Log([Entry.create(1, index, EntryKind.COMMANDS, b"") for index in range(1, 6)])
+    proposals = Proposals()
+    for index in range(1, 6):
+        proposals.add(index, batch(1), now=5.0)
+    assert not proposals.overwritten(log)
+
+    log.compact(1)
+    log.truncate_from(3)
+    log.append(Entry.create(2, 3, EntryKind.EMPTY, b""))
+
+    assert [index for index, _ in proposals.overwritten(log)] == [5, 4, 3]
+    assert proposals.under_way == 2
+    with pytest.raises(AssertionError, match="two batches"):
+        proposals.add(2, batch(1), now=5.0)

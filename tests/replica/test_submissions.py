@@ -2,13 +2,16 @@
 
 import pytest
 
-from kvraft.commands import Failure, Operation
+from kvraft.commands import VALUE_BYTES_MAX, Failure, Operation, encode_set
 from kvraft.errors import NotLeaderRefusal, Overloaded
-from kvraft.raft import Options
+from kvraft.raft import Entry, EntryKind, Options
 from kvraft.raft.messages import AppendEntries, Heartbeat
+from kvraft.raft.types import PAYLOAD_BYTES_MAX, decode_record
 from kvraft.replica import ReplicaOptions
+from kvraft.replica.limits import SUBMISSION_BYTES_MAX, TooLarge
 from kvraft.replica.replica import BATCH_BYTES_MAX
 from kvraft.replica.submissions import TimedOut
+from kvraft.wire import FrameDecoder, encode
 from tests.replica.cluster import HUNG_S, Cluster, Member, address, read, remove, write
 from tests.server.twins import logged_by
 
@@ -35,6 +38,40 @@ def test_reads_alone_are_answered_together(cluster: Cluster) -> None:
 def test_nothing_to_do_comes_to_nothing(cluster: Cluster) -> None:
     """A submission without operations is answered, with no results."""
     assert cluster.do() == []
+
+
+@pytest.mark.parametrize("excess", [-1, 0, 1])
+def test_no_submission_is_larger_than_an_entry(cluster: Cluster, excess: int) -> None:
+    """The longest passes journal and wire; a longer one is refused where it enters, and nothing else is harmed."""
+    leader = leader_of(cluster)
+    cluster.settle()
+    last = leader.node.log.last_index
+    value = encode_set(b"large", bytes(VALUE_BYTES_MAX))
+    many, rest = divmod(SUBMISSION_BYTES_MAX + excess, len(value))
+    filler = encode_set(b"rest", bytes(rest - len(encode_set(b"rest", bytes(rest))) + rest))
+    assert len(filler) == rest
+    ask = cluster.ask(leader.id, *[value] * many, filler)
+    cluster.await_answers(ask)
+
+    if excess > 0:
+        assert isinstance(ask.error, TooLarge)
+        assert ask.error.definite
+        assert leader.node.log.last_index == last
+    else:
+        assert len(ask.results) == many + 1
+        entry = leader.node.log[leader.node.log.last_index]
+        frame = encode(AppendEntries(entry.term, entry.index - 1, entry.term, 0, (entry,)))
+        assert len(FrameDecoder().feed(frame)) == 1
+    assert len(cluster.do(write("a"))) == 1
+
+
+def test_an_entry_that_no_journal_takes_cannot_be_made() -> None:
+    """Whoever proposes it, it is never in a log."""
+    longest = bytes(PAYLOAD_BYTES_MAX)
+    assert decode_record(Entry.create(1, 1, EntryKind.COMMANDS, longest).record).index == 1
+
+    with pytest.raises(ValueError, match="an entry holds at most"):
+        Entry.create(1, 1, EntryKind.COMMANDS, longest + b"x")
 
 
 def test_one_turn_is_one_entry(cluster: Cluster) -> None:

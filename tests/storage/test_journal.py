@@ -228,7 +228,7 @@ def test_a_record_that_could_not_be_read_again_is_refused(tmp_path: Path, monkey
     journal, _recovered = open_at(tmp_path)
     journal.save(None, make_entries(1, 1, b"x" * room))
     with pytest.raises(SaveRefused, match="longer than 1008 bytes"):
-        journal.save(None, make_entries(2, 1, b"x" * (room + 1)))
+        journal.save(None, make_entries(2, 1, b"x" * (room + 1)))  # `Entry.create` refuses one beyond the real limit
     assert tuple(reopen(journal, tmp_path).entries) == make_entries(1, 1, b"x" * room)
 
 

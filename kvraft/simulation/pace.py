@@ -1,0 +1,88 @@
+"""How quick a leader is with one client that asks alone: after all faults on every node as quick as at the beginning.
+
+What a node keeps of an earlier leadership may slow the next one down, and no answer is wrong then. Links and disks are
+made quick and even while it is measured, so that the time of a write is what the node itself makes of it.
+"""
+
+from statistics import median
+from typing import Final
+
+from kvraft.commands import encode_identify
+from kvraft.simulation.cluster import Cluster, Stuck
+from kvraft.simulation.member import Member, address_of
+from kvraft.simulation.network import LinkOptions
+
+LINKS: Final = LinkOptions(delay_min_s=0.0001, delay_max_s=0.0001, tail=0.0, split=0.0)
+DISK_S: Final = (0.0001, 0.0001)
+ROUND_S: Final = 0.0003
+"""There and back and a disk, seconds: what a write takes at least where another member has to answer. A run that begins
+with one node may end with more."""
+WRITES: Final = 7
+"""So many are measured, one after the other; the median counts."""
+SLOWER_MAX: Final = 2.0
+"""Times the beginning's median that a write may take at the end."""
+TRANSFERS_MAX: Final = 5
+"""How often leadership is handed to a node before it is given up; a change of members may still be going on."""
+_WRITE: Final = encode_identify("pace")
+"""A write that changes nothing: the cluster has its id."""
+
+
+class Pace:
+    """Measures at the beginning, and compares with it at the end."""
+
+    def __init__(self, cluster: Cluster) -> None:
+        self._cluster = cluster
+        self._before_s = 0.0
+
+    def begin(self) -> None:
+        """Measure the first leader, which nothing has disturbed."""
+        self._cluster.elect()
+        self._cluster.run_until(self._has_identity, what="the id of the cluster")
+        self._before_s = max(self._measure(), ROUND_S)
+
+    def compare(self) -> None:
+        """Let each voter lead in turn, and measure it.
+
+        Raises:
+            Stuck: one of them takes much longer than the first leader did.
+        """
+        cluster = self._cluster
+        for voter in sorted(cluster.members[cluster.elect()].node.membership.voters):
+            for _ in range(TRANSFERS_MAX):
+                if cluster.elect() == voter:
+                    break
+                self._cluster.ask(cluster.elect(), f"TRANSFER {voter}")
+            if cluster.elect() != voter:
+                continue
+            took_s = self._measure()
+            if took_s > SLOWER_MAX * self._before_s:
+                raise Stuck(
+                    f"a write alone at node {voter} takes {1000 * took_s:.2f} ms after the faults, and took "
+                    f"{1000 * self._before_s:.2f} ms before them: twice that"
+                )
+
+    def _has_identity(self) -> bool:
+        leader = self._cluster.leader
+        return leader is not None and self._cluster.members[leader].store.cluster_id is not None
+
+    def _measure(self) -> float:
+        """Return how long a write takes at the leader, seconds."""
+        cluster = self._cluster
+        links, cluster.network.options = cluster.network.options, LINKS
+        disks = {member: member.faults.delay_s for member in cluster.members.values()}
+        for member in disks:
+            member.faults.delay_s = DISK_S
+        cluster.run_until(cluster.has_settled, what="one state on all members")
+        leader = cluster.members[cluster.elect()]
+        took_s = median([self._write(leader) for _ in range(WRITES)])
+        cluster.network.options = links
+        for member, delay_s in disks.items():
+            member.faults.delay_s = delay_s
+        return took_s
+
+    def _write(self, leader: Member) -> float:
+        cluster, answers = self._cluster, list[object]()
+        assembly = leader.assembly
+        assert assembly is not None
+        cluster.world.at(cluster.world.now, leader.machine, assembly.replica.ask, [_WRITE], answers.append)
+        return cluster.run_until(lambda: bool(answers), what=f"an answer of {address_of(leader.id)}")
