@@ -1,4 +1,4 @@
-"""What one request may hold, since it goes into one entry of the log."""
+"""What one request, one entry of the log and one turn may hold."""
 
 from typing import ClassVar, Final
 
@@ -6,6 +6,12 @@ from kvraft.commands import BATCH_HEADER_BYTES
 from kvraft.errors import Refused
 from kvraft.raft.types import PAYLOAD_BYTES_MAX
 
+BATCH_BYTES_MAX: Final = 1024 * 1024
+"""Writes in one log entry, bytes; one larger submission still makes one entry."""
+READYS_A_TURN_MAX: Final = 8
+"""Effects that one turn carries out before it lets the reactor look at its sockets."""
+TURN_S_MAX: Final = 0.002
+"""A turn carries out nothing more when it has taken so long, seconds: a backlog waits for the next one."""
 SUBMISSION_BYTES_MAX: Final = PAYLOAD_BYTES_MAX - BATCH_HEADER_BYTES
 """Writes in one submission, bytes: it goes into one entry, and that entry must fit the journal and the wire."""
 

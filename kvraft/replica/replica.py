@@ -20,7 +20,7 @@ from kvraft.replica.administration import Administration
 from kvraft.replica.agreement import Agreement
 from kvraft.replica.belonging import Belonging
 from kvraft.replica.cluster_clock import ClusterClock
-from kvraft.replica.limits import TooLarge
+from kvraft.replica.limits import BATCH_BYTES_MAX, READYS_A_TURN_MAX, TURN_S_MAX, TooLarge
 from kvraft.replica.office import BEGINS, first_writes
 from kvraft.replica.options import ReplicaOptions
 from kvraft.replica.outbox import Nowhere, Outbox
@@ -37,12 +37,6 @@ from kvraft.replica.submissions import Batch, Deadlines, Submission, Tell, Write
 from kvraft.storage import Snapshot, SnapshotStorage, Storage
 from kvraft.store import Result, Store
 
-BATCH_BYTES_MAX: Final = 1024 * 1024
-"""Writes in one log entry, bytes; one larger submission still makes one entry."""
-READYS_A_TURN_MAX: Final = 8
-"""Effects that one turn carries out before it lets the reactor look at its sockets."""
-TURN_S_MAX: Final = 0.002
-"""A turn carries out nothing more when it has taken so long, seconds: a backlog waits for the next one."""
 POLL_S: Final = 0.005
 """How often a node looks whether leadership is handed over, or its disk has become idle, seconds."""
 

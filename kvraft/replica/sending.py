@@ -84,6 +84,8 @@ class SnapshotSender:
         """Go on where the member wants it."""
         if self._over or reply.snapshot != self._snapshot.header.id or self._silence is None:
             return
+        if reply.received > self._snapshot.size:  # no honest member has more than there is
+            return
         if reply.installed:
             self._finish(self._snapshot.header.index)
             return

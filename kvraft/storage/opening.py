@@ -4,8 +4,9 @@ The snapshot is always made durable before the journal's log is shortened or beg
 leaves a snapshot that the log does not know of. One rule brings them together; the snapshot ends at entry S:
 
 1. S is in the log, with the same term, or is where the log begins: the log stays as it is (§7, step 6).
-2. S is behind the end of the log, or the log has another term there: the log is begun anew behind S (step 7). Only a
-   snapshot that was received can be so, and what it covers is committed: what contradicts it never was.
+2. S is after the end of the log, or the log has another term there: the log is begun anew after S (step 7). So it may
+   be with a snapshot that was received, and with one that was taken of entries which a majority had stored before this
+   node's own disk did. What a snapshot covers is committed: what contradicts it never was.
 3. S is before the beginning of the log: entries between the two are missing, and the node must not start.
 
 The newest snapshot that verifies counts. One that does not is reported, and removed if rule 3 allows the one before it.
@@ -110,7 +111,7 @@ def _reconcile_log(
     if newest is None or _term_at(recovered, newest.index) == newest.term:
         return recovered
     journal.reset_to(newest.index, newest.term)
-    notes.append(f"the log begins anew behind entry {newest.index}, up to where a snapshot was received")
+    notes.append(f"the log begins anew behind entry {newest.index}, where the snapshot ends")
     return attrs.evolve(recovered, entries=[], snapshot_index=newest.index, snapshot_term=newest.term)
 
 

@@ -6,9 +6,10 @@ that open with their kind::
     [1, [[key, [value, create revision, modify revision, version]], ...]]           whole items
     [2, key, create revision, modify revision, version, part, parts, bytes]         a part of one long value
 
-Neither the order of items nor that of chunks carries meaning: shards are salted by the process that wrote them. Chunks
-carry no checksum; the file or frame that holds them guards them against damage. What is checked here is that they
-come to a store that could have been: every key once, every long value whole, as many keys as the state promises.
+Neither the order of items nor that of chunks carries meaning, so how the writer cuts its keys into shards binds no
+reader. Chunks carry no checksum; the file or frame that holds them guards them against damage. What is checked here is
+that they come to a store that could have been: every key once, every long value whole, as many keys as the state
+promises.
 """
 
 import itertools

@@ -10,7 +10,7 @@ from kvraft.errors import NotLeaderRefusal, OutcomeUnknown
 from kvraft.raft import Options, ProposalRefused
 from kvraft.raft.messages import Heartbeat, HeartbeatReply, TimeoutNow
 from kvraft.replica import ReplicaOptions
-from kvraft.replica.replica import TURN_S_MAX
+from kvraft.replica.limits import TURN_S_MAX
 from kvraft.replica.submissions import Stopping
 from tests.replica.cluster import HUNG_S, Ask, Cluster, Member, address, read, write
 

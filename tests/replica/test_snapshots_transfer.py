@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator, Sequence
 from typing import Final
 
+import msgspec
 import pytest
 from twisted.internet.defer import Deferred, fail
 
@@ -117,6 +118,34 @@ def test_an_answer_to_the_offer_that_is_lost_is_asked_for_again(cluster: DiskClu
         at_most=2.0,
     )
     assert lost
+
+
+def test_an_answer_that_claims_more_than_there_is_counts_for_nothing(cluster: DiskCluster) -> None:
+    """The leader does not take it for progress, and asks again."""
+    behind, leader = late(cluster), cluster.elect()
+    carry = cluster.carry
+    absurd: list[Message] = []
+
+    def answer_absurdly_first(sender: int, outgoing: Sequence[tuple[int, Message]]) -> None:
+        latest = cluster.members[leader].replica._snapshotter._parts.snapshots.latest
+        assert latest is not None
+        for to, message in outgoing:
+            if isinstance(message, InstallSnapshotReply) and not absurd:
+                absurd.append(msgspec.structs.replace(message, received=latest.size + 1))
+                carry(sender, [(to, absurd[0])])
+            else:
+                carry(sender, [(to, message)])
+
+    cluster.carry = answer_absurdly_first  # type: ignore[method-assign]
+    cluster.heal()
+
+    def is_up_to_date() -> bool:
+        senders = cluster.members[leader].replica._snapshotter._senders.values()
+        assert all(each._received <= each._snapshot.size for each in senders)
+        return cluster.members[behind].store.applied_index == cluster.members[leader].store.applied_index
+
+    cluster.run_until(is_up_to_date, at_most=2.0)
+    assert absurd
 
 
 def test_a_restart_in_the_middle(cluster: DiskCluster) -> None:

@@ -8,8 +8,7 @@ from kvraft.raft import Entry, EntryKind, Options
 from kvraft.raft.messages import AppendEntries, Heartbeat
 from kvraft.raft.types import PAYLOAD_BYTES_MAX, decode_record
 from kvraft.replica import ReplicaOptions
-from kvraft.replica.limits import SUBMISSION_BYTES_MAX, TooLarge
-from kvraft.replica.replica import BATCH_BYTES_MAX
+from kvraft.replica.limits import BATCH_BYTES_MAX, SUBMISSION_BYTES_MAX, TooLarge
 from kvraft.replica.submissions import TimedOut
 from kvraft.wire import FrameDecoder, encode
 from tests.replica.cluster import HUNG_S, Cluster, Member, address, read, remove, write
