@@ -5,6 +5,23 @@ way, `reads` the way of those that change nothing, `saving` is the way to the di
 `status` what STATUS tells, `outbox` what it needs of the connections to the others. `taking`, `sending` and `receiving`
 are the life of a snapshot. `beginning` is what a node reads when it starts, `rejoin` the way back for one that keeps
 nothing on disk.
+
+What belongs to one leadership, and who ends it when that ends:
+
+==========================  ==========================================================================================
+`Replica._writes`           refused by `_carry_out` when the node leads no more
+`Proposals._batches`        taken when applied, covered by a snapshot, or overwritten (`Redirects.refuse_overwritten`)
+`Proposals.holds`           `Proposals.end_leadership`; `_proposed_at` means nothing without batches under way
+`Reads._new`, `_confirmed`  the next turn refuses the first; the others are confirmed, so any later state answers them
+`ClusterClock`              `take_office` begins anew in each term that this node leads
+`Redirects._parked`         `settle` at each transition, and at the end of `hand_over`; `is_handing_over` at that end
+`Administration._waits`     each says itself when it has failed, by term and log; all have a deadline
+`Features._proposed_in`     is a term: it counts in no other
+`Agreement`                 what was found is of `_term`
+`Snapshotter._senders`      `carry_out` stops them when the node leads no more; each is of one term
+`SnapshotTaker`, `Saver`    of the node and not of a leadership: what they do is right under any leader
+`Node.role`                 holds what else a leader knows, and goes with it
+==========================  ==========================================================================================
 """
 
 from kvraft.replica.beginning import Beginning, from_disk, from_nothing
