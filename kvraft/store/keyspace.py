@@ -124,21 +124,22 @@ class Keyspace:
         shards, frozen, added, grown = self._shards, self._frozen, 0, 0
         replace = self.replaced.append
         for modified, write in enumerate(writes, revision):
-            key = write.key
+            key, value = write.key, write.value
             index = crc32(key) & _MASK
             shard = shards[index]
             old = shard.get(key)
             if frozen is not None:
                 frozen.keep(index, key, old)
             if old is not None:
-                replace(old[0])
-                grown += len(write.value) - len(old[0])
-                shard[key] = (write.value, old[1], modified, old[3] + 1)
+                replaced = old[0]
+                replace(replaced)
+                grown += len(value) - len(replaced)
+                shard[key] = (value, old[1], modified, old[3] + 1)
                 continue
             if shard is _EMPTY:
                 shard = shards[index] = {}
-            shard[key] = (write.value, modified, modified, 1)
-            grown += len(key) + len(write.value)
+            shard[key] = (value, modified, modified, 1)
+            grown += len(key) + len(value)
             added += 1
         self.bytes_used += grown + added * ITEM_BYTES
         return added

@@ -111,7 +111,7 @@ class Store:
         for kind, run in groupby(writes, type):
             if kind is Set:
                 sets: list[Set] = list(run)  # type: ignore[arg-type]  # mypy does not follow `kind`
-                if self._may_exceed_quota(len(sets)):
+                if (self.quota_bytes or self.quota_keys) and self._may_exceed_quota(len(sets)):
                     results += map(self._set_within_quota, sets)
                     continue
                 first = self.revision + 1
@@ -180,8 +180,8 @@ class Store:
 
     def _extend_checksum(self, payload: bytes) -> None:
         counts = (self.applied_index, self.revision, self.key_count, self.cluster_time)
+        self.checksum = zlib.crc32(payload, zlib.crc32(_CHECKSUM_STATE.pack(self.checksum, *counts)))
         if replaced := self.keys.replaced:
             if self.feature_level >= CHECKSUM_COVERS_REPLACED:
-                payload = b"".join((payload, *replaced))
+                self.checksum = zlib.crc32(replaced[0] if len(replaced) == 1 else b"".join(replaced), self.checksum)
             replaced.clear()
-        self.checksum = zlib.crc32(payload, zlib.crc32(_CHECKSUM_STATE.pack(self.checksum, *counts)))
