@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 def step_install_snapshot(node: Node, sender: int, request: InstallSnapshot) -> None:
     """Take a piece from this term's leader (Figure 13); what is behind our commit index is not needed any more."""
     if request.term < node.term:
-        node.send(sender, InstallSnapshotReply(node.term, request.snapshot, 0))
+        node.promise(sender, InstallSnapshotReply(node.term, request.snapshot, 0))
         return
     _refuse_impossible_piece(node, request)
     replication.follow(node, sender, request.term)

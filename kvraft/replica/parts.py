@@ -20,5 +20,7 @@ class SnapshotParts:
     clock: IReactorTime
     send: Callable[[int, Message], None]
     """Sends one message to one member."""
+    promise: Callable[[int, Message], None]
+    """Sends one message to one member when the term in which it is said is durable."""
     failed: Callable[[Failure], None]
     """Called when the node must not go on."""

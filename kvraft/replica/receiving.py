@@ -70,7 +70,7 @@ class SnapshotReceiver:
     ) -> None:
         self._node = parts.node
         self._snapshots = parts.snapshots
-        self._send = parts.send
+        self._promise = parts.promise
         self._clock = parts.clock
         self._failed = parts.failed
         self._installer = installer
@@ -186,9 +186,9 @@ class SnapshotReceiver:
             await rest(self._clock, began, LOADING_SHARE)
 
     def _reply(self, to: int, piece: InstallSnapshot, received: int, *, installed: bool) -> None:
-        # Whoever sent it leads no more in a later term, which may not be durable yet: nothing is said in it from here.
+        # The leader of an earlier term has no use for an answer.
         if piece.term == self._node.term:
-            self._send(to, InstallSnapshotReply(piece.term, piece.snapshot, received, installed))
+            self._promise(to, InstallSnapshotReply(piece.term, piece.snapshot, received, installed))
 
 
 def read_header(snapshot: Snapshot) -> tuple[dict[str, object], Membership]:

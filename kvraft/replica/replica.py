@@ -84,6 +84,7 @@ class Replica:
             snapshots=snapshots,
             clock=clock,
             send=lambda to, message: self._peers.send([(to, message)]),
+            promise=lambda to, message: self._tell(self.node.promise, to, message),
             failed=self._snapshot_failed,
         )
         self._snapshotter = Snapshotter(

@@ -212,8 +212,8 @@ class Checks:
                     raise InvariantViolated(
                         f"node {member.id} acknowledges entry {index}, and its disk ends at {extent.last_index}"
                     )
-            case InstallSnapshotReply(installed=True, term=term):
-                self._check_durable(member, term, "a snapshot")
+            case InstallSnapshotReply(term=term, installed=is_installed):
+                self._check_durable(member, term, "a snapshot" if is_installed else "a piece of a snapshot")
 
     def removing(self, member: Member, path: Path) -> None:
         """Check a file that a node is about to delete."""

@@ -125,7 +125,7 @@ def test_an_installed_snapshot_is_confirmed_only_when_the_log_is_durable(cluster
     node = cluster.members[slow].node
     assert node.log.durable < node.commit
     replies: list[InstallSnapshotReply] = []
-    receiver._send = lambda _to, message: replies.append(message)  # type: ignore[arg-type]
+    receiver._promise = lambda _to, message: replies.append(message)  # type: ignore[arg-type]
     for index in (node.commit, node.log.durable):
         receiver.receive(leader, _piece(node.term, index))
 
