@@ -50,15 +50,25 @@ def propose(node: Node, leader: Leader, target: Membership, *, force: bool) -> i
         raise ValueError("the joint configuration is this module's business")
     if leader.transfer is not None:
         raise TryAgain("leadership is being handed over; ask again in a moment")
+    for voter in sorted(target.voters - node.membership.voters):
+        if not identity.may_be_promoted(node, voter):
+            raise ProposalRefused(
+                f"node {voter} would be a voter without a vote, since its data directory is not known yet; add it as a "
+                "learner, and it becomes a voter by itself"
+            )
     if not force:
         _refuse_dead_end(node, leader, target)
     if target.voters == node.membership.voters:
         return append(node, leader, target)
+    # A learner that leaves in the same change leaves at once: it decides nothing.
+    stay = target.members | node.membership.voters
+    addresses = {**node.membership.addresses, **target.addresses}
+    incarnations = {**node.membership.incarnations, **target.incarnations}
     joint = attrs.evolve(
         target,
         outgoing=node.membership.voters,
-        addresses={**node.membership.addresses, **target.addresses},
-        incarnations={**node.membership.incarnations, **target.incarnations},
+        addresses={member: where for member, where in addresses.items() if member in stay},
+        incarnations={member: each for member, each in incarnations.items() if member in stay},
     )
     return append(node, leader, joint)
 

@@ -11,6 +11,7 @@ before it is durable on this one.
 """
 
 from bisect import bisect_right
+from collections import deque
 from collections.abc import Sequence
 from itertools import accumulate
 
@@ -38,6 +39,9 @@ class Log:
         """The last index known to be on this node's disk."""
         self.handed_over = self.last_index
         """The last index that a Ready has carried to the journal."""
+        self._saving: deque[int] = deque()
+        """Of each save of entries under way, oldest first, the last entry that no conflict has cut off since. Term and
+        index alone do not tell two saves of one entry apart: it may be saved, cut off, and come again."""
 
     @property
     def size(self) -> int:
@@ -105,6 +109,8 @@ class Log:
         self.last_index = min(self.last_index, index - 1)
         self.handed_over = min(self.handed_over, index - 1)
         self.durable = min(self.durable, index - 1)
+        # The disk will cut off what is on its way to it, whatever stands in its place by then.
+        self._saving = deque(min(last, index - 1) for last in self._saving)
 
     def find_conflict(self, entries: Sequence[Entry]) -> Entry | None:
         """Return the first of `entries` that this log lacks or holds with another term."""
@@ -140,6 +146,7 @@ class Log:
         self._drop(self.snapshot_index + 1, self.last_index)
         self.snapshot_index, self.snapshot_term = index, term
         self.last_index = self.durable = self.handed_over = index
+        self._saving = deque(min(last, index) for last in self._saving)
 
     def _drop(self, first: int, last: int) -> None:
         begin, end = first - self.snapshot_index - 1, last - self.snapshot_index
@@ -152,12 +159,18 @@ class Log:
         """Return the entries that no Ready has carried yet, and mark them handed over."""
         unsaved = self.slice(self.handed_over + 1, self.last_index)
         self.handed_over = self.last_index
+        if unsaved:
+            self._saving.append(self.last_index)
         return unsaved
 
-    def saved(self, index: int, term: int) -> None:
-        """Note that the disk holds the log as far as this entry, unless a conflict has cut it off since."""
-        if index > self.durable and self.term_at(index) == term:
-            self.durable = index
+    def saved(self) -> None:
+        """Note that the oldest entries that were taken are on the disk, less those that a conflict has cut off since.
+
+        Called once for each time that `take_unsaved` returned entries, in that order.
+        """
+        last = self._saving.popleft()
+        assert last <= self.handed_over, f"entry {last} is reported as saved, and {self.handed_over} were handed over"
+        self.durable = max(self.durable, last)
 
     def last_agreement(self, index: int, term: int) -> tuple[int, int]:
         """Return the last (index, term) of this log at or below `index` whose term is at most `term`.

@@ -404,8 +404,7 @@ class Node:
             self.durable_hard_state = ready.hard_state
             election.count_own_vote(self)
         if ready.entries:
-            last = ready.entries[-1]
-            self.log.saved(last.index, last.term)
+            self.log.saved()
             if isinstance(self.role, Leader):
                 replication.advance_commit(self, self.role)
 

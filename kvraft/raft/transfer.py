@@ -51,9 +51,13 @@ def order_when_caught_up(node: Node, leader: Leader, peer: int) -> None:
 
 
 def order_successor(node: Node, leader: Leader) -> None:
-    """Let the voter with the longest log stand at once: this leader has removed itself (thesis §4.2.2)."""
-    voters = sorted(node.membership.voters)
-    node.send(max(voters, key=lambda voter: leader.progress[voter].match), TimeoutNow(node.term))
+    """Let the voter with the longest log stand at once: this leader has removed itself (thesis §4.2.2).
+
+    Where no voter was heard from lately, one stands by itself when its election timeout is over.
+    """
+    successor = best_target(node, leader)
+    if successor is not None:
+        node.send(successor, TimeoutNow(node.term))
 
 
 def give_up_when_late(node: Node, leader: Leader) -> None:

@@ -78,9 +78,7 @@ def test_the_marks_move_forward_with_saves() -> None:
     assert log.take_unsaved() == make_entries(1, first=2)
     assert (log.durable, log.handed_over) == (1, 2)
     assert log.take_unsaved() == ()
-    log.saved(2, 1)
-    assert log.durable == 2
-    log.saved(1, 1)
+    log.saved()
     assert log.durable == 2
 
 
@@ -93,11 +91,32 @@ def test_the_marks_fall_back_with_a_conflict() -> None:
     assert (log.last_index, log.handed_over, log.durable) == (1, 1, 1)
     log.append(make_entries(2, first=2)[0])
     log.append(make_entries(2, first=3)[0])
-    log.saved(3, 1)
+    log.saved()
     assert log.durable == 1
     assert log.take_unsaved() == make_entries(2, 2, first=2)
-    log.saved(3, 2)
+    log.saved()
     assert log.durable == 3
+
+
+def test_an_entry_that_was_cut_off_and_came_again_is_durable_with_its_second_save() -> None:
+    """The first save holds the same entry, but the disk cuts it off before the second save stores it again."""
+    log = Log(make_entries(1))
+    again = make_entries(1, first=2)[0]
+    log.append(again)
+    log.take_unsaved()
+    log.truncate_from(2)
+    log.append(make_entries(2, first=2)[0])
+    log.take_unsaved()
+    log.truncate_from(2)
+    log.append(again)
+    log.take_unsaved()
+
+    log.saved()
+    assert log.durable == 1
+    log.saved()
+    assert log.durable == 1
+    log.saved()
+    assert log.durable == 2
 
 
 def test_a_slice_is_cut_by_bytes_but_never_to_nothing() -> None:
