@@ -11,6 +11,9 @@ from kvraft.raft.quorum import Outcome
 from kvraft.raft.roles import Candidate, Follower, Leader, PreCandidate
 from kvraft.raft.types import EntryKind
 
+ELECTION_WAIT_FACTOR_MAX = 16
+"""Longest wait for the outcome of an election, in election timeouts."""
+
 if TYPE_CHECKING:
     from kvraft.raft.node import Node
 
@@ -39,6 +42,7 @@ def hear_from_leader(node: Node, follower: Follower, leader: int) -> None:
     """Reset the election timer: the leader of this term has spoken (§5.2)."""
     follower.leader = leader
     follower.last_contact = node.now
+    node.elections_in_vain = 0
     follower.deadline = node.now + node.random_timeout()
 
 
@@ -66,7 +70,7 @@ def campaign(node: Node, *, transfer: bool = False) -> None:
     node.term += 1
     node.vote = node.id
     node.matched = 0
-    node.role = Candidate(node.now + node.random_timeout())
+    node.role = Candidate(node.now + _election_wait(node))
     request = RequestVote(node.term, node.log.last_index, node.log.last_term, transfer)
     for voter in _other_voters(node):
         node.promise(voter, request)
@@ -90,6 +94,7 @@ def become_leader(node: Node) -> None:
         progress={other: Progress(next_index, last_contact=node.now) for other in sorted(others)},
     )
     node.role = leader
+    node.elections_in_vain = 0
     replication.append(node, leader, EntryKind.EMPTY, b"")
     identity.bind_first(node, leader)
     replication.lead_on(node, leader)
@@ -132,7 +137,7 @@ def step_request_vote(node: Node, sender: int, request: RequestVote) -> None:
         if not isinstance(node.role, Follower):
             become_follower(node, node.term, None)
         node.vote = sender
-        node.role.deadline = node.now + node.random_timeout()
+        node.role.deadline = node.now + _election_wait(node)
         node.promise(sender, RequestVoteReply(node.term, granted=True))
     else:
         node.send(sender, RequestVoteReply(node.term, granted=False))
@@ -169,6 +174,19 @@ def _may_stand(node: Node) -> bool:
     if node.membership.decides(node.id):
         return True
     return node.commit < node.membership_index and node.memberships[-2][1].decides(node.id)
+
+
+def _election_wait(node: Node) -> float:
+    """Return how long to wait for the outcome of an election that this node has just taken part in, seconds.
+
+    Unlike the paper, the wait doubles with each election in a row that brought no leader, up to
+    `ELECTION_WAIT_FACTOR_MAX` timeouts. An election takes two saves one after the other, the candidate's and then the
+    voters'. Where two saves take longer than an election timeout, a wait of fixed length ends every election before its
+    votes arrive, and no leader is ever elected. A disk that is fast decides the first election within its first wait.
+    """
+    factor = min(2**node.elections_in_vain, ELECTION_WAIT_FACTOR_MAX)
+    node.elections_in_vain += 1
+    return factor * node.random_timeout()
 
 
 def _other_voters(node: Node) -> list[int]:

@@ -113,6 +113,8 @@ class Node:
         further."""
         if incarnation is not None:
             self.voting = voting and identity.has_vote(self)
+        self.elections_in_vain = 0
+        """Elections in a row, stood in or voted in, since a leader was last heard from; see `election`."""
         self.role: AnyRole = Follower(now + self.random_timeout())
         self.states = States()
         # Effects since the last Ready.
@@ -139,7 +141,8 @@ class Node:
         self.observe_time(now)
         if sender == self.id:
             raise MessageRefused("a message from myself")
-        if message.term > self.term + TERM_LEAP_MAX:
+        # A node that holds nothing may join a cluster of any age.
+        if self.log.last_index > 0 and message.term > self.term + TERM_LEAP_MAX:
             raise MessageRefused(f"term {message.term} is absurd: this node is in term {self.term}")
         _STEPS[type(message)](self, sender, message)
 

@@ -17,6 +17,7 @@ from kvraft.simulation.cluster import Cluster, Stuck
 from kvraft.simulation.disk import StaleFile
 from kvraft.simulation.faults import FAULTS
 from kvraft.simulation.machine import ProcessDied
+from kvraft.simulation.member import DiskFaults
 from kvraft.simulation.nemesis import Fault, Nemesis
 from kvraft.simulation.pace import Pace
 from kvraft.simulation.workload import Workload
@@ -25,6 +26,14 @@ SECONDS: Final = 20.0
 """How long a run is disturbed, virtual seconds."""
 GAPS_S: Final = (0.3, 0.8, 2.5)
 """Mean time between two faults, one of these, seconds."""
+SLOW_ELECTIONS: Final = 0.1
+"""The share of runs that end with an election on slow disks."""
+SLOW_SAVE_S: Final = 0.4
+"""What a save takes then, seconds: an election takes two of them, which is longer than the longest timeout."""
+SLOW_ELECTION_S_MAX: Final = 30.0
+"""How long such an election may take, virtual seconds."""
+VOTERS_MIN: Final = 3
+"""With fewer voters nobody can be elected without the leader that is lost."""
 NODES: Final = (1, 2, 3, 3, 3, 3, 3, 3, 5, 5, 5, 7)
 PACES: Final = 1 / 3
 """In so many runs it is looked at how quick the leaders are, before and after the faults."""
@@ -178,7 +187,27 @@ def _go_through(plan: Plan, cluster: Cluster, nemesis: Nemesis | None, workload:
     cluster.run_until(cluster.has_let_go, what="the end of all that were removed")
     if pace is not None:
         pace.compare()
+    if Random(f"{plan.seed} slow election").random() < SLOW_ELECTIONS:
+        _elect_on_slow_disks(cluster)
     cluster.checks.at_the_end()
+
+
+def _elect_on_slow_disks(cluster: Cluster) -> None:
+    """Lose the leader while a save on any disk takes nearly an election timeout, and demand another one."""
+    leader = cluster.elect()
+    if len(cluster.members[leader].node.membership.voters) < VOTERS_MIN:
+        return
+    others = [member for member in cluster.running if member.id != leader]
+    for member in others:
+        member.faults.delay_s = SLOW_SAVE_S, SLOW_SAVE_S
+    cluster.kill(leader)
+    cluster.run_until(
+        lambda: cluster.leader is not None, at_most=SLOW_ELECTION_S_MAX, what="a leader while every disk is slow"
+    )
+    for member in others:
+        member.faults.delay_s = DiskFaults().delay_s
+    cluster.start(leader)
+    cluster.run_until(cluster.has_settled, what="one state on all members after an election on slow disks")
 
 
 @implementer(ILogObserver)

@@ -1,0 +1,67 @@
+"""Elections on disks that take longer than an election timeout."""
+
+import pytest
+
+from kvraft.raft import MessageRefused, Role
+from kvraft.raft.election import ELECTION_WAIT_FACTOR_MAX
+from kvraft.raft.messages import Heartbeat, RequestVote
+from kvraft.raft.options import TERM_LEAP_MAX
+from tests.raft.single import campaign, make_node, role_of, settle
+
+
+def waits(count: int) -> list[float]:
+    """Return how long a candidate waits for the outcome of each of so many elections in a row, in least timeouts."""
+    node = make_node(1)
+    found = []
+    for _ in range(count):
+        campaign(node)
+        assert role_of(node) is Role.CANDIDATE
+        found.append((node.deadline - node.now) / node.options.election_timeout_min)
+        settle(node)
+    return found
+
+
+def test_a_candidate_waits_twice_as_long_after_each_election_without_a_leader() -> None:
+    """The timeouts are drawn between one and two least ones, so each wait lies within its own range."""
+    for number, wait in enumerate(waits(7)):
+        factor = min(2**number, ELECTION_WAIT_FACTOR_MAX)
+        assert factor <= wait <= 2 * factor
+
+
+def test_a_voter_waits_as_long_as_a_candidate() -> None:
+    """Else it would depose the candidate for which it votes while its vote is on the way to the disk."""
+    node = make_node(1)
+    for number in range(7):
+        node.step(1, RequestVote(node.term + 1, 1, 1), node.now)
+        assert node.vote == 1
+        factor = min(2**number, ELECTION_WAIT_FACTOR_MAX)
+        wait = (node.deadline - node.now) / node.options.election_timeout_min
+        assert factor <= wait <= 2 * factor
+        settle(node)
+
+
+def test_a_leader_ends_the_long_waits() -> None:
+    """The next election begins with the shortest wait again."""
+    node = make_node(1)
+    for _ in range(4):
+        campaign(node)
+        settle(node)
+    node.step(1, Heartbeat(node.term + 1, 0, 0), node.now)
+    settle(node)
+
+    campaign(node)
+
+    assert node.deadline - node.now <= node.options.election_timeout_max
+
+
+@pytest.mark.parametrize("terms", [(), (1,)], ids=["without a log", "with a log"])
+def test_a_fresh_node_follows_a_cluster_of_any_age(terms: tuple[int, ...]) -> None:
+    """A node that holds nothing cannot know which terms have passed; one with a log refuses an absurd leap."""
+    node = make_node(*terms)
+    message = Heartbeat(TERM_LEAP_MAX + 2, 0, 0)
+    if terms:
+        with pytest.raises(MessageRefused, match="absurd"):
+            node.step(1, message, node.now)
+    else:
+        node.step(1, message, node.now)
+        assert (node.term, node.leader) == (TERM_LEAP_MAX + 2, 1)
