@@ -184,7 +184,7 @@ def _election_wait(node: Node) -> float:
     voters'. Where two saves take longer than an election timeout, a wait of fixed length ends every election before its
     votes arrive, and no leader is ever elected. A disk that is fast decides the first election within its first wait.
     """
-    factor = min(2**node.elections_in_vain, ELECTION_WAIT_FACTOR_MAX)
+    factor: int = min(2**node.elections_in_vain, ELECTION_WAIT_FACTOR_MAX)
     node.elections_in_vain += 1
     return factor * node.random_timeout()
 
