@@ -13,12 +13,14 @@ QUOTA_FROM_LEVEL: Final = 2
 """The feature level from which on the log may hold a quota."""
 
 
-def first_writes(store: Store, quota: tuple[int, int], make_cluster_id: Callable[[], str]) -> Iterator[bytes]:
+def first_writes(
+    kind: int, store: Store, quota: tuple[int, int], make_cluster_id: Callable[[], str]
+) -> Iterator[bytes]:
     """Yield the commands that this leader has to propose: the cluster's id, once, and its quota where that is another.
 
     Like any other write they may have to wait, and are dropped when another leads before they are in the log.
     """
-    if store.cluster_id is None:
+    if kind == EntryKind.EMPTY and store.cluster_id is None:  # else it is on its way already
         yield encode_identify(make_cluster_id())
     if store.feature_level >= QUOTA_FROM_LEVEL and quota != (store.quota_bytes, store.quota_keys):
         yield encode_set_quota(*quota)

@@ -13,7 +13,7 @@ from twisted.python.failure import Failure
 from kvraft.commands import AdminCommand, Operation, encode_batch
 from kvraft.errors import Overloaded
 from kvraft.exits import LastWords, words_for
-from kvraft.raft import Entry, Membership, Message, MessageRefused, Node, NotLeader, ProposalRefused, Ready
+from kvraft.raft import Entry, EntryKind, Membership, Message, MessageRefused, Node, NotLeader, ProposalRefused, Ready
 from kvraft.raft.roles import Leader
 from kvraft.raft.types import Role
 from kvraft.replica.administration import Administration
@@ -431,7 +431,7 @@ class Replica:
         if batch is not None:
             batch.answer(results)
         if entry.kind in BEGINS and isinstance(self.node.role, Leader) and entry.term == self.node.term:
-            self._took_office()
+            self._took_office(entry.kind)
         self._tell_cluster()
 
     def _tell_cluster(self) -> None:
@@ -479,12 +479,13 @@ class Replica:
         self._schedule_turn()
         return old
 
-    def _took_office(self) -> None:
-        """The first entry of this leader's term is committed: all that came before it is applied here."""
+    def _took_office(self, kind: int) -> None:
+        """The first entry of this leader's term, or a new feature level, is applied, and all that came before it."""
         now = self._clock.seconds()
-        self._stamp(now)
-        self._cluster_clock.continue_from(self.store.cluster_time, now)
-        for command in first_writes(self.store, self._options.quota, self._make_cluster_id):
+        if kind == EntryKind.EMPTY:
+            self._stamp(now)
+            self._cluster_clock.continue_from(self.store.cluster_time, now)
+        for command in first_writes(kind, self.store, self._options.quota, self._make_cluster_id):
             self._writes.append(Submission([command], now + self._options.request_timeout, lambda _: None))
             self._schedule_turn()
 

@@ -158,7 +158,7 @@ class LineProtocol(LineReceiver):
         self._behind = chunk.rest
         is_first, self._has_lines = not self._has_lines and not self._rule.requests, True
         self._rule.requests += chunk.requests
-        if is_first and lines[0] in {b"", b"\r"}:
+        if is_first and all(line in {b"", b"\r"} for line in lines):
             chunk.notes.insert(0, (0, EMPTY_LINE))
         self._rule.keeps = self._rule.keeps or chunk.keeps
         if chunk.operations:

@@ -42,7 +42,7 @@ _OTHER_WORDS: Final = {
 TWO_SPACES: Final = "two spaces stand between the command and the key; write one, since a key has no space"
 
 EMPTY_LINE: Final = replies.error("USAGE", "the line is empty; write a line such as: GET <key>, or HELP")
-"""Answered when the first line of a connection is blank; later ones are ignored."""
+"""Answered when nothing but blank lines comes first on a connection; all others are ignored."""
 
 _SHOWN_BYTES: Final = 20
 """So much of an unknown command is repeated in its error."""
