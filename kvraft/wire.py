@@ -8,6 +8,9 @@ A frame is a JSON header that a person can read in a packet capture, and a tail 
     tail           the records of an AppendEntries, one behind the other, as they stand in the log,
                    or the bytes of a snapshot
 
+A frame in which both lengths are 0 holds no message: it shows that the connection carries something (see
+`kvraft.peers.keepalive`).
+
 The tail is what the leader encoded once, or read from its disk: no base64, no second checksum, no copy of an entry
 field by field. Every other message has an empty tail. Nothing here trusts the other end: a frame that no honest node
 can have made raises `WireError`, and a length is believed only as far as bytes have arrived.
@@ -32,6 +35,10 @@ ENTRY_KIND_MAX: Final = 127
 """Highest kind of an entry; those above are the journal's own records and never travel."""
 
 _PREFIX: Final = struct.Struct(">II")
+
+KEEP_ALIVE: Final = _PREFIX.pack(0, 0)
+"""A frame without a message. Earlier versions refuse it, so it is sent only to who says that it knows it."""
+
 _encode_header: Final = msgspec.json.Encoder().encode
 _header_decoder: Final[msgspec.json.Decoder[Message]] = msgspec.json.Decoder(Message)
 
@@ -108,7 +115,8 @@ class FrameDecoder:
             if left < frame_length:
                 self._needed = frame_length
                 break
-            messages.append(_decode_frame(data, offset + _PREFIX.size, header_length, tail_length))
+            if frame_length > _PREFIX.size:
+                messages.append(_decode_frame(data, offset + _PREFIX.size, header_length, tail_length))
             offset += frame_length
         if left:
             self._held += memoryview(data)[offset:]

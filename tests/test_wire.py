@@ -7,7 +7,7 @@ from unittest.mock import patch
 
 import msgspec
 import pytest
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from kvraft.raft.messages import (
@@ -25,7 +25,7 @@ from kvraft.raft.messages import (
     TimeoutNow,
 )
 from kvraft.raft.types import RECORD_BYTES_MAX, RECORD_HEADER, TERM_MAX, Entry, encode_record
-from kvraft.wire import ENTRY_KIND_MAX, HEADER_BYTES_MAX, TAIL_BYTES_MAX, FrameDecoder, WireError, encode
+from kvraft.wire import ENTRY_KIND_MAX, HEADER_BYTES_MAX, KEEP_ALIVE, TAIL_BYTES_MAX, FrameDecoder, WireError, encode
 
 KiB = 1024
 MiB = 1024 * 1024
@@ -137,6 +137,7 @@ def test_damaged_bytes_raise_wire_error_or_wait_for_more(
 @given(header=st.binary(max_size=200), tail=st.binary(max_size=200))
 def test_random_bytes_in_a_well_formed_frame_raise_wire_error(header: bytes, tail: bytes) -> None:
     """Random bytes are no message, and the only thing that they can raise is WireError."""
+    assume(header or tail)
     with pytest.raises(WireError):
         FrameDecoder().feed(make_frame(header, tail))
 
@@ -173,7 +174,6 @@ def test_an_entry_is_the_same_bytes_on_the_wire_as_in_the_log() -> None:
 @pytest.mark.parametrize(
     "header",
     [
-        b"",
         b"{",
         b"null",
         b"[]",
@@ -201,6 +201,16 @@ def test_a_header_that_is_no_message_is_a_wire_error(header: bytes) -> None:
     """JSON that is none, that is no message, or whose values no honest node can send, is refused."""
     with pytest.raises(WireError, match="no message"):
         FrameDecoder().feed(make_frame(header))
+
+
+def test_an_empty_frame_is_a_sign_of_life_and_no_message() -> None:
+    """It may stand between messages, and be cut anywhere; one with a tail is refused."""
+    decoder, message = FrameDecoder(), TimeoutNow(1)
+    stream = KEEP_ALIVE + encode(message) + KEEP_ALIVE * 2
+    assert [found for byte in stream for found in decoder.feed(bytes([byte]))] == [message]
+    assert FrameDecoder().feed(stream) == [message]
+    with pytest.raises(WireError, match="no message"):
+        FrameDecoder().feed(make_frame(b"", b"tail"))
 
 
 def test_the_highest_term_is_the_last_that_is_believed() -> None:

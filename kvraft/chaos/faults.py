@@ -263,6 +263,17 @@ async def flap(world: World, random: Random, span: float) -> None:
         await world.sleep(min(span / FLAPS, random.uniform(*FLAP_S)) / 2)
 
 
+async def wedge_connections(world: World, random: Random, span: float) -> None:
+    """The connections of a node, as a rule the leader, stay open and carry nothing for good; new ones would."""
+    node = random.choice([await _leader_or_any(world, random), *world.nodes.ids])
+    others = _others(world, node)
+    one_way, other_way = between([node], others), between(others, [node])
+    links = random.choice((one_way, other_way, one_way + other_way))
+    world.note(f"{links}: wedged")
+    world.network.wedge(links)
+    await world.sleep(span)
+
+
 async def disconnect_clients(world: World, _random: Random, span: float) -> None:
     """All clients lose their connections, again and again; some lose answers to what was carried out."""
     links = between([CLIENT], world.nodes.ids)
@@ -316,6 +327,7 @@ NETWORK_FAULTS: Final[Mapping[Fault, int]] = {
     cut_a_pair: 2,
     slow_down: 2,
     flap: 1,
+    wedge_connections: 2,
     disconnect_clients: 1,
     hold_up_answers: 2,
 }

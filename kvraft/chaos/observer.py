@@ -56,7 +56,7 @@ class Observer:
         Raises:
             NeverHappened: one does not.
         """
-        return await self._await("an answer from every node", self._all_answer, patience_s)
+        return await self.wait_for("an answer from every node", self._all_answer, patience_s)
 
     async def await_progress(self, patience_s: float) -> float:
         """Wait until all nodes name one leader and it answers a read; return how long that took, in seconds.
@@ -64,7 +64,7 @@ class Observer:
         Raises:
             NeverHappened: they do not agree, or it makes no progress.
         """
-        return await self._await("one leader whom all follow and who answers", self._is_led, patience_s)
+        return await self.wait_for("one leader whom all follow and who answers", self._is_led, patience_s)
 
     async def await_equality(self, patience_s: float) -> float:
         """Wait until all nodes have applied the same and hold the same; return how long that took, in seconds.
@@ -72,9 +72,14 @@ class Observer:
         Raises:
             NeverHappened: they never do; the text tells what they hold.
         """
-        return await self._await("nodes that hold the same", self._are_equal, patience_s)
+        return await self.wait_for("nodes that hold the same", self._are_equal, patience_s)
 
-    async def _await(self, what: str, condition: Callable[[], Awaitable[bool]], patience_s: float) -> float:
+    async def wait_for(self, what: str, condition: Callable[[], Awaitable[bool]], patience_s: float) -> float:
+        """Wait until `condition` holds; return how long that took, in seconds.
+
+        Raises:
+            NeverHappened: it does not.
+        """
         began = self._reactor.seconds()
         while not await condition():
             if self._reactor.seconds() - began > patience_s:

@@ -17,7 +17,7 @@ from twisted.internet.protocol import Factory, Protocol, connectionDone
 from twisted.python.failure import Failure
 from typing_extensions import override
 
-from kvraft.chaos.pipes import FINE, Condition, Pipe
+from kvraft.chaos.pipes import FINE, HELD, Condition, Pipe
 from kvraft.config import Address
 
 CLIENT: Final = -1
@@ -85,13 +85,23 @@ class Network:
             for passage in tuple(self._passages[link]):
                 passage.abort()
 
+    def wedge(self, links: Iterable[Link]) -> None:
+        """Let the connections that these links have stay open and carry nothing, for good; new ones are not harmed."""
+        for link in tuple(links):
+            for passage in tuple(self._passages[link]):
+                passage.wedge()
+
     def heal(self) -> None:
-        """Let everything pass again."""
+        """Let everything pass again, except on connections that are wedged."""
         self.set_condition(tuple(self._conditions), FINE)
 
     def count(self, link: Link) -> int:
         """How many connections a link has."""
         return len(self._passages[link])
+
+    def passages(self, link: Link) -> "frozenset[Passage]":
+        """Return the connections of a link."""
+        return frozenset(self._passages[link])
 
     # --- for its passages --------------------------------------------------------------------------------------------
 
@@ -139,6 +149,8 @@ class Passage:
         """None until it is known whose it is."""
         self._has_ended = False
         """Whether it was aborted."""
+        self._is_wedged = False
+        """Whether it carries nothing any more, whatever becomes of its link."""
         self._sides = 2
         """How many of its sides are connected, once the node has taken it."""
 
@@ -201,10 +213,17 @@ class Passage:
         if condition.is_cut:
             self.abort()
             return
+        if self._is_wedged:
+            return
         self._condition = condition
         for pipe in (self._forward, self._backward):
             if pipe is not None:
                 pipe.set_condition(condition)
+
+    def wedge(self) -> None:
+        """Stay open and carry nothing, for good, not even that one side has closed."""
+        self.set_condition(HELD)
+        self._is_wedged = True
 
     def abort(self) -> None:
         """End both sides at once."""

@@ -1,8 +1,9 @@
 """What one node and its peers say to each other, and on which connections.
 
 One connection a direction: every node dials every other member and sends its own messages on the connection that it
-dialed. What it accepts it only listens to. So there is nothing to agree on when two nodes dial each other at once, and
-an answer travels on the answering node's own connection, never on the one that the question came by.
+dialed. On what it accepts it sends nothing but a welcome and signs of life. So there is nothing to agree on when two
+nodes dial each other at once, and an answer travels on the answering node's own connection, never on the one that the
+question came by.
 
 * `hello` - the first line of a connection: who is there, and whether the two belong together.
 * `acceptor` - the inbound side. A second connection of one peer replaces the first, with everything it buffered; a
@@ -10,6 +11,7 @@ an answer travels on the answering node's own connection, never on the one that 
 * `link` - the outbound side: dials, and dials again after 50 to 500 ms; to a member that leaves it carries last words.
 * `outbox` - the bytes that wait for a peer: counted, bounded. A peer that takes nothing for too long loses its link,
   and with it everything that waited: Raft sends again what still matters.
+* `keepalive` - how a connection that is open and carries nothing is noticed.
 * `mesh` - `Peers`, which is all of this as the replica sees it, for the members that the replica names.
 * `receiver` - `PeerReceiver`, which is the replica as the peers see it.
 

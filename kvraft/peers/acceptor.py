@@ -21,6 +21,7 @@ from twisted.python.failure import Failure
 from typing_extensions import override
 
 from kvraft.peers.hello import HELLO_TIMEOUT_S, RUNS_TWICE, FirstLine, Hello, HelloRefused, Identity
+from kvraft.peers.keepalive import ACCEPTOR_SAYS, SILENT, Watch
 from kvraft.peers.once import OncePerCause
 from kvraft.peers.receiver import Facts, PeerReceiver
 from kvraft.peers.sockets import abort_connection, tune, wired
@@ -57,6 +58,7 @@ class InboundConnection(Protocol):
         """What the peer said, once it is accepted."""
         self.heard_at = 0.0
         """When the last bytes came."""
+        self._watch = Watch()
 
     @override
     def connectionMade(self) -> None:
@@ -71,6 +73,7 @@ class InboundConnection(Protocol):
         if self._deaf:
             return
         self.heard_at = self._inbounds.clock.seconds()
+        self._watch.heard()
         if self.hello is None:
             self._read_hello(data)
         else:
@@ -87,6 +90,16 @@ class InboundConnection(Protocol):
         self._deaf = True
         self._set_timer(None)
         abort_connection(wired(self))
+
+    def keep_alive(self) -> None:
+        """Show that the connection carries something, and drop it if nothing came for too long; see `keepalive`."""
+        if self._deaf or self.hello is None or not self.hello.keepalive:
+            return
+        if self._watch.is_over():
+            self._inbounds.tell_silent(self.hello.sender)
+            self.abort()
+        else:
+            write_now(wired(self), ACCEPTOR_SAYS)
 
     def close(self) -> None:
         """Close in good order, and after `REFUSAL_LINGER_S` in any order, unless the end is on its way already."""
@@ -279,6 +292,15 @@ class Inbounds:
         for peer, connection in list(self._by_peer.items()):
             if peer not in members:
                 connection.close()
+
+    def keep_alive(self) -> None:
+        """Do what is to be done every `keepalive.INTERVAL_S`."""
+        for connection in [*self._by_peer.values()]:
+            connection.keep_alive()
+
+    def tell_silent(self, peer: int) -> None:
+        """Log that a connection is given up."""
+        self._log.warn("the connection from node {peer} is dropped: {why}", peer=peer, why=SILENT)
 
     def connected(self, peer: int) -> bool:
         """Whether an accepted connection from `peer` is there."""

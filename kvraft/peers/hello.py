@@ -12,9 +12,10 @@ or says what is wrong with it and closes::
 with a data directory and stays for as long as that exists, so a wiped disk under an old id has a new one and is refused
 when the log knows the old one. `to_incarnation` is the memory that the receiver has by the sender's configuration; it
 is left out where that says nothing of it. `run` names one process: two at once with one incarnation are a data
-directory and its copy, and the second is refused as long as the first is heard from (see `acceptor`). Further keys are
-facts, for the nodes' owners. A line says who the other end claims to be; without TLS nothing proves it, so whoever can
-reach a node's port can pose as a member. Keep the port inside a network that you trust.
+directory and its copy, and the second is refused as long as the first is heard from (see `acceptor`). `keepalive` says
+that the node knows the signs of life of `keepalive`; earlier versions ignore it. Further keys are facts, for the nodes'
+owners. A line says who the other end claims to be; without TLS nothing proves it, so whoever can reach a node's port
+can pose as a member. Keep the port inside a network that you trust.
 """
 
 from collections.abc import Callable, Collection, Mapping
@@ -91,6 +92,7 @@ class Hello(
     incarnation: _Name
     run: _Name
     to_incarnation: _Name | None = None
+    keepalive: bool = False
 
 
 _RESERVED: Final = frozenset({*Hello.__struct_encode_fields__, "error", "message"})
@@ -165,7 +167,9 @@ class Identity:
                 f"the hello has keys of its own called {', '.join(sorted(taken))}; name the facts otherwise"
             )
         bound = self._incarnations.get(to)
-        hello = Hello(PROTOCOL_VERSION, self.me, to, self.cluster_id, self._incarnation, self._run, bound)
+        hello = Hello(
+            PROTOCOL_VERSION, self.me, to, self.cluster_id, self._incarnation, self._run, bound, keepalive=True
+        )
         line = msgspec.json.encode({**msgspec.to_builtins(hello), **facts}) + b"\n"
         if len(line) > HELLO_BYTES_MAX:
             raise ValueError(f"the hello with its facts has {len(line)} bytes; at most {HELLO_BYTES_MAX} are allowed")

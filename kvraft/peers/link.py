@@ -16,11 +16,13 @@ from typing_extensions import override
 
 from kvraft.dialing import connect
 from kvraft.peers.hello import HELLO_TIMEOUT_S, FirstLine, Hello, HelloRefused, Identity, RefusedByPeer
+from kvraft.peers.keepalive import ACCEPTOR_SAYS, SILENT, Watch
 from kvraft.peers.once import OncePerCause
 from kvraft.peers.outbox import Outbox, OutboxFull
 from kvraft.peers.receiver import Address, Facts, PeerReceiver
 from kvraft.peers.sockets import abort_connection, tune, wired
 from kvraft.raft.errors import MessageRefused
+from kvraft.wire import KEEP_ALIVE
 from kvraft.writing import write_now
 
 CONNECT_TIMEOUT_S: Final = 1.0
@@ -52,7 +54,7 @@ def _say_late(_result: object, timeout: float) -> NoReturn:
 
 
 class OutboundConnection(Protocol):
-    """Says hello, waits for the welcome, and from then on only writes."""
+    """Says hello, waits for the welcome, and from then on only writes, and reads signs of life."""
 
     def __init__(self, link: "Link") -> None:
         self._link = link
@@ -65,6 +67,7 @@ class OutboundConnection(Protocol):
         """There from the welcome until the connection is lost or given up."""
         self.established_at: float | None = None
         """When the link began to use it."""
+        self._watch = Watch()
         self.lost: Deferred[None] = Deferred()
         """Fires when the connection is gone."""
 
@@ -81,7 +84,8 @@ class OutboundConnection(Protocol):
             return
         try:
             if self.hello is not None:
-                raise HelloRefused("UNEXPECTED_BYTES", "the peer sent something behind its welcome")
+                self._read_signs_of_life(self.hello, data)
+                return
             found = self._first_line.feed(data)
             if found is not None:
                 self._read_welcome(*found)
@@ -107,6 +111,21 @@ class OutboundConnection(Protocol):
         self._silence()
         self._set_timer(STOP_GRACE_S, self.abort)
         wired(self).loseConnection()
+
+    def keep_alive(self) -> None:
+        """Show that the connection carries something, and drop it if nothing came for too long; see `keepalive`."""
+        if self._deaf or self.outbox is None or self.hello is None or not self.hello.keepalive:
+            return
+        if self._watch.is_over():
+            self._link.tell_silent()
+            self.abort()
+        else:
+            self.outbox.write_if_idle(KEEP_ALIVE)
+
+    def _read_signs_of_life(self, hello: Hello, data: bytes) -> None:
+        if not hello.keepalive or data.strip(ACCEPTOR_SAYS):
+            raise HelloRefused("UNEXPECTED_BYTES", "the peer sent something after its welcome")
+        self._watch.heard()
 
     def _read_welcome(self, line: bytes, rest: bytes) -> None:
         hello, facts = self._link.identity.check(line, expected=self._link.peer)
@@ -254,6 +273,15 @@ class Link:
             )
             assert self._connection is not None, "an outbox belongs to a connection"
             self._connection.abort()
+
+    def keep_alive(self) -> None:
+        """Do what is to be done every `keepalive.INTERVAL_S`."""
+        if self._connection is not None:
+            self._connection.keep_alive()
+
+    def tell_silent(self) -> None:
+        """Log that the connection is given up."""
+        self._log.warn("the link to node {peer} is dropped and dialed again: {why}", peer=self.peer, why=SILENT)
 
     def drop_stranger(self, cluster_id: str) -> None:
         """Drop the connection if the peer named another cluster in its welcome."""

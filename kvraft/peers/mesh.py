@@ -6,11 +6,12 @@ from typing import Any
 
 import attrs
 from twisted.internet.defer import Deferred, gatherResults
-from twisted.internet.interfaces import IProtocol, IStreamClientEndpoint
+from twisted.internet.interfaces import IDelayedCall, IProtocol, IStreamClientEndpoint
 from twisted.logger import Logger
 
 from kvraft.peers.acceptor import Inbounds
 from kvraft.peers.hello import Identity
+from kvraft.peers.keepalive import INTERVAL_S
 from kvraft.peers.link import LAST_WORDS_S, Link, endpoint_to
 from kvraft.peers.outbox import OUTBOX_BYTES_MAX
 from kvraft.peers.receiver import Address, Facts, PeerReceiver
@@ -90,6 +91,7 @@ class Peers:
         """Links to those that have left, until nothing of them is left."""
         self._is_started = False
         self._is_stopped = False
+        self._keeping_alive: IDelayedCall | None = None
         self.set_members(addresses)
 
     @property
@@ -100,6 +102,7 @@ class Peers:
     def start(self) -> None:
         """Begin to dial every peer."""
         self._is_started = True
+        self._keeping_alive = self._reactor.callLater(INTERVAL_S, self._keep_alive)
         for link in self._links.values():
             link.start()
 
@@ -144,6 +147,8 @@ class Peers:
     def stop(self) -> Deferred[None]:
         """Close every connection; the Deferred fires when nothing is left. Nothing is delivered from now on."""
         self._is_stopped = True
+        if self._keeping_alive is not None and self._keeping_alive.active():
+            self._keeping_alive.cancel()
         links = [*self._links.values(), *self._leaving.values()]
         waits = [self._inbounds.stop(), *(link.stop() for link in links)]
         return gatherResults(waits, consumeErrors=True).addCallback(lambda _: None)
@@ -200,6 +205,13 @@ class Peers:
             )
             for peer, link in self._links.items()
         }
+
+    def _keep_alive(self) -> None:
+        """See `keepalive`."""
+        self._keeping_alive = self._reactor.callLater(INTERVAL_S, self._keep_alive)
+        self._inbounds.keep_alive()
+        for link in self._links.values():
+            link.keep_alive()
 
     def _run_of(self, peer: int) -> str | None:
         """Return which process answers at a peer's address; None while none does."""

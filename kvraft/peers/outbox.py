@@ -67,6 +67,11 @@ class Outbox:
         if self._queue and self._queued - len(self._queue[0]) > self._bytes_max:
             raise OutboxFull(self.waiting)
 
+    def write_if_idle(self, data: bytes) -> None:
+        """Send `data`, which matters only when nothing else is under way."""
+        if not self._closed and not self._paused:
+            write_now(self._transport, data)
+
     def close(self) -> None:
         """Forget what waits, and leave the transport alone from now on."""
         if not self._closed:

@@ -80,7 +80,36 @@ def cut(nemesis: Nemesis) -> Mend | None:
     return None
 
 
-LINK_FAULTS: Final[Sequence[Fault]] = (part, island, island, one_way, one_way, bridge, ring, flap, slow, cut, cut)
+def wedge(nemesis: Nemesis) -> Mend | None:
+    """Connections that stay open and carry nothing, in one direction or both; nothing mends them but new ones."""
+    if len(_members(nemesis)) == 1:
+        return None
+    a = _pick(nemesis)
+    others = [each for each in _members(nemesis) if each != a]
+    chosen = others if nemesis.random.random() < 0.5 else [nemesis.random.choice(others)]
+    pairs = nemesis.random.choice(([(a, b) for b in chosen], [(b, a) for b in chosen], [*_both_ways([a], chosen)]))
+    nemesis.tell("network", f"wedges connections: {_show(pairs)}")
+    members = nemesis.cluster.members
+    for source, target in pairs:
+        nemesis.cluster.network.wedge(members[source].machine, members[target].machine)
+    return None
+
+
+LINK_FAULTS: Final[Sequence[Fault]] = (
+    part,
+    island,
+    island,
+    one_way,
+    one_way,
+    bridge,
+    ring,
+    flap,
+    slow,
+    cut,
+    cut,
+    wedge,
+    wedge,
+)
 
 
 def _members(nemesis: Nemesis) -> list[int]:

@@ -82,6 +82,8 @@ class Network:
         """Links, (from, to), that let nothing pass, each with the number of its block."""
         self._blocks = 0
         self._slow: dict[tuple[Machine, Machine], float] = {}
+        self._wedged: set[End] = set()
+        """Ends whose bytes do not arrive at the other end, nor their closing: a proxy keeps the connection open."""
         self._held: dict[End, None] = {}
         """Who has something to send and cannot."""
         self._dark: set[Machine] = set()
@@ -148,6 +150,10 @@ class Network:
             for each in (end, end.peer):
                 self._break(each, self._world.now)
 
+    def wedge(self, source: Machine, target: Machine) -> None:
+        """Let the connections that stand carry nothing from `source` to `target`, for good; new ones are not harmed."""
+        self._wedged.update(end for end in self._ends if end.machine is source and end.peer.machine is target)
+
     def is_blocked(self, source: Machine, target: Machine) -> bool:
         """Whether nothing passes."""
         return bool(self._blocked) and (source, target) in self._blocked
@@ -157,6 +163,8 @@ class Network:
     def carry(self, sender: End, segment: Segment, behind: float) -> float:
         """Bring a segment to the other end, not before `behind`; return when it arrives."""
         source, receiver = sender.machine, sender.peer
+        if self._wedged and sender in self._wedged:
+            return behind
         arrives = segment.sent + self._draw_delay(source, receiver.machine)
         if arrives < behind:  # noqa: PLR1730 - asked for each segment, too often for max()
             arrives = behind
@@ -172,14 +180,18 @@ class Network:
 
     def end_stream(self, end: End, behind: float) -> None:
         """Tell `end` that the other has closed its stream, behind everything in it."""
+        if end.peer in self._wedged:
+            return
         said = end.peer.machine.now
         self._world.at(self._arrival(end, said, behind), end.machine, self._arrive, end, said, end.stream_ended)
 
     def reset(self, end: End, said: float, behind: float = 0.0) -> None:
         """Tell `end`, from the time `said` on, that the other end is gone; a blocked link swallows that.
 
-        Then the probes of `end` find out in the end.
+        Then the probes of `end` find out in the end. A wedged connection swallows it for good.
         """
+        if end.peer in self._wedged:
+            return
         if self.is_blocked(end.peer.machine, end.machine):
             self._world.at(said + GIVES_UP_S, end.machine, end.lose)
         elif end.machine.is_alive(end.life):
@@ -188,6 +200,8 @@ class Network:
 
     def answer_for_the_gone(self, end: End) -> None:
         """Let `end` find out that nobody holds the other end any more, where there is a machine that says so."""
+        if end in self._wedged or end.peer in self._wedged:
+            return
         if end.peer.machine not in self._dark and not self.is_blocked(end.peer.machine, end.machine):
             self._break(end, end.machine.now)
 
@@ -199,6 +213,9 @@ class Network:
         """`end` is closed."""
         self._ends.pop(end, None)
         self._held.pop(end, None)
+        if not self._wedged or end.peer in self._ends:  # what one end says does not arrive, whether it has ended or not
+            return
+        self._wedged -= {end, end.peer}
 
     def delivered(self, end: End, data: bytes) -> None:
         """Note what a protocol is given."""

@@ -69,6 +69,11 @@ class FakeNetwork:
         """Count it."""
         self.harmed += 1
 
+    def wedge(self, links: Any) -> None:
+        """Count it; nothing heals it but new connections."""
+        assert links
+        self.harmed += 1
+
 
 @attrs.define
 class FakeObserver:

@@ -165,6 +165,28 @@ async def test_a_link_that_is_cut_takes_no_connection(street: Street) -> None:
 
 
 @deadline(TEST_S)
+async def test_a_wedged_connection_carries_nothing_for_good(street: Street) -> None:
+    """Not even its end, healing does not mend it, and a new connection of the same link works at once."""
+    hello = b'{"from": 0}\n'
+    old = await street.knock(hello)
+    await street.until(lambda: bool(street.node.peers) and street.node.peers[0].heard == hello)
+
+    street.network.wedge([(0, 1)])
+    street.network.heal()
+    old.say(b"lost")
+    street.node.peers[0].say(b"lost")
+    old.hang_up()
+    new = await street.knock(hello)
+    await street.until(lambda: len(street.node.peers) == 2 and street.node.peers[1].heard == hello)
+    street.node.peers[1].say(b"welcome")
+
+    await street.until(lambda: new.heard == b"welcome")
+    assert street.node.peers[0].heard == hello
+    assert not street.node.peers[0].is_lost
+    assert old.heard == b""
+
+
+@deadline(TEST_S)
 async def test_a_link_that_is_held_is_silent(street: Street) -> None:
     """Nothing passes, not even an end, on connections old and new; all of it does afterwards."""
     node = await street.knock(HELLO)

@@ -9,7 +9,7 @@ from tests.peers.twins import CLUSTER, OTHER_CLUSTER, Node, hello_line, warnings
 
 BEAT = Heartbeat(1, 0, 1)
 LATE_BEAT = Heartbeat(1, 0, 2)
-OWN_NAMES = {"kvraft": 1, "incarnation": "abc", "run": "run0"}
+OWN_NAMES = {"kvraft": 1, "incarnation": "abc", "run": "run0", "keepalive": True}
 
 
 def test_a_hello_is_answered_with_a_welcome_of_the_same_shape() -> None:

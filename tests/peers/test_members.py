@@ -100,7 +100,7 @@ def test_last_words_reach_a_member_that_leaves(node: Node) -> None:
     assert link.value() == encode(BEAT)
     assert node.receiver.take() == [("peer_lost", 1)]
     assert len(node.endpoint(1).dialed_at) == 1
-    assert node.clock.getDelayedCalls() == []
+    assert node.timers() == []
 
 
 def test_a_member_that_leaves_is_no_peer_any_more(node: Node) -> None:
@@ -123,7 +123,7 @@ def test_a_member_that_leaves_and_takes_no_bytes_is_dropped(node: Node) -> None:
     node.pass_time(0.2)
 
     assert link.lost
-    assert node.clock.getDelayedCalls() == []
+    assert node.timers() == []
 
 
 def test_a_link_that_breaks_during_last_words_is_not_dialed_again(node: Node) -> None:
@@ -134,7 +134,7 @@ def test_a_link_that_breaks_during_last_words_is_not_dialed_again(node: Node) ->
 
     link.lose()
     assert node.receiver.take() == [("peer_lost", 1)]
-    assert node.clock.getDelayedCalls() == []
+    assert node.timers() == []
     node.pass_time(2 * BACKOFF_MAX_S)
 
     assert len(node.endpoint(1).dialed_at) == 1
@@ -162,7 +162,7 @@ def test_without_a_link_there_are_no_last_words(node: Node, state: str) -> None:
     assert endpoint.cancelled == (state == "dialing")
     assert node.receiver.take() == []
     assert texts == []
-    assert node.clock.getDelayedCalls() == []
+    assert node.timers() == []
 
 
 def test_inbound_connections_of_who_has_left_are_closed(node: Node) -> None:
@@ -178,7 +178,7 @@ def test_inbound_connections_of_who_has_left_are_closed(node: Node) -> None:
 
     assert node.receiver.take() == [("peer_lost", 1)]
     assert not other.disconnecting
-    assert node.clock.getDelayedCalls() == []
+    assert node.timers() == []
 
 
 def test_an_inbound_connection_that_does_not_close_is_aborted(node: Node) -> None:
@@ -381,7 +381,7 @@ def test_coming_and_going_ends_with_what_was_said_last(node: Node) -> None:
     assert not node.endpoint(1).dialing
     assert len(node.endpoint(1).dialed_at) == 3
     assert NEW_PLACE not in [place for place, endpoint in node.endpoints.items() if endpoint.dialed_at]
-    assert node.clock.getDelayedCalls() == []
+    assert node.timers() == []
 
 
 def test_stopping_waits_for_the_links_that_are_leaving() -> None:
@@ -402,7 +402,7 @@ def test_stopping_waits_for_the_links_that_are_leaving() -> None:
     assert ended == [None]
     assert node.receiver.take() == []
     assert not node.endpoint(2).dialing
-    assert node.clock.getDelayedCalls() == []
+    assert node.timers() == []
 
 
 def test_members_named_after_the_stop_are_not_dialed(node: Node) -> None:
