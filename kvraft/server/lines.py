@@ -97,6 +97,7 @@ class LineProtocol(LineReceiver):
 
     def readConnectionLost(self) -> None:
         """The client has sent everything: what is left is its last line, and it waits for its answers."""
+        self._rule.heard()  # a silence that has begun must not end what the last line asks
         self._rule.client_finished = True
         if self._closing is not None:
             self._closing.client_finished()

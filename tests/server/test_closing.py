@@ -66,6 +66,25 @@ def test_half_close_ends_the_last_line(waits: bool) -> None:
     assert client.transport.is_closing()
 
 
+@pytest.mark.parametrize("sent", [(b"SET a b",), (b"GET a\n", b"GET b\nSET a b")], ids=["alone", "after others"])
+def test_a_silence_that_began_before_a_half_close_closes_nothing_after_it(sent: tuple[bytes, ...]) -> None:
+    """The half-close made a request of the line that was begun, and its answer may take longer than a silence."""
+    client = Client(MemoryDatabase(waits=True))
+    for data in sent:
+        client.sends(data)
+        while client.database.waiting:
+            client.database.answer_next()
+    client.half_closes()
+    client.read()
+
+    client.passes(IDLE_S * 2)
+    assert client.is_open()
+    client.database.answer_next()
+
+    assert client.read() == [OK]
+    assert client.transport.is_closing()
+
+
 @pytest.mark.parametrize("sent", [b"", b"\n", b"KEEP\n"])
 def test_half_close_of_a_client_that_is_owed_nothing_closes(sent: bytes) -> None:
     """A half-close closes at once when nothing is owed, also behind KEEP."""
