@@ -25,6 +25,7 @@ from kvraft.raft.messages import (
 )
 from kvraft.raft.roles import Leader
 from kvraft.replica import Outbox
+from kvraft.replica.cluster_clock import MICROSECONDS
 from kvraft.simulation.conduct import (
     Before,
     Conduct,
@@ -37,6 +38,7 @@ from kvraft.simulation.conduct import (
 )
 from kvraft.simulation.conduct_of_logs import Tail, Votes, check_allegiance, check_removal
 from kvraft.simulation.member import Member
+from kvraft.simulation.refusals import REFUSED_S, check_refused
 from kvraft.storage.extent import Extent
 
 
@@ -52,6 +54,8 @@ class _Watched:
     commit: int = 0
     applied: int = 0
     cluster_time: int = 0
+    led: bool = False
+    """Whether it led after the event before."""
     begins: int = -1
     """Where the first configuration that it holds belongs."""
 
@@ -132,12 +136,17 @@ class Checks:
 
     def after(self, member: Member) -> None:
         """Check `member` after an event in which it took part."""
-        if member.assembly is None:
+        assembly = member.assembly
+        if assembly is None:
             return
         watched = self._watched[member.id]
         node = watched.node
         role = node.role
         leader = role if type(role) is Leader else None
+        if watched.led and leader is None:
+            world = member.machine.world
+            world.at(world.now + REFUSED_S, member.machine, self.noted, check_refused, member.id, assembly.replica)
+        watched.led = leader is not None
         watched.conduct.after_each(leader)
         if leader is not None:
             watched.tail.after_each(node, leader)
@@ -321,6 +330,13 @@ class Checks:
             "(BUGS row 28)",
         )
         watched.cluster_time = store.cluster_time
+        self._check_not_ahead(store.cluster_time)
+
+    def _check_not_ahead(self, cluster_time: int) -> None:
+        """Check that the cluster's time has gone no faster than the quickest clock of all its machines (row 28)."""
+        machines = [member.machine for member in self._members.values()]
+        if cluster_time > max(machine.now * machine.rate for machine in machines) * MICROSECONDS + 1:
+            raise InvariantViolated(f"the cluster's time is {cluster_time} after {machines[0].now:.6f} s (BUGS row 28)")
 
 
 def describe(message: Message) -> str:

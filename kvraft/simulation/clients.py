@@ -17,6 +17,7 @@ from kvraft.config import Address
 from kvraft.dialing import connect
 from kvraft.simulation.machine import Machine, Reactor
 from kvraft.simulation.network import Network
+from kvraft.simulation.transport import End
 from kvraft.simulation.world import World
 
 PATIENCE_S: Final = 4.0
@@ -62,6 +63,8 @@ class LineClient(LineOnlyReceiver):
     @override
     def connectionMade(self) -> None:
         self.is_connected = True
+        if isinstance(self.transport, End):
+            self.transport.watch()
 
     def ask(self, exchange: Exchange) -> None:
         """Send lines together; one exchange at a time."""

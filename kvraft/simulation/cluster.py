@@ -63,6 +63,7 @@ class Cluster:
         self.members: dict[int, Member] = {}
         """Every node that was ever started, by id."""
         self.checks = Checks(self.members)
+        self.network.violations = self.checks.violations
         self.stopped: Callable[[Member], None] = lambda _member: None
         """Called with a node whose process has ended itself."""
         self._first = range(nodes)

@@ -93,6 +93,8 @@ class Disk:
         self.locks: set[Path] = set()
         self.life = 0
         """Counts processes: a file that an earlier one opened cannot be used."""
+        self.opened: dict[DiskFile, None] = {}
+        """The files that the process has open."""
 
     def crash(self, keep: float | None = None) -> None:
         """Power failure: an arbitrary part of what was not synced is lost, about 1 - `keep` of it."""
@@ -123,6 +125,7 @@ class Disk:
     def kill(self) -> None:
         """End the process; the machine stays on and forgets nothing."""
         self.locks.clear()
+        self.opened.clear()
         self.life += 1
 
     def make_directory(self, path: Path) -> None:
@@ -208,6 +211,7 @@ class DiskFile:
         self.path = path
         self.inode = inode
         self.life = disk.life
+        disk.opened[self] = None
 
     def check(self, operation: str) -> None:
         """Announce an operation, and find those that come from beyond the grave."""
@@ -252,3 +256,4 @@ class DiskFile:
     def close(self) -> None:
         """See `File.close`."""
         self.check("close")
+        self.disk.opened.pop(self, None)

@@ -175,6 +175,11 @@ class Timer:
         self._time = self._reactor.seconds() + secondsFromNow
         self.follow_clock()
 
+    @property
+    def call(self) -> Callable[..., object]:
+        """What is called."""
+        return self._call
+
     def active(self) -> bool:
         """See `IDelayedCall`."""
         return self._number != 0

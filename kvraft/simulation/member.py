@@ -1,6 +1,7 @@
 """One simulated node: a machine with a disk, and the production code of a node as the process on it."""
 
 import errno
+import gc
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Final, NoReturn
@@ -155,6 +156,7 @@ class Member:
     def kill(self, *, power: bool = False) -> None:
         """End the process as kill -9 does; with `power` the machine goes off, and what was not synced may be lost."""
         self.machine.end()
+        gc.enable()  # what a process has done to its collector ends with it
         self.assembly = None
         self._jobs = []
         if power:

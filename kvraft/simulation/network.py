@@ -13,6 +13,7 @@ from twisted.internet.error import ConnectionRefusedError as Refused
 from twisted.internet.interfaces import IProtocol, IProtocolFactory, IStreamClientEndpoint
 from zope.interface import implementer
 
+from kvraft.raft import InvariantViolated
 from kvraft.simulation.machine import Machine
 from kvraft.simulation.transport import End, Segment
 from kvraft.simulation.world import World
@@ -86,6 +87,8 @@ class Network:
         """Ends whose bytes do not arrive at the other end, nor their closing: a proxy keeps the connection open."""
         self._held: dict[End, None] = {}
         """Who has something to send and cannot."""
+        self.violations: list[InvariantViolated] = []
+        """What processes did wrong with their connections, where somebody keeps count of it."""
         self._dark: set[Machine] = set()
         """Machines without power: they answer nothing, not even with a refusal."""
 
@@ -208,6 +211,10 @@ class Network:
     def hold(self, end: End) -> None:
         """Let `end` try again when its link is mended."""
         self._held[end] = None
+
+    def ends_of(self, machine: Machine) -> list[End]:
+        """Return the ends of the connections of a machine that stand."""
+        return [end for end in self._ends if end.machine is machine]
 
     def forget(self, end: End) -> None:
         """`end` is closed."""

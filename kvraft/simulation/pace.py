@@ -8,6 +8,8 @@ from statistics import median
 from typing import Final
 
 from kvraft.commands import encode_identify
+from kvraft.raft import InvariantViolated
+from kvraft.replica.cluster_clock import MICROSECONDS
 from kvraft.simulation.cluster import Cluster, Stuck
 from kvraft.simulation.member import Member, address_of
 from kvraft.simulation.network import LinkOptions
@@ -23,6 +25,10 @@ SLOWER_MAX: Final = 2.0
 """Times the beginning's median that a write may take at the end."""
 TRANSFERS_MAX: Final = 5
 """How often leadership is handed to a node before it is given up; a change of members may still be going on."""
+ADVANCES_S: Final = 0.5
+"""Over this time the cluster's time is held against the leader's clock, seconds."""
+OFF_MAX_S: Final = 0.1
+"""What a write may take on its way, seconds; it is stamped when it begins, and the clock is read when it is done."""
 _WRITE: Final = encode_identify("pace")
 """A write that changes nothing: the cluster has its id."""
 
@@ -81,8 +87,39 @@ class Pace:
         return took_s
 
     def _write(self, leader: Member) -> float:
-        cluster, answers = self._cluster, list[object]()
-        assembly = leader.assembly
-        assert assembly is not None
-        cluster.world.at(cluster.world.now, leader.machine, assembly.replica.ask, [_WRITE], answers.append)
-        return cluster.run_until(lambda: bool(answers), what=f"an answer of {address_of(leader.id)}")
+        return _write(self._cluster, leader)
+
+
+def check_cluster_time(cluster: Cluster) -> None:
+    """Check that the cluster's time advances as the leader's clock does.
+
+    Raises:
+        InvariantViolated: it does not.
+    """
+    leader = cluster.members[cluster.elect()]
+    term, before, began = leader.node.term, _stamp(cluster, leader), leader.machine.monotonic()
+    cluster.run(ADVANCES_S)
+    clock_s = leader.machine.monotonic() - began
+    if cluster.elect() != leader.id or leader.node.term != term:
+        return
+    stamped_s = (_stamp(cluster, leader) - before) / MICROSECONDS
+    if abs(stamped_s - clock_s) > OFF_MAX_S:
+        raise InvariantViolated(
+            f"the cluster's time advances by {stamped_s:.3f} s while the clock of its leader, node {leader.id}, "
+            f"advances by {clock_s:.3f} s (BUGS row 28)"
+        )
+
+
+def _stamp(cluster: Cluster, leader: Member) -> int:
+    """Return the time of an entry that is made now, microseconds."""
+    _write(cluster, leader)
+    return leader.store.cluster_time
+
+
+def _write(cluster: Cluster, leader: Member) -> float:
+    """Return how long a write takes, seconds."""
+    answers: list[object] = []
+    assembly = leader.assembly
+    assert assembly is not None
+    cluster.world.at(cluster.world.now, leader.machine, assembly.replica.ask, [_WRITE], answers.append)
+    return cluster.run_until(lambda: bool(answers), what=f"an answer of {address_of(leader.id)}")

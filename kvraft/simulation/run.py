@@ -13,13 +13,14 @@ from twisted.logger import ILogObserver, LogEvent, LogLevel, formatEvent, global
 from zope.interface import implementer
 
 from kvraft.raft import InvariantViolated, Options
+from kvraft.simulation import at_rest
 from kvraft.simulation.cluster import Cluster, Stuck
 from kvraft.simulation.disk import StaleFile
 from kvraft.simulation.faults import FAULTS
 from kvraft.simulation.machine import ProcessDied
 from kvraft.simulation.member import DiskFaults
 from kvraft.simulation.nemesis import Fault, Nemesis
-from kvraft.simulation.pace import Pace
+from kvraft.simulation.pace import Pace, check_cluster_time
 from kvraft.simulation.workload import Workload
 
 SECONDS: Final = 20.0
@@ -187,6 +188,8 @@ def _go_through(plan: Plan, cluster: Cluster, nemesis: Nemesis | None, workload:
     cluster.run_until(cluster.has_let_go, what="the end of all that were removed")
     if pace is not None:
         pace.compare()
+    check_cluster_time(cluster)
+    at_rest.settle(cluster)
     if Random(f"{plan.seed} slow election").random() < SLOW_ELECTIONS:
         _elect_on_slow_disks(cluster)
     cluster.checks.at_the_end()

@@ -20,6 +20,8 @@ from twisted.internet.interfaces import (
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
+from kvraft.raft import InvariantViolated
+from kvraft.simulation.audit import Audit
 from kvraft.simulation.machine import Machine
 
 if TYPE_CHECKING:
@@ -90,6 +92,12 @@ class End:
         self._ends_behind_unread = False
         self._producer: IPushProducer | None = None
         self._is_producer_paused = False
+        self.audit: Audit | None = None
+        """What its process owes a client at the other end, where somebody keeps count of it."""
+
+    def watch(self) -> None:
+        """Hold the process at the other end to answering what it is asked on this connection."""
+        self.peer.audit = Audit()
 
     # What protocols ask (ITCPTransport).
 
@@ -98,6 +106,8 @@ class End:
         if not self.connected or self.disconnecting or self._is_stream_closed or not data:
             return
         self.machine.effect(self.life)
+        if self.audit is not None:
+            self.audit.written(data)
         size = len(data)
         network = self._network
         if size <= self._window and not self._waiting and not network.is_blocked(self.machine, self.peer.machine):
@@ -119,6 +129,7 @@ class End:
         """See `ITransport`: what was written leaves first, and nothing is read any more."""
         if self.connected and not self.disconnecting:
             self.machine.effect(self.life)
+            self._check_owed()
             self.disconnecting = True
             self._is_reading = False
             self._pump()
@@ -127,6 +138,7 @@ class End:
         """See `ITCPTransport`."""
         if self.connected and not self._is_stream_closed:
             self.machine.effect(self.life)
+            self._check_owed()
             self._is_stream_closed = True
             self._pump()
 
@@ -134,6 +146,7 @@ class End:
         """See `ITCPTransport`."""
         if self.connected:
             self.machine.effect(self.life)
+            self._check_owed()
             self.connected = False
             self._tell(self._report_loss, ConnectionAborted())
             self._network.reset(self.peer, self.machine.now, self._arrives)
@@ -288,6 +301,8 @@ class End:
             if peer._waiting:  # noqa: SLF001
                 peer._tell(peer._go_on)  # noqa: SLF001
             self._network.delivered(self, data)
+            if self.audit is not None:
+                self.audit.delivered(data)
             assert self.protocol is not None
             self.protocol.dataReceived(data)
         if self._ends_behind_unread and self._is_reading and self.connected and not self._unread:
@@ -295,12 +310,24 @@ class End:
             self._report_end_of_stream()
 
     def _report_end_of_stream(self) -> None:
+        if self.audit is not None:
+            self.audit.stream_ended()
         if IHalfCloseableProtocol.providedBy(self.protocol):
             IHalfCloseableProtocol(self.protocol).readConnectionLost()
         else:
             self.connected = False
             self._say_stream_is_closed()
             self._report_loss(ConnectionDone())
+
+    def _check_owed(self) -> None:
+        """Object to a process that closes while it owes an answer."""
+        if self.audit is not None and self.audit.owed > 0 and not self._is_stream_closed:
+            self._network.violations.append(
+                InvariantViolated(
+                    f"{self.machine.name} closes a client's connection, and owes {self.audit.owed} of "
+                    f"{self.audit.asked} answers"
+                )
+            )
 
     def _go_on(self) -> None:
         if not self.connected:

@@ -8,12 +8,13 @@ from kvraft.raft import InvariantViolated
 from kvraft.simulation.clients import Answer, Caller, Split
 from kvraft.simulation.cluster import Cluster
 from kvraft.simulation.explanation import explain
+from kvraft.simulation.guests import Guest
 from kvraft.simulation.history import Action, History, Operation
 from kvraft.simulation.linearizability import Verdict, check
 from kvraft.simulation.member import address_of
+from kvraft.simulation.requests import KEYS, Request, line_of, note_answer
 from kvraft.simulation.writes import check_writes
 
-KEYS: Final = ("a", "b", "c", "d")
 TOGETHER: Final = (1, 1, 1, 2, 5)
 """How many requests a client sends at once, one of these."""
 HURRY_S: Final = 0.03
@@ -34,11 +35,6 @@ LARGE_VALUE: Final = 2_000
 """Characters of a large value."""
 LAST_TRIES: Final = 3
 """How often the last requests are made: a change of members that still goes on may take the leader away from them."""
-DEFINITE: Final = frozenset({"NOT_LEADER", "OVERLOADED", "TIMEOUT", "STOPPING", "TOO_LARGE"})
-"""Errors after which a request certainly has no effect; the README promises it."""
-UNKNOWN: Final = "UNKNOWN"
-
-Request = tuple[Action, str, str | None]
 
 
 class Client:
@@ -93,7 +89,7 @@ class Client:
         self._again = ()
         history = self._history
         tickets = [history.invoke(self.number, *request) for request in requests]
-        lines = [_line_of(request) for request in requests]
+        lines = [line_of(request) for request in requests]
         ping = self._random.randint(0, len(lines)) if self._random.random() < PINGS else None
         if ping is not None:
             lines.insert(ping, "PING")
@@ -202,24 +198,7 @@ class Client:
 
     def _note(self, ticket: int, request: Request, answer: Answer) -> bool:
         """Write down an answer; return whether it says that it is done."""
-        action, key, _ = request
-        code = answer.get("error")
-        if code == UNKNOWN:
-            self._history.lose(ticket, UNKNOWN)
-            return False
-        if code in DEFINITE:
-            self._history.fail(ticket, str(code))
-            return False
-        if action is Action.GET and "value" in answer:
-            value = answer["value"]
-            if value is not None and not value.startswith(f"{key}-"):
-                raise InvariantViolated(f"client {self.number} asked for {key} and was given {value!r}")
-            self._history.succeed(ticket, value)
-        elif action is not Action.GET and answer == {"status": "OK"}:
-            self._history.succeed(ticket)
-        else:
-            raise InvariantViolated(f"client {self.number} was answered {answer} to {_line_of(request)}")
-        return True
+        return note_answer(self._history, self.number, ticket, request, answer)
 
     def _choose_target(self, answer: Answer | None) -> None:
         """Follow a redirect; try another node when there was no answer."""
@@ -247,6 +226,7 @@ class Workload:
         self._history = History(lambda: cluster.world.now)
         self._thinking_s = thinking_s
         self._clients = [Client(number, cluster, self._history, thinking_s) for number in range(clients)]
+        self._guest = Guest(clients, cluster, self._history)
         self._last: Client | None = None
         self._tries = 0
         self._asked = 0
@@ -260,19 +240,21 @@ class Workload:
     @property
     def operations(self) -> int:
         """How many requests were made."""
-        return sum(client.requests for client in self._clients)
+        return sum(client.requests for client in self._clients) + self._guest.requests
 
     def begin(self) -> None:
         """Begin."""
         for client in self._clients:
             client.begin()
+        self._guest.begin()
 
     def end(self) -> None:
         """Make no more requests, but for the last: once more all keys are written and read, now that all is well."""
-        for client in self._clients:
+        asking: tuple[Client | Guest, ...] = (*self._clients, self._guest)
+        for client in asking:
             client.stop()
-        self._cluster.run_until(lambda: all(client.is_idle for client in self._clients), what="the end of all requests")
-        self._last = Client(len(self._clients), self._cluster, self._history, self._thinking_s, repeats=0.0)
+        self._cluster.run_until(lambda: all(client.is_idle for client in asking), what="the end of all requests")
+        self._last = Client(len(asking), self._cluster, self._history, self._thinking_s, repeats=0.0)
         self._ask_last()
 
     def _ask_last(self) -> None:
@@ -297,7 +279,7 @@ class Workload:
 
     @property
     def _last_operations(self) -> list[Operation]:
-        return [operation for operation in self._history.operations if operation.client == len(self._clients)]
+        return [operation for operation in self._history.operations if operation.client > self._guest.number]
 
     @property
     def _refused(self) -> list[Operation]:
@@ -320,8 +302,3 @@ class Workload:
 def _check_pong(client: int, answer: Answer) -> None:
     if answer != {"status": "PONG"}:
         raise InvariantViolated(f"client {client} was answered {answer} to PING: answers are out of order")
-
-
-def _line_of(request: Request) -> str:
-    action, key, value = request
-    return f"{action.upper()} {key}" + ("" if value is None else f" {value}")

@@ -156,6 +156,24 @@ def test_a_joint_configuration_needs_both_majorities(acknowledged: tuple[int, ..
     assert committed or node.commit == 1
 
 
+@pytest.mark.parametrize(
+    ("confirming", "answered"),
+    [((1, 2), False), ((3, 4), False), ((1, 3), True)],
+    ids=["the old voters alone", "the new ones alone", "a majority of both, with the leader"],
+)
+def test_a_read_round_in_a_joint_configuration_needs_both_majorities(
+    confirming: tuple[int, ...], *, answered: bool
+) -> None:
+    """Each of the two may have elected another leader meanwhile (§6, thesis §6.4; BUGS rows 8 and 14)."""
+    node = joint_leader(Membership([0, 3, 4], [0, 1, 2]))
+    node.read_index("a", node.now)
+    settle(node)
+    for member in confirming:
+        node.step(member, HeartbeatReply(node.term, leader_role(node).round), node.now)
+
+    assert [read.ticket for read in node.ready().reads] == (["a"] if answered else [])
+
+
 def test_an_election_in_a_joint_configuration_needs_both_majorities() -> None:
     """Votes of the new servers alone elect nobody, nor do those of the old ones (§6)."""
     node = make_node(membership=Membership([0, 3, 4], [0, 1, 2]), term=1)

@@ -337,3 +337,17 @@ def test_names_of_snapshots_are_told_from_others() -> None:
         path = DIRECTORY / other
         assert [finished_name(path), incoming_name(path), is_snapshot_draft(path)] == [None, None, False]
     assert [finished_name(draft), finished_name(incoming), incoming_name(finished)] == [None] * 3
+
+
+def test_a_snapshot_that_is_deleted_while_it_is_sent_is_closed() -> None:
+    """Else its space on the disk stays taken until the process ends."""
+    disk = Disk()
+    snapshots = make_snapshots(disk)
+    take(snapshots, make_header(1, 1))
+    snapshots.read(make_id(1), 0, 1)
+    for number in (2, 3):
+        take(snapshots, make_header(number, number))
+
+    with pytest.raises(SnapshotGone):
+        snapshots.read(make_id(1), 0, 1)
+    assert not disk.opened

@@ -1,0 +1,198 @@
+"""What a node holds when nothing happens any more: empty queues, and the files, connections and timers in use.
+
+A leak makes no answer wrong, and no run is long enough for it to be felt. So all objects of each node are walked when
+all is well, whatever fields they have: a container that is not empty, or a counter that is not zero, must be explained
+in `KEPT` or `COUNTERS`. A new queue or counter is looked at from the day it is written.
+"""
+
+import gc
+from collections import Counter, deque
+from collections.abc import Iterator
+from functools import cache
+from typing import Any, Final
+
+from kvraft.raft import InvariantViolated
+from kvraft.simulation.cluster import Cluster
+from kvraft.simulation.member import Member
+
+QUIET_S: Final = 0.5
+"""So long nothing is asked before the look, seconds: what was under way has ended, and clients' connections with it."""
+SETTLES_S: Final = 5.0
+"""After so long without requests a node that still holds something has leaked it, seconds."""
+CONTAINERS: Final = frozenset({list, dict, set, deque, bytearray})
+NAMES: Final = ("waiting", "queued", "inflight", "uncommitted", "pending", "unsent")
+"""Parts of the names of numbers that count what is under way."""
+COUNTERS: Final = frozenset({"WriteQueue.size", "SharedPort.refused_clients"})
+"""Other numbers that do, or must be zero in a run with so few clients."""
+CONFIGURED: Final = "_max"
+"""How the names of limits end, which are no counters."""
+DRAFT: Final = ".draft"
+"""How the names of files end that are being written."""
+KEPT: Final = {
+    "Agreement._agree": "what each member's store came to: one of each member",
+    "Agreement._recent": "the latest states, a fixed number of them",
+    "Belonging._refused_by": "who refused this node since its start: one entry a member",
+    "Belonging._sponsors": "who goes by a later configuration: one entry a node, until this one knows it too",
+    "Candidate.votes": "an election of a node that nobody answers, because it was removed or is not added yet",
+    "Extent._run_starts": "the terms in the log",
+    "Extent._run_terms": "the terms in the log",
+    "Features._levels": "the level of each member",
+    "FirstLine._held": "the hello of a connection that stands",
+    "Heard.grown": "what each member has said of itself",
+    "Heard.incarnations": "what each member has said of itself",
+    "Heard.newborn": "what each member has said of itself",
+    "Identity._incarnations": "what is bound to each id",
+    "Inbounds._by_peer": "connections that stand",
+    "Inbounds._open": "connections that stand",
+    "Inbounds._refused_runs": "second runs that were refused, one entry a member",
+    "Journal._segments": "the files of the log",
+    "Keyspace._shards": "the keys",
+    "Leader.progress": "one entry a member",
+    "Log._ends": "the log",
+    "Log._entries": "the log",
+    "Membership.addresses": "the configuration",
+    "Membership.incarnations": "the configuration",
+    "Membership.replacing": "the configuration",
+    "Node.memberships": "the configurations in the log",
+    "OncePerCause._causes": "what was logged since the last success",
+    "Peers._links": "one entry a member",
+    "Peers._places": "one entry a member",
+    "PreCandidate.votes": "an election of a node that nobody answers, because it was removed or is not added yet",
+    "SharedPort._speakers": "first bytes",
+    "SnapshotHeader.state": "what a snapshot says of itself",
+    "Snapshots._kept": "the two newest snapshots",
+    "Snapshots._open_files": "files that are sent from: looked at with the open files",
+}
+"""Containers that hold something at rest, and what that is."""
+
+BULK: Final = frozenset({"Log._entries", "Log._ends", "Keyspace._shards", "Agreement._recent", "Node.memberships"})
+"""What is large and plain: nothing in it has queues."""
+
+
+def settle(cluster: Cluster) -> None:
+    """Let time pass until no node holds anything that is not explained.
+
+    Raises:
+        InvariantViolated: one still does when that takes too long.
+    """
+    cluster.run(QUIET_S)
+    end = cluster.world.now + SETTLES_S
+    while True:
+        leaks = [f"node {member.id}: {leak}" for member in cluster.running for leak in find_leaks(cluster, member)]
+        if not leaks:
+            return
+        if cluster.world.now >= end:
+            raise InvariantViolated(f"at rest, {leaks[0]}")
+        cluster.run(QUIET_S)
+
+
+def find_leaks(cluster: Cluster, member: Member) -> Iterator[str]:
+    """Find what `member` holds and has no use for."""
+    yield from _find_held(member)
+    yield from _find_files(member)
+    yield from _find_connections(cluster, member)
+    yield from _find_timers(member)
+    if not gc.isenabled():
+        yield "the garbage collector is off"
+    if member.store.keys.frozen and not _is_taking(member):
+        yield "the store is frozen, and no snapshot is being taken"
+
+
+def _is_taking(member: Member) -> bool:
+    assert member.assembly is not None
+    return any(name == "SnapshotTaker._running" and value is not None for name, value in walk(member.assembly))
+
+
+def _find_held(member: Member) -> Iterator[str]:
+    for name, value in walk(member.assembly):
+        kind = type(value)
+        if kind in CONTAINERS:
+            if value and name not in KEPT:
+                yield f"{name} holds {len(value)}"  # type: ignore[arg-type]
+        elif kind is int and value and _counts(name):
+            yield f"{name} is {value}"
+
+
+@cache
+def _counts(name: str) -> bool:
+    return name in COUNTERS or (not name.endswith(CONFIGURED) and any(part in name for part in NAMES))
+
+
+def _find_files(member: Member) -> Iterator[str]:
+    disk = member.disk
+    names = {inode: path.name for path, inode in disk.inodes.items()}
+    for inode, count in Counter(file.inode for file in disk.opened).items():
+        if inode not in names:
+            yield "a file is open that was deleted"
+        elif count > 1:
+            yield f"{names[inode]} is open {count} times"
+    drafts = [path.name for path in disk.inodes if path.name.endswith(DRAFT)]
+    if drafts and not _is_taking(member):
+        yield f"{drafts[0]} lies about"
+
+
+def _find_connections(cluster: Cluster, member: Member) -> Iterator[str]:
+    assert member.assembly is not None
+    machines = {each.machine: each.id for each in cluster.members.values()}
+    others = Counter(machines.get(end.peer.machine) for end in cluster.network.ends_of(member.machine))
+    clients = others.pop(None, 0)
+    port = member.assembly.port
+    if port.clients != clients:
+        yield f"{port.clients} clients are counted, and {clients} are connected"
+    for other, count in others.items():
+        if count > 2:
+            yield f"there are {count} connections with node {other}"
+
+
+def _find_timers(member: Member) -> Iterator[str]:
+    assert member.reactor is not None
+    owners: Counter[tuple[int, str]] = Counter()
+    for timer in member.reactor.timers:
+        call: Any = timer.call
+        owners[id(getattr(call, "__self__", None)), getattr(call, "__qualname__", "?")] += 1
+    for (_, name), count in owners.items():
+        if count > 1 and name != "?":
+            yield f"{count} timers call {name} of one object"
+
+
+def walk(root: object) -> Iterator[tuple[str, object]]:
+    """Go through all fields of kvraft's objects that can be reached; return (class.field, value) of each."""
+    seen: set[int] = set()
+    waiting: list[object] = [root]
+    while waiting:
+        value = waiting.pop()
+        if id(value) in seen:
+            continue
+        seen.add(id(value))
+        kind: type = type(value)
+        if isinstance(value, dict):
+            waiting += value.values()
+        elif isinstance(value, list | set | deque | tuple):
+            waiting += value
+        elif _is_ours(kind):
+            for name, held in _fields(value):
+                yield f"{kind.__name__}.{name}", held
+                if f"{kind.__name__}.{name}" not in BULK:
+                    waiting.append(held)
+
+
+@cache
+def _is_ours(kind: type) -> bool:
+    return kind.__module__.startswith("kvraft.") and not kind.__module__.startswith("kvraft.simulation")
+
+
+def _fields(value: object) -> Iterator[tuple[str, object]]:
+    yield from getattr(value, "__dict__", {}).items()
+    kind: type = type(value)
+    for name in _slots(kind):
+        if hasattr(value, name):
+            yield name, getattr(value, name)
+
+
+@cache
+def _slots(kind: type) -> tuple[str, ...]:
+    found: list[str] = []
+    for each in kind.__mro__:
+        slots = each.__dict__.get("__slots__", ())
+        found += [slots] if isinstance(slots, str) else slots
+    return tuple(name for name in found if name not in {"__weakref__", "__dict__"})

@@ -1,0 +1,42 @@
+"""What simulated clients ask, as lines, and what the answers say."""
+
+from typing import Final
+
+from kvraft.raft import InvariantViolated
+from kvraft.simulation.clients import Answer
+from kvraft.simulation.history import Action, History
+
+KEYS: Final = ("a", "b", "c", "d")
+DEFINITE: Final = frozenset({"NOT_LEADER", "OVERLOADED", "TIMEOUT", "STOPPING", "TOO_LARGE"})
+"""Errors after which a request certainly has no effect; the README promises it."""
+UNKNOWN: Final = "UNKNOWN"
+
+Request = tuple[Action, str, str | None]
+
+
+def line_of(request: Request) -> str:
+    """Return a request as a line of the protocol."""
+    action, key, value = request
+    return f"{action.upper()} {key}" + ("" if value is None else f" {value}")
+
+
+def note_answer(history: History, client: int, ticket: int, request: Request, answer: Answer) -> bool:
+    """Write down an answer; return whether it says that it is done."""
+    action, key, _ = request
+    code = answer.get("error")
+    if code == UNKNOWN:
+        history.lose(ticket, UNKNOWN)
+        return False
+    if code in DEFINITE:
+        history.fail(ticket, str(code))
+        return False
+    if action is Action.GET and "value" in answer:
+        value = answer["value"]
+        if value is not None and not value.startswith(f"{key}-"):
+            raise InvariantViolated(f"client {client} asked for {key} and was given {value!r}")
+        history.succeed(ticket, value)
+    elif action is not Action.GET and answer == {"status": "OK"}:
+        history.succeed(ticket)
+    else:
+        raise InvariantViolated(f"client {client} was answered {answer} to {line_of(request)}")
+    return True

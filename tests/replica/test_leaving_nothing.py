@@ -1,0 +1,70 @@
+"""What is over leaves nothing: writes that time out, answers to another snapshot, a stop."""
+
+from twisted.internet.defer import Deferred
+
+from kvraft.raft.messages import InstallSnapshot, InstallSnapshotReply
+from kvraft.replica import ReplicaOptions
+from kvraft.replica.submissions import TimedOut
+from tests.replica.cluster import Cluster, write
+from tests.replica.disk_cluster import DiskCluster
+
+
+def test_writes_that_time_out_while_they_wait_leave_all_counters() -> None:
+    """A lone write is as quick afterwards as it was before, and the queue has room again."""
+    cluster = Cluster(options=ReplicaOptions(request_timeout=0.2))
+    leader = cluster.members[cluster.settle()]
+    leader.journal.delay = 0.6
+    held = cluster.ask(leader.id, write("a"))
+    cluster.run(0.05)
+    waiting = [cluster.ask(leader.id, write("b")) for _ in range(5)]
+    cluster.await_answers(held, *waiting)
+    assert all(isinstance(ask.error, TimedOut) for ask in waiting)
+
+    leader.journal.delay = 0.0002
+    cluster.run(2.0)
+    cluster.settle()
+
+    replica = leader.replica
+    assert (replica._writes.size, len(replica._writes)) == (0, 0)
+    assert replica._proposals.under_way == 0
+    assert not replica._deadlines._waiting
+    cluster.check()
+
+
+def test_an_answer_to_a_snapshot_counts_for_the_one_that_was_offered() -> None:
+    """A member that says of another one that it has installed it still needs this one."""
+    cluster = DiskCluster()
+    leader = cluster.members[cluster.settle()]
+    late = cluster.followers()[0]
+    cluster.isolate(late, noticed=True)
+    cluster.write_many(100)
+    sent = leader.sent
+    sent.clear()
+    cluster.heal()
+    cluster.run_until(lambda: any(isinstance(message, InstallSnapshot) for _, message in sent))
+    offer = next(message for _, message in sent if isinstance(message, InstallSnapshot))
+    match = leader.node.role.progress[late].match  # type: ignore[union-attr]
+
+    other = InstallSnapshotReply(leader.node.term, "0" * 32, offer.size, installed=True)
+    leader.replica.receive(late, [other])
+
+    assert late in leader.replica._snapshotter._senders
+    assert leader.node.role.progress[late].match == match  # type: ignore[union-attr]
+    cluster.settle()
+    cluster.check()
+
+
+def test_a_stop_hands_over_to_a_member_that_lives() -> None:
+    """And not to the one with the lowest id, or the longest log, which was not heard from lately."""
+    cluster = Cluster(size=5)
+    leader = cluster.members[cluster.settle()]
+    dead, *living = cluster.followers()
+    cluster.isolate(dead)
+    cluster.run(1.0)
+
+    over = Deferred.fromCoroutine(leader.replica.hand_over(5.0))
+    took_s = cluster.run_until(lambda: over.called)
+
+    assert leader.node.leader in living
+    assert took_s < 0.2
+    cluster.check()

@@ -1,0 +1,117 @@
+"""What is left at rest: nothing in a healthy cluster, and what leaks is named."""
+
+import gc
+
+import attrs
+import pytest
+
+from kvraft.raft import InvariantViolated
+from kvraft.raft.roles import Candidate, PreCandidate
+from kvraft.replica.submissions import Deadlines
+from kvraft.simulation import Cluster, at_rest
+from kvraft.simulation.at_rest import KEPT, find_leaks, settle, walk
+from kvraft.simulation.member import FOLDER
+
+
+def settled(seed: int = 1) -> Cluster:
+    """Return a cluster that has worked a little."""
+    cluster = Cluster(seed=seed)
+    leader = cluster.elect()
+    for number in range(5):
+        assert cluster.ask(leader, f"SET key{number} value", f"GET key{number}")[0] == {"status": "OK"}
+    return cluster
+
+
+def test_a_healthy_cluster_holds_nothing_at_rest() -> None:
+    """Also behind a leader that was killed and one that was cut off."""
+    cluster = settled()
+    cluster.kill(cluster.elect())
+    cluster.isolate(cluster.elect())
+    cluster.run(1.0)
+    cluster.heal()
+    for member in cluster.members:
+        if not cluster.members[member].is_running:
+            cluster.start(member)
+    cluster.elect()
+
+    settle(cluster)
+
+
+def test_every_explanation_is_of_a_field_that_exists() -> None:
+    """An explanation that outlives its field would excuse the next one of that name."""
+    fields = {name for member in settled().running for name, _ in walk(member.assembly)}
+    fields |= {f"{role.__name__}.{field.name}" for role in (Candidate, PreCandidate) for field in attrs.fields(role)}
+    fields |= {"SnapshotHeader.state"}
+
+    assert KEPT.keys() <= fields
+
+
+def test_a_queue_that_is_not_emptied_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    """By its class and its field, whatever they are called."""
+    cluster = settled()
+    monkeypatch.setattr(Deadlines, "expire", lambda _self, _now: None)
+    cluster.ask(cluster.elect(), "SET a 1")
+
+    with pytest.raises(InvariantViolated, match=r"Deadlines\._waiting holds \d"):
+        settle(cluster)
+
+
+def test_a_deleted_file_that_stays_open_is_named() -> None:
+    """As one that is open twice is."""
+    cluster = settled()
+    settle(cluster)
+    member = cluster.members[cluster.elect()]
+    path = FOLDER / "segment-0000000000000001"
+
+    twice = member.disk.open(path)
+    assert [*find_leaks(cluster, member)] == [f"{path.name} is open 2 times"]
+    twice.close()
+    gone = member.disk.create(FOLDER / "gone")
+    member.disk.remove(FOLDER / "gone")
+    assert "a file is open that was deleted" in [*find_leaks(cluster, member)]
+    gone.close()
+    assert [*find_leaks(cluster, member)] == []
+
+
+def test_a_collector_that_is_off_is_named() -> None:
+    """It is the process's, and so it is all nodes' here."""
+    cluster = settled()
+    settle(cluster)
+    gc.disable()
+    try:
+        leaks = [*find_leaks(cluster, cluster.running[0])]
+    finally:
+        gc.enable()
+
+    assert leaks == ["the garbage collector is off"]
+
+
+def test_a_second_snapshot_with_nothing_new_thaws_the_store() -> None:
+    """And leaves nothing else either."""
+    cluster = settled()
+    leader = cluster.elect()
+    for _ in range(2):
+        assert cluster.ask(leader, "SNAPSHOT")[0].get("error") is None
+        cluster.run(at_rest.QUIET_S)
+
+    assert not cluster.members[leader].store.keys.frozen
+    settle(cluster)
+
+
+def test_what_is_left_of_a_received_snapshot_is_nothing() -> None:
+    """However small it is: the collector is on, and the files of deleted snapshots are closed."""
+    cluster = Cluster(seed=2)
+    leader = cluster.elect()
+    late = max(cluster.members.keys() - {leader})
+    for _ in range(3):
+        cluster.isolate(late)
+        for number in range(10):
+            cluster.run_until(lambda: cluster.leader not in {None, late}, what="a leader")
+            assert cluster.leader is not None
+            cluster.ask(cluster.leader, f"SET key{number} {'v' * 2000}")
+        cluster.heal()
+        cluster.run_until(cluster.has_settled, what="one state on all members")
+
+    assert cluster.members[late].node.log.snapshot_index > 0
+    assert gc.isenabled()
+    settle(cluster)

@@ -1,0 +1,79 @@
+"""Which refusal is due: at once where a leadership has ended, none of it unknown where it was only handed on."""
+
+import pytest
+
+from kvraft.raft import InvariantViolated
+from kvraft.replica.cluster_clock import ClusterClock
+from kvraft.replica.reads import Reads
+from kvraft.simulation import Cluster
+from kvraft.simulation.history import Action, History, Outcome
+from kvraft.simulation.pace import check_cluster_time
+from kvraft.simulation.requests import UNKNOWN
+from kvraft.simulation.workload import Client
+
+
+def ask_a_leader_that_is_cut_off(cluster: Cluster) -> History:
+    """Let a reader wait at a leader that cannot confirm that it leads; return the history when it has its answer."""
+    history = History(lambda: cluster.world.now)
+    leader = cluster.elect()
+    client = Client(0, cluster, history, 1.0, repeats=0.0)
+    client.target = leader
+    cluster.isolate(leader)
+    client.ask([(Action.GET, "a", None)])
+    cluster.run_until(lambda: client.is_idle, what="an answer")
+    return history
+
+
+def test_a_reader_is_told_when_its_leader_steps_down() -> None:
+    """Well before the two seconds of a request are over."""
+    cluster = Cluster(seed=1)
+
+    (read,) = ask_a_leader_that_is_cut_off(cluster).operations
+
+    assert (read.outcome, read.note) == (Outcome.FAILED, "NOT_LEADER")
+    assert cluster.world.now - read.invoked < 1.0
+
+
+def test_a_reader_that_is_not_told_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A moment after the step-down, and not when it runs into its timeout."""
+    cluster = Cluster(seed=1)
+    cluster.elect()
+    monkeypatch.setattr(Reads, "carry_out", lambda _self, _ready, _store: None)
+
+    with pytest.raises(InvariantViolated, match="NOT_LEADER is due"):
+        ask_a_leader_that_is_cut_off(cluster)
+
+
+@pytest.mark.parametrize("seed", range(1, 5))
+def test_a_transfer_alone_leaves_nothing_unknown(seed: int) -> None:
+    """Each write is carried out or certainly was not, whoever leads meanwhile (row 43)."""
+    cluster = Cluster(seed=seed)
+    history = History(lambda: cluster.world.now)
+    clients = [Client(number, cluster, history, 0.02, repeats=1.0) for number in range(3)]
+    cluster.elect()
+    for client in clients:
+        client.begin()
+    for _ in range(6):
+        leader = cluster.elect()
+        cluster.ask(leader, f"TRANSFER {(leader + 1) % 3}")
+        cluster.run(0.3)
+    for client in clients:
+        client.stop()
+    cluster.run_until(lambda: all(client.is_idle for client in clients), what="all answers")
+
+    operations = history.operations
+    assert sum(each.outcome is Outcome.OK for each in operations) > 50
+    assert [each for each in operations if each.note == UNKNOWN] == []
+
+
+def test_the_clusters_time_follows_the_leaders_clock(monkeypatch: pytest.MonkeyPatch) -> None:
+    """At its pace: neither slower nor faster (row 28)."""
+    cluster = Cluster(seed=1)
+    cluster.elect()
+    cluster.run(1.0)
+    check_cluster_time(cluster)
+    stamp = ClusterClock.stamp
+    monkeypatch.setattr(ClusterClock, "stamp", lambda self, _now: stamp(self, self._base_at))
+
+    with pytest.raises(InvariantViolated, match=r"advances by 0\.000 s while the clock of its leader"):
+        check_cluster_time(cluster)
