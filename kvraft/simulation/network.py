@@ -157,6 +157,12 @@ class Network:
         """Let the connections that stand carry nothing from `source` to `target`, for good; new ones are not harmed."""
         self._wedged.update(end for end in self._ends if end.machine is source and end.peer.machine is target)
 
+    def end_wedged(self) -> None:
+        """Break what is wedged: whatever kept the connections open is started anew."""
+        wedged, self._wedged = self._wedged, set()
+        for end in [end for end in self._ends if end in wedged or end.peer in wedged]:
+            self._break(end, self._world.now)
+
     def is_blocked(self, source: Machine, target: Machine) -> bool:
         """Whether nothing passes."""
         return bool(self._blocked) and (source, target) in self._blocked
