@@ -13,7 +13,7 @@ import sys
 import tempfile
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, ClassVar, Final, NoReturn, Self
@@ -234,9 +234,11 @@ class KvraftCluster(Cluster):
     name = "kvraft"
     protocol = "lines"
 
-    def __init__(self, **limits: int) -> None:
+    def __init__(self, *, limits: Mapping[str, int] | None = None, source: Path = REPOSITORY) -> None:
         super().__init__()
-        self.limits = limits
+        self.source = source
+        """The checkout whose kvraft runs."""
+        self.limits = dict(limits or {})
 
     @override
     def prepare(self) -> None:
@@ -254,8 +256,8 @@ class KvraftCluster(Cluster):
 
     @override
     def environment(self) -> dict[str, str]:
-        """With this checkout in front, so that it is what is measured, whatever else is installed."""
-        path = os.pathsep.join(filter(None, (str(REPOSITORY), os.environ.get("PYTHONPATH"))))
+        """With the checkout in front, so that it is what is measured, whatever else is installed."""
+        path = os.pathsep.join(filter(None, (str(self.source), os.environ.get("PYTHONPATH"))))
         return {**os.environ, "PYTHONPATH": path}
 
     def status(self, member: int) -> dict[str, Any]:

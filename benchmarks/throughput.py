@@ -1,8 +1,9 @@
 """How many requests a second kvraft answers, as a multiple of a reference measured in turn with it.
 
 The reference is etcd with as many requests in flight, in two shapes: the connections that kvraft gets, and a sixteenth
-of them with sixteen times the streams, as Go's client would. Without etcd it is the disk alone: a loop that appends one
-record and syncs it, which is what a durable SET costs at least when each has its own.
+of them with sixteen times the streams, as Go's client would. Another checkout of kvraft can stand in its place: a
+change is measured against the build before it. Without either it is the disk alone: a loop that appends one record and
+syncs it, which is what a durable SET costs at least when each has its own.
 
 The clusters run side by side and get the load in turn, a short while each: a machine that others share may be twice as
 fast in a minute, and only what was measured within seconds can be compared.
@@ -12,7 +13,7 @@ import argparse
 import os
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Final
@@ -40,15 +41,24 @@ def prepare(program: Path, cluster: Cluster, load: Load) -> None:
     run_load(program, cluster, msgspec.structs.replace(load, seconds=WARMUP_SECONDS))
 
 
-def measure(program: Path, cluster: Cluster, load: Load) -> float:
-    """Return how many requests a second the cluster answers."""
+class Measured(msgspec.Struct, frozen=True):
+    """What one measurement gave."""
+
+    rate: float
+    """Requests a second."""
+    cost_us: float = 0.0
+    """Processor time of all members for a request, in microseconds; 0 where none is measured."""
+
+
+def measure(program: Path, cluster: Cluster, load: Load) -> Measured:
+    """Put `load` on the cluster."""
     result = run_load(program, cluster, load)
     print(f"  {cluster.name:7s} {result.describe()}", flush=True)
-    return result.rps
+    return Measured(result.rps, sum(result.server_cores) / result.rps * 1e6)
 
 
-def measure_disk(seconds: float) -> float:
-    """Append a record and sync it, over and over: how many a second."""
+def measure_disk(seconds: float) -> Measured:
+    """Append a record and sync it, over and over."""
     wait_until_quiet([])
     folder = fresh_folder("disk")
     path = folder / "log"
@@ -66,7 +76,7 @@ def measure_disk(seconds: float) -> float:
         path.unlink()
         folder.rmdir()
     print(f"  disk    append + fdatasync {rate:9,.0f}/s", flush=True)
-    return rate
+    return Measured(rate)
 
 
 def reference_loads(load: Load) -> list[Load]:
@@ -88,28 +98,47 @@ def compare(options: argparse.Namespace) -> None:
             prepare(program, cluster, load)
             return cluster
 
-        def takes(cluster: Cluster, shape: Load) -> Callable[[], float]:
+        def takes(cluster: Cluster, shape: Load) -> Callable[[], Measured]:
             return lambda: measure(program, cluster, shape)
 
         contenders = {"kvraft": takes(start(KvraftCluster()), load)}
-        if options.reference == "none":
+        if options.build is not None:
+            contenders["before"] = takes(start(KvraftCluster(source=options.build)), load)
+        elif options.reference == "none":
             contenders["disk"] = lambda: measure_disk(options.seconds)
         else:
             etcd = start(EtcdCluster())
             for shape in reference_loads(load):
                 contenders[f"etcd {shape.connections} x {shape.in_flight}"] = takes(etcd, shape)
-        rates: dict[str, list[float]] = {name: [] for name in contenders}
+        results: dict[str, list[Measured]] = {name: [] for name in contenders}
         for number in range(options.rounds):
             print(f"round {number + 1} of {options.rounds}: {options.op.upper()}", flush=True)
             turns = list(contenders)
             first = number % len(turns)  # what drifts during a round then favours nobody
             for name in turns[first:] + turns[:first]:
-                rates[name].append(contenders[name]())
-    ours = rates.pop("kvraft")
-    print(f"kvraft {statistics.median(ours):,.0f}/s (median)")
-    for name, theirs in rates.items():
-        ratios = [a / b for a, b in zip(ours, theirs, strict=True)]
-        print(f"{name} {statistics.median(theirs):,.0f}/s (median); kvraft : {name} = {spread(ratios)}")
+                results[name].append(contenders[name]())
+    ours = results.pop("kvraft")
+    print(f"kvraft {describe(ours)}")
+    for name, theirs in results.items():
+        pairs = list(zip(ours, theirs, strict=True))
+        print(f"{name} {describe(theirs)}; kvraft : {name} = {spread([a.rate / b.rate for a, b in pairs])}")
+        if all(b.cost_us for _, b in pairs):
+            print(f"  in processor time a request: {spread([a.cost_us / b.cost_us for a, b in pairs])}")
+
+
+def describe(measured: Sequence[Measured]) -> str:
+    """The medians, in words."""
+    rate = f"{statistics.median(one.rate for one in measured):,.0f}/s"
+    cost = statistics.median(one.cost_us for one in measured)
+    return f"{rate} (median)" if not cost else f"{rate}, {cost:.1f} us of processor time a request (medians)"
+
+
+def checkout(text: str) -> Path:
+    """Read an argument that names a checkout of kvraft."""
+    path = Path(text).resolve()
+    if not (path / "twisted" / "plugins").is_dir() or not (path / "kvraft").is_dir():
+        raise argparse.ArgumentTypeError(f"{text} is no checkout of kvraft; make one with `git worktree add`")
+    return path
 
 
 def main() -> None:
@@ -121,6 +150,7 @@ def main() -> None:
     parser.add_argument("--seconds", type=bounded(1, SECONDS_MAX), default=2, help="of each measurement")
     parser.add_argument("--rounds", type=bounded(1, ROUNDS_MAX), default=20)
     parser.add_argument("--reference", choices=["etcd", "none"], default="etcd", help="none: the disk alone")
+    parser.add_argument("--build", type=checkout, metavar="FOLDER", help="compare with the kvraft of another checkout")
     run(compare, parser.parse_args())
 
 

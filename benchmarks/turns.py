@@ -212,7 +212,7 @@ def await_answer(cluster: ProbedCluster, member: int) -> None:
 
 def measure(options: argparse.Namespace) -> None:
     """Fill a cluster and measure."""
-    with load_generator() as program, ProbedCluster(**LIMITS) as cluster:
+    with load_generator() as program, ProbedCluster(limits=LIMITS) as cluster:
         fill = Load("fill", connections=8, in_flight=64, seconds=FILL_SECONDS_MAX, warmup=0, keys=options.keys)
         print(f"  filled  {run_load(program, cluster, fill).describe()}", flush=True)
         cluster.await_in_step()
