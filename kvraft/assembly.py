@@ -63,8 +63,12 @@ def assemble(
     beginning: Beginning,
     surroundings: Surroundings,
     options: RaftOptions | None = None,
+    reached_at: Address | None = None,
 ) -> Assembly:
-    """Put the parts of the node `node_id` together; `options` are those that `raft_options` returns unless given."""
+    """Put the parts of the node `node_id` together; `options` are those that `raft_options` returns unless given.
+
+    `reached_at` is where the node is reached, whatever the log says.
+    """
     reactor, random = surroundings.reactor, surroundings.random
     node = Node(
         node_id,
@@ -101,6 +105,9 @@ def assemble(
         cluster_id=beginning.store.cluster_id or beginning.cluster_told,
         facts=replica.facts,
         dial=surroundings.dial,
+        listed={peer.id: peer.address for peer in config.peers},
+        reached_at=reached_at,
+        has_leader=lambda: node.leader is not None,
     )
     replica.connect(peers)
     return Assembly(replica, peers, build_port(replica, peers.build_acceptor, server_limits(config), reactor))

@@ -111,11 +111,15 @@ class ReplaceMember(msgspec.Struct, frozen=True):
 
 
 class MoveMember(msgspec.Struct, frozen=True):
-    """Lets a member be reached at another address. `incarnation`: only if it is known with that memory."""
+    """Lets a member be reached at another address. `incarnation`: only if it is known with that memory.
+
+    `force`: also when nobody answers there and the others alone are no majority.
+    """
 
     node: int
     address: str
     incarnation: str | None = None
+    force: bool = False
 
 
 class TransferLeadership(msgspec.Struct, frozen=True):

@@ -14,7 +14,7 @@ import json
 import os
 import socket
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final
@@ -314,13 +314,15 @@ class Moving:
 
     The node asks by itself, since nobody can reach it where the log says; who it is stands in its request, so that a
     node with another memory moves nobody. The address of a hello is not used for this: a connection's other end is not
-    proven, and an address that is told in passing would be taken over in passing.
+    proven, and an address that is told in passing would be taken over in passing. A node that leads without being known
+    where it is asks itself.
 
     Attributes:
         me: the member.
         incarnation: its memory.
         address: where it is reached now.
-        others: where the other members are reached.
+        contacts: by the id of each member, this one too, where it may be reached: where the log says, and where
+            config.json says so, for a cluster that has moved as a whole.
         pause: waits so many seconds, and returns whether to give up.
         say: takes a sentence for the log.
     """
@@ -328,7 +330,7 @@ class Moving:
     me: int
     incarnation: str
     address: Address
-    others: Sequence[Address]
+    contacts: Mapping[int, Sequence[Address]]
     pause: Callable[[float], bool]
     say: Callable[[str], None]
     ask: Ask = ask
@@ -349,19 +351,33 @@ class Moving:
 
     def _try(self) -> str:
         """Take one step; return why another one is needed, or nothing when it is done."""
-        why = "no other member answers"
-        for contact in self.others:
+        why, refusal = "no member answers", ""
+        for contact in {each: None for places in self.contacts.values() for each in places}:
             try:
                 view = msgspec.convert(self.ask(contact, "MEMBERS\n")[0], _View)
-                leader = view.find(view.leader)
-                if leader is None or leader.id == self.me:
-                    why = "no leader is known"
-                    continue
-                line = f"MEMBER MOVE {self.me} {self.address} {self.incarnation}\n"
-                (answer,) = self.ask(Address.parse(leader.address), line)
-            except (OSError, msgspec.ValidationError, WrongValue):
+            except (OSError, msgspec.ValidationError):
                 continue
+            leader = view.find(view.leader)
+            why = "no leader is known" if leader is None else f"the leader, node {leader.id}, does not answer"
+            answer = self._ask_leader(leader) if leader is not None else {}
             if answer.get("status") == "OK":
                 return ""
-            why = str(answer.get("message") or answer.get("error"))
-        return why
+            refusal = refusal or str(answer.get("message") or "")
+        return refusal or why
+
+    def _ask_leader(self, leader: _Member) -> dict[str, Any]:
+        """Return what the leader answers, wherever it is reached; nothing if it does not, or does not lead any more."""
+        for address in self._places_of(leader):
+            with suppress(OSError):
+                (answer,) = self.ask(address, f"MEMBER MOVE {self.me} {self.address} {self.incarnation}\n")
+                if answer.get("error") != "NOT_LEADER":
+                    return answer
+        return {}
+
+    def _places_of(self, leader: _Member) -> Iterator[Address]:
+        """Yield where a leader may be reached: it may have moved, too, or be this node."""
+        with suppress(WrongValue):
+            yield Address.parse(leader.address)
+        for address in self.contacts.get(leader.id, ()):
+            if str(address) != leader.address:
+                yield address

@@ -17,7 +17,7 @@ from typing import Any, Final, NoReturn
 import attrs
 from twisted.application.service import Service
 from twisted.internet.defer import Deferred, maybeDeferred
-from twisted.internet.interfaces import IListeningPort
+from twisted.internet.interfaces import IDelayedCall, IListeningPort
 from twisted.internet.protocol import Factory
 from twisted.logger import Logger
 from twisted.python import usage
@@ -26,10 +26,11 @@ from typing_extensions import override
 import kvraft
 from kvraft import exits
 from kvraft.assembly import Assembly, Surroundings, assemble, use_monotonic_time
-from kvraft.config import Address, Config, ConfigError, Durability
+from kvraft.config import Address, Config, ConfigError, Durability, Peer
 from kvraft.daemon import daemonize
 from kvraft.differences import differences
-from kvraft.joining import JoinFailed, Joining, Moving, Seed, read_seed, write_seed
+from kvraft.joining import MOVE_PAUSE_S, JoinFailed, Joining, Moving, Seed, read_seed, write_seed
+from kvraft.raft import Membership
 from kvraft.replica import Beginning, from_disk, from_nothing
 from kvraft.server import watch_together
 from kvraft.starting import Start, WrongOption, has_data, plan, read_address, read_config, read_id
@@ -151,6 +152,8 @@ class NodeService(Service):
         self._node: Assembly | None = None
         self._open: Sequence[Storage | SnapshotStorage] = ()
         self._stopping = Event()
+        self._looking: IDelayedCall | None = None
+        """As long as nothing is known of where the log has this node."""
 
     @override
     def startService(self) -> None:
@@ -160,11 +163,12 @@ class NodeService(Service):
         # Before the data are touched, if they are not needed for it: a node that runs already has both.
         listening = None if peer is None else self._bind(peer.listen)
         beginning = self._enter(self._read())
+        here = self._find_address(beginning) if peer is None else peer.address
         if listening is None:
-            listening = self._bind(self._find_address(beginning))
+            listening = self._bind(here)
         self._open = (beginning.storage, beginning.snapshots)
         surroundings = Surroundings(self._reactor, Random(), self._fatal)
-        self._node = node = assemble(self._config, self._id, beginning, surroundings)
+        self._node = node = assemble(self._config, self._id, beginning, surroundings, reached_at=here)
         host, port = listening.getsockname()[:2]
         self._port = self._reactor.adoptStreamPort(listening.fileno(), listening.family, node.port)
         watch_together(self._port, self._reactor)
@@ -173,7 +177,7 @@ class NodeService(Service):
             for line in differences(self._config.peers, beginning.latest_membership):
                 self._log.warn("{line}", line=line)
         node.start()
-        self._move(beginning)
+        self._look_for_move(beginning.incarnation, beginning.latest_membership)
         gc.freeze()
         self._log.info(
             "node {id} of {count} serves clients and peers on {address}",
@@ -209,22 +213,35 @@ class NodeService(Service):
             return beginning
         return attrs.evolve(beginning, membership=beginning.membership or seed.membership, cluster_told=seed.cluster_id)
 
-    def _move(self, beginning: Beginning) -> None:
-        """Let the cluster know if this node is reached elsewhere than the log says."""
-        peer, membership = self._start.peer, beginning.latest_membership
-        if peer is None or membership is None or membership.addresses.get(self._id) in {None, str(peer.address)}:
+    def _look_for_move(self, incarnation: str, membership: Membership | None) -> None:
+        """Let the cluster know if this node is reached elsewhere than the log says, as soon as it has a `membership`.
+
+        Later changes are left alone: an operator may say where the node will be before it is started there.
+        """
+        peer, node = self._start.peer, self._node
+        if peer is None or node is None:
             return
-        others = [Address.parse(where) for node, where in sorted(membership.addresses.items()) if node != self._id]
+        if membership is None:
+            raft = node.replica.node
+            known = raft.membership if raft.membership_index > 0 else None
+            self._looking = self._reactor.callLater(MOVE_PAUSE_S, self._look_for_move, incarnation, known)
+        elif membership.addresses.get(self._id) not in {None, str(peer.address)}:
+            self._move(peer, incarnation, membership)
+
+    def _move(self, peer: Peer, incarnation: str, membership: Membership) -> None:
+        contacts = {node: [Address.parse(where)] for node, where in sorted(membership.addresses.items())}
+        for listed in (*self._config.peers, peer):
+            if listed.id in contacts and listed.address not in contacts[listed.id]:
+                contacts[listed.id].append(listed.address)
         moving = Moving(
             self._id,
-            beginning.incarnation,
+            incarnation,
             peer.address,
-            others,
+            contacts,
             pause=self._stopping.wait,
             say=lambda words: self._reactor.callFromThread(self._log.warn, "{words}", words=words),
         )
-        if others:
-            Thread(target=moving.run, name="kvraft move", daemon=True).start()
+        Thread(target=moving.run, name="kvraft move", daemon=True).start()
 
     def _reached_at(self, beginning: Beginning, seed: Seed | None) -> Address:
         """Return the address of this node, which nobody else knows better."""
@@ -255,6 +272,8 @@ class NodeService(Service):
         """Hand leadership over, say goodbye, and close the journal."""
         super().stopService()  # type: ignore[no-untyped-call]
         self._stopping.set()
+        if self._looking is not None and self._looking.active():
+            self._looking.cancel()
         return Deferred.fromCoroutine(self._stop())
 
     async def _stop(self) -> None:

@@ -187,12 +187,46 @@ def test_a_node_says_that_it_has_moved_until_it_is_known() -> None:
         pauses.append(seconds)
         return False
 
-    moving = Moving(3, "abc", MINE, [silent, CONTACT], pause, said.append, ask)
+    moving = Moving(3, "abc", MINE, {0: [silent, CONTACT]}, pause, said.append, ask)
     moving.run()
 
     assert world.asked == [("127.0.0.1:9001", "MEMBER MOVE 3 127.0.0.1:9003 abc\n")] * 2
     assert len(pauses) == 1
     assert said[-1] == "node 3 is known at 127.0.0.1:9003 now"
-    moving = Moving(3, "abc", MINE, [silent], lambda _: True, said.append, ask)
+    moving = Moving(3, "abc", MINE, {0: [silent]}, lambda _: True, said.append, ask)
     moving.run()
-    assert "no other member answers" in said[-1]
+    assert "no member answers" in said[-1]
+
+
+def test_a_leader_that_has_moved_is_asked_where_it_is_now() -> None:
+    """After a whole cluster has moved, the leader is where config.json says, be it this very node."""
+    for leader, place in ((1, Address("10.0.0.1", 9001)), (3, MINE)):
+        world = World([{"status": "OK"}], {1: "127.0.0.1:9001", 3: "127.0.0.1:9999"}, leader=leader)
+        world.kept = [Seed(1, 3, "", None, {})]
+        asked: list[Address] = []
+
+        def ask(
+            address: Address, lines: str, world: World = world, asked: list[Address] = asked
+        ) -> list[dict[str, Any]]:
+            asked.append(address)
+            if str(address) in world.members.values():
+                raise OSError("nobody listens there any more")
+            return world.ask(address, lines)
+
+        contacts = {1: [Address("127.0.0.1", 9001), Address("10.0.0.1", 9001)], 3: [Address("127.0.0.1", 9999), MINE]}
+        Moving(3, "abc", MINE, contacts, lambda _: True, lambda _: None, ask).run()
+
+        assert world.asked == [(str(place), "MEMBER MOVE 3 127.0.0.1:9003 abc\n")]
+
+
+def test_a_refusal_to_move_is_told_and_not_what_others_know() -> None:
+    """A copy of the leader's data hears from the others why it is not moved, and knows no leader itself."""
+    said: list[str] = []
+    world = World([{"error": "REFUSED", "message": "node 1 runs twice"}], kept=[Seed(1, 1, "", None, {})])
+
+    def ask(address: Address, lines: str) -> list[dict[str, Any]]:
+        world.leader = None if address == MINE else 1
+        return world.ask(address, lines)
+
+    Moving(1, "abc", MINE, {0: [CONTACT], 1: [MINE]}, lambda _: True, said.append, ask).run()
+    assert said == ["node 1 is not known at 127.0.0.1:9003 yet: node 1 runs twice"]

@@ -8,6 +8,7 @@ question came by.
 * `hello` - the first line of a connection: who is there, and whether the two belong together.
 * `acceptor` - the inbound side. A second connection of one peer replaces the first, with everything it buffered; a
   second process of it is refused while the first is heard from.
+* `addresses` - where else a peer is looked for while nobody answers as that peer where the log says.
 * `link` - the outbound side: dials, and dials again after 50 to 500 ms; to a member that leaves it carries last words.
 * `outbox` - the bytes that wait for a peer: counted, bounded. A peer that takes nothing for too long loses its link,
   and with it everything that waited: Raft sends again what still matters.

@@ -176,8 +176,11 @@ class Inbounds:
         clock: IReactorTime,
         log: Logger,
         runs: Callable[[int], str | None] = lambda _: None,
+        accepted: Callable[[Hello], None] = lambda _: None,
     ) -> None:
         self.identity = identity
+        self._accepted = accepted
+        """Told of each hello that is not refused."""
         self._runs = runs
         """Which process answers at a peer's address; None while none does."""
         self._refused_runs: dict[int, float] = {}
@@ -231,6 +234,7 @@ class Inbounds:
             raise HelloRefused(error.code, str(error)) from error
         self.once.forget("hello", peer_host(connection))
         self._log.info("node {peer} is connected to us", peer=peer)
+        self._accepted(hello)
 
     def _refuse_second_run(self, hello: Hello, older: InboundConnection | None) -> None:
         """Refuse another process than the one at the peer's address, or than the one heard from a moment ago."""

@@ -13,7 +13,8 @@ with a data directory and stays for as long as that exists, so a wiped disk unde
 when the log knows the old one. `to_incarnation` is the memory that the receiver has by the sender's configuration; it
 is left out where that says nothing of it. `run` names one process: two at once with one incarnation are a data
 directory and its copy, and the second is refused as long as the first is heard from (see `acceptor`). `keepalive` says
-that the node knows the signs of life of `keepalive`; earlier versions ignore it. Further keys are facts, for the nodes'
+that the node knows the signs of life of `keepalive`, `reached_at` is the host and the port at which it is reached now
+(see `addresses`); earlier versions ignore both. Further keys are facts, for the nodes'
 owners. A line says who the other end claims to be; without TLS nothing proves it, so whoever can reach a node's port
 can pose as a member. Keep the port inside a network that you trust.
 """
@@ -23,7 +24,7 @@ from typing import Annotated, Any, Final
 
 import msgspec
 
-from kvraft.peers.receiver import Facts
+from kvraft.peers.receiver import Address, Facts
 from kvraft.raft.types import TERM_MAX
 
 PROTOCOL_VERSION: Final = 1
@@ -57,6 +58,8 @@ _HOW_TO_WRITE: Final = "JSON is what kvraft nodes speak; a client writes a line 
 
 _decode_object: Final = msgspec.json.Decoder(dict[str, Any]).decode
 _NodeId = Annotated[int, msgspec.Meta(ge=0, le=TERM_MAX)]
+_Host = Annotated[str, msgspec.Meta(min_length=1, max_length=253)]
+_Port = Annotated[int, msgspec.Meta(ge=1, le=2**16 - 1)]
 _Name = Annotated[str, msgspec.Meta(pattern=r"\A[0-9A-Za-z._-]{1,64}\Z")]
 
 
@@ -93,6 +96,7 @@ class Hello(
     run: _Name
     to_incarnation: _Name | None = None
     keepalive: bool = False
+    reached_at: tuple[_Host, _Port] | None = None
 
 
 _RESERVED: Final = frozenset({*Hello.__struct_encode_fields__, "error", "message"})
@@ -132,8 +136,11 @@ class Identity:
         cluster_id: str | None,
         facts: Callable[[], Facts],
         admits: Callable[[int, Facts, str | None, str | None], bool] = lambda *_: False,
+        reached_at: Address | None = None,
     ) -> None:
         self.me = me
+        self.reached_at = reached_at
+        """Where this node is reached, whatever the log says."""
         self.cluster_id = cluster_id
         """Once known it changes only when the log says so: a node never goes from one cluster to another by hearsay."""
         self._incarnation = incarnation
@@ -167,8 +174,17 @@ class Identity:
                 f"the hello has keys of its own called {', '.join(sorted(taken))}; name the facts otherwise"
             )
         bound = self._incarnations.get(to)
+        here = self.reached_at
         hello = Hello(
-            PROTOCOL_VERSION, self.me, to, self.cluster_id, self._incarnation, self._run, bound, keepalive=True
+            PROTOCOL_VERSION,
+            self.me,
+            to,
+            self.cluster_id,
+            self._incarnation,
+            self._run,
+            bound,
+            keepalive=True,
+            reached_at=None if here is None else (here.host, here.port),
         )
         line = msgspec.json.encode({**msgspec.to_builtins(hello), **facts}) + b"\n"
         if len(line) > HELLO_BYTES_MAX:

@@ -10,7 +10,8 @@ from twisted.internet.interfaces import IDelayedCall, IProtocol, IStreamClientEn
 from twisted.logger import Logger
 
 from kvraft.peers.acceptor import Inbounds
-from kvraft.peers.hello import Identity
+from kvraft.peers.addresses import Addresses, Place, same, written
+from kvraft.peers.hello import Hello, Identity
 from kvraft.peers.keepalive import INTERVAL_S
 from kvraft.peers.link import LAST_WORDS_S, Link, endpoint_to
 from kvraft.peers.outbox import OUTBOX_BYTES_MAX
@@ -35,6 +36,8 @@ class PeerStatus:
     """Why the peer cannot be talked to; None while it can."""
     run: str | None = None
     """Which process answers at the peer's address; None while none does."""
+    reached_at: str | None = None
+    """Where the peer has answered; None while what is sent to it has no connection."""
     runs_twice: bool = False
     """Whether a second process with the peer's identity was refused lately."""
 
@@ -58,6 +61,9 @@ class Peers:
         facts: What the owner adds to every hello; called for each.
         outbox_bytes_max: Most bytes that may wait behind the write that is under way, for one peer.
         dial: Makes the endpoint of an address.
+        listed: Where config.json says that members listen: there they are looked for as well.
+        reached_at: Where this node is reached, whatever the log says; None when it tells nobody.
+        has_leader: Whether this node knows a leader; see `addresses`.
     """
 
     def __init__(
@@ -74,6 +80,9 @@ class Peers:
         facts: Callable[[], Facts] = _no_facts,
         outbox_bytes_max: int = OUTBOX_BYTES_MAX,
         dial: Callable[[Any, Address], IStreamClientEndpoint] = endpoint_to,
+        listed: Mapping[int, Address] | None = None,
+        reached_at: Address | None = None,
+        has_leader: Callable[[], bool] = lambda: False,
     ) -> None:
         self._reactor = reactor
         self._receiver = receiver
@@ -82,10 +91,12 @@ class Peers:
         self._dial = dial
         self._log = Logger(namespace="kvraft.peers")
         run = run or f"{random.getrandbits(128):032x}"
-        self._identity = Identity(me, incarnation, run, (), cluster_id, facts, receiver.admits)
-        self._inbounds = Inbounds(self._identity, receiver, reactor, self._log, self._run_of)
-        self._places: dict[int, tuple[str, int]] = {}
-        """(host, port) of each member but this node: the keys of `_links`."""
+        self._listed = listed or {}
+        self._has_leader = has_leader
+        self._identity = Identity(me, incarnation, run, (), cluster_id, facts, receiver.admits, reached_at)
+        self._inbounds = Inbounds(self._identity, receiver, reactor, self._log, self._run_of, self._note_place)
+        self._addresses: dict[int, Addresses] = {}
+        """Of each member but this node: the keys of `_links`."""
         self._links: dict[int, Link] = {}
         self._leaving: dict[int, Link] = {}
         """Links to those that have left, until nothing of them is left."""
@@ -135,12 +146,13 @@ class Peers:
         for peer in self._links.keys() - others.keys():
             self._let_go(peer)
         for peer, address in others.items():
-            place = address.host, address.port
             if peer not in self._links:
                 self._take_in(peer, address)
-            elif self._places[peer] != place:
-                self._links[peer].redial(self._dial(self._reactor, address))
-            self._places[peer] = place
+            elif same(self.reached_at(peer), address):
+                self._addresses[peer].known = address
+            elif not same(self._addresses[peer].known, address):
+                self._addresses[peer] = self._addresses[peer].moved(address)
+                self._links[peer].redial(self._addresses[peer])
         for link in self._links.values():
             link.drop_other()
 
@@ -191,6 +203,12 @@ class Peers:
         link = self._links.get(peer)
         return link is not None and link.connected
 
+    def reached_at(self, node: int) -> Address | None:
+        """Return where a member answers, or where this node itself is reached; None when that is unknown."""
+        if node == self._identity.me:
+            return self._identity.reached_at
+        return self._addresses[node].dialed if self.connected(node) else None
+
     def status(self) -> dict[int, PeerStatus]:
         """Return how every peer that is a member is connected."""
         return {
@@ -201,6 +219,7 @@ class Peers:
                 overflows=link.overflows,
                 last_refusal=link.last_refusal,
                 run=link.run,
+                reached_at=written(self.reached_at(peer)),
                 runs_twice=self._inbounds.runs_twice(peer),
             )
             for peer, link in self._links.items()
@@ -220,22 +239,45 @@ class Peers:
 
     def _take_in(self, peer: int, address: Address) -> None:
         """Dial a new member: behind the end of its last link, if it left a moment ago, so that losses come in order."""
+        addresses = self._addresses[peer] = Addresses(
+            address, self._listed.get(peer), lambda place: self._dial(self._reactor, place), self._has_leader
+        )
         link = self._links[peer] = Link(
             peer,
-            self._dial(self._reactor, address),
+            addresses,
             self._identity,
             self._receiver,
             self._reactor,
             random=self._random,
             log=self._log,
             outbox_bytes_max=self._outbox_bytes_max,
-            welcomed=lambda run: self._inbounds.drop_second_run(peer, run),
+            welcomed=lambda run: self._answered(peer, run),
         )
         predecessor = self._leaving.get(peer)
         if predecessor is not None:
             predecessor.leave(0.0).addCallback(lambda _: self._start(link))
         elif self._is_started:
             link.start()
+
+    def _answered(self, peer: int, run: str) -> None:
+        """Take note that a peer answers where it was dialed."""
+        addresses = self._addresses.get(peer)
+        if addresses is not None:
+            addresses.answered()
+            if not same(addresses.dialed, addresses.known):
+                self._log.warn(
+                    "node {peer} answers at {place} and not at {known}, where the log has it",
+                    peer=peer,
+                    place=written(addresses.dialed),
+                    known=written(addresses.known),
+                )
+        self._inbounds.drop_second_run(peer, run)
+
+    def _note_place(self, hello: Hello) -> None:
+        """Take note of where a peer says that it is reached."""
+        addresses = self._addresses.get(hello.sender)
+        if addresses is not None and hello.reached_at is not None:
+            addresses.told = Place(*hello.reached_at)
 
     def _start(self, link: Link) -> None:
         """Start a link that had to wait, unless it is not wanted any more; one that was stopped ends at once."""
@@ -245,7 +287,7 @@ class Peers:
     def _let_go(self, peer: int) -> None:
         """Leave a member that has left."""
         link = self._links.pop(peer)
-        del self._places[peer]
+        del self._addresses[peer]
         if not link.started:  # it waits for its predecessor, or for the start of us all
             return
         self._leaving[peer] = link

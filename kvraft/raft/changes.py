@@ -12,7 +12,7 @@ others up. The leader promotes it then by itself. Unlike the thesis, no number o
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
@@ -32,8 +32,10 @@ CATCH_UP_ROUNDS_MAX = 10
 """Long rounds in a row after which a learner counts as slow."""
 
 
-def propose(node: Node, leader: Leader, target: Membership, *, force: bool) -> int:
+def propose(node: Node, leader: Leader, target: Membership, *, force: bool, unreachable: Collection[int] = ()) -> int:
     """Begin to change to `target`, which is not joint; return the index of the entry that begins it.
+
+    `unreachable` are members that do not answer where `target` has them.
 
     Raises:
         ProposalRefused: another change is under way, or this leader cannot know yet whether one is, or the change
@@ -57,7 +59,7 @@ def propose(node: Node, leader: Leader, target: Membership, *, force: bool) -> i
                 "learner, and it becomes a voter by itself"
             )
     if not force:
-        _refuse_dead_end(node, leader, target)
+        _refuse_dead_end(node, leader, target, unreachable)
     if target.voters == node.membership.voters:
         return append(node, leader, target)
     # A learner that leaves in the same change leaves at once: it decides nothing.
@@ -204,12 +206,21 @@ def _alive(node: Node, leader: Leader) -> set[int]:
     }
 
 
-def _refuse_dead_end(node: Node, leader: Leader, target: Membership) -> None:
-    """Refuse what would leave no majority of members that are heard from."""
-    alive = _alive(node, leader)
-    if len(target.voters & alive) < quorum.majority(len(target.voters)):
-        silent = ", ".join(str(voter) for voter in sorted(target.voters - alive))
+def _refuse_dead_end(node: Node, leader: Leader, target: Membership, unreachable: Collection[int]) -> None:
+    """Refuse what would leave no majority of members that are heard from where they would be reached."""
+    alive = _alive(node, leader) - set(unreachable)
+    if len(target.voters & alive) >= quorum.majority(len(target.voters)):
+        return
+    before = node.membership.addresses
+    moves = {each for each in target.voters & set(unreachable) if target.addresses.get(each) != before.get(each)}
+    if moves:
+        places = ", ".join(f"node {each} at {target.addresses.get(each)}" for each in sorted(moves))
         raise ProposalRefused(
-            f"of the {len(target.voters)} voters that would remain, too many are not heard from (node {silent}): the "
-            "cluster would stop; bring them back first, or force the change"
+            f"nobody answers as {places}, and without it too few of the {len(target.voters)} voters are heard from: "
+            "the cluster would stop; start it there first, and it asks to be moved by itself, or force the change"
         )
+    silent = ", ".join(str(voter) for voter in sorted(target.voters - alive))
+    raise ProposalRefused(
+        f"of the {len(target.voters)} voters that would remain, too many are not heard from (node {silent}): the "
+        "cluster would stop; bring them back first, or force the change"
+    )

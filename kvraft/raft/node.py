@@ -7,7 +7,7 @@ output is a `Ready`. What it does with them is told in the modules that are name
 """
 
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 
 from kvraft.raft import changes, election, identity, reading, replication, snapshots, transfer
 from kvraft.raft.errors import MessageRefused, NotLeader, TryAgain
@@ -224,8 +224,13 @@ class Node:
             election.become_follower(self, self.term, None)
         self.role.deadline = now + 2 * self.options.election_timeout_max
 
-    def change_membership(self, target: Membership, now: float, *, force: bool = False) -> tuple[int, int]:
+    def change_membership(
+        self, target: Membership, now: float, *, force: bool = False, unreachable: Collection[int] = ()
+    ) -> tuple[int, int]:
         """Begin to change the membership to `target`; return the term and the index of the entry that begins it.
+
+        Unless `force`, a majority of its voters must be heard from, those that are `unreachable` left out: members that
+        do not answer where `target` has them.
 
         Raises:
             NotLeader: this node does not lead.
@@ -234,7 +239,7 @@ class Node:
         self.observe_time(now)
         if not isinstance(self.role, Leader):
             raise NotLeader(self.leader)
-        return self.term, changes.propose(self, self.role, target, force=force)
+        return self.term, changes.propose(self, self.role, target, force=force, unreachable=unreachable)
 
     def compact(self, index: int) -> None:
         """Forget the log up to `index`; a durable snapshot must cover what was applied at least as far."""

@@ -20,6 +20,8 @@ from kvraft.commands import (
 from kvraft.config import Address, WrongValue
 from kvraft.config.values import PEERS_MAX
 from kvraft.errors import OutcomeUnknown, Refused, RequestFailed
+from kvraft.peers import Address as Place
+from kvraft.peers.addresses import written
 from kvraft.raft import Membership, Node, NotLeader, ProposalRefused, TryAgain
 from kvraft.raft.changes import is_under_way, waits_for
 from kvraft.raft.identity import is_other
@@ -61,7 +63,7 @@ class Administration:
         snapshot: begins to take a snapshot; fires also when there is none in the end.
         snapshots: where it is then.
         timeout: longest wait for a change to be committed, seconds.
-        answers: whether a member answers at the address that the log has of it.
+        reached_at: where a member answers to this node, or where this node itself is reached; None if that is unknown.
     """
 
     _log = Logger(namespace="kvraft.replica")
@@ -73,14 +75,14 @@ class Administration:
         snapshot: Callable[[], Deferred[None]],
         snapshots: SnapshotStorage,
         timeout: float,
-        answers: Callable[[int], bool] = lambda _: False,
+        reached_at: Callable[[int], Place | None] = lambda _: None,
     ) -> None:
         self._node = node
         self._not_leader = not_leader
         self._snapshot = snapshot
         self._snapshots = snapshots
         self._timeout = timeout
-        self._answers = answers
+        self._reached_at = reached_at
         self._waits: list[_Wait] = []
 
     def carry_out(self, command: AdminCommand, now: float) -> Deferred[dict[str, object]]:
@@ -168,13 +170,13 @@ class Administration:
             case MoveMember(node=member, address=address):
                 target = moved(node.membership, member, address, command.incarnation)
                 if command.incarnation is not None and target != node.membership:
-                    self._refuse_copy(member)
+                    self._refuse_copy(member, target.addresses[member])
             case _:
                 target = without(node.membership, command.node)
         before = node.membership.members
-        # To move a member changes no quorum, and its own silence at the old address is no reason against it.
-        force = isinstance(command, MoveMember) or command.force
-        term, index = node.change_membership(target, now, force=force)
+        term, index = node.change_membership(
+            target, now, force=command.force, unreachable=[] if command.force else self._find_unreachable(target)
+        )
         gone, came = before - target.members, target.members - before
 
         def is_done() -> bool:
@@ -190,13 +192,28 @@ class Administration:
         self._waits.append(wait)
         return wait.promise
 
-    def _refuse_copy(self, member: int) -> None:
-        """Refuse to move a member that asks for it by itself while it answers at its old address.
+    def _find_unreachable(self, target: Membership) -> set[int]:
+        """Return the voters that do not answer where `target` has them.
 
-        A process that has moved does not run at the old place any more, so who asks is a copy.
+        A member that stays answers wherever it does. This node needs no connection to itself, but the others must find
+        it where it moves.
         """
-        if member == self._node.id or self._answers(member):
-            where = self._node.membership.addresses.get(member)
+        unreachable, before = set(), self._node.membership.addresses
+        for voter in target.voters:
+            place, address = self._reached_at(voter), target.addresses.get(voter)
+            moves = address != before.get(voter)
+            if (place is None and voter != self._node.id) or (moves and not _is_at(place, address)):
+                unreachable.add(voter)
+        return unreachable
+
+    def _refuse_copy(self, member: int, address: str) -> None:
+        """Refuse to move a member to `address`, which asks for it by itself, while it answers elsewhere.
+
+        A process that has moved does not run at another place any more, so who asks is a copy.
+        """
+        place = self._reached_at(member)
+        if (place is not None or member == self._node.id) and not _is_at(place, address):
+            where = self._node.membership.addresses.get(member) if place is None else written(place)
             raise AdminRefused(
                 f"node {member} runs twice: it answers at {where} as well; stop the one with the copied data "
                 "directory, or, if it is to be reached elsewhere, stop it there first"
@@ -245,6 +262,10 @@ class Administration:
 
     def _late(self) -> OutcomeUnknown:
         return OutcomeUnknown("it was begun and is not done in time; see MEMBERS for what has become of it")
+
+
+def _is_at(place: Place | None, address: str | None) -> bool:
+    return place is not None and written(place) == address
 
 
 def with_learner(membership: Membership, new: int, address: str, *, replaces: int | None = None) -> Membership:

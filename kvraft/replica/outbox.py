@@ -14,6 +14,10 @@ class Outbox(Protocol):
         """Return how every other member is connected."""
         ...
 
+    def reached_at(self, node: int) -> Address | None:
+        """Return where a member answers, or where this node itself is reached; None when that is unknown."""
+        ...
+
     def send(self, outgoing: Sequence[tuple[int, Message]]) -> None:
         """Send each message to its member, in order; whatever cannot be sent now is dropped."""
         ...
@@ -41,6 +45,9 @@ class Nowhere:
     def status(self) -> Mapping[int, PeerStatus]:
         """Return nothing: there is nobody."""
         return {}
+
+    def reached_at(self, node: int) -> Address | None:
+        """Return nothing."""
 
     def send(self, outgoing: Sequence[tuple[int, Message]]) -> None:
         """Drop everything."""

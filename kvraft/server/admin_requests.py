@@ -27,8 +27,8 @@ _SHOWN_BYTES: Final = 20
 
 ADMIN_USAGES: Final = {
     b"MEMBERS": "MEMBERS",
-    b"MEMBER": "MEMBER ADD <id> <host:port>, MEMBER REMOVE <id> or MEMBER REPLACE <old id> <new id> <host:port>; "
-    "each may end with FORCE; or MEMBER MOVE <id> <host:port>",
+    b"MEMBER": "MEMBER ADD <id> <host:port>, MEMBER REMOVE <id>, MEMBER REPLACE <old id> <new id> <host:port> or "
+    "MEMBER MOVE <id> <host:port>; each may end with FORCE",
     b"TRANSFER": "TRANSFER <id>",
     b"SNAPSHOT": "SNAPSHOT",
 }
@@ -80,10 +80,10 @@ def _member(words: Sequence[bytes]) -> AdminCommand:
         case b"REMOVE":
             _expect(rest, 1)
             return RemoveMember(_node_id(rest[0]), force)
-        case b"MOVE" if not force:
+        case b"MOVE":
             incarnation = _text(rest.pop()) if len(rest) == WORDS_WITH_INCARNATION else None
             _expect(rest, 2)
-            return MoveMember(_node_id(rest[0]), _address(rest[1]), incarnation)
+            return MoveMember(_node_id(rest[0]), _address(rest[1]), incarnation, force)
         case b"REPLACE":
             _expect(rest, 3)
             return ReplaceMember(_node_id(rest[0]), _node_id(rest[1]), _address(rest[2]), force)

@@ -368,6 +368,7 @@ class PromiseKeeper:
         self.set_members = outbox.set_members
         self.learn_cluster = outbox.learn_cluster
         self.status = outbox.status
+        self.reached_at = outbox.reached_at
 
     def send(self, outgoing: Sequence[tuple[int, Message]]) -> None:
         """See `Outbox.send`."""

@@ -218,7 +218,7 @@ class Node:
 
     def endpoint(self, peer: int, place: Place | None = None) -> MemoryEndpoint:
         """Return where `peer` is dialed, at the place where it listens from the beginning unless another is named."""
-        return self.endpoints[place or ADDRESSES[peer]]
+        return self.dial(self.clock, place or ADDRESSES[peer])
 
     def call(self, first: bytes = b"") -> MemoryTransport:
         """Connect to the node as a peer would, and say `first`."""

@@ -15,6 +15,7 @@ from twisted.internet.task import Clock
 from twisted.python.failure import Failure
 
 from kvraft.commands import Operation, encode_delete, encode_set, get
+from kvraft.config import Address as ConfigAddress
 from kvraft.errors import RequestFailed
 from kvraft.peers import Address, PeerStatus
 from kvraft.raft import Entry, HardState, Membership, Message, Node, Options, Role
@@ -124,6 +125,12 @@ class _Outbox:
         others = self.cluster.members.keys() - {self.member}
         return dict.fromkeys(sorted(others), CONNECTED)
 
+    def reached_at(self, node: int) -> Address | None:
+        other = self.cluster.members.get(node)
+        if other is None or not other.is_alive or frozenset((self.member, node)) in self.cluster.noticed_cuts:
+            return None
+        return self.cluster.places.get(node, ConfigAddress.parse(address(node)))
+
     def send(self, outgoing: Sequence[tuple[int, Message]]) -> None:
         if self.epoch == self.cluster.epochs[self.member]:
             self.cluster.carry(self.member, outgoing)
@@ -164,9 +171,13 @@ class Cluster:
         self.make_cluster_id = make_cluster_id
         self.history = ClusterHistory()
         self.members: dict[int, Member] = {}
+        self.places: dict[int, ConfigAddress] = {}
+        """Where members answer that have moved."""
         self.epochs = dict.fromkeys(range(size), 0)
         """How often each process was started: its messages do not outlive it."""
         self.cut_links: set[frozenset[int]] = set()
+        self.noticed_cuts: set[frozenset[int]] = set()
+        """Those of the cut links whose ends know it."""
         self._cuts: dict[frozenset[int], int] = {}
         self.asked: list[Ask] = []
         self.delivered: Callable[[Member], None] = lambda member: None
@@ -264,6 +275,7 @@ class Cluster:
         self._cut(a, b)
         self.cut_links.add(frozenset((a, b)))
         if noticed:
+            self.noticed_cuts.add(frozenset((a, b)))
             for one, other in ((a, b), (b, a)):
                 if self.members[one].is_alive:
                     self.members[one].replica.peer_lost(other)
@@ -278,6 +290,7 @@ class Cluster:
         """Mend every link."""
         mended = sorted(map(sorted, self.cut_links))
         self.cut_links.clear()
+        self.noticed_cuts.clear()
         for a, b in mended:
             if self.members[a].is_alive and self.members[b].is_alive:
                 self.connect(a, b)

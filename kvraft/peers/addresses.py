@@ -1,0 +1,102 @@
+"""Where to dial a peer: where the log says, and, while nobody answers as that peer there, where else it may be.
+
+A cluster that comes back at other addresses has a log that knows the old ones, and to change the log it needs a leader.
+So a node also tries where its own config.json lists the peer, and, as long as it knows no leader, where the peer itself
+says that it is reached: a hello says so (`reached_at`). Both are hints and nothing more. Every connection begins with
+hellos that check who is there, so a wrong hint costs one attempt to connect. What the log says is tried first and, as
+long as it fails, every second time.
+
+A hello's word is not taken while there is a leader, because a copy of a member's data directory says hello as well: for
+the moment in which the member cannot be reached, the leader would replicate to the copy. A node that has moved asks the
+leader to be moved in the log, which decides (`kvraft.joining`).
+"""
+
+from collections.abc import Callable
+
+import attrs
+from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IProtocol, IProtocolFactory, IStreamClientEndpoint
+from zope.interface import implementer
+
+from kvraft.peers.receiver import Address
+
+
+@attrs.frozen
+class Place:
+    """An address as a hello says it."""
+
+    host: str
+    port: int
+
+
+def same(one: Address | None, other: Address | None) -> bool:
+    """Whether two addresses are one place."""
+    if one is None or other is None:
+        return one is other
+    return (one.host, one.port) == (other.host, other.port)
+
+
+def written(address: Address | None) -> str | None:
+    """Return an address as people write it."""
+    if address is None:
+        return None
+    return f"[{address.host}]:{address.port}" if ":" in address.host else f"{address.host}:{address.port}"
+
+
+@implementer(IStreamClientEndpoint)
+class Addresses:
+    """The endpoint of one peer: each attempt to connect goes to the next of the addresses where it may be.
+
+    Args:
+        known: where the log says that the peer is.
+        listed: where config.json says so; None when it does not list the peer.
+        dial: makes the endpoint of one address.
+        has_leader: whether this node knows a leader.
+    """
+
+    def __init__(
+        self,
+        known: Address,
+        listed: Address | None,
+        dial: Callable[[Address], IStreamClientEndpoint],
+        has_leader: Callable[[], bool],
+    ) -> None:
+        self.known = known
+        self.told: Address | None = None
+        """Where the peer says that it is reached."""
+        self.dialed = known
+        """Where the latest attempt went."""
+        self._listed = listed
+        self._dial = dial
+        self._has_leader = has_leader
+        self._attempts = 0
+        """Since somebody answered as the peer."""
+
+    def moved(self, known: Address) -> "Addresses":
+        """Return those of the same peer after the log has taken another address over."""
+        addresses = Addresses(known, self._listed, self._dial, self._has_leader)
+        addresses.told = self.told
+        return addresses
+
+    def connect(self, protocolFactory: IProtocolFactory) -> "Deferred[IProtocol]":  # noqa: N803 - Twisted's name
+        """See `IStreamClientEndpoint`."""
+        self.dialed = self._next()
+        return self._dial(self.dialed).connect(protocolFactory)
+
+    def answered(self) -> None:
+        """Take note that somebody answered as the peer where the latest attempt went."""
+        self._attempts = 0
+
+    def _next(self) -> Address:
+        hints = self._hints()
+        attempt, self._attempts = self._attempts, self._attempts + 1
+        if attempt % 2 == 0 or not hints:
+            return self.known
+        return hints[attempt // 2 % len(hints)]
+
+    def _hints(self) -> list[Address]:
+        hints = [] if self._listed is None or same(self._listed, self.known) else [self._listed]
+        told = self.told
+        if told is not None and not self._has_leader() and not any(same(told, each) for each in (self.known, *hints)):
+            hints.append(told)
+        return hints

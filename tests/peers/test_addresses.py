@@ -1,0 +1,104 @@
+"""Where a peer is looked for: where the log says, config.json, and the peer's own word while nobody leads."""
+
+from kvraft.peers.link import BACKOFF_MAX_S
+from tests.peers.twins import ADDRESSES, Node, Place, hello_line, warnings
+
+LISTED = Place("listed.example", 8081)
+TOLD = Place("told.example", 8081)
+
+
+def dialed(node: Node, attempts: int) -> list[Place]:
+    """Refuse so many attempts to reach node 1, and return where they went."""
+    found = []
+    for _ in range(attempts):
+        (place,) = (each for each in (ADDRESSES[1], LISTED, TOLD) if node.endpoint(1, each).dialing)
+        node.endpoint(1, place).refuse()
+        found.append(place)
+        node.pass_time(BACKOFF_MAX_S + 0.01)
+    return found
+
+
+def test_every_second_attempt_goes_to_a_hint() -> None:
+    """The log's address comes first and again; the others, in turn, between."""
+    node = Node(listed={1: LISTED})
+    node.peers.start()
+    node.call(hello_line(1, reached_at=[TOLD.host, TOLD.port]))
+
+    known = ADDRESSES[1]
+    assert dialed(node, 5) == [known, LISTED, known, TOLD, known]
+
+
+def test_a_peer_s_own_word_counts_only_while_nobody_leads() -> None:
+    """Else a copy of a member's data would be dialed in the moment in which the member cannot be reached."""
+    leads = True
+    node = Node(has_leader=lambda: leads)
+    node.peers.start()
+    node.call(hello_line(1, reached_at=[TOLD.host, TOLD.port]))
+    assert set(dialed(node, 4)) == {ADDRESSES[1]}
+
+    leads = False
+    assert TOLD in dialed(node, 2)
+
+
+def test_a_hint_that_says_nothing_new_is_none() -> None:
+    """A peer that is where the log says is dialed there alone."""
+    node = Node(listed={1: ADDRESSES[1]})
+    node.peers.start()
+    node.call(hello_line(1, reached_at=[ADDRESSES[1].host, ADDRESSES[1].port]))
+    assert set(dialed(node, 4)) == {ADDRESSES[1]}
+
+
+def test_another_node_at_the_known_address_is_no_answer() -> None:
+    """Members that have swapped their addresses find each other."""
+    node = Node(listed={1: LISTED})
+    node.peers.start()
+    node.endpoint(1).accept().deliver(hello_line(2))
+    node.pass_time(BACKOFF_MAX_S)
+    assert node.endpoint(1, LISTED).dialing
+
+
+def test_where_a_peer_answers_is_told() -> None:
+    """STATUS and the log say it; after the link is lost the log's address comes first again."""
+    node = Node(listed={1: LISTED})
+    node.peers.start()
+    dialed(node, 1)
+    with warnings() as said:
+        link = node.welcome(node.endpoint(1, LISTED).accept(), 1)
+
+    assert node.peers.status()[1].reached_at == "listed.example:8081"
+    assert node.peers.reached_at(1) == LISTED
+    assert node.peers.reached_at(2) is None
+    assert said == ["node 1 answers at listed.example:8081 and not at node1.example:8081, where the log has it"]
+
+    link.lose()
+    node.pass_time(BACKOFF_MAX_S + 0.01)
+    assert node.endpoint(1).dialing
+
+
+def test_a_link_that_stands_where_a_member_moves_stays() -> None:
+    """The log only takes over what is so already."""
+    node = Node(listed={1: LISTED})
+    node.peers.start()
+    dialed(node, 1)
+    link = node.welcome(node.endpoint(1, LISTED).accept(), 1)
+
+    node.peers.set_members({**ADDRESSES, 1: LISTED})
+
+    assert not link.disconnecting
+    assert node.peers.connected(1)
+    link.lose()
+    assert set(dialed_after_pause(node)) == {LISTED}
+
+
+def dialed_after_pause(node: Node) -> list[Place]:
+    """Let a pause pass, and return where the attempts after it go."""
+    node.pass_time(BACKOFF_MAX_S + 0.01)
+    return dialed(node, 3)
+
+
+def test_a_hello_says_where_the_node_is_reached() -> None:
+    """It is left out by a node that does not know it, and by an earlier kvraft."""
+    node = Node(reached_at=Place("here.example", 1))
+    assert node.call(hello_line(1)).lines()[0]["reached_at"] == ["here.example", 1]
+    assert node.peers.reached_at(0) == Place("here.example", 1)
+    assert "reached_at" not in Node().call(hello_line(1)).lines()[0]
