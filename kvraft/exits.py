@@ -4,6 +4,11 @@ import os
 import sys
 from typing import Final, NoReturn, Self
 
+import attrs
+from twisted.logger import Logger
+
+_log: Final = Logger(namespace="kvraft")
+
 USAGE: Final = 64
 """The command line makes no sense."""
 NOINPUT: Final = 66
@@ -23,6 +28,20 @@ NOPERM: Final = 77
 """The cluster does not take this node in: its id or address is taken, or its data belong to another cluster."""
 CONFIG: Final = 78
 """config.json is wrong, or names no such node."""
+
+
+@attrs.define
+class LogPlace:
+    """Where the log of this process goes."""
+
+    has_begun: bool = False
+    """Whether what is logged is written anywhere yet."""
+    is_stdout: bool = False
+    """Whether that is the standard output of this process, which a person sees as stderr is seen."""
+
+
+LOG_PLACE: Final = LogPlace()
+"""There is one log in a process; `logs` begins it."""
 
 
 class LastWords(str):
@@ -51,7 +70,9 @@ def words_for(error: BaseException | None, why: str) -> LastWords:
 
 
 def leave(status: int, why: str) -> NoReturn:
-    """End the process before the reactor runs."""
+    """End the process before the reactor runs: say why on stderr, and in the log as well where that is elsewhere."""
+    if LOG_PLACE.has_begun and not LOG_PLACE.is_stdout:
+        _log.critical("{why}", why=why)
     _say(why)
     raise SystemExit(status)
 
@@ -59,20 +80,20 @@ def leave(status: int, why: str) -> NoReturn:
 def leave_at_once(status: int, why: str) -> NoReturn:
     """End the process from within the reactor, which swallows SystemExit and would go on.
 
-    Nothing is cleaned up, and nothing needs to be: whoever calls this can trust its own disk or state no more.
+    Says why in the log, and on stderr as well where the log is elsewhere. Nothing is cleaned up, and nothing needs to
+    be: whoever calls this can trust its own disk or state no more.
     """
     try:
-        _say(why)
+        _log.critical("{why}", why=why)
+        if not LOG_PLACE.is_stdout:
+            _say(why)
         sys.stdout.flush()
     finally:  # also when nobody listens any more
         os._exit(status)
 
 
 def _say(why: str) -> None:
-    """Say it on the real stderr, and in the log: from its start on twistd has sys.stderr lead there."""
-    line = f"kvraft: {why}\n"
-    if sys.__stderr__ is not None and sys.__stderr__ is not sys.stderr:
-        sys.__stderr__.write(line)
-        sys.__stderr__.flush()
-    sys.stderr.write(line)
-    sys.stderr.flush()
+    """Say it on the real stderr: once the log has begun, twistd has sys.stderr lead there."""
+    stream = sys.__stderr__ or sys.stderr
+    stream.write(f"kvraft: {why}\n")
+    stream.flush()

@@ -2,6 +2,7 @@
 
 import errno
 import gc
+import platform
 import resource
 import signal
 import socket
@@ -19,17 +20,19 @@ from twisted.application.service import Service
 from twisted.internet.defer import Deferred, maybeDeferred
 from twisted.internet.interfaces import IDelayedCall, IListeningPort
 from twisted.internet.protocol import Factory
-from twisted.logger import Logger
+from twisted.logger import ILogObserver, Logger
 from twisted.python import usage
 from typing_extensions import override
 
 import kvraft
+import twisted
 from kvraft import exits
 from kvraft.assembly import Assembly, Surroundings, assemble, use_monotonic_time
 from kvraft.config import Address, Config, ConfigError, Durability, Peer
 from kvraft.daemon import daemonize
 from kvraft.differences import differences
 from kvraft.joining import MOVE_PAUSE_S, JoinFailed, Joining, Moving, Seed, read_seed, write_seed
+from kvraft.logs import NodeLog
 from kvraft.raft import Membership
 from kvraft.replica import Beginning, from_disk, from_nothing
 from kvraft.server import watch_together
@@ -130,6 +133,7 @@ class NodeService(Service):
         reactor: everything that waits, listens or dials goes through it.
         leave_at_once: ends the process when the node must not go on.
         say_started: called once when the node has started.
+        log: what is logged is written as this says; None leaves it to twistd.
     """
 
     name = "kvraft"
@@ -141,6 +145,7 @@ class NodeService(Service):
         reactor: Any,
         leave_at_once: Callable[[int, str], object] = exits.leave_at_once,
         say_started: Callable[[], object] = lambda: None,
+        log: NodeLog | None = None,
     ) -> None:
         self._start = start
         self._config = start.config
@@ -148,6 +153,7 @@ class NodeService(Service):
         self._reactor = reactor
         self._leave_at_once = leave_at_once
         self._say_started = say_started
+        self._node_log = log
         self._port: IListeningPort | None = None
         self._node: Assembly | None = None
         self._open: Sequence[Storage | SnapshotStorage] = ()
@@ -156,9 +162,24 @@ class NodeService(Service):
         """As long as nothing is known of where the log has this node."""
 
     @override
+    def setServiceParent(self, parent: Any) -> None:
+        """Become a part of twistd's application, and give it a log observer; the log begins after this."""
+        super().setServiceParent(parent)  # type: ignore[no-untyped-call]
+        observer = self._node_log.begin() if self._node_log is not None else None
+        if observer is not None:
+            parent.setComponent(ILogObserver, observer)
+
+    @override
     def startService(self) -> None:
         """Bind the port, read the journal, and begin; leaves the process when that is not possible."""
         super().startService()  # type: ignore[no-untyped-call]
+        self._log.info(
+            "node {id} starts: kvraft {version}, Python {python}, Twisted {twisted}",
+            id=self._id,
+            version=kvraft.__version__,
+            python=platform.python_version(),
+            twisted=twisted.__version__,
+        )
         peer = self._start.peer
         # Before the data are touched, if they are not needed for it: a node that runs already has both.
         listening = None if peer is None else self._bind(peer.listen)
@@ -271,6 +292,7 @@ class NodeService(Service):
     def stopService(self) -> Deferred[None]:
         """Hand leadership over, say goodbye, and close the journal."""
         super().stopService()  # type: ignore[no-untyped-call]
+        self._log.info("node {id} is asked to stop", id=self._id)
         self._stopping.set()
         if self._looking is not None and self._looking.active():
             self._looking.cancel()
@@ -375,6 +397,7 @@ def makeService(options: Options) -> NodeService:
     from twisted.internet import reactor
 
     assert options.start is not None
+    log = NodeLog(options.parent) if options.parent is not None else None
     say_started = daemonize(options.parent, reactor)
     use_monotonic_time(reactor)
     allow_open_files()
@@ -383,4 +406,4 @@ def makeService(options: Options) -> NodeService:
     signal.signal(signal.SIGHUP, signal.SIG_IGN)  # a closed terminal must not end a node; SIGTERM and Ctrl-C do
     reactor.addSystemEventTrigger("before", "shutdown", ignore_interruptions)
     Factory.noisy = False  # or every attempt to reach a member that is down makes two lines of the log
-    return NodeService(options.start, reactor, say_started=say_started)
+    return NodeService(options.start, reactor, say_started=say_started, log=log)

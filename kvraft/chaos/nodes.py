@@ -27,7 +27,7 @@ REQUEST_TIMEOUT_MS: Final = 2_000
 LOG_BYTES: Final = 256 * 1024
 """After how much a node takes a snapshot: far less than by default, so that it happens many times in a run."""
 
-COMPLAINTS: Final = ("Traceback (most recent call last)", "Unhandled", "AssertionError", "#critical]", "#error]")
+COMPLAINTS: Final = ("Traceback (most recent call last)", "Unhandled", "AssertionError", "Z critical ", "Z error ")
 """What no healthy node writes to its log."""
 TOLERATED: Final = ("its disk has not finished a save for",)
 """What a node says rightly that stood still in the middle of a save."""

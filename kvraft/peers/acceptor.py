@@ -23,6 +23,7 @@ from typing_extensions import override
 from kvraft.peers.hello import HELLO_TIMEOUT_S, RUNS_TWICE, FirstLine, Hello, HelloRefused, Identity
 from kvraft.peers.keepalive import ACCEPTOR_SAYS, SILENT, Watch
 from kvraft.peers.once import OncePerCause
+from kvraft.peers.presence import Direction, Presence
 from kvraft.peers.receiver import Facts, PeerReceiver
 from kvraft.peers.sockets import abort_connection, tune, wired
 from kvraft.raft.errors import MessageRefused
@@ -175,6 +176,7 @@ class Inbounds:
         receiver: PeerReceiver,
         clock: IReactorTime,
         log: Logger,
+        presence: Presence,
         runs: Callable[[int], str | None] = lambda _: None,
         accepted: Callable[[Hello], None] = lambda _: None,
     ) -> None:
@@ -189,6 +191,7 @@ class Inbounds:
         self.clock = clock
         self.once = OncePerCause(log)
         self._log = log
+        self._presence = presence
         self._open: set[InboundConnection] = set()
         """All that exist, whether they have introduced themselves or not."""
         self._strangers: dict[InboundConnection, None] = {}
@@ -233,7 +236,7 @@ class Inbounds:
             del self._by_peer[peer]
             raise HelloRefused(error.code, str(error)) from error
         self.once.forget("hello", peer_host(connection))
-        self._log.info("node {peer} is connected to us", peer=peer)
+        self._presence.came(peer, Direction.FROM)
         self._accepted(hello)
 
     def _refuse_second_run(self, hello: Hello, older: InboundConnection | None) -> None:
@@ -323,7 +326,7 @@ class Inbounds:
 
     def _drop(self, peer: int) -> None:
         del self._by_peer[peer]
-        self._log.info("the connection from node {peer} is lost", peer=peer)
+        self._presence.went(peer, Direction.FROM)
         self.receiver.peer_lost(peer)
 
 

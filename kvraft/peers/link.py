@@ -19,6 +19,7 @@ from kvraft.peers.hello import HELLO_TIMEOUT_S, FirstLine, Hello, HelloRefused, 
 from kvraft.peers.keepalive import ACCEPTOR_SAYS, SILENT, Watch
 from kvraft.peers.once import OncePerCause
 from kvraft.peers.outbox import Outbox, OutboxFull
+from kvraft.peers.presence import Direction, Presence, why_unreachable
 from kvraft.peers.receiver import Address, Facts, PeerReceiver
 from kvraft.peers.sockets import abort_connection, tune, wired
 from kvraft.raft.errors import MessageRefused
@@ -168,6 +169,7 @@ class Link:
         *,
         random: Random,
         log: Logger,
+        presence: Presence,
         outbox_bytes_max: int,
         welcomed: Callable[[str], None] = lambda _: None,
     ) -> None:
@@ -185,6 +187,7 @@ class Link:
         """Told which process answers at the peer's address, ahead of the owner."""
         self._random = random
         self._log = log
+        self._presence = presence
         self._once = OncePerCause(log)
         self._running: Deferred[None] | None = None
         self._ending = False
@@ -266,7 +269,7 @@ class Link:
         except OutboxFull as error:
             self.overflows += 1
             self._log.warn(
-                "the link to node {peer} is given up and dialed again: {waiting} bytes wait, {limit} are allowed",
+                "the connection to node {peer} is given up and dialed again: {waiting} bytes wait, {limit} are allowed",
                 peer=self.peer,
                 waiting=error.waiting,
                 limit=self.outbox_bytes_max,
@@ -281,7 +284,7 @@ class Link:
 
     def tell_silent(self) -> None:
         """Log that the connection is given up."""
-        self._log.warn("the link to node {peer} is dropped and dialed again: {why}", peer=self.peer, why=SILENT)
+        self._log.warn("the connection to node {peer} is dropped and dialed again: {why}", peer=self.peer, why=SILENT)
 
     def drop_stranger(self, cluster_id: str) -> None:
         """Drop the connection if the peer named another cluster in its welcome."""
@@ -321,7 +324,7 @@ class Link:
         connection.established_at = self.clock.seconds()
         self.last_refusal = None
         self._once.forget()
-        self._log.info("the link to node {peer} is established", peer=self.peer)
+        self._presence.came(self.peer, Direction.TO)
         self._receiver.link_up(self.peer)
 
     def refused(self, refusal: HelloRefused) -> None:
@@ -342,7 +345,7 @@ class Link:
         self._connection = None
         self._cancel_last_words()
         if connection.hello is not None and not self._silent:
-            self._log.info("the link to node {peer} is lost", peer=self.peer)
+            self._presence.went(self.peer, Direction.TO)
             self._receiver.peer_lost(self.peer)
 
     async def _run(self) -> None:
@@ -393,13 +396,11 @@ class Link:
             self._last_words = None
 
     def _report_unreachable(self, error: Exception) -> None:
-        self.last_refusal = f"UNREACHABLE: {type(error).__name__}: {error}"
+        why = why_unreachable(error)
+        self.last_refusal = f"UNREACHABLE: {why}"
         self._once.warn(
-            ("dial",),
-            "node {peer} cannot be reached and is tried again until it can: {why}",
-            peer=self.peer,
-            why=self.last_refusal,
+            ("dial",), "node {peer} cannot be reached and is dialed until it can: {why}", peer=self.peer, why=why
         )
 
     def _report_end(self, failure: Failure) -> None:
-        self._log.failure("the link to node {peer} stopped working", failure, peer=self.peer)
+        self._log.failure("node {peer} is not dialed any more", failure, peer=self.peer)

@@ -15,6 +15,7 @@ from kvraft.peers.hello import Hello, Identity
 from kvraft.peers.keepalive import INTERVAL_S
 from kvraft.peers.link import LAST_WORDS_S, Link, endpoint_to
 from kvraft.peers.outbox import OUTBOX_BYTES_MAX
+from kvraft.peers.presence import Presence
 from kvraft.peers.receiver import Address, Facts, PeerReceiver
 from kvraft.raft.messages import Message
 from kvraft.wire import encode
@@ -90,11 +91,14 @@ class Peers:
         self._outbox_bytes_max = outbox_bytes_max
         self._dial = dial
         self._log = Logger(namespace="kvraft.peers")
+        self._presence = Presence(self._log, reactor)
         run = run or f"{random.getrandbits(128):032x}"
         self._listed = listed or {}
         self._has_leader = has_leader
         self._identity = Identity(me, incarnation, run, (), cluster_id, facts, receiver.admits, reached_at)
-        self._inbounds = Inbounds(self._identity, receiver, reactor, self._log, self._run_of, self._note_place)
+        self._inbounds = Inbounds(
+            self._identity, receiver, reactor, self._log, self._presence, self._run_of, self._note_place
+        )
         self._addresses: dict[int, Addresses] = {}
         """Of each member but this node: the keys of `_links`."""
         self._links: dict[int, Link] = {}
@@ -231,6 +235,7 @@ class Peers:
         self._inbounds.keep_alive()
         for link in self._links.values():
             link.keep_alive()
+        self._presence.look()
 
     def _run_of(self, peer: int) -> str | None:
         """Return which process answers at a peer's address; None while none does."""
@@ -250,6 +255,7 @@ class Peers:
             self._reactor,
             random=self._random,
             log=self._log,
+            presence=self._presence,
             outbox_bytes_max=self._outbox_bytes_max,
             welcomed=lambda run: self._answered(peer, run),
         )

@@ -227,5 +227,4 @@ class Belonging:
 
     def _begin_to_leave(self, why: exits.LastWords) -> None:
         if self._departure is None:
-            self._log.warn("node {id} leaves: {why}", id=self._node.id, why=why)
             self._departure = self._clock.callLater(LAST_ANSWERS_S, self._depart, why)

@@ -33,7 +33,7 @@ from kvraft.replica.rejoin import Rejoin
 from kvraft.replica.replay import Replay
 from kvraft.replica.saving import DiskWatch, Saver
 from kvraft.replica.snapshotter import Snapshotter
-from kvraft.replica.status import describe, log_transition
+from kvraft.replica.status import describe, log_defect, log_transition
 from kvraft.replica.submissions import Batch, Deadlines, Submission, Tell, WriteQueue, lay_out, promised
 from kvraft.storage import Snapshot, SnapshotStorage, Storage
 from kvraft.store import Result, Store
@@ -493,6 +493,6 @@ class Replica:
         """Stop for good: whoever goes on after this risks the data."""
         if self._stopped:
             return
-        self._log.failure("node {id} stops: {what}", failure=failure, id=self.node.id, what=what)
+        log_defect(self.node.id, failure)
         self.stop()
         self._fatal(what)

@@ -5,13 +5,14 @@ from typing import Final
 
 import attrs
 from twisted.logger import Logger
+from twisted.python.failure import Failure
 
 import kvraft
 from kvraft.commands import KEY_BYTES_MAX, VALUE_BYTES_MAX
 from kvraft.peers import PeerStatus
 from kvraft.raft import Node, Role, SoftState
 from kvraft.raft.roles import Leader
-from kvraft.storage import Storage
+from kvraft.storage import JournalDamaged, JournalFailed, Storage
 from kvraft.store import Store
 
 _log = Logger(namespace="kvraft.replica")
@@ -30,6 +31,16 @@ def log_transition(me: int, state: SoftState) -> None:
     if state.role is not Role.LEADER and state.leader is not None:
         text = "node {id} is FOLLOWER of node {leader} in term {term}"
     _log.info(text, id=me, term=state.term, leader=state.leader)
+
+
+def log_defect(me: int, failure: Failure) -> None:
+    """Say in the log where a defect showed that ends this node.
+
+    What a disk refuses, or a later version has written, is none; the last words say it all.
+    """
+    is_told = isinstance(failure.value, JournalFailed | JournalDamaged)
+    if not is_told and not getattr(failure.value, "needs_upgrade", False):
+        _log.failure("node {id} has met a defect", failure, id=me)
 
 
 def describe(

@@ -119,7 +119,12 @@ def test_nothing_is_left_behind(nodes: Nodes) -> None:
 def test_complaints_are_found(tmp_path: Path) -> None:
     """A traceback in a log is told with its place; ordinary lines and what a pause explains are not."""
     log = tmp_path / "0.log"
-    lines = ("all is well", f"[a#error] node 1 stops leading: {TOLERATED[0]} 4.2 s", COMPLAINTS[0], "  File")
+    lines = (
+        "all is well",
+        f"2026-11-29T09:06:41.512Z error replica  node 1 stops leading: {TOLERATED[0]} 4.2 s",
+        COMPLAINTS[0],
+        "  File",
+    )
     log.write_text("\n".join(lines), encoding="utf-8")
 
     assert complaints(log) == [f"0.log:3: {COMPLAINTS[0]}"]

@@ -4,6 +4,7 @@ import contextlib
 import json
 import os
 import random
+import re
 import signal
 import socket
 import subprocess
@@ -28,8 +29,10 @@ EXIT_S: Final = 30.0
 BY_REQUEST: Final = {-signal.SIGKILL, -signal.SIGTERM, -signal.SIGINT}
 """Exit statuses of nodes that somebody ended."""
 
-COMPLAINTS: Final = ("Traceback (most recent call last)", "Unhandled", "AssertionError", "#critical]", "#error]")
+COMPLAINTS: Final = ("Traceback (most recent call last)", "Unhandled", "AssertionError", "Z critical ", "Z error ")
 """What no healthy node writes to its log."""
+LAST_WORDS: Final = re.compile(r"(?:kvraft: |\S+Z critical kvraft   )(.*)")
+"""Why a node ends: on stderr before its log begins, and in the log from then on."""
 REMOVED: Final = "it was removed from its cluster"
 """What a node says as it ends because it does not belong to the others any more."""
 DEPARTURES: Final = (
@@ -289,6 +292,10 @@ class Cluster:
     def log(self, node: int) -> str:
         """Everything that a node ever wrote, from its first start on."""
         return (self.folder / f"{node}.log").read_text(encoding="utf-8", errors="replace")
+
+    def last_words(self, node: int) -> list[str]:
+        """Why the last process of a node ended by itself, each time that it says so."""
+        return [found[1] for line in self.processes[node].said.splitlines() if (found := LAST_WORDS.match(line))]
 
     def await_log(self, node: int, text: str, times: int = 1) -> None:
         """Wait until a node has written `text`."""

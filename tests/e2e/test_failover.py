@@ -140,9 +140,9 @@ def test_no_majority(tmp_path: Path) -> None:
 def test_a_dead_member_fills_no_log(cluster: Cluster) -> None:
     """While a member is down the others try to reach it, and say so once: their logs do not grow any more."""
     dead, *others = cluster.ids
-    said = f"node {dead} cannot be reached and is tried again until it can"
+    said = f"node {dead} cannot be reached and is dialed until it can: connection refused"
     for node in others:  # else what is waited for may have been said already, while all of them were starting
-        cluster.await_log(node, f"the link to node {dead} is established")
+        cluster.await_log(node, f"node {dead} is connected")
     times = {node: cluster.log(node).count(said) for node in others}
     cluster.kill(dead)
     for node in others:

@@ -26,9 +26,10 @@ def test_an_emptied_directory_under_an_old_id(cluster: Cluster) -> None:
     for _ in range(2):
         cluster.start(victim)
         assert cluster.await_end(victim) == exits.NOINPUT
-        said = [line for line in cluster.processes[victim].said.splitlines() if line.startswith("kvraft: ")]
-        assert "the cluster knows this id with another data directory" in said[-1]
-        assert "MEMBER REPLACE" in said[-1]
+        (said,) = cluster.last_words(victim)
+        assert "the cluster knows this id with another data directory" in said
+        assert "MEMBER REPLACE" in said
+        assert cluster.processes[victim].said.count("the cluster knows this id") == 1, "it is said once"
 
     new = cluster.add()
     order(cluster, f"MEMBER REPLACE {victim} {new} {cluster.hint(new)}")

@@ -333,7 +333,7 @@ def test_stop_twice(one: Cluster) -> None:
     write(one.addresses, {"before": "1"})
     process = one.processes[0]
     process.signal(signal.SIGINT)
-    one.await_log(0, "Received SIGINT, shutting down")
+    one.await_log(0, "node 0 is asked to stop")
     process.signal(signal.SIGINT)
     assert process.wait() == -signal.SIGINT
 

@@ -29,7 +29,7 @@ def test_the_dialer_drops_a_connection_on_which_nothing_comes_and_dials_anew() -
 
     assert link.lost
     assert node.endpoint(1).dialing
-    assert said == ["the link to node 1 is dropped and dialed again: nothing has come on it for 2 s"]
+    assert said == ["the connection to node 1 is dropped and dialed again: nothing has come on it for 2 s"]
 
 
 def test_the_acceptor_drops_a_connection_on_which_nothing_comes() -> None:

@@ -1,0 +1,99 @@
+"""Says in the log when a peer comes and goes: one line for each, however many connections that takes.
+
+Each node dials every other, and what it sends travels on the connection that it dialed. So two nodes that talk have two
+connections, which come and go a few milliseconds apart. A peer is connected when both are there and disconnected when
+one of them is lost; where only one of them stands for `ONE_WAY_S` a warning says so.
+"""
+
+import enum
+import os
+from typing import Final
+
+import attrs
+from twisted.internet.error import ConnectError
+from twisted.internet.interfaces import IReactorTime
+from twisted.logger import Logger
+
+ONE_WAY_S: Final = 2.0
+"""How long one connection may stand without the other before that is reported, in seconds; a pause between two attempts
+to connect is at most 0.5 s."""
+
+
+class Direction(enum.Enum):
+    """Who dialed a connection, and so whose messages travel on it."""
+
+    TO = "the connection to it is lost"
+    """This node dialed the peer."""
+    FROM = "the connection from it is lost"
+    """The peer dialed this node."""
+
+
+class Said(enum.Enum):
+    """What the log says last of a peer."""
+
+    NOTHING = "nothing"
+    CONNECTED = "connected"
+    ONE_WAY = "connected in one direction"
+
+
+_ONE_WAY: Final = {
+    Direction.TO: "this node reaches it, and it does not reach this node",
+    Direction.FROM: "it reaches this node, and this node does not reach it",
+}
+
+
+@attrs.define
+class _Peer:
+    standing: set[Direction] = attrs.field(factory=set)
+    since: float = 0.0
+    """When that last changed."""
+    said: Said = Said.NOTHING
+
+
+class Presence:
+    """Which connections stand, and what was said of them."""
+
+    def __init__(self, log: Logger, clock: IReactorTime) -> None:
+        self._log = log
+        self._clock = clock
+        self._peers: dict[int, _Peer] = {}
+
+    def came(self, peer: int, direction: Direction) -> None:
+        """Note that a connection is established."""
+        state = self._peers.setdefault(peer, _Peer())
+        state.standing.add(direction)
+        state.since = self._clock.seconds()
+        if len(state.standing) == len(Direction) and state.said is not Said.CONNECTED:
+            state.said = Said.CONNECTED
+            self._log.info("node {peer} is connected", peer=peer)
+
+    def went(self, peer: int, direction: Direction) -> None:
+        """Note that an established connection is lost."""
+        state = self._peers.setdefault(peer, _Peer())
+        state.standing.discard(direction)
+        state.since = self._clock.seconds()
+        if state.said is not Said.NOTHING:
+            state.said = Said.NOTHING
+            self._log.info("node {peer} is disconnected: {why}", peer=peer, why=direction.value)
+        if not state.standing:
+            del self._peers[peer]
+
+    def look(self) -> None:
+        """Report peers that are connected in one direction only; called every `keepalive.INTERVAL_S`."""
+        overdue = self._clock.seconds() - ONE_WAY_S
+        for peer, state in self._peers.items():
+            if len(state.standing) == 1 and state.since <= overdue and state.said is Said.NOTHING:
+                state.said = Said.ONE_WAY
+                (direction,) = state.standing
+                self._log.warn(
+                    "node {peer} is connected in one direction only: {which}", peer=peer, which=_ONE_WAY[direction]
+                )
+
+
+def why_unreachable(error: Exception) -> str:
+    """Return why there is no connection, in the operating system's words where it has some: they are the shortest."""
+    if isinstance(error, ConnectError) and isinstance(error.osError, int):
+        return os.strerror(error.osError).lower()
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror.lower()
+    return str(error).rstrip(".") or type(error).__name__
