@@ -157,7 +157,7 @@ def test_a_wrong_import_breaks_a_contract(copy: Path, module: str, line: str, co
         ("import os.path", ["imports os.path"]),
         ("from twisted.internet import reactor", ["imports twisted.internet.reactor"]),
         ("from kvraft import commands", ["imports kvraft.commands"]),
-        ("from kvraft.store.types import Item", ["imports kvraft.store.types.Item"]),
+        ("from kvraft.store.keyspace import Frozen", ["imports kvraft.store.keyspace.Frozen"]),
         ("from kvraft.raft_extra import x", ["imports kvraft.raft_extra.x"]),
         ("from .. import store", ["imports ...store"]),
         ("def f():\n    import logging", ["imports logging"]),

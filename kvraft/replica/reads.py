@@ -51,4 +51,4 @@ class Reads:
 
 def _answer(submissions: Sequence[Submission], store: Store) -> None:
     for submission in submissions:
-        submission.answer([store.read(operation.key) for operation in submission.operations])  # type: ignore[union-attr]
+        submission.answer([query.run(store) for query in submission.operations])  # type: ignore[union-attr]

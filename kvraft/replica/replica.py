@@ -10,7 +10,7 @@ from twisted.internet.task import deferLater
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from kvraft.commands import AdminCommand, Operation, encode_batch
+from kvraft.commands import AdminCommand, Operation, Result, encode_batch
 from kvraft.errors import Overloaded
 from kvraft.exits import LastWords, words_for
 from kvraft.peers import Address
@@ -36,7 +36,7 @@ from kvraft.replica.snapshotter import Snapshotter
 from kvraft.replica.status import describe, log_defect, log_transition
 from kvraft.replica.submissions import Batch, Deadlines, Submission, Tell, WriteQueue, lay_out, promised
 from kvraft.storage import Snapshot, SnapshotStorage, Storage
-from kvraft.store import Result, Store
+from kvraft.store import Store
 
 POLL_S: Final = 0.005
 """How often a node looks whether leadership is handed over, or its disk has become idle, seconds."""
@@ -349,9 +349,9 @@ class Replica:
             submissions = self._writes.take(BATCH_BYTES_MAX)
             if not submissions:
                 return
-            writes, reads = lay_out(submissions)
+            mutations, queries = lay_out(submissions)
             try:
-                payload = encode_batch(self._stamp(now), writes)
+                payload = encode_batch(self._stamp(now), mutations)
                 term, index = self.node.propose((payload,), now)
             except ProposalRefused:
                 self._writes.put_back(submissions)
@@ -361,7 +361,7 @@ class Replica:
                 continue
             for submission in submissions:
                 submission.is_proposed = True
-            self._proposals.add(index, Batch(term, submissions, reads, len(writes) + len(reads)), now)
+            self._proposals.add(index, Batch(term, submissions, queries, len(mutations) + len(queries)), now)
 
     def _must_wait(self) -> bool:
         """Whether a turn would propose nothing now: it follows when the disk is done, or the wait for company over."""
@@ -426,7 +426,7 @@ class Replica:
     def _apply(self, entry: Entry) -> None:
         batch = self._proposals.take(entry.index)
         assert batch is None or batch.term == entry.term, f"entry {entry.index} took the place of a batch unnoticed"
-        results = self.store.apply(entry, batch.reads if batch is not None else ())
+        results = self.store.apply(entry) if batch is None else batch.apply(self.store, entry)
         self._agreement.applied(self.store)
         self._snapshotter.applied(entry)
         if batch is not None:

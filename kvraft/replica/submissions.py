@@ -7,9 +7,10 @@ import attrs
 from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 
-from kvraft.commands import Operation
+from kvraft.commands import Operation, Query, Result
 from kvraft.errors import OutcomeUnknown, Refused, RequestFailed
-from kvraft.store import Result
+from kvraft.raft import Entry
+from kvraft.store import Store
 
 _log = Logger(namespace="kvraft.replica")
 
@@ -87,10 +88,22 @@ class Batch:
 
     term: int
     submissions: Sequence[Submission]
-    reads: Sequence[tuple[int, bytes]]
-    """(position among the entry's writes, key) of every read between them."""
+    queries: Sequence[tuple[int, Query]]
+    """(position among the entry's mutations, query) of every query between them."""
     operations: int
     """How many there are in all submissions."""
+
+    def apply(self, store: Store, entry: Entry) -> list[Result]:
+        """Apply the batch's entry, and run each query at its place; return what all of it came to, in order."""
+        if not self.queries:
+            return store.apply(entry)
+        application = store.begin(entry)
+        results: list[Result] = []
+        for position, query in self.queries:
+            results += application.advance(position)
+            results.append(query.run(store))
+        rest = application.finish()
+        return rest if application.malformed is not None else results + rest
 
     def answer(self, results: list[Result]) -> None:
         """Hand each submission its share of the entry's results.
@@ -184,17 +197,17 @@ class WriteQueue:
         return taken
 
 
-def lay_out(submissions: Sequence[Submission]) -> tuple[list[bytes], list[tuple[int, bytes]]]:
-    """Return the writes of one entry, and (position among them, key) of every read between them."""
-    writes: list[bytes] = []
-    reads: list[tuple[int, bytes]] = []
+def lay_out(submissions: Sequence[Submission]) -> tuple[list[bytes], list[tuple[int, Query]]]:
+    """Return the mutations of one entry, and (position among them, query) of every query between them."""
+    mutations: list[bytes] = []
+    queries: list[tuple[int, Query]] = []
     for submission in submissions:
         for operation in submission.operations:
             if isinstance(operation, bytes):
-                writes.append(operation)
+                mutations.append(operation)
             else:
-                reads.append((len(writes), operation.key))
-    return writes, reads
+                queries.append((len(mutations), operation))
+    return mutations, queries
 
 
 class Deadlines:

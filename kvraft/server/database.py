@@ -5,8 +5,7 @@ from typing import Protocol
 
 from twisted.internet.defer import Deferred
 
-from kvraft.commands import AdminCommand, Operation
-from kvraft.store.types import Result
+from kvraft.commands import AdminCommand, Operation, Result
 
 
 class Database(Protocol):

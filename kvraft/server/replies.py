@@ -6,9 +6,8 @@ from typing import Final
 
 import msgspec
 
-from kvraft.commands import Failure
+from kvraft.commands import Failure, Result
 from kvraft.errors import NotLeaderRefusal, RequestFailed
-from kvraft.store.types import Result
 
 OK: Final = b'{"status":"OK"}\n'
 PONG: Final = b'{"status":"PONG"}\n'

@@ -1,6 +1,6 @@
 """The replicated state machine: keys, their items, and how far in the log they stand.
 
-`Store.apply` is the only way in, `Store.read` the way out. Items carry their create and modify revision and their
+`Store.apply` is the only way in, `Store.get` the way out. Items carry their create and modify revision and their
 version from the start, entries carry the leader's cluster time, and results are values, so that watches, leases and
 transactions find what they need in logs that were written before they existed.
 
@@ -12,15 +12,12 @@ from kvraft.store.features import FEATURE_LEVEL, UnknownFeatureLevel
 from kvraft.store.keyspace import AlreadyFrozen, Released
 from kvraft.store.snapshot import SnapshotInvalid, StoreLoader, StoreSnapshot, UnknownSnapshotLayout, take
 from kvraft.store.store import ApplyOutOfOrder, Store
-from kvraft.store.types import Item, Result
 
 __all__ = [
     "FEATURE_LEVEL",
     "AlreadyFrozen",
     "ApplyOutOfOrder",
-    "Item",
     "Released",
-    "Result",
     "SnapshotInvalid",
     "Store",
     "StoreLoader",

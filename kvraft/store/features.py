@@ -17,7 +17,7 @@ from typing import Final
 
 import attrs
 
-from kvraft.commands import Delete, Identify, Set, SetQuota
+from kvraft.commands import MUTATIONS, opcode
 from kvraft.raft.types import EntryKind
 
 
@@ -26,7 +26,7 @@ class Level:
     """What one feature level brings, beside what the levels before it have brought."""
 
     opcodes: frozenset[int] = frozenset()
-    """Commands in a batch, by their tag in `kvraft.commands`."""
+    """Commands in a batch: those whose class in `kvraft.commands.MUTATIONS` names this level."""
     entry_kinds: frozenset[int] = frozenset()
     """Kinds of log entries."""
     configuration: frozenset[str] = frozenset()
@@ -39,15 +39,13 @@ class Level:
     """Facts in a hello."""
 
 
-def _opcode(command: type) -> int:
-    tag = command.__struct_config__.tag  # type: ignore[attr-defined]  # msgspec's, and in no stub
-    assert isinstance(tag, int), f"{command.__name__} has no opcode"
-    return tag
+def _opcodes(level: int) -> frozenset[int]:
+    return frozenset(opcode(mutation) for mutation in MUTATIONS if level == mutation.LEVEL)
 
 
 LEVELS: Final = (
     Level(
-        opcodes=frozenset(map(_opcode, (Set, Delete, Identify))),
+        opcodes=_opcodes(0),
         entry_kinds=frozenset({EntryKind.EMPTY, EntryKind.COMMANDS, EntryKind.MEMBERSHIP}),
         configuration=frozenset({"voters", "outgoing", "learners", "promoting", "replacing", "addresses", "removed"}),
         snapshot_state=frozenset(
@@ -65,13 +63,14 @@ LEVELS: Final = (
         snapshot_chunks=frozenset({1, 2}),
     ),
     Level(
+        opcodes=_opcodes(1),
         entry_kinds=frozenset({EntryKind.FEATURE_LEVEL}),
         configuration=frozenset({"incarnations"}),
         snapshot_state=frozenset({"feature_level"}),
         hello_facts=frozenset({"level", "configuration", "address", "empty", "fresh", "term", "last_index"}),
     ),
     Level(  # beside these: the store's checksum covers what a write replaces, and heartbeats' answers name it
-        opcodes=frozenset({_opcode(SetQuota)}),
+        opcodes=_opcodes(2),
         snapshot_state=frozenset({"quota_bytes", "quota_keys"}),
     ),
 )
@@ -87,6 +86,8 @@ SNAPSHOT_STATE: Final = frozenset[str]().union(*(level.snapshot_state for level 
 """Every field of a snapshot's state that this kvraft can read."""
 SNAPSHOT_CHUNKS: Final = frozenset[int]().union(*(level.snapshot_chunks for level in LEVELS))
 """Every kind of chunk that this kvraft can read."""
+
+assert all(mutation.LEVEL <= FEATURE_LEVEL for mutation in MUTATIONS), "a command is of a level that does not exist"
 
 
 class UnknownFeatureLevel(Exception):

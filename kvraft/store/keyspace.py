@@ -17,8 +17,7 @@ from collections.abc import Iterable, Iterator
 from typing import Any, Final
 from zlib import crc32
 
-from kvraft.commands import Set
-from kvraft.store.types import Item
+from kvraft.commands import Item, Set
 
 SHARDS: Final = 4096
 """How many dicts; a power of two. A snapshot reads one at a time: 244 items at 1 million keys, 2,441 at 10 million. It
@@ -144,17 +143,34 @@ class Keyspace:
         self.bytes_used += grown + added * ITEM_BYTES
         return added
 
-    def delete(self, key: bytes) -> bool:
-        """Remove `key`; return whether it was there."""
+    def put(self, key: bytes, item: Item) -> Item | None:
+        """Store `item` under `key`; return what stood there."""
+        index = crc32(key) & _MASK
+        shard = self._shards[index]
+        old = shard.get(key)
+        if self._frozen is not None:
+            self._frozen.keep(index, key, old)
+        if shard is _EMPTY:
+            shard = self._shards[index] = {}
+        shard[key] = item
+        if old is None:
+            self.bytes_used += len(key) + len(item[0]) + ITEM_BYTES
+        else:
+            self.replaced.append(old[0])
+            self.bytes_used += len(item[0]) - len(old[0])
+        return old
+
+    def delete(self, key: bytes) -> Item | None:
+        """Remove `key`; return what stood there."""
         index = crc32(key) & _MASK
         old = self._shards[index].pop(key, None)
         if old is None:
-            return False
+            return None
         self.replaced.append(old[0])
         self.bytes_used -= len(key) + len(old[0]) + ITEM_BYTES
         if self._frozen is not None:
             self._frozen.keep(index, key, old)
-        return True
+        return old
 
     def restore(self, key: bytes, item: Item) -> bool:
         """Put back an item of a snapshot; return False, and change nothing, when `key` is already there."""

@@ -19,11 +19,10 @@ from typing import Annotated, Any, Final
 
 import msgspec
 
-from kvraft.commands import KEY_BYTES_MAX
+from kvraft.commands import KEY_BYTES_MAX, Item
 from kvraft.store.features import FEATURE_LEVEL, SNAPSHOT_CHUNKS, SNAPSHOT_STATE, UnknownFeatureLevel
 from kvraft.store.keyspace import Frozen, Keyspace, Released
 from kvraft.store.store import Store
-from kvraft.store.types import Item
 
 SNAPSHOT_LAYOUT: Final = 1
 """The layout of state and chunks."""

@@ -7,20 +7,20 @@ from itertools import groupby
 from typing import Any, Final
 
 from kvraft.commands import (
-    Delete,
+    CommandFailed,
     Failure,
-    Identify,
+    Item,
+    Mutation,
+    Result,
     Set,
-    SetQuota,
     UnknownBatchVersion,
     UnknownOpcode,
-    Write,
     decode_batch,
 )
 from kvraft.raft.types import Entry, EntryKind
 from kvraft.store.features import ENTRY_KINDS, UnknownEntryKind, decode_level
 from kvraft.store.keyspace import ITEM_BYTES, Keyspace
-from kvraft.store.types import Item, Result
+from kvraft.store.transaction import Transaction
 
 _CHECKSUM_STATE: Final = struct.Struct(">IQQQQ")
 CHECKSUM_COVERS_REPLACED: Final = 2
@@ -60,7 +60,7 @@ class Store:
         self.keys = Keyspace()
         self.key_count = 0
 
-    def read(self, key: bytes) -> Item | None:
+    def get(self, key: bytes) -> Item | None:
         """Return the item stored under `key`."""
         return self.keys.get(key)
 
@@ -68,59 +68,82 @@ class Store:
         """Give up all keys and return them in pieces; see `Keyspace.dismantle`."""
         return self.keys.dismantle()
 
-    def apply(self, entry: Entry, reads: Sequence[tuple[int, bytes]] = ()) -> list[Result]:
-        """Apply the next committed entry and return the results of its writes, in order.
-
-        `reads` are (position, key) pairs in ascending order: each key is read just before the write at its position,
-        or after the last one, and its item takes its place among the results. They change nothing.
+    def apply(self, entry: Entry) -> list[Result]:
+        """Apply the next committed entry and return the results of its mutations, in order.
 
         Raises:
             ApplyOutOfOrder: it is not the next entry.
             UnknownBatchVersion, UnknownEntryKind, UnknownFeatureLevel, UnknownOpcode: a later kvraft wrote it; nothing
                 was changed.
         """
+        mutations, malformed = self._open(entry)
+        results = self.apply_all(mutations)
+        self.finish(entry)
+        return results if malformed is None else [malformed]
+
+    def begin(self, entry: Entry) -> "Application":
+        """Begin to apply the next committed entry in steps, so that queries can stand between its mutations.
+
+        Nothing else may be done to the store until it is finished.
+
+        Raises:
+            As `apply`.
+        """
+        return Application(self, entry, *self._open(entry))
+
+    def _open(self, entry: Entry) -> tuple[Sequence[Mutation], Failure | None]:
+        """Return the mutations of an entry, none where it holds others, and what is wrong with it as a batch."""
         if entry.index != self.applied_index + 1:
-            raise ApplyOutOfOrder(f"entry {entry.index} cannot be applied behind {self.applied_index}")
-        results: list[Result] = []
+            raise ApplyOutOfOrder(f"entry {entry.index} cannot be applied after {self.applied_index}")
+        mutations: Sequence[Mutation] = ()
+        malformed: Failure | None = None
         if entry.kind == EntryKind.COMMANDS:
-            results = self._apply_batch(entry.payload, reads)
+            try:
+                time_us, mutations = decode_batch(entry.payload)
+                self.cluster_time = max(self.cluster_time, time_us)
+            except (UnknownBatchVersion, UnknownOpcode):
+                raise
+            except ValueError as error:
+                malformed = Failure("MALFORMED", f"the entry is no batch of commands: {error}")
+            self._batch_bytes = len(entry.payload)
         elif entry.kind == EntryKind.FEATURE_LEVEL:
             self.feature_level = max(self.feature_level, decode_level(entry.payload))
         elif entry.kind not in ENTRY_KINDS:
             raise UnknownEntryKind(entry.kind)
-        self.applied_index = entry.index
-        self.applied_term = entry.term
-        return results
+        return mutations, malformed
 
-    def _apply_batch(self, payload: bytes, reads: Sequence[tuple[int, bytes]]) -> list[Result]:
-        try:
-            time_us, writes = decode_batch(payload)
-        except (UnknownBatchVersion, UnknownOpcode):
-            raise
-        except ValueError as error:
-            self._extend_checksum(payload)
-            return [Failure("MALFORMED", f"the entry is no batch of commands: {error}")]
-        self.cluster_time = max(self.cluster_time, time_us)
-        self._batch_bytes = len(payload)
-        results = self._write_all(writes) if not reads else self._write_between(writes, reads)
-        self._extend_checksum(payload)
-        return results
-
-    def _write_all(self, writes: Sequence[Write]) -> list[Result]:
+    def apply_all(self, mutations: Sequence[Mutation]) -> list[Result]:
+        """Apply mutations of the entry that is being applied, in order, and return their results."""
+        if len(mutations) == 1:
+            return mutations[0].apply_all(mutations, self)
         results: list[Result] = []
-        for kind, run in groupby(writes, type):
-            if kind is Set:
-                sets: list[Set] = list(run)  # type: ignore[arg-type]  # mypy does not follow `kind`
-                if (self.quota_bytes or self.quota_keys) and self._may_exceed_quota(len(sets)):
-                    results += map(self._set_within_quota, sets)
-                    continue
-                first = self.revision + 1
-                self.revision += len(sets)
-                self.key_count += self.keys.set_all(sets, first)
-                results += range(first, self.revision + 1)
-            else:
-                results += map(self._write_rarer, run)
+        kind: type[Mutation]
+        for kind, run in groupby(mutations, type):
+            results += kind.apply_all(list(run), self)
         return results
+
+    # What mutations are applied to (`kvraft.commands.Machine`).
+
+    def transact(self, mutation: Mutation) -> Result:
+        """Apply one mutation as a transaction; a failure is its result."""
+        transaction = Transaction(self)
+        try:
+            result = mutation.apply(transaction)
+        except CommandFailed as failed:
+            transaction.roll_back()
+            return failed.failure
+        if transaction.events:
+            self.revision = transaction.revision
+        return result
+
+    def set_all(self, sets: Sequence[Set]) -> list[Result]:
+        """Apply each `Set` as a transaction of its own: all in one loop, unless the quota may be reached."""
+        if (self.quota_bytes or self.quota_keys) and self._may_exceed_quota(len(sets)):
+            return [self.transact(mutation) for mutation in sets]
+        first = self.revision + 1
+        self.revision += len(sets)
+        self.key_count += self.keys.set_all(sets, first)
+        return list(range(first, self.revision + 1))
 
     def _may_exceed_quota(self, sets: int) -> bool:
         """Whether so many sets of this batch could come to more than the quota, were they all of new keys."""
@@ -128,55 +151,12 @@ class Store:
             return True
         return bool(self.quota_keys) and self.key_count + sets > self.quota_keys
 
-    def _set_within_quota(self, write: Set) -> Result:
-        """Carry out one set, unless the store would grow by it beyond its quota."""
-        old, used = self.keys.get(write.key), self.keys.bytes_used
-        if old is None:
-            grows = len(write.key) + len(write.value) + ITEM_BYTES
-            if self.quota_keys and self.key_count >= self.quota_keys:
-                return Failure(
-                    "QUOTA_EXCEEDED",
-                    f"the store holds {self.key_count} keys and may hold {self.quota_keys} (limits.store_keys); delete "
-                    "some first",
-                )
-        else:
-            grows = len(write.value) - len(old[0])
-        if grows > 0 and self.quota_bytes and used + grows > self.quota_bytes:
-            return Failure(
-                "QUOTA_EXCEEDED",
-                f"the store holds {used} bytes and may hold {self.quota_bytes} (limits.store_bytes), and this adds "
-                f"{grows}; delete some keys first",
-            )
-        self.revision += 1
-        self.key_count += self.keys.set_all((write,), self.revision)
-        return self.revision
-
-    def _write_rarer(self, write: Write) -> Result:
-        match write:
-            case Delete(key=key):
-                if not self.keys.delete(key):
-                    return 0
-                self.revision += 1
-                self.key_count -= 1
-                return 1
-            case Identify(cluster_id=cluster_id):
-                if self.cluster_id is None:
-                    self.cluster_id = cluster_id
-                return self.cluster_id
-            case SetQuota(bytes_max=bytes_max, keys_max=keys_max):
-                self.quota_bytes, self.quota_keys = bytes_max, keys_max
-                return 0
-            case _:
-                raise AssertionError(f"no such write: {write!r}")
-
-    def _write_between(self, writes: Sequence[Write], reads: Sequence[tuple[int, bytes]]) -> list[Result]:
-        results: list[Result] = []
-        done = 0
-        for position, key in reads:
-            results += self._write_all(writes[done:position])
-            done = position
-            results.append(self.keys.get(key))
-        return results + self._write_all(writes[done:])
+    def finish(self, entry: Entry) -> None:
+        """Note that all of `entry` is applied."""
+        if entry.kind == EntryKind.COMMANDS:
+            self._extend_checksum(entry.payload)
+        self.applied_index = entry.index
+        self.applied_term = entry.term
 
     def _extend_checksum(self, payload: bytes) -> None:
         counts = (self.applied_index, self.revision, self.key_count, self.cluster_time)
@@ -185,3 +165,29 @@ class Store:
             if self.feature_level >= CHECKSUM_COVERS_REPLACED:
                 self.checksum = zlib.crc32(replaced[0] if len(replaced) == 1 else b"".join(replaced), self.checksum)
             replaced.clear()
+
+
+class Application:
+    """One entry that is being applied, mutation after mutation."""
+
+    __slots__ = ("_entry", "_mutations", "_next", "_store", "malformed")
+
+    def __init__(self, store: Store, entry: Entry, mutations: Sequence[Mutation], malformed: Failure | None) -> None:
+        self._store = store
+        self._entry = entry
+        self._mutations = mutations
+        self.malformed = malformed
+        """Why the entry is no batch of commands, when it is none."""
+        self._next = 0
+
+    def advance(self, position: int) -> list[Result]:
+        """Apply the mutations before `position`, as far as they are not applied yet, and return their results."""
+        pending = self._mutations[self._next : position]
+        self._next = max(self._next, position)
+        return self._store.apply_all(pending)
+
+    def finish(self) -> list[Result]:
+        """Apply what is left, and return its results. A malformed batch comes to one `Failure`."""
+        results = self._store.apply_all(self._mutations[self._next :])
+        self._store.finish(self._entry)
+        return results if self.malformed is None else [self.malformed]

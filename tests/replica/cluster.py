@@ -14,7 +14,7 @@ from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
 from twisted.python.failure import Failure
 
-from kvraft.commands import Operation, encode_delete, encode_set, get
+from kvraft.commands import Operation, Result, encode_delete, encode_set, get
 from kvraft.config import Address as ConfigAddress
 from kvraft.errors import RequestFailed
 from kvraft.peers import Address, PeerStatus
@@ -22,7 +22,7 @@ from kvraft.raft import Entry, HardState, Membership, Message, Node, Options, Ro
 from kvraft.raft.invariants import ClusterHistory
 from kvraft.replica import Rejoin, Replica, ReplicaOptions
 from kvraft.storage import MemoryJournal, MemorySnapshots
-from kvraft.store import Result, Store
+from kvraft.store import Store
 
 LINK_DELAY_S: Final = 0.001
 DISK_DELAY_S: Final = 0.0002

@@ -229,8 +229,8 @@ def test_transitions_under_waiting_writes_answer_each_once() -> None:
         assert ask.is_over
         assert len(ask.answers) + len(ask.errors) == 1
         if ask.answers:
-            assert store.read(key) is not None
+            assert store.get(key) is not None
         elif ask.error.definite:
-            assert store.read(key) is None
+            assert store.get(key) is None
     assert sum(bool(ask.answers) for ask in asks) >= 24
     cluster.check()

@@ -106,7 +106,7 @@ def test_a_command_of_a_later_kvraft_ends_the_node(cluster: Cluster) -> None:
 
     assert exits.status_of(leader.fatal[0]) == exits.PROTOCOL
     assert "opcode 100 is unknown to this kvraft; upgrade this node" in leader.fatal[0]
-    assert (leader.store.applied_index, leader.store.read(b"a")) == (applied, None)
+    assert (leader.store.applied_index, leader.store.get(b"a")) == (applied, None)
     for member in cluster.members.values():
         member.fatal.clear()
 

@@ -91,7 +91,7 @@ def test_writes_of_the_interregnum_are_told_the_successor(cluster: Cluster) -> N
     store = cluster.members[cluster.settle()].store
     for number, ask in enumerate(asks):
         if isinstance(ask.operations[0], bytes):
-            assert (store.read(f"k{number}".encode()) is not None) == bool(ask.answers)
+            assert (store.get(f"k{number}".encode()) is not None) == bool(ask.answers)
 
 
 def test_hand_over_under_load_loses_nothing() -> None:
@@ -112,7 +112,7 @@ def test_hand_over_under_load_loses_nothing() -> None:
     store = cluster.members[cluster.settle()].store
     for key, ask in asks:
         assert ask.is_over
-        assert bool(ask.answers) == (store.read(key.encode()) is not None)
+        assert bool(ask.answers) == (store.get(key.encode()) is not None)
         assert ask.answers or ask.error.definite
     assert sum(bool(ask.answers) for _, ask in asks) > 100
     assert len(cluster.states()) == 1

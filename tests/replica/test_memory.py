@@ -115,7 +115,7 @@ def test_two_of_three_that_forget_together_stop_the_cluster() -> None:
 
     assert cluster.leader is None
     assert [cluster.members[victim].node.voting for victim in victims] == [False, False]
-    assert cluster.members[leader].store.read(b"a") is not None
+    assert cluster.members[leader].store.get(b"a") is not None
     cluster.check()
 
 
@@ -345,7 +345,7 @@ class Story:
         assert len(self.cluster.states()) == 1
         store = self.cluster.running[0].store
         for key, ask in self.written:
-            item = store.read(key.encode())
+            item = store.get(key.encode())
             if ask.answers:
                 assert ask.answers == [[ask.results[0], item]], "each is told its own results"
             elif ask.errors and ask.error.definite:

@@ -32,10 +32,10 @@ def test_a_directory_of_journal_format_2_and_snapshot_format_1(tmp_path: Path) -
     assert [entry.index for entry in beginning.entries] == [4, 5, 6]
     store = beginning.store
     assert (store.applied_index, store.revision, store.key_count, store.cluster_id) == (5, 2, 2, "cluster")
-    assert store.read(b"a") == (b"1", 1, 1, 1)
+    assert store.get(b"a") == (b"1", 1, 1, 1)
     assert store.feature_level == 1
     store.apply(beginning.entries[-1])
-    assert store.read(b"b") == (b"2", 3, 3, 1)
+    assert store.get(b"b") == (b"2", 3, 3, 1)
     membership = beginning.membership
     assert membership is not None
     assert (*map(sorted, (membership.voters, membership.learners, membership.removed)),) == ([0, 1], [2], [7])

@@ -7,10 +7,9 @@ import attrs
 import pytest
 from twisted.internet.defer import Deferred
 
-from kvraft.commands import Operation
+from kvraft.commands import Operation, Result
 from kvraft.raft import Options
 from kvraft.replica import ReplicaOptions
-from kvraft.store import Result
 from tests.replica.cluster import HUNG_S, Ask, Cluster, read, remove, write
 
 SEEDS: Final = 100
@@ -123,7 +122,7 @@ class Story:
 
     def _check(self, request: Request) -> None:
         ask, number = request.ask, request.number
-        item = self.cluster.running[0].store.read(request.key)
+        item = self.cluster.running[0].store.get(request.key)
         assert len(ask.answers) + len(ask.errors) == 1, "everyone is told one thing"
         if ask.errors:
             assert ask.error.definite or request.has_writes, "a read is never unknown"

@@ -93,7 +93,7 @@ class Story:
         assert len(cluster.states()) == 1
         store = cluster.running[0].store
         for key, value, ask in self.asked:
-            item = store.read(key.encode())
+            item = store.get(key.encode())
             if key.startswith("own") and ask.answers:
                 assert item is not None, "what was acknowledged is lost"
                 assert item[0] == value.encode()

@@ -255,7 +255,7 @@ def test_an_unproposed_write_times_out_for_certain() -> None:
     for follower in cluster.followers():
         cluster.members[follower].journal.delay = 0.0
     cluster.run(0.2)
-    assert cluster.members[leader].store.read(b"second") is None
+    assert cluster.members[leader].store.get(b"second") is None
     cluster.stop()
 
 

@@ -10,11 +10,10 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from twisted.internet.task import Clock
 
-from kvraft.commands import Operation, encode_delete, encode_set, get
+from kvraft.commands import Operation, Result, encode_delete, encode_set, get
 from kvraft.errors import Overloaded
 from kvraft.server import ServerLimits
 from kvraft.server.requests import read_alone, read_requests
-from kvraft.store.types import Result
 from tests.server.twins import Client, ClientTransport, MemoryDatabase, Tell, logged_by
 
 LINE_BYTES = 40

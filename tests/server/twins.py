@@ -13,10 +13,9 @@ from twisted.logger import ILogObserver, LogEvent, globalLogPublisher
 from twisted.python.failure import Failure
 from zope.interface import implementer, provider
 
-from kvraft.commands import AdminCommand, Delete, Get, Operation, Set, decode_batch, encode_batch
+from kvraft.commands import AdminCommand, Delete, Get, Item, Operation, Result, Set, decode_batch, encode_batch
 from kvraft.server import LineProtocol, ServerLimits
 from kvraft.server.closing import IClientTransport
-from kvraft.store.types import Item, Result
 
 Tell = Callable[[Sequence[Result] | Exception], object]
 
@@ -76,6 +75,7 @@ class MemoryDatabase:
     def _execute(self, operation: Operation) -> Result:
         if isinstance(operation, Get):
             return self.items.get(operation.key)
+        assert isinstance(operation, bytes)
         _, [write] = decode_batch(encode_batch(0, [operation]))
         match write:
             case Set(key, value):

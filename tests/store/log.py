@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Final
 
-from kvraft.commands import Set, encode_batch
+from kvraft.commands import Get, Result, Set, encode_batch
 from kvraft.raft import Entry, EntryKind
 from kvraft.store import Store
 from kvraft.store.keyspace import Keyspace
@@ -24,6 +24,16 @@ def raw(index: int, payload: bytes, kind: int = EntryKind.COMMANDS, term: int = 
 def put(keys: Keyspace, key: bytes, value: bytes, revision: int) -> bool:
     """Set one key; return whether it is new."""
     return keys.set_all([Set(key, value)], revision) == 1
+
+
+def apply_with_reads(store: Store, entry: Entry, reads: Sequence[tuple[int, bytes]]) -> list[Result]:
+    """Apply an entry with a read of each key before the mutation at its position; return all results in order."""
+    application = store.begin(entry)
+    results: list[Result] = []
+    for position, key in reads:
+        results += application.advance(position)
+        results.append(Get(key).run(store))
+    return results + application.finish()
 
 
 def replay(entries: Sequence[Entry]) -> Store:

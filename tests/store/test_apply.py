@@ -15,7 +15,7 @@ from kvraft.commands import (
 )
 from kvraft.raft import EntryKind
 from kvraft.store import ApplyOutOfOrder, Store
-from tests.store.log import TERM, batch, raw, replay, state
+from tests.store.log import TERM, apply_with_reads, batch, raw, replay, state
 
 A, B = b"a", b"b"
 SETS_A = encode_set(A, b"1")
@@ -28,8 +28,8 @@ def test_a_set_creates() -> None:
     results = store.apply(batch(1, SETS_A, encode_set(B, b"2")))
 
     assert results == [1, 2]
-    assert store.read(A) == (b"1", 1, 1, 1)
-    assert store.read(B) == (b"2", 2, 2, 1)
+    assert store.get(A) == (b"1", 1, 1, 1)
+    assert store.get(B) == (b"2", 2, 2, 1)
     assert (store.key_count, store.revision) == (2, 2)
 
 
@@ -40,7 +40,7 @@ def test_a_set_overwrites() -> None:
     results = store.apply(batch(2, encode_set(B, b""), encode_set(A, b"2")))
 
     assert results == [2, 3]
-    assert store.read(A) == (b"2", 1, 3, 2)
+    assert store.get(A) == (b"2", 1, 3, 2)
     assert store.key_count == 2
 
 
@@ -51,10 +51,10 @@ def test_a_delete_removes() -> None:
     results = store.apply(batch(2, encode_delete(A)))
 
     assert results == [1]
-    assert store.read(A) is None
+    assert store.get(A) is None
     assert (store.key_count, store.revision) == (0, 2)
     store.apply(batch(3, encode_set(A, b"3")))
-    assert store.read(A) == (b"3", 3, 3, 1)
+    assert store.get(A) == (b"3", 3, 3, 1)
 
 
 def test_a_delete_of_nothing() -> None:
@@ -73,7 +73,7 @@ def test_a_batch_of_all_kinds() -> None:
 
     assert store.apply(batch(1, *writes)) == [1, 2, 1, 0, 4, "one"]
 
-    assert (store.read(A), store.read(B)) == ((b"3", 4, 4, 1), (b"2", 2, 2, 1))
+    assert (store.get(A), store.get(B)) == ((b"3", 4, 4, 1), (b"2", 2, 2, 1))
     assert (store.key_count, store.revision) == (2, 4)
 
 
@@ -81,7 +81,7 @@ def test_values_may_be_empty_and_binary() -> None:
     """Keys and values are bytes, whatever they are; an empty value is not the same as none."""
     store = replay([batch(1, encode_set(b"\x00\xff", b""))])
 
-    assert store.read(b"\x00\xff") == (b"", 1, 1, 1)
+    assert store.get(b"\x00\xff") == (b"", 1, 1, 1)
 
 
 def test_the_first_identity_holds() -> None:
@@ -99,7 +99,7 @@ def test_a_read_between_writes(position: int) -> None:
     store = Store()
     writes = [encode_set(A, b"1"), encode_set(A, b"2"), encode_set(A, b"3")]
 
-    results = store.apply(batch(1, *writes), [(position, A)])
+    results = apply_with_reads(store, batch(1, *writes), [(position, A)])
 
     item = None if position == 0 else (str(position).encode(), 1, position, position)
     assert results == [*range(1, position + 1), item, *range(position + 1, 4)]
@@ -110,7 +110,7 @@ def test_reads_at_one_place() -> None:
     entry = batch(1, SETS_A, encode_set(B, b"2"))
     store = Store()
 
-    results = store.apply(entry, [(0, A), (1, B), (1, A), (2, B), (2, B)])
+    results = apply_with_reads(store, entry, [(0, A), (1, B), (1, A), (2, B), (2, B)])
 
     assert results == [None, 1, None, (b"1", 1, 1, 1), 2, (b"2", 2, 2, 1), (b"2", 2, 2, 1)]
     assert state(store) == state(replay([entry]))
@@ -135,7 +135,7 @@ def test_only_the_next_entry_is_applied(index: int) -> None:
     store = replay([batch(1, SETS_A)])
     before = state(store)
 
-    with pytest.raises(ApplyOutOfOrder, match=f"entry {index} cannot be applied behind 1"):
+    with pytest.raises(ApplyOutOfOrder, match=f"entry {index} cannot be applied after 1"):
         store.apply(batch(index, encode_set(A, b"2")))
 
     assert state(store) == before
@@ -208,7 +208,7 @@ def test_no_entry_is_poison(payload: bytes) -> None:
 def test_a_failure_is_the_same_everywhere(payload: bytes) -> None:
     """Two members that apply a malformed batch, one of them with reads to answer, agree on everything."""
     with_reads = replay([batch(1, SETS_A)])
-    with_reads.apply(raw(2, payload), [(0, A), (1, A)])
+    apply_with_reads(with_reads, raw(2, payload), [(0, A), (1, A)])
 
     assert state(with_reads) == state(replay([batch(1, SETS_A), raw(2, payload)]))
 

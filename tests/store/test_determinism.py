@@ -15,7 +15,7 @@ from kvraft.commands import Get, encode_delete, encode_identify, encode_set
 from kvraft.raft import Entry
 from kvraft.store import Store
 from kvraft.store.keyspace import Keyspace
-from tests.store.log import batch, put, raw, replay, state
+from tests.store.log import apply_with_reads, batch, put, raw, replay, state
 
 REPOSITORY: Final = Path(__file__).parents[2]
 EXAMPLES: Final = 150
@@ -46,7 +46,7 @@ def test_replay_comes_to_the_same(seed: int) -> None:
 
     for entry in log:
         one.apply(entry)
-        other.apply(entry, [(0, b"key1")] if entry.index % 2 else [])
+        apply_with_reads(other, entry, [(0, b"key1")] if entry.index % 2 else [])
         assert one.checksum == other.checksum
 
     assert state(one) == state(other)
@@ -187,7 +187,9 @@ def test_the_store_is_a_dict(batches: list[list[tuple[str, bytes, bytes]]]) -> N
                 reads.append((len(writes), Get(key).key))
             else:
                 writes.append(encode_set(key, value) if verb == "set" else encode_delete(key))
-        assert store.apply(batch(index, *writes), reads) == [model.do(operation) for operation in operations]
+        assert apply_with_reads(store, batch(index, *writes), reads) == [
+            model.do(operation) for operation in operations
+        ]
 
     assert dict(store.keys.items()) == model.items
     assert (store.revision, store.key_count) == (model.revision, len(model.items))

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from kvraft.commands import Failure, encode_delete, encode_set, encode_set_quota
 from kvraft.store import Store, StoreLoader, take
 from kvraft.store.keyspace import ITEM_BYTES
-from tests.store.log import batch, replay, state
+from tests.store.log import apply_with_reads, batch, replay, state
 
 ITEM = 2 + 10 + ITEM_BYTES
 """What one key of 2 bytes with a value of 10 is counted with."""
@@ -66,7 +66,7 @@ def test_how_writes_are_batched_does_not_matter() -> None:
     """Whoever applies the same log agrees, also with reads between, or from a snapshot; a quota can be lifted again."""
     log = [batch(1, encode_set_quota(2 * ITEM, 0)), batch(2, put(b"k1"), put(b"k2"), put(b"k3"), put(b"k1", 9))]
     one, other = replay(log), replay(log[:1])
-    other.apply(log[1], [(1, b"k1"), (3, b"k3")])
+    apply_with_reads(other, log[1], [(1, b"k1"), (3, b"k3")])
     assert state(one) == state(other)
 
     restored = StoreLoader(take(replay(log[:1])).state).finish()

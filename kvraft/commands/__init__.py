@@ -1,0 +1,94 @@
+"""What may be asked of the store, whatever protocol it is asked in.
+
+`mutations` change it and stand in the log, `queries` only look at it, `administration` is what an operator asks of the
+cluster. `batches` is how mutations share an entry of the log, `model` what commands see of the store.
+"""
+
+from kvraft.commands.administration import (
+    AddMember,
+    AdminCommand,
+    ListMembers,
+    MoveMember,
+    RemoveMember,
+    ReplaceMember,
+    TakeSnapshot,
+    TransferLeadership,
+)
+from kvraft.commands.batches import (
+    BATCH_HEADER_BYTES,
+    BATCH_VERSION,
+    UnknownBatchVersion,
+    UnknownOpcode,
+    decode_batch,
+    encode_batch,
+)
+from kvraft.commands.model import (
+    KEY_BYTES_MAX,
+    VALUE_BYTES_MAX,
+    CommandFailed,
+    Failure,
+    InvalidCommand,
+    Item,
+    Result,
+    Transaction,
+    View,
+)
+from kvraft.commands.mutations import (
+    MUTATIONS,
+    OPCODES,
+    Delete,
+    Identify,
+    Machine,
+    Mutation,
+    Set,
+    SetQuota,
+    encode_delete,
+    encode_identify,
+    encode_set,
+    encode_set_quota,
+    opcode,
+)
+from kvraft.commands.queries import Get, Operation, Query, get
+
+__all__ = [
+    "BATCH_HEADER_BYTES",
+    "BATCH_VERSION",
+    "KEY_BYTES_MAX",
+    "MUTATIONS",
+    "OPCODES",
+    "VALUE_BYTES_MAX",
+    "AddMember",
+    "AdminCommand",
+    "CommandFailed",
+    "Delete",
+    "Failure",
+    "Get",
+    "Identify",
+    "InvalidCommand",
+    "Item",
+    "ListMembers",
+    "Machine",
+    "MoveMember",
+    "Mutation",
+    "Operation",
+    "Query",
+    "RemoveMember",
+    "ReplaceMember",
+    "Result",
+    "Set",
+    "SetQuota",
+    "TakeSnapshot",
+    "Transaction",
+    "TransferLeadership",
+    "UnknownBatchVersion",
+    "UnknownOpcode",
+    "View",
+    "decode_batch",
+    "encode_batch",
+    "encode_delete",
+    "encode_identify",
+    "encode_set",
+    "encode_set_quota",
+    "get",
+    "opcode",
+]

@@ -1,0 +1,94 @@
+"""Batches: the mutations that share one entry of the log.
+
+A mutation becomes bytes when it arrives, and stays those bytes in the leader's batch, on the wire and on every disk,
+until the store applies it. A batch is one log entry's payload, a MessagePack array that opens with its version::
+
+    [1, cluster time in microseconds, [[opcode, argument, ...], ...]]
+"""
+
+import struct
+from collections.abc import Sequence
+from contextlib import suppress
+from typing import Annotated, Any, Final, Union
+
+import msgspec
+
+from kvraft.commands.mutations import MUTATIONS, OPCODES, Mutation
+
+BATCH_VERSION: Final = 1
+"""The layout of a batch's payload. Which commands may stand in it is said by `MUTATIONS`: a member that does not know
+an opcode stops, and does not take the batch for a malformed one."""
+
+
+class UnknownBatchVersion(ValueError):
+    """A batch of a later kvraft; this one must not guess what it means."""
+
+    needs_upgrade = True
+
+
+class UnknownOpcode(ValueError):
+    """A batch holds a command of a later kvraft; this one must neither guess what it does nor leave it out."""
+
+    needs_upgrade = True
+
+
+_AnyMutation: Any = Union[MUTATIONS]  # noqa: UP007 - of a tuple
+_decoder: msgspec.msgpack.Decoder[tuple[int, int, list[Mutation]]] = msgspec.msgpack.Decoder(
+    tuple[int, int, list[_AnyMutation]]
+)
+_parts_decoder = msgspec.msgpack.Decoder(list[msgspec.Raw])
+_version_decoder = msgspec.msgpack.Decoder(int)
+_count_decoder = msgspec.msgpack.Decoder(Annotated[int, msgspec.Meta(ge=0)])
+_outline_decoder = msgspec.msgpack.Decoder(tuple[int, int, list[msgspec.Raw]])
+_BATCH_HEADER: Final = struct.Struct(">BBBQBI")
+BATCH_HEADER_BYTES: Final = _BATCH_HEADER.size
+"""What a batch takes beside its writes, in bytes."""
+_ARRAY_OF_3: Final = 0x93
+_UINT64: Final = 0xCF
+_ARRAY32: Final = 0xDD
+_THIS_VERSION: Final = bytes((_ARRAY_OF_3, BATCH_VERSION))
+
+
+def encode_batch(time_us: int, writes: Sequence[bytes]) -> bytes:
+    """Join encoded writes to the payload of one entry, stamped with the leader's cluster time in microseconds."""
+    header = _BATCH_HEADER.pack(_ARRAY_OF_3, BATCH_VERSION, _UINT64, time_us, _ARRAY32, len(writes))
+    return b"".join((header, *writes))
+
+
+def decode_batch(payload: bytes) -> tuple[int, list[Mutation]]:
+    """Return the stamp and the mutations of a batch.
+
+    Raises:
+        UnknownBatchVersion, UnknownOpcode: a later kvraft wrote it.
+        ValueError: it is no batch.
+    """
+    try:
+        if not payload.startswith(_THIS_VERSION):
+            _check_version(payload)
+        try:
+            _, time_us, writes = _decoder.decode(payload)
+        except msgspec.ValidationError:
+            _check_opcodes(payload)
+            raise
+    except RecursionError as error:  # how deep is too deep differs from process to process, and no batch is deep
+        raise ValueError("it is nested too deeply") from error
+    return time_us, writes
+
+
+def _check_version(payload: bytes) -> None:
+    """Refuse an array that opens with another version, whatever else is in it."""
+    parts = _parts_decoder.decode(payload)
+    version = _version_decoder.decode(parts[0]) if parts else BATCH_VERSION
+    if version != BATCH_VERSION:
+        raise UnknownBatchVersion(f"a batch of version {version} is unknown to this kvraft; upgrade this node")
+
+
+def _check_opcodes(payload: bytes) -> None:
+    """Refuse a batch that cannot be decoded for holding a command of a later kvraft, whatever else is wrong with it."""
+    _, _, writes = _outline_decoder.decode(payload)
+    for write in writes:
+        with suppress(msgspec.ValidationError):
+            parts = _parts_decoder.decode(write)
+            opcode = _count_decoder.decode(parts[0]) if parts else None
+            if opcode is not None and opcode not in OPCODES:
+                raise UnknownOpcode(f"a command of opcode {opcode} is unknown to this kvraft; upgrade this node")
