@@ -20,6 +20,8 @@ QUIET_S: Final = 0.5
 SETTLES_S: Final = 5.0
 """After so long without requests a node that still holds something has leaked it, seconds."""
 CONTAINERS: Final = frozenset({list, dict, set, deque, bytearray})
+PLAIN: Final = frozenset({bool, bytes, float, int, str, type(None)})
+"""Types of what leads nowhere."""
 NAMES: Final = ("waiting", "queued", "inflight", "uncommitted", "pending", "unsent")
 """Parts of the names of numbers that count what is under way."""
 COUNTERS: Final = frozenset({"WriteQueue.size", "SharedPort.refused_clients"})
@@ -176,9 +178,15 @@ def walk(root: object) -> Iterator[tuple[str, object]]:
             waiting += value
         elif _is_ours(kind):
             for name, held in _fields(value):
-                yield f"{kind.__name__}.{name}", held
-                if f"{kind.__name__}.{name}" not in BULK:
+                full = _full_name(kind, name)
+                yield full, held
+                if type(held) not in PLAIN and full not in BULK:
                     waiting.append(held)
+
+
+@cache
+def _full_name(kind: type, name: str) -> str:
+    return f"{kind.__name__}.{name}"
 
 
 @cache

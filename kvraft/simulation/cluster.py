@@ -178,8 +178,13 @@ class Cluster:
     @property
     def leader(self) -> int | None:
         """Who leads the highest term, when somebody does."""
-        leaders = [(member.node.term, member.id) for member in self.running if isinstance(member.node.role, Leader)]
-        return max(leaders)[1] if leaders else None
+        leader, term = None, -1
+        for member in self.members.values():  # asked at each event of some waits: nothing is made
+            if member.assembly is not None:
+                node = member.assembly.replica.node
+                if type(node.role) is Leader and node.term > term:
+                    leader, term = member.id, node.term
+        return leader
 
     def agrees(self) -> bool:
         """Whether all members that run know the same leader, which has committed in its term."""

@@ -21,7 +21,9 @@ STALLED_MAX_S: float = 1.5
 HANDOVER_MAX_S: float = 1.5
 """Longest that leadership may be on its way, seconds: it is given up after an election timeout (BUGS row 23)."""
 EVENTS_MIN: int = 10
-"""So many events pass at least before either is held against a node: it may have been paused until just now."""
+"""So often it is looked at least before either is held against a node: it may have been paused until just now."""
+LOOKS_S: float = 0.02
+"""Time between two looks at what may not last for seconds."""
 
 
 def majorities(membership: Membership) -> Sequence[Collection[int]]:
@@ -108,6 +110,8 @@ class Conduct:
     _heard: float | None = None
     """When the leader was last heard from, as of the event before, and in which term."""
     _heard_in: int = 0
+    _looked: float = 0.0
+    """When its leadership was last looked at, by its own clock."""
 
     def after_each(self, leader: Leader | None) -> None:
         """Check what can go wrong without a change of the node's state; called after every event of the process.
@@ -121,7 +125,9 @@ class Conduct:
         self._heard_in = node.term
         if leader is not None:
             self._heard = node.now
-            self._check_leadership(node, leader)
+            if node.now - self._looked >= LOOKS_S:
+                self._looked = node.now
+                self._check_leadership(node, leader)
             return
         self._heard = role.last_contact if isinstance(role, Follower) and role.leader is not None else None
         self._silence.since = self._stall.since = self._handover.since = None

@@ -37,7 +37,9 @@ PAUSES_S: Final = (0.0, 0.0005, 0.005, 0.03)
 """Between two lines, one of these, seconds."""
 STAYS_S: Final = (0.001, 0.01, 0.1)
 """About how long a guest stays that goes away in the middle, one of these, seconds."""
-GAP_S: Final = 0.4
+ALONE: Final = 6
+"""So many letters at the beginning of a line come alone, and each of its end does: so many pieces show what more do."""
+GAP_S: Final = 0.6
 """Mean time between two visits, seconds."""
 TOGETHER: Final = (1, 1, 2, 3)
 """How many requests a guest makes on one visit, one of these."""
@@ -56,7 +58,7 @@ class Manners:
     ending: str
     """Of its lines."""
     types: bool
-    """Whether each letter comes alone."""
+    """Whether letters come alone."""
     pause_s: float
     """Between two lines: it does not wait for answers."""
     half_closes: bool
@@ -129,7 +131,7 @@ class Visit(LineOnlyReceiver):
         for number, line in enumerate(self._lines, start=1):
             is_last = number == len(self._lines)
             text = f"{line}{draws.ending}" if draws.last_ends or not is_last else line
-            pieces = list(text) if draws.types else [text]
+            pieces = _letters(line, text.removeprefix(line)) if draws.types else [text]
             for place, piece in enumerate(pieces):
                 ends = place == len(pieces) - 1
                 self._later(at_s, self._send, piece.encode(), ends, ends and is_last)
@@ -209,6 +211,11 @@ class Visit(LineOnlyReceiver):
 
     def _later(self, seconds: float, call: Callable[..., None], *arguments: object) -> None:
         self._timers.append(self._clock.callLater(seconds, call, *arguments))
+
+
+def _letters(line: str, ending: str) -> list[str]:
+    """Return the pieces in which a line arrives that is typed."""
+    return [*line[:ALONE], *filter(None, [line[ALONE:]]), *ending]
 
 
 class Guest:

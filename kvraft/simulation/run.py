@@ -20,7 +20,7 @@ from kvraft.simulation.faults import FAULTS
 from kvraft.simulation.machine import ProcessDied
 from kvraft.simulation.member import DiskFaults
 from kvraft.simulation.nemesis import Fault, Nemesis
-from kvraft.simulation.pace import Pace, check_cluster_time
+from kvraft.simulation.pace import ClusterTime, Pace
 from kvraft.simulation.workload import Workload
 
 SECONDS: Final = 20.0
@@ -36,7 +36,7 @@ SLOW_ELECTION_S_MAX: Final = 30.0
 VOTERS_MIN: Final = 3
 """With fewer voters nobody can be elected without the leader that is lost."""
 NODES: Final = (1, 2, 3, 3, 3, 3, 3, 3, 5, 5, 5, 7)
-PACES: Final = 1 / 3
+PACES: Final = 1 / 4
 """In so many runs it is looked at how quick the leaders are, before and after the faults."""
 CLIENTS: Final = (3, 3, 4)
 THINKING_S: Final = (0.3, 1.0, 2.0)
@@ -188,8 +188,9 @@ def _go_through(plan: Plan, cluster: Cluster, nemesis: Nemesis | None, workload:
     cluster.run_until(cluster.has_let_go, what="the end of all that were removed")
     if pace is not None:
         pace.compare()
-    check_cluster_time(cluster)
+    cluster_time = ClusterTime(cluster)
     at_rest.settle(cluster)
+    cluster_time.check()
     if Random(f"{plan.seed} slow election").random() < SLOW_ELECTIONS:
         _elect_on_slow_disks(cluster)
     cluster.checks.at_the_end()
