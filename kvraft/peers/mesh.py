@@ -79,7 +79,7 @@ class Peers:
         *,
         run: str | None = None,
         facts: Callable[[], Facts] = _no_facts,
-        outbox_bytes_max: int = OUTBOX_BYTES_MAX,
+        outbox_bytes_max: int | None = None,
         dial: Callable[[Any, Address], IStreamClientEndpoint] = endpoint_to,
         listed: Mapping[int, Address] | None = None,
         reached_at: Address | None = None,
@@ -88,7 +88,7 @@ class Peers:
         self._reactor = reactor
         self._receiver = receiver
         self._random = random
-        self._outbox_bytes_max = outbox_bytes_max
+        self._outbox_bytes_max = OUTBOX_BYTES_MAX if outbox_bytes_max is None else outbox_bytes_max
         self._dial = dial
         self._log = Logger(namespace="kvraft.peers")
         self._presence = Presence(self._log, reactor)

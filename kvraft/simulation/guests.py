@@ -24,7 +24,7 @@ from kvraft.simulation.clients import Answer, ClientMachine
 from kvraft.simulation.cluster import Cluster
 from kvraft.simulation.history import Action, History
 from kvraft.simulation.member import address_of
-from kvraft.simulation.requests import KEYS, Request, line_of, note_answer
+from kvraft.simulation.requests import Data, Request, line_of, note_answer
 from kvraft.simulation.transport import End
 
 ANSWERED_S: Final = 3.0
@@ -221,10 +221,11 @@ def _letters(line: str, ending: str) -> list[str]:
 class Guest:
     """Pays one visit after the other, at the leader or elsewhere."""
 
-    def __init__(self, number: int, cluster: Cluster, history: History) -> None:
+    def __init__(self, number: int, cluster: Cluster, history: History, data: Data | None = None) -> None:
         self.number = number
         self.is_idle = True
         self.requests = 0
+        self._keys = (data or Data()).keys
         self._random = cluster.world.random("guest")
         self._machine = cluster.client_machine("guest")
         self._cluster = cluster
@@ -272,7 +273,7 @@ class Guest:
         connecting.addErrback(lambda _: over((), 0))
 
     def _draw(self) -> Request:
-        key, draw = self._random.choice(KEYS), self._random.random()
+        key, draw = self._random.choice(self._keys), self._random.random()
         if draw < READS:
             return Action.GET, key, None
         if draw < READS + DELETES:

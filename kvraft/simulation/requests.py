@@ -1,17 +1,33 @@
 """What simulated clients ask, as lines, and what the answers say."""
 
+from collections.abc import Sequence
 from typing import Final
+
+import attrs
 
 from kvraft.raft import InvariantViolated
 from kvraft.simulation.clients import Answer
 from kvraft.simulation.history import Action, History
 
-KEYS: Final = ("a", "b", "c", "d")
 DEFINITE: Final = frozenset({"NOT_LEADER", "OVERLOADED", "TIMEOUT", "STOPPING", "TOO_LARGE"})
 """Errors after which a request certainly has no effect; the README promises it."""
 UNKNOWN: Final = "UNKNOWN"
 
 Request = tuple[Action, str, str | None]
+
+
+@attrs.frozen
+class Data:
+    """What clients write and read."""
+
+    keys: Sequence[str] = ("a", "b", "c", "d")
+    large_value: int = 2_000
+    """Characters of a large value."""
+
+    @classmethod
+    def of(cls, keys: int, large_value: int) -> "Data":
+        """Return so many keys, and values so large."""
+        return cls([chr(ord("a") + key % 26) + str(key // 26 or "") for key in range(keys)], large_value)
 
 
 def line_of(request: Request) -> str:

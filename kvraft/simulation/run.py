@@ -12,8 +12,8 @@ import attrs
 from twisted.logger import ILogObserver, LogEvent, LogLevel, formatEvent, globalLogPublisher
 from zope.interface import implementer
 
-from kvraft.raft import InvariantViolated, Options
-from kvraft.simulation import at_rest
+from kvraft.raft import InvariantViolated
+from kvraft.simulation import at_rest, constants
 from kvraft.simulation.cluster import Cluster, Stuck
 from kvraft.simulation.disk import StaleFile
 from kvraft.simulation.faults import FAULTS
@@ -21,6 +21,7 @@ from kvraft.simulation.machine import ProcessDied
 from kvraft.simulation.member import DiskFaults
 from kvraft.simulation.nemesis import Fault, Nemesis
 from kvraft.simulation.pace import ClusterTime, Pace
+from kvraft.simulation.requests import Data
 from kvraft.simulation.workload import Workload
 
 SECONDS: Final = 20.0
@@ -76,6 +77,8 @@ class Verdict:
     operations: int
     strikes: Counter[str]
     digest: int
+    constants: str = ""
+    """Which constants were others than in production."""
 
     @property
     def is_clean(self) -> bool:
@@ -88,7 +91,9 @@ class Verdict:
             f"seed {self.plan.seed}: {self.nodes} nodes, {self.seconds:.1f} s in {self.cpu_s:.2f} s, "
             f"{self.events} events, {self.operations} operations, faults: {faults}; digest {self.digest:08x}"
         )
-        return text if self.is_clean else f"VIOLATION {self.checker}: {self.finding}\n{text}"
+        return (
+            text if self.is_clean else f"VIOLATION {self.checker}: {self.finding}\n{text}\nconstants: {self.constants}"
+        )
 
 
 def run(plan: Plan, trace: Trace | None = None) -> Verdict:
@@ -100,7 +105,9 @@ def run(plan: Plan, trace: Trace | None = None) -> Verdict:
     ear = _Ear()
     globalLogPublisher.addObserver(ear)
     try:
-        verdict = _run(plan, trace, ear)
+        drawn = constants.draw(Random(f"{plan.seed} constants"))
+        with drawn.in_force():
+            verdict = attrs.evolve(_run(plan, trace, ear, drawn), constants=str(drawn))
         ear.cluster = None
         gc.collect()  # failures that nobody handled are logged when they are thrown away
     finally:
@@ -111,16 +118,17 @@ def run(plan: Plan, trace: Trace | None = None) -> Verdict:
     return attrs.evolve(verdict, cpu_s=time.process_time() - began)
 
 
-def _run(plan: Plan, trace: Trace | None, ear: "_Ear") -> Verdict:
+def _run(plan: Plan, trace: Trace | None, ear: "_Ear", drawn: constants.Drawn) -> Verdict:
     draws = Random(f"{plan.seed} plan")
     nodes = draws.choice(NODES) if plan.nodes is None else plan.nodes
     faults = _draw_faults(draws, plan.faults)
     gap_s = draws.choice(GAPS_S)
     checker, finding = None, ""
-    cluster = ear.cluster = Cluster(plan.seed, nodes, options=_draw_options(draws), trace=trace)
+    cluster = ear.cluster = Cluster(plan.seed, nodes, limits=drawn.limits, options=drawn.options, trace=trace)
     nemesis = Nemesis(cluster, faults, gap_s=gap_s) if faults else None
     clients, thinking_s = draws.choice(CLIENTS), draws.choice(THINKING_S)
-    workload = Workload(cluster, clients, thinking_s if plan.thinking_s is None else plan.thinking_s)
+    data = Data.of(drawn.keys, drawn.large_value)
+    workload = Workload(cluster, clients, thinking_s if plan.thinking_s is None else plan.thinking_s, data)
     try:
         _go_through(plan, cluster, nemesis, workload)
     except InvariantViolated as violation:
@@ -150,16 +158,6 @@ def _draw_faults(draws: Random, kinds: Collection[str] | None) -> Sequence[Fault
     if kinds is None:
         kinds = FAULTS if draws.random() < 0.5 else draws.sample(sorted(FAULTS), draws.randint(1, 3))
     return [fault for kind in sorted(kinds) for fault in FAULTS[kind]]
-
-
-def _draw_options(draws: Random) -> Options:
-    """Return the core's options: what fits into one message in production takes many in most runs."""
-    return Options(
-        append_bytes_max=draws.choice((200, 2_000, 1024 * 1024)),
-        inflight_messages_max=draws.choice((2, 128)),
-        inflight_bytes_max=draws.choice((4_000, 8 * 1024 * 1024)),
-        apply_bytes_max=draws.choice((500, 4 * 1024 * 1024)),
-    )
 
 
 def _go_through(plan: Plan, cluster: Cluster, nemesis: Nemesis | None, workload: Workload) -> None:

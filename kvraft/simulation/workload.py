@@ -12,7 +12,7 @@ from kvraft.simulation.guests import Guest
 from kvraft.simulation.history import Action, History, Operation
 from kvraft.simulation.linearizability import Verdict, check
 from kvraft.simulation.member import address_of
-from kvraft.simulation.requests import KEYS, Request, line_of, note_answer
+from kvraft.simulation.requests import Data, Request, line_of, note_answer
 from kvraft.simulation.writes import check_writes
 
 TOGETHER: Final = (1, 1, 1, 2, 5)
@@ -31,8 +31,6 @@ REPEATS_MAX: Final = 3
 """So often at most in a row."""
 PAUSES_S: Final = (0.01, 0.1, 0.5)
 """About how long a client waits before that, one of these, seconds."""
-LARGE_VALUE: Final = 2_000
-"""Characters of a large value."""
 LAST_TRIES: Final = 3
 """How often the last requests are made: a change of members that still goes on may take the leader away from them."""
 
@@ -44,13 +42,22 @@ class Client:
     is an operation of its own in the history: what is not known of the first time stays unknown.
 
     Args:
+        data: what it writes and reads.
         repeats: how often it does so; drawn when it is not said.
     """
 
     def __init__(
-        self, number: int, cluster: Cluster, history: History, thinking_s: float, *, repeats: float | None = None
+        self,
+        number: int,
+        cluster: Cluster,
+        history: History,
+        thinking_s: float,
+        data: Data | None = None,
+        *,
+        repeats: float | None = None,
     ) -> None:
         self.number = number
+        self._data = data or Data()
         self.is_idle = True
         self.requests = 0
         self._random: Random = cluster.world.random(f"client {number}")
@@ -185,7 +192,8 @@ class Client:
         self.begin()
 
     def _draw(self) -> Request:
-        key = KEYS[0] if self._is_rushing else self._random.choice(KEYS)
+        keys = self._data.keys
+        key = keys[0] if self._is_rushing else self._random.choice(keys)
         draw = self._random.random()
         if draw < (0.95 if self._is_parted and self._only_reads else 0.35 if self._is_rushing else 0.45):
             return Action.GET, key, None
@@ -193,7 +201,7 @@ class Client:
             return Action.DELETE, key, None
         value = f"{key}-{self.number}-{self.requests}-{self._random.getrandbits(32):08x}"
         if self._random.random() < 0.1:
-            value = value.ljust(LARGE_VALUE, ".")
+            value = value.ljust(self._data.large_value, ".")
         return Action.SET, key, value
 
     def _note(self, ticket: int, request: Request, answer: Answer) -> bool:
@@ -219,14 +227,16 @@ class Workload:
     Args:
         clients: how many.
         thinking_s: mean time between an answer and the next request of one client, seconds.
+        data: what they write and read.
     """
 
-    def __init__(self, cluster: Cluster, clients: int, thinking_s: float) -> None:
+    def __init__(self, cluster: Cluster, clients: int, thinking_s: float, data: Data | None = None) -> None:
+        self._data = data = data or Data()
         self._cluster = cluster
         self._history = History(lambda: cluster.world.now)
         self._thinking_s = thinking_s
-        self._clients = [Client(number, cluster, self._history, thinking_s) for number in range(clients)]
-        self._guest = Guest(clients, cluster, self._history)
+        self._clients = [Client(number, cluster, self._history, thinking_s, data) for number in range(clients)]
+        self._guest = Guest(clients, cluster, self._history, data)
         self._last: Client | None = None
         self._tries = 0
         self._asked = 0
@@ -254,7 +264,7 @@ class Workload:
         for client in asking:
             client.stop()
         self._cluster.run_until(lambda: all(client.is_idle for client in asking), what="the end of all requests")
-        self._last = Client(len(asking), self._cluster, self._history, self._thinking_s, repeats=0.0)
+        self._last = Client(len(asking), self._cluster, self._history, self._thinking_s, self._data, repeats=0.0)
         self._ask_last()
 
     def _ask_last(self) -> None:
@@ -262,8 +272,9 @@ class Workload:
         self._tries += 1
         self._asked = len(self._last_operations)
         self._last.target = self._cluster.elect()
-        reads = [(Action.GET, key, None) for key in KEYS]
-        self._last.ask([*reads, (Action.SET, KEYS[0], f"{KEYS[0]}-last-{self._tries}"), *reads])
+        first = self._data.keys[0]
+        reads = [(Action.GET, key, None) for key in self._data.keys]
+        self._last.ask([*reads, (Action.SET, first, f"{first}-last-{self._tries}"), *reads])
 
     @property
     def is_over(self) -> bool:

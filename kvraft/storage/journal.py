@@ -184,7 +184,9 @@ class Journal:
         self.prepare_save(hard_state, entries)()
 
     def prepare_save(self, hard_state: HardState | None, entries: Sequence[Entry]) -> Callable[[], None]:
-        """Do of a short save what needs no disk, and return the rest: to be called once, ahead of anything else.
+        """Do of a short save what needs no disk, and return the rest, to be called ahead of anything else.
+
+        It is called once, or until there is room: where it raises JournalFull nothing is changed.
 
         A thread that waits for the disk has little left then for which it must wait for the interpreter, too. Nothing
         is changed here; so who forgets the rest has saved nothing.
@@ -246,8 +248,8 @@ class Journal:
         self._append([encode_mark(kind, index, term)], hard_state)
         self._segments[-1].note_mark(is_reset=kind == KIND_RESET)
 
-    def _save_whole(self, records: list[bytes], hard_state: HardState, entries: Sequence[Entry]) -> None:
-        self._append(records, hard_state)
+    def _save_whole(self, records: Sequence[bytes], hard_state: HardState, entries: Sequence[Entry]) -> None:
+        self._append([*records], hard_state)  # called again with the same records when there was no room
         self._note_save(hard_state, entries)
 
     def _save_prepared(self, begin: int, save: bytes, hard_state: HardState, entries: Sequence[Entry]) -> None:

@@ -10,6 +10,7 @@ import pytest
 from kvraft.raft.types import HardState
 from kvraft.simulation.disk import Disk, proceed
 from kvraft.storage import Journal, JournalFailed, JournalFull, OsFiles
+from kvraft.storage.journal import PREPARED_BYTES_MAX
 from tests.storage.machine import Machine
 from tests.storage.story import DIRECTORY, INCARNATION, NODE_ID, State, make_entries, open_journal, write_story
 
@@ -124,6 +125,35 @@ def test_what_was_written_in_part_is_cut_off_before_the_next_save(seed: int) -> 
     _opened, recovered = open_journal(disk)
     assert (recovered.hard_state, list(recovered.entries)) == (HardState(2), [*make_entries(1, 2, b"second")])
     assert not recovered.notes
+
+
+def test_a_long_save_is_tried_again_as_it_was() -> None:
+    """A save that is laid out as it is written finds no room, is called once more, and is one save with one seal."""
+    disk = Disk()
+    opened, _recovered = open_journal(disk)
+    entries = make_entries(1, 1, bytes(PREPARED_BYTES_MAX))
+    save = opened.prepare_save(HardState(1), entries)
+
+    writes: list[Path] = []
+
+    def refuse_second_write(operation: str, path: Path) -> None:
+        """Let the header of a segment that is long enough be written, and not the save."""
+        if operation == "pwrite":
+            writes.append(path)
+            if len(writes) > 1:
+                raise OSError(errno.ENOSPC, "refused")
+
+    disk.before = refuse_second_write
+    with pytest.raises(JournalFull):
+        save()
+    disk.before = proceed
+
+    opened.try_again()
+    save()
+    opened.close()
+
+    _opened, recovered = open_journal(disk)
+    assert (recovered.hard_state, list(recovered.entries)) == (HardState(1), [*entries])
 
 
 def test_a_journal_opens_on_a_full_disk_and_relies_on_nothing_before_there_is_room() -> None:

@@ -1,0 +1,136 @@
+"""The limits that a run goes by, drawn from its seed, so that a short run with little data meets each boundary.
+
+In production a snapshot of the store that a run fills is one piece, no buffer is ever full, and no batch has to be cut.
+So a mistake at such a boundary would pass every run. The constants here are those whose value must matter to nothing
+but the time that things take: whatever a run draws for them, everything that is checked must hold.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from importlib import import_module
+from random import Random
+from typing import Final
+
+import attrs
+
+from kvraft.config.values import KIB, MIB, Limits
+from kvraft.raft import Options
+
+PRODUCTION: Final = 0.25
+"""The share of runs that go by the constants of production, but for those that few bytes would never meet."""
+KEYS: Final = (4, 4, 4, 40)
+"""How many keys there are, one of these."""
+LARGE_VALUE: Final = (2_000, 2_000, 20_000)
+"""Characters of a large value, one of these."""
+SMALL: Final = 0.5
+"""In the other runs each constant is a small one with this probability."""
+
+
+@attrs.frozen(eq=False)
+class Constant:
+    """A number of a module that a run may replace."""
+
+    module: str
+    """Where it is used: a module that imports it has a name of its own for it."""
+    name: str
+    small: Sequence[int]
+    """What it may be, beside what it is in production."""
+    offsets: Mapping[str, int] = attrs.field(factory=dict)
+    """Other names of the module that are this number and so much more."""
+
+
+CONSTANTS: Final = (
+    Constant("kvraft.peers.mesh", "OUTBOX_BYTES_MAX", (20_000,)),
+    Constant("kvraft.peers.outbox", "PIECE_BYTES", (100, 2_000)),
+    Constant("kvraft.raft.changes", "CATCH_UP_ROUNDS_MAX", (1,)),
+    Constant("kvraft.replica.agreement", "RECENT", (1, 4)),
+    Constant("kvraft.replica.pacing", "FORGOTTEN_AT_ONCE", (1, 3)),
+    Constant("kvraft.replica.pacing", "FORGOTTEN_BYTES_AT_ONCE", (1, 300)),
+    Constant("kvraft.replica.pacing", "FREED_AT_ONCE", (1, 3)),
+    Constant("kvraft.replica.receiving", "CHUNKS_A_REPLY", (1, 2)),
+    Constant("kvraft.replica.receiving", "MANY_KEYS", (0, 2)),
+    Constant("kvraft.replica.replica", "BATCH_BYTES_MAX", (1, 200)),
+    Constant("kvraft.replica.replica", "READYS_A_TURN_MAX", (1, 2)),
+    Constant("kvraft.replica.saving", "WAITING_MAX", (1, 4)),
+    Constant("kvraft.replica.sending", "PIECE_BYTES", (300, 2_000)),
+    Constant("kvraft.replica.sending", "WINDOW_BYTES", (1, 2_000)),
+    Constant("kvraft.server.line_buffer", "LINES_AT_ONCE", (1, 2)),
+    Constant("kvraft.server.replies", "SLICE_BYTES", (1, 60)),
+    Constant("kvraft.simulation.transport", "BUFFER_BYTES", (200, 5_000)),
+    Constant("kvraft.simulation.transport", "WINDOW_BYTES", (400, 5_000)),
+    Constant("kvraft.storage.journal", "PREPARED_BYTES_MAX", (0, 200)),
+    Constant("kvraft.storage.journal", "ZEROS_AHEAD", (0, 512, 700)),
+    Constant("kvraft.storage.snapshot_files", "SYNC_BYTES", (1, 1_000)),
+    Constant("kvraft.storage.snapshots", "READ_BYTES_MAX", (200,)),
+    Constant("kvraft.store.keyspace", "SHARDS", (1, 2, 16), {"_MASK": -1}),
+    Constant("kvraft.store.snapshot", "CHUNK_BYTES_FULL", (1, 500)),
+    Constant("kvraft.store.snapshot", "CHUNK_ITEMS_FULL", (1, 2)),
+    Constant("kvraft.store.snapshot", "VALUE_PART_BYTES", (20, 700)),
+)
+
+
+@attrs.frozen
+class Drawn:
+    """What one run goes by."""
+
+    limits: Limits
+    options: Options
+    keys: int
+    large_value: int
+    values: Mapping[Constant, int] = attrs.field(factory=dict)
+    """Of those constants that are not what they are in production."""
+
+    def __str__(self) -> str:
+        return ", ".join(
+            f"{each.module.removeprefix('kvraft.')}.{each.name} {self.values[each]}" for each in self.values
+        )
+
+    @contextmanager
+    def in_force(self) -> Iterator[None]:
+        """Replace the constants meanwhile."""
+        before = []
+        try:
+            for constant, value in self.values.items():
+                module = import_module(constant.module)
+                for name, offset in {constant.name: 0, **constant.offsets}.items():
+                    before.append((module, name, getattr(module, name)))
+                    setattr(module, name, value + offset)
+            yield
+        finally:
+            for module, name, value in before:
+                setattr(module, name, value)
+
+
+def draw(draws: Random) -> Drawn:
+    """Draw what a run goes by."""
+    is_production = draws.random() < PRODUCTION
+    values = {
+        constant: draws.choice(constant.small) for constant in CONSTANTS if draws.random() < SMALL and not is_production
+    }
+    keys, large_value = draws.choice(KEYS), draws.choice(LARGE_VALUE)
+    return Drawn(draw_limits(draws), draw_options(draws), keys, large_value, values)
+
+
+def draw_limits(draws: Random) -> Limits:
+    """Return what config.json would say: so small that a short run takes snapshots, and members fall behind them."""
+    return Limits(
+        segment_bytes=draws.choice((2 * KIB, 16 * KIB, 16 * KIB)),
+        log_bytes=draws.choice((3 * KIB, 12 * KIB, 12 * KIB)),
+        log_kept_bytes=draws.choice((0, 2 * KIB)),
+        log_late_bytes=draws.choice((0, 4 * KIB, 96 * MIB)),
+        request_timeout_ms=2_000,
+        clients=100,
+    )
+
+
+def draw_options(draws: Random) -> Options:
+    """Return the core's options: what fits into one message in production takes many in most runs."""
+    return Options(
+        append_bytes_max=draws.choice((200, 2_000, 1024 * 1024)),
+        append_entries_max=draws.choice((1, 3, 128)),
+        inflight_messages_max=draws.choice((1, 2, 128)),
+        inflight_bytes_max=draws.choice((4_000, 8 * 1024 * 1024)),
+        uncommitted_bytes_max=draws.choice((1_000, 64 * 1024 * 1024, 64 * 1024 * 1024)),
+        apply_bytes_max=draws.choice((500, 4 * 1024 * 1024)),
+        apply_entries_max=draws.choice((1, 3, 64)),
+    )

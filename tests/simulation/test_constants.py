@@ -1,0 +1,60 @@
+"""Constants that a run draws: they are those of production again afterwards, and each is one that its module uses."""
+
+from importlib import import_module
+from random import Random
+from types import FunctionType, ModuleType
+
+import pytest
+
+from kvraft.simulation.constants import CONSTANTS, Constant, draw
+
+
+def names_used(module: ModuleType) -> set[str]:
+    """Return the names that the functions of a module look up when they run."""
+    found: set[str] = set()
+    waiting = [vars(module)]
+    while waiting:
+        for value in waiting.pop().values():
+            if getattr(value, "__module__", None) != module.__name__:
+                continue
+            if isinstance(value, FunctionType):
+                found.update(value.__code__.co_names)
+            elif isinstance(value, type):
+                waiting.append(dict(vars(value)))
+    return found
+
+
+@pytest.mark.parametrize("constant", CONSTANTS, ids=lambda each: f"{each.module}.{each.name}")
+def test_each_constant_is_looked_up_when_it_is_needed(constant: Constant) -> None:
+    """One that is only read when its module is loaded could be replaced without any effect."""
+    module = import_module(constant.module)
+    for name, offset in {constant.name: 0, **constant.offsets}.items():
+        assert getattr(module, name) == getattr(module, constant.name) + offset
+    assert names_used(module) & {constant.name, *constant.offsets}
+    assert getattr(module, constant.name) not in constant.small
+
+
+def test_constants_are_those_of_production_again_after_a_run() -> None:
+    """Also after one that fails."""
+    before = [getattr(import_module(each.module), each.name) for each in CONSTANTS]
+    drawn = next(drawn for seed in range(100) if len((drawn := draw(Random(seed))).values) > 1)
+    constant, value = next(iter(drawn.values.items()))
+
+    def fail() -> None:
+        with drawn.in_force():
+            assert getattr(import_module(constant.module), constant.name) == value
+            raise RuntimeError
+
+    with pytest.raises(RuntimeError):
+        fail()
+
+    assert [getattr(import_module(each.module), each.name) for each in CONSTANTS] == before
+
+
+def test_each_constant_is_met_small_and_as_in_production() -> None:
+    """Within few runs; and the same seed draws the same."""
+    draws = [draw(Random(seed)) for seed in range(60)]
+
+    for constant in CONSTANTS:
+        assert {drawn.values.get(constant) for drawn in draws} == {None, *constant.small}
+    assert str(draw(Random(7))) == str(draws[7])
