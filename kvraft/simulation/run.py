@@ -108,8 +108,8 @@ def run(plan: Plan, trace: Trace | None = None) -> Verdict:
         drawn = constants.draw(Random(f"{plan.seed} constants"))
         with drawn.in_force():
             verdict = attrs.evolve(_run(plan, trace, ear, drawn), constants=str(drawn))
-        ear.cluster = None
-        gc.collect()  # failures that nobody handled are logged when they are thrown away
+            ear.cluster = None
+            gc.collect()  # failures that nobody handled are logged when they are thrown away
     finally:
         globalLogPublisher.removeObserver(ear)
         gc.set_threshold(*thresholds)
