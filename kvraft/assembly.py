@@ -64,10 +64,12 @@ def assemble(
     surroundings: Surroundings,
     options: RaftOptions | None = None,
     reached_at: Address | None = None,
+    server: ServerLimits | None = None,
 ) -> Assembly:
-    """Put the parts of the node `node_id` together; `options` are those that `raft_options` returns unless given.
+    """Put the parts of the node `node_id` together.
 
-    `reached_at` is where the node is reached, whatever the log says.
+    `options` and `server` are what `raft_options` and `server_limits` return unless they are given. `reached_at` is
+    where the node is reached, whatever the log says.
     """
     reactor, random = surroundings.reactor, surroundings.random
     node = Node(
@@ -110,7 +112,8 @@ def assemble(
         has_leader=lambda: node.leader is not None,
     )
     replica.connect(peers)
-    return Assembly(replica, peers, build_port(replica, peers.build_acceptor, server_limits(config), reactor))
+    port = build_port(replica, peers.build_acceptor, server or server_limits(config), reactor)
+    return Assembly(replica, peers, port)
 
 
 def birth(config: Config) -> Membership:

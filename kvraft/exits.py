@@ -19,7 +19,7 @@ NOHOST: Final = 68
 REMOVED: Final = 69
 """The node was removed from its cluster. It does no good to start it again."""
 OSERR: Final = 71
-"""The operating system refused something, as a rule the address that is taken."""
+"""The operating system refused something: as a rule the address that is taken, or one more open file."""
 IOERR: Final = 74
 """The disk failed or holds what must not be believed, or the node found a fault in itself."""
 PROTOCOL: Final = 76
@@ -42,6 +42,9 @@ class LogPlace:
 
 LOG_PLACE: Final = LogPlace()
 """There is one log in a process; `logs` begins it."""
+
+_STATUS_BY_TRAIT: Final = (("needs_upgrade", PROTOCOL), ("is_misconfigured", CONFIG), ("lacks_files", OSERR))
+"""What an error may say of itself, and the status that befits it."""
 
 
 class LastWords(str):
@@ -66,7 +69,8 @@ def status_of(why: str) -> int:
 
 def words_for(error: BaseException | None, why: str) -> LastWords:
     """Return `why` with the status that befits the error behind it."""
-    return LastWords.of(PROTOCOL if getattr(error, "needs_upgrade", False) else IOERR, why)
+    status = next((status for trait, status in _STATUS_BY_TRAIT if getattr(error, trait, False)), IOERR)
+    return LastWords.of(status, why)
 
 
 def leave(status: int, why: str) -> NoReturn:

@@ -25,6 +25,7 @@ import msgspec
 from kvraft import exits
 from kvraft.config import Address, WrongValue
 from kvraft.raft import Membership
+from kvraft.storage.errors import lacks_files
 from kvraft.store import FEATURE_LEVEL, UnknownFeatureLevel
 
 SEED_NAME: Final = "joined.json"
@@ -113,8 +114,10 @@ def read_seed(folder: Path) -> Seed | None:
         seed = msgspec.json.decode(path.read_bytes(), type=Seed)
     except FileNotFoundError:
         return None
-    except (OSError, ValueError) as error:
+    except ValueError as error:
         raise JoinFailed(exits.IOERR, f"{path} cannot be read: {error}") from error
+    except OSError as error:
+        raise _refused(f"{path} cannot be read", error) from error
     if seed.version != SEED_VERSION:
         raise JoinFailed(exits.PROTOCOL, f"{path} has the version {seed.version}; run the kvraft that wrote it")
     return seed
@@ -140,7 +143,12 @@ def write_seed(folder: Path, seed: Seed) -> None:
         finally:
             os.close(directory)
     except OSError as error:
-        raise JoinFailed(exits.IOERR, f"{path} cannot be written: {error}") from error
+        raise _refused(f"{path} cannot be written", error) from error
+
+
+def _refused(what: str, error: OSError) -> JoinFailed:
+    """Return what to raise for an error of the operating system."""
+    return JoinFailed(exits.OSERR if lacks_files(error) else exits.IOERR, f"{what}: {error}")
 
 
 def ask(address: Address, lines: str) -> list[dict[str, Any]]:

@@ -3,7 +3,6 @@
 import errno
 import gc
 import platform
-import resource
 import signal
 import socket
 import sys
@@ -27,7 +26,7 @@ from typing_extensions import override
 import kvraft
 import twisted
 from kvraft import exits
-from kvraft.assembly import Assembly, Surroundings, assemble, use_monotonic_time
+from kvraft.assembly import Assembly, Surroundings, assemble, birth, server_limits, use_monotonic_time
 from kvraft.config import Address, Config, ConfigError, Durability, Peer
 from kvraft.daemon import daemonize
 from kvraft.differences import differences
@@ -35,7 +34,8 @@ from kvraft.joining import MOVE_PAUSE_S, JoinFailed, Joining, Moving, Seed, read
 from kvraft.logs import NodeLog
 from kvraft.raft import Membership
 from kvraft.replica import Beginning, from_disk, from_nothing
-from kvraft.server import watch_together
+from kvraft.server import ServerLimits, watch_together
+from kvraft.server.admission import NO_LIMIT, allow_open_files, within
 from kvraft.starting import Start, WrongOption, has_data, plan, read_address, read_config, read_id
 from kvraft.storage import SnapshotStorage, Storage, StorageError
 from kvraft.store import SnapshotInvalid
@@ -134,6 +134,7 @@ class NodeService(Service):
         leave_at_once: ends the process when the node must not go on.
         say_started: called once when the node has started.
         log: what is logged is written as this says; None leaves it to twistd.
+        open_files: how many the process may open.
     """
 
     name = "kvraft"
@@ -146,6 +147,7 @@ class NodeService(Service):
         leave_at_once: Callable[[int, str], object] = exits.leave_at_once,
         say_started: Callable[[], object] = lambda: None,
         log: NodeLog | None = None,
+        open_files: int = NO_LIMIT,
     ) -> None:
         self._start = start
         self._config = start.config
@@ -154,6 +156,7 @@ class NodeService(Service):
         self._leave_at_once = leave_at_once
         self._say_started = say_started
         self._node_log = log
+        self._open_files = open_files
         self._port: IListeningPort | None = None
         self._node: Assembly | None = None
         self._open: Sequence[Storage | SnapshotStorage] = ()
@@ -189,7 +192,8 @@ class NodeService(Service):
             listening = self._bind(here)
         self._open = (beginning.storage, beginning.snapshots)
         surroundings = Surroundings(self._reactor, Random(), self._fatal)
-        self._node = node = assemble(self._config, self._id, beginning, surroundings, reached_at=here)
+        limits = self._limit_clients(beginning)
+        self._node = node = assemble(self._config, self._id, beginning, surroundings, reached_at=here, server=limits)
         host, port = listening.getsockname()[:2]
         self._port = self._reactor.adoptStreamPort(listening.fileno(), listening.family, node.port)
         watch_together(self._port, self._reactor)
@@ -207,6 +211,22 @@ class NodeService(Service):
             address=Address(host, port),
         )
         self._say_started()
+
+    def _limit_clients(self, beginning: Beginning) -> ServerLimits:
+        """Return what is taken on from clients, so that they leave the node the files that it needs itself."""
+        wanted = server_limits(self._config)
+        members = len((beginning.latest_membership or birth(self._config)).members | {self._id})
+        limits = within(self._open_files, members, wanted)
+        if limits.clients < wanted.clients:
+            self._log.warn(
+                "this process may open {files} files, so node {id} admits {clients} clients at a time, not {wanted}: "
+                "raise the limit (ulimit -n, LimitNOFILE= of systemd)",
+                files=self._open_files,
+                id=self._id,
+                clients=limits.clients,
+                wanted=wanted.clients,
+            )
+        return limits
 
     def _enter(self, beginning: Beginning) -> Beginning:
         """Join a cluster if that is wanted and not done yet; return what the node begins with then."""
@@ -379,13 +399,6 @@ def _advice(error: OSError) -> str:
     return "is it running already, or does the address belong to another program or machine?"
 
 
-def allow_open_files() -> None:
-    """Raise the soft limit of open files to the hard one: each client is a file, and the usual limit is 1,024."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    if soft != hard:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
-
-
 def ignore_interruptions() -> None:
     """Go on stopping when Ctrl-C is pressed once more: it takes a few seconds at most, and Twisted would complain."""
     for number in (signal.SIGINT, signal.SIGTERM):
@@ -400,10 +413,10 @@ def makeService(options: Options) -> NodeService:
     log = NodeLog(options.parent) if options.parent is not None else None
     say_started = daemonize(options.parent, reactor)
     use_monotonic_time(reactor)
-    allow_open_files()
+    open_files = allow_open_files()
     sys.setswitchinterval(SWITCH_INTERVAL_S)
     gc.set_threshold(*GC_THRESHOLD)
     signal.signal(signal.SIGHUP, signal.SIG_IGN)  # a closed terminal must not end a node; SIGTERM and Ctrl-C do
     reactor.addSystemEventTrigger("before", "shutdown", ignore_interruptions)
     Factory.noisy = False  # or every attempt to reach a member that is down makes two lines of the log
-    return NodeService(options.start, reactor, say_started=say_started, log=log)
+    return NodeService(options.start, reactor, say_started=say_started, log=log, open_files=open_files)

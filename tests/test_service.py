@@ -1,6 +1,5 @@
 """What the service does to its process: its clock and its limits. Its life is tested with real processes."""
 
-import resource
 import time
 from collections.abc import Callable, Iterator
 
@@ -9,7 +8,6 @@ from twisted.internet.base import ReactorBase
 from twisted.internet.epollreactor import EPollReactor
 
 from kvraft.assembly import use_monotonic_time
-from kvraft.service import allow_open_files
 
 HOUR_S = 3600.0
 
@@ -60,12 +58,3 @@ def test_without_it_a_jump_fires_every_timer(reactor: ReactorBase, monkeypatch: 
     shift_wall_clock(monkeypatch, HOUR_S)
     reactor.runUntilCurrent()
     assert fired == ["early"]
-
-
-def test_a_node_may_open_as_many_files_as_the_system_allows(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The soft limit, as a rule 1,024, would refuse clients long before the configured limit does."""
-    limits: list[tuple[int, tuple[int, int]]] = []
-    monkeypatch.setattr(resource, "getrlimit", lambda _: (1024, 65536))
-    monkeypatch.setattr(resource, "setrlimit", lambda *limit: limits.append(limit))
-    allow_open_files()
-    assert limits == [(resource.RLIMIT_NOFILE, (65536, 65536))]

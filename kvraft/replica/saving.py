@@ -97,14 +97,15 @@ class DiskWatch:
         self._node = node
         self._storage = storage
         self._stall_max = stall_max
-        self._is_full = False
+        self._full: JournalFull | None = None
+        """As it was told last."""
 
     def look(self, now: float) -> None:
         """Look whether the disk works."""
         node, since, full = self._node, self._storage.pending_since, self._storage.full
-        if (full is not None) is not self._is_full:
-            self._is_full = full is not None
+        if (full is None) is not (self._full is None):
             self._tell(full)
+            self._full = full
         if full is not None:
             node.stand_back(now)
         elif since is not None and now - since >= self._stall_max and isinstance(node.role, Leader):
@@ -117,7 +118,9 @@ class DiskWatch:
 
     def _tell(self, full: JournalFull | None) -> None:
         if full is None:
-            _log.warn("node {id} has room on its disk again and goes on", id=self._node.id)
+            lacked_files = self._full is not None and self._full.lacks_files
+            what = "may open files" if lacked_files else "has room on its disk"
+            _log.warn("node {id} {what} again and goes on", id=self._node.id, what=what)
             return
         _log.error(
             "node {id} cannot save anything and confirms nothing until it can; it does not lead meanwhile: {why}",

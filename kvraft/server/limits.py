@@ -17,6 +17,9 @@ class ServerLimits:
     silent: int = attrs.field(default=1024, validator=gt(0))
     """Connections that may be open and have not sent a byte, or are refused; the oldest makes room for the newest."""
 
+    connections: int | None = None
+    """Connections that may be open at once, whoever speaks; beyond it a new one is closed without a word. None: any."""
+
     line_bytes: int = attrs.field(default=MIB, validator=gt(0))
     """Longest line, without its line feed. Of input that waits, a connection holds 64 KiB (one read) more at most."""
 

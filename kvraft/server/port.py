@@ -46,20 +46,25 @@ class SharedPort(ServerFactory):
         self._clock = clock
         self._silent: dict[FirstByte, None] = {}  # in the order of their arrival
         self._full = False
+        self._open = 0
+        """Connections that are open, also those that are being dropped."""
         self.clients = 0
         """Client connections that are open."""
         self.refused_clients = 0
         """Clients that were turned away since the start, because there were too many."""
 
     @override
-    def buildProtocol(self, addr: IAddress | None) -> FirstByte:
-        """Wait for the first byte of a new connection."""
+    def buildProtocol(self, addr: IAddress | None) -> FirstByte | None:
+        """Wait for the first byte of a new connection; None, which closes it, while there is no room even for that."""
+        if self._limits.connections is not None and self._open >= self._limits.connections:
+            return None
         if len(self._silent) >= self._limits.silent:
             oldest = next(iter(self._silent))
             del self._silent[oldest]
             oldest.drop()
         connection = FirstByte(self._choose, self._forget, self._clock, self._limits.first_byte_s)
         self._silent[connection] = None
+        self._open += 1
         return connection
 
     def _choose(self, connection: FirstByte, first: int) -> IProtocol:
@@ -89,6 +94,7 @@ class SharedPort(ServerFactory):
         return Refusal(replies.error("OVERLOADED", message), self._limits, self._clock)
 
     def _forget(self, connection: FirstByte) -> None:
+        self._open -= 1
         self._silent.pop(connection, None)
         if connection.is_client:
             self.clients -= 1

@@ -20,6 +20,8 @@ FULL: Final = ("pwrite", "allocate", "create")
 """What fails on a full disk."""
 FULL_WITHOUT_WRITES: Final = 0.3
 """Of so many full disks only new files and segments notice, as a share."""
+OPENS_FILES: Final = ("create", "open", "names", "lock", "fsync_directory")
+"""What opens a file; a directory is opened to be read or synced."""
 OPERATIONS: Final = ("fdatasync", "fdatasync", "fsync_directory", "rename", "pwrite", "create", "remove")
 """Operations on a disk at which something goes wrong; one that stands twice is twice as frequent."""
 
@@ -89,6 +91,12 @@ def full_disk(nemesis: Nemesis) -> Mend | None:
     operations = ("allocate", "create") if nemesis.random.random() < FULL_WITHOUT_WRITES else FULL
     errors = dict.fromkeys(operations, errno.ENOSPC)
     return _break_disk(nemesis, "is full", lambda faults: setattr(faults, "errors", errors))
+
+
+def no_descriptors(nemesis: Nemesis) -> Mend | None:
+    """Let a process have as many files open as it may."""
+    errors = dict.fromkeys(OPENS_FILES, errno.EMFILE)
+    return _break_disk(nemesis, "opens no more files", lambda faults: setattr(faults, "errors", errors))
 
 
 def failing_disk(nemesis: Nemesis) -> Mend | None:
@@ -193,7 +201,7 @@ def _mend_disk(member: Member) -> None:
 FAULTS: Final[Mapping[str, Sequence[Fault]]] = {
     "network": LINK_FAULTS,
     "processes": (kill_one, kill_inside, kill_inside, kill_at_disk, kill_at_disk, kill_all, pause_one, pause_one),
-    "disks": (slow_disk, hang_disk, full_disk, failing_disk, fail_once, rot),
+    "disks": (slow_disk, hang_disk, full_disk, no_descriptors, failing_disk, fail_once, rot),
     "leaders": (usurp, usurp),
     "clocks": (jump_clock,),
     "operations": (transfer, transfer, snapshot, slow_snapshots),

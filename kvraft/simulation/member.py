@@ -207,8 +207,8 @@ class Member:
 
     def refuse(self, operation: str, path: Path, number: int) -> NoReturn:
         """Let an operation on the disk fail."""
-        is_sync = operation in SYNCS
-        self.has_failed |= is_sync or number != errno.ENOSPC
+        is_sync = operation in SYNCS and number != errno.EMFILE
+        self.has_failed |= is_sync or number not in {errno.ENOSPC, errno.EMFILE}
         self.has_failed_to_sync |= is_sync and path.name.startswith("segment")
         raise OSError(number, errno.errorcode[number], str(path))
 

@@ -7,8 +7,9 @@
     ├── JournalMismatch   a journal of another node, or of a format that this kvraft does not know; nothing was changed
     ├── JournalDamaged    bytes that were once complete are wrong; nothing was changed, and the node must not start
     │   └── SnapshotDamaged   no snapshot that can be read reaches up to where the log begins
+    ├── PathUnusable      no directory can be where the data should be; nothing was changed
     ├── JournalFailed     the operating system refused an operation; the journal is dead until it is opened anew
-    ├── JournalFull       the disk or the quota has no room for a save; the journal waits until there is some
+    ├── JournalFull       no room on the disk or in the quota, or no file may be opened; the journal waits
     ├── SaveRefused       a save that breaks the rules: a bug in the caller; nothing was written
     ├── SnapshotFailed    the operating system refused an operation on a snapshot: it was given up, the node goes on
     ├── SnapshotInvalid   a snapshot that was received is not sound: it was removed, the leader has to send it anew
@@ -26,11 +27,38 @@ from pathlib import Path
 from typing import Final
 
 _NO_SPACE: Final = frozenset({errno.ENOSPC, errno.EDQUOT})
+_UNUSABLE: Final = frozenset({errno.EEXIST, errno.ENOTDIR, errno.EISDIR, errno.ELOOP, errno.ENAMETOOLONG})
+"""What the operating system says of a path at which no directory can be."""
+_NO_FILES: Final = frozenset({errno.EMFILE, errno.ENFILE})
+
+
+def lacks_files(error: OSError) -> bool:
+    """Whether the process or the machine has opened as many files as it may, which says nothing about the disk."""
+    return error.errno in _NO_FILES
 
 
 def is_full(error: OSError) -> bool:
-    """Whether a disk or a quota has no room left, which is no sign of a broken disk."""
-    return error.errno in _NO_SPACE
+    """Whether there is no room left on the disk, in the quota or for another open file: no sign of a broken disk."""
+    return error.errno in _NO_SPACE or lacks_files(error)
+
+
+def _room_for(number: int | None, directory: Path) -> str:
+    """Return what is lacking and how to get it, for an error that `is_full`."""
+    if number == errno.EMFILE:
+        return (
+            "this process has opened as many files as it may: raise its limit (ulimit -n, LimitNOFILE= of systemd) "
+            "and start it again, or let clients close their connections"
+        )
+    if number == errno.ENFILE:
+        return "the processes of this machine have opened as many files as they may: raise fs.file-max (sysctl)"
+    return (
+        f"the disk (or the quota) that holds {directory} is full: make room there, but touch nothing in that directory"
+    )
+
+
+def _is_dir(path: Path) -> bool:
+    """Whether a directory is there; unlike `Path.is_dir` it never raises."""
+    return os.path.isdir(path)  # noqa: PTH112 - see above
 
 
 class StorageError(Exception):
@@ -50,6 +78,22 @@ class JournalLocked(StorageError):
 
 class JournalMismatch(StorageError):
     """The directory holds a journal that this node must not use."""
+
+
+class PathUnusable(StorageError):
+    """The path of the data directory names something else, such as a file. Whoever chose it must choose another."""
+
+    is_misconfigured = True
+
+    def __init__(self, directory: Path, error: OSError) -> None:
+        self.errno = error.errno
+        obstacles = (each for each in (directory, *directory.parents) if os.path.lexists(each) and not _is_dir(each))
+        obstacle = next(obstacles, error.filename or directory)
+        super().__init__(
+            f"{directory} cannot be a data directory: {obstacle}: [Errno {error.errno}] "
+            f'{os.strerror(error.errno or 0)}; let "data_dir" in config.json, or --data-dir, name a directory, or a '
+            "place where one can be made"
+        )
 
 
 class JournalDamaged(StorageError):
@@ -92,6 +136,8 @@ class JournalFailed(StorageError):
             )
         elif error.errno in {errno.EACCES, errno.EPERM, errno.EROFS}:
             advice = f"let the user who runs kvraft read and write {directory} and everything in it"
+        elif error.errno in {errno.EEXIST, errno.ENOENT}:
+            advice = f"somebody has changed {directory} while this node used it; nothing but kvraft may do that"
         else:
             advice = (
                 "look at the kernel's log (dmesg) and at the disk before you start this node again; "
@@ -101,15 +147,27 @@ class JournalFailed(StorageError):
 
 
 class JournalFull(StorageError):
-    """A write or a new segment found no room. Nothing was synced, so nothing is in doubt: it may be tried again."""
+    """A write or a new segment found no room, or no file could be opened. It may be tried again.
+
+    No sync has failed, so nothing is in doubt. `errno` is the number that the operating system gave.
+    """
 
     def __init__(self, action: str, path: Path, directory: Path, error: OSError) -> None:
         self.errno = error.errno
+        self.lacks_files = lacks_files(error)
         super().__init__(
             f"could not {action} {path}: [Errno {error.errno}] {os.strerror(error.errno or 0)}; "
-            f"the disk (or the quota) that holds {directory} is full: make room there, but touch nothing in that "
-            "directory"
+            f"{_room_for(error.errno, directory)}"
         )
+
+
+def opening_error(action: str, path: Path, directory: Path, error: OSError) -> StorageError:
+    """Return what to raise for an error of the operating system while a data directory is opened."""
+    if is_full(error):
+        return JournalFull(action, path, directory, error)
+    if error.errno in _UNUSABLE:
+        return PathUnusable(directory, error)
+    return JournalFailed(action, path, directory, error)
 
 
 class SnapshotDamaged(JournalDamaged):
@@ -120,7 +178,8 @@ class SnapshotFailed(StorageError):
     """The operating system refused an operation on a snapshot. What was there before it is still there.
 
     The snapshot in progress was given up and its file removed, as far as the system let that happen; another may be
-    tried later. `errno` is the number it gave, or None; `no_space` tells a full disk or quota from a broken disk.
+    tried later. `errno` is the number it gave, or None. `no_space` tells a full disk or quota from a broken disk, and
+    `lacks_files` the limit of open files.
     """
 
     def __init__(self, action: str, path: Path, error: OSError) -> None:
@@ -128,12 +187,14 @@ class SnapshotFailed(StorageError):
         self.path = path
         self.errno = error.errno
         self.no_space = error.errno in _NO_SPACE
+        self.lacks_files = lacks_files(error)
         reason = f"[Errno {error.errno}] {os.strerror(error.errno)}" if error.errno is not None else str(error)
-        advice = (
-            f"make room on the disk (or in the quota) that holds {path.parent}, or the log grows on"
-            if self.no_space
-            else "look at the kernel's log (dmesg) and at the disk"
-        )
+        if self.no_space:
+            advice = f"make room on the disk (or in the quota) that holds {path.parent}, or the log grows on"
+        elif self.lacks_files:
+            advice = _room_for(error.errno, path.parent)
+        else:
+            advice = "look at the kernel's log (dmesg) and at the disk"
         super().__init__(f"could not {action} {path}: {reason}; the snapshot was given up, nothing is lost; {advice}")
 
 

@@ -11,6 +11,7 @@ Every method may raise OSError. A `File` is used by one thread at a time; the op
 journal's thread and by that of the snapshots, at the same time, but never on the same name.
 """
 
+import errno
 import fcntl
 import os
 import sys
@@ -20,6 +21,9 @@ from typing import Final, Protocol
 DIRECTORY_MODE: Final = 0o700
 FILE_MODE: Final = 0o600
 """What a client stored is nobody else's business."""
+
+_NO_DIRECTORY_LOCKS: Final = frozenset({errno.EBADF, errno.ENOTSUP, errno.EOPNOTSUPP})
+"""What a network file system may say to a lock on a directory. NFS does: there a deleted lock file protects nobody."""
 
 if sys.platform == "darwin":
 
@@ -85,7 +89,10 @@ class Files(Protocol):
         ...
 
     def lock(self, path: Path) -> Lock:
-        """Take the exclusive lock that the file `path` stands for, creating the file; never waits.
+        """Take the exclusive lock that the file `path` stands for, creating the file, and its directory's; never waits.
+
+        The file alone is not enough: when somebody has deleted it the next process creates and locks another one. The
+        directory is what all files of a journal are found in, whatever their names are by now.
 
         Raises:
             BlockingIOError: somebody else has it, in this process or in another.
@@ -158,16 +165,26 @@ class OsFile:
 
 
 class OsLock:
-    """A lock by flock(2): it ends with the process, so none is ever left behind."""
+    """Locks by flock(2): they end with the process, so none is ever left behind."""
 
-    def __init__(self, fd: int) -> None:
-        self._fd = fd
+    def __init__(self) -> None:
+        self._fds: list[int] = []
+
+    def take(self, path: Path, flags: int) -> None:
+        """Open `path` and lock it, too.
+
+        Raises:
+            BlockingIOError: somebody else has locked it.
+            OSError: it cannot be opened, or its file system has no such locks.
+        """
+        fd = os.open(path, flags | os.O_CLOEXEC, FILE_MODE)
+        self._fds.append(fd)
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
     def release(self) -> None:
         """See `Lock.release`."""
-        fd, self._fd = self._fd, -1
-        if fd >= 0:
-            os.close(fd)
+        while self._fds:
+            os.close(self._fds.pop())
 
 
 class OsFiles:
@@ -182,13 +199,18 @@ class OsFiles:
 
     def lock(self, path: Path) -> OsLock:
         """See `Files.lock`."""
-        fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, FILE_MODE)
+        lock = OsLock()
         try:
-            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            os.close(fd)
+            lock.take(path, os.O_RDWR | os.O_CREAT)
+            try:
+                lock.take(path.parent, os.O_RDONLY | os.O_DIRECTORY)
+            except OSError as error:
+                if error.errno not in _NO_DIRECTORY_LOCKS:
+                    raise
+        except BaseException:
+            lock.release()
             raise
-        return OsLock(fd)
+        return lock
 
     def names(self, directory: Path) -> list[str]:
         """See `Files.names`."""

@@ -13,7 +13,15 @@ from pathlib import Path
 from typing import Final, NoReturn, Self
 
 from kvraft.raft.types import Entry, HardState
-from kvraft.storage.errors import JournalFailed, JournalFull, JournalLocked, SaveRefused, is_full
+from kvraft.storage.errors import (
+    JournalFailed,
+    JournalFull,
+    JournalLocked,
+    SaveRefused,
+    is_full,
+    lacks_files,
+    opening_error,
+)
 from kvraft.storage.extent import Extent
 from kvraft.storage.files import File, Files, Lock, OsFiles
 from kvraft.storage.layout import (
@@ -100,8 +108,9 @@ class Journal:
             JournalLocked: another process has it open.
             JournalMismatch: it is another node's, or of a format that this kvraft does not know.
             JournalDamaged: see `recovery`.
+            PathUnusable: no directory can be there.
             JournalFailed: the operating system refused something.
-            JournalFull: there is no room to begin a journal.
+            JournalFull: there is no room to begin a journal, or a file could not be opened.
         """
         files = OsFiles() if files is None else files
         lock = _lock(files, directory)
@@ -119,7 +128,7 @@ class Journal:
             raise JournalFull("begin a journal in", directory, directory, full.error) from full.error
         except OSError as error:
             lock.release()
-            raise JournalFailed("open the journal in", directory, directory, error) from error
+            raise opening_error("open the journal in", directory, directory, error) from error
         except BaseException:
             lock.release()
             raise
@@ -413,6 +422,8 @@ class Journal:
             self._file.fdatasync()
             self._files.fsync_directory(self._directory)
         except OSError as error:
+            if lacks_files(error):  # the directory could not be opened
+                self._wait_for_room("sync the names beside", path, error)
             self._die("sync", path, error)
         self._unsettled, self._scraps_end = b"", 0
 
@@ -442,9 +453,7 @@ def _lock(files: Files, directory: Path) -> Lock:
     except BlockingIOError:
         raise JournalLocked(directory) from None
     except OSError as error:
-        if is_full(error):
-            raise JournalFull("lock", directory / LOCK_NAME, directory, error) from error
-        raise JournalFailed("open the journal in", directory, directory, error) from error
+        raise opening_error("open the journal in", directory, directory, error) from error
 
 
 def _begin(files: Files, directory: Path, replay: Replay, header: SegmentHeader) -> File:

@@ -19,7 +19,7 @@ from pathlib import Path
 
 import attrs
 
-from kvraft.storage.errors import JournalFailed, JournalMismatch, SnapshotDamaged
+from kvraft.storage.errors import JournalMismatch, SnapshotDamaged, opening_error
 from kvraft.storage.files import Files, OsFiles
 from kvraft.storage.journal import SEGMENT_BYTES, Journal
 from kvraft.storage.recovery import Recovered
@@ -77,7 +77,7 @@ def open_storage(
         return _reconcile(files, directory, journal, recovered)
     except OSError as error:
         journal.close()
-        raise JournalFailed("open the snapshots in", directory, directory, error) from error
+        raise opening_error("open the snapshots in", directory, directory, error) from error
     except BaseException:
         journal.close()
         raise

@@ -11,7 +11,7 @@ from typing import Final
 
 import attrs
 
-from kvraft.storage.errors import is_full
+from kvraft.storage.errors import is_full, lacks_files
 from kvraft.storage.files import File, Files
 from kvraft.storage.layout import SegmentHeader, encode_header
 
@@ -23,7 +23,7 @@ FIRST_SEGMENT: Final = 1
 
 
 class NoRoom(Exception):
-    """There is no room for a new segment; `error` is what the operating system said."""
+    """There is no room for a new segment, or no file may be opened; `error` is what the operating system said."""
 
     def __init__(self, error: OSError) -> None:
         super().__init__(str(error))
@@ -114,11 +114,25 @@ def create_segment(files: Files, directory: Path, header: SegmentHeader) -> File
         _lay_out(files, file, draft, header)
         file.fdatasync()
         files.rename(draft, path)
-        files.fsync_directory(directory)
+        _sync_names(files, path)
     except BaseException:
         file.close()
         raise
     return file
+
+
+def _sync_names(files: Files, path: Path) -> None:
+    """Make the name of a new segment durable; where the directory cannot be opened for that, remove the segment.
+
+    Should a crash bring it back, it is a whole segment in which nothing is saved.
+    """
+    try:
+        files.fsync_directory(path.parent)
+    except OSError as error:
+        if not lacks_files(error):
+            raise
+        files.remove(path)
+        raise NoRoom(error) from error
 
 
 def _lay_out(files: Files, file: File, draft: Path, header: SegmentHeader) -> None:

@@ -50,6 +50,7 @@ class Node:
     def connect(self, *chunks: bytes) -> tuple[FirstByte, ClientTransport]:
         """Open a connection on which `chunks` arrive."""
         connection = self.port.buildProtocol(None)
+        assert connection is not None
         transport = ClientTransport()
         connection.makeConnection(transport)
         for chunk in chunks:
@@ -184,6 +185,21 @@ def test_refused_connections_are_bounded() -> None:
     transports = [node.connect(b"*")[1] for _ in range(3)]
 
     assert [transport.is_aborted() for transport in transports] == [True, False, False]
+
+
+def test_connections_are_bounded_whoever_speaks() -> None:
+    """Beyond the limit of all connections a new one is closed at once, also while a dropped one is not gone yet."""
+    node = Node(ServerLimits(silent=1, connections=2))
+    dropped, transport = node.connect()
+    peer, _ = node.connect(b"{")
+
+    assert transport.is_aborted()
+    assert node.port.buildProtocol(None) is None
+    lose(dropped)
+    node.connect(b"{")
+    assert node.port.buildProtocol(None) is None
+    lose(peer)
+    assert node.port.buildProtocol(None) is not None
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ import pytest
 
 from kvraft.raft.types import HardState
 from kvraft.simulation.disk import Disk, proceed
-from kvraft.storage import Journal, JournalFailed, JournalFull, OsFiles
+from kvraft.storage import Journal, JournalFailed, JournalFull, JournalLocked, OsFiles, PathUnusable, StorageError
 from kvraft.storage.journal import PREPARED_BYTES_MAX
 from tests.storage.machine import Machine
 from tests.storage.story import DIRECTORY, INCARNATION, NODE_ID, State, make_entries, open_journal, write_story
@@ -47,6 +47,8 @@ def operations_of(seed: int, length: int) -> list[str]:
 
 FOR_ROOM = {"create", "allocate", "pwrite"}
 """What fails on a full disk before anything is promised."""
+OPENS_FILES = {"create", "fsync_directory"}
+"""What opens a file after the journal is open."""
 
 
 @pytest.mark.parametrize("error", [errno.ENOSPC, errno.EIO])
@@ -86,14 +88,17 @@ def test_every_refused_operation_kills_the_journal_and_loses_nothing(seed: int, 
         assert machine.done == 8
 
 
+@pytest.mark.parametrize(
+    ("error", "lacking"), [(errno.ENOSPC, FOR_ROOM), (errno.EMFILE, OPENS_FILES), (errno.ENFILE, OPENS_FILES)]
+)
 @pytest.mark.parametrize("seed", [2, 3, 4])
-def test_a_full_disk_keeps_nothing_of_a_save_and_goes_on_when_there_is_room(seed: int) -> None:
-    """Where there is no room a save waits; tried again, alone or after a power failure, everything is there."""
+def test_where_there_is_no_room_a_save_waits_and_is_made_later(seed: int, error: int, lacking: set[str]) -> None:
+    """A full disk keeps nothing of a save, nor does the limit of open files; tried again, everything is there."""
     operations = operations_of(seed, 8)
-    for at in (at for at, operation in enumerate(operations) if operation in FOR_ROOM):
+    for at in (at for at, operation in enumerate(operations) if operation in lacking):
         machine = Machine(write_story(seed, 8), Disk(at))
         opened, _recovered = open_journal(machine.disk)
-        machine.disk.before = Refusal(at, errno.ENOSPC)
+        machine.disk.before = Refusal(at, error)
         with pytest.raises(JournalFull) as caught:
             machine.save_all(opened)
         assert opened.full is caught.value
@@ -220,7 +225,7 @@ def test_a_failing_opening_leaves_the_directory_to_the_next_one() -> None:
 def test_a_full_disk_is_told_in_its_own_words() -> None:
     """ENOSPC names the file, the errno and that the disk is full; a broken disk is told otherwise."""
     texts = {}
-    for error in (errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EACCES):
+    for error in (errno.ENOSPC, errno.EDQUOT, errno.EMFILE, errno.ENFILE, errno.EIO, errno.EACCES):
         disk = Disk()
         opened, _recovered = open_journal(disk)
         disk.before = Refusal(0, error)
@@ -231,12 +236,69 @@ def test_a_full_disk_is_told_in_its_own_words() -> None:
         assert caught.value.__cause__ is not None
     assert f"the disk (or the quota) that holds {DIRECTORY} is full: make room there" in texts[errno.ENOSPC]
     assert "is full" in texts[errno.EDQUOT]
+    assert "ulimit -n" in texts[errno.EMFILE]
+    assert "fs.file-max" in texts[errno.ENFILE]
     assert "dmesg" in texts[errno.EIO]
     assert "let the user who runs kvraft" in texts[errno.EACCES]
 
 
-def test_a_real_directory_that_cannot_be_made_is_a_failure(tmp_path: Path) -> None:
-    """A path through a file is told as JournalFailed, not as some OSError."""
+@pytest.mark.parametrize("error", [errno.EMFILE, errno.ENFILE])
+def test_an_opening_without_descriptors_is_told_as_that(error: int) -> None:
+    """Each operation of an opening that opens a file fails once: no word about the disk, and the lock is free."""
+    for used in (False, True):
+        for at in range(100):
+            disk = Disk()
+            if used:
+                opened, _recovered = open_journal(disk)
+                opened.save(HardState(3, 1, 0), ())
+                opened.close()
+            refusal = Refusal(at, error)
+            disk.before = refusal
+            full: StorageError | None
+            try:
+                opened, _recovered = open_journal(disk)
+            except StorageError as refused:
+                full = refused
+            else:
+                full = opened.full
+                disk.before = proceed
+                opened.try_again()
+                opened.close()
+            if refusal.failed is not None and refusal.failed[0] in {"lock", "names", "open", *OPENS_FILES}:
+                assert isinstance(full, JournalFull)
+                assert full.lacks_files
+            if refusal.failed is None:
+                break
+            disk.before = proceed
+            assert State.of(open_journal(disk)[1]).hard_state == (HardState(3, 1, 0) if used else HardState())
+
+
+@pytest.mark.parametrize("path", ["file", "file/0", "dangling", "loop", "taken", "x" * 300])
+def test_a_path_where_no_directory_can_be_is_told_as_that(tmp_path: Path, path: str) -> None:
+    """A path at or below a file, or to nothing, is a mistake of whoever chose it: no word about the disk."""
     (tmp_path / "file").write_bytes(b"")
-    with pytest.raises(JournalFailed, match=r"could not open the journal in .*\[Errno"):
-        Journal.open(tmp_path / "file" / "0", NODE_ID, files=OsFiles(), make_incarnation=lambda: INCARNATION)
+    (tmp_path / "dangling").symlink_to("nothing/there")
+    (tmp_path / "loop").symlink_to("loop")
+    (tmp_path / "taken" / "lock").mkdir(parents=True)
+    with pytest.raises(PathUnusable) as caught:
+        Journal.open(tmp_path / path, NODE_ID, files=OsFiles(), make_incarnation=lambda: INCARNATION)
+    obstacle = tmp_path / Path(path).parts[0]
+    assert str(caught.value).startswith(f"{tmp_path / path} cannot be a data directory: {obstacle}")
+    assert "dmesg" not in str(caught.value)
+
+
+def test_a_deleted_lock_file_lets_no_second_journal_in(tmp_path: Path) -> None:
+    """The directory is locked too, for as long as the journal is open: also when it has begun another segment."""
+
+    def open_here() -> Journal:
+        return Journal.open(tmp_path, NODE_ID, make_incarnation=lambda: INCARNATION, segment_bytes=4096)[0]
+
+    journal = open_here()
+    for index in range(1, 6):
+        (tmp_path / "lock").unlink()
+        with pytest.raises(JournalLocked):
+            open_here()
+        journal.save(HardState(1), make_entries(index, 1, bytes(2000)))
+    assert journal.segments > 1
+    journal.close()
+    open_here().close()
