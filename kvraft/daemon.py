@@ -5,6 +5,7 @@ leaves with an exit status (it holds the writing end of that pipe itself), and i
 """
 
 import os
+import signal
 import sys
 from collections.abc import Callable, MutableMapping
 from typing import Any, Final
@@ -48,7 +49,17 @@ def _nothing() -> None:
 
 
 def _wait(child: int, reading: int) -> int:
-    """Return the exit status: 0 once the child has said that it started, else its own."""
+    """Return the exit status: 0 once the child has said that it started, else its own.
+
+    The child has left the terminal, so that Ctrl-C would end nobody but the one who waits for it.
+    """
+
+    def pass_on(number: int, _frame: object) -> None:
+        os.kill(child, number)
+
+    for number in (signal.SIGINT, signal.SIGTERM):
+        if signal.getsignal(number) is not signal.SIG_IGN:
+            signal.signal(number, pass_on)
     if os.read(reading, 1) == STARTED:
         return 0
     _, status = os.waitpid(child, 0)

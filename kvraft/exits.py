@@ -1,6 +1,7 @@
 """How a node ends when it cannot go on: one line that says what to do, and an exit status from sysexits.h."""
 
 import os
+import signal
 import sys
 from typing import Final, NoReturn, Self
 
@@ -94,6 +95,16 @@ def leave_at_once(status: int, why: str) -> NoReturn:
         sys.stdout.flush()
     finally:  # also when nobody listens any more
         os._exit(status)
+
+
+def interrupted(why: str) -> NoReturn:
+    """End the process before the reactor runs as Ctrl-C ends any: by its signal, which a shell shows as 130."""
+    if LOG_PLACE.has_begun and not LOG_PLACE.is_stdout:
+        _log.warn("{why}", why=why)
+    _say(why)
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    os.kill(os.getpid(), signal.SIGINT)
+    raise SystemExit(128 + signal.SIGINT)  # where the signal is blocked
 
 
 def _say(why: str) -> None:

@@ -85,7 +85,16 @@ def lay_out(event: LogEvent) -> str | None:
     if not text:
         return None
     indented = text.rstrip("\n").replace("\n", "\n\t")
-    return f"{_time(event)} {_level(event):<5} {_name(event):<8} {indented}\n"
+    return _printable(f"{_time(event)} {_level(event):<5} {_name(event):<8} {indented}\n")
+
+
+def _printable(text: str) -> str:
+    """Return what any file takes: the name of a file may hold bytes that are no text in this locale."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return text.encode("ascii", "backslashreplace").decode()
+    return text
 
 
 def is_routine(event: LogEvent) -> bool:

@@ -176,6 +176,12 @@ class NodeService(Service):
     def startService(self) -> None:
         """Bind the port, read the journal, and begin; leaves the process when that is not possible."""
         super().startService()  # type: ignore[no-untyped-call]
+        try:
+            self._start_node()
+        except KeyboardInterrupt:  # to read a large journal, or to join, takes a while
+            exits.interrupted(f"node {self._id} stops: it was interrupted while it started; start it again at any time")
+
+    def _start_node(self) -> None:
         self._log.info(
             "node {id} starts: kvraft {version}, Python {python}, Twisted {twisted}",
             id=self._id,
@@ -351,6 +357,7 @@ class NodeService(Service):
     def _read(self) -> Beginning:
         """Read what this node has kept; leaves the process when that must not be believed."""
         if self._config.durability is Durability.MEMORY:
+            self._refuse_to_ignore_data()
             self._log.warn(
                 "durability is 'memory': nothing is kept on disk. A write survives while a majority of the nodes "
                 "keeps running and is lost when they all stop; a node that was restarted has no vote until it has "
@@ -381,6 +388,17 @@ class NodeService(Service):
             term=beginning.hard_state.term if beginning.hard_state else 0,
         )
         return beginning
+
+    def _refuse_to_ignore_data(self) -> None:
+        """Leave the process if this node has kept data and would serve an empty store beside them."""
+        folder = self._start.folder
+        if has_data(folder):
+            exits.leave(
+                exits.CONFIG,
+                f"durability is 'memory', but {folder} holds data of node {self._id}, which would be ignored: let "
+                "durability be 'disk' again, or, if these data shall be given up, stop all nodes, move their "
+                "directories away (keep them) and begin empty",
+            )
 
     def _say_progress(self, loaded: int, of: int) -> None:
         self._log.info("node {id} loads its snapshot: {loaded} of {of} keys", id=self._id, loaded=loaded, of=of)

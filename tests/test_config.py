@@ -325,7 +325,7 @@ def test_an_unknown_key_far_from_all_lists_them(tmp_path: Path) -> None:
     ]
 
 
-@pytest.mark.parametrize("wrong", [3, None, "", "~/data", "a\0b", ["data"]])
+@pytest.mark.parametrize("wrong", [3, None, "", "~/data", "a\0b", "\ud800", ["data"]])
 def test_the_data_folder_is_a_path(tmp_path: Path, wrong: object) -> None:
     """A data folder that no system call would take, or only a shell, is refused."""
     (mistake,) = mistakes_of(tmp_path, data_dir=wrong)

@@ -1,5 +1,7 @@
 """How a node ends: its last words carry the status."""
 
+import pytest
+
 from kvraft import exits
 
 
@@ -22,3 +24,15 @@ def test_statuses_differ() -> None:
 
     assert len(set(statuses)) == len(statuses) >= 9
     assert all(64 <= status <= 78 for status in statuses), "those of sysexits.h"
+
+
+@pytest.mark.parametrize(
+    ("trait", "status"),
+    [("needs_upgrade", exits.PROTOCOL), ("is_misconfigured", exits.CONFIG), ("lacks_files", exits.OSERR)],
+)
+def test_an_error_says_which_status_befits_it(trait: str, status: int) -> None:
+    """Whoever raises it knows what is wrong; what says nothing is a failure."""
+    error = ValueError()
+    assert exits.words_for(error, "why").status == exits.IOERR
+    setattr(error, trait, True)
+    assert exits.words_for(error, "why").status == status

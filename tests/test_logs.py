@@ -57,6 +57,12 @@ def test_names_are_short(namespace: str, name: str) -> None:
     assert logged(lambda speaker: speaker.warn("x"), namespace) == f"2026-11-29T09:06:41.512Z warn  {name} x\n"
 
 
+def test_bytes_that_are_no_text_cost_no_line() -> None:
+    """The name of a file may hold bytes that no letter of the locale is; they are escaped, and text is as it was."""
+    assert str(logged(lambda log: log.info("found d\udce4t\xe4"))).endswith(r"found d\udce4t\xe4" + "\n")
+    assert str(logged(lambda log: log.info("found d\xe4t\xe4"))).endswith("found d\xe4t\xe4\n")
+
+
 def test_a_traceback_belongs_to_its_line() -> None:
     """It is there as a whole, and indented, so that each line which is not begins with a time."""
 

@@ -1,6 +1,7 @@
 """From JSON to the values, by cattrs: nothing is converted silently, and nothing stops at the first mistake."""
 
 import json
+import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Final, TypeVar, get_args, get_origin
@@ -66,7 +67,19 @@ def _structure_path(raw: object, _type: object) -> Path:
         raise WrongValue(raw, 'the path of a folder, such as "data"')
     if raw.startswith("~"):
         raise WrongValue(raw, 'a path without "~", which only a shell understands')
-    return Path(raw)
+    return Path(_as_file_name(raw))
+
+
+def _as_file_name(text: str) -> str:
+    """Return what names the file in the locale of this process, which may have no letters but those of ASCII."""
+    try:
+        os.fsencode(text)
+    except UnicodeEncodeError:
+        try:
+            return os.fsdecode(text.encode())  # the bytes of UTF-8, as with any other locale of today
+        except UnicodeEncodeError:
+            raise WrongValue(text, "the path of a folder in letters that can be written") from None
+    return text
 
 
 def _structure_peers(raw: object, _type: object) -> tuple[Peer, ...]:
