@@ -23,6 +23,23 @@ votes if it belongs to a majority that said, since its process began, that their
 otherwise. The first leader binds all it has heard of in its first two entries, which travel and are stored together: a
 log that holds anything says who took part in the birth. A wiped node that meets one member with a log is none of them.
 
+*Founders.* Whoever has got its vote by a birth is a *founder* from then on (`Node.founder`). The mark is saved with
+whatever the node saves next, so it is durable before the node's first promise, and it is never taken back. After a
+restart a founder has its vote, whatever the others hold by then and whatever its term is. Without the mark a cluster
+could be dead from its birth: the first leader stores its entries and reaches nobody, a later term passes, and the
+others come back with empty logs and no vote in that term, beside one log that holds something.
+
+*Why a founder's restart can lose nothing.* The mark lies on the same disk as term, vote and log, and no save leaves it
+out. A founder that comes back has the mark, and with it everything that it has promised since it got its vote; so its
+restart is no different from a pause, during which a node keeps its vote, and the proof of §5.4.3 takes no notice of
+pauses. What was not durable was promised to nobody. A wiped disk has lost the mark as well, and its node is judged as
+one that never had it. A log that binds the id to another memory counts for more than the mark: it shows that the
+cluster has bound its memory, and that it is not this one.
+
+*Why a birth comes to an end.* The first leader was elected by a majority, each of whom had made its vote durable, and
+the mark with it. So that majority can elect again in any later term, whatever happens to the first entries, as long as
+its disks come back; and a leader binds everybody else that it hears of.
+
 *What is not guaranteed.* In the first moments, until the first leader's binding is committed, and for a voter that the
 cluster has never heard of, a wipe is not noticed. Two who hold nothing, one wiped and one that was never started since
 the birth, cannot tell that from a birth while they are a majority and hear nobody else: what they then agree on has
@@ -70,16 +87,22 @@ class Heard:
     """Who has said that it is not."""
 
 
-def has_vote(node: Node) -> bool:
-    """Whether a node may vote, judged by what its disk held when it began."""
+def begin(node: Node) -> None:
+    """Take the vote from a node that has no right to it, judged by what its disk held when it began."""
+    if node.incarnation is None:
+        return
+    if _is_newborn(node) and _is_birth(node):
+        node.founder = True
+    node.voting = node.voting and _has_vote(node)
+
+
+def _has_vote(node: Node) -> bool:
     bindings = node.membership.incarnations
     if node.id in bindings:
         return bindings[node.id] == node.incarnation
-    if node.vote is not None:  # only who had the right has voted
+    if node.founder or node.vote is not None:  # only who had the right has voted
         return True
-    if node.log.last_index > 0:
-        return not bindings  # an earlier kvraft's
-    return _is_birth(node)
+    return node.log.last_index > 0 and not bindings  # an earlier kvraft's
 
 
 def is_stranger(node: Node) -> bool:
@@ -104,7 +127,8 @@ def hear(node: Node, peer: int, incarnation: str | None, *, is_empty: bool | Non
     (node.heard.newborn if is_empty else node.heard.grown).add(peer)
     if before not in {None, incarnation}:
         node.peer_forgot(peer, node.now)
-    if not node.voting and node.log.last_index == 0 and node.vote is None and _is_birth(node):
+    if not node.voting and _is_newborn(node) and _is_birth(node):
+        node.founder = True
         node.regain_vote()
 
 
@@ -151,7 +175,13 @@ def _unbound(node: Node) -> dict[int, str]:
     }
 
 
+def _is_newborn(node: Node) -> bool:
+    """Whether the node holds nothing and has not voted."""
+    return node.log.last_index == 0 and node.vote is None
+
+
 def _is_birth(node: Node) -> bool:
+    """Whether the node belongs to a majority without a log, and has heard of nobody with one."""
     if node.heard.grown or not node.membership.decides(node.id):
         return False
     empty = node.heard.newborn | {node.id}

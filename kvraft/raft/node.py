@@ -95,8 +95,7 @@ class Node:
         self.heard = identity.Heard()
         stored = hard_state or HardState()
         # Persistent state (Figure 2); invariant: term >= log.last_term.
-        self.term = stored.term
-        self.vote = stored.vote
+        self.term, self.vote, self.founder = stored.term, stored.vote, stored.founder
         self.log = Log(entries, *snapshot)
         if self.term < self.log.last_term:
             # A snapshot was durable before the hard state of its term, in which we have promised nothing.
@@ -111,8 +110,7 @@ class Node:
         """Up to here the log is known to match that of this term's leader, whom it outlives: who asks for pre-votes and
         then hears from the same leader again is not sent the same entries again. A heartbeat's commit index counts no
         further."""
-        if incarnation is not None:
-            self.voting = voting and identity.has_vote(self)
+        identity.begin(self)
         self.elections_in_vain = 0
         """Elections in a row, stood in or voted in, since a leader was last heard from; see `election`."""
         self.role: AnyRole = Follower(now + self.random_timeout())
@@ -349,7 +347,7 @@ class Node:
     @property
     def hard_state(self) -> HardState:
         """What must survive a crash."""
-        return HardState(self.term, self.vote, self.commit)
+        return HardState(self.term, self.vote, self.commit, self.founder)
 
     def has_ready(self) -> bool:
         """Whether `ready` has anything to tell."""

@@ -130,6 +130,8 @@ class HardState(msgspec.Struct, frozen=True):
     term: int = 0
     vote: int | None = None
     commit: int = 0
+    founder: bool = False
+    """Whether the node took part in the birth of its cluster. Once durable it stays; see `kvraft.raft.identity`."""
 
 
 class Role(enum.Enum):

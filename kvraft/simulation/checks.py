@@ -37,6 +37,7 @@ from kvraft.simulation.conduct import (
     majorities,
 )
 from kvraft.simulation.conduct_of_logs import Tail, Votes, check_allegiance, check_removal
+from kvraft.simulation.founders import Founders
 from kvraft.simulation.member import Member
 from kvraft.simulation.refusals import REFUSED_S, check_refused
 from kvraft.storage.extent import Extent
@@ -54,6 +55,7 @@ class _Watched:
     commit: int = 0
     applied: int = 0
     cluster_time: int = 0
+    founder: bool = False
     led: bool = False
     """Whether it led after the event before."""
     begins: int = -1
@@ -75,6 +77,7 @@ class Checks:
         """By index: the outline of a store that has applied it, and whose that was first."""
         self._elections = Elections()
         self._of_logs = Votes()
+        self._founders = Founders()
         self._led: set[int] = set()
         """The terms whose leaders were checked."""
         self._terms: dict[int, int] = {}
@@ -108,7 +111,10 @@ class Checks:
         )
         if not member.rots:  # else it may take the last save for an interrupted one, and is given its disk back
             self._check_kept(member.id, node)
-        self._watched[member.id] = _Watched(node, NodeHistory(node), Conduct(member, node, Before.of(node)))
+        self._founders.begins(member, node)
+        self._watched[member.id] = _Watched(
+            node, NodeHistory(node), Conduct(member, node, Before.of(node)), founder=node.founder
+        )
         check_configurations(node)
         self._look_ahead_of_effects(member, node)
         assembly.replica.connect(PromiseKeeper(assembly.peers, member, self))
@@ -154,6 +160,7 @@ class Checks:
         outline = (  # changes when anything changes that the rules behind it are about
             node.term,
             node.vote,
+            node.founder,
             node.commit,
             node.released,
             log.last_index,
@@ -166,6 +173,9 @@ class Checks:
         if outline == watched.outline:
             return
         watched.outline = outline
+        if node.founder != watched.founder:
+            watched.founder = node.founder
+            self._founders.appears(node)
         watched.history.observe()
         self.figure_3.observe([node])
         before = watched.conduct.before
@@ -203,9 +213,11 @@ class Checks:
                     extent.hard_state.term > term or extent.hard_state.vote == to,
                     f"node {member.id} grants a vote it has not saved",
                 )
+                self._founders.promises(member, member.node)
                 self._note_vote(member.id, term, to)
             case RequestVote(term=term, last_term=last_term, last_index=last_index):
                 self._check_durable(member, term, "its candidacy")
+                self._founders.promises(member, member.node)
                 self._of_logs.asks(member.id, term, last_term, last_index)
                 self._note_vote(member.id, term, member.id)
             case AppendEntriesReply(success=True, term=term, index=index):

@@ -14,6 +14,7 @@ from zope.interface import implementer
 
 from kvraft.raft import InvariantViolated
 from kvraft.simulation import at_rest, constants
+from kvraft.simulation.births import Birth
 from kvraft.simulation.cluster import Cluster, Stuck
 from kvraft.simulation.disk import StaleFile
 from kvraft.simulation.faults import FAULTS
@@ -28,6 +29,8 @@ SECONDS: Final = 20.0
 """How long a run is disturbed, virtual seconds."""
 GAPS_S: Final = (0.3, 0.8, 2.5)
 """Mean time between two faults, one of these, seconds."""
+BIRTHS: Final = 0.25
+"""The share of runs with faults that begin with a birth under faults."""
 SLOW_ELECTIONS: Final = 0.1
 """The share of runs that end with an election on slow disks."""
 SLOW_SAVE_S: Final = 0.4
@@ -161,6 +164,8 @@ def _draw_faults(draws: Random, kinds: Collection[str] | None) -> Sequence[Fault
 
 
 def _go_through(plan: Plan, cluster: Cluster, nemesis: Nemesis | None, workload: Workload) -> None:
+    if nemesis is not None and Random(f"{plan.seed} is born under faults").random() < BIRTHS:
+        Birth(nemesis, cluster.world.random("birth")).go_through()
     pace = Pace(cluster) if Random(f"{plan.seed} pace").random() < PACES else None
     if pace is not None:
         pace.begin()

@@ -45,7 +45,7 @@ class Extent:
         """Refuse a promise that is taken back.
 
         Raises:
-            SaveRefused: the term would go back, or a vote would change.
+            SaveRefused: the term would go back, a vote would change, or a founder would be none any more.
         """
         current = self.hard_state
         if hard_state is None:
@@ -54,6 +54,8 @@ class Extent:
             raise SaveRefused(f"the term would go back from {current.term} to {hard_state.term}")
         if hard_state.term == current.term and current.vote not in {None, hard_state.vote}:
             raise SaveRefused(f"the vote of term {current.term} would change from {current.vote} to {hard_state.vote}")
+        if current.founder and not hard_state.founder:
+            raise SaveRefused("the node took part in the birth of its cluster, and that would be lost")
 
     def check_save(self, hard_state: HardState | None, entries: Sequence[Entry]) -> None:
         """Refuse a save that must never be made.

@@ -33,6 +33,7 @@ from kvraft.storage.layout import (
     SEAL_BYTES,
     SegmentHeader,
     encode_mark,
+    format_for,
     join_save,
 )
 from kvraft.storage.recovery import Recovered, Replay, replay_directory
@@ -211,7 +212,7 @@ class Journal:
             hard_state = self._extent.hard_state
         records = list(map(_record_of, entries))
         length = _length_of(records)
-        if length > PREPARED_BYTES_MAX or not self._fits(length):
+        if length > PREPARED_BYTES_MAX or not self._fits(length, hard_state):
             return partial(self._save_whole, records, hard_state, entries)
         return partial(self._save_prepared, self._end, self._lay_out(records, hard_state), hard_state, entries)
 
@@ -253,7 +254,7 @@ class Journal:
 
     def _append_mark(self, kind: int, index: int, term: int, hard_state: HardState) -> None:
         if self._segments[-1].header.version < FORMAT_VERSION_MARKS:
-            self._rotate(MARK_BYTES + SEAL_BYTES)
+            self._rotate(MARK_BYTES + SEAL_BYTES, hard_state)
         self._append([encode_mark(kind, index, term)], hard_state)
         self._segments[-1].note_mark(is_reset=kind == KIND_RESET)
 
@@ -277,13 +278,14 @@ class Journal:
     def _append(self, records: list[bytes], hard_state: HardState) -> None:
         """Make one save durable. `records` belongs to the callee."""
         length = _length_of(records)
-        if not self._fits(length):
-            self._rotate(length)
+        if not self._fits(length, hard_state):
+            self._rotate(length, hard_state)
         self._write(self._lay_out(records, hard_state))
 
-    def _fits(self, length: int) -> bool:
-        """Whether a save of `length` bytes fits in the last segment."""
-        return self._end + length <= self._segments[-1].header.size
+    def _fits(self, length: int, hard_state: HardState) -> bool:
+        """Whether a save of `length` bytes fits in the last segment, and what it says in its format."""
+        header = self._segments[-1].header
+        return self._end + length <= header.size and format_for(hard_state) <= header.version
 
     def _lay_out(self, records: list[bytes], hard_state: HardState) -> bytes:
         """Return the bytes of the next save. `records` belongs to the callee."""
@@ -343,8 +345,11 @@ class Journal:
         if self._full is not None:
             raise self._full
 
-    def _rotate(self, length: int) -> None:
-        """Begin a new segment that a save of `length` bytes fits in. The one before is complete and durable."""
+    def _rotate(self, length: int, hard_state: HardState) -> None:
+        """Begin a new segment that a save of `length` bytes fits in. The one before is complete and durable.
+
+        Its format is the earliest that will do, so that the version of kvraft that wrote this journal reads on.
+        """
         before = self._segments[-1].header
         header = SegmentHeader(
             before.number + 1,
@@ -353,6 +358,7 @@ class Journal:
             before.incarnation,
             self._saves,
             self._extent.last_index,
+            max(before.version, FORMAT_VERSION_MARKS, format_for(hard_state)),
         )
         path = segment_path(self._directory, header.number)
         try:

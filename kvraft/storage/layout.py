@@ -10,11 +10,14 @@ Everything is framed as `kvraft.raft.types` frames an entry; kinds from 128 upwa
     seal      term = hard state's term, index = the number of the save; kind 129; payload:
                   i64 vote or -1   u64 commit   u64 offset where the save begins   u32 zero pieces
                   16 bytes incarnation   0xFF
+              the highest bit of the commit index says that the node is a founder
     mark      term and index of the last entry that a durable snapshot covers; no payload; kind 130, the log goes on
               behind it as it was, or 131, the log is empty and begins anew behind it
 
-Format 2 has marks, and its first segment may have a number above 1: those before it were deleted behind a mark. In
-format 1 there are none. Both are read, format 2 is written; a mark is never added to a segment of format 1.
+Format 2 has marks, and its first segment may have a number above 1: those before it were deleted after a mark. In
+format 1 there are none. Format 3 knows founders. All three are read. A new journal is of format 3; an older one keeps
+its format until it has to say what only a later one can, and then begins a new segment. So the version of kvraft that
+wrote it can be put back until then, and refuses the journal from then on, instead of overlooking what it does not know.
 
 The **end mark** of a save is the incarnation at the end of its seal. It is random, so no client can write a value that
 looks like one, and either half of it is enough, so that one wrong byte does not hide it.
@@ -35,12 +38,14 @@ import msgspec
 from kvraft.raft.errors import CorruptRecord
 from kvraft.raft.types import RECORD_HEADER, Entry, HardState, decode_record, encode_record
 
-FORMAT_VERSION: Final = 2
-"""What is written."""
+FORMAT_VERSION: Final = 3
+"""The latest, and that of a new journal."""
 FORMAT_VERSION_MIN: Final = 1
 """The oldest that is read."""
 FORMAT_VERSION_MARKS: Final = 2
 """The first that has marks."""
+FORMAT_VERSION_FOUNDERS: Final = 3
+"""The first that knows founders."""
 
 KIND_OWN_MIN: Final = 128
 """Lowest kind of a record that is the journal's own and no entry."""
@@ -56,6 +61,8 @@ INCARNATION_BYTES: Final = 16
 _MARK_HALF_BYTES: Final = INCARNATION_BYTES // 2
 _CLOSING: Final = 0xFF
 _CLOSING_BYTES: Final = 1
+_FOUNDER: Final = 1 << 63
+"""In the field of the commit index, which is never so high."""
 
 _VERSION: Final = struct.Struct(">H")
 _SEGMENT: Final = struct.Struct(f">Qq{INCARNATION_BYTES}sQQ")
@@ -126,6 +133,11 @@ def decode_header(data: bytes) -> SegmentHeader:
     return SegmentHeader(record.index, size, node_id, incarnation, saves, last_index, version)
 
 
+def format_for(hard_state: HardState) -> int:
+    """Return the first format that can say this of a node."""
+    return FORMAT_VERSION_FOUNDERS if hard_state.founder else FORMAT_VERSION_MIN
+
+
 def encode_mark(kind: int, index: int, term: int) -> bytes:
     """Return the record that says where the log begins, MARK_BYTES long."""
     return encode_record(term, index, kind, b"")
@@ -134,7 +146,8 @@ def encode_mark(kind: int, index: int, term: int) -> bytes:
 def encode_seal(number: int, hard_state: HardState, start: int, zero_pieces: int, incarnation: bytes) -> bytes:
     """Return the seal's record, SEAL_BYTES long."""
     vote = -1 if hard_state.vote is None else hard_state.vote
-    payload = _SEAL.pack(vote, hard_state.commit, start, zero_pieces, incarnation, _CLOSING)
+    commit = hard_state.commit | _FOUNDER if hard_state.founder else hard_state.commit
+    payload = _SEAL.pack(vote, commit, start, zero_pieces, incarnation, _CLOSING)
     return encode_record(hard_state.term, number, KIND_SEAL, payload)
 
 
@@ -149,7 +162,7 @@ def decode_seal(record: Entry) -> Seal:
     vote, commit, start, zero_pieces, incarnation, closing = _SEAL.unpack(record.payload)
     if closing != _CLOSING:
         raise CorruptRecord(0, "its closing byte is wrong")
-    hard_state = HardState(record.term, None if vote == -1 else vote, commit)
+    hard_state = HardState(record.term, None if vote == -1 else vote, commit & ~_FOUNDER, bool(commit & _FOUNDER))
     return Seal(record.index, hard_state, start, zero_pieces, incarnation)
 
 

@@ -56,6 +56,7 @@ from kvraft.storage.layout import (
     decode_seal,
     find_end_mark,
     find_seals,
+    format_for,
 )
 from kvraft.storage.segments import FIRST_SEGMENT, Segment, is_draft, segment_number, segment_path
 
@@ -287,6 +288,10 @@ def _check_save(replay: Replay, path: Path, start: int, save: SoundSave) -> None
         why = f"save {seal.number} was not made for this place"
     elif seal.hard_state.term < replay.hard_state.term:
         why = f"the term goes back from {replay.hard_state.term} to {seal.hard_state.term}"
+    elif format_for(seal.hard_state) > replay.segments[-1].header.version:
+        why = "a segment of this format knows no founders"
+    elif replay.hard_state.founder and not seal.hard_state.founder:
+        why = "the node took part in the birth of its cluster, and this save says that it did not"
     elif entries and not lowest <= entries[0].index <= replay.last_index + 1:
         why = f"entry {entries[0].index} follows entry {replay.last_index}"
     elif any(later.index != earlier.index + 1 for earlier, later in pairwise(entries)):

@@ -8,7 +8,7 @@ import pytest
 
 from kvraft.raft import Entry, EntryKind, HardState, Membership, Message, Node, Role, TryAgain
 from kvraft.raft.identity import is_stranger
-from kvraft.raft.messages import AppendEntries, PreVote, RequestVote, RequestVoteReply
+from kvraft.raft.messages import AppendEntries, PreVote, PreVoteReply, RequestVote, RequestVoteReply
 from tests.raft.single import acknowledge_by, campaign, leader_role, make_entries, role_of, settle
 
 NAMES = {node: f"memory-{node}" for node in range(6)}
@@ -22,6 +22,8 @@ def begin(
     membership: Membership = THREE,
     bound: Mapping[int, str] | None = None,
     vote: int | None = None,
+    term: int = 0,
+    founder: bool = False,
     incarnation: str | None = None,
 ) -> Node:
     """Return a node whose log has entries of these terms, the second of which binds `bound`."""
@@ -34,12 +36,18 @@ def begin(
         membership,
         now=0.0,
         random=random.Random(1),
-        hard_state=HardState(max(terms, default=0), vote, 0),
+        hard_state=HardState(max(terms, default=term), vote, 0, founder),
         entries=entries,
         incarnation=incarnation or NAMES[node_id],
     )
     settle(node)
     return node
+
+
+def make_bound_entries() -> tuple[Entry, ...]:
+    """Return the first entries of a cluster, the second of which binds everybody."""
+    first, _ = make_entries(1, 1)
+    return first, Entry.create(1, 2, EntryKind.MEMBERSHIP, BOUND.encode())
 
 
 def hear(node: Node, *peers: int, empty: bool = True, incarnation: str | None = None) -> None:
@@ -115,6 +123,55 @@ def test_who_has_voted_had_the_right() -> None:
     """A vote on the disk is a memory, also without a log: a birth that was interrupted goes on."""
     assert begin(vote=0).voting
     assert not begin().voting
+
+
+def test_a_founder_votes_whatever_the_others_hold() -> None:
+    """Who took part in the birth has its vote after a restart, in a later term and beside logs that hold something."""
+    founder, other = begin(term=7, founder=True), begin(term=7)
+    for node in (founder, other):
+        hear(node, 1, empty=False)
+        hear(node, 2)
+
+    assert give_vote(founder)
+    assert not give_vote(other)
+
+
+def test_a_birth_makes_founders_and_says_so_with_the_first_vote() -> None:
+    """The mark is among what the first vote makes durable, at the candidate and at who votes for it."""
+    candidate, voter = begin(), begin()
+    for node in (candidate, voter):
+        hear(node, 1)
+
+    candidate.wake(candidate.deadline)
+    candidate.step(1, PreVoteReply(1, granted=True), candidate.now)
+    voter.step(1, RequestVote(1, 0, 0), voter.now)
+
+    for node in (candidate, voter, begin(membership=Membership([0]))):
+        assert node.founder
+    assert candidate.ready().hard_state == HardState(1, 0, 0, founder=True)
+    assert voter.ready().hard_state == HardState(1, 1, 0, founder=True)
+
+
+def test_only_a_birth_makes_founders() -> None:
+    """Neither a binding, nor a vote or a log of an earlier kvraft makes one."""
+    bound = begin(1, 1, bound=BOUND.incarnations)
+    fed = begin()
+    fed.step(1, AppendEntries(1, 0, 0, 0, make_bound_entries()), fed.now)
+    waiting = begin()
+    hear(waiting, 1, empty=False)
+    hear(waiting, 2)
+
+    for node in (bound, fed, waiting, begin(vote=0), begin(1, 1), begin(node_id=3)):
+        assert not node.founder
+    assert fed.voting
+
+
+def test_a_binding_to_another_memory_counts_for_more_than_a_birth() -> None:
+    """A founder whose id the log gives to another memory has no vote: the cluster knows that one."""
+    node = begin(1, 1, bound=BOUND.incarnations, incarnation="another", founder=True)
+
+    assert not give_vote(node)
+    assert begin(1, 1, bound={1: NAMES[1]}, founder=True).voting
 
 
 @pytest.mark.parametrize(

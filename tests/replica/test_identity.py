@@ -2,6 +2,7 @@
 
 import random
 from collections.abc import Iterator
+from itertools import combinations
 
 import pytest
 from typing_extensions import override
@@ -10,6 +11,7 @@ from kvraft import exits
 from kvraft.commands import AddMember
 from kvraft.peers import OTHER_INCARNATION
 from kvraft.raft import Membership, Message
+from kvraft.raft.messages import PreVoteReply
 from kvraft.replica import Replica
 from kvraft.replica.belonging import LOST_ITS_MEMORY
 from kvraft.simulation.disk import Disk
@@ -72,6 +74,10 @@ class KnownCluster(DiskCluster):
             self.kill(member)
         self.disks[member] = Disk(self.random.getrandbits(30))
         self.start(member)
+
+    def journal_ends(self, member: int) -> int:
+        """The index of the last entry on a member's disk."""
+        return self.journals[member].journal.extent.last_index
 
     def bound(self, member: int) -> set[int]:
         """Whom a member's log binds."""
@@ -185,6 +191,40 @@ def test_a_crash_of_all_at_any_moment_of_the_birth(power: bool) -> None:
         cluster.settle()
         cluster.do(write("a"))
         cluster.check()
+
+
+@pytest.mark.parametrize("size", [2, 3, 5])
+def test_a_first_leader_that_reached_nobody_leaves_a_cluster_that_lives(size: int) -> None:
+    """It alone holds entries; the others come back in a later term with empty logs, and still have their votes."""
+    cluster = KnownCluster(size)
+    cluster.run_until(lambda: cluster.leader is not None)
+    first = cluster.leader
+    assert first is not None
+    cluster.isolate(first)
+    cluster.run(0.05)  # it stores its first entries
+    others = cluster.others(first)
+    later = cluster.members[first].node.term + 1
+    cluster.kill(first)
+    for member in others:  # a candidate whose request never came tells its term when it is asked for a pre-vote
+        cluster.members[member].replica.receive(first, [PreVoteReply(later, granted=False)])
+    cluster.run(0.05)
+    assert all(cluster.members[member].node.hard_state.vote is None for member in others)
+
+    for member in others:
+        cluster.kill(member)
+    cluster.heal()
+    for member in (first, *others):
+        cluster.start(member, connected=False)
+    for member in others:  # the log is heard of ahead of everything else
+        cluster.connect(first, member)
+    for a, b in combinations(others, 2):
+        cluster.connect(a, b)
+
+    assert cluster.journal_ends(first) == 2
+    assert all(cluster.journal_ends(member) == 0 for member in others)
+    cluster.do(write("a"))
+    cluster.settle()
+    cluster.check()
 
 
 @pytest.mark.parametrize("seed", range(12))

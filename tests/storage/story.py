@@ -127,7 +127,8 @@ def random_save(rng: random.Random, state: State, committed: int = 0) -> Save:
     if rng.random() < 0.4 or not term:
         term += rng.choice((1, 1, 2))
         vote = rng.choice((None, 0, 1, 2))
-        hard_state = HardState(term, vote, rng.randint(state.base[0], state.last_index))
+        is_founder = state.hard_state.founder or term % 4 == 0  # as good as random, and no draw of its own
+        hard_state = HardState(term, vote, rng.randint(state.base[0], state.last_index), is_founder)
     count = rng.choice((0, 1, 1, 2, 4))
     if count == 0 and hard_state is None:
         count = 1
@@ -156,7 +157,7 @@ def random_step(rng: random.Random, state: State) -> Step:
         return Compaction(entry.index, entry.term)
     if kind < 0.45 and state.hard_state.term:
         term = state.hard_state.term + rng.choice((0, 1))
-        hard_state = HardState(term, 1, 0) if term > state.hard_state.term else None
+        hard_state = HardState(term, 1, 0, state.hard_state.founder) if term > state.hard_state.term else None
         index = state.base[0] + rng.randint(1, len(state.entries) + 6)
         return Reset(index, max(1, rng.randint(term - 1, term)), hard_state)
     return random_save(rng, state)

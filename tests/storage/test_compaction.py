@@ -10,7 +10,7 @@ from kvraft.raft.types import HardState
 from kvraft.simulation.disk import Disk, Inode
 from kvraft.storage import Journal, JournalDamaged, SaveRefused
 from kvraft.storage.extent import Extent
-from kvraft.storage.layout import FORMAT_VERSION, KIND_COMPACTED, KIND_RESET, decode_header, encode_mark
+from kvraft.storage.layout import FORMAT_VERSION_MARKS, KIND_COMPACTED, KIND_RESET, decode_header, encode_mark
 from kvraft.storage.segments import segment_path
 from tests.storage.story import (
     DIRECTORY,
@@ -27,6 +27,7 @@ from tests.storage.story import (
 
 OLD_FORMAT: Final = Path(__file__).parent / "data" / "journal-format-1"
 """A directory that the first writer of kvraft made; see `test_a_journal_of_format_1_is_read_and_goes_on`."""
+DIRECTORY_OF_FORMAT_2: Final = OLD_FORMAT.with_name("directory-journal-2-snapshot-1")
 
 
 def filled(disk: Disk, last: int = 20, size: int = 300) -> Journal:
@@ -41,6 +42,11 @@ def filled(disk: Disk, last: int = 20, size: int = 300) -> Journal:
 def segments_on(disk: Disk) -> list[int]:
     """Return the numbers of the segments on a disk."""
     return sorted(int(path.name[-16:]) for path in disk.inodes if path.name.startswith("segment-"))
+
+
+def versions_in(directory: Path) -> list[int]:
+    """Return the formats of a directory's segments, in their order."""
+    return [decode_header(path.read_bytes()).version for path in sorted(directory.glob("segment-*"))]
 
 
 def reopened(disk: Disk) -> State:
@@ -280,12 +286,44 @@ def test_a_journal_of_format_1_is_read_and_goes_on(tmp_path: Path) -> None:
     assert recovered.entries[3].payload == b"value 4 " * 20
     assert recovered.entries[-1].payload == b"the last"
     journal.compact(4, 1)
-    assert decode_header(segment_path(directory, 3).read_bytes()).version == FORMAT_VERSION
+    assert decode_header(segment_path(directory, 3).read_bytes()).version == FORMAT_VERSION_MARKS
     journal.close()
     journal, again = Journal.open(directory, NODE_ID, segment_bytes=1024)
     assert (again.snapshot_index, again.snapshot_term) == (4, 1)
     assert again.entries == recovered.entries[4:]
     journal.close()
+
+
+def test_a_journal_of_format_2_keeps_it_until_it_holds_a_founder(tmp_path: Path) -> None:
+    """An earlier kvraft reads on through rotations; a mark that it would overlook goes into a segment it refuses."""
+    directory = tmp_path / "0"
+    shutil.copytree(DIRECTORY_OF_FORMAT_2, directory)
+    journal, recovered = Journal.open(directory, NODE_ID, segment_bytes=1024)
+    assert len(recovered.entries) == 3
+
+    journal.save(None, make_entries(7, 4, bytes(5000)))
+    assert versions_in(directory) == [2, 2]
+    journal.save(HardState(5, 0, 6, founder=True), ())
+    assert versions_in(directory) == [2, 2, 3]
+    journal.save(None, make_entries(8, 4, bytes(5000)))
+    assert versions_in(directory) == [2, 2, 3, 3]
+    journal.close()
+
+    journal, again = Journal.open(directory, NODE_ID, segment_bytes=1024)
+    assert again.hard_state == HardState(5, 0, 6, founder=True)
+    assert [entry.index for entry in again.entries] == [4, 5, 6, 7, 8]
+    journal.close()
+
+
+def test_a_founder_in_a_segment_of_format_2_is_refused(tmp_path: Path) -> None:
+    """An earlier kvraft would have read a commit index that no log has."""
+    directory = tmp_path / "0"
+    shutil.copytree(DIRECTORY_OF_FORMAT_2, directory)
+    journal = Journal.open(directory, NODE_ID, segment_bytes=1024)[0]
+    journal._write(journal._lay_out([], HardState(5, 0, 6, founder=True)))
+    journal.close()
+    with pytest.raises(JournalDamaged, match="a segment of this format knows no founders"):
+        Journal.open(directory, NODE_ID)
 
 
 def test_the_outline_of_a_log_agrees_with_a_dumb_twin() -> None:

@@ -11,7 +11,7 @@ import pytest
 
 from kvraft.raft import types
 from kvraft.raft.types import Entry, HardState, encode_record
-from kvraft.storage import Journal, JournalLocked, JournalMismatch, Recovered, SaveRefused, extent
+from kvraft.storage import Journal, JournalDamaged, JournalLocked, JournalMismatch, Recovered, SaveRefused, extent
 from kvraft.storage.journal import LOCK_NAME, PREPARED_BYTES_MAX
 from kvraft.storage.layout import (
     FORMAT_VERSION,
@@ -289,6 +289,42 @@ def test_the_journal_of_another_node_is_refused(tmp_path: Path) -> None:
     with pytest.raises(JournalMismatch, match=r"belongs to node 1, and this is node 0: start with --id 1"):
         open_at(tmp_path, 0)
     open_at(tmp_path, 1)[0].close()
+
+
+def test_a_founder_stays_one_on_disk(tmp_path: Path) -> None:
+    """The mark survives restarts, rotations, compactions and resets, at the highest commit index too."""
+    journal, _recovered = open_at(tmp_path)
+    state = HardState(1, 0, types.TERM_MAX, founder=True)
+    journal.save(state, make_entries(1, 1, bytes(3000)))
+    assert reopen(journal, tmp_path).hard_state == state
+
+    journal, _recovered = open_at(tmp_path)
+    journal.save(None, make_entries(2, 1, bytes(3000)))
+    journal.compact(1, 1)
+    journal.reset_to(7, 1)
+    journal.save(HardState(2, None, 0, founder=True), ())
+
+    assert reopen(journal, tmp_path).hard_state == HardState(2, None, 0, founder=True)
+
+
+def test_a_founder_cannot_become_another(tmp_path: Path) -> None:
+    """A save that would lose the mark is refused, in whatever way it comes."""
+    journal, _recovered = open_at(tmp_path)
+    journal.save(HardState(1, 0, 0, founder=True), ())
+    for save in (lambda: journal.save(HardState(2, 1, 0), ()), lambda: journal.reset_to(5, 2, HardState(2))):
+        with pytest.raises(SaveRefused, match="took part in the birth"):
+            save()
+    assert reopen(journal, tmp_path).hard_state == HardState(1, 0, 0, founder=True)
+
+
+def test_a_journal_in_which_a_founder_is_none_any_more_is_damaged(tmp_path: Path) -> None:
+    """No kvraft writes such a save."""
+    journal, _recovered = open_at(tmp_path)
+    journal.save(HardState(1, 0, 0, founder=True), ())
+    journal._append([], HardState(1, 0, 0))
+    journal.close()
+    with pytest.raises(JournalDamaged, match="took part in the birth of its cluster, and this save says that it did"):
+        open_at(tmp_path)
 
 
 def test_the_journal_of_a_later_version_is_refused(tmp_path: Path) -> None:

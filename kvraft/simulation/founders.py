@@ -1,0 +1,45 @@
+"""Who took part in the birth of a cluster: no node comes to it by anything else, and none loses it again."""
+
+from kvraft.raft import Node
+from kvraft.simulation.conduct import agree, demand, majorities
+from kvraft.simulation.member import Member
+
+
+class Founders:
+    """Remembers, over all lives of all nodes, who is a founder; see `kvraft.raft.identity`."""
+
+    def __init__(self) -> None:
+        self._durable: set[int] = set()
+        """Who has voted as one, so that it must be durable."""
+
+    def begins(self, member: Member, node: Node) -> None:
+        """Check a new process: a founder comes back as one, and nobody else does unless it needs nobody else."""
+        if node.founder and not _is_saved(member):
+            is_alone = agree(majorities(node.membership), {node.id})
+            demand(is_alone, f"node {node.id} begins as a founder, and neither its disk nor anybody else says so")
+        demand(
+            node.founder or member.rots or member.id not in self._durable,
+            f"node {node.id} has forgotten that it took part in the birth of its cluster",
+        )
+
+    @staticmethod
+    def appears(node: Node) -> None:
+        """Check a node that has just become a founder."""
+        heard = node.heard
+        demand(
+            node.log.last_index == 0
+            and not heard.grown
+            and agree(majorities(node.membership), {*heard.newborn, node.id}),
+            f"node {node.id} takes part in a birth, and heard of {sorted(heard.newborn)} that their logs are empty, "
+            f"and of {sorted(heard.grown)} that theirs are not",
+        )
+
+    def promises(self, member: Member, node: Node) -> None:
+        """Check a vote that is about to be promised: what gives the right to it is durable too."""
+        if node.founder:
+            demand(_is_saved(member), f"node {node.id} votes as a founder, and has not saved that it is one")
+            self._durable.add(member.id)
+
+
+def _is_saved(member: Member) -> bool:
+    return member.journal is not None and member.journal.extent.hard_state.founder
