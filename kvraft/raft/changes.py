@@ -92,12 +92,14 @@ def adopt(node: Node, entries: Iterable[Entry]) -> None:
     """Go by the configurations among entries that were just appended (§6)."""
     for entry in entries:
         if entry.kind == EntryKind.MEMBERSHIP:
+            assert entry.index > node.membership_index, f"entry {entry.index} comes behind {node.membership_index}"
             node.memberships.append((entry.index, Membership.decode(entry.payload)))
             identity.confirm(node)
 
 
 def forget_from(node: Node, index: int) -> None:
     """Go back to the configuration before `index`, where the log was cut."""
+    assert index > node.memberships[0][0], "the first configuration is committed, and is never cut off"
     while node.memberships[-1][0] >= index:
         node.memberships.pop()
 
@@ -183,6 +185,11 @@ def _ends_round(node: Node, progress: Progress) -> bool:
 
 def append(node: Node, leader: Leader, membership: Membership) -> int:
     """Append a configuration, go by it at once, and begin to send to who is new."""
+    before = node.membership
+    assert not (before.outgoing and membership.outgoing), "a joint configuration follows a joint one (§6)"
+    assert not membership.members & before.removed, "an id that was removed comes back (row 19)"
+    for member, memory in before.incarnations.items():
+        assert membership.incarnations.get(member, memory) == memory, f"node {member} is bound once more"
     replication.append(node, leader, EntryKind.MEMBERSHIP, membership.encode())
     node.memberships.append((node.log.last_index, membership))
     for member in sorted(membership.members - leader.progress.keys() - {node.id}):
@@ -192,6 +199,7 @@ def append(node: Node, leader: Leader, membership: Membership) -> int:
 
 def _without_outgoing(joint: Membership) -> Membership:
     """Return the configuration that a joint one leads to."""
+    assert joint.outgoing, "a configuration that is not joint leads nowhere"
     remaining = joint.voters | joint.learners
     addresses = {member: where for member, where in joint.addresses.items() if member in remaining}
     incarnations = {member: memory for member, memory in joint.incarnations.items() if member in remaining}

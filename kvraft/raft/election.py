@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 def become_follower(node: Node, term: int, leader: int | None) -> None:
     """Follow in `term`: the node's own term, or a higher one that it has just heard of (§5.1)."""
+    assert term >= node.term, f"the term goes back from {node.term} to {term} (§5.1)"
+    assert leader is None or term > node.term or not isinstance(node.role, Leader), "a term has two leaders (§5.2)"
     if term > node.term:
         node.term = term
         node.vote = None
@@ -40,6 +42,8 @@ def become_follower(node: Node, term: int, leader: int | None) -> None:
 
 def hear_from_leader(node: Node, follower: Follower, leader: int) -> None:
     """Reset the election timer: the leader of this term has spoken (§5.2)."""
+    assert follower.leader in (None, leader), f"term {node.term} has two leaders: {follower.leader}, {leader} (§5.2)"
+    assert leader != node.id, "a node does not follow itself"
     follower.leader = leader
     follower.last_contact = node.now
     node.elections_in_vain = 0
@@ -67,6 +71,8 @@ def campaign(node: Node, *, transfer: bool = False) -> None:
     candidate could crash, stand in the same term once more with a shorter log, and count the votes that were given to
     the longer one.
     """
+    assert node.voting, "who may have forgotten its vote does not stand"
+    assert not isinstance(node.role, Leader), f"the leader of term {node.term} stands against itself"
     node.term += 1
     node.vote = node.id
     node.matched = 0
@@ -86,6 +92,10 @@ def count_own_vote(node: Node) -> None:
 
 def become_leader(node: Node) -> None:
     """Lead this term: reset what is known of the others and append the term's empty entry (§5.3, §8)."""
+    assert isinstance(node.role, Candidate), f"a {type(node.role).__name__} wins an election"
+    assert node.vote == node.id, f"a leader has voted for {node.vote} (§5.2)"
+    assert node.durable_hard_state.term == node.term, "nobody is elected in a term that its disk does not know"
+    assert node.log.last_term < node.term, f"term {node.term} has an entry before it has a leader"
     others = node.membership.members - {node.id}
     next_index = node.log.last_index + 1
     leader = Leader(
@@ -135,6 +145,7 @@ def step_request_vote(node: Node, sender: int, request: RequestVote) -> None:
     up_to_date = node.log.is_up_to_date(request.last_index, request.last_term)
     if node.voting and request.term == node.term and node.vote in (None, sender) and up_to_date:
         if not isinstance(node.role, Follower):
+            assert isinstance(node.role, PreCandidate), "who stands or leads has voted for itself"
             become_follower(node, node.term, None)
         node.vote = sender
         node.role.deadline = node.now + _election_wait(node)

@@ -85,6 +85,7 @@ class Log:
         begin = first - self.snapshot_index - 1
         if begin < 0:
             raise InvariantViolated(f"entry {first} was compacted away; the log begins behind {self.snapshot_index}")
+        assert last <= self.last_index, f"entry {last} is asked for, and the log ends at {self.last_index}"
         end = last - self.snapshot_index
         if max_count is not None:
             end = min(end, begin + max_count)
@@ -105,6 +106,7 @@ class Log:
 
     def truncate_from(self, index: int) -> None:
         """Delete the entry at `index` and all that follow it (AppendEntries, receiver's step 3)."""
+        assert index > self.snapshot_index, f"entry {index} is covered by a snapshot and never cut off"
         self._drop(index, self.last_index)
         self.last_index = min(self.last_index, index - 1)
         self.handed_over = min(self.handed_over, index - 1)
@@ -140,9 +142,11 @@ class Log:
         self.snapshot_index, self.snapshot_term = index, term
         self.durable = max(self.durable, index)
         self.handed_over = max(self.handed_over, index)
+        assert len(self._entries) == len(self._ends) == self.last_index - index, "the log lacks entries"
 
     def restart_behind(self, index: int, term: int) -> None:
         """Begin anew, empty, behind a snapshot that ends with (index, term) (Figure 13, step 7)."""
+        assert index >= self.snapshot_index, f"the log begins behind {self.snapshot_index} and goes back to {index}"
         self._drop(self.snapshot_index + 1, self.last_index)
         self.snapshot_index, self.snapshot_term = index, term
         self.last_index = self.durable = self.handed_over = index
@@ -171,6 +175,7 @@ class Log:
         last = self._saving.popleft()
         assert last <= self.handed_over, f"entry {last} is reported as saved, and {self.handed_over} were handed over"
         self.durable = max(self.durable, last)
+        assert self.durable <= self.handed_over, f"entry {self.durable} is durable, and was never handed over"
 
     def last_agreement(self, index: int, term: int) -> tuple[int, int]:
         """Return the last (index, term) of this log at or below `index` whose term is at most `term`.

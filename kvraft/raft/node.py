@@ -106,6 +106,8 @@ class Node:
         self.commit = max(self.log.snapshot_index, applied, min(stored.commit, self.log.last_index))
         self.released = max(self.log.snapshot_index, applied)
         """The last index that was given out to be applied."""
+        assert self.released <= self.commit <= self.log.last_index, "what was applied is committed and in the log"
+        assert self.memberships[0][0] <= self.commit, "the first configuration is committed"
         self.matched = 0
         """Up to here the log is known to match that of this term's leader, whom it outlives: who asks for pre-votes and
         then hears from the same leader again is not sent the same entries again. A heartbeat's commit index counts no
@@ -247,6 +249,7 @@ class Node:
         self.log.compact(index)
         while len(self.memberships) > 1 and self.memberships[1][0] <= self.log.snapshot_index:
             del self.memberships[0]
+        assert self.memberships[0][0] <= self.commit, "the first configuration is committed"
 
     def membership_at(self, index: int) -> Membership:
         """Return the configuration that stands in the log at or before `index`: what a snapshot up to there holds."""
@@ -310,6 +313,8 @@ class Node:
 
         Its vote in this term stays unused.
         """
+        assert not self.voting, "who has a vote cannot get it once more, and must not lose that of this term"
+        assert not isinstance(self.role, Leader | Candidate), "nobody stands without a vote"
         self.voting = True
         if self.term > 0 and self.vote is None:
             self.vote = self.id
@@ -377,10 +382,13 @@ class Node:
             committed = self.log.slice(
                 self.released + 1, self.commit, self.options.apply_bytes_max, self.options.apply_entries_max
             )
+            assert committed[0].index == self.released + 1, "entries are applied one after the other"
             self.released = committed[-1].index
+            assert self.released <= self.commit, f"entry {self.released} is applied and not committed (§5.3)"
         entries = self.log.take_unsaved() if self.log.last_index > self.log.handed_over else ()
         hard_state = self.hard_state if entries or self._hard_state_changed() else None
         if hard_state is not None:
+            self._check_promises(self._handed_over_hard_state, hard_state)
             self._handed_over_hard_state = hard_state
         soft_state = self.soft_state if self._soft_state_changed() else None
         if soft_state is not None:
@@ -407,6 +415,7 @@ class Node:
     def advance(self, ready: Ready) -> None:
         """Learn that what `ready` wanted saved is durable. Called once for each Ready, in their order."""
         if ready.hard_state is not None:
+            assert self.durable_hard_state.term <= ready.hard_state.term <= self.term, "saves end in their order"
             self.durable_hard_state = ready.hard_state
             election.count_own_vote(self)
         if ready.entries:
@@ -431,6 +440,8 @@ class Node:
 
     def promise(self, to: int, message: Message) -> None:
         """Send what may be said only when the state it rests on is durable."""
+        assert to != self.id, "a promise to myself"
+        assert message.term <= self.term, f"a promise in term {message.term}, and this node is in {self.term}"
         self.replies.append((to, message))
 
     def _soft_state_changed(self) -> bool:
@@ -439,6 +450,14 @@ class Node:
             return True
         # The leader of a leader's term is known, and a candidate of either kind knows none.
         return isinstance(role, Follower) and shown.leader != role.leader
+
+    @staticmethod
+    def _check_promises(before: HardState, after: HardState) -> None:
+        """Check that what is to be saved takes nothing back that was promised (Figure 2)."""
+        assert after.term >= before.term, f"the term goes back from {before.term} to {after.term}"
+        if after.term == before.term:
+            assert before.vote in (None, after.vote), f"the vote for {before.vote} in term {after.term} stands (§5.2)"
+        assert after.founder or not before.founder, "a founder stays one"
 
     def _hard_state_changed(self) -> bool:
         shown = self._handed_over_hard_state

@@ -69,6 +69,7 @@ class Progress:
         self.probing = False
         self.inflight.clear()
         self.inflight_bytes = 0
+        assert self.match < self.next, f"match {self.match} < next {self.next}"
 
     def become_replicate(self) -> None:
         """Send without waiting, from behind what matches."""
@@ -90,7 +91,10 @@ class Progress:
 
     def sent(self, last_index: int, size: int, now: float) -> None:
         """Note a message that carries entries up to `last_index`."""
+        assert self.state is not State.SNAPSHOT, "who receives a snapshot is sent no entries"
+        assert last_index >= self.next - 1, f"entry {self.next} is next, and what was sent ends at {last_index}"
         if self.state is State.PROBE:
+            assert not self.probing, "one probe at a time"
             self.probing = True
             self.oldest_sent = now
             return
@@ -105,11 +109,13 @@ class Progress:
         while self.inflight and self.inflight[0][0] <= index:
             self.inflight_bytes -= self.inflight.popleft()[1]
             self.oldest_sent = now
+        assert self.inflight or self.inflight_bytes == 0, f"{self.inflight_bytes} bytes in no message"
         self.denials = 0
         is_news = index > self.match
         if is_news:
             self.match = index
             self.next = max(self.next, index + 1)
+        assert self.match < self.next, f"match {self.match} < next {self.next}"
         return is_news
 
     def denied(self, prev_index: int, agreement: int) -> bool:
@@ -133,6 +139,8 @@ class Progress:
             return True
         if self.state is State.SNAPSHOT or prev_index != self.next - 1:
             return False
+        before = self.next
         self.next = max(min(prev_index, agreement + 1), self.match + 1)
+        assert self.next <= before, f"a refusal moves next from {before} to {self.next}"
         self.probing = False
         return True

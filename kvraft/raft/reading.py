@@ -28,6 +28,7 @@ def begin_round(node: Node, leader: Leader) -> None:
     if not can_begin_round(node, leader):
         return
     leader.round += 1
+    assert not leader.read_rounds or leader.read_rounds[-1].round < leader.round, "a round comes again (row 6)"
     reads = [Read(ticket, node.commit) for ticket in leader.new_reads]
     leader.read_rounds.append(ReadRound(leader.round, reads))
     leader.new_reads.clear()
@@ -41,5 +42,6 @@ def confirm(node: Node, leader: Leader) -> None:
         node.membership.majorities,
         lambda voter: leader.round if voter == node.id else leader.progress[voter].confirmed_round,
     )
+    assert confirmed <= leader.round, f"round {confirmed} is confirmed, and the last was {leader.round} (row 6)"
     while leader.read_rounds and leader.read_rounds[0].round <= confirmed:
         node.confirmed_reads += leader.read_rounds.popleft().reads

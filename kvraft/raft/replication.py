@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 def append(node: Node, leader: Leader, kind: int, payload: bytes) -> None:
     """Append a new entry to the leader's own log (§5.3); `send_entries` carries it to the others."""
+    assert leader is node.role, "only the leader of this term appends (§5.3)"
     entry = Entry.create(node.term, node.log.last_index + 1, kind, payload)
     node.log.append(entry)
     leader.uncommitted_bytes += len(entry.record)
@@ -92,8 +93,10 @@ def advance_commit(node: Node, leader: Leader) -> None:
         lambda voter: node.log.durable if voter == node.id else leader.progress[voter].match,
     )
     if index > node.commit and node.log.term_at(index) == node.term:
+        assert index >= leader.term_start, f"entry {index} is of term {node.term}, which begins at {leader.term_start}"
         for entry in node.log.slice(max(node.commit + 1, leader.term_start), index):
             leader.uncommitted_bytes -= len(entry.record)
+        assert leader.uncommitted_bytes >= 0, f"{leader.uncommitted_bytes} bytes wait to be committed"
         node.commit = index
         changes.settle(node, leader)
 
@@ -206,6 +209,7 @@ def step_append_entries(node: Node, sender: int, request: AppendEntries) -> None
     conflict = log.find_conflict(request.entries)
     if conflict is not None:
         if conflict.index <= log.last_index:
+            assert conflict.index > node.commit, f"entry {conflict.index} is committed and replaced (§5.4.3)"
             log.truncate_from(conflict.index)
             changes.forget_from(node, conflict.index)
         new = request.entries[conflict.index - request.prev_index - 1 :]
@@ -214,6 +218,7 @@ def step_append_entries(node: Node, sender: int, request: AppendEntries) -> None
         changes.adopt(node, new)
     # What is committed here is in the log of every later leader (leader completeness, §5.4).
     last_new = max(request.prev_index + len(request.entries), log.snapshot_index)
+    assert last_new <= log.last_index, f"the log matches up to {last_new}, and ends at {log.last_index}"
     node.matched = max(node.matched, last_new)
     node.commit = max(node.commit, min(request.commit, last_new))
     # One acknowledgement a turn is enough: it covers everything that matches.
@@ -230,6 +235,7 @@ def step_heartbeat(node: Node, sender: int, request: Heartbeat) -> None:
         return
     follow(node, sender, request.term)
     node.commit = max(node.commit, min(request.commit, node.matched))
+    assert node.commit <= node.log.last_index, f"entry {node.commit} is committed, and the log ends before it"
     if request.differs:
         node.states.differs_at = request.differs
     # Read rounds bring many more heartbeats than there are intervals: states are named once in each.

@@ -52,7 +52,9 @@ def install(node: Node, index: int, term: int, membership: Membership) -> bool:
     else:
         node.log.restart_behind(index, term)
         node.memberships = [(index, membership)]
+    assert index > node.released, f"what a snapshot up to {index} holds was applied already"
     node.commit = node.released = index
+    assert node.membership_index <= node.log.last_index, "a configuration is left whose entry is gone (§6)"
     identity.confirm(node)
     # It is committed, so this term's leader has the same up to here, also when it is not the one who sent it.
     node.matched = max(node.matched, index)
@@ -65,11 +67,13 @@ def note_sent(node: Node, leader: Leader, peer: int, installed_index: int | None
     if progress is None:
         return
     if installed_index is not None:
-        # It is no higher than our own snapshot, so no higher than our commit index: nothing becomes committed by it.
+        # Nothing becomes committed by it.
+        assert installed_index <= node.commit, f"node {peer} has a snapshot of entry {installed_index} from this node"
         progress.match = max(progress.match, installed_index)
         transfer.order_when_caught_up(node, leader, peer)
     progress.become_probe()
     progress.next = max(progress.next, progress.match + 1)
+    assert progress.next <= node.log.last_index + 1, f"entry {progress.next} is next, and the log ends before it"
 
 
 def _refuse_impossible_piece(node: Node, request: InstallSnapshot) -> None:

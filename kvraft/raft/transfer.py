@@ -45,7 +45,9 @@ def order_when_caught_up(node: Node, leader: Leader, peer: int) -> None:
     transfer = leader.transfer
     if transfer is None or transfer.target != peer or transfer.ordered:
         return
-    if leader.progress[peer].match == node.log.last_index:
+    match = leader.progress[peer].match
+    assert match <= node.log.last_index, f"node {peer} matches up to {match}, and the log ends at {node.log.last_index}"
+    if match == node.log.last_index:
         transfer.ordered = True
         node.send(peer, TimeoutNow(node.term))
 
