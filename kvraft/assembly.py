@@ -109,7 +109,7 @@ def assemble(
         dial=surroundings.dial,
         listed={peer.id: peer.address for peer in config.peers},
         reached_at=reached_at,
-        has_leader=lambda: node.leader is not None,
+        leader=lambda: node.leader,
     )
     replica.connect(peers)
     port = build_port(replica, peers.build_acceptor, server or server_limits(config), reactor)

@@ -6,9 +6,10 @@ says that it is reached: a hello says so (`reached_at`). Both are hints and noth
 hellos that check who is there, so a wrong hint costs one attempt to connect. What the log says is tried first and, as
 long as it fails, every second time.
 
-A hello's word is not taken while there is a leader, because a copy of a member's data directory says hello as well: for
-the moment in which the member cannot be reached, the leader would replicate to the copy. A node that has moved asks the
-leader to be moved in the log, which decides (`kvraft.joining`).
+A hello's word is not taken while another node leads, because a copy of a member's data directory says hello as well:
+for the moment in which the member cannot be reached, the leader would replicate to the copy. A node that has moved asks
+the leader to be moved in the log, which decides (`kvraft.joining`). The leader's own word counts: a node that was away
+while it moved must answer it to hear of that.
 """
 
 from collections.abc import Callable
@@ -51,7 +52,7 @@ class Addresses:
         known: where the log says that the peer is.
         listed: where config.json says so; None when it does not list the peer.
         dial: makes the endpoint of one address.
-        has_leader: whether this node knows a leader.
+        may_ask: whether the peer's own word counts at the moment.
     """
 
     def __init__(
@@ -59,7 +60,7 @@ class Addresses:
         known: Address,
         listed: Address | None,
         dial: Callable[[Address], IStreamClientEndpoint],
-        has_leader: Callable[[], bool],
+        may_ask: Callable[[], bool],
     ) -> None:
         self.known = known
         self.told: Address | None = None
@@ -68,13 +69,13 @@ class Addresses:
         """Where the latest attempt went."""
         self._listed = listed
         self._dial = dial
-        self._has_leader = has_leader
+        self._may_ask = may_ask
         self._attempts = 0
         """Since somebody answered as the peer."""
 
     def moved(self, known: Address) -> "Addresses":
         """Return those of the same peer after the log has taken another address over."""
-        addresses = Addresses(known, self._listed, self._dial, self._has_leader)
+        addresses = Addresses(known, self._listed, self._dial, self._may_ask)
         addresses.told = self.told
         return addresses
 
@@ -97,6 +98,6 @@ class Addresses:
     def _hints(self) -> list[Address]:
         hints = [] if self._listed is None or same(self._listed, self.known) else [self._listed]
         told = self.told
-        if told is not None and not self._has_leader() and not any(same(told, each) for each in (self.known, *hints)):
+        if told is not None and self._may_ask() and not any(same(told, each) for each in (self.known, *hints)):
             hints.append(told)
         return hints

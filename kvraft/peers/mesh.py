@@ -64,7 +64,7 @@ class Peers:
         dial: Makes the endpoint of an address.
         listed: Where config.json says that members listen: there they are looked for as well.
         reached_at: Where this node is reached, whatever the log says; None when it tells nobody.
-        has_leader: Whether this node knows a leader; see `addresses`.
+        leader: Who leads, as far as this node knows; see `addresses`.
     """
 
     def __init__(
@@ -83,7 +83,7 @@ class Peers:
         dial: Callable[[Any, Address], IStreamClientEndpoint] = endpoint_to,
         listed: Mapping[int, Address] | None = None,
         reached_at: Address | None = None,
-        has_leader: Callable[[], bool] = lambda: False,
+        leader: Callable[[], int | None] = lambda: None,
     ) -> None:
         self._reactor = reactor
         self._receiver = receiver
@@ -94,7 +94,7 @@ class Peers:
         self._presence = Presence(self._log, reactor)
         run = run or f"{random.getrandbits(128):032x}"
         self._listed = listed or {}
-        self._has_leader = has_leader
+        self._leader = leader
         self._identity = Identity(me, incarnation, run, (), cluster_id, facts, receiver.admits, reached_at)
         self._inbounds = Inbounds(
             self._identity, receiver, reactor, self._log, self._presence, self._run_of, self._note_place
@@ -245,7 +245,10 @@ class Peers:
     def _take_in(self, peer: int, address: Address) -> None:
         """Dial a new member: behind the end of its last link, if it left a moment ago, so that losses come in order."""
         addresses = self._addresses[peer] = Addresses(
-            address, self._listed.get(peer), lambda place: self._dial(self._reactor, place), self._has_leader
+            address,
+            self._listed.get(peer),
+            dial=lambda place: self._dial(self._reactor, place),
+            may_ask=lambda: self._leader() in {None, peer},
         )
         link = self._links[peer] = Link(
             peer,

@@ -222,9 +222,9 @@ def _refuse_dead_end(node: Node, leader: Leader, target: Membership, unreachable
     before = node.membership.addresses
     moves = {each for each in target.voters & set(unreachable) if target.addresses.get(each) != before.get(each)}
     if moves:
-        places = ", ".join(f"node {each} at {target.addresses.get(each)}" for each in sorted(moves))
+        places = ", ".join(f"node {each} has not answered at {target.addresses.get(each)}" for each in sorted(moves))
         raise ProposalRefused(
-            f"nobody answers as {places}, and without it too few of the {len(target.voters)} voters are heard from: "
+            f"{places}, and without it too few of the {len(target.voters)} voters are heard from: "
             "the cluster would stop; start it there first, and it asks to be moved by itself, or force the change"
         )
     silent = ", ".join(str(voter) for voter in sorted(target.voters - alive))

@@ -141,7 +141,8 @@ class Member:
             )
             assert isinstance(beginning.storage, JournalJobs)
             self.journal = beginning.storage.journal
-            assembly = assemble(config, self.id, beginning, surroundings, options)
+            reached_at = config.peer(self.id).address
+            assembly = assemble(config, self.id, beginning, surroundings, options, reached_at)
             self._network.listen(self.machine, (config.peer(self.id).address.host, PORT), assembly.port)
             self.assembly = assembly
             self.wrap(self, assembly)

@@ -14,6 +14,7 @@ from zope.interface import implementer
 
 from kvraft.raft import InvariantViolated
 from kvraft.simulation import at_rest, constants
+from kvraft.simulation.aftermath import SCENARIOS
 from kvraft.simulation.births import Birth
 from kvraft.simulation.cluster import Cluster, Stuck
 from kvraft.simulation.disk import StaleFile
@@ -33,6 +34,8 @@ BIRTHS: Final = 0.25
 """The share of runs with faults that begin with a birth under faults."""
 SLOW_ELECTIONS: Final = 0.1
 """The share of runs that end with an election on slow disks."""
+AFTERMATHS: Final = 0.4
+"""The share of runs that end with one of the scenarios of `aftermath`."""
 SLOW_SAVE_S: Final = 0.4
 """What a save takes then, seconds: an election takes two of them, which is longer than the longest timeout."""
 SLOW_ELECTION_S_MAX: Final = 30.0
@@ -196,6 +199,9 @@ def _go_through(plan: Plan, cluster: Cluster, nemesis: Nemesis | None, workload:
     cluster_time.check()
     if Random(f"{plan.seed} slow election").random() < SLOW_ELECTIONS:
         _elect_on_slow_disks(cluster)
+    draws = Random(f"{plan.seed} aftermath")
+    if draws.random() < AFTERMATHS:
+        draws.choice(SCENARIOS)(cluster, draws)
     cluster.checks.at_the_end()
 
 

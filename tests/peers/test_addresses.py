@@ -28,15 +28,17 @@ def test_every_second_attempt_goes_to_a_hint() -> None:
     assert dialed(node, 5) == [known, LISTED, known, TOLD, known]
 
 
-def test_a_peer_s_own_word_counts_only_while_nobody_leads() -> None:
+def test_a_peer_s_own_word_counts_only_while_nobody_else_leads() -> None:
     """Else a copy of a member's data would be dialed in the moment in which the member cannot be reached."""
-    leads = True
-    node = Node(has_leader=lambda: leads)
+    leader: int | None = 2
+    node = Node(leader=lambda: leader)
     node.peers.start()
     node.call(hello_line(1, reached_at=[TOLD.host, TOLD.port]))
     assert set(dialed(node, 4)) == {ADDRESSES[1]}
 
-    leads = False
+    leader = None
+    assert TOLD in dialed(node, 2)
+    leader = 1
     assert TOLD in dialed(node, 2)
 
 

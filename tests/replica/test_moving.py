@@ -45,7 +45,7 @@ def test_a_move_into_a_dead_end_is_refused(size: int, silent: list[int]) -> None
     cluster.run(1.0)
     for member in (others[-1], leader):
         refusal = str(carry_out(cluster, MoveMember(member, "127.0.0.1:9999")).error)
-        assert f"nobody answers as node {member} at 127.0.0.1:9999" in refusal
+        assert f"node {member} has not answered at 127.0.0.1:9999" in refusal
         assert "start it there first" in refusal
         assert "force the change" in refusal
     cluster.do(write("goes on"))

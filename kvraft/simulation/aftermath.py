@@ -1,0 +1,163 @@
+"""What an operator may do to a cluster that is well, after the faults of a run: moves, a copy of a node's data.
+
+These are told apart from faults, because most of what is checked here holds only while nothing else is wrong: a move is
+refused for the members that are down at that moment, a copy is refused while the right process is heard from, and a
+cluster that comes back at other addresses has a leader when its members reach each other.
+"""
+
+import copy
+from collections.abc import Callable, Mapping, Sequence
+from random import Random
+from typing import Final
+
+from kvraft.commands import encode_identify
+from kvraft.config import Address, Config, Peer
+from kvraft.raft import InvariantViolated
+from kvraft.simulation.clients import Answer
+from kvraft.simulation.cluster import Cluster
+from kvraft.simulation.machine import Machine
+from kvraft.simulation.member import PORT, Member, address_of
+
+TRIES: Final = 60
+TRY_S: Final = 0.25
+"""So often, and that far apart in seconds, somebody who has moved asks to be moved in the log, as a node does."""
+COPY_S: Final = 3.0
+"""How long a copy runs, virtual seconds."""
+FORGOTTEN_S: Final = 6.0
+"""After this time nothing is said any more of a copy that has ended, virtual seconds."""
+_WRITE: Final = encode_identify("aftermath")
+"""A write that changes nothing: the cluster has its id."""
+
+
+def dead_end(cluster: Cluster, draws: Random) -> None:
+    """Move a voter to where nobody is, when the others that run are no majority: it is refused, and writes go on."""
+    leader = cluster.elect()
+    voters = cluster.members[leader].node.membership.voters
+    moved = draws.choice(sorted(voters))
+    majority = len(voters) // 2 + 1
+    if len(voters) == 1 or leader not in voters:
+        return
+    down = sorted(voters - {leader, moved})[: len(voters) - majority]
+    for each in down:
+        cluster.kill(each)
+    cluster.elect()
+    cluster.run(1.0)  # until those that are down are not heard from any more
+    answer = cluster.ask(cluster.elect(), f"MEMBER MOVE {moved} {_elsewhere(moved)}")[0]
+    if answer.get("error") != "REFUSED":
+        raise InvariantViolated(
+            f"node {moved} is moved to where nobody is, and only with it there is a majority: {answer}"
+        )
+    _write(cluster)
+    for each in down:
+        cluster.start(each)
+    cluster.elect()
+
+
+def come_back_elsewhere(cluster: Cluster, draws: Random) -> None:
+    """Start all members at other addresses, or some: who is listed in config.json, or says hello, is found.
+
+    Raises:
+        Stuck: they find no leader.
+    """
+    membership = cluster.members[cluster.elect()].node.membership
+    ids = sorted(membership.members)
+    knows, movers = draws.random() < 0.5, ids
+    if not knows:  # a minority stays, through whom the others find each other
+        most = max(1, (len(membership.voters) - 1) // 2)
+        stays = draws.sample(sorted(membership.voters), draws.randint(1, most))
+        movers = [each for each in ids if each not in stays]
+    places = {member: _elsewhere(member) if member in movers else address_of(member) for member in ids}
+    for runs in cluster.running:
+        cluster.kill(runs.id)
+    for member in ids:
+        listed = [
+            Peer(each, Address.parse(places[each] if knows or each == member else address_of(each))) for each in ids
+        ]
+        cluster.members[member].start(Config(tuple(listed), limits=cluster.limits), cluster.options)
+    cluster.run_until(lambda: cluster.leader is not None, what="a leader of a cluster that has moved")
+    for mover in movers:
+        incarnation = membership.incarnations.get(mover, "")
+        _ask_until_done(cluster, places, f"MEMBER MOVE {mover} {places[mover]} {incarnation}".strip())
+    cluster.elect()
+    _write(cluster)
+    cluster.run_until(cluster.has_settled, what="one state on all members that have moved")
+
+
+def run_a_copy(cluster: Cluster, draws: Random) -> None:
+    """Run a copy of a node beside it: the leader says so, refuses to move it, and goes on; then it is forgotten."""
+    leader = cluster.elect()
+    node = cluster.members[leader].node
+    term, ids = node.term, sorted(node.membership.voters)
+    if len(ids) == 1 or leader not in ids:
+        return
+    original = cluster.members[draws.choice(ids)]
+    watcher = cluster.members[draws.choice([each for each in ids if each != original.id])]
+    twin = _copy(cluster, original)
+    cluster.run(COPY_S)
+    if not _says_twice(watcher, original.id):
+        raise InvariantViolated(f"node {watcher.id} does not say that node {original.id} runs twice")
+    incarnation = node.membership.incarnations.get(original.id)
+    if incarnation is not None:
+        answer = cluster.ask(leader, f"MEMBER MOVE {original.id} {_elsewhere(original.id)} {incarnation}")[0]
+        if answer.get("error") != "REFUSED":
+            raise InvariantViolated(f"a copy of node {original.id} is moved in while that one answers: {answer}")
+    _write(cluster)
+    twin.kill()
+    if node.term != term or cluster.leader != leader:
+        raise InvariantViolated(f"a copy of node {original.id} has disturbed node {leader}, which led term {term}")
+    cluster.run_until(lambda: not _says_twice(watcher, original.id), at_most=FORGOTTEN_S, what="silence about the copy")
+
+
+SCENARIOS: Final[Sequence[Callable[[Cluster, Random], None]]] = (dead_end, come_back_elsewhere, run_a_copy)
+
+
+def _copy(cluster: Cluster, original: Member) -> Member:
+    """Start a process on a copy of a node's disk, on a machine and at an address of its own."""
+    machine = Machine(cluster.world, f"copy of node {original.id}", rate=1.0, boot=10.0, epoch=1.8e9)
+    twin = Member(original.id, machine, cluster.network, lambda _member, _why: None)
+    twin.disk = copy.deepcopy(original.disk)
+    twin.disk.kill()
+    peers = tuple(
+        Peer(each, Address.parse(_elsewhere(each) if each == original.id else address_of(each)))
+        for each in sorted(cluster.members)
+    )
+    twin.start(Config(peers, limits=cluster.limits), cluster.options)
+    return twin
+
+
+def _says_twice(watcher: Member, node: int) -> bool:
+    assert watcher.assembly is not None
+    return watcher.assembly.peers.status()[node].runs_twice
+
+
+def _elsewhere(member: int) -> str:
+    """Return another address of a member, at which nobody is until it is started there."""
+    return f"10.1.0.{member + 1}:{PORT}"
+
+
+def _ask_until_done(cluster: Cluster, places: Mapping[int, str], line: str) -> None:
+    """Ask whoever leads until it is done, as a node does that has moved."""
+    answers: Sequence[Answer] = ()
+    for _ in range(TRIES):
+        leader = cluster.leader
+        answers = _ask(cluster, places[leader], line) if leader is not None else ()
+        if answers and answers[0].get("status") == "OK":
+            return
+        cluster.run(TRY_S)
+    raise InvariantViolated(f"{line} is not done: {answers}")
+
+
+def _ask(cluster: Cluster, place: str, line: str) -> Sequence[Answer]:
+    got: list[Sequence[Answer]] = []
+    cluster.client(keeps=False).ask(place, [line], lambda answers: got.append(answers or ()))
+    cluster.run_until(lambda: bool(got), what="an answer")
+    return got[0]
+
+
+def _write(cluster: Cluster) -> None:
+    """Let the leader write."""
+    leader = cluster.members[cluster.elect()]
+    answers: list[object] = []
+    assert leader.assembly is not None
+    cluster.world.at(cluster.world.now, leader.machine, leader.assembly.replica.ask, [_WRITE], answers.append)
+    cluster.run_until(lambda: bool(answers), what="an answer to a write")
