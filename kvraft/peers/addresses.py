@@ -65,6 +65,8 @@ class Addresses:
         self.known = known
         self.told: Address | None = None
         """Where the peer says that it is reached."""
+        self.told_by: str | None = None
+        """Which process of the peer said so."""
         self.dialed = known
         """Where the latest attempt went."""
         self._listed = listed
@@ -76,7 +78,7 @@ class Addresses:
     def moved(self, known: Address) -> "Addresses":
         """Return those of the same peer after the log has taken another address over."""
         addresses = Addresses(known, self._listed, self._dial, self._may_ask)
-        addresses.told = self.told
+        addresses.told, addresses.told_by = self.told, self.told_by
         return addresses
 
     def connect(self, protocolFactory: IProtocolFactory) -> "Deferred[IProtocol]":  # noqa: N803 - Twisted's name

@@ -213,6 +213,11 @@ class Peers:
             return self._identity.reached_at
         return self._addresses[node].dialed if self.connected(node) else None
 
+    def says_at(self, node: int) -> Address | None:
+        """Return where the process that answers as a member says that it is reached; None when that is unknown."""
+        addresses, run = self._addresses.get(node), self._run_of(node)
+        return addresses.told if addresses is not None and run is not None and addresses.told_by == run else None
+
     def status(self) -> dict[int, PeerStatus]:
         """Return how every peer that is a member is connected."""
         return {
@@ -286,7 +291,7 @@ class Peers:
         """Take note of where a peer says that it is reached."""
         addresses = self._addresses.get(hello.sender)
         if addresses is not None and hello.reached_at is not None:
-            addresses.told = Place(*hello.reached_at)
+            addresses.told, addresses.told_by = Place(*hello.reached_at), hello.run
 
     def _start(self, link: Link) -> None:
         """Start a link that had to wait, unless it is not wanted any more; one that was stopped ends at once."""

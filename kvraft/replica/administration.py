@@ -26,6 +26,7 @@ from kvraft.raft import Membership, Node, NotLeader, ProposalRefused, TryAgain
 from kvraft.raft.changes import is_under_way, waits_for
 from kvraft.raft.identity import is_other
 from kvraft.raft.roles import Leader
+from kvraft.replica.outbox import Nowhere, Outbox
 from kvraft.storage import SnapshotStorage
 
 DONE: Final[Mapping[str, object]] = {"status": "OK"}
@@ -63,7 +64,7 @@ class Administration:
         snapshot: begins to take a snapshot; fires also when there is none in the end.
         snapshots: where it is then.
         timeout: longest wait for a change to be committed, seconds.
-        reached_at: where a member answers to this node, or where this node itself is reached; None if that is unknown.
+        peers: the connections to the other members, as they are then.
     """
 
     _log = Logger(namespace="kvraft.replica")
@@ -75,14 +76,14 @@ class Administration:
         snapshot: Callable[[], Deferred[None]],
         snapshots: SnapshotStorage,
         timeout: float,
-        reached_at: Callable[[int], Place | None] = lambda _: None,
+        peers: Callable[[], Outbox] = Nowhere,
     ) -> None:
         self._node = node
         self._not_leader = not_leader
         self._snapshot = snapshot
         self._snapshots = snapshots
         self._timeout = timeout
-        self._reached_at = reached_at
+        self._peers = peers
         self._waits: list[_Wait] = []
 
     def carry_out(self, command: AdminCommand, now: float) -> Deferred[dict[str, object]]:
@@ -200,7 +201,7 @@ class Administration:
         """
         unreachable, before = set(), self._node.membership.addresses
         for voter in target.voters:
-            place, address = self._reached_at(voter), target.addresses.get(voter)
+            place, address = self._peers().reached_at(voter), target.addresses.get(voter)
             moves = address != before.get(voter)
             if (place is None and voter != self._node.id) or (moves and not _is_at(place, address)):
                 unreachable.add(voter)
@@ -209,10 +210,11 @@ class Administration:
     def _refuse_copy(self, member: int, address: str) -> None:
         """Refuse to move a member to `address`, which asks for it by itself, while it answers elsewhere.
 
-        A process that has moved does not run at another place any more, so who asks is a copy.
+        A process that has moved does not run at another place any more, so who asks is a copy, unless the process that
+        answers says itself that it is reached at `address`, as one with two addresses may.
         """
-        place = self._reached_at(member)
-        if (place is not None or member == self._node.id) and not _is_at(place, address):
+        place, says = self._peers().reached_at(member), self._peers().says_at(member)
+        if (place is not None or member == self._node.id) and not (_is_at(place, address) or _is_at(says, address)):
             where = self._node.membership.addresses.get(member) if place is None else written(place)
             raise AdminRefused(
                 f"node {member} runs twice: it answers at {where} as well; stop the one with the copied data "

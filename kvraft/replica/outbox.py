@@ -18,6 +18,10 @@ class Outbox(Protocol):
         """Return where a member answers, or where this node itself is reached; None when that is unknown."""
         ...
 
+    def says_at(self, node: int) -> Address | None:
+        """Return where the process that answers as a member says that it is reached; None when that is unknown."""
+        ...
+
     def send(self, outgoing: Sequence[tuple[int, Message]]) -> None:
         """Send each message to its member, in order; whatever cannot be sent now is dropped."""
         ...
@@ -47,6 +51,9 @@ class Nowhere:
         return {}
 
     def reached_at(self, node: int) -> Address | None:
+        """Return nothing."""
+
+    def says_at(self, node: int) -> Address | None:
         """Return nothing."""
 
     def send(self, outgoing: Sequence[tuple[int, Message]]) -> None:

@@ -13,7 +13,6 @@ from twisted.python.failure import Failure
 from kvraft.commands import AdminCommand, Operation, Result, encode_batch
 from kvraft.errors import Overloaded
 from kvraft.exits import LastWords, words_for
-from kvraft.peers import Address
 from kvraft.raft import Entry, EntryKind, Membership, Message, MessageRefused, Node, NotLeader, ProposalRefused, Ready
 from kvraft.raft.roles import Leader
 from kvraft.raft.types import Role
@@ -93,7 +92,7 @@ class Replica:
         )
         self._redirects = Redirects(node, lambda: self._administration.is_transferring)
         self._administration = Administration(
-            node, self._redirects.error, self._begin_snapshot, snapshots, self._options.request_timeout, self._place_of
+            node, self._redirects.error, self._begin_snapshot, snapshots, self._options.request_timeout, self._outbox
         )
         self._cluster_clock = ClusterClock()
         self._deadlines = Deadlines()
@@ -446,8 +445,8 @@ class Replica:
 
     # Snapshots.
 
-    def _place_of(self, node: int) -> Address | None:
-        return self._peers.reached_at(node)
+    def _outbox(self) -> Outbox:
+        return self._peers
 
     def _begin_snapshot(self) -> Deferred[None]:
         return self._snapshotter.begin(self.store)

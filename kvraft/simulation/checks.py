@@ -381,6 +381,7 @@ class PromiseKeeper:
         self.learn_cluster = outbox.learn_cluster
         self.status = outbox.status
         self.reached_at = outbox.reached_at
+        self.says_at = outbox.says_at
 
     def send(self, outgoing: Sequence[tuple[int, Message]]) -> None:
         """See `Outbox.send`."""

@@ -1,5 +1,6 @@
 """Where a peer is looked for: where the log says, config.json, and the peer's own word while nobody leads."""
 
+from kvraft.peers.addresses import written
 from kvraft.peers.link import BACKOFF_MAX_S
 from tests.peers.twins import ADDRESSES, Node, Place, hello_line, warnings
 
@@ -96,6 +97,18 @@ def dialed_after_pause(node: Node) -> list[Place]:
     """Let a pause pass, and return where the attempts after it go."""
     node.pass_time(BACKOFF_MAX_S + 0.01)
     return dialed(node, 3)
+
+
+def test_only_the_process_that_answers_is_believed_where_it_is() -> None:
+    """What a copy said while the member could not be reached is not taken for the member's word."""
+    node = Node()
+    node.peers.start()
+    node.call(hello_line(1, run="copy", reached_at=[TOLD.host, TOLD.port]))
+    assert node.peers.says_at(1) is None
+    node.establish(1, run="first")
+    assert node.peers.says_at(1) is None
+    node.call(hello_line(1, run="first", reached_at=[LISTED.host, LISTED.port]))
+    assert written(node.peers.says_at(1)) == written(LISTED)
 
 
 def test_a_hello_says_where_the_node_is_reached() -> None:

@@ -131,6 +131,9 @@ class _Outbox:
             return None
         return self.cluster.places.get(node, ConfigAddress.parse(address(node)))
 
+    def says_at(self, node: int) -> Address | None:
+        return self.cluster.says.get(node)
+
     def send(self, outgoing: Sequence[tuple[int, Message]]) -> None:
         if self.epoch == self.cluster.epochs[self.member]:
             self.cluster.carry(self.member, outgoing)
@@ -173,6 +176,8 @@ class Cluster:
         self.members: dict[int, Member] = {}
         self.places: dict[int, ConfigAddress] = {}
         """Where members answer that have moved."""
+        self.says: dict[int, ConfigAddress] = {}
+        """Where members say that they are reached."""
         self.epochs = dict.fromkeys(range(size), 0)
         """How often each process was started: its messages do not outlive it."""
         self.cut_links: set[frozenset[int]] = set()

@@ -81,6 +81,8 @@ def test_a_member_that_answers_where_it_asks_to_be_is_no_copy(cluster: Cluster) 
     member = next(each for each in range(3) if each != leader)
     cluster.places[member] = Address("127.0.0.1", 9999)
     assert carry_out(cluster, MoveMember(member, "127.0.0.1:9999", "its own")).answer == {"status": "OK"}
+    cluster.says[member] = Address("127.0.0.1", 9998)  # and answers at both addresses
+    assert carry_out(cluster, MoveMember(member, "127.0.0.1:9998", "its own")).answer == {"status": "OK"}
 
 
 def test_only_the_known_memory_moves() -> None:
