@@ -245,7 +245,7 @@ class StoreLoader:
         except msgspec.MsgspecError as error:
             _check_kind(chunk)
             raise SnapshotInvalid(f"a chunk is damaged: {error}") from error
-        self._restore(content.items if type(content) is _Items else self._join(content))
+        self._restore(content.items if isinstance(content, _Items) else self._join(content))
         self._is_usable = True
 
     def finish(self) -> Store:
