@@ -217,6 +217,14 @@ class Node:
             election.become_follower(self, self.term, None)
             self.role.deadline = now + 2 * self.options.election_timeout_max
 
+    def make_way(self, now: float) -> bool:
+        """Stop leading over a disk that has not answered for long, if another can do better; return whether it did."""
+        self.observe_time(now)
+        if not (isinstance(self.role, Leader) and transfer.can_another_do_better(self, self.role)):
+            return False
+        self.resign(now)
+        return True
+
     def stand_back(self, now: float) -> None:
         """Neither lead nor stand for election for a while: what this node would promise cannot be made durable."""
         self.observe_time(now)

@@ -34,6 +34,7 @@ def lead_on(node: Node, leader: Leader) -> None:
         election.become_follower(node, node.term, None)
         return
     transfer.give_up_when_late(node, leader)
+    transfer.watch_disks(node, leader)
     changes.promote_caught_up(node, leader)
     identity.bind(node, leader)
     broadcast_heartbeat(node, leader)

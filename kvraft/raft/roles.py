@@ -70,6 +70,9 @@ class Leader:
     """Tickets since the last round began; they share the next one."""
     read_rounds: deque[ReadRound] = attrs.field(factory=deque)
     transfer: Transfer | None = None
+    overtaken_at: int | None = None
+    """Where this node's own disk stood when another voter's was first seen ahead of it, None while none is."""
+    overtaken_since: float = 0.0
     forgetful: set[int] = attrs.field(factory=set)
     """Members that lack what they acknowledged in this term; see `identity`."""
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from kvraft.raft import election
+from kvraft.raft import election, quorum
 from kvraft.raft.errors import ProposalRefused
 from kvraft.raft.messages import TimeoutNow
 from kvraft.raft.roles import Follower, Leader, Transfer
@@ -38,6 +38,41 @@ def best_target(node: Node, leader: Leader) -> int | None:
         if peer in node.membership.voters and progress.last_contact >= recent
     ]
     return -max(candidates)[1] if candidates else None
+
+
+def watch_disks(node: Node, leader: Leader) -> None:
+    """Note since when another voter's disk is ahead of where this leader's own stands; called at every heartbeat."""
+    durable = node.log.durable
+    if not any(leader.progress[voter].match > durable for voter in _other_voters(node, leader)):
+        leader.overtaken_at = None
+    elif leader.overtaken_at != durable:
+        leader.overtaken_at, leader.overtaken_since = durable, node.now
+
+
+def can_another_do_better(node: Node, leader: Leader) -> bool:
+    """Whether to resign over this node's disk would help: another voter's is ahead of it for an election timeout.
+
+    That voter, and a majority without this node, must have been heard from lately, or nobody could be elected. Where
+    all disks are equally slow nobody is ahead for so long, and a cluster of two has no majority without its leader.
+    """
+    if leader.overtaken_at != node.log.durable:
+        return False
+    if node.now - leader.overtaken_since < node.options.election_timeout_max:
+        return False
+    recent = node.now - node.options.election_timeout_max
+    is_ahead = any(
+        leader.progress[voter].match > node.log.durable and leader.progress[voter].last_contact >= recent
+        for voter in _other_voters(node, leader)
+    )
+    heard = quorum.reached(
+        node.membership.majorities,
+        lambda voter: float("-inf") if voter == node.id else leader.progress[voter].last_contact,
+    )
+    return is_ahead and heard >= recent
+
+
+def _other_voters(node: Node, leader: Leader) -> frozenset[int]:
+    return node.membership.voters & leader.progress.keys()
 
 
 def order_when_caught_up(node: Node, leader: Leader, peer: int) -> None:

@@ -9,7 +9,6 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from kvraft.raft import Entry, HardState, Node, Ready
-from kvraft.raft.roles import Leader
 from kvraft.storage import JournalFull, Storage
 
 _log = Logger(namespace="kvraft.replica")
@@ -90,7 +89,8 @@ class DiskWatch:
     """Ends the office of a leader whose disk takes nothing, so that the others can elect one whose disk works.
 
     Args:
-        stall_max: longest time of a save, seconds, after which a leader makes way (BUGS row 26).
+        stall_max: longest time of a save, seconds, after which a leader makes way if another node can do better (BUGS
+            row 26).
     """
 
     def __init__(self, node: Node, storage: Storage, stall_max: float) -> None:
@@ -108,13 +108,12 @@ class DiskWatch:
             self._full = full
         if full is not None:
             node.stand_back(now)
-        elif since is not None and now - since >= self._stall_max and isinstance(node.role, Leader):
+        elif since is not None and now - since >= self._stall_max and node.make_way(now):
             _log.error(
-                "node {id} stops leading: its disk has not finished a save for {seconds:.1f} s",
+                "node {id} stops leading: its disk has not finished a save for {seconds:.1f} s, and another node's has",
                 id=node.id,
                 seconds=now - since,
             )
-            node.resign(now)
 
     def _tell(self, full: JournalFull | None) -> None:
         if full is None:

@@ -12,12 +12,14 @@ import attrs
 from kvraft.raft import EntryKind, InvariantViolated, Membership, Message, Node
 from kvraft.raft.messages import PreVote, PreVoteReply, RequestVote
 from kvraft.raft.roles import Follower, Leader
+from kvraft.simulation.conduct_of_offices import Office, could_another_lead
 from kvraft.simulation.member import Member
 
 SILENT_MAX_S: float = 1.5
 """Longest that a leader may lead on without a quorum, seconds: CheckQuorum takes an election timeout and a bit."""
 STALLED_MAX_S: float = 1.5
-"""Longest that a leader may lead on behind a save that has taken so long already, seconds (BUGS row 26)."""
+"""Longest that a leader may lead on after a save that has taken so long already, seconds, while another member could
+lead (BUGS row 26)."""
 HANDOVER_MAX_S: float = 1.5
 """Longest that leadership may be on its way, seconds: it is given up after an election timeout (BUGS row 23)."""
 EVENTS_MIN: int = 10
@@ -103,6 +105,7 @@ class Conduct:
     _silence: _Patience = attrs.field(factory=_Patience)
     _stall: _Patience = attrs.field(factory=_Patience)
     _handover: _Patience = attrs.field(factory=_Patience)
+    _office: Office = attrs.field(factory=Office)
     _encouragements: int = 0
     """Of the messages that wait to be sent, how many tell somebody that he could win an election."""
     _acked: tuple[int, int, int | None] = (0, 0, None)
@@ -125,10 +128,14 @@ class Conduct:
         self._heard_in = node.term
         if leader is not None:
             self._heard = node.now
+            self._office.led, self._office.term = leader, node.term
             if node.now - self._looked >= LOOKS_S:
                 self._looked = node.now
                 self._check_leadership(node, leader)
             return
+        if self._office.led is not None:
+            wrong = self._office.why_not_over(self.member, node, majorities(node.membership))
+            demand(wrong is None, f"{wrong} (BUGS row 26)")
         self._heard = role.last_contact if isinstance(role, Follower) and role.leader is not None else None
         self._silence.since = self._stall.since = self._handover.since = None
 
@@ -141,10 +148,12 @@ class Conduct:
                 break
         else:
             self._silence.since = None
-        if self.member.save_takes_s <= STALLED_MAX_S:
+        if self.member.save_takes_s <= STALLED_MAX_S or not could_another_lead(node, role, majorities(node.membership)):
             self._stall.since = None
         elif self._is_over(self._stall, STALLED_MAX_S):
-            raise InvariantViolated(f"node {node.id} leads on while its disk does not answer (BUGS row 26)")
+            raise InvariantViolated(
+                f"node {node.id} leads on while its disk does not answer and another could lead (BUGS row 26)"
+            )
         if role.transfer is None:
             self._handover.since = None
         elif self._is_over(self._handover, HANDOVER_MAX_S):

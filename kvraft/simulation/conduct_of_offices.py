@@ -1,0 +1,54 @@
+"""Who must stop leading over a slow disk, and who must not; looked at from outside (BUGS row 26)."""
+
+from collections.abc import Collection, Sequence
+
+import attrs
+
+from kvraft.raft import Node
+from kvraft.raft.roles import Leader
+from kvraft.simulation.member import Member
+
+Majorities = Sequence[Collection[int]]
+
+
+def is_another_ahead(node: Node, leader: Leader) -> bool:
+    """Whether another voter has told this leader that its disk holds more than the leader's own."""
+    return any(
+        progress.match > node.log.durable
+        for peer, progress in leader.progress.items()
+        if peer in node.membership.voters
+    )
+
+
+def could_another_lead(node: Node, leader: Leader, majorities: Majorities) -> bool:
+    """Whether a voter is ahead of this leader's disk, and a majority without this leader was heard from lately."""
+    recent = node.now - node.options.election_timeout_max
+    heard = {peer for peer, progress in leader.progress.items() if progress.last_contact >= recent}
+    is_majority = all(2 * sum(voter in heard for voter in voters) > len(voters) for voters in majorities)
+    return is_majority and is_another_ahead(node, leader)
+
+
+@attrs.define
+class Office:
+    """The leadership that a process was last seen in."""
+
+    led: Leader | None = None
+    term: int = 0
+
+    def why_not_over(self, member: Member, node: Node, majorities: Majorities) -> str | None:
+        """Look at a process that does not lead (any more); return what is wrong about the end of its leadership.
+
+        Within its term a leader may end it where it has lost its quorum, was removed, has a full disk, or has a slow
+        one and another member could lead.
+        """
+        leader, self.led = self.led, None
+        if leader is None or node.term != self.term or node.id not in node.membership.voters:
+            return None
+        if member.journal is None or member.journal.full is not None:
+            return None
+        recent = node.now - node.options.election_timeout_max
+        heard = {node.id} | {peer for peer, progress in leader.progress.items() if progress.last_contact >= recent}
+        has_quorum = all(2 * sum(voter in heard for voter in voters) > len(voters) for voters in majorities)
+        if not has_quorum or is_another_ahead(node, leader):
+            return None
+        return f"node {node.id} stops leading term {node.term}, and no other voter's disk is ahead of its own"
