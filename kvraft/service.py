@@ -47,8 +47,8 @@ GC_THRESHOLD: Final = (20_000, 20, 50)
 """Fewer, larger collections: nearly everything here is freed by its reference count."""
 BACKLOG: Final = 1024
 """Connections that may wait to be accepted."""
-HAND_OVER_TIMEOUT_S: Final = 1.0
-"""Longest wait for a successor when a leader is stopped."""
+HAND_OVER_TIMEOUT_S: Final = 3.0
+"""Longest wait for a successor when a leader is stopped: a hand-over takes two saves, and disks may be slow."""
 CLOSE_TIMEOUT_S: Final = 2.0
 """Longest wait for the disk when a node is stopped; what was promised is durable already."""
 

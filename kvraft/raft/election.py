@@ -11,6 +11,10 @@ from kvraft.raft.quorum import Outcome
 from kvraft.raft.roles import Candidate, Follower, Leader, PreCandidate
 from kvraft.raft.types import EntryKind
 
+ELECTION_WAIT_GROWTH = 2
+"""So many times longer is each wait than the one before, after an election without a leader."""
+VOTERS_SAVES = 3
+"""So many times as long as its own save a candidate waits for those of the voters, at least."""
 ELECTION_WAIT_FACTOR_MAX = 16
 """Longest wait for the outcome of an election, in election timeouts."""
 
@@ -53,6 +57,9 @@ def hear_from_leader(node: Node, follower: Follower, leader: int) -> None:
 def pre_campaign(node: Node) -> None:
     """Ask whether an election could be won (thesis §9.6)."""
     deadline = node.now + node.random_timeout()
+    if _is_saving_its_vote(node):
+        node.role.deadline = deadline
+        return
     if not node.voting or not _may_stand(node):
         become_follower(node, node.term, None)
         node.role.deadline = deadline
@@ -76,7 +83,7 @@ def campaign(node: Node, *, transfer: bool = False) -> None:
     node.term += 1
     node.vote = node.id
     node.matched = 0
-    node.role = Candidate(node.now + _election_wait(node))
+    node.role = Candidate(node.now + _election_wait(node, transfer=transfer), node.now)
     request = RequestVote(node.term, node.log.last_index, node.log.last_term, transfer)
     for voter in _other_voters(node):
         node.promise(voter, request)
@@ -87,6 +94,9 @@ def count_own_vote(node: Node) -> None:
     durable = node.durable_hard_state
     if isinstance(node.role, Candidate) and (durable.term, durable.vote) == (node.term, node.id):
         node.role.votes[node.id] = True
+        # The voters' saves come now, and take about as long.
+        took = node.now - node.role.began
+        node.role.deadline = max(node.role.deadline, node.now + VOTERS_SAVES * took)
         _count_votes(node, node.role)
 
 
@@ -112,7 +122,7 @@ def become_leader(node: Node) -> None:
 
 def step_pre_vote(node: Node, sender: int, request: PreVote) -> None:
     """Say whether `sender` could have this node's vote in a later term; neither term nor vote change by it."""
-    if _is_bound_to_leader(node):
+    if _is_bound_to_leader(node) or _is_saving_its_vote(node):
         return
     up_to_date = node.log.is_up_to_date(request.last_index, request.last_term)
     if node.voting and request.term > node.term and up_to_date:
@@ -148,7 +158,7 @@ def step_request_vote(node: Node, sender: int, request: RequestVote) -> None:
             assert isinstance(node.role, PreCandidate), "who stands or leads has voted for itself"
             become_follower(node, node.term, None)
         node.vote = sender
-        node.role.deadline = node.now + _election_wait(node)
+        node.role.deadline = node.now + _election_wait(node, transfer=request.transfer)
         node.promise(sender, RequestVoteReply(node.term, granted=True))
     else:
         node.send(sender, RequestVoteReply(node.term, granted=False))
@@ -187,21 +197,39 @@ def _may_stand(node: Node) -> bool:
     return node.commit < node.membership_index and node.memberships[-2][1].decides(node.id)
 
 
-def _election_wait(node: Node) -> float:
+def _election_wait(node: Node, *, transfer: bool) -> float:
     """Return how long to wait for the outcome of an election that this node has just taken part in, seconds.
 
-    Unlike the paper, the wait doubles with each election in a row that brought no leader, up to
-    `ELECTION_WAIT_FACTOR_MAX` timeouts. An election takes two saves one after the other, the candidate's and then the
-    voters'. Where two saves take longer than an election timeout, a wait of fixed length ends every election before its
-    votes arrive, and no leader is ever elected. A disk that is fast decides the first election within its first wait.
+    An election takes two saves one after the other, the candidate's and then the voters'. Where they take longer than
+    an election timeout, a wait of that length ends every election before its votes arrive, and each one in vain puts
+    one more save in front of the next. So, unlike the paper, a node whose own vote is not on its disk yet stays in the
+    election that it is for (`_is_saving_its_vote`), and a candidate whose own save took long gives the voters as much
+    time (`VOTERS_SAVES`). Where the voters' disks are slower than its own, only the next election can be longer: the
+    wait grows with each one in a row that brought no leader, up to `ELECTION_WAIT_FACTOR_MAX` timeouts. A disk that is
+    fast decides the first election within its first wait.
+
+    An election that the leader has ordered gets the longest wait at once. Nobody else stands meanwhile, so to end it
+    early would only lose the leader without a successor. If the candidate dies, its broken connection ends the wait.
     """
-    factor: int = min(2**node.elections_in_vain, ELECTION_WAIT_FACTOR_MAX)
+    factor = ELECTION_WAIT_FACTOR_MAX
+    if not transfer:
+        factor = min(ELECTION_WAIT_GROWTH**node.elections_in_vain, ELECTION_WAIT_FACTOR_MAX)
     node.elections_in_vain += 1
     return factor * node.random_timeout()
 
 
 def _other_voters(node: Node) -> list[int]:
     return sorted(set().union(*node.membership.majorities) - {node.id})
+
+
+def _is_saving_its_vote(node: Node) -> bool:
+    """Whether this node has given a vote in this term, to itself or another, that is not on its disk yet.
+
+    It takes part in no further election meanwhile: that would only end the one under way, and could count on this
+    node's vote no sooner.
+    """
+    durable = node.durable_hard_state
+    return node.vote is not None and (durable.term, durable.vote) != (node.term, node.vote)
 
 
 def _is_bound_to_leader(node: Node) -> bool:

@@ -281,18 +281,21 @@ class Node:
     def peer_lost(self, peer: int, now: float) -> None:
         """A connection to or from `peer` broke: a hint, not proof, that it is dead.
 
-        A follower whose leader it was asks soon whether it could win an election, instead of waiting out its timeout.
-        PreVote and the stickiness of the others make that harmless when only one link broke.
+        A follower whose leader it was, or the candidate that it voted for, asks soon whether it could win an election,
+        instead of waiting out its timeout. PreVote and the stickiness of the others make that harmless when only one
+        link broke.
         """
         self.observe_time(now)
         match self.role:
-            case Leader(progress=progress) if peer in progress:
+            case Leader(progress=progress) as leader if peer in progress:
                 progress[peer].become_probe()
-            case Follower(leader=leader) as follower if leader == peer:
+                transfer.note_lost(leader, peer)
+            case Follower(leader=leader) as follower if peer == (self.vote if leader is None else leader):
                 follower.leader = None
                 follower.last_contact = float("-inf")
-                delay = self.random.uniform(self.options.peer_lost_delay_min, self.options.peer_lost_delay_max)
-                follower.deadline = min(follower.deadline, now + delay)
+                if follower.deadline > now + self.options.peer_lost_delay_max:
+                    delay = self.random.uniform(self.options.peer_lost_delay_min, self.options.peer_lost_delay_max)
+                    follower.deadline = now + delay
 
     def peer_connected(self, peer: int, now: float) -> None:
         """A connection to `peer` stands again: what was sent before may be lost, so probe it now."""

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from kvraft.raft import changes, election, identity, quorum, reading, transfer
 from kvraft.raft.errors import CommittedContradicted, MemberForgot, MessageRefused
 from kvraft.raft.membership import Membership, UnknownMembership
-from kvraft.raft.messages import AppendEntries, AppendEntriesReply, Heartbeat, HeartbeatReply
+from kvraft.raft.messages import AppendEntries, AppendEntriesReply, Heartbeat, HeartbeatReply, Message
 from kvraft.raft.progress import State
 from kvraft.raft.roles import Follower, Leader
 from kvraft.raft.types import RECORD_HEADER, Entry, EntryKind
@@ -193,7 +193,8 @@ def _seems_lost(node: Node, progress: Progress) -> bool:
 def step_append_entries(node: Node, sender: int, request: AppendEntries) -> None:
     """Store a leader's entries behind those that match (AppendEntries, receiver's steps 1 to 5)."""
     if request.term < node.term:
-        node.send(sender, AppendEntriesReply(node.term, success=False, prev_index=request.prev_index, index=0))
+        reply = AppendEntriesReply(node.term, success=False, prev_index=request.prev_index, index=0)
+        _tell_term(node, sender, reply)
         return
     _refuse_impossible_entries(node, request)
     follow(node, sender, request.term)
@@ -232,7 +233,7 @@ def step_heartbeat(node: Node, sender: int, request: Heartbeat) -> None:
     if request.term < node.term:
         # Rounds are counted anew in each term: an answer in this one must not confirm a number of an older one, or a
         # sender that has come to lead this term would take it for one of its own (row 6).
-        node.send(sender, HeartbeatReply(node.term, 0))
+        _tell_term(node, sender, HeartbeatReply(node.term, 0))
         return
     follow(node, sender, request.term)
     node.commit = max(node.commit, min(request.commit, node.matched))
@@ -245,11 +246,20 @@ def step_heartbeat(node: Node, sender: int, request: Heartbeat) -> None:
         reply = HeartbeatReply(node.term, request.round, *node.states.mine)
     else:
         reply = HeartbeatReply(node.term, request.round)
+    _tell_term(node, sender, reply)
+
+
+def _tell_term(node: Node, leader: int, reply: Message) -> None:
+    """Answer a leader when this node's term is durable.
+
+    Whoever confirms a leader's term may not fall back behind it. Whoever ends a leadership by a later term is mostly
+    the candidate whom that leader has ordered to stand, and until its vote for itself is on its disk it asks for no
+    other.
+    """
     if node.durable_hard_state.term == node.term:
-        node.send(sender, reply)
+        node.send(leader, reply)
     else:
-        # Whoever confirms a leader's term may not fall back behind it.
-        node.promise(sender, reply)
+        node.promise(leader, reply)
 
 
 def follow(node: Node, leader: int, term: int) -> None:

@@ -32,6 +32,8 @@ class Candidate:
     """Stands for election in its term (§5.2). Its own vote is missing from `votes` until it is durable."""
 
     deadline: float
+    began: float
+    """When it stood, in the clock's seconds."""
     votes: dict[int, bool] = attrs.field(factory=dict)
 
 
@@ -41,6 +43,8 @@ class Transfer:
 
     target: int
     deadline: float
+    last_deadline: float
+    """When it is abandoned although the target may be saving its vote for itself."""
     ordered: bool = False
     """Whether TimeoutNow was sent."""
 

@@ -1,7 +1,9 @@
 """Leadership transfer (thesis §3.10): stop taking proposals, let the target catch up, order it to stand at once.
 
 The transfer belongs to the leader's role, so it cannot survive a step-down (row 23), and it is given up after an
-election timeout, so that a dead target does not stop the cluster.
+election timeout, so that a dead target does not stop the cluster. A target that was ordered to stand and is silent from
+then on may be alive and saving its vote for itself on a slow disk. What the leader took now would make its log longer
+than the target's, and the election fail; so that one gets more time, as long as its connection stands.
 """
 
 from __future__ import annotations
@@ -12,6 +14,11 @@ from kvraft.raft import election, quorum
 from kvraft.raft.errors import ProposalRefused
 from kvraft.raft.messages import TimeoutNow
 from kvraft.raft.roles import Follower, Leader, Transfer
+
+TRANSFER_S_MAX = 2.0
+"""Longest time of a transfer, seconds."""
+SILENT_HEARTBEATS = 1.5
+"""Who has not been heard from for so many heartbeat intervals is silent."""
 
 if TYPE_CHECKING:
     from kvraft.raft.node import Node
@@ -25,7 +32,7 @@ def begin(node: Node, leader: Leader, target: int) -> None:
         raise ProposalRefused(f"node {target} is no voter and cannot lead")
     if leader.transfer is not None:
         raise ProposalRefused(f"leadership is being handed to node {leader.transfer.target}")
-    leader.transfer = Transfer(target, node.now + node.options.election_timeout_max)
+    leader.transfer = Transfer(target, node.now + node.options.election_timeout_max, node.now + TRANSFER_S_MAX)
     order_when_caught_up(node, leader, target)
 
 
@@ -84,6 +91,8 @@ def order_when_caught_up(node: Node, leader: Leader, peer: int) -> None:
     assert match <= node.log.last_index, f"node {peer} matches up to {match}, and the log ends at {node.log.last_index}"
     if match == node.log.last_index:
         transfer.ordered = True
+        if _is_silent(node, leader, peer):
+            transfer.last_deadline = transfer.deadline
         node.send(peer, TimeoutNow(node.term))
 
 
@@ -99,8 +108,23 @@ def order_successor(node: Node, leader: Leader) -> None:
 
 def give_up_when_late(node: Node, leader: Leader) -> None:
     """Take proposals again when the target did not take over in time."""
-    if leader.transfer is not None and node.now >= leader.transfer.deadline:
+    transfer = leader.transfer
+    if transfer is None or node.now < transfer.deadline:
+        return
+    may_stand = transfer.ordered and _is_silent(node, leader, transfer.target)
+    if not may_stand or node.now >= transfer.last_deadline:
         leader.transfer = None
+
+
+def _is_silent(node: Node, leader: Leader, peer: int) -> bool:
+    silence = node.now - leader.progress[peer].last_contact
+    return silence > SILENT_HEARTBEATS * node.options.heartbeat_interval
+
+
+def note_lost(leader: Leader, peer: int) -> None:
+    """Give a target no more time than others get: its connection broke, so its silence says nothing."""
+    if leader.transfer is not None and leader.transfer.target == peer:
+        leader.transfer.last_deadline = leader.transfer.deadline
 
 
 def step_timeout_now(node: Node, sender: int, order: TimeoutNow) -> None:

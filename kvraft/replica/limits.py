@@ -12,6 +12,8 @@ READYS_A_TURN_MAX: Final = 8
 """Effects that one turn carries out before it lets the reactor look at its sockets."""
 TURN_S_MAX: Final = 0.002
 """A turn carries out nothing more when it has taken so long, seconds: a backlog waits for the next one."""
+TURN_GAP_S_MAX: Final = 0.5
+"""Longest time between two turns of a node without a leader, seconds: who waits for an answer is told in time."""
 SUBMISSION_BYTES_MAX: Final = PAYLOAD_BYTES_MAX - BATCH_HEADER_BYTES
 """Writes in one submission, bytes: it goes into one entry, and that entry must fit the journal and the wire."""
 

@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
-from typing import Final
 
 from twisted.internet.defer import Deferred, fail
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
@@ -20,7 +19,8 @@ from kvraft.replica.administration import Administration
 from kvraft.replica.agreement import Agreement
 from kvraft.replica.belonging import Belonging
 from kvraft.replica.cluster_clock import ClusterClock
-from kvraft.replica.limits import BATCH_BYTES_MAX, READYS_A_TURN_MAX, TURN_S_MAX, TooLarge
+from kvraft.replica.handing_over import HandOver
+from kvraft.replica.limits import BATCH_BYTES_MAX, READYS_A_TURN_MAX, TURN_GAP_S_MAX, TURN_S_MAX, TooLarge
 from kvraft.replica.office import BEGINS, first_writes
 from kvraft.replica.options import ReplicaOptions
 from kvraft.replica.outbox import Nowhere, Outbox
@@ -36,9 +36,6 @@ from kvraft.replica.status import describe, log_defect, log_transition
 from kvraft.replica.submissions import Batch, Deadlines, Submission, Tell, WriteQueue, lay_out, promised
 from kvraft.storage import Snapshot, SnapshotStorage, Storage
 from kvraft.store import Store
-
-POLL_S: Final = 0.005
-"""How often a node looks whether leadership is handed over, or its disk has become idle, seconds."""
 
 
 class Replica:
@@ -96,6 +93,7 @@ class Replica:
         )
         self._cluster_clock = ClusterClock()
         self._deadlines = Deadlines()
+        self._hand_over = HandOver(node, clock, self._redirects, self._deadlines, self._schedule_turn)
         self._writes = WriteQueue()
         self._unapplied: Sequence[Entry] = ()
         """Committed entries that are not applied yet because a save is under way."""
@@ -213,27 +211,8 @@ class Replica:
 
     async def hand_over(self, patience: float) -> None:
         """Pass leadership on, if this node leads, and wait up to `patience` seconds for that and for open answers."""
-        if not isinstance(self.node.role, Leader) or self._stopped:
-            return
-        target = self.node.best_successor()
-        if target is None:
-            return
-        self._log.info("node {id} hands leadership to node {target}", id=self.node.id, target=target)
-        give_up = self._clock.seconds() + patience
-        try:
-            self.node.transfer_leadership(target, self._clock.seconds())
-        except ProposalRefused:
-            return
-        self._redirects.is_handing_over = True
-        self._schedule_turn()
-        while self._must_wait_for_successor(give_up):
-            await deferLater(self._clock, POLL_S)
-        self._redirects.is_handing_over = False
-        self._redirects.settle()
-
-    def _must_wait_for_successor(self, give_up: float) -> bool:
-        is_over = self._stopped or self._clock.seconds() >= give_up
-        return not is_over and (self.node.leader in (None, self.node.id) or self._deadlines.unanswered > 0)
+        if isinstance(self.node.role, Leader) and not self._stopped:
+            await self._hand_over.begin(patience)
 
     def stop(self) -> None:
         """Stop at once. What waits is told so; what stands in the log may still happen."""
@@ -246,7 +225,9 @@ class Replica:
         for call in (self._turn, self._timer):
             if call is not None and call.active():
                 call.cancel()
+        self._saver.end_waits()
         self._deadlines.end()
+        self._hand_over.end()
 
     # The turn.
 
@@ -304,12 +285,15 @@ class Replica:
                 self._belonging.look(self._peers)
                 self._snapshotter.consider(self.store)
                 self._arm_timer(now)
+                self._hand_over.look()
         except Exception as error:  # noqa: BLE001 - nothing is fire-and-forget: a failure in a turn stops the node
             self._fail(words_for(error, f"a turn failed: {error}"), Failure())
 
     def _arm_timer(self, now: float) -> None:
         """Hold one timer at or before the node's deadline; a deadline that moves away costs nothing here."""
         deadline = self.node.deadline
+        if deadline - now > TURN_GAP_S_MAX:  # an election on slow disks takes long, and somebody may wait for an answer
+            deadline = now + TURN_GAP_S_MAX
         if self._proposals.holds and self._writes and self._saver.idle:
             until = self._proposals.hold_until(len(self._writes))
             if until > now:
@@ -331,7 +315,7 @@ class Replica:
             return
         if self._writes:  # they go together with what else has arrived by the next iteration
             self._schedule_turn()
-        elif is_early and not self.node.has_ready():
+        elif is_early and self.node.leader is not None and not self.node.has_ready():
             self._arm_timer(now)  # the writes that it was set for have gone, or the deadline has moved
         else:
             self._run_turn()
@@ -404,6 +388,7 @@ class Replica:
             self._apply_committed(())
         if self._writes or self.node.has_ready():
             self._schedule_turn()
+        self._hand_over.look()
 
     def _save_failed(self, failure: Failure) -> None:
         self._fail(words_for(failure.value, failure.getErrorMessage()), failure)
@@ -461,7 +446,9 @@ class Replica:
     async def install(self, snapshot: Snapshot, store: Store, membership: Membership) -> Store:
         """Put a loaded snapshot in the place of log and store; see `receiving.Installer`."""
         while not self._stopped and (not self._saver.idle or self.node.has_ready()):
-            await deferLater(self._clock, POLL_S)  # what the journal is given before must not come behind
+            # What the journal is given before must not come after.
+            await self._saver.when_idle()
+            await deferLater(self._clock, 0)  # a turn is due when the node has something to be done
         header = snapshot.header
         keeps_tail = self.node.log.term_at(header.index) == header.term
         if self._stopped or isinstance(self.node.role, Leader):  # who has come to lead has it all in its log

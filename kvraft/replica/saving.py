@@ -4,7 +4,7 @@ from collections import deque
 from collections.abc import Callable
 from typing import Final
 
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, succeed
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
@@ -34,6 +34,7 @@ class Saver:
         self._failed = failed
         self._waiting: deque[Ready] = deque()
         self._saving: list[Ready] = []
+        self._idlers: list[Deferred[None]] = []
         if storage.pending_since is not None:  # what was read is not durable before that is done
             self._saving = [Ready()]
             self._storage.save(None, ()).addCallbacks(self._saved, failed).addErrback(failed)
@@ -54,6 +55,19 @@ class Saver:
         """Whether everything is durable."""
         return not self._saving
 
+    def when_idle(self) -> Deferred[None]:
+        """Return what fires when everything is durable, at once if it is, or when the node is stopped."""
+        if self.idle:
+            return succeed(None)
+        self._idlers.append(Deferred())
+        return self._idlers[-1]
+
+    def end_waits(self) -> None:
+        """Let go of who waits for the disk, which may never answer."""
+        idlers, self._idlers = self._idlers, []
+        for idler in idlers:
+            idler.callback(None)
+
     def _begin(self) -> None:
         self._saving = list(self._waiting)
         self._waiting.clear()
@@ -70,6 +84,8 @@ class Saver:
         self._durable(durable)
         if self._waiting and not self._saving:
             self._begin()
+        if self._idlers and not self._saving:
+            self.end_waits()
 
 
 def merge(readys: list[Ready]) -> tuple[HardState | None, list[Entry]]:

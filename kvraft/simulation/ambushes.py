@@ -78,7 +78,9 @@ def late_order(nemesis: Nemesis) -> Mend | None:
     if leader is None or not others:
         return None
     target = nemesis.random.choice(others)
-    ordered_s = nemesis.random.uniform(0.1, 0.25)  # a heartbeat goes ahead of it: who hears that again believes it
+    # Heartbeats go ahead of it: who hears them again believes them. Its silence is older than the order, so the leader
+    # gives it up soon.
+    ordered_s = nemesis.random.uniform(0.2, 0.3)
     lasts_s = ordered_s + nemesis.cluster.options.election_timeout_max + nemesis.random.uniform(0.1, 0.6)
     _block(nemesis, [(leader, target)], lasts_s)
     nemesis.later(ordered_s, lambda: nemesis.operator.ask(f"TRANSFER {target}", leader))

@@ -20,8 +20,8 @@ SILENT_MAX_S: float = 1.5
 STALLED_MAX_S: float = 1.5
 """Longest that a leader may lead on after a save that has taken so long already, seconds, while another member could
 lead (BUGS row 26)."""
-HANDOVER_MAX_S: float = 1.5
-"""Longest that leadership may be on its way, seconds: it is given up after an election timeout (BUGS row 23)."""
+HANDOVER_MAX_S: float = 2.5
+"""Longest that leadership may be on its way, seconds: it is given up after `TRANSFER_S_MAX` (BUGS row 23)."""
 EVENTS_MIN: int = 10
 """So often it is looked at least before either is held against a node: it may have been paused until just now."""
 LOOKS_S: float = 0.02

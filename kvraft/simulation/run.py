@@ -20,7 +20,7 @@ from kvraft.simulation.cluster import Cluster, Stuck
 from kvraft.simulation.disk import StaleFile
 from kvraft.simulation.faults import FAULTS
 from kvraft.simulation.machine import ProcessDied
-from kvraft.simulation.member import DiskFaults
+from kvraft.simulation.member import DiskFaults, address_of
 from kvraft.simulation.nemesis import Fault, Nemesis
 from kvraft.simulation.pace import ClusterTime, Pace
 from kvraft.simulation.requests import Data
@@ -36,9 +36,13 @@ SLOW_ELECTIONS: Final = 0.1
 """The share of runs that end with an election on slow disks."""
 AFTERMATHS: Final = 0.4
 """The share of runs that end with one of the scenarios of `aftermath`."""
-SLOW_SAVE_S: Final = 0.4
-"""What a save takes then, seconds: an election takes two of them, which is longer than the longest timeout."""
-SLOW_ELECTION_S_MAX: Final = 30.0
+SLOW_ALONE: Final = 0.3
+"""The share of these in which each disk is slow in its own way, and not all alike."""
+SLOW_KILLED: Final = 0.6
+"""The share of these in which the leader is killed; in the others it is to hand over."""
+SLOW_SAVE_S: Final = (0.001, 2.0)
+"""Shortest and longest time of a save then, seconds; it is drawn by its logarithm, or half of the time evenly."""
+SLOW_ELECTION_S_MAX: Final = 60.0
 """How long such an election may take, virtual seconds."""
 VOTERS_MIN: Final = 3
 """With fewer voters nobody can be elected without the leader that is lost."""
@@ -197,30 +201,45 @@ def _go_through(plan: Plan, cluster: Cluster, nemesis: Nemesis | None, workload:
     cluster_time = ClusterTime(cluster)
     at_rest.settle(cluster)
     cluster_time.check()
-    if Random(f"{plan.seed} slow election").random() < SLOW_ELECTIONS:
-        _elect_on_slow_disks(cluster)
+    draws = Random(f"{plan.seed} slow election")
+    if draws.random() < SLOW_ELECTIONS:
+        _elect_on_slow_disks(cluster, draws)
     draws = Random(f"{plan.seed} aftermath")
     if draws.random() < AFTERMATHS:
         draws.choice(SCENARIOS)(cluster, draws)
     cluster.checks.at_the_end()
 
 
-def _elect_on_slow_disks(cluster: Cluster) -> None:
-    """Lose the leader while a save on any disk takes nearly an election timeout, and demand another one."""
+def _elect_on_slow_disks(cluster: Cluster, draws: Random) -> None:
+    """Make disks slow, all alike or each in its own way, lose the leader or have it hand over, and demand a leader."""
     leader = cluster.elect()
-    if len(cluster.members[leader].node.membership.voters) < VOTERS_MIN:
+    others = sorted(cluster.members[leader].node.membership.voters - {leader})
+    if len(others) + 1 < VOTERS_MIN:
         return
-    others = [member for member in cluster.running if member.id != leader]
-    for member in others:
-        member.faults.delay_s = SLOW_SAVE_S, SLOW_SAVE_S
-    cluster.kill(leader)
-    cluster.run_until(
-        lambda: cluster.leader is not None, at_most=SLOW_ELECTION_S_MAX, what="a leader while every disk is slow"
-    )
-    for member in others:
+    slowest = [_draw_save_s(draws)] * len(cluster.members)
+    if draws.random() < SLOW_ALONE:
+        slowest = [_draw_save_s(draws) for _ in slowest]
+    for member, save_s in zip(cluster.members.values(), slowest, strict=True):
+        member.faults.delay_s = save_s * draws.choice((0.2, 1.0)), save_s
+    is_lost = draws.random() < SLOW_KILLED
+    if is_lost:
+        cluster.kill(leader)
+    else:
+        cluster.client().ask(address_of(leader), [f"TRANSFER {draws.choice(others)}"], lambda _answers: None)
+        cluster.run(slowest[0])
+    cluster.run_until(cluster.agrees, at_most=SLOW_ELECTION_S_MAX, what="a leader while disks are slow")
+    for member in cluster.members.values():
         member.faults.delay_s = DiskFaults().delay_s
-    cluster.start(leader)
+    if is_lost:
+        cluster.start(leader)
     cluster.run_until(cluster.has_settled, what="one state on all members after an election on slow disks")
+
+
+def _draw_save_s(draws: Random) -> float:
+    shortest, longest = SLOW_SAVE_S
+    if draws.random() < 0.5:
+        return draws.uniform(shortest, longest)
+    return float(shortest * (longest / shortest) ** draws.random())
 
 
 @implementer(ILogObserver)

@@ -1,5 +1,7 @@
 """Runs twistd on a disk that fails, hangs or is full while a file exists: `broken_disk.py fail FILE ARGUMENT...`.
 
+`broken_disk.py slow SECONDS ARGUMENT...` makes every sync take so much longer.
+
 Only the calls that must reach the disk are replaced, in a process that is otherwise an ordinary node.
 """
 
@@ -7,6 +9,7 @@ import errno
 import os
 import sys
 import threading
+import time
 from pathlib import Path
 from typing import NoReturn
 
@@ -42,6 +45,22 @@ def fill_disk(trigger: Path) -> None:
     os.posix_fallocate = allocate
 
 
+def slow_down(seconds: float) -> None:
+    """Let every sync take so much longer."""
+    fdatasync, fsync = os.fdatasync, os.fsync
+
+    def slow_fdatasync(fd: int) -> None:
+        time.sleep(seconds)
+        fdatasync(fd)
+
+    def slow_fsync(fd: int) -> None:
+        time.sleep(seconds)
+        fsync(fd)
+
+    os.fdatasync = slow_fdatasync  # type: ignore[assignment]
+    os.fsync = slow_fsync  # type: ignore[assignment]
+
+
 def fail() -> NoReturn:
     """Fail as the kernel reports a broken disk."""
     raise OSError(errno.EIO, os.strerror(errno.EIO))
@@ -54,7 +73,13 @@ def hang() -> None:
 
 if __name__ == "__main__":
     _, how, trigger, *arguments = sys.argv
-    fill_disk(Path(trigger)) if how == "full" else break_disk(how, Path(trigger))
+    match how:
+        case "slow":
+            slow_down(float(trigger))
+        case "full":
+            fill_disk(Path(trigger))
+        case _:
+            break_disk(how, Path(trigger))
 
     from twisted.scripts.twistd import run
 

@@ -3,8 +3,8 @@
 import pytest
 
 from kvraft.raft import MessageRefused, Role
-from kvraft.raft.election import ELECTION_WAIT_FACTOR_MAX
-from kvraft.raft.messages import Heartbeat, RequestVote
+from kvraft.raft.election import ELECTION_WAIT_FACTOR_MAX, ELECTION_WAIT_GROWTH
+from kvraft.raft.messages import Heartbeat, PreVote, PreVoteReply, RequestVote, RequestVoteReply
 from kvraft.raft.options import TERM_LEAP_MAX
 from tests.raft.single import campaign, make_node, role_of, settle
 
@@ -21,10 +21,10 @@ def waits(count: int) -> list[float]:
     return found
 
 
-def test_a_candidate_waits_twice_as_long_after_each_election_without_a_leader() -> None:
+def test_a_candidate_waits_longer_after_each_election_without_a_leader() -> None:
     """The timeouts are drawn between one and two least ones, so each wait lies within its own range."""
     for number, wait in enumerate(waits(7)):
-        factor = min(2**number, ELECTION_WAIT_FACTOR_MAX)
+        factor = min(ELECTION_WAIT_GROWTH**number, ELECTION_WAIT_FACTOR_MAX)
         assert factor <= wait <= 2 * factor
 
 
@@ -34,10 +34,47 @@ def test_a_voter_waits_as_long_as_a_candidate() -> None:
     for number in range(7):
         node.step(1, RequestVote(node.term + 1, 1, 1), node.now)
         assert node.vote == 1
-        factor = min(2**number, ELECTION_WAIT_FACTOR_MAX)
+        factor = min(ELECTION_WAIT_GROWTH**number, ELECTION_WAIT_FACTOR_MAX)
         wait = (node.deadline - node.now) / node.options.election_timeout_min
         assert factor <= wait <= 2 * factor
         settle(node)
+
+
+def test_a_candidate_stays_in_its_election_while_its_vote_is_saved() -> None:
+    """To stand anew would only put one more save in front of the one that counts."""
+    node = make_node(1)
+    campaign(node)
+    term, standing = node.term, node.ready()
+    for _ in range(5):
+        node.wake(node.deadline)
+    assert (role_of(node), node.term) == (Role.CANDIDATE, term)
+    assert not node.has_ready(), "nobody is asked anything"
+
+    took = node.now
+    node.advance(standing)
+
+    assert node.deadline - node.now >= 2 * took, "the voters' saves come now, and take as long"
+    node.step(1, RequestVoteReply(term, granted=True), node.now)
+    assert role_of(node) is Role.LEADER
+
+
+def test_a_voter_stays_in_the_election_while_its_vote_is_saved() -> None:
+    """It neither stands nor encourages another one, until its vote has been sent."""
+    node = make_node(1)
+    node.step(1, RequestVote(2, 1, 1), node.now)
+    voting = node.ready()
+    for _ in range(5):
+        node.wake(node.deadline)
+    node.step(2, PreVote(3, 1, 1), node.now)
+    assert not node.has_ready()
+    assert node.vote == 1
+
+    node.advance(voting)
+    node.step(2, PreVote(3, 1, 1), node.now)
+
+    assert settle(node) == ((2, PreVoteReply(3, granted=True)),)
+    node.wake(node.deadline)
+    assert role_of(node) is Role.PRE_CANDIDATE
 
 
 def test_a_leader_ends_the_long_waits() -> None:

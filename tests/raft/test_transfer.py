@@ -3,7 +3,9 @@
 import pytest
 
 from kvraft.raft import HardState, Membership, NotLeader, ProposalRefused, Ready, Role, SoftState
+from kvraft.raft.election import ELECTION_WAIT_FACTOR_MAX
 from kvraft.raft.messages import AppendEntries, Heartbeat, HeartbeatReply, RequestVote, RequestVoteReply, TimeoutNow
+from kvraft.raft.transfer import TRANSFER_S_MAX
 from tests.raft.network import Network
 from tests.raft.single import (
     acknowledge,
@@ -186,13 +188,14 @@ def test_row_43_a_transfer_under_load_loses_nothing(size: int) -> None:
     network.run_until(lambda: len(network.acknowledged) == 21)
 
 
-def test_a_transfer_to_a_dead_member_costs_an_election_timeout_and_no_leader() -> None:
-    """If the target is gone the leader goes on leading (thesis §3.10)."""
+@pytest.mark.parametrize(("noticed", "at_most"), [(True, 0.7), (False, TRANSFER_S_MAX + 0.2)])
+def test_a_transfer_to_a_dead_member_costs_some_time_and_no_leader(noticed: bool, at_most: float) -> None:
+    """If the target is gone the leader goes on leading (thesis §3.10), sooner if its connection is seen to break."""
     network = Network(3)
     leader = network.elect()
-    network.crash((leader + 1) % 3)
     network.node(leader).transfer_leadership((leader + 1) % 3, network.now)
-    network.run(0.7)
+    network.crash((leader + 1) % 3, noticed=noticed)
+    network.run(at_most)
     assert network.leader == leader
     network.propose(leader, b"x")
     network.run_until(lambda: len(network.acknowledged) == 1, at_most=0.1)
@@ -206,3 +209,65 @@ def test_the_order_itself_does_not_come_before_the_entries() -> None:
     ready = take(node)
     assert ready.entries == make_entries(1, 1, first=2)
     assert (1, RequestVote(2, 3, 1, transfer=True)) in ready.replies
+
+
+def test_a_target_that_falls_silent_after_the_order_gets_more_time() -> None:
+    """It may be saving its vote for itself: what the leader took meanwhile would make the target's log the shorter."""
+    node = make_leader()
+    acknowledge(node, 1, 1)
+    node.transfer_leadership(1, node.now)
+    settle(node)
+    begin = node.now
+    while node.deadline < begin + TRANSFER_S_MAX:
+        node.wake(node.deadline)
+        node.step(2, HeartbeatReply(1, 0), node.now)
+        with pytest.raises(ProposalRefused):
+            node.propose([b"x"], node.now)
+    node.wake(node.deadline)
+    assert node.propose([b"x"], node.now) == (1, 2)
+
+
+def test_a_target_that_answers_after_the_order_is_not_standing() -> None:
+    """The order got lost, or the target may not lead: it is given up after an election timeout."""
+    node = make_leader()
+    acknowledge(node, 1, 1)
+    node.transfer_leadership(1, node.now)
+    settle(node)
+    end = node.now + node.options.election_timeout_max
+    while node.now < end:
+        node.wake(node.deadline)
+        for member in (1, 2):
+            node.step(member, HeartbeatReply(1, 0), node.now)
+    assert node.propose([b"x"], node.now) == (1, 2)
+
+
+def test_a_candidate_ends_a_leadership_when_its_own_vote_is_durable() -> None:
+    """Until then it can ask for no vote, so the old leader leads on; its term is told with the first promise."""
+    node = make_node(1, term=1)
+    node.step(1, Heartbeat(1, 0, 0), 0.1)
+    settle(node)
+    node.step(1, TimeoutNow(1), 0.1)
+    standing = node.ready()
+    node.step(1, Heartbeat(1, 0, 1), 0.2)
+    node.step(1, AppendEntries(1, 1, 1, commit=1), 0.2)
+    late = take(node)
+    assert late.messages == ()
+    assert {reply.term for _to, reply in late.replies} == {2}
+    node.advance(standing)
+    node.step(1, Heartbeat(1, 0, 2), 0.3)
+    assert take(node).messages == ((1, HeartbeatReply(2, 0)),)
+
+
+def test_an_ordered_election_gets_the_longest_wait() -> None:
+    """Nobody else stands while the old leader is on its way out, so to end it early would leave nobody."""
+    node = make_node(1, term=1)
+    node.step(1, TimeoutNow(1), 0.1)
+    assert node.deadline - node.now >= ELECTION_WAIT_FACTOR_MAX * node.options.election_timeout_min
+    voter = make_node(1, term=1)
+    voter.step(1, RequestVote(2, 1, 1, transfer=True), 0.1)
+    assert voter.deadline - voter.now >= ELECTION_WAIT_FACTOR_MAX * voter.options.election_timeout_min
+    settle(voter)
+
+    voter.peer_lost(1, 0.2)
+
+    assert voter.deadline - voter.now <= voter.options.peer_lost_delay_max, "unless the candidate dies"

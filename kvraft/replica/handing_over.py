@@ -1,0 +1,73 @@
+"""Passing leadership on when a node is stopped, and waiting for what comes of it."""
+
+from collections.abc import Callable
+
+from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IReactorTime
+from twisted.logger import Logger
+
+from kvraft.raft import Node, ProposalRefused
+from kvraft.replica.redirects import Redirects
+from kvraft.replica.submissions import Deadlines
+
+
+class HandOver:
+    """Hands leadership to the best successor, once, before the node ends.
+
+    Args:
+        schedule_turn: lets a turn follow, which sends the order.
+    """
+
+    _log = Logger(namespace="kvraft.replica")
+
+    def __init__(
+        self,
+        node: Node,
+        clock: IReactorTime,
+        redirects: Redirects,
+        deadlines: Deadlines,
+        schedule_turn: Callable[[], None],
+    ) -> None:
+        self._node = node
+        self._clock = clock
+        self._redirects = redirects
+        self._deadlines = deadlines
+        self._schedule_turn = schedule_turn
+        self._over: Deferred[None] | None = None
+        """Fires when nothing is to be waited for any more; None while nobody waits."""
+
+    async def begin(self, patience: float) -> None:
+        """Order the successor to stand, and wait up to `patience` seconds for it and for open answers.
+
+        It ends sooner when the transfer is given up and nobody waits for an answer.
+        """
+        target = self._node.best_successor()
+        if target is None:
+            return
+        self._log.info("node {id} hands leadership to node {target}", id=self._node.id, target=target)
+        try:
+            self._node.transfer_leadership(target, self._clock.seconds())
+        except ProposalRefused:
+            return
+        self._redirects.is_handing_over = True
+        self._over = Deferred()
+        timeout = self._clock.callLater(patience, self.end)
+        self._schedule_turn()
+        await self._over
+        if timeout.active():
+            timeout.cancel()
+        self._redirects.is_handing_over = False
+        self._redirects.settle()
+
+    def look(self) -> None:
+        """End the wait if there is nothing to wait for; called after each turn and each save."""
+        if self._over is None or self._node.leader is None or self._node.is_transferring:
+            return
+        if self._deadlines.unanswered == 0:
+            self.end()
+
+    def end(self) -> None:
+        """End the wait."""
+        over, self._over = self._over, None
+        if over is not None:
+            over.callback(None)
