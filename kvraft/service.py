@@ -1,7 +1,6 @@
 """One node as a Twisted service: what `twistd kvraft` runs."""
 
 import errno
-import gc
 import platform
 import signal
 import socket
@@ -25,7 +24,7 @@ from typing_extensions import override
 
 import kvraft
 import twisted
-from kvraft import exits
+from kvraft import collector, exits
 from kvraft.assembly import Assembly, Surroundings, assemble, birth, server_limits, use_monotonic_time
 from kvraft.config import Address, Config, ConfigError, Durability, Peer
 from kvraft.daemon import daemonize
@@ -43,8 +42,6 @@ from kvraft.store import SnapshotInvalid
 SWITCH_INTERVAL_S: Final = 0.0005
 """How long the journal's thread may have to wait for the interpreter. At Python's default of 5 ms a save that is done
 waits that long behind a busy reactor; measured, that costs a quarter of the throughput."""
-GC_THRESHOLD: Final = (20_000, 20, 50)
-"""Fewer, larger collections: nearly everything here is freed by its reference count."""
 BACKLOG: Final = 1024
 """Connections that may wait to be accepted."""
 HAND_OVER_TIMEOUT_S: Final = 3.0
@@ -209,7 +206,7 @@ class NodeService(Service):
                 self._log.warn("{line}", line=line)
         node.start()
         self._look_for_move(beginning.incarnation, beginning.latest_membership)
-        gc.freeze()
+        collector.hide_all()
         self._log.info(
             "node {id} of {count} serves clients and peers on {address}",
             id=self._id,
@@ -433,7 +430,7 @@ def makeService(options: Options) -> NodeService:
     use_monotonic_time(reactor)
     open_files = allow_open_files()
     sys.setswitchinterval(SWITCH_INTERVAL_S)
-    gc.set_threshold(*GC_THRESHOLD)
+    collector.set_up()
     signal.signal(signal.SIGHUP, signal.SIG_IGN)  # a closed terminal must not end a node; SIGTERM and Ctrl-C do
     reactor.addSystemEventTrigger("before", "shutdown", ignore_interruptions)
     Factory.noisy = False  # or every attempt to reach a member that is down makes two lines of the log

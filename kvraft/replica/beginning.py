@@ -1,6 +1,5 @@
 """What a node begins with: everything that its disk holds, or, when it keeps nothing, an empty state and no vote."""
 
-import gc
 import itertools
 import uuid
 from collections.abc import Callable, Sequence
@@ -10,6 +9,7 @@ from typing import Any, Final
 
 import attrs
 
+from kvraft import collector
 from kvraft.commands import Identify, decode_batch
 from kvraft.raft import Entry, EntryKind, HardState, Membership
 from kvraft.replica.receiving import read_header
@@ -159,8 +159,7 @@ def _load_latest(
     state, membership = read_header(snapshot)
     loader = StoreLoader(state)
     said = seconds()
-    gc.disable()  # it would look at every key again and again, and find nothing
-    try:
+    with collector.resting():
         offset = 0
         while (chunk := snapshots.read_chunk(snapshot.header.id, offset)) is not None:
             loader.add(chunk.payload)
@@ -168,6 +167,4 @@ def _load_latest(
             if seconds() - said >= PROGRESS_S:
                 said = seconds()
                 progress(loader.key_count, loader.key_count_expected)
-    finally:
-        gc.enable()
     return loader.finish(), membership

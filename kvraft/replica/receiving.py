@@ -1,6 +1,5 @@
 """Receiving a snapshot from the leader: stored piece by piece, verified, loaded, and only then put in place."""
 
-import gc
 from collections import deque
 from collections.abc import Callable
 from typing import Final, Protocol
@@ -9,6 +8,7 @@ import attrs
 from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 
+from kvraft import collector
 from kvraft.raft import Membership
 from kvraft.raft.messages import InstallSnapshot, InstallSnapshotReply
 from kvraft.replica.pacing import forget, free, rest
@@ -161,23 +161,26 @@ class SnapshotReceiver:
     async def _load(self, snapshot: Snapshot, alive: Callable[[], None]) -> tuple[Store, Membership]:
         state, membership = read_header(snapshot)
         loader = StoreLoader(state)
-        gc.disable()  # it would look at every key again and again, and find nothing
+        collector_rest = collector.Rest(self._clock)
         try:
-            await self._add_chunks(loader, snapshot.header.id, alive)
+            await self._add_chunks(loader, snapshot.header.id, alive, collector_rest)
             store = loader.finish() if not self._stopped else Store()
         except Exception:
             await free(self._clock, [*loader.dismantle()])
             raise
         finally:
             if loader.key_count >= MANY_KEYS:
-                gc.freeze()  # hides also what is no key: a little garbage that is never found, a stall that never comes
-            gc.enable()
+                collector.hide_all()
+            collector_rest.end()
         return store, membership
 
-    async def _add_chunks(self, loader: StoreLoader, snapshot_id: str, alive: Callable[[], None]) -> None:
+    async def _add_chunks(
+        self, loader: StoreLoader, snapshot_id: str, alive: Callable[[], None], collector_rest: collector.Rest
+    ) -> None:
         offset, chunks = 0, 0
         while not self._stopped and (chunk := await self._snapshots.read_chunk(snapshot_id, offset)) is not None:
             began = self._clock.seconds()
+            collector_rest.renew()
             loader.add(chunk.payload)
             offset = chunk.next_offset
             chunks += 1

@@ -1,13 +1,13 @@
 """One simulated node: a machine with a disk, and the production code of a node as the process on it."""
 
 import errno
-import gc
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Final, NoReturn
 
 import attrs
 
+from kvraft import collector
 from kvraft.assembly import Assembly, Surroundings, assemble, use_monotonic_time
 from kvraft.config import Config
 from kvraft.raft import Node, Options
@@ -157,7 +157,7 @@ class Member:
     def kill(self, *, power: bool = False) -> None:
         """End the process as kill -9 does; with `power` the machine goes off, and what was not synced may be lost."""
         self.machine.end()
-        gc.enable()  # what a process has done to its collector ends with it
+        collector.end_all()  # what a process has done to its collector ends with it
         self.assembly = None
         self._jobs = []
         if power:

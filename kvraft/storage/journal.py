@@ -86,6 +86,8 @@ class Journal:
         self._unsettled: bytes = b""
         """The last save, where an opening found no room to write it once more."""
         self._closed = False
+        self._is_writing = False
+        """Whether some thread is in the middle of a write: until it is done the journal is that thread's."""
         self.syncs = 0
         """Calls of fdatasync since it was opened, those for new segments included."""
         self.bytes_written = 0
@@ -204,6 +206,7 @@ class Journal:
         Raises:
             SaveRefused, JournalFailed: as `save`; so does what is returned, SaveRefused when another save overtook it.
         """
+        assert not self._is_writing, "a save is prepared while another thread writes: the journal is that thread's"
         self._check_usable()
         self._extent.check_save(hard_state, entries)
         if hard_state is None:
@@ -293,6 +296,13 @@ class Journal:
 
     def _write(self, save: bytes) -> None:
         """Make durable what was laid out for this place."""
+        self._is_writing = True
+        try:
+            self._write_and_sync(save)
+        finally:
+            self._is_writing = False
+
+    def _write_and_sync(self, save: bytes) -> None:
         segment = self._segments[-1]
         data = self._with_zeros(save, segment.header.size)
         try:

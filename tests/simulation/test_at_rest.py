@@ -5,6 +5,7 @@ import gc
 import attrs
 import pytest
 
+from kvraft.collector import REST_S_MAX
 from kvraft.raft import InvariantViolated
 from kvraft.raft.roles import Candidate, PreCandidate
 from kvraft.replica.submissions import Deadlines
@@ -95,6 +96,28 @@ def test_a_second_snapshot_with_nothing_new_thaws_the_store() -> None:
         cluster.run(at_rest.QUIET_S)
 
     assert not cluster.members[leader].store.keys.frozen
+    settle(cluster)
+
+
+def test_the_collector_works_while_a_snapshot_waits_for_a_disk() -> None:
+    """The disk of a member that loads what it was sent hangs, for how long nobody knows."""
+    cluster = Cluster(seed=2)
+    leader = cluster.elect()
+    late = max(cluster.members.keys() - {leader})
+    cluster.kill(late)
+    cluster.run(10.0)  # nothing is kept for it any more
+    for number in range(20):
+        cluster.ask(leader, f"SET key{number} {'v' * 2000}")
+    cluster.ask(leader, "SNAPSHOT")
+    cluster.start(late)
+    cluster.run_until(lambda: not gc.isenabled(), what="a snapshot that is loaded")
+    cluster.members[late].faults.hangs = True
+
+    cluster.run(REST_S_MAX * 1.1)
+
+    assert gc.isenabled()
+    cluster.members[late].resume_disk()
+    cluster.run_until(cluster.has_settled, what="one state on all members")
     settle(cluster)
 
 

@@ -93,6 +93,24 @@ def test_a_prepared_save_that_was_overtaken_is_refused(tmp_path: Path) -> None:
     assert State.of(reopen(journal, tmp_path)) == State(HardState(2))
 
 
+def test_a_save_is_prepared_only_while_nobody_writes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Another thread is in the middle of a write: until it is done the journal is that thread's."""
+    journal, _recovered = open_at(tmp_path)
+    pwrite = os.pwrite
+
+    def write(fd: int, data: bytes, offset: int) -> int:
+        with pytest.raises(AssertionError, match="another thread writes"):
+            journal.prepare_save(HardState(2), ())
+        return pwrite(fd, data, offset)
+
+    monkeypatch.setattr(os, "pwrite", write)
+    journal.save(HardState(1), ())
+    monkeypatch.undo()
+
+    journal.prepare_save(HardState(2), ())()
+    assert State.of(reopen(journal, tmp_path)) == State(HardState(2))
+
+
 @pytest.mark.parametrize(("size", "is_laid_out"), [(1000, True), (PREPARED_BYTES_MAX, False)])
 def test_a_long_save_is_laid_out_by_who_writes_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, size: int, *, is_laid_out: bool
