@@ -15,7 +15,7 @@ def differences(peers: Sequence[Peer], membership: Membership) -> list[str]:
     lines = []
     for node in sorted(listed.keys() | known.keys()):
         if node not in known:
-            why = "it was removed from the cluster" if node in membership.removed else "it is no member of the cluster"
+            why = "it was removed from the cluster" if node in membership.departed else "it is no member of the cluster"
             lines.append(f"config.json lists node {node} at {listed[node]}, and {why}; the log counts")
         elif node not in listed:
             lines.append(f"node {node} at {known[node]} is a member of the cluster, and config.json does not list it")

@@ -98,6 +98,7 @@ class _View(msgspec.Struct, frozen=True):
     leader: int | None
     changing: bool
     removed: list[int] = []
+    removed_below: int = 0
 
     def find(self, node: int | None) -> _Member | None:
         return next((member for member in self.members if member.id == node), None)
@@ -301,7 +302,7 @@ class Joining:
 
     def _check_new(self, view: _View) -> None:
         """Refuse what the leader would refuse, with the status that says why."""
-        if self.me in view.removed:
+        if self.me in view.removed or self.me < view.removed_below:
             raise JoinFailed(
                 exits.REMOVED,
                 f"node {self.me} cannot join: it was removed from this cluster; choose an id that was never used, and "

@@ -35,6 +35,7 @@ class World:
     answers: list[Mapping[str, Any] | Exception] = attrs.field(factory=list)
     members: dict[int, str] = attrs.field(factory=lambda: {0: "127.0.0.1:9000", 1: "127.0.0.1:9001"})
     removed: list[int] = attrs.field(factory=list)
+    removed_below: int = 0
     incarnations: dict[int, str] = attrs.field(factory=dict)
     leader: int | None = 1
     changing: bool = False
@@ -50,6 +51,7 @@ class World:
                 for node, where in self.members.items()
             ]
             view = {"members": members, "leader": self.leader, "changing": self.changing, "removed": self.removed}
+            view |= {"removed_below": self.removed_below} if self.removed_below else {}
             return [view, {"cluster_id": CLUSTER}]
         assert self.kept, "the seed is durable before the cluster is asked to change"
         self.asked.append((str(address), lines))
@@ -141,6 +143,7 @@ def test_what_is_taken() -> None:
     assert World(members={3: "127.0.0.1:9009"}).refused().status == exits.NOPERM
     assert "the address of node 0" in str(World(members={0: str(MINE)}).refused())
     assert World(removed=[3]).refused().status == exits.REMOVED
+    assert World(removed_below=4).refused().status == exits.REMOVED
     assert "belongs to cluster other" in str(World().refused("other"))
     assert World([{"error": "REFUSED", "message": "too many members"}]).refused().status == exits.NOPERM
 

@@ -146,7 +146,7 @@ class Identity:
         self._incarnation = incarnation
         self._run = run
         self._members = frozenset(members)
-        self._removed: frozenset[int] = frozenset()
+        self._removed: Collection[int] = ()
         self._incarnations: Mapping[int, str] = {}
         self._facts = facts
         self._admits = admits
@@ -160,7 +160,7 @@ class Identity:
         """
         self._incarnations = incarnations or {}
         self._members = frozenset(members)
-        self._removed = frozenset(removed)
+        self._removed = removed
 
     def line(self, to: int) -> bytes:
         """Return the hello or the welcome for node `to`.

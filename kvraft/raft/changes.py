@@ -149,7 +149,8 @@ def promotion(membership: Membership, learner: int) -> Membership:
         replacing={new: old for new, old in membership.replacing.items() if new != learner},
         addresses={member: where for member, where in membership.addresses.items() if member != leaves},
         incarnations={member: memory for member, memory in membership.incarnations.items() if member != leaves},
-        removed=membership.removed | ({leaves} if leaves is not None else frozenset()),
+        removed=membership.removed if leaves is None else membership.removed_with(leaves),
+        removed_below=membership.removed_below,
     )
 
 

@@ -5,12 +5,39 @@ way, the outgoing voters, whose majority is needed as well. It changes only thro
 goes by the latest one in its log, committed or not (§6).
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 
 import attrs
 import msgspec
 
 from kvraft.raft.quorum import Voters
+
+REMOVED_MAX = 64
+"""So many removed ids a configuration names at most when it is compacted."""
+REMOVED_KEPT = 32
+"""So many of them, the highest, it names then."""
+
+
+@attrs.frozen
+class Departed(Collection[int]):
+    """Everybody who once belonged to the cluster. To go through it gives those that are named one by one."""
+
+    named: frozenset[int]
+    below: int
+    members: frozenset[int]
+    """Those who stay: an outgoing voter has departed already."""
+
+    def __contains__(self, node: object) -> bool:
+        """Whether the id was removed, or is one of those that are not given any more."""
+        return node in self.named or (isinstance(node, int) and node < self.below and node not in self.members)
+
+    def __iter__(self) -> Iterator[int]:
+        """Go through those that are named."""
+        return iter(self.named)
+
+    def __len__(self) -> int:
+        """Return how many are named."""
+        return len(self.named)
 
 
 def _ids(nodes: Iterable[int]) -> frozenset[int]:
@@ -34,6 +61,9 @@ class Membership:
     """Who once belonged to the cluster: their ids are never used again (BUGS row 19)."""
     incarnations: Mapping[int, str] = attrs.field(factory=dict)
     """The memory to which a member's id is bound, once it is; see `identity`."""
+    removed_below: int = 0
+    """Each id below it that is no member counts as removed, be it that it was never used; `removed` names the others.
+    Governed by feature level 2."""
 
     def __attrs_post_init__(self) -> None:
         if not self.voters:
@@ -57,6 +87,27 @@ class Membership:
         """Everyone who receives the log."""
         return self.voters | self.outgoing | self.learners
 
+    @property
+    def departed(self) -> Departed:
+        """Who once belonged to the cluster."""
+        return Departed(self.removed, self.removed_below, self.voters | self.learners)
+
+    def removed_with(self, node: int) -> frozenset[int]:
+        """Return whom `removed` names when `node` has left, too."""
+        return self.removed | {node} if node >= self.removed_below else self.removed
+
+    def compacted(self) -> "Membership":
+        """Return the same configuration, in which no more than `REMOVED_MAX` removed ids are named.
+
+        They would grow for ever, and travel in every configuration. Instead of the lowest the configuration says from
+        where on ids are given: those below that were never used are lost, which costs nothing, and no removed one can
+        come back.
+        """
+        if len(self.removed) <= REMOVED_MAX:
+            return self
+        kept = sorted(self.removed)[-REMOVED_KEPT:]
+        return attrs.evolve(self, removed=kept, removed_below=kept[0])
+
     def decides(self, node: int) -> bool:
         """Whether the vote and the acknowledgement of `node` count."""
         return node in self.voters or node in self.outgoing
@@ -72,6 +123,7 @@ class Membership:
             sorted(self.addresses.items()),
             sorted(self.removed),
             sorted(self.incarnations.items()),
+            self.removed_below,
         )
         return msgspec.json.encode(stored)
 
@@ -97,6 +149,7 @@ class Membership:
             dict(stored.addresses),
             stored.removed,
             dict(stored.incarnations),
+            stored.removed_below,
         )
 
 
@@ -125,3 +178,4 @@ class _Stored(msgspec.Struct, omit_defaults=True, forbid_unknown_fields=True):
     addresses: list[tuple[int, str]] = []
     removed: list[int] = []
     incarnations: list[tuple[int, str]] = []
+    removed_below: int = 0

@@ -28,6 +28,7 @@ from kvraft.raft.identity import is_other
 from kvraft.raft.roles import Leader
 from kvraft.replica.outbox import Nowhere, Outbox
 from kvraft.storage import SnapshotStorage
+from kvraft.store.features import COMPACTED_MEMBERSHIP_LEVEL
 
 DONE: Final[Mapping[str, object]] = {"status": "OK"}
 
@@ -65,6 +66,7 @@ class Administration:
         snapshots: where it is then.
         timeout: longest wait for a change to be committed, seconds.
         peers: the connections to the other members, as they are then.
+        feature_level: the cluster's, as of what is applied here.
     """
 
     _log = Logger(namespace="kvraft.replica")
@@ -77,6 +79,7 @@ class Administration:
         snapshots: SnapshotStorage,
         timeout: float,
         peers: Callable[[], Outbox] = Nowhere,
+        feature_level: Callable[[], int] = lambda: 0,
     ) -> None:
         self._node = node
         self._not_leader = not_leader
@@ -84,6 +87,7 @@ class Administration:
         self._snapshots = snapshots
         self._timeout = timeout
         self._peers = peers
+        self._feature_level = feature_level
         self._waits: list[_Wait] = []
 
     def carry_out(self, command: AdminCommand, now: float) -> Deferred[dict[str, object]]:
@@ -149,7 +153,7 @@ class Administration:
             "removed": sorted(membership.removed),
             "leader": self._node.leader,
             "changing": is_under_way(self._node),
-        }
+        } | ({"removed_below": membership.removed_below} if membership.removed_below else {})
 
     def _change(
         self, command: AddMember | RemoveMember | ReplaceMember | MoveMember, now: float
@@ -174,6 +178,8 @@ class Administration:
                     self._refuse_copy(member, target.addresses[member])
             case _:
                 target = without(node.membership, command.node)
+        if self._feature_level() >= COMPACTED_MEMBERSHIP_LEVEL:
+            target = target.compacted()
         before = node.membership.members
         term, index = node.change_membership(
             target, now, force=command.force, unreachable=[] if command.force else self._find_unreachable(target)
@@ -287,6 +293,8 @@ def with_learner(membership: Membership, new: int, address: str, *, replaces: in
         raise AdminRefused(f"node {new} is a member already")
     if new in membership.removed:
         raise AdminRefused(f"node {new} was removed from this cluster; give the new member an id that was never used")
+    if new in membership.departed:
+        raise AdminRefused(f"ids below {membership.removed_below} are not given any more; give the new member another")
     if len(membership.members) >= PEERS_MAX:
         raise AdminRefused(f"a cluster has at most {PEERS_MAX} members")
     return attrs.evolve(
@@ -347,7 +355,8 @@ def without(membership: Membership, old: int) -> Membership:
         replacing={new: left for new, left in membership.replacing.items() if old not in (new, left)},
         addresses={member: where for member, where in membership.addresses.items() if member != old},
         incarnations={member: memory for member, memory in membership.incarnations.items() if member != old},
-        removed=membership.removed | {old},
+        removed=membership.removed_with(old),
+        removed_below=membership.removed_below,
     )
 
 

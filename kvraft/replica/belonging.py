@@ -119,8 +119,8 @@ class Belonging:
                 addresses.setdefault(sponsor, address)
             else:
                 del self._sponsors[sponsor]
-        peers.set_members(addresses, present.removed, present.incarnations)
-        if is_committed and node.id in present.removed:
+        peers.set_members(addresses, present.departed, present.incarnations)
+        if is_committed and node.id in present.departed:
             self._begin_to_leave(REMOVED_ITSELF)
         elif is_stranger(node):
             self._begin_to_leave(LOST_ITS_MEMORY)
@@ -139,7 +139,7 @@ class Belonging:
         node = self._node
         others = node.membership.members - {node.id}
         if code == REMOVED:
-            is_certain, why = node.id in node.membership.removed, REMOVED_ITSELF
+            is_certain, why = node.id in node.membership.departed, REMOVED_ITSELF
         elif code == LOST_DATA:
             is_certain, why = peer in node.membership.voters, HAS_AN_OLDER_COPY
         else:

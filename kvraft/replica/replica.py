@@ -88,8 +88,9 @@ class Replica:
             parts, self._options.snapshots, make_id=make_snapshot_id, installer=self, sent=self._snapshot_sent
         )
         self._redirects = Redirects(node, lambda: self._administration.is_transferring)
+        timeout = self._options.request_timeout
         self._administration = Administration(
-            node, self._redirects.error, self._begin_snapshot, snapshots, self._options.request_timeout, self._outbox
+            node, self._redirects.error, self._begin_snapshot, snapshots, timeout, self._outbox, self._feature_level
         )
         self._cluster_clock = ClusterClock()
         self._deadlines = Deadlines()
@@ -432,6 +433,9 @@ class Replica:
 
     def _outbox(self) -> Outbox:
         return self._peers
+
+    def _feature_level(self) -> int:
+        return self.store.feature_level
 
     def _begin_snapshot(self) -> Deferred[None]:
         return self._snapshotter.begin(self.store)

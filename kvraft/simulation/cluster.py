@@ -214,7 +214,7 @@ class Cluster:
         now = self.members[self.leader].node.membership
         for member in self.running:
             known = member.node.membership.members - {member.id}
-            if member.id in now.removed and 2 * len(known & now.members) > len(known):
+            if member.id in now.departed and 2 * len(known & now.members) > len(known):
                 return False
         return True
 

@@ -71,10 +71,14 @@ LEVELS: Final = (
     ),
     Level(  # beside these: the store's checksum covers what a write replaces, and heartbeats' answers name it
         opcodes=_opcodes(2),
+        configuration=frozenset({"removed_below"}),
         snapshot_state=frozenset({"quota_bytes", "quota_keys"}),
     ),
 )
 """By level, from 0 on: everything that may stand in the log, in a snapshot, and in a hello."""
+
+COMPACTED_MEMBERSHIP_LEVEL: Final = 2
+"""From it on a configuration may name a bound of removed ids instead of each."""
 
 FEATURE_LEVEL: Final = len(LEVELS) - 1
 """What this kvraft speaks."""

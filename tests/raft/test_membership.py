@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from kvraft.raft import Membership
 from kvraft.raft.changes import promotion
+from kvraft.raft.membership import REMOVED_KEPT, REMOVED_MAX
 
 IDS = st.frozensets(st.integers(0, 9), max_size=5)
 
@@ -24,7 +25,8 @@ def memberships(draw: st.DrawFn) -> Membership:
     addresses = {member: draw(st.text(max_size=5)) for member in voters | learners}
     removed = draw(IDS) - voters - learners
     known = {member: draw(st.text(max_size=5)) for member in voters | outgoing | learners if draw(st.booleans())}
-    return Membership(voters, outgoing, learners, promoting, replacing, addresses, removed, known)
+    below = draw(st.integers(0, 9))
+    return Membership(voters, outgoing, learners, promoting, replacing, addresses, removed, known, below)
 
 
 @given(memberships())
@@ -45,6 +47,7 @@ def test_equal_configurations_are_equal_bytes(membership: Membership) -> None:
         dict(reversed(list(membership.addresses.items()))),
         sorted(membership.removed, reverse=True),
         dict(reversed(list(membership.incarnations.items()))),
+        membership.removed_below,
     )
     assert again.encode() == membership.encode()
 
@@ -107,3 +110,40 @@ def test_who_has_left_already_is_not_replaced() -> None:
     """The learner only grows the cluster then, even if the other one has come back as a learner."""
     assert promotion(Membership([1], (), [2], [2], {2: 0}), 2) == Membership([1, 2])
     assert promotion(Membership([1], (), [0, 2], [2], {2: 0}), 2) == Membership([1, 2], (), [0])
+
+
+@given(memberships(), st.integers(0, 200), st.integers(0, 20))
+def test_a_compacted_configuration_lets_nobody_back(membership: Membership, count: int, first: int) -> None:
+    """Who was removed stays so, the members stay members, and no more ids are named than the limit allows."""
+    gone = frozenset(range(10 + first, 10 + first + count))
+    before = attrs.evolve(membership, removed=membership.removed | gone, removed_below=0)
+
+    after = before.compacted()
+
+    assert len(after.removed) <= REMOVED_MAX
+    assert all(each in after.departed for each in before.removed)
+    assert not any(member in after.departed for member in after.voters | after.learners)
+    assert attrs.evolve(after, removed=before.removed, removed_below=0) == before
+    assert all(each >= after.removed_below for each in after.removed)
+    if len(before.removed) <= REMOVED_MAX:
+        assert after == before, "and nobody who speaks an earlier level is asked to read more than before"
+
+
+def test_the_limit_of_removed_ids() -> None:
+    """One below and at the limit all are named, one above it the highest are, and the next above the bound."""
+    for count in (REMOVED_MAX - 1, REMOVED_MAX):
+        named = Membership([0], removed=range(1, count + 1))
+        assert named.compacted() == named
+    compacted = Membership([0, 500], removed=range(1, REMOVED_MAX + 2)).compacted()
+    assert sorted(compacted.removed) == [*range(REMOVED_MAX + 2 - REMOVED_KEPT, REMOVED_MAX + 2)]
+    assert compacted.removed_below == min(compacted.removed)
+    assert compacted.removed_with(0) == compacted.removed
+    assert compacted.removed_with(500) == compacted.removed | {500}
+    assert 0 not in compacted.departed
+    assert {1, REMOVED_MAX + 1} <= {each for each in range(500) if each in compacted.departed}
+
+
+def test_a_configuration_of_an_earlier_level_is_written_as_before() -> None:
+    """The bound is in no entry that an earlier kvraft may read."""
+    assert b"removed_below" not in Membership([0], removed=[1]).encode()
+    assert Membership.decode(b'{"voters":[0],"removed":[7]}').removed_below == 0

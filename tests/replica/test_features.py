@@ -6,13 +6,14 @@ import msgspec
 import pytest
 
 from kvraft import exits
-from kvraft.commands import AddMember, encode_batch, encode_set
+from kvraft.commands import AddMember, ListMembers, RemoveMember, encode_batch, encode_set
 from kvraft.raft import Entry, EntryKind, MessageRefused
+from kvraft.raft.membership import REMOVED_MAX
 from kvraft.raft.messages import AppendEntries
 from kvraft.replica.belonging import IS_TOO_OLD
 from kvraft.store import FEATURE_LEVEL
-from kvraft.store.features import encode_level
-from tests.replica.cluster import Cluster, write
+from kvraft.store.features import COMPACTED_MEMBERSHIP_LEVEL, encode_level
+from tests.replica.cluster import Cluster, address, write
 from tests.replica.test_administration import begin
 
 
@@ -127,3 +128,30 @@ def test_a_configuration_of_a_later_kvraft_ends_the_node(cluster: Cluster) -> No
     assert "the field 'witnesses' is unknown to this kvraft; upgrade this node" in follower.fatal[0]
     for member in cluster.members.values():
         member.fatal.clear()
+
+
+@pytest.mark.parametrize("level", [1, COMPACTED_MEMBERSHIP_LEVEL])
+def test_removed_ids_are_compacted_from_their_level_on(level: int) -> None:
+    """A bound stands for the lowest as soon as every member can read it; none of them can come back."""
+    cluster = Cluster()
+    for member in range(3):
+        let_speak(cluster, member, {"level": level})
+    reconnect(cluster)
+    cluster.run_until(lambda: levels(cluster) == [level] * 3)
+    for member in range(3, 3 + REMOVED_MAX + 1):
+        for command in (AddMember(member, address(member)), RemoveMember(member)):
+            order = begin(cluster, cluster.elect(), command)
+            cluster.run_until(lambda order=order: order.is_over)  # type: ignore[misc]
+            assert order.answers, command
+
+    (answer,) = begin(cluster, cluster.elect(), ListMembers()).answers
+    refused = begin(cluster, cluster.elect(), AddMember(3, address(3)))
+
+    if level < COMPACTED_MEMBERSHIP_LEVEL:
+        assert answer["removed"] == [*range(3, 3 + REMOVED_MAX + 1)]
+        assert "removed_below" not in answer
+        assert "node 3 was removed from this cluster" in str(refused.error)
+    else:
+        assert answer["removed_below"] == min(answer["removed"])
+        assert str(refused.error).startswith(f"ids below {answer['removed_below']} are not given any more")
+        assert [member.node.membership for member in cluster.running] == [cluster.running[0].node.membership] * 3
