@@ -27,6 +27,8 @@ ABOUT_AN_ELECTION_SHARE: Final = 0.4
 """How often a fault lasts about so long."""
 DELAY_S: Final = (0.01, 0.3)
 """Shortest and longest delay of a slow link: beside heartbeats, and beyond what an election waits."""
+SYNC_S: Final = (0.05, 0.3, 1.2)
+"""How much longer each sync takes on a slow disk."""
 SLOW_BYTES_PER_S: Final = 100_000
 FLAPS: Final = 6
 FLAP_S: Final = (0.05, 0.6)
@@ -299,6 +301,16 @@ async def transfer(world: World, random: Random, _span: float) -> None:
     world.note(f"TRANSFER {target} at {leader}: {answer}")
 
 
+async def slow_disks(world: World, random: Random, span: float) -> None:
+    """Each sync of the leader, of a majority or of all takes longer, up to twice an election timeout and more."""
+    nodes = random.choice(([await _leader_or_any(world, random)], _majority(world, random), [*world.nodes.ids]))
+    seconds = random.choice(SYNC_S)
+    world.note(f"each sync of {nodes} takes {seconds} s longer")
+    world.nodes.slow_disks(nodes, seconds)
+    await world.sleep(span)
+    world.nodes.slow_disks(nodes, 0.0)
+
+
 async def snapshot(world: World, random: Random, _span: float) -> None:
     """A node is told to take a snapshot now."""
     node = random.choice(world.nodes.ids)
@@ -318,6 +330,7 @@ PROCESS_FAULTS: Final[Mapping[Fault, int]] = {
     pause_and_kill_the_next: 2,
     transfer: 3,
     snapshot: 1,
+    slow_disks: 2,
 }
 NETWORK_FAULTS: Final[Mapping[Fault, int]] = {
     isolate_the_leader: 6,

@@ -15,6 +15,7 @@ from typing import Final
 
 import attrs
 
+from kvraft.chaos.disk import write_delay
 from kvraft.config import Address
 
 HOST: Final = "127.0.0.1"
@@ -74,7 +75,7 @@ class Nodes:
         folder: where they keep their data and logs.
         count: how many there are.
         settings: further keys of their config.json.
-        program: what plays twistd.
+        program: what plays twistd; None: twistd on a disk that can be slowed down.
     """
 
     def __init__(
@@ -89,7 +90,7 @@ class Nodes:
         ports = free_ports(2 * count)
         self.places = {node: (Address(HOST, ports[2 * node]), Address(HOST, ports[2 * node + 1])) for node in self.ids}
         """Of each: where it is reached, which is the proxy's, and where it really listens."""
-        self._program = program or (str(Path(sys.executable).with_name("twistd")),)
+        self._program = program
         self._processes: dict[int, _Process] = {}
         self._findings: list[str] = []
         self._are_ended = False
@@ -141,7 +142,7 @@ class Nodes:
         for node in nodes:
             if self._are_ended or self.life(node) is not Life.DOWN:
                 continue
-            command = [*self._program, "-n", "kvraft", "--id", str(node)]
+            command = [*(self._program or self._on_a_disk(node)), "-n", "kvraft", "--id", str(node)]
             with self.log_path(node).open("ab") as output:
                 popen = subprocess.Popen(  # noqa: S603 - our own interpreter's twistd, and a number
                     command,
@@ -153,6 +154,17 @@ class Nodes:
                     start_new_session=True,  # Ctrl-C is for us; the nodes are ended by pid
                 )
             self._processes[node] = _Process(popen)
+
+    def slow_disks(self, nodes: Iterable[int], seconds: float) -> None:
+        """Let each sync of these nodes take so much longer from now on."""
+        for node in nodes:
+            write_delay(self._delay_path(node), seconds)
+
+    def _on_a_disk(self, node: int) -> Sequence[str]:
+        return sys.executable, "-m", "kvraft.chaos.disk", str(self._delay_path(node))
+
+    def _delay_path(self, node: int) -> Path:
+        return self.folder.absolute() / f"{node}.disk"
 
     def kill(self, nodes: Iterable[int]) -> None:
         """End nodes as a crash would; all are dead before the first is waited for."""

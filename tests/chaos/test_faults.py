@@ -22,6 +22,7 @@ class FakeNodes:
     def __init__(self) -> None:
         self.ids = IDS
         self.lives = dict.fromkeys(IDS, Life.RUNNING)
+        self.sync_s = dict.fromkeys(IDS, 0.0)
         self.harmed = 0
 
     def life(self, node: int) -> Life:
@@ -51,6 +52,11 @@ class FakeNodes:
     def resume(self, nodes: Any) -> None:
         """Let those run that stood still."""
         self._set([node for node in nodes if self.lives[node] is Life.PAUSED], Life.RUNNING)
+
+    def slow_disks(self, nodes: Any, seconds: float) -> None:
+        """Note how slow the disks are."""
+        self.sync_s.update(dict.fromkeys(nodes, seconds))
+        self.harmed += seconds > 0
 
 
 class FakeNetwork:
@@ -112,7 +118,10 @@ class Stage:
     @property
     def is_whole(self) -> bool:
         """Whether nothing that was done is left."""
-        return set(self.nodes.lives.values()) == {Life.RUNNING} and set(self.network.conditions.values()) <= {FINE}
+        links = set(self.network.conditions.values())
+        return (
+            set(self.nodes.lives.values()) == {Life.RUNNING} and links <= {FINE} and not any(self.nodes.sync_s.values())
+        )
 
     def run(self, work: Any, seconds: float) -> "Deferred[None]":
         """Begin something and let time pass."""
