@@ -59,3 +59,20 @@ def test_a_hand_over_during_a_slow_save_succeeds_or_is_given_up(seed: int, save_
     (answer,) = cluster.ask(cluster.leader, "SET b 2")
 
     assert answer == {"status": "OK"} or answer["error"] == "TIMEOUT"
+
+
+@pytest.mark.parametrize("seed", range(1, 4))
+def test_a_leader_is_elected_while_every_member_takes_a_snapshot(seed: int) -> None:
+    """A vote has to wait for neither the snapshot nor the compaction after it, beyond what the disk takes for them."""
+    cluster, leader, _ = slow_cluster(seed, 0.4)
+    for number in range(10):
+        cluster.ask(leader, f"SET key{number} {'v' * 1000}")
+    for member in cluster.members.values():
+        member.faults.snapshot_delay_s = 0.4, 0.4
+        cluster.client().ask(address_of(member.id), ["SNAPSHOT"], lambda _answers: None)
+    cluster.run(0.5)
+
+    cluster.kill(leader)
+    took_s = cluster.run_until(lambda: cluster.leader not in (None, leader), what="a leader on busy disks")
+
+    assert took_s <= 5.0
