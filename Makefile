@@ -16,7 +16,7 @@ CHECKS := $(VENV)/.installed-check
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --editable
 
 .DEFAULT_GOAL := help
-.PHONY: help cluster test check soak mutants chaos fix clean
+.PHONY: help cluster test check soak mutants mutate chaos fix clean
 
 help: ## list what make can do
 	@grep -E '^[a-z]+:.*## ' $(firstword $(MAKEFILE_LIST)) | sed -E 's/^([a-z]+):.*## (.*)/  make \1\t\2/' | expand -t 16
@@ -38,6 +38,9 @@ soak: $(BASE) ## simulate clusters under faults for long: SEEDS=10000, or HOURS=
 
 mutants: $(BASE) ## break kvraft in many small ways, and see that the simulator notices each; ARGS="--list" tells them
 	$(BIN)/python -m tests.mutants $(ARGS)
+
+mutate: $(TESTS) ## draw small changes of the core, and tell which the simulator notices; ARGS="--sample 40 --seed 1"
+	$(BIN)/python -m tests.mutants.generated $(ARGS)
 
 chaos: $(BASE) ## ten minutes of harm to real nodes, and a verdict; SECONDS=60, SEED=7, ARGS="--nodes 5"
 	@$(BIN)/python -m kvraft.chaos $(if $(SECONDS),--seconds $(SECONDS)) $(if $(SEED),--seed $(SEED)) $(ARGS)

@@ -9,6 +9,9 @@ from tests.mutants.trial import Result
 
 PATH: Final = REPOSITORY / "docs" / "mutants.md"
 
+SECTION: Final = "## Changes drawn at random"
+"""What begins here belongs to `rate`."""
+
 HEAD: Final = """\
 # The proof that the proof works
 
@@ -31,9 +34,12 @@ _NOT_RUN: Final = ("", "", "not run yet")
 def write(mutants: Sequence[Mutant], results: Iterable[Result], path: Path = PATH) -> None:
     """Write the table of all `mutants`; those without a result keep the line that they had."""
     known = _read(path)
+    _, section, drawn = (path.read_text() if path.exists() else "").partition(f"\n{SECTION}\n")
     for result in results:
         known[result.mutant.name] = _outcome(result)
-    path.write_text(f"{HEAD}\n{_line(_COLUMNS)}\n{_line(['---'] * len(_COLUMNS))}\n" + _lines(mutants, known))
+    path.write_text(
+        f"{HEAD}\n{_line(_COLUMNS)}\n{_line(['---'] * len(_COLUMNS))}\n" + _lines(mutants, known) + section + drawn
+    )
 
 
 def _lines(mutants: Sequence[Mutant], known: Mapping[str, tuple[str, str, str]]) -> str:
@@ -54,7 +60,8 @@ def _read(path: Path) -> dict[str, tuple[str, str, str]]:
     """Return what the table says of each mutant."""
     if not path.exists():
         return {}
-    lines = [line for line in path.read_text().splitlines() if line.startswith("| `")]
+    text, _, _ = path.read_text().partition(f"\n{SECTION}\n")
+    lines = [line for line in text.splitlines() if line.startswith("| `")]
     rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines]
     return {row[0].strip("`"): (row[3], row[4], row[5]) for row in rows if len(row) == len(_COLUMNS)}
 
