@@ -16,7 +16,7 @@ CHECKS := $(VENV)/.installed-check
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --editable
 
 .DEFAULT_GOAL := help
-.PHONY: help cluster test check soak mutants mutate chaos fix clean
+.PHONY: help cluster test check soak coverage mutants mutate chaos fix clean
 
 help: ## list what make can do
 	@grep -E '^[a-z]+:.*## ' $(firstword $(MAKEFILE_LIST)) | sed -E 's/^([a-z]+):.*## (.*)/  make \1\t\2/' | expand -t 16
@@ -35,6 +35,9 @@ check: $(CHECKS) ## style, formatting, types, import contracts; changes nothing
 
 soak: $(BASE) ## simulate clusters under faults for long: SEEDS=10000, or HOURS=8; FIRST=1 names the first seed
 	$(BIN)/python -m kvraft.simulation $(if $(HOURS),--hours $(HOURS) --seed $(FIRST),--seeds $(FIRST)..$(shell expr $(FIRST) + $(SEEDS) - 1)) --keep-going
+
+coverage: $(BASE) ## tell which lines and branches of the core no simulated run has reached: SEEDS=40
+	$(BIN)/python -m kvraft.simulation --coverage --seconds 8 --seeds $(FIRST)..$(shell expr $(FIRST) + $(if $(filter 10000,$(SEEDS)),40,$(SEEDS)) - 1)
 
 mutants: $(BASE) ## break kvraft in many small ways, and see that the simulator notices each; ARGS="--list" tells them
 	$(BIN)/python -m tests.mutants $(ARGS)

@@ -5,6 +5,9 @@ import os
 import sys
 from itertools import count, islice
 
+import attrs
+
+from kvraft.simulation.coverage import Reached, report
 from kvraft.simulation.faults import FAULTS
 from kvraft.simulation.many import be_quiet, run_many
 from kvraft.simulation.run import SECONDS, Plan, run
@@ -27,8 +30,25 @@ def main() -> int:
         sys.stdout.write(f"{verdict}\n")
         return 0 if verdict.is_clean else 1
     first, last = arguments.seeds or (arguments.seed, None)
+    if arguments.coverage:
+        return _cover(plan, first, first if last is None else last)
     seeds = islice(count(first), None if last is None else last - first + 1)
     return run_many(plan, seeds, arguments.jobs, arguments.hours, keep_going=arguments.keep_going)
+
+
+def _cover(plan: Plan, first: int, last: int) -> int:
+    """Run the seeds one by one, and print what none of them has reached."""
+    reached = Reached()
+    verdicts = []
+    for seed in range(first, last + 1):
+        reached.begin()
+        try:
+            verdicts.append(run(attrs.evolve(plan, seed=seed)))
+        finally:
+            reached.end()
+    sys.stdout.write("".join(f"{verdict}\n" for verdict in verdicts if not verdict.is_clean))
+    sys.stdout.write(f"{report(reached)}\n")
+    return 0 if all(verdict.is_clean for verdict in verdicts) else 1
 
 
 def _parse() -> argparse.Namespace:
@@ -37,6 +57,9 @@ def _parse() -> argparse.Namespace:
     parser.add_argument("--seeds", type=_range, metavar="A..B", help="run these seeds, on all cores")
     parser.add_argument("--hours", type=float, help="run seed after seed for so long, on all cores")
     parser.add_argument("--keep-going", action="store_true", help="do not stop at the first violation")
+    parser.add_argument(
+        "--coverage", action="store_true", help="run in one process, and print which lines and branches none reached"
+    )
     parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1, help="processes (default: one a core)")
     parser.add_argument("--nodes", type=int, help="members at the beginning (default: drawn from the seed)")
     parser.add_argument(
