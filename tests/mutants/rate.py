@@ -10,14 +10,14 @@ import attrs
 from tests.mutants.catalogue import FOLDER
 from tests.mutants.table import PATH, SECTION
 
-EQUIVALENT: Final = FOLDER / "equivalent.toml"
+EQUIVALENT: Final = FOLDER / "drawn" / "equivalent.toml"
 HEAD: Final = f"""\
 {SECTION}
 
 The list above was written by those who wrote the simulator. So `make mutate` also draws changes of the core at random
 (every comparison, boundary, number, condition and statement of `kvraft/raft`, `replica`, `storage` and `store`,
 `tests/mutants/operators.py`), and tries each with the simulator alone, and where that sees nothing with the tests of
-its room. Some change nothing that anybody could see; those are marked by hand in `tests/mutants/equivalent.toml`.
+its room. Some change nothing that anybody could see; those are marked by hand in `tests/mutants/drawn/equivalent.toml`.
 """
 COLUMNS: Final = ("change", "simulator", "tests", "remark")
 
