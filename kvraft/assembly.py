@@ -1,7 +1,7 @@
 """One node, put together from its parts: what a process of `twistd kvraft` runs, and each process of the simulator too.
 
 Everything that differs between the two comes in from outside: the reactor with its clock, the disk behind `Beginning`,
-the randomness, and the way to dial.
+the randomness, the way to dial, and the look-up of names.
 """
 
 import time
@@ -11,12 +11,11 @@ from random import Random
 from typing import Any
 
 import attrs
-from twisted.internet.interfaces import IStreamClientEndpoint
 
 from kvraft.config import Address, Config
-from kvraft.peers import Address as Place
 from kvraft.peers import Peers
-from kvraft.peers.link import endpoint_to
+from kvraft.peers.endpoint import Dial, endpoint_to
+from kvraft.peers.names import Names
 from kvraft.raft import Membership, Node
 from kvraft.raft import Options as RaftOptions
 from kvraft.replica import Beginning, Rejoin, Replica, ReplicaOptions, SnapshotOptions
@@ -32,14 +31,16 @@ class Surroundings:
         random: draws timeouts and pauses.
         make_id: makes a name that nobody else has, 32 hexadecimal digits or a UUID.
         fatal: called once, with a sentence, when the node must not go on.
-        dial: makes the endpoint of a member's address.
+        dial: makes the endpoint of a numeric address.
+        names: looks the addresses of names up.
     """
 
     reactor: Any
     random: Random
     fatal: Callable[[str], None]
     make_id: Callable[[], str] = lambda: uuid.uuid4().hex
-    dial: Callable[[Any, Place], IStreamClientEndpoint] = endpoint_to
+    dial: Dial = endpoint_to
+    names: Names = attrs.field(factory=Names)
 
 
 @attrs.frozen
@@ -110,6 +111,7 @@ def assemble(
         listed={peer.id: peer.address for peer in config.peers},
         reached_at=reached_at,
         leader=lambda: node.leader,
+        names=surroundings.names,
     )
     replica.connect(peers)
     port = build_port(replica, peers.build_acceptor, server or server_limits(config), reactor)

@@ -24,6 +24,7 @@ import msgspec
 
 from kvraft import exits
 from kvraft.config import Address, WrongValue
+from kvraft.peers.names import Names
 from kvraft.raft import Membership
 from kvraft.storage.errors import lacks_files
 from kvraft.store import FEATURE_LEVEL, UnknownFeatureLevel
@@ -41,7 +42,7 @@ MOVE_PAUSE_S: Final = 1.0
 """Between two attempts to say that this node has moved, seconds."""
 CONNECT_S: Final = 2.0
 ANSWER_S: Final = 10.0
-"""Longest waits for a connection and for an answer, seconds; MEMBER ADD waits for a majority."""
+"""Longest waits for a connection to an address and for an answer, seconds; MEMBER ADD waits for a majority."""
 ANSWER_BYTES_MAX: Final = 1024 * 1024
 _CHUNK_BYTES: Final = 64 * 1024
 
@@ -152,14 +153,14 @@ def _refused(what: str, error: OSError) -> JoinFailed:
     return JoinFailed(exits.OSERR if lacks_files(error) else exits.IOERR, f"{what}: {error}")
 
 
-def ask(address: Address, lines: str) -> list[dict[str, Any]]:
+def ask(address: Address, lines: str, names: Names) -> list[dict[str, Any]]:
     """Send lines of the line protocol and return the answers.
 
     Raises:
         OSError: there are none, or what comes is no answer.
     """
     received = b""
-    with socket.create_connection((address.host, address.port), CONNECT_S) as connection:
+    with _connect(address, names) as connection:
         connection.settimeout(ANSWER_S)
         connection.sendall(lines.encode())
         connection.shutdown(socket.SHUT_WR)
@@ -174,6 +175,17 @@ def ask(address: Address, lines: str) -> list[dict[str, Any]]:
     return answers
 
 
+def _connect(address: Address, names: Names) -> socket.socket:
+    """Connect to the first address of a name that lets itself be connected to."""
+    why = OSError("it has no address")
+    for host in names.wait(address.host).hosts:
+        try:
+            return socket.create_connection((host, address.port), CONNECT_S)
+        except OSError as error:
+            why = error
+    raise why
+
+
 @attrs.define
 class Joining:
     """One attempt to join.
@@ -185,6 +197,7 @@ class Joining:
         contact: a member of the cluster.
         cluster_id: the cluster that the data directory belongs to; None when it belongs to none.
         keep: makes the seed durable.
+        ask: see `ask`.
     """
 
     me: int
@@ -193,7 +206,7 @@ class Joining:
     contact: Address
     cluster_id: str | None
     keep: Callable[[Seed], None]
-    ask: Ask = ask
+    ask: Ask
     seconds: Callable[[], float] = time.monotonic
     sleep: Callable[[float], None] = time.sleep
     _told: Seed | None = None
@@ -334,6 +347,7 @@ class Moving:
             config.json says so, for a cluster that has moved as a whole.
         pause: waits so many seconds, and returns whether to give up.
         say: takes a sentence for the log.
+        ask: see `ask`.
     """
 
     me: int
@@ -342,7 +356,7 @@ class Moving:
     contacts: Mapping[int, Sequence[Address]]
     pause: Callable[[float], bool]
     say: Callable[[str], None]
-    ask: Ask = ask
+    ask: Ask
 
     def run(self) -> None:
         """Ask until it is done."""

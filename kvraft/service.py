@@ -1,6 +1,5 @@
 """One node as a Twisted service: what `twistd kvraft` runs."""
 
-import errno
 import platform
 import signal
 import socket
@@ -15,7 +14,7 @@ from typing import Any, Final, NoReturn
 
 import attrs
 from twisted.application.service import Service
-from twisted.internet.defer import Deferred, maybeDeferred
+from twisted.internet.defer import Deferred, gatherResults, maybeDeferred
 from twisted.internet.interfaces import IDelayedCall, IListeningPort
 from twisted.internet.protocol import Factory
 from twisted.logger import ILogObserver, Logger
@@ -29,12 +28,14 @@ from kvraft.assembly import Assembly, Surroundings, assemble, birth, server_limi
 from kvraft.config import Address, Config, ConfigError, Durability, Peer
 from kvraft.daemon import daemonize
 from kvraft.differences import differences
-from kvraft.joining import MOVE_PAUSE_S, JoinFailed, Joining, Moving, Seed, read_seed, write_seed
+from kvraft.joining import MOVE_PAUSE_S, JoinFailed, Joining, Moving, Seed, ask, read_seed, write_seed
 from kvraft.logs import NodeLog
+from kvraft.peers.names import Names
 from kvraft.raft import Membership
 from kvraft.replica import Beginning, from_disk, from_nothing
 from kvraft.server import ServerLimits, watch_together
 from kvraft.server.admission import NO_LIMIT, allow_open_files, within
+from kvraft.server.binding import advice, listen_on
 from kvraft.starting import Start, WrongOption, has_data, plan, read_address, read_config, read_id
 from kvraft.storage import SnapshotStorage, Storage, StorageError
 from kvraft.store import SnapshotInvalid
@@ -42,8 +43,6 @@ from kvraft.store import SnapshotInvalid
 SWITCH_INTERVAL_S: Final = 0.0005
 """How long the journal's thread may have to wait for the interpreter. At Python's default of 5 ms a save that is done
 waits that long behind a busy reactor; measured, that costs a quarter of the throughput."""
-BACKLOG: Final = 1024
-"""Connections that may wait to be accepted."""
 HAND_OVER_TIMEOUT_S: Final = 3.0
 """Longest wait for a successor when a leader is stopped: a hand-over takes two saves, and disks may be slow."""
 CLOSE_TIMEOUT_S: Final = 2.0
@@ -154,7 +153,8 @@ class NodeService(Service):
         self._say_started = say_started
         self._node_log = log
         self._open_files = open_files
-        self._port: IListeningPort | None = None
+        self._names = Names()
+        self._ports: Sequence[IListeningPort] = ()
         self._node: Assembly | None = None
         self._open: Sequence[Storage | SnapshotStorage] = ()
         self._stopping = Event()
@@ -194,13 +194,11 @@ class NodeService(Service):
         if listening is None:
             listening = self._bind(here)
         self._open = (beginning.storage, beginning.snapshots)
-        surroundings = Surroundings(self._reactor, Random(), self._fatal)
+        surroundings = Surroundings(self._reactor, Random(), self._fatal, names=self._names)
         limits = self._limit_clients(beginning)
         self._node = node = assemble(self._config, self._id, beginning, surroundings, reached_at=here, server=limits)
-        host, port = listening.getsockname()[:2]
-        self._port = self._reactor.adoptStreamPort(listening.fileno(), listening.family, node.port)
-        watch_together(self._port, self._reactor)
-        listening.close()
+        places = [Address(*each.getsockname()[:2]) for each in listening]
+        self._ports = [self._accept(each, node) for each in listening]
         if beginning.belongs(self._id) and beginning.latest_membership is not None:
             for line in differences(self._config.peers, beginning.latest_membership):
                 self._log.warn("{line}", line=line)
@@ -211,7 +209,7 @@ class NodeService(Service):
             "node {id} of {count} serves clients and peers on {address}",
             id=self._id,
             count=len(node.replica.node.membership.members | {self._id}),
-            address=Address(host, port),
+            address=" and ".join(map(str, places)),
         )
         self._say_started()
 
@@ -245,6 +243,7 @@ class NodeService(Service):
                     self._start.join,
                     beginning.known_cluster_id or (seed.cluster_id if seed is not None else None),
                     keep=(lambda _: None) if keeps_nothing else partial(write_seed, folder),
+                    ask=partial(ask, names=self._names),
                 )
                 if beginning.belongs(self._id):
                     joining.check()
@@ -284,6 +283,7 @@ class NodeService(Service):
             contacts,
             pause=self._stopping.wait,
             say=lambda words: self._reactor.callFromThread(self._log.warn, "{words}", words=words),
+            ask=partial(ask, names=self._names),
         )
         Thread(target=moving.run, name="kvraft move", daemon=True).start()
 
@@ -322,10 +322,10 @@ class NodeService(Service):
         return Deferred.fromCoroutine(self._stop())
 
     async def _stop(self) -> None:
-        if self._node is None or self._port is None:
+        if self._node is None:
             return
         await self._node.replica.hand_over(HAND_OVER_TIMEOUT_S)
-        await maybeDeferred(self._port.stopListening)
+        await gatherResults([maybeDeferred(port.stopListening) for port in self._ports])
         self._node.replica.stop()
         await self._node.peers.stop()
         for storage in self._open:
@@ -334,22 +334,19 @@ class NodeService(Service):
             await closed
         self._log.info("node {id} has stopped", id=self._id)
 
-    def _bind(self, address: Address) -> socket.socket:
+    def _bind(self, address: Address) -> list[socket.socket]:
         try:
-            family, kind, protocol, _, where = socket.getaddrinfo(
-                address.host, address.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
-            )[0]
-            listening = socket.socket(family, kind, protocol)
-            listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            listening.setblocking(False)
-            listening.bind(where)
-            listening.listen(BACKLOG)
+            return listen_on(address, self._names)
         except OSError as error:
-            exits.leave(
-                exits.OSERR,
-                f"node {self._id} cannot listen on {address}: {error.strerror or error}; " + _advice(error),
-            )
-        return listening
+            why = f"node {self._id} cannot listen on {address}: {error.strerror or error}; {advice(error)}"
+            exits.leave(exits.OSERR, why)
+
+    def _accept(self, listening: socket.socket, node: Assembly) -> IListeningPort:
+        """Let the reactor accept what comes to a socket, in place of the socket itself."""
+        port: IListeningPort = self._reactor.adoptStreamPort(listening.fileno(), listening.family, node.port)
+        watch_together(port, self._reactor)
+        listening.close()
+        return port
 
     def _read(self) -> Beginning:
         """Read what this node has kept; leaves the process when that must not be believed."""
@@ -402,16 +399,6 @@ class NodeService(Service):
 
     def _fatal(self, why: str) -> None:
         self._leave_at_once(exits.status_of(why), f"node {self._id} stops: {why}")
-
-
-def _advice(error: OSError) -> str:
-    """Return what was probably meant when an address cannot be bound."""
-    if error.errno == errno.EADDRNOTAVAIL:
-        return (
-            'this machine has no such address; behind address translation let "bind" in the node\'s entry of '
-            "config.json name the one that it has"
-        )
-    return "is it running already, or does the address belong to another program or machine?"
 
 
 def ignore_interruptions() -> None:

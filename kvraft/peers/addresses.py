@@ -74,6 +74,8 @@ class Addresses:
         self._may_ask = may_ask
         self._attempts = 0
         """Since somebody answered as the peer."""
+        self._endpoints: dict[tuple[str, int], IStreamClientEndpoint] = {}
+        """Those that were dialed since then, by (host, port); each takes the hosts of a name in turn."""
 
     def moved(self, known: Address) -> "Addresses":
         """Return those of the same peer after the log has taken another address over."""
@@ -84,11 +86,20 @@ class Addresses:
     def connect(self, protocolFactory: IProtocolFactory) -> "Deferred[IProtocol]":  # noqa: N803 - Twisted's name
         """See `IStreamClientEndpoint`."""
         self.dialed = self._next()
-        return self._dial(self.dialed).connect(protocolFactory)
+        return self._endpoint(self.dialed).connect(protocolFactory)
 
     def answered(self) -> None:
         """Take note that somebody answered as the peer where the latest attempt went."""
         self._attempts = 0
+        self._endpoints.clear()
+
+    def _endpoint(self, address: Address) -> IStreamClientEndpoint:
+        place = address.host, address.port
+        if place not in self._endpoints:
+            places = {(each.host, each.port) for each in (self.known, self._listed, self.told) if each is not None}
+            self._endpoints = {each: endpoint for each, endpoint in self._endpoints.items() if each in places}
+            self._endpoints[place] = self._dial(address)
+        return self._endpoints[place]
 
     def _next(self) -> Address:
         hints = self._hints()

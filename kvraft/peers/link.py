@@ -2,11 +2,9 @@
 
 from collections.abc import Callable
 from random import Random
-from typing import Any, Final, NoReturn
+from typing import Any, Final
 
-from twisted.internet.abstract import isIPAddress, isIPv6Address
 from twisted.internet.defer import CancelledError, Deferred, succeed
-from twisted.internet.endpoints import HostnameEndpoint, TCP4ClientEndpoint, TCP6ClientEndpoint
 from twisted.internet.interfaces import IDelayedCall, IReactorTime, IStreamClientEndpoint
 from twisted.internet.protocol import Protocol, connectionDone
 from twisted.internet.task import deferLater
@@ -20,14 +18,11 @@ from kvraft.peers.keepalive import ACCEPTOR_SAYS, SILENT, Watch
 from kvraft.peers.once import OncePerCause
 from kvraft.peers.outbox import Outbox, OutboxFull
 from kvraft.peers.presence import Direction, Presence, why_unreachable
-from kvraft.peers.receiver import Address, Facts, PeerReceiver
+from kvraft.peers.receiver import Facts, PeerReceiver
 from kvraft.peers.sockets import abort_connection, tune, wired
 from kvraft.raft.errors import MessageRefused
 from kvraft.wire import KEEP_ALIVE
 from kvraft.writing import write_now
-
-CONNECT_TIMEOUT_S: Final = 1.0
-"""How long one attempt to connect may take, name look-up included, in seconds."""
 
 BACKOFF_MIN_S: Final = 0.05
 """Shortest pause between two attempts, in seconds: a peer that restarts is found again at once."""
@@ -39,19 +34,6 @@ STOP_GRACE_S: Final = 0.5
 
 LAST_WORDS_S: Final = 1.0
 """How long a link to a member that has left still carries what is sent, in seconds: it shall hear that it has left."""
-
-
-def endpoint_to(reactor: Any, address: Address) -> IStreamClientEndpoint:
-    """Return where to dial for `address`; the reactor must be able to connect by TCP and to look names up."""
-    if isIPAddress(address.host):
-        return TCP4ClientEndpoint(reactor, address.host, address.port)
-    if isIPv6Address(address.host):
-        return TCP6ClientEndpoint(reactor, address.host, address.port)
-    return HostnameEndpoint(reactor, address.host, address.port)
-
-
-def _say_late(_result: object, timeout: float) -> NoReturn:
-    raise TimeoutError(f"no answer within {timeout:g} s")
 
 
 class OutboundConnection(Protocol):
@@ -196,7 +178,7 @@ class Link:
         """Set when nothing is to be reported any more."""
         self._last_words: IDelayedCall | None = None
         """Ends the time that a member which left is given."""
-        self._wait: Deferred[object] | None = None
+        self._wait: Deferred[Any] | None = None
         """What the loop waits for when that may be cut short: a connection attempt or a pause."""
         self._connection: OutboundConnection | None = None
         """The connection that is there, welcomed or not."""
@@ -359,7 +341,7 @@ class Link:
         """Dial once; when there is no connection or no longer one, return how many seconds it was established."""
         connection = OutboundConnection(self)
         endpoint = self._endpoint
-        self._wait = connect(endpoint, connection).addTimeout(CONNECT_TIMEOUT_S, self.clock, _say_late)
+        self._wait = connect(endpoint, connection)
         try:
             await self._wait
         except Exception as error:  # noqa: BLE001 - whatever it is, the peer may be there the next time

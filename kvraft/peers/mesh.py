@@ -6,14 +6,16 @@ from typing import Any
 
 import attrs
 from twisted.internet.defer import Deferred, gatherResults
-from twisted.internet.interfaces import IDelayedCall, IProtocol, IStreamClientEndpoint
+from twisted.internet.interfaces import IDelayedCall, IProtocol
 from twisted.logger import Logger
 
 from kvraft.peers.acceptor import Inbounds
 from kvraft.peers.addresses import Addresses, Place, same, written
+from kvraft.peers.endpoint import Dial, MemberEndpoint, endpoint_to
 from kvraft.peers.hello import Hello, Identity
 from kvraft.peers.keepalive import INTERVAL_S
-from kvraft.peers.link import LAST_WORDS_S, Link, endpoint_to
+from kvraft.peers.link import LAST_WORDS_S, Link
+from kvraft.peers.names import Names
 from kvraft.peers.outbox import OUTBOX_BYTES_MAX
 from kvraft.peers.presence import Presence
 from kvraft.peers.receiver import Address, Facts, PeerReceiver
@@ -61,7 +63,8 @@ class Peers:
         run: Names this process; drawn from `random` unless it is given.
         facts: What the owner adds to every hello; called for each.
         outbox_bytes_max: Most bytes that may wait behind the write that is under way, for one peer.
-        dial: Makes the endpoint of an address.
+        dial: Makes the endpoint of a numeric address.
+        names: Looks the addresses of names up.
         listed: Where config.json says that members listen: there they are looked for as well.
         reached_at: Where this node is reached, whatever the log says; None when it tells nobody.
         leader: Who leads, as far as this node knows; see `addresses`.
@@ -80,7 +83,8 @@ class Peers:
         run: str | None = None,
         facts: Callable[[], Facts] = _no_facts,
         outbox_bytes_max: int | None = None,
-        dial: Callable[[Any, Address], IStreamClientEndpoint] = endpoint_to,
+        dial: Dial = endpoint_to,
+        names: Names | None = None,
         listed: Mapping[int, Address] | None = None,
         reached_at: Address | None = None,
         leader: Callable[[], int | None] = lambda: None,
@@ -90,6 +94,7 @@ class Peers:
         self._random = random
         self._outbox_bytes_max = OUTBOX_BYTES_MAX if outbox_bytes_max is None else outbox_bytes_max
         self._dial = dial
+        self._names = names or Names()
         self._log = Logger(namespace="kvraft.peers")
         self._presence = Presence(self._log, reactor)
         run = run or f"{random.getrandbits(128):032x}"
@@ -247,12 +252,15 @@ class Peers:
         link = self._links.get(peer)
         return link.run if link is not None else None
 
+    def _endpoint(self, address: Address) -> MemberEndpoint:
+        return MemberEndpoint(self._reactor, address.host, address.port, self._names, self._dial)
+
     def _take_in(self, peer: int, address: Address) -> None:
         """Dial a new member: behind the end of its last link, if it left a moment ago, so that losses come in order."""
         addresses = self._addresses[peer] = Addresses(
             address,
             self._listed.get(peer),
-            dial=lambda place: self._dial(self._reactor, place),
+            dial=self._endpoint,
             may_ask=lambda: self._leader() in {None, peer},
         )
         link = self._links[peer] = Link(

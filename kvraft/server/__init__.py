@@ -8,9 +8,10 @@ built from parts that know nothing of sockets::
                                                         │   one submission in flight a connection; what arrives
     bytes ────────────────── replies ── results ────────╯   meanwhile waits in the buffer and is the next one
 
-`watching` lets the reactor watch all connections as one. `closing` says when a connection closes by itself and makes
-sure that no answer is lost by it. `limits` is all that a client may cost, and `database` what the servers need from the
-node behind them, which `kvraft.replica` provides. `admission` says how many clients the process has files for.
+`binding` opens the sockets of the node's address, and `watching` lets the reactor watch all connections as one.
+`closing` says when a connection closes by itself and makes sure that no answer is lost by it. `limits` is all that a
+client may cost, and `database` what the servers need from the node behind them, which `kvraft.replica` provides.
+`admission` says how many clients the process has files for.
 
 What is not done: a client is not known by name or password, and nothing is encrypted. The port belongs into a network
 whose members are trusted. A browser is turned away: it can be made to send anything by any web page.

@@ -31,6 +31,7 @@ CONFIGURED: Final = "_max"
 DRAFT: Final = ".draft"
 """How the names of files end that are being written."""
 KEPT: Final = {
+    "Addresses._endpoints": "what was dialed in vain: a node that was removed and told nobody is not answered",
     "Agreement._agree": "what each member's store came to: one of each member",
     "Agreement._recent": "the latest states, a fixed number of them",
     "Belonging._refused_by": "who refused this node since its start: one entry a member",

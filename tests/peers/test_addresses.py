@@ -4,8 +4,8 @@ from kvraft.peers.addresses import written
 from kvraft.peers.link import BACKOFF_MAX_S
 from tests.peers.twins import ADDRESSES, Node, Place, hello_line, warnings
 
-LISTED = Place("listed.example", 8081)
-TOLD = Place("told.example", 8081)
+LISTED = Place("10.1.0.1", 8081)
+TOLD = Place("10.2.0.1", 8081)
 
 
 def dialed(node: Node, attempts: int) -> list[Place]:
@@ -68,10 +68,10 @@ def test_where_a_peer_answers_is_told() -> None:
     with warnings() as said:
         link = node.welcome(node.endpoint(1, LISTED).accept(), 1)
 
-    assert node.peers.status()[1].reached_at == "listed.example:8081"
+    assert node.peers.status()[1].reached_at == "10.1.0.1:8081"
     assert node.peers.reached_at(1) == LISTED
     assert node.peers.reached_at(2) is None
-    assert said == ["node 1 answers at listed.example:8081 and not at node1.example:8081, where the log has it"]
+    assert said == ["node 1 answers at 10.1.0.1:8081 and not at 10.0.0.1:8081, where the log has it"]
 
     link.lose()
     node.pass_time(BACKOFF_MAX_S + 0.01)

@@ -12,8 +12,8 @@ from kvraft.wire import encode
 from tests.peers.twins import ADDRESSES, CLUSTER, MemoryTransport, Node, Place, hello_line, warnings
 
 BEAT = Heartbeat(1, 0, 1)
-NODE_3 = Place("node3.example", 8083)
-NEW_PLACE = Place("elsewhere.example", 8081)
+NODE_3 = Place("10.0.0.3", 8083)
+NEW_PLACE = Place("10.9.9.9", 8081)
 WITHOUT_1 = {0: ADDRESSES[0], 2: ADDRESSES[2]}
 MOVED_1 = {**ADDRESSES, 1: NEW_PLACE}
 
@@ -340,7 +340,7 @@ def test_a_new_address_is_tried_soon_however_long_the_old_one_failed(node: Node)
         assert node.endpoint(1, then[1]).dialing
 
 
-@pytest.mark.parametrize("place", [Place("elsewhere.example", 8081), Place("node1.example", 9999)])
+@pytest.mark.parametrize("place", [Place("10.9.9.9", 8081), Place("10.0.0.1", 9999)])
 def test_host_and_port_make_an_address(node: Node, place: Place) -> None:
     """A change of either is a move."""
     node.peers.set_members({**ADDRESSES, 1: place})

@@ -33,7 +33,7 @@ class Place:
     port: int
 
 
-ADDRESSES = {node: Place(f"node{node}.example", 8080 + node) for node in range(3)}
+ADDRESSES = {node: Place(f"10.0.0.{node}", 8080 + node) for node in range(3)}
 
 
 @attrs.define
@@ -193,8 +193,8 @@ _NOWHERE = _Nowhere()
 class Node:
     """The `Peers` of node 0 of 0, 1 and 2, with everything around them in memory."""
 
-    def __init__(self, cluster_id: str | None = None, **options: Any) -> None:
-        self.clock = Clock()
+    def __init__(self, cluster_id: str | None = None, clock: Clock | None = None, **options: Any) -> None:
+        self.clock = clock or Clock()
         self.receiver = Recorder()
         self.endpoints: dict[Place, MemoryEndpoint] = {}
         for place in ADDRESSES.values():
