@@ -56,6 +56,7 @@ KEPT: Final = {
     "Membership.addresses": "the configuration",
     "Membership.incarnations": "the configuration",
     "Membership.replacing": "the configuration",
+    "Names._known": "where each member was found last",
     "Node.memberships": "the configurations in the log",
     "OncePerCause._causes": "what was logged since the last success",
     "Peers._addresses": "one entry a member",

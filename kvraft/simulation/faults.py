@@ -12,6 +12,7 @@ from typing import Final
 
 from kvraft.simulation.ambushes import AMBUSHES, usurp
 from kvraft.simulation.faults_of_links import LINK_FAULTS
+from kvraft.simulation.faults_of_names import NAME_FAULTS
 from kvraft.simulation.member import SYNCS, DiskFaults, Member
 from kvraft.simulation.nemesis import Fault, Mend, Nemesis
 
@@ -200,6 +201,7 @@ def _mend_disk(member: Member) -> None:
 
 FAULTS: Final[Mapping[str, Sequence[Fault]]] = {
     "network": LINK_FAULTS,
+    "names": NAME_FAULTS,
     "processes": (kill_one, kill_inside, kill_inside, kill_at_disk, kill_at_disk, kill_all, pause_one, pause_one),
     "disks": (slow_disk, hang_disk, full_disk, no_descriptors, failing_disk, fail_once, rot),
     "leaders": (usurp, usurp),

@@ -230,6 +230,10 @@ class Reactor:
         self.timers[timer] = None
         return timer
 
+    def callFromThread(self, callable: Callable[..., object], *args: object) -> None:  # noqa: A002 - Twisted's name
+        """See `IReactorFromThreads`: a turn of its own."""
+        self.callLater(0.0, callable, *args)
+
     def getDelayedCalls(self) -> list[Timer]:
         """See `IReactorTime`."""
         return [*self.timers]

@@ -10,11 +10,13 @@ import attrs
 from kvraft import collector
 from kvraft.assembly import Assembly, Surroundings, assemble, use_monotonic_time
 from kvraft.config import Config
+from kvraft.peers.names import Names
 from kvraft.raft import Node, Options
 from kvraft.replica import from_disk
 from kvraft.simulation.disk import Disk, StaleFile
 from kvraft.simulation.jobs import DiskJobs
 from kvraft.simulation.machine import Machine, ProcessDied, Reactor
+from kvraft.simulation.names import NameFaults, Resolver
 from kvraft.simulation.network import Network
 from kvraft.storage import Journal, JournalFull, JournalJobs, StorageError
 from kvraft.store import SnapshotInvalid, Store
@@ -29,8 +31,18 @@ SYNCS: Final = frozenset({"fdatasync", "fsync_directory"})
 
 
 def address_of(member: int) -> str:
-    """Return where a simulated node listens."""
-    return f"10.0.0.{member + 1}:{PORT}"
+    """Return where a simulated node listens, as config.json says it: a name and a port."""
+    return f"{name_of(member)}:{PORT}"
+
+
+def name_of(member: int) -> str:
+    """Return the name of a simulated node, by which the others know it."""
+    return f"node{member}.test"
+
+
+def host_of(member: int) -> str:
+    """Return the address of a simulated node, which is found under its name."""
+    return f"10.0.0.{member + 1}"
 
 
 @attrs.define
@@ -63,6 +75,7 @@ class Member:
         self.random = machine.world.random(f"{machine.name} faults of the disk")
         self.disk = Disk(self.random.getrandbits(64))
         self.faults = DiskFaults()
+        self.name_faults = NameFaults()
         self.assembly: Assembly | None = None
         """The parts of the process that runs; None while none does."""
         self.reactor: Reactor | None = None
@@ -86,6 +99,8 @@ class Member:
         self._network = network
         self._stopped = stopped
         self._jobs: list[DiskJobs] = []
+        self._resolver: Resolver | None = None
+        network.names[name_of(id)] = host_of(id)
 
     @property
     def is_running(self) -> bool:
@@ -128,6 +143,7 @@ class Member:
                 lambda why: self._end_itself(life, why),
                 make_id=lambda: f"{random.getrandbits(128):032x}",
                 dial=lambda _, address: self._network.endpoint(self.machine, (address.host, address.port)),
+                names=Names(self._make_resolver(reactor)),
             )
             beginning = from_disk(
                 FOLDER,
@@ -173,11 +189,23 @@ class Member:
         for jobs in self._jobs:
             jobs.resume()
 
+    def end_hung_names(self) -> None:
+        """Let look-ups of names end, those that hang too."""
+        self.name_faults.hangs = False
+        if self.is_running and self._resolver is not None:
+            self._resolver.resume()
+
     def set_clock(self, seconds: float) -> None:
         """Let the wall clock jump, and whatever follows it."""
         self.machine.jump(seconds)
         if self.is_running and self.reactor is not None:
             self.reactor.clock_jumped()
+
+    def _make_resolver(self, reactor: Reactor) -> Resolver:
+        random = self.machine.world.random(f"{self.machine.name} names {self.starts}")
+        names, violations = self._network.names, self._network.violations
+        self._resolver = Resolver(reactor, random, self.name_faults, names, violations.append)
+        return self._resolver
 
     def _make_jobs(self, name: str, reactor: Any, last: Callable[[], None]) -> DiskJobs:
         assert isinstance(reactor, Reactor)

@@ -74,6 +74,8 @@ class Network:
 
     def __init__(self, world: World, options: LinkOptions | None = None) -> None:
         self.options = options or LinkOptions()
+        self.names: dict[str, str] = {}
+        """The address of each name, for who needs no time to look it up."""
         self._world = world
         self._random = world.random("network")
         self._ports: dict[Address, Port] = {}
@@ -99,12 +101,12 @@ class Network:
         machine.effect(machine.life)
         self._dark.discard(machine)
         factory.doStart()
-        port = self._ports[address] = Port(machine, machine.life, factory)
+        port = self._ports[self._numeric(address)] = Port(machine, machine.life, factory)
         return port
 
     def endpoint(self, machine: Machine, address: Address) -> "Endpoint":
         """Return what connects from `machine` to `address`."""
-        return Endpoint(self, machine, address)
+        return Endpoint(self, machine, self._numeric(address))
 
     def process_ended(self, machine: Machine) -> None:
         """A process has ended: its machine closes its connections, and whoever can be reached notices soon."""
@@ -237,6 +239,10 @@ class Network:
             self._world.tell(end.machine.name, f"← {end.peer.machine.name}: {_describe(data)}")
 
     # Connecting.
+
+    def _numeric(self, address: Address) -> Address:
+        host, port = address
+        return self.names.get(host, host), port
 
     def attempt(self, connecting: "Connecting") -> None:
         """Bring an attempt to connect to whom it is meant for."""

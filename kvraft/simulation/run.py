@@ -5,6 +5,7 @@ import time
 import traceback
 from collections import Counter
 from collections.abc import Callable, Collection, Sequence
+from itertools import combinations, permutations
 from random import Random
 from typing import Final
 
@@ -36,6 +37,8 @@ SLOW_ELECTIONS: Final = 0.1
 """The share of runs that end with an election on slow disks."""
 AFTERMATHS: Final = 0.4
 """The share of runs that end with one of the scenarios of `aftermath`."""
+WITHOUT_NAMES: Final = 0.2
+"""The share of runs at whose end connections break while no look-up of a name ends."""
 SLOW_ALONE: Final = 0.3
 """The share of these in which each disk is slow in its own way, and not all alike."""
 SLOW_KILLED: Final = 0.6
@@ -204,6 +207,8 @@ def _go_through(plan: Plan, cluster: Cluster, nemesis: Nemesis | None, workload:
     draws = Random(f"{plan.seed} slow election")
     if draws.random() < SLOW_ELECTIONS:
         _elect_on_slow_disks(cluster, draws)
+    if Random(f"{plan.seed} no names").random() < WITHOUT_NAMES:
+        _dial_without_names(cluster)
     draws = Random(f"{plan.seed} aftermath")
     if draws.random() < AFTERMATHS:
         draws.choice(SCENARIOS)(cluster, draws)
@@ -240,6 +245,29 @@ def _draw_save_s(draws: Random) -> float:
     if draws.random() < 0.5:
         return draws.uniform(shortest, longest)
     return float(shortest * (longest / shortest) ** draws.random())
+
+
+def _dial_without_names(cluster: Cluster) -> None:
+    """Break all connections while no look-up ends, and demand new ones: members are dialed where they were."""
+    members = cluster.members[cluster.elect()].node.membership.members
+    nodes = [member for member in cluster.running if member.id in members]
+    if len(nodes) == 1:
+        return
+
+    def are_connected() -> bool:
+        pairs = permutations(nodes, 2)
+        return all(one.assembly is not None and one.assembly.peers.connected(other.id) for one, other in pairs)
+
+    cluster.run_until(are_connected, what="a connection of each member to each other")
+    for member in nodes:
+        member.name_faults.hangs = True
+    for one, other in combinations(nodes, 2):
+        cluster.network.break_connections(one.machine, other.machine)
+    cluster.run_until(lambda: not are_connected(), what="the end of the connections")
+    cluster.run_until(are_connected, what="a connection of each member to each other while no look-up ends")
+    for member in nodes:
+        member.end_hung_names()
+    cluster.run_until(cluster.has_settled, what="one state on all members after no name was found")
 
 
 @implementer(ILogObserver)
