@@ -111,7 +111,7 @@ def test_a_name_that_hangs(cluster: NamedCluster) -> None:
     cluster.write(1, 2)
     cluster.set_names()
     cluster.await_equal([0, 1, 2])
-    cluster.await_log(1, "the link to node 0 is established")
+    cluster.await_log(1, "node 0 is connected")
 
     cluster.set_names(**{f"node{node}": {"hangs": True} for node in cluster.ids})
     cluster.kill(0)
@@ -132,7 +132,7 @@ def test_a_name_that_is_lost_while_the_cluster_runs(cluster: NamedCluster) -> No
 
     cluster.write()
     for node in (0, 2):
-        cluster.await_log(node, "the link to node 1 is established", times=2)
+        cluster.await_log(node, "node 1 is connected", times=2)
     cluster.end()
 
 
@@ -147,7 +147,7 @@ def test_a_name_with_several_addresses(cluster: NamedCluster) -> None:
         assert ask((host, port), "PING")
     assert f"on 127.0.0.2:{port} and {HOST}:{port}" in cluster.log(0)
     for node in (1, 2):
-        cluster.await_log(node, "the link to node 0 is established")
+        cluster.await_log(node, "node 0 is connected")
     cluster.end()
 
 
