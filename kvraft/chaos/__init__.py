@@ -7,6 +7,9 @@ kept as a history and must be linearizable, to the last acknowledged write, whic
 
 * `nodes` - the processes: started, killed, paused, stopped, and never left behind.
 * `proxy` - every connection goes through it, so that each way between two nodes can be cut, held up or slowed down.
+* `resolver` - the names by which the nodes know each other, so that their look-up can be slow or hang.
+* `disk` - a disk whose syncs can be slowed down.
+* `twistd` - starts a node with both.
 * `pipes` - one connection inside it, in both directions.
 * `connection` - one client's connection on the line protocol.
 * `clients` - what clients do all the time, and what they note of it.

@@ -193,9 +193,14 @@ class Client:
             await self._sleep(self._random.expovariate(1 / PAUSE_S))
             return
         hint = next((each["leader_hint"] for each in refusals if each.get("leader_hint")), None)
-        self._address = Address.parse(hint) if hint else self._random.choice(self._addresses)
+        self._address = self._find(hint) if hint else self._random.choice(self._addresses)
         self.close()
         await self._sleep(0.0 if hint else PAUSE_WITHOUT_LEADER_S)
+
+    def _find(self, hint: str) -> Address:
+        """Return the address of a node whose name is for the other nodes alone; its port is nobody else's."""
+        named = Address.parse(hint)
+        return next((each for each in self._addresses if each.port == named.port), named)
 
     async def _sleep(self, seconds: float) -> None:
         await deferLater(self._reactor, seconds, lambda: None)

@@ -1,11 +1,10 @@
-"""Runs twistd on a disk that can be slowed down: `python -m kvraft.chaos.disk FILE ARGUMENT...`.
+"""A disk that can be slowed down, in the process of a node (`twistd`).
 
-FILE holds the seconds that each sync takes longer, and is read anew for each; where it does not exist the disk is as
+A file holds the seconds that each sync takes longer, and is read anew for each; where it does not exist the disk is as
 quick as it is. Only the calls that must reach the disk are replaced, in a process that is otherwise an ordinary node.
 """
 
 import os
-import sys
 import time
 from collections.abc import Callable
 from contextlib import suppress
@@ -32,13 +31,3 @@ def _delayed(sound: Callable[..., None], path: Path) -> Callable[..., None]:
         sound(fd)
 
     return sync
-
-
-if __name__ == "__main__":
-    _, file, *arguments = sys.argv
-    stand_in(Path(file).absolute())
-
-    from twisted.scripts.twistd import run
-
-    sys.argv = ["twistd", *arguments]
-    run()

@@ -29,6 +29,8 @@ DELAY_S: Final = (0.01, 0.3)
 """Shortest and longest delay of a slow link: beside heartbeats, and beyond what an election waits."""
 SYNC_S: Final = (0.05, 0.3, 1.2)
 """How much longer each sync takes on a slow disk."""
+LOOK_UP_S: Final = (0.3, 2.0)
+"""Shortest and longest time of a slow look-up: less, and more, than connecting to an address may take."""
 SLOW_BYTES_PER_S: Final = 100_000
 FLAPS: Final = 6
 FLAP_S: Final = (0.05, 0.6)
@@ -276,6 +278,17 @@ async def wedge_connections(world: World, random: Random, span: float) -> None:
     await world.sleep(span)
 
 
+async def slow_names(world: World, random: Random, span: float) -> None:
+    """The look-up of a node's name, or of all names, takes long or never ends, and connections must be made anew."""
+    nodes = random.choice(([await _leader_or_any(world, random)], world.nodes.ids))
+    delay_s, hang = random.choice(((random.uniform(*LOOK_UP_S), False), (0.0, True)))
+    world.note(f"the names of {list(nodes)} {'hang' if hang else f'take {delay_s:.1f} s'}")
+    world.nodes.set_names(nodes, delay_s, hang=hang)
+    world.network.break_off(between(world.nodes.ids, nodes))
+    await world.sleep(span)
+    world.nodes.set_names()
+
+
 async def disconnect_clients(world: World, _random: Random, span: float) -> None:
     """All clients lose their connections, again and again; some lose answers to what was carried out."""
     links = between([CLIENT], world.nodes.ids)
@@ -341,6 +354,7 @@ NETWORK_FAULTS: Final[Mapping[Fault, int]] = {
     slow_down: 2,
     flap: 1,
     wedge_connections: 2,
+    slow_names: 2,
     disconnect_clients: 1,
     hold_up_answers: 2,
 }

@@ -16,6 +16,7 @@ from typing import Final
 import attrs
 
 from kvraft.chaos.disk import write_delay
+from kvraft.chaos.resolver import Name, write_names
 from kvraft.config import Address
 
 HOST: Final = "127.0.0.1"
@@ -68,6 +69,11 @@ def free_ports(count: int) -> list[int]:
     raise RuntimeError(f"fewer than {count} free ports on {HOST}")
 
 
+def name_of(node: int) -> str:
+    """Return the name by which the other nodes know a node."""
+    return f"node{node}.test"
+
+
 class Nodes:
     """The processes of one cluster, in a folder of their own.
 
@@ -90,18 +96,21 @@ class Nodes:
         ports = free_ports(2 * count)
         self.places = {node: (Address(HOST, ports[2 * node]), Address(HOST, ports[2 * node + 1])) for node in self.ids}
         """Of each: where it is reached, which is the proxy's, and where it really listens."""
+        self._names_file = folder.absolute() / "names.json"
         self._program = program
         self._processes: dict[int, _Process] = {}
         self._findings: list[str] = []
         self._are_ended = False
         """Whether none may be started any more."""
         folder.mkdir(parents=True, exist_ok=True)
+        self.set_names()
         config = {**self._config(), **(settings or {})}
         (folder / "config.json").write_text(json.dumps(config, indent=1), encoding="utf-8")
 
     def _config(self) -> dict[str, object]:
         peers = [
-            {"id": node, "address": str(public), "bind": str(real)} for node, (public, real) in self.places.items()
+            {"id": node, "address": f"{name_of(node)}:{public.port}", "bind": str(real)}
+            for node, (public, real) in self.places.items()
         ]
         limits = {
             "request_timeout_ms": REQUEST_TIMEOUT_MS,
@@ -110,6 +119,13 @@ class Nodes:
             "segment_bytes": LOG_BYTES,
         }
         return {"peers": peers, "limits": limits}
+
+    def set_names(self, nodes: Iterable[int] = (), delay_s: float = 0.0, *, hang: bool = False) -> None:
+        """Let the look-up of the names of these nodes take so long, or never end, and that of all others no time."""
+        harmed = set(nodes)
+        names = {name_of(node): Name([HOST]) for node in self.ids if node not in harmed}
+        slow = {name_of(node): Name([HOST], delay_s, hang) for node in harmed}
+        write_names(self._names_file, names | slow)
 
     def log_path(self, node: int) -> Path:
         """Where a node writes what it says."""
@@ -142,7 +158,7 @@ class Nodes:
         for node in nodes:
             if self._are_ended or self.life(node) is not Life.DOWN:
                 continue
-            command = [*(self._program or self._on_a_disk(node)), "-n", "kvraft", "--id", str(node)]
+            command = [*(self._program or self._slowed_down(node)), "-n", "kvraft", "--id", str(node)]
             with self.log_path(node).open("ab") as output:
                 popen = subprocess.Popen(  # noqa: S603 - our own interpreter's twistd, and a number
                     command,
@@ -160,8 +176,8 @@ class Nodes:
         for node in nodes:
             write_delay(self._delay_path(node), seconds)
 
-    def _on_a_disk(self, node: int) -> Sequence[str]:
-        return sys.executable, "-m", "kvraft.chaos.disk", str(self._delay_path(node))
+    def _slowed_down(self, node: int) -> Sequence[str]:
+        return sys.executable, "-m", "kvraft.chaos.twistd", str(self._delay_path(node)), str(self._names_file)
 
     def _delay_path(self, node: int) -> Path:
         return self.folder.absolute() / f"{node}.disk"

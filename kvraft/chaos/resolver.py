@@ -1,12 +1,10 @@
-"""Runs twistd where names are slow, or their look-up hangs: `python -m kvraft.chaos.resolver FILE ARGUMENT...`.
+"""Names that are slow, or whose look-up hangs, in the process of a node (`twistd`).
 
-FILE says what each name stands for, and how long its look-up takes. It is read anew for each look-up, and again while
+A file says what each name stands for, and how long its look-up takes. It is read anew for each look-up, and again while
 one hangs, so that names can be slowed down and mended while a node runs. All other names are the operating system's.
 """
 
-import os
 import socket
-import sys
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -57,13 +55,3 @@ def stand_in(path: Path) -> None:
         return [found for each in name.hosts for found in sound(each, port, *arguments, **options)]
 
     socket.getaddrinfo = getaddrinfo
-
-
-if __name__ == "__main__":
-    _, path, *arguments = sys.argv
-    stand_in(Path(os.path.abspath(path)))  # noqa: PTH100 - a daemon changes its folder
-
-    from twisted.scripts.twistd import run
-
-    sys.argv = ["twistd", *arguments]
-    run()

@@ -88,3 +88,9 @@ def test_values_are_unique_but_for_repetitions(bench: Bench) -> None:
         bench.client._repeat = "k", "v"
         chosen.append(bench.client._choose())
         assert len(chosen) < 100
+
+
+def test_a_hint_names_a_node_by_its_port(bench: Bench) -> None:
+    """The names of nodes are for the other nodes: a client looks none up, and knows whose port it is."""
+    assert bench.client._find("node0.test:1") == Address("127.0.0.1", 1)
+    assert bench.client._find("10.0.0.1:2") == Address("10.0.0.1", 2)

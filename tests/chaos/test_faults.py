@@ -23,6 +23,7 @@ class FakeNodes:
         self.ids = IDS
         self.lives = dict.fromkeys(IDS, Life.RUNNING)
         self.sync_s = dict.fromkeys(IDS, 0.0)
+        self.slow: list[int] = []
         self.harmed = 0
 
     def life(self, node: int) -> Life:
@@ -48,6 +49,12 @@ class FakeNodes:
     def pause(self, nodes: Any) -> None:
         """Let nodes stand still."""
         self._set(nodes, Life.PAUSED)
+
+    def set_names(self, nodes: Any = (), delay_s: float = 0.0, *, hang: bool = False) -> None:
+        """Note whose names are slow."""
+        assert hang or delay_s or not nodes
+        self.slow = list(nodes)
+        self.harmed += bool(nodes)
 
     def resume(self, nodes: Any) -> None:
         """Let those run that stood still."""
@@ -118,10 +125,9 @@ class Stage:
     @property
     def is_whole(self) -> bool:
         """Whether nothing that was done is left."""
+        are_quick = not any(self.nodes.sync_s.values()) and not self.nodes.slow
         links = set(self.network.conditions.values())
-        return (
-            set(self.nodes.lives.values()) == {Life.RUNNING} and links <= {FINE} and not any(self.nodes.sync_s.values())
-        )
+        return set(self.nodes.lives.values()) == {Life.RUNNING} and links <= {FINE} and are_quick
 
     def run(self, work: Any, seconds: float) -> "Deferred[None]":
         """Begin something and let time pass."""

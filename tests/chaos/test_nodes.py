@@ -48,7 +48,8 @@ def test_nodes_are_reached_through_the_proxy(tmp_path: Path) -> None:
     config = json.loads((tmp_path / "nodes/config.json").read_text(encoding="utf-8"))
 
     places = {each["id"]: (each["address"], each["bind"]) for each in config["peers"]}
-    assert places == {node: (str(public), str(real)) for node, (public, real) in nodes.places.items()}
+    names = {node: f"node{node}.test:{public.port}" for node, (public, _) in nodes.places.items()}
+    assert places == {node: (names[node], str(real)) for node, (_, real) in nodes.places.items()}
     assert len({address for place in places.values() for address in place}) == 6
     assert config["durability"] == "memory"
 
