@@ -136,7 +136,7 @@ def _find_files(member: Member) -> Iterator[str]:
         elif count > 1:
             yield f"{names[inode]} is open {count} times"
     drafts = [path.name for path in disk.inodes if path.name.endswith(DRAFT)]
-    if drafts and not _is_taking(member):
+    if drafts and not _is_taking(member) and not member.has_failed:  # else it may not have been able to remove it
         yield f"{drafts[0]} lies about"
 
 

@@ -18,7 +18,7 @@ from kvraft.raft import Options
 
 PRODUCTION: Final = 0.25
 """The share of runs that go by the constants of production, but for those that few bytes would never meet."""
-KEYS: Final = (4, 4, 4, 40)
+KEYS: Final = (4, 4, 4, 12, 40)
 """How many keys there are, one of these."""
 LARGE_VALUE: Final = (2_000, 2_000, 20_000)
 """Characters of a large value, one of these."""
@@ -36,7 +36,7 @@ class Constant:
     small: Sequence[int]
     """What it may be, beside what it is in production."""
     offsets: Mapping[str, int] = attrs.field(factory=dict)
-    """Other names of the module that are this number and so much more."""
+    """Other names of the module, which are that number and so much more meanwhile."""
 
 
 CONSTANTS: Final = (
@@ -63,9 +63,8 @@ CONSTANTS: Final = (
     Constant("kvraft.storage.snapshot_files", "SYNC_BYTES", (1, 1_000)),
     Constant("kvraft.storage.snapshots", "READ_BYTES_MAX", (200,)),
     Constant("kvraft.store.keyspace", "SHARDS", (1, 2, 16), {"_MASK": -1}),
-    Constant("kvraft.store.snapshot", "CHUNK_BYTES_FULL", (1, 500)),
+    Constant("kvraft.store.snapshot", "CHUNK_BYTES_FULL", (100, 130), {"CHUNK_BYTES_MAX": 50, "VALUE_PART_BYTES": -50}),
     Constant("kvraft.store.snapshot", "CHUNK_ITEMS_FULL", (1, 2)),
-    Constant("kvraft.store.snapshot", "VALUE_PART_BYTES", (20, 700)),
 )
 
 

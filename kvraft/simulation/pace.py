@@ -21,6 +21,9 @@ ROUND_S: Final = 0.0003
 with one node may end with more."""
 WRITES: Final = 3
 """So many are measured, one after the other; the median counts. Links and disks are even meanwhile: few are enough."""
+FIRST_S_MAX: Final = 0.02
+"""What a write alone takes at most before the faults, seconds: less than the time between two heartbeats, since nothing
+may wait for those."""
 SLOWER_MAX: Final = 2.0
 """Times the beginning's median that a write may take at the end."""
 TRANSFERS_MAX: Final = 5
@@ -43,6 +46,8 @@ class Pace:
         self._cluster.elect()
         self._cluster.run_until(self._has_identity, what="the id of the cluster")
         self._before_s = max(self._measure(), ROUND_S)
+        if self._before_s > FIRST_S_MAX:
+            raise Stuck(f"a write alone takes {1000 * self._before_s:.2f} ms before anything has gone wrong")
 
     def compare(self) -> None:
         """Let each voter lead in turn, and measure it.

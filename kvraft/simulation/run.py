@@ -14,7 +14,7 @@ from twisted.logger import ILogObserver, LogEvent, LogLevel, formatEvent, global
 from zope.interface import implementer
 
 from kvraft.raft import InvariantViolated
-from kvraft.simulation import at_rest, constants
+from kvraft.simulation import at_rest, constants, watchdog
 from kvraft.simulation.aftermath import SCENARIOS
 from kvraft.simulation.births import Birth
 from kvraft.simulation.cluster import Cluster, Stuck
@@ -143,7 +143,10 @@ def _run(plan: Plan, trace: Trace | None, ear: "_Ear", drawn: constants.Drawn) -
     data = Data.of(drawn.keys, drawn.large_value)
     workload = Workload(cluster, clients, thinking_s if plan.thinking_s is None else plan.thinking_s, data)
     try:
-        _go_through(plan, cluster, nemesis, workload)
+        with watchdog.at_most(watchdog.RUN_S_MAX + watchdog.SECOND_S_MAX * plan.seconds):
+            _go_through(plan, cluster, nemesis, workload)
+    except watchdog.Endless as endless:
+        checker, finding = "endless", str(endless)
     except InvariantViolated as violation:
         checker, finding = "invariants", str(violation)
     except Stuck as stuck:
