@@ -7,6 +7,7 @@ the randomness, the way to dial, and the look-up of names.
 import time
 import uuid
 from collections.abc import Callable
+from functools import partial
 from random import Random
 from typing import Any
 
@@ -18,7 +19,7 @@ from kvraft.peers.endpoint import Dial, endpoint_to
 from kvraft.peers.names import Names
 from kvraft.raft import Membership, Node
 from kvraft.raft import Options as RaftOptions
-from kvraft.replica import Beginning, Rejoin, Replica, ReplicaOptions, SnapshotOptions
+from kvraft.replica import HAS_AN_OLDER_COPY, Beginning, Rejoin, Replica, ReplicaOptions, SnapshotOptions
 from kvraft.server import ServerLimits, SharedPort, build_port
 
 
@@ -94,7 +95,7 @@ def assemble(
         clock=reactor,
         make_cluster_id=lambda: peers.cluster_id or surroundings.make_id(),  # one that a peer knows, or a new one
         make_snapshot_id=surroundings.make_id,
-        fatal=surroundings.fatal,
+        fatal=partial(_end, beginning, surroundings.fatal),
         rejoin=None if beginning.remembers else Rejoin(node, node.membership.members - {node_id}),
         options=replica_options(config),
     )
@@ -116,6 +117,13 @@ def assemble(
     replica.connect(peers)
     port = build_port(replica, peers.build_acceptor, server or server_limits(config), reactor)
     return Assembly(replica, peers, port)
+
+
+def _end(beginning: Beginning, fatal: Callable[[str], None], why: str) -> None:
+    """End a node for good, with a mark on its disk where it must not begin with that again."""
+    if why is HAS_AN_OLDER_COPY:
+        beginning.condemn()
+    fatal(why)
 
 
 def birth(config: Config) -> Membership:

@@ -44,7 +44,12 @@ class LogPlace:
 LOG_PLACE: Final = LogPlace()
 """There is one log in a process; `logs` begins it."""
 
-_STATUS_BY_TRAIT: Final = (("needs_upgrade", PROTOCOL), ("is_misconfigured", CONFIG), ("lacks_files", OSERR))
+_STATUS_BY_TRAIT: Final = (
+    ("needs_upgrade", PROTOCOL),
+    ("lost_data", NOINPUT),
+    ("is_misconfigured", CONFIG),
+    ("lacks_files", OSERR),
+)
 """What an error may say of itself, and the status that befits it."""
 
 

@@ -22,13 +22,12 @@ Not done: nothing proves that a peer is who it says; that takes TLS. So a refusa
 holds a member's address can claim that this node was removed.
 """
 
-from kvraft.peers.hello import LOST_DATA, OTHER_INCARNATION, PROTOCOL_VERSION, REMOVED, RUNS_TWICE, TOO_OLD
+from kvraft.peers.hello import OTHER_INCARNATION, PROTOCOL_VERSION, REMOVED, RUNS_TWICE, TOO_OLD
 from kvraft.peers.mesh import Peers, PeerStatus
 from kvraft.peers.outbox import OUTBOX_BYTES_MAX
 from kvraft.peers.receiver import Address, Facts, PeerReceiver
 
 __all__ = [
-    "LOST_DATA",
     "OTHER_INCARNATION",
     "OUTBOX_BYTES_MAX",
     "PROTOCOL_VERSION",

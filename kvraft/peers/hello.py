@@ -42,9 +42,6 @@ REMOVED: Final = "REMOVED"
 OTHER_INCARNATION: Final = "OTHER_INCARNATION"
 """The code of a refusal that is final: the cluster knows this node's id with another memory."""
 
-LOST_DATA: Final = "LOST_DATA"
-"""The code of a refusal that is final: this node lacks what it acknowledged to the leader that refuses it."""
-
 RUNS_TWICE: Final = "RUNS_TWICE"
 """The code of a refusal that lasts while another process with the same identity is connected and heard from."""
 
@@ -134,7 +131,7 @@ class Identity:
         run: str,
         members: Collection[int],
         cluster_id: str | None,
-        facts: Callable[[], Facts],
+        facts: Callable[[int], Facts],
         admits: Callable[[int, Facts, str | None, str | None], bool] = lambda *_: False,
         reached_at: Address | None = None,
     ) -> None:
@@ -168,7 +165,7 @@ class Identity:
         Raises:
             ValueError: the owner's facts use a name that is taken, or are too long for a line.
         """
-        facts = self._facts()
+        facts = self._facts(to)
         if taken := _RESERVED.intersection(facts):
             raise ValueError(
                 f"the hello has keys of its own called {', '.join(sorted(taken))}; name the facts otherwise"

@@ -45,7 +45,7 @@ class PeerStatus:
     """Whether a second process with the peer's identity was refused lately."""
 
 
-def _no_facts() -> Facts:
+def _no_facts(_to: int) -> Facts:
     return {}
 
 
@@ -61,7 +61,7 @@ class Peers:
         random: Draws the pauses between attempts to connect.
         cluster_id: The cluster's id as the log knows it, or None.
         run: Names this process; drawn from `random` unless it is given.
-        facts: What the owner adds to every hello; called for each.
+        facts: What the owner adds to the hello for a peer; called for each hello.
         outbox_bytes_max: Most bytes that may wait behind the write that is under way, for one peer.
         dial: Makes the endpoint of a numeric address.
         names: Looks the addresses of names up.
@@ -81,7 +81,7 @@ class Peers:
         cluster_id: str | None,
         *,
         run: str | None = None,
-        facts: Callable[[], Facts] = _no_facts,
+        facts: Callable[[int], Facts] = _no_facts,
         outbox_bytes_max: int | None = None,
         dial: Dial = endpoint_to,
         names: Names | None = None,

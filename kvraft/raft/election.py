@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from kvraft.raft import identity, quorum, replication
+from kvraft.raft import acknowledged, identity, quorum, replication
 from kvraft.raft.messages import PreVote, PreVoteReply, RequestVote, RequestVoteReply
 from kvraft.raft.progress import Progress
 from kvraft.raft.quorum import Outcome
@@ -26,6 +26,8 @@ def become_follower(node: Node, term: int, leader: int | None) -> None:
     """Follow in `term`: the node's own term, or a higher one that it has just heard of (§5.1)."""
     assert term >= node.term, f"the term goes back from {node.term} to {term} (§5.1)"
     assert leader is None or term > node.term or not isinstance(node.role, Leader), "a term has two leaders (§5.2)"
+    if isinstance(node.role, Leader):
+        acknowledged.keep(node, node.role)
     if term > node.term:
         node.term = term
         node.vote = None

@@ -48,13 +48,14 @@ there. Logs of an earlier kvraft bind nobody; their nodes vote as they did, unti
 incarnation and the leader has bound them all. Without TLS an incarnation is a claim: this guards against accidents.
 
 *Older copies.* A data directory that was put back from a copy has its incarnation and not all that it acknowledged. Its
-vote could elect a leader that lacks a confirmed entry, like that of a wiped node. A leader whose probe at a member's
-match index is denied again and again has the proof: only a member that lost what it acknowledged can deny it. It could
-be sent the entries anew and would hold them again, but until then, and for entries that the leader does not count any
-more, it votes as if it had never confirmed them. So the leader takes the conservative way: the acknowledgements count
-no longer, its words are refused, and it ends (`Leader.forgetful`). This leader alone knows, and only while it leads: a
-later one finds the copy merely late. A node whose own committed entry a leader contradicts has the opposite proof, that
-confirmed entries were lost elsewhere (`CommittedContradicted`); it ends too and keeps what the others have lost.
+vote could elect a leader that lacks a confirmed entry, like that of a wiped node. It could be sent the entries anew and
+would hold them again, but until then, and for entries that no leader counts any more, it votes as if it had never
+confirmed them. So it is held to what the others know of its acknowledgements (`acknowledged`): they tell it at each
+connection, it finds by its own log that it lacks something, and it ends, with a mark in its directory. It votes no more
+and is replaced, so it counts as dead, like a wiped node. A leader whose probe at a member's match index is denied again
+and again drops the connection, so that it is told once more. A node whose own committed entry a leader contradicts has
+the opposite proof, that confirmed entries were lost elsewhere (`CommittedContradicted`); it ends too and keeps what the
+others have lost.
 
 Nodes without a disk have no incarnation here (`Node.incarnation` is None) and come back by other rules.
 """
@@ -67,6 +68,7 @@ from typing import TYPE_CHECKING
 import attrs
 
 from kvraft.raft import changes, quorum
+from kvraft.raft.acknowledged import Acknowledged
 from kvraft.raft.errors import ProposalRefused
 from kvraft.raft.roles import Leader
 
@@ -85,6 +87,8 @@ class Heard:
     """Who has said that its log is empty."""
     grown: set[int] = attrs.field(factory=set)
     """Who has said that it is not."""
+    acknowledged: dict[int, Acknowledged] = attrs.field(factory=dict)
+    """By member: what it has acknowledged, to this node or to others that have led meanwhile."""
 
 
 def begin(node: Node) -> None:
@@ -126,6 +130,7 @@ def hear(node: Node, peer: int, incarnation: str | None, *, is_empty: bool | Non
     node.heard.incarnations[peer] = incarnation
     (node.heard.newborn if is_empty else node.heard.grown).add(peer)
     if before not in {None, incarnation}:
+        node.heard.acknowledged.pop(peer, None)
         node.peer_forgot(peer, node.now)
     if not node.voting and _is_newborn(node) and _is_birth(node):
         node.founder = True

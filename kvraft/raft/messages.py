@@ -78,6 +78,8 @@ class Heartbeat(_Message, frozen=True, tag="Heartbeat"):
     round: Count
     differs: Count = 0
     """Where the receiver's state machine was found to differ from those of the others; 0: nowhere."""
+    matches: tuple[tuple[Count, Count], ...] = ()
+    """(member, last entry that it has acknowledged), once a heartbeat interval; see `acknowledged`."""
 
 
 class HeartbeatReply(_Message, frozen=True, tag="HeartbeatReply"):

@@ -9,7 +9,8 @@ output is a `Ready`. What it does with them is told in the modules that are name
 import random
 from collections.abc import Callable, Collection, Sequence
 
-from kvraft.raft import changes, election, identity, reading, replication, snapshots, transfer
+from kvraft.raft import acknowledged, changes, election, identity, reading, replication, snapshots, transfer
+from kvraft.raft.acknowledged import Acknowledged
 from kvraft.raft.errors import MessageRefused, NotLeader, TryAgain
 from kvraft.raft.log import Log
 from kvraft.raft.membership import Membership
@@ -302,6 +303,14 @@ class Node:
         self.observe_time(now)
         if isinstance(self.role, Leader) and peer in self.role.progress:
             self.role.progress[peer].become_probe()
+
+    def acknowledged_by(self, peer: int) -> Acknowledged | None:
+        """Return what `peer` is known to have acknowledged: it must find that on its disk."""
+        return acknowledged.known(self, peer)
+
+    def lacks(self, told: Acknowledged) -> bool:
+        """Whether this node lacks what another one says that it has acknowledged."""
+        return acknowledged.lacks(self, told)
 
     def peer_forgot(self, peer: int, now: float) -> None:
         """`peer` came back without its log: what it acknowledged before counts for nothing any more."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from kvraft.raft import changes, election, identity, quorum, reading, transfer
+from kvraft.raft import acknowledged, changes, election, identity, quorum, reading, transfer
 from kvraft.raft.errors import CommittedContradicted, MemberForgot, MessageRefused
 from kvraft.raft.membership import Membership, UnknownMembership
 from kvraft.raft.messages import AppendEntries, AppendEntriesReply, Heartbeat, HeartbeatReply, Message
@@ -37,12 +37,12 @@ def lead_on(node: Node, leader: Leader) -> None:
     transfer.watch_disks(node, leader)
     changes.promote_caught_up(node, leader)
     identity.bind(node, leader)
-    broadcast_heartbeat(node, leader)
+    broadcast_heartbeat(node, leader, acknowledged.told(node, leader))
 
 
-def broadcast_heartbeat(node: Node, leader: Leader) -> None:
+def broadcast_heartbeat(node: Node, leader: Leader, matches: tuple[tuple[int, int], ...] = ()) -> None:
     """Send one heartbeat to everyone (§5.2); its round confirms every read that asked before it."""
-    heartbeat = Heartbeat(node.term, node.commit, leader.round)
+    heartbeat = Heartbeat(node.term, node.commit, leader.round, matches=matches)
     for peer in leader.progress:
         if peer in node.states.differing:
             node.send(peer, Heartbeat(node.term, node.commit, leader.round, differs=node.states.differing[peer]))
@@ -116,7 +116,7 @@ def step_append_entries_reply(node: Node, sender: int, reply: AppendEntriesReply
     if not reply.success:
         if node.incarnation is not None and progress.denied(reply.prev_index, reply.index):
             lost = progress.match
-            leader.forgetful.add(sender)
+            acknowledged.keep(node, leader)
             node.peer_forgot(sender, node.now)
             raise MemberForgot(f"it has lost entries up to {lost}, which it had acknowledged, and holds {reply.index}")
         agreement = reply.index
@@ -240,6 +240,9 @@ def step_heartbeat(node: Node, sender: int, request: Heartbeat) -> None:
     assert node.commit <= node.log.last_index, f"entry {node.commit} is committed, and the log ends before it"
     if request.differs:
         node.states.differs_at = request.differs
+    for member, index in request.matches:
+        if member != node.id:
+            acknowledged.note(node, member, request.term, index, request.commit)
     # Read rounds bring many more heartbeats than there are intervals: states are named once in each.
     if node.now - node.states.told_at >= node.options.heartbeat_interval / 2:
         node.states.told_at = node.now

@@ -77,8 +77,6 @@ class Leader:
     overtaken_at: int | None = None
     """Where this node's own disk stood when another voter's was first seen ahead of it, None while none is."""
     overtaken_since: float = 0.0
-    forgetful: set[int] = attrs.field(factory=set)
-    """Members that lack what they acknowledged in this term; see `identity`."""
 
 
 AnyRole = Follower | PreCandidate | Candidate | Leader

@@ -25,6 +25,7 @@ What belongs to one leadership, and who ends it when that ends:
 """
 
 from kvraft.replica.beginning import Beginning, from_disk, from_nothing
+from kvraft.replica.belonging import HAS_AN_OLDER_COPY
 from kvraft.replica.options import ReplicaOptions
 from kvraft.replica.outbox import Outbox
 from kvraft.replica.rejoin import Rejoin
@@ -32,6 +33,7 @@ from kvraft.replica.replica import Replica
 from kvraft.replica.taking import SnapshotOptions
 
 __all__ = [
+    "HAS_AN_OLDER_COPY",
     "Beginning",
     "Outbox",
     "Rejoin",

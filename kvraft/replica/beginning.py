@@ -4,6 +4,7 @@ import itertools
 import uuid
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
@@ -23,6 +24,7 @@ from kvraft.storage import (
     SnapshotStorage,
     Storage,
     Worker,
+    mark_outdated,
     open_storage,
 )
 from kvraft.storage.snapshots import Snapshots
@@ -57,6 +59,8 @@ class Beginning:
     """The cluster that this node joined, as long as its log does not say."""
     notes: Sequence[str] = ()
     """What the log should say about the opening, a sentence each."""
+    condemn: Callable[[], None] = lambda: None
+    """Leaves a mark with what was read, so that no node begins with it again; does nothing where the disk refuses."""
 
     @property
     def latest_membership(self) -> Membership | None:
@@ -147,7 +151,13 @@ def from_disk(
         entries=recovered.entries,
         membership=membership,
         notes=recovered.notes,
+        condemn=partial(_condemn, folder, files),
     )
+
+
+def _condemn(folder: Path, files: Files | None) -> None:
+    with suppress(OSError):  # at the next start the others tell the node again
+        mark_outdated(folder, files=files)
 
 
 def _load_latest(

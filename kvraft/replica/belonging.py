@@ -3,17 +3,19 @@
 from collections.abc import Callable, Mapping
 from typing import Final
 
+import attrs
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.logger import Logger
 
 from kvraft import exits
 from kvraft.config import Address
 from kvraft.config.values import PEERS_MAX
-from kvraft.peers import LOST_DATA, OTHER_INCARNATION, REMOVED, TOO_OLD
+from kvraft.peers import OTHER_INCARNATION, REMOVED, TOO_OLD
 from kvraft.raft import CommittedContradicted, Membership, MessageRefused, Node
+from kvraft.raft.acknowledged import Acknowledged
 from kvraft.raft.identity import is_stranger
 from kvraft.raft.quorum import majority
-from kvraft.raft.roles import Leader
+from kvraft.raft.types import TERM_MAX
 from kvraft.replica.features import Features
 from kvraft.replica.membership_log import MembershipLog
 from kvraft.replica.outbox import Outbox
@@ -44,6 +46,8 @@ KNOWS_BETTER: Final = exits.LastWords.of(
     "a leader contradicts entries that are committed here: the others have lost confirmed writes, as when older copies "
     "of their data were put back and have voted. Keep this data directory, which holds what they have lost",
 )
+ACKNOWLEDGED_NUMBERS: Final = len(attrs.fields(Acknowledged)) - 1
+"""How many numbers follow the incarnation in what a hello says of acknowledgements."""
 CONTRADICTIONS_MAX: Final = 5
 """Contradictions of what is committed until this node ends; its leader is dropped at each and tries again at once."""
 
@@ -55,16 +59,9 @@ IS_TOO_OLD: Final = exits.LastWords.of(
 REFUSALS: Final = {
     REMOVED: REMOVED_ITSELF,
     OTHER_INCARNATION: LOST_ITS_MEMORY,
-    LOST_DATA: HAS_AN_OLDER_COPY,
     TOO_OLD: IS_TOO_OLD,
 }
 """What a node ends with when enough others refuse it so."""
-
-
-class LostData(MessageRefused):
-    """A member lacks what it acknowledged to this leader."""
-
-    code = LOST_DATA
 
 
 class Belonging:
@@ -97,6 +94,8 @@ class Belonging:
         self._sponsors: dict[int, tuple[int, Address]] = {}
         """Nodes that are no members here and go by a later configuration: its index there, and where they are."""
         self._contradictions = 0
+        self._contradicted_at = 0
+        """What was committed here at the last contradiction."""
         self._departure: IDelayedCall | None = None
 
     def look(self, peers: Outbox) -> None:
@@ -130,8 +129,7 @@ class Belonging:
 
         That this node was removed is believed when its own log says so, too, or when most of the others do: it may have
         been down when that happened, or have died before it was told that its removal is committed. The same goes for
-        a memory that was lost; but a node without a vote is needed by nobody, so there one word is enough. That this
-        node has an older copy of its data only the leader can know.
+        a memory that was lost; but a node without a vote is needed by nobody, so there one word is enough.
         """
         if code not in self._refused_by:
             return
@@ -140,8 +138,6 @@ class Belonging:
         others = node.membership.members - {node.id}
         if code == REMOVED:
             is_certain, why = node.id in node.membership.departed, REMOVED_ITSELF
-        elif code == LOST_DATA:
-            is_certain, why = peer in node.membership.voters, HAS_AN_OLDER_COPY
         else:
             is_certain, why = not node.voting and node.incarnation is not None, REFUSALS[code]
         if is_certain or len(self._refused_by[code] & others) >= majority(len(others)):
@@ -151,11 +147,9 @@ class Belonging:
         """Note that a peer talks to this node, and what it says of itself.
 
         Raises:
-            MessageRefused: it is too old, or lacks what it acknowledged.
+            MessageRefused: it is too old.
         """
-        role = self._node.role
-        if isinstance(role, Leader) and peer in role.forgetful:
-            raise LostData(f"node {peer} has an older copy of its data: it lacks entries that it acknowledged")
+        self._look_for_what_was_acknowledged(peer, facts)
         self._features.hello(peer, facts, self._store())
         for refusing in self._refused_by.values():
             refusing.discard(peer)
@@ -166,8 +160,13 @@ class Belonging:
                 self._node.peer_introduced(peer, None, self._clock.seconds(), is_empty=None)
 
     def was_told_impossible(self, refusal: MessageRefused) -> None:
-        """Note a message that was refused: who is contradicted again and again in what is committed ends."""
+        """Note a message that was refused: who is contradicted again and again in what is committed ends.
+
+        When more has been committed here since the last time, a leader has agreed with this node in between.
+        """
         if isinstance(refusal, CommittedContradicted):
+            if self._node.commit > self._contradicted_at:
+                self._contradicted_at, self._contradictions = self._node.commit, 0
             self._contradictions += 1
             if self._contradictions >= CONTRADICTIONS_MAX:
                 self._begin_to_leave(KNOWS_BETTER)
@@ -209,8 +208,11 @@ class Belonging:
             return self._node.term == 0  # all promises have a term
         return incarnation == self._node.incarnation
 
-    def facts(self) -> dict[str, object]:
-        """Say in each hello what this node speaks, which configuration it goes by, where it is, and what it holds."""
+    def facts(self, to: int) -> dict[str, object]:
+        """Say in the hello for node `to` what this node speaks, by which configuration it goes, and where it is.
+
+        And what it holds, and what `to` has acknowledged.
+        """
         node = self._node
         facts: dict[str, object] = {"level": FEATURE_LEVEL, "configuration": node.membership_index}
         address = node.membership.addresses.get(node.id)
@@ -218,6 +220,9 @@ class Belonging:
             facts["address"] = address
         if node.incarnation is not None:
             facts["empty"] = node.log.last_index == 0
+        acknowledged = node.acknowledged_by(to)
+        if acknowledged is not None:
+            facts["acknowledged"] = attrs.astuple(acknowledged)
         return facts
 
     def stop(self) -> None:
@@ -225,6 +230,36 @@ class Belonging:
         if self._departure is not None and self._departure.active():
             self._departure.cancel()
 
-    def _begin_to_leave(self, why: exits.LastWords) -> None:
+    def _look_for_what_was_acknowledged(self, peer: int, facts: Mapping[str, object]) -> None:
+        """End at once if this node lacks what it has acknowledged, as far as a member knows: it must not vote.
+
+        The member's word is not enough: this node's own log decides.
+        """
+        match facts.get("acknowledged"):
+            case [str(incarnation), *numbers] if len(numbers) == ACKNOWLEDGED_NUMBERS:
+                told = Acknowledged(incarnation, *map(_count, numbers))
+            case _:
+                return
+        node = self._node
+        if self._departure is None and peer in node.membership.members and node.lacks(told):
+            self._log.warn(
+                "node {id} has acknowledged entry {index} in term {term} and entry {committed}, which is committed, as "
+                "node {peer} knows; it is in term {own_term}, and its log ends at entry {last}",
+                id=node.id,
+                peer=peer,
+                index=told.index,
+                term=told.term,
+                committed=told.committed,
+                own_term=node.term,
+                last=node.log.last_index,
+            )
+            self._begin_to_leave(HAS_AN_OLDER_COPY, after=0.0)
+
+    def _begin_to_leave(self, why: exits.LastWords, *, after: float = LAST_ANSWERS_S) -> None:
         if self._departure is None:
-            self._departure = self._clock.callLater(LAST_ANSWERS_S, self._depart, why)
+            self._departure = self._clock.callLater(after, self._depart, why)
+
+
+def _count(value: object) -> int:
+    """Return a number that a hello names; what can be none accuses nobody."""
+    return value if type(value) is int and 0 <= value <= TERM_MAX else 0

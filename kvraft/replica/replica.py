@@ -184,9 +184,9 @@ class Replica:
         if not self._stopped:
             self._belonging.refused(peer, code)
 
-    def facts(self) -> dict[str, object]:
-        """Say of this node what the others need to know when a connection begins."""
-        return self._belonging.facts() | (self._rejoin.facts() if self._rejoin is not None else {})
+    def facts(self, to: int) -> dict[str, object]:
+        """Say of this node what node `to` needs to know when a connection begins."""
+        return self._belonging.facts(to) | (self._rejoin.facts() if self._rejoin is not None else {})
 
     def link_up(self, peer: int) -> None:
         """A connection to `peer` stands."""

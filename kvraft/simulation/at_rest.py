@@ -41,6 +41,7 @@ KEPT: Final = {
     "Extent._run_terms": "the terms in the log",
     "Features._levels": "the level of each member",
     "FirstLine._held": "the hello of a connection that stands",
+    "Heard.acknowledged": "what each member has acknowledged: one entry a member",
     "Heard.grown": "what each member has said of itself",
     "Heard.incarnations": "what each member has said of itself",
     "Heard.newborn": "what each member has said of itself",

@@ -99,6 +99,18 @@ class Checks:
     def watch(self, member: Member, assembly: Assembly) -> None:
         """Watch a new process, and every promise that it makes."""
         node = assembly.replica.node
+        if not member.has_older_copy:
+            self._check_remembered(member, node)
+        self._founders.begins(member, node)
+        self._watched[member.id] = _Watched(
+            node, NodeHistory(node), Conduct(member, node, Before.of(node)), founder=node.founder
+        )
+        check_configurations(node)
+        self._look_ahead_of_effects(member, node)
+        assembly.replica.connect(PromiseKeeper(assembly.peers, member, self))
+
+    def _check_remembered(self, member: Member, node: Node) -> None:
+        """Check that a node comes back with all that it has promised."""
         demand(
             node.term >= self._terms.get(member.id, 0),
             f"node {member.id} has forgotten term {self._terms.get(member.id, 0)}: it comes back in term {node.term}",
@@ -111,13 +123,6 @@ class Checks:
         )
         if not member.rots:  # else it may take the last save for an interrupted one, and is given its disk back
             self._check_kept(member.id, node)
-        self._founders.begins(member, node)
-        self._watched[member.id] = _Watched(
-            node, NodeHistory(node), Conduct(member, node, Before.of(node)), founder=node.founder
-        )
-        check_configurations(node)
-        self._look_ahead_of_effects(member, node)
-        assembly.replica.connect(PromiseKeeper(assembly.peers, member, self))
 
     def _look_ahead_of_effects(self, member: Member, node: Node) -> None:
         """Look at a node also when it has decided something and nothing of it has happened, in whatever event that is.

@@ -14,7 +14,7 @@ from twisted.logger import ILogObserver, LogEvent, LogLevel, formatEvent, global
 from zope.interface import implementer
 
 from kvraft.raft import InvariantViolated
-from kvraft.simulation import at_rest, constants, watchdog
+from kvraft.simulation import at_rest, constants, older_copies, watchdog
 from kvraft.simulation.aftermath import SCENARIOS
 from kvraft.simulation.births import Birth
 from kvraft.simulation.cluster import Cluster, Stuck
@@ -33,6 +33,8 @@ GAPS_S: Final = (0.3, 0.8, 2.5)
 """Mean time between two faults, one of these, seconds."""
 BIRTHS: Final = 0.25
 """The share of runs with faults that begin with a birth under faults."""
+OLDER_COPIES: Final = 0.2
+"""The share of runs that end with a node whose disk is an older copy of its own."""
 SLOW_ELECTIONS: Final = 0.1
 """The share of runs that end with an election on slow disks."""
 AFTERMATHS: Final = 0.4
@@ -207,6 +209,8 @@ def _go_through(plan: Plan, cluster: Cluster, nemesis: Nemesis | None, workload:
     cluster_time = ClusterTime(cluster)
     at_rest.settle(cluster)
     cluster_time.check()
+    if Random(f"{plan.seed} older copy").random() < OLDER_COPIES:
+        older_copies.put_back(cluster)
     draws = Random(f"{plan.seed} slow election")
     if draws.random() < SLOW_ELECTIONS:
         _elect_on_slow_disks(cluster, draws)

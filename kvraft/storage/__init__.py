@@ -62,6 +62,7 @@ from kvraft.storage.errors import (
     JournalFull,
     JournalLocked,
     JournalMismatch,
+    JournalOutdated,
     PathUnusable,
     SaveRefused,
     SnapshotDamaged,
@@ -76,7 +77,7 @@ from kvraft.storage.journal import SEGMENT_BYTES, Journal
 from kvraft.storage.journal_jobs import JournalJobs
 from kvraft.storage.memory import MemoryJournal
 from kvraft.storage.memory_snapshots import MemorySnapshots
-from kvraft.storage.opening import Opened, open_storage
+from kvraft.storage.opening import OUTDATED, Opened, mark_outdated, open_storage
 from kvraft.storage.recovery import Recovered
 from kvraft.storage.snapshot_jobs import SnapshotJobs
 from kvraft.storage.snapshot_layout import CHUNK_BYTES_MAX, SnapshotChunk, SnapshotHeader
@@ -92,6 +93,7 @@ from kvraft.storage.worker import Jobs, ThreadReactor, Worker
 
 __all__ = [
     "CHUNK_BYTES_MAX",
+    "OUTDATED",
     "READ_BYTES_MAX",
     "SEGMENT_BYTES",
     "File",
@@ -105,6 +107,7 @@ __all__ = [
     "JournalJobs",
     "JournalLocked",
     "JournalMismatch",
+    "JournalOutdated",
     "Lock",
     "MemoryJournal",
     "MemorySnapshots",
@@ -130,6 +133,7 @@ __all__ = [
     "StorageError",
     "ThreadReactor",
     "Worker",
+    "mark_outdated",
     "open_storage",
 ]
 

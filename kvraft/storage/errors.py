@@ -4,6 +4,7 @@
 
     StorageError
     ├── JournalLocked     another process uses this data directory
+    ├── JournalOutdated   an older copy of what the node had acknowledged: the node must not start
     ├── JournalMismatch   a journal of another node, or of a format that this kvraft does not know; nothing was changed
     ├── JournalDamaged    bytes that were once complete are wrong; nothing was changed, and the node must not start
     │   └── SnapshotDamaged   no snapshot that can be read reaches up to where the log begins
@@ -74,6 +75,21 @@ class JournalLocked(StorageError):
             "or give this node a directory of its own"
         )
         self.directory = directory
+
+
+class JournalOutdated(StorageError):
+    """A mark in the directory says that it is an older copy: it lacks what this node has acknowledged."""
+
+    lost_data = True
+    """Decides the status with which the process ends."""
+
+    def __init__(self, mark: Path) -> None:
+        super().__init__(
+            f"{mark} says that this data directory is an older copy of this node's own: it lacks entries that the node "
+            "has acknowledged, so its vote could lose them. Give it the latest directory back; or replace it by a node "
+            "with a new id and an empty directory: MEMBER REPLACE <this id> <new id> <host:port>, sent to the leader, "
+            "then start the new node"
+        )
 
 
 class JournalMismatch(StorageError):

@@ -16,10 +16,11 @@ import errno
 import uuid
 from collections.abc import Callable
 from pathlib import Path
+from typing import Final
 
 import attrs
 
-from kvraft.storage.errors import JournalMismatch, SnapshotDamaged, opening_error
+from kvraft.storage.errors import JournalMismatch, JournalOutdated, SnapshotDamaged, opening_error
 from kvraft.storage.files import Files, OsFiles
 from kvraft.storage.journal import SEGMENT_BYTES, Journal
 from kvraft.storage.recovery import Recovered
@@ -33,6 +34,9 @@ from kvraft.storage.snapshot_layout import (
     verify,
 )
 from kvraft.storage.snapshots import SNAPSHOTS_KEPT, Snapshot, Snapshots
+
+OUTDATED: Final = "older-copy"
+"""The name of the file that marks a data directory as an older copy of what it was."""
 
 
 @attrs.frozen
@@ -66,6 +70,7 @@ def open_storage(
     """Open the journal and the snapshots of a data directory, and finish what a crash has interrupted.
 
     Raises:
+        JournalOutdated: the directory was marked by `mark_outdated`.
         SnapshotDamaged: no snapshot that verifies reaches up to where the log begins.
         StorageError: what `Journal.open` raises.
     """
@@ -83,7 +88,27 @@ def open_storage(
         raise
 
 
+def mark_outdated(directory: Path, *, files: Files | None = None) -> None:
+    """Mark a data directory, durably, as an older copy on which the node must not be started again.
+
+    Raises:
+        OSError: the disk has refused it.
+    """
+    files = OsFiles() if files is None else files
+    if OUTDATED in files.names(directory):
+        return
+    file = files.create(directory / OUTDATED)
+    try:
+        file.pwrite(b"This directory lacks entries that its node has acknowledged: it is an older copy of it.\n", 0)
+        file.fdatasync()
+    finally:
+        file.close()
+    files.fsync_directory(directory)
+
+
 def _reconcile(files: Files, directory: Path, journal: Journal, recovered: Recovered) -> Opened:
+    if OUTDATED in files.names(directory):
+        raise JournalOutdated(directory / OUTDATED)
     found = _find(files, directory)
     newest = found.kept[0].header if found.kept else None
     _check_reach(directory, recovered, newest, found.damaged)

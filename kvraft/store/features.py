@@ -73,6 +73,7 @@ LEVELS: Final = (
         opcodes=_opcodes(2),
         configuration=frozenset({"removed_below"}),
         snapshot_state=frozenset({"quota_bytes", "quota_keys"}),
+        hello_facts=frozenset({"acknowledged"}),
     ),
 )
 """By level, from 0 on: everything that may stand in the log, in a snapshot, and in a hello."""

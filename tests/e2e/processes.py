@@ -39,6 +39,7 @@ DEPARTURES: Final = (
     REMOVED,
     "the cluster knows this id with another data directory",
     "its data directory is an older copy of its own",
+    "this data directory is an older copy of this node's own",
 )
 
 

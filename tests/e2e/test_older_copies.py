@@ -3,29 +3,41 @@
 import shutil
 
 from kvraft import exits
+from kvraft.storage import OUTDATED
 from tests.e2e.clients import write
 from tests.e2e.processes import Cluster
 
 
 def test_a_node_with_an_older_copy_of_its_data_ends(cluster: Cluster) -> None:
-    """The leader knows what the node acknowledged: it refuses it, and the node ends with status 66, at each start."""
+    """Those who know what it acknowledged tell it, also when no leader runs any more that counted it; it is marked."""
     leader = cluster.await_leader()
     old = next(node for node in cluster.ids if node != leader)
     write(cluster.addresses, {"before": "1"})
     cluster.kill(old)
-    folder, copy = cluster.folder / "data" / str(old), cluster.folder / "older"
+    folder, copy, latest = cluster.folder / "data" / str(old), cluster.folder / "older", cluster.folder / "latest"
     shutil.copytree(folder, copy)
     cluster.start(old)
     cluster.await_equal()
     write(cluster.addresses, {f"key-{number}": "1" for number in range(30)})
     cluster.await_equal()
-    assert cluster.await_leader() == leader
 
     cluster.kill(old)
+    shutil.copytree(folder, latest)
+    cluster.kill(leader)
+    cluster.start(leader)
+    cluster.await_leader()
     for _ in range(2):
         shutil.rmtree(folder)
         shutil.copytree(copy, folder)
         cluster.start(old)
         assert cluster.await_end(old) == exits.NOINPUT
         assert "an older copy of its own" in cluster.processes[old].said
+    cluster.start(old)
+    assert cluster.await_end(old) == exits.NOINPUT
+    assert OUTDATED in cluster.processes[old].said
+
+    shutil.rmtree(folder)
+    shutil.copytree(latest, folder)
+    cluster.start(old)
     write(cluster.addresses, {"after": "1"})
+    cluster.await_equal()

@@ -14,7 +14,7 @@ OWN_NAMES = {"kvraft": 1, "incarnation": "abc", "run": "run0", "keepalive": True
 
 def test_a_hello_is_answered_with_a_welcome_of_the_same_shape() -> None:
     """The acceptor says who it is, whom it greets, and its cluster's id."""
-    node = Node(CLUSTER, facts=lambda: {"term": 7})
+    node = Node(CLUSTER, facts=lambda _to: {"term": 7})
 
     transport = node.call(hello_line(cluster=CLUSTER, term=3, disk={"kept": True}))
 

@@ -28,7 +28,7 @@ def producer_of(transport: MemoryTransport) -> IPushProducer:
 @pytest.fixture
 def node() -> Node:
     """Node 0, which dials nodes 1 and 2."""
-    node = Node(CLUSTER, facts=lambda: {"term": 7}, outbox_bytes_max=1000)
+    node = Node(CLUSTER, facts=lambda _to: {"term": 7}, outbox_bytes_max=1000)
     node.peers.start()
     return node
 
@@ -380,7 +380,7 @@ def test_addresses_need_no_look_up(host: str, kind: type[object]) -> None:
 )
 def test_facts_that_spoil_the_hello_are_the_owners_mistake(facts: dict[str, object]) -> None:
     """Facts may not take the hello's own names, and the line must stay within its limit."""
-    node = Node(facts=lambda: facts)
+    node = Node(facts=lambda _to: facts)
 
     with pytest.raises(ValueError, match="hello"):
         node.call(hello_line(1))

@@ -262,7 +262,7 @@ class Cluster:
         if frozenset((a, b)) in self.cut_links:
             return
         for one, other in ((self.members[a], self.members[b]), (self.members[b], self.members[a])):
-            hello, welcome = one.replica.facts(), other.replica.facts()
+            hello, welcome = one.replica.facts(other.id), other.replica.facts(one.id)
             other.replica.hello(one.id, hello)
             one.replica.hello(other.id, welcome)
             one.replica.link_up(other.id)

@@ -6,7 +6,6 @@ import pytest
 from twisted.internet.task import Clock
 
 from kvraft import exits
-from kvraft.peers import LOST_DATA
 from kvraft.raft import CommittedContradicted, HardState, Membership, MessageRefused, Node
 from kvraft.replica.belonging import (
     CONTRADICTIONS_MAX,
@@ -64,11 +63,53 @@ def test_a_node_that_knows_better_than_its_leader_ends() -> None:
     assert said == [KNOWS_BETTER]
 
 
-@pytest.mark.parametrize(("peer", "ends"), [(1, True), (3, False)])
-def test_a_voter_s_word_is_enough_for_who_lost_data(peer: int, *, ends: bool) -> None:
-    """Only the leader can know it, and the node may not know yet who that is; a learner leads nobody."""
+def test_contradictions_count_anew_when_a_leader_has_agreed_in_between() -> None:
+    """More is committed here than at the last one, so this node is not the only one that knows better."""
     clock, said = Clock(), list[exits.LastWords]()
-    node = Node(0, Membership(range(3), learners=[3]), now=0.0, random=Random(1))
-    Belonging(node, clock, said.append).refused(peer, LOST_DATA)
+    node = Node(0, Membership([0, 1]), now=0.0, random=Random(1))
+    belonging = Belonging(node, clock, said.append)
+    for commit in range(1, 1 + CONTRADICTIONS_MAX):
+        node.commit = commit
+        for _ in range(CONTRADICTIONS_MAX - 1):
+            belonging.was_told_impossible(CommittedContradicted("entry 1"))
     clock.advance(LAST_ANSWERS_S)
-    assert said == ([HAS_AN_OLDER_COPY] if ends else [])
+    assert said == []
+
+
+def hear(told: object, *, peer: int = 1) -> list[exits.LastWords]:
+    """Return the last words of a node in term 0 with an empty log, right after a hello that says `told`."""
+    clock, said = Clock(), list[exits.LastWords]()
+    node = Node(0, Membership(range(3)), now=0.0, random=Random(1), incarnation="ours")
+    Belonging(node, clock, said.append).hello(peer, {"acknowledged": told})
+    clock.advance(0)
+    return said
+
+
+@pytest.mark.parametrize("told", [["ours", 1, 0, 0, 0, 0], ["ours", 0, 1, 1, 0, 0], ["ours", 0, 0, 0, 1, 1]])
+def test_a_node_that_lacks_what_it_acknowledged_ends_at_once(told: object) -> None:
+    """It must not vote any more: it ends before what it decides from then on can leave."""
+    assert hear(told) == [HAS_AN_OLDER_COPY]
+
+
+@pytest.mark.parametrize(
+    "told",
+    [
+        ["ours", 0, 0, 0, 0, 0],
+        ["another", 1, 1, 1, 1, 1],
+        ["ours", 1, 0, 0, 0],
+        ["ours", 1, 0, 0, 0, 0, 0],
+        ["ours", -1, "1", None, True, 1.5],
+        ["ours", 1 << 64, 0, 0, 0, 0],
+        [1, 1, 1, 1, 1, 1],
+        {"term": 1},
+        None,
+    ],
+)
+def test_a_node_is_not_accused_by_what_says_nothing(told: object) -> None:
+    """Another memory's promises, and facts of another shape, are nothing to a node."""
+    assert hear(told) == []
+
+
+def test_only_members_know_what_a_node_has_acknowledged() -> None:
+    """A node that is none here is talked to because of its configuration, and is believed nothing else."""
+    assert hear(["ours", 1, 1, 1, 1, 1], peer=7) == []

@@ -19,7 +19,7 @@ from tests.replica.test_administration import begin
 
 def let_speak(cluster: Cluster, member: int, facts: Mapping[str, object]) -> None:
     """Let a member say other things of itself in the hellos that follow."""
-    cluster.members[member].replica.facts = lambda: dict(facts)  # type: ignore[method-assign]
+    cluster.members[member].replica.facts = lambda to: dict(facts)  # type: ignore[method-assign]
 
 
 def reconnect(cluster: Cluster) -> None:

@@ -54,7 +54,7 @@ class KnownCluster(DiskCluster):
                 self.members[other].replica.refused(one, OTHER_INCARNATION, "another data directory")
                 return
         for one, other in ((a, b), (b, a)):
-            facts = {"incarnation": self.names[one], **self.members[one].replica.facts()}
+            facts = {"incarnation": self.names[one], **self.members[one].replica.facts(other)}
             self.members[other].replica.hello(one, facts)
             self.members[other].replica.link_up(one)
 

@@ -1,0 +1,65 @@
+"""An older copy of a node's disk is put back: the node must not take part with it, and is healthy with its own again.
+
+More than kvraft promises to survive would be a copy that votes before anybody who knows better has spoken to it. So
+this is done when nothing else is wrong: others are connected at once, and must know what the copy lacks. Those who have
+counted its acknowledgements are restarted meanwhile where there are enough others, who know it by hearsay.
+"""
+
+import copy
+from typing import Final
+
+from kvraft.raft import InvariantViolated
+from kvraft.simulation.cluster import Cluster
+from kvraft.simulation.disk import Disk
+from kvraft.simulation.member import Member
+from kvraft.simulation.pace import write
+from kvraft.storage import OUTDATED
+
+WRITES: Final = 3
+"""Writes that the copy lacks."""
+NOTICED_S: Final = 2.0
+"""In this time a node with an older copy has ended, virtual seconds."""
+
+
+def put_back(cluster: Cluster) -> None:
+    """Take a copy of a follower's disk, let the follower acknowledge more, and start it with the copy.
+
+    Raises:
+        Stuck: it follows, or the cluster does not come to rest with its own disk.
+        InvariantViolated: it was started once more although it is known to have an older copy.
+    """
+    leader = cluster.elect()
+    voters = cluster.members[leader].node.membership.voters
+    followers = [member for member in cluster.running if member.id in voters - {leader}]
+    if not followers:
+        return
+    member = cluster.random.choice(followers)
+    older = _copy_disk(cluster, member)
+    for _ in range(WRITES):
+        write(cluster, cluster.members[cluster.elect()])
+    cluster.run_until(cluster.has_settled, what="what an older copy lacks on all members")
+    cluster.kill(member.id)
+    if len(followers) > 1:
+        cluster.restart(leader)
+        cluster.elect()
+    own, member.disk = member.disk, older
+    cluster.world.tell(member.machine.name, "gets an older copy of its disk")
+    member.has_older_copy = True
+    cluster.start(member.id)
+    cluster.run_until(
+        lambda: not member.is_running, at_most=NOTICED_S, what=f"the end of node {member.id} with an older copy"
+    )
+    if cluster.start(member.id) or OUTDATED not in (member.last_words or ""):
+        raise InvariantViolated(f"node {member.id} is started again with what it knows to be an older copy")
+    member.has_older_copy = False
+    member.disk = own
+    cluster.start(member.id)
+    cluster.run_until(cluster.has_settled, what=f"one state on all members with node {member.id}'s own disk")
+
+
+def _copy_disk(cluster: Cluster, member: Member) -> Disk:
+    cluster.kill(member.id)
+    older = copy.deepcopy(member.disk)
+    cluster.start(member.id)
+    cluster.run_until(cluster.has_settled, what="one state on all members after a restart")
+    return older

@@ -1,0 +1,37 @@
+"""A data directory that is known to be an older copy is never opened again."""
+
+from pathlib import Path
+
+import pytest
+
+from kvraft import exits
+from kvraft.simulation.disk import Disk
+from kvraft.storage import OUTDATED, JournalOutdated, mark_outdated, open_storage
+
+
+def test_a_marked_directory_is_refused(tmp_path: Path) -> None:
+    """With words and the status of lost data; whoever takes the mark away takes the risk."""
+    opened = open_storage(tmp_path, 0)
+    mark_outdated(tmp_path)
+    mark_outdated(tmp_path)
+    opened.journal.close()
+
+    for _ in range(2):
+        with pytest.raises(JournalOutdated, match=f"{OUTDATED} says that .* an older copy") as refused:
+            open_storage(tmp_path, 0)
+        assert exits.words_for(refused.value, "").status == exits.NOINPUT
+
+    (tmp_path / OUTDATED).unlink()
+    open_storage(tmp_path, 0).journal.close()
+
+
+def test_the_mark_is_durable() -> None:
+    """A power failure right after it does not take it back."""
+    disk = Disk(seed=1)
+    disk.make_directory(Path("/data"))
+    open_storage(Path("/data"), 0, files=disk).journal.close()
+    mark_outdated(Path("/data"), files=disk)
+    disk.crash(keep=0.0)
+
+    with pytest.raises(JournalOutdated):
+        open_storage(Path("/data"), 0, files=disk)
