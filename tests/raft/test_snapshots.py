@@ -392,3 +392,16 @@ def test_a_snapshot_commits_nothing_by_itself() -> None:
     acknowledge(node, 1, 5)
     assert node.commit == 5
     acknowledge_by(node, 2)
+
+
+def test_a_former_leader_is_answered_when_the_term_is_durable() -> None:
+    """The answer names a term that this node must not fall back behind."""
+    node = make_node(1, 1)
+    node.step(2, Heartbeat(3, 0, 0), node.now)
+    node.step(1, piece(term=1, index_term=1), node.now)
+    ready = take(node)
+
+    answer = (1, InstallSnapshotReply(3, FILE, 0))
+    assert ready.hard_state is not None
+    assert answer not in ready.messages
+    assert answer in ready.replies

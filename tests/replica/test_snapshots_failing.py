@@ -134,6 +134,26 @@ def test_an_installed_snapshot_is_confirmed_only_when_the_log_is_durable(cluster
     cluster.run(5.0)
 
 
+def test_a_piece_is_answered_only_when_its_term_is_durable(cluster: DiskCluster) -> None:
+    """The answer is said in the term of the leader that sent the piece: no crash may take this node back before it."""
+    leader, slow = cluster.elect(), cluster.followers()[0]
+    cluster.write_many(10)
+    cluster.journals[slow].delay = 1.0
+    member = cluster.members[slow]
+    term = member.node.term + 1
+    del member.sent[:]
+
+    member.replica.receive(leader, [_piece(term, member.node.log.last_index + 50)])
+    cluster.run(0.5)
+    assert member.node.durable_hard_state.term < term
+    assert not any(isinstance(message, InstallSnapshotReply) for _, message in member.sent)
+
+    cluster.run(3.0)
+    assert (leader, InstallSnapshotReply(term, "0" * 32, 0)) in member.sent
+    cluster.journals[slow].delay = 0.0
+    cluster.run(5.0)
+
+
 def _piece(term: int, index: int) -> InstallSnapshot:
     return InstallSnapshot(term, "0" * 32, index, term, 1000, 0)
 

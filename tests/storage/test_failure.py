@@ -10,7 +10,7 @@ import pytest
 from kvraft.raft.types import HardState
 from kvraft.simulation.disk import Disk, proceed
 from kvraft.storage import Journal, JournalFailed, JournalFull, JournalLocked, OsFiles, PathUnusable, StorageError
-from kvraft.storage.journal import PREPARED_BYTES_MAX
+from kvraft.storage.journal import PREPARED_BYTES_MAX, ZEROS_AHEAD
 from tests.storage.machine import Machine
 from tests.storage.story import DIRECTORY, INCARNATION, NODE_ID, State, make_entries, open_journal, write_story
 
@@ -112,14 +112,18 @@ def test_where_there_is_no_room_a_save_waits_and_is_made_later(seed: int, error:
         assert machine.done == 8
 
 
+@pytest.mark.parametrize("times", [4, 2 * ZEROS_AHEAD // 256])
 @pytest.mark.parametrize("seed", range(40))
-def test_what_was_written_in_part_is_cut_off_before_the_next_save(seed: int) -> None:
-    """A longer save that found no room leaves nothing after the shorter one that is made instead."""
+def test_what_was_written_in_part_is_cut_off_before_the_next_save(seed: int, times: int) -> None:
+    """A longer save that found no room leaves nothing after the shorter one that is made instead.
+
+    Not even where it is longer than the zeros that are written ahead of each save.
+    """
     disk = Disk(seed)
     opened, _recovered = open_journal(disk)
     disk.before = Refusal(0, errno.ENOSPC)
     with pytest.raises(JournalFull):
-        opened.save(HardState(1), make_entries(1, 1, b"first", bytes(range(256)) * 4))
+        opened.save(HardState(1), make_entries(1, 1, b"first", bytes(range(256)) * times))
     disk.before = proceed
 
     opened.try_again()
