@@ -274,7 +274,8 @@ class Cluster:
     def _stopped(self, member: Member, why: str) -> None:
         """A process ended itself: that is right only when its disk failed, or when it has left the cluster."""
         self.world.tell(member.machine.name, f"stops: {why}")
-        is_right = member.has_failed or member.rots or member.has_older_copy or why.startswith(REMOVED)
+        is_excused = member.has_failed or member.rots or member.has_older_copy or member.is_too_old
+        is_right = is_excused or why.startswith(REMOVED)
         if not is_right:
             self.checks.violations.append(InvariantViolated(f"node {member.id} stopped itself: {why}"))
         self.stopped(member)

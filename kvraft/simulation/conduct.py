@@ -20,6 +20,8 @@ SILENT_MAX_S: float = 1.5
 STALLED_MAX_S: float = 1.5
 """Longest that a leader may lead on after a save that has taken so long already, seconds, while another member could
 lead (BUGS row 26)."""
+FULL_MAX_S: float = 0.5
+"""Longest that a leader may lead on with a disk that has no room, seconds: nothing that it takes can be confirmed."""
 HANDOVER_MAX_S: float = 2.5
 """Longest that leadership may be on its way, seconds: it is given up after `TRANSFER_S_MAX` (BUGS row 23)."""
 EVENTS_MIN: int = 10
@@ -104,6 +106,7 @@ class Conduct:
     before: Before
     _silence: _Patience = attrs.field(factory=_Patience)
     _stall: _Patience = attrs.field(factory=_Patience)
+    _full: _Patience = attrs.field(factory=_Patience)
     _handover: _Patience = attrs.field(factory=_Patience)
     _office: Office = attrs.field(factory=Office)
     _encouragements: int = 0
@@ -137,7 +140,7 @@ class Conduct:
             wrong = self._office.why_not_over(self.member, node, majorities(node.membership))
             demand(wrong is None, f"{wrong} (BUGS row 26)")
         self._heard = role.last_contact if isinstance(role, Follower) and role.leader is not None else None
-        self._silence.since = self._stall.since = self._handover.since = None
+        self._silence.since = self._stall.since = self._full.since = self._handover.since = None
 
     def _check_leadership(self, node: Node, role: Leader) -> None:
         """Check that a leader is heard, has a disk that answers, and does not hand over for ever."""
@@ -154,6 +157,10 @@ class Conduct:
             raise InvariantViolated(
                 f"node {node.id} leads on while its disk does not answer and another could lead (BUGS row 26)"
             )
+        if self.member.journal is None or self.member.journal.full is None:
+            self._full.since = None
+        elif self._is_over(self._full, FULL_MAX_S):
+            raise InvariantViolated(f"node {node.id} leads on while its disk is full (BUGS row 26)")
         if role.transfer is None:
             self._handover.since = None
         elif self._is_over(self._handover, HANDOVER_MAX_S):

@@ -89,6 +89,8 @@ class Member:
         """Whether a sync of its journal is among that; it must end itself then."""
         self.has_older_copy = False
         """Whether its disk is an older copy of its own, so that it forgets what it has promised and must end itself."""
+        self.is_too_old = False
+        """Whether there is an entry in the log that it cannot apply, so that it must end itself."""
         self.rots = False
         """Whether there is a wrong bit on the disk, so that a process may refuse to start."""
         self.trap: tuple[str, Callable[[Path], None]] | None = None

@@ -14,7 +14,7 @@ from twisted.logger import ILogObserver, LogEvent, LogLevel, formatEvent, global
 from zope.interface import implementer
 
 from kvraft.raft import InvariantViolated
-from kvraft.simulation import at_rest, constants, older_copies, watchdog
+from kvraft.simulation import at_rest, constants, later_versions, older_copies, watchdog
 from kvraft.simulation.aftermath import SCENARIOS
 from kvraft.simulation.births import Birth
 from kvraft.simulation.cluster import Cluster, Stuck
@@ -33,6 +33,8 @@ GAPS_S: Final = (0.3, 0.8, 2.5)
 """Mean time between two faults, one of these, seconds."""
 BIRTHS: Final = 0.25
 """The share of runs with faults that begin with a birth under faults."""
+LATER_VERSIONS: Final = 0.1
+"""The share of runs whose last entry is one that only a later kvraft can apply."""
 OLDER_COPIES: Final = 0.2
 """The share of runs that end with a node whose disk is an older copy of its own."""
 SLOW_ELECTIONS: Final = 0.1
@@ -156,7 +158,7 @@ def _run(plan: Plan, trace: Trace | None, ear: "_Ear", drawn: constants.Drawn) -
     except Exception as error:  # noqa: BLE001 - nothing may escape from production code into its reactor
         checker, finding = "crash", f"{type(error).__name__}: {error}\n{traceback.format_exc()}"
     else:
-        checker, finding = workload.judge()
+        checker, finding = _judge(plan, cluster, workload)
     return Verdict(
         plan=plan,
         checker=checker,
@@ -220,6 +222,17 @@ def _go_through(plan: Plan, cluster: Cluster, nemesis: Nemesis | None, workload:
     if draws.random() < AFTERMATHS:
         draws.choice(SCENARIOS)(cluster, draws)
     cluster.checks.at_the_end()
+
+
+def _judge(plan: Plan, cluster: Cluster, workload: Workload) -> tuple[str | None, str]:
+    """Judge what the clients were told; then nothing is asked any more, and the cluster may end."""
+    checker, finding = workload.judge()
+    if checker is None and Random(f"{plan.seed} later version").random() < LATER_VERSIONS:
+        try:
+            later_versions.write_of_a_later_version(cluster)
+        except (InvariantViolated, Stuck) as violation:
+            return "versions", str(violation)
+    return checker, finding
 
 
 def _elect_on_slow_disks(cluster: Cluster, draws: Random) -> None:

@@ -1,0 +1,39 @@
+"""An entry that only a later kvraft can write: whoever would apply it ends, and counts nothing as applied."""
+
+from typing import Final
+
+import msgspec
+
+from kvraft.commands import OPCODES
+from kvraft.raft import InvariantViolated
+from kvraft.simulation.cluster import Cluster
+
+UNKNOWN: Final = msgspec.msgpack.encode([max(OPCODES) + 1])
+"""A command that no kvraft of this version knows."""
+WORDS: Final = "upgrade this node"
+ENDS_S: Final = 10.0
+"""In this time all have ended that know the entry to be committed, virtual seconds."""
+
+
+def write_of_a_later_version(cluster: Cluster) -> None:
+    """Have such an entry committed, as the last thing that happens to a cluster.
+
+    Raises:
+        Stuck: most members go on.
+        InvariantViolated: one has ended without the words.
+    """
+    leader = cluster.members[cluster.elect()]
+    voters = leader.node.membership.voters
+    for member in cluster.running:
+        member.is_too_old = True
+    assert leader.assembly is not None
+    leader.assembly.replica.submit([UNKNOWN]).addBoth(lambda _: None)
+    cluster.run_until(
+        # Nothing is committed any more when most have ended, so the others may never know.
+        lambda: 2 * sum(member.id in voters for member in cluster.running) <= len(voters),
+        at_most=ENDS_S,
+        what="the end of the nodes that do not know a command",
+    )
+    for member in cluster.members.values():
+        if member.is_too_old and not member.is_running and WORDS not in (member.last_words or ""):
+            raise InvariantViolated(f"node {member.id} does not know a command and says {member.last_words!r}")
