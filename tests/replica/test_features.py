@@ -6,7 +6,15 @@ import msgspec
 import pytest
 
 from kvraft import exits
-from kvraft.commands import AddMember, ListMembers, RemoveMember, encode_batch, encode_set
+from kvraft.commands import (
+    KEY_BYTES_MAX,
+    VALUE_BYTES_MAX,
+    AddMember,
+    ListMembers,
+    RemoveMember,
+    encode_batch,
+    encode_set,
+)
 from kvraft.raft import Entry, EntryKind, MessageRefused
 from kvraft.raft.membership import REMOVED_MAX
 from kvraft.raft.messages import AppendEntries
@@ -155,3 +163,9 @@ def test_removed_ids_are_compacted_from_their_level_on(level: int) -> None:
         assert answer["removed_below"] == min(answer["removed"])
         assert str(refused.error).startswith(f"ids below {answer['removed_below']} are not given any more")
         assert [member.node.membership for member in cluster.running] == [cluster.running[0].node.membership] * 3
+
+
+def test_status_tells_the_limits_of_keys_and_values(cluster: Cluster) -> None:
+    """Whoever writes a client need not look them up in the documents."""
+    limits = cluster.members[0].replica.status()["limits"]
+    assert limits == {"key_bytes": KEY_BYTES_MAX, "value_bytes": VALUE_BYTES_MAX}
