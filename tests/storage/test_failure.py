@@ -120,7 +120,9 @@ def test_what_was_written_in_part_is_cut_off_before_the_next_save(seed: int, tim
     Not even where it is longer than the zeros that are written ahead of each save.
     """
     disk = Disk(seed)
-    opened, _recovered = open_journal(disk)
+    opened, _recovered = Journal.open(
+        DIRECTORY, NODE_ID, files=disk, make_incarnation=lambda: INCARNATION, segment_bytes=4 * ZEROS_AHEAD
+    )
     disk.before = Refusal(0, errno.ENOSPC)
     with pytest.raises(JournalFull):
         opened.save(HardState(1), make_entries(1, 1, b"first", bytes(range(256)) * times))
