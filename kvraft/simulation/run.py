@@ -211,6 +211,12 @@ def _go_through(plan: Plan, cluster: Cluster, nemesis: Nemesis | None, workload:
     cluster_time = ClusterTime(cluster)
     at_rest.settle(cluster)
     cluster_time.check()
+    _disturb_at_the_end(plan, cluster)
+    cluster.checks.at_the_end()
+
+
+def _disturb_at_the_end(plan: Plan, cluster: Cluster) -> None:
+    """Do to a cluster that is well again, and that no client asks any more, what chance brings together too rarely."""
     if Random(f"{plan.seed} older copy").random() < OLDER_COPIES:
         older_copies.put_back(cluster)
     draws = Random(f"{plan.seed} slow election")
@@ -221,7 +227,6 @@ def _go_through(plan: Plan, cluster: Cluster, nemesis: Nemesis | None, workload:
     draws = Random(f"{plan.seed} aftermath")
     if draws.random() < AFTERMATHS:
         draws.choice(SCENARIOS)(cluster, draws)
-    cluster.checks.at_the_end()
 
 
 def _judge(plan: Plan, cluster: Cluster, workload: Workload) -> tuple[str | None, str]:
