@@ -17,7 +17,8 @@ HEAD: Final = f"""\
 The list above was written by those who wrote the simulator. So `make mutate` also draws changes of the core at random
 (every comparison, boundary, number, condition and statement of `kvraft/raft`, `replica`, `storage` and `store`,
 `tests/mutants/operators.py`), and tries each with the simulator alone, and where that sees nothing with the tests of
-its room. Some change nothing that anybody could see; those are marked by hand in `tests/mutants/drawn/equivalent.toml`.
+its room. Here each had 60 seeds of 8 s. Some change nothing that anybody could see; those are marked by hand in
+`tests/mutants/drawn/equivalent.toml`.
 """
 COLUMNS: Final = ("change", "simulator", "tests", "remark")
 
@@ -58,14 +59,20 @@ def summarise(tried: Iterable[Tried], equivalent: Mapping[str, str]) -> str:
     real = [each for each in tried if each.name not in equivalent]
     by_simulator = sum(bool(each.simulator) for each in real)
     by_tests = sum(not each.simulator and each.tests not in {"", "survived"} for each in real)
+    unasked = sum(not each.simulator and not each.tests for each in real)
     return (
         f"Of {len(real)} changes that are not equivalent the simulator alone kills {by_simulator}, and the tests "
-        f"{by_tests} more; {len(real) - by_simulator - by_tests} live on."
+        f"{by_tests} more; {len(real) - by_simulator - by_tests - unasked} live on, and {unasked} were "
+        "not given to the tests."
     )
 
 
 def _read(text: str) -> list[Tried]:
-    rows = [[cell.strip() for cell in line.strip("|").split(" | ")] for line in text.splitlines() if line[:3] == "| `"]
+    rows = [
+        [cell.strip() for cell in line.strip("|").split(" | ")]
+        for line in text.splitlines()
+        if line.startswith("| kvraft/")
+    ]
     return [Tried(*row[:3]) for row in rows if len(row) == len(COLUMNS)]
 
 

@@ -39,13 +39,19 @@ def test_results_replace_older_ones_and_leave_the_written_list_alone(tmp_path: P
     table.write([mutant], [Result(mutant, "liveness", "found", 1, 1.0)], path)
     written = path.read_text().rstrip()
 
-    rate.write([Tried("`a` → `b`", "", "survived"), Tried("`a` → `c`", "", "`t.py::t`")], {}, path)
-    summary = rate.write([Tried("`a` → `b`", "seed 3: liveness", "")], {"`a` → `c`": "why"}, path)
+    rate.write(
+        [Tried("kvraft/x.py f: `a` → `b`", "", "survived"), Tried("kvraft/x.py f: `a` → `c`", "", "`t.py::t`")],
+        {},
+        path,
+    )
+    summary = rate.write(
+        [Tried("kvraft/x.py f: `a` → `b`", "seed 3: liveness", "")], {"kvraft/x.py f: `a` → `c`": "why"}, path
+    )
     table.write([mutant], [Result(mutant, "liveness", "found", 1, 1.0)], path)
 
     assert path.read_text().startswith(written)
-    assert "| `a` → `b` | seed 3: liveness |  |  |" in path.read_text()
-    assert "| `a` → `c` |  | `t.py::t` | why |" in path.read_text()
+    assert "| kvraft/x.py f: `a` → `b` | seed 3: liveness |  |  |" in path.read_text()
+    assert "| kvraft/x.py f: `a` → `c` |  | `t.py::t` | why |" in path.read_text()
     assert summary.startswith("Of 1 changes that are not equivalent the simulator alone kills 1, and the tests 0 more")
 
 
@@ -53,4 +59,6 @@ def test_the_rate_tells_who_kills_what() -> None:
     """What the simulator kills the tests are not asked about."""
     tried = [Tried("a", "seed 1: crash", ""), Tried("b", "", "`x`"), Tried("c", "", "survived"), Tried("d", "", "")]
 
-    assert rate.summarise(tried, {}).endswith("kills 1, and the tests 1 more; 2 live on.")
+    assert rate.summarise(tried, {}).endswith(
+        "kills 1, and the tests 1 more; 1 live on, and 1 were not given to the tests."
+    )
