@@ -14,7 +14,7 @@ from twisted.logger import ILogObserver, LogEvent, LogLevel, formatEvent, global
 from zope.interface import implementer
 
 from kvraft.raft import InvariantViolated
-from kvraft.simulation import at_rest, constants, later_versions, older_copies, watchdog
+from kvraft.simulation import at_rest, constants, later_versions, older_copies, slow_learner, watchdog
 from kvraft.simulation.aftermath import SCENARIOS
 from kvraft.simulation.births import Birth
 from kvraft.simulation.cluster import Cluster, Stuck
@@ -51,6 +51,8 @@ SLOW_SAVE_S: Final = (0.001, 2.0)
 """Shortest and longest time of a save then, seconds; it is drawn by its logarithm, or half of the time evenly."""
 SLOW_ELECTION_S_MAX: Final = 60.0
 """How long such an election may take, virtual seconds."""
+SLOW_LEARNERS: Final = 0.4
+"""The share of the other runs that end with a learner that is slow for long and quick later, where messages are large."""
 VOTERS_MIN: Final = 3
 """With fewer voters nobody can be elected without the leader that is lost."""
 NODES: Final = (1, 2, 3, 3, 3, 3, 3, 3, 5, 5, 5, 7)
@@ -227,6 +229,8 @@ def _disturb_at_the_end(plan: Plan, cluster: Cluster) -> None:
     draws = Random(f"{plan.seed} aftermath")
     if draws.random() < AFTERMATHS:
         draws.choice(SCENARIOS)(cluster, draws)
+    elif Random(f"{plan.seed} slow learner").random() < SLOW_LEARNERS and slow_learner.is_possible(cluster.options):
+        slow_learner.promote(cluster)
 
 
 def _judge(plan: Plan, cluster: Cluster, workload: Workload) -> tuple[str | None, str]:

@@ -1,0 +1,97 @@
+"""A learner that is slow for long and quick later: the leader that saw it slow lets it vote (thesis §4.2.1)."""
+
+from typing import Final
+
+from kvraft.commands import encode_identify
+from kvraft.raft import Options
+from kvraft.raft.changes import CATCH_UP_ROUNDS_MAX
+from kvraft.raft.roles import Leader
+from kvraft.simulation.cluster import Cluster
+from kvraft.simulation.member import DiskFaults, Member, address_of
+
+SLOW_SAVE_S: Final = 0.7
+"""What a save of the learner takes, seconds: a round with an entry in it is longer than an election timeout."""
+WRITES_EVERY_S: Final = 0.05
+"""Between two writes, seconds: in a round without an entry any learner is quick."""
+AHEAD_MAX: Final = 10
+"""So many entries the learner may lack when another one is written, or it would never come to the end of a round."""
+ENTRIES_MIN: Final = 100
+BYTES_MIN: Final = 2_000
+"""What one message must hold, or a learner with such a disk takes minutes for the log that there is."""
+SLOW_S_MAX: Final = 30.0
+"""How long it may take until the learner counts as slow, virtual seconds."""
+PROMOTED_S_MAX: Final = 10.0
+"""How long it may take from then until it votes, once it is quick, virtual seconds."""
+_WRITE: Final = encode_identify("slow-learner")
+"""A write that changes nothing: the cluster has its id."""
+
+
+def is_possible(options: Options) -> bool:
+    """Whether a learner with a slow disk catches up in time."""
+    return options.append_entries_max >= ENTRIES_MIN and options.append_bytes_max >= BYTES_MIN
+
+
+def promote(cluster: Cluster) -> bool:
+    """Add a node that is slow for more rounds than are waited for, let it become quick, and demand that it votes.
+
+    Returns whether it has counted as slow. Where snapshots are taken often a slow node comes to no end of a round.
+
+    Raises:
+        Stuck: it does not vote.
+    """
+    leader = cluster.members[cluster.elect()]
+    cluster.run_until(lambda: leader.store.cluster_id is not None, what="the id of the cluster")
+    term, new = leader.node.term, max(cluster.members) + 1
+    cluster.start(new)
+    learner = cluster.members[new]
+    learner.faults.delay_s = SLOW_SAVE_S, SLOW_SAVE_S
+    writes = _Writes(cluster, leader, new)
+    writes.go_on()
+    cluster.ask(leader.id, f"MEMBER ADD {new} {address_of(new)}")
+    end = cluster.world.now + SLOW_S_MAX
+    while _rounds(leader, new) <= CATCH_UP_ROUNDS_MAX and cluster.world.now < end:
+        cluster.run(WRITES_EVERY_S)
+    is_slow = _rounds(leader, new) > CATCH_UP_ROUNDS_MAX and leader.node.term == term
+    learner.faults.delay_s = DiskFaults().delay_s
+    if is_slow:
+        cluster.run_until(
+            lambda: new in leader.node.membership.voters,
+            at_most=PROMOTED_S_MAX,
+            what=f"node {leader.id}, which leads, to let node {new} vote, which was slow and is quick now",
+        )
+    writes.is_over = True
+    cluster.run_until(cluster.has_settled, what="one state on all members after a slow learner")
+    return is_slow
+
+
+def _rounds(leader: Member, learner: int) -> int:
+    """Return how many rounds of catching up in a row were long, with the one that runs."""
+    role = leader.node.role
+    return role.progress[learner].rounds if isinstance(role, Leader) and learner in role.progress else 0
+
+
+class _Writes:
+    """Writes at the leader, one after the other, whatever becomes of them."""
+
+    def __init__(self, cluster: Cluster, leader: Member, learner: int) -> None:
+        self._cluster = cluster
+        self._leader = leader
+        self._learner = learner
+        self.is_over = False
+
+    def go_on(self) -> None:
+        """Write, and again soon."""
+        assembly = self._leader.assembly
+        if self.is_over or assembly is None:
+            return
+        world = self._cluster.world
+        if self._lacks() <= AHEAD_MAX:
+            world.at(world.now, self._leader.machine, assembly.replica.ask, [_WRITE], lambda _answer: None)
+        world.at(world.now + WRITES_EVERY_S, None, self.go_on)
+
+    def _lacks(self) -> int:
+        """Return how many entries the learner lacks; none before it is known."""
+        node = self._leader.node
+        if not isinstance(node.role, Leader) or self._learner not in node.role.progress:
+            return 0
+        return node.log.last_index - node.role.progress[self._learner].match
