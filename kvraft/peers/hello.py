@@ -14,7 +14,8 @@ when the log knows the old one. `to_incarnation` is the memory that the receiver
 is left out where that says nothing of it. `run` names one process: two at once with one incarnation are a data
 directory and its copy, and the second is refused as long as the first is heard from (see `acceptor`). `keepalive` says
 that the node knows the signs of life of `keepalive`, `reached_at` is the host and the port at which it is reached now
-(see `addresses`); earlier versions ignore both. Further keys are facts, for the nodes'
+(see `addresses`), and `to_address` where the sender's log has the receiver, so that a node learns that it is looked for
+elsewhere; earlier versions ignore all three. Further keys are facts, for the nodes'
 owners. A line says who the other end claims to be; without TLS nothing proves it, so whoever can reach a node's port
 can pose as a member. Keep the port inside a network that you trust.
 """
@@ -55,7 +56,7 @@ _HOW_TO_WRITE: Final = "JSON is what kvraft nodes speak; a client writes a line 
 
 _decode_object: Final = msgspec.json.Decoder(dict[str, Any]).decode
 _NodeId = Annotated[int, msgspec.Meta(ge=0, le=TERM_MAX)]
-_Host = Annotated[str, msgspec.Meta(min_length=1, max_length=253)]
+_Host = Annotated[str, msgspec.Meta(pattern=r"\A[^\s\x00-\x1f\x7f]{1,253}\Z")]
 _Port = Annotated[int, msgspec.Meta(ge=1, le=2**16 - 1)]
 _Name = Annotated[str, msgspec.Meta(pattern=r"\A[0-9A-Za-z._-]{1,64}\Z")]
 
@@ -94,6 +95,7 @@ class Hello(
     to_incarnation: _Name | None = None
     keepalive: bool = False
     reached_at: tuple[_Host, _Port] | None = None
+    to_address: tuple[_Host, _Port] | None = None
 
 
 _RESERVED: Final = frozenset({*Hello.__struct_encode_fields__, "error", "message"})
@@ -145,18 +147,24 @@ class Identity:
         self._members = frozenset(members)
         self._removed: Collection[int] = ()
         self._incarnations: Mapping[int, str] = {}
+        self._addresses: Mapping[int, Address] = {}
         self._facts = facts
         self._admits = admits
 
     def set_members(
-        self, members: Collection[int], removed: Collection[int], incarnations: Mapping[int, str] | None = None
+        self,
+        members: Mapping[int, Address],
+        removed: Collection[int],
+        incarnations: Mapping[int, str] | None = None,
     ) -> None:
-        """Talk to `members` alone from now on; `removed` are told that they once belonged to them.
+        """Talk to `members` alone from now on, and tell each where it is looked for.
 
-        Of those in `incarnations` only to the one with that memory.
+        `removed` are told that they once belonged to them. Of those in `incarnations` only the one with that memory
+        is talked to.
         """
         self._incarnations = incarnations or {}
         self._members = frozenset(members)
+        self._addresses = members
         self._removed = removed
 
     def line(self, to: int) -> bytes:
@@ -171,7 +179,7 @@ class Identity:
                 f"the hello has keys of its own called {', '.join(sorted(taken))}; name the facts otherwise"
             )
         bound = self._incarnations.get(to)
-        here = self.reached_at
+        here, there = self.reached_at, self._addresses.get(to)
         hello = Hello(
             PROTOCOL_VERSION,
             self.me,
@@ -182,6 +190,7 @@ class Identity:
             bound,
             keepalive=True,
             reached_at=None if here is None else (here.host, here.port),
+            to_address=None if there is None else (there.host, there.port),
         )
         line = msgspec.json.encode({**msgspec.to_builtins(hello), **facts}) + b"\n"
         if len(line) > HELLO_BYTES_MAX:

@@ -153,7 +153,7 @@ class Link:
         log: Logger,
         presence: Presence,
         outbox_bytes_max: int,
-        welcomed: Callable[[str], None] = lambda _: None,
+        welcomed: Callable[[Hello], None] = lambda _: None,
     ) -> None:
         self.peer = peer
         self.identity = identity
@@ -166,7 +166,7 @@ class Link:
         self._endpoint = endpoint
         self._receiver = receiver
         self._welcomed = welcomed
-        """Told which process answers at the peer's address, ahead of the owner."""
+        """Told who answers at the peer's address, ahead of the owner."""
         self._random = random
         self._log = log
         self._presence = presence
@@ -297,7 +297,8 @@ class Link:
         Raises:
             HelloRefused: the owner does not want to talk to such a peer.
         """
-        self._welcomed(str(facts["run"]))
+        assert connection.hello is not None, "a peer that welcomes has said who it is"
+        self._welcomed(connection.hello)
         try:
             self._receiver.hello(self.peer, facts)
         except MessageRefused as error:

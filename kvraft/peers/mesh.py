@@ -16,6 +16,7 @@ from kvraft.peers.hello import Hello, Identity
 from kvraft.peers.keepalive import INTERVAL_S
 from kvraft.peers.link import LAST_WORDS_S, Link
 from kvraft.peers.names import Names
+from kvraft.peers.once import OncePerCause
 from kvraft.peers.outbox import OUTBOX_BYTES_MAX
 from kvraft.peers.presence import Presence
 from kvraft.peers.receiver import Address, Facts, PeerReceiver
@@ -97,6 +98,7 @@ class Peers:
         self._names = names or Names()
         self._log = Logger(namespace="kvraft.peers")
         self._presence = Presence(self._log, reactor)
+        self._once = OncePerCause(self._log)
         run = run or f"{random.getrandbits(128):032x}"
         self._listed = listed or {}
         self._leader = leader
@@ -273,7 +275,7 @@ class Peers:
             log=self._log,
             presence=self._presence,
             outbox_bytes_max=self._outbox_bytes_max,
-            welcomed=lambda run: self._answered(peer, run),
+            welcomed=self._note_answer,
         )
         predecessor = self._leaving.get(peer)
         if predecessor is not None:
@@ -281,8 +283,9 @@ class Peers:
         elif self._is_started:
             link.start()
 
-    def _answered(self, peer: int, run: str) -> None:
+    def _note_answer(self, hello: Hello) -> None:
         """Take note that a peer answers where it was dialed."""
+        peer = hello.sender
         addresses = self._addresses.get(peer)
         if addresses is not None:
             addresses.answered()
@@ -293,13 +296,39 @@ class Peers:
                     place=written(addresses.dialed),
                     known=written(addresses.known),
                 )
-        self._inbounds.drop_second_run(peer, run)
+        self._note_own_place(hello)
+        self._inbounds.drop_second_run(peer, hello.run)
 
     def _note_place(self, hello: Hello) -> None:
-        """Take note of where a peer says that it is reached."""
+        """Take note of where a peer says that it is reached, and where it looks for this node."""
+        self._note_own_place(hello)
         addresses = self._addresses.get(hello.sender)
-        if addresses is not None and hello.reached_at is not None:
-            addresses.told, addresses.told_by = Place(*hello.reached_at), hello.run
+        if addresses is None or hello.reached_at is None:
+            return
+        told = Place(*hello.reached_at)
+        if not same(told, addresses.told) and not same(told, addresses.known):
+            self._log.warn(
+                "node {peer} says that it is reached at {place}, and the log has it at {known}",
+                peer=hello.sender,
+                place=written(told),
+                known=written(addresses.known),
+            )
+        addresses.told, addresses.told_by = told, hello.run
+
+    def _note_own_place(self, hello: Hello) -> None:
+        """Say in the log if a peer looks for this node where it is not: once for each such place."""
+        here = self._identity.reached_at
+        if here is None or hello.to_address is None or same(here, Place(*hello.to_address)):
+            return
+        self._once.warn(
+            (None, "own place", hello.to_address),
+            "this node is reached at {here}, and the others look for it at {there}, as node {peer} says: unless it is "
+            "just moving, restart it, or send MEMBER MOVE {me} {here} to the leader",
+            here=written(here),
+            there=written(Place(*hello.to_address)),
+            peer=hello.sender,
+            me=self._identity.me,
+        )
 
     def _start(self, link: Link) -> None:
         """Start a link that had to wait, unless it is not wanted any more; one that was stopped ends at once."""

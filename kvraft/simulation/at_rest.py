@@ -45,6 +45,7 @@ KEPT: Final = {
     "Heard.grown": "what each member has said of itself",
     "Heard.incarnations": "what each member has said of itself",
     "Heard.newborn": "what each member has said of itself",
+    "Identity._addresses": "one entry a member",
     "Identity._incarnations": "what is bound to each id",
     "Inbounds._by_peer": "connections that stand",
     "Inbounds._open": "connections that stand",

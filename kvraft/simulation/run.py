@@ -52,7 +52,7 @@ SLOW_SAVE_S: Final = (0.001, 2.0)
 SLOW_ELECTION_S_MAX: Final = 60.0
 """How long such an election may take, virtual seconds."""
 SLOW_LEARNERS: Final = 0.4
-"""The share of the other runs that end with a learner that is slow for long and quick later, where messages are large."""
+"""The share of the other runs that end with a learner that is slow for long, where messages are large enough."""
 VOTERS_MIN: Final = 3
 """With fewer voters nobody can be elected without the leader that is lost."""
 NODES: Final = (1, 2, 3, 3, 3, 3, 3, 3, 5, 5, 5, 7)

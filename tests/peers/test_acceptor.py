@@ -19,7 +19,14 @@ def test_a_hello_is_answered_with_a_welcome_of_the_same_shape() -> None:
     transport = node.call(hello_line(cluster=CLUSTER, term=3, disk={"kept": True}))
 
     (welcome,) = transport.lines()
-    assert welcome == {**OWN_NAMES, "from": 0, "to": 1, "cluster": CLUSTER, "term": 7}
+    assert welcome == {
+        **OWN_NAMES,
+        "from": 0,
+        "to": 1,
+        "cluster": CLUSTER,
+        "term": 7,
+        "to_address": ["node1.example", 8081],
+    }
     assert node.receiver.take() == [("hello", 1, {"term": 3, "disk": {"kept": True}})]
 
 

@@ -117,3 +117,53 @@ def test_a_hello_says_where_the_node_is_reached() -> None:
     assert node.call(hello_line(1)).lines()[0]["reached_at"] == ["here.example", 1]
     assert node.peers.reached_at(0) == Place("here.example", 1)
     assert "reached_at" not in Node().call(hello_line(1)).lines()[0]
+
+
+def test_a_node_that_is_looked_for_elsewhere_says_so() -> None:
+    """Whoever it talks to tells it where the log has it; each place where it is not is told once."""
+    here = ADDRESSES[0]
+    node = Node(reached_at=here)
+    node.peers.start()
+    with warnings() as said:
+        node.call(hello_line(1, to_address=[here.host, here.port]))
+        node.establish(1, to_address=[here.host, here.port])
+        assert said == []
+        node.call(hello_line(1, to_address=[TOLD.host, TOLD.port]))
+        node.establish(2, to_address=[TOLD.host, TOLD.port])
+
+    (line,) = said
+    assert f"this node is reached at {here.host}:{here.port}, and the others look for it at told.example:8081" in line
+    assert f"MEMBER MOVE 0 {here.host}:{here.port}" in line
+
+
+def test_a_peer_is_told_where_it_is_looked_for() -> None:
+    """In the hello and in the welcome, so that it knows although nobody finds it."""
+    node = Node()
+    node.peers.start()
+    dialed = node.endpoint(1).accept()
+    answered = node.call(hello_line(2))
+
+    assert dialed.lines()[0]["to_address"] == [ADDRESSES[1].host, ADDRESSES[1].port]
+    assert answered.lines()[0]["to_address"] == [ADDRESSES[2].host, ADDRESSES[2].port]
+
+
+def test_where_a_peer_says_that_it_is_reached_is_logged_once() -> None:
+    """Where that is not what the log says."""
+    node = Node()
+    node.peers.start()
+    with warnings() as said:
+        for place in (ADDRESSES[1], TOLD, TOLD):
+            node.call(hello_line(1, reached_at=[place.host, place.port]))
+
+    (line,) = said
+    assert line.startswith("node 1 says that it is reached at told.example:8081, and the log has it at ")
+
+
+def test_a_place_is_no_way_into_the_log() -> None:
+    """Whoever reaches the port can send a hello, and lines of the log are nobody's but ours."""
+    node = Node(reached_at=ADDRESSES[0])
+    with warnings() as said:
+        refused = node.call(hello_line(1, to_address=["a\n2026-11-29T09:06:41.512Z info  replica  all is well", 1]))
+
+    assert refused.lines()[0]["error"] == "MALFORMED_HELLO"
+    assert all("\n" not in line for line in said)
