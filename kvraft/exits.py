@@ -20,7 +20,7 @@ NOHOST: Final = 68
 REMOVED: Final = 69
 """The node was removed from its cluster. It does no good to start it again."""
 OSERR: Final = 71
-"""The operating system refused something: as a rule the address that is taken, or one more open file."""
+"""The operating system refused something: an address that is taken, a log file, one more open file."""
 IOERR: Final = 74
 """The disk failed or holds what must not be believed, or the node found a fault in itself."""
 PROTOCOL: Final = 76

@@ -53,12 +53,16 @@ class NodeLog:
         self._is_chosen = options.get("logger") is not None
 
     def begin(self) -> ILogObserver | None:
-        """Open the log, and return what writes it; None where somebody has chosen an observer with --logger."""
+        """Open the log, and return what writes it; None where somebody has chosen an observer with --logger.
+
+        Raises:
+            OSError: it cannot be opened.
+        """
+        observer = None if self._is_chosen else self._twistd._getLogObserver()  # noqa: SLF001 - nobody else knows where it goes
         LOG_PLACE.has_begun = True
         LOG_PLACE.is_stdout = self._is_stdout and not self._is_chosen
-        if self._is_chosen:
+        if observer is None:
             return None
-        observer = self._twistd._getLogObserver()  # noqa: SLF001 - nobody else knows where it goes
         if isinstance(observer, FileLogObserver):
             observer.formatEvent = lay_out
             return observer

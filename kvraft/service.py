@@ -165,7 +165,10 @@ class NodeService(Service):
     def setServiceParent(self, parent: Any) -> None:
         """Become a part of twistd's application, and give it a log observer; the log begins after this."""
         super().setServiceParent(parent)  # type: ignore[no-untyped-call]
-        observer = self._node_log.begin() if self._node_log is not None else None
+        try:
+            observer = self._node_log.begin() if self._node_log is not None else None
+        except OSError as error:
+            exits.leave(exits.OSERR, f"the log cannot be opened: {error}")
         if observer is not None:
             parent.setComponent(ILogObserver, observer)
 

@@ -254,3 +254,22 @@ def test_the_application_has_the_observer(place: exits.LogPlace) -> None:
     observer = application.getComponent(ILogObserver)
     assert isinstance(observer, FileLogObserver)
     assert observer.formatEvent is lay_out
+
+
+def test_a_log_that_cannot_be_opened_is_told(
+    tmp_path: Path, place: exits.LogPlace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In one line and with a status of its own."""
+    texts, errors = listen(monkeypatch)
+    service = NodeService(
+        Start(Config(peers=()), 0, None),
+        object(),
+        log=NodeLog({"nodaemon": True, "logfile": str(tmp_path / "no/a.log")}),
+    )
+
+    with pytest.raises(SystemExit) as end:
+        service.setServiceParent(Application("kvraft"))
+
+    assert end.value.code == exits.OSERR
+    assert (texts, len(errors)) == ([], 1)
+    assert errors[0].startswith("kvraft: the log cannot be opened: ")
