@@ -25,7 +25,7 @@ def test_a_hello_is_answered_with_a_welcome_of_the_same_shape() -> None:
         "to": 1,
         "cluster": CLUSTER,
         "term": 7,
-        "to_address": ["node1.example", 8081],
+        "to_address": ["10.0.0.1", 8081],
     }
     assert node.receiver.take() == [("hello", 1, {"term": 3, "disk": {"kept": True}})]
 

@@ -132,7 +132,10 @@ def test_a_node_that_is_looked_for_elsewhere_says_so() -> None:
         node.establish(2, to_address=[TOLD.host, TOLD.port])
 
     (line,) = said
-    assert f"this node is reached at {here.host}:{here.port}, and the others look for it at told.example:8081" in line
+    assert (
+        f"this node is reached at {here.host}:{here.port}, and the others look for it at {TOLD.host}:{TOLD.port}"
+        in line
+    )
     assert f"MEMBER MOVE 0 {here.host}:{here.port}" in line
 
 
@@ -156,7 +159,7 @@ def test_where_a_peer_says_that_it_is_reached_is_logged_once() -> None:
             node.call(hello_line(1, reached_at=[place.host, place.port]))
 
     (line,) = said
-    assert line.startswith("node 1 says that it is reached at told.example:8081, and the log has it at ")
+    assert line.startswith(f"node 1 says that it is reached at {TOLD.host}:{TOLD.port}, and the log has it at ")
 
 
 def test_a_place_is_no_way_into_the_log() -> None:

@@ -37,7 +37,7 @@ def test_the_dialer_opens_with_its_hello(node: Node) -> None:
     """The first line says who calls, whom, and for which cluster, with the owner's facts behind it."""
     transport = node.endpoint(1).accept()
 
-    names = {"incarnation": "abc", "run": "run0", "keepalive": True, "to_address": ["node1.example", 8081]}
+    names = {"incarnation": "abc", "run": "run0", "keepalive": True, "to_address": ["10.0.0.1", 8081]}
     assert transport.lines() == [{"kvraft": 1, "from": 0, "to": 1, "cluster": CLUSTER, "term": 7, **names}]
     assert not node.peers.connected(1)
 
