@@ -9,8 +9,8 @@
 # autoResendUnfulfilledCommands: false the command is sent once, but its promise is not rejected either: it is pending
 # still, seconds later, while the client is connected and ready again.
 # Why it matters: a store whose answers are lost (a proxy that drops, a leader that steps down after it applied the
-# command) applies one INCR as often as the client reconnects. The store must recognise repeats; no setting of the client
-# turns the lost answer into an error at once, so users need their own deadline.
+# command) applies one INCR as often as the client reconnects. The store must recognise repeats, and neither of the two
+# settings shown turns the lost answer into an error: users need a deadline of their own.
 set -eu
 tmp=$(mktemp -d)
 trap 'rm -rf "$tmp"' EXIT
