@@ -17,6 +17,8 @@ from kvraft.storage import OUTDATED
 
 WRITES: Final = 3
 """Writes that the copy lacks."""
+SPREADS_S: Final = 0.5
+"""In this time all members know by heartbeats what each of them has acknowledged, virtual seconds."""
 NOTICED_S: Final = 2.0
 """In this time a node with an older copy has ended, virtual seconds."""
 
@@ -38,6 +40,7 @@ def put_back(cluster: Cluster) -> None:
     for _ in range(WRITES):
         write(cluster, cluster.members[cluster.elect()])
     cluster.run_until(cluster.has_settled, what="what an older copy lacks on all members")
+    cluster.run(SPREADS_S)
     cluster.kill(member.id)
     if len(followers) > 1:
         cluster.restart(leader)
