@@ -143,8 +143,8 @@ class Timer:
         self._call = call
         self._arguments = arguments
         self._is_cancelled = False
-        self._life = machine.life
-        self._number = machine.world.enqueue(begins, machine, machine.life, self._happen, ())
+        self._life = reactor.life
+        self._number = machine.world.enqueue(begins, machine, reactor.life, self._happen, ())
         """Of its event, 0 when that has happened, or was cancelled."""
 
     def _happen(self) -> None:
@@ -214,6 +214,8 @@ class Reactor:
 
     def __init__(self, machine: Machine) -> None:
         self.machine = machine
+        self.life = machine.life
+        """Of the process. What its code still asks for when it has ended never happens, whoever runs there then."""
         self.seconds: Callable[[], float] = machine.wall
         self.timers: dict[Timer, None] = {}
         """The pending ones."""

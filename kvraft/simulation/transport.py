@@ -219,7 +219,10 @@ class End:
         """Be told that the connection is broken."""
         if self.connected:
             self.connected = False
-            self._report_loss(ConnectionLost())
+            if self.machine.is_alive(self.life):
+                self._report_loss(ConnectionLost())
+            else:  # it was wedged when its process ended
+                self._network.forget(self)
 
     def send_again(self) -> None:
         """Try once more to send what a blocked link held up."""
