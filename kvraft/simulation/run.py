@@ -259,8 +259,9 @@ def _elect_on_slow_disks(cluster: Cluster, draws: Random) -> None:
     if is_lost:
         cluster.kill(leader)
     else:
-        cluster.client().ask(address_of(leader), [f"TRANSFER {draws.choice(others)}"], lambda _answers: None)
-        cluster.run(slowest[0])
+        answered: list[object] = []
+        cluster.client().ask(address_of(leader), [f"TRANSFER {draws.choice(others)}"], answered.append)
+        cluster.run_until(lambda: bool(answered), what="an answer to TRANSFER while disks are slow")
     cluster.run_until(cluster.agrees, at_most=SLOW_ELECTION_S_MAX, what="a leader while disks are slow")
     for member in cluster.members.values():
         member.faults.delay_s = DiskFaults().delay_s
