@@ -39,7 +39,7 @@ STAYS_S: Final = (0.001, 0.01, 0.1)
 """About how long a guest stays that goes away in the middle, one of these, seconds."""
 ALONE: Final = 6
 """So many letters at the beginning of a line come alone, and each of its end does: so many pieces show what more do."""
-GAP_S: Final = 0.6
+GAP_S: Final = 0.4
 """Mean time between two visits, seconds."""
 TOGETHER: Final = (1, 1, 2, 3)
 """How many requests a guest makes on one visit, one of these."""

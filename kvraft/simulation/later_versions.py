@@ -6,6 +6,7 @@ import msgspec
 
 from kvraft.commands import OPCODES
 from kvraft.raft import InvariantViolated
+from kvraft.raft.roles import Leader
 from kvraft.simulation.cluster import Cluster
 
 UNKNOWN: Final = msgspec.msgpack.encode([max(OPCODES) + 1])
@@ -22,6 +23,7 @@ def write_of_a_later_version(cluster: Cluster) -> None:
         Stuck: most members go on.
         InvariantViolated: one has ended without the words.
     """
+    cluster.run_until(lambda: _takes_writes(cluster), what="a leader that does not hand over")
     leader = cluster.members[cluster.elect()]
     voters = leader.node.membership.voters
     for member in cluster.running:
@@ -37,3 +39,11 @@ def write_of_a_later_version(cluster: Cluster) -> None:
     for member in cluster.members.values():
         if member.is_too_old and not member.is_running and WORDS not in (member.last_words or ""):
             raise InvariantViolated(f"node {member.id} does not know a command and says {member.last_words!r}")
+
+
+def _takes_writes(cluster: Cluster) -> bool:
+    """Whether there is a leader whom all know, and who does not hand over: what is written then is no refusal."""
+    if cluster.leader is None or not cluster.agrees():
+        return False
+    role = cluster.members[cluster.leader].node.role
+    return isinstance(role, Leader) and role.transfer is None

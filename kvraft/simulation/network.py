@@ -297,7 +297,7 @@ class Network:
 
     def _arrive(self, end: End, said: float, what: Callable[[], None]) -> None:
         """Let something reach an end, unless the process that was to say it has ended before."""
-        if said <= end.peer.ended_at:
+        if said <= end.peer.ended_at and end.machine.is_alive(end.life):
             what()
 
     def _give_up(self, source: Machine, target: Machine, number: int) -> None:

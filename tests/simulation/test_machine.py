@@ -140,3 +140,17 @@ def test_a_new_process_does_not_inherit_what_was_to_happen_to_the_old_one() -> N
 
     assert machine.is_running
     assert machine.now == 0.0
+
+
+def test_what_an_earlier_process_asks_for_late_never_happens() -> None:
+    """Also when something outside lets its code run once more after another process has begun."""
+    world, machine, reactor = make()
+    happened: list[str] = []
+    machine.end()
+    later = machine.begin()
+
+    reactor.callLater(1.0, happened.append, "of the dead")
+    later.callLater(1.0, happened.append, "of the living")
+    run_all(world)
+
+    assert happened == ["of the living"]
