@@ -59,8 +59,11 @@ class Snapshotter:
                 self._senders[sender].replied(reply)
         for sender, piece in ready.snapshot_pieces:
             self._receiver.receive(sender, piece)
-        if self._senders and not isinstance(self._parts.node.role, Leader):
-            self._stop_senders()
+        if self._senders:
+            role = self._parts.node.role
+            members = role.progress if isinstance(role, Leader) else {}
+            for peer in [each for each in self._senders if each not in members]:
+                self._senders.pop(peer).stop()
 
     def stop(self) -> None:
         """Begin nothing more; what is under way ends at its next step."""

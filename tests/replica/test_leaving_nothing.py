@@ -2,6 +2,7 @@
 
 from twisted.internet.defer import Deferred
 
+from kvraft.commands import RemoveMember
 from kvraft.raft.messages import InstallSnapshot, InstallSnapshotReply
 from kvraft.replica import ReplicaOptions
 from kvraft.replica.submissions import TimedOut
@@ -51,6 +52,27 @@ def test_an_answer_to_a_snapshot_counts_for_the_one_that_was_offered() -> None:
     assert late in leader.replica._snapshotter._senders
     assert leader.node.role.progress[late].match == match  # type: ignore[union-attr]
     cluster.settle()
+    cluster.check()
+
+
+def test_a_snapshot_for_a_member_that_is_removed_is_given_up() -> None:
+    """At once, and not when its silence has lasted too long: nothing that is sent to it arrives any more."""
+    cluster = DiskCluster()
+    leader = cluster.members[cluster.settle()]
+    late = cluster.followers()[0]
+    cluster.isolate(late, noticed=True)
+    cluster.write_many(100)
+    leader.sent.clear()
+    cluster.heal()
+    cluster.run_until(lambda: late in leader.replica._snapshotter._senders)
+    cluster.isolate(late, noticed=True)
+
+    removed = leader.replica.administer(RemoveMember(late))
+    cluster.run_until(lambda: removed.called)
+    cluster.run(0.1)
+
+    assert late not in leader.node.membership.members
+    assert not leader.replica._snapshotter._senders
     cluster.check()
 
 
