@@ -15,6 +15,9 @@ from twisted.internet.defer import Deferred
 from twisted.logger import ILogObserver, LogEvent, globalLogPublisher
 from zope.interface import implementer
 
+from kvraft.simulation.disk import StaleFile
+from kvraft.simulation.machine import ProcessDied
+
 P = ParamSpec("P")
 
 REQUIRE_TOOLS_VARIABLE: Final = "KVRAFT_REQUIRE_TOOLS"
@@ -67,14 +70,18 @@ def require_tool(name: str) -> str:
 class UncaughtFailures:
     """A log observer that keeps what Twisted reports because nobody caught it.
 
-    What kvraft logs itself it has caught, and a test may well provoke.
+    What kvraft logs itself it has caught, and a test may well provoke. What ends the code of a simulated process that
+    was killed is no failure of anybody's.
     """
 
     events: list[LogEvent] = attrs.field(factory=list)
 
     def __call__(self, event: LogEvent) -> None:
         """Keep the event if it is a failure and not our own."""
-        if "log_failure" in event and not str(event.get("log_namespace", "")).startswith("kvraft."):
+        failure = event.get("log_failure")
+        if failure is None or isinstance(failure.value, ProcessDied | StaleFile):
+            return
+        if not str(event.get("log_namespace", "")).startswith("kvraft."):
             self.events.append(event)
 
     def take(self, *kinds: type[BaseException]) -> list[BaseException]:
