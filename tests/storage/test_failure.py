@@ -208,15 +208,21 @@ def test_a_new_journal_does_not_begin_on_a_full_disk() -> None:
     assert State.of(open_journal(disk)[1]).hard_state == HardState()
 
 
+def disk_for_an_opening(*, used: bool) -> Disk:
+    """Return a disk whose directory is new, or holds a journal with one save."""
+    disk = Disk()
+    if used:
+        opened, _recovered = open_journal(disk)
+        opened.save(HardState(3, 1, 0), ())
+        opened.close()
+    return disk
+
+
 def test_a_failing_opening_leaves_the_directory_to_the_next_one() -> None:
     """Each operation of an opening fails once, in a new and an old directory: JournalFailed; the lock is free."""
     for used in (False, True):
         for at in range(100):
-            disk = Disk()
-            if used:
-                opened, _recovered = open_journal(disk)
-                opened.save(HardState(3, 1, 0), ())
-                opened.close()
+            disk = disk_for_an_opening(used=used)
             refusal = Refusal(at, errno.EIO)
             disk.before = refusal
             with suppress(JournalFailed):
@@ -253,11 +259,7 @@ def test_an_opening_without_descriptors_is_told_as_that(error: int) -> None:
     """Each operation of an opening that opens a file fails once: no word about the disk, and the lock is free."""
     for used in (False, True):
         for at in range(100):
-            disk = Disk()
-            if used:
-                opened, _recovered = open_journal(disk)
-                opened.save(HardState(3, 1, 0), ())
-                opened.close()
+            disk = disk_for_an_opening(used=used)
             refusal = Refusal(at, error)
             disk.before = refusal
             full: StorageError | None
