@@ -3,8 +3,6 @@
 import argparse
 import os
 import shutil
-import signal
-import subprocess
 import sys
 import tempfile
 from concurrent.futures import ThreadPoolExecutor
@@ -18,7 +16,7 @@ from tests.mutants import rate
 from tests.mutants.catalogue import REPOSITORY, Edit, Mutant, copy_package
 from tests.mutants.operators import Change, find_all
 from tests.mutants.rate import Tried
-from tests.mutants.trial import STOP_S, Trial
+from tests.mutants.trial import Trial, run_in
 
 LEFT_OUT: Final = "test_snapshots_crash.py"
 """Tests that take minutes."""
@@ -59,23 +57,10 @@ class Attempt:
             return self._judge_tests(command, root)
 
     def _judge_tests(self, command: list[str], root: Path) -> str:
-        environment = {**os.environ, "PYTHONPATH": str(root)}
-        process = subprocess.Popen(
-            command,
-            cwd=root,
-            env=environment,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            start_new_session=True,
-        )
-        try:
-            output, _ = process.communicate(timeout=self.tests_s)
-        except subprocess.TimeoutExpired:
-            os.killpg(process.pid, signal.SIGKILL)
-            process.communicate(timeout=STOP_S)
+        status, output, _errors = run_in(root, command, self.tests_s)
+        if status is None:
             return f"not done in {self.tests_s:.0f} s"
-        if process.returncode == 0:
+        if status == 0:
             return "survived"
         failed = [line.removeprefix(FAILED).split(" - ")[0] for line in output.splitlines() if line.startswith(FAILED)]
         return f"`{failed[0]}`" if failed else "they cannot run"

@@ -39,6 +39,29 @@ class Result:
     """Whether the simulator itself ended in an error: then nobody knows, and the mutant counts as a survivor."""
 
 
+def run_in(folder: Path, command: Sequence[str], seconds: float) -> tuple[int | None, str, str]:
+    """Run a command in a changed copy of the code, for so many seconds at most, and return its status and output.
+
+    The folder comes before the installed package on the module path. A status of None says that the time was over.
+    """
+    process = subprocess.Popen(
+        command,
+        cwd=folder,
+        env={**os.environ, "PYTHONPATH": str(folder)},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    try:
+        output, errors = process.communicate(timeout=seconds)
+    except subprocess.TimeoutExpired:
+        os.killpg(process.pid, signal.SIGKILL)  # it has processes of its own, which nobody else ends
+        output, errors = process.communicate(timeout=STOP_S)
+        return None, output, errors
+    return process.returncode, output, errors
+
+
 @attrs.frozen
 class Trial:
     """How mutants are tried."""
@@ -65,23 +88,7 @@ class Trial:
         """Run the simulator in `folder`; a status of None says that its time was over."""
         command = [sys.executable, "-m", "kvraft.simulation", "--jobs", "1"]
         command += ["--seeds", f"{self.first}..{self.first + self.seeds - 1}", *(self.arguments or arguments)]
-        # The folder comes before the installed package on the module path, because the command runs in it.
-        process = subprocess.Popen(
-            command,
-            cwd=folder,
-            env={**os.environ, "PYTHONPATH": str(folder)},
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-            start_new_session=True,
-        )
-        try:
-            output, errors = process.communicate(timeout=self.seconds)
-        except subprocess.TimeoutExpired:
-            os.killpg(process.pid, signal.SIGKILL)  # it has processes of its own, which nobody else ends
-            output, errors = process.communicate(timeout=STOP_S)
-            return None, output, errors
-        return process.returncode, output, errors
+        return run_in(folder, command, self.seconds)
 
     def _judge(self, mutant: Mutant, status: int | None, output: str, errors: str, seconds: float) -> Result:
         violation = _VIOLATION.search(output)
