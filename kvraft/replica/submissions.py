@@ -2,6 +2,7 @@
 
 from collections import deque
 from collections.abc import Callable, Sequence
+from typing import cast
 
 import attrs
 from twisted.internet.defer import Deferred
@@ -202,6 +203,9 @@ def lay_out(submissions: Sequence[Submission]) -> tuple[list[bytes], list[tuple[
     mutations: list[bytes] = []
     queries: list[tuple[int, Query]] = []
     for submission in submissions:
+        if submission.writes == len(submission.operations):
+            mutations += cast(Sequence[bytes], submission.operations)
+            continue
         for operation in submission.operations:
             if isinstance(operation, bytes):
                 mutations.append(operation)

@@ -121,19 +121,20 @@ class Keyspace:
         All at once, since a call for each costs more than the rest of it (measured).
         """
         shards, frozen, added, grown = self._shards, self._frozen, 0, 0
+        checksum, mask = crc32, _MASK
         replace = self.replaced.append
         for modified, write in enumerate(writes, revision):
             key, value = write.key, write.value
-            index = crc32(key) & _MASK
+            index = checksum(key) & mask
             shard = shards[index]
             old = shard.get(key)
             if frozen is not None:
                 frozen.keep(index, key, old)
             if old is not None:
-                replaced = old[0]
-                replace(replaced)
-                grown += len(value) - len(replaced)
-                shard[key] = (value, old[1], modified, old[3] + 1)
+                before, created, _, version = old
+                replace(before)
+                grown += len(value) - len(before)
+                shard[key] = (value, created, modified, version + 1)
                 continue
             if shard is _EMPTY:
                 shard = shards[index] = {}

@@ -114,10 +114,12 @@ class Store:
 
     def apply_all(self, mutations: Sequence[Mutation]) -> list[Result]:
         """Apply mutations of the entry that is being applied, in order, and return their results."""
-        if len(mutations) == 1:
-            return mutations[0].apply_all(mutations, self)
-        results: list[Result] = []
         kind: type[Mutation]
+        kinds = set(map(type, mutations))
+        if len(kinds) == 1:  # as almost always
+            (kind,) = kinds
+            return kind.apply_all(mutations, self)
+        results: list[Result] = []
         for kind, run in groupby(mutations, type):
             results += kind.apply_all(list(run), self)
         return results
