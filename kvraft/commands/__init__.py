@@ -17,6 +17,7 @@ from kvraft.commands.administration import (
 from kvraft.commands.batches import (
     BATCH_HEADER_BYTES,
     BATCH_VERSION,
+    DecodedBatch,
     UnknownBatchVersion,
     UnknownOpcode,
     decode_batch,
@@ -42,13 +43,11 @@ from kvraft.commands.mutations import (
     Mutation,
     Set,
     SetQuota,
-    encode_delete,
-    encode_identify,
-    encode_set,
-    encode_set_quota,
+    delete_key,
     opcode,
+    set_key,
 )
-from kvraft.commands.queries import Get, Operation, Query, get
+from kvraft.commands.queries import Get, Operation, Query, get_key
 
 __all__ = [
     "BATCH_HEADER_BYTES",
@@ -60,6 +59,7 @@ __all__ = [
     "AddMember",
     "AdminCommand",
     "CommandFailed",
+    "DecodedBatch",
     "Delete",
     "Failure",
     "Get",
@@ -84,11 +84,9 @@ __all__ = [
     "UnknownOpcode",
     "View",
     "decode_batch",
+    "delete_key",
     "encode_batch",
-    "encode_delete",
-    "encode_identify",
-    "encode_set",
-    "encode_set_quota",
-    "get",
+    "get_key",
     "opcode",
+    "set_key",
 ]

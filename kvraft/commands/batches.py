@@ -1,12 +1,10 @@
 """Batches: the mutations that share one entry of the log.
 
-A mutation becomes bytes when it arrives, and stays those bytes in the leader's batch, on the wire and on every disk,
-until the store applies it. A batch is one log entry's payload, a MessagePack array that opens with its version::
+A batch is one log entry's payload, a MessagePack array that opens with its version::
 
     [1, cluster time in microseconds, [[opcode, argument, ...], ...]]
 """
 
-import struct
 from collections.abc import Sequence
 from contextlib import suppress
 from typing import Annotated, Any, Final, Union
@@ -32,6 +30,9 @@ class UnknownOpcode(ValueError):
     needs_upgrade = True
 
 
+DecodedBatch = tuple[int, list[Mutation]]
+"""The stamp of a batch, in microseconds of cluster time, and its mutations."""
+
 _AnyMutation: Any = Union[MUTATIONS]  # noqa: UP007 - of a tuple
 _decoder: msgspec.msgpack.Decoder[tuple[int, int, list[Mutation]]] = msgspec.msgpack.Decoder(
     tuple[int, int, list[_AnyMutation]]
@@ -40,22 +41,19 @@ _parts_decoder = msgspec.msgpack.Decoder(list[msgspec.Raw])
 _version_decoder = msgspec.msgpack.Decoder(int)
 _count_decoder = msgspec.msgpack.Decoder(Annotated[int, msgspec.Meta(ge=0)])
 _outline_decoder = msgspec.msgpack.Decoder(tuple[int, int, list[msgspec.Raw]])
-_BATCH_HEADER: Final = struct.Struct(">BBBQBI")
-BATCH_HEADER_BYTES: Final = _BATCH_HEADER.size
-"""What a batch takes beside its writes, in bytes."""
+BATCH_HEADER_BYTES: Final = 16
+"""What a batch takes beside its mutations, bytes at most: an array's head, the version, the stamp, another head."""
 _ARRAY_OF_3: Final = 0x93
-_UINT64: Final = 0xCF
-_ARRAY32: Final = 0xDD
 _THIS_VERSION: Final = bytes((_ARRAY_OF_3, BATCH_VERSION))
+_encode: Final = msgspec.msgpack.Encoder().encode
 
 
-def encode_batch(time_us: int, writes: Sequence[bytes]) -> bytes:
-    """Join encoded writes to the payload of one entry, stamped with the leader's cluster time in microseconds."""
-    header = _BATCH_HEADER.pack(_ARRAY_OF_3, BATCH_VERSION, _UINT64, time_us, _ARRAY32, len(writes))
-    return b"".join((header, *writes))
+def encode_batch(time_us: int, mutations: Sequence[Mutation]) -> bytes:
+    """Return the payload of one entry, stamped with the leader's cluster time in microseconds."""
+    return _encode((BATCH_VERSION, time_us, mutations))
 
 
-def decode_batch(payload: bytes) -> tuple[int, list[Mutation]]:
+def decode_batch(payload: bytes) -> DecodedBatch:
     """Return the stamp and the mutations of a batch.
 
     Raises:

@@ -13,6 +13,10 @@ from typing_extensions import override
 
 from kvraft.commands.model import KEY_BYTES_MAX, VALUE_BYTES_MAX, Result, Transaction, check_key, check_value
 
+_ARGUMENTS_BYTES: Final = 12
+"""What a command takes beside up to two arguments, bytes: an array's head, the opcode, and a head of five for each."""
+_INTEGER_BYTES: Final = 9
+
 
 class Machine(Protocol):
     """The state machine, to which runs of mutations are applied."""
@@ -31,6 +35,11 @@ class Mutation(msgspec.Struct, frozen=True, gc=False, array_like=True):
 
     LEVEL: ClassVar[int] = 0
     """The feature level (`kvraft.store.features`) that all members must have before it may stand in the log."""
+
+    @property
+    def size(self) -> int:
+        """Bytes that it takes in the log at most."""
+        raise NotImplementedError
 
     def apply(self, transaction: Transaction) -> Result:
         """Do to the store what the command says, and return its result.
@@ -55,6 +64,11 @@ class Set(Mutation, frozen=True, gc=False, array_like=True, tag=1):
     key: bytes
     value: bytes
 
+    @property
+    @override
+    def size(self) -> int:
+        return len(self.key) + len(self.value) + _ARGUMENTS_BYTES
+
     @override
     def apply(self, transaction: Transaction) -> Result:
         transaction.put(self.key, self.value)
@@ -71,6 +85,11 @@ class Delete(Mutation, frozen=True, gc=False, array_like=True, tag=2):
 
     key: bytes
 
+    @property
+    @override
+    def size(self) -> int:
+        return len(self.key) + _ARGUMENTS_BYTES
+
     @override
     def apply(self, transaction: Transaction) -> Result:
         return int(transaction.delete(self.key))
@@ -80,6 +99,11 @@ class Identify(Mutation, frozen=True, gc=False, array_like=True, tag=3):
     """Gives the cluster its identity; the first one in the log holds for ever. Its result is the id that holds."""
 
     cluster_id: str
+
+    @property
+    @override
+    def size(self) -> int:
+        return len(self.cluster_id.encode()) + _ARGUMENTS_BYTES
 
     @override
     def apply(self, transaction: Transaction) -> Result:
@@ -96,6 +120,11 @@ class SetQuota(Mutation, frozen=True, gc=False, array_like=True, tag=4):
 
     bytes_max: Annotated[int, msgspec.Meta(ge=0)]
     keys_max: Annotated[int, msgspec.Meta(ge=0)]
+
+    @property
+    @override
+    def size(self) -> int:
+        return 2 * _INTEGER_BYTES + _ARGUMENTS_BYTES
 
     @override
     def apply(self, transaction: Transaction) -> Result:
@@ -118,12 +147,9 @@ def opcode(mutation: type[Mutation]) -> int:
 OPCODES: Final = frozenset(map(opcode, MUTATIONS))
 """Every opcode that this kvraft can carry out."""
 
-encode: Final = msgspec.msgpack.Encoder().encode
-"""Return the bytes of a mutation: those that travel, and that stand in the log."""
 
-
-def encode_set(key: bytes, value: bytes) -> bytes:
-    """Encode a `Set`.
+def set_key(key: bytes, value: bytes) -> Set:
+    """Return a `Set` that may be proposed.
 
     Raises:
         InvalidCommand: the key is empty, or key or value are too long.
@@ -132,24 +158,14 @@ def encode_set(key: bytes, value: bytes) -> bytes:
         check_key(key)
     if len(value) > VALUE_BYTES_MAX:
         check_value(value)
-    return encode(Set(key, value))
+    return Set(key, value)
 
 
-def encode_delete(key: bytes) -> bytes:
-    """Encode a `Delete`.
+def delete_key(key: bytes) -> Delete:
+    """Return a `Delete` that may be proposed.
 
     Raises:
         InvalidCommand: the key is empty or too long.
     """
     check_key(key)
-    return encode(Delete(key))
-
-
-def encode_identify(cluster_id: str) -> bytes:
-    """Encode an `Identify`."""
-    return encode(Identify(cluster_id))
-
-
-def encode_set_quota(bytes_max: int, keys_max: int) -> bytes:
-    """Encode a `SetQuota`; 0 for no bound."""
-    return encode(SetQuota(bytes_max, keys_max))
+    return Delete(key)

@@ -9,6 +9,7 @@ from typing import Protocol
 import msgspec
 
 from kvraft.commands.model import KEY_BYTES_MAX, Item, Result, View, check_key
+from kvraft.commands.mutations import Mutation
 
 
 class Query(Protocol):
@@ -29,11 +30,11 @@ class Get(msgspec.Struct, frozen=True, gc=False):
         return view.get(self.key)
 
 
-Operation = bytes | Query
-"""One operation of a submission: an encoded mutation, or a query."""
+Operation = Mutation | Query
+"""One operation of a submission."""
 
 
-def get(key: bytes) -> Get:
+def get_key(key: bytes) -> Get:
     """Return a read of `key`.
 
     Raises:

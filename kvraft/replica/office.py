@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterator
 from typing import Final
 
-from kvraft.commands import encode_identify, encode_set_quota
+from kvraft.commands import Identify, Mutation, SetQuota
 from kvraft.raft import EntryKind
 from kvraft.store import Store
 
@@ -15,12 +15,12 @@ QUOTA_FROM_LEVEL: Final = 2
 
 def first_writes(
     kind: int, store: Store, quota: tuple[int, int], make_cluster_id: Callable[[], str]
-) -> Iterator[bytes]:
+) -> Iterator[Mutation]:
     """Yield the commands that this leader has to propose: the cluster's id, once, and its quota where that is another.
 
     Like any other write they may have to wait, and are dropped when another leads before they are in the log.
     """
     if kind == EntryKind.EMPTY and store.cluster_id is None:  # else it is on its way already
-        yield encode_identify(make_cluster_id())
+        yield Identify(make_cluster_id())
     if store.feature_level >= QUOTA_FROM_LEVEL and quota != (store.quota_bytes, store.quota_keys):
-        yield encode_set_quota(*quota)
+        yield SetQuota(*quota)

@@ -335,8 +335,8 @@ class Replica:
                 return
             mutations, queries = lay_out(submissions)
             try:
-                payload = encode_batch(self._stamp(now), mutations)
-                term, index = self.node.propose((payload,), now)
+                content = (self._stamp(now), mutations)
+                term, index = self.node.propose((encode_batch(*content),), now)
             except ProposalRefused:
                 self._writes.put_back(submissions)
                 return
@@ -345,7 +345,7 @@ class Replica:
                 continue
             for submission in submissions:
                 submission.is_proposed = True
-            self._proposals.add(index, Batch(term, submissions, queries, len(mutations) + len(queries)), now)
+            self._proposals.add(index, Batch(term, submissions, queries, len(mutations) + len(queries), content), now)
 
     def _must_wait(self) -> bool:
         """Whether a turn would propose nothing now: it follows when the disk is done, or the wait for company over."""

@@ -8,7 +8,7 @@ import attrs
 from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 
-from kvraft.commands import Operation, Query, Result
+from kvraft.commands import DecodedBatch, Mutation, Operation, Query, Result
 from kvraft.errors import OutcomeUnknown, Refused, RequestFailed
 from kvraft.raft import Entry
 from kvraft.store import Store
@@ -48,11 +48,11 @@ class Submission:
         """Whether it stands in the log, so that it may happen whatever becomes of this node."""
         size = writes = 0
         for operation in operations:
-            if type(operation) is bytes:
-                size += len(operation)
+            if isinstance(operation, Mutation):
+                size += operation.size
                 writes += 1
         self.size = size
-        """Bytes of its writes."""
+        """Bytes that its writes take in the log at most."""
         self.writes = writes
         """How many of its operations are writes."""
 
@@ -93,28 +93,24 @@ class Batch:
     """(position among the entry's mutations, query) of every query between them."""
     operations: int
     """How many there are in all submissions."""
+    content: DecodedBatch
+    """What the entry's payload was encoded from."""
 
     def apply(self, store: Store, entry: Entry) -> list[Result]:
         """Apply the batch's entry, and run each query at its place; return what all of it came to, in order."""
         if not self.queries:
-            return store.apply(entry)
-        application = store.begin(entry)
+            return store.apply(entry, self.content)
+        application = store.begin(entry, self.content)
         results: list[Result] = []
         for position, query in self.queries:
             results += application.advance(position)
             results.append(query.run(store))
-        rest = application.finish()
-        return rest if application.malformed is not None else results + rest
+        return results + application.finish()
 
     def answer(self, results: list[Result]) -> None:
-        """Hand each submission its share of the entry's results.
-
-        An entry that is no batch comes to a single Failure, which is then what each operation came to.
-        """
+        """Hand each submission its share of the entry's results."""
         expected = self.operations
-        if len(results) != expected:
-            assert len(results) == 1, f"{expected} operations came to {len(results)} results"
-            results *= expected
+        assert len(results) == expected, f"{expected} operations came to {len(results)} results"
         if len(self.submissions) == 1:
             self.submissions[0].answer(results)
             return
@@ -198,16 +194,16 @@ class WriteQueue:
         return taken
 
 
-def lay_out(submissions: Sequence[Submission]) -> tuple[list[bytes], list[tuple[int, Query]]]:
+def lay_out(submissions: Sequence[Submission]) -> tuple[list[Mutation], list[tuple[int, Query]]]:
     """Return the mutations of one entry, and (position among them, query) of every query between them."""
-    mutations: list[bytes] = []
+    mutations: list[Mutation] = []
     queries: list[tuple[int, Query]] = []
     for submission in submissions:
         if submission.writes == len(submission.operations):
-            mutations += cast(Sequence[bytes], submission.operations)
+            mutations += cast(Sequence[Mutation], submission.operations)
             continue
         for operation in submission.operations:
-            if isinstance(operation, bytes):
+            if isinstance(operation, Mutation):
                 mutations.append(operation)
             else:
                 queries.append((len(mutations), operation))

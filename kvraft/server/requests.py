@@ -6,7 +6,7 @@ from typing import Final
 
 import attrs
 
-from kvraft.commands import AdminCommand, InvalidCommand, Operation, encode_delete, encode_set, get
+from kvraft.commands import AdminCommand, InvalidCommand, Operation, delete_key, get_key, set_key
 from kvraft.server import replies
 from kvraft.server.admin_requests import ADMIN_USAGES, WrongAdminUsage, read_admin
 
@@ -111,7 +111,7 @@ def _set(arguments: bytes) -> Operation:
         raise InvalidCommand(TWO_SPACES)
     if not space:
         raise WrongUsage
-    return encode_set(key, value)
+    return set_key(key, value)
 
 
 def _get(arguments: bytes) -> Operation:
@@ -119,7 +119,7 @@ def _get(arguments: bytes) -> Operation:
         raise InvalidCommand(TWO_SPACES)
     if not arguments or b" " in arguments:
         raise WrongUsage
-    return get(arguments)
+    return get_key(arguments)
 
 
 def _delete(arguments: bytes) -> Operation:
@@ -127,7 +127,7 @@ def _delete(arguments: bytes) -> Operation:
         raise InvalidCommand(TWO_SPACES)
     if not arguments or b" " in arguments:
         raise WrongUsage
-    return encode_delete(arguments)
+    return delete_key(arguments)
 
 
 # As they are usually typed; any other case is found by the longer way.
@@ -192,11 +192,11 @@ def read_alone(data: bytes) -> Operation | None:
     try:
         match data[:-1].split(b" ", 2):
             case [b"SET" | b"set", key, value]:
-                return encode_set(key, value)
+                return set_key(key, value)
             case [b"GET" | b"get", key]:
-                return get(key)
+                return get_key(key)
             case [b"DELETE" | b"delete", key]:
-                return encode_delete(key)
+                return delete_key(key)
             case _:
                 return None
     except InvalidCommand:

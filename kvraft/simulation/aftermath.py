@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from random import Random
 from typing import Final
 
-from kvraft.commands import encode_identify
+from kvraft.commands import Identify
 from kvraft.config import Address, Config, Peer
 from kvraft.raft import InvariantViolated
 from kvraft.simulation.clients import Answer
@@ -21,11 +21,13 @@ from kvraft.simulation.member import PORT, Member, address_of
 TRIES: Final = 60
 TRY_S: Final = 0.25
 """So often, and that far apart in seconds, somebody who has moved asks to be moved in the log, as a node does."""
+LASTING_S: Final = 2.0
+"""A leader that has not heard a majority steps down in this time, virtual seconds."""
 COPY_S: Final = 3.0
 """How long a copy runs, virtual seconds."""
 FORGOTTEN_S: Final = 6.0
 """After this time nothing is said any more of a copy that has ended, virtual seconds."""
-_WRITE: Final = encode_identify("aftermath")
+_WRITE: Final = Identify("aftermath")
 """A write that changes nothing: the cluster has its id."""
 
 
@@ -87,9 +89,9 @@ def come_back_elsewhere(cluster: Cluster, draws: Random) -> None:
 
 def run_a_copy(cluster: Cluster, draws: Random) -> None:
     """Run a copy of a node beside it: the leader says so, refuses to move it, and goes on; then it is forgotten."""
-    leader = cluster.elect()
+    leader, term = _await_lasting_leader(cluster)
     node = cluster.members[leader].node
-    term, ids = node.term, sorted(node.membership.voters)
+    ids = sorted(node.membership.voters)
     if len(ids) == 1 or leader not in ids:
         return
     original = cluster.members[draws.choice(ids)]
@@ -111,6 +113,16 @@ def run_a_copy(cluster: Cluster, draws: Random) -> None:
 
 
 SCENARIOS: Final[Sequence[Callable[[Cluster, Random], None]]] = (dead_end, come_back_elsewhere, run_a_copy)
+
+
+def _await_lasting_leader(cluster: Cluster) -> tuple[int, int]:
+    """Return a leader and its term once it has led for a while: no silence from before the end makes it step down."""
+    while True:
+        leader = cluster.elect()
+        term = cluster.members[leader].node.term
+        cluster.run(LASTING_S)
+        if (cluster.leader, cluster.members[leader].node.term) == (leader, term):
+            return leader, term
 
 
 def _copy(cluster: Cluster, original: Member) -> Member:

@@ -2,15 +2,24 @@
 
 from typing import Final
 
-import msgspec
+from typing_extensions import override
 
-from kvraft.commands import OPCODES
+from kvraft.commands import OPCODES, Mutation, Result, Transaction, UnknownOpcode, opcode
 from kvraft.raft import InvariantViolated
 from kvraft.raft.roles import Leader
 from kvraft.simulation.cluster import Cluster
 
-UNKNOWN: Final = msgspec.msgpack.encode([max(OPCODES) + 1])
-"""A command that no kvraft of this version knows."""
+
+class LaterCommand(Mutation, frozen=True, array_like=True, tag=max(OPCODES) + 1):
+    """A command that no kvraft of this version knows."""
+
+    size = 2
+
+    @override
+    def apply(self, transaction: Transaction) -> Result:
+        raise UnknownOpcode(f"a command of opcode {opcode(type(self))} is unknown to this kvraft; upgrade this node")
+
+
 WORDS: Final = "upgrade this node"
 ENDS_S: Final = 10.0
 """In this time all have ended that know the entry to be committed, virtual seconds."""
@@ -29,7 +38,7 @@ def write_of_a_later_version(cluster: Cluster) -> None:
     for member in cluster.running:
         member.is_too_old = True
     assert leader.assembly is not None
-    leader.assembly.replica.submit([UNKNOWN]).addBoth(lambda _: None)
+    leader.assembly.replica.submit([LaterCommand()]).addBoth(lambda _: None)
     cluster.run_until(
         # Nothing is committed any more when most have ended, so the others may never know.
         lambda: 2 * sum(member.id in voters for member in cluster.running) <= len(voters),

@@ -7,7 +7,7 @@ made quick and even while it is measured, so that the time of a write is what th
 from statistics import median
 from typing import Final
 
-from kvraft.commands import encode_identify
+from kvraft.commands import Identify
 from kvraft.raft import InvariantViolated
 from kvraft.replica.cluster_clock import MICROSECONDS
 from kvraft.simulation.cluster import Cluster, Stuck
@@ -30,7 +30,7 @@ TRANSFERS_MAX: Final = 5
 """How often leadership is handed to a node before it is given up; a change of members may still be going on."""
 OFF_MAX_S: Final = 0.1
 """What a write may take on its way, seconds; it is stamped when it begins, and the clock is read when it is done."""
-_WRITE: Final = encode_identify("pace")
+_WRITE: Final = Identify("pace")
 """A write that changes nothing: the cluster has its id."""
 
 

@@ -2,7 +2,7 @@
 
 from typing import Final
 
-from kvraft.commands import encode_identify
+from kvraft.commands import Identify
 from kvraft.raft import Options
 from kvraft.raft.changes import CATCH_UP_ROUNDS_MAX
 from kvraft.raft.roles import Leader
@@ -22,7 +22,7 @@ SLOW_S_MAX: Final = 30.0
 """How long it may take until the learner counts as slow, virtual seconds."""
 PROMOTED_S_MAX: Final = 10.0
 """How long it may take from then until it votes, once it is quick, virtual seconds."""
-_WRITE: Final = encode_identify("slow-learner")
+_WRITE: Final = Identify("slow-learner")
 """A write that changes nothing: the cluster has its id."""
 
 

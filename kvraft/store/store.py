@@ -8,6 +8,7 @@ from typing import Any, Final
 
 from kvraft.commands import (
     CommandFailed,
+    DecodedBatch,
     Failure,
     Item,
     Mutation,
@@ -68,30 +69,33 @@ class Store:
         """Give up all keys and return them in pieces; see `Keyspace.dismantle`."""
         return self.keys.dismantle()
 
-    def apply(self, entry: Entry) -> list[Result]:
+    def apply(self, entry: Entry, batch: DecodedBatch | None = None) -> list[Result]:
         """Apply the next committed entry and return the results of its mutations, in order.
+
+        `batch` is what its payload decodes to, where the caller knows it already, as the leader that encoded it does.
 
         Raises:
             ApplyOutOfOrder: it is not the next entry.
             UnknownBatchVersion, UnknownEntryKind, UnknownFeatureLevel, UnknownOpcode: a later kvraft wrote it; nothing
                 was changed.
         """
-        mutations, malformed = self._open(entry)
+        mutations, malformed = self._open(entry, batch)
         results = self.apply_all(mutations)
         self.finish(entry)
         return results if malformed is None else [malformed]
 
-    def begin(self, entry: Entry) -> "Application":
+    def begin(self, entry: Entry, batch: DecodedBatch) -> "Application":
         """Begin to apply the next committed entry in steps, so that queries can stand between its mutations.
 
-        Nothing else may be done to the store until it is finished.
+        `batch` is what its payload decodes to. Nothing else may be done to the store until it is finished.
 
         Raises:
-            As `apply`.
+            ApplyOutOfOrder: it is not the next entry.
         """
-        return Application(self, entry, *self._open(entry))
+        mutations, _ = self._open(entry, batch)
+        return Application(self, entry, mutations)
 
-    def _open(self, entry: Entry) -> tuple[Sequence[Mutation], Failure | None]:
+    def _open(self, entry: Entry, batch: DecodedBatch | None) -> tuple[Sequence[Mutation], Failure | None]:
         """Return the mutations of an entry, none where it holds others, and what is wrong with it as a batch."""
         if entry.index != self.applied_index + 1:
             raise ApplyOutOfOrder(f"entry {entry.index} cannot be applied after {self.applied_index}")
@@ -99,7 +103,7 @@ class Store:
         malformed: Failure | None = None
         if entry.kind == EntryKind.COMMANDS:
             try:
-                time_us, mutations = decode_batch(entry.payload)
+                time_us, mutations = batch or decode_batch(entry.payload)
                 self.cluster_time = max(self.cluster_time, time_us)
             except (UnknownBatchVersion, UnknownOpcode):
                 raise
@@ -172,14 +176,12 @@ class Store:
 class Application:
     """One entry that is being applied, mutation after mutation."""
 
-    __slots__ = ("_entry", "_mutations", "_next", "_store", "malformed")
+    __slots__ = ("_entry", "_mutations", "_next", "_store")
 
-    def __init__(self, store: Store, entry: Entry, mutations: Sequence[Mutation], malformed: Failure | None) -> None:
+    def __init__(self, store: Store, entry: Entry, mutations: Sequence[Mutation]) -> None:
         self._store = store
         self._entry = entry
         self._mutations = mutations
-        self.malformed = malformed
-        """Why the entry is no batch of commands, when it is none."""
         self._next = 0
 
     def advance(self, position: int) -> list[Result]:
@@ -189,7 +191,7 @@ class Application:
         return self._store.apply_all(pending)
 
     def finish(self) -> list[Result]:
-        """Apply what is left, and return its results. A malformed batch comes to one `Failure`."""
+        """Apply what is left, and return its results."""
         results = self._store.apply_all(self._mutations[self._next :])
         self._store.finish(self._entry)
-        return results if self.malformed is None else [self.malformed]
+        return results

@@ -14,7 +14,7 @@ from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
 from twisted.python.failure import Failure
 
-from kvraft.commands import Operation, Result, encode_delete, encode_set, get
+from kvraft.commands import Mutation, Operation, Result, delete_key, get_key, set_key
 from kvraft.config import Address as ConfigAddress
 from kvraft.errors import RequestFailed
 from kvraft.peers import Address, PeerStatus
@@ -33,19 +33,19 @@ ELECTION_S: Final = 5.0
 CONNECTED: Final = PeerStatus(connected=True, inbound=True, outbox_bytes=0, overflows=0, last_refusal=None)
 
 
-def write(key: str, value: str = "v") -> bytes:
+def write(key: str, value: str = "v") -> Mutation:
     """Return an encoded Set."""
-    return encode_set(key.encode(), value.encode())
+    return set_key(key.encode(), value.encode())
 
 
-def remove(key: str) -> bytes:
+def remove(key: str) -> Mutation:
     """Return an encoded Delete."""
-    return encode_delete(key.encode())
+    return delete_key(key.encode())
 
 
 def read(key: str) -> Operation:
     """Return a Get."""
-    return get(key.encode())
+    return get_key(key.encode())
 
 
 def address(member: int) -> str:

@@ -9,7 +9,7 @@ from typing import Final
 import pytest
 from twisted.internet.task import Clock
 
-from kvraft.commands import encode_batch, encode_set
+from kvraft.commands import encode_batch, set_key
 from kvraft.raft import Entry, EntryKind, HardState, Membership
 from kvraft.replica import Beginning, from_disk, from_nothing
 from kvraft.storage import JournalJobs, SnapshotHeader, Worker, open_storage
@@ -41,7 +41,7 @@ class Reactor:
 
 def entry(index: int) -> Entry:
     """Return an entry that writes one key."""
-    payload = encode_batch(index, [encode_set(b"key%d" % index, b"value")])
+    payload = encode_batch(index, [set_key(b"key%d" % index, b"value")])
     return Entry.create(1, index, EntryKind.COMMANDS, payload)
 
 

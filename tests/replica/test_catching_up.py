@@ -16,6 +16,8 @@ from tests.replica.disk_cluster import TINY, DiskCluster
 
 PATIENT: Final = attrs.evolve(TINY, log_bytes_for_late=60_000)
 """A newer snapshot is taken when 30,000 bytes were written while one is sent."""
+HEARD_S: Final = 0.05
+"""In this time a member whose links are healed answers for the first time, seconds."""
 SOON: Final = 0.3
 """Longer than it takes to count a member as absent here, seconds."""
 
@@ -66,6 +68,7 @@ def write_while_it_is_away(cluster: DiskCluster, leader: int, late: int) -> int:
     cluster.members[leader].sent.clear()
     begun = cluster.snapshots[leader].latest
     cluster.heal()
+    cluster.run(HEARD_S)
     taken = {begun.header.id if begun is not None else None}
     behind = cluster.members[leader].node.log.last_index
     for number in range(3000):

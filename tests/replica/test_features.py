@@ -7,13 +7,13 @@ import pytest
 
 from kvraft import exits
 from kvraft.commands import (
+    BATCH_VERSION,
     KEY_BYTES_MAX,
     VALUE_BYTES_MAX,
     AddMember,
     ListMembers,
     RemoveMember,
-    encode_batch,
-    encode_set,
+    set_key,
 )
 from kvraft.raft import Entry, EntryKind, MessageRefused
 from kvraft.raft.membership import REMOVED_MAX
@@ -107,7 +107,7 @@ def test_a_command_of_a_later_kvraft_ends_the_node(cluster: Cluster) -> None:
     leader = cluster.members[cluster.elect()]
     cluster.run_until(lambda: levels(cluster) == [FEATURE_LEVEL] * 3)
     applied = leader.store.applied_index
-    payload = encode_batch(0, [encode_set(b"a", b"1"), msgspec.msgpack.encode([100, b"a"])])
+    payload = msgspec.msgpack.encode([BATCH_VERSION, 0, [set_key(b"a", b"1"), [100, b"a"]]])
 
     leader.node.propose((payload,), cluster.clock.seconds())
     leader.replica._schedule_turn()

@@ -43,7 +43,8 @@ def ask_lost(cluster: Cluster, leader: int) -> list[Ask]:
 
 def batch(count: int) -> Batch:
     """Return a batch of that many submissions."""
-    return Batch(1, [Submission([write("a")], 1.0, lambda _: None) for _ in range(count)], [], count)
+    writes = [write("a")] * count
+    return Batch(1, [Submission([each], 1.0, lambda _: None) for each in writes], [], count, (0, writes))
 
 
 def is_turn_due(cluster: Cluster) -> bool:

@@ -2,7 +2,7 @@
 
 import pytest
 
-from kvraft.commands import VALUE_BYTES_MAX, Failure, Operation, encode_set
+from kvraft.commands import VALUE_BYTES_MAX, Operation, set_key
 from kvraft.errors import NotLeaderRefusal, Overloaded
 from kvraft.raft import Entry, EntryKind, Options
 from kvraft.raft.messages import AppendEntries, Heartbeat
@@ -45,10 +45,10 @@ def test_no_submission_is_larger_than_an_entry(cluster: Cluster, excess: int) ->
     leader = leader_of(cluster)
     cluster.settle()
     last = leader.node.log.last_index
-    value = encode_set(b"large", bytes(VALUE_BYTES_MAX))
-    many, rest = divmod(SUBMISSION_BYTES_MAX + excess, len(value))
-    filler = encode_set(b"rest", bytes(rest - len(encode_set(b"rest", bytes(rest))) + rest))
-    assert len(filler) == rest
+    value = set_key(b"large", bytes(VALUE_BYTES_MAX))
+    many, rest = divmod(SUBMISSION_BYTES_MAX + excess, value.size)
+    filler = set_key(b"rest", bytes(rest - set_key(b"rest", b"").size))
+    assert filler.size == rest
     ask = cluster.ask(leader.id, *[value] * many, filler)
     cluster.await_answers(ask)
 
@@ -150,9 +150,9 @@ def test_a_large_turn_is_split(cluster: Cluster) -> None:
     cluster.settle()
     last = leader.node.log.last_index
     half = write("k", "v" * (BATCH_BYTES_MAX // 2))
-    fill = "v" * (BATCH_BYTES_MAX - len(half) - (len(half) - BATCH_BYTES_MAX // 2))
+    fill = "v" * (BATCH_BYTES_MAX - half.size - write("k", "").size)
     exact = write("k", fill)
-    assert len(half) + len(exact) <= BATCH_BYTES_MAX < len(half) + len(exact) + len(write("k"))
+    assert half.size + exact.size == BATCH_BYTES_MAX
 
     asks = [cluster.ask(leader.id, operation) for operation in (half, exact, write("k"), half)]
     cluster.await_answers(*asks)
@@ -197,7 +197,7 @@ def test_nobody_leads_yet() -> None:
 
 def test_too_much_waits() -> None:
     """Writes beyond the limit of what may wait to be proposed are refused as overload; what fits exactly is not."""
-    cluster = Cluster(options=ReplicaOptions(waiting_bytes_max=3 * len(write("k"))))
+    cluster = Cluster(options=ReplicaOptions(waiting_bytes_max=3 * write("k").size))
     leader = cluster.elect()
 
     asks = [cluster.ask(leader, write("k")) for _ in range(4)]
@@ -298,18 +298,15 @@ def test_a_client_that_raises_disturbs_nobody(cluster: Cluster) -> None:
     assert len(cluster.states()) == 1
 
 
-def test_a_malformed_write_is_told_as_a_failure(cluster: Cluster) -> None:
-    """A batch that nobody can decode comes to a failure for each of its operations, the same everywhere (row 40)."""
+def test_an_entry_that_is_no_batch_is_applied_as_nothing(cluster: Cluster) -> None:
+    """What nobody can decode counts as applied, the same everywhere (row 40), and the writes after it succeed."""
     leader = leader_of(cluster)
+    applied = leader.store.applied_index
 
-    bad = cluster.ask(leader.id, b"\xc0 this is no command", read("a"))
-    neighbour = cluster.ask(leader.id, write("a"))
-    cluster.run_until(lambda: bad.is_over and neighbour.is_over)
-    cluster.settle()
+    leader.node.propose((b"\xc0 this is no batch",), cluster.clock.seconds())
+    leader.replica._schedule_turn()
+    cluster.run_until(lambda: leader.store.applied_index > applied)
 
-    for ask in (bad, neighbour):
-        assert len(ask.results) == len(ask.operations)
-        assert {type(result) for result in ask.results} == {Failure}
     assert cluster.do(write("a"), read("a")) == [1, (b"v", 1, 1, 1)]
     cluster.settle()
     assert len(cluster.states()) == 1

@@ -14,8 +14,8 @@ from kvraft.commands import (
     ReplaceMember,
     TakeSnapshot,
     TransferLeadership,
-    encode_set,
-    get,
+    get_key,
+    set_key,
 )
 from kvraft.config.values import ID_MAX
 from kvraft.errors import NotLeaderRefusal, OutcomeUnknown
@@ -140,9 +140,9 @@ def test_the_chunk_is_cut_around_a_command() -> None:
     second = read_requests(first.rest)
     third = read_requests(second.rest)
 
-    assert (first.operations, len(first.notes), first.command) == ([encode_set(b"a", b"1")], 1, None)
+    assert (first.operations, len(first.notes), first.command) == ([set_key(b"a", b"1")], 1, None)
     assert (second.operations, second.notes, second.command) == ([], [], ListMembers())
-    assert (third.operations, third.command, third.rest) == ([get(b"a")], None, ())
+    assert (third.operations, third.command, third.rest) == ([get_key(b"a")], None, ())
 
 
 def test_a_command_is_carried_out_between_its_neighbours() -> None:

@@ -5,7 +5,7 @@ import pytest
 from twisted.logger import LogEvent
 from twisted.protocols.basic import LineReceiver
 
-from kvraft.commands import encode_set, get
+from kvraft.commands import get_key, set_key
 from kvraft.errors import NotLeaderRefusal, OutcomeUnknown, Overloaded
 from kvraft.server.line_buffer import LINES_AT_ONCE
 from tests.server.twins import Client, MemoryDatabase, logged_by
@@ -49,7 +49,7 @@ def test_a_chunk_is_one_submission_and_one_write() -> None:
 
     client.sends(b"SET a 1\nSET b 2\nPING\nGET a\n")
 
-    assert client.database.submissions == [[encode_set(b"a", b"1"), encode_set(b"b", b"2"), get(b"a")]]
+    assert client.database.submissions == [[set_key(b"a", b"1"), set_key(b"b", b"2"), get_key(b"a")]]
     assert client.transport.writes == [b'{"status":"OK"}\n{"status":"OK"}\n{"status":"PONG"}\n{"value":"1"}\n']
 
 
@@ -58,11 +58,11 @@ def test_one_submission_is_in_flight() -> None:
     client = Client(MemoryDatabase(waits=True))
 
     client.sends(b"SET a 1\n", b"GET a\nPING\n", b"SET a 2\n", b"GET a\nGE")
-    assert client.database.submissions == [[encode_set(b"a", b"1")]]
+    assert client.database.submissions == [[set_key(b"a", b"1")]]
     assert client.read() == []
 
     client.database.answer_next()
-    assert client.database.submissions[1:] == [[get(b"a"), encode_set(b"a", b"2"), get(b"a")]]
+    assert client.database.submissions[1:] == [[get_key(b"a"), set_key(b"a", b"2"), get_key(b"a")]]
     assert client.read() == [OK]
 
     client.database.answer_next()

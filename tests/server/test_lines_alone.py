@@ -10,7 +10,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from twisted.internet.task import Clock
 
-from kvraft.commands import Operation, Result, encode_delete, encode_set, get
+from kvraft.commands import Operation, Result, delete_key, get_key, set_key
 from kvraft.errors import Overloaded
 from kvraft.server import ServerLimits
 from kvraft.server.requests import read_alone, read_requests
@@ -262,7 +262,7 @@ def test_what_a_request_that_comes_alone_comes_to(title: str) -> None:
     connection.transport.writes.clear()
     with patch("kvraft.server.lines.read_requests", side_effect=read_requests) as usual:
         connection.happen(each.story.events[0])
-        assert connection.database.submissions == [[encode_set(b"a", b"v")]]
+        assert connection.database.submissions == [[set_key(b"a", b"v")]]
         assert usual.call_count == 0, "it goes the short way"
     for event in each.story.events[1:]:
         connection.happen(event)
@@ -297,12 +297,12 @@ def test_a_defect_behind_a_request_that_comes_alone(defect: str) -> None:
 @pytest.mark.parametrize(
     ("data", "operation"),
     [
-        (b"SET a b\n", encode_set(b"a", b"b")),
-        (b"set a b c \n", encode_set(b"a", b"b c ")),
-        (b"SET a \n", encode_set(b"a", b"")),
-        (b"SET a b\rc\n", encode_set(b"a", b"b\rc")),
-        (b"GET a\n", get(b"a")),
-        (b"delete a\n", encode_delete(b"a")),
+        (b"SET a b\n", set_key(b"a", b"b")),
+        (b"set a b c \n", set_key(b"a", b"b c ")),
+        (b"SET a \n", set_key(b"a", b"")),
+        (b"SET a b\rc\n", set_key(b"a", b"b\rc")),
+        (b"GET a\n", get_key(b"a")),
+        (b"delete a\n", delete_key(b"a")),
         (b"SET a b\r\n", None),
         (b"SET a b", None),
         (b"SET a b\nGET a\n", None),

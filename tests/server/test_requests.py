@@ -2,7 +2,7 @@ import json
 
 import pytest
 
-from kvraft.commands import KEY_BYTES_MAX, encode_delete, encode_set, get
+from kvraft.commands import KEY_BYTES_MAX, delete_key, get_key, set_key
 from kvraft.server import replies
 from kvraft.server.requests import USAGES, LooksLikeHttp, read_requests, suggest
 from tests.server.twins import Client
@@ -22,21 +22,21 @@ def answer_to(line: bytes) -> dict[str, str]:
 @pytest.mark.parametrize(
     ("line", "operation"),
     [
-        (b"SET user:100 kmarulab", encode_set(b"user:100", b"kmarulab")),
-        (b"set user:100 kmarulab", encode_set(b"user:100", b"kmarulab")),
-        (b"sEt a b", encode_set(b"a", b"b")),
-        (b"SET a b c  d ", encode_set(b"a", b"b c  d ")),
-        (b"SET a  b", encode_set(b"a", b" b")),
-        (b"SET a ", encode_set(b"a", b"")),
-        (b"SET a b\r", encode_set(b"a", b"b")),
-        (b"SET a b\r\r", encode_set(b"a", b"b\r")),
-        (b"SET \xff\x00 \x80", encode_set(b"\xff\x00", b"\x80")),
-        (b"GET a", get(b"a")),
-        (b"get a\r", get(b"a")),
-        (b"GET /", get(b"/")),
-        (b"DELETE a", encode_delete(b"a")),
-        (b"delete a", encode_delete(b"a")),
-        (b"SET a POST / HTTP/1.1", encode_set(b"a", b"POST / HTTP/1.1")),
+        (b"SET user:100 kmarulab", set_key(b"user:100", b"kmarulab")),
+        (b"set user:100 kmarulab", set_key(b"user:100", b"kmarulab")),
+        (b"sEt a b", set_key(b"a", b"b")),
+        (b"SET a b c  d ", set_key(b"a", b"b c  d ")),
+        (b"SET a  b", set_key(b"a", b" b")),
+        (b"SET a ", set_key(b"a", b"")),
+        (b"SET a b\r", set_key(b"a", b"b")),
+        (b"SET a b\r\r", set_key(b"a", b"b\r")),
+        (b"SET \xff\x00 \x80", set_key(b"\xff\x00", b"\x80")),
+        (b"GET a", get_key(b"a")),
+        (b"get a\r", get_key(b"a")),
+        (b"GET /", get_key(b"/")),
+        (b"DELETE a", delete_key(b"a")),
+        (b"delete a", delete_key(b"a")),
+        (b"SET a POST / HTTP/1.1", set_key(b"a", b"POST / HTTP/1.1")),
     ],
 )
 def test_store_commands(line: bytes, operation: object) -> None:

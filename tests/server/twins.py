@@ -13,7 +13,7 @@ from twisted.logger import ILogObserver, LogEvent, globalLogPublisher
 from twisted.python.failure import Failure
 from zope.interface import implementer, provider
 
-from kvraft.commands import AdminCommand, Delete, Get, Item, Operation, Result, Set, decode_batch, encode_batch
+from kvraft.commands import AdminCommand, Delete, Get, Item, Operation, Result, Set
 from kvraft.server import LineProtocol, ServerLimits
 from kvraft.server.closing import IClientTransport
 
@@ -75,16 +75,14 @@ class MemoryDatabase:
     def _execute(self, operation: Operation) -> Result:
         if isinstance(operation, Get):
             return self.items.get(operation.key)
-        assert isinstance(operation, bytes)
-        _, [write] = decode_batch(encode_batch(0, [operation]))
-        match write:
+        match operation:
             case Set(key, value):
                 self.revision += 1
                 self.items[key] = (value, self.revision, self.revision, 1)
                 return self.revision
             case Delete(key):
                 return int(self.items.pop(key, None) is not None)
-        raise AssertionError(f"no client writes {write}")
+        raise AssertionError(f"no client writes {operation}")
 
 
 @implementer(IClientTransport)

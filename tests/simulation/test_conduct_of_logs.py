@@ -5,7 +5,7 @@ from random import Random
 
 import pytest
 
-from kvraft.commands import encode_batch, encode_delete, encode_set
+from kvraft.commands import Mutation, delete_key, encode_batch, set_key
 from kvraft.raft import Entry, EntryKind, HardState, InvariantViolated, Membership, Node
 from kvraft.raft.roles import Follower
 from kvraft.simulation import Cluster
@@ -113,16 +113,16 @@ KEPT = (
 )
 
 
-def entry_of(*writes: bytes) -> Entry:
+def entry_of(*writes: Mutation) -> Entry:
     """Return an entry with these writes."""
     return Entry.create(1, 1, EntryKind.COMMANDS, encode_batch(0, writes))
 
 
-ONE, NONE, TWO, THREE = encode_set(b"a", b"1"), encode_delete(b"a"), encode_set(b"a", b"2"), encode_set(b"a", b"3")
+ONE, NONE, TWO, THREE = set_key(b"a", b"1"), delete_key(b"a"), set_key(b"a", b"2"), set_key(b"a", b"3")
 
 
 @pytest.mark.parametrize("writes", [[ONE, NONE], [ONE, NONE, TWO]], ids=["not done", "done"])
-def test_a_write_of_unknown_outcome_happens_once_or_never(writes: list[bytes]) -> None:
+def test_a_write_of_unknown_outcome_happens_once_or_never(writes: list[Mutation]) -> None:
     """And one that was answered once."""
     check_writes(KEPT, [entry_of(*writes)])
 
@@ -132,7 +132,7 @@ def test_a_write_of_unknown_outcome_happens_once_or_never(writes: list[bytes]) -
     [[ONE], [ONE, ONE, NONE], [ONE, NONE, TWO, TWO], [ONE, NONE, THREE]],
     ids=["lost", "twice", "unknown twice", "refused and done"],
 )
-def test_a_write_that_happens_more_or_less_often_is_noticed(writes: list[bytes]) -> None:
+def test_a_write_that_happens_more_or_less_often_is_noticed(writes: list[Mutation]) -> None:
     """Also where no read can tell (BUGS rows 10, 12 and 13)."""
     with pytest.raises(InvariantViolated, match="was committed"):
         check_writes(KEPT, [entry_of(*writes)])

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Final
 
-from kvraft.commands import Get, Result, Set, encode_batch
+from kvraft.commands import Get, Mutation, Result, Set, decode_batch, encode_batch
 from kvraft.raft import Entry, EntryKind
 from kvraft.store import Store
 from kvraft.store.keyspace import Keyspace
@@ -11,8 +11,8 @@ from kvraft.store.keyspace import Keyspace
 TERM: Final = 1
 
 
-def batch(index: int, *writes: bytes, time_us: int = 0, term: int = TERM) -> Entry:
-    """Return an entry with a batch of encoded writes."""
+def batch(index: int, *writes: Mutation, time_us: int = 0, term: int = TERM) -> Entry:
+    """Return an entry with a batch of writes."""
     return raw(index, encode_batch(time_us, writes), term=term)
 
 
@@ -28,7 +28,9 @@ def put(keys: Keyspace, key: bytes, value: bytes, revision: int) -> bool:
 
 def apply_with_reads(store: Store, entry: Entry, reads: Sequence[tuple[int, bytes]]) -> list[Result]:
     """Apply an entry with a read of each key before the mutation at its position; return all results in order."""
-    application = store.begin(entry)
+    if not reads:
+        return store.apply(entry)
+    application = store.begin(entry, decode_batch(entry.payload))
     results: list[Result] = []
     for position, key in reads:
         results += application.advance(position)

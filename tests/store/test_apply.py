@@ -6,26 +6,26 @@ import pytest
 from kvraft.commands import (
     BATCH_VERSION,
     Failure,
+    Identify,
     UnknownBatchVersion,
     UnknownOpcode,
+    delete_key,
     encode_batch,
-    encode_delete,
-    encode_identify,
-    encode_set,
+    set_key,
 )
 from kvraft.raft import EntryKind
 from kvraft.store import ApplyOutOfOrder, Store
 from tests.store.log import TERM, apply_with_reads, batch, raw, replay, state
 
 A, B = b"a", b"b"
-SETS_A = encode_set(A, b"1")
+SETS_A = set_key(A, b"1")
 
 
 def test_a_set_creates() -> None:
     """A set of a new key comes to its revision; the item says when it was created, and that it is its first version."""
     store = Store()
 
-    results = store.apply(batch(1, SETS_A, encode_set(B, b"2")))
+    results = store.apply(batch(1, SETS_A, set_key(B, b"2")))
 
     assert results == [1, 2]
     assert store.get(A) == (b"1", 1, 1, 1)
@@ -37,7 +37,7 @@ def test_a_set_overwrites() -> None:
     """A set of a key that is there keeps its create revision, and counts its version up."""
     store = replay([batch(1, SETS_A)])
 
-    results = store.apply(batch(2, encode_set(B, b""), encode_set(A, b"2")))
+    results = store.apply(batch(2, set_key(B, b""), set_key(A, b"2")))
 
     assert results == [2, 3]
     assert store.get(A) == (b"2", 1, 3, 2)
@@ -48,12 +48,12 @@ def test_a_delete_removes() -> None:
     """A delete comes to 1 and is a revision; a later set creates the key anew."""
     store = replay([batch(1, SETS_A)])
 
-    results = store.apply(batch(2, encode_delete(A)))
+    results = store.apply(batch(2, delete_key(A)))
 
     assert results == [1]
     assert store.get(A) is None
     assert (store.key_count, store.revision) == (0, 2)
-    store.apply(batch(3, encode_set(A, b"3")))
+    store.apply(batch(3, set_key(A, b"3")))
     assert store.get(A) == (b"3", 3, 3, 1)
 
 
@@ -61,15 +61,15 @@ def test_a_delete_of_nothing() -> None:
     """A delete of a key that is not there comes to 0, and is no revision."""
     store = Store()
 
-    assert store.apply(batch(1, encode_delete(A))) == [0]
+    assert store.apply(batch(1, delete_key(A))) == [0]
     assert (store.key_count, store.revision, store.applied_index) == (0, 0, 1)
 
 
 def test_a_batch_of_all_kinds() -> None:
     """Writes of different kinds are carried out in their order, and each that changes something is a revision."""
     store = Store()
-    deletes = [encode_delete(A), encode_delete(A)]
-    writes = [encode_set(A, b"1"), encode_set(B, b"2"), *deletes, encode_set(A, b"3"), encode_identify("one")]
+    deletes = [delete_key(A), delete_key(A)]
+    writes = [set_key(A, b"1"), set_key(B, b"2"), *deletes, set_key(A, b"3"), Identify("one")]
 
     assert store.apply(batch(1, *writes)) == [1, 2, 1, 0, 4, "one"]
 
@@ -79,7 +79,7 @@ def test_a_batch_of_all_kinds() -> None:
 
 def test_values_may_be_empty_and_binary() -> None:
     """Keys and values are bytes, whatever they are; an empty value is not the same as none."""
-    store = replay([batch(1, encode_set(b"\x00\xff", b""))])
+    store = replay([batch(1, set_key(b"\x00\xff", b""))])
 
     assert store.get(b"\x00\xff") == (b"", 1, 1, 1)
 
@@ -88,8 +88,8 @@ def test_the_first_identity_holds() -> None:
     """The first id in the log is the cluster's for ever, and every later wish is told it; neither is a revision."""
     store = Store()
 
-    assert store.apply(batch(1, encode_identify("one"))) == ["one"]
-    assert store.apply(batch(2, encode_identify("two"))) == ["one"]
+    assert store.apply(batch(1, Identify("one"))) == ["one"]
+    assert store.apply(batch(2, Identify("two"))) == ["one"]
     assert (store.cluster_id, store.revision) == ("one", 0)
 
 
@@ -97,7 +97,7 @@ def test_the_first_identity_holds() -> None:
 def test_a_read_between_writes(position: int) -> None:
     """A read sees the writes before its place and none behind it, and stands at its place among the results."""
     store = Store()
-    writes = [encode_set(A, b"1"), encode_set(A, b"2"), encode_set(A, b"3")]
+    writes = [set_key(A, b"1"), set_key(A, b"2"), set_key(A, b"3")]
 
     results = apply_with_reads(store, batch(1, *writes), [(position, A)])
 
@@ -107,7 +107,7 @@ def test_a_read_between_writes(position: int) -> None:
 
 def test_reads_at_one_place() -> None:
     """Several reads at the same place keep their order, and change nothing."""
-    entry = batch(1, SETS_A, encode_set(B, b"2"))
+    entry = batch(1, SETS_A, set_key(B, b"2"))
     store = Store()
 
     results = apply_with_reads(store, entry, [(0, A), (1, B), (1, A), (2, B), (2, B)])
@@ -136,7 +136,7 @@ def test_only_the_next_entry_is_applied(index: int) -> None:
     before = state(store)
 
     with pytest.raises(ApplyOutOfOrder, match=f"entry {index} cannot be applied after 1"):
-        store.apply(batch(index, encode_set(A, b"2")))
+        store.apply(batch(index, set_key(A, b"2")))
 
     assert state(store) == before
 
@@ -164,7 +164,7 @@ UNDECODABLE = {
     "an empty array": b"\x90",
     "text": b"SET a 1",
     "cut short": WHOLE[:-1],
-    "cut in the header": WHOLE[:5],
+    "cut in the header": WHOLE[:3],
     "something behind it": WHOLE + b"\x00",
     "a part missing": msgspec.msgpack.encode([BATCH_VERSION, 7]),
     "a part too many": mangled(more=1),
@@ -179,9 +179,9 @@ UNDECODABLE = {
     "a key that is no bytes": mangled(writes=[[1, 7, b"1"]]),
     "a value that is none": mangled(writes=[[1, A, None]]),
     "an id that is no text": mangled(writes=[[3, b"id"]]),
-    "an id that is no UTF-8": WHOLE[:12] + b"\x00\x00\x00\x01\x92\x03\xa1\xff",
+    "an id that is no UTF-8": b"\x93\x01\x07\x91\x92\x03\xa1\xff",
     "a good write before a bad one": mangled(writes=[[1, A, b"1"], [2]]),
-    "absurdly many writes": WHOLE[:12] + b"\xff\xff\xff\xff",
+    "absurdly many writes": b"\x93\x01\x07\xdd\xff\xff\xff\xff",
     "absurdly nested": b"\x93\x01\x00" + b"\x91" * 100_000 + b"\x90",
     "absurdly nested in place of a version": b"\x91" * 100_000 + b"\x90",
 }
@@ -201,16 +201,7 @@ def test_no_entry_is_poison(payload: bytes) -> None:
     assert (store.applied_index, store.revision, store.key_count) == (2, 1, 1)
     assert store.keys.digest() == keys
     assert store.checksum != checksum
-    assert store.apply(batch(3, encode_set(A, b"2"))) == [2]
-
-
-@pytest.mark.parametrize("payload", UNDECODABLE.values(), ids=UNDECODABLE.keys())
-def test_a_failure_is_the_same_everywhere(payload: bytes) -> None:
-    """Two members that apply a malformed batch, one of them with reads to answer, agree on everything."""
-    with_reads = replay([batch(1, SETS_A)])
-    apply_with_reads(with_reads, raw(2, payload), [(0, A), (1, A)])
-
-    assert state(with_reads) == state(replay([batch(1, SETS_A), raw(2, payload)]))
+    assert store.apply(batch(3, set_key(A, b"2"))) == [2]
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from kvraft.commands import Get, encode_delete, encode_identify, encode_set
+from kvraft.commands import Get, Identify, Mutation, delete_key, set_key
 from kvraft.raft import Entry
 from kvraft.store import Store
 from kvraft.store.keyspace import Keyspace
@@ -28,12 +28,12 @@ def story(seed: int, entries: int = 60) -> list[Entry]:
     log = []
     for index in range(1, entries + 1):
         keys = [b"key%d" % random.randrange(40) for _ in range(random.randrange(1, 6))]
-        writes = [
-            encode_delete(key) if random.random() < 0.3 else encode_set(key, random.randbytes(random.randrange(20)))
+        writes: list[Mutation] = [
+            delete_key(key) if random.random() < 0.3 else set_key(key, random.randbytes(random.randrange(20)))
             for key in keys
         ]
         if index == 3:
-            writes.append(encode_identify("cluster"))
+            writes.append(Identify("cluster"))
         log.append(raw(index, b"bad") if index % 17 == 0 else batch(index, *writes, time_us=random.randrange(1000)))
     return log
 
@@ -46,7 +46,7 @@ def test_replay_comes_to_the_same(seed: int) -> None:
 
     for entry in log:
         one.apply(entry)
-        apply_with_reads(other, entry, [(0, b"key1")] if entry.index % 2 else [])
+        apply_with_reads(other, entry, [(0, b"key1")] if entry.index % 2 and entry.index % 17 else [])
         assert one.checksum == other.checksum
 
     assert state(one) == state(other)
@@ -78,8 +78,8 @@ def test_hash_seeds_make_no_difference() -> None:
 
 def test_a_skipped_write_shows() -> None:
     """A member that leaves out one write has another checksum, even when the same keys and values come of it."""
-    whole = replay([batch(1, encode_set(b"a", b"1"), encode_set(b"a", b"1"))])
-    skipped = replay([batch(1, encode_set(b"a", b"1"))])
+    whole = replay([batch(1, set_key(b"a", b"1"), set_key(b"a", b"1"))])
+    skipped = replay([batch(1, set_key(b"a", b"1"))])
 
     assert whole.checksum != skipped.checksum
     assert whole.keys.digest() != skipped.keys.digest()
@@ -87,7 +87,7 @@ def test_a_skipped_write_shows() -> None:
 
 def test_a_doubled_entry_shows() -> None:
     """A member that applies one entry twice has another checksum from then on."""
-    deletes = encode_delete(b"nothing")
+    deletes = delete_key(b"nothing")
     once = replay([batch(1, deletes), raw(2, b"", kind=1), batch(3, deletes)])
     twice = replay([batch(1, deletes), batch(2, deletes), batch(3, deletes)])
 
@@ -97,7 +97,7 @@ def test_a_doubled_entry_shows() -> None:
 
 def test_a_wrong_outcome_shows() -> None:
     """A member to whose state the same batch did something else has another checksum (a bit that flipped in memory)."""
-    log = [batch(1, encode_set(b"a", b"1")), batch(2, encode_delete(b"a"))]
+    log = [batch(1, set_key(b"a", b"1")), batch(2, delete_key(b"a"))]
     sound, broken = replay(log[:1]), replay(log[:1])
     broken.keys.delete(b"a")
 
@@ -109,8 +109,8 @@ def test_a_wrong_outcome_shows() -> None:
 
 def test_a_difference_is_never_forgotten() -> None:
     """Checksums are a chain: members that differed once differ ever after."""
-    sound, broken = replay([batch(1, encode_set(b"a", b"1"))]), replay([batch(1, encode_set(b"a", b"2"))])
-    same = batch(2, encode_set(b"a", b"3"))
+    sound, broken = replay([batch(1, set_key(b"a", b"1"))]), replay([batch(1, set_key(b"a", b"2"))])
+    same = batch(2, set_key(b"a", b"3"))
 
     sound.apply(same)
     broken.apply(same)
@@ -180,13 +180,13 @@ def test_the_store_is_a_dict(batches: list[list[tuple[str, bytes, bytes]]]) -> N
     store, model = Store(), Model()
 
     for index, operations in enumerate(batches, 1):
-        writes: list[bytes] = []
+        writes: list[Mutation] = []
         reads: list[tuple[int, bytes]] = []
         for verb, key, value in operations:
             if verb == "get":
                 reads.append((len(writes), Get(key).key))
             else:
-                writes.append(encode_set(key, value) if verb == "set" else encode_delete(key))
+                writes.append(set_key(key, value) if verb == "set" else delete_key(key))
         assert apply_with_reads(store, batch(index, *writes), reads) == [
             model.do(operation) for operation in operations
         ]

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from kvraft.commands import Failure, encode_delete, encode_set, encode_set_quota
+from kvraft.commands import Failure, Mutation, SetQuota, delete_key, set_key
 from kvraft.store import Store, StoreLoader, take
 from kvraft.store.keyspace import ITEM_BYTES
 from tests.store.log import apply_with_reads, batch, replay, state
@@ -11,9 +11,9 @@ ITEM = 2 + 10 + ITEM_BYTES
 """What one key of 2 bytes with a value of 10 is counted with."""
 
 
-def put(key: bytes, size: int = 10) -> bytes:
+def put(key: bytes, size: int = 10) -> Mutation:
     """Return a set of that key."""
-    return encode_set(key, b"v" * size)
+    return set_key(key, b"v" * size)
 
 
 def codes(results: Sequence[object]) -> list[object]:
@@ -23,7 +23,7 @@ def codes(results: Sequence[object]) -> list[object]:
 
 def test_bytes_are_counted() -> None:
     """Keys, values, and an overhead for each item, through all that a write can do; a snapshot comes to the same."""
-    store = replay([batch(1, put(b"k1"), put(b"k2"), put(b"k1", 4)), batch(2, encode_delete(b"k2"))])
+    store = replay([batch(1, put(b"k1"), put(b"k2"), put(b"k1", 4)), batch(2, delete_key(b"k2"))])
 
     assert store.keys.bytes_used == 2 + 4 + ITEM_BYTES
     loader = StoreLoader((snapshot := take(store)).state)
@@ -34,7 +34,7 @@ def test_bytes_are_counted() -> None:
 
 def test_at_the_limit_of_bytes() -> None:
     """What fits exactly is taken; one byte more is refused, with the number and the limit; less and equal go on."""
-    store = replay([batch(1, encode_set_quota(2 * ITEM, 0))])
+    store = replay([batch(1, SetQuota(2 * ITEM, 0))])
 
     assert codes(store.apply(batch(2, put(b"k1"), put(b"k2", 11), put(b"k2"), put(b"k3")))) == [
         1,
@@ -45,13 +45,13 @@ def test_at_the_limit_of_bytes() -> None:
     (failure,) = store.apply(batch(3, put(b"k1", 11)))
     assert isinstance(failure, Failure)
     assert f"holds {2 * ITEM} bytes and may hold {2 * ITEM} (limits.store_bytes)" in failure.message
-    assert codes(store.apply(batch(4, put(b"k1"), put(b"k1", 1), encode_delete(b"k2"), put(b"k3")))) == [3, 4, 1, 6]
+    assert codes(store.apply(batch(4, put(b"k1"), put(b"k1", 1), delete_key(b"k2"), put(b"k3")))) == [3, 4, 1, 6]
     assert (store.revision, store.key_count) == (6, 2)
 
 
 def test_at_the_limit_of_keys() -> None:
     """A new key beyond it is refused; an old one may grow."""
-    store = replay([batch(1, encode_set_quota(0, 2))])
+    store = replay([batch(1, SetQuota(0, 2))])
 
     assert codes(store.apply(batch(2, put(b"k1"), put(b"k2"), put(b"k3"), put(b"k1", 99)))) == [
         1,
@@ -64,7 +64,7 @@ def test_at_the_limit_of_keys() -> None:
 
 def test_how_writes_are_batched_does_not_matter() -> None:
     """Whoever applies the same log agrees, also with reads between, or from a snapshot; a quota can be lifted again."""
-    log = [batch(1, encode_set_quota(2 * ITEM, 0)), batch(2, put(b"k1"), put(b"k2"), put(b"k3"), put(b"k1", 9))]
+    log = [batch(1, SetQuota(2 * ITEM, 0)), batch(2, put(b"k1"), put(b"k2"), put(b"k3"), put(b"k1", 9))]
     one, other = replay(log), replay(log[:1])
     apply_with_reads(other, log[1], [(1, b"k1"), (3, b"k3")])
     assert state(one) == state(other)
@@ -72,5 +72,5 @@ def test_how_writes_are_batched_does_not_matter() -> None:
     restored = StoreLoader(take(replay(log[:1])).state).finish()
     restored.apply(log[1])
     assert state(restored) == state(one)
-    assert codes(one.apply(batch(3, encode_set_quota(0, 0), put(b"k9")))) == [0, 4]
+    assert codes(one.apply(batch(3, SetQuota(0, 0), put(b"k9")))) == [0, 4]
     assert "quota_bytes" not in take(Store()).state

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from kvraft.commands import KEY_BYTES_MAX, VALUE_BYTES_MAX, encode_delete, encode_identify, encode_set
+from kvraft.commands import KEY_BYTES_MAX, VALUE_BYTES_MAX, Identify, Mutation, delete_key, set_key
 from kvraft.raft import Entry, EntryKind
 from kvraft.store import AlreadyFrozen, Released, Store, StoreLoader, StoreSnapshot, snapshot, take
 from kvraft.store.keyspace import SHARDS
@@ -32,12 +32,12 @@ def write_at_random(random: Random, first: int, entries: int) -> list[Entry]:
     """Return a log that goes on at the index `first`: sets, overwrites, deletes, an identity, empty and bad entries."""
     log = []
     for index in range(first, first + entries):
-        writes = []
+        writes: list[Mutation] = []
         for _ in range(random.randrange(6)):
             key = b"key%d" % random.randrange(40)
-            writes.append(encode_delete(key) if random.random() < 0.3 else encode_set(key, random.randbytes(20)))
+            writes.append(delete_key(key) if random.random() < 0.3 else set_key(key, random.randbytes(20)))
         if random.random() < 0.1:
-            writes.append(encode_identify(f"cluster {index}"))
+            writes.append(Identify(f"cluster {index}"))
         entry = batch(index, *writes, time_us=random.randrange(1000), term=1 + index // 10)
         log.append(random.choice([entry, entry, entry, raw(index, b"bad"), raw(index, b"", EntryKind.EMPTY)]))
     return log
@@ -53,7 +53,7 @@ def load(header: dict[str, object], chunks: Iterable[bytes]) -> Store:
 
 def fill(*items: tuple[bytes, bytes]) -> Store:
     """Return a store that holds `items`."""
-    return replay([batch(index, encode_set(key, value)) for index, (key, value) in enumerate(items, 1)])
+    return replay([batch(index, set_key(key, value)) for index, (key, value) in enumerate(items, 1)])
 
 
 @pytest.mark.parametrize("seed", range(10))
@@ -102,7 +102,7 @@ def test_writes_between_steps_do_not_show(seed: int, writes_between: list[int]) 
 
 def test_an_empty_store() -> None:
     """A store without keys is a snapshot without chunks."""
-    store = replay([batch(1, encode_identify("c")), batch(2, encode_delete(b"k"))])
+    store = replay([batch(1, Identify("c")), batch(2, delete_key(b"k"))])
 
     taken = take(store)
     chunks = list(taken)
@@ -113,7 +113,7 @@ def test_an_empty_store() -> None:
 
 def test_the_state_is_complete() -> None:
     """What stands in a file's header is all that a store is beside its keys."""
-    store = replay([batch(1, encode_identify("c"), encode_set(b"k", b"v"), time_us=7, term=3)])
+    store = replay([batch(1, Identify("c"), set_key(b"k", b"v"), time_us=7, term=3)])
 
     assert take(store).state == {
         "layout": 1,
@@ -197,7 +197,7 @@ def test_one_after_the_other() -> None:
     with pytest.raises(AlreadyFrozen):
         take(store)
     first_chunks = list(first)
-    store.apply(batch(2, encode_set(b"k", b"2")))
+    store.apply(batch(2, set_key(b"k", b"2")))
     second = take(store)
 
     assert load(first.state, first_chunks).get(b"k") == (b"1", 1, 1, 1)
@@ -209,7 +209,7 @@ def test_released_early() -> None:
     store = fill(*((b"%d" % number, bytes(VALUE_PART_BYTES)) for number in range(8)))
     taken = take(store)
     next(taken)
-    store.apply(batch(9, *(encode_set(b"%d" % number, b"new") for number in range(8))))
+    store.apply(batch(9, *(set_key(b"%d" % number, b"new") for number in range(8))))
 
     taken.release()
     taken.release()
@@ -226,7 +226,7 @@ def test_taken_to_the_end() -> None:
     """A snapshot that is read to its end has let the store go, keeps nothing, and stays at its end."""
     store = fill((b"k", b"1"))
     taken = take(store)
-    store.apply(batch(2, encode_set(b"k", b"2")))
+    store.apply(batch(2, set_key(b"k", b"2")))
     assert taken._frozen.items_kept == 1
 
     chunks = list(taken)

@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from kvraft.commands import Set, encode_identify, encode_set
+from kvraft.commands import Identify, Set, set_key
 from kvraft.store import SnapshotInvalid, Store, StoreLoader, UnknownSnapshotLayout, take
 from kvraft.store.snapshot import CHUNK_BYTES_MAX, SNAPSHOT_LAYOUT, VALUE_PART_BYTES
 from tests.store.log import batch, replay, state
@@ -26,11 +26,11 @@ encode: Final = msgspec.msgpack.encode
 def original() -> Store:
     """Return a small store, with one value that is long."""
     sets = [
-        encode_set(b"a", b"1"),
-        encode_set(b"b", b"2"),
-        encode_set(b"long", Random(0).randbytes(3 * VALUE_PART_BYTES)),
+        set_key(b"a", b"1"),
+        set_key(b"b", b"2"),
+        set_key(b"long", Random(0).randbytes(3 * VALUE_PART_BYTES)),
     ]
-    return replay([batch(1, encode_identify("c"), *sets), batch(2, encode_set(b"a", b"3"))])
+    return replay([batch(1, Identify("c"), *sets), batch(2, set_key(b"a", b"3"))])
 
 
 def header() -> dict[str, Any]:
@@ -212,7 +212,7 @@ print(store.keys.digest(), store.key_count)
 @pytest.mark.parametrize("salt", ["0", "1"])
 def test_another_process(salt: str) -> None:
     """A process that salts its hashes in another way finds every key, and comes to the same digest."""
-    store = replay([batch(1, *(encode_set(b"%d" % number, b"v") for number in range(1000)))])
+    store = replay([batch(1, *(set_key(b"%d" % number, b"v") for number in range(1000)))])
     taken = take(store)
     sent = [chunk.hex() for chunk in taken]
     store.keys.set_all([Set(b"7", b"new")], 1000)
@@ -231,7 +231,7 @@ def test_another_process(salt: str) -> None:
 
 def test_given_up_half_way() -> None:
     """What was loaded comes back in pieces, to be freed step by step, and the loader takes nothing more."""
-    store = replay([batch(index, encode_set(b"%d" % index, b"v")) for index in range(1, 601)])
+    store = replay([batch(index, set_key(b"%d" % index, b"v")) for index in range(1, 601)])
     taken = take(store)
     loader = StoreLoader(taken.state)
     loader.add(next(taken))

@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 from typing import Final
 
-import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -56,7 +55,7 @@ class Rename(Mutation, frozen=True, gc=False, array_like=True, tag=99):
 
 def test_all_changes_of_a_mutation_have_one_revision() -> None:
     """A mutation that changes two keys is one revision of the store."""
-    store = replay([batch(1, *map(msgspec.msgpack.encode, [Set(b"a", b"1"), Set(b"b", b"2")]))])
+    store = replay([batch(1, Set(b"a", b"1"), Set(b"b", b"2"))])
 
     assert store.transact(Rename(b"a", b"c")) == 3
     assert (store.revision, store.key_count) == (3, 2)
@@ -70,7 +69,7 @@ def test_all_changes_of_a_mutation_have_one_revision() -> None:
 def test_nothing_of_a_failed_mutation_remains(new: bytes) -> None:
     """A mutation that fails after it has changed and removed keys leaves all items and counts as they were."""
     mutations = [Set(b"a", b"1"), Set(b"b", b"2"), Set(b"b", b"3")]
-    store = replay([batch(1, *map(msgspec.msgpack.encode, mutations))])
+    store = replay([batch(1, *mutations)])
     frozen = take(store)
     before, used = state(store), store.keys.bytes_used
 
@@ -86,9 +85,9 @@ def test_a_run_is_its_mutations_one_by_one(runs: Sequence[Sequence[Mutation]]) -
     """What `apply_all` makes of a run, for speed, is what each transaction alone comes to, quota and all."""
     together, alone = Store(), Store()
     for index, mutations in enumerate(runs, 1):
-        entry = batch(index, *map(msgspec.msgpack.encode, mutations))
+        entry = batch(index, *mutations)
         results = together.apply(entry)
-        application = alone.begin(batch(index))
+        application = alone.begin(batch(index), (0, []))
         assert [alone.transact(mutation) for mutation in mutations] == results
         application.finish()
 
