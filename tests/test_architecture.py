@@ -36,6 +36,13 @@ CORE_MAY_IMPORT: Final = frozenset(
     }
 )
 
+MAY_TOUCH_ROLES: Final = frozenset(
+    # They judge leaders by their state, and those that have just stepped down by the role they had; asked at each
+    # event of a simulation.
+    Path("kvraft/simulation", name)
+    for name in ("checks.py", "conduct.py", "conduct_of_logs.py", "conduct_of_offices.py")
+)
+
 
 def imported_names(tree: ast.AST) -> Iterator[str]:
     """Yield what is imported, by its full name: `from a.b import c` is a.b.c."""
@@ -66,6 +73,18 @@ def impurities(source: str) -> list[str]:
     return found
 
 
+def roles_touched(source: str) -> list[str]:
+    """Return where a module takes a node's role apart, which is the core's business: `Node` says what others ask."""
+    tree = ast.parse(source)
+    found = [f"imports {name}" for name in imported_names(tree) if f"{name}.".startswith("kvraft.raft.roles.")]
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Attribute) and node.attr == "role":
+            owner = node.value.attr if isinstance(node.value, ast.Attribute) else getattr(node.value, "id", "")
+            if owner.lstrip("_") == "node":
+                found.append(f"uses {owner}.role")
+    return found
+
+
 def excesses(source: str) -> list[str]:
     """Return what of a module is too long to be read at once."""
     found = []
@@ -90,6 +109,20 @@ def modules(*folders: str) -> list[Path]:
 def test_the_core_is_pure(module: Path) -> None:
     """The core imports its own modules and a short list of others, none of which has effects."""
     assert impurities((REPOSITORY / module).read_text(encoding="utf-8")) == []
+
+
+@pytest.mark.parametrize("module", modules("kvraft"), ids=str)
+def test_roles_are_the_business_of_the_core(module: Path) -> None:
+    """Others ask the node, whose answers stay when a role keeps its data in another way."""
+    if module.is_relative_to("kvraft/raft") or module in MAY_TOUCH_ROLES:
+        return
+    assert roles_touched((REPOSITORY / module).read_text(encoding="utf-8")) == []
+
+
+@pytest.mark.parametrize("module", sorted(MAY_TOUCH_ROLES), ids=str)
+def test_an_exception_is_needed(module: Path) -> None:
+    """A module that takes no role apart any more is no exception."""
+    assert roles_touched((REPOSITORY / module).read_text(encoding="utf-8")) != []
 
 
 @pytest.mark.parametrize("module", modules("kvraft", "tests", "twisted", "benchmarks"), ids=str)
@@ -172,6 +205,22 @@ def test_a_wrong_import_breaks_a_contract(copy: Path, module: str, line: str, co
 def test_impurity_is_found(source: str, found: list[str]) -> None:
     """The check of the core sees every way to import or use an effect, and lets the rest pass."""
     assert impurities(source) == found
+
+
+@pytest.mark.parametrize(
+    ("source", "found"),
+    [
+        ("from kvraft.raft.roles import Leader", ["imports kvraft.raft.roles.Leader"]),
+        ("from kvraft.raft import roles", ["imports kvraft.raft.roles"]),
+        ("import kvraft.raft.roles as r", ["imports kvraft.raft.roles"]),
+        ("if node.role: pass", ["uses node.role"]),
+        ("x = self._node.role.progress", ["uses _node.role"]),
+        ("from kvraft.raft import Role\nx = member.role, ready.soft_state.role, node.soft_state.role", []),
+    ],
+)
+def test_a_role_that_is_taken_apart_is_found(source: str, found: list[str]) -> None:
+    """Be it by its class or by its data; what members and states call their role is another thing."""
+    assert roles_touched(source) == found
 
 
 def test_length_is_found() -> None:

@@ -209,10 +209,7 @@ def _without_outgoing(joint: Membership) -> Membership:
 
 def _alive(node: Node, leader: Leader) -> set[int]:
     """Return who was heard from within an election timeout, this leader among them."""
-    recent = node.now - node.options.election_timeout_max
-    return {node.id} | {
-        peer for peer, progress in leader.progress.items() if progress.has_spoken and progress.last_contact >= recent
-    }
+    return {node.id, *leader.heard_since(node.now - node.options.election_timeout_max)}
 
 
 def _refuse_dead_end(node: Node, leader: Leader, target: Membership, unreachable: Collection[int]) -> None:

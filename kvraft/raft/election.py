@@ -8,7 +8,7 @@ from kvraft.raft import acknowledged, identity, quorum, replication
 from kvraft.raft.messages import PreVote, PreVoteReply, RequestVote, RequestVoteReply
 from kvraft.raft.progress import Progress
 from kvraft.raft.quorum import Outcome
-from kvraft.raft.roles import Candidate, Follower, Leader, PreCandidate
+from kvraft.raft.roles import AnyRole, Candidate, Follower, Leader, PreCandidate
 from kvraft.raft.types import EntryKind
 
 ELECTION_WAIT_GROWTH = 2
@@ -41,9 +41,15 @@ def become_follower(node: Node, term: int, leader: int | None) -> None:
         case role:
             # Only a leader's word or a granted vote resets the timer, not a mere term (§5.2).
             deadline = role.deadline
-    node.role = Follower(deadline)
+    follower = Follower(deadline)
+    _take_role(node, follower)
     if leader is not None:
-        hear_from_leader(node, node.role, leader)
+        hear_from_leader(node, follower, leader)
+
+
+def _take_role(node: Node, role: AnyRole) -> None:
+    """Let the node go on in another role (Figure 4): no other line sets it."""
+    node.role, node.is_leader = role, isinstance(role, Leader)
 
 
 def hear_from_leader(node: Node, follower: Follower, leader: int) -> None:
@@ -66,11 +72,12 @@ def pre_campaign(node: Node) -> None:
         become_follower(node, node.term, None)
         node.role.deadline = deadline
         return
-    node.role = PreCandidate(deadline, {node.id: True})
+    pre_candidate = PreCandidate(deadline, {node.id: True})
+    _take_role(node, pre_candidate)
     request = PreVote(node.term + 1, node.log.last_index, node.log.last_term)
     for voter in _other_voters(node):
         node.send(voter, request)
-    _count_pre_votes(node, node.role)
+    _count_pre_votes(node, pre_candidate)
 
 
 def campaign(node: Node, *, transfer: bool = False) -> None:
@@ -85,7 +92,7 @@ def campaign(node: Node, *, transfer: bool = False) -> None:
     node.term += 1
     node.vote = node.id
     node.matched = 0
-    node.role = Candidate(node.now + _election_wait(node, transfer=transfer), node.now)
+    _take_role(node, Candidate(node.now + _election_wait(node, transfer=transfer), node.now))
     request = RequestVote(node.term, node.log.last_index, node.log.last_term, transfer)
     for voter in _other_voters(node):
         node.promise(voter, request)
@@ -115,7 +122,7 @@ def become_leader(node: Node) -> None:
         term_start=next_index,
         progress={other: Progress(next_index, last_contact=node.now) for other in sorted(others)},
     )
-    node.role = leader
+    _take_role(node, leader)
     node.elections_in_vain = 0
     replication.append(node, leader, EntryKind.EMPTY, b"")
     identity.bind_first(node, leader)

@@ -39,6 +39,8 @@ def check(node: Node) -> None:
         raise _broken(node, "the node's term is no older than its log")
     if node.durable_hard_state.term > node.term:
         raise _broken(node, "what is durable is no newer than what is")
+    if node.is_leader is not isinstance(role, Leader):
+        raise _broken(node, f"is_leader is {node.is_leader}, and the role is {type(role).__name__}")
     if isinstance(role, Leader):
         _check_leader(node, role)
         _check_peers(node, role)

@@ -29,6 +29,7 @@ from kvraft.raft.messages import (
     TimeoutNow,
 )
 from kvraft.raft.options import TERM_LEAP_MAX, Options
+from kvraft.raft.progress import Progress
 from kvraft.raft.ready import Read, Ready
 from kvraft.raft.roles import AnyRole, Candidate, Follower, Leader, PreCandidate
 from kvraft.raft.states import States
@@ -69,6 +70,10 @@ class Node:
         incarnation: names this node's memory; None for one that keeps none. See `identity`, which decides then whether
             the node may vote.
     """
+
+    role: AnyRole
+    is_leader: bool
+    """Whether `role` is a Leader; an attribute, since it is asked for each request. `election` sets both together."""
 
     def __init__(
         self,
@@ -116,7 +121,7 @@ class Node:
         identity.begin(self)
         self.elections_in_vain = 0
         """Elections in a row, stood in or voted in, since a leader was last heard from; see `election`."""
-        self.role: AnyRole = Follower(now + self.random_timeout())
+        self.role, self.is_leader = Follower(now + self.random_timeout()), False
         self.states = States()
         # Effects since the last Ready.
         self.messages: list[tuple[int, Message]] = []
@@ -315,8 +320,7 @@ class Node:
     def peer_forgot(self, peer: int, now: float) -> None:
         """`peer` came back without its log: what it acknowledged before counts for nothing any more."""
         self.observe_time(now)
-        if isinstance(self.role, Leader) and peer in self.role.progress:
-            progress = self.role.progress[peer]
+        if (progress := self.progress_of(peer)) is not None:
             progress.match = 0
             progress.become_probe()
             progress.next = self.log.last_index + 1
@@ -359,10 +363,9 @@ class Node:
     @property
     def leader(self) -> int | None:
         """The leader of this term, as far as it is known here."""
-        role = self.role
-        if isinstance(role, Follower):
-            return role.leader
-        return self.id if isinstance(role, Leader) else None
+        if isinstance(self.role, Follower):
+            return self.role.leader
+        return self.id if self.is_leader else None
 
     @property
     def soft_state(self) -> SoftState:
@@ -373,6 +376,14 @@ class Node:
     def hard_state(self) -> HardState:
         """What must survive a crash."""
         return HardState(self.term, self.vote, self.commit, self.founder)
+
+    def progress_of(self, peer: int) -> Progress | None:
+        """Return what this leader knows of `peer`'s log; None for no member, and on a node that does not lead."""
+        return self.role.progress.get(peer) if isinstance(self.role, Leader) else None
+
+    def heard_since(self, moment: float) -> dict[int, Progress]:
+        """Return what this leader knows of those it has heard from at `moment` or later; nothing on other nodes."""
+        return self.role.heard_since(moment) if isinstance(self.role, Leader) else {}
 
     def has_ready(self) -> bool:
         """Whether `ready` has anything to tell."""

@@ -78,5 +78,13 @@ class Leader:
     """Where this node's own disk stood when another voter's was first seen ahead of it, None while none is."""
     overtaken_since: float = 0.0
 
+    def heard_since(self, moment: float) -> dict[int, Progress]:
+        """Return the members that were heard from in this term, at `moment` or later."""
+        return {
+            peer: progress
+            for peer, progress in self.progress.items()
+            if progress.has_spoken and progress.last_contact >= moment
+        }
+
 
 AnyRole = Follower | PreCandidate | Candidate | Leader

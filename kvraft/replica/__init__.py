@@ -20,7 +20,7 @@ What belongs to one leadership, and who ends it when that ends:
 `Agreement`                 what was found is of `_term`
 `Snapshotter._senders`      `carry_out` stops them when the node leads no more or they have left; each is of one term
 `SnapshotTaker`, `Saver`    of the node and not of a leadership: what they do is right under any leader
-`Node.role`                 holds what else a leader knows, and goes with it
+`raft.roles.Leader`         holds what else a leader knows, and goes with it
 ==========================  ==========================================================================================
 """
 

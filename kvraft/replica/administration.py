@@ -25,7 +25,6 @@ from kvraft.peers.addresses import written
 from kvraft.raft import Membership, Node, NotLeader, ProposalRefused, TryAgain
 from kvraft.raft.changes import is_under_way, waits_for
 from kvraft.raft.identity import is_other
-from kvraft.raft.roles import Leader
 from kvraft.replica.outbox import Nowhere, Outbox
 from kvraft.storage import SnapshotStorage
 from kvraft.store.features import COMPACTED_MEMBERSHIP_LEVEL
@@ -159,7 +158,7 @@ class Administration:
         self, command: AddMember | RemoveMember | ReplaceMember | MoveMember, now: float
     ) -> Deferred[dict[str, object]]:
         node, answer = self._node, {**DONE}
-        if not isinstance(node.role, Leader):
+        if not node.is_leader:
             raise NotLeader(node.leader)  # and may know an old configuration, or half of a new one
         if node.membership.outgoing:
             # No target can be told from a configuration that is half-way to another one.
@@ -230,13 +229,13 @@ class Administration:
     def _transfer(self, target: int, now: float) -> Deferred[dict[str, object]]:
         node = self._node
         term = node.term
-        if target == node.leader == node.id:
+        if node.is_leader and target == node.id:
             return succeed({**DONE})
         node.transfer_leadership(target, now)
         self._log.info("leadership is being handed to node {target}", target=target)
 
         def has_failed() -> RequestFailed | None:
-            has_given_up = node.leader == node.id and node.term == term and not node.is_transferring
+            has_given_up = node.is_leader and node.term == term and not node.is_transferring
             went_elsewhere = node.term > term and node.leader not in (None, target)
             return AdminRefused(f"node {target} did not take over in time") if has_given_up or went_elsewhere else None
 

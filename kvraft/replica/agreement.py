@@ -17,7 +17,6 @@ from twisted.logger import Logger
 from kvraft.errors import Refused
 from kvraft.raft import Node
 from kvraft.raft.quorum import majority
-from kvraft.raft.roles import Leader
 from kvraft.replica.submissions import Stopping
 from kvraft.store import Store
 
@@ -66,7 +65,7 @@ class Agreement:
         wrong_at = node.states.differs_at or None
         if node.states.reports:
             reports, node.states.reports = node.states.reports, {}
-            if isinstance(node.role, Leader):
+            if node.is_leader:
                 wrong_at = self._compare(reports)
         if wrong_at is None:
             return False

@@ -5,7 +5,6 @@ from contextlib import suppress
 
 from kvraft.peers import TOO_OLD
 from kvraft.raft import EntryKind, MessageRefused, Node, NotLeader, ProposalRefused
-from kvraft.raft.roles import Leader
 from kvraft.replica.outbox import Outbox
 from kvraft.store import Store
 from kvraft.store.features import FEATURE_LEVEL, encode_level
@@ -46,7 +45,7 @@ class Features:
     def look(self, peers: Outbox, store: Store) -> None:
         """Propose a higher level if all members speak it; called in every turn."""
         node = self._node
-        if store.feature_level >= FEATURE_LEVEL or not isinstance(node.role, Leader):
+        if store.feature_level >= FEATURE_LEVEL or not node.is_leader:
             return
         if self._proposed_in == node.term or node.log.term_at(store.applied_index) != node.term:
             return

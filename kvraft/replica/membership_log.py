@@ -5,7 +5,6 @@ from typing import Final
 from twisted.logger import Logger
 
 from kvraft.raft import Membership, Node
-from kvraft.raft.roles import Leader
 
 _log: Final = Logger(namespace="kvraft.replica")
 
@@ -30,7 +29,7 @@ class MembershipLog:
             self._begun = None
         if index > node.commit:
             changes = changes_between(node.membership_at(index - 1), present)
-            if changes and isinstance(node.role, Leader) and self._begun != index:
+            if changes and node.is_leader and self._begun != index:
                 self._begun = index
                 _log.info("a change of the members begins at entry {index}: {what}", index=index, what=_join(changes))
         elif self._begun is not None:

@@ -33,7 +33,6 @@ from collections.abc import Collection, Mapping, Sequence
 from twisted.logger import Logger
 
 from kvraft.raft import Message, Node
-from kvraft.raft.roles import Follower
 
 
 class Rejoin:
@@ -120,10 +119,9 @@ class Rejoin:
     def _has_caught_up(self) -> bool:
         """Whether the log holds all that this node can have acknowledged; see above."""
         node = self._node
-        match node.role:
-            case Follower(leader=int(leader)) if node.term >= self._last_term:
-                term, last_index = self._remembered[leader]
-                has_its_own_entry = node.log.term_at(node.matched) == node.term
-                return has_its_own_entry and (term < node.term or node.matched >= last_index)
-            case _:
-                return False
+        leader = node.leader
+        if leader is None or leader == node.id or node.term < self._last_term:
+            return False
+        term, last_index = self._remembered[leader]
+        has_its_own_entry = node.log.term_at(node.matched) == node.term
+        return has_its_own_entry and (term < node.term or node.matched >= last_index)

@@ -13,7 +13,6 @@ from kvraft.commands import AdminCommand, Operation, Result, encode_batch
 from kvraft.errors import Overloaded
 from kvraft.exits import LastWords, words_for
 from kvraft.raft import Entry, EntryKind, Membership, Message, MessageRefused, Node, NotLeader, ProposalRefused, Ready
-from kvraft.raft.roles import Leader
 from kvraft.raft.types import Role
 from kvraft.replica.administration import Administration
 from kvraft.replica.agreement import Agreement
@@ -118,7 +117,7 @@ class Replica:
         submission = Submission(operations, self._clock.seconds() + self._options.request_timeout, tell)
         if self._stopped:
             submission.answer(self._agreement.why_stopped())
-        elif not isinstance(self.node.role, Leader):
+        elif not self.node.is_leader:
             submission.answer(self._redirects.error())
         elif submission.size > TooLarge.size_max:
             submission.answer(TooLarge(submission.size))
@@ -156,7 +155,7 @@ class Replica:
             messages = self._rejoin.admit(messages)
         # A leader's turn waits for what else comes in this iteration. The others hear from their leader alone, who has
         # batched already.
-        at_once = not self._turn_is_due and not isinstance(self.node.role, Leader)
+        at_once = not self._turn_is_due and not self.node.is_leader
         self._turn_is_due |= at_once
         try:
             self._let(self._step, sender, messages, self._clock.seconds())
@@ -212,7 +211,7 @@ class Replica:
 
     async def hand_over(self, patience: float) -> None:
         """Pass leadership on, if this node leads, and wait up to `patience` seconds for that and for open answers."""
-        if isinstance(self.node.role, Leader) and not self._stopped:
+        if self.node.is_leader and not self._stopped:
             await self._hand_over.begin(patience)
 
     def stop(self) -> None:
@@ -363,7 +362,7 @@ class Replica:
         self._saver.save(ready)
         if ready.soft_state is not None:
             log_transition(self.node.id, ready.soft_state)
-        if ready.entries and not isinstance(self.node.role, Leader):
+        if ready.entries and not self.node.is_leader:
             self._redirects.refuse_overwritten(self._proposals)
         if ready.committed or self._unapplied:
             self._apply_committed(ready.committed)
@@ -402,7 +401,7 @@ class Replica:
         earlier, self._unapplied = self._unapplied, ()
         for entry in earlier:
             self._apply(entry)
-        if not self._saver.idle and not isinstance(self.node.role, Leader):
+        if not self._saver.idle and not self.node.is_leader:
             self._unapplied = entries  # those of one Ready at most, so that a turn stays short
             return
         for entry in entries:
@@ -416,7 +415,7 @@ class Replica:
         self._snapshotter.applied(entry)
         if batch is not None:
             batch.answer(results)
-        if entry.kind in BEGINS and isinstance(self.node.role, Leader) and entry.term == self.node.term:
+        if entry.kind in BEGINS and self.node.is_leader and entry.term == self.node.term:
             self._took_office(entry.kind)
         self._tell_cluster()
 
@@ -455,7 +454,7 @@ class Replica:
             await deferLater(self._clock, 0)  # a turn is due when the node has something to be done
         header = snapshot.header
         keeps_tail = self.node.log.term_at(header.index) == header.term
-        if self._stopped or isinstance(self.node.role, Leader):  # who has come to lead has it all in its log
+        if self._stopped or self.node.is_leader:  # who has come to lead has it all in its log
             return store
         if not self.node.install_snapshot(header.index, header.term, membership):
             return store

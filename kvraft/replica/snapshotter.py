@@ -6,7 +6,6 @@ from twisted.internet.defer import Deferred
 
 from kvraft.raft import Entry, Ready
 from kvraft.raft.progress import Progress
-from kvraft.raft.roles import Leader
 from kvraft.replica.parts import SnapshotParts
 from kvraft.replica.receiving import Installer, SnapshotReceiver
 from kvraft.replica.sending import SnapshotSender
@@ -60,9 +59,8 @@ class Snapshotter:
         for sender, piece in ready.snapshot_pieces:
             self._receiver.receive(sender, piece)
         if self._senders:
-            role = self._parts.node.role
-            members = role.progress if isinstance(role, Leader) else {}
-            for peer in [each for each in self._senders if each not in members]:
+            node = self._parts.node
+            for peer in [each for each in self._senders if node.progress_of(each) is None]:
                 self._senders.pop(peer).stop()
 
     def stop(self) -> None:
@@ -100,14 +98,7 @@ class Snapshotter:
     @property
     def _living(self) -> dict[int, Progress]:
         """The members that were heard from lately, when this node leads."""
-        role, now = self._parts.node.role, self._parts.clock.seconds()
-        if not isinstance(role, Leader):
-            return {}
-        return {
-            peer: progress
-            for peer, progress in role.progress.items()
-            if progress.has_spoken and now - progress.last_contact < self._options.absent_after
-        }
+        return self._parts.node.heard_since(self._parts.clock.seconds() - self._options.absent_after)
 
     def _stop_senders(self) -> None:
         for sender in self._senders.values():

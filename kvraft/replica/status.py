@@ -11,7 +11,6 @@ import kvraft
 from kvraft.commands import KEY_BYTES_MAX, VALUE_BYTES_MAX
 from kvraft.peers import PeerStatus
 from kvraft.raft import Node, Role, SoftState
-from kvraft.raft.roles import Leader
 from kvraft.storage import JournalDamaged, JournalFailed, Storage
 from kvraft.store import Store
 
@@ -95,9 +94,9 @@ def describe(
 
 def _describe_progress(node: Node, peer: int) -> dict[str, object]:
     """Return what a leader knows of `peer`'s log; nothing on other nodes."""
-    if not isinstance(node.role, Leader) or peer not in node.role.progress:
+    progress = node.progress_of(peer)
+    if progress is None:
         return {}
-    progress = node.role.progress[peer]
     return {
         "progress": progress.state.value,
         "match": progress.match,

@@ -6,7 +6,6 @@ from typing import Final
 from kvraft.config import Address, Config, Peer
 from kvraft.config.values import KIB, Limits
 from kvraft.raft import InvariantViolated, Options
-from kvraft.raft.roles import Leader
 from kvraft.simulation.checks import Checks
 from kvraft.simulation.clients import Answer, Caller, ClientMachine
 from kvraft.simulation.disk import StaleFile
@@ -182,7 +181,7 @@ class Cluster:
         for member in self.members.values():  # asked at each event of some waits: nothing is made
             if member.assembly is not None:
                 node = member.assembly.replica.node
-                if type(node.role) is Leader and node.term > term:
+                if node.is_leader and node.term > term:
                     leader, term = member.id, node.term
         return leader
 

@@ -6,7 +6,6 @@ from typing_extensions import override
 
 from kvraft.commands import OPCODES, Mutation, Result, Transaction, UnknownOpcode, opcode
 from kvraft.raft import InvariantViolated
-from kvraft.raft.roles import Leader
 from kvraft.simulation.cluster import Cluster
 
 
@@ -54,5 +53,5 @@ def _takes_writes(cluster: Cluster) -> bool:
     """Whether there is a leader whom all know, and who does not hand over: what is written then is no refusal."""
     if cluster.leader is None or not cluster.agrees():
         return False
-    role = cluster.members[cluster.leader].node.role
-    return isinstance(role, Leader) and role.transfer is None
+    node = cluster.members[cluster.leader].node
+    return node.is_leader and not node.is_transferring

@@ -2,7 +2,6 @@
 
 from typing import Final
 
-from kvraft.raft.roles import Leader
 from kvraft.replica import Replica
 from kvraft.simulation.conduct import demand
 
@@ -16,7 +15,7 @@ def check_refused(member: int, replica: Replica) -> None:
     Others wait for what may come: for entries in the log, for the store to reach a read that is confirmed, and for the
     name of a successor while leadership is handed over.
     """
-    if isinstance(replica.node.role, Leader):
+    if replica.node.is_leader:
         return
     excused = {id(each) for _, reads in replica._reads._confirmed for each in reads}  # noqa: SLF001 - see above
     excused |= {id(each) for each in replica._redirects._parked}  # noqa: SLF001

@@ -5,7 +5,6 @@ from typing import Final
 from kvraft.commands import Identify
 from kvraft.raft import Options
 from kvraft.raft.changes import CATCH_UP_ROUNDS_MAX
-from kvraft.raft.roles import Leader
 from kvraft.simulation.cluster import Cluster
 from kvraft.simulation.member import DiskFaults, Member, address_of
 
@@ -66,8 +65,8 @@ def promote(cluster: Cluster) -> bool:
 
 def _rounds(leader: Member, learner: int) -> int:
     """Return how many rounds of catching up in a row were long, with the one that runs."""
-    role = leader.node.role
-    return role.progress[learner].rounds if isinstance(role, Leader) and learner in role.progress else 0
+    progress = leader.node.progress_of(learner)
+    return progress.rounds if progress is not None else 0
 
 
 class _Writes:
@@ -92,6 +91,5 @@ class _Writes:
     def _lacks(self) -> int:
         """Return how many entries the learner lacks; none before it is known."""
         node = self._leader.node
-        if not isinstance(node.role, Leader) or self._learner not in node.role.progress:
-            return 0
-        return node.log.last_index - node.role.progress[self._learner].match
+        progress = node.progress_of(self._learner)
+        return node.log.last_index - progress.match if progress is not None else 0

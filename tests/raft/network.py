@@ -13,7 +13,7 @@ from typing import Any, Final
 
 import attrs
 
-from kvraft.raft import Entry, HardState, Membership, Message, Node, Options, Ready, Role
+from kvraft.raft import Entry, HardState, Membership, Message, Node, Options, Ready
 from kvraft.raft.invariants import ClusterHistory, NodeHistory
 from tests.raft.machine import Disk, Machine, Save
 from tests.raft.single import make_entries
@@ -188,7 +188,7 @@ class Network:
     def leader(self) -> int | None:
         """The member that leads the highest term, when one does."""
         running = [machine.node for machine in self.machines.values() if machine.alive]
-        leaders = [(node.term, node.id) for node in running if node.soft_state.role is Role.LEADER]
+        leaders = [(node.term, node.id) for node in running if node.is_leader]
         return max(leaders)[1] if leaders else None
 
     def node(self, member: int) -> Node:

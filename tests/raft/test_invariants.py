@@ -52,6 +52,7 @@ NODES: dict[str, Callable[[Node], None]] = {
     "no older than its log": put("term", 0),
     "what is durable is no newer": put("durable_hard_state", HardState(9)),
     "has voted for itself": put("vote", 1),
+    "is_leader is False": put("is_leader", False),
     "own vote is durable": put("durable_hard_state", HardState(2, None)),
     "opens with an entry of its own": put("leader.term_start", 1),
     "knows every other member": forget_a_member,

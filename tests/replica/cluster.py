@@ -18,7 +18,7 @@ from kvraft.commands import Mutation, Operation, Result, delete_key, get_key, se
 from kvraft.config import Address as ConfigAddress
 from kvraft.errors import RequestFailed
 from kvraft.peers import Address, PeerStatus
-from kvraft.raft import Entry, HardState, Membership, Message, Node, Options, Role
+from kvraft.raft import Entry, HardState, Membership, Message, Node, Options
 from kvraft.raft.invariants import ClusterHistory
 from kvraft.replica import Rejoin, Replica, ReplicaOptions
 from kvraft.storage import MemoryJournal, MemorySnapshots
@@ -362,7 +362,7 @@ class Cluster:
     @property
     def leader(self) -> int | None:
         """The member that leads the highest term, when one does."""
-        leaders = [(each.node.term, each.id) for each in self.running if each.node.soft_state.role is Role.LEADER]
+        leaders = [(each.node.term, each.id) for each in self.running if each.node.is_leader]
         return max(leaders)[1] if leaders else None
 
     def agrees(self) -> bool:

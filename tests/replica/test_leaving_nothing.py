@@ -44,13 +44,17 @@ def test_an_answer_to_a_snapshot_counts_for_the_one_that_was_offered() -> None:
     cluster.heal()
     cluster.run_until(lambda: any(isinstance(message, InstallSnapshot) for _, message in sent))
     offer = next(message for _, message in sent if isinstance(message, InstallSnapshot))
-    match = leader.node.role.progress[late].match  # type: ignore[union-attr]
+    before = leader.node.progress_of(late)
+    assert before is not None
+    match = before.match
 
     other = InstallSnapshotReply(leader.node.term, "0" * 32, offer.size, installed=True)
     leader.replica.receive(late, [other])
 
     assert late in leader.replica._snapshotter._senders
-    assert leader.node.role.progress[late].match == match  # type: ignore[union-attr]
+    after = leader.node.progress_of(late)
+    assert after is not None
+    assert after.match == match
     cluster.settle()
     cluster.check()
 

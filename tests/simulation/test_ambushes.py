@@ -1,6 +1,5 @@
 """Faults that lie in wait bring about the moment that they are for."""
 
-from kvraft.raft.roles import Leader
 from kvraft.simulation import Cluster, ambushes
 from kvraft.simulation.nemesis import Nemesis
 from kvraft.simulation.workload import Workload
@@ -42,7 +41,7 @@ def test_entries_of_a_leader_that_was_cut_off_are_saved_when_others_have_taken_t
             member.save_takes_s > 0.2
             and member.journal is not None
             and member.journal.extent.hard_state.term < member.node.term
-            and not isinstance(member.node.role, Leader)
+            and not member.node.is_leader
             for member in cluster.running
         )
 
