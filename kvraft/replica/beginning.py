@@ -123,7 +123,7 @@ def from_disk(
         node_id: whose they must be.
         reactor: where the Deferreds of both storages fire.
         segment_bytes: size of each file of the journal.
-        progress: told (keys loaded, keys to load) now and then.
+        progress: told (rows of all tables loaded, rows to load) now and then.
         files: the disk; None is the machine's.
         make_id: names the memory of a new folder.
         make_jobs: makes what does the journal's and the snapshots' jobs, from a name, the reactor and the last job.
@@ -176,5 +176,5 @@ def _load_latest(
             offset = chunk.next_offset
             if seconds() - said >= PROGRESS_S:
                 said = seconds()
-                progress(loader.key_count, loader.key_count_expected)
+                progress(loader.loaded, loader.promised)
     return loader.finish(), membership

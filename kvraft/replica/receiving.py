@@ -169,7 +169,7 @@ class SnapshotReceiver:
             await free(self._clock, [*loader.dismantle()])
             raise
         finally:
-            if loader.key_count >= MANY_KEYS:
+            if loader.loaded >= MANY_KEYS:
                 collector.hide_all()
             collector_rest.end()
         return store, membership

@@ -125,7 +125,7 @@ class SnapshotTaker:
     async def _take(self, store: Store, counted: int) -> None:
         began = self._clock.seconds()
         snapshot = take(store)
-        index, term = store.applied_index, store.applied_term
+        index, term, keys = store.applied_index, store.applied_term, store.key_count
         latest = self._snapshots.latest
         if latest is not None and latest.header.index >= index:
             snapshot.release()
@@ -150,7 +150,7 @@ class SnapshotTaker:
             "node {id} took a snapshot up to entry {index}: {keys} keys, {size} bytes, in {seconds:.1f} s",
             id=self._node.id,
             index=index,
-            keys=header.state["store"]["key_count"],  # type: ignore[index]
+            keys=keys,
             size=finished.size,
             seconds=self._clock.seconds() - began,
         )

@@ -105,7 +105,7 @@ def find_leaks(cluster: Cluster, member: Member) -> Iterator[str]:
     yield from _find_timers(member)
     if not gc.isenabled():
         yield "the garbage collector is off"
-    if member.store.keys.frozen and not _is_taking(member):
+    if member.store.frozen and not _is_taking(member):
         yield "the store is frozen, and no snapshot is being taken"
 
 

@@ -63,8 +63,8 @@ CONSTANTS: Final = (
     Constant("kvraft.storage.snapshot_files", "SYNC_BYTES", (1, 1_000)),
     Constant("kvraft.storage.snapshots", "READ_BYTES_MAX", (200,)),
     Constant("kvraft.store.keyspace", "SHARDS", (1, 2, 16), {"_MASK": -1}),
-    Constant("kvraft.store.snapshot", "CHUNK_BYTES_FULL", (100, 130), {"CHUNK_BYTES_MAX": 50, "VALUE_PART_BYTES": -50}),
-    Constant("kvraft.store.snapshot", "CHUNK_ITEMS_FULL", (1, 2)),
+    Constant("kvraft.store.chunks", "CHUNK_BYTES_FULL", (100, 130), {"CHUNK_BYTES_MAX": 50, "VALUE_PART_BYTES": -50}),
+    Constant("kvraft.store.chunks", "CHUNK_ITEMS_FULL", (1, 2)),
 )
 
 

@@ -5,12 +5,14 @@ version from the start, entries carry the leader's cluster time, and results are
 transactions find what they need in logs that were written before they existed.
 
 `take` freezes the whole for a snapshot, which is read in small steps while writes go on; `StoreLoader` puts a store
-together from one.
+together from one. Both know the tables of the store only as sections: `section` says what one is, `sections` lists
+them.
 """
 
+from kvraft.store.chunks import SnapshotInvalid, UnknownSnapshotLayout
 from kvraft.store.features import FEATURE_LEVEL, UnknownFeatureLevel
-from kvraft.store.keyspace import AlreadyFrozen, Released
-from kvraft.store.snapshot import SnapshotInvalid, StoreLoader, StoreSnapshot, UnknownSnapshotLayout, take
+from kvraft.store.section import AlreadyFrozen, Released
+from kvraft.store.snapshot import StoreLoader, StoreSnapshot, take
 from kvraft.store.store import ApplyOutOfOrder, Store
 
 __all__ = [

@@ -19,6 +19,7 @@ import attrs
 
 from kvraft.commands import MUTATIONS, opcode
 from kvraft.raft.types import EntryKind
+from kvraft.store.sections import SECTIONS, chunk_kinds, state_fields
 
 
 @attrs.frozen(kw_only=True)
@@ -32,9 +33,10 @@ class Level:
     configuration: frozenset[str] = frozenset()
     """Fields of a MEMBERSHIP entry's payload."""
     snapshot_state: frozenset[str] = frozenset()
-    """Fields of a snapshot's state. Those of a level above 0 are left out of the snapshots of a lower one."""
+    """Fields of a snapshot's state: those of its header, and those of sections whose class names this level. Those of a
+    level above 0 are left out of the snapshots of a lower one."""
     snapshot_chunks: frozenset[int] = frozenset()
-    """Kinds of a snapshot's chunks."""
+    """Kinds of a snapshot's chunks: those whose class in a section of `kvraft.store.sections` names this level."""
     hello_facts: frozenset[str] = frozenset()
     """Facts in a hello."""
 
@@ -57,22 +59,24 @@ LEVELS: Final = (
                 "cluster_time",
                 "cluster_id",
                 "checksum",
-                "key_count",
             }
-        ),
-        snapshot_chunks=frozenset({1, 2}),
+        )
+        | state_fields(0),
+        snapshot_chunks=chunk_kinds(0),
     ),
     Level(
         opcodes=_opcodes(1),
         entry_kinds=frozenset({EntryKind.FEATURE_LEVEL}),
         configuration=frozenset({"incarnations"}),
-        snapshot_state=frozenset({"feature_level"}),
+        snapshot_state=frozenset({"feature_level"}) | state_fields(1),
+        snapshot_chunks=chunk_kinds(1),
         hello_facts=frozenset({"level", "configuration", "address", "empty", "fresh", "term", "last_index"}),
     ),
     Level(  # beside these: the store's checksum covers what a write replaces, and heartbeats' answers name it
         opcodes=_opcodes(2),
         configuration=frozenset({"removed_below"}),
-        snapshot_state=frozenset({"quota_bytes", "quota_keys"}),
+        snapshot_state=frozenset({"quota_bytes", "quota_keys"}) | state_fields(2),
+        snapshot_chunks=chunk_kinds(2),
         hello_facts=frozenset({"acknowledged"}),
     ),
 )
@@ -87,12 +91,10 @@ LEVEL_BYTES: Final = 2
 
 ENTRY_KINDS: Final = frozenset[int]().union(*(level.entry_kinds for level in LEVELS))
 """Every kind of entry that this kvraft can apply."""
-SNAPSHOT_STATE: Final = frozenset[str]().union(*(level.snapshot_state for level in LEVELS))
-"""Every field of a snapshot's state that this kvraft can read."""
-SNAPSHOT_CHUNKS: Final = frozenset[int]().union(*(level.snapshot_chunks for level in LEVELS))
-"""Every kind of chunk that this kvraft can read."""
-
 assert all(mutation.LEVEL <= FEATURE_LEVEL for mutation in MUTATIONS), "a command is of a level that does not exist"
+assert sum(len(level.snapshot_chunks) for level in LEVELS) == sum(len(section.CHUNKS) for section in SECTIONS), (
+    "a kind of chunk is of a level that does not exist, or of two sections"
+)
 
 
 class UnknownFeatureLevel(Exception):

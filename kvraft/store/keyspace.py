@@ -6,18 +6,24 @@ to the byte, and a simulation can be repeated. Nothing that others see depends o
 
 A snapshot copies on write, but no more than the item that is written: `Keyspace.freeze` copies nothing at all, and from
 then on a write to a shard that the snapshot has not read yet first leaves the old item, or that there was none, with
-the `Frozen`. To copy the whole shard at its first write is the simpler way, and stalls: with 1 million keys the first
-800 random writes took 20 ms that way and 2 ms this way, and the garbage collector, which walks through every new dict,
-then stood still over the copies for 73 ms instead of 5 (measured).
+its `FrozenShards`. To copy the whole shard at its first write is the simpler way, and stalls: with 1 million keys the
+first 800 random writes took 20 ms that way and 2 ms this way, and the garbage collector, which walks through every new
+dict, then stood still over the copies for 73 ms instead of 5 (measured).
 """
 
 import hashlib
 from collections import defaultdict
-from collections.abc import Iterable, Iterator
-from typing import Any, Final
+from collections.abc import Iterable, Iterator, Mapping
+from itertools import chain
+from typing import Any, ClassVar, Final
 from zlib import crc32
 
+from typing_extensions import override
+
 from kvraft.commands import Item, Set
+from kvraft.store.chunks import Chunk, State
+from kvraft.store.items import Items, ItemsLoader, KeyspaceState, Pair, Part, gather
+from kvraft.store.section import AlreadyFrozen, FrozenSection, Released, Section
 
 SHARDS: Final = 4096
 """How many dicts; a power of two. A snapshot reads one at a time: 244 items at 1 million keys, 2,441 at 10 million. It
@@ -31,15 +37,7 @@ _EMPTY: Final[dict[bytes, Item]] = {}
 nobody."""
 
 
-class AlreadyFrozen(Exception):
-    """The keyspace is frozen for another snapshot; finish or release that one first."""
-
-
-class Released(Exception):
-    """The frozen state was let go before it was read to its end, so what was read of it is not the whole."""
-
-
-class Frozen(Iterator[list[tuple[bytes, Item]]]):
+class FrozenShards(Iterator[list[Pair]]):
     """What a keyspace held when it was frozen, shard by shard, to be read once; no later write shows in it.
 
     Writes pay for it until the last shard is read. Who stops earlier must call `release`.
@@ -54,7 +52,7 @@ class Frozen(Iterator[list[tuple[bytes, Item]]]):
         """By shard: what stood under each key that was written since. None: nothing did."""
         self._released = False
 
-    def __next__(self) -> list[tuple[bytes, Item]]:
+    def __next__(self) -> list[Pair]:
         """Return the keys and items of the next shard that holds any, or of the last one, in no particular order.
 
         Raises:
@@ -100,12 +98,16 @@ class Frozen(Iterator[list[tuple[bytes, Item]]]):
         return kept
 
 
-class Keyspace:
+class Keyspace(Section):
     """A mapping of keys to items."""
+
+    STATE: ClassVar[type[State]] = KeyspaceState
+    CHUNKS: ClassVar[tuple[type[Chunk], ...]] = (Items, Part)
 
     def __init__(self) -> None:
         self._shards: list[dict[bytes, Item]] = [_EMPTY] * SHARDS
-        self._frozen: Frozen | None = None
+        self._frozen: FrozenShards | None = None
+        self.key_count = 0
         self.bytes_used = 0
         """Bytes of all keys and values, and ITEM_BYTES for each."""
         self.replaced: list[bytes] = []
@@ -115,8 +117,8 @@ class Keyspace:
         """Return what is stored under `key`."""
         return self._shards[crc32(key) & _MASK].get(key)
 
-    def set_all(self, writes: Iterable[Set], revision: int) -> int:
-        """Carry out `writes`, the first at `revision` and each at the next; return how many of their keys are new.
+    def set_all(self, writes: Iterable[Set], revision: int) -> None:
+        """Carry out `writes`, the first at `revision` and each at the next.
 
         All at once, since a call for each costs more than the rest of it (measured).
         """
@@ -142,7 +144,7 @@ class Keyspace:
             grown += len(key) + len(value)
             added += 1
         self.bytes_used += grown + added * ITEM_BYTES
-        return added
+        self.key_count += added
 
     def put(self, key: bytes, item: Item) -> Item | None:
         """Store `item` under `key`; return what stood there."""
@@ -155,6 +157,7 @@ class Keyspace:
             shard = self._shards[index] = {}
         shard[key] = item
         if old is None:
+            self.key_count += 1
             self.bytes_used += len(key) + len(item[0]) + ITEM_BYTES
         else:
             self.replaced.append(old[0])
@@ -168,25 +171,34 @@ class Keyspace:
         if old is None:
             return None
         self.replaced.append(old[0])
+        self.key_count -= 1
         self.bytes_used -= len(key) + len(old[0]) + ITEM_BYTES
         if self._frozen is not None:
             self._frozen.keep(index, key, old)
         return old
 
-    def restore(self, key: bytes, item: Item) -> bool:
-        """Put back an item of a snapshot; return False, and change nothing, when `key` is already there."""
+    def restore(self, items: list[Pair]) -> bytes | None:
+        """Put back items of a snapshot, up to the first whose key is there already; return that key."""
         assert self._frozen is None, "a keyspace that is being restored is nobody's to freeze"
-        index = crc32(key) & _MASK
-        shard = self._shards[index]
-        if key in shard:
-            return False
-        if shard is _EMPTY:
-            shard = self._shards[index] = {}
-        shard[key] = item
-        self.bytes_used += len(key) + len(item[0]) + ITEM_BYTES
-        return True
+        shards, added, grown = self._shards, 0, 0
+        checksum, mask = crc32, _MASK
+        double = None
+        for key, item in items:
+            index = checksum(key) & mask
+            shard = shards[index]
+            if key in shard:
+                double = key
+                break
+            if shard is _EMPTY:
+                shard = shards[index] = {}
+            shard[key] = item
+            grown += len(key) + len(item[0])
+            added += 1
+        self.bytes_used += grown + added * ITEM_BYTES
+        self.key_count += added
+        return double
 
-    def items(self) -> Iterator[tuple[bytes, Item]]:
+    def items(self) -> Iterator[Pair]:
         """Yield every key with its item, in no particular order."""
         for shard in filter(None, self._shards):
             yield from shard.items()
@@ -200,31 +212,38 @@ class Keyspace:
         return digest.hexdigest()
 
     @property
+    @override
     def frozen(self) -> bool:
-        """Whether writes leave what they replace with a snapshot."""
         return self._frozen is not None
 
-    def freeze(self) -> Frozen:
-        """Hold what is stored now still for a snapshot. It costs the same however much that is.
+    @override
+    def freeze(self) -> FrozenSection:
+        shards = self.freeze_shards()
+        return FrozenSection(KeyspaceState(self.key_count), gather(chain.from_iterable(shards)), shards.release)
+
+    def freeze_shards(self) -> FrozenShards:
+        """Hold what is stored now still, to be read shard by shard.
 
         Raises:
             AlreadyFrozen: another snapshot has not been read to its end or released.
         """
         if self._frozen is not None:
             raise AlreadyFrozen("another snapshot is being taken; only one is taken at a time")
-        self._frozen = Frozen(self, self._shards)
+        self._frozen = FrozenShards(self, self._shards)
         return self._frozen
 
-    def dismantle(self) -> list[dict[bytes, Item]]:
-        """Give up everything and return it in pieces: to free 1 million keys at once takes 240 ms (measured).
+    @override
+    def loader(self, state: Mapping[str, Any], revision: int) -> ItemsLoader:
+        return ItemsLoader(self.restore, KeyspaceState.of(state), revision)
 
-        The keyspace must not be used any more; a snapshot that is being read is released.
-        """
+    @override
+    def dismantle(self) -> list[dict[bytes, Any]]:
+        """Give up everything and return it in pieces: to free 1 million keys at once takes 240 ms (measured)."""
         kept: list[dict[bytes, Any]] = [] if self._frozen is None else self._frozen.release()
         shards, self._shards = self._shards, []
         return shards + kept
 
-    def thaw(self, frozen: Frozen) -> None:
-        """Keep nothing for `frozen` any more; only `Frozen` itself calls this."""
+    def thaw(self, frozen: FrozenShards) -> None:
+        """Keep nothing for `frozen` any more; only `FrozenShards` itself calls this."""
         assert self._frozen is frozen, "a snapshot thaws what another one holds"
         self._frozen = None

@@ -2,9 +2,9 @@
 
 import struct
 import zlib
-from collections.abc import Sequence
+from collections.abc import Sequence, Sized
 from itertools import groupby
-from typing import Any, Final
+from typing import Final, TypeVar
 
 from kvraft.commands import (
     CommandFailed,
@@ -21,8 +21,11 @@ from kvraft.commands import (
 from kvraft.raft.types import Entry, EntryKind
 from kvraft.store.features import ENTRY_KINDS, UnknownEntryKind, decode_level
 from kvraft.store.keyspace import ITEM_BYTES, Keyspace
+from kvraft.store.section import Section
+from kvraft.store.sections import SECTIONS
 from kvraft.store.transaction import Transaction
 
+_Section = TypeVar("_Section", bound=Section)
 _CHECKSUM_STATE: Final = struct.Struct(">IQQQQ")
 CHECKSUM_COVERS_REPLACED: Final = 2
 """The feature level from which on the checksum covers the values that a write replaces or removes, so that a value that
@@ -58,16 +61,32 @@ class Store:
         """Most keys that it may hold; 0: no bound."""
         self._batch_bytes = 0
         """Bytes of the batch that is being applied."""
-        self.keys = Keyspace()
-        self.key_count = 0
+        self.sections: tuple[Section, ...] = tuple(section() for section in SECTIONS)
+        """Its tables, in the order in which a snapshot holds them."""
+        self.keys = self.section(Keyspace)
+
+    def section(self, kind: type[_Section]) -> _Section:
+        """Return the one section of this class."""
+        (found,) = (section for section in self.sections if isinstance(section, kind))
+        return found
+
+    @property
+    def key_count(self) -> int:
+        """How many keys it holds."""
+        return self.keys.key_count
 
     def get(self, key: bytes) -> Item | None:
         """Return the item stored under `key`."""
         return self.keys.get(key)
 
-    def dismantle(self) -> list[dict[bytes, Any]]:
-        """Give up all keys and return them in pieces; see `Keyspace.dismantle`."""
-        return self.keys.dismantle()
+    @property
+    def frozen(self) -> bool:
+        """Whether a snapshot of it is still to be read."""
+        return any(section.frozen for section in self.sections)
+
+    def dismantle(self) -> list[Sized]:
+        """Give up everything and return it in pieces; see `Section.dismantle`."""
+        return [piece for section in self.sections for piece in section.dismantle()]
 
     def apply(self, entry: Entry, batch: DecodedBatch | None = None) -> list[Result]:
         """Apply the next committed entry and return the results of its mutations, in order.
@@ -148,14 +167,14 @@ class Store:
             return [self.transact(mutation) for mutation in sets]
         first = self.revision + 1
         self.revision += len(sets)
-        self.key_count += self.keys.set_all(sets, first)
+        self.keys.set_all(sets, first)
         return list(range(first, self.revision + 1))
 
     def _may_exceed_quota(self, sets: int) -> bool:
         """Whether so many sets of this batch could come to more than the quota, were they all of new keys."""
         if self.quota_bytes and self.keys.bytes_used + self._batch_bytes + sets * ITEM_BYTES > self.quota_bytes:
             return True
-        return bool(self.quota_keys) and self.key_count + sets > self.quota_keys
+        return bool(self.quota_keys) and self.keys.key_count + sets > self.quota_keys
 
     def finish(self, entry: Entry) -> None:
         """Note that all of `entry` is applied."""
@@ -165,7 +184,7 @@ class Store:
         self.applied_term = entry.term
 
     def _extend_checksum(self, payload: bytes) -> None:
-        counts = (self.applied_index, self.revision, self.key_count, self.cluster_time)
+        counts = (self.applied_index, self.revision, self.keys.key_count, self.cluster_time)
         self.checksum = zlib.crc32(payload, zlib.crc32(_CHECKSUM_STATE.pack(self.checksum, *counts)))
         if replaced := self.keys.replaced:
             if self.feature_level >= CHECKSUM_COVERS_REPLACED:

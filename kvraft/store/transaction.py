@@ -44,7 +44,6 @@ class Transaction:
             self._check_quota(key, value, old)
         new = (value, revision, revision, 1) if old is None else (value, old[1], revision, old[3] + 1)
         store.keys.put(key, new)
-        store.key_count += old is None
         self.events.append((key, old, new))
 
     def delete(self, key: bytes) -> bool:
@@ -52,7 +51,6 @@ class Transaction:
         old = self._store.keys.delete(key)
         if old is None:
             return False
-        self._store.key_count -= 1
         self.events.append((key, old, None))
         return True
 
@@ -72,20 +70,20 @@ class Transaction:
         for key, old, _ in reversed(self.events):
             if old is None:
                 store.keys.delete(key)
-                store.key_count -= 1
             else:
-                store.key_count += store.keys.put(key, old) is None
+                store.keys.put(key, old)
         self.events.clear()
 
     def _check_quota(self, key: bytes, value: bytes, old: Item | None) -> None:
         store, used = self._store, self._store.keys.bytes_used
         if old is None:
             grows = len(key) + len(value) + ITEM_BYTES
-            if store.quota_keys and store.key_count >= store.quota_keys:
+            keys = store.key_count
+            if store.quota_keys and keys >= store.quota_keys:
                 raise CommandFailed(
                     Failure(
                         "QUOTA_EXCEEDED",
-                        f"the store holds {store.key_count} keys and may hold {store.quota_keys} (limits.store_keys); "
+                        f"the store holds {keys} keys and may hold {store.quota_keys} (limits.store_keys); "
                         "delete some first",
                     )
                 )

@@ -10,7 +10,7 @@ from twisted.internet.defer import Deferred
 from kvraft.raft.messages import InstallSnapshot
 from kvraft.replica import SnapshotOptions, receiving, sending, taking
 from kvraft.replica.pacing import forget
-from kvraft.store import snapshot as chunking
+from kvraft.store import chunks as chunking
 from tests.replica.cluster import write
 from tests.replica.disk_cluster import TINY, DiskCluster
 

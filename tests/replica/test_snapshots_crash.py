@@ -13,7 +13,7 @@ import pytest
 
 from kvraft.replica import SnapshotOptions, sending
 from kvraft.simulation.disk import PowerFailure, proceed
-from kvraft.store import snapshot as chunking
+from kvraft.store import chunks as chunking
 from tests.replica.cluster import write
 from tests.replica.disk_cluster import DiskCluster
 

@@ -8,7 +8,7 @@ import pytest
 from kvraft.raft import Options
 from kvraft.replica import SnapshotOptions, sending
 from kvraft.replica.submissions import Stopping
-from kvraft.store import snapshot as chunking
+from kvraft.store import chunks as chunking
 from tests.replica.cluster import Ask, write
 from tests.replica.disk_cluster import DiskCluster
 

@@ -16,7 +16,7 @@ from kvraft.storage.errors import JournalFailed
 from kvraft.storage.snapshot_files import incoming_name
 from kvraft.store import SnapshotInvalid as StoreInvalid
 from kvraft.store import StoreLoader
-from kvraft.store import snapshot as chunking
+from kvraft.store import chunks as chunking
 from tests.replica.cluster import read, write
 from tests.replica.disk_cluster import DIRECTORY, DiskCluster
 

@@ -23,7 +23,9 @@ def raw(index: int, payload: bytes, kind: int = EntryKind.COMMANDS, term: int = 
 
 def put(keys: Keyspace, key: bytes, value: bytes, revision: int) -> bool:
     """Set one key; return whether it is new."""
-    return keys.set_all([Set(key, value)], revision) == 1
+    before = keys.key_count
+    keys.set_all([Set(key, value)], revision)
+    return keys.key_count > before
 
 
 def apply_with_reads(store: Store, entry: Entry, reads: Sequence[tuple[int, bytes]]) -> list[Result]:

@@ -8,8 +8,10 @@ from kvraft.commands import OPCODES
 from kvraft.raft import Entry, EntryKind
 from kvraft.raft.membership import _Stored
 from kvraft.store import FEATURE_LEVEL, Store, StoreLoader, UnknownFeatureLevel, UnknownSnapshotLayout, take
-from kvraft.store.features import ENTRY_KINDS, LEVELS, SNAPSHOT_CHUNKS, SNAPSHOT_STATE, UnknownEntryKind, encode_level
-from kvraft.store.snapshot import _Items, _Part, _State
+from kvraft.store.chunks import State, kind
+from kvraft.store.features import ENTRY_KINDS, LEVELS, UnknownEntryKind, encode_level
+from kvraft.store.sections import SECTIONS
+from kvraft.store.snapshot import _Header
 
 
 def raised(*levels: int) -> Store:
@@ -51,11 +53,14 @@ def test_the_table_names_all_that_is_read() -> None:
     """What the code can decode and what the table says are the same, and nothing is brought by two levels."""
     assert frozenset().union(*(level.opcodes for level in LEVELS)) == OPCODES
     assert set(EntryKind) == ENTRY_KINDS
-    assert set(_State.__struct_fields__) == SNAPSHOT_STATE
-    assert {_Items.__struct_config__.tag, _Part.__struct_config__.tag} == SNAPSHOT_CHUNKS
+    states: list[type[State]] = [_Header, *(section.STATE for section in SECTIONS)]
+    fields = [field for state in states for field in state.__struct_fields__]
+    assert sorted(fields) == sorted(field for level in LEVELS for field in level.snapshot_state)
+    kinds = [kind(chunk) for section in SECTIONS for chunk in section.CHUNKS]
+    assert sorted(kinds) == sorted(each for level in LEVELS for each in level.snapshot_chunks)
     assert frozenset().union(*(level.configuration for level in LEVELS)) == set(_Stored.__struct_fields__)
-    for kind in ("opcodes", "entry_kinds", "configuration", "snapshot_state", "snapshot_chunks", "hello_facts"):
-        each = [getattr(level, kind) for level in LEVELS]
+    for what in ("opcodes", "entry_kinds", "configuration", "snapshot_state", "snapshot_chunks", "hello_facts"):
+        each = [getattr(level, what) for level in LEVELS]
         assert sum(map(len, each)) == len(frozenset().union(*each))
 
 

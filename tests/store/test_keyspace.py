@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from kvraft.commands import Item, Set
 from kvraft.store import AlreadyFrozen, Released, keyspace
-from kvraft.store.keyspace import Frozen, Keyspace
+from kvraft.store.keyspace import ITEM_BYTES, FrozenShards, Keyspace
 from tests.store.log import put
 
 SHARDS: Final = 4
@@ -35,7 +35,7 @@ def filled() -> Keyspace:
     return keys
 
 
-def drain(frozen: Frozen) -> dict[bytes, Item]:
+def drain(frozen: FrozenShards) -> dict[bytes, Item]:
     """Read a snapshot to its end; no key may come twice."""
     pairs = [pair for shard in frozen for pair in shard]
     assert len(dict(pairs)) == len(pairs)
@@ -57,23 +57,25 @@ def test_items_are_kept() -> None:
 def test_a_run_of_sets() -> None:
     """Sets that come together have a revision each; the last one of a key counts, and a new key counts once."""
     keys = filled()
-    frozen = keys.freeze()
+    frozen = keys.freeze_shards()
 
-    assert keys.set_all([Set(KEYS[0], b"a"), Set(b"new", b"b"), Set(b"new", b"c"), Set(KEYS[0], b"d")], 100) == 1
+    keys.set_all([Set(KEYS[0], b"a"), Set(b"new", b"b"), Set(b"new", b"c"), Set(KEYS[0], b"d")], 100)
 
+    assert keys.key_count == len(KEYS) + 1
     assert keys.get(KEYS[0]) == (b"d", 1, 103, 3)
     assert keys.get(b"new") == (b"c", 101, 102, 2)
     assert drain(frozen) == {key: (b"old", revision, revision, 1) for revision, key in enumerate(KEYS, 1)}
 
 
 def test_restore() -> None:
-    """What a snapshot held is put back as it was; a key that is there is left alone."""
+    """What a snapshot held is put back as it was; a key that is there is left alone, and named."""
     keys = Keyspace()
 
-    assert keys.restore(b"k", (b"v", 2, 7, 3))
-    assert not keys.restore(b"k", (b"v", 2, 7, 3))
-    assert not keys.restore(b"k", (b"other", 1, 1, 1))
-    assert dict(keys.items()) == {b"k": (b"v", 2, 7, 3)}
+    assert keys.restore([(b"k", (b"v", 2, 7, 3))]) is None
+    assert keys.restore([(b"k", (b"v", 2, 7, 3))]) == b"k"
+    assert keys.restore([(b"l", (b"v", 1, 1, 1)), (b"k", (b"other", 1, 1, 1)), (b"m", (b"v", 1, 1, 1))]) == b"k"
+    assert dict(keys.items()) == {b"k": (b"v", 2, 7, 3), b"l": (b"v", 1, 1, 1)}
+    assert (keys.key_count, keys.bytes_used) == (2, 4 + 2 * ITEM_BYTES)
 
 
 def test_overwrites_do_not_show() -> None:
@@ -81,7 +83,7 @@ def test_overwrites_do_not_show() -> None:
     keys = filled()
     before = dict(keys.items())
 
-    frozen = keys.freeze()
+    frozen = keys.freeze_shards()
     for key in KEYS:
         put(keys, key, b"new", 100)
         put(keys, key, b"newer", 101)
@@ -95,7 +97,7 @@ def test_new_and_deleted_keys_do_not_show() -> None:
     keys = filled()
     before = dict(keys.items())
 
-    frozen = keys.freeze()
+    frozen = keys.freeze_shards()
     put(keys, b"new", b"new", 100)
     put(keys, b"brief", b"brief", 101)
     keys.delete(b"brief")
@@ -117,7 +119,7 @@ def test_any_story(story: list[tuple[str, bytes, bytes]]) -> None:
     """Sets, deletes, freezes, steps and releases in any order: a snapshot holds exactly what stood at its freeze."""
     keys = Keyspace()
     model: dict[bytes, Item] = {}
-    frozen: Frozen | None = None
+    frozen: FrozenShards | None = None
     expected: dict[bytes, Item] = {}
     read: list[tuple[bytes, Item]] = []
     for revision, (what, key, value) in enumerate([*story, *[("step", b"", b"")] * (SHARDS + 1)], 1):
@@ -128,7 +130,7 @@ def test_any_story(story: list[tuple[str, bytes, bytes]]) -> None:
         elif what == "delete":
             assert keys.delete(key) == model.pop(key, None)
         elif what == "freeze" and frozen is None:
-            frozen, expected, read = keys.freeze(), dict(model), []
+            frozen, expected, read = keys.freeze_shards(), dict(model), []
         elif what == "release" and frozen is not None:
             frozen.release()
             frozen = None
@@ -141,6 +143,7 @@ def test_any_story(story: list[tuple[str, bytes, bytes]]) -> None:
                 assert dict(read) == expected
                 frozen = None
         assert dict(keys.items()) == model
+        assert keys.key_count == len(model)
     assert frozen is None
     assert not keys.frozen
 
@@ -148,7 +151,7 @@ def test_any_story(story: list[tuple[str, bytes, bytes]]) -> None:
 def test_what_is_read_is_let_go() -> None:
     """A write to a shard that was read leaves nothing with the snapshot; one to a shard still to be read does, once."""
     keys = filled()
-    frozen = keys.freeze()
+    frozen = keys.freeze_shards()
     next(frozen)
     read = {key for key in KEYS if crc32(key) % SHARDS == 0}
 
@@ -164,7 +167,7 @@ def test_what_is_read_is_let_go() -> None:
 def test_the_last_shard_thaws() -> None:
     """With its last shard the snapshot lets go of the keyspace, before anybody asks whether there is another one."""
     keys = filled()
-    frozen = keys.freeze()
+    frozen = keys.freeze_shards()
     for _ in range(SHARDS - 1):
         next(frozen)
 
@@ -180,14 +183,14 @@ def test_the_last_shard_thaws() -> None:
 def test_only_one_at_a_time() -> None:
     """A second freeze is refused while the first is read, and allowed behind its end; both hold what they should."""
     keys = filled()
-    first, before_first = keys.freeze(), dict(keys.items())
+    first, before_first = keys.freeze_shards(), dict(keys.items())
 
     with pytest.raises(AlreadyFrozen, match="only one"):
-        keys.freeze()
+        keys.freeze_shards()
 
     put(keys, KEYS[0], b"new", 100)
     assert drain(first) == before_first
-    second, before_second = keys.freeze(), dict(keys.items())
+    second, before_second = keys.freeze_shards(), dict(keys.items())
     put(keys, KEYS[0], b"newer", 101)
     assert drain(second) == before_second
     assert before_first != before_second
@@ -196,7 +199,7 @@ def test_only_one_at_a_time() -> None:
 def test_released_early() -> None:
     """A released snapshot keeps nothing, can not be mistaken for a whole one, and makes way for the next."""
     keys = filled()
-    frozen = keys.freeze()
+    frozen = keys.freeze_shards()
     next(frozen)
     for key in KEYS:
         put(keys, key, b"new", 100)
@@ -210,19 +213,19 @@ def test_released_early() -> None:
     assert frozen.items_kept == 0
     with pytest.raises(Released):
         next(frozen)
-    assert drain(keys.freeze()) == dict(keys.items())
+    assert drain(keys.freeze_shards()) == dict(keys.items())
 
 
 @pytest.mark.parametrize("to_the_end", [True, False])
 def test_released_twice(*, to_the_end: bool) -> None:
     """To release a snapshot that is read or released already does nothing to the one after it."""
     keys = filled()
-    first = keys.freeze()
+    first = keys.freeze_shards()
     if to_the_end:
         drain(first)
     else:
         first.release()
-    second, before = keys.freeze(), dict(keys.items())
+    second, before = keys.freeze_shards(), dict(keys.items())
 
     first.release()
 
@@ -234,7 +237,7 @@ def test_released_twice(*, to_the_end: bool) -> None:
 def test_dismantled() -> None:
     """What is given up comes in pieces no larger than a shard, nothing else holds them, and no snapshot goes on."""
     keys = filled()
-    frozen = keys.freeze()
+    frozen = keys.freeze_shards()
     next(frozen)
     put(keys, KEYS[-1], b"new", 100)
 
@@ -253,7 +256,7 @@ def test_empty_shards_are_nobodys() -> None:
     """What is written to one keyspace, or put back into it, shows in no other, before or after."""
     earlier = Keyspace()
     filled()
-    Keyspace().restore(b"k", (b"v", 2, 7, 3))
+    Keyspace().restore([(b"k", (b"v", 2, 7, 3))])
 
     assert list(earlier.items()) == []
     assert list(Keyspace().items()) == []

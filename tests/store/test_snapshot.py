@@ -12,16 +12,11 @@ from hypothesis import strategies as st
 
 from kvraft.commands import KEY_BYTES_MAX, VALUE_BYTES_MAX, Identify, Mutation, delete_key, set_key
 from kvraft.raft import Entry, EntryKind
-from kvraft.store import AlreadyFrozen, Released, Store, StoreLoader, StoreSnapshot, snapshot, take
-from kvraft.store.keyspace import SHARDS
-from kvraft.store.snapshot import (
-    CHUNK_BYTES_FULL,
-    CHUNK_BYTES_MAX,
-    CHUNK_ITEMS_FULL,
-    CHUNK_OVERHEAD_BYTES,
-    ITEM_OVERHEAD_BYTES,
-    VALUE_PART_BYTES,
-)
+from kvraft.store import AlreadyFrozen, Released, Store, StoreLoader, StoreSnapshot, take
+from kvraft.store import chunks as limits
+from kvraft.store.chunks import CHUNK_BYTES_FULL, CHUNK_BYTES_MAX, CHUNK_ITEMS_FULL, VALUE_PART_BYTES
+from kvraft.store.items import CHUNK_OVERHEAD_BYTES, ITEM_OVERHEAD_BYTES
+from kvraft.store.keyspace import SHARDS, FrozenShards
 from tests.store.log import batch, raw, replay, state
 
 ITEMS: Final = 1
@@ -85,8 +80,8 @@ def test_writes_between_steps_do_not_show(seed: int, writes_between: list[int]) 
     frozen = state(store)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(snapshot, "CHUNK_BYTES_FULL", 250)
-        patch.setattr(snapshot, "VALUE_PART_BYTES", 15)
+        patch.setattr(limits, "CHUNK_BYTES_FULL", 250)
+        patch.setattr(limits, "VALUE_PART_BYTES", 15)
         taken = take(store)
         chunks = []
         for number in writes_between:
@@ -151,13 +146,12 @@ def items_of(chunk: bytes) -> list[object]:
     return list(items) if kind == ITEMS else []
 
 
-def test_a_step_reads_no_further_than_its_chunk(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_step_reads_no_further_than_its_chunk() -> None:
     """One step reads the shards whose items fill its chunk, and never runs ahead."""
     store = fill(*((b"%d" % number, bytes(64)) for number in range(20_000)))
-    frozen = store.keys.freeze()
-    monkeypatch.setattr(store.keys, "freeze", lambda: frozen)
     largest_shard = max(map(len, store.keys._shards))
     taken = take(store)
+    frozen = shards_of(store)
     read, written = 0, 0
 
     for chunk in taken:
@@ -204,10 +198,18 @@ def test_one_after_the_other() -> None:
     assert state(load(second.state, second)) == state(store)
 
 
+def shards_of(store: Store) -> FrozenShards:
+    """Return what holds the keys of a store still."""
+    frozen = store.keys._frozen
+    assert frozen is not None
+    return frozen
+
+
 def test_released_early() -> None:
     """A snapshot given up half-way yields no more chunks and keeps nothing, and the store can be taken again."""
     store = fill(*((b"%d" % number, bytes(VALUE_PART_BYTES)) for number in range(8)))
     taken = take(store)
+    frozen = shards_of(store)
     next(taken)
     store.apply(batch(9, *(set_key(b"%d" % number, b"new") for number in range(8))))
 
@@ -215,7 +217,7 @@ def test_released_early() -> None:
     taken.release()
 
     assert not store.keys.frozen
-    assert taken._frozen.items_kept == 0
+    assert frozen.items_kept == 0
     with pytest.raises(Released):
         next(taken)
     again = take(store)
@@ -226,13 +228,14 @@ def test_taken_to_the_end() -> None:
     """A snapshot that is read to its end has let the store go, keeps nothing, and stays at its end."""
     store = fill((b"k", b"1"))
     taken = take(store)
+    frozen = shards_of(store)
     store.apply(batch(2, set_key(b"k", b"2")))
-    assert taken._frozen.items_kept == 1
+    assert frozen.items_kept == 1
 
     chunks = list(taken)
 
     assert len(chunks) == 1
     assert not store.keys.frozen
-    assert taken._frozen.items_kept == 0
-    assert taken._frozen._next == SHARDS
+    assert frozen.items_kept == 0
+    assert frozen._next == SHARDS
     assert next(taken, None) is None

@@ -15,7 +15,8 @@ from hypothesis import strategies as st
 
 from kvraft.commands import Identify, Set, set_key
 from kvraft.store import SnapshotInvalid, Store, StoreLoader, UnknownSnapshotLayout, take
-from kvraft.store.snapshot import CHUNK_BYTES_MAX, SNAPSHOT_LAYOUT, VALUE_PART_BYTES
+from kvraft.store.chunks import CHUNK_BYTES_MAX, VALUE_PART_BYTES
+from kvraft.store.snapshot import SNAPSHOT_LAYOUT
 from tests.store.log import batch, replay, state
 
 REPOSITORY: Final = Path(__file__).parents[2]
@@ -73,10 +74,10 @@ def test_progress_can_be_followed() -> None:
     counts = []
     for chunk in chunks():
         loader.add(chunk)
-        counts.append(loader.key_count)
+        counts.append(loader.loaded)
 
     assert counts == [0, 0, 1, 3]
-    assert loader.key_count_expected == KEYS
+    assert loader.promised == KEYS
 
 
 DAMAGED: Final[dict[str, tuple[Callable[[list[bytes]], list[bytes]], str]]] = {
@@ -235,7 +236,7 @@ def test_given_up_half_way() -> None:
     taken = take(store)
     loader = StoreLoader(taken.state)
     loader.add(next(taken))
-    loaded = loader.key_count
+    loaded = loader.loaded
 
     pieces = loader.dismantle()
 
