@@ -16,8 +16,6 @@ from collections.abc import Collection, Iterable
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
-import attrs
-
 from kvraft.raft import election, identity, quorum, replication, transfer
 from kvraft.raft.errors import ProposalRefused, TryAgain
 from kvraft.raft.membership import Membership
@@ -62,17 +60,7 @@ def propose(node: Node, leader: Leader, target: Membership, *, force: bool, unre
         _refuse_dead_end(node, leader, target, unreachable)
     if target.voters == node.membership.voters:
         return append(node, leader, target)
-    # A learner that leaves in the same change leaves at once: it decides nothing.
-    stay = target.members | node.membership.voters
-    addresses = {**node.membership.addresses, **target.addresses}
-    incarnations = {**node.membership.incarnations, **target.incarnations}
-    joint = attrs.evolve(
-        target,
-        outgoing=node.membership.voters,
-        addresses={member: where for member, where in addresses.items() if member in stay},
-        incarnations={member: each for member, each in incarnations.items() if member in stay},
-    )
-    return append(node, leader, joint)
+    return append(node, leader, target.joint_from(node.membership))
 
 
 def is_under_way(node: Node) -> bool:
@@ -83,9 +71,9 @@ def is_under_way(node: Node) -> bool:
     """
     if node.membership.outgoing:
         return True
-    settled = attrs.evolve(node.membership_at(node.commit), incarnations={})
+    settled = node.membership_at(node.commit)
     unsettled = (membership for index, membership in node.memberships if index > node.commit)
-    return any(attrs.evolve(membership, incarnations={}) != settled for membership in unsettled)
+    return any(membership.differs_in_members(settled) for membership in unsettled)
 
 
 def adopt(node: Node, entries: Iterable[Entry]) -> None:
@@ -109,7 +97,7 @@ def settle(node: Node, leader: Leader) -> None:
     if node.commit < node.membership_index:
         return
     if node.membership.outgoing:
-        append(node, leader, _without_outgoing(node.membership))
+        append(node, leader, node.membership.without_outgoing())
         return
     gone = leader.progress.keys() - node.membership.members
     if gone:
@@ -130,28 +118,8 @@ def promote_caught_up(node: Node, leader: Leader) -> None:
         if identity.may_be_promoted(node, learner) and _ends_round(node, leader.progress[learner]):
             # When the change is not safe, or another one is under way, a later round tries again.
             with suppress(ProposalRefused):
-                propose(node, leader, promotion(node.membership, learner), force=False)
+                propose(node, leader, node.membership.promoted(learner), force=False)
                 return
-
-
-def promotion(membership: Membership, learner: int) -> Membership:
-    """Return the configuration in which `learner` votes, and whom it replaces does not belong to it any more.
-
-    If that one has left already nobody else leaves, also when it has come back to learn.
-    """
-    leaves = membership.replacing.get(learner)
-    if leaves not in membership.voters:
-        leaves = None
-    return Membership(
-        voters=(membership.voters | {learner}) - {leaves},
-        learners=membership.learners - {learner},
-        promoting=membership.promoting - {learner},
-        replacing={new: old for new, old in membership.replacing.items() if new != learner},
-        addresses={member: where for member, where in membership.addresses.items() if member != leaves},
-        incarnations={member: memory for member, memory in membership.incarnations.items() if member != leaves},
-        removed=membership.removed if leaves is None else membership.removed_with(leaves),
-        removed_below=membership.removed_below,
-    )
 
 
 def waits_for(node: Node, learner: int) -> str | None:
@@ -196,15 +164,6 @@ def append(node: Node, leader: Leader, membership: Membership) -> int:
     for member in sorted(membership.members - leader.progress.keys() - {node.id}):
         leader.progress[member] = Progress(node.log.last_index + 1, last_contact=node.now)
     return node.log.last_index
-
-
-def _without_outgoing(joint: Membership) -> Membership:
-    """Return the configuration that a joint one leads to."""
-    assert joint.outgoing, "a configuration that is not joint leads nowhere"
-    remaining = joint.voters | joint.learners
-    addresses = {member: where for member, where in joint.addresses.items() if member in remaining}
-    incarnations = {member: memory for member, memory in joint.incarnations.items() if member in remaining}
-    return attrs.evolve(joint, outgoing=frozenset(), addresses=addresses, incarnations=incarnations)
 
 
 def _alive(node: Node, leader: Leader) -> set[int]:

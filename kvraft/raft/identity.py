@@ -147,7 +147,7 @@ def bind_first(node: Node, leader: Leader) -> None:
     """Bind all that were heard of, right behind the first entry of the first leader."""
     new = _unbound(node)
     if new and node.log.last_index == 1 and None not in node.heard.incarnations.values():
-        changes.append(node, leader, attrs.evolve(node.membership, incarnations=new))
+        changes.append(node, leader, node.membership.bound(new))
 
 
 def bind(node: Node, leader: Leader) -> None:
@@ -159,8 +159,7 @@ def bind(node: Node, leader: Leader) -> None:
     if not membership.incarnations and not new.keys() >= membership.members:
         return  # one of an earlier kvraft could not read it
     with suppress(ProposalRefused):  # when another change is under way: at a later heartbeat
-        bindings = {**membership.incarnations, **new}
-        changes.propose(node, leader, attrs.evolve(membership, incarnations=bindings), force=True)
+        changes.propose(node, leader, membership.bound(new), force=True)
 
 
 def may_be_promoted(node: Node, learner: int) -> bool:

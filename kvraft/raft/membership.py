@@ -16,6 +16,7 @@ REMOVED_MAX = 64
 """So many removed ids a configuration names at most when it is compacted."""
 REMOVED_KEPT = 32
 """So many of them, the highest, it names then."""
+_IS_JOINT = "no target can be told from a configuration that is half-way to another one (§6)"
 
 
 @attrs.frozen
@@ -42,6 +43,11 @@ class Departed(Collection[int]):
 
 def _ids(nodes: Iterable[int]) -> frozenset[int]:
     return frozenset(nodes)
+
+
+def _without(facts: Mapping[int, str], node: int | None) -> dict[int, str]:
+    """Return what is known of the members, less what is known of one."""
+    return {member: fact for member, fact in facts.items() if member != node}
 
 
 @attrs.frozen
@@ -107,6 +113,105 @@ class Membership:
             return self
         kept = sorted(self.removed)[-REMOVED_KEPT:]
         return attrs.evolve(self, removed=kept, removed_below=kept[0])
+
+    # The configurations that can follow. Each is told by what changes; all else stays.
+
+    def with_learner(self, node: int, address: str, *, replaces: int | None = None) -> "Membership":
+        """Return the configuration in which `node` is a learner that will be promoted.
+
+        It takes the place of the voter `replaces` then, if one is named. It may be a learner already.
+        """
+        assert not self.outgoing, _IS_JOINT
+        assert node not in self.voters, f"node {node} votes already"
+        assert node not in self.departed, f"node {node} was removed, and comes back (row 19)"
+        assert replaces is None or replaces in self.voters, f"node {replaces} is to be replaced and is no voter"
+        replacing = self.replacing if replaces is None else {**self.replacing, node: replaces}
+        return attrs.evolve(
+            self,
+            learners=self.learners | {node},
+            promoting=self.promoting | {node},
+            replacing=replacing,
+            addresses={**self.addresses, node: address},
+        )
+
+    def without(self, node: int) -> "Membership":
+        """Return the configuration that `node` has left; nobody replaces it any more."""
+        assert not self.outgoing, _IS_JOINT
+        assert node in self.members, f"node {node} leaves and is no member"
+        assert self.voters != {node}, f"node {node} is the only voter"
+        return attrs.evolve(
+            self,
+            voters=self.voters - {node},
+            learners=self.learners - {node},
+            promoting=self.promoting - {node},
+            replacing={new: old for new, old in self.replacing.items() if node not in (new, old)},
+            addresses=_without(self.addresses, node),
+            incarnations=_without(self.incarnations, node),
+            removed=self.removed_with(node),
+        )
+
+    def moved(self, node: int, address: str) -> "Membership":
+        """Return the configuration in which `node` is reached at `address`."""
+        assert node in self.members, f"node {node} moves and is no member"
+        return attrs.evolve(self, addresses={**self.addresses, node: address})
+
+    def promoted(self, learner: int) -> "Membership":
+        """Return the configuration in which `learner` votes, and whom it replaces does not belong to it any more.
+
+        If that one has left already nobody else leaves, also when it has come back to learn.
+        """
+        assert not self.outgoing, _IS_JOINT
+        assert learner in self.promoting, f"node {learner} is not on its way to a vote"
+        replaced = self.replacing.get(learner)
+        leaves = replaced if replaced in self.voters else None
+        return attrs.evolve(
+            self,
+            voters=(self.voters | {learner}) - {leaves},
+            learners=self.learners - {learner},
+            promoting=self.promoting - {learner},
+            replacing={new: old for new, old in self.replacing.items() if new != learner},
+            addresses=_without(self.addresses, leaves),
+            incarnations=_without(self.incarnations, leaves),
+            removed=self.removed if leaves is None else self.removed_with(leaves),
+        )
+
+    def bound(self, memories: Mapping[int, str]) -> "Membership":
+        """Return the configuration that binds these members to their memories, too."""
+        twice = memories.keys() & self.incarnations.keys()
+        assert not twice, f"the members {sorted(twice)} are bound once more"
+        return attrs.evolve(self, incarnations={**self.incarnations, **memories})
+
+    def joint_from(self, before: "Membership") -> "Membership":
+        """Return the joint configuration that leads to this one: the voters of the one `before` decide as well (§6).
+
+        They are reached and known as long. A learner that leaves in the same change leaves at once: it decides nothing.
+        """
+        assert not self.outgoing, "a joint configuration leads to one that is not"
+        assert not before.outgoing, "a joint configuration follows a joint one (§6)"
+        stay = self.members | before.voters
+        addresses = {**before.addresses, **self.addresses}
+        incarnations = {**before.incarnations, **self.incarnations}
+        return attrs.evolve(
+            self,
+            outgoing=before.voters,
+            addresses={member: where for member, where in addresses.items() if member in stay},
+            incarnations={member: memory for member, memory in incarnations.items() if member in stay},
+        )
+
+    def without_outgoing(self) -> "Membership":
+        """Return the configuration to which this joint one leads (§6)."""
+        assert self.outgoing, "a configuration that is not joint leads nowhere"
+        remaining = self.voters | self.learners
+        return attrs.evolve(
+            self,
+            outgoing=(),
+            addresses={member: where for member, where in self.addresses.items() if member in remaining},
+            incarnations={member: memory for member, memory in self.incarnations.items() if member in remaining},
+        )
+
+    def differs_in_members(self, other: "Membership") -> bool:
+        """Whether more is different than which members are bound to their memories."""
+        return attrs.evolve(self, incarnations={}) != attrs.evolve(other, incarnations={})
 
     def decides(self, node: int) -> bool:
         """Whether the vote and the acknowledgement of `node` count."""

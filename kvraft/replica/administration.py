@@ -283,11 +283,7 @@ def with_learner(membership: Membership, new: int, address: str, *, replaces: in
     """
     address = _free_address(membership, new, address)
     if replaces is not None and new in membership.learners and membership.addresses.get(new) == address:
-        return attrs.evolve(
-            membership,
-            promoting=membership.promoting | {new},
-            replacing={**membership.replacing, new: replaces},
-        )
+        return membership.with_learner(new, address, replaces=replaces)
     if new in membership.members:
         raise AdminRefused(f"node {new} is a member already")
     if new in membership.removed:
@@ -296,13 +292,7 @@ def with_learner(membership: Membership, new: int, address: str, *, replaces: in
         raise AdminRefused(f"ids below {membership.removed_below} are not given any more; give the new member another")
     if len(membership.members) >= PEERS_MAX:
         raise AdminRefused(f"a cluster has at most {PEERS_MAX} members")
-    return attrs.evolve(
-        membership,
-        learners=membership.learners | {new},
-        promoting=membership.promoting | {new},
-        replacing={**membership.replacing, **({} if replaces is None else {new: replaces})},
-        addresses={**membership.addresses, new: address},
-    )
+    return membership.with_learner(new, address, replaces=replaces)
 
 
 def moved(membership: Membership, member: int, address: str, incarnation: str | None) -> Membership:
@@ -315,9 +305,7 @@ def moved(membership: Membership, member: int, address: str, incarnation: str | 
         raise AdminRefused(f"node {member} is no member")
     if incarnation is not None and is_other(membership, member, incarnation):
         raise AdminRefused(f"node {member} is known with another data directory")
-    return attrs.evolve(
-        membership, addresses={**membership.addresses, member: _free_address(membership, member, address)}
-    )
+    return membership.moved(member, _free_address(membership, member, address))
 
 
 def _free_address(membership: Membership, member: int, address: str) -> str:
@@ -347,16 +335,7 @@ def without(membership: Membership, old: int) -> Membership:
         raise AdminRefused(f"node {old} is no member")
     if membership.voters == {old}:
         raise AdminRefused(f"node {old} is the only voter; without it there is no cluster")
-    return Membership(
-        voters=membership.voters - {old},
-        learners=membership.learners - {old},
-        promoting=membership.promoting - {old},
-        replacing={new: left for new, left in membership.replacing.items() if old not in (new, left)},
-        addresses={member: where for member, where in membership.addresses.items() if member != old},
-        incarnations={member: memory for member, memory in membership.incarnations.items() if member != old},
-        removed=membership.removed_with(old),
-        removed_below=membership.removed_below,
-    )
+    return membership.without(old)
 
 
 def _find_voter(membership: Membership, node: int) -> None:

@@ -8,7 +8,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kvraft.raft import Membership
-from kvraft.raft.changes import promotion
 from kvraft.raft.membership import REMOVED_KEPT, REMOVED_MAX
 
 IDS = st.frozensets(st.integers(0, 9), max_size=5)
@@ -93,23 +92,6 @@ def test_a_learner_is_a_member_that_decides_nothing() -> None:
     assert membership.members == {0, 1, 2, 3}
     assert membership.majorities == ({0, 1}, {1, 2})
     assert [membership.decides(member) for member in range(4)] == [True, True, True, False]
-
-
-def test_a_promoted_learner_takes_the_place_of_the_one_it_replaces() -> None:
-    """One configuration has the new voter and not the old one any more; the others' promotions stay."""
-    where = {member: str(member) for member in range(5)}
-    membership = Membership([0, 1, 2], (), [3, 4], [3, 4], {3: 0, 4: 1}, where)
-    del where[0]
-    assert promotion(membership, 3) == Membership([1, 2, 3], (), [4], [4], {4: 1}, where, [0])
-    known = attrs.evolve(membership, incarnations={0: "a", 1: "b", 3: "c"})
-    assert promotion(known, 3).incarnations == {1: "b", 3: "c"}
-    assert promotion(Membership([0], (), [1], [1]), 1) == Membership([0, 1])
-
-
-def test_who_has_left_already_is_not_replaced() -> None:
-    """The learner only grows the cluster then, even if the other one has come back as a learner."""
-    assert promotion(Membership([1], (), [2], [2], {2: 0}), 2) == Membership([1, 2])
-    assert promotion(Membership([1], (), [0, 2], [2], {2: 0}), 2) == Membership([1, 2], (), [0])
 
 
 @given(memberships(), st.integers(0, 200), st.integers(0, 20))
