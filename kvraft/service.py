@@ -30,13 +30,23 @@ from kvraft.daemon import daemonize
 from kvraft.differences import differences
 from kvraft.joining import MOVE_PAUSE_S, JoinFailed, Joining, Moving, Seed, ask, read_seed, write_seed
 from kvraft.logs import NodeLog
+from kvraft.peers.addresses import places_of
 from kvraft.peers.names import Names
 from kvraft.raft import Membership
 from kvraft.replica import Beginning, from_disk, from_nothing
 from kvraft.server import ServerLimits, watch_together
 from kvraft.server.admission import NO_LIMIT, allow_open_files, within
 from kvraft.server.binding import advice, listen_on
-from kvraft.starting import Start, WrongOption, has_data, plan, read_address, read_config, read_id
+from kvraft.starting import (
+    Start,
+    WrongOption,
+    has_data,
+    plan,
+    read_address,
+    read_config,
+    read_id,
+    resolve_address,
+)
 from kvraft.storage import SnapshotStorage, Storage, StorageError
 from kvraft.store import SnapshotInvalid
 
@@ -193,7 +203,7 @@ class NodeService(Service):
         # Before the data are touched, if they are not needed for it: a node that runs already has both.
         listening = None if peer is None else self._bind(peer.listen)
         beginning = self._enter(self._read())
-        here = self._find_address(beginning) if peer is None else peer.address
+        here = self._reached_at(beginning)
         if listening is None:
             listening = self._bind(here)
         self._open = (beginning.storage, beginning.snapshots)
@@ -275,10 +285,11 @@ class NodeService(Service):
             self._move(peer, incarnation, membership)
 
     def _move(self, peer: Peer, incarnation: str, membership: Membership) -> None:
-        contacts = {node: [Address.parse(where)] for node, where in sorted(membership.addresses.items())}
-        for listed in (*self._config.peers, peer):
-            if listed.id in contacts and listed.address not in contacts[listed.id]:
-                contacts[listed.id].append(listed.address)
+        listed = {each.id: each.address for each in self._config.peers}
+        contacts = {
+            node: places_of(Address.parse(where), listed.get(node), peer.address if node == self._id else None)
+            for node, where in sorted(membership.addresses.items())
+        }
         moving = Moving(
             self._id,
             incarnation,
@@ -290,29 +301,21 @@ class NodeService(Service):
         )
         Thread(target=moving.run, name="kvraft move", daemon=True).start()
 
-    def _reached_at(self, beginning: Beginning, seed: Seed | None) -> Address:
-        """Return the address of this node, which nobody else knows better."""
-        if self._start.peer is not None:
-            return self._start.peer.address
-        return self._find_address(beginning, seed)
-
-    def _find_address(self, beginning: Beginning, seed: Seed | None = None) -> Address:
-        """Return the address that the data directory tells; leaves the process when it tells none."""
-        membership = beginning.latest_membership
-        known = membership.addresses.get(self._id) if membership is not None else None
+    def _reached_at(self, beginning: Beginning, seed: Seed | None = None) -> Address:
+        """Return where this node is reached; leaves the process when nothing says so."""
         try:
-            seed = seed or read_seed(self._start.folder)
+            if self._start.peer is None and seed is None:
+                seed = read_seed(self._start.folder)
         except JoinFailed as failed:
             exits.leave(failed.status, str(failed))
-        if known is None and seed is not None:
-            known = seed.address
-        if known is None:
+        address = resolve_address(self._start, beginning.latest_membership, None if seed is None else seed.address)
+        if address is None:
             exits.leave(
                 exits.CONFIG,
                 f"neither config.json nor {self._start.folder} says where node {self._id} is reached; "
                 "say it with --address HOST:PORT",
             )
-        return Address.parse(known)
+        return address
 
     @override
     def stopService(self) -> Deferred[None]:

@@ -7,6 +7,7 @@ import attrs
 
 from kvraft.config import Address, Config, Peer, WrongValue, load
 from kvraft.config.values import ID_MAX
+from kvraft.raft import Membership
 
 
 class WrongOption(Exception):
@@ -93,6 +94,21 @@ def plan(config: Config, node_id: int, address: Address | None, join: Address | 
             )
         config.peer(node_id)  # which raises, and names those that are listed
     return start
+
+
+def resolve_address(start: Start, membership: Membership | None, seed: str | None) -> Address | None:
+    """Return where the node itself is reached; None when nothing says so.
+
+    1. What it is started with counts most, `--address` or else its entry in config.json (`plan`): nobody else knows
+       better, and a node that has moved says so in this way.
+    2. `membership`, the latest configuration on its disk.
+    3. `seed`, the address with which it has joined, until its log says more.
+    """
+    if start.peer is not None:
+        return start.peer.address
+    known = membership.addresses.get(start.node_id) if membership is not None else None
+    place = seed if known is None else known
+    return None if place is None else Address.parse(place)
 
 
 SEGMENTS: Final = "segment-*"

@@ -13,6 +13,7 @@ while it moved must answer it to hear of that.
 """
 
 from collections.abc import Callable
+from typing import TypeVar
 
 import attrs
 from twisted.internet.defer import Deferred
@@ -20,6 +21,8 @@ from twisted.internet.interfaces import IProtocol, IProtocolFactory, IStreamClie
 from zope.interface import implementer
 
 from kvraft.peers.receiver import Address
+
+AnyAddress = TypeVar("AnyAddress", bound=Address)
 
 
 @attrs.frozen
@@ -42,6 +45,21 @@ def written(address: Address | None) -> str | None:
     if address is None:
         return None
     return f"[{address.host}]:{address.port}" if ":" in address.host else f"{address.host}:{address.port}"
+
+
+def places_of(known: AnyAddress, listed: AnyAddress | None, told: AnyAddress | None) -> list[AnyAddress]:
+    """Return where a member may be reached, in the order in which the sources count, and no place twice.
+
+    Args:
+        known: where the log says, on which the members have agreed.
+        listed: where config.json says, which an operator may have changed for a cluster that moves as a whole.
+        told: where the member itself says, for whoever may take its word.
+    """
+    places = [known]
+    for hint in (listed, told):
+        if hint is not None and not any(same(hint, each) for each in places):
+            places.append(hint)
+    return places
 
 
 @implementer(IStreamClientEndpoint)
@@ -102,15 +120,9 @@ class Addresses:
         return self._endpoints[place]
 
     def _next(self) -> Address:
-        hints = self._hints()
+        told = self.told if self._may_ask() else None
+        _, *hints = places_of(self.known, self._listed, told)
         attempt, self._attempts = self._attempts, self._attempts + 1
         if attempt % 2 == 0 or not hints:
             return self.known
         return hints[attempt // 2 % len(hints)]
-
-    def _hints(self) -> list[Address]:
-        hints = [] if self._listed is None or same(self._listed, self.known) else [self._listed]
-        told = self.told
-        if told is not None and self._may_ask() and not any(same(told, each) for each in (self.known, *hints)):
-            hints.append(told)
-        return hints

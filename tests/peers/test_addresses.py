@@ -1,6 +1,8 @@
 """Where a peer is looked for: where the log says, config.json, and the peer's own word while nobody leads."""
 
-from kvraft.peers.addresses import written
+import pytest
+
+from kvraft.peers.addresses import places_of, written
 from kvraft.peers.link import BACKOFF_MAX_S
 from tests.peers.twins import ADDRESSES, Node, Place, hello_line, warnings
 
@@ -17,6 +19,25 @@ def dialed(node: Node, attempts: int) -> list[Place]:
         found.append(place)
         node.pass_time(BACKOFF_MAX_S + 0.01)
     return found
+
+
+@pytest.mark.parametrize(
+    ("listed", "told", "places"),
+    [
+        (None, None, [ADDRESSES[1]]),
+        (LISTED, None, [ADDRESSES[1], LISTED]),
+        (None, TOLD, [ADDRESSES[1], TOLD]),
+        (LISTED, TOLD, [ADDRESSES[1], LISTED, TOLD]),
+        (LISTED, LISTED, [ADDRESSES[1], LISTED]),
+        (ADDRESSES[1], TOLD, [ADDRESSES[1], TOLD]),
+        (LISTED, ADDRESSES[1], [ADDRESSES[1], LISTED]),
+    ],
+)
+def test_the_log_comes_before_config_json_and_that_before_a_member_s_word(
+    listed: Place | None, told: Place | None, places: list[Place]
+) -> None:
+    """No place is named twice, whoever else says it."""
+    assert places_of(ADDRESSES[1], listed, told) == places
 
 
 def test_every_second_attempt_goes_to_a_hint() -> None:
