@@ -35,7 +35,8 @@ class ClosingRule:
         self._limits = limits
         self._close = close
         self._timer: IDelayedCall | None = None
-        self._settled = False
+        self.is_settled = False
+        """Whether everything is answered; input makes it False, and what was decided is decided anew later."""
         self._asked = 0  # requests at the last decision
         self._asked_at = clock.seconds()
         self.requests = 0
@@ -44,10 +45,6 @@ class ClosingRule:
         """Whether the client asked for the connection to stay."""
         self.client_finished = False
         """Whether the client has closed its side: no more input comes."""
-
-    def heard(self) -> None:
-        """Note input: whatever was decided is decided anew when everything is answered again."""
-        self._settled = False
 
     def settled(self, *, line_begun: bool) -> None:
         """Note that nothing is owed and no whole line waits. `line_begun`: a piece of a line does."""
@@ -76,7 +73,7 @@ class ClosingRule:
             self._timer = None
 
     def _close_after(self, delay_s: float) -> None:
-        self._settled = True
+        self.is_settled = True
         if self._timer is None:
             self._timer = self._clock.callLater(delay_s, self._expired)
         else:
@@ -84,7 +81,7 @@ class ClosingRule:
 
     def _expired(self) -> None:
         self._timer = None
-        if self._settled:
+        if self.is_settled:
             self._close()
 
 

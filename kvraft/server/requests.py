@@ -4,11 +4,10 @@ import re
 from collections.abc import Callable, Sequence
 from typing import Final
 
-import attrs
-
-from kvraft.commands import AdminCommand, InvalidCommand, Operation, delete_key, get_key, set_key
+from kvraft.commands import InvalidCommand, Operation, delete_key, get_key, set_key
 from kvraft.server import replies
 from kvraft.server.admin_requests import ADMIN_USAGES, WrongAdminUsage, read_admin
+from kvraft.server.dialect import Answer, Disconnect, Requests
 
 USAGES: Final = {
     b"SET": "SET <key> <value>, the value being all of the line behind one space",
@@ -50,7 +49,7 @@ _SHOWN_BYTES: Final = 20
 _HTTP_REQUEST: Final = re.compile(rb"[!-~]+ .*HTTP/\d|([!#-'*+.^_`|~\w-]+):(?: |$)")
 
 
-class LooksLikeHttp(Exception):
+class LooksLikeHttp(Disconnect):
     """A browser is at the other end, perhaps sent by a web page that must not be able to write."""
 
 
@@ -58,82 +57,49 @@ class WrongUsage(Exception):
     """A known command that is not written as it must be."""
 
 
-@attrs.define
-class Chunk:
-    """The requests in lines that arrived together."""
-
-    operations: list[Operation]
-    """What the store is asked, in the order of the lines."""
-    notes: list[tuple[int, bytes | None]]
-    """Answers that need no store, each with the number of operations before it. None: the status, when it is due."""
-    keeps: bool
-    """Whether the client asks for the connection to stay open."""
-    command: AdminCommand | None = None
-    """What an operator asks: then it is all there is, and its answer is the one result."""
-    rest: Sequence[bytes] = ()
-    """Lines that are the next chunk: what an operator asks is carried out between what is before and behind it."""
-
-    @property
-    def slots(self) -> int:
-        """How many answers do not come from here."""
-        return len(self.operations) if self.command is None else 1
-
-    @property
-    def requests(self) -> int:
-        """How many requests there are. Blank lines are none."""
-        return self.slots + len(self.notes)
-
-    def outcomes(self, results: Sequence[replies.Outcome], status: Callable[[], bytes]) -> Sequence[replies.Outcome]:
-        """Put the `results` of the operations and the notes in the order of their lines."""
-        if len(results) != self.slots:
-            raise ValueError(f"{self.slots} operations came back with {len(results)} results")
-        if not self.notes:
-            return results
-        outcomes: list[replies.Outcome] = []
-        taken = 0
-        for position, note in self.notes:
-            outcomes.extend(results[taken:position])
-            outcomes.append(status() if note is None else note)
-            taken = position
-        outcomes.extend(results[taken:])
-        return outcomes
-
-
 _LEADING_SPACE: Final = replies.error(
     "USAGE", "the line begins with a space; begin with the command, such as: GET <key>"
 )
 
 
-def _set(arguments: bytes) -> Operation:
-    """Read "key value". The value may be empty, if the space in front of it is there."""
-    key, space, value = arguments.partition(b" ")
-    if space and not key:
+def _set(parts: Sequence[bytes]) -> Operation:
+    """Read "SET key value". The value may be empty, if the space before it is there."""
+    try:
+        _, key, value = parts
+    except ValueError:
+        raise WrongUsage from None
+    if not key:
         raise InvalidCommand(TWO_SPACES)
-    if not space:
-        raise WrongUsage
     return set_key(key, value)
 
 
-def _get(arguments: bytes) -> Operation:
-    if arguments.startswith(b" "):
-        raise InvalidCommand(TWO_SPACES)
-    if not arguments or b" " in arguments:
-        raise WrongUsage
-    return get_key(arguments)
+def _get(parts: Sequence[bytes]) -> Operation:
+    return get_key(_only_key(parts))
 
 
-def _delete(arguments: bytes) -> Operation:
-    if arguments.startswith(b" "):
-        raise InvalidCommand(TWO_SPACES)
-    if not arguments or b" " in arguments:
-        raise WrongUsage
-    return delete_key(arguments)
+def _delete(parts: Sequence[bytes]) -> Operation:
+    return delete_key(_only_key(parts))
+
+
+def _only_key(parts: Sequence[bytes]) -> bytes:
+    """Return the one argument of a command, a key."""
+    match parts:
+        case [_, key] if key:
+            return key
+        case [_, b"", _]:
+            raise InvalidCommand(TWO_SPACES)
+        case _:
+            raise WrongUsage
 
 
 # As they are usually typed; any other case is found by the longer way.
-_STORE_COMMANDS: Final[dict[bytes, Callable[[bytes], Operation]]] = {
-    spelling: read
-    for verb, read in ((b"SET", _set), (b"GET", _get), (b"DELETE", _delete))
+_STORE_COMMANDS: Final[dict[bytes, tuple[Callable[[Sequence[bytes]], Operation], Answer]]] = {
+    spelling: (read, answer)
+    for verb, read, answer in (
+        (b"SET", _set, replies.OK),
+        (b"GET", _get, replies.found),
+        (b"DELETE", _delete, replies.OK),
+    )
     for spelling in (verb, verb.lower())
 }
 _OTHER_COMMANDS: Final[dict[bytes, bytes | None]] = {
@@ -144,63 +110,48 @@ _OTHER_COMMANDS: Final[dict[bytes, bytes | None]] = {
 }
 
 
-def read_requests(lines: Sequence[bytes]) -> Chunk:
+def read_requests(lines: Sequence[bytes]) -> tuple[Requests, Sequence[bytes]]:
     """Read `lines`, each without its line feed. A line that is no request becomes the error it is answered with.
 
-    What an operator asks is a chunk of its own, and ends the one before it.
+    What an operator asks stands alone: returned are the requests before it, or it, and the lines that come after.
 
     Raises:
-        LooksLikeHttp: a line is part of an HTTP request; nothing of the chunk may be carried out.
+        LooksLikeHttp: a line is part of an HTTP request; none of `lines` may be carried out.
     """
     operations: list[Operation] = []
+    answers: list[Answer] = []
     notes: list[tuple[int, bytes | None]] = []
     keeps = False
     find = _STORE_COMMANDS.get
     for place, complete in enumerate(lines):
         line = complete[:-1] if complete.endswith(b"\r") else complete
-        verb, space, arguments = line.partition(b" ")
-        read = find(verb) or find(verb.upper())
+        parts = line.split(b" ", 2)
+        known = find(parts[0]) or find(parts[0].upper())
         try:
-            if read is not None:
-                operations.append(read(arguments))
-            elif verb.upper() in ADMIN_USAGES:
+            if known is not None:
+                read, answer = known
+                operations.append(read(parts))
+                answers.append(answer)
+                continue
+            verb, space, arguments = line.partition(b" ")
+            verb = verb.upper()
+            if verb in ADMIN_USAGES:
                 if operations or notes:
-                    return Chunk(operations, notes, keeps, rest=lines[place:])
-                return Chunk([], [], keeps, command=read_admin(verb.upper(), arguments), rest=lines[place + 1 :])
-            elif line:
-                notes.append((len(operations), _answer(verb.upper(), space)))
-                keeps = keeps or verb.upper() == b"KEEP"
+                    return Requests(operations, answers, notes, len(operations) + len(notes), keeps), lines[place:]
+                command = read_admin(verb, arguments)
+                return Requests([], [replies.status], [], 1, command=command), lines[place + 1 :]
+            if line:
+                notes.append((len(operations), _answer(verb, space)))
+                keeps = keeps or verb == b"KEEP"
         except (WrongUsage, WrongAdminUsage):
             _refuse_http(line)
-            notes.append((len(operations), replies.error("USAGE", f"write: {USAGES[verb.upper()]}")))
+            notes.append((len(operations), replies.error("USAGE", f"write: {USAGES[parts[0].upper()]}")))
         except InvalidCommand as reason:
             notes.append((len(operations), replies.error("INVALID", str(reason))))
         except KeyError:
             _refuse_http(line)
-            notes.append((len(operations), _unknown(verb) if verb else _LEADING_SPACE))
-    return Chunk(operations, notes, keeps)
-
-
-def read_alone(data: bytes) -> Operation | None:
-    """Return what `data` asks of the store, if it is one whole line in the usual spelling, and nothing else.
-
-    Most chunks are such a line. None says no more than that it is not so plain: other commands, mistakes and HTTP are
-    for `read_requests` to tell apart.
-    """
-    if data.find(b"\n") != len(data) - 1 or data.endswith(b"\r\n"):
-        return None
-    try:
-        match data[:-1].split(b" ", 2):
-            case [b"SET" | b"set", key, value]:
-                return set_key(key, value)
-            case [b"GET" | b"get", key]:
-                return get_key(key)
-            case [b"DELETE" | b"delete", key]:
-                return delete_key(key)
-            case _:
-                return None
-    except InvalidCommand:
-        return None
+            notes.append((len(operations), _unknown(parts[0]) if parts[0] else _LEADING_SPACE))
+    return Requests(operations, answers, notes, len(operations) + len(notes), keeps), ()
 
 
 def _answer(verb: bytes, space: bytes) -> bytes | None:

@@ -55,7 +55,7 @@ CONSTANTS: Final = (
     Constant("kvraft.replica.sending", "PIECE_BYTES", (300, 2_000)),
     Constant("kvraft.replica.sending", "WINDOW_BYTES", (1, 2_000)),
     Constant("kvraft.server.line_buffer", "LINES_AT_ONCE", (1, 2)),
-    Constant("kvraft.server.replies", "SLICE_BYTES", (1, 60)),
+    Constant("kvraft.server.session", "SLICE_BYTES", (1, 60)),
     Constant("kvraft.simulation.transport", "BUFFER_BYTES", (200, 5_000)),
     Constant("kvraft.simulation.transport", "WINDOW_BYTES", (400, 5_000)),
     Constant("kvraft.storage.journal", "PREPARED_BYTES_MAX", (0, 200)),

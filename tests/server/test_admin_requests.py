@@ -57,10 +57,10 @@ DONE_1, DONE_2 = b'{"done":1}', b'{"done":2}'
 )
 def test_what_operators_may_write(line: bytes, command: AdminCommand) -> None:
     """Each command is read in either case, with any number of spaces between its words."""
-    chunk = read_requests([line])
+    chunk, rest = read_requests([line])
 
     assert chunk.command == command
-    assert (chunk.requests, chunk.slots, chunk.notes, chunk.rest) == (1, 1, [], [])
+    assert (chunk.count, len(chunk.answers), chunk.notes, rest) == (1, 1, [], [])
 
 
 @pytest.mark.parametrize(
@@ -136,13 +136,13 @@ def test_the_chunk_is_cut_around_a_command() -> None:
     """What stands before a command is one chunk, the command is the next, and the rest comes behind it."""
     lines = [b"SET a 1", b"PING", b"MEMBERS", b"GET a"]
 
-    first = read_requests(lines)
-    second = read_requests(first.rest)
-    third = read_requests(second.rest)
+    first, rest = read_requests(lines)
+    second, rest = read_requests(rest)
+    third, rest = read_requests(rest)
 
     assert (first.operations, len(first.notes), first.command) == ([set_key(b"a", b"1")], 1, None)
     assert (second.operations, second.notes, second.command) == ([], [], ListMembers())
-    assert (third.operations, third.command, third.rest) == ([get_key(b"a")], None, ())
+    assert (third.operations, third.command, rest) == ([get_key(b"a")], None, ())
 
 
 def test_a_command_is_carried_out_between_its_neighbours() -> None:

@@ -3,7 +3,7 @@ import json
 import pytest
 
 from kvraft.server import ServerLimits
-from kvraft.server.replies import SLICE_BYTES
+from kvraft.server.session import SLICE_BYTES
 from tests.server.twins import Client, MemoryDatabase
 
 KIB = 1024
@@ -176,10 +176,10 @@ def test_line_without_end_is_never_kept() -> None:
 
     for _ in range(100):
         client.sends(b"x" * 400)
-        assert len(client.protocol._input) <= 1000
+        assert client.protocol._dialect.held <= 1000
 
     assert len(client.read()) == 1
-    assert len(client.protocol._input) == 0
+    assert client.protocol._dialect.held == 0
 
 
 def test_too_long_line_behind_a_submission_waits_its_turn() -> None:

@@ -56,7 +56,7 @@ def test_whatever_happens(events: list[bytes | str], waits: bool) -> None:
         if event == "disconnect":
             break
         happen(client, event)
-        assert len(client.protocol._input) <= LINE_BYTES + LINE_BYTES * 2 * 20
+        assert client.protocol._dialect.held <= LINE_BYTES + LINE_BYTES * 2 * 20
         if event == "half-close":
             break
     for _ in range(100):
@@ -98,9 +98,9 @@ def test_every_line_is_one_request(lines: list[bytes]) -> None:
     requests = 0
     rest: Sequence[bytes] = lines
     while rest:
-        chunk = read_requests(rest)
-        requests += chunk.requests
-        assert len(chunk.rest) < len(rest)
-        rest = chunk.rest
+        chunk, left = read_requests(rest)
+        requests += chunk.count
+        assert len(left) < len(rest)
+        rest = left
 
     assert requests == sum(line not in {b"", b"\r"} for line in lines)

@@ -5,31 +5,25 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kvraft.commands import Failure
+from kvraft.commands import Item
 from kvraft.errors import NotLeaderRefusal, OutcomeUnknown, Overloaded, RequestFailed
 from kvraft.server import replies
-from kvraft.server.replies import SLICE_BYTES, Outcome, count_waiting_bytes, encode_outcomes
 
 
 @pytest.mark.parametrize(
-    ("outcome", "line"),
+    ("item", "line"),
     [
-        (12, b'{"status":"OK"}\n'),
-        (0, b'{"status":"OK"}\n'),
         (None, b'{"value":null}\n'),
         ((b"kmarulab", 1, 2, 3), b'{"value":"kmarulab"}\n'),
         ((b"", 1, 2, 3), b'{"value":""}\n'),
         ((b'say "hi"\\\t\x00/', 1, 2, 3), b'{"value":"say \\"hi\\"\\\\\\t\\u0000/"}\n'),
         (("Grüße 🙂".encode(), 1, 2, 3), '{"value":"Grüße 🙂"}\n'.encode()),
         ((b"\xff\x00", 1, 2, 3), b'{"value_base64":"/wA="}\n'),
-        ("the cluster's id", b'{"status":"OK"}\n'),
-        (Failure("TOO_LATE", "it is over"), b'{"error":"TOO_LATE","message":"it is over"}\n'),
-        (b"as it is\n", b"as it is\n"),
     ],
 )
-def test_each_outcome_has_its_line(outcome: Outcome, line: bytes) -> None:
-    """Every outcome is one line, byte for byte as promised; UTF-8 stays readable, other bytes come in base64."""
-    assert encode_outcomes([outcome], 0) == (line, 1)
+def test_each_item_has_its_line(item: Item | None, line: bytes) -> None:
+    """What is found is one line, byte for byte as promised; UTF-8 stays readable, other bytes come in base64."""
+    assert replies.found(item) == line
 
 
 @pytest.mark.parametrize(
@@ -59,29 +53,3 @@ def test_every_value_comes_back(content: bytes) -> None:
         assert answer == {"value": content.decode()}
     else:
         assert base64.b64decode(answer["value_base64"]) == content
-
-
-def test_large_answers_are_encoded_in_slices() -> None:
-    """A slice ends with the answer that fills it, and the next begins behind it: none is lost, none comes twice."""
-    outcomes: list[Outcome] = [(b"v" * (SLICE_BYTES // 2), 1, 1, 1)] * 5
-
-    slices, position = [], 0
-    while position < len(outcomes):
-        data, position = encode_outcomes(outcomes, position)
-        slices.append(data.count(b"\n"))
-
-    assert slices == [2, 2, 1]
-
-
-def test_an_unknown_result_is_a_defect() -> None:
-    """A result of a type that no command has is not guessed at."""
-    with pytest.raises(TypeError, match="float"):
-        encode_outcomes([1.5], 0)  # type: ignore[list-item]
-
-
-def test_waiting_bytes_are_values_and_lines() -> None:
-    """What waits is counted from the position on."""
-    outcomes: list[Outcome] = [(b"1234", 1, 1, 1), (b"123", 1, 1, 1), 7, None, b"12"]
-
-    assert count_waiting_bytes(outcomes, 0) == 9
-    assert count_waiting_bytes(outcomes, 1) == 5

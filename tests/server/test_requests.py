@@ -10,7 +10,7 @@ from tests.server.twins import Client
 
 def answer_to(line: bytes) -> dict[str, str]:
     """Return the answer to a line that needs no store."""
-    chunk = read_requests([line])
+    chunk, _ = read_requests([line])
     assert chunk.operations == []
     [(_, note)] = chunk.notes
     assert note is not None
@@ -41,11 +41,11 @@ def answer_to(line: bytes) -> dict[str, str]:
 )
 def test_store_commands(line: bytes, operation: object) -> None:
     """Commands are case-insensitive, one carriage return goes, and a value is the rest of its line, spaces and all."""
-    chunk = read_requests([line])
+    chunk, _ = read_requests([line])
 
     assert chunk.operations == [operation]
     assert chunk.notes == []
-    assert chunk.requests == 1
+    assert chunk.count == 1
     assert not chunk.keeps
 
 
@@ -61,7 +61,7 @@ def test_store_commands(line: bytes, operation: object) -> None:
 )
 def test_other_commands(line: bytes, note: bytes | None, keeps: bool) -> None:
     """PING, KEEP and STATUS need no store, and only KEEP makes the connection stay."""
-    chunk = read_requests([line])
+    chunk, _ = read_requests([line])
 
     assert chunk.operations == []
     assert chunk.notes == [(0, note)]
@@ -70,9 +70,9 @@ def test_other_commands(line: bytes, note: bytes | None, keeps: bool) -> None:
 
 def test_blank_lines_are_no_requests() -> None:
     """Blank lines are ignored, with and without a carriage return."""
-    chunk = read_requests([b"", b"\r", b"PING", b""])
+    chunk, _ = read_requests([b"", b"\r", b"PING", b""])
 
-    assert chunk.requests == 1
+    assert chunk.count == 1
     assert chunk.notes == [(0, replies.PONG)]
 
 
@@ -177,22 +177,14 @@ def test_colon_behind_a_command_is_a_person() -> None:
     assert "did you mean SET?" in answer_to(b"SET: a b")["message"]
 
 
-def test_notes_keep_their_place_between_results() -> None:
-    """The outcomes of a chunk stand in the order of its lines, the status being taken at the end."""
-    chunk = read_requests([b"PING", b"SET a b", b"GET a", b"STATUS", b"oops", b"DELETE a", b"PING"])
+def test_notes_know_their_place() -> None:
+    """A note says how many operations are answered before it; the status is taken when it is due."""
+    chunk, _ = read_requests([b"PING", b"SET a b", b"GET a", b"STATUS", b"oops", b"DELETE a", b"PING"])
 
-    outcomes = chunk.outcomes([7, (b"b", 7, 7, 1), 1], lambda: b"status")
-
-    assert list(outcomes[:4]) == [replies.PONG, 7, (b"b", 7, 7, 1), b"status"]
-    assert b"UNKNOWN_COMMAND" in bytes(outcomes[4])  # type: ignore[arg-type]
-    assert list(outcomes[5:]) == [1, replies.PONG]
-
-
-@pytest.mark.parametrize("results", [[], [1, 2]])
-def test_results_must_fit(results: list[int]) -> None:
-    """A database that gives more or fewer results than it was asked for is an error, never a shifted answer."""
-    with pytest.raises(ValueError, match=r"1 operations came back with \d results"):
-        read_requests([b"GET a"]).outcomes(results, lambda: b"")
+    assert [position for position, _ in chunk.notes] == [0, 2, 2, 3]
+    assert [note for _, note in chunk.notes][:2] == [replies.PONG, None]
+    assert chunk.answers == [replies.OK, replies.found, replies.OK]
+    assert chunk.count == 7
 
 
 @pytest.mark.parametrize(
@@ -210,7 +202,7 @@ def test_results_must_fit(results: list[int]) -> None:
 )
 def test_small_mistakes_are_named(line: bytes, code: str, words: str) -> None:
     """The answer says what is wrong with the very line."""
-    chunk = read_requests([line])
+    chunk, _ = read_requests([line])
 
     assert chunk.operations == []
     assert chunk.command is None
@@ -223,7 +215,8 @@ def test_small_mistakes_are_named(line: bytes, code: str, words: str) -> None:
 
 def test_help_lists_the_commands() -> None:
     """HELP tells every command as it is written."""
-    [(_, note)] = read_requests([b"help"]).notes
+    chunk, _ = read_requests([b"help"])
+    [(_, note)] = chunk.notes
 
     assert note is not None
     assert json.loads(note) == {"commands": list(USAGES.values())}

@@ -2,7 +2,8 @@
 
 import pytest
 
-from kvraft.server import replies
+from kvraft.server.dialect import Requests
+from kvraft.server.lines import LineDialect
 from kvraft.simulation import watchdog
 from kvraft.simulation.run import Plan, run
 
@@ -30,10 +31,10 @@ def test_what_ends_in_time_is_left_alone() -> None:
 
 
 def test_a_run_that_goes_round_for_ever_is_a_violation(monkeypatch: pytest.MonkeyPatch) -> None:
-    """As when the answers of one client never come to their end."""
+    """As when the input of one client never comes to its end."""
     monkeypatch.setattr(watchdog, "RUN_S_MAX", 1.0)
     monkeypatch.setattr(watchdog, "SECOND_S_MAX", 0.0)
-    monkeypatch.setattr(replies, "encode_outcomes", lambda _outcomes, position: (b"", position))
+    monkeypatch.setattr(LineDialect, "take", lambda _dialect, _data=b"": Requests([], [], [], 0))
 
     verdict = run(Plan(1, nodes=3, seconds=3.0, faults=()))
 

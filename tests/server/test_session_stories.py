@@ -1,8 +1,7 @@
-"""A request that comes alone takes a shorter way through the line protocol; nobody can tell it from the usual one."""
+"""Whatever happens to a connection, and when: answers, pauses, limits, closing, and what happens while it asks."""
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
-from unittest.mock import patch
+from collections.abc import Callable, Sequence
+from itertools import pairwise
 
 import attrs
 import pytest
@@ -10,10 +9,9 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from twisted.internet.task import Clock
 
-from kvraft.commands import Operation, Result, delete_key, get_key, set_key
+from kvraft.commands import Operation, Result, set_key
 from kvraft.errors import Overloaded
 from kvraft.server import ServerLimits
-from kvraft.server.requests import read_alone, read_requests
 from tests.server.twins import Client, ClientTransport, MemoryDatabase, Tell, logged_by
 
 LINE_BYTES = 40
@@ -29,7 +27,7 @@ WORKINGS: dict[bytes | str, tuple[Exception | None, list[Result] | None]] = {
     "refuse": (Overloaded("try again"), None),
     "fail": (ZeroDivisionError("oops"), None),
     "too many": (None, [1, 2]),
-    "strange": (None, [1.5]),  # type: ignore[list-item]
+    "strange": (None, [(1.5,)]),  # type: ignore[list-item]
 }
 """How the database answers from now on: the reason why not, or instead of the true results."""
 PASSING_S: dict[bytes | str, float] = {"turn": 0.0, "silence": 0.06, "stall": 20.0}
@@ -116,7 +114,7 @@ class Connection:
         state = (client.is_open(), transport.is_reading(), transport.is_half_closed(), transport.is_aborted())
         timers = sorted(call.getTime() for call in self.clock.getDelayedCalls())
         asked = ([list(each) for each in database.submissions], len(database.waiting), database.commands)
-        return list(transport.writes), state, timers, asked, len(client.protocol._input)
+        return list(transport.writes), state, timers, asked, client.protocol._dialect.held
 
 
 LINES = st.sampled_from(
@@ -152,13 +150,6 @@ EVENTS = st.one_of(
     st.sampled_from(["fill", "pause", "drain", "half-close", "lose"]),
     st.sampled_from(sorted(map(str, WORKINGS))),
 )
-
-
-@contextmanager
-def the_usual_way() -> Iterator[None]:
-    """Have nothing recognized as a request that comes alone."""
-    with patch("kvraft.server.lines.read_alone", return_value=None):
-        yield
 
 
 @attrs.frozen
@@ -207,22 +198,46 @@ ANSWERED_WHILE_ASKING = Story(
 )
 
 
-@settings(max_examples=500, deadline=None)
+@settings(max_examples=300, deadline=None)
 @example(PAUSED_WHILE_ASKING)
 @example(ANSWERED_WHILE_ASKING)
 @given(STORIES)
-def test_whatever_happens_the_short_way_is_like_the_usual_one(story: Story) -> None:
-    """Answers and their cuts, closing, timers, reading, what is asked and logged: all is as if nothing came alone."""
-    short = story.tell()
-    with the_usual_way():
-        usual = story.tell()
+def test_nothing_that_happens_is_a_defect(story: Story) -> None:
+    """Only what the database does wrong is logged as one."""
+    *_, logged = story.tell()
 
-    assert short == usual
+    if not {"fail", "too many", "strange"} & {*story.events, *story.while_asking, *story.while_answering}:
+        assert logged == []
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.lists(EVENTS.filter(lambda event: event not in PASSING_S), max_size=12), st.data())
+def test_it_does_not_matter_where_input_is_cut(events: list[bytes | str], data: st.DataObject) -> None:
+    """The answers are the same, and so is the end, when each chunk arrives as several."""
+    cut: list[bytes | str] = []
+    for event in events:
+        if isinstance(event, bytes):
+            places = sorted(data.draw(st.lists(st.integers(0, len(event)), max_size=2)))
+            cut += filter(None, (event[begin:end] for begin, end in pairwise([0, *places, len(event)])))
+        else:
+            cut.append(event)
+
+    assert answers_to(cut) == answers_to(events)
+
+
+def answers_to(events: list[bytes | str]) -> tuple[bytes, bool, bool]:
+    """Return what a connection has written in the end, and whether it is half closed and aborted."""
+    connection = Connection(waits=False, keeps=True, outbox_bytes=1000)
+    for event in events:
+        if event not in ("answer later", "fill", "pause"):  # which part of a chunk waits then depends on the cuts
+            connection.happen(event)
+    transport = connection.transport
+    return b"".join(transport.writes), transport.is_half_closed(), transport.is_aborted()
 
 
 @attrs.frozen
 class Told:
-    """What a story of one request that came alone comes to."""
+    """What a story of single requests comes to."""
 
     story: Story
     writes: list[bytes]
@@ -255,15 +270,13 @@ STORIES_TOLD = {
 
 
 @pytest.mark.parametrize("title", STORIES_TOLD)
-def test_what_a_request_that_comes_alone_comes_to(title: str) -> None:
-    """Pauses, limits, the closing rule, refusals and what comes meanwhile mean to it what they mean to any request."""
+def test_what_a_request_comes_to(title: str) -> None:
+    """Pauses, limits, the closing rule, refusals and input that comes meanwhile."""
     each = STORIES_TOLD[title]
     connection = Connection(waits=True, keeps=each.story.keeps, outbox_bytes=each.story.outbox_bytes)
     connection.transport.writes.clear()
-    with patch("kvraft.server.lines.read_requests", side_effect=read_requests) as usual:
-        connection.happen(each.story.events[0])
-        assert connection.database.submissions == [[set_key(b"a", b"v")]]
-        assert usual.call_count == 0, "it goes the short way"
+    connection.happen(each.story.events[0])
+    assert connection.database.submissions == [[set_key(b"a", b"v")]]
     for event in each.story.events[1:]:
         connection.happen(event)
 
@@ -278,13 +291,13 @@ def test_what_a_request_that_comes_alone_comes_to(title: str) -> None:
 
 
 @pytest.mark.parametrize("defect", ["fail", "strange", "too many"])
-def test_a_defect_behind_a_request_that_comes_alone(defect: str) -> None:
+def test_a_defect_of_the_database(defect: str) -> None:
     """Whatever is broken: the client is told INTERNAL, the log has it once, and the connection closes."""
     connection = Connection(waits=True, keeps=True, outbox_bytes=1000)
     connection.transport.writes.clear()
 
-    with logged_by("kvraft.server.lines") as logged:
-        for event in (SET, b"GET a\n", defect, "answer"):
+    with logged_by("kvraft.server") as logged:
+        for event in (b"GET a\n", SET, defect, "answer"):
             connection.happen(event)
 
     assert len(logged) == 1
@@ -292,50 +305,3 @@ def test_a_defect_behind_a_request_that_comes_alone(defect: str) -> None:
     assert answer.startswith(b'{"error":"INTERNAL"')
     assert connection.transport.is_half_closed()
     assert len(connection.database.submissions) == 1
-
-
-@pytest.mark.parametrize(
-    ("data", "operation"),
-    [
-        (b"SET a b\n", set_key(b"a", b"b")),
-        (b"set a b c \n", set_key(b"a", b"b c ")),
-        (b"SET a \n", set_key(b"a", b"")),
-        (b"SET a b\rc\n", set_key(b"a", b"b\rc")),
-        (b"GET a\n", get_key(b"a")),
-        (b"delete a\n", delete_key(b"a")),
-        (b"SET a b\r\n", None),
-        (b"SET a b", None),
-        (b"SET a b\nGET a\n", None),
-        (b"SET a b\nGET a", None),
-        (b"SET a b\n\n", None),
-        (b"\nSET a b\n", None),
-        (b"sEt a b\n", None),
-        (b"SET a\n", None),
-        (b"SET\n", None),
-        (b"GET a b\n", None),
-        (b"GET \n", None),
-        (b"SET  b\n", None),
-        (b"GET / HTTP/1.1\n", None),
-        (b"PING\n", None),
-        (b"MEMBERS\n", None),
-        (b"\n", None),
-        (b"", None),
-    ],
-)
-def test_what_comes_alone(data: bytes, operation: Operation | None) -> None:
-    """One whole line that asks the store for something comes alone; whatever is unusual about it goes the usual way."""
-    assert read_alone(data) == operation
-
-
-WORDS = st.sampled_from([b"SET ", b"get ", b"DELETE ", b"a", b" ", b"\n", b"\r", b"k" * 65536])
-
-
-@given(st.lists(st.one_of(WORDS, st.binary(max_size=3)), max_size=6).map(b"".join))
-def test_what_comes_alone_is_read_as_it_is_among_others(data: bytes) -> None:
-    """What is taken for a request alone is the one request that the usual way finds in it."""
-    operation = read_alone(data)
-
-    if operation is not None:
-        assert data.count(b"\n") == 1
-        chunk = read_requests([data.removesuffix(b"\n")])
-        assert (chunk.operations, chunk.notes, chunk.keeps, chunk.command) == ([operation], [], False, None)

@@ -1,0 +1,99 @@
+"""The seam between a connection and what it speaks: a dialect makes requests of bytes, a session carries them out.
+
+A request is an operation and its answer: how that is written is known where the request is read, and is not told by the
+type of a result.
+"""
+
+from collections.abc import Callable
+from typing import Any, Protocol
+
+import msgspec
+
+from kvraft.commands import AdminCommand, Failure, Operation
+from kvraft.errors import RequestFailed
+
+Answer = bytes | Callable[[Any], bytes]
+"""How a request is answered: with these bytes whatever comes of it, or with what this makes of its result.
+
+A command that fails is answered by `Dialect.fail`, and a request without a result by `Dialect.refuse`."""
+
+
+class Disconnect(Exception):
+    """What the client sends must neither be carried out nor answered: the connection is dropped."""
+
+
+class Requests(msgspec.Struct, gc=False):
+    """Requests that arrived together, in their order."""
+
+    operations: list[Operation]
+    """What the store is asked."""
+    answers: list[Answer]
+    """The answer to each operation, or to the command."""
+    notes: list[tuple[int, bytes | None]]
+    """Answers that need no store, each with the number of operations before it. None: the status, when it is due."""
+    count: int
+    """How many requests there are; a note may answer none."""
+    keeps: bool = False
+    """Whether the client asks for the connection to stay open."""
+    command: AdminCommand | None = None
+    """What an operator asks: then there is no operation beside it, and its answer is the one result."""
+
+
+class Dialect(Protocol):
+    """What one connection speaks. It holds the input that is not carried out yet."""
+
+    @property
+    def held(self) -> int:
+        """Bytes that wait; the session reads no more while they are above its limit."""
+        ...
+
+    @property
+    def has_input(self) -> bool:
+        """Whether anything is held, or will never be read."""
+        ...
+
+    @property
+    def overflow(self) -> bytes | None:
+        """Why the rest of the input will never be read, as the last answer before the connection closes."""
+        ...
+
+    def hold(self, data: bytes) -> None:
+        """Keep input for later."""
+        ...
+
+    def take(self, data: bytes = b"") -> Requests | None:
+        """Return the next requests, `data` coming after all that is held; None while no request is whole.
+
+        Raises:
+            Disconnect: the connection must be dropped.
+        """
+        ...
+
+    def take_last(self) -> Requests | None:
+        """Return what is held, when it is no whole request and nothing follows it, as if it were one.
+
+        Raises:
+            Disconnect: the connection must be dropped.
+        """
+        ...
+
+    def clear(self) -> None:
+        """Drop what is held."""
+        ...
+
+    def refuse(self, reason: RequestFailed) -> bytes:
+        """Return the answer to a request that has no result."""
+        ...
+
+    def fail(self, failure: Failure) -> bytes:
+        """Return the answer to a request whose command failed."""
+        ...
+
+    def status(self, description: dict[str, object]) -> bytes:
+        """Return the answer that describes this node."""
+        ...
+
+    @property
+    def defect(self) -> bytes:
+        """The last answer on a connection whose request has met a defect in this node."""
+        ...
