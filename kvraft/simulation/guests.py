@@ -20,6 +20,7 @@ from typing_extensions import override
 
 from kvraft.dialing import connect
 from kvraft.raft import InvariantViolated
+from kvraft.server import ServerLimits
 from kvraft.simulation.clients import Answer, ClientMachine
 from kvraft.simulation.cluster import Cluster
 from kvraft.simulation.history import Action, History
@@ -65,6 +66,8 @@ class Manners:
     """Whether it closes its side after the last line."""
     last_ends: bool
     """Whether the last line has an end of its own; where it has none the half-close is its end."""
+    half_closes_after_s: float
+    """How long after the last letter it closes its side."""
     leaves_after_s: float | None
     """When it goes away, whatever it has asked; None: not before the end."""
     resets: bool
@@ -74,6 +77,9 @@ class Manners:
     def draw(cls, draws: Random) -> "Manners":
         """Draw some."""
         half_closes = draws.random() < 0.4
+        last_ends = not half_closes or draws.random() < 0.5
+        # Where the half-close ends a line it may come just before the silence would have ended the connection.
+        waits = not last_ends and draws.random() < 0.5
         leaves = draws.random() < 0.25
         return cls(
             keeps=draws.random() < 0.4,
@@ -81,7 +87,8 @@ class Manners:
             types=draws.random() < 0.25,
             pause_s=draws.choice(PAUSES_S),
             half_closes=half_closes,
-            last_ends=not half_closes or draws.random() < 0.5,
+            last_ends=last_ends,
+            half_closes_after_s=draws.uniform(0.9, 1.0) * ServerLimits().silence_s if waits else 0.0,
             leaves_after_s=draws.choice(STAYS_S) * draws.uniform(0.2, 1.8) if leaves else None,
             resets=draws.random() < 0.7,
         )
@@ -175,8 +182,11 @@ class Visit(LineOnlyReceiver):
         if ends_line and (self._manners.last_ends or not is_last):
             self._sent += 1
         if is_last and self._manners.half_closes:
-            self.transport.loseWriteConnection()
-            self._sent = len(self._lines)
+            self._later(self._manners.half_closes_after_s, self._half_close)
+
+    def _half_close(self) -> None:
+        self.transport.loseWriteConnection()
+        self._sent = len(self._lines)
 
     def _leave(self) -> None:
         self._has_left = True
