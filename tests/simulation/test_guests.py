@@ -18,6 +18,7 @@ POLITE = Manners(
     pause_s=0.0,
     half_closes=False,
     last_ends=True,
+    half_closes_after_s=0.0,
     leaves_after_s=None,
     resets=False,
 )
