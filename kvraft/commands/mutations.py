@@ -1,8 +1,8 @@
 """Commands that change the store: each stands in the log, and every member applies it in the same way.
 
 A mutation is one frozen class. Its tag is its opcode, `LEVEL` the feature level from which on it may stand in the log,
-and `apply` what it does. `MUTATIONS` lists them all: a new one is a class and its place in that list. Whoever proposes
-one of a level above 0 first looks whether `Store.feature_level` has come so far, as `kvraft.replica.office` does.
+and `apply` what it does. `MUTATIONS` lists them all: a new one is a class and its place in that list. A leader refuses
+one of a level that the cluster has not agreed on yet. `docs/commands.md` shows how to add one.
 """
 
 from collections.abc import Sequence

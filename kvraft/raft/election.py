@@ -92,10 +92,28 @@ def campaign(node: Node, *, transfer: bool = False) -> None:
     node.term += 1
     node.vote = node.id
     node.matched = 0
-    _take_role(node, Candidate(node.now + _election_wait(node, transfer=transfer), node.now))
-    request = RequestVote(node.term, node.log.last_index, node.log.last_term, transfer)
+    _take_role(node, Candidate(node.now + _election_wait(node, transfer=transfer), node.now, transfer))
     for voter in _other_voters(node):
-        node.promise(voter, request)
+        _request_vote(node, voter, transfer=transfer)
+
+
+def _request_vote(node: Node, voter: int, *, transfer: bool) -> None:
+    node.promise(voter, RequestVote(node.term, node.log.last_index, node.log.last_term, transfer))
+
+
+def repeat(node: Node, peer: int) -> None:
+    """Repeat what may have got lost on the way to `peer`, whose connection stands again (§5.1: requests are retried).
+
+    The wait for an election on a slow disk may be long, and the vote that decides may be that of a node which was down
+    when it was asked, or whose answer had no connection yet.
+    """
+    match node.role:
+        case PreCandidate(votes=votes) if peer not in votes and peer in _other_voters(node):
+            node.send(peer, PreVote(node.term + 1, node.log.last_index, node.log.last_term))
+        case Candidate(votes=votes) if node.id in votes and peer not in votes and peer in _other_voters(node):
+            _request_vote(node, peer, transfer=node.role.transfer)  # its first one leaves with the own vote's save
+        case Follower(leader=None) if node.vote == peer and not _is_saving_its_vote(node):
+            node.promise(peer, RequestVoteReply(node.term, granted=True))
 
 
 def count_own_vote(node: Node) -> None:

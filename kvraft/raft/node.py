@@ -304,10 +304,11 @@ class Node:
                     follower.deadline = now + delay
 
     def peer_connected(self, peer: int, now: float) -> None:
-        """A connection to `peer` stands again: what was sent before may be lost, so probe it now."""
+        """A connection to `peer` stands again: what was sent before may be lost, so repeat it or probe now."""
         self.observe_time(now)
         if isinstance(self.role, Leader) and peer in self.role.progress:
             self.role.progress[peer].become_probe()
+        election.repeat(self, peer)
 
     def acknowledged_by(self, peer: int) -> Acknowledged | None:
         """Return what `peer` is known to have acknowledged: it must find that on its disk."""

@@ -34,6 +34,8 @@ class Candidate:
     deadline: float
     began: float
     """When it stood, in the clock's seconds."""
+    transfer: bool = False
+    """Whether the leader of the term before has ordered it (thesis §3.10)."""
     votes: dict[int, bool] = attrs.field(factory=dict)
 
 

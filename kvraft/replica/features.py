@@ -22,8 +22,8 @@ class Features:
     def __init__(self, node: Node) -> None:
         self._node = node
         self._levels: dict[int, int] = {}
-        self._proposed_in = 0
-        """The last term in which a level was proposed by this node; an entry that got lost was of an earlier one."""
+        self._proposed = (0, 0)
+        """The term in which this node proposed a level last, and that level; it gets lost only with the term."""
 
     def hello(self, peer: int, facts: Mapping[str, object], store: Store) -> None:
         """Take the level that `peer` names.
@@ -47,7 +47,7 @@ class Features:
         node = self._node
         if store.feature_level >= FEATURE_LEVEL or not node.is_leader:
             return
-        if self._proposed_in == node.term or node.log.term_at(store.applied_index) != node.term:
+        if node.log.term_at(store.applied_index) != node.term:
             return
         others = node.membership.members - {node.id}
         status = peers.status()
@@ -55,7 +55,7 @@ class Features:
             return
         level = min((self._levels.get(peer, 0) for peer in others), default=FEATURE_LEVEL)
         level = min(level, FEATURE_LEVEL)
-        if level > store.feature_level:
+        if level > store.feature_level and self._proposed != (node.term, level):
             with suppress(NotLeader, ProposalRefused):
                 node.propose((encode_level(level),), node.now, kind=EntryKind.FEATURE_LEVEL)
-                self._proposed_in = node.term
+                self._proposed = (node.term, level)

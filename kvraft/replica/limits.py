@@ -29,3 +29,15 @@ class TooLarge(Refused):
             f"these writes have {size} bytes together and at most {SUBMISSION_BYTES_MAX} are allowed; "
             "send them in several requests"
         )
+
+
+class LevelTooLow(Refused):
+    """Not all members understand the command yet; it had no effect."""
+
+    code = "LEVEL_TOO_LOW"
+
+    def __init__(self, needed: int, agreed: int) -> None:
+        super().__init__(
+            f"this command needs feature level {needed} and the cluster has agreed on {agreed}: upgrade every member "
+            "first, and see that all of them are connected"
+        )

@@ -19,7 +19,7 @@ from kvraft.replica.agreement import Agreement
 from kvraft.replica.belonging import Belonging
 from kvraft.replica.cluster_clock import ClusterClock
 from kvraft.replica.handing_over import HandOver
-from kvraft.replica.limits import BATCH_BYTES_MAX, READYS_A_TURN_MAX, TURN_GAP_S_MAX, TURN_S_MAX, TooLarge
+from kvraft.replica.limits import BATCH_BYTES_MAX, READYS_A_TURN_MAX, TURN_GAP_S_MAX, TURN_S_MAX, LevelTooLow, TooLarge
 from kvraft.replica.office import BEGINS, first_writes
 from kvraft.replica.options import ReplicaOptions
 from kvraft.replica.outbox import Nowhere, Outbox
@@ -121,6 +121,8 @@ class Replica:
             submission.answer(self._redirects.error())
         elif submission.size > TooLarge.size_max:
             submission.answer(TooLarge(submission.size))
+        elif submission.level > self.store.feature_level:
+            submission.answer(LevelTooLow(submission.level, self.store.feature_level))
         elif submission.writes and not self._writes.append(submission, self._options.waiting_bytes_max):
             submission.answer(Overloaded("too many writes wait for a majority; try again in a moment"))
         else:

@@ -9,7 +9,7 @@ from kvraft.raft import InvariantViolated
 from kvraft.simulation.clients import Answer
 from kvraft.simulation.history import Action, History
 
-DEFINITE: Final = frozenset({"NOT_LEADER", "OVERLOADED", "TIMEOUT", "STOPPING", "TOO_LARGE"})
+DEFINITE: Final = frozenset({"NOT_LEADER", "OVERLOADED", "TIMEOUT", "STOPPING", "TOO_LARGE", "LEVEL_TOO_LOW"})
 """Errors after which a request certainly has no effect; the README promises it."""
 UNKNOWN: Final = "UNKNOWN"
 

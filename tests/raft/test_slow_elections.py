@@ -40,6 +40,61 @@ def test_a_voter_waits_as_long_as_a_candidate() -> None:
         settle(node)
 
 
+def test_a_voter_that_was_away_is_asked_again() -> None:
+    """A slow candidate waits for long, so a voter that was down when it was asked must not be missed."""
+    node = make_node(1, 2)
+    campaign(node)
+    node.peer_connected(1, node.now)
+    standing = node.ready()
+    assert [to for to, _ in standing.replies] == [1, 2], "the request has not left yet"
+    node.advance(standing)
+    settle(node)
+
+    node.peer_connected(1, node.now)
+    again = node.ready()
+    assert again.replies == [(1, RequestVote(node.term, node.log.last_index, node.log.last_term))]
+    node.advance(again)
+    node.step(2, RequestVoteReply(node.term, granted=False), node.now)
+    for peer in (2, 3):
+        node.peer_connected(peer, node.now)
+    assert not node.has_ready(), "who has answered, and who has no vote, is not asked"
+    node.step(1, RequestVoteReply(node.term, granted=True), node.now)
+    assert role_of(node) is Role.LEADER
+
+
+def test_a_vote_is_given_again_when_the_candidate_is_reached() -> None:
+    """Its answer may have been lost; no vote is promised before it is durable, or when somebody leads."""
+    node = make_node(1, 2)
+    node.step(1, RequestVote(node.term + 1, node.log.last_index, node.log.last_term), node.now)
+    voting = node.ready()
+    node.peer_connected(1, node.now)
+    assert not node.has_ready(), "its first answer has not left yet"
+    node.advance(voting)
+    settle(node)
+
+    node.peer_connected(2, node.now)
+    assert not node.has_ready(), "that one did not get it"
+    node.peer_connected(1, node.now)
+    again = node.ready()
+    assert again.replies == [(1, RequestVoteReply(node.term, granted=True))]
+    node.advance(again)
+    node.step(1, Heartbeat(node.term, 0, 0), node.now)
+    settle(node)
+    node.peer_connected(1, node.now)
+    assert not node.has_ready(), "the election is over"
+
+
+def test_a_voter_that_was_away_is_asked_again_before_the_election() -> None:
+    """It is the same for pre-votes."""
+    node = make_node(1, 2)
+    node.wake(node.deadline)
+    settle(node)
+
+    node.peer_connected(2, node.now)
+
+    assert node.ready().messages == [(2, PreVote(node.term + 1, node.log.last_index, node.log.last_term))]
+
+
 def test_a_candidate_stays_in_its_election_while_its_vote_is_saved() -> None:
     """To stand anew would only put one more save in front of the one that counts."""
     node = make_node(1)

@@ -1,9 +1,11 @@
 """The cluster agrees on what all of its members speak: raised when they are all there, and kept."""
 
 from collections.abc import Mapping
+from unittest.mock import patch
 
 import msgspec
 import pytest
+from typing_extensions import override
 
 from kvraft import exits
 from kvraft.commands import (
@@ -12,13 +14,17 @@ from kvraft.commands import (
     VALUE_BYTES_MAX,
     AddMember,
     ListMembers,
+    Mutation,
     RemoveMember,
+    Result,
+    Transaction,
     set_key,
 )
 from kvraft.raft import Entry, EntryKind, MessageRefused
 from kvraft.raft.membership import REMOVED_MAX
 from kvraft.raft.messages import AppendEntries
 from kvraft.replica.belonging import IS_TOO_OLD
+from kvraft.replica.limits import LevelTooLow
 from kvraft.store import FEATURE_LEVEL
 from kvraft.store.features import COMPACTED_MEMBERSHIP_LEVEL, encode_level
 from tests.replica.cluster import Cluster, address, write
@@ -118,6 +124,43 @@ def test_a_command_of_a_later_kvraft_ends_the_node(cluster: Cluster) -> None:
     assert (leader.store.applied_index, leader.store.get(b"a")) == (applied, None)
     for member in cluster.members.values():
         member.fatal.clear()
+
+
+class Later(Mutation, frozen=True, array_like=True, tag=60):
+    """A command that came with a level of its own."""
+
+    LEVEL = FEATURE_LEVEL
+    size = 2
+
+    @override
+    def apply(self, transaction: Transaction) -> Result:
+        return 7
+
+
+def test_a_command_waits_for_its_level() -> None:
+    """While one member may not understand it, its leader refuses it for certain, and says why; later it is applied."""
+    cluster = Cluster()
+    for member in range(3):
+        let_speak(cluster, member, {"level": FEATURE_LEVEL - 1})
+    reconnect(cluster)
+    leader = cluster.elect()
+    cluster.run_until(lambda: levels(cluster) == [FEATURE_LEVEL - 1] * 3)
+    last = cluster.members[leader].node.log.last_index
+
+    early = cluster.ask(leader, write("a"), Later())
+
+    assert isinstance(early.error, LevelTooLow)
+    assert early.error.definite
+    assert f"needs feature level {FEATURE_LEVEL} and the cluster has agreed on {FEATURE_LEVEL - 1}" in str(early.error)
+    assert cluster.members[leader].node.log.last_index == last
+
+    for member in range(3):
+        let_speak(cluster, member, {"level": FEATURE_LEVEL})
+    reconnect(cluster)
+    cluster.run_until(lambda: levels(cluster) == [FEATURE_LEVEL] * 3)
+    with patch("kvraft.store.store.decode_batch", return_value=(0, [Later()])):  # as a member that knows it does
+        assert cluster.do(Later()) == [7]
+        cluster.settle()
 
 
 def test_a_configuration_of_a_later_kvraft_ends_the_node(cluster: Cluster) -> None:

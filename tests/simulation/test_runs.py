@@ -26,6 +26,7 @@ FOUND = {
     "a leader that learned late of its election": ("--seed", "112153", "--seconds", "8"),
     "a founder that was cut off from the first": ("--seed", "125451", "--seconds", "8"),
     "a change asked of a follower during another": ("--seed", "137327", "--seconds", "8"),
+    "a vote that got lost while the candidate's disk hung": ("--seed", "361016", "--seconds", "8"),
     "a half-close after a silence had begun": ("--seed", "232"),
     "a member that met only strangers": ("--seed", "17", "--faults", "members,leaders,processes"),
 }
