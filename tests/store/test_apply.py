@@ -5,6 +5,7 @@ import pytest
 
 from kvraft.commands import (
     BATCH_VERSION,
+    OPCODES,
     Failure,
     Identify,
     UnknownBatchVersion,
@@ -229,7 +230,7 @@ def test_a_later_version_stops_the_member(payload: bytes) -> None:
     "writes",
     [
         [[99, A, b"1"]],
-        [[1, A, b"1"], [5]],
+        [[1, A, b"1"], [max(OPCODES) + 1]],
         [[99, {"quite": "different"}, None, [[]]], [1, A, b"1"]],
         [[2], [2**63, A]],
     ],
