@@ -34,7 +34,7 @@ from kvraft.replica.snapshotter import Snapshotter
 from kvraft.replica.status import describe, log_defect, log_transition
 from kvraft.replica.submissions import Batch, Deadlines, Submission, Tell, WriteQueue, lay_out, promised
 from kvraft.storage import Snapshot, SnapshotStorage, Storage
-from kvraft.store import Store
+from kvraft.store import FEATURE_LEVEL, Store
 
 
 class Replica:
@@ -121,7 +121,7 @@ class Replica:
             submission.answer(self._redirects.error())
         elif submission.size > TooLarge.size_max:
             submission.answer(TooLarge(submission.size))
-        elif submission.level > self.store.feature_level:
+        elif self.store.feature_level < FEATURE_LEVEL and submission.level > self.store.feature_level:
             submission.answer(LevelTooLow(submission.level, self.store.feature_level))
         elif submission.writes and not self._writes.append(submission, self._options.waiting_bytes_max):
             submission.answer(Overloaded("too many writes wait for a majority; try again in a moment"))

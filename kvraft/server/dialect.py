@@ -47,10 +47,8 @@ class Dialect(Protocol):
         """Bytes that wait; the session reads no more while they are above its limit."""
         ...
 
-    @property
-    def has_input(self) -> bool:
-        """Whether anything is held, or will never be read."""
-        ...
+    has_input: bool
+    """Whether anything is held, or will never be read."""
 
     @property
     def overflow(self) -> bytes | None:

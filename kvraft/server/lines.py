@@ -27,6 +27,8 @@ class LineDialect:
         self._input = LineBuffer(limits.line_bytes)
         self._rest: Sequence[bytes] = ()  # whole lines that are carried out before anything else
         self._is_new = True  # no line was read yet
+        self.has_input = False
+        """Whether anything is held, or will never be read."""
 
     @property
     def held(self) -> int:
@@ -44,14 +46,10 @@ class LineDialect:
             "nodes",
         )
 
-    @property
-    def has_input(self) -> bool:
-        """Whether anything is held, or will never be read."""
-        return bool(self._input.held or self._rest or self._input.overflowed)
-
     def hold(self, data: bytes) -> None:
         """Keep input for later."""
         self._input.add(data)
+        self.has_input = True
 
     def take(self, data: bytes = b"") -> Requests | None:
         """Return the requests of the next lines; see `Dialect`."""
@@ -61,8 +59,10 @@ class LineDialect:
         else:
             lines = self._input.take(data)
             if not lines:
+                self.has_input = bool(self._input.held) or self._input.overflowed
                 return None
         requests, self._rest = read_requests(lines)
+        self.has_input = bool(self._input.held or self._rest) or self._input.overflowed
         if self._is_new:
             self._is_new = False
             if all(line in {b"", b"\r"} for line in lines):
@@ -78,6 +78,7 @@ class LineDialect:
         """Drop what is held."""
         self._input.clear()
         self._rest = ()
+        self.has_input = False
 
     def refuse(self, reason: RequestFailed) -> bytes:
         """Return the line for a request that has no result."""

@@ -118,7 +118,8 @@ class Session(Protocol):
                     break
                 data = b""
                 rule.requests += requests.count
-                rule.keeps = rule.keeps or requests.keeps
+                if requests.keeps:
+                    rule.keeps = True
                 self._in_flight = requests
                 if requests.operations:
                     self._database.ask(requests.operations, self._answered)
@@ -147,7 +148,7 @@ class Session(Protocol):
 
     def _answered(self, results: Sequence[object] | Exception) -> None:
         """Answer what is in flight, and go on with what arrived meanwhile unless the caller's caller is about to."""
-        requests, self._in_flight = self._in_flight, None
+        requests, rule = self._in_flight, self._rule
         try:
             assert requests is not None, "nothing was asked, and is answered"
             answers = requests.answers
@@ -159,9 +160,8 @@ class Session(Protocol):
                 return
             if requests.notes:
                 answers, results = self._arrange(requests.notes, answers, results)
-            self._answers, self._results, self._position = answers, results, 0
-            self._write_answers()
-            rule = self._rule
+            self._write_answers(answers, results, 0)
+            self._in_flight = None
             if not self._proceeding and not (  # most often nothing waits, and nothing is to be decided
                 rule.keeps and self._reading and not (self._dialect.has_input or self.paused or rule.client_finished)
             ):
@@ -197,10 +197,9 @@ class Session(Protocol):
     def _status(self) -> bytes:
         return self._dialect.status(self._database.status())
 
-    def _write_answers(self) -> None:
-        """Write what is owed, slice by slice, as long as the client reads."""
-        while self._results and not self.paused:
-            answers, results, position = self._answers, self._results, self._position
+    def _write_answers(self, answers: Sequence[Answer], results: Sequence[object], position: int) -> None:
+        """Write answers from a position on, slice by slice, as long as the client reads; the rest is owed."""
+        while position < len(results) and not self.paused and not self._over:
             written: list[bytes] = []
             room = SLICE_BYTES
             while room > 0 and position < len(results):
@@ -212,17 +211,17 @@ class Session(Protocol):
                 written.append(answer)
                 room -= len(answer)
                 position += 1
-            if position < len(results):
-                self._position = position
-            else:
-                self._answers = self._results = ()
-            data = written[0] if position == 1 else b"".join(written)
+            data = written[0] if len(written) == 1 else b"".join(written)
             write_now(self.transport, data)
             if self._stall is not None:  # that was more than the client has read
-                self._drop_if_too_much_waits(len(data))
+                self._drop_if_too_much_waits(len(data), answers[position:], results[position:])
+        if position < len(results) and not self._over:
+            self._answers, self._results, self._position = answers, results, position
+        elif self._results:
+            self._answers = self._results = ()
 
-    def _drop_if_too_much_waits(self, written: int) -> None:
-        waiting = written + sum(map(_size, self._answers[self._position :], self._results[self._position :]))
+    def _drop_if_too_much_waits(self, written: int, answers: Sequence[Answer], results: Sequence[object]) -> None:
+        waiting = written + sum(map(_size, answers, results))
         if waiting > self._limits.client_outbox_bytes and not self._over:
             self._abort()
 
@@ -243,7 +242,8 @@ class Session(Protocol):
         if self._over:
             return
         try:
-            self._write_answers()
+            if self._results:
+                self._write_answers(self._answers, self._results, self._position)
             if not self._is_busy():
                 self._proceed()
         except Exception:  # noqa: BLE001 - one client's connection ends, not the node

@@ -28,25 +28,23 @@ class ByteDialect:
 
     def __init__(self) -> None:
         self.input = b""
+        self.has_input = False
 
     @property
     def held(self) -> int:
         """Requests that wait."""
         return len(self.input)
 
-    @property
-    def has_input(self) -> bool:
-        """Whether any wait."""
-        return bool(self.input)
-
     def hold(self, data: bytes) -> None:
         """Keep requests."""
         self.input += data
+        self.has_input = True
 
     def take(self, data: bytes = b"") -> Requests | None:
         """Read some requests."""
         self.input += data
         portion, self.input = self.input[:REQUESTS_AT_ONCE], self.input[REQUESTS_AT_ONCE:]
+        self.has_input = bool(self.input)
         if not portion:
             return None
         requests = Requests([], [], [], len(portion), keeps=True)
