@@ -10,7 +10,7 @@ from kvraft.simulation.births import Birth
 from kvraft.simulation.cluster import Stuck
 from kvraft.simulation.nemesis import Nemesis
 
-DEAD: Final = 10
+DEAD: Final = 2
 """A seed whose two nodes elect nobody where a founder has no vote in a later term."""
 
 
