@@ -16,7 +16,7 @@ What belongs to one leadership, and who ends it when that ends:
 `ClusterClock`              `take_office` begins anew in each term that this node leads
 `Redirects._parked`         `settle` at each transition, and at the end of `hand_over`; `is_handing_over` at that end
 `Administration._waits`     each says itself when it has failed, by term and log; all have a deadline
-`Features._proposed_in`     is a term: it counts in no other
+`Features._proposed`        names its term: it counts in no other
 `Agreement`                 what was found is of `_term`
 `Snapshotter._senders`      `carry_out` stops them when the node leads no more or they have left; each is of one term
 `SnapshotTaker`, `Saver`    of the node and not of a leadership: what they do is right under any leader

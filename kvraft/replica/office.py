@@ -9,8 +9,6 @@ from kvraft.store import Store
 
 BEGINS: Final = (EntryKind.EMPTY, EntryKind.FEATURE_LEVEL)
 """Kinds of entries after which a leader may have something to write itself."""
-QUOTA_FROM_LEVEL: Final = 2
-"""The feature level from which on the log may hold a quota."""
 
 
 def first_writes(
@@ -22,5 +20,5 @@ def first_writes(
     """
     if kind == EntryKind.EMPTY and store.cluster_id is None:  # else it is on its way already
         yield Identify(make_cluster_id())
-    if store.feature_level >= QUOTA_FROM_LEVEL and quota != (store.quota_bytes, store.quota_keys):
+    if store.feature_level >= SetQuota.LEVEL and quota != (store.quota_bytes, store.quota_keys):
         yield SetQuota(*quota)

@@ -242,8 +242,7 @@ class Session(Protocol):
         if self._over:
             return
         try:
-            if self._results:
-                self._write_answers(self._answers, self._results, self._position)
+            self._write_answers(self._answers, self._results, self._position)
             if not self._is_busy():
                 self._proceed()
         except Exception:  # noqa: BLE001 - one client's connection ends, not the node
