@@ -5,7 +5,8 @@
     RequestFailed
     ├── Refused                 the request certainly had no effect
     │   ├── NotLeaderRefusal    ask the leader; `leader_hint` is its address, or None
-    │   └── Overloaded          too much is waiting; try again in a moment
+    │   ├── Overloaded          too much is waiting; try again in a moment
+    │   └── Unsupported         this kvraft cannot do that
     └── OutcomeUnknown          the write may or may not have happened; read it back before you repeat it
 
 Every error says of a write whether it certainly did not happen (`definite`) or may have happened.
@@ -42,6 +43,12 @@ class Overloaded(Refused):
     """A named limit of this node is reached."""
 
     code = "OVERLOADED"
+
+
+class Unsupported(Refused):
+    """This kvraft cannot do what is asked."""
+
+    code = "UNSUPPORTED"
 
 
 class OutcomeUnknown(RequestFailed):

@@ -1,7 +1,8 @@
 """What may be asked of the store, whatever protocol it is asked in.
 
-`mutations` change it and stand in the log, `queries` only look at it, `administration` is what an operator asks of the
-cluster. `batches` is how mutations share an entry of the log, `model` what commands see of the store.
+`mutations` change it and stand in the log, `queries` only look at it, `watches` follow its changes, `administration` is
+what an operator asks of the cluster, and `callers` who asks. `batches` is how mutations share an entry of the log,
+`model` what commands see of the store.
 """
 
 from kvraft.commands.administration import (
@@ -23,6 +24,7 @@ from kvraft.commands.batches import (
     decode_batch,
     encode_batch,
 )
+from kvraft.commands.callers import Caller
 from kvraft.commands.model import (
     KEY_BYTES_MAX,
     VALUE_BYTES_MAX,
@@ -48,6 +50,7 @@ from kvraft.commands.mutations import (
     set_key,
 )
 from kvraft.commands.queries import Get, Operation, Query, get_key
+from kvraft.commands.watches import Change, Revision, Selection, Sink, Subscription
 
 __all__ = [
     "BATCH_HEADER_BYTES",
@@ -58,6 +61,8 @@ __all__ = [
     "VALUE_BYTES_MAX",
     "AddMember",
     "AdminCommand",
+    "Caller",
+    "Change",
     "CommandFailed",
     "DecodedBatch",
     "Delete",
@@ -75,8 +80,12 @@ __all__ = [
     "RemoveMember",
     "ReplaceMember",
     "Result",
+    "Revision",
+    "Selection",
     "Set",
     "SetQuota",
+    "Sink",
+    "Subscription",
     "TakeSnapshot",
     "Transaction",
     "TransferLeadership",

@@ -10,6 +10,7 @@ from twisted.logger import Logger
 from kvraft.commands import (
     AddMember,
     AdminCommand,
+    Caller,
     ListMembers,
     MoveMember,
     RemoveMember,
@@ -89,20 +90,10 @@ class Administration:
         self._feature_level = feature_level
         self._waits: list[_Wait] = []
 
-    def carry_out(self, command: AdminCommand, now: float) -> Deferred[dict[str, object]]:
+    def carry_out(self, caller: Caller, command: AdminCommand, now: float) -> Deferred[dict[str, object]]:
         """Do it; the Deferred fires with what to tell the operator when it is done, or fails with RequestFailed."""
         try:
-            match command:
-                case ListMembers():
-                    answered: Deferred[dict[str, object]] = Deferred()
-                    answered.callback(self._members())
-                    return answered
-                case TakeSnapshot():
-                    return self._take_snapshot()
-                case TransferLeadership(node=target):
-                    return self._transfer(target, now)
-                case AddMember() | RemoveMember() | ReplaceMember() | MoveMember():
-                    return self._change(command, now)
+            promise = self._begin(command, now)
         except NotLeader:
             return fail(self._not_leader())
         except TryAgain as refusal:
@@ -111,6 +102,9 @@ class Administration:
             return fail(AdminRefused(str(refusal)))
         except AdminRefused as refusal:
             return fail(refusal)
+        if not isinstance(command, ListMembers):
+            self._log.info("{caller} has asked for {command}", caller=caller, command=command)
+        return promise
 
     def look(self, now: float) -> None:
         """Answer those whose wait is over."""
@@ -138,6 +132,20 @@ class Administration:
         waits, self._waits = self._waits, []
         for wait in waits:
             wait.promise.errback(OutcomeUnknown("this node was stopped; ask another for MEMBERS"))
+
+    def _begin(self, command: AdminCommand, now: float) -> Deferred[dict[str, object]]:
+        """Begin with what is asked; raises why it cannot be done."""
+        match command:
+            case ListMembers():
+                answered: Deferred[dict[str, object]] = Deferred()
+                answered.callback(self._members())
+                return answered
+            case TakeSnapshot():
+                return self._take_snapshot()
+            case TransferLeadership(node=target):
+                return self._transfer(target, now)
+            case AddMember() | RemoveMember() | ReplaceMember() | MoveMember():
+                return self._change(command, now)
 
     def _members(self) -> dict[str, object]:
         membership = self._node.membership

@@ -9,8 +9,8 @@ from twisted.internet.task import deferLater
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from kvraft.commands import AdminCommand, Operation, Result, encode_batch
-from kvraft.errors import Overloaded
+from kvraft.commands import AdminCommand, Caller, Operation, Result, Selection, Sink, Subscription, encode_batch
+from kvraft.errors import Overloaded, Unsupported
 from kvraft.exits import LastWords, words_for
 from kvraft.raft import Entry, EntryKind, Membership, Message, MessageRefused, Node, NotLeader, ProposalRefused, Ready
 from kvraft.raft.types import Role
@@ -112,7 +112,7 @@ class Replica:
 
     # What servers ask (`kvraft.server.Database`).
 
-    def ask(self, operations: Sequence[Operation], tell: Tell) -> None:
+    def ask(self, caller: Caller, operations: Sequence[Operation], tell: Tell) -> None:
         """Carry out `operations`; see `kvraft.server.database.Database`."""
         submission = Submission(operations, self._clock.seconds() + self._options.request_timeout, tell)
         if self._stopped:
@@ -132,18 +132,22 @@ class Replica:
             if not (self._turn_is_due or (submission.writes and self._must_wait())):
                 self._schedule_turn()
 
-    def submit(self, operations: Sequence[Operation]) -> Deferred[list[Result]]:
+    def submit(self, caller: Caller, operations: Sequence[Operation]) -> Deferred[list[Result]]:
         """Do what `ask` does, for whoever would rather have a Deferred."""
-        return promised(partial(self.ask, operations))
+        return promised(partial(self.ask, caller, operations))
 
-    def administer(self, command: AdminCommand) -> Deferred[dict[str, object]]:
+    def administer(self, caller: Caller, command: AdminCommand) -> Deferred[dict[str, object]]:
         """Carry out what an operator asks; see `kvraft.server.database.Database`."""
         if self._stopped:
             return fail(self._agreement.why_stopped())
         self._schedule_turn()
-        return self._administration.carry_out(command, self._clock.seconds())
+        return self._administration.carry_out(caller, command, self._clock.seconds())
 
-    def status(self) -> dict[str, object]:
+    def watch(self, caller: Caller, selection: Selection, sink: Sink) -> Subscription:
+        """Tell of changes; see `kvraft.server.database.Database`."""
+        raise Unsupported("this kvraft keeps no history of changes, so it cannot watch any; ask for the keys again")
+
+    def status(self, caller: Caller) -> dict[str, object]:
         """Describe this node, in values that JSON can hold."""
         return describe(self.node, self.store, self._storage, self._peers.status(), self._agreement.differs_at)
 

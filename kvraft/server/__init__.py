@@ -13,6 +13,8 @@ built from parts that know nothing of sockets::
 client may cost, and `database` what the servers need from the node behind them, which `kvraft.replica` provides.
 `admission` says how many clients the process has files for.
 
+Each call of the database says who asks (`kvraft.commands.Caller`), which is where the connection comes from.
+
 What is not done: a client is not known by name or password, and nothing is encrypted. The port belongs into a network
 whose members are trusted. A browser is turned away: it can be made to send anything by any web page.
 """

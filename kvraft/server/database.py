@@ -5,13 +5,15 @@ from typing import Protocol
 
 from twisted.internet.defer import Deferred
 
-from kvraft.commands import AdminCommand, Operation, Result
+from kvraft.commands import AdminCommand, Caller, Operation, Result, Selection, Sink, Subscription
 
 
 class Database(Protocol):
-    """Carries out what clients ask."""
+    """Carries out what clients ask. Each call says who asks."""
 
-    def ask(self, operations: Sequence[Operation], tell: Callable[[Sequence[Result] | Exception], object]) -> None:
+    def ask(
+        self, caller: Caller, operations: Sequence[Operation], tell: Callable[[Sequence[Result] | Exception], object]
+    ) -> None:
         """Carry out `operations` in order, as if nothing came between the reads and the writes of one submission.
 
         `tell` is called once, perhaps before `ask` returns: with one result an operation, in their order, when all
@@ -21,13 +23,23 @@ class Database(Protocol):
         """
         ...
 
-    def administer(self, command: AdminCommand) -> Deferred[dict[str, object]]:
+    def administer(self, caller: Caller, command: AdminCommand) -> Deferred[dict[str, object]]:
         """Carry out what an operator asks; the Deferred fires with what to tell, in values that JSON can hold.
 
         It fails with `kvraft.errors.RequestFailed` when it cannot be done, or when nobody knows whether it was.
         """
         ...
 
-    def status(self) -> dict[str, object]:
+    def watch(self, caller: Caller, selection: Selection, sink: Sink) -> Subscription:
+        """Tell `sink` of all changes of `selection`, until the subscription is cancelled or the sink closed.
+
+        Nothing is told before this returns. Every member can be asked.
+
+        Raises:
+            kvraft.errors.RequestFailed: it is not possible.
+        """
+        ...
+
+    def status(self, caller: Caller) -> dict[str, object]:
         """Describe this node, in values that JSON can hold. Cheap, and changes nothing."""
         ...

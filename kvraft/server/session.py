@@ -15,7 +15,9 @@ from twisted.python.failure import Failure
 from typing_extensions import override
 from zope.interface import implementer
 
+from kvraft.commands import Caller
 from kvraft.commands import Failure as Failed
+from kvraft.config import Address
 from kvraft.errors import RequestFailed
 from kvraft.server.closing import ClosingRule, IClientTransport, LingeringClose
 from kvraft.server.database import Database
@@ -36,6 +38,8 @@ class Session(Protocol):
     """
 
     transport: IClientTransport
+    caller: Caller
+    """Whose connection it is; known when it is made."""
     paused = False
     """Whether the client has to read before anything more is written."""
     _log = Logger()
@@ -61,6 +65,8 @@ class Session(Protocol):
     @override
     def connectionMade(self) -> None:
         """Begin: the client has some time to say what it wants."""
+        peer = self.transport.getPeer()
+        self.caller = Caller(str(Address(peer.host, peer.port)))
         self.transport.registerProducer(self, streaming=True)
         self._rule.settled(line_begun=False)
 
@@ -122,9 +128,9 @@ class Session(Protocol):
                     rule.keeps = True
                 self._in_flight = requests
                 if requests.operations:
-                    self._database.ask(requests.operations, self._answered)
+                    self._database.ask(self.caller, requests.operations, self._answered)
                 elif requests.command is not None:
-                    administered = self._database.administer(requests.command)
+                    administered = self._database.administer(self.caller, requests.command)
                     administered.addCallbacks(_as_results, attrgetter("value")).addCallback(self._answered)
                 else:
                     self._answered(())
@@ -195,7 +201,7 @@ class Session(Protocol):
         return [self._dialect.refuse(reason)] * len(requests.answers)
 
     def _status(self) -> bytes:
-        return self._dialect.status(self._database.status())
+        return self._dialect.status(self._database.status(self.caller))
 
     def _write_answers(self, answers: Sequence[Answer], results: Sequence[object], position: int) -> None:
         """Write answers from a position on, slice by slice, as long as the client reads; the rest is owed."""

@@ -17,6 +17,7 @@ from kvraft.simulation.clients import Answer
 from kvraft.simulation.cluster import Cluster
 from kvraft.simulation.machine import Machine
 from kvraft.simulation.member import PORT, Member, address_of
+from kvraft.simulation.requests import CALLER
 
 TRIES: Final = 60
 TRY_S: Final = 0.25
@@ -173,5 +174,5 @@ def _write(cluster: Cluster) -> None:
     leader = cluster.members[cluster.elect()]
     answers: list[object] = []
     assert leader.assembly is not None
-    cluster.world.at(cluster.world.now, leader.machine, leader.assembly.replica.ask, [_WRITE], answers.append)
+    cluster.world.at(cluster.world.now, leader.machine, leader.assembly.replica.ask, CALLER, [_WRITE], answers.append)
     cluster.run_until(lambda: bool(answers), what="an answer to a write")

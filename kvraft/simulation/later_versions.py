@@ -7,6 +7,7 @@ from typing_extensions import override
 from kvraft.commands import OPCODES, Mutation, Result, Transaction, UnknownOpcode, opcode
 from kvraft.raft import InvariantViolated
 from kvraft.simulation.cluster import Cluster
+from kvraft.simulation.requests import CALLER
 
 
 class LaterCommand(Mutation, frozen=True, array_like=True, tag=max(OPCODES) + 1):
@@ -37,7 +38,7 @@ def write_of_a_later_version(cluster: Cluster) -> None:
     for member in cluster.running:
         member.is_too_old = True
     assert leader.assembly is not None
-    leader.assembly.replica.submit([LaterCommand()]).addBoth(lambda _: None)
+    leader.assembly.replica.submit(CALLER, [LaterCommand()]).addBoth(lambda _: None)
     cluster.run_until(
         # Nothing is committed any more when most have ended, so the others may never know.
         lambda: 2 * sum(member.id in voters for member in cluster.running) <= len(voters),

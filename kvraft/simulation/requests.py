@@ -5,6 +5,7 @@ from typing import Final
 
 import attrs
 
+from kvraft.commands import Caller
 from kvraft.raft import InvariantViolated
 from kvraft.simulation.clients import Answer
 from kvraft.simulation.history import Action, History
@@ -12,6 +13,8 @@ from kvraft.simulation.history import Action, History
 DEFINITE: Final = frozenset({"NOT_LEADER", "OVERLOADED", "TIMEOUT", "STOPPING", "TOO_LARGE", "LEVEL_TOO_LOW"})
 """Errors after which a request certainly has no effect; the README promises it."""
 UNKNOWN: Final = "UNKNOWN"
+CALLER: Final = Caller("the simulation")
+"""Who asks a node without a connection to it."""
 
 Request = tuple[Action, str, str | None]
 

@@ -7,6 +7,7 @@ from kvraft.raft import Options
 from kvraft.raft.changes import CATCH_UP_ROUNDS_MAX
 from kvraft.simulation.cluster import Cluster
 from kvraft.simulation.member import DiskFaults, Member, address_of
+from kvraft.simulation.requests import CALLER
 
 SLOW_SAVE_S: Final = 0.7
 """What a save of the learner takes, seconds: a round with an entry in it is longer than an election timeout."""
@@ -85,7 +86,7 @@ class _Writes:
             return
         world = self._cluster.world
         if self._lacks() <= AHEAD_MAX:
-            world.at(world.now, self._leader.machine, assembly.replica.ask, [_WRITE], lambda _answer: None)
+            world.at(world.now, self._leader.machine, assembly.replica.ask, CALLER, [_WRITE], lambda _answer: None)
         world.at(world.now + WRITES_EVERY_S, None, self.go_on)
 
     def _lacks(self) -> int:

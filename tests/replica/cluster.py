@@ -14,7 +14,7 @@ from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
 from twisted.python.failure import Failure
 
-from kvraft.commands import Mutation, Operation, Result, delete_key, get_key, set_key
+from kvraft.commands import Caller, Mutation, Operation, Result, delete_key, get_key, set_key
 from kvraft.config import Address as ConfigAddress
 from kvraft.errors import RequestFailed
 from kvraft.peers import Address, PeerStatus
@@ -30,6 +30,7 @@ HUNG_S: Final = 1e6
 """The delay of a disk that hangs, seconds."""
 ELECTION_S: Final = 5.0
 """In this time a majority that can talk elects a leader, virtual seconds."""
+SOMEBODY: Final = Caller("127.0.0.1:50000")
 CONNECTED: Final = PeerStatus(connected=True, inbound=True, outbox_bytes=0, overflows=0, last_refusal=None)
 
 
@@ -306,7 +307,7 @@ class Cluster:
         """Submit operations to a member."""
         ask = Ask(operations)
         self.asked.append(ask)
-        ask.listen(self.members[member].replica.submit(operations))
+        ask.listen(self.members[member].replica.submit(SOMEBODY, operations))
         return ask
 
     def do(self, *operations: Operation) -> list[Result]:

@@ -27,7 +27,7 @@ from kvraft.replica.belonging import LAST_ANSWERS_S, Belonging
 from kvraft.replica.outbox import Nowhere
 from kvraft.replica.submissions import Stopping
 from kvraft.store import FEATURE_LEVEL
-from tests.replica.cluster import Cluster, address, write
+from tests.replica.cluster import SOMEBODY, Cluster, address, write
 
 REMOVED_ITSELF = "it was removed from its cluster; its id is never used again, its data may be deleted"
 
@@ -63,7 +63,7 @@ class Order:
 def begin(cluster: Cluster, member: int, command: AdminCommand) -> Order:
     """Send a command to a member."""
     order = Order()
-    promise = cluster.members[member].replica.administer(command)
+    promise = cluster.members[member].replica.administer(SOMEBODY, command)
     promise.addCallbacks(order.answers.append, lambda failure: order.errors.append(failure.value))
     return order
 

@@ -27,7 +27,7 @@ from kvraft.replica.belonging import IS_TOO_OLD
 from kvraft.replica.limits import LevelTooLow
 from kvraft.store import FEATURE_LEVEL
 from kvraft.store.features import COMPACTED_MEMBERSHIP_LEVEL, encode_level
-from tests.replica.cluster import Cluster, address, write
+from tests.replica.cluster import SOMEBODY, Cluster, address, write
 from tests.replica.test_administration import begin
 
 
@@ -52,7 +52,7 @@ def test_it_is_raised_when_all_are_there(cluster: Cluster) -> None:
     """Members that speak the same level agree on it in one entry, and STATUS shows it."""
     cluster.run_until(lambda: levels(cluster) == [FEATURE_LEVEL] * 3)
 
-    assert cluster.members[0].replica.status()["feature_level"] == FEATURE_LEVEL
+    assert cluster.members[0].replica.status(SOMEBODY)["feature_level"] == FEATURE_LEVEL
     cluster.run(2.0)
     log = cluster.members[0].node.log
     kinds = [log[index].kind for index in range(1, log.last_index + 1)]
@@ -210,5 +210,5 @@ def test_removed_ids_are_compacted_from_their_level_on(level: int) -> None:
 
 def test_status_tells_the_limits_of_keys_and_values(cluster: Cluster) -> None:
     """Whoever writes a client need not look them up in the documents."""
-    limits = cluster.members[0].replica.status()["limits"]
+    limits = cluster.members[0].replica.status(SOMEBODY)["limits"]
     assert limits == {"key_bytes": KEY_BYTES_MAX, "value_bytes": VALUE_BYTES_MAX}

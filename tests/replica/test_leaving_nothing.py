@@ -6,7 +6,7 @@ from kvraft.commands import RemoveMember
 from kvraft.raft.messages import InstallSnapshot, InstallSnapshotReply
 from kvraft.replica import ReplicaOptions
 from kvraft.replica.submissions import TimedOut
-from tests.replica.cluster import Cluster, write
+from tests.replica.cluster import SOMEBODY, Cluster, write
 from tests.replica.disk_cluster import DiskCluster
 
 
@@ -71,7 +71,7 @@ def test_a_snapshot_for_a_member_that_is_removed_is_given_up() -> None:
     cluster.run_until(lambda: late in leader.replica._snapshotter._senders)
     cluster.isolate(late, noticed=True)
 
-    removed = leader.replica.administer(RemoveMember(late))
+    removed = leader.replica.administer(SOMEBODY, RemoveMember(late))
     cluster.run_until(lambda: removed.called)
     cluster.run(0.1)
 

@@ -12,7 +12,7 @@ from kvraft.raft.messages import Heartbeat, HeartbeatReply, TimeoutNow
 from kvraft.replica import ReplicaOptions
 from kvraft.replica.limits import TURN_S_MAX
 from kvraft.replica.submissions import Stopping
-from tests.replica.cluster import HUNG_S, Ask, Cluster, Member, address, read, write
+from tests.replica.cluster import HUNG_S, SOMEBODY, Ask, Cluster, Member, address, read, write
 
 PATIENCE_S = 1.0
 
@@ -215,7 +215,7 @@ def test_stop_leaves_nothing_behind(cluster: Cluster) -> None:
 def test_a_client_may_stop_the_node(cluster: Cluster) -> None:
     """A stop from within a client's callback ends the turn; nothing is sent behind it."""
     leader = cluster.members[cluster.settle()]
-    promise = leader.replica.submit([write("a")])
+    promise = leader.replica.submit(SOMEBODY, [write("a")])
     sent: list[int] = []
 
     def stop(_: object) -> None:
@@ -367,7 +367,7 @@ def test_a_turn_ends_where_the_node_is_stopped(monkeypatch: pytest.MonkeyPatch) 
     cluster = Cluster(1, raft=Options(apply_bytes_max=1))  # one entry a Ready, eight Readys a turn
     member = cluster.members[cluster.settle()]
     applied = member.store.applied_index
-    member.replica.submit([write("a")]).addCallback(lambda _: member.replica.stop())
+    member.replica.submit(SOMEBODY, [write("a")]).addCallback(lambda _: member.replica.stop())
     behind = [cluster.ask(0, write("b")) for _ in range(3)]
 
     cluster.run(0.1)
@@ -384,7 +384,7 @@ def test_a_turn_that_has_taken_long_lets_the_reactor_look_at_its_sockets(monkeyp
     member = cluster.members[cluster.settle()]
     monkeypatch.setattr("kvraft.replica.replica.BATCH_BYTES_MAX", 1)  # one entry a submission, all in one save
     for _ in range(3):
-        member.replica.submit([write("a")])
+        member.replica.submit(SOMEBODY, [write("a")])
     order: list[str] = []
     apply = member.replica.store.apply
 

@@ -8,7 +8,7 @@ from kvraft.raft.log import Log
 from kvraft.raft.messages import AppendEntries
 from kvraft.replica.proposals import Proposals
 from kvraft.replica.submissions import Batch, Submission
-from tests.replica.cluster import Ask, Cluster, Member, read, write
+from tests.replica.cluster import SOMEBODY, Ask, Cluster, Member, read, write
 
 PATIENCE_S = 0.01
 ROUND_S = 0.0025
@@ -58,7 +58,7 @@ def test_few_wait_behind_many(cluster: Cluster) -> None:
     before = entries(leader)
     again: list[Ask] = []
     for _ in range(10):
-        promise = leader.replica.submit([write("a")])
+        promise = leader.replica.submit(SOMEBODY, [write("a")])
         promise.addCallback(lambda _: again.append(cluster.ask(leader.id, write("a"))))
     cluster.run(0.0005)  # its own disk is done
 

@@ -11,7 +11,7 @@ from kvraft.replica import ReplicaOptions
 from kvraft.replica.limits import BATCH_BYTES_MAX, SUBMISSION_BYTES_MAX, TooLarge
 from kvraft.replica.submissions import TimedOut
 from kvraft.wire import FrameDecoder, encode
-from tests.replica.cluster import HUNG_S, Cluster, Member, address, read, remove, write
+from tests.replica.cluster import HUNG_S, SOMEBODY, Cluster, Member, address, read, remove, write
 from tests.server.twins import logged_by
 
 
@@ -265,9 +265,9 @@ def test_requests_of_callbacks_join_the_next_turn(cluster: Cluster) -> None:
     second: list[object] = []
 
     def ask_again(results: object) -> None:
-        cluster.members[leader.id].replica.submit([read("a")]).addCallback(second.append)
+        cluster.members[leader.id].replica.submit(SOMEBODY, [read("a")]).addCallback(second.append)
 
-    promise = leader.replica.submit([write("a", "1")])
+    promise = leader.replica.submit(SOMEBODY, [write("a", "1")])
     promise.addCallback(ask_again)
     cluster.run_until(lambda: bool(second))
 
@@ -282,7 +282,7 @@ def test_a_client_that_raises_disturbs_nobody(cluster: Cluster) -> None:
         raise RuntimeError("the client's own fault")
 
     def raising(*operations: Operation) -> None:
-        leader.replica.ask(operations, fail)
+        leader.replica.ask(SOMEBODY, operations, fail)
 
     with logged_by("kvraft.replica") as events:
         raising(write("a", "1"))
@@ -361,7 +361,7 @@ def test_status_tells_how_it_stands(cluster: Cluster) -> None:
     cluster.do(write("a"))
     leader = cluster.settle()
 
-    statuses = {member.id: member.replica.status() for member in cluster.running}
+    statuses = {member.id: member.replica.status(SOMEBODY) for member in cluster.running}
 
     assert {status["leader_address"] for status in statuses.values()} == {address(leader)}
     assert len({status["checksum"] for status in statuses.values()}) == 1

@@ -152,11 +152,11 @@ def defects() -> Iterator[list[LogEvent]]:
 class RaisingDatabase(MemoryDatabase):
     """A database that raises where it should fail."""
 
-    def ask(self, operations: object, tell: object) -> NoReturn:
+    def ask(self, caller: object, operations: object, tell: object) -> NoReturn:
         """Raise."""
         raise ZeroDivisionError
 
-    def status(self) -> NoReturn:
+    def status(self, caller: object) -> NoReturn:
         """Raise."""
         raise ZeroDivisionError
 

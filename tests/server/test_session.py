@@ -3,6 +3,7 @@
 from typing import Final
 
 import pytest
+from twisted.internet.address import IPv4Address, IPv6Address
 from twisted.internet.task import Clock
 
 from kvraft.commands import Failure, Item, ListMembers, get_key, set_key
@@ -10,7 +11,7 @@ from kvraft.errors import Overloaded, RequestFailed
 from kvraft.server import ServerLimits
 from kvraft.server.dialect import Answer, Disconnect, Requests
 from kvraft.server.session import SLICE_BYTES, Session
-from tests.server.twins import ClientTransport, MemoryDatabase
+from tests.server.twins import CLIENT, ClientTransport, MemoryDatabase
 
 REQUESTS_AT_ONCE: Final = 4
 
@@ -91,9 +92,16 @@ class ByteDialect:
 class Client:
     """A connection that speaks it."""
 
-    def __init__(self, *, waits: bool = False, limits: ServerLimits | None = None) -> None:
+    def __init__(
+        self,
+        *,
+        waits: bool = False,
+        limits: ServerLimits | None = None,
+        peer: IPv4Address | IPv6Address = CLIENT,
+    ) -> None:
         self.database = MemoryDatabase(waits=waits)
         self.transport = ClientTransport()
+        self.transport.peer = peer
         self.session = Session(ByteDialect(), self.database, limits or ServerLimits(), Clock())
         self.session.makeConnection(self.transport)
 
@@ -137,6 +145,26 @@ def test_results_must_fit(results: list[int]) -> None:
 def test_what_an_operator_asks_has_an_answer_of_its_own() -> None:
     """It comes from the database's administration."""
     assert Client().says(b"m") == b"1 members"
+
+
+@pytest.mark.parametrize(
+    ("peer", "origin"),
+    [
+        (IPv4Address("TCP", "127.0.0.1", 50000), "127.0.0.1:50000"),
+        (IPv6Address("TCP", "fd00::1", 50000), "[fd00::1]:50000"),
+    ],
+)
+def test_a_connection_has_one_caller(peer: IPv4Address | IPv6Address, origin: str) -> None:
+    """Whatever a client asks on it; the database is told where that comes from."""
+    client = Client(peer=peer)
+
+    client.says(b"s")
+    client.says(b"?")
+    client.says(b"m")
+
+    asked, described, administered = client.database.callers
+    assert asked.origin == origin
+    assert described is administered is asked
 
 
 def test_a_dialect_can_have_the_connection_dropped() -> None:

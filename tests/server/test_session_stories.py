@@ -9,7 +9,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from twisted.internet.task import Clock
 
-from kvraft.commands import Operation, Result, set_key
+from kvraft.commands import Caller, Operation, Result, set_key
 from kvraft.errors import Overloaded
 from kvraft.server import ServerLimits
 from tests.server.twins import Client, ClientTransport, MemoryDatabase, Tell, logged_by
@@ -40,11 +40,11 @@ class MeddlingDatabase(MemoryDatabase):
 
     meanwhile: list[Meanwhile] = attrs.field(factory=list)
 
-    def ask(self, operations: Sequence[Operation], tell: Tell) -> None:
+    def ask(self, caller: Caller, operations: Sequence[Operation], tell: Tell) -> None:
         """Have the next thing happen, and take the question."""
         if self.meanwhile:
             self.meanwhile.pop(0)()
-        super().ask(operations, tell)
+        super().ask(caller, operations, tell)
         if self.meanwhile:
             self.meanwhile.pop(0)()
 

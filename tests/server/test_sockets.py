@@ -14,7 +14,7 @@ from twisted.internet.task import deferLater
 from twisted.internet.threads import deferToThread
 from twisted.internet.utils import getProcessOutputAndValue
 
-from kvraft.commands import Operation
+from kvraft.commands import Caller, Operation
 from kvraft.server import ServerLimits, build_port, watch_together
 from tests.conftest import deadline, require_tool
 from tests.server.twins import MemoryDatabase, Tell
@@ -28,11 +28,11 @@ SOCKET_TIMEOUT_S = 10
 class SlowDatabase(MemoryDatabase):
     """A database that takes a moment, as a real one does."""
 
-    def ask(self, operations: Sequence[Operation], tell: Tell) -> None:
+    def ask(self, caller: Caller, operations: Sequence[Operation], tell: Tell) -> None:
         """Answer in a moment."""
         self.waits = True
         reactor.callLater(ANSWER_S, self.answer_next)
-        super().ask(operations, tell)
+        super().ask(caller, operations, tell)
 
 
 @pytest.fixture(params=[MemoryDatabase, SlowDatabase])

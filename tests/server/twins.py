@@ -2,9 +2,10 @@
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from typing import Final
 
 import attrs
-from twisted.internet.address import IPv4Address
+from twisted.internet.address import IPv4Address, IPv6Address
 from twisted.internet.defer import Deferred
 from twisted.internet.error import ConnectionLost
 from twisted.internet.interfaces import IProducer, IPushProducer
@@ -13,10 +14,24 @@ from twisted.logger import ILogObserver, LogEvent, globalLogPublisher
 from twisted.python.failure import Failure
 from zope.interface import implementer, provider
 
-from kvraft.commands import AdminCommand, Delete, Get, Item, Operation, Result, Set
+from kvraft.commands import (
+    AdminCommand,
+    Caller,
+    Delete,
+    Get,
+    Item,
+    Operation,
+    Result,
+    Selection,
+    Set,
+    Sink,
+    Subscription,
+)
+from kvraft.errors import Unsupported
 from kvraft.server import LineProtocol, ServerLimits
 from kvraft.server.closing import IClientTransport
 
+CLIENT: Final = IPv4Address("TCP", "127.0.0.1", 50000)
 Tell = Callable[[Sequence[Result] | Exception], object]
 
 
@@ -26,6 +41,8 @@ class MemoryDatabase:
 
     waits: bool = False
     items: dict[bytes, Item] = attrs.field(factory=dict)
+    callers: list[Caller] = attrs.field(factory=list)
+    """Who made each call."""
     submissions: list[Sequence[Operation]] = attrs.field(factory=list)
     waiting: list[tuple[Sequence[Operation], Tell]] = attrs.field(factory=list)
     commands: list[tuple[AdminCommand, int]] = attrs.field(factory=list)
@@ -36,8 +53,9 @@ class MemoryDatabase:
     results: list[Result] | None = None
     """Given instead of the true results."""
 
-    def ask(self, operations: Sequence[Operation], tell: Tell) -> None:
+    def ask(self, caller: Caller, operations: Sequence[Operation], tell: Tell) -> None:
         """Remember the submission, and answer it unless that is for later."""
+        self.callers.append(caller)
         self.submissions.append(operations)
         self.waiting.append((operations, tell))
         if not self.waits:
@@ -51,8 +69,9 @@ class MemoryDatabase:
         else:
             tell(self.results or [self._execute(operation) for operation in operations])
 
-    def administer(self, command: AdminCommand) -> Deferred[dict[str, object]]:
+    def administer(self, caller: Caller, command: AdminCommand) -> Deferred[dict[str, object]]:
         """Remember the command, and what the store has come to by then; answer it unless that is for later."""
+        self.callers.append(caller)
         self.commands.append((command, self.revision))
         deferred = Deferred[dict[str, object]]()
         self.administering.append(deferred)
@@ -68,8 +87,13 @@ class MemoryDatabase:
         else:
             deferred.callback({"done": len(self.commands)})
 
-    def status(self) -> dict[str, object]:
+    def watch(self, caller: Caller, selection: Selection, sink: Sink) -> Subscription:
+        """Refuse, as this database has no history."""
+        raise Unsupported("the twin keeps no history")
+
+    def status(self, caller: Caller) -> dict[str, object]:
         """Describe this database by how far it is."""
+        self.callers.append(caller)
         return {"role": "twin", "revision": self.revision}
 
     def _execute(self, operation: Operation) -> Result:
@@ -93,6 +117,7 @@ class ClientTransport:
     """
 
     def __init__(self) -> None:
+        self.peer: IPv4Address | IPv6Address = CLIENT
         self.full = False
         self.options: list[str] = []
         self.writes: list[bytes] = []
@@ -182,9 +207,9 @@ class ClientTransport:
         """This end."""
         return IPv4Address("TCP", "127.0.0.1", 8080)
 
-    def getPeer(self) -> IPv4Address:
+    def getPeer(self) -> IPv4Address | IPv6Address:
         """The other end."""
-        return IPv4Address("TCP", "127.0.0.1", 50000)
+        return self.peer
 
     def is_reading(self) -> bool:
         """Whether more input may come."""

@@ -6,6 +6,7 @@ import pytest
 
 from kvraft.raft import Options
 from kvraft.simulation import Cluster
+from kvraft.simulation.requests import CALLER
 from kvraft.store import FEATURE_LEVEL
 from kvraft.store.keyspace import SHARDS
 
@@ -39,7 +40,7 @@ def differing(cluster: Cluster) -> list[int]:
     return [
         each.id
         for each in cluster.running
-        if each.assembly is not None and each.assembly.replica.status()["differs_at"] is not None
+        if each.assembly is not None and each.assembly.replica.status(CALLER)["differs_at"] is not None
     ]
 
 
