@@ -5,7 +5,8 @@ dialed. On what it accepts it sends nothing but a welcome and signs of life. So 
 nodes dial each other at once, and an answer travels on the answering node's own connection, never on the one that the
 question came by.
 
-* `hello` - the first line of a connection: who is there, and whether the two belong together.
+* `hello` - the first line of a connection, with all that it can say.
+* `identity` - who this node is, and whether it and the sender of a hello belong together.
 * `acceptor` - the inbound side. A second connection of one peer replaces the first, with everything it buffered; a
   second process of it is refused while the first is heard from.
 * `addresses` - where else a peer is looked for while nobody answers as that peer where the log says.
@@ -22,10 +23,10 @@ Not done: nothing proves that a peer is who it says; that takes TLS. So a refusa
 holds a member's address can claim that this node was removed.
 """
 
-from kvraft.peers.hello import OTHER_INCARNATION, PROTOCOL_VERSION, REMOVED, RUNS_TWICE, TOO_OLD
+from kvraft.peers.hello import OTHER_INCARNATION, PROTOCOL_VERSION, REMOVED, RUNS_TWICE, TOO_OLD, Facts, Hello
 from kvraft.peers.mesh import Peers, PeerStatus
 from kvraft.peers.outbox import OUTBOX_BYTES_MAX
-from kvraft.peers.receiver import Address, Facts, PeerReceiver
+from kvraft.peers.receiver import Address, PeerReceiver
 
 __all__ = [
     "OTHER_INCARNATION",
@@ -36,6 +37,7 @@ __all__ = [
     "TOO_OLD",
     "Address",
     "Facts",
+    "Hello",
     "PeerReceiver",
     "PeerStatus",
     "Peers",

@@ -20,11 +20,12 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 from typing_extensions import override
 
-from kvraft.peers.hello import HELLO_TIMEOUT_S, RUNS_TWICE, FirstLine, Hello, HelloRefused, Identity
+from kvraft.peers.hello import HELLO_TIMEOUT_S, RUNS_TWICE, FirstLine, Hello, HelloRefused
+from kvraft.peers.identity import Identity
 from kvraft.peers.keepalive import ACCEPTOR_SAYS, SILENT, Watch
 from kvraft.peers.once import OncePerCause
 from kvraft.peers.presence import Direction, Presence
-from kvraft.peers.receiver import Facts, PeerReceiver
+from kvraft.peers.receiver import Address, PeerReceiver
 from kvraft.peers.sockets import abort_connection, tune, wired
 from kvraft.raft.errors import MessageRefused
 from kvraft.wire import FrameDecoder, WireError
@@ -116,10 +117,10 @@ class InboundConnection(Protocol):
             if found is None:
                 return
             line, rest = found
-            hello, facts = self._inbounds.identity.check(line)
+            hello = self._inbounds.check(line)
             self._set_timer(None)
             self.hello = hello
-            self._inbounds.introduce(self, hello, facts)
+            self._inbounds.introduce(self, hello)
         except HelloRefused as refusal:
             self._refuse(refusal)
             return
@@ -179,8 +180,11 @@ class Inbounds:
         presence: Presence,
         runs: Callable[[int], str | None] = lambda _: None,
         accepted: Callable[[Hello], None] = lambda _: None,
+        let_in: Callable[[int, Address], None] = lambda _node, _address: None,
     ) -> None:
         self.identity = identity
+        self._let_in = let_in
+        """Makes a node one of those that are talked to."""
         self._accepted = accepted
         """Told of each hello that is not refused."""
         self._runs = runs
@@ -216,7 +220,21 @@ class Inbounds:
         self._strangers[connection] = None
         return True
 
-    def introduce(self, connection: InboundConnection, hello: Hello, facts: Facts) -> None:
+    def check(self, line: bytes) -> Hello:
+        """Read the first line of a connection, and let its sender in if it is no member and the owner decides so.
+
+        Raises:
+            HelloRefused: it is no hello, or its sender is not talked to.
+        """
+        hello = self.identity.read(line)
+        if self.identity.may_be_let_in(hello):
+            place = self.receiver.admits(hello, self.identity.cluster_id)
+            if place is not None:
+                self._let_in(hello.sender, place)
+        self.identity.accept(hello)
+        return hello
+
+    def introduce(self, connection: InboundConnection, hello: Hello) -> None:
         """Let `connection` count for its peer, in place of an older one.
 
         Raises:
@@ -231,7 +249,7 @@ class Inbounds:
             self._drop(peer)
         self._by_peer[peer] = connection
         try:
-            self.receiver.hello(peer, facts)
+            self.receiver.hello(hello)
         except MessageRefused as error:
             del self._by_peer[peer]
             raise HelloRefused(error.code, str(error)) from error
@@ -289,7 +307,7 @@ class Inbounds:
     def drop_others(self) -> None:
         """Drop the connections of those that have another memory than they must."""
         for connection in list(self._by_peer.values()):
-            refusal = self.identity.refusal_of(connection.hello) if connection.hello is not None else None
+            refusal = self.identity.refusal_of_other(connection.hello) if connection.hello is not None else None
             if refusal is not None:
                 self._log.warn("a connection is dropped: {why}", why=refusal.message)
                 connection.abort()

@@ -13,12 +13,13 @@ from twisted.python.failure import Failure
 from typing_extensions import override
 
 from kvraft.dialing import connect
-from kvraft.peers.hello import HELLO_TIMEOUT_S, FirstLine, Hello, HelloRefused, Identity, RefusedByPeer
+from kvraft.peers.hello import HELLO_TIMEOUT_S, FirstLine, Hello, HelloRefused, RefusedByPeer
+from kvraft.peers.identity import Identity
 from kvraft.peers.keepalive import ACCEPTOR_SAYS, SILENT, Watch
 from kvraft.peers.once import OncePerCause
 from kvraft.peers.outbox import Outbox, OutboxFull
 from kvraft.peers.presence import Direction, Presence, why_unreachable
-from kvraft.peers.receiver import Facts, PeerReceiver
+from kvraft.peers.receiver import PeerReceiver
 from kvraft.peers.sockets import abort_connection, tune, wired
 from kvraft.raft.errors import MessageRefused
 from kvraft.wire import KEEP_ALIVE
@@ -111,11 +112,12 @@ class OutboundConnection(Protocol):
         self._watch.heard()
 
     def _read_welcome(self, line: bytes, rest: bytes) -> None:
-        hello, facts = self._link.identity.check(line, expected=self._link.peer)
+        hello = self._link.identity.read(line, expected=self._link.peer)
+        self._link.identity.accept(hello)
         self._set_timer(None)
         self.hello = hello
         self.outbox = Outbox(wired(self), self._link.outbox_bytes_max)
-        self._link.welcome(self, facts)
+        self._link.welcome(self, hello)
         if rest:
             self.dataReceived(rest)
 
@@ -282,7 +284,7 @@ class Link:
         connection = self._connection
         if connection is None or connection.hello is None:
             return
-        refusal = self.identity.refusal_of(connection.hello)
+        refusal = self.identity.refusal_of_other(connection.hello)
         if refusal is not None:
             self.refused(refusal)
             connection.abort()
@@ -291,16 +293,15 @@ class Link:
         """Take note that `connection` is made; nobody has welcomed us on it yet."""
         self._connection = connection
 
-    def welcome(self, connection: OutboundConnection, facts: Facts) -> None:
+    def welcome(self, connection: OutboundConnection, hello: Hello) -> None:
         """Begin to use `connection`, which the peer has accepted.
 
         Raises:
             HelloRefused: the owner does not want to talk to such a peer.
         """
-        assert connection.hello is not None, "a peer that welcomes has said who it is"
-        self._welcomed(connection.hello)
+        self._welcomed(hello)
         try:
-            self._receiver.hello(self.peer, facts)
+            self._receiver.hello(hello)
         except MessageRefused as error:
             connection.hello = None  # It was never established, so its end is no loss.
             raise HelloRefused(error.code, str(error)) from error

@@ -12,14 +12,15 @@ from twisted.logger import Logger
 from kvraft.peers.acceptor import Inbounds
 from kvraft.peers.addresses import Addresses, Place, same, written
 from kvraft.peers.endpoint import Dial, MemberEndpoint, endpoint_to
-from kvraft.peers.hello import Hello, Identity
+from kvraft.peers.hello import Facts, Hello
+from kvraft.peers.identity import Identity
 from kvraft.peers.keepalive import INTERVAL_S
 from kvraft.peers.link import LAST_WORDS_S, Link
 from kvraft.peers.names import Names
 from kvraft.peers.once import OncePerCause
 from kvraft.peers.outbox import OUTBOX_BYTES_MAX
 from kvraft.peers.presence import Presence
-from kvraft.peers.receiver import Address, Facts, PeerReceiver
+from kvraft.peers.receiver import Address, PeerReceiver
 from kvraft.raft.messages import Message
 from kvraft.wire import encode
 
@@ -47,7 +48,7 @@ class PeerStatus:
 
 
 def _no_facts(_to: int) -> Facts:
-    return {}
+    return Facts()
 
 
 class Peers:
@@ -102,9 +103,9 @@ class Peers:
         run = run or f"{random.getrandbits(128):032x}"
         self._listed = listed or {}
         self._leader = leader
-        self._identity = Identity(me, incarnation, run, (), cluster_id, facts, receiver.admits, reached_at)
+        self._identity = Identity(me, incarnation, run, (), cluster_id, facts, reached_at)
         self._inbounds = Inbounds(
-            self._identity, receiver, reactor, self._log, self._presence, self._run_of, self._note_place
+            self._identity, receiver, reactor, self._log, self._presence, self._run_of, self._note_place, self._let_in
         )
         self._addresses: dict[int, Addresses] = {}
         """Of each member but this node: the keys of `_links`."""
@@ -282,6 +283,11 @@ class Peers:
             predecessor.leave(0.0).addCallback(lambda _: self._start(link))
         elif self._is_started:
             link.start()
+
+    def _let_in(self, peer: int, address: Address) -> None:
+        """Talk to a node that is no member here, until `set_members` says otherwise."""
+        self._identity.let_in(peer, address)
+        self._take_in(peer, address)
 
     def _note_answer(self, hello: Hello) -> None:
         """Take note that a peer answers where it was dialed."""

@@ -1,12 +1,9 @@
-"""What the peers need from whoever runs the node: the seam through which messages and facts come in."""
+"""What the peers need from whoever runs the node: the seam through which messages and hellos come in."""
 
-from collections.abc import Mapping
-from typing import Any, Protocol
+from typing import Protocol
 
+from kvraft.peers.hello import Hello
 from kvraft.raft.messages import Message
-
-Facts = Mapping[str, Any]
-"""JSON values that a node adds to its hello, by name."""
 
 
 class Address(Protocol):
@@ -29,25 +26,18 @@ class PeerReceiver(Protocol):
     `link_up` or any number of `receive`, then `peer_lost`. Connections of both directions come and go independently.
     """
 
-    def hello(self, peer: int, facts: Facts) -> None:
-        """`peer` introduced itself on a connection of either direction, and said `facts` about itself.
-
-        Two facts are always there, and are names of 1 to 64 letters, digits, dots, hyphens and underscores:
-        `incarnation`, which stays the same for as long as the peer keeps its memory, and `run`, which names its
-        process. The others are JSON of any shape that fits a hello: whoever understands a name checks its value.
+    def hello(self, hello: Hello) -> None:
+        """A peer, `hello.sender`, introduced itself on a connection of either direction.
 
         Raises:
             MessageRefused: such a peer cannot be talked to; the connection is refused with this text.
         """
 
-    def admits(self, peer: int, facts: Facts, ours: str | None, known_as: str | None) -> bool:
-        """Whether `peer` is let in although it is no member, and says `facts` about itself.
+    def admits(self, hello: Hello, ours: str | None) -> Address | None:
+        """Return where a node is reached that is to be let in although it is no member; None: it is not.
 
-        It names our cluster, `ours`; None: we have not heard yet which that is, and it names one. `known_as` is the
-        incarnation that we have by its configuration, None when that says nothing of it.
-
-        Called ahead of its `hello`, also from within a call to `Peers`. Whoever admits a node may call
-        `Peers.set_members` before it returns, so that answers to the node have an address to go to.
+        It names our cluster, `ours`; None: we have not heard yet which that is, and it names one. Called before the
+        `hello` of a node that is let in. It is talked to from then on, until `Peers.set_members` names whom to talk to.
         """
 
     def refused(self, peer: int, code: str, message: str) -> None:

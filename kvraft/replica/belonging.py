@@ -1,6 +1,6 @@
 """Lets the connections follow the configuration, and notices when this node does not belong to its cluster any more."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Final
 
 import attrs
@@ -10,12 +10,11 @@ from twisted.logger import Logger
 from kvraft import exits
 from kvraft.config import Address
 from kvraft.config.values import PEERS_MAX
-from kvraft.peers import OTHER_INCARNATION, REMOVED, TOO_OLD
+from kvraft.peers import OTHER_INCARNATION, REMOVED, TOO_OLD, Facts, Hello
 from kvraft.raft import CommittedContradicted, Membership, MessageRefused, Node
 from kvraft.raft.acknowledged import Acknowledged
 from kvraft.raft.identity import is_stranger
 from kvraft.raft.quorum import majority
-from kvraft.raft.types import TERM_MAX
 from kvraft.replica.features import Features
 from kvraft.replica.membership_log import MembershipLog
 from kvraft.replica.outbox import Outbox
@@ -46,8 +45,6 @@ KNOWS_BETTER: Final = exits.LastWords.of(
     "a leader contradicts entries that are committed here: the others have lost confirmed writes, as when older copies "
     "of their data were put back and have voted. Keep this data directory, which holds what they have lost",
 )
-ACKNOWLEDGED_NUMBERS: Final = len(attrs.fields(Acknowledged)) - 1
-"""How many numbers follow the incarnation in what a hello says of acknowledgements."""
 CONTRADICTIONS_MAX: Final = 5
 """Contradictions of what is committed until this node ends; its leader is dropped at each and tries again at once."""
 
@@ -143,21 +140,18 @@ class Belonging:
         if is_certain or len(self._refused_by[code] & others) >= majority(len(others)):
             self._begin_to_leave(why)
 
-    def hello(self, peer: int, facts: Mapping[str, object]) -> None:
+    def hello(self, hello: Hello) -> None:
         """Note that a peer talks to this node, and what it says of itself.
 
         Raises:
             MessageRefused: it is too old.
         """
-        self._look_for_what_was_acknowledged(peer, facts)
-        self._features.hello(peer, facts, self._store())
+        self._look_for_what_was_acknowledged(hello)
+        self._features.hello(hello, self._store())
         for refusing in self._refused_by.values():
-            refusing.discard(peer)
-        match facts:
-            case {"incarnation": str(incarnation), "empty": bool(is_empty)}:
-                self._node.peer_introduced(peer, incarnation, self._clock.seconds(), is_empty=is_empty)
-            case _:
-                self._node.peer_introduced(peer, None, self._clock.seconds(), is_empty=None)
+            refusing.discard(hello.sender)
+        incarnation = hello.incarnation if hello.empty is not None else None
+        self._node.peer_introduced(hello.sender, incarnation, self._clock.seconds(), is_empty=hello.empty)
 
     def was_told_impossible(self, refusal: MessageRefused) -> None:
         """Note a message that was refused: who is contradicted again and again in what is committed ends.
@@ -171,10 +165,8 @@ class Belonging:
             if self._contradictions >= CONTRADICTIONS_MAX:
                 self._begin_to_leave(KNOWS_BETTER)
 
-    def admits(
-        self, peer: int, facts: Mapping[str, object], ours: str | None, known_as: str | None, peers: Outbox
-    ) -> bool:
-        """Whether to talk to a node of this cluster that is no member here, because it knows more than this node.
+    def admits(self, hello: Hello, ours: str | None) -> Address | None:
+        """Return where to reach a node that is no member here and knows more than this node; None: it is not talked to.
 
         A member that was away while all others were replaced knows nobody of those who can bring it up to date, and
         must listen to a leader that is not in its configuration (§6, thesis §4.2.1). So it believes who goes by a later
@@ -183,24 +175,21 @@ class Belonging:
 
         A node may even have been cut off before it knew its cluster's id (`ours`). As long as it has no vote, or has
         promised nothing, it believes whoever takes it for a member. Else it does not join others by hearsay: it
-        believes who has its memory in the log (`known_as`), for only its own cluster can know that.
+        believes who has its memory in the log (`to_incarnation`), for only its own cluster can know that.
         """
-        if ours is None and self._node.voting and not self._is_known_as(known_as):
-            return False
-        match facts:
-            case {"configuration": int(index), "address": str(where)} if index > self._node.membership_index:
-                pass
-            case _:
-                return False
-        if len(self._sponsors) >= PEERS_MAX and peer not in self._sponsors:
-            return False
+        if ours is None and self._node.voting and not self._is_known_as(hello.to_incarnation):
+            return None
+        if hello.address is None or hello.configuration <= self._node.membership_index:
+            return None
+        if len(self._sponsors) >= PEERS_MAX and hello.sender not in self._sponsors:
+            return None
         try:
-            self._sponsors[peer] = (index, Address.parse(where))
+            address = Address.parse(hello.address)
         except ValueError:
-            return False
+            return None
+        self._sponsors[hello.sender] = (hello.configuration, address)
         self._told = None
-        self.look(peers)
-        return True
+        return address
 
     def _is_known_as(self, incarnation: str | None) -> bool:
         """Whether a cluster that gives this voter that memory can be its own."""
@@ -208,38 +197,34 @@ class Belonging:
             return self._node.term == 0  # all promises have a term
         return incarnation == self._node.incarnation
 
-    def facts(self, to: int) -> dict[str, object]:
+    def facts(self, to: int) -> Facts:
         """Say in the hello for node `to` what this node speaks, by which configuration it goes, and where it is.
 
         And what it holds, and what `to` has acknowledged.
         """
         node = self._node
-        facts: dict[str, object] = {"level": FEATURE_LEVEL, "configuration": node.membership_index}
-        address = node.membership.addresses.get(node.id)
-        if address is not None:
-            facts["address"] = address
-        if node.incarnation is not None:
-            facts["empty"] = node.log.last_index == 0
         acknowledged = node.acknowledged_by(to)
-        if acknowledged is not None:
-            facts["acknowledged"] = attrs.astuple(acknowledged)
-        return facts
+        return Facts(
+            level=FEATURE_LEVEL,
+            configuration=node.membership_index,
+            address=node.membership.addresses.get(node.id),
+            empty=None if node.incarnation is None else node.log.last_index == 0,
+            acknowledged=None if acknowledged is None else attrs.astuple(acknowledged),
+        )
 
     def stop(self) -> None:
         """Do nothing more."""
         if self._departure is not None and self._departure.active():
             self._departure.cancel()
 
-    def _look_for_what_was_acknowledged(self, peer: int, facts: Mapping[str, object]) -> None:
+    def _look_for_what_was_acknowledged(self, hello: Hello) -> None:
         """End at once if this node lacks what it has acknowledged, as far as a member knows: it must not vote.
 
         The member's word is not enough: this node's own log decides.
         """
-        match facts.get("acknowledged"):
-            case [str(incarnation), *numbers] if len(numbers) == ACKNOWLEDGED_NUMBERS:
-                told = Acknowledged(incarnation, *map(_count, numbers))
-            case _:
-                return
+        if hello.acknowledged is None:
+            return
+        peer, told = hello.sender, Acknowledged(*hello.acknowledged)
         node = self._node
         if self._departure is None and peer in node.membership.members and node.lacks(told):
             self._log.warn(
@@ -258,8 +243,3 @@ class Belonging:
     def _begin_to_leave(self, why: exits.LastWords, *, after: float = LAST_ANSWERS_S) -> None:
         if self._departure is None:
             self._departure = self._clock.callLater(after, self._depart, why)
-
-
-def _count(value: object) -> int:
-    """Return a number that a hello names; what can be none accuses nobody."""
-    return value if type(value) is int and 0 <= value <= TERM_MAX else 0

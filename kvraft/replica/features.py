@@ -1,9 +1,8 @@
 """Raises the cluster's feature level when all members speak more, and refuses who speaks too little."""
 
-from collections.abc import Mapping
 from contextlib import suppress
 
-from kvraft.peers import TOO_OLD
+from kvraft.peers import TOO_OLD, Hello
 from kvraft.raft import EntryKind, MessageRefused, Node, NotLeader, ProposalRefused
 from kvraft.replica.outbox import Outbox
 from kvraft.store import Store
@@ -25,20 +24,16 @@ class Features:
         self._proposed = (0, 0)
         """The term in which this node proposed a level last, and that level; it gets lost only with the term."""
 
-    def hello(self, peer: int, facts: Mapping[str, object], store: Store) -> None:
-        """Take the level that `peer` names.
+    def hello(self, hello: Hello, store: Store) -> None:
+        """Take the level that a peer names.
 
         Raises:
             TooOld: it is lower than the cluster's.
         """
-        match facts:
-            case {"level": int(level)} if level >= 0:
-                self._levels[peer] = level
-            case _:
-                self._levels[peer] = 0
-        if self._levels[peer] < store.feature_level:
+        self._levels[hello.sender] = hello.level
+        if hello.level < store.feature_level:
             raise TooOld(
-                f"the cluster has feature level {store.feature_level} and node {peer} speaks {self._levels[peer]}: "
+                f"the cluster has feature level {store.feature_level} and node {hello.sender} speaks {hello.level}: "
                 "upgrade that node"
             )
 

@@ -28,10 +28,12 @@ What this rests on: all members run in this mode, and nothing that an earlier pr
 behind a hello of its next one.
 """
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Sequence
 
+from msgspec.structs import replace
 from twisted.logger import Logger
 
+from kvraft.peers import Facts, Hello
 from kvraft.raft import Message, Node
 
 
@@ -49,24 +51,21 @@ class Rejoin:
         """(term, last index) of each member when it first spoke with all its memory."""
         self._has_complained = False
 
-    def facts(self) -> dict[str, object]:
-        """Say in each hello whether this node is without memory, and how far its log and term are."""
+    def add_to(self, facts: Facts) -> Facts:
+        """Say in a hello also whether this node is without memory, and how far its log and term are."""
         node = self._node
-        return {"fresh": not node.voting, "term": node.term, "last_index": node.log.last_index}
+        return replace(facts, fresh=not node.voting, term=node.term, last_index=node.log.last_index)
 
-    def hello(self, peer: int, facts: Mapping[str, object]) -> None:
-        """Take what `peer` says of itself."""
-        match facts:
-            case {"fresh": bool(fresh), "term": int(term), "last_index": int(last_index)}:
-                pass
-            case _:
-                return
-        if fresh:
-            self._node.peer_forgot(peer, self._node.now)
-            if term == 0 and last_index == 0:
-                self._newborn.add(peer)
+    def hello(self, hello: Hello) -> None:
+        """Take what a peer says of itself."""
+        if hello.fresh is None or hello.term is None or hello.last_index is None:
+            return
+        if hello.fresh:
+            self._node.peer_forgot(hello.sender, self._node.now)
+            if hello.term == 0 and hello.last_index == 0:
+                self._newborn.add(hello.sender)
         else:
-            self._remembered.setdefault(peer, (term, last_index))
+            self._remembered.setdefault(hello.sender, (hello.term, hello.last_index))
 
     def admit(self, messages: Sequence[Message]) -> Sequence[Message]:
         """Return those of `messages` that the node may listen to; the others are lost, as any message may be."""

@@ -1,6 +1,6 @@
 """The replica: the one place where node, journal, peers, store and waiting clients meet."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 
 from twisted.internet.defer import Deferred, fail
@@ -10,8 +10,10 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from kvraft.commands import AdminCommand, Caller, Operation, Result, Selection, Sink, Subscription, encode_batch
+from kvraft.config import Address
 from kvraft.errors import Overloaded, Unsupported
 from kvraft.exits import LastWords, words_for
+from kvraft.peers import Facts, Hello
 from kvraft.raft import Entry, EntryKind, Membership, Message, MessageRefused, Node, NotLeader, ProposalRefused, Ready
 from kvraft.raft.types import Role
 from kvraft.replica.administration import Administration
@@ -173,25 +175,26 @@ class Replica:
             ):  # the answer to a heartbeat is often all there is
                 self._schedule_turn()
 
-    def hello(self, peer: int, facts: Mapping[str, object]) -> None:
-        """Take what `peer` says of itself when a connection begins."""
+    def hello(self, hello: Hello) -> None:
+        """Take what a peer says of itself when a connection begins."""
         if not self._stopped:
-            self._tell(self._belonging.hello, peer, facts)
+            self._tell(self._belonging.hello, hello)
             if self._rejoin is not None:
-                self._tell(self._rejoin.hello, peer, facts)
+                self._tell(self._rejoin.hello, hello)
 
-    def admits(self, peer: int, facts: Mapping[str, object], ours: str | None, known_as: str | None) -> bool:
-        """Whether to talk to `peer`, which is no member here."""
-        return not self._stopped and self._belonging.admits(peer, facts, ours, known_as, self._peers)
+    def admits(self, hello: Hello, ours: str | None) -> Address | None:
+        """Return where a node is reached that is no member here and is talked to; None: it is not."""
+        return None if self._stopped else self._belonging.admits(hello, ours)
 
     def refused(self, peer: int, code: str, message: str) -> None:
         """`peer` does not want to talk to this node; the log says so, and one peer's word is no reason to stop."""
         if not self._stopped:
             self._belonging.refused(peer, code)
 
-    def facts(self, to: int) -> dict[str, object]:
+    def facts(self, to: int) -> Facts:
         """Say of this node what node `to` needs to know when a connection begins."""
-        return self._belonging.facts(to) | (self._rejoin.facts() if self._rejoin is not None else {})
+        facts = self._belonging.facts(to)
+        return facts if self._rejoin is None else self._rejoin.add_to(facts)
 
     def link_up(self, peer: int) -> None:
         """A connection to `peer` stands."""

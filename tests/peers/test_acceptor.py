@@ -1,5 +1,8 @@
+from typing import Any
+
 import pytest
 
+from kvraft.peers import Facts
 from kvraft.peers.acceptor import FIRST_RUN_SILENT_S, REFUSAL_LINGER_S, STRANGERS_MAX
 from kvraft.peers.hello import HELLO_BYTES_MAX, HELLO_TIMEOUT_S
 from kvraft.raft.messages import AppendEntries, Heartbeat, TimeoutNow
@@ -9,14 +12,33 @@ from tests.peers.twins import CLUSTER, OTHER_CLUSTER, Node, hello_line, warnings
 
 BEAT = Heartbeat(1, 0, 1)
 LATE_BEAT = Heartbeat(1, 0, 2)
+WRONG_FACTS: list[tuple[str, Any]] = [
+    ("level", -1),
+    ("level", None),
+    ("level", "3"),
+    ("configuration", 1.5),
+    ("address", "10.0.0.1 8080"),
+    ("address", 8080),
+    ("empty", 0),
+    ("fresh", "yes"),
+    ("term", -1),
+    ("term", 1 << 64),
+    ("last_index", True),
+    ("acknowledged", {"term": 1}),
+    ("acknowledged", [1, 1, 1, 1, 1, 1]),
+    ("acknowledged", ["ours", 1, 0, 0, 0]),
+    ("acknowledged", ["ours", 1, 0, 0, 0, 0, 0]),
+    ("acknowledged", ["ours", -1, 0, 0, 0, 0]),
+    ("acknowledged", ["ours", "1", 0, 0, 0, 0]),
+]
 OWN_NAMES = {"kvraft": 1, "incarnation": "abc", "run": "run0", "keepalive": True}
 
 
 def test_a_hello_is_answered_with_a_welcome_of_the_same_shape() -> None:
-    """The acceptor says who it is, whom it greets, and its cluster's id."""
-    node = Node(CLUSTER, facts=lambda _to: {"term": 7})
+    """The acceptor says who it is, whom it greets, and its cluster's id. What it does not know itself it ignores."""
+    node = Node(CLUSTER, facts=lambda _to: Facts(term=7))
 
-    transport = node.call(hello_line(cluster=CLUSTER, term=3, disk={"kept": True}))
+    transport = node.call(hello_line(cluster=CLUSTER, term=3, empty=False, disk={"kept": True}))
 
     (welcome,) = transport.lines()
     assert welcome == {
@@ -27,11 +49,11 @@ def test_a_hello_is_answered_with_a_welcome_of_the_same_shape() -> None:
         "term": 7,
         "to_address": ["10.0.0.1", 8081],
     }
-    assert node.receiver.take() == [("hello", 1, {"term": 3, "disk": {"kept": True}})]
+    assert node.receiver.take() == [("hello", 1, {"term": 3, "empty": False})]
 
 
 def test_the_owner_learns_whose_memory_and_whose_process_calls() -> None:
-    """A hello names the data directory and the run; facts cannot take these names' places."""
+    """A hello names the data directory and the run."""
     node = Node()
 
     node.call(hello_line(1, incarnation="disk-1", run="one"))
@@ -88,6 +110,7 @@ def test_all_messages_of_a_chunk_are_delivered_in_one_call() -> None:
         (hello_line(-1), "MALFORMED_HELLO"),
         (hello_line(TERM_MAX + 1), "MALFORMED_HELLO"),
         (hello_line(kvraft=True), "MALFORMED_HELLO"),
+        *((hello_line(**{name: value}), "MALFORMED_HELLO") for name, value in WRONG_FACTS),
         (b"{}\n", "MALFORMED_HELLO"),
         (b'{"error":"YOU","message":"are refused"}\n', "MALFORMED_HELLO"),
         (b"[1]\n", "MALFORMED_HELLO"),

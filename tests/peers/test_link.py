@@ -8,6 +8,7 @@ from twisted.internet.interfaces import IPushProducer
 from twisted.internet.testing import MemoryReactorClock
 
 from kvraft.config import Address
+from kvraft.peers import Facts
 from kvraft.peers.endpoint import CONNECT_TIMEOUT_S, endpoint_to
 from kvraft.peers.hello import HELLO_BYTES_MAX, HELLO_TIMEOUT_S
 from kvraft.peers.link import BACKOFF_MAX_S, BACKOFF_MIN_S, STOP_GRACE_S
@@ -28,7 +29,7 @@ def producer_of(transport: MemoryTransport) -> IPushProducer:
 @pytest.fixture
 def node() -> Node:
     """Node 0, which dials nodes 1 and 2."""
-    node = Node(CLUSTER, facts=lambda _to: {"term": 7}, outbox_bytes_max=1000)
+    node = Node(CLUSTER, facts=lambda _to: Facts(term=7), outbox_bytes_max=1000)
     node.peers.start()
     return node
 
@@ -49,12 +50,12 @@ def test_the_link_is_up_with_the_welcome(node: Node) -> None:
     node.peers.send([(1, BEAT)])
     assert transport.value() == b""
 
-    welcome = hello_line(1, disk="kept")
+    welcome = hello_line(1, empty=True, disk="kept")
     transport.deliver(welcome[:10])
     transport.deliver(welcome[10:])
     node.peers.send([(1, BEAT)])
 
-    assert node.receiver.take() == [("hello", 1, {"disk": "kept"}), ("link_up", 1)]
+    assert node.receiver.take() == [("hello", 1, {"empty": True}), ("link_up", 1)]
     assert node.peers.connected(1)
     assert transport.value() == encode(BEAT)
 
@@ -373,16 +374,11 @@ def test_addresses_need_no_look_up(host: str, kind: type[object]) -> None:
     assert type(endpoint_to(MemoryReactorClock(), Address(host, 1))) is kind
 
 
-@pytest.mark.parametrize(
-    "facts",
-    [{"from": 5}, {"kvraft": 2}, {"incarnation": "x"}, {"run": "x"}, {"error": "x"}, {"long": "x" * HELLO_BYTES_MAX}],
-    ids=str,
-)
-def test_facts_that_spoil_the_hello_are_the_owners_mistake(facts: dict[str, object]) -> None:
-    """Facts may not take the hello's own names, and the line must stay within its limit."""
-    node = Node(facts=lambda _to: facts)
+def test_a_hello_is_never_too_long() -> None:
+    """The other end would refuse it, so it is a defect of this one."""
+    node = Node(facts=lambda _to: Facts(address="x" * HELLO_BYTES_MAX))
 
-    with pytest.raises(ValueError, match="hello"):
+    with pytest.raises(ValueError, match="the hello has 4234 bytes; at most 4096 are allowed"):
         node.call(hello_line(1))
 
 

@@ -221,14 +221,36 @@ def test_who_is_no_member_is_let_in_when_the_owner_believes_it(ours: str | None,
     """Whoever names our cluster, or any while we know of none; the owner hears which, and what the other calls us."""
     node = Node(ours)
     node.peers.start()
-    node.receiver.admitted = {7}
+    node.receiver.admitted = {7: Place("10.0.0.7", 8087)}
 
     (answer,) = node.call(hello_line(7, cluster=CLUSTER, **more)).lines()
 
-    assert "error" not in answer
+    assert answer["to_address"] == ["10.0.0.7", 8087]
     assert node.receiver.asked_as == [(ours, more.get("to_incarnation"))]
     assert node.receiver.take() == [("hello", 7, {})]
+    assert node.endpoint(7, Place("10.0.0.7", 8087)).dialing, "answers to it have a link to travel on"
     assert node.call(hello_line(1, cluster="another")).lines()[0]["error"] == "OTHER_CLUSTER"
+
+
+def test_who_was_let_in_is_talked_to_until_the_members_are_named(node: Node) -> None:
+    """Its hellos are accepted and the owner is not asked again; then it is a stranger as before."""
+    node.receiver.admitted = {7: Place("10.0.0.7", 8087)}
+    node.call(hello_line(7, cluster=CLUSTER))
+    node.call(hello_line(7, cluster=CLUSTER))
+    assert len(node.receiver.asked_as) == 1
+
+    node.receiver.admitted.clear()
+    node.peers.set_members(ADDRESSES)
+
+    assert node.call(hello_line(7, cluster=CLUSTER)).lines()[0]["error"] == "UNKNOWN_NODE"
+
+
+def test_an_owner_that_admits_nobody_lets_nobody_in(node: Node) -> None:
+    """It is asked at each hello of a stranger, and neither dials nor answers it."""
+    assert node.call(hello_line(7, cluster=CLUSTER)).lines()[0]["error"] == "UNKNOWN_NODE"
+
+    assert node.receiver.asked_as == [(CLUSTER, None)]
+    assert not node.endpoint(7, Place("10.0.0.7", 8087)).dialing
 
 
 @pytest.mark.parametrize(("ours", "theirs"), [(CLUSTER, None), (None, None), (CLUSTER, "another")])
@@ -236,7 +258,7 @@ def test_nobody_asks_whether_to_believe_who_does_not_name_the_cluster(ours: str 
     """It can know nothing that this node does not."""
     node = Node(ours)
     node.peers.start()
-    node.receiver.admitted = {7}
+    node.receiver.admitted = {7: Place("10.0.0.7", 8087)}
 
     (answer,) = node.call(hello_line(7, cluster=theirs)).lines()
 

@@ -1,12 +1,13 @@
 """In-memory twins of what the peers talk to: an owner, a network to dial on, and a connection's other end."""
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from random import Random
 from typing import Any
 
 import attrs
+from msgspec import to_builtins
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.error import ConnectionAborted, ConnectionDone, ConnectionRefusedError  # noqa: A004 - Twisted's
 from twisted.internet.interfaces import IAddress, IDelayedCall, IProtocol, IProtocolFactory, IStreamClientEndpoint
@@ -17,7 +18,7 @@ from twisted.python.failure import Failure
 from typing_extensions import override
 from zope.interface import implementer
 
-from kvraft.peers import Address, Peers
+from kvraft.peers import Address, Facts, Hello, Peers
 from kvraft.raft.errors import MessageRefused
 from kvraft.raft.messages import Message
 
@@ -43,25 +44,25 @@ class Recorder:
     events: list[tuple[Any, ...]] = attrs.field(factory=list)
     refuses_messages: bool = False
     refuses_hellos: bool = False
-    admitted: set[int] = attrs.field(factory=set)
-    """Who is let in although it is no member."""
+    admitted: dict[int, Address] = attrs.field(factory=dict)
+    """Who is let in although it is no member, and where it is reached."""
     asked_as: list[tuple[str | None, str | None]] = attrs.field(factory=list)
     """The cluster that was ours, and the memory that was, each time when somebody asked to be let in."""
     names: list[tuple[int, str, str]] = attrs.field(factory=list)
     """(peer, incarnation, run) of each hello; they are left out of the events, which they would only lengthen."""
 
-    def hello(self, peer: int, facts: Mapping[str, Any]) -> None:
+    def hello(self, hello: Hello) -> None:
         """Write it down; refuse if told to."""
         if self.refuses_hellos:
             raise MessageRefused("its disk is another one")
-        own_facts = dict(facts)
-        self.names.append((peer, own_facts.pop("incarnation"), own_facts.pop("run")))
-        self.events.append(("hello", peer, own_facts))
+        self.names.append((hello.sender, hello.incarnation, hello.run))
+        facts = {name: value for name, value in to_builtins(hello).items() if name in Facts.__struct_fields__}
+        self.events.append(("hello", hello.sender, facts))
 
-    def admits(self, peer: int, facts: Mapping[str, Any], ours: str | None, known_as: str | None) -> bool:
-        """Whether it was told to."""
-        self.asked_as.append((ours, known_as))
-        return peer in self.admitted
+    def admits(self, hello: Hello, ours: str | None) -> Address | None:
+        """Return where it was told that such a node is."""
+        self.asked_as.append((ours, hello.to_incarnation))
+        return self.admitted.get(hello.sender)
 
     def refused(self, peer: int, code: str, message: str) -> None:
         """Write it down."""

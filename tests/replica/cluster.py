@@ -10,6 +10,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Final
 
 import attrs
+from msgspec.structs import asdict
 from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
 from twisted.python.failure import Failure
@@ -17,7 +18,7 @@ from twisted.python.failure import Failure
 from kvraft.commands import Caller, Mutation, Operation, Result, delete_key, get_key, set_key
 from kvraft.config import Address as ConfigAddress
 from kvraft.errors import RequestFailed
-from kvraft.peers import Address, PeerStatus
+from kvraft.peers import PROTOCOL_VERSION, Address, Facts, Hello, PeerStatus
 from kvraft.raft import Entry, HardState, Membership, Message, Node, Options
 from kvraft.raft.invariants import ClusterHistory
 from kvraft.replica import Rejoin, Replica, ReplicaOptions
@@ -47,6 +48,11 @@ def remove(key: str) -> Mutation:
 def read(key: str) -> Operation:
     """Return a Get."""
     return get_key(key.encode())
+
+
+def hello_of(sender: int, facts: Facts, incarnation: str = "memory") -> Hello:
+    """Return what a member says when it meets another one."""
+    return Hello(PROTOCOL_VERSION, sender, 0, None, incarnation, "run", **asdict(facts))
 
 
 def address(member: int) -> str:
@@ -263,9 +269,10 @@ class Cluster:
         if frozenset((a, b)) in self.cut_links:
             return
         for one, other in ((self.members[a], self.members[b]), (self.members[b], self.members[a])):
-            hello, welcome = one.replica.facts(other.id), other.replica.facts(one.id)
-            other.replica.hello(one.id, hello)
-            one.replica.hello(other.id, welcome)
+            hello = hello_of(one.id, one.replica.facts(other.id))
+            welcome = hello_of(other.id, other.replica.facts(one.id))
+            other.replica.hello(hello)
+            one.replica.hello(welcome)
             one.replica.link_up(other.id)
 
     def carry(self, sender: int, outgoing: Sequence[tuple[int, Message]]) -> None:

@@ -20,6 +20,7 @@ from kvraft.commands import (
 )
 from kvraft.config.values import PEERS_MAX
 from kvraft.errors import NotLeaderRefusal, OutcomeUnknown, RequestFailed
+from kvraft.peers import Facts
 from kvraft.raft import Entry, EntryKind, HardState, Membership, Node
 from kvraft.replica import ReplicaOptions
 from kvraft.replica.administration import AdminRefused, with_learner, without
@@ -27,7 +28,7 @@ from kvraft.replica.belonging import LAST_ANSWERS_S, Belonging
 from kvraft.replica.outbox import Nowhere
 from kvraft.replica.submissions import Stopping
 from kvraft.store import FEATURE_LEVEL
-from tests.replica.cluster import SOMEBODY, Cluster, address, write
+from tests.replica.cluster import SOMEBODY, Cluster, address, hello_of, write
 
 REMOVED_ITSELF = "it was removed from its cluster; its id is never used again, its data may be deleted"
 
@@ -476,7 +477,7 @@ def test_a_node_that_missed_its_removal_believes_most_of_the_others(
     cluster.members[0].replica.refused(1, "UNKNOWN_NODE", "who are you?")
     cluster.members[0].replica.refused(2, "UNKNOWN_NODE", "who are you?")
     refuse(0, 1)
-    cluster.members[0].replica.hello(1, {"level": FEATURE_LEVEL})
+    cluster.members[0].replica.hello(hello_of(1, Facts(level=FEATURE_LEVEL)))
     refuse(0, 2)
     refuse(0, 2)
     cluster.run(2 * LAST_ANSWERS_S)

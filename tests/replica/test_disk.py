@@ -7,12 +7,13 @@ import pytest
 from twisted.internet.defer import fail
 
 from kvraft.errors import NotLeaderRefusal, OutcomeUnknown
+from kvraft.peers import Facts
 from kvraft.raft import Entry, EntryKind, MessageRefused, Node
 from kvraft.raft.messages import AppendEntries, Heartbeat
 from kvraft.replica import ReplicaOptions
 from kvraft.replica.submissions import Stopping
 from kvraft.storage import StorageError
-from tests.replica.cluster import HUNG_S, Cluster, Member, fail_saves, read, write
+from tests.replica.cluster import HUNG_S, Cluster, Member, fail_saves, hello_of, read, write
 
 TAKE_OVER_S = 1.0
 """In this time behind the limit for a hung disk another leads: an election timeout or two."""
@@ -174,7 +175,7 @@ def test_a_node_that_must_not_go_on_stops(disaster: Disaster) -> None:
         leader.replica.receive(follower, [Heartbeat(term=leader.node.term + 1, commit=0, round=0)])
         leader.replica.peer_lost(follower)
         leader.replica.link_up(follower)
-        leader.replica.hello(follower, {})
+        leader.replica.hello(hello_of(follower, Facts()))
     cluster.run(1.0)
 
     assert len(leader.fatal) == 1

@@ -1,6 +1,5 @@
 """The cluster agrees on what all of its members speak: raised when they are all there, and kept."""
 
-from collections.abc import Mapping
 from unittest.mock import patch
 
 import msgspec
@@ -20,6 +19,7 @@ from kvraft.commands import (
     Transaction,
     set_key,
 )
+from kvraft.peers import Facts
 from kvraft.raft import Entry, EntryKind, MessageRefused
 from kvraft.raft.membership import REMOVED_MAX
 from kvraft.raft.messages import AppendEntries
@@ -27,13 +27,13 @@ from kvraft.replica.belonging import IS_TOO_OLD
 from kvraft.replica.limits import LevelTooLow
 from kvraft.store import FEATURE_LEVEL
 from kvraft.store.features import COMPACTED_MEMBERSHIP_LEVEL, encode_level
-from tests.replica.cluster import SOMEBODY, Cluster, address, write
+from tests.replica.cluster import SOMEBODY, Cluster, address, hello_of, write
 from tests.replica.test_administration import begin
 
 
-def let_speak(cluster: Cluster, member: int, facts: Mapping[str, object]) -> None:
+def let_speak(cluster: Cluster, member: int, facts: Facts) -> None:
     """Let a member say other things of itself in the hellos that follow."""
-    cluster.members[member].replica.facts = lambda to: dict(facts)  # type: ignore[method-assign]
+    cluster.members[member].replica.facts = lambda to: facts  # type: ignore[method-assign]
 
 
 def reconnect(cluster: Cluster) -> None:
@@ -63,13 +63,13 @@ def test_one_old_member_holds_it_down() -> None:
     """While one member names no level nothing is raised, also when others lead; it is when that one is upgraded."""
     cluster = Cluster()
     for member in range(3):
-        let_speak(cluster, member, {"level": 1} if member else {})
+        let_speak(cluster, member, Facts(level=min(member, 1)))
     reconnect(cluster)
     cluster.settle()
     cluster.do(write("a"))
     assert levels(cluster) == [0, 0, 0]
 
-    let_speak(cluster, 0, {"level": 1})
+    let_speak(cluster, 0, Facts(level=1))
     reconnect(cluster)
     cluster.do(write("b"))
 
@@ -83,7 +83,7 @@ def test_a_learner_counts(cluster: Cluster) -> None:
     begin(cluster, cluster.elect(), AddMember(3, "127.0.0.1:8083"))
 
     with pytest.raises(MessageRefused, match="upgrade that node") as refused:
-        cluster.members[0].replica.hello(3, {})
+        cluster.members[0].replica.hello(hello_of(3, Facts()))
 
     assert refused.value.code == "TOO_OLD"
 
@@ -141,7 +141,7 @@ def test_a_command_waits_for_its_level() -> None:
     """While one member may not understand it, its leader refuses it for certain, and says why; later it is applied."""
     cluster = Cluster()
     for member in range(3):
-        let_speak(cluster, member, {"level": FEATURE_LEVEL - 1})
+        let_speak(cluster, member, Facts(level=FEATURE_LEVEL - 1))
     reconnect(cluster)
     leader = cluster.elect()
     cluster.run_until(lambda: levels(cluster) == [FEATURE_LEVEL - 1] * 3)
@@ -155,7 +155,7 @@ def test_a_command_waits_for_its_level() -> None:
     assert cluster.members[leader].node.log.last_index == last
 
     for member in range(3):
-        let_speak(cluster, member, {"level": FEATURE_LEVEL})
+        let_speak(cluster, member, Facts(level=FEATURE_LEVEL))
     reconnect(cluster)
     cluster.run_until(lambda: levels(cluster) == [FEATURE_LEVEL] * 3)
     with patch("kvraft.store.store.decode_batch", return_value=(0, [Later()])):  # as a member that knows it does
@@ -186,7 +186,7 @@ def test_removed_ids_are_compacted_from_their_level_on(level: int) -> None:
     """A bound stands for the lowest as soon as every member can read it; none of them can come back."""
     cluster = Cluster()
     for member in range(3):
-        let_speak(cluster, member, {"level": level})
+        let_speak(cluster, member, Facts(level=level))
     reconnect(cluster)
     cluster.run_until(lambda: levels(cluster) == [level] * 3)
     for member in range(3, 3 + REMOVED_MAX + 1):

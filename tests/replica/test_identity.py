@@ -16,7 +16,7 @@ from kvraft.replica import Replica
 from kvraft.replica.belonging import LOST_ITS_MEMORY
 from kvraft.simulation.disk import Disk
 from kvraft.storage import Opened
-from tests.replica.cluster import Ask, read, write
+from tests.replica.cluster import Ask, hello_of, read, write
 from tests.replica.disk_cluster import DiskCluster
 from tests.replica.test_administration import begin
 
@@ -54,8 +54,8 @@ class KnownCluster(DiskCluster):
                 self.members[other].replica.refused(one, OTHER_INCARNATION, "another data directory")
                 return
         for one, other in ((a, b), (b, a)):
-            facts = {"incarnation": self.names[one], **self.members[one].replica.facts(other)}
-            self.members[other].replica.hello(one, facts)
+            hello = hello_of(one, self.members[one].replica.facts(other), self.names[one])
+            self.members[other].replica.hello(hello)
             self.members[other].replica.link_up(one)
 
     @override

@@ -1,22 +1,23 @@
 """When a node without memory may listen, and when it may vote: the rule alone."""
 
-from collections.abc import Mapping
 from typing import Any
 
 import attrs
 import pytest
 
+from kvraft.peers import Facts
 from kvraft.raft import Message
 from kvraft.raft.messages import AppendEntries, Heartbeat, RequestVote
 from kvraft.replica import Rejoin
 from tests.raft.single import make_entries, make_node, settle
+from tests.replica.cluster import hello_of
 
-FRESH: Mapping[str, object] = {"fresh": True, "term": 0, "last_index": 0}
+FRESH = Facts(fresh=True, term=0, last_index=0)
 
 
-def knows(term: int, last_index: int) -> dict[str, object]:
+def knows(term: int, last_index: int) -> Facts:
     """Return what a member with all its memory says."""
-    return {"fresh": False, "term": term, "last_index": last_index}
+    return Facts(fresh=False, term=term, last_index=last_index)
 
 
 @attrs.define
@@ -30,9 +31,9 @@ class Newcomer:
         """Begin."""
         self.rejoin = Rejoin(self.node, [1, 2])
 
-    def hears(self, peer: int, facts: Mapping[str, object]) -> None:
+    def hears(self, peer: int, facts: Facts) -> None:
         """Take a hello, and the turn behind it."""
-        self.rejoin.hello(peer, facts)
+        self.rejoin.hello(hello_of(peer, facts))
         self.rejoin.look()
 
     def gets(self, sender: int, *messages: Message) -> int:
@@ -103,10 +104,8 @@ def test_a_memory_that_was_there_is_remembered() -> None:
     assert not newcomer.votes
 
 
-@pytest.mark.parametrize(
-    "facts", [{"fresh": True, "term": 2, "last_index": 0}, {"fresh": True, "term": 0, "last_index": 1}]
-)
-def test_who_holds_something_is_not_newborn(facts: dict[str, object]) -> None:
+@pytest.mark.parametrize("facts", [Facts(fresh=True, term=2, last_index=0), Facts(fresh=True, term=0, last_index=1)])
+def test_who_holds_something_is_not_newborn(facts: Facts) -> None:
     """A member without a vote that follows a leader already is no sign of a birth."""
     newcomer = Newcomer()
     newcomer.hears(1, facts)
@@ -225,9 +224,9 @@ def test_matching_is_not_holding() -> None:
 
 @pytest.mark.parametrize(
     "facts",
-    [{}, {"fresh": "yes", "term": 0, "last_index": 0}, {"fresh": True, "term": None, "last_index": 0}, {"fresh": True}],
+    [Facts(), Facts(term=0, last_index=0), Facts(fresh=True, last_index=0), Facts(fresh=True, term=0)],
 )
-def test_facts_of_another_shape_say_nothing(facts: dict[str, object]) -> None:
+def test_a_part_of_the_facts_says_nothing(facts: Facts) -> None:
     """A hello without these facts, as a member with a disk sends it, neither helps nor harms."""
     newcomer = Newcomer()
     newcomer.hears(1, facts)
@@ -240,15 +239,15 @@ def test_facts_of_another_shape_say_nothing(facts: dict[str, object]) -> None:
 def test_facts_are_true() -> None:
     """A node says of itself whether it is without memory, its term and its last index."""
     newcomer = Newcomer()
-    assert newcomer.rejoin.facts() == FRESH
+    assert newcomer.rejoin.add_to(Facts()) == FRESH
     newcomer.hears(1, knows(2, 3))
     newcomer.hears(2, knows(2, 3))
     newcomer.follows(1, 1, 2)
-    assert newcomer.rejoin.facts() == {"fresh": True, "term": 2, "last_index": 2}
+    assert newcomer.rejoin.add_to(Facts()) == Facts(fresh=True, term=2, last_index=2)
 
     newcomer.follows(1, 1, 2, 2)
 
-    assert newcomer.rejoin.facts() == {"fresh": False, "term": 2, "last_index": 3}
+    assert newcomer.rejoin.add_to(Facts()) == Facts(fresh=False, term=2, last_index=3)
 
 
 def test_who_votes_takes_everything() -> None:
