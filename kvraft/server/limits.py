@@ -1,17 +1,21 @@
 """What a client may cost this node, and how long it may take."""
 
+from typing import Final
+
 import attrs
 from attrs.validators import gt
 
-KIB = 1024
-MIB = 1024 * KIB
+from kvraft.config import Limits
+
+CONFIGURED: Final = Limits()
+"""What config.json sets has its defaults there."""
 
 
 @attrs.frozen(kw_only=True)
 class ServerLimits:
     """The limits of the client port: sizes in bytes, times in seconds."""
 
-    clients: int = attrs.field(default=1024, validator=gt(0))
+    clients: int = attrs.field(default=CONFIGURED.clients, validator=gt(0))
     """Client connections that may be open at once. Peers are not counted."""
 
     silent: int = attrs.field(default=1024, validator=gt(0))
@@ -20,10 +24,10 @@ class ServerLimits:
     connections: int | None = None
     """Connections that may be open at once, whoever speaks; beyond it a new one is closed without a word. None: any."""
 
-    line_bytes: int = attrs.field(default=MIB, validator=gt(0))
+    line_bytes: int = attrs.field(default=CONFIGURED.line_bytes, validator=gt(0))
     """Longest line, without its line feed. Of input that waits, a connection holds 64 KiB (one read) more at most."""
 
-    client_outbox_bytes: int = attrs.field(default=64 * MIB, validator=gt(0))
+    client_outbox_bytes: int = attrs.field(default=CONFIGURED.client_outbox_bytes, validator=gt(0))
     """Answers that may wait for one client that has to read first; who lets more wait is dropped."""
 
     first_byte_s: float = attrs.field(default=10.0, validator=gt(0))
