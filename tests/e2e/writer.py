@@ -9,6 +9,7 @@ import random
 import threading
 import time
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import Any, Final, Self
 
 import attrs
@@ -45,6 +46,8 @@ class Written:
     outcome: Outcome
     answer: dict[str, Any] | None
     """What the node said; None when it said nothing."""
+    at: float = attrs.field(factory=time.monotonic, eq=False)
+    """When that was known, seconds."""
 
 
 class Load:
@@ -85,6 +88,11 @@ class Load:
         """Wait until `more` further writes are acknowledged."""
         goal = self.count(Outcome.OK) + more
         wait_until(f"{goal} acknowledged writes", lambda: self.count(Outcome.OK) >= goal)
+
+    def longest_pause_s(self) -> float:
+        """Return the longest time between one acknowledged write and the next, whoever wrote them."""
+        times = sorted(each.at for each in self.written if each.outcome is Outcome.OK)
+        return max((later - earlier for earlier, later in pairwise(times)), default=0.0)
 
     def refusals(self) -> set[str]:
         """The codes of all errors that were answered."""
