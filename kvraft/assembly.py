@@ -104,10 +104,10 @@ def assemble(
         me=node_id,
         incarnation=beginning.incarnation,
         addresses={peer: Address.parse(where) for peer, where in node.membership.addresses.items()},
-        receiver=replica,
+        receiver=replica.inbox,
         random=random,
         cluster_id=beginning.store.cluster_id or beginning.cluster_told,
-        facts=replica.facts,
+        facts=replica.inbox.facts,
         dial=surroundings.dial,
         listed={peer.id: peer.address for peer in config.peers},
         reached_at=reached_at,
@@ -115,7 +115,7 @@ def assemble(
         names=surroundings.names,
     )
     replica.connect(peers)
-    port = build_port(replica, peers.build_acceptor, server or server_limits(config), reactor)
+    port = build_port(replica.intake, peers.build_acceptor, server or server_limits(config), reactor)
     return Assembly(replica, peers, port)
 
 

@@ -1,15 +1,20 @@
 """The replica: the node, the journal, the peers, the store and the waiting clients, brought together in turns.
 
-`Replica` is all that servers and peers see. `submissions` knows who waits for what, `proposals` which writes are under
-way, `reads` the way of those that change nothing, `saving` is the way to the disk, `cluster_clock` the time in the log,
-`status` what STATUS tells, `outbox` what it needs of the connections to the others. `taking`, `sending` and `receiving`
-are the life of a snapshot. `beginning` is what a node reads when it starts, `rejoin` the way back for one that keeps
-nothing on disk.
+`replica` is the turn, and puts the other parts together. Two of them are seen from outside: `intake` takes what servers
+ask, `inbox` what peers tell; for them and others that give it work `turn` says what a turn is. The way of a write leads
+from `submissions`, which know who waits for what, through `group_commit` into the log, where `proposals` know it while
+it is under way, and by `saving` to the disk; `applying` takes what is committed to the store, which `state` holds, and
+answers. `reads` is the way of those that change nothing, `redirects` that of those whom another node must answer.
+
+`office` is what a new leader writes first, `cluster_clock` the time in the log, `administration` what an operator asks.
+`belonging` follows the members and decides who is talked to. `taking`, `sending`, `receiving` and `installing` are the
+life of a snapshot. `status` is what STATUS tells, `outbox` what the replica needs of the connections to the others.
+`beginning` is what a node reads when it starts, `rejoin` the way back for one that keeps nothing on disk.
 
 What belongs to one leadership, and who ends it when that ends:
 
 ==========================  ==========================================================================================
-`Replica._writes`           refused by `_carry_out` when the node leads no more
+`GroupCommit.waiting`       refused by `end_leadership`, which the turn calls when the node leads no more
 `Proposals._batches`        taken when applied, covered by a snapshot, or overwritten (`Redirects.refuse_overwritten`)
 `Proposals.holds`           `Proposals.end_leadership`; `_proposed_at` means nothing without batches under way
 `Reads._new`, `_confirmed`  the next turn refuses the first; the others are confirmed, so any later state answers them

@@ -3,8 +3,14 @@
 from collections.abc import Callable, Iterator
 from typing import Final
 
+from twisted.internet.interfaces import IReactorTime
+
 from kvraft.commands import Identify, Mutation, SetQuota
 from kvraft.raft import EntryKind
+from kvraft.replica.group_commit import GroupCommit
+from kvraft.replica.options import ReplicaOptions
+from kvraft.replica.submissions import Submission
+from kvraft.replica.turn import Turn
 from kvraft.store import Store
 
 BEGINS: Final = (EntryKind.EMPTY, EntryKind.FEATURE_LEVEL)
@@ -22,3 +28,31 @@ def first_writes(
         yield Identify(make_cluster_id())
     if store.feature_level >= SetQuota.LEVEL and quota != (store.quota_bytes, store.quota_keys):
         yield SetQuota(*quota)
+
+
+class Office:
+    """What this node does when it comes to lead."""
+
+    def __init__(
+        self,
+        turn: Turn,
+        clock: IReactorTime,
+        options: ReplicaOptions,
+        commits: GroupCommit,
+        make_cluster_id: Callable[[], str],
+    ) -> None:
+        self._turn = turn
+        self._clock = clock
+        self._options = options
+        self._commits = commits
+        self._make_cluster_id = make_cluster_id
+
+    def begin(self, kind: int, store: Store) -> None:
+        """The first entry of this leader's term, or a new feature level, is applied, and all that came before it."""
+        now = self._clock.seconds()
+        if kind == EntryKind.EMPTY:
+            self._commits.continue_time(store, now)
+        for command in first_writes(kind, store, self._options.quota, self._make_cluster_id):
+            own = Submission([command], now + self._options.request_timeout, lambda _: None)
+            self._commits.waiting.append(own)
+            self._turn.schedule()

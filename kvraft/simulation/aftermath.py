@@ -174,5 +174,7 @@ def _write(cluster: Cluster) -> None:
     leader = cluster.members[cluster.elect()]
     answers: list[object] = []
     assert leader.assembly is not None
-    cluster.world.at(cluster.world.now, leader.machine, leader.assembly.replica.ask, CALLER, [_WRITE], answers.append)
+    cluster.world.at(
+        cluster.world.now, leader.machine, leader.assembly.replica.intake.ask, CALLER, [_WRITE], answers.append
+    )
     cluster.run_until(lambda: bool(answers), what="an answer to a write")

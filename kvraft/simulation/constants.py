@@ -49,7 +49,7 @@ CONSTANTS: Final = (
     Constant("kvraft.replica.pacing", "FREED_AT_ONCE", (1, 3)),
     Constant("kvraft.replica.receiving", "CHUNKS_A_REPLY", (1, 2)),
     Constant("kvraft.replica.receiving", "MANY_KEYS", (0, 2)),
-    Constant("kvraft.replica.replica", "BATCH_BYTES_MAX", (1, 200)),
+    Constant("kvraft.replica.group_commit", "BATCH_BYTES_MAX", (1, 200)),
     Constant("kvraft.replica.replica", "READYS_A_TURN_MAX", (1, 2)),
     Constant("kvraft.replica.saving", "WAITING_MAX", (1, 4)),
     Constant("kvraft.replica.sending", "PIECE_BYTES", (300, 2_000)),

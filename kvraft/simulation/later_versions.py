@@ -38,7 +38,7 @@ def write_of_a_later_version(cluster: Cluster) -> None:
     for member in cluster.running:
         member.is_too_old = True
     assert leader.assembly is not None
-    leader.assembly.replica.submit(CALLER, [LaterCommand()]).addBoth(lambda _: None)
+    leader.assembly.replica.intake.submit(CALLER, [LaterCommand()]).addBoth(lambda _: None)
     cluster.run_until(
         # Nothing is committed any more when most have ended, so the others may never know.
         lambda: 2 * sum(member.id in voters for member in cluster.running) <= len(voters),

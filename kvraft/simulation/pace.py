@@ -132,5 +132,5 @@ def write(cluster: Cluster, leader: Member) -> float:
     answers: list[object] = []
     assembly = leader.assembly
     assert assembly is not None
-    cluster.world.at(cluster.world.now, leader.machine, assembly.replica.ask, CALLER, [_WRITE], answers.append)
+    cluster.world.at(cluster.world.now, leader.machine, assembly.replica.intake.ask, CALLER, [_WRITE], answers.append)
     return cluster.run_until(lambda: bool(answers), what=f"an answer of {address_of(leader.id)}")

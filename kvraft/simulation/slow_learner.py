@@ -86,7 +86,9 @@ class _Writes:
             return
         world = self._cluster.world
         if self._lacks() <= AHEAD_MAX:
-            world.at(world.now, self._leader.machine, assembly.replica.ask, CALLER, [_WRITE], lambda _answer: None)
+            world.at(
+                world.now, self._leader.machine, assembly.replica.intake.ask, CALLER, [_WRITE], lambda _answer: None
+            )
         world.at(world.now + WRITES_EVERY_S, None, self.go_on)
 
     def _lacks(self) -> int:

@@ -250,7 +250,7 @@ class Cluster:
         for other in self.others(member):
             self._cut(member, other)
             if noticed and frozenset((member, other)) not in self.cut_links:
-                self.members[other].replica.peer_lost(member)
+                self.members[other].replica.inbox.peer_lost(member)
 
     def restart(self, member: int, *, voting: bool | None = None) -> None:
         """Kill a process if it runs, and start it again without any memory."""
@@ -269,11 +269,11 @@ class Cluster:
         if frozenset((a, b)) in self.cut_links:
             return
         for one, other in ((self.members[a], self.members[b]), (self.members[b], self.members[a])):
-            hello = hello_of(one.id, one.replica.facts(other.id))
-            welcome = hello_of(other.id, other.replica.facts(one.id))
-            other.replica.hello(hello)
-            one.replica.hello(welcome)
-            one.replica.link_up(other.id)
+            hello = hello_of(one.id, one.replica.inbox.facts(other.id))
+            welcome = hello_of(other.id, other.replica.inbox.facts(one.id))
+            other.replica.inbox.hello(hello)
+            one.replica.inbox.hello(welcome)
+            one.replica.inbox.link_up(other.id)
 
     def carry(self, sender: int, outgoing: Sequence[tuple[int, Message]]) -> None:
         """Put messages on their links."""
@@ -291,7 +291,7 @@ class Cluster:
             self.noticed_cuts.add(frozenset((a, b)))
             for one, other in ((a, b), (b, a)):
                 if self.members[one].is_alive:
-                    self.members[one].replica.peer_lost(other)
+                    self.members[one].replica.inbox.peer_lost(other)
 
     def isolate(self, member: int, *, noticed: bool = False) -> None:
         """Cut a member off from all others."""
@@ -314,7 +314,7 @@ class Cluster:
         """Submit operations to a member."""
         ask = Ask(operations)
         self.asked.append(ask)
-        ask.listen(self.members[member].replica.submit(SOMEBODY, operations))
+        ask.listen(self.members[member].replica.intake.submit(SOMEBODY, operations))
         return ask
 
     def do(self, *operations: Operation) -> list[Result]:
@@ -429,7 +429,7 @@ class Cluster:
     def _deliver(self, sender: int, to: int, message: Message, cuts: int) -> None:
         link = frozenset((sender, to))
         if self._cuts.get(link, 0) == cuts and link not in self.cut_links and self.members[to].is_alive:
-            self.members[to].replica.receive(sender, [message])
+            self.members[to].replica.inbox.receive(sender, [message])
             self.delivered(self.members[to])
 
 

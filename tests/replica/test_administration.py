@@ -64,7 +64,7 @@ class Order:
 def begin(cluster: Cluster, member: int, command: AdminCommand) -> Order:
     """Send a command to a member."""
     order = Order()
-    promise = cluster.members[member].replica.administer(SOMEBODY, command)
+    promise = cluster.members[member].replica.intake.administer(SOMEBODY, command)
     promise.addCallbacks(order.answers.append, lambda failure: order.errors.append(failure.value))
     return order
 
@@ -467,17 +467,17 @@ def test_a_node_that_stops_answers_its_operators(cluster: Cluster) -> None:
 @pytest.fixture
 def refuse(cluster: Cluster) -> Callable[[int, int], None]:
     """Let one member tell another that it was removed."""
-    return lambda member, by: cluster.members[member].replica.refused(by, "REMOVED", "it says")
+    return lambda member, by: cluster.members[member].replica.inbox.refused(by, "REMOVED", "it says")
 
 
 def test_a_node_that_missed_its_removal_believes_most_of_the_others(
     cluster: Cluster, refuse: Callable[[int, int], None]
 ) -> None:
     """One peer's word is no reason to leave, that of most others is, unless one has talked to this node since."""
-    cluster.members[0].replica.refused(1, "UNKNOWN_NODE", "who are you?")
-    cluster.members[0].replica.refused(2, "UNKNOWN_NODE", "who are you?")
+    cluster.members[0].replica.inbox.refused(1, "UNKNOWN_NODE", "who are you?")
+    cluster.members[0].replica.inbox.refused(2, "UNKNOWN_NODE", "who are you?")
     refuse(0, 1)
-    cluster.members[0].replica.hello(hello_of(1, Facts(level=FEATURE_LEVEL)))
+    cluster.members[0].replica.inbox.hello(hello_of(1, Facts(level=FEATURE_LEVEL)))
     refuse(0, 2)
     refuse(0, 2)
     cluster.run(2 * LAST_ANSWERS_S)

@@ -60,7 +60,7 @@ def test_a_follower_that_cannot_apply_stops_behind_its_save_with_the_same_words(
     log = follower.node.log
     later = Entry.create(follower.node.term, log.last_index + 1, EntryKind.COMMANDS, b"\x93\x63\x00\x90")
 
-    follower.replica.receive(
+    follower.replica.inbox.receive(
         leader, [AppendEntries(follower.node.term, log.last_index, log.last_term, later.index, (later,))]
     )
     assert not follower.fatal

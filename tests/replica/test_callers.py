@@ -13,7 +13,7 @@ from tests.server.twins import logged_by
 
 def order(cluster: Cluster, member: int, command: AdminCommand) -> None:
     """Have a member begin with what somebody asks for, or refuse it."""
-    cluster.members[member].replica.administer(SOMEBODY, command).addErrback(lambda _: None)
+    cluster.members[member].replica.intake.administer(SOMEBODY, command).addErrback(lambda _: None)
 
 
 def test_the_log_says_who_asked_for_what(cluster: Cluster) -> None:
@@ -51,7 +51,7 @@ class SilentSink:
 def test_changes_cannot_be_watched(cluster: Cluster) -> None:
     """A member says so, and that asking had no effect."""
     with pytest.raises(Unsupported, match="keeps no history of changes") as refusal:
-        cluster.members[cluster.elect()].replica.watch(SOMEBODY, Selection.of_key(b"a"), SilentSink())
+        cluster.members[cluster.elect()].replica.intake.watch(SOMEBODY, Selection.of_key(b"a"), SilentSink())
     cluster.do(write("a"))
 
     assert (refusal.value.code, refusal.value.definite) == ("UNSUPPORTED", True)

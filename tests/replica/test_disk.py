@@ -172,10 +172,10 @@ def test_a_node_that_must_not_go_on_stops(disaster: Disaster) -> None:
     sent, applied = len(leader.sent), leader.store.applied_index
     late = cluster.ask(leader.id, write("b"))
     for follower in cluster.followers():
-        leader.replica.receive(follower, [Heartbeat(term=leader.node.term + 1, commit=0, round=0)])
-        leader.replica.peer_lost(follower)
-        leader.replica.link_up(follower)
-        leader.replica.hello(hello_of(follower, Facts()))
+        leader.replica.inbox.receive(follower, [Heartbeat(term=leader.node.term + 1, commit=0, round=0)])
+        leader.replica.inbox.peer_lost(follower)
+        leader.replica.inbox.link_up(follower)
+        leader.replica.inbox.hello(hello_of(follower, Facts()))
     cluster.run(1.0)
 
     assert len(leader.fatal) == 1
@@ -218,9 +218,9 @@ def test_a_bug_in_the_core_stops_the_node(event: str) -> None:
     other = cluster.followers()[0]
     if event != "wake":
         calls = {
-            "step": lambda: member.replica.receive(other, [Heartbeat(term=1, commit=0, round=0)]),
-            "peer_lost": lambda: member.replica.peer_lost(other),
-            "peer_connected": lambda: member.replica.link_up(other),
+            "step": lambda: member.replica.inbox.receive(other, [Heartbeat(term=1, commit=0, round=0)]),
+            "peer_lost": lambda: member.replica.inbox.peer_lost(other),
+            "peer_connected": lambda: member.replica.inbox.link_up(other),
         }
         calls[event]()
     cluster.run(0.6)
@@ -237,7 +237,7 @@ def test_a_message_that_nobody_may_send_is_the_sender_s_fault(cluster: Cluster) 
     other = cluster.followers()[0]
 
     with pytest.raises(MessageRefused):
-        leader.replica.receive(other, [Heartbeat(term=leader.node.term, commit=0, round=0)])
+        leader.replica.inbox.receive(other, [Heartbeat(term=leader.node.term, commit=0, round=0)])
 
     assert leader.fatal == []
     assert cluster.do(write("a")) == [1]
@@ -255,7 +255,7 @@ def test_a_refused_message_does_not_hide_those_before_it(cluster: Cluster) -> No
     before = len(follower.sent)
 
     with pytest.raises(MessageRefused):
-        follower.replica.receive(leader, [good, Heartbeat(term=node.term + 10**9, commit=0, round=0)])
+        follower.replica.inbox.receive(leader, [good, Heartbeat(term=node.term + 10**9, commit=0, round=0)])
     cluster.run(0.0005)
 
     assert len(follower.sent) == before + 1

@@ -76,7 +76,7 @@ def test_new_writes_of_a_deposed_leader_are_refused_for_certain(cluster: Cluster
     ask, reads = cluster.ask(old, write("a")), cluster.ask(old, read("a"))
     last = replica.node.log.last_index
 
-    replica.receive(new, [AppendEntries(term=replica.node.term + 1, prev_index=0, prev_term=0, commit=0)])
+    replica.inbox.receive(new, [AppendEntries(term=replica.node.term + 1, prev_index=0, prev_term=0, commit=0)])
     cluster.run(0)
 
     for each in (ask, reads):
@@ -137,7 +137,7 @@ def test_reads_wait_for_the_first_commit_of_the_term() -> None:
 
 def test_reads_wait_until_their_index_is_applied(monkeypatch: pytest.MonkeyPatch) -> None:
     """A confirmed read waits until the store has come to its index, however many turns that takes (rows 5, 7)."""
-    monkeypatch.setattr("kvraft.replica.replica.BATCH_BYTES_MAX", 1)  # one entry a submission, all in one save
+    monkeypatch.setattr("kvraft.replica.group_commit.BATCH_BYTES_MAX", 1)  # one entry a submission, all in one save
     cluster = Cluster(1, raft=Options(apply_bytes_max=1))  # one entry a Ready, eight Readys a turn
     replica = cluster.members[cluster.settle()].replica
     save = replica._saver._saved

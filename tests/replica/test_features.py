@@ -33,7 +33,7 @@ from tests.replica.test_administration import begin
 
 def let_speak(cluster: Cluster, member: int, facts: Facts) -> None:
     """Let a member say other things of itself in the hellos that follow."""
-    cluster.members[member].replica.facts = lambda to: facts  # type: ignore[method-assign]
+    cluster.members[member].replica.inbox.facts = lambda to: facts  # type: ignore[method-assign]
 
 
 def reconnect(cluster: Cluster) -> None:
@@ -52,7 +52,7 @@ def test_it_is_raised_when_all_are_there(cluster: Cluster) -> None:
     """Members that speak the same level agree on it in one entry, and STATUS shows it."""
     cluster.run_until(lambda: levels(cluster) == [FEATURE_LEVEL] * 3)
 
-    assert cluster.members[0].replica.status(SOMEBODY)["feature_level"] == FEATURE_LEVEL
+    assert cluster.members[0].replica.intake.status(SOMEBODY)["feature_level"] == FEATURE_LEVEL
     cluster.run(2.0)
     log = cluster.members[0].node.log
     kinds = [log[index].kind for index in range(1, log.last_index + 1)]
@@ -83,7 +83,7 @@ def test_a_learner_counts(cluster: Cluster) -> None:
     begin(cluster, cluster.elect(), AddMember(3, "127.0.0.1:8083"))
 
     with pytest.raises(MessageRefused, match="upgrade that node") as refused:
-        cluster.members[0].replica.hello(hello_of(3, Facts()))
+        cluster.members[0].replica.inbox.hello(hello_of(3, Facts()))
 
     assert refused.value.code == "TOO_OLD"
 
@@ -92,7 +92,7 @@ def test_a_node_that_is_too_old_ends(cluster: Cluster) -> None:
     """It believes most of the others, or an entry of its own log, and its status says that it is to be upgraded."""
     victim = cluster.members[cluster.followers()[0]]
     for peer in {0, 1, 2} - {victim.id}:
-        victim.replica.refused(peer, "TOO_OLD", "upgrade that node")
+        victim.replica.inbox.refused(peer, "TOO_OLD", "upgrade that node")
     cluster.run_until(lambda: bool(victim.fatal))
     assert victim.fatal == [IS_TOO_OLD]
     victim.fatal.clear()
@@ -100,7 +100,7 @@ def test_a_node_that_is_too_old_ends(cluster: Cluster) -> None:
 
     leader = cluster.members[cluster.elect()]
     leader.node.propose((encode_level(FEATURE_LEVEL + 1),), cluster.clock.seconds(), kind=EntryKind.FEATURE_LEVEL)
-    leader.replica._schedule_turn()
+    leader.replica.schedule()
     cluster.run_until(lambda: bool(leader.fatal))
     assert exits.status_of(leader.fatal[0]) == exits.PROTOCOL
     assert "upgrade this node" in leader.fatal[0]
@@ -116,7 +116,7 @@ def test_a_command_of_a_later_kvraft_ends_the_node(cluster: Cluster) -> None:
     payload = msgspec.msgpack.encode([BATCH_VERSION, 0, [set_key(b"a", b"1"), [100, b"a"]]])
 
     leader.node.propose((payload,), cluster.clock.seconds())
-    leader.replica._schedule_turn()
+    leader.replica.schedule()
     cluster.run_until(lambda: bool(leader.fatal))
 
     assert exits.status_of(leader.fatal[0]) == exits.PROTOCOL
@@ -173,7 +173,7 @@ def test_a_configuration_of_a_later_kvraft_ends_the_node(cluster: Cluster) -> No
     prev_term = follower.node.log.term_at(before)
     assert prev_term is not None
 
-    follower.replica.receive(leader.id, [AppendEntries(term, before, prev_term, 0, (entry,))])
+    follower.replica.inbox.receive(leader.id, [AppendEntries(term, before, prev_term, 0, (entry,))])
 
     assert exits.status_of(follower.fatal[0]) == exits.PROTOCOL
     assert "the field 'witnesses' is unknown to this kvraft; upgrade this node" in follower.fatal[0]
@@ -210,5 +210,5 @@ def test_removed_ids_are_compacted_from_their_level_on(level: int) -> None:
 
 def test_status_tells_the_limits_of_keys_and_values(cluster: Cluster) -> None:
     """Whoever writes a client need not look them up in the documents."""
-    limits = cluster.members[0].replica.status(SOMEBODY)["limits"]
+    limits = cluster.members[0].replica.intake.status(SOMEBODY)["limits"]
     assert limits == {"key_bytes": KEY_BYTES_MAX, "value_bytes": VALUE_BYTES_MAX}

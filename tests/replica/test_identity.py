@@ -51,12 +51,12 @@ class KnownCluster(DiskCluster):
             return
         for one, other in ((a, b), (b, a)):
             if self.refuses(one, other):
-                self.members[other].replica.refused(one, OTHER_INCARNATION, "another data directory")
+                self.members[other].replica.inbox.refused(one, OTHER_INCARNATION, "another data directory")
                 return
         for one, other in ((a, b), (b, a)):
-            hello = hello_of(one, self.members[one].replica.facts(other), self.names[one])
-            self.members[other].replica.hello(hello)
-            self.members[other].replica.link_up(one)
+            hello = hello_of(one, self.members[one].replica.inbox.facts(other), self.names[one])
+            self.members[other].replica.inbox.hello(hello)
+            self.members[other].replica.inbox.link_up(one)
 
     @override
     def _deliver(self, sender: int, to: int, message: Message, cuts: int) -> None:
@@ -206,7 +206,7 @@ def test_a_first_leader_that_reached_nobody_leaves_a_cluster_that_lives(size: in
     later = cluster.members[first].node.term + 1
     cluster.kill(first)
     for member in others:  # a candidate whose request never came tells its term when it is asked for a pre-vote
-        cluster.members[member].replica.receive(first, [PreVoteReply(later, granted=False)])
+        cluster.members[member].replica.inbox.receive(first, [PreVoteReply(later, granted=False)])
     cluster.run(0.05)
     assert all(cluster.members[member].node.hard_state.vote is None for member in others)
 

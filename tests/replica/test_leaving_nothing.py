@@ -26,8 +26,8 @@ def test_writes_that_time_out_while_they_wait_leave_all_counters() -> None:
     cluster.settle()
 
     replica = leader.replica
-    assert (replica._writes.size, len(replica._writes)) == (0, 0)
-    assert replica._proposals.under_way == 0
+    assert (replica._commits.waiting.size, len(replica._commits.waiting)) == (0, 0)
+    assert replica._commits.under_way.under_way == 0
     assert not replica._deadlines._waiting
     cluster.check()
 
@@ -49,7 +49,7 @@ def test_an_answer_to_a_snapshot_counts_for_the_one_that_was_offered() -> None:
     match = before.match
 
     other = InstallSnapshotReply(leader.node.term, "0" * 32, offer.size, installed=True)
-    leader.replica.receive(late, [other])
+    leader.replica.inbox.receive(late, [other])
 
     assert late in leader.replica._snapshotter._senders
     after = leader.node.progress_of(late)
@@ -71,7 +71,7 @@ def test_a_snapshot_for_a_member_that_is_removed_is_given_up() -> None:
     cluster.run_until(lambda: late in leader.replica._snapshotter._senders)
     cluster.isolate(late, noticed=True)
 
-    removed = leader.replica.administer(SOMEBODY, RemoveMember(late))
+    removed = leader.replica.intake.administer(SOMEBODY, RemoveMember(late))
     cluster.run_until(lambda: removed.called)
     cluster.run(0.1)
 

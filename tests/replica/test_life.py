@@ -215,7 +215,7 @@ def test_stop_leaves_nothing_behind(cluster: Cluster) -> None:
 def test_a_client_may_stop_the_node(cluster: Cluster) -> None:
     """A stop from within a client's callback ends the turn; nothing is sent behind it."""
     leader = cluster.members[cluster.settle()]
-    promise = leader.replica.submit(SOMEBODY, [write("a")])
+    promise = leader.replica.intake.submit(SOMEBODY, [write("a")])
     sent: list[int] = []
 
     def stop(_: object) -> None:
@@ -246,7 +246,7 @@ def test_a_follower_carries_out_at_once_what_it_is_told(cluster: Cluster, monkey
     turns = watch_turns(monkeypatch)
     sent = len(follower.sent)
 
-    follower.replica.receive(leader, [Heartbeat(follower.node.term, commit=0, round=7)])
+    follower.replica.inbox.receive(leader, [Heartbeat(follower.node.term, commit=0, round=7)])
 
     assert follower.sent[sent:] == [(leader, HeartbeatReply(follower.node.term, 7))]
     assert len(turns) == 1
@@ -262,7 +262,7 @@ def test_a_follower_that_stops_over_what_it_is_told_has_no_turn(monkeypatch: pyt
     turns = watch_turns(monkeypatch)
     monkeypatch.setattr(follower.node, "step", None)
 
-    follower.replica.receive(leader, [Heartbeat(follower.node.term, commit=0, round=7)])
+    follower.replica.inbox.receive(leader, [Heartbeat(follower.node.term, commit=0, round=7)])
 
     assert len(follower.fatal) == 1
     assert not turns
@@ -274,7 +274,7 @@ def test_a_leader_waits_for_what_else_comes(cluster: Cluster, monkeypatch: pytes
     turns = watch_turns(monkeypatch)
 
     for follower in cluster.followers():
-        leader.replica.receive(follower, [HeartbeatReply(leader.node.term, 0)])
+        leader.replica.inbox.receive(follower, [HeartbeatReply(leader.node.term, 0)])
     cluster.ask(leader.id, write("a"))
 
     assert not turns
@@ -287,9 +287,9 @@ def test_a_follower_has_no_turn_ahead_of_one_that_is_due(cluster: Cluster, monke
     leader = cluster.settle()
     follower = cluster.members[cluster.followers()[0]]
     turns = watch_turns(monkeypatch)
-    follower.replica.link_up(leader)
+    follower.replica.inbox.link_up(leader)
 
-    follower.replica.receive(leader, [Heartbeat(follower.node.term, commit=0, round=7)])
+    follower.replica.inbox.receive(leader, [Heartbeat(follower.node.term, commit=0, round=7)])
 
     assert not turns
     cluster.run(0)
@@ -302,7 +302,7 @@ def test_a_leader_has_no_turn_for_news_that_change_nothing(cluster: Cluster, mon
     turns = watch_turns(monkeypatch)
     follower = cluster.followers()[0]
 
-    leader.replica.receive(follower, [HeartbeatReply(leader.node.term, 0)])
+    leader.replica.inbox.receive(follower, [HeartbeatReply(leader.node.term, 0)])
     cluster.run(0)
     assert not turns
 
@@ -310,7 +310,7 @@ def test_a_leader_has_no_turn_for_news_that_change_nothing(cluster: Cluster, mon
     cluster.run(0)
     assert len(turns) == 1
     newest = max(message.round for _, message in leader.sent if isinstance(message, Heartbeat))
-    leader.replica.receive(follower, [HeartbeatReply(leader.node.term, newest)])
+    leader.replica.inbox.receive(follower, [HeartbeatReply(leader.node.term, newest)])
     cluster.run(0)
     assert len(turns) == 2
     assert asked.is_over
@@ -331,7 +331,7 @@ def test_what_is_due_is_done_at_once(cluster: Cluster, monkeypatch: pytest.Monke
 
     assert wake(cluster, leader) == cluster.followers()
     assert len(turns) == 1
-    assert not leader.replica._turn_is_due
+    assert not leader.replica.is_due
 
 
 def test_writes_that_wait_let_what_is_due_wait_for_their_turn(
@@ -346,7 +346,7 @@ def test_writes_that_wait_let_what_is_due_wait_for_their_turn(
 
     assert wake(cluster, leader) == []
     assert not turns
-    assert leader.replica._turn_is_due
+    assert leader.replica.is_due
 
 
 def test_a_node_that_fails_over_what_is_due_has_no_turn(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -363,11 +363,11 @@ def test_a_node_that_fails_over_what_is_due_has_no_turn(monkeypatch: pytest.Monk
 
 def test_a_turn_ends_where_the_node_is_stopped(monkeypatch: pytest.MonkeyPatch) -> None:
     """What would come behind a stop in the same turn is neither applied nor answered."""
-    monkeypatch.setattr("kvraft.replica.replica.BATCH_BYTES_MAX", 1)  # one entry a submission, all in one save
+    monkeypatch.setattr("kvraft.replica.group_commit.BATCH_BYTES_MAX", 1)  # one entry a submission, all in one save
     cluster = Cluster(1, raft=Options(apply_bytes_max=1))  # one entry a Ready, eight Readys a turn
     member = cluster.members[cluster.settle()]
     applied = member.store.applied_index
-    member.replica.submit(SOMEBODY, [write("a")]).addCallback(lambda _: member.replica.stop())
+    member.replica.intake.submit(SOMEBODY, [write("a")]).addCallback(lambda _: member.replica.stop())
     behind = [cluster.ask(0, write("b")) for _ in range(3)]
 
     cluster.run(0.1)
@@ -382,9 +382,9 @@ def test_a_turn_that_has_taken_long_lets_the_reactor_look_at_its_sockets(monkeyp
     """A backlog is applied in several turns, each only as long as it may be: no client waits behind all of it."""
     cluster = Cluster(1, raft=Options(apply_entries_max=1))
     member = cluster.members[cluster.settle()]
-    monkeypatch.setattr("kvraft.replica.replica.BATCH_BYTES_MAX", 1)  # one entry a submission, all in one save
+    monkeypatch.setattr("kvraft.replica.group_commit.BATCH_BYTES_MAX", 1)  # one entry a submission, all in one save
     for _ in range(3):
-        member.replica.submit(SOMEBODY, [write("a")])
+        member.replica.intake.submit(SOMEBODY, [write("a")])
     order: list[str] = []
     apply = member.replica.store.apply
 

@@ -235,7 +235,8 @@ def an_old_leader_meets_a_forgetful_member() -> tuple[Cluster, int, Ask, Ask]:
     old = cluster.settle()
     cluster.isolate(old)
     for other in cluster.followers():
-        cluster.members[other].replica.peer_lost(old)  # so that they are quicker than the old leader's CheckQuorum
+        # So that they are quicker than the old leader's CheckQuorum.
+        cluster.members[other].replica.inbox.peer_lost(old)
     cluster.await_other_leader(old)
     new = cluster.leader
     assert new is not None

@@ -58,7 +58,7 @@ def test_few_wait_behind_many(cluster: Cluster) -> None:
     before = entries(leader)
     again: list[Ask] = []
     for _ in range(10):
-        promise = leader.replica.submit(SOMEBODY, [write("a")])
+        promise = leader.replica.intake.submit(SOMEBODY, [write("a")])
         promise.addCallback(lambda _: again.append(cluster.ask(leader.id, write("a"))))
     cluster.run(0.0005)  # its own disk is done
 
@@ -170,7 +170,7 @@ def test_what_waits_for_company_is_refused_by_a_leader_no_longer() -> None:
     few = ask_many(cluster, 1)
 
     cluster.members[leader].node.resign(cluster.clock.seconds())
-    cluster.members[leader].replica.link_up(cluster.followers()[0])
+    cluster.members[leader].replica.inbox.link_up(cluster.followers()[0])
     cluster.run(0)
 
     assert few[0].error.definite
@@ -190,11 +190,11 @@ def test_a_leader_that_was_cut_off_is_as_quick_afterwards_as_before(cluster: Clu
     cluster.run_until(lambda: all(ask.is_over for ask in lost), at_most=1.0)
     new = cluster.settle()
     cluster.members[new].node.transfer_leadership(leader, cluster.clock.seconds())
-    cluster.members[new].replica.link_up(leader)
+    cluster.members[new].replica.inbox.link_up(leader)
     cluster.run_until(lambda: cluster.leader == leader)
     cluster.settle()
 
-    assert cluster.members[leader].replica._proposals.under_way == 0
+    assert cluster.members[leader].replica._commits.under_way.under_way == 0
     for _ in range(5):
         assert cluster.await_answers(cluster.ask(leader, write("a"))) <= 2 * before
 
@@ -210,7 +210,7 @@ def test_what_was_overwritten_and_may_come_back_is_unknown(cluster: Cluster) -> 
     replacement = Entry.create(node.term + 1, last, EntryKind.EMPTY, b"")
     others = AppendEntries(node.term + 1, last - 1, node.log.last_term, 0, entries=(replacement,))
 
-    cluster.members[old].replica.receive(cluster.followers()[0], [others])
+    cluster.members[old].replica.inbox.receive(cluster.followers()[0], [others])
     cluster.run(0)
 
     assert isinstance(lost.error, OutcomeUnknown)

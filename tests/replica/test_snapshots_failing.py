@@ -143,7 +143,7 @@ def test_a_piece_is_answered_only_when_its_term_is_durable(cluster: DiskCluster)
     term = member.node.term + 1
     del member.sent[:]
 
-    member.replica.receive(leader, [_piece(term, member.node.log.last_index + 50)])
+    member.replica.inbox.receive(leader, [_piece(term, member.node.log.last_index + 50)])
     cluster.run(0.5)
     assert member.node.durable_hard_state.term < term
     assert not any(isinstance(message, InstallSnapshotReply) for _, message in member.sent)

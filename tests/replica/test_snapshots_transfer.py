@@ -197,13 +197,13 @@ def test_stale_pieces(cluster: DiskCluster) -> None:
     """Pieces that arrive again, out of order or after the installation change nothing."""
     behind = late(cluster)
     leader = begin_transfer(cluster, behind)
-    cluster.members[behind].replica.receive(leader, pieces(cluster, leader)[-2:])
-    cluster.members[behind].replica.receive(leader, pieces(cluster, leader)[:2])
+    cluster.members[behind].replica.inbox.receive(leader, pieces(cluster, leader)[-2:])
+    cluster.members[behind].replica.inbox.receive(leader, pieces(cluster, leader)[:2])
     cluster.settle()
     digest = cluster.states()
     cluster.members[behind].sent.clear()
 
-    cluster.members[behind].replica.receive(leader, pieces(cluster, leader))
+    cluster.members[behind].replica.inbox.receive(leader, pieces(cluster, leader))
     cluster.run(1.0)
 
     assert {state[:2] for state in cluster.states()} == {state[:2] for state in digest}
@@ -306,7 +306,7 @@ def test_nothing_is_said_of_a_snapshot_in_a_later_term_than_the_senders(cluster:
     other = next(each for each in cluster.members if each not in {behind, leader})
     member.sent.clear()
     later = member.node.term + 1
-    member.replica.receive(other, [RequestVote(later, 1, 1, transfer=True)])
+    member.replica.inbox.receive(other, [RequestVote(later, 1, 1, transfer=True)])
     held.callback(None)
     cluster.run_until(cluster.agrees, at_most=60.0)
 
@@ -422,7 +422,8 @@ def test_what_the_journal_was_given_before_does_not_come_behind(cluster: DiskClu
     for chunk in cluster.snapshots[leader]._snapshots.chunks(latest.header.id):
         loader.add(chunk)
 
-    install = Deferred.fromCoroutine(member.replica.install(latest, loader.finish(), membership))
+    installer = member.replica._snapshotter._receiver._installer
+    install = Deferred.fromCoroutine(installer.install(latest, loader.finish(), membership))
     cluster.run(5.0)
 
     assert install.called
@@ -452,7 +453,7 @@ def test_a_request_whose_entry_a_snapshot_covers_is_unknown(cluster: DiskCluster
     assert pieces(cluster, cluster.elect())
     assert ask.is_over
     assert not ask.error.definite
-    assert not cluster.members[old].replica._proposals.take_up_to(10**9)
+    assert not cluster.members[old].replica._commits.under_way.take_up_to(10**9)
 
 
 BROKEN_STATES: Final[dict[str, Callable[[dict[str, object]], dict[str, object]]]] = {

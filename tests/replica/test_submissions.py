@@ -265,9 +265,9 @@ def test_requests_of_callbacks_join_the_next_turn(cluster: Cluster) -> None:
     second: list[object] = []
 
     def ask_again(results: object) -> None:
-        cluster.members[leader.id].replica.submit(SOMEBODY, [read("a")]).addCallback(second.append)
+        cluster.members[leader.id].replica.intake.submit(SOMEBODY, [read("a")]).addCallback(second.append)
 
-    promise = leader.replica.submit(SOMEBODY, [write("a", "1")])
+    promise = leader.replica.intake.submit(SOMEBODY, [write("a", "1")])
     promise.addCallback(ask_again)
     cluster.run_until(lambda: bool(second))
 
@@ -282,7 +282,7 @@ def test_a_client_that_raises_disturbs_nobody(cluster: Cluster) -> None:
         raise RuntimeError("the client's own fault")
 
     def raising(*operations: Operation) -> None:
-        leader.replica.ask(SOMEBODY, operations, fail)
+        leader.replica.intake.ask(SOMEBODY, operations, fail)
 
     with logged_by("kvraft.replica") as events:
         raising(write("a", "1"))
@@ -304,7 +304,7 @@ def test_an_entry_that_is_no_batch_is_applied_as_nothing(cluster: Cluster) -> No
     applied = leader.store.applied_index
 
     leader.node.propose((b"\xc0 this is no batch",), cluster.clock.seconds())
-    leader.replica._schedule_turn()
+    leader.replica.schedule()
     cluster.run_until(lambda: leader.store.applied_index > applied)
 
     assert cluster.do(write("a"), read("a")) == [1, (b"v", 1, 1, 1)]
@@ -361,7 +361,7 @@ def test_status_tells_how_it_stands(cluster: Cluster) -> None:
     cluster.do(write("a"))
     leader = cluster.settle()
 
-    statuses = {member.id: member.replica.status(SOMEBODY) for member in cluster.running}
+    statuses = {member.id: member.replica.intake.status(SOMEBODY) for member in cluster.running}
 
     assert {status["leader_address"] for status in statuses.values()} == {address(leader)}
     assert len({status["checksum"] for status in statuses.values()}) == 1

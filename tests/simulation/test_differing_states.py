@@ -40,7 +40,7 @@ def differing(cluster: Cluster) -> list[int]:
     return [
         each.id
         for each in cluster.running
-        if each.assembly is not None and each.assembly.replica.status(CALLER)["differs_at"] is not None
+        if each.assembly is not None and each.assembly.replica.intake.status(CALLER)["differs_at"] is not None
     ]
 
 

@@ -29,7 +29,7 @@ def test_a_full_cluster_refuses_what_lets_it_grow() -> None:
     assert cluster.ask(successor, "SET d 1")[0]["error"] == "QUOTA_EXCEEDED"
     assembly = cluster.members[successor].assembly
     assert assembly is not None
-    store = assembly.replica.status(CALLER)["store"]
+    store = assembly.replica.intake.status(CALLER)["store"]
     assert isinstance(store, dict)
     assert (store["keys_max"], store["bytes_max"]) == (2, None)
     cluster.start(leader)

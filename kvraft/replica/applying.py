@@ -1,0 +1,62 @@
+"""Applying what is committed to the store, in order, and answering those who wait for it."""
+
+from collections.abc import Sequence
+
+from kvraft.raft import Entry, Node
+from kvraft.replica.agreement import Agreement
+from kvraft.replica.office import BEGINS, Office
+from kvraft.replica.proposals import Proposals
+from kvraft.replica.saving import Saver
+from kvraft.replica.snapshotter import Snapshotter
+from kvraft.replica.state import State
+
+
+class Applier:
+    """Applies entries; each answers the batch that was proposed as it."""
+
+    def __init__(
+        self,
+        node: Node,
+        state: State,
+        saver: Saver,
+        proposals: Proposals,
+        office: Office,
+        agreement: Agreement,
+        snapshotter: Snapshotter,
+    ) -> None:
+        self._node = node
+        self._state = state
+        self._saver = saver
+        self._proposals = proposals
+        self._office = office
+        self._agreement = agreement
+        self._snapshotter = snapshotter
+        self.waiting: Sequence[Entry] = ()
+        """Committed entries that are not applied yet because a save is under way."""
+
+    def apply(self, entries: Sequence[Entry]) -> None:
+        """Apply what is committed; a follower does so when the save that is under way is done.
+
+        The leader waits for its disk and not for its store, and the thread of the disk waits for the interpreter.
+        """
+        earlier, self.waiting = self.waiting, ()
+        for entry in earlier:
+            self._apply(entry)
+        if not self._saver.idle and not self._node.is_leader:
+            self.waiting = entries  # those of one Ready at most, so that a turn stays short
+            return
+        for entry in entries:
+            self._apply(entry)
+
+    def _apply(self, entry: Entry) -> None:
+        state = self._state
+        batch = self._proposals.take(entry.index)
+        assert batch is None or batch.term == entry.term, f"entry {entry.index} took the place of a batch unnoticed"
+        results = state.store.apply(entry) if batch is None else batch.apply(state.store, entry)
+        self._agreement.applied(state.store)
+        self._snapshotter.applied(entry)
+        if batch is not None:
+            batch.answer(results)
+        if entry.kind in BEGINS and self._node.is_leader and entry.term == self._node.term:
+            self._office.begin(entry.kind, state.store)
+        state.tell_cluster()

@@ -1,0 +1,91 @@
+"""What the peers tell the replica: the way in for messages, and for what becomes of connections."""
+
+from collections.abc import Sequence
+
+from twisted.internet.interfaces import IReactorTime
+
+from kvraft.config import Address
+from kvraft.peers import Facts, Hello
+from kvraft.raft import Message, Node
+from kvraft.replica.agreement import Agreement
+from kvraft.replica.belonging import Belonging
+from kvraft.replica.rejoin import Rejoin
+from kvraft.replica.turn import Turn
+
+
+class Inbox:
+    """Lets the node take what comes from peers; see `kvraft.peers.PeerReceiver`."""
+
+    def __init__(
+        self,
+        turn: Turn,
+        node: Node,
+        clock: IReactorTime,
+        *,
+        belonging: Belonging,
+        agreement: Agreement,
+        rejoin: Rejoin | None,
+    ) -> None:
+        self._turn = turn
+        self._node = node
+        self._clock = clock
+        self._belonging = belonging
+        self._agreement = agreement
+        self._rejoin = rejoin
+
+    def receive(self, sender: int, messages: Sequence[Message]) -> None:
+        """Take what arrived from `sender`; raises MessageRefused when it must be disconnected."""
+        turn, node = self._turn, self._node
+        if turn.is_stopped:
+            return
+        if self._rejoin is not None:
+            messages = self._rejoin.admit(messages)
+        # A leader's turn waits for what else comes in this iteration. The others hear from their leader alone, who has
+        # batched already.
+        at_once = not turn.is_due and not node.is_leader
+        turn.is_due |= at_once
+        try:
+            turn.let(self._step, sender, messages, self._clock.seconds())
+        finally:
+            if at_once and not turn.is_stopped:
+                turn.run()
+            elif not turn.is_due and (
+                node.has_ready() or node.states.reports
+            ):  # the answer to a heartbeat is often all there is
+                turn.schedule()
+
+    def hello(self, hello: Hello) -> None:
+        """Take what a peer says of itself when a connection begins."""
+        if not self._turn.is_stopped:
+            self._turn.tell(self._belonging.hello, hello)
+            if self._rejoin is not None:
+                self._turn.tell(self._rejoin.hello, hello)
+
+    def admits(self, hello: Hello, ours: str | None) -> Address | None:
+        """Return where a node is reached that is no member here and is talked to; None: it is not."""
+        return None if self._turn.is_stopped else self._belonging.admits(hello, ours)
+
+    def refused(self, peer: int, code: str, message: str) -> None:
+        """`peer` does not want to talk to this node; the log says so, and one peer's word is no reason to stop."""
+        if not self._turn.is_stopped:
+            self._belonging.refused(peer, code)
+
+    def facts(self, to: int) -> Facts:
+        """Say of this node what node `to` needs to know when a connection begins."""
+        facts = self._belonging.facts(to)
+        return facts if self._rejoin is None else self._rejoin.add_to(facts)
+
+    def link_up(self, peer: int) -> None:
+        """A connection to `peer` stands."""
+        if not self._turn.is_stopped:
+            self._agreement.forget(peer)
+            self._turn.tell(self._node.peer_connected, peer, self._clock.seconds())
+
+    def peer_lost(self, peer: int) -> None:
+        """A connection to or from `peer` broke."""
+        if not self._turn.is_stopped:
+            self._turn.tell(self._node.peer_lost, peer, self._clock.seconds())
+
+    def _step(self, sender: int, messages: Sequence[Message], now: float) -> None:
+        for message in messages:
+            self._node.step(sender, message, now)

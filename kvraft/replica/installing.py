@@ -1,0 +1,60 @@
+"""Installing a snapshot that was received: it takes the place of log and store (§7)."""
+
+from twisted.internet.interfaces import IReactorTime
+from twisted.internet.task import deferLater
+
+from kvraft.raft import Membership, Node
+from kvraft.replica.proposals import Proposals
+from kvraft.replica.redirects import Redirects
+from kvraft.replica.saving import Saver
+from kvraft.replica.state import State
+from kvraft.replica.turn import Turn
+from kvraft.storage import Snapshot, Storage
+from kvraft.store import Store
+
+
+class StateInstaller:
+    """Installs snapshots between two saves."""
+
+    def __init__(
+        self,
+        turn: Turn,
+        node: Node,
+        state: State,
+        storage: Storage,
+        saver: Saver,
+        proposals: Proposals,
+        redirects: Redirects,
+        clock: IReactorTime,
+    ) -> None:
+        self._turn = turn
+        self._node = node
+        self._state = state
+        self._storage = storage
+        self._saver = saver
+        self._proposals = proposals
+        self._redirects = redirects
+        self._clock = clock
+
+    async def install(self, snapshot: Snapshot, store: Store, membership: Membership) -> Store:
+        """Put a loaded snapshot in the place of log and store; see `receiving.Installer`."""
+        node = self._node
+        while not self._turn.is_stopped and (not self._saver.idle or node.has_ready()):
+            # What the journal is given before must not come after.
+            await self._saver.when_idle()
+            await deferLater(self._clock, 0)  # a turn is due when the node has something to be done
+        header = snapshot.header
+        keeps_tail = node.log.term_at(header.index) == header.term
+        if self._turn.is_stopped or node.is_leader:  # who has come to lead has it all in its log
+            return store
+        if not node.install_snapshot(header.index, header.term, membership):
+            return store
+        old = self._state.replace(store)
+        self._redirects.refuse_covered(self._proposals, header.index)
+        if keeps_tail:
+            await self._storage.compact(header.index, header.term)
+        else:
+            await self._storage.reset_to(header.index, header.term)
+        self._state.tell_cluster()
+        self._turn.schedule()
+        return old

@@ -1,0 +1,100 @@
+"""What servers ask of the replica: the way in for requests."""
+
+from collections.abc import Callable, Sequence
+from functools import partial
+
+from twisted.internet.defer import Deferred, fail
+from twisted.internet.interfaces import IReactorTime
+
+from kvraft.commands import AdminCommand, Caller, Operation, Result, Selection, Sink, Subscription
+from kvraft.errors import Overloaded, Unsupported
+from kvraft.raft import Node
+from kvraft.replica.administration import Administration
+from kvraft.replica.agreement import Agreement
+from kvraft.replica.group_commit import GroupCommit
+from kvraft.replica.limits import LevelTooLow, TooLarge
+from kvraft.replica.options import ReplicaOptions
+from kvraft.replica.reads import Reads
+from kvraft.replica.redirects import Redirects
+from kvraft.replica.state import State
+from kvraft.replica.submissions import Deadlines, Submission, Tell, promised
+from kvraft.replica.turn import Turn
+from kvraft.store import FEATURE_LEVEL
+
+
+class Intake:
+    """Takes requests or refuses them; see `kvraft.server.database.Database`.
+
+    Args:
+        describe: says how this node is, in values that JSON can hold.
+    """
+
+    def __init__(
+        self,
+        turn: Turn,
+        node: Node,
+        state: State,
+        clock: IReactorTime,
+        options: ReplicaOptions,
+        *,
+        commits: GroupCommit,
+        reads: Reads,
+        deadlines: Deadlines,
+        redirects: Redirects,
+        administration: Administration,
+        agreement: Agreement,
+        describe: Callable[[], dict[str, object]],
+    ) -> None:
+        self._turn = turn
+        self._node = node
+        self._state = state
+        self._clock = clock
+        self._options = options
+        self._commits = commits
+        self._writes = commits.waiting
+        self._reads = reads
+        self._deadlines = deadlines
+        self._redirects = redirects
+        self._administration = administration
+        self._agreement = agreement
+        self._describe = describe
+
+    def ask(self, caller: Caller, operations: Sequence[Operation], tell: Tell) -> None:
+        """Carry out `operations`; see `kvraft.server.database.Database`."""
+        submission = Submission(operations, self._clock.seconds() + self._options.request_timeout, tell)
+        level = self._state.store.feature_level
+        if self._turn.is_stopped:
+            submission.answer(self._agreement.why_stopped())
+        elif not self._node.is_leader:
+            submission.answer(self._redirects.error())
+        elif submission.size > TooLarge.size_max:
+            submission.answer(TooLarge(submission.size))
+        elif level < FEATURE_LEVEL and submission.level > level:
+            submission.answer(LevelTooLow(submission.level, level))
+        elif submission.writes and not self._writes.append(submission, self._options.waiting_bytes_max):
+            submission.answer(Overloaded("too many writes wait for a majority; try again in a moment"))
+        else:
+            if not submission.writes:
+                self._reads.append(submission)
+            self._deadlines.watch(submission)
+            if not (self._turn.is_due or (submission.writes and self._commits.must_wait())):
+                self._turn.schedule()
+
+    def submit(self, caller: Caller, operations: Sequence[Operation]) -> Deferred[list[Result]]:
+        """Do what `ask` does, for whoever would rather have a Deferred."""
+        return promised(partial(self.ask, caller, operations))
+
+    def administer(self, caller: Caller, command: AdminCommand) -> Deferred[dict[str, object]]:
+        """Carry out what an operator asks; see `kvraft.server.database.Database`."""
+        if self._turn.is_stopped:
+            return fail(self._agreement.why_stopped())
+        self._turn.schedule()
+        return self._administration.carry_out(caller, command, self._clock.seconds())
+
+    def watch(self, caller: Caller, selection: Selection, sink: Sink) -> Subscription:
+        """Tell of changes; see `kvraft.server.database.Database`."""
+        raise Unsupported("this kvraft keeps no history of changes, so it cannot watch any; ask for the keys again")
+
+    def status(self, caller: Caller) -> dict[str, object]:
+        """Describe this node, in values that JSON can hold."""
+        return self._describe()

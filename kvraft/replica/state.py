@@ -1,0 +1,31 @@
+"""The state machine of this node: the store as it is now."""
+
+from collections.abc import Callable
+
+from kvraft.replica.outbox import Outbox
+from kvraft.store import Store
+
+
+class State:
+    """Holds the store, which an installed snapshot replaces.
+
+    Args:
+        peers: the connections to the other members, as they are then.
+    """
+
+    def __init__(self, store: Store, peers: Callable[[], Outbox]) -> None:
+        self.store = store
+        self._peers = peers
+        self._cluster_told: str | None = None
+
+    def replace(self, store: Store) -> Store:
+        """Go on with another store; return the one before."""
+        before, self.store = self.store, store
+        return before
+
+    def tell_cluster(self) -> None:
+        """Tell the connections the cluster's id when it is known or another."""
+        cluster_id = self.store.cluster_id
+        if cluster_id != self._cluster_told and cluster_id is not None:
+            self._cluster_told = cluster_id
+            self._peers().learn_cluster(cluster_id)
