@@ -54,7 +54,10 @@ class GroupCommit:
         return not self._saver.idle or self.under_way.lack_company(len(self.waiting))
 
     def held_until(self) -> float | None:
-        """Return until when writes wait for company; None when none do, or when they wait for the disk."""
+        """Return until when writes wait for company; None when none do, or when they wait for the disk.
+
+        The turn asks only while `under_way.holds`, which saves most turns a call.
+        """
         if not (self.under_way.holds and self.waiting and self._saver.idle):
             return None
         return self.under_way.hold_until(len(self.waiting))

@@ -231,7 +231,7 @@ class Replica:
         deadline = self.node.deadline
         if deadline - now > TURN_GAP_S_MAX:  # an election on slow disks takes long, and somebody may wait for an answer
             deadline = now + TURN_GAP_S_MAX
-        held_until = self._commits.held_until()
+        held_until = self._commits.held_until() if self._commits.under_way.holds else None
         if held_until is not None:
             if held_until > now:
                 deadline = min(deadline, held_until)
