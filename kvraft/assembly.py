@@ -13,6 +13,7 @@ from typing import Any
 
 import attrs
 
+from kvraft.commands import HistoryBounds
 from kvraft.config import Address, Config
 from kvraft.peers import Peers
 from kvraft.peers.endpoint import Dial, endpoint_to
@@ -146,11 +147,12 @@ def raft_options(config: Config) -> RaftOptions:
 
 def replica_options(config: Config) -> ReplicaOptions:
     """Return the replica's options."""
-    limits = config.limits
+    limits, history = config.limits, config.history
     return ReplicaOptions(
         request_timeout=limits.request_timeout_ms / 1000,
         waiting_bytes_max=limits.uncommitted_bytes,
         quota=(limits.store_bytes, limits.store_keys),
+        history=HistoryBounds(history.revisions, history.bytes, history.seconds),
         snapshots=SnapshotOptions(
             log_bytes_max=limits.log_bytes,
             log_bytes_kept=limits.log_kept_bytes,

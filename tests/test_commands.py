@@ -21,6 +21,7 @@ from kvraft.commands import (
     InvalidCommand,
     Mutation,
     Set,
+    Transact,
     UnknownBatchVersion,
     decode_batch,
     delete_key,
@@ -28,6 +29,7 @@ from kvraft.commands import (
     get_key,
     set_key,
 )
+from tests.store.drawn import ANY_TRANSACTIONS
 
 TIME_MAX = 2**64 - 1
 ARGUMENTS: dict[object, st.SearchStrategy[object]] = {
@@ -39,6 +41,8 @@ ARGUMENTS: dict[object, st.SearchStrategy[object]] = {
 
 def draw_any(mutation: type[Mutation]) -> st.SearchStrategy[Mutation]:
     """Draw a mutation of a class by the types of its arguments."""
+    if mutation is Transact:
+        return ANY_TRANSACTIONS
     types = [get_args(field.type)[0] if get_args(field.type) else field.type for field in fields(mutation)]
     return st.builds(mutation, *(ARGUMENTS[each] for each in types))
 

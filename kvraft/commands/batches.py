@@ -11,7 +11,9 @@ from typing import Annotated, Any, Final, Union
 
 import msgspec
 
-from kvraft.commands.mutations import MUTATIONS, OPCODES, Mutation
+from kvraft.commands.base import Mutation
+from kvraft.commands.mutations import MUTATIONS, OPCODES, opcode
+from kvraft.commands.transactions import RELATIONS, STEP_TAGS, Target, Transact
 
 BATCH_VERSION: Final = 1
 """The layout of a batch's payload. Which commands may stand in it is said by `MUTATIONS`: a member that does not know
@@ -38,11 +40,13 @@ _decoder: msgspec.msgpack.Decoder[tuple[int, int, list[Mutation]]] = msgspec.msg
     tuple[int, int, list[_AnyMutation]]
 )
 _parts_decoder = msgspec.msgpack.Decoder(list[msgspec.Raw])
+_any_decoder = msgspec.msgpack.Decoder(list[Any])
 _version_decoder = msgspec.msgpack.Decoder(int)
 _count_decoder = msgspec.msgpack.Decoder(Annotated[int, msgspec.Meta(ge=0)])
 _outline_decoder = msgspec.msgpack.Decoder(tuple[int, int, list[msgspec.Raw]])
 BATCH_HEADER_BYTES: Final = 16
 """What a batch takes beside its mutations, bytes at most: an array's head, the version, the stamp, another head."""
+_TARGETS: Final = frozenset(Target)
 _ARRAY_OF_3: Final = 0x93
 _THIS_VERSION: Final = bytes((_ARRAY_OF_3, BATCH_VERSION))
 _encode: Final = msgspec.msgpack.Encoder().encode
@@ -87,6 +91,31 @@ def _check_opcodes(payload: bytes) -> None:
     for write in writes:
         with suppress(msgspec.ValidationError):
             parts = _parts_decoder.decode(write)
-            opcode = _count_decoder.decode(parts[0]) if parts else None
-            if opcode is not None and opcode not in OPCODES:
-                raise UnknownOpcode(f"a command of opcode {opcode} is unknown to this kvraft; upgrade this node")
+            found = _count_decoder.decode(parts[0]) if parts else None
+            if found is not None and found not in OPCODES:
+                raise UnknownOpcode(f"a command of opcode {found} is unknown to this kvraft; upgrade this node")
+            if found == opcode(Transact) and _has_unknown_parts(write):
+                raise UnknownOpcode("a part of a transaction is unknown to this kvraft; upgrade this node")
+
+
+def _has_unknown_parts(content: msgspec.Raw) -> bool:
+    """Whether a `Transact` that cannot be decoded holds an operation or a comparison that this kvraft does not know."""
+    match _any_decoder.decode(content):
+        case [_, [*compares], [*then], [*otherwise]]:
+            return _any_unknown(compares, then, otherwise)
+    return False
+
+
+def _any_unknown(compares: Sequence[Any], *lists: Sequence[Any]) -> bool:
+    for compare in compares:
+        match compare:
+            case [_, int(target), int(relation), _] if target not in _TARGETS or relation not in RELATIONS:
+                return True
+    for step in (step for steps in lists for step in steps):
+        match step:
+            case [int(tag), *_] if tag not in STEP_TAGS:
+                return True
+            case [9, [*inner], [*then], [*otherwise]]:
+                if _any_unknown(inner, then, otherwise):
+                    return True
+    return False

@@ -1,6 +1,6 @@
 """What commands have in common: what they are given of the store, and what they come to."""
 
-from typing import Final, Protocol
+from typing import Final, NamedTuple, Protocol
 
 import msgspec
 
@@ -14,14 +14,68 @@ Item = tuple[bytes, int, int, int]
 tuple, which the garbage collector need not follow."""
 
 
+class Span(msgspec.Struct, frozen=True, gc=False, array_like=True):
+    """A range of keys."""
+
+    start: bytes
+    """Its first key, if that is there."""
+    end: bytes | None
+    """The first key that is not in it any more; None: there is none."""
+
+    def __contains__(self, key: bytes) -> bool:
+        return self.start <= key and (self.end is None or key < self.end)
+
+
+def prefix_span(prefix: bytes) -> Span:
+    """Return the range of the keys that begin with `prefix`."""
+    stem = prefix.rstrip(b"\xff")
+    return Span(prefix, stem[:-1] + bytes((stem[-1] + 1,)) if stem else None)
+
+
+class HistoryBounds(NamedTuple):
+    """How much of the past the store keeps."""
+
+    revisions: int = 10_000
+    """So many revisions, and the rest of the log entry that holds the oldest of them; 0: none."""
+    bytes: int = 16 * 1024 * 1024
+    """At most so many bytes: of log entries, of the values that they replaced, and an overhead for each change."""
+    seconds: int = 3_600
+    """Nothing older than this, by cluster time."""
+
+
 class Failure(msgspec.Struct, frozen=True, gc=False):
     """The result of a command that failed, the same on every member."""
 
     code: str
     message: str
+    details: dict[str, int] | None = None
+    """Numbers that a program can use, by their names in JSON."""
 
 
-Result = Item | int | str | Failure | None
+class Page(msgspec.Struct, frozen=True, gc=False):
+    """Some keys of a range, in the order that was asked for, as they were at one revision."""
+
+    revision: int
+    items: list[tuple[bytes, Item]]
+    following: bytes | None
+    """Where the next page begins: its first key, or, in reverse order, the key before which it begins. None: there is
+    no more."""
+
+
+class Outcome(msgspec.Struct, frozen=True, gc=False):
+    """What a transaction came to."""
+
+    succeeded: bool
+    """Whether its comparisons held, so that its first list of operations was carried out, and not its second."""
+    revision: int
+    """The revision of the store with it."""
+    results: list["OperationResult"]
+    """Of the operations that were carried out, in their order."""
+
+
+OperationResult = Item | int | Page | Outcome | None
+"""What one operation of a transaction came to; each class of operations says what it gives."""
+Result = Item | int | str | Failure | Page | Outcome | None
 """What one command came to; each class of commands says what it gives. Any may give a `Failure`."""
 
 
@@ -54,6 +108,28 @@ class View(Protocol):
         """Return what is stored under `key`."""
         ...
 
+    def get_at(self, key: bytes, revision: int) -> Item | None:
+        """Return what was stored under `key` at an earlier revision.
+
+        Raises:
+            CommandFailed: that revision is not kept any more, or is still to come.
+        """
+        ...
+
+    def page(self, span: Span, limit: int, *, reverse: bool = False, revision: int | None = None) -> Page:
+        """Return the first keys of a range, at most so many, as they are or were at a revision.
+
+        There may be fewer than `limit` and yet more to follow.
+
+        Raises:
+            CommandFailed: that revision is not kept any more, or is still to come.
+        """
+        ...
+
+    def count(self, span: Span) -> int:
+        """Return how many keys there are in a range."""
+        ...
+
 
 class Transaction(View, Protocol):
     """What a mutation sees of the store and does to it: all of it at one revision, or nothing.
@@ -64,6 +140,11 @@ class Transaction(View, Protocol):
     @property
     def revision(self) -> int:
         """The revision that this transaction makes, if it changes a key."""
+        ...
+
+    @property
+    def has_changed(self) -> bool:
+        """Whether it has changed a key."""
         ...
 
     def put(self, key: bytes, value: bytes) -> None:
@@ -84,6 +165,10 @@ class Transaction(View, Protocol):
 
     def set_quota(self, bytes_max: int, keys_max: int) -> None:
         """Bound what the store holds from here on; 0 for no bound."""
+        ...
+
+    def set_history(self, bounds: HistoryBounds) -> None:
+        """Bound what is kept of the past from here on."""
         ...
 
 
@@ -107,3 +192,14 @@ def check_value(value: bytes) -> None:
     """
     if len(value) > VALUE_BYTES_MAX:
         raise InvalidCommand(f"the value has {len(value)} bytes; at most {VALUE_BYTES_MAX} are allowed")
+
+
+def check_span(span: Span) -> None:
+    """Refuse a range that no command may name.
+
+    Raises:
+        InvalidCommand: one of its ends is too long.
+    """
+    for key in (span.start, span.end or b""):
+        if len(key) > KEY_BYTES_MAX + 1:  # one more than a key, so that what comes after the longest can be named
+            raise InvalidCommand(f"an end of the range has {len(key)} bytes; at most {KEY_BYTES_MAX} are allowed")

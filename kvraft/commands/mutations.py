@@ -6,56 +6,22 @@ one of a level that the cluster has not agreed on yet. `docs/commands.md` shows 
 """
 
 from collections.abc import Sequence
-from typing import Annotated, Any, ClassVar, Final, Protocol, Self
+from typing import Annotated, Any, ClassVar, Final, Self
 
 import msgspec
 from typing_extensions import override
 
-from kvraft.commands.model import KEY_BYTES_MAX, VALUE_BYTES_MAX, Result, Transaction, check_key, check_value
-
-_ARGUMENTS_BYTES: Final = 12
-"""What a command takes beside up to two arguments, bytes: an array's head, the opcode, and a head of five for each."""
-_INTEGER_BYTES: Final = 9
-
-
-class Machine(Protocol):
-    """The state machine, to which runs of mutations are applied."""
-
-    def transact(self, mutation: "Mutation") -> Result:
-        """Apply one mutation as a transaction; a failure is its result."""
-        ...
-
-    def set_all(self, sets: Sequence["Set"]) -> list[Result]:
-        """Apply each `Set` as a transaction of its own."""
-        ...
-
-
-class Mutation(msgspec.Struct, frozen=True, gc=False, array_like=True):
-    """A replicated command."""
-
-    LEVEL: ClassVar[int] = 0
-    """The feature level (`kvraft.store.features`) that all members must have before it may stand in the log."""
-
-    @property
-    def size(self) -> int:
-        """Bytes that it takes in the log at most."""
-        raise NotImplementedError
-
-    def apply(self, transaction: Transaction) -> Result:
-        """Do to the store what the command says, and return its result.
-
-        Raises:
-            CommandFailed: it cannot be done; nothing of it takes effect.
-        """
-        raise NotImplementedError
-
-    @classmethod
-    def apply_all(cls, run: Sequence[Self], machine: Machine) -> list[Result]:
-        """Apply mutations of this class that follow each other, each as a transaction of its own.
-
-        A class overrides it only for speed: what comes of it must be the same to the byte.
-        """
-        return [machine.transact(mutation) for mutation in run]
+from kvraft.commands.base import ARGUMENTS_BYTES, INTEGER_BYTES, Machine, Mutation
+from kvraft.commands.model import (
+    KEY_BYTES_MAX,
+    VALUE_BYTES_MAX,
+    HistoryBounds,
+    Result,
+    Transaction,
+    check_key,
+    check_value,
+)
+from kvraft.commands.transactions import Transact
 
 
 class Set(Mutation, frozen=True, gc=False, array_like=True, tag=1):
@@ -67,7 +33,7 @@ class Set(Mutation, frozen=True, gc=False, array_like=True, tag=1):
     @property
     @override
     def size(self) -> int:
-        return len(self.key) + len(self.value) + _ARGUMENTS_BYTES
+        return len(self.key) + len(self.value) + ARGUMENTS_BYTES
 
     @override
     def apply(self, transaction: Transaction) -> Result:
@@ -88,7 +54,7 @@ class Delete(Mutation, frozen=True, gc=False, array_like=True, tag=2):
     @property
     @override
     def size(self) -> int:
-        return len(self.key) + _ARGUMENTS_BYTES
+        return len(self.key) + ARGUMENTS_BYTES
 
     @override
     def apply(self, transaction: Transaction) -> Result:
@@ -103,7 +69,7 @@ class Identify(Mutation, frozen=True, gc=False, array_like=True, tag=3):
     @property
     @override
     def size(self) -> int:
-        return len(self.cluster_id.encode()) + _ARGUMENTS_BYTES
+        return len(self.cluster_id.encode()) + ARGUMENTS_BYTES
 
     @override
     def apply(self, transaction: Transaction) -> Result:
@@ -124,7 +90,7 @@ class SetQuota(Mutation, frozen=True, gc=False, array_like=True, tag=4):
     @property
     @override
     def size(self) -> int:
-        return 2 * _INTEGER_BYTES + _ARGUMENTS_BYTES
+        return 2 * INTEGER_BYTES + ARGUMENTS_BYTES
 
     @override
     def apply(self, transaction: Transaction) -> Result:
@@ -132,7 +98,30 @@ class SetQuota(Mutation, frozen=True, gc=False, array_like=True, tag=4):
         return 0
 
 
-MUTATIONS: Final[tuple[type[Mutation], ...]] = (Set, Delete, Identify, SetQuota)
+class SetHistory(Mutation, frozen=True, gc=False, array_like=True, tag=5):
+    """Bounds what is kept of the past from here on; see `HistoryBounds`. Its result is 0.
+
+    It stands in the log so that every member can read as far back as any other.
+    """
+
+    LEVEL: ClassVar[int] = 3
+
+    revisions: Annotated[int, msgspec.Meta(ge=0)]
+    bytes: Annotated[int, msgspec.Meta(ge=0)]
+    seconds: Annotated[int, msgspec.Meta(ge=0)]
+
+    @property
+    @override
+    def size(self) -> int:
+        return 3 * INTEGER_BYTES + ARGUMENTS_BYTES
+
+    @override
+    def apply(self, transaction: Transaction) -> Result:
+        transaction.set_history(HistoryBounds(self.revisions, self.bytes, self.seconds))
+        return 0
+
+
+MUTATIONS: Final[tuple[type[Mutation], ...]] = (Set, Delete, Identify, SetQuota, SetHistory, Transact)
 """Every command that may stand in the log. What an opcode means never changes: other arguments are another opcode."""
 
 

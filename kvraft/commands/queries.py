@@ -4,12 +4,27 @@ The leader runs a query at its place between the mutations of its submission, or
 that a round of heartbeats confirms (ReadIndex, thesis §6.4).
 """
 
-from typing import Protocol
+from typing import Final, Protocol
 
 import msgspec
 
-from kvraft.commands.model import KEY_BYTES_MAX, Item, Result, View, check_key
-from kvraft.commands.mutations import Mutation
+from kvraft.commands.base import Mutation
+from kvraft.commands.model import (
+    KEY_BYTES_MAX,
+    CommandFailed,
+    InvalidCommand,
+    Item,
+    Result,
+    Span,
+    View,
+    check_key,
+    check_span,
+)
+
+PAGE_KEYS_MAX: Final = 1_000
+"""Most keys of one page: half a millisecond's work (measured)."""
+PAGE_KEYS: Final = 100
+"""Keys of a page for which no number is given."""
 
 
 class Query(Protocol):
@@ -30,6 +45,47 @@ class Get(msgspec.Struct, frozen=True, gc=False):
         return view.get(self.key)
 
 
+class GetAt(msgspec.Struct, frozen=True, gc=False):
+    """Reads one key as it was at an earlier revision. Its result is the key's `Item`, or None."""
+
+    key: bytes
+    revision: int
+
+    def run(self, view: View) -> Result:
+        """Return the item."""
+        try:
+            return view.get_at(self.key, self.revision)
+        except CommandFailed as failed:
+            return failed.failure
+
+
+class Range(msgspec.Struct, frozen=True, gc=False):
+    """Reads some keys of a range. Its result is a `Page`."""
+
+    span: Span
+    limit: int
+    reverse: bool = False
+    revision: int | None = None
+    """None: the latest."""
+
+    def run(self, view: View) -> Result:
+        """Return the page."""
+        try:
+            return view.page(self.span, self.limit, reverse=self.reverse, revision=self.revision)
+        except CommandFailed as failed:
+            return failed.failure
+
+
+class Count(msgspec.Struct, frozen=True, gc=False):
+    """Counts the keys of a range."""
+
+    span: Span
+
+    def run(self, view: View) -> int:
+        """Return how many there are."""
+        return view.count(self.span)
+
+
 Operation = Mutation | Query
 """One operation of a submission."""
 
@@ -43,3 +99,35 @@ def get_key(key: bytes) -> Get:
     if not 0 < len(key) <= KEY_BYTES_MAX:
         check_key(key)
     return Get(key)
+
+
+def get_key_at(key: bytes, revision: int) -> GetAt:
+    """Return a read of `key` at `revision`.
+
+    Raises:
+        InvalidCommand: the key is empty or too long.
+    """
+    check_key(key)
+    return GetAt(key, revision)
+
+
+def read_range(span: Span, limit: int = PAGE_KEYS, *, reverse: bool = False, revision: int | None = None) -> Range:
+    """Return a read of the first keys of a range.
+
+    Raises:
+        InvalidCommand: a key is too long, or the limit is none.
+    """
+    check_span(span)
+    if not 1 <= limit <= PAGE_KEYS_MAX:
+        raise InvalidCommand(f"a page has 1 to {PAGE_KEYS_MAX} keys, and not {limit}; use its cursor for the next one")
+    return Range(span, limit, reverse, revision)
+
+
+def count_range(span: Span) -> Count:
+    """Return a count of the keys of a range.
+
+    Raises:
+        InvalidCommand: a key is too long.
+    """
+    check_span(span)
+    return Count(span)

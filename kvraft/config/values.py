@@ -6,7 +6,7 @@ from typing import Annotated, Final
 
 import attrs
 
-from kvraft.commands import VALUE_BYTES_MAX
+from kvraft.commands import VALUE_BYTES_MAX, HistoryBounds
 from kvraft.config.address import Address
 from kvraft.config.errors import UnknownNode
 
@@ -18,6 +18,7 @@ PEERS_MAX: Final = 31
 """Most members of a cluster; every write goes to all of them, and a handful is usual."""
 ID_MAX: Final = 2**31 - 1
 
+_HISTORY: Final = HistoryBounds()
 HEARTBEAT_MS: Final = 100
 ELECTION_TIMEOUT_MS: Final = (250, 500)
 
@@ -90,6 +91,18 @@ class Limits:
     """Most keys that it may hold; 0: no bound."""
 
 
+@attrs.frozen
+class History:
+    """How much of the past the store keeps, for reads at earlier revisions."""
+
+    revisions: Annotated[int, Between(0, 100_000, "revisions")] = _HISTORY.revisions
+    """So many revisions; 0: none."""
+    bytes: Annotated[int, Between(0, 64 * GIB, "bytes")] = _HISTORY.bytes
+    """Most bytes: of log entries, of the values that they replaced, and 200 for each change."""
+    seconds: Annotated[int, Between(0, 10 * 366 * 24 * 3_600, "seconds")] = _HISTORY.seconds
+    """Nothing that is older."""
+
+
 HeartbeatMs = Annotated[int, Between(5, 10_000, "ms")]
 ElectionTimeoutMs = tuple[Annotated[int, Between(10, 60_000, "ms")], Annotated[int, Between(10, 60_000, "ms")]]
 
@@ -107,6 +120,7 @@ class Config:
     """Absolute; in the file, relative to the folder of the file."""
     durability: Durability = Durability.DISK
     limits: Limits = Limits()
+    history: History = History()
 
     def peer(self, node_id: int) -> Peer:
         """Return the member of that id.

@@ -5,7 +5,7 @@ from typing import Final
 
 from twisted.internet.interfaces import IReactorTime
 
-from kvraft.commands import Identify, Mutation, SetQuota
+from kvraft.commands import Identify, Mutation, SetHistory, SetQuota
 from kvraft.raft import EntryKind
 from kvraft.replica.group_commit import GroupCommit
 from kvraft.replica.options import ReplicaOptions
@@ -18,16 +18,18 @@ BEGINS: Final = (EntryKind.EMPTY, EntryKind.FEATURE_LEVEL)
 
 
 def first_writes(
-    kind: int, store: Store, quota: tuple[int, int], make_cluster_id: Callable[[], str]
+    kind: int, store: Store, options: ReplicaOptions, make_cluster_id: Callable[[], str]
 ) -> Iterator[Mutation]:
-    """Yield the commands that this leader has to propose: the cluster's id, once, and its quota where that is another.
+    """Yield the commands that this leader has to propose: the cluster's id, once; bounds where they are others.
 
     Like any other write they may have to wait, and are dropped when another leads before they are in the log.
     """
     if kind == EntryKind.EMPTY and store.cluster_id is None:  # else it is on its way already
         yield Identify(make_cluster_id())
-    if store.feature_level >= SetQuota.LEVEL and quota != (store.quota_bytes, store.quota_keys):
-        yield SetQuota(*quota)
+    if store.feature_level >= SetQuota.LEVEL and options.quota != (store.quota_bytes, store.quota_keys):
+        yield SetQuota(*options.quota)
+    if store.feature_level >= SetHistory.LEVEL and options.history != store.history.bounds:
+        yield SetHistory(*options.history)
 
 
 class Office:
@@ -52,7 +54,7 @@ class Office:
         now = self._clock.seconds()
         if kind == EntryKind.EMPTY:
             self._commits.continue_time(store, now)
-        for command in first_writes(kind, store, self._options.quota, self._make_cluster_id):
+        for command in first_writes(kind, store, self._options, self._make_cluster_id):
             own = Submission([command], now + self._options.request_timeout, lambda _: None)
             self._commits.waiting.append(own)
             self._turn.schedule()

@@ -2,6 +2,7 @@
 
 import attrs
 
+from kvraft.commands import HistoryBounds
 from kvraft.replica.taking import SnapshotOptions
 
 
@@ -17,4 +18,6 @@ class ReplicaOptions:
     quota: tuple[int, int] = (0, 0)
     """Most bytes and most keys that the store may hold, 0 for no bound: what this node writes into the log when it
     leads."""
+    history: HistoryBounds = attrs.field(factory=HistoryBounds)
+    """How much of the past the store keeps: likewise."""
     snapshots: SnapshotOptions = attrs.field(factory=SnapshotOptions)

@@ -68,6 +68,7 @@ def describe(
             "bytes_max": store.quota_bytes or None,
             "keys_max": store.quota_keys or None,
         },
+        "history": {"oldest_revision": store.oldest_revision, "bytes": store.history.bytes},
         "checksum": f"{store.checksum:08x}",
         "differs_at": differs_at,
         "cluster_id": store.cluster_id,

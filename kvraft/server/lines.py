@@ -86,7 +86,7 @@ class LineDialect:
 
     def fail(self, failure: Failure) -> bytes:
         """Return the line for a command that failed."""
-        return replies.error(failure.code, failure.message)
+        return replies.failure(failure)
 
     def status(self, description: dict[str, object]) -> bytes:
         """Return the line that describes this node."""

@@ -1,11 +1,12 @@
 """Answers of the line protocol: one JSON object a line, byte for byte as promised."""
 
 import base64
+import enum
 from typing import Final
 
 import msgspec
 
-from kvraft.commands import Item
+from kvraft.commands import Failure, Item, Outcome, Page
 from kvraft.errors import NotLeaderRefusal, RequestFailed
 
 OK: Final = b'{"status":"OK"}\n'
@@ -18,6 +19,11 @@ _encode = msgspec.json.Encoder().encode
 def error(code: str, message: str) -> bytes:
     """Return the line that says what went wrong, and what to do about it."""
     return b'{"error":%b,"message":%b}\n' % (_encode(code), _encode(message))
+
+
+def failure(reason: Failure) -> bytes:
+    """Return the line for a command that failed."""
+    return status({"error": reason.code, "message": reason.message, **(reason.details or {})})
 
 
 def refusal(reason: RequestFailed) -> bytes:
@@ -40,6 +46,89 @@ def value(content: bytes) -> bytes:
         return b'{"value_base64":"%b"}\n' % base64.b64encode(content)
 
 
+def text(name: str, content: bytes) -> dict[str, object]:
+    """Return bytes as a member of a JSON object: as text where they are UTF-8, else in base64."""
+    try:
+        return {name: content.decode()}
+    except UnicodeDecodeError:
+        return {f"{name}_base64": base64.b64encode(content).decode()}
+
+
+def members(item: Item | None) -> dict[str, object]:
+    """Return an item as the members of a JSON object."""
+    if item is None:
+        return {"value": None}
+    content, created, modified, version = item
+    return {**text("value", content), "create_revision": created, "mod_revision": modified, "version": version}
+
+
+def described(item: Item | None) -> bytes:
+    """Return the line for what stands under a key, with its revisions."""
+    return status(members(item))
+
+
 def found(item: Item | None) -> bytes:
     """Return the line for what stands under a key."""
     return NO_VALUE if item is None else value(item[0])
+
+
+def conditional(outcome: Outcome) -> bytes:
+    """Return the line for a write that needed a condition: its revision, or what was found instead."""
+    if outcome.succeeded:
+        return b'{"status":"OK","revision":%d}\n' % outcome.revision
+    (item,) = outcome.results
+    assert item is None or isinstance(item, tuple), "what was found is no item"
+    message = "the key is not there" if item is None else "the key is not as the condition says"
+    return status(
+        {
+            "error": "CONDITION_FAILED",
+            "message": f"{message}, and nothing was changed; see what was found",
+            "found": None if item is None else members(item),
+            "revision": outcome.revision,
+        }
+    )
+
+
+def sum_(outcome: Outcome) -> bytes:
+    """Return the line for a counter that was added to: its new value, as GET would show it."""
+    return b'{"value":"%d","revision":%d}\n' % (_number(outcome), outcome.revision)
+
+
+def length(outcome: Outcome) -> bytes:
+    """Return the line for a value that was appended to."""
+    return b'{"length":%d,"revision":%d}\n' % (_number(outcome), outcome.revision)
+
+
+def _number(outcome: Outcome) -> int:
+    (number,) = outcome.results
+    assert isinstance(number, int), "one operation comes to one number"
+    return number
+
+
+def count(keys: int) -> bytes:
+    """Return the line for a number of keys."""
+    return b'{"count":%d}\n' % keys
+
+
+class Shown(enum.Enum):
+    """What is shown of the keys of a range."""
+
+    KEYS = enum.auto()
+    VALUES = enum.auto()
+    ALL = enum.auto()
+    """Their revisions too."""
+
+
+def page(shown: Shown, found: Page) -> bytes:
+    """Return the line for some keys of a range, with the cursor for those that follow."""
+    cursor = None
+    if found.following is not None:
+        cursor = f"{found.revision}.{base64.urlsafe_b64encode(found.following).decode()}"
+    items: list[object]
+    if shown is Shown.KEYS:
+        items = [text("key", key) for key, _ in found.items]
+    elif shown is Shown.VALUES:
+        items = [{**text("key", key), **text("value", item[0])} for key, item in found.items]
+    else:
+        items = [{**text("key", key), **members(item)} for key, item in found.items]
+    return status({"items": items, "revision": found.revision, "cursor": cursor})

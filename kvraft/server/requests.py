@@ -7,12 +7,15 @@ from typing import Final
 from kvraft.commands import InvalidCommand, Operation, delete_key, get_key, set_key
 from kvraft.server import replies
 from kvraft.server.admin_requests import ADMIN_USAGES, WrongAdminUsage, read_admin
+from kvraft.server.arguments import WrongUsage
+from kvraft.server.data_requests import DATA_USAGES, DELETE_USAGE, GET_USAGE, HEAVY, read_data
 from kvraft.server.dialect import Answer, Disconnect, Requests
 
 USAGES: Final = {
     b"SET": "SET <key> <value>, the value being all of the line behind one space",
-    b"GET": "GET <key>",
-    b"DELETE": "DELETE <key>",
+    b"GET": GET_USAGE,
+    b"DELETE": DELETE_USAGE,
+    **DATA_USAGES,
     b"PING": "PING",
     b"STATUS": "STATUS",
     b"KEEP": "KEEP",
@@ -43,6 +46,9 @@ TWO_SPACES: Final = "two spaces stand between the command and the key; write one
 EMPTY_LINE: Final = replies.error("USAGE", "the line is empty; write a line such as: GET <key>, or HELP")
 """Answered when nothing but blank lines comes first on a connection; all others are ignored."""
 
+HEAVY_TOGETHER: Final = 16
+"""So many commands that can cost far more than a SET are carried out together; the lines after them wait."""
+
 _SHOWN_BYTES: Final = 20
 """So much of an unknown command is repeated in its error."""
 
@@ -53,8 +59,8 @@ class LooksLikeHttp(Disconnect):
     """A browser is at the other end, perhaps sent by a web page that must not be able to write."""
 
 
-class WrongUsage(Exception):
-    """A known command that is not written as it must be."""
+class HasOptions(Exception):
+    """A command that is read by the longer way, for having more than its key."""
 
 
 _LEADING_SPACE: Final = replies.error(
@@ -88,6 +94,8 @@ def _only_key(parts: Sequence[bytes]) -> bytes:
             return key
         case [_, b"", _]:
             raise InvalidCommand(TWO_SPACES)
+        case [_, _, _]:
+            raise HasOptions
         case _:
             raise WrongUsage
 
@@ -122,6 +130,7 @@ def read_requests(lines: Sequence[bytes]) -> tuple[Requests, Sequence[bytes]]:
     answers: list[Answer] = []
     notes: list[tuple[int, bytes | None]] = []
     keeps = False
+    heavy = 0
     find = _STORE_COMMANDS.get
     for place, complete in enumerate(lines):
         line = complete[:-1] if complete.endswith(b"\r") else complete
@@ -135,6 +144,8 @@ def read_requests(lines: Sequence[bytes]) -> tuple[Requests, Sequence[bytes]]:
                 continue
             verb, space, arguments = line.partition(b" ")
             verb = verb.upper()
+            if verb in DATA_USAGES:
+                raise HasOptions
             if verb in ADMIN_USAGES:
                 if operations or notes:
                     return Requests(operations, answers, notes, len(operations) + len(notes), keeps), lines[place:]
@@ -143,15 +154,40 @@ def read_requests(lines: Sequence[bytes]) -> tuple[Requests, Sequence[bytes]]:
             if line:
                 notes.append((len(operations), _answer(verb, space)))
                 keeps = keeps or verb == b"KEEP"
+        except HasOptions:
+            _take_data(line, operations, answers, notes)
+            heavy += parts[0].upper() in HEAVY
+            if heavy == HEAVY_TOGETHER:
+                return Requests(operations, answers, notes, len(operations) + len(notes), keeps), lines[place + 1 :]
         except (WrongUsage, WrongAdminUsage):
-            _refuse_http(line)
-            notes.append((len(operations), replies.error("USAGE", f"write: {USAGES[parts[0].upper()]}")))
+            notes.append((len(operations), _wrong_usage(line)))
         except InvalidCommand as reason:
             notes.append((len(operations), replies.error("INVALID", str(reason))))
         except KeyError:
             _refuse_http(line)
             notes.append((len(operations), _unknown(parts[0]) if parts[0] else _LEADING_SPACE))
     return Requests(operations, answers, notes, len(operations) + len(notes), keeps), ()
+
+
+def _take_data(
+    line: bytes, operations: list[Operation], answers: list[Answer], notes: list[tuple[int, bytes | None]]
+) -> None:
+    """Add the operation of a line with options and its answer, or a note of what is wrong with it."""
+    verb, space, arguments = line.partition(b" ")
+    try:
+        operation, answer = read_data(verb.upper(), arguments if space else None)
+    except WrongUsage:
+        notes.append((len(operations), _wrong_usage(line)))
+    except InvalidCommand as reason:
+        notes.append((len(operations), replies.error("INVALID", str(reason))))
+    else:
+        operations.append(operation)
+        answers.append(answer)
+
+
+def _wrong_usage(line: bytes) -> bytes:
+    _refuse_http(line)
+    return replies.error("USAGE", f"write: {USAGES[line.partition(b' ')[0].upper()]}")
 
 
 def _answer(verb: bytes, space: bytes) -> bytes | None:

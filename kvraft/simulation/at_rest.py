@@ -45,6 +45,8 @@ KEPT: Final = {
     "Heard.grown": "what each member has said of itself",
     "Heard.incarnations": "what each member has said of itself",
     "Heard.newborn": "what each member has said of itself",
+    "History._segments": "the index of the history",
+    "History.records": "the history",
     "Identity._addresses": "one entry a member",
     "Identity._incarnations": "what is bound to each id",
     "Inbounds._by_peer": "connections that stand",
@@ -60,6 +62,8 @@ KEPT: Final = {
     "Membership.replacing": "the configuration",
     "Names._known": "where each member was found last",
     "Node.memberships": "the configurations in the log",
+    "OrderedKeys._chunks": "the keys",
+    "OrderedKeys._lasts": "the keys",
     "OncePerCause._causes": "what was logged since the last success",
     "Peers._addresses": "one entry a member",
     "Peers._links": "one entry a member",
@@ -74,7 +78,19 @@ KEPT: Final = {
 }
 """Containers that hold something at rest, and what that is."""
 
-BULK: Final = frozenset({"Log._entries", "Log._ends", "Keyspace._shards", "Agreement._recent", "Node.memberships"})
+BULK: Final = frozenset(
+    {
+        "Agreement._recent",
+        "History._segments",
+        "History.records",
+        "Keyspace._shards",
+        "Log._ends",
+        "Log._entries",
+        "Node.memberships",
+        "OrderedKeys._chunks",
+        "OrderedKeys._lasts",
+    }
+)
 """What is large and plain: nothing in it has queues."""
 
 

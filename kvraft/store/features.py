@@ -79,6 +79,11 @@ LEVELS: Final = (
         snapshot_chunks=chunk_kinds(2),
         hello_facts=frozenset({"acknowledged"}),
     ),
+    Level(  # beside these: from it on the store keeps a history
+        opcodes=_opcodes(3),
+        snapshot_state=state_fields(3),
+        snapshot_chunks=chunk_kinds(3),
+    ),
 )
 """By level, from 0 on: everything that may stand in the log, in a snapshot, and in a hello."""
 

@@ -3,10 +3,11 @@
 from typing import Final
 
 from kvraft.store.chunks import kind
+from kvraft.store.history import History
 from kvraft.store.keyspace import Keyspace
 from kvraft.store.section import Section
 
-SECTIONS: Final[tuple[type[Section], ...]] = (Keyspace,)
+SECTIONS: Final[tuple[type[Section], ...]] = (Keyspace, History)
 """Every section, in the order in which a snapshot holds them."""
 
 

@@ -2,6 +2,7 @@
 
 import struct
 import zlib
+from array import array
 from collections.abc import Sequence, Sized
 from itertools import groupby
 from typing import Final, TypeVar
@@ -12,14 +13,19 @@ from kvraft.commands import (
     Failure,
     Item,
     Mutation,
+    Page,
     Result,
     Set,
+    Span,
     UnknownBatchVersion,
     UnknownOpcode,
     decode_batch,
 )
 from kvraft.raft.types import Entry, EntryKind
+from kvraft.store import pages
+from kvraft.store.changes import SetRun, TransactionRun
 from kvraft.store.features import ENTRY_KINDS, UnknownEntryKind, decode_level
+from kvraft.store.history import HISTORY_LEVEL, History
 from kvraft.store.keyspace import ITEM_BYTES, Keyspace
 from kvraft.store.section import Section
 from kvraft.store.sections import SECTIONS
@@ -27,6 +33,8 @@ from kvraft.store.transaction import Transaction
 
 _Section = TypeVar("_Section", bound=Section)
 _CHECKSUM_STATE: Final = struct.Struct(">IQQQQ")
+SETS_KEPT: Final = 4
+"""Sets that follow each other are kept for the history if they are no more; of more the log entry is."""
 CHECKSUM_COVERS_REPLACED: Final = 2
 """The feature level from which on the checksum covers the values that a write replaces or removes, so that a value that
 has changed in one member's memory is noticed when it is written to."""
@@ -61,9 +69,14 @@ class Store:
         """Most keys that it may hold; 0: no bound."""
         self._batch_bytes = 0
         """Bytes of the batch that is being applied."""
+        self._entry: Entry | None = None
+        """The entry that is being applied, or was the last."""
+        self._place = 0
+        """How many of its commands have been."""
         self.sections: tuple[Section, ...] = tuple(section() for section in SECTIONS)
         """Its tables, in the order in which a snapshot holds them."""
         self.keys = self.section(Keyspace)
+        self.history = self.section(History)
 
     def section(self, kind: type[_Section]) -> _Section:
         """Return the one section of this class."""
@@ -78,6 +91,50 @@ class Store:
     def get(self, key: bytes) -> Item | None:
         """Return the item stored under `key`."""
         return self.keys.get(key)
+
+    def get_at(self, key: bytes, revision: int) -> Item | None:
+        """Return what was stored under `key` at an earlier revision.
+
+        Raises:
+            CommandFailed: that revision is not kept any more, or is still to come.
+        """
+        self.check_kept(revision)
+        item = self.keys.get(key)
+        return item if revision == self.revision else self.history.item_at(revision, key, item)
+
+    def page(self, span: Span, limit: int, *, reverse: bool = False, revision: int | None = None) -> Page:
+        """Return the first keys of a range, as they are or were at a revision; see `kvraft.commands.View`.
+
+        Raises:
+            CommandFailed: that revision is not kept any more, or is still to come.
+        """
+        if revision is None or revision == self.revision:
+            return pages.current(self.keys, span, limit, reverse, self.revision)
+        self.check_kept(revision)
+        return pages.past(self.keys, self.history, span, limit, reverse, revision)
+
+    def count(self, span: Span) -> int:
+        """Return how many keys there are in a range."""
+        return self.keys.ordered.count(span.start, span.end)
+
+    @property
+    def oldest_revision(self) -> int:
+        """The oldest revision that can be read."""
+        return self.history.oldest if self.feature_level >= HISTORY_LEVEL else self.revision
+
+    def check_kept(self, revision: int) -> None:
+        """Refuse a revision that cannot be read.
+
+        Raises:
+            CommandFailed: it is not kept any more, or is still to come.
+        """
+        oldest = self.oldest_revision
+        if revision < oldest:
+            text = f"revision {revision} is not kept any more; the oldest that can be read is {oldest}"
+            raise CommandFailed(Failure("COMPACTED", text, {"oldest_revision": oldest}))
+        if revision > self.revision:
+            text = f"revision {revision} is still to come; the store has {self.revision}"
+            raise CommandFailed(Failure("FUTURE_REVISION", text, {"revision": self.revision}))
 
     @property
     def frozen(self) -> bool:
@@ -118,6 +175,7 @@ class Store:
         """Return the mutations of an entry, none where it holds others, and what is wrong with it as a batch."""
         if entry.index != self.applied_index + 1:
             raise ApplyOutOfOrder(f"entry {entry.index} cannot be applied after {self.applied_index}")
+        self._entry, self._place = entry, 0
         mutations: Sequence[Mutation] = ()
         malformed: Failure | None = None
         if entry.kind == EntryKind.COMMANDS:
@@ -130,21 +188,31 @@ class Store:
                 malformed = Failure("MALFORMED", f"the entry is no batch of commands: {error}")
             self._batch_bytes = len(entry.payload)
         elif entry.kind == EntryKind.FEATURE_LEVEL:
-            self.feature_level = max(self.feature_level, decode_level(entry.payload))
+            self._raise_level(decode_level(entry.payload))
         elif entry.kind not in ENTRY_KINDS:
             raise UnknownEntryKind(entry.kind)
         return mutations, malformed
 
+    def _raise_level(self, level: int) -> None:
+        if self.feature_level < HISTORY_LEVEL <= level:
+            self.history.begin(self.revision)
+        self.feature_level = max(self.feature_level, level)
+
     def apply_all(self, mutations: Sequence[Mutation]) -> list[Result]:
         """Apply mutations of the entry that is being applied, in order, and return their results."""
         kind: type[Mutation]
+        results: list[Result]
         kinds = set(map(type, mutations))
         if len(kinds) == 1:  # as almost always
             (kind,) = kinds
-            return kind.apply_all(mutations, self)
-        results: list[Result] = []
-        for kind, run in groupby(mutations, type):
-            results += kind.apply_all(list(run), self)
+            results = kind.apply_all(mutations, self)
+            self._place += len(mutations)
+            return results
+        results = []
+        for kind, each in groupby(mutations, type):
+            run = list(each)
+            results += kind.apply_all(run, self)
+            self._place += len(run)
         return results
 
     # What mutations are applied to (`kvraft.commands.Machine`).
@@ -157,8 +225,11 @@ class Store:
         except CommandFailed as failed:
             transaction.roll_back()
             return failed.failure
-        if transaction.events:
+        events = transaction.events
+        if events:
             self.revision = transaction.revision
+            if self.feature_level >= HISTORY_LEVEL:
+                self.history.note(TransactionRun(self.revision, events), len(events))
         return result
 
     def set_all(self, sets: Sequence[Set]) -> list[Result]:
@@ -167,7 +238,11 @@ class Store:
             return [self.transact(mutation) for mutation in sets]
         first = self.revision + 1
         self.revision += len(sets)
-        self.keys.set_all(sets, first)
+        values, content, revisions = self.keys.set_all(sets, first)
+        if self.feature_level >= HISTORY_LEVEL:
+            source = sets if len(sets) <= SETS_KEPT or self._entry is None else self._entry
+            lengths = array("I", map(len, values))
+            self.history.note(SetRun(first, source, self._place, content, lengths, revisions), len(lengths))
         return list(range(first, self.revision + 1))
 
     def _may_exceed_quota(self, sets: int) -> bool:
@@ -184,12 +259,18 @@ class Store:
         self.applied_term = entry.term
 
     def _extend_checksum(self, payload: bytes) -> None:
+        """Take an entry and what it has replaced into the checksum, and into the history."""
         counts = (self.applied_index, self.revision, self.keys.key_count, self.cluster_time)
         self.checksum = zlib.crc32(payload, zlib.crc32(_CHECKSUM_STATE.pack(self.checksum, *counts)))
+        kept = len(payload)
         if replaced := self.keys.replaced:
             if self.feature_level >= CHECKSUM_COVERS_REPLACED:
-                self.checksum = zlib.crc32(replaced[0] if len(replaced) == 1 else b"".join(replaced), self.checksum)
+                content = replaced[0] if len(replaced) == 1 else b"".join(replaced)
+                self.checksum = zlib.crc32(content, self.checksum)
+                kept += len(content)
             replaced.clear()
+        if self.history.open:
+            self.history.seal(self.revision, self.cluster_time, kept)
 
 
 class Application:

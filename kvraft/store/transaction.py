@@ -2,14 +2,12 @@
 
 from typing import TYPE_CHECKING
 
-from kvraft.commands import CommandFailed, Failure, Item
+from kvraft.commands import CommandFailed, Failure, HistoryBounds, Item, Page, Span
+from kvraft.store.changes import Event
 from kvraft.store.keyspace import ITEM_BYTES
 
 if TYPE_CHECKING:
     from kvraft.store.store import Store
-
-Event = tuple[bytes, Item | None, Item | None]
-"""A key, what stood under it before, and what stands there now; None: nothing."""
 
 
 class Transaction:
@@ -31,6 +29,23 @@ class Transaction:
     def get(self, key: bytes) -> Item | None:
         """Return what is stored under `key`, the changes of this transaction included."""
         return self._store.keys.get(key)
+
+    def get_at(self, key: bytes, revision: int) -> Item | None:
+        """Return what was stored under `key` at an earlier revision."""
+        return self._store.get_at(key, revision)
+
+    @property
+    def has_changed(self) -> bool:
+        """Whether it has changed a key."""
+        return bool(self.events)
+
+    def page(self, span: Span, limit: int, *, reverse: bool = False, revision: int | None = None) -> Page:
+        """Return the first keys of a range, the changes of this transaction included unless a revision is named."""
+        return self._store.page(span, limit, reverse=reverse, revision=revision)
+
+    def count(self, span: Span) -> int:
+        """Return how many keys there are in a range."""
+        return self._store.count(span)
 
     def put(self, key: bytes, value: bytes) -> None:
         """Store `value` under `key`.
@@ -63,6 +78,11 @@ class Transaction:
     def set_quota(self, bytes_max: int, keys_max: int) -> None:
         """Bound what the store holds from here on; 0 for no bound."""
         self._store.quota_bytes, self._store.quota_keys = bytes_max, keys_max
+
+    def set_history(self, bounds: HistoryBounds) -> None:
+        """Bound what is kept of the past from here on."""
+        store = self._store
+        store.history.set_bounds(bounds, store.revision, store.cluster_time)
 
     def roll_back(self) -> None:
         """Put everything back as it was; the transaction must not be used any more."""

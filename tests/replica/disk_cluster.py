@@ -11,6 +11,7 @@ from twisted.internet.interfaces import IReactorTime
 from twisted.python.failure import Failure
 from typing_extensions import override
 
+from kvraft.commands import HistoryBounds
 from kvraft.raft import Membership, Node, Options
 from kvraft.replica import Replica, ReplicaOptions, SnapshotOptions
 from kvraft.replica.beginning import _load_latest
@@ -23,6 +24,8 @@ _T = TypeVar("_T")
 
 DIRECTORY: Final = Path("/data")
 SEGMENT_BYTES: Final = 8192
+NONE: Final = HistoryBounds(revisions=0)
+"""No history, so that the size of a snapshot follows from the keys."""
 TINY: Final = SnapshotOptions(log_bytes_max=2000, log_bytes_kept=400, absent_after=0.2)
 """A snapshot after some twenty writes; four or five of them stay in the log."""
 
@@ -110,7 +113,7 @@ class DiskCluster(Cluster):
         self.disks = {member: Disk(seed + member) for member in range(size)}
         self.journals: dict[int, DiskJournal] = {}
         self.snapshots: dict[int, DiskSnapshots] = {}
-        options = ReplicaOptions(request_timeout=request_timeout, snapshots=snapshots)
+        options = ReplicaOptions(request_timeout=request_timeout, snapshots=snapshots, history=NONE)
         super().__init__(size, seed=seed, options=options, raft=raft)
 
     @override

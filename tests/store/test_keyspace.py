@@ -244,7 +244,7 @@ def test_dismantled() -> None:
     pieces = keys.dismantle()
 
     assert len(pieces) >= SHARDS
-    found = {key: item for piece in pieces[:SHARDS] for key, item in piece.items()}
+    found = {key: item for piece in pieces if isinstance(piece, dict) for key, item in piece.items()}
     assert found.keys() == set(KEYS)
     assert not keys.frozen
     assert list(keys.items()) == []

@@ -1,0 +1,481 @@
+"""Transactions: comparisons, and what is done where they hold and where they do not; all of it at one revision.
+
+`Transact` stands below all conditional commands, whatever protocol they come by: a compare-and-set is a transaction
+with one comparison, and a counter is one with one operation. An operation is one frozen class with a tag, as a
+mutation is. Reads see what the operations before them have written.
+
+Comparisons are those of etcd: where a key is not there its revisions and its version count as 0, and no comparison of
+its value holds. A comparison over a range must hold for all keys in it; one over an empty range is that of a key that
+is not there.
+"""
+
+import enum
+import operator
+import re
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any, ClassVar, Final
+
+import msgspec
+from typing_extensions import override
+
+from kvraft.commands.base import ARGUMENTS_BYTES, INTEGER_BYTES, Mutation
+from kvraft.commands.model import (
+    CommandFailed,
+    Failure,
+    InvalidCommand,
+    Item,
+    OperationResult,
+    Outcome,
+    Page,
+    Span,
+    Transaction,
+    check_key,
+    check_span,
+    check_value,
+)
+
+COMPARISONS_MAX: Final = 128
+"""Comparisons of one list."""
+OPERATIONS_MAX: Final = 128
+"""Operations of one list; a nested transaction may use what the list that holds it leaves."""
+TRANSACTION_BYTES_MAX: Final = 16 * 1024 * 1024
+"""Keys and values of one transaction, bytes."""
+TRANSACTION_KEYS_MAX: Final = 1_000
+"""Keys that one transaction may visit by its ranges: to read, to compare or to remove them."""
+TRANSACTION_RESULT_BYTES_MAX: Final = 16 * 1024 * 1024
+"""Keys and values that one transaction may return, bytes."""
+APPENDED_BYTES_MAX: Final = 1024 * 1024
+"""Longest value that may be appended to comes to, bytes: each time it is copied as a whole."""
+_WORK_BYTES: Final = 16 * 1024
+"""What an operation with a range, or one that appends, is counted with in an entry of the log beside its bytes, so that
+the work of one entry stays bounded."""
+
+INTEGER_MIN: Final = -(2**63)
+INTEGER_MAX: Final = 2**63 - 1
+_DECIMAL: Final = re.compile(rb"0|-?[1-9][0-9]{0,18}")
+
+
+class Target(enum.IntEnum):
+    """What of a key is compared. Numbers below 5 are etcd's."""
+
+    VERSION = 0
+    CREATE_REVISION = 1
+    MOD_REVISION = 2
+    VALUE = 3
+    EXISTS = 5
+    """Whether it is there: 1 or 0."""
+
+
+class Relation(enum.IntEnum):
+    """How it must stand to what it is compared with, as etcd numbers it."""
+
+    EQUAL = 0
+    GREATER = 1
+    LESS = 2
+    NOT_EQUAL = 3
+
+
+RELATIONS: Final[dict[Relation, Callable[[Any, Any], bool]]] = {
+    Relation.EQUAL: operator.eq,
+    Relation.GREATER: operator.gt,
+    Relation.LESS: operator.lt,
+    Relation.NOT_EQUAL: operator.ne,
+}
+
+
+class Compare(msgspec.Struct, frozen=True, gc=False, array_like=True):
+    """A comparison of one key, or of all keys in a range."""
+
+    at: bytes | Span
+    target: Target
+    relation: Relation
+    operand: int | bytes
+    """What it is compared with."""
+
+    def holds(self, item: Item | None) -> bool:
+        """Whether it holds for what stands under one key."""
+        found: int | bytes
+        match self.target:
+            case Target.VALUE:
+                if item is None:
+                    return False
+                found = item[0]
+            case Target.EXISTS:
+                found = int(item is not None)
+            case target:
+                found = 0 if item is None else item[_FIELDS[target]]
+        return RELATIONS[self.relation](found, self.operand)
+
+
+_FIELDS: Final = {Target.CREATE_REVISION: 1, Target.MOD_REVISION: 2, Target.VERSION: 3}
+"""Where they stand in an item."""
+
+
+class Put(msgspec.Struct, frozen=True, gc=False, array_like=True, tag=1):
+    """Stores a value. Its result is the `Item` that it replaced, or None."""
+
+    key: bytes
+    value: bytes
+
+
+class Remove(msgspec.Struct, frozen=True, gc=False, array_like=True, tag=2):
+    """Removes a key. Its result is a `Page` of what it removed."""
+
+    key: bytes
+
+
+class RemoveRange(msgspec.Struct, frozen=True, gc=False, array_like=True, tag=3):
+    """Removes all keys of a range, or the first ones. Its result is a `Page` of what it removed."""
+
+    span: Span
+    limit: int
+    """Most keys to be removed; 0: all, and the transaction fails where these are more than it may visit."""
+
+
+class Read(msgspec.Struct, frozen=True, gc=False, array_like=True, tag=4):
+    """Reads a key. Its result is its `Item`, or None."""
+
+    key: bytes
+
+
+class ReadRange(msgspec.Struct, frozen=True, gc=False, array_like=True, tag=5):
+    """Reads the first keys of a range. Its result is a `Page`."""
+
+    span: Span
+    limit: int
+    reverse: bool
+
+
+class CountRange(msgspec.Struct, frozen=True, gc=False, array_like=True, tag=6):
+    """Counts the keys of a range. Its result is their number."""
+
+    span: Span
+
+
+class Add(msgspec.Struct, frozen=True, gc=False, array_like=True, tag=7):
+    """Adds a number to a value that is one; a key that is not there counts as 0. Its result is the sum."""
+
+    key: bytes
+    by: int
+
+
+class Append(msgspec.Struct, frozen=True, gc=False, array_like=True, tag=8):
+    """Adds bytes at the end of a value; a key that is not there counts as empty. Its result is the new length."""
+
+    key: bytes
+    value: bytes
+
+
+SimpleStep = Put | Remove | RemoveRange | Read | ReadRange | CountRange | Add | Append
+
+
+class Nested(msgspec.Struct, frozen=True, gc=False, array_like=True, tag=9):
+    """A transaction within another one, which holds none itself. Its result is an `Outcome`."""
+
+    compares: list[Compare]
+    then: list[SimpleStep]
+    otherwise: list[SimpleStep]
+
+
+Step = SimpleStep | Nested
+STEP_TAGS: Final = frozenset(range(1, 10))
+
+
+class Transact(Mutation, frozen=True, gc=False, array_like=True, tag=6):
+    """Carries out `then` where all comparisons hold, else `otherwise`. Its result is an `Outcome`."""
+
+    LEVEL: ClassVar[int] = 3
+
+    compares: list[Compare]
+    then: list[Step]
+    otherwise: list[Step]
+
+    @property
+    @override
+    def size(self) -> int:
+        return _size(self.compares, self.then, self.otherwise)
+
+    @override
+    def apply(self, transaction: Transaction) -> Outcome:
+        return _Course(transaction).run(self.compares, self.then, self.otherwise)
+
+
+class _Course:
+    """One transaction that is being applied, and what it may still visit and return."""
+
+    def __init__(self, transaction: Transaction) -> None:
+        self._transaction = transaction
+        self._keys_left = TRANSACTION_KEYS_MAX
+        self._bytes_left = TRANSACTION_RESULT_BYTES_MAX
+
+    def run(self, compares: Sequence[Compare], then: Sequence[Step], otherwise: Sequence[Step]) -> Outcome:
+        """Carry out one of the two lists."""
+        succeeded = all(map(self._holds, compares))
+        results = [self._carry_out(step) for step in (then if succeeded else otherwise)]
+        transaction = self._transaction
+        return Outcome(succeeded, transaction.revision - (not transaction.has_changed), results)
+
+    def _holds(self, compare: Compare) -> bool:
+        if isinstance(compare.at, bytes):
+            return compare.holds(self._transaction.get(compare.at))
+        limit = 1 if compare.target is Target.EXISTS else self._keys_left
+        found = self._visit(compare.at, limit, whole=compare.target is not Target.EXISTS)
+        return all(compare.holds(item) for _, item in found.items) if found.items else compare.holds(None)
+
+    def _visit(self, span: Span, limit: int, *, reverse: bool = False, whole: bool = False) -> Page:
+        """Return keys of a range; all, where it must be the `whole`, or the transaction fails."""
+        items: list[tuple[bytes, Item]] = []
+        limit = min(limit, self._keys_left)
+        following: bytes | None = span.start
+        while following is not None and len(items) < limit:
+            page = self._transaction.page(span, limit - len(items), reverse=reverse)
+            items += page.items
+            following = page.following
+            if following is not None:
+                span = Span(span.start, following) if reverse else Span(following, span.end)
+        if following is not None and (whole or limit == 0):
+            raise CommandFailed(
+                Failure(
+                    "TOO_MANY_KEYS",
+                    f"the ranges of one transaction may hold {TRANSACTION_KEYS_MAX} keys together, and these hold "
+                    "more; take smaller ranges, or a limit",
+                )
+            )
+        self._keys_left -= len(items)
+        return Page(self._transaction.revision, items, following)
+
+    def _carry_out(self, step: Step) -> OperationResult:
+        transaction = self._transaction
+        match step:
+            case Put(key, value):
+                old = transaction.get(key)
+                transaction.put(key, value)
+                return old
+            case Read(key):
+                item = transaction.get(key)
+                self._count(() if item is None else ((key, item),))
+                return item
+            case Add(key, by):
+                return self._add(key, by)
+            case Append(key, value):
+                return self._append(key, value)
+            case Remove(key):
+                item = transaction.get(key)
+                transaction.delete(key)
+                return Page(transaction.revision, [] if item is None else [(key, item)], None)
+            case RemoveRange(span, limit):
+                page = self._visit(span, limit or TRANSACTION_KEYS_MAX, whole=not limit)
+                for key, _ in page.items:
+                    transaction.delete(key)
+                return page
+            case ReadRange(span, limit, reverse):
+                page = self._visit(span, limit or TRANSACTION_KEYS_MAX, reverse=reverse, whole=not limit)
+                self._count(page.items)
+                return page
+            case CountRange(span):
+                return transaction.count(span)
+        return self.run(step.compares, step.then, step.otherwise)
+
+    def _count(self, items: Iterable[tuple[bytes, Item]]) -> None:
+        """Count what is returned."""
+        self._bytes_left -= sum(len(key) + len(item[0]) for key, item in items)
+        if self._bytes_left < 0:
+            raise CommandFailed(
+                Failure(
+                    "RESULT_TOO_LARGE",
+                    f"the results of one transaction have at most {TRANSACTION_RESULT_BYTES_MAX} bytes; read less, "
+                    "or outside of it",
+                )
+            )
+
+    def _add(self, key: bytes, by: int) -> int:
+        item = self._transaction.get(key)
+        number = 0 if item is None else read_integer(item[0])
+        if number is None:
+            raise CommandFailed(
+                Failure("NOT_A_NUMBER", "the value is no whole number of 64 bits, written without a plus or leading 0")
+            )
+        number += by
+        if not INTEGER_MIN <= number <= INTEGER_MAX:
+            raise CommandFailed(Failure("OVERFLOW", f"the sum, {number}, does not fit 64 bits"))
+        self._transaction.put(key, b"%d" % number)
+        return number
+
+    def _append(self, key: bytes, value: bytes) -> int:
+        item = self._transaction.get(key)
+        content = value if item is None else item[0] + value
+        if len(content) > APPENDED_BYTES_MAX:
+            raise CommandFailed(
+                Failure(
+                    "VALUE_TOO_LONG",
+                    f"the value would have {len(content)} bytes; one that is appended to has at most "
+                    f"{APPENDED_BYTES_MAX}",
+                )
+            )
+        self._transaction.put(key, content)
+        return len(content)
+
+
+def read_integer(value: bytes) -> int | None:
+    """Return the whole number of 64 bits that a value is, or None."""
+    if not _DECIMAL.fullmatch(value):
+        return None
+    number = int(value)
+    return number if INTEGER_MIN <= number <= INTEGER_MAX else None
+
+
+# --- sizes -----------------------------------------------------------------------------------------------------------
+
+
+def _span_size(at: bytes | Span) -> int:
+    if isinstance(at, bytes):
+        return len(at) + ARGUMENTS_BYTES
+    return len(at.start) + len(at.end or b"") + ARGUMENTS_BYTES
+
+
+def _size(compares: Iterable[Compare], *lists: Iterable[Step]) -> int:
+    size = ARGUMENTS_BYTES + 3 * ARGUMENTS_BYTES
+    for compare in compares:
+        operand = len(compare.operand) if isinstance(compare.operand, bytes) else 0
+        size += ARGUMENTS_BYTES + _span_size(compare.at) + operand + 3 * INTEGER_BYTES
+        if not isinstance(compare.at, bytes):
+            size += _WORK_BYTES
+    for steps in lists:
+        for step in steps:
+            size += 2 * INTEGER_BYTES + ARGUMENTS_BYTES
+            match step:
+                case Nested():
+                    size += _size(step.compares, step.then, step.otherwise)
+                case RemoveRange() | ReadRange() | CountRange():
+                    size += _span_size(step.span) + _WORK_BYTES
+                case Put() | Append():
+                    size += len(step.key) + len(step.value) + (_WORK_BYTES if isinstance(step, Append) else 0)
+                case _:
+                    size += len(step.key)
+    return size
+
+
+# --- what may be proposed --------------------------------------------------------------------------------------------
+
+
+def transact(compares: list[Compare], then: list[Step], otherwise: list[Step] | None = None) -> Transact:
+    """Return a transaction that may be proposed.
+
+    Raises:
+        InvalidCommand: it is larger than a transaction may be, or writes a key twice.
+    """
+    transaction = Transact(compares, then, otherwise or [])
+    _check_counts(compares, transaction.then, transaction.otherwise, OPERATIONS_MAX)
+    keys_and_values = 0
+    for at, value in _contents(compares, transaction.then, transaction.otherwise):
+        if isinstance(at, bytes):
+            check_key(at)
+        else:
+            check_span(at)
+        check_value(value)
+        keys_and_values += _span_size(at) + len(value)
+    if keys_and_values > TRANSACTION_BYTES_MAX:
+        raise InvalidCommand(f"a transaction has at most {TRANSACTION_BYTES_MAX} bytes of keys and values")
+    _check_writes(transaction.then)
+    _check_writes(transaction.otherwise)
+    return transaction
+
+
+def _check_counts(compares: Sequence[Compare], then: Sequence[Step], otherwise: Sequence[Step], most: int) -> None:
+    if len(compares) > COMPARISONS_MAX:
+        raise InvalidCommand(f"a transaction has at most {COMPARISONS_MAX} comparisons, and not {len(compares)}")
+    for steps in (then, otherwise):
+        if len(steps) > most:
+            raise InvalidCommand(
+                f"a list of operations has at most {OPERATIONS_MAX}, those of a nested transaction included"
+            )
+        for step in steps:
+            if isinstance(step, Nested):
+                _check_counts(step.compares, step.then, step.otherwise, most - len(steps))
+
+
+def _contents(compares: Iterable[Compare], *lists: Iterable[Step]) -> Iterator[tuple[bytes | Span, bytes]]:
+    """Yield every key or range, and the value beside it."""
+    for compare in compares:
+        yield compare.at, compare.operand if isinstance(compare.operand, bytes) else b""
+    for step in (step for steps in lists for step in steps):
+        match step:
+            case Nested():
+                yield from _contents(step.compares, step.then, step.otherwise)
+            case RemoveRange() | ReadRange() | CountRange():
+                yield step.span, b""
+            case Put() | Append():
+                yield step.key, step.value
+            case _:
+                yield step.key, b""
+
+
+def _check_writes(steps: Iterable[Step]) -> tuple[set[bytes], list[Span]]:
+    """Refuse a list that writes a key twice, or writes one that it removes as well; return what it writes and removes.
+
+    Of a nested transaction one list is carried out, so that a key may be written in both.
+    """
+    written: set[bytes] = set()
+    removed: list[Span] = []
+    for step in steps:
+        new: set[bytes] = set()
+        gone: list[Span] = []
+        match step:
+            case Put() | Add() | Append():
+                new = {step.key}
+            case Remove():
+                gone = [Span(step.key, step.key + b"\0")]
+            case RemoveRange():
+                gone = [step.span]
+            case Nested():
+                for inner in (step.then, step.otherwise):
+                    inner_written, inner_removed = _check_writes(inner)
+                    new |= inner_written
+                    gone += inner_removed
+            case _:
+                continue
+        twice = new & written or {key for key in new for span in removed if key in span}
+        twice = twice or {key for key in written for span in gone if key in span}
+        if twice:
+            raise InvalidCommand(f"a transaction writes the key {min(twice)[:64]!r} twice; once is possible")
+        written |= new
+        removed += gone
+    return written, removed
+
+
+# --- commands that are transactions ----------------------------------------------------------------------------------
+
+
+def put_if(key: bytes, value: bytes, condition: Compare) -> Transact:
+    """Return a set that needs a condition on the same key; without it the result holds what was found."""
+    return transact([condition], [Put(key, value)], [Read(key)])
+
+
+def remove_if(key: bytes, condition: Compare) -> Transact:
+    """Return a delete that needs a condition on the same key; without it the result holds what was found."""
+    return transact([condition], [Remove(key)], [Read(key)])
+
+
+def increment(key: bytes, by: int = 1) -> Transact:
+    """Return the addition of a number to a counter.
+
+    Raises:
+        InvalidCommand: the number does not fit 64 bits, or the key is none.
+    """
+    check_integer(by)
+    return transact([], [Add(key, by)])
+
+
+def append(key: bytes, value: bytes) -> Transact:
+    """Return the addition of bytes at the end of a value."""
+    return transact([], [Append(key, value)])
+
+
+def check_integer(number: int) -> None:
+    """Refuse a number that does not fit 64 bits.
+
+    Raises:
+        InvalidCommand: it does not.
+    """
+    if not INTEGER_MIN <= number <= INTEGER_MAX:
+        raise InvalidCommand(f"{number} does not fit 64 bits")

@@ -1,0 +1,97 @@
+"""The arguments of a line, one after the other: words, JSON strings and numbers."""
+
+import re
+from typing import Final
+
+import msgspec
+
+from kvraft.commands import InvalidCommand
+
+_STRING: Final = re.compile(rb'"(?:[^"\\]|\\.)*"')
+_decode_string = msgspec.json.Decoder(str).decode
+_INTEGER: Final = re.compile(rb"-?\d{1,19}")
+
+
+class WrongUsage(Exception):
+    """A known command that is not written as it must be."""
+
+
+class Arguments:
+    """What stands after the command. Arguments are separated by single spaces.
+
+    One that begins with a double quote is a JSON string, in which a space or a line feed can stand; any other is taken
+    as it is.
+    """
+
+    def __init__(self, content: bytes) -> None:
+        self._rest: bytes | None = content
+        """What is left; None: nothing, not even an empty argument."""
+
+    def __bool__(self) -> bool:
+        return self._rest is not None
+
+    def word(self) -> bytes:
+        """Return the next argument as it is."""
+        if self._rest is None:
+            raise WrongUsage
+        word, space, rest = self._rest.partition(b" ")
+        self._rest = rest if space else None
+        return word
+
+    def keyword(self) -> bytes:
+        """Return the next argument in capitals."""
+        return self.word().upper()
+
+    def text(self) -> bytes:
+        """Return the next argument, a key for instance."""
+        if self._rest is None:
+            raise WrongUsage
+        if not self._rest.startswith(b'"'):
+            return self.word()
+        match = _STRING.match(self._rest)
+        if match is None:
+            raise InvalidCommand("an argument that begins with a double quote is a JSON string, and it does not end")
+        rest = self._rest[match.end() :]
+        if rest and not rest.startswith(b" "):
+            raise InvalidCommand("a space must follow the double quote at the end of an argument")
+        self._rest = rest[1:] if rest else None
+        return string(match[0])
+
+    def rest(self) -> bytes:
+        """Return all that is left as it is."""
+        if self._rest is None:
+            raise WrongUsage
+        content, self._rest = self._rest, None
+        return content
+
+    def remainder(self) -> bytes:
+        """Return all that is left as one argument, such as a value with spaces; a JSON string must be the whole."""
+        if self._rest is None or not self._rest.startswith(b'"'):
+            return self.rest()
+        content = self.text()
+        self.end()
+        return content
+
+    def number(self) -> int:
+        """Return the next argument, a whole number."""
+        word = self.word()
+        if not _INTEGER.fullmatch(word):
+            raise WrongUsage
+        return int(word)
+
+    def end(self) -> None:
+        """See that nothing is left."""
+        if self._rest is not None:
+            raise WrongUsage
+
+
+def string(token: bytes) -> bytes:
+    """Return what a JSON string says, in UTF-8.
+
+    Raises:
+        InvalidCommand: it is none.
+    """
+    try:
+        return _decode_string(token).encode()
+    except (msgspec.DecodeError, UnicodeEncodeError) as error:
+        raise InvalidCommand(f"an argument that begins with a double quote must be a JSON string: {error}") from None

@@ -1,0 +1,192 @@
+"""Lines of the commands on data that have more than a key and a value: read as operations, with their answers."""
+
+import base64
+import binascii
+from collections.abc import Callable
+from functools import partial
+from typing import Final
+
+from kvraft.commands import (
+    PAGE_KEYS,
+    InvalidCommand,
+    Operation,
+    Span,
+    append,
+    count_range,
+    get_key,
+    get_key_at,
+    increment,
+    prefix_span,
+    put_if,
+    read_range,
+    remove_if,
+)
+from kvraft.commands.transactions import Compare, Relation, Target, check_integer
+from kvraft.server import replies, transaction_json
+from kvraft.server.arguments import Arguments, WrongUsage
+from kvraft.server.dialect import Answer
+
+_CONDITION: Final = "REVISION <n> | VERSION <n> | VALUE <value> | ABSENT | PRESENT"
+_PAGE: Final = "[LIMIT <n>] [KEYS | META] [REVERSE] [AT <revision> | CURSOR <cursor>] | COUNT"
+GET_USAGE: Final = "GET <key> [META] [AT <revision>]"
+DELETE_USAGE: Final = f"DELETE <key> [IF {_CONDITION}]"
+
+DATA_USAGES: Final = {
+    b"CAS": f"CAS <key> ({_CONDITION}) <new value>",
+    b"INCR": "INCR <key> [<number>]",
+    b"APPEND": "APPEND <key> <value>",
+    b"RANGE": f'RANGE <start> <end>, "" for no end, {_PAGE}',
+    b"PREFIX": f"PREFIX <prefix> {_PAGE}",
+    b"TXN": 'TXN {"if":[...],"then":[...],"else":[...]}',
+}
+"""Commands that are read here alone, and how they are written."""
+
+HEAVY: Final = frozenset({b"APPEND", b"RANGE", b"PREFIX", b"TXN"})
+"""Commands that can cost far more than a SET."""
+
+Request = tuple[Operation, Answer]
+
+
+def _get(arguments: Arguments) -> Request:
+    key, answer, revision = arguments.text(), replies.found, None
+    while arguments:
+        match arguments.keyword():
+            case b"META":
+                answer = replies.described
+            case b"AT":
+                revision = _revision(arguments)
+            case _:
+                raise WrongUsage
+    return get_key(key) if revision is None else get_key_at(key, revision), answer
+
+
+def _revision(arguments: Arguments) -> int:
+    revision = arguments.number()
+    if revision < 0:
+        raise InvalidCommand("a revision is never negative")
+    return revision
+
+
+def _condition(arguments: Arguments, key: bytes) -> Compare:
+    match arguments.keyword():
+        case b"REVISION":
+            target, operand = Target.MOD_REVISION, _revision(arguments)
+        case b"VERSION":
+            target, operand = Target.VERSION, _revision(arguments)
+        case b"VALUE":
+            return Compare(key, Target.VALUE, Relation.EQUAL, arguments.text())
+        case b"ABSENT":
+            target, operand = Target.EXISTS, 0
+        case b"PRESENT":
+            target, operand = Target.EXISTS, 1
+        case _:
+            raise WrongUsage
+    check_integer(operand)
+    return Compare(key, target, Relation.EQUAL, operand)
+
+
+def _cas(arguments: Arguments) -> Request:
+    key = arguments.text()
+    condition = _condition(arguments, key)
+    return put_if(key, arguments.remainder(), condition), replies.conditional
+
+
+def _delete(arguments: Arguments) -> Request:
+    key = arguments.text()
+    if arguments.keyword() != b"IF":
+        raise WrongUsage
+    condition = _condition(arguments, key)
+    arguments.end()
+    return remove_if(key, condition), replies.conditional
+
+
+def _incr(arguments: Arguments) -> Request:
+    key = arguments.text()
+    by = arguments.number() if arguments else 1
+    arguments.end()
+    return increment(key, by), replies.sum_
+
+
+def _append(arguments: Arguments) -> Request:
+    key = arguments.text()
+    return append(key, arguments.remainder()), replies.length
+
+
+def _range(arguments: Arguments) -> Request:
+    start = arguments.text()
+    return _page(Span(start, arguments.text() or None), arguments)
+
+
+def _prefix(arguments: Arguments) -> Request:
+    return _page(prefix_span(arguments.text()), arguments)
+
+
+def _page(span: Span, arguments: Arguments) -> Request:
+    limit, reverse = PAGE_KEYS, False
+    revision: int | None = None
+    cursor: bytes | None = None
+    shown = replies.Shown.VALUES
+    while arguments:
+        match arguments.keyword():
+            case b"COUNT":
+                arguments.end()
+                return count_range(span), replies.count
+            case b"LIMIT":
+                limit = arguments.number()
+            case b"KEYS":
+                shown = replies.Shown.KEYS
+            case b"META":
+                shown = replies.Shown.ALL
+            case b"REVERSE":
+                reverse = True
+            case b"AT":
+                revision = _revision(arguments)
+            case b"CURSOR":
+                cursor = arguments.word()
+            case _:
+                raise WrongUsage
+    if cursor is not None:
+        if revision is not None:
+            raise InvalidCommand("a cursor has its own revision; leave AT out")
+        revision, key = _read_cursor(cursor)
+        span = Span(span.start, key) if reverse else Span(key, span.end)
+    return read_range(span, limit, reverse=reverse, revision=revision), partial(replies.page, shown)
+
+
+def _read_cursor(cursor: bytes) -> tuple[int, bytes]:
+    revision, dot, key = cursor.partition(b".")
+    try:
+        if not dot or not revision.isdigit():
+            raise ValueError(cursor)
+        return int(revision), base64.b64decode(key, altchars=b"-_", validate=True)
+    except (ValueError, binascii.Error):
+        raise InvalidCommand("this is no cursor; repeat the command with the one that its answer gave") from None
+
+
+def _txn(arguments: Arguments) -> Request:
+    transaction = transaction_json.read(arguments.rest())
+    return transaction, partial(transaction_json.outcome, transaction)
+
+
+_READERS: Final[dict[bytes, Callable[[Arguments], Request]]] = {
+    b"GET": _get,
+    b"DELETE": _delete,
+    b"CAS": _cas,
+    b"INCR": _incr,
+    b"APPEND": _append,
+    b"RANGE": _range,
+    b"PREFIX": _prefix,
+    b"TXN": _txn,
+}
+
+
+def read_data(verb: bytes, arguments: bytes | None) -> Request:
+    """Return what a line asks, and how it is answered. `arguments` is what stands after the command, if anything does.
+
+    Raises:
+        WrongUsage: it is not written as it must be.
+        InvalidCommand: it can never be carried out.
+    """
+    if arguments is None:
+        raise WrongUsage
+    return _READERS[verb](Arguments(arguments))

@@ -1,0 +1,262 @@
+"""Transactions as JSON: `{"if": [comparison, ...], "then": [operation, ...], "else": [operation, ...]}`.
+
+A comparison names a key, a prefix or a range, and one thing about it::
+
+    {"key": "a", "revision": 7}    {"prefix": "a/", "exists": false}    {"range": ["a", "b"], "version": 1, "is": ">"}
+
+An operation is one of these::
+
+    {"get": "a"}    {"set": "a", "value": "1"}    {"append": "a", "value": "1"}    {"delete": "a"}
+    {"incr": "a", "by": 5}
+    {"range": ["a", "b"], "limit": 10, "reverse": true}    {"prefix": "a/", "count": true}
+    {"delete_range": ["a", "b"]}    {"delete_prefix": "a/", "limit": 10}    {"txn": {...}}
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
+
+import msgspec
+
+from kvraft.commands import InvalidCommand, Outcome, Page, Span, Transact, prefix_span, transact
+from kvraft.commands.model import OperationResult
+from kvraft.commands.transactions import (
+    TRANSACTION_KEYS_MAX,
+    Add,
+    Append,
+    Compare,
+    CountRange,
+    Nested,
+    Put,
+    Read,
+    ReadRange,
+    Relation,
+    Remove,
+    RemoveRange,
+    SimpleStep,
+    Step,
+    Target,
+    check_integer,
+)
+from kvraft.server import replies
+
+_decode = msgspec.json.Decoder(dict[str, Any]).decode
+
+_TARGETS: Final = {
+    "value": Target.VALUE,
+    "revision": Target.MOD_REVISION,
+    "create_revision": Target.CREATE_REVISION,
+    "version": Target.VERSION,
+    "exists": Target.EXISTS,
+}
+_RELATIONS: Final = {"=": Relation.EQUAL, "!=": Relation.NOT_EQUAL, "<": Relation.LESS, ">": Relation.GREATER}
+_LISTS: Final = ("if", "then", "else")
+
+
+def read(content: bytes) -> Transact:
+    """Return the transaction that JSON describes.
+
+    Raises:
+        InvalidCommand: it describes none; the text says where.
+    """
+    try:
+        described = _decode(content)
+    except (msgspec.MsgspecError, RecursionError) as error:
+        raise InvalidCommand(f"the transaction must be a JSON object: {error}") from None
+    compares, then, otherwise = _lists(described, "the transaction")
+    return transact(
+        [_compare(each) for each in compares], [_step(each) for each in then], [_step(each) for each in otherwise]
+    )
+
+
+def _lists(described: Any, what: str) -> tuple[list[Any], list[Any], list[Any]]:
+    if not isinstance(described, dict) or not described.keys() <= set(_LISTS):
+        raise InvalidCommand(f'{what} is an object with the keys "if", "then" and "else"')
+    lists = [described.get(name, []) for name in _LISTS]
+    for name, each in zip(_LISTS, lists, strict=True):
+        if not isinstance(each, list):
+            raise InvalidCommand(f'"{name}" must be a list')
+    compares, then, otherwise = lists
+    return compares, then, otherwise
+
+
+class _Fields:
+    """The members of one object of a transaction: each is taken once, and none may be left."""
+
+    def __init__(self, described: Any) -> None:
+        if not isinstance(described, dict):
+            raise InvalidCommand(f"{_shown(described)} must be an object")
+        self._described: Mapping[str, Any] = described
+        self._left = dict(described)
+
+    def __contains__(self, name: str) -> bool:
+        return name in self._described
+
+    def take(self, name: str, default: Any = None) -> Any:
+        """Return a member."""
+        return self._left.pop(name, default)
+
+    def text(self, name: str) -> bytes:
+        """Return a member that is a string."""
+        content = self.take(name)
+        if not isinstance(content, str):
+            raise InvalidCommand(f'"{name}" must be a string in {self}')
+        return _bytes(content)
+
+    def number(self, name: str, default: int) -> int:
+        """Return a member that is a whole number of 64 bits."""
+        content = self.take(name, default)
+        if type(content) is not int:
+            raise InvalidCommand(f'"{name}" must be a whole number in {self}')
+        check_integer(content)
+        return content
+
+    def flag(self, name: str) -> bool:
+        """Return a member that is true or false; false when it is not there."""
+        content = self.take(name, default=False)
+        if not isinstance(content, bool):
+            raise InvalidCommand(f'"{name}" must be true or false in {self}')
+        return content
+
+    def span(self, range_: str, prefix: str) -> Span:
+        """Return the range that the one or the other of two members names."""
+        if prefix in self:
+            return prefix_span(self.text(prefix))
+        match self.take(range_):
+            case [str(start), str(end)]:
+                return Span(_bytes(start), _bytes(end) or None)
+            case [str(start), None]:
+                return Span(_bytes(start), None)
+        raise InvalidCommand(f'"{range_}" must be a list of the first key and the end, or null, in {self}')
+
+    def end(self) -> None:
+        """See that nothing is left."""
+        if self._left:
+            raise InvalidCommand(f'"{min(self._left)}" has no meaning in {self}')
+
+    def __str__(self) -> str:
+        return _shown(self._described)
+
+
+def _bytes(content: str) -> bytes:
+    try:
+        return content.encode()
+    except UnicodeEncodeError:
+        raise InvalidCommand("a string holds half of a surrogate pair, which is no character") from None
+
+
+_SHOWN: Final = 80
+"""So many characters of what is wrong are repeated in an error."""
+
+
+def _shown(described: Any) -> str:
+    text = msgspec.json.encode(described).decode()
+    return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}…"
+
+
+def _compare(described: Any) -> Compare:
+    fields = _Fields(described)
+    at = fields.text("key") if "key" in fields else fields.span("range", "prefix")
+    named = [name for name in _TARGETS if name in fields]
+    if len(named) != 1:
+        raise InvalidCommand(f"a comparison has one of {', '.join(_TARGETS)}; this one has not: {fields}")
+    (name,) = named
+    target = _TARGETS[name]
+    operand: int | bytes
+    if target is Target.VALUE:
+        operand = fields.text(name)
+    elif target is Target.EXISTS:
+        operand = int(fields.flag(name))
+    else:
+        operand = fields.number(name, 0)
+    relation = fields.take("is", "=")
+    if relation not in _RELATIONS or (target is Target.EXISTS and relation != "="):
+        raise InvalidCommand(f'"is" must be one of {", ".join(_RELATIONS)}, and goes with no "exists": {fields}')
+    fields.end()
+    return Compare(at, target, _RELATIONS[relation], operand)
+
+
+def _step(described: Any) -> Step:
+    fields = _Fields(described)
+    if "txn" not in fields:
+        return _simple_step(fields)
+    compares, then, otherwise = _lists(fields.take("txn"), "a nested transaction")
+    fields.end()
+    return Nested(
+        [_compare(each) for each in compares],
+        [_simple_step(_Fields(each)) for each in then],
+        [_simple_step(_Fields(each)) for each in otherwise],
+    )
+
+
+def _simple_step(fields: _Fields) -> SimpleStep:
+    step: SimpleStep
+    if "get" in fields:
+        step = Read(fields.text("get"))
+    elif "set" in fields:
+        step = Put(fields.text("set"), fields.text("value"))
+    elif "delete" in fields:
+        step = Remove(fields.text("delete"))
+    elif "incr" in fields:
+        step = Add(fields.text("incr"), fields.number("by", 1))
+    elif "append" in fields:
+        step = Append(fields.text("append"), fields.text("value"))
+    elif "delete_range" in fields or "delete_prefix" in fields:
+        step = RemoveRange(fields.span("delete_range", "delete_prefix"), _limit(fields))
+    elif "range" in fields or "prefix" in fields:
+        span = fields.span("range", "prefix")
+        step = CountRange(span) if fields.flag("count") else ReadRange(span, _limit(fields), fields.flag("reverse"))
+    else:
+        raise InvalidCommand(
+            "an operation has one of get, set, delete, incr, append, range, prefix, delete_range, delete_prefix, and "
+            f"outside of a nested transaction txn; this one has not: {fields}"
+        )
+    fields.end()
+    return step
+
+
+def _limit(fields: _Fields) -> int:
+    limit = fields.number("limit", 0)
+    if not 0 <= limit <= TRANSACTION_KEYS_MAX:
+        raise InvalidCommand(f'"limit" is at most {TRANSACTION_KEYS_MAX}, and 0 for all, in {fields}')
+    return limit
+
+
+# --- answers ---------------------------------------------------------------------------------------------------------
+
+
+def outcome(transaction: Transact, result: Outcome) -> bytes:
+    """Return the line for what a transaction came to."""
+    return replies.status(_outcome(transaction, result))
+
+
+def _outcome(transaction: Transact | Nested, result: Outcome) -> dict[str, object]:
+    steps: Sequence[Step] = transaction.then if result.succeeded else transaction.otherwise
+    return {
+        "succeeded": result.succeeded,
+        "revision": result.revision,
+        "results": [_result(*each) for each in zip(steps, result.results, strict=True)],
+    }
+
+
+def _result(step: Step, result: OperationResult) -> dict[str, object]:
+    match step, result:
+        case Nested(), Outcome():
+            return _outcome(step, result)
+        case Put(), _:
+            return {"status": "OK"}
+        case ((Remove() | RemoveRange()), Page()):
+            return {"deleted": len(result.items), "more": result.following is not None}
+        case ReadRange(), Page():
+            return {
+                "items": [{**replies.text("key", key), **replies.members(item)} for key, item in result.items],
+                "more": result.following is not None,
+            }
+        case CountRange(), int():
+            return {"count": result}
+        case Add(), int():
+            return {"value": str(result)}
+        case Append(), int():
+            return {"length": result}
+        case _, tuple() | None:
+            return replies.members(result)
+    raise AssertionError(f"{step} came to {result}")

@@ -1,0 +1,365 @@
+"""Records of changes, and what they are in a snapshot.
+
+    [3, number, [[last revision, cluster time, size, [change, ...]], ...]]
+    [4, number, part, parts, bytes]      a part of one such record with a single change, whose values are long
+
+A change is `[revision, key, old value, its revision, its create revision, its version, new value, create revision,
+version]`. A value is nil where nothing stands. Create revision and version are 0 where the current item, or a later
+change, tells them. Chunks are numbered from 0 in the order of the changes. A record may be spread over chunks that
+follow each other: its last revision tells which changes belong together.
+
+What is checked here is that no change is missing between the oldest revision and that of the snapshot.
+"""
+
+from array import array
+from collections.abc import Callable, Iterable, Iterator, Sequence, Sized
+from itertools import chain
+from typing import Annotated, ClassVar, Final
+
+import msgspec
+from typing_extensions import TypeIs, override
+
+from kvraft.commands import HistoryBounds, Item, Mutation, Set, decode_batch
+from kvraft.raft import Entry
+from kvraft.store import chunks
+from kvraft.store.chunks import Chunk, SnapshotInvalid, State
+from kvraft.store.section import SectionLoader
+
+CHANGE_OVERHEAD_BYTES: Final = 80
+"""The most that the encoding adds to the key and the values of a change."""
+RECORD_OVERHEAD_BYTES: Final = 64
+"""The most that it adds to the changes of a record, and to a chunk."""
+
+_Count = Annotated[int, msgspec.Meta(ge=0)]
+_Positive = Annotated[int, msgspec.Meta(ge=1)]
+Old = tuple[bytes, int, int, int] | tuple[bytes, int] | None
+"""What a change replaced: an item; or its value and modify revision, the create revision being that of what comes next
+under the key, and the version one less; or nothing."""
+New = tuple[bytes, int, int, int] | tuple[bytes] | None
+"""What a change left: an item; or its value alone; or nothing."""
+_ITEM_FIELDS: Final = 4
+
+
+def is_item(content: Old | New) -> TypeIs[Item]:
+    """Whether all is known of an item."""
+    return content is not None and len(content) == _ITEM_FIELDS
+
+
+Change = tuple[int, bytes, Old, New]
+"""A revision, a key, and what stood under it before and afterwards."""
+_StoredChange = tuple[_Positive, bytes, bytes | None, _Count, _Count, _Count, bytes | None, _Count, _Count]
+_StoredRecord = tuple[_Positive, _Count, _Count, list[_StoredChange]]
+
+Event = tuple[bytes, Item | None, Item | None]
+"""A key, what stood under it before, and what stands there now; None: nothing."""
+
+
+class SetRun(msgspec.Struct, frozen=True, gc=False):
+    """Sets that followed each other, each at a revision of its own.
+
+    Little of what they replaced is kept as an object: commands are read from the log entry again when they are needed,
+    which the log holds in memory anyway, and old values are one string. To keep commands and items costs every write a
+    quarter more, since the memory that it takes and frees is never in the processor's cache (measured).
+    """
+
+    first: int
+    """The revision of the first one."""
+    source: Entry | Sequence[Set]
+    """Where the commands are; small runs keep them."""
+    place: int
+    """How many commands come before them in the entry."""
+    values: bytes
+    """The values that they replaced, one after the other."""
+    lengths: "array[int]"
+    """The length of each of these; 0 as well where there was none."""
+    revisions: "array[int]"
+    """The modify revision of each; 0 where there was none."""
+
+    def read(self) -> Iterator[Change]:
+        """Yield the changes, oldest first."""
+        source, count = self.source, len(self.lengths)
+        sets: Sequence[Mutation] = (
+            decode_batch(source.payload)[1][self.place : self.place + count] if isinstance(source, Entry) else source
+        )
+        end = 0
+        for revision, (write, length, was) in enumerate(
+            zip(sets, self.lengths, self.revisions, strict=True), self.first
+        ):
+            assert isinstance(write, Set), "a run of sets holds another command"
+            begin, end = end, end + length
+            yield revision, write.key, (self.values[begin:end], was) if was else None, (write.value,)
+
+    @property
+    def size(self) -> int:
+        """How many changes there are."""
+        return len(self.lengths)
+
+    @property
+    def pieces(self) -> Sized:
+        """What takes time to be freed."""
+        return self.revisions
+
+
+class TransactionRun(msgspec.Struct, frozen=True, gc=False):
+    """What one transaction changed."""
+
+    revision: int
+    events: list[Event]
+
+    def read(self) -> Iterator[Change]:
+        """Yield the changes, in their order."""
+        for key, old, new in self.events:
+            yield self.revision, key, old, new
+
+    @property
+    def size(self) -> int:
+        """How many changes there are."""
+        return len(self.events)
+
+    @property
+    def pieces(self) -> Sized:
+        """What takes time to be freed."""
+        return self.events
+
+
+class LoadedRun(msgspec.Struct, frozen=True, gc=False):
+    """Changes that came with a snapshot."""
+
+    changes: list[Change]
+
+    def read(self) -> Iterator[Change]:
+        """Yield the changes, in their order."""
+        return iter(self.changes)
+
+    @property
+    def size(self) -> int:
+        """How many changes there are."""
+        return len(self.changes)
+
+    @property
+    def pieces(self) -> Sized:
+        """What takes time to be freed."""
+        return self.changes
+
+
+Run = SetRun | TransactionRun | LoadedRun
+
+
+class Record(msgspec.Struct, frozen=True, gc=False):
+    """What one log entry has changed."""
+
+    last: int
+    """The revision of the last change."""
+    time_us: int
+    """The cluster time of the entry, microseconds."""
+    size: int
+    """Bytes that it is counted with."""
+    changes: int
+    """How many there are."""
+    runs: list[Run]
+
+
+_DEFAULT: Final = HistoryBounds()
+
+
+class HistoryState(State, frozen=True, forbid_unknown_fields=True, omit_defaults=True, kw_only=True):
+    """The history's fields of a snapshot's state."""
+
+    LEVEL: ClassVar[int] = 3
+
+    history_oldest: _Count = 0
+    history_records: _Count = 0
+    history_revisions: _Count = _DEFAULT.revisions
+    history_bytes: _Count = _DEFAULT.bytes
+    history_seconds: _Count = _DEFAULT.seconds
+
+
+class Changes(Chunk, frozen=True, gc=False, array_like=True, tag=3):
+    """Records, or pieces of them."""
+
+    LEVEL: ClassVar[int] = 3
+
+    number: _Count
+    records: list[_StoredRecord]
+
+
+class ChangesPart(Chunk, frozen=True, gc=False, array_like=True, tag=4):
+    """The part of number `part`, counted from 0, of a record with one change that has `parts`."""
+
+    LEVEL: ClassVar[int] = 3
+
+    number: _Count
+    part: _Count
+    parts: _Positive
+    content: bytes
+
+
+_encode: Final = msgspec.msgpack.Encoder().encode
+_long_decoder: Final = msgspec.msgpack.Decoder(_StoredRecord)
+
+
+def gather(records: Iterable[Record]) -> Iterator[Chunk]:
+    """Yield chunk after chunk, each filled as far as it will go, and read no further than each needs."""
+    bytes_full, changes_full = chunks.room()
+    number = size = count = 0
+    gathered: list[_StoredRecord] = []
+    for record in records:
+        size += RECORD_OVERHEAD_BYTES
+        share = record.size  # belongs to the record's first piece
+        changes: list[_StoredChange] = []
+        for change in chain.from_iterable(run.read() for run in record.runs):
+            stored = _stored(change)
+            more = _size(stored)
+            is_long = more > chunks.VALUE_PART_BYTES
+            if count and (is_long or size + more > bytes_full or count == changes_full):
+                if changes:
+                    gathered.append((record.last, record.time_us, share, changes))
+                    share = 0
+                yield Changes(number, gathered)
+                number, size, count = number + 1, RECORD_OVERHEAD_BYTES, 0
+                gathered, changes = [], []
+            if is_long:
+                for part in _cut(number, (record.last, record.time_us, share, [stored])):
+                    yield part
+                    number += 1
+                share = 0
+                continue
+            changes.append(stored)
+            size += more
+            count += 1
+        if changes:
+            gathered.append((record.last, record.time_us, share, changes))
+    if gathered:
+        yield Changes(number, gathered)
+
+
+def _stored(change: Change) -> _StoredChange:
+    revision, key, old, new = change
+    old_value, old_revision, old_created, old_version = None, 0, 0, 0
+    if old is not None:
+        if is_item(old):
+            old_value, old_created, old_revision, old_version = old
+        else:
+            old_value, old_revision = old
+    new_value, new_created, new_version = None, 0, 0
+    if new is not None:
+        if is_item(new):
+            new_value, new_created, _, new_version = new
+        else:
+            new_value = new[0]
+    return revision, key, old_value, old_revision, old_created, old_version, new_value, new_created, new_version
+
+
+def _change(stored: _StoredChange) -> Change:
+    revision, key, old_value, old_revision, old_created, old_version, new_value, new_created, new_version = stored
+    old: Old = None
+    if old_value is not None:
+        old = (old_value, old_created, old_revision, old_version) if old_version else (old_value, old_revision)
+    new: New = None
+    if new_value is not None:
+        new = (new_value, new_created, revision, new_version) if new_version else (new_value,)
+    return revision, key, old, new
+
+
+def _size(stored: _StoredChange) -> int:
+    return CHANGE_OVERHEAD_BYTES + len(stored[1]) + len(stored[2] or b"") + len(stored[6] or b"")
+
+
+def _cut(number: int, record: _StoredRecord) -> Iterator[ChangesPart]:
+    content, step = _encode(record), chunks.VALUE_PART_BYTES
+    offsets = range(0, len(content), step)
+    for part, offset in enumerate(offsets):
+        yield ChangesPart(number + part, part, len(offsets), content[offset : offset + step])
+
+
+class ChangesLoader(SectionLoader):
+    """Puts a history together from its chunks.
+
+    Args:
+        restore: takes a record and puts it at the end.
+    """
+
+    def __init__(self, restore: Callable[[Record], None], state: HistoryState, revision: int) -> None:
+        if state.history_oldest > revision:
+            raise SnapshotInvalid(f"its history begins at revision {state.history_oldest}, and it has {revision}")
+        self._restore = restore
+        self._state = state
+        self._revision = revision
+        self._next = 0
+        """The number of the chunk that comes next."""
+        self._waiting: dict[int, Changes | ChangesPart] = {}
+        """Chunks that came before their turn."""
+        self._parts: list[bytes] = []
+        self._begun: list[_StoredRecord] = []
+        """The pieces of the record that may not be whole yet."""
+        self._reached = state.history_oldest
+        """The revision of the latest change."""
+        self._loaded = 0
+
+    @property
+    @override
+    def loaded(self) -> int:
+        return self._loaded
+
+    @property
+    @override
+    def promised(self) -> int:
+        return self._state.history_records
+
+    @override
+    def add(self, chunk: Chunk) -> None:
+        """At most CHUNK_BYTES_MAX bytes of work, and the joining of one long change, for chunks in their order."""
+        assert isinstance(chunk, Changes | ChangesPart), "a chunk of another section"
+        if chunk.number < self._next or chunk.number in self._waiting:
+            raise SnapshotInvalid(f"chunk {chunk.number} of its history comes twice")
+        self._waiting[chunk.number] = chunk
+        while (following := self._waiting.pop(self._next, None)) is not None:
+            self._next += 1
+            for record in following.records if isinstance(following, Changes) else self._join(following):
+                self._take(record)
+
+    @override
+    def finish(self) -> None:
+        if not self._waiting and not self._parts:
+            self._end_record()
+        if self._loaded != self._state.history_records:
+            raise SnapshotInvalid(
+                f"it holds {self._loaded} records of changes, and its state promises {self._state.history_records}"
+            )
+        if self._state != HistoryState() and self._reached != self._revision:
+            raise SnapshotInvalid(f"its history ends at revision {self._reached}, and it has {self._revision}")
+
+    def _join(self, part: ChangesPart) -> list[_StoredRecord]:
+        if part.part != len(self._parts) or part.part >= part.parts:
+            raise SnapshotInvalid("the parts of a change do not fit together")
+        self._parts.append(part.content)
+        if len(self._parts) < part.parts:
+            return []
+        content = b"".join(self._parts)
+        self._parts.clear()
+        try:
+            return [_long_decoder.decode(content)]
+        except msgspec.MsgspecError as error:
+            raise SnapshotInvalid(f"a long change is damaged: {error}") from error
+
+    def _take(self, record: _StoredRecord) -> None:
+        last, _, _, changes = record
+        if self._begun and self._begun[0][0] != last:
+            self._end_record()
+        self._loaded += not self._begun
+        for revision, *_ in changes:
+            if revision not in {self._reached, self._reached + 1} or revision > last:
+                raise SnapshotInvalid(f"revision {self._reached + 1} is missing in its history")
+            self._reached = revision
+        self._begun.append(record)
+
+    def _end_record(self) -> None:
+        """Put the pieces of a record together."""
+        pieces, self._begun = self._begun, []
+        if not pieces:
+            return
+        last, time_us = pieces[0][:2]
+        if self._reached != last:
+            raise SnapshotInvalid(f"revision {self._reached + 1} is missing in its history")
+        changes = [_change(stored) for piece in pieces for stored in piece[3]]
+        self._restore(Record(last, time_us, sum(piece[2] for piece in pieces), len(changes), [LoadedRun(changes)]))

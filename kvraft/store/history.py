@@ -1,0 +1,309 @@
+"""What has changed lately: for reads of the past, and for whoever follows changes.
+
+The history is a series of records, one for each log entry that changed something. A record holds what each change has
+replaced, not what stood in the whole store: a past state is today's, with the changes since then undone. So a write
+pays for one list, and a read of the past for looking through what came after it. Whoever reads the past often is helped
+by an index of the older records, which is made when it is first needed.
+
+What is kept is bounded by the number of revisions, by bytes and by cluster time. The bounds are agreed in the log, and
+records are dropped one log entry at a time, so every member can read equally far back. The history begins when the
+cluster has come to feature level 3.
+"""
+
+from bisect import bisect_right
+from collections import deque
+from collections.abc import Iterator, Mapping, Sequence, Sized
+from itertools import islice, takewhile
+from operator import itemgetter
+from typing import Any, ClassVar, Final
+
+from typing_extensions import override
+
+from kvraft.commands import HistoryBounds, Item
+from kvraft.store.changes import (
+    Changes,
+    ChangesLoader,
+    ChangesPart,
+    HistoryState,
+    Old,
+    Record,
+    Run,
+    gather,
+    is_item,
+)
+from kvraft.store.chunks import Chunk, State
+from kvraft.store.section import AlreadyFrozen, FrozenSection, Released, Section
+
+HISTORY_LEVEL: Final = 3
+"""The feature level from which on there is a history."""
+CHANGE_BYTES: Final = 200
+"""What a change is counted with beside the bytes of its log entry and of what it replaced."""
+SEGMENT_CHANGES: Final = 1_000
+"""Changes that one piece of the index covers, at least."""
+TRIM_EVERY: Final = 256
+"""The bounds are looked at when the revision passes a multiple of this, or of an eighth of the revisions to be kept, if
+that is less: to do so for each log entry costs more than all the rest."""
+FREED_AT_ONCE: Final = 2_000
+"""Changes that are freed in one step, when bounds are lowered or time has passed: a millisecond."""
+_SECOND_US: Final = 1_000_000
+
+
+class Segment:
+    """An index of some changes that follow each other."""
+
+    __slots__ = ("_keys", "_with_items", "changes", "first", "last", "olds")
+
+    def __init__(self, first: int) -> None:
+        self.first = first
+        """The first revision that it may hold."""
+        self.last = first - 1
+        self.changes = 0
+        self.olds: dict[bytes, list[tuple[int, Old]]] = {}
+        """Of each key: the revisions of its changes, oldest first, and what each replaced."""
+        self._with_items: set[bytes] = set()
+        """Keys with a change that replaced an item of which all is known."""
+        self._keys: list[bytes] | None = None
+
+    def add(self, run: Run) -> None:
+        """Add the next changes."""
+        for revision, key, old, _ in run.read():
+            self.olds.setdefault(key, []).append((revision, old))
+            self.last = revision
+            if is_item(old):
+                self._with_items.add(key)
+        self.changes += run.size
+        self._keys = None
+
+    @property
+    def keys(self) -> list[bytes]:
+        """The keys that it changes, in order."""
+        if self._keys is None:
+            self._keys = sorted(self.olds)
+        return self._keys
+
+    def find(self, key: bytes, after: int) -> int | None:
+        """Return the place, among the changes of a key, of the first one after a revision."""
+        found = self.olds.get(key)
+        if found is None or found[-1][0] <= after:
+            return None
+        return 0 if self.first > after else bisect_right(found, after, key=itemgetter(0))
+
+    def count(self, key: bytes, place: int) -> tuple[int, Item | None]:
+        """Count the changes of a key from a place on, up to one that replaced an item of which all is known."""
+        olds = self.olds.get(key, ())
+        if key in self._with_items:
+            for passed, (_, old) in enumerate(olds[place:]):
+                if is_item(old):
+                    return passed, old
+        return max(0, len(olds) - place), None
+
+
+class History(Section):
+    """The records of recent changes."""
+
+    STATE: ClassVar[type[State]] = HistoryState
+    CHUNKS: ClassVar[tuple[type[Chunk], ...]] = (Changes, ChangesPart)
+
+    def __init__(self) -> None:
+        self.bounds = HistoryBounds()
+        self.oldest = 0
+        """The oldest revision whose state can be read. All changes after it are here."""
+        self.bytes = 0
+        self.records: deque[Record] = deque()
+        """By log entry. No record is changed once it is here."""
+        self.open: list[Run] = []
+        """What the log entry that is being applied has changed so far."""
+        self._open_changes = 0
+        self._trim_at = TRIM_EVERY
+        """The revision at which the bounds are looked at next."""
+        self._segments: list[Segment] = []
+        """The index, as far as it has been needed; it may begin before the oldest record."""
+        self._indexed = 0
+        """The revision up to which it goes."""
+        self._open_index: tuple[list[Run], Segment, int] | None = None
+        """An index of what was `open` when it was needed, and of how many runs."""
+        self._useless: list[Record] = []
+        """Dropped, and to be freed step by step."""
+        self._frozen: object | None = None
+        """Stands for the snapshot that is to be read."""
+
+    # --- writing -----------------------------------------------------------------------------------------------------
+
+    def begin(self, revision: int) -> None:
+        """Keep what comes after this revision."""
+        self.oldest = self._indexed = revision
+        self._trim_at = self._next_trim(revision)
+
+    def set_bounds(self, bounds: HistoryBounds, revision: int, time_us: int) -> None:
+        """Keep so much from here on."""
+        self.bounds = bounds
+        self._trim(revision, time_us)
+
+    def note(self, run: Run, changes: int) -> None:
+        """Take what the log entry that is being applied has changed."""
+        self.open.append(run)
+        self._open_changes += changes
+
+    def seal(self, revision: int, time_us: int, entry_bytes: int) -> None:
+        """End the record of a log entry at this revision; now and then, drop what the bounds do not allow any more."""
+        changes = self._open_changes
+        size = entry_bytes + changes * CHANGE_BYTES
+        self.records.append(Record(revision, time_us, size, changes, self.open))
+        self.open = []
+        self._open_changes = 0
+        self.bytes += size
+        if revision >= self._trim_at or self.bytes > self.bounds.bytes:
+            self._trim(revision, time_us)
+
+    def _trim(self, revision: int, time_us: int) -> None:
+        """Drop what the bounds do not allow any more: the same on every member, and without a look at what is read."""
+        self._free()
+        self._trim_at = self._next_trim(revision)
+        records = self.records
+        revisions, bytes_max, seconds = self.bounds
+        dropped = 0
+        while records and (
+            revision - records[0].last >= revisions
+            or self.bytes > bytes_max
+            or time_us - records[0].time_us > seconds * _SECOND_US
+        ):
+            oldest = records.popleft()
+            self.oldest = oldest.last
+            self.bytes -= oldest.size
+            dropped += oldest.changes
+            if dropped > FREED_AT_ONCE:
+                self._useless.append(oldest)
+        while self._segments and self._segments[0].last <= self.oldest:
+            del self._segments[0]
+
+    def _next_trim(self, revision: int) -> int:
+        step = max(1, min(TRIM_EVERY, self.bounds.revisions // 8))
+        return (revision // step + 1) * step
+
+    def _free(self) -> None:
+        room = FREED_AT_ONCE
+        while self._useless and room > 0:
+            room -= self._useless.pop().changes
+
+    # --- reading -----------------------------------------------------------------------------------------------------
+
+    def item_at(
+        self, revision: int, key: bytes, current: Item | None, segments: Sequence[Segment] | None = None
+    ) -> Item | None:
+        """Return what stood under `key` at a revision that is kept; `current` is what stands there now.
+
+        `segments` is what `index` returned for that revision, where the caller has it.
+        """
+        if segments is None:
+            segments = self.index(revision)
+        for number, segment in enumerate(segments):
+            place = segment.find(key, revision)
+            if place is None:
+                continue
+            _, old = segment.olds[key][place]
+            if old is None or is_item(old):
+                return old
+            return _complete(old, key, segments[number:], place, current)
+        return current
+
+    def index(self, after: int) -> list[Segment]:
+        """Bring the index up to date; return the parts that hold changes after a revision, oldest first."""
+        segments = self._segments
+        missing = [*takewhile(lambda record: record.last > self._indexed, reversed(self.records))]
+        for record in reversed(missing):
+            if not segments or segments[-1].changes >= SEGMENT_CHANGES:
+                segments.append(Segment(max(self._indexed, self.oldest) + 1))
+            for run in record.runs:
+                segments[-1].add(run)
+            self._indexed = record.last
+        found = [segment for segment in segments if segment.last > after]
+        if self.open:
+            found.append(self._index_open())
+        return found
+
+    def _index_open(self) -> Segment:
+        runs, segment, done = self._open_index or ([], Segment(0), 0)
+        if runs is not self.open:
+            runs, segment, done = self.open, Segment(self.records[-1].last + 1 if self.records else self.oldest + 1), 0
+        for run in islice(runs, done, None):
+            segment.add(run)
+        self._open_index = runs, segment, len(runs)
+        return segment
+
+    # --- snapshots ---------------------------------------------------------------------------------------------------
+
+    @property
+    @override
+    def frozen(self) -> bool:
+        return self._frozen is not None
+
+    @override
+    def freeze(self) -> FrozenSection:
+        """Hold what is kept now still: the list of records is copied, at most some milliseconds at its bounds."""
+        if self._frozen is not None:
+            raise AlreadyFrozen("another snapshot is being taken; only one is taken at a time")
+        records = [*self.records]
+        revisions, bytes_max, seconds = self.bounds
+        state = HistoryState(
+            history_oldest=self.oldest,
+            history_records=len(records),
+            history_revisions=revisions,
+            history_bytes=bytes_max,
+            history_seconds=seconds,
+        )
+        self._frozen = snapshot = object()
+        return FrozenSection(state, self._read(snapshot, records), lambda: self._release(snapshot, records))
+
+    def _read(self, snapshot: object, records: Sequence[Record]) -> Iterator[Chunk]:
+        for chunk in gather(records):
+            if self._frozen is not snapshot:
+                raise Released("this snapshot was released before its end; take a new one")
+            yield chunk
+        self._frozen = None
+
+    def _release(self, snapshot: object, records: list[Record]) -> list[Sized]:
+        if self._frozen is not snapshot:
+            return []
+        self._frozen = None
+        return [records]
+
+    @override
+    def loader(self, state: Mapping[str, Any], revision: int) -> ChangesLoader:
+        loaded = HistoryState.of(state)
+        self.oldest = self._indexed = loaded.history_oldest
+        self.bounds = HistoryBounds(loaded.history_revisions, loaded.history_bytes, loaded.history_seconds)
+        self._trim_at = self._next_trim(revision)
+        return ChangesLoader(self._restore, loaded, revision)
+
+    def _restore(self, record: Record) -> None:
+        self.records.append(record)
+        self.bytes += record.size
+
+    @override
+    def dismantle(self) -> list[Sized]:
+        self._frozen = None
+        pieces: list[Sized] = []
+        for record in self.records:
+            pieces += [run.pieces for run in record.runs]
+        pieces += [segment.olds for segment in self._segments]
+        self.records.clear()
+        self._segments.clear()
+        return pieces
+
+
+def _complete(
+    old: tuple[bytes, int], key: bytes, segments: Sequence[Segment], place: int, current: Item | None
+) -> Item:
+    """Return an item of which value and revision are known, from what came after it under its key."""
+    later: Item | None = None
+    passed = 0
+    for segment in segments:
+        more, later = segment.count(key, place)
+        passed += more
+        if later is not None:
+            break
+        place = 0
+    following = later or current
+    assert following is not None, "what was overwritten and not removed is there"
+    value, revision = old
+    return value, following[1], revision, following[3] - passed

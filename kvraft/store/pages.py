@@ -1,0 +1,58 @@
+"""Pages: some keys of a range in their order, as they are or as they were at a revision."""
+
+from bisect import bisect_left
+from collections.abc import Iterable, Iterator, Sequence
+from heapq import merge
+from itertools import groupby, islice
+from typing import Final
+
+from kvraft.commands import Item, Page, Span
+from kvraft.store.history import History, Segment
+from kvraft.store.keyspace import Keyspace
+
+PAGE_BYTES_MAX: Final = 1024 * 1024
+"""A page that holds so many bytes of keys and values takes no more keys, and it has at least one."""
+VISITED_MAX: Final = 2_000
+"""Keys that are looked at for a page of the past, since many may have come or gone since: two milliseconds at most."""
+
+
+def current(keys: Keyspace, span: Span, limit: int, reverse: bool, revision: int) -> Page:
+    """Return the first keys of a range as they are."""
+    found = ((key, keys.get(key)) for key in keys.ordered.between(span.start, span.end, reverse=reverse))
+    return _fill(found, limit, reverse, revision)
+
+
+def past(keys: Keyspace, history: History, span: Span, limit: int, reverse: bool, revision: int) -> Page:
+    """Return the first keys of a range as they were at a revision that is kept."""
+    segments = history.index(revision)
+    ordered: list[Iterable[bytes]] = [keys.ordered.between(span.start, span.end, reverse=reverse)]
+    ordered += [_changed(segment, span, reverse) for segment in segments]
+    each = (key for key, _ in groupby(merge(*ordered, reverse=reverse)))
+    found = ((key, history.item_at(revision, key, keys.get(key), segments)) for key in each)
+    return _fill(found, limit, reverse, revision)
+
+
+def _changed(segment: Segment, span: Span, reverse: bool) -> Sequence[bytes]:
+    """Return the keys of a range that a part of the history's index changes, in the order of the page."""
+    keys = segment.keys
+    end = len(keys) if span.end is None else bisect_left(keys, span.end)
+    found = keys[bisect_left(keys, span.start) : end]
+    return found[::-1] if reverse else found
+
+
+def _fill(found: Iterator[tuple[bytes, Item | None]], limit: int, reverse: bool, revision: int) -> Page:
+    items: list[tuple[bytes, Item]] = []
+    room = PAGE_BYTES_MAX
+    last = None
+    for key, item in islice(found, VISITED_MAX):
+        if len(items) == limit or room <= 0:
+            break
+        last = key
+        if item is not None:
+            items.append((key, item))
+            room -= len(key) + len(item[0])
+    else:
+        if last is None or next(found, None) is None:
+            return Page(revision, items, None)
+    assert last is not None, "a page ends before its first key"
+    return Page(revision, items, last if reverse else last + b"\0")

@@ -1,0 +1,61 @@
+"""The transcripts of the pages in docs/, typed as they stand there, all on one cluster."""
+
+import json
+import re
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Final
+
+from kvraft.store import FEATURE_LEVEL
+from tests.conftest import require_tool
+from tests.e2e.clients import wait_until
+from tests.e2e.processes import REPOSITORY, Cluster
+
+CONSOLE: Final = re.compile(r"^```console\n(.*?)^```", re.MULTILINE | re.DOTALL)
+PAGES: Final = ("conditions", "ranges", "revisions", "transactions")
+_ASKED: Final = re.compile(r'(\bAT |REVISION |CURSOR |"revision": )(\d+)')
+_ANSWERED: Final = re.compile(r'("(?:create_|mod_|oldest_)?revision":|"cursor":"|revision |the store has )(\d+)')
+
+
+def transcript(page: Path) -> Iterator[tuple[str, str]]:
+    """Yield each command of a page and what stands below it."""
+    for block in CONSOLE.findall(page.read_text(encoding="utf-8")):
+        for step in block.split("$ ")[1:]:
+            command, _, answer = step.partition("\n")
+            yield command, answer
+
+
+def shifted(revisions: re.Pattern[str], text: str, by: int) -> str:
+    """Return a text with other revisions."""
+    return revisions.sub(lambda match: f"{match[1]}{int(match[2]) + by}", text)
+
+
+def test_every_error_code_stands_in_the_table() -> None:
+    """Each code that a failure or a refusal carries is told in docs/protocol.md, with whether the write happened."""
+    table = (REPOSITORY / "docs" / "protocol.md").read_text(encoding="utf-8").partition("## Errors")[2]
+    source = "".join(path.read_text(encoding="utf-8") for path in (REPOSITORY / "kvraft").rglob("*.py"))
+    codes = {*re.findall(r'Failure\(\s*"([A-Z_]+)"', source), *re.findall(r'"error": "([A-Z_]+)"', source)}
+
+    assert {"CONDITION_FAILED", "COMPACTED", "TOO_MANY_KEYS"} <= codes
+    assert [code for code in sorted(codes - {"MALFORMED"}) if f"`{code}`" not in table] == []
+
+
+def test_the_transcripts_are_what_happens(cluster: Cluster) -> None:
+    """Each command gives the answer below it. A page counts revisions from its own beginning."""
+    require_tool("nc")
+    leader = cluster.await_leader()
+    wait_until("the feature level", lambda: cluster.status(leader).get("feature_level") == FEATURE_LEVEL or None)
+    port = str(cluster.address(leader)[1])
+
+    def typed(command: str) -> str:
+        shell = ["bash", "-c", command.replace("localhost 8080", f"127.0.0.1 {port}")]
+        return subprocess.run(shell, capture_output=True, text=True, timeout=60, check=False).stdout
+
+    for page in PAGES:
+        begins = int(json.loads(typed("echo STATUS | nc localhost 8080"))["revision"])
+        steps = [*transcript(REPOSITORY / "docs" / f"{page}.md")]
+        assert steps, f"{page}.md shows nothing any more"
+        for command, answer in steps:
+            got = shifted(_ANSWERED, typed(shifted(_ASKED, command, begins)), -begins)
+            assert got == answer, f"{page}.md: {command}"
