@@ -9,7 +9,7 @@ from typing import Protocol
 
 import msgspec
 
-from kvraft.commands.model import Item
+from kvraft.commands.model import Item, Span
 
 Change = tuple[bytes, Item | None, Item | None]
 """A key, what stood under it before, and what stands there now; None: nothing. What stood there before is also None
@@ -20,31 +20,14 @@ Revision = tuple[int, Sequence[Change]]
 
 
 class Selection(msgspec.Struct, frozen=True):
-    """Which changes somebody wants to be told: those of the keys from `begin` on and below `end`."""
+    """Which changes somebody wants to be told."""
 
-    begin: bytes
-    end: bytes | None
-    """The first key beyond them; None: there is none."""
+    span: Span
+    """Those of these keys; one key is `Span(key, key + b"\\0")`, all that begin alike are `prefix_span`."""
     from_revision: int | None = None
     """The first revision whose changes count; None: the next one."""
     with_previous: bool = False
     """Whether to tell what stood under a key before."""
-
-    @classmethod
-    def of_key(cls, key: bytes, *, from_revision: int | None = None, with_previous: bool = False) -> "Selection":
-        """Select one key."""
-        return cls(key, key + b"\0", from_revision, with_previous)
-
-    @classmethod
-    def of_prefix(cls, prefix: bytes, *, from_revision: int | None = None, with_previous: bool = False) -> "Selection":
-        """Select all keys that begin with `prefix`; those are all keys when it is empty."""
-        beginning = prefix.rstrip(b"\xff")  # no key with as many bytes is greater in the last ones
-        end = beginning[:-1] + bytes([beginning[-1] + 1]) if beginning else None
-        return cls(prefix, end, from_revision, with_previous)
-
-    def covers(self, key: bytes) -> bool:
-        """Whether changes of `key` are among them."""
-        return self.begin <= key and (self.end is None or key < self.end)
 
 
 class Sink(Protocol):

@@ -93,7 +93,7 @@ class Intake:
 
     def watch(self, caller: Caller, selection: Selection, sink: Sink) -> Subscription:
         """Tell of changes; see `kvraft.server.database.Database`."""
-        raise Unsupported("this kvraft keeps no history of changes, so it cannot watch any; ask for the keys again")
+        raise Unsupported("this kvraft cannot watch changes; read the keys again instead")
 
     def status(self, caller: Caller) -> dict[str, object]:
         """Describe this node, in values that JSON can hold."""

@@ -88,8 +88,8 @@ class MemoryDatabase:
             deferred.callback({"done": len(self.commands)})
 
     def watch(self, caller: Caller, selection: Selection, sink: Sink) -> Subscription:
-        """Refuse, as this database has no history."""
-        raise Unsupported("the twin keeps no history")
+        """Refuse: nobody is told anything but answers."""
+        raise Unsupported("the twin cannot watch changes")
 
     def status(self, caller: Caller) -> dict[str, object]:
         """Describe this database by how far it is."""
