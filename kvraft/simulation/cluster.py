@@ -4,7 +4,7 @@ from collections.abc import Callable, Collection, Sequence
 from typing import Final
 
 from kvraft.config import Address, Config, Peer
-from kvraft.config.values import KIB, Limits
+from kvraft.config.values import KIB, History, Limits
 from kvraft.raft import InvariantViolated, Options
 from kvraft.simulation.checks import Checks
 from kvraft.simulation.clients import Answer, Caller, ClientMachine
@@ -14,6 +14,7 @@ from kvraft.simulation.member import Member, address_of
 from kvraft.simulation.network import Network
 from kvraft.simulation.world import Owner, World
 
+HISTORY: Final = History()
 LIMITS: Final = Limits(
     segment_bytes=16 * KIB, log_bytes=12 * KIB, log_kept_bytes=2 * KIB, request_timeout_ms=2_000, clients=100
 )
@@ -41,6 +42,7 @@ class Cluster:
         seed: the same seed, and the same calls, give the same run.
         nodes: how many members the cluster has at its birth.
         limits: what config.json would say.
+        history: likewise.
         options: of the core; None: what production uses.
         trace: told (time, whose, what) of everything that happens.
     """
@@ -51,6 +53,7 @@ class Cluster:
         nodes: int = 3,
         *,
         limits: Limits = LIMITS,
+        history: History = HISTORY,
         options: Options | None = None,
         trace: Callable[[float, str, str], None] | None = None,
     ) -> None:
@@ -58,6 +61,7 @@ class Cluster:
         self.network = Network(self.world)
         self.random = self.world.random("cluster")
         self.limits = limits
+        self.history = history
         self.options = options or Options()
         self.members: dict[int, Member] = {}
         """Every node that was ever started, by id."""
@@ -253,7 +257,7 @@ class Cluster:
         if is_new or (leader is not None and journal is not None and journal.extent.last_index == 0):
             known = self._first if leader is None else self.members[leader].node.membership.members
             peers = tuple(Peer(each, Address.parse(address_of(each))) for each in sorted({*known, member}))
-            self._configs[member] = Config(peers, limits=self.limits)
+            self._configs[member] = Config(peers, limits=self.limits, history=self.history)
         return self._configs[member]
 
     def _build(self, member: int) -> None:

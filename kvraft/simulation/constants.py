@@ -13,7 +13,7 @@ from typing import Final
 
 import attrs
 
-from kvraft.config.values import KIB, MIB, Limits
+from kvraft.config.values import KIB, MIB, History, Limits
 from kvraft.raft import Options
 
 PRODUCTION: Final = 0.25
@@ -76,6 +76,7 @@ class Drawn:
     options: Options
     keys: int
     large_value: int
+    history: History
     values: Mapping[Constant, int] = attrs.field(factory=dict)
     """Of those constants that are not what they are in production."""
 
@@ -107,7 +108,13 @@ def draw(draws: Random) -> Drawn:
         constant: draws.choice(constant.small) for constant in CONSTANTS if draws.random() < SMALL and not is_production
     }
     keys, large_value = draws.choice(KEYS), draws.choice(LARGE_VALUE)
-    return Drawn(draw_limits(draws), draw_options(draws), keys, large_value, values)
+    limits, options = draw_limits(draws), draw_options(draws)
+    return Drawn(limits, options, keys, large_value, draw_history(draws), values)
+
+
+def draw_history(draws: Random) -> History:
+    """Return how much of the past is kept: as a rule so little that snapshots stay small, and reads meet the end."""
+    return draws.choice((History(revisions=0), History(revisions=8), History(bytes=20 * KIB), History()))
 
 
 def draw_limits(draws: Random) -> Limits:

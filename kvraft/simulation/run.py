@@ -143,7 +143,9 @@ def _run(plan: Plan, trace: Trace | None, ear: "_Ear", drawn: constants.Drawn) -
     faults = _draw_faults(draws, plan.faults)
     gap_s = draws.choice(GAPS_S)
     checker, finding = None, ""
-    cluster = ear.cluster = Cluster(plan.seed, nodes, limits=drawn.limits, options=drawn.options, trace=trace)
+    cluster = ear.cluster = Cluster(
+        plan.seed, nodes, limits=drawn.limits, history=drawn.history, options=drawn.options, trace=trace
+    )
     nemesis = Nemesis(cluster, faults, gap_s=gap_s) if faults else None
     clients, thinking_s = draws.choice(CLIENTS), draws.choice(THINKING_S)
     data = Data.of(drawn.keys, drawn.large_value)

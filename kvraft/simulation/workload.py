@@ -7,6 +7,7 @@ from typing import Final
 from kvraft.raft import InvariantViolated
 from kvraft.simulation.clients import Answer, Caller, Split
 from kvraft.simulation.cluster import Cluster
+from kvraft.simulation.data_client import DataClients
 from kvraft.simulation.explanation import explain
 from kvraft.simulation.guests import Guest
 from kvraft.simulation.history import Action, History, Operation
@@ -237,6 +238,7 @@ class Workload:
         self._thinking_s = thinking_s
         self._clients = [Client(number, cluster, self._history, thinking_s, data) for number in range(clients)]
         self._guest = Guest(clients, cluster, self._history, data)
+        self._data_clients = DataClients(cluster)
         self._last: Client | None = None
         self._tries = 0
         self._asked = 0
@@ -250,20 +252,25 @@ class Workload:
     @property
     def operations(self) -> int:
         """How many requests were made."""
-        return sum(client.requests for client in self._clients) + self._guest.requests
+        return sum(client.requests for client in self._clients) + self._guest.requests + self._data_clients.requests
 
     def begin(self) -> None:
         """Begin."""
         for client in self._clients:
             client.begin()
         self._guest.begin()
+        self._data_clients.begin()
 
     def end(self) -> None:
         """Make no more requests, but for the last: once more all keys are written and read, now that all is well."""
         asking: tuple[Client | Guest, ...] = (*self._clients, self._guest)
         for client in asking:
             client.stop()
-        self._cluster.run_until(lambda: all(client.is_idle for client in asking), what="the end of all requests")
+        self._data_clients.stop()
+        self._cluster.run_until(
+            lambda: all(client.is_idle for client in asking) and self._data_clients.are_idle,
+            what="the end of all requests",
+        )
         self._last = Client(len(asking), self._cluster, self._history, self._thinking_s, self._data, repeats=0.0)
         self._ask_last()
 
@@ -304,6 +311,10 @@ class Workload:
             check_writes(self._history.operations, self._cluster.checks.figure_3.committed.values())
         except InvariantViolated as violation:
             return "writes", str(violation)
+        try:
+            self._data_clients.judge()
+        except InvariantViolated as violation:
+            return "revisions", str(violation)
         report = check(self._history.operations)
         if report.verdict is Verdict.LINEARIZABLE:
             return None, ""

@@ -151,6 +151,7 @@ class History(Section):
         self.records.append(Record(revision, time_us, size, changes, self.open))
         self.open = []
         self._open_changes = 0
+        self._open_index = None
         self.bytes += size
         if revision >= self._trim_at or self.bytes > self.bounds.bytes:
             self._trim(revision, time_us)

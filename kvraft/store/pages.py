@@ -45,12 +45,13 @@ def _fill(found: Iterator[tuple[bytes, Item | None]], limit: int, reverse: bool,
     room = PAGE_BYTES_MAX
     last = None
     for key, item in islice(found, VISITED_MAX):
-        if len(items) == limit or room <= 0:
-            break
-        last = key
         if item is not None:
+            if len(items) == limit or room <= 0:  # so there is more, and this is the first of it
+                last = items[-1][0]
+                break
             items.append((key, item))
             room -= len(key) + len(item[0])
+        last = key
     else:
         if last is None or next(found, None) is None:
             return Page(revision, items, None)

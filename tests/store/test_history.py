@@ -24,12 +24,12 @@ from kvraft.commands import (
 )
 from kvraft.commands.transactions import Compare, Relation, Target
 from kvraft.raft import Entry, EntryKind
+from kvraft.simulation.twin import Twin, within
 from kvraft.store import FEATURE_LEVEL, SnapshotInvalid, Store, StoreLoader, chunks, history, take
 from kvraft.store.features import encode_level
 from kvraft.store.history import CHANGE_BYTES
 from tests.store.drawn import MUTATIONS
 from tests.store.log import batch, state
-from tests.store.twin import Twin, within
 
 EXAMPLES: Final = 60
 BOUNDS: Final = [HistoryBounds(), HistoryBounds(revisions=3), HistoryBounds(bytes=900), HistoryBounds(seconds=2)]

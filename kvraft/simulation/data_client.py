@@ -1,0 +1,180 @@
+"""A simulated client of conditions, counters, transactions, ranges and reads of the past.
+
+It draws from a random stream of its own, and its keys are its own, so that runs without it are as they were.
+"""
+
+from collections.abc import Sequence
+from random import Random
+from typing import Final
+
+from kvraft.server.requests import read_requests
+from kvraft.simulation.clients import Answer, Caller
+from kvraft.simulation.cluster import Cluster
+from kvraft.simulation.history import Outcome
+from kvraft.simulation.member import address_of
+from kvraft.simulation.requests import DEFINITE, UNKNOWN
+from kvraft.simulation.revisions import Asked, check_revisions
+
+NUMBER: Final = 2
+"""How many such clients there are in a run that has any."""
+SHARE: Final = 0.5
+"""How many runs have them."""
+GAP_S: Final = 0.15
+"""Mean time between an answer and the next requests, seconds."""
+TOGETHER: Final = (1, 1, 2, 4)
+"""How many requests are sent at once, one of these."""
+KEYS: Final = ("x1", "x2", "x3")
+COUNTER: Final = "x9"
+FAILED_FOR_CERTAIN: Final = DEFINITE | {"QUOTA_EXCEEDED"}
+
+
+class DataClient:
+    """One such client."""
+
+    def __init__(self, number: int, cluster: Cluster) -> None:
+        self.is_idle = True
+        self.asked: list[Asked] = []
+        self._number = number
+        self._cluster = cluster
+        self._random: Random = cluster.world.random(f"data client {number}")
+        self._caller = Caller(cluster.client_machine(f"data client {number}"))
+        self._target = 0
+        self._is_stopped = False
+        self._revision = 0
+        """The latest that it was told."""
+        self._cursor: str | None = None
+        """The page that comes next, of all keys in pages of one."""
+
+    def begin(self) -> None:
+        """Begin to ask."""
+        self._caller.clock.callLater(self._random.expovariate(1 / GAP_S), self._ask)
+
+    def stop(self) -> None:
+        """Ask nothing more."""
+        self._is_stopped = True
+
+    def _ask(self) -> None:
+        if self._is_stopped:
+            return
+        self.is_idle = False
+        now = self._cluster.world.now
+        asked = [_request(self._draw(), now) for _ in range(self._random.choice(TOGETHER))]
+        self.asked += asked
+
+        def finished(answers: Sequence[Answer] | None) -> None:
+            self.is_idle = True
+            self._take(asked, answers)
+            self.begin()
+
+        members = [*self._cluster.members]
+        leader = self._cluster.leader
+        self._target = leader if leader is not None and self._random.random() < 0.8 else self._random.choice(members)
+        self._caller.ask(address_of(self._target), [each.line for each in asked], finished)
+
+    def _take(self, asked: Sequence[Asked], answers: Sequence[Answer] | None) -> None:
+        for position, each in enumerate(asked):
+            if answers is None:
+                each.outcome = Outcome.FAILED
+            elif position < len(answers):
+                self._note(each, answers[position])
+
+    def _note(self, asked: Asked, answer: Answer) -> None:
+        asked.answer, asked.completed = answer, self._cluster.world.now
+        code = answer.get("error")
+        if code == UNKNOWN:
+            asked.completed = None
+        elif code in FAILED_FOR_CERTAIN:
+            asked.outcome = Outcome.FAILED
+        else:
+            asked.outcome = Outcome.OK
+            self._revision = max(self._revision, asked.revision or 0)
+            if "cursor" in answer:
+                self._cursor = answer["cursor"]
+            elif code == "COMPACTED":
+                self._cursor = None
+
+    def _draw(self) -> str:
+        draws = self._random
+        key, other = draws.sample(KEYS, 2)
+        value = f"{self._number}-{len(self.asked)}-{draws.getrandbits(32):08x}"
+        condition = draws.choice(
+            ("ABSENT", "PRESENT", f"REVISION {self._revision}", f"VERSION {draws.randrange(3)}", 'VALUE "1"')
+        )
+        comparison = draws.choice(
+            (
+                f'{{"key": "{key}", "exists": {draws.choice(("true", "false"))}}}',
+                f'{{"prefix": "x", "version": {draws.randrange(1, 9)}, "is": "<"}}',
+                f'{{"range": ["x1", "x3"], "revision": {self._revision}, "is": "!="}}',
+            )
+        )
+        removal = draws.choice((f'{{"delete": "{other}"}}', '{"delete_range": ["x2", "x3"]}'))
+        reads = f'{{"get": "{key}"}}, {{"prefix": "x", "count": true}}, {{"range": ["x2", null], "limit": 1}}'
+        past = draws.randrange(self._revision + 1)
+        write, add = f'{{"set": "{key}", "value": "{value}"}}', f'{{"incr": "{COUNTER}"}}'
+        page = f" CURSOR {self._cursor}" if self._cursor is not None else ""
+        return draws.choice(
+            (
+                f"CAS {key} {condition} {value}",
+                f"CAS {key} ABSENT {value}",
+                f"DELETE {key} IF {condition}",
+                f"INCR {COUNTER} {draws.randrange(1, 4)}",
+                f"INCR {COUNTER}",
+                f"INCR {key}",
+                f"APPEND {key} {value[0]}",
+                f'TXN {{"if": [{comparison}], "then": [{write}, {reads}], "else": [{add}, {removal}, {reads}]}}',
+                f'TXN {{"then": [{reads}, {{"txn": {{"if": [{comparison}], "then": [{removal}], "else": [{add}]}}}}]}}',
+                f'TXN {{"then": [{write}, {{"delete": "{COUNTER}"}}, {{"incr": "{other}"}}]}}',
+                f"GET {key} META",
+                f"GET {COUNTER} META",
+                f"GET {key} META AT {past}",
+                f"PREFIX x META AT {past}",
+                f"PREFIX x META LIMIT 1{page}",
+                f"PREFIX x META LIMIT 1{page}",
+                "RANGE x1 x3 META REVERSE LIMIT 2",
+            )
+        )
+
+
+def _request(line: str, now: float) -> Asked:
+    requests, _ = read_requests([line.encode()])
+    (operation,), (encode,) = requests.operations, requests.answers
+    return Asked(line, operation, encode, now)
+
+
+class DataClients:
+    """Those of a run, if it has any."""
+
+    def __init__(self, cluster: Cluster) -> None:
+        self._cluster = cluster
+        number = NUMBER if Random(f"{cluster.world.seed} data").random() < SHARE else 0
+        self._clients = [DataClient(each, cluster) for each in range(number)]
+
+    @property
+    def requests(self) -> int:
+        """How many requests were made."""
+        return sum(len(client.asked) for client in self._clients)
+
+    @property
+    def are_idle(self) -> bool:
+        """Whether nothing is asked that is not answered."""
+        return all(client.is_idle for client in self._clients)
+
+    def begin(self) -> None:
+        """Begin."""
+        for client in self._clients:
+            client.begin()
+
+    def stop(self) -> None:
+        """Ask nothing more."""
+        for client in self._clients:
+            client.stop()
+
+    def judge(self) -> None:
+        """Judge what they were told.
+
+        Raises:
+            InvariantViolated: it cannot be explained.
+        """
+        if self._clients:
+            asked = [each for client in self._clients for each in client.asked]
+            check_revisions(asked, self._cluster.checks.figure_3.committed)
