@@ -5,8 +5,9 @@ from typing import Final
 from kvraft.raft.log import Log
 from kvraft.replica.submissions import Batch
 
-HOLD_S_MAX: Final = 0.002
-"""How long behind a proposal others wait for company, seconds: a distant or slow majority is not waited for."""
+HOLD_S_MAX: Final = 0.005
+"""How long after a proposal a smaller batch waits for company, seconds. It is about the time that a batch of 64 writes
+takes on two cores; a distant or slow majority is not waited for."""
 
 
 class Proposals:
@@ -71,8 +72,10 @@ class Proposals:
         """Return until when that many submissions do well to wait for company; it may be over already.
 
         They do while more than they are under way. An entry costs its syncs, messages and wake-ups whatever it holds,
-        and of two waves of clients the small one keeps the large one waiting as long as that keeps it. With company
-        64 clients that have one request in flight get a tenth more done, with a tenth less processor time (measured).
+        and of two waves of clients the small one keeps the large one waiting as long as that keeps it. The longest
+        wait decides how many writes share an entry: 64 clients with one request in flight come to 36 without a wait of
+        more than 2 ms and to 52 with 4 to 12 ms, which is a tenth more throughput with an eighth less processor time
+        on all nodes (measured).
         """
         if waiting >= self.under_way:
             return float("-inf")

@@ -56,6 +56,8 @@ class LineDialect:
         if self._rest:
             self._input.add(data)
             lines, self._rest = self._rest, ()
+        elif data and data.find(b"\n") == len(data) - 1 < self._limits.line_bytes and not self.has_input:
+            lines = (data[:-1],)  # one line and nothing else, as most clients send: it need not be kept and cut
         else:
             lines = self._input.take(data)
             if not lines:
