@@ -17,7 +17,9 @@ from tests.e2e.writer import Load
 
 LIMITS: Final = {"log_bytes": 65_536, "log_kept_bytes": 16_384, "log_late_bytes": 0, "segment_bytes": 65_536}
 """The smallest that config.json takes."""
-DIRECTORY_BYTES_MAX: Final = 2 * 1024 * 1024
+HISTORY: Final = {"revisions": 100}
+"""A history of about as many bytes as the keys have: a snapshot holds both."""
+DIRECTORY_BYTES_MAX: Final = 3 * 1024 * 1024
 """More than a directory can hold with these limits and a hundred keys of a kilobyte; far less than is written."""
 ROUNDS: Final = 4
 DAMAGED_AT: Final = 300
@@ -28,7 +30,7 @@ EX_IOERR: Final = 74
 @pytest.fixture
 def cluster(tmp_path: Path) -> Iterator[Cluster]:
     """Three nodes with tiny limits, and a leader."""
-    with running_cluster(tmp_path / "cluster", limits=LIMITS) as cluster:
+    with running_cluster(tmp_path / "cluster", limits=LIMITS, history=HISTORY) as cluster:
         yield cluster
 
 
@@ -156,7 +158,7 @@ def damage(path: Path) -> None:
 
 def test_a_damaged_snapshot_is_refused_in_words(tmp_path: Path) -> None:
     """A node whose log begins behind a damaged snapshot says so and does not start; the others serve on (row 17)."""
-    with Cluster(tmp_path / "cluster", limits=LIMITS) as cluster:
+    with Cluster(tmp_path / "cluster", limits=LIMITS, history=HISTORY) as cluster:
         cluster.start()
         last = overwrite(cluster, 1000)
         cluster.await_equal()
@@ -180,7 +182,7 @@ def test_a_damaged_snapshot_is_refused_in_words(tmp_path: Path) -> None:
 def test_a_damaged_snapshot_that_the_log_does_not_need(tmp_path: Path) -> None:
     """Where the log reaches back to the snapshot before it, a damaged one is removed, reported, and not missed."""
     limits = {**LIMITS, "log_kept_bytes": 1024 * 1024}
-    with running_cluster(tmp_path / "cluster", limits=limits) as cluster:
+    with running_cluster(tmp_path / "cluster", limits=limits, history=HISTORY) as cluster:
         last: dict[str, str] = {}
         for _ in range(2):
             last = overwrite(cluster, 100)
