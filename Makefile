@@ -24,8 +24,9 @@ help: ## list what make can do
 cluster: $(BASE) ## run three nodes here until Ctrl-C, and show what to try
 	@$(BIN)/python -m kvraft.cli.cluster
 
+# Two processes, each with whole files: most of the time is spent waiting for nodes that start, elect and end.
 test: $(TESTS) ## run all tests; ARGS="tests/raft -k vote" for some
-	$(BIN)/python -m pytest $(ARGS)
+	$(BIN)/python -m pytest $(or $(ARGS),--numprocesses 2 --dist loadfile)
 
 check: $(CHECKS) ## style, formatting, types, import contracts; changes nothing
 	$(BIN)/ruff check .
