@@ -40,8 +40,7 @@ STREAMS_A_CONNECTION: Final = 16
 
 def prepare(program: Path, cluster: Cluster, load: Load) -> None:
     """Bring a new cluster into the state that it is to be measured in."""
-    if load.op == "get":
-        fill(program, cluster)
+    fill(program, cluster)  # a SET that is measured replaces a value, wherever in the run it comes
     run_load(program, cluster, msgspec.structs.replace(load, seconds=WARMUP_SECONDS))
 
 
