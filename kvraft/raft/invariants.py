@@ -100,6 +100,7 @@ class NodeHistory:
 
     def __init__(self, node: Node) -> None:
         self._node = node
+        self._match: dict[int, int] = {}
         self._remember()
         check_memberships(node)
 
@@ -121,6 +122,10 @@ class NodeHistory:
             if self._was_leader and isinstance(node.role, Leader):
                 self._check_leader(node, node.role)
         self._remember()
+
+    def peer_forgot(self, peer: int) -> None:
+        """Expect nothing of a member that has come back without its memory: what it acknowledged is lost with it."""
+        self._match.pop(peer, None)
 
     def _check_leader(self, node: Node, leader: Leader) -> None:
         if node.log.last_index < self._last_index:

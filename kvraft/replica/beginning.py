@@ -89,13 +89,13 @@ class Beginning:
         return None
 
 
-def from_nothing(reactor: Any) -> Beginning:
+def from_nothing(reactor: Any, make_id: Callable[[], str] = lambda: uuid.uuid4().hex) -> Beginning:
     """Begin without a disk; see `rejoin` for what such a node may do."""
     return Beginning(
         storage=MemoryJournal(reactor, counts=False),
         snapshots=MemorySnapshots(reactor),
         store=Store(),
-        incarnation=uuid.uuid4().hex,
+        incarnation=make_id(),
         remembers=False,
     )
 

@@ -16,6 +16,12 @@ from kvraft.store import Released, Store, StoreSnapshot, take
 
 RETRY_S: Final = 10.0
 """Wait before a snapshot that failed is tried again, seconds."""
+ABSENT_AFTER_S: Final = 5.0
+"""After so long without a word from a member a leader keeps no log for it any more, seconds."""
+
+
+def _absent_after() -> float:
+    return ABSENT_AFTER_S
 
 
 @attrs.frozen
@@ -31,7 +37,7 @@ class SnapshotOptions:
     """So much of a leader's log stays, or twice the size of the snapshot, if more, while a living member needs it: one
     that receives a snapshot must find the entries behind it when it has installed it, or it would need the next one.
     Meanwhile a new one is taken when half as much was applied: the second one pushes out the one that is sent."""
-    absent_after: float = 5.0
+    absent_after: float = attrs.field(factory=_absent_after)
     """A member that was not heard from for so long, seconds, has nothing kept for it."""
 
 

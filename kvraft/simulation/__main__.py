@@ -8,7 +8,7 @@ from itertools import count, islice
 import attrs
 
 from kvraft.simulation.coverage import Reached, report
-from kvraft.simulation.faults import FAULTS
+from kvraft.simulation.faults import KINDS
 from kvraft.simulation.many import be_quiet, run_many
 from kvraft.simulation.run import SECONDS, Plan, run
 
@@ -24,6 +24,7 @@ def main() -> int:
         steps=arguments.steps,
         faults=arguments.faults,
         thinking_s=arguments.thinking,
+        forgets=arguments.memory,
     )
     if arguments.seeds is None and arguments.hours is None:
         verdict = run(plan, _print_trace if arguments.trace else None)
@@ -70,10 +71,16 @@ def _parse() -> argparse.Namespace:
         "--faults",
         type=_kinds,
         metavar="KIND,…",
-        help=f"kinds of faults, of {', '.join(FAULTS)}; 'none' for none (default: drawn from the seed)",
+        help=f"kinds of faults, of {', '.join(KINDS)}; 'none' for none (default: drawn from the seed)",
     )
     parser.add_argument(
         "--thinking", type=float, metavar="SECONDS", help="mean pause of a client (default: drawn from the seed)"
+    )
+    parser.add_argument(
+        "--memory",
+        action="store_true",
+        default=None,
+        help="nodes keep everything in memory, and at least three of them run (default: drawn from the seed)",
     )
     parser.add_argument("--trace", action="store_true", help="print what happens")
     return parser.parse_args()
@@ -86,7 +93,7 @@ def _range(text: str) -> tuple[int, int]:
 
 def _kinds(text: str) -> list[str]:
     kinds = [] if text == "none" else text.split(",")
-    unknown = [kind for kind in kinds if kind not in FAULTS]
+    unknown = [kind for kind in kinds if kind not in KINDS]
     if unknown:
         raise argparse.ArgumentTypeError(f"no such kind: {', '.join(unknown)}")
     return kinds

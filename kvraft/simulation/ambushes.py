@@ -3,140 +3,204 @@
 What strikes at random seldom meets what lasts milliseconds: a leader that has just been elected, a save under way while
 another leader's entries take its place, an order that arrives when it has been taken back. Each of these faults makes
 such a moment likely, and long; what it does then could all happen by chance.
+
+Each has a source of randomness of its own and takes part in some runs only, so that one more changes few seeds.
 """
 
 from collections.abc import Sequence
+from random import Random
 from typing import Final
 
-from kvraft.simulation.member import DiskFaults, Member
-from kvraft.simulation.nemesis import Fault, Mend, Nemesis
-
-Links = Sequence[tuple[int, int]]
+from kvraft.raft import EntryKind, Node
+from kvraft.simulation.ambushes_of_snapshots import SNAPSHOT_AMBUSHES
+from kvraft.simulation.harm import block, break_connections, hang_disks, lose, slow_disks
+from kvraft.simulation.member import Member
+from kvraft.simulation.nemesis import Ambush, Mend, Nemesis
 
 
 def usurp(nemesis: Nemesis) -> Mend | None:
     """Cut the leader off, with less than half of the others, while clients rush; then take its successor away."""
-    _usurp(nemesis, lasts_s=(0.3, 1.5))
+    _usurp(nemesis, nemesis.random, lasts_s=(0.3, 1.5))
     return None
 
 
-def usurp_behind_hung_disks(nemesis: Nemesis) -> Mend | None:
+def usurp_behind_hung_disks(nemesis: Nemesis, random: Random) -> Mend | None:
     """Cut the leader off with entries that its side has not saved, and save them when others have taken their place."""
-    _usurp(nemesis, lasts_s=(0.6, 1.2), hangs=True)
+    _usurp(nemesis, random, lasts_s=(0.6, 1.2), hangs=True)
     return None
 
 
-def scatter(nemesis: Nemesis) -> Mend | None:
+def scatter(nemesis: Nemesis, random: Random) -> Mend | None:
     """Leave every node alone, so that a leader steps down with a log which the others lack, and may come back."""
     leader = nemesis.cluster.leader
     if leader is None:
         return None
     members = [*nemesis.cluster.members]
-    begins_s, lasts_s = nemesis.random.uniform(0.05, 0.3), nemesis.random.uniform(0.6, 1.4)
+    begins_s, lasts_s = random.uniform(0.05, 0.3), random.uniform(0.6, 1.4)
     nemesis.rush(leader, begins_s, lasts_s, writes=True)
-    nemesis.later(begins_s, lambda: _block(nemesis, [(a, b) for a in members for b in members if a != b], lasts_s))
+    nemesis.later(begins_s, lambda: block(nemesis, [(a, b) for a in members for b in members if a != b], lasts_s))
     return None
 
 
-def slow_election(nemesis: Nemesis) -> Mend | None:
+def slow_election(nemesis: Nemesis, random: Random) -> Mend | None:
     """Lose the leader while every disk is slow, so that candidates wait for theirs and meet each other."""
     leader = nemesis.cluster.leader
     if leader is None:
         return None
-    worst = nemesis.random.choice((0.1, 0.3))
-    _slow_disks(nemesis, nemesis.cluster.running, worst, nemesis.random.uniform(1.0, 2.0))
-    _lose(nemesis, leader, nemesis.random.uniform(0.3, 1.0))
+    worst = random.choice((0.1, 0.3))
+    slow_disks(nemesis, nemesis.cluster.running, worst, random.uniform(1.0, 2.0))
+    lose(nemesis, leader, random.uniform(0.3, 1.0))
     return None
 
 
-def hold_successor(nemesis: Nemesis) -> Mend | None:
+def hold_successor(nemesis: Nemesis, random: Random) -> Mend | None:
     """Take the leader away, and let the next one commit nothing for a while: who asks it something comes too early."""
     leader = nemesis.cluster.leader
     if leader is None:
         return None
 
     def hold(successor: Member) -> None:
-        lasts_s = nemesis.random.uniform(0.1, 0.4)
-        if nemesis.random.random() < 0.5:
+        lasts_s = random.uniform(0.1, 0.4)
+        if random.random() < 0.5:
             others = [member for member in nemesis.cluster.members if member != successor.id]
-            _block(nemesis, [(successor.id, other) for other in others], lasts_s)
+            block(nemesis, [(successor.id, other) for other in others], lasts_s)
         else:  # it hears from the others, and they can store nothing
-            _slow_disks(nemesis, nemesis.cluster.running, 0.3, lasts_s)
+            slow_disks(nemesis, nemesis.cluster.running, 0.3, lasts_s)
         nemesis.rush(successor.id, 0.0, lasts_s)
-        if nemesis.random.random() < 0.8:
-            nemesis.later(nemesis.random.uniform(0.0, 0.02), nemesis.operator.change_members)
+        if random.random() < 0.8:
+            nemesis.later(random.uniform(0.0, 0.02), nemesis.operator.change_members)
 
     nemesis.expect_leader(hold)
-    nemesis.kill(leader, power=nemesis.random.random() < 0.5)
+    nemesis.kill(leader, power=random.random() < 0.5)
     return None
 
 
-def late_order(nemesis: Nemesis) -> Mend | None:
+def late_order(nemesis: Nemesis, random: Random) -> Mend | None:
     """Hold back the order to take over until the leader has given it up and led on."""
     leader = nemesis.cluster.leader
     others = [member.id for member in nemesis.cluster.running if member.id != leader]
     if leader is None or not others:
         return None
-    target = nemesis.random.choice(others)
+    target = random.choice(others)
     # Heartbeats go ahead of it: who hears them again believes them. Its silence is older than the order, so the leader
     # gives it up soon.
-    ordered_s = nemesis.random.uniform(0.2, 0.3)
-    lasts_s = ordered_s + nemesis.cluster.options.election_timeout_max + nemesis.random.uniform(0.1, 0.6)
-    _block(nemesis, [(leader, target)], lasts_s)
+    ordered_s = random.uniform(0.2, 0.3)
+    lasts_s = ordered_s + nemesis.cluster.options.election_timeout_max + random.uniform(0.1, 0.6)
+    block(nemesis, [(leader, target)], lasts_s)
     nemesis.later(ordered_s, lambda: nemesis.operator.ask(f"TRANSFER {target}", leader))
     nemesis.later(ordered_s + 0.1, lambda: nemesis.rush(leader, lasts_s, 0.0))
     return None
 
 
-def break_while_sending(nemesis: Nemesis) -> Mend | None:
+def break_while_sending(nemesis: Nemesis, random: Random) -> Mend | None:
     """Break a follower's connections to its leader again and again, while it has more to save than it can."""
     leader = nemesis.cluster.leader
     others = [member for member in nemesis.cluster.running if member.id != leader]
     if leader is None or not others:
         return None
-    follower = nemesis.random.choice(others)
-    _slow_disks(nemesis, [follower], nemesis.random.choice((0.05, 0.2)), 1.5)
+    follower = random.choice(others)
+    slow_disks(nemesis, [follower], random.choice((0.05, 0.2)), 1.5)
     nemesis.rush(leader, 1.5, 0.0)
     at_s = 0.0
-    for _ in range(nemesis.random.randint(2, 6)):
-        at_s += nemesis.random.uniform(0.05, 0.3)
-        nemesis.later(at_s, lambda: _break(nemesis, leader, [follower.id]))
+    for _ in range(random.randint(2, 6)):
+        at_s += random.uniform(0.05, 0.3)
+        nemesis.later(at_s, lambda: break_connections(nemesis, leader, [follower.id]))
     return None
 
 
-def change_members_in_a_rush(nemesis: Nemesis) -> Mend | None:
+def change_members_in_a_rush(nemesis: Nemesis, random: Random) -> Mend | None:
     """Change the members while slow disks keep many writes under way."""
     leader = nemesis.cluster.leader
     if leader is None:
         return None
-    _slow_disks(nemesis, nemesis.cluster.running, nemesis.random.choice((0.01, 0.05)), 2.0)
+    slow_disks(nemesis, nemesis.cluster.running, random.choice((0.01, 0.05)), 2.0)
     nemesis.rush(leader, 2.0, 0.0)
-    nemesis.later(nemesis.random.uniform(0.1, 0.5), nemesis.operator.change_members)
+    nemesis.later(random.uniform(0.1, 0.5), nemesis.operator.change_members)
     return None
 
 
-def kill_in_compaction(nemesis: Nemesis) -> Mend | None:
+def kill_in_compaction(nemesis: Nemesis, random: Random) -> Mend | None:
     """End a process while a snapshot takes the place of its log."""
-    member = nemesis.pick_running()
+    member = nemesis.pick_running(random)
     if member is None:
         return None
-    power, operation = nemesis.random.random() < 0.7, nemesis.random.choice(("remove", "remove", "rename"))
-    call_off = nemesis.kill_at_disk(member, operation, power=power, behind=nemesis.random.choice((False, True)))
+    power, operation = random.random() < 0.7, random.choice(("remove", "remove", "rename"))
+    call_off = nemesis.kill_at_disk(member, operation, power=power, behind=random.randint(0, 1))
     nemesis.operator.ask("SNAPSHOT", member.id)
     return call_off
 
 
-def tear_save(nemesis: Nemesis) -> Mend | None:
+def tear_save(nemesis: Nemesis, random: Random) -> Mend | None:
     """Turn a machine off between the write of a save and its sync, while there is much to save."""
-    member = nemesis.pick_running()
+    member = nemesis.pick_running(random)
     if member is None:
         return None
     nemesis.rush(member.id, 1.0, 0.0)
-    return nemesis.kill_at_disk(member, "fdatasync", power=True, behind=False)
+    return nemesis.kill_at_disk(member, "fdatasync", power=True, behind=0)
 
 
-AMBUSHES: Final[Sequence[Fault]] = (
-    usurp_behind_hung_disks,
+def part_joint_leader(nemesis: Nemesis, random: Random) -> Mend | None:
+    """Cut a leader off from the old voters when it has made a joint configuration, while clients read there.
+
+    The new voters still answer it, and the old ones can elect another (§6).
+    """
+
+    def is_joint(node: Node) -> bool:
+        is_new = node.log.last_index > node.commit and node.log[node.log.last_index].kind == EntryKind.MEMBERSHIP
+        return is_new and node.is_leader and bool(node.membership.outgoing)
+
+    def part(leader: Member) -> None:
+        membership = leader.node.membership
+        old = sorted(membership.outgoing - {leader.id})
+        few = (len(membership.outgoing) - 1) // 2 - 1  # with so many of them and itself it has no old majority
+        lasts_s = random.uniform(0.6, 1.4)
+        lose(nemesis, leader.id, lasts_s, random.sample(old, len(old) - max(0, few)))
+        nemesis.later(0.0, lambda: nemesis.rush(leader.id, 0.0, lasts_s))
+
+    nemesis.operator.change_members()
+    return nemesis.moments.when_decided(is_joint, part)
+
+
+def restart_with_backlog(nemesis: Nemesis, random: Random) -> Mend | None:
+    """Restart all nodes in a rush, so that the next leader finds more committed than it applies in one turn."""
+    leader = nemesis.cluster.leader
+    if leader is None:
+        return None
+
+    def restart() -> None:
+        for member in nemesis.cluster.running:
+            nemesis.cluster.restart(member.id, power=random.random() < 0.5)
+
+    nemesis.rush(leader, 0.0, 2.0, writes=True)
+    nemesis.later(random.uniform(0.3, 1.0), restart)
+    return None
+
+
+def forget_and_elect(nemesis: Nemesis) -> Mend | None:
+    """Let a member lose what it alone has acknowledged to its leader, and who lacks that stand for election.
+
+    For nodes that keep everything in memory: the leader is cut off, so nobody tells that member what it has promised.
+    """
+    cluster, leader = nemesis.cluster, nemesis.cluster.leader
+    others = [member.id for member in cluster.running if member.id != leader]
+    if leader is None or len(others) < 2 or not cluster.may_lose_one:
+        return None
+    forgets, *rest = nemesis.random.sample(others, len(others))
+    behind = rest[: len(cluster.members) // 2]
+    until_s = nemesis.random.uniform(0.1, 0.4)
+    block(nemesis, [(leader, each) for each in behind], until_s)
+    nemesis.rush(leader, until_s, 1.0, writes=True)
+
+    def forget() -> None:
+        if cluster.leader == leader and cluster.may_lose_one:
+            lose(nemesis, leader, nemesis.random.uniform(0.5, 2.0))
+            cluster.restart(forgets)
+
+    nemesis.later(until_s - 0.01, forget)
+    return None
+
+
+AMBUSHES: Final[Sequence[Ambush]] = (
     usurp_behind_hung_disks,
     scatter,
     slow_election,
@@ -146,10 +210,13 @@ AMBUSHES: Final[Sequence[Fault]] = (
     change_members_in_a_rush,
     kill_in_compaction,
     tear_save,
+    part_joint_leader,
+    restart_with_backlog,
+    *SNAPSHOT_AMBUSHES,
 )
 
 
-def _usurp(nemesis: Nemesis, *, lasts_s: tuple[float, float], hangs: bool = False) -> None:
+def _usurp(nemesis: Nemesis, random: Random, *, lasts_s: tuple[float, float], hangs: bool = False) -> None:
     """Cut the leader off; with `hangs` disks on its side hang until a while after that."""
     cluster = nemesis.cluster
     first = cluster.leader
@@ -158,71 +225,29 @@ def _usurp(nemesis: Nemesis, *, lasts_s: tuple[float, float], hangs: bool = Fals
     nemesis.is_usurping = True
     others = [member for member in cluster.members if member != first]
     most = max(0, (len(others) - 1) // 2)
-    side = [first, *nemesis.random.sample(others, nemesis.random.randint(min(most, 1) if hangs else 0, most))]
+    side = [first, *random.sample(others, random.randint(min(most, 1) if hangs else 0, most))]
     pairs = [pair for a in side for b in others if b not in side for pair in ((a, b), (b, a))]
-    begins_s = nemesis.random.uniform(0.0, 0.3)
-    until_s = nemesis.random.uniform(*lasts_s)
+    begins_s = random.uniform(0.0, 0.3)
+    until_s = random.uniform(*lasts_s)
     nemesis.rush(first, begins_s, until_s, writes=hangs)
 
     def cut_off() -> None:
         nemesis.tell("network", f"loses its leader {first}")
         nemesis.block(pairs)
-        if nemesis.random.random() < 0.7:  # so the others know at once, and elect while it still believes that it leads
+        if random.random() < 0.7:  # so the others know at once, and elect while it still believes that it leads
             for a, b in pairs:
                 cluster.network.break_connections(cluster.members[a].machine, cluster.members[b].machine)
         nemesis.later(until_s, lambda: nemesis.unblock(pairs))
         if hangs:
             # A leader whose disk hangs proposes nothing more; one that saves fills those of its side.
-            _hang_disks(nemesis, side[nemesis.random.randint(0, min(most, 1)) :], until_s)
+            hang_disks(nemesis, random, side[random.randint(0, min(most, 1)) :], until_s)
 
     def take_successor() -> None:
         successor = cluster.leader
         if successor is not None and successor != first:
-            cluster.kill(successor, power=nemesis.random.random() < 0.5)
-            nemesis.restart_later(successor)
+            nemesis.kill(successor, power=random.random() < 0.5)
 
-    if nemesis.random.random() < 0.6:
-        nemesis.later(begins_s + until_s + nemesis.random.uniform(0.0, 0.3), take_successor)
+    if random.random() < 0.6:
+        nemesis.later(begins_s + until_s + random.uniform(0.0, 0.3), take_successor)
     nemesis.later(begins_s, cut_off)
     nemesis.later(begins_s + until_s + 1.0, lambda: setattr(nemesis, "is_usurping", False))
-
-
-def _hang_disks(nemesis: Nemesis, members: Sequence[int], lasts_s: float) -> None:
-    for each in members:
-        member = nemesis.cluster.members[each]
-        member.faults.hangs = True
-        nemesis.tell(f"disk of {member.machine.name}", "hangs")
-        nemesis.mend_later(lasts_s + nemesis.random.uniform(0.02, 0.4), member.resume_disk)
-
-
-def _slow_disks(nemesis: Nemesis, members: Sequence[Member], worst_s: float, lasts_s: float) -> None:
-    for member in members:
-        member.faults.delay_s = worst_s / 5, worst_s
-        nemesis.tell(f"disk of {member.machine.name}", "is slow")
-
-    def mend() -> None:
-        for member in members:
-            member.faults.delay_s = DiskFaults().delay_s
-
-    nemesis.mend_later(lasts_s, mend)
-
-
-def _lose(nemesis: Nemesis, leader: int, lasts_s: float) -> None:
-    """Let everybody lose the leader at once, and not hear from it for a while."""
-    others = [member for member in nemesis.cluster.members if member != leader]
-    _block(nemesis, [link for other in others for link in ((leader, other), (other, leader))], lasts_s)
-    _break(nemesis, leader, others)
-
-
-def _break(nemesis: Nemesis, member: int, others: Sequence[int]) -> None:
-    members = nemesis.cluster.members
-    nemesis.tell("network", f"breaks the connections between {member} and {others}")
-    for other in others:
-        for a, b in ((member, other), (other, member)):
-            nemesis.cluster.network.break_connections(members[a].machine, members[b].machine)
-
-
-def _block(nemesis: Nemesis, links: Links, lasts_s: float) -> None:
-    nemesis.tell("network", f"lets nothing pass: {' '.join(f'{a}→{b}' for a, b in links)}")
-    nemesis.block(links)
-    nemesis.later(lasts_s, lambda: nemesis.unblock(links))

@@ -60,6 +60,8 @@ KEPT: Final = {
     "Membership.addresses": "the configuration",
     "Membership.incarnations": "the configuration",
     "Membership.replacing": "the configuration",
+    "MemoryFile.content": "the bytes of a snapshot that is kept in memory",
+    "MemoryFiles._contents": "the snapshots that are kept in memory",
     "Names._known": "where each member was found last",
     "Node.memberships": "the configurations in the log",
     "OrderedKeys._chunks": "the keys",
@@ -70,6 +72,8 @@ KEPT: Final = {
     "Peers._listed": "where config.json lists the members",
     "PreCandidate.votes": "an election of a node that nobody answers, because it was removed or is not added yet",
     "Presence._peers": "connections that stand",
+    "Rejoin._newborn": "which members have come back without their memory: one entry a member",
+    "Rejoin._remembered": "what members remember: one entry a member",
     "SharedPort._speakers": "first bytes",
     "_Peer.standing": "connections that stand",
     "SnapshotHeader.state": "what a snapshot says of itself",
@@ -121,11 +125,12 @@ def find_leaks(cluster: Cluster, member: Member) -> Iterator[str]:
     yield from _find_timers(member)
     if not gc.isenabled():
         yield "the garbage collector is off"
-    if member.store.frozen and not _is_taking(member):
+    if member.store.frozen and not is_taking(member):
         yield "the store is frozen, and no snapshot is being taken"
 
 
-def _is_taking(member: Member) -> bool:
+def is_taking(member: Member) -> bool:
+    """Whether a node takes a snapshot."""
     assert member.assembly is not None
     return any(name == "SnapshotTaker._running" and value is not None for name, value in walk(member.assembly))
 
@@ -154,7 +159,7 @@ def _find_files(member: Member) -> Iterator[str]:
         elif count > 1:
             yield f"{names[inode]} is open {count} times"
     drafts = [path.name for path in disk.inodes if path.name.endswith(DRAFT)]
-    if drafts and not _is_taking(member) and not member.has_failed:  # else it may not have been able to remove it
+    if drafts and not is_taking(member) and not member.has_failed:  # else it may not have been able to remove it
         yield f"{drafts[0]} lies about"
 
 

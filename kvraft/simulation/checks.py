@@ -39,6 +39,7 @@ from kvraft.simulation.conduct import (
 from kvraft.simulation.conduct_of_logs import Tail, Votes, check_allegiance, check_removal
 from kvraft.simulation.founders import Founders
 from kvraft.simulation.member import Member
+from kvraft.simulation.moments import Moments
 from kvraft.simulation.refusals import REFUSED_S, check_refused
 from kvraft.storage.extent import Extent
 
@@ -71,6 +72,10 @@ class Checks:
         """What was found while production code ran, which may catch what is raised in it."""
         self.elected: Callable[[Member], None] = lambda _member: None
         """Called with each new leader."""
+        self.moments = Moments()
+        """Who lies in wait for what a node decides or says."""
+        self.messages = self.denials = 0
+        """How many messages all nodes have sent, and how many of them deny that entries follow what is there."""
         self._members = members
         self._watched: dict[int, _Watched] = {}
         self._states: dict[int, tuple[tuple[int, ...], int]] = {}
@@ -99,13 +104,15 @@ class Checks:
     def watch(self, member: Member, assembly: Assembly) -> None:
         """Watch a new process, and every promise that it makes."""
         node = assembly.replica.node
-        if not member.has_older_copy:
+        if not member.has_older_copy and not member.forgets:
             self._check_remembered(member, node)
         self._founders.begins(member, node)
         self._watched[member.id] = _Watched(
             node, NodeHistory(node), Conduct(member, node, Before.of(node)), founder=node.founder
         )
         check_configurations(node)
+        if member.forgets:
+            self._note_lost_memories(node, self._watched[member.id].history)
         self._look_ahead_of_effects(member, node)
         assembly.replica.connect(PromiseKeeper(assembly.peers, member, self))
 
@@ -133,9 +140,23 @@ class Checks:
 
         def look_and_take() -> Ready:
             self.noted(self.after, member)
+            if self.moments.decisions and member.is_running:
+                self.moments.decided(member)
             return take()
 
         node.ready = look_and_take  # type: ignore[method-assign]
+
+    def _note_lost_memories(self, node: Node, history: NodeHistory) -> None:
+        """Expect nothing more of members that come back without what they have acknowledged, when a leader knows."""
+        forget = node.peer_forgot
+
+        def forget_and_note(peer: int, now: float) -> None:
+            forget(peer, now)
+            history.peer_forgot(peer)
+            if node.is_leader:
+                self._acks.pop(peer, None)
+
+        node.peer_forgot = forget_and_note  # type: ignore[method-assign]
 
     def noted(self, check: Callable[..., None], *looked_at: object) -> None:
         """Have something checked while production code runs, which may catch what is raised in it."""
@@ -184,6 +205,7 @@ class Checks:
         watched.history.observe()
         self.figure_3.observe([node])
         before = watched.conduct.before
+        self._elections.looks(node)
         if leader is not None:
             if node.term not in self._led:
                 self._check_elected(member, before)
@@ -238,6 +260,8 @@ class Checks:
                     raise InvariantViolated(
                         f"node {member.id} acknowledges entry {index}, and its disk ends at {extent.last_index}"
                     )
+            case AppendEntriesReply(success=False):
+                self.denials += 1
             case InstallSnapshotReply(term=term, installed=is_installed):
                 self._check_durable(member, term, "a snapshot" if is_installed else "a piece of a snapshot")
 
@@ -319,12 +343,20 @@ class Checks:
         if node.commit <= node.log.snapshot_index or term is None:
             return
         holds = {member.id for member in self._members.values() if self._holds(member, node.commit, term)}
+        # Who loses its memory gets back to what it has acknowledged to a leader before it promises anything more.
+        holds |= {
+            each for each, (acked_in, index) in self._acks.items() if self._lost_since(each, node, acked_in, index)
+        }
         sets = majorities(node.membership)
         demand(
             any(agree(each, holds) for each in (sets, before.majorities) if each),
             f"node {node.id} committed entry {node.commit}, which only the disks of {sorted(holds)} hold, of "
             f"{' and '.join(str(sorted(voters)) for voters in sets)}",
         )
+
+    def _lost_since(self, member: int, leader: Node, term: int, index: int) -> bool:
+        """Whether a node without a disk has acknowledged what the leader commits, and the leader knows of no loss."""
+        return self._members[member].forgets and term == leader.term and index >= leader.commit
 
     @staticmethod
     def _holds(member: Member, index: int, term: int) -> bool:
@@ -393,7 +425,11 @@ class PromiseKeeper:
         assembly = self._member.assembly
         if assembly is not None and assembly.peers is self._outbox:  # else the process has ended, and nobody hears it
             world = self._member.machine.world
+            moments = self._checks.moments
+            self._checks.messages += len(outgoing)
             for to, message in outgoing:
+                if moments.sayings:
+                    moments.said(self._member, to, message)
                 if type(message) in _WATCHED:
                     self._checks.noted(self._checks.promised, self._member, to, message)
                 if world.trace is not None:

@@ -44,6 +44,7 @@ class Cluster:
         limits: what config.json would say.
         history: likewise.
         options: of the core; None: what production uses.
+        forgets: whether nodes keep everything in memory, so that a restart loses it.
         trace: told (time, whose, what) of everything that happens.
     """
 
@@ -55,6 +56,7 @@ class Cluster:
         limits: Limits = LIMITS,
         history: History = HISTORY,
         options: Options | None = None,
+        forgets: bool = False,
         trace: Callable[[float, str, str], None] | None = None,
     ) -> None:
         self.world = World(seed, trace)
@@ -63,6 +65,7 @@ class Cluster:
         self.limits = limits
         self.history = history
         self.options = options or Options()
+        self.forgets = forgets
         self.members: dict[int, Member] = {}
         """Every node that was ever started, by id."""
         self.checks = Checks(self.members)
@@ -179,6 +182,12 @@ class Cluster:
         return [member for member in self.members.values() if member.is_running]
 
     @property
+    def may_lose_one(self) -> bool:
+        """Whether a process may end: of nodes that keep everything in memory only one at a time may lose it."""
+        members = self.members.values()
+        return not self.forgets or all(member.is_running and member.node.voting for member in members)
+
+    @property
     def leader(self) -> int | None:
         """Who leads the highest term, when somebody does."""
         leader, term = None, -1
@@ -270,6 +279,7 @@ class Cluster:
             epoch=1.8e9 + random.uniform(-1000.0, 1000.0),
         )
         self.members[member] = Member(member, machine, self.network, self._stopped)
+        self.members[member].forgets = self.forgets
         self.members[member].wrap = self.checks.watch
         self.members[member].removing = self.checks.removing
         self._by_machine[machine] = self.members[member]

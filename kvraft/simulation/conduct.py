@@ -11,7 +11,7 @@ import attrs
 
 from kvraft.raft import EntryKind, InvariantViolated, Membership, Message, Node
 from kvraft.raft.messages import PreVote, PreVoteReply, RequestVote
-from kvraft.raft.roles import Follower, Leader
+from kvraft.raft.roles import Candidate, Follower, Leader
 from kvraft.simulation.conduct_of_offices import Office, could_another_lead
 from kvraft.simulation.member import Member
 
@@ -268,12 +268,20 @@ class Elections:
     def __init__(self) -> None:
         self._encouraged: dict[tuple[int, int], set[int]] = {}
         """By (who asked, the term asked for): who said yes to a pre-vote."""
+        self._stood: set[tuple[int, int]] = set()
+        """(node, term) of each candidate that was a voter when it stood."""
+
+    def looks(self, node: Node) -> None:
+        """Note who stands for election: the request for votes waits for its disk, and who is a voter may change."""
+        if type(node.role) is Candidate and _is_voter(node):
+            self._stood.add((node.id, node.term))
 
     def said(self, sender: Member, before: Before, to: int, message: Message) -> None:
         """Note what `sender` says to `to`, and check whether it may."""
         if isinstance(message, (PreVote, RequestVote)) and sender.node.term <= message.term:
             demand(
-                any(sender.id in voters for _, each in sender.node.memberships for voters in majorities(each)),
+                _is_voter(sender.node)
+                or (isinstance(message, RequestVote) and (sender.id, message.term) in self._stood),
                 f"node {sender.id} stands for election and is no voter (thesis §4.2.1, BUGS row 20)",
             )
         match message:
@@ -286,6 +294,11 @@ class Elections:
                     f"node {sender.id} stands in term {term}, and only {sorted(yes)} have said that it could win "
                     "(PreVote, thesis §9.6, BUGS row 24)",
                 )
+
+
+def _is_voter(node: Node) -> bool:
+    """Whether a node votes in any configuration that it knows."""
+    return any(node.id in voters for _, each in node.memberships for voters in majorities(each))
 
 
 def check_votes(node: Node, before: Before, votes: Collection[int]) -> None:

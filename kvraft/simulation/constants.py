@@ -33,7 +33,7 @@ class Constant:
     module: str
     """Where it is used: a module that imports it has a name of its own for it."""
     name: str
-    small: Sequence[int]
+    small: Sequence[float]
     """What it may be, beside what it is in production."""
     offsets: Mapping[str, int] = attrs.field(factory=dict)
     """Other names of the module, which are that number and so much more meanwhile."""
@@ -66,6 +66,11 @@ CONSTANTS: Final = (
     Constant("kvraft.store.chunks", "CHUNK_BYTES_FULL", (100, 130), {"CHUNK_BYTES_MAX": 50, "VALUE_PART_BYTES": -50}),
     Constant("kvraft.store.chunks", "CHUNK_ITEMS_FULL", (1, 2)),
 )
+PATIENCE: Final = (
+    Constant("kvraft.replica.sending", "SILENCE_MAX_S", (1.0, 2.0)),
+    Constant("kvraft.replica.taking", "ABSENT_AFTER_S", (0.3,)),
+)
+"""How long a leader waits for a member that is late, seconds: drawn where somebody lies in wait for a snapshot."""
 
 
 @attrs.frozen
@@ -77,7 +82,7 @@ class Drawn:
     keys: int
     large_value: int
     history: History
-    values: Mapping[Constant, int] = attrs.field(factory=dict)
+    values: Mapping[Constant, float] = attrs.field(factory=dict)
     """Of those constants that are not what they are in production."""
 
     def __str__(self) -> str:
@@ -101,15 +106,22 @@ class Drawn:
                 setattr(module, name, value)
 
 
-def draw(draws: Random) -> Drawn:
-    """Draw what a run goes by."""
+def draw(draws: Random, *, impatient: bool = False) -> Drawn:
+    """Draw what a run goes by, with `impatient` also how long is waited for members that are late."""
     is_production = draws.random() < PRODUCTION
-    values = {
-        constant: draws.choice(constant.small) for constant in CONSTANTS if draws.random() < SMALL and not is_production
-    }
+    values = _draw_small(draws, CONSTANTS, is_production=is_production)
     keys, large_value = draws.choice(KEYS), draws.choice(LARGE_VALUE)
     limits, options = draw_limits(draws), draw_options(draws)
-    return Drawn(limits, options, keys, large_value, draw_history(draws), values)
+    history = draw_history(draws)
+    if impatient:
+        values |= _draw_small(draws, PATIENCE, is_production=is_production)
+    return Drawn(limits, options, keys, large_value, history, values)
+
+
+def _draw_small(draws: Random, constants: Sequence[Constant], *, is_production: bool) -> dict[Constant, float]:
+    return {
+        constant: draws.choice(constant.small) for constant in constants if draws.random() < SMALL and not is_production
+    }
 
 
 def draw_history(draws: Random) -> History:

@@ -6,6 +6,7 @@ sectors clean, as Linux does: they can still be read, and no later sync writes t
 """
 
 import random
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from typing import Final
@@ -95,6 +96,8 @@ class Disk:
         """Counts processes: a file that an earlier one opened cannot be used."""
         self.opened: dict[DiskFile, None] = {}
         """The files that the process has open."""
+        self.syncs: Counter[str] = Counter()
+        """How often a file was synced, by the kind of file, with which its name begins."""
 
     def crash(self, keep: float | None = None) -> None:
         """Power failure: an arbitrary part of what was not synced is lost, about 1 - `keep` of it."""
@@ -250,6 +253,7 @@ class DiskFile:
         except OSError:
             self.inode.lose(self.disk.rng, 0.5)
             raise
+        self.disk.syncs[self.path.name.partition("-")[0]] += 1
         if "fdatasync" not in self.disk.ignored:
             self.inode.sync()
 

@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
-from kvraft.simulation.ambushes import AMBUSHES, usurp
+from kvraft.simulation.ambushes import usurp
 from kvraft.simulation.faults_of_links import LINK_FAULTS
 from kvraft.simulation.faults_of_names import NAME_FAULTS
 from kvraft.simulation.member import SYNCS, DiskFaults, Member
@@ -113,7 +113,7 @@ def kill_at_disk(nemesis: Nemesis) -> Mend | None:
     member = nemesis.pick_running()
     if member is None:
         return None
-    power, behind = nemesis.random.random() < 0.7, nemesis.random.random() >= 0.6
+    power, behind = nemesis.random.random() < 0.7, int(nemesis.random.random() >= 0.6)
     return nemesis.kill_at_disk(member, nemesis.random.choice(OPERATIONS), power=power, behind=behind)
 
 
@@ -208,6 +208,8 @@ FAULTS: Final[Mapping[str, Sequence[Fault]]] = {
     "clocks": (jump_clock,),
     "operations": (transfer, transfer, snapshot, slow_snapshots),
     "members": (change_members,),
-    "ambushes": AMBUSHES,
 }
 """Every fault, by the name of its kind; one that stands twice is twice as frequent."""
+LIES_IN_WAIT: Final = "ambushes"
+"""The kind of the faults that have times of their own, `kvraft.simulation.ambushes`."""
+KINDS: Final = (*FAULTS, LIES_IN_WAIT)

@@ -14,6 +14,8 @@ class Founders:
 
     def begins(self, member: Member, node: Node) -> None:
         """Check a new process: a founder comes back as one, and nobody else does unless it needs nobody else."""
+        if member.forgets:
+            return
         if node.founder and not _is_saved(member):
             is_alone = agree(majorities(node.membership), {node.id})
             demand(is_alone, f"node {node.id} begins as a founder, and neither its disk nor anybody else says so")

@@ -12,13 +12,13 @@ from kvraft.assembly import Assembly, Surroundings, assemble, use_monotonic_time
 from kvraft.config import Config
 from kvraft.peers.names import Names
 from kvraft.raft import Node, Options
-from kvraft.replica import from_disk
+from kvraft.replica import Beginning, from_disk, from_nothing
 from kvraft.simulation.disk import Disk, StaleFile
 from kvraft.simulation.jobs import DiskJobs
 from kvraft.simulation.machine import Machine, ProcessDied, Reactor
 from kvraft.simulation.names import NameFaults, Resolver
 from kvraft.simulation.network import Network
-from kvraft.storage import Journal, JournalFull, JournalJobs, StorageError
+from kvraft.storage import Journal, JournalFull, JournalJobs, MemoryJournal, StorageError
 from kvraft.store import SnapshotInvalid, Store
 
 ANY: Final = "any"
@@ -53,6 +53,8 @@ class DiskFaults:
     """Shortest and longest time of one job."""
     snapshot_delay_s: tuple[float, float] = (0.0001, 0.0005)
     """That of a job of the snapshots, which delays no save."""
+    save_delay_s: float = 0.0
+    """How much longer each save takes, and nothing else."""
     hangs: bool = False
     """Whether no job is begun."""
     errors: Mapping[str, int] = attrs.field(factory=dict)
@@ -79,8 +81,10 @@ class Member:
         self.assembly: Assembly | None = None
         """The parts of the process that runs; None while none does."""
         self.reactor: Reactor | None = None
-        self.journal: Journal | None = None
-        """That of the latest process."""
+        self.journal: Journal | MemoryJournal | None = None
+        """That of the latest process; None when it was in memory and is lost."""
+        self.forgets = False
+        """Whether its processes keep everything in memory."""
         self.last_words: str | None = None
         """With what the latest process ended itself, if it did."""
         self.has_failed = False
@@ -149,18 +153,7 @@ class Member:
                 dial=lambda _, address: self._network.endpoint(self.machine, (address.host, address.port)),
                 names=Names(self._make_resolver(reactor)),
             )
-            beginning = from_disk(
-                FOLDER,
-                self.id,
-                reactor,
-                segment_bytes=config.limits.segment_bytes,
-                progress=lambda _loaded, _of: None,
-                files=self.disk,
-                make_id=surroundings.make_id,
-                make_jobs=self._make_jobs,
-            )
-            assert isinstance(beginning.storage, JournalJobs)
-            self.journal = beginning.storage.journal
+            beginning = self._begin(config, reactor, surroundings.make_id)
             reached_at = config.peer(self.id).address
             assembly = assemble(config, self.id, beginning, surroundings, options, reached_at)
             self._network.listen(self.machine, (config.peer(self.id).address.host, PORT), assembly.port)
@@ -180,12 +173,35 @@ class Member:
         collector.end_all()  # what a process has done to its collector ends with it
         self.assembly = None
         self._jobs = []
+        if self.forgets:
+            self.journal = None
         if power:
             self.disk.crash()
             self._network.power_lost(self.machine)
         else:
             self.disk.kill()
             self._network.process_ended(self.machine)
+
+    def _begin(self, config: Config, reactor: Reactor, make_id: Callable[[], str]) -> Beginning:
+        """Read what the disk holds, if there is one."""
+        if self.forgets:
+            beginning = from_nothing(reactor, make_id)
+            assert isinstance(beginning.storage, MemoryJournal)
+            self.journal = beginning.storage
+            return beginning
+        beginning = from_disk(
+            FOLDER,
+            self.id,
+            reactor,
+            segment_bytes=config.limits.segment_bytes,
+            progress=lambda _loaded, _of: None,
+            files=self.disk,
+            make_id=make_id,
+            make_jobs=self._make_jobs,
+        )
+        assert isinstance(beginning.storage, JournalJobs)
+        self.journal = beginning.storage.journal
+        return beginning
 
     def resume_disk(self) -> None:
         """Let the disk go on that hung."""
@@ -219,7 +235,11 @@ class Member:
             if self.faults.hangs:
                 return None
             delay_s = random.uniform(*self.faults.delay_s)
-            return delay_s if name == JOURNAL else delay_s + random.uniform(*self.faults.snapshot_delay_s)
+            return (
+                delay_s + self.faults.save_delay_s
+                if name == JOURNAL
+                else delay_s + random.uniform(*self.faults.snapshot_delay_s)
+            )
 
         jobs = DiskJobs(reactor, last, draw_delay)
         self._jobs.append(jobs)

@@ -4,6 +4,7 @@ import copy
 from collections import Counter
 from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
+from random import Random
 from typing import Final, Protocol
 
 from kvraft.simulation.cluster import REMOVED, Cluster
@@ -13,11 +14,20 @@ from kvraft.simulation.operator import Operator
 
 Mend = Callable[[], None]
 Fault = Callable[["Nemesis"], Mend | None]
+Ambush = Callable[["Nemesis", Random], Mend | None]
+"""A fault with a source of randomness of its own."""
 
 LASTS_S: Final = (0.2, 0.8, 2.0, 5.0)
 """About how long a fault lasts, one of these, seconds."""
 DOWN_S: Final = (0.0, 0.2, 1.0, 4.0)
 """About how long a process stays down, seconds."""
+AMBUSHED: Final = 1 / 3
+"""The share of runs in which one ambush takes part. In the others nothing is drawn for it, so that to add one changes
+only the runs in which that takes part."""
+AMBUSH_GAPS: Final = 7
+"""Mean time between two strikes of one ambush, in gaps between faults."""
+FAULTS_MANY: Final = 20
+"""Where there are more other faults than so many, the time between two strikes of an ambush is longer by that share."""
 
 
 class Rush(Protocol):
@@ -33,11 +43,15 @@ class Nemesis:
     Args:
         cluster: whom it disturbs.
         faults: what it may do, each as often as it stands there.
+        ambushes: what else it may do, each at times of its own.
         gap_s: mean time between two strikes, seconds.
     """
 
-    def __init__(self, cluster: Cluster, faults: Sequence[Fault], *, gap_s: float = 0.8) -> None:
+    def __init__(
+        self, cluster: Cluster, faults: Sequence[Fault], ambushes: Sequence[Ambush] = (), *, gap_s: float = 0.8
+    ) -> None:
         self.cluster = cluster
+        self.moments = cluster.checks.moments
         self.random = cluster.world.random("nemesis")
         self.operator = Operator(cluster)
         self.rush: Rush = _no_rush
@@ -46,6 +60,7 @@ class Nemesis:
         self.strikes: Counter[str] = Counter()
         """How often each fault was begun."""
         self._faults = faults
+        self._ambushes = ambushes
         self._gap_s = gap_s
         self._open: dict[int, Mend] = {}
         self._blocked: Counter[tuple[int, int]] = Counter()
@@ -59,7 +74,12 @@ class Nemesis:
 
     def begin(self) -> None:
         """Begin to strike."""
-        self.later(self.random.expovariate(1 / self._gap_s), self._strike)
+        if self._faults:
+            self._strike_later()
+        for ambush in self._ambushes:
+            random = self.cluster.world.random(f"ambush {ambush.__name__}")
+            if random.random() < AMBUSHED:
+                self._ambush_later(ambush, random)
 
     def stop(self) -> None:
         """Strike no more, mend everything, and start every process that does not run."""
@@ -95,15 +115,16 @@ class Nemesis:
         """Tell the trace."""
         self.cluster.world.tell(who, what)
 
-    def pick_running(self) -> Member | None:
+    def pick_running(self, random: Random | None = None) -> Member | None:
         """Return a node whose process runs, the leader more often than others."""
+        random = random or self.random
         running = self.cluster.running
         if not running:
             return None
         leader = self.cluster.leader
-        if leader is not None and self.random.random() < 0.4:
+        if leader is not None and random.random() < 0.4:
             return self.cluster.members[leader]
-        return self.random.choice(running)
+        return random.choice(running)
 
     # What faults do.
 
@@ -126,23 +147,27 @@ class Nemesis:
             self.cluster.network.slow(*self._machines(link), delay_s)
 
     def kill(self, member: int, *, power: bool) -> None:
-        """End a process, with `power` its machine, and start it again after a while."""
-        self.cluster.kill(member, power=power)
-        self.restart_later(member)
+        """End a process, with `power` its machine, and start it again after a while, unless too much would be lost."""
+        if self.cluster.may_lose_one:
+            self.cluster.kill(member, power=power)
+            self.restart_later(member)
 
-    def kill_at_disk(self, member: Member, operation: str, *, power: bool, behind: bool) -> Mend:
-        """End a process right ahead of its next such operation on the disk, or of the one behind that.
+    def kill_at_disk(self, member: Member, operation: str, *, power: bool, behind: int) -> Mend:
+        """End a process right ahead of its next such operation on the disk, or of the one so many behind that.
 
         Returns what calls it off.
         """
+        left = behind
 
-        def kill(_: Path) -> None:
-            self.kill(member.id, power=power)
+        def strike(_: Path) -> None:
+            nonlocal left
+            if left == 0:
+                self.kill(member.id, power=power)
+            else:
+                left -= 1
+                member.trap = ANY, strike
 
-        def kill_behind(_: Path) -> None:
-            member.trap = ANY, kill
-
-        member.trap = operation, kill_behind if behind else kill
+        member.trap = operation, strike
         return lambda: setattr(member, "trap", None)
 
     def restart_later(self, member: int) -> None:
@@ -176,13 +201,26 @@ class Nemesis:
 
     # Inside.
 
+    def _strike_later(self) -> None:
+        self.later(self.random.expovariate(1 / self._gap_s), self._strike)
+
     def _strike(self) -> None:
         fault = self.random.choice(self._faults)
-        self.strikes[fault.__name__] += 1
-        mend = fault(self)
+        self._begin(fault.__name__, fault(self), self.random)
+        self._strike_later()
+
+    def _ambush_later(self, ambush: Ambush, random: Random) -> None:
+        gaps = AMBUSH_GAPS * max(1.0, len(self._faults) / FAULTS_MANY)
+        self.later(random.expovariate(1 / (gaps * self._gap_s)), lambda: self._ambush(ambush, random))
+
+    def _ambush(self, ambush: Ambush, random: Random) -> None:
+        self._begin(ambush.__name__, ambush(self, random), random)
+        self._ambush_later(ambush, random)
+
+    def _begin(self, name: str, mend: Mend | None, random: Random) -> None:
+        self.strikes[name] += 1
         if mend is not None:
-            self.mend_later(self.random.choice(LASTS_S) * self.random.uniform(0.5, 1.5), mend)
-        self.begin()
+            self.mend_later(random.choice(LASTS_S) * random.uniform(0.5, 1.5), mend)
 
     def _mend(self, number: int) -> None:
         self._open.pop(number)()

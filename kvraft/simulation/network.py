@@ -89,6 +89,8 @@ class Network:
         """Ends whose bytes do not arrive at the other end, nor their closing: a proxy keeps the connection open."""
         self._held: dict[End, None] = {}
         """Who has something to send and cannot."""
+        self.bytes = 0
+        """How many bytes were delivered."""
         self.violations: list[InvariantViolated] = []
         """What processes did wrong with their connections, where somebody keeps count of it."""
         self._dark: set[Machine] = set()
@@ -234,6 +236,7 @@ class Network:
 
     def delivered(self, end: End, data: bytes) -> None:
         """Note what a protocol is given."""
+        self.bytes += len(data)
         self._world.note(data)
         if self._world.trace is not None:
             self._world.tell(end.machine.name, f"← {end.peer.machine.name}: {_describe(data)}")

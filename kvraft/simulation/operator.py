@@ -59,8 +59,8 @@ class Operator:
         if not self._is_stopped:
             self.ask(line, tries=tries)
 
-    def change_members(self) -> None:
-        """Begin one change of the members that makes sense as things stand."""
+    def change_members(self, *, only_new: bool = False) -> None:
+        """Begin one change of the members that makes sense as things stand; with `only_new` one with a new node."""
         cluster = self._cluster
         leader = cluster.leader
         if leader is None:
@@ -72,7 +72,7 @@ class Operator:
             choices.append("add")
         if new < NODES_MAX:
             choices.append("replace")
-        if len(membership.voters) > MEMBERS_MIN:
+        if len(membership.voters) > MEMBERS_MIN and not only_new:
             choices.append("remove")
         match self._random.choice(choices) if choices else None:
             case "add":

@@ -10,9 +10,11 @@ from kvraft.raft import InvariantViolated
 from kvraft.simulation.clients import Answer
 from kvraft.simulation.history import Action, History
 
-DEFINITE: Final = frozenset({"NOT_LEADER", "OVERLOADED", "TIMEOUT", "STOPPING", "TOO_LARGE", "LEVEL_TOO_LOW"})
+DEFINITE: Final = frozenset({"NOT_LEADER", "TIMEOUT", "STOPPING", "TOO_LARGE", "LEVEL_TOO_LOW"})
 """Errors after which a request certainly has no effect; the README promises it."""
 UNKNOWN: Final = "UNKNOWN"
+OVERLOADED: Final = "OVERLOADED"
+"""It is due when so much waits as all clients of a run together never ask for."""
 CALLER: Final = Caller("the simulation")
 """Who asks a node without a connection to it."""
 
@@ -46,6 +48,8 @@ def note_answer(history: History, client: int, ticket: int, request: Request, an
     if code == UNKNOWN:
         history.lose(ticket, UNKNOWN)
         return False
+    if code == OVERLOADED:
+        raise InvariantViolated(f"client {client} is told OVERLOADED, and nothing has room for so few clients to fill")
     if code in DEFINITE:
         history.fail(ticket, str(code))
         return False

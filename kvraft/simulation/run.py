@@ -4,7 +4,7 @@ import gc
 import time
 import traceback
 from collections import Counter
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection
 from itertools import combinations, permutations
 from random import Random
 from typing import Final
@@ -14,15 +14,17 @@ from twisted.logger import ILogObserver, LogEvent, LogLevel, formatEvent, global
 from zope.interface import implementer
 
 from kvraft.raft import InvariantViolated
-from kvraft.simulation import at_rest, constants, later_versions, older_copies, slow_learner, watchdog
+from kvraft.simulation import at_rest, constants, encounters, later_versions, older_copies, slow_learner, watchdog
 from kvraft.simulation.aftermath import SCENARIOS
+from kvraft.simulation.ambushes import AMBUSHES, forget_and_elect
 from kvraft.simulation.births import Birth
+from kvraft.simulation.budgets import Budgets
 from kvraft.simulation.cluster import Cluster, Stuck
 from kvraft.simulation.disk import StaleFile
-from kvraft.simulation.faults import FAULTS
+from kvraft.simulation.faults import FAULTS, KINDS, LIES_IN_WAIT
 from kvraft.simulation.machine import ProcessDied
 from kvraft.simulation.member import DiskFaults, address_of
-from kvraft.simulation.nemesis import Fault, Nemesis
+from kvraft.simulation.nemesis import Nemesis
 from kvraft.simulation.pace import ClusterTime, Pace
 from kvraft.simulation.requests import Data
 from kvraft.simulation.workload import Workload
@@ -37,6 +39,8 @@ LATER_VERSIONS: Final = 0.1
 """The share of runs whose last entry is one that only a later kvraft can apply."""
 OLDER_COPIES: Final = 0.2
 """The share of runs that end with a node whose disk is an older copy of its own."""
+ENCOUNTERS: Final = 0.4
+"""The share of runs that end with a node that is stopped in order, or with nodes of another cluster."""
 SLOW_ELECTIONS: Final = 0.1
 """The share of runs that end with an election on slow disks."""
 AFTERMATHS: Final = 0.4
@@ -58,6 +62,14 @@ VOTERS_MIN: Final = 3
 NODES: Final = (1, 2, 3, 3, 3, 3, 3, 3, 5, 5, 5, 7)
 PACES: Final = 1 / 4
 """In so many runs it is looked at how quick the leaders are, before and after the faults."""
+BUDGETS: Final = 1 / 3
+"""In so many runs it is counted at the end what the cluster spends."""
+IN_MEMORY: Final = 1 / 15
+"""The share of runs in which nodes keep everything in memory."""
+FORGETFUL: Final = 4
+"""How often one of them loses its memory at the worst moment, in shares like those of other faults."""
+HARMLESS_TO_MEMORY: Final = frozenset({"network", "names", "processes", "clocks", "operations", "leaders"})
+"""Kinds of faults that such nodes survive: of their processes one at a time is ended."""
 CLIENTS: Final = (3, 3, 4)
 THINKING_S: Final = (0.3, 1.0, 2.0)
 """Mean time between an answer and the next request of one client, one of these, seconds."""
@@ -75,9 +87,11 @@ class Plan:
     steps: int | None = None
     """So many events happen at most while it is disturbed."""
     faults: Collection[str] | None = None
-    """Kinds of faults, keys of `FAULTS`."""
+    """Kinds of faults, of `KINDS`."""
     thinking_s: float | None = None
     """Mean time between an answer and the next request of one client, seconds."""
+    forgets: bool | None = None
+    """Whether nodes keep everything in memory."""
 
 
 @attrs.frozen
@@ -124,9 +138,9 @@ def run(plan: Plan, trace: Trace | None = None) -> Verdict:
     ear = _Ear()
     globalLogPublisher.addObserver(ear)
     try:
-        drawn = constants.draw(Random(f"{plan.seed} constants"))
-        with drawn.in_force():
-            verdict = attrs.evolve(_run(plan, trace, ear, drawn), constants=str(drawn))
+        scene = _draw(plan)
+        with scene.constants.in_force():
+            verdict = attrs.evolve(_run(plan, scene, trace, ear), constants=str(scene.constants))
             ear.cluster = None
             gc.collect()  # failures that nobody handled are logged when they are thrown away
     finally:
@@ -137,19 +151,52 @@ def run(plan: Plan, trace: Trace | None = None) -> Verdict:
     return attrs.evolve(verdict, cpu_s=time.process_time() - began)
 
 
-def _run(plan: Plan, trace: Trace | None, ear: "_Ear", drawn: constants.Drawn) -> Verdict:
+@attrs.frozen
+class _Scene:
+    """What a run is, whether it was asked for or drawn."""
+
+    nodes: int
+    kinds: Collection[str]
+    gap_s: float
+    clients: int
+    thinking_s: float
+    constants: constants.Drawn
+    forgets: bool
+    """Whether nodes keep everything in memory, so that only one at a time may be restarted."""
+
+
+def _draw(plan: Plan) -> _Scene:
     draws = Random(f"{plan.seed} plan")
     nodes = draws.choice(NODES) if plan.nodes is None else plan.nodes
-    faults = _draw_faults(draws, plan.faults)
+    kinds = _draw_kinds(draws, plan.faults)
     gap_s = draws.choice(GAPS_S)
-    checker, finding = None, ""
-    cluster = ear.cluster = Cluster(
-        plan.seed, nodes, limits=drawn.limits, history=drawn.history, options=drawn.options, trace=trace
-    )
-    nemesis = Nemesis(cluster, faults, gap_s=gap_s) if faults else None
     clients, thinking_s = draws.choice(CLIENTS), draws.choice(THINKING_S)
-    data = Data.of(drawn.keys, drawn.large_value)
-    workload = Workload(cluster, clients, thinking_s if plan.thinking_s is None else plan.thinking_s, data)
+    drawn = constants.draw(Random(f"{plan.seed} constants"), impatient=LIES_IN_WAIT in kinds)
+    forgets = plan.forgets
+    if forgets is None:
+        is_free = plan.faults is None and plan.nodes is None
+        forgets = is_free and nodes >= VOTERS_MIN and Random(f"{plan.seed} in memory").random() < IN_MEMORY
+    if forgets and kinds:
+        kinds = sorted(HARMLESS_TO_MEMORY & {*kinds}) or sorted(HARMLESS_TO_MEMORY)
+    return _Scene(
+        nodes, kinds, gap_s, clients, thinking_s if plan.thinking_s is None else plan.thinking_s, drawn, forgets
+    )
+
+
+def _run(plan: Plan, scene: _Scene, trace: Trace | None, ear: "_Ear") -> Verdict:
+    checker, finding = None, ""
+    drawn = scene.constants
+    cluster = ear.cluster = Cluster(
+        plan.seed,
+        scene.nodes,
+        limits=drawn.limits,
+        history=drawn.history,
+        options=drawn.options,
+        forgets=scene.forgets,
+        trace=trace,
+    )
+    nemesis = _make_nemesis(cluster, scene.kinds, scene.gap_s) if scene.kinds else None
+    workload = Workload(cluster, scene.clients, scene.thinking_s, Data.of(drawn.keys, drawn.large_value))
     try:
         with watchdog.at_most(watchdog.RUN_S_MAX + watchdog.SECOND_S_MAX * plan.seconds):
             _go_through(plan, cluster, nemesis, workload)
@@ -167,7 +214,7 @@ def _run(plan: Plan, trace: Trace | None, ear: "_Ear", drawn: constants.Drawn) -
         plan=plan,
         checker=checker,
         finding=finding,
-        nodes=nodes,
+        nodes=scene.nodes,
         seconds=cluster.world.now,
         cpu_s=0.0,
         events=cluster.world.events,
@@ -177,15 +224,22 @@ def _run(plan: Plan, trace: Trace | None, ear: "_Ear", drawn: constants.Drawn) -
     )
 
 
-def _draw_faults(draws: Random, kinds: Collection[str] | None) -> Sequence[Fault]:
-    """Return the faults of the kinds that are asked for; unless any are, all kinds for every second seed, else some."""
+def _draw_kinds(draws: Random, kinds: Collection[str] | None) -> Collection[str]:
+    """Return the kinds of faults that are asked for; unless any are, all for every second seed, else some."""
     if kinds is None:
-        kinds = FAULTS if draws.random() < 0.5 else draws.sample(sorted(FAULTS), draws.randint(1, 3))
-    return [fault for kind in sorted(kinds) for fault in FAULTS[kind]]
+        kinds = KINDS if draws.random() < 0.5 else draws.sample(sorted(KINDS), draws.randint(1, 3))
+    return kinds
+
+
+def _make_nemesis(cluster: Cluster, kinds: Collection[str], gap_s: float) -> Nemesis:
+    faults = [fault for kind in sorted(kinds) for fault in FAULTS.get(kind, ())]
+    if cluster.forgets:
+        faults += [forget_and_elect] * FORGETFUL
+    return Nemesis(cluster, faults, AMBUSHES if LIES_IN_WAIT in kinds else (), gap_s=gap_s)
 
 
 def _go_through(plan: Plan, cluster: Cluster, nemesis: Nemesis | None, workload: Workload) -> None:
-    if nemesis is not None and Random(f"{plan.seed} is born under faults").random() < BIRTHS:
+    if nemesis is not None and not cluster.forgets and Random(f"{plan.seed} is born under faults").random() < BIRTHS:
         Birth(nemesis, cluster.world.random("birth")).go_through()
     pace = Pace(cluster) if Random(f"{plan.seed} pace").random() < PACES else None
     if pace is not None:
@@ -215,12 +269,17 @@ def _go_through(plan: Plan, cluster: Cluster, nemesis: Nemesis | None, workload:
     cluster_time = ClusterTime(cluster)
     at_rest.settle(cluster)
     cluster_time.check()
+    if Random(f"{plan.seed} budgets").random() < BUDGETS:
+        Budgets(cluster, Random(f"{plan.seed} late member")).hold()
     _disturb_at_the_end(plan, cluster)
     cluster.checks.at_the_end()
 
 
 def _disturb_at_the_end(plan: Plan, cluster: Cluster) -> None:
     """Do to a cluster that is well again, and that no client asks any more, what chance brings together too rarely."""
+    if cluster.forgets:
+        _dial_without_names(cluster)
+        return
     if Random(f"{plan.seed} older copy").random() < OLDER_COPIES:
         older_copies.put_back(cluster)
     draws = Random(f"{plan.seed} slow election")
@@ -231,14 +290,18 @@ def _disturb_at_the_end(plan: Plan, cluster: Cluster) -> None:
     draws = Random(f"{plan.seed} aftermath")
     if draws.random() < AFTERMATHS:
         draws.choice(SCENARIOS)(cluster, draws)
-    elif Random(f"{plan.seed} slow learner").random() < SLOW_LEARNERS and slow_learner.is_possible(cluster.options):
+        return  # members may be elsewhere now
+    if Random(f"{plan.seed} slow learner").random() < SLOW_LEARNERS and slow_learner.is_possible(cluster.options):
         slow_learner.promote(cluster)
+    draws = Random(f"{plan.seed} encounters")
+    if draws.random() < ENCOUNTERS:
+        draws.choice((encounters.stop_in_order, encounters.meet_another_cluster))(cluster, draws)
 
 
 def _judge(plan: Plan, cluster: Cluster, workload: Workload) -> tuple[str | None, str]:
     """Judge what the clients were told; then nothing is asked any more, and the cluster may end."""
     checker, finding = workload.judge()
-    if checker is None and Random(f"{plan.seed} later version").random() < LATER_VERSIONS:
+    if checker is None and not cluster.forgets and Random(f"{plan.seed} later version").random() < LATER_VERSIONS:
         try:
             later_versions.write_of_a_later_version(cluster)
         except (InvariantViolated, Stuck) as violation:

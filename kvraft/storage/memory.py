@@ -31,6 +31,11 @@ class MemoryJournal:
         self._unfinished: deque[tuple[float, Deferred[None]]] = deque()
 
     @property
+    def extent(self) -> Extent:
+        """What it would hold; see `Journal.extent`."""
+        return self._extent
+
+    @property
     def pending_since(self) -> float | None:
         """The reactor's time in seconds when the oldest unfinished save (or close) was asked for, None without one."""
         return self._unfinished[0][0] if self._unfinished else None

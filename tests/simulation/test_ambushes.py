@@ -21,7 +21,7 @@ def test_a_successor_that_is_held_leads_and_has_committed_nothing() -> None:
     """So whoever asks it something comes before it may answer (thesis §6.4, BUGS rows 5 and 14)."""
     cluster, nemesis, leader = scene()
 
-    ambushes.hold_successor(nemesis)
+    ambushes.hold_successor(nemesis, nemesis.random)
     cluster.run_until(lambda: cluster.leader not in {None, leader}, what="a successor")
     cluster.run(0.03)
 
@@ -34,7 +34,7 @@ def test_entries_of_a_leader_that_was_cut_off_are_saved_when_others_have_taken_t
     """Two leaders' entries are under way to one disk at once (BUGS rows 1 and 3)."""
     cluster, nemesis, _ = scene()
 
-    ambushes.usurp_behind_hung_disks(nemesis)
+    ambushes.usurp_behind_hung_disks(nemesis, nemesis.random)
 
     def is_behind() -> bool:
         return any(
@@ -53,7 +53,7 @@ def test_a_late_order_finds_a_leader_that_has_led_on() -> None:
     cluster, nemesis, leader = scene(seed=3, thinking_s=3.0)  # half of the seeds come to it
     node = cluster.members[leader].node
 
-    ambushes.late_order(nemesis)
+    ambushes.late_order(nemesis, nemesis.random)
     cluster.run_until(lambda: node.is_transferring, what="a transfer")
     given_up = cluster.run_until(lambda: not node.is_transferring, what="its end")
     committed = node.commit
@@ -68,7 +68,7 @@ def test_a_scattered_leader_steps_down_with_entries_that_nobody_has() -> None:
     cluster, nemesis, leader = scene()
     node = cluster.members[leader].node
 
-    ambushes.scatter(nemesis)
+    ambushes.scatter(nemesis, nemesis.random)
     cluster.run_until(lambda: cluster.leader is None, what="the end of its office")
 
     assert node.log.last_index > max(member.node.log.last_index for member in cluster.running if member.id != leader)
@@ -78,7 +78,7 @@ def test_a_machine_goes_off_between_a_write_and_its_sync() -> None:
     """So the sectors of one save may survive in part (BUGS row 4), and the node starts again all the same."""
     cluster, nemesis, _ = scene()
 
-    ambushes.tear_save(nemesis)
+    ambushes.tear_save(nemesis, nemesis.random)
     cluster.run_until(lambda: len(cluster.running) < len(cluster.members), what="a power failure")
     (off,) = [member for member in cluster.members.values() if not member.is_running]
 

@@ -14,12 +14,14 @@ from kvraft.simulation.at_rest import KEPT, find_leaks, settle, walk
 from kvraft.simulation.member import FOLDER
 
 
-def settled(seed: int = 1) -> Cluster:
+def settled(seed: int = 1, *, forgets: bool = False) -> Cluster:
     """Return a cluster that has worked a little."""
-    cluster = Cluster(seed=seed)
+    cluster = Cluster(seed=seed, forgets=forgets)
     leader = cluster.elect()
     for number in range(5):
         assert cluster.ask(leader, f"SET key{number} value", f"GET key{number}")[0] == {"status": "OK"}
+    if forgets:
+        assert cluster.ask(leader, "SNAPSHOT")[0]["status"] == "OK"
     return cluster
 
 
@@ -40,7 +42,8 @@ def test_a_healthy_cluster_holds_nothing_at_rest() -> None:
 
 def test_every_explanation_is_of_a_field_that_exists() -> None:
     """An explanation that outlives its field would excuse the next one of that name."""
-    fields = {name for member in settled().running for name, _ in walk(member.assembly)}
+    clusters = (settled(), settled(forgets=True))
+    fields = {name for cluster in clusters for member in cluster.running for name, _ in walk(member.assembly)}
     fields |= {f"{role.__name__}.{field.name}" for role in (Candidate, PreCandidate) for field in attrs.fields(role)}
     fields |= {"SnapshotHeader.state"}
 

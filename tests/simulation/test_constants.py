@@ -6,7 +6,7 @@ from types import FunctionType, ModuleType
 
 import pytest
 
-from kvraft.simulation.constants import CONSTANTS, Constant, draw
+from kvraft.simulation.constants import CONSTANTS, PATIENCE, Constant, draw
 
 
 def names_used(module: ModuleType) -> set[str]:
@@ -24,7 +24,7 @@ def names_used(module: ModuleType) -> set[str]:
     return found
 
 
-@pytest.mark.parametrize("constant", CONSTANTS, ids=lambda each: f"{each.module}.{each.name}")
+@pytest.mark.parametrize("constant", [*CONSTANTS, *PATIENCE], ids=lambda each: f"{each.module}.{each.name}")
 def test_each_constant_is_looked_up_when_it_is_needed(constant: Constant) -> None:
     """One that is only read when its module is loaded could be replaced without any effect."""
     module = import_module(constant.module)
@@ -53,7 +53,10 @@ def test_constants_are_those_of_production_again_after_a_run() -> None:
 def test_each_constant_is_met_small_and_as_in_production() -> None:
     """Within few runs; and the same seed draws the same."""
     draws = [draw(Random(seed)) for seed in range(60)]
+    impatient = [draw(Random(seed), impatient=True) for seed in range(60)]
 
     for constant in CONSTANTS:
         assert {drawn.values.get(constant) for drawn in draws} == {None, *constant.small}
+    for constant in PATIENCE:
+        assert {drawn.values.get(constant) for drawn in impatient} == {None, *constant.small}
     assert str(draw(Random(7))) == str(draws[7])

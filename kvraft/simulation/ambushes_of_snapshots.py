@@ -1,0 +1,179 @@
+"""Faults that lie in wait for a snapshot: while it is taken, sent, loaded, and put in the place of a log."""
+
+from collections.abc import Callable, Sequence
+from random import Random
+from typing import Final
+
+from kvraft.raft import Message
+from kvraft.raft.messages import InstallSnapshot, InstallSnapshotReply
+from kvraft.simulation.harm import block, hang_disks, lose
+from kvraft.simulation.member import DiskFaults, Member
+from kvraft.simulation.nemesis import Ambush, Mend, Nemesis
+
+WAITS_S: Final = 2.5
+"""So long it is waited for a member that was away to be offered a snapshot, seconds."""
+HELD_S: Final = (0.3, 3.0)
+"""Shortest and longest time for which an answer to a snapshot is held back, seconds: about as long as the leader waits
+in runs in which that is a short time."""
+
+
+def overtake_snapshot(nemesis: Nemesis, random: Random) -> Mend | None:
+    """Send a follower a snapshot that takes it long to load, and let one lead meanwhile that still has the entries."""
+    leader = nemesis.cluster.leader
+    late = _need_snapshot(nemesis, random, new=False)
+    if leader is None or late is None:
+        return None
+    member, away_s = late
+    _slow_snapshots(nemesis, random, member, away_s + WAITS_S)
+    nemesis.later(away_s + random.uniform(0.05, 0.5), lambda: lose(nemesis, leader, 1.0))
+    if random.random() < 0.5:
+        nemesis.later(away_s + random.uniform(0.0, 0.1), nemesis.operator.change_members)
+    return None
+
+
+def kill_in_reset(nemesis: Nemesis, random: Random) -> Mend | None:
+    """End a process when a snapshot that it was sent has its name, and its log still has what that contradicts."""
+    leader = nemesis.cluster.leader
+    if leader is None or len(nemesis.cluster.running) < 3:
+        return None
+    member = nemesis.cluster.members[leader]
+    away_s, kept_s = random.uniform(0.6, 1.2), random.uniform(0.0, 0.1)
+    nemesis.rush(leader, kept_s, away_s, writes=True)  # it takes what nobody else will store
+    nemesis.later(kept_s, lambda: lose(nemesis, leader, away_s))
+    nemesis.later(kept_s + away_s - 0.05, lambda: nemesis.operator.ask("SNAPSHOT"))
+    power = random.random() < 0.5
+    operations = random.choice((1, 1, 1, 2))
+
+    def lie_in_wait() -> None:
+        nemesis.mend_later(WAITS_S, nemesis.kill_at_disk(member, "rename", power=power, behind=operations))
+
+    nemesis.later(kept_s + away_s, lie_in_wait)
+    return None
+
+
+def late_answer_to_snapshot(nemesis: Nemesis, random: Random) -> Mend | None:
+    """Hold an answer to a snapshot back until the leader has given that up, and perhaps offers another one."""
+    late = _need_snapshot(nemesis, random, new=random.random() < 0.5)
+    if late is None:
+        return None
+    is_whole = random.random() < 0.7
+
+    def is_answer(_: Member, __: int, message: Message) -> bool:
+        return type(message) is InstallSnapshotReply and (message.installed or not is_whole)
+
+    def hold(sender: Member, to: int) -> None:
+        held_s = random.uniform(*HELD_S)
+        block(nemesis, [(sender.id, to)], held_s)
+        nemesis.later(0.0, lambda: nemesis.rush(to, held_s, 0.0))
+        nemesis.later(random.uniform(0.05, 0.3), lambda: nemesis.operator.ask("SNAPSHOT", to))
+
+    _lie_in_wait(nemesis, late[1] - 0.05, lambda: nemesis.moments.when_said(is_answer, hold))
+    return None
+
+
+def offer_to_hung_disk(nemesis: Nemesis, random: Random) -> Mend | None:
+    """Let the disk of a member hang when it is offered a snapshot."""
+    late = _need_snapshot(nemesis, random, new=random.random() < 0.5)
+    if late is None:
+        return None
+
+    def is_offer(_: Member, __: int, message: Message) -> bool:
+        return type(message) is InstallSnapshot and not message.data
+
+    def hang(_: Member, to: int) -> None:
+        hang_disks(nemesis, random, [to], random.uniform(0.3, 2.0))
+
+    _lie_in_wait(nemesis, late[1] - 0.05, lambda: nemesis.moments.when_said(is_offer, hang))
+    return None
+
+
+def snapshot_under_a_change(nemesis: Nemesis, random: Random) -> Mend | None:
+    """Let a snapshot take long to write, and change the members meanwhile: the log behind it holds a configuration."""
+    leader = nemesis.cluster.leader
+    if leader is None:
+        return None
+    nemesis.rush(leader, 1.0, 0.0)
+    for member in nemesis.cluster.running:
+        _slow_snapshots(nemesis, random, member, 1.5)
+        nemesis.operator.ask("SNAPSHOT", member.id)
+    nemesis.later(random.uniform(0.0, 0.2), nemesis.operator.change_members)
+    if random.random() < 0.5:
+        nemesis.later(random.uniform(0.2, 1.0), lambda: lose(nemesis, leader, 1.0))
+    return None
+
+
+def snapshot_ahead_of_disk(nemesis: Nemesis, random: Random) -> Mend | None:
+    """Take a snapshot at a leader whose own disk lags behind what the others let it commit; then take its power."""
+    leader = nemesis.cluster.leader
+    if leader is None:
+        return None
+    member = nemesis.cluster.members[leader]
+    member.faults.save_delay_s = random.choice((0.1, 0.3))
+    nemesis.tell(f"disk of {member.machine.name}", "is slow to save")
+    nemesis.mend_later(1.5, lambda: setattr(member.faults, "save_delay_s", 0.0))
+    nemesis.rush(leader, 1.5, 0.0, writes=True)
+    for _ in range(3):
+        nemesis.later(random.uniform(0.1, 1.4), lambda: nemesis.operator.ask("SNAPSHOT", leader))
+    if random.random() < 0.5:
+        nemesis.later(random.uniform(0.6, 1.2), lambda: nemesis.kill(leader, power=True))
+    return None
+
+
+def compact_twice(nemesis: Nemesis, random: Random) -> Mend | None:
+    """Take one snapshot soon after the other in a rush, and end the process among the second one's operations."""
+    member = nemesis.pick_running(random)
+    if member is None:
+        return None
+    power, behind = random.random() < 0.7, random.randint(0, 6)
+    second_s = random.uniform(0.2, 0.6)
+    nemesis.rush(member.id, second_s + 0.5, 0.0)
+
+    def take_again() -> None:
+        nemesis.mend_later(1.0, nemesis.kill_at_disk(member, "rename", power=power, behind=behind))
+        nemesis.operator.ask("SNAPSHOT", member.id)
+
+    nemesis.operator.ask("SNAPSHOT", member.id)
+    nemesis.later(second_s, take_again)
+    return None
+
+
+SNAPSHOT_AMBUSHES: Final[Sequence[Ambush]] = (
+    overtake_snapshot,
+    kill_in_reset,
+    late_answer_to_snapshot,
+    offer_to_hung_disk,
+    snapshot_under_a_change,
+    snapshot_ahead_of_disk,
+    compact_twice,
+)
+
+
+def _need_snapshot(nemesis: Nemesis, random: Random, *, new: bool) -> tuple[Member, float] | None:
+    """Make somebody need a snapshot: a follower that is cut off in a rush, or a `new` node.
+
+    Returns a follower, which is cut off unless it is to be a new node, and when a snapshot is due.
+    """
+    leader = nemesis.cluster.leader
+    others = [member for member in nemesis.cluster.running if member.id != leader]
+    if leader is None or len(others) < 2:
+        return None
+    member, due_s = random.choice(others), random.uniform(0.4, 1.2)
+    nemesis.rush(leader, due_s, 0.0, writes=True)
+    nemesis.later(due_s - 0.05, lambda: nemesis.operator.ask("SNAPSHOT", leader))
+    if new:
+        nemesis.later(due_s, lambda: nemesis.operator.change_members(only_new=True))
+    else:
+        lose(nemesis, member.id, due_s)
+    return member, due_s
+
+
+def _slow_snapshots(nemesis: Nemesis, random: Random, member: Member, lasts_s: float) -> None:
+    worst = random.choice((0.1, 0.3))
+    member.faults.snapshot_delay_s = worst / 5, worst
+    nemesis.tell(f"disk of {member.machine.name}", "is slow with snapshots")
+    nemesis.mend_later(lasts_s, lambda: setattr(member.faults, "snapshot_delay_s", DiskFaults().snapshot_delay_s))
+
+
+def _lie_in_wait(nemesis: Nemesis, begins_s: float, wait: Callable[[], Mend]) -> None:
+    """Begin to wait for a moment in a while, and give it up if it does not come."""
+    nemesis.later(begins_s, lambda: nemesis.mend_later(WAITS_S, wait()))

@@ -1,0 +1,219 @@
+"""What a cluster that is well may spend: messages, bytes, syncs, events, and lines of log.
+
+Waste makes no answer wrong. So it is counted when nothing else happens: in a second without requests, for writes that
+come one after the other, and until a member that was cut off is level with the others. The bounds leave room for what a
+run draws, such as batches of one entry; they do not grow with the length of a run.
+"""
+
+from collections import Counter
+from collections.abc import Callable
+from random import Random
+from typing import Final
+
+import attrs
+from twisted.logger import ILogObserver, LogEvent, globalLogPublisher
+from zope.interface import implementer
+
+from kvraft.replica import sending
+from kvraft.simulation import at_rest
+from kvraft.simulation.cluster import Cluster
+from kvraft.simulation.conduct import demand
+from kvraft.simulation.member import Member
+from kvraft.simulation.pace import write
+
+REST_S: Final = 1.0
+"""So long nothing is asked, seconds."""
+WRITES: Final = 5
+"""So many come one after the other."""
+MISSED: Final = 30
+"""So many a member misses while it is cut off."""
+VOTERS_MIN: Final = 3
+"""With fewer voters nobody may be cut off."""
+TRANSFERRED: Final = 0.5
+"""The share of cases in which another leads by then, who does not know what that member has."""
+
+FASTEST: Final = 1.05
+"""Rate of the fastest clock."""
+ROUNDS_SPARE: Final = 2
+"""More rounds of heartbeats than there is time for: one begins with a new leader, and one before the count."""
+HEARTBEAT_BYTES_MAX: Final = 400
+"""A heartbeat, its answer, and the keep-alives of both connections meanwhile."""
+WRITE_BYTES_MAX: Final = 500
+"""One small entry in a message of its own, and the answer."""
+EVENTS_A_MESSAGE: Final = 4
+"""What happens to a node for a message that it receives: it arrives, in two pieces or one, and turns begin."""
+EVENTS_SPARE: Final = 60
+"""Events a second of a node that receives nothing: its timers, the look-up of names, keep-alives."""
+SYNCS_SPARE: Final = 2
+"""Syncs of a node beside those of its writes: a new segment, and what the others have acknowledged."""
+LINES_SPARE: Final = 2
+"""Lines of log of a node, such as those of a snapshot."""
+SENT_FOR_ENTRY: Final = 4
+"""Messages for each entry that a member misses: where batches hold one entry it is one and its answer."""
+DENIALS_MAX: Final = 3
+"""So often it is looked in vain for the place from where a member is late: a denial names it."""
+SENT_FOR_PIECE: Final = 4
+"""Messages for each piece of a snapshot."""
+SNAPSHOT_COPIES: Final = 2
+"""So often the bytes of a snapshot may be sent."""
+DIALED_BYTES: Final = 20_000
+"""Bytes with which a member and all others connect again."""
+
+
+@attrs.define
+class Spent:
+    """What happened while somebody counted."""
+
+    seconds: float = 0.0
+    messages: int = 0
+    denials: int = 0
+    """Answers that what was sent does not follow what is there."""
+    bytes: int = 0
+    syncs: int = 0
+    lines: int = 0
+
+
+@implementer(ILogObserver)
+class _Lines:
+    """Counts lines of log."""
+
+    def __init__(self) -> None:
+        self.count = 0
+
+    def __call__(self, event: LogEvent) -> None:
+        self.count += 1
+
+
+class Budgets:
+    """Holds one cluster to them that is well and at rest."""
+
+    def __init__(self, cluster: Cluster, draws: Random) -> None:
+        self._cluster = cluster
+        self._draws = draws
+        self._leader = cluster.members[cluster.elect()]
+        members = self._leader.node.membership.members
+        self._nodes = len(members)
+        self._others = len(members) - 1
+        self._counts = all(member.id in members for member in cluster.running)
+        """Whether all nodes are members: one that was removed and is told so by nobody goes on to dial and to ask."""
+
+    def hold(self) -> None:
+        """Count, and compare.
+
+        Raises:
+            InvariantViolated: something costs more than it may.
+        """
+        if not self._counts or any(at_rest.is_taking(member) for member in self._cluster.running):
+            return  # a snapshot takes as many jobs as it has chunks
+        self._hold_rest()
+        self._hold_writes()
+        self._hold_late_member()
+
+    def _hold_rest(self) -> None:
+        events: Counter[int] = Counter()
+        spent = self._count(lambda: events.update(self._run_out()))
+        if not self._has_led(spent):
+            return
+        what = f"in {REST_S:g} s without requests"
+        rounds = self._rounds(spent.seconds)
+        self._compare(f"messages {what}", spent.messages, 2 * self._others * rounds)
+        self._compare(f"bytes {what}", spent.bytes, self._others * rounds * HEARTBEAT_BYTES_MAX)
+        self._compare(f"syncs {what}", spent.syncs, SYNCS_SPARE * self._nodes)
+        self._compare(f"lines of log {what}", spent.lines, LINES_SPARE * self._nodes)
+        for member, count in events.items():
+            received = rounds * (self._others if member == self._leader.id else 1)
+            most = EVENTS_A_MESSAGE * received + EVENTS_SPARE * spent.seconds
+            self._compare(f"events of node {member} {what}", count, most)
+
+    def _hold_writes(self) -> None:
+        spent = self._count(lambda: [write(self._cluster, self._leader) for _ in range(WRITES)])
+        if not self._has_led(spent):
+            return
+        what, rounds = f"for {WRITES} writes", self._rounds(spent.seconds)
+        self._compare(f"messages {what}", spent.messages, 2 * self._others * (WRITES + rounds))
+        most = self._others * (WRITES * WRITE_BYTES_MAX + rounds * HEARTBEAT_BYTES_MAX)
+        self._compare(f"bytes {what}", spent.bytes, most)
+        self._compare(f"syncs {what}", spent.syncs, self._nodes * (WRITES + SYNCS_SPARE))
+        self._compare(f"lines of log {what}", spent.lines, LINES_SPARE * self._nodes)
+
+    def _hold_late_member(self) -> None:
+        """Cut a voter off while others write, and count until it is level."""
+        cluster = self._cluster
+        others = sorted(self._leader.node.membership.voters - {self._leader.id})
+        if len(others) + 1 < VOTERS_MIN:
+            return
+        late = cluster.members[self._draws.choice(others)]
+        cluster.isolate(late.id)
+        for each in cluster.members.values():
+            cluster.network.break_connections(late.machine, each.machine)
+        for _ in range(MISSED):
+            write(cluster, self._leader)
+        if self._draws.random() < TRANSFERRED:
+            successor = self._draws.choice([each for each in others if each != late.id])
+            cluster.ask(self._leader.id, f"TRANSFER {successor}")
+        cluster.heal()
+
+        def is_level() -> bool:
+            return cluster.agrees() and cluster.has_settled()
+
+        spent = self._count(lambda: cluster.run_until(is_level, what=f"node {late.id} level with the others"))
+        rounds = self._rounds(spent.seconds)
+        snapshot = max(_snapshot_bytes(member) for member in cluster.running)
+        pieces = snapshot // sending.PIECE_BYTES + 1
+        what = f"until a member is level that missed {MISSED} writes"
+        most = SENT_FOR_ENTRY * MISSED + SENT_FOR_PIECE * pieces + 2 * self._others * rounds
+        self._compare(f"messages {what}", spent.messages, most)
+        most = MISSED * WRITE_BYTES_MAX + SNAPSHOT_COPIES * snapshot + DIALED_BYTES * self._others
+        self._compare(f"bytes {what}", spent.bytes, most + self._others * rounds * HEARTBEAT_BYTES_MAX)
+        self._compare(f"denials {what}", spent.denials, DENIALS_MAX * self._others)
+
+    def _rounds(self, seconds: float) -> float:
+        """How many rounds of heartbeats there may be in a time."""
+        return seconds * FASTEST / self._cluster.options.heartbeat_interval + ROUNDS_SPARE
+
+    def _has_led(self, spent: Spent) -> bool:
+        """Whether the same leader has led on: an election costs what it costs."""
+        return self._cluster.leader == self._leader.id and spent.seconds > 0
+
+    @staticmethod
+    def _compare(what: str, count: float, most: float) -> None:
+        demand(count <= most, f"{what}: {count:g}, and {most:.0f} would be many")
+
+    def _count(self, do: Callable[[], object]) -> Spent:
+        cluster = self._cluster
+        checks, network, world = cluster.checks, cluster.network, cluster.world
+        lines = _Lines()
+        before = Spent(world.now, checks.messages, checks.denials, network.bytes, _syncs(cluster))
+        globalLogPublisher.addObserver(lines)
+        try:
+            do()
+        finally:
+            globalLogPublisher.removeObserver(lines)
+        return Spent(
+            world.now - before.seconds,
+            checks.messages - before.messages,
+            checks.denials - before.denials,
+            network.bytes - before.bytes,
+            _syncs(cluster) - before.syncs,
+            lines.count,
+        )
+
+    def _run_out(self) -> Counter[int]:
+        """Let the time pass in which nothing is asked; return how many events each node has seen."""
+        cluster = self._cluster
+        end, events = cluster.world.now + REST_S, Counter[int]()
+        while cluster.step(end):
+            member = cluster.member_of(cluster.world.last_owner)
+            if member is not None:
+                events[member.id] += 1
+        cluster.world.now = end
+        return events
+
+
+def _syncs(cluster: Cluster) -> int:
+    return sum(member.disk.syncs["segment"] for member in cluster.members.values())
+
+
+def _snapshot_bytes(member: Member) -> int:
+    sizes = [len(inode.current) for path, inode in member.disk.inodes.items() if path.name.startswith("snapshot")]
+    return max(sizes, default=0)

@@ -1,0 +1,113 @@
+"""What a cluster that is well lives through at the end: the stop of its leader, and nodes of another cluster."""
+
+import copy
+from random import Random
+from typing import Final
+
+from twisted.internet.defer import Deferred
+
+from kvraft.config import Address, Config, Peer
+from kvraft.simulation.cluster import Cluster
+from kvraft.simulation.conduct import demand
+from kvraft.simulation.machine import Machine
+from kvraft.simulation.member import PORT, Member, address_of
+from kvraft.simulation.pace import write
+
+PATIENCE_S: Final = 2.0
+"""So long a node that is stopped waits for its successor, virtual seconds."""
+HANDED_OVER_S: Final = 1.0
+"""In this time another member leads, virtual seconds."""
+SILENT_S: Final = 1.0
+"""So long a member is down before the leader is stopped: it is not heard from any more, virtual seconds."""
+MEETING_S: Final = 3.0
+"""So long two clusters see each other, virtual seconds."""
+VOTERS_MIN: Final = 3
+"""With fewer there is nobody to choose."""
+
+
+def stop_in_order(cluster: Cluster, draws: Random) -> None:
+    """Stop the leader as an operator does, perhaps while another voter is down: one that lives leads at once.
+
+    Raises:
+        Stuck: nobody does.
+        InvariantViolated: a request is not answered by whoever leads then.
+    """
+    leader = cluster.members[cluster.elect()]
+    others = sorted(leader.node.membership.voters - {leader.id})
+    if leader.id not in leader.node.membership.voters or len(others) + 1 < VOTERS_MIN:
+        return
+    down = draws.choice(others) if draws.random() < 0.5 else None
+    if down is not None:
+        cluster.kill(down)
+        cluster.run(SILENT_S)
+        leader = cluster.members[cluster.elect()]
+        if leader.id not in leader.node.membership.voters:
+            return
+    term = leader.node.term
+    assert leader.assembly is not None
+    replica = leader.assembly.replica
+
+    def hand_over() -> None:
+        Deferred.fromCoroutine(replica.hand_over(PATIENCE_S))
+
+    def has_successor() -> bool:
+        return cluster.leader not in {None, leader.id} and cluster.agrees()
+
+    cluster.world.at(cluster.world.now, leader.machine, hand_over)
+    cluster.run_until(has_successor, at_most=HANDED_OVER_S, what=f"a successor of node {leader.id}, which is stopped")
+    successor = cluster.members[cluster.elect()]
+    demand(
+        successor.node.term == term + 1,
+        f"node {leader.id} is stopped in term {term}, and node {successor.id} leads term {successor.node.term}: it was "
+        "elected, and not handed the leadership",
+    )
+    if down is None:
+        cluster.kill(leader.id)
+        write(cluster, successor)
+        cluster.start(leader.id)
+    else:
+        cluster.start(down)
+    cluster.run_until(cluster.has_settled, what="one state on all members after one was stopped")
+
+
+def meet_another_cluster(cluster: Cluster, draws: Random) -> None:
+    """Start a node of another cluster with a config.json that names this one's members: it disturbs nobody.
+
+    Raises:
+        InvariantViolated: it is obeyed, or obeys.
+    """
+    leader = cluster.members[cluster.elect()]
+    term = leader.node.term
+    ours = leader.store.cluster_id
+    other = Cluster(draws.getrandbits(32), VOTERS_MIN)
+    other.elect()
+    other.run_until(other.has_settled)
+    strangers = [_move_in(cluster, other.members[each]) for each in draws.sample(range(VOTERS_MIN), 2)]
+    cluster.run(MEETING_S)
+    write(cluster, leader)
+    for stranger in strangers:
+        if stranger.is_running:
+            demand(
+                stranger.store.cluster_id != ours and stranger.node.leader in {None, *(each.id for each in strangers)},
+                f"node {stranger.id} of another cluster follows node {stranger.node.leader} of this one",
+            )
+            stranger.kill()
+    demand(
+        cluster.leader == leader.id and leader.node.term == term,
+        f"nodes of another cluster have disturbed node {leader.id}, which led term {term}",
+    )
+    cluster.run_until(cluster.has_settled, what="one state on all members after they have met another cluster")
+
+
+def _move_in(cluster: Cluster, origin: Member) -> Member:
+    """Start a process on a copy of another cluster's disk, which names the addresses of this one's members."""
+    machine = Machine(cluster.world, f"stranger {origin.id}", rate=1.0, boot=10.0, epoch=1.8e9)
+    stranger = Member(origin.id, machine, cluster.network, lambda _member, _why: None)
+    stranger.disk = copy.deepcopy(origin.disk)
+    stranger.disk.kill()
+    peers = [
+        Peer(each, Address.parse(f"10.2.0.{each + 1}:{PORT}" if each == origin.id else address_of(each)))
+        for each in range(VOTERS_MIN)
+    ]
+    stranger.start(Config(tuple(peers), limits=cluster.limits), cluster.options)
+    return stranger

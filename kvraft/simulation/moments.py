@@ -1,0 +1,53 @@
+"""Moments that somebody lies in wait for: what a node has decided, and what it is about to say."""
+
+from collections.abc import Callable
+from functools import partial
+
+from kvraft.raft import Message, Node
+from kvraft.simulation.member import Member
+
+Condition = Callable[[Node], bool]
+Saying = Callable[[Member, int, Message], bool]
+"""(who says it, to whom, what)"""
+
+
+class Moments:
+    """Who waits for what. Each is struck once, ahead of all effects of the moment.
+
+    What is done then must not end a process, since it happens in the middle of what that does.
+    """
+
+    def __init__(self) -> None:
+        self.decisions: dict[int, tuple[Condition, Callable[[Member], None]]] = {}
+        self.sayings: dict[int, tuple[Saying, Callable[[Member, int], None]]] = {}
+        self._number = 0
+
+    def when_decided(self, is_it: Condition, strike: Callable[[Member], None]) -> Callable[[], None]:
+        """Call `strike` with the first node that decides so, ahead of the effects; return what calls it off."""
+        number = self._number = self._number + 1
+        self.decisions[number] = is_it, strike
+        return partial(self._call_off, number)
+
+    def when_said(self, is_it: Saying, strike: Callable[[Member, int], None]) -> Callable[[], None]:
+        """Call `strike` with sender and receiver before the first such message leaves; return what calls it off."""
+        number = self._number = self._number + 1
+        self.sayings[number] = is_it, strike
+        return partial(self._call_off, number)
+
+    def decided(self, member: Member) -> None:
+        """A node has decided something."""
+        for number, (is_it, strike) in [*self.decisions.items()]:
+            if is_it(member.node):
+                del self.decisions[number]
+                strike(member)
+
+    def said(self, sender: Member, to: int, message: Message) -> None:
+        """A node is about to send something."""
+        for number, (is_it, strike) in [*self.sayings.items()]:
+            if is_it(sender, to, message):
+                del self.sayings[number]
+                strike(sender, to)
+
+    def _call_off(self, number: int) -> None:
+        self.decisions.pop(number, None)
+        self.sayings.pop(number, None)

@@ -1,0 +1,74 @@
+"""The simulator counts what a cluster that is well spends, and notices waste."""
+
+from random import Random
+
+import pytest
+
+from kvraft.raft import InvariantViolated, replication
+from kvraft.raft.progress import Progress
+from kvraft.replica.replica import Replica
+from kvraft.simulation import Cluster, at_rest
+from kvraft.simulation.budgets import Budgets
+from kvraft.storage import Journal
+
+
+def a_cluster_at_rest(nodes: int = 3, seed: int = 1) -> Cluster:
+    """Return a cluster that is well, and that nobody asks anything."""
+    cluster = Cluster(seed, nodes)
+    cluster.elect()
+    cluster.run_until(cluster.has_settled, what="one state on all members")
+    at_rest.settle(cluster)
+    return cluster
+
+
+@pytest.mark.parametrize("nodes", [1, 2, 3, 5])
+def test_a_cluster_that_is_well_keeps_to_them(nodes: int) -> None:
+    """Of every size, and whether another leads when the late member is back or not."""
+    for seed in range(4):
+        Budgets(a_cluster_at_rest(nodes, seed), Random(seed)).hold()
+
+
+def test_more_messages_than_needed_are_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two heartbeats instead of one."""
+    cluster = a_cluster_at_rest()
+    once = replication.broadcast_heartbeat
+    monkeypatch.setattr(replication, "broadcast_heartbeat", lambda *what: [once(*what), once(*what)])
+
+    with pytest.raises(InvariantViolated, match="messages in 1 s without requests"):
+        Budgets(cluster, Random(1)).hold()
+
+
+def test_turns_that_do_nothing_are_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A timer that fires all the time."""
+    cluster = a_cluster_at_rest()
+    monkeypatch.setattr(Replica, "_arm_timer", lambda self, _: self._clock.callLater(0.002, self.run))
+
+    with pytest.raises(InvariantViolated, match=r"events of node \d in 1 s without requests"):
+        Budgets(cluster, Random(1)).hold()
+
+
+def test_syncs_that_make_nothing_durable_are_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each save is synced twice."""
+    cluster = a_cluster_at_rest()
+    once = Journal._write_and_sync
+
+    def twice(journal: Journal, save: bytes) -> None:
+        once(journal, save)
+        journal._file.fdatasync()
+
+    monkeypatch.setattr(Journal, "_write_and_sync", twice)
+
+    with pytest.raises(InvariantViolated, match="syncs for 5 writes"):
+        Budgets(cluster, Random(1)).hold()
+
+
+def test_a_place_that_is_looked_for_one_by_one_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The leader that took over does not know what the late member has, and is told by its first denial."""
+    rejected = Progress.rejected
+    monkeypatch.setattr(Progress, "rejected", lambda self, index, _: rejected(self, index, index))
+    cluster = a_cluster_at_rest()
+    random = Random(1)
+    monkeypatch.setattr(random, "random", lambda: 0.0)  # another leads by then
+
+    with pytest.raises(InvariantViolated, match="denials until a member is level"):
+        Budgets(cluster, random).hold()

@@ -1,0 +1,32 @@
+"""What a cluster that is well lives through at the end: each scenario holds for every size of a cluster."""
+
+from collections.abc import Callable
+from random import Random
+
+import pytest
+
+from kvraft.raft import InvariantViolated, Node
+from kvraft.simulation.cluster import Cluster, Stuck
+from kvraft.simulation.encounters import meet_another_cluster, stop_in_order
+
+
+@pytest.mark.parametrize("nodes", [1, 3, 5])
+@pytest.mark.parametrize("scenario", [stop_in_order, meet_another_cluster])
+def test_a_cluster_that_is_well_stands_it(scenario: Callable[[Cluster, Random], None], nodes: int) -> None:
+    """A stop hands over to a member that lives, and another cluster with the same addresses disturbs nobody."""
+    for seed in range(4):
+        cluster = Cluster(seed, nodes)
+        cluster.elect()
+        cluster.run_until(cluster.has_settled)
+        scenario(cluster, Random(seed))
+
+
+def test_a_stop_without_a_successor_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also where the others would elect somebody in the end."""
+    cluster = Cluster(1)
+    cluster.elect()
+    cluster.run_until(cluster.has_settled)
+    monkeypatch.setattr(Node, "best_successor", lambda _: None)
+
+    with pytest.raises((Stuck, InvariantViolated)):
+        stop_in_order(cluster, Random(0))
