@@ -153,6 +153,7 @@ def replica_options(config: Config) -> ReplicaOptions:
         waiting_bytes_max=limits.uncommitted_bytes,
         quota=(limits.store_bytes, limits.store_keys),
         history=HistoryBounds(history.revisions, history.bytes, history.seconds),
+        watches_max=limits.watches,
         snapshots=SnapshotOptions(
             log_bytes_max=limits.log_bytes,
             log_bytes_kept=limits.log_kept_bytes,
@@ -168,6 +169,7 @@ def server_limits(config: Config) -> ServerLimits:
         clients=limits.clients,
         line_bytes=limits.line_bytes,
         client_outbox_bytes=limits.client_outbox_bytes,
+        watch_bytes=limits.watch_bytes,
     )
 
 

@@ -12,6 +12,7 @@
 Every error says of a write whether it certainly did not happen (`definite`) or may have happened.
 """
 
+from collections.abc import Mapping
 from typing import ClassVar
 
 
@@ -20,6 +21,8 @@ class RequestFailed(Exception):
 
     code: ClassVar[str] = "FAILED"
     definite: ClassVar[bool] = False
+    details: Mapping[str, int] | None = None
+    """Numbers that a program can use, by their names in JSON."""
 
 
 class Refused(RequestFailed):

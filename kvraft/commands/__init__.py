@@ -69,7 +69,7 @@ from kvraft.commands.queries import (
     read_range,
 )
 from kvraft.commands.transactions import Transact, append, increment, put_if, remove_if, transact
-from kvraft.commands.watches import Change, Revision, Selection, Sink, Subscription
+from kvraft.commands.watches import Change, Selection, Sink, Subscription
 
 __all__ = [
     "BATCH_HEADER_BYTES",
@@ -107,7 +107,6 @@ __all__ = [
     "RemoveMember",
     "ReplaceMember",
     "Result",
-    "Revision",
     "Selection",
     "Set",
     "SetHistory",

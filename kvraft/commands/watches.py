@@ -11,12 +11,23 @@ import msgspec
 
 from kvraft.commands.model import Item, Span
 
-Change = tuple[bytes, Item | None, Item | None]
-"""A key, what stood under it before, and what stands there now; None: nothing. What stood there before is also None
-where a selection does not ask for it."""
 
-Revision = tuple[int, Sequence[Change]]
-"""A revision, and what of a selection has been changed at it."""
+class Change(msgspec.Struct, frozen=True, gc=False):
+    """What happened to one key at one revision."""
+
+    revision: int
+    key: bytes
+    before: Item | None
+    """What stood under the key before; None: nothing."""
+    after: Item | None
+    """What stands there now; None: nothing."""
+    encoded: dict[object, bytes] = msgspec.field(default_factory=dict)
+    """What servers have made of it, by their format: a change is encoded once for all who are told it."""
+
+    def size(self, *, with_previous: bool) -> int:
+        """Return its bytes of key and values."""
+        size = len(self.key) + (len(self.after[0]) if self.after is not None else 0)
+        return size + len(self.before[0]) if with_previous and self.before is not None else size
 
 
 class Selection(msgspec.Struct, frozen=True):
@@ -27,7 +38,7 @@ class Selection(msgspec.Struct, frozen=True):
     from_revision: int | None = None
     """The first revision whose changes count; None: the next one."""
     with_previous: bool = False
-    """Whether to tell what stood under a key before."""
+    """Whether what stood under a key before is told too; then it counts among the bytes that are told."""
 
 
 class Sink(Protocol):
@@ -35,10 +46,21 @@ class Sink(Protocol):
 
     @property
     def room_bytes(self) -> int:
-        """How many bytes of keys and values may come now. A watch that has more to tell than that is closed."""
+        """How many bytes of keys and values may come now, while `is_drained` is false.
+
+        A watch that has more to tell than that is closed.
+        """
         ...
 
-    def events(self, batch: Sequence[Revision]) -> None:
+    @property
+    def is_drained(self) -> bool:
+        """Whether the client has read what it was told.
+
+        Then more than `room_bytes` may come, if it is one revision; a longer backlog comes piece by piece.
+        """
+        ...
+
+    def events(self, changes: Sequence[Change]) -> None:
         """Take the changes of one or more revisions, each whole, in order."""
         ...
 
@@ -56,6 +78,15 @@ class Sink(Protocol):
 
 class Subscription(Protocol):
     """A watch that is under way."""
+
+    @property
+    def revision(self) -> int:
+        """The revision that the store had when the watch began."""
+        ...
+
+    def resume(self) -> None:
+        """Take note that the client has read what it was told: `Sink.is_drained` is true again."""
+        ...
 
     def cancel(self) -> None:
         """End it: nothing is called any more, `closed` neither. May be called again, and after `closed`."""

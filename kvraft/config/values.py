@@ -89,6 +89,10 @@ class Limits:
     """Most bytes that the store may hold: keys, values, and 240 for each item; 0: no bound."""
     store_keys: Annotated[int, Between(0, 2**40, "keys")] = 0
     """Most keys that it may hold; 0: no bound."""
+    watches: Annotated[int, Between(0, 1_000_000, "watches")] = 10_000
+    """Most watches that clients may have on one node; 0: none."""
+    watch_bytes: Annotated[int, Between(64 * KIB, GIB, "bytes")] = 1 * MIB
+    """Most events that may wait for one client that does not read them."""
 
 
 @attrs.frozen

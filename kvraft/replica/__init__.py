@@ -4,7 +4,8 @@
 ask, `inbox` what peers tell; for them and others that give it work `turn` says what a turn is. The way of a write leads
 from `submissions`, which know who waits for what, through `group_commit` into the log, where `proposals` know it while
 it is under way, and by `saving` to the disk; `applying` takes what is committed to the store, which `state` holds, and
-answers. `reads` is the way of those that change nothing, `redirects` that of those whom another node must answer.
+answers. `watching` tells those who follow changes, which `watch_index` finds. `reads` is the way of those that change
+nothing, `redirects` that of those whom another node must answer.
 
 `office` is what a new leader writes first, `cluster_clock` the time in the log, `administration` what an operator asks.
 `belonging` follows the members and decides who is talked to. `taking`, `sending`, `receiving` and `installing` are the
@@ -23,6 +24,7 @@ What belongs to one leadership, and who ends it when that ends:
 `Administration._waits`     each says itself when it has failed, by term and log; all have a deadline
 `Features._proposed`        names its term: it counts in no other
 `Agreement`                 what was found is of `_term`
+`Watches`                   of the node and not of a leadership: they tell what is applied
 `Snapshotter._senders`      `carry_out` stops them when the node leads no more or they have left; each is of one term
 `SnapshotTaker`, `Saver`    of the node and not of a leadership: what they do is right under any leader
 `raft.roles.Leader`         holds what else a leader knows, and goes with it

@@ -9,6 +9,7 @@ from kvraft.replica.proposals import Proposals
 from kvraft.replica.saving import Saver
 from kvraft.replica.snapshotter import Snapshotter
 from kvraft.replica.state import State
+from kvraft.replica.watching import Watches
 
 
 class Applier:
@@ -23,6 +24,7 @@ class Applier:
         office: Office,
         agreement: Agreement,
         snapshotter: Snapshotter,
+        watches: Watches,
     ) -> None:
         self._node = node
         self._state = state
@@ -31,6 +33,7 @@ class Applier:
         self._office = office
         self._agreement = agreement
         self._snapshotter = snapshotter
+        self._watches = watches
         self.waiting: Sequence[Entry] = ()
         """Committed entries that are not applied yet because a save is under way."""
 
@@ -44,9 +47,11 @@ class Applier:
             self._apply(entry)
         if not self._saver.idle and not self._node.is_leader:
             self.waiting = entries  # those of one Ready at most, so that a turn stays short
-            return
+            entries = ()
         for entry in entries:
             self._apply(entry)
+        if self._watches.is_needed:
+            self._watches.tell()
 
     def _apply(self, entry: Entry) -> None:
         state = self._state
@@ -55,6 +60,8 @@ class Applier:
         results = state.store.apply(entry) if batch is None else batch.apply(state.store, entry)
         self._agreement.applied(state.store)
         self._snapshotter.applied(entry)
+        if self._watches.is_needed:
+            self._watches.applied(state.store, None if batch is None else batch.content[1])
         if batch is not None:
             batch.answer(results)
         if entry.kind in BEGINS and self._node.is_leader and entry.term == self._node.term:

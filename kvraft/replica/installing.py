@@ -9,6 +9,7 @@ from kvraft.replica.redirects import Redirects
 from kvraft.replica.saving import Saver
 from kvraft.replica.state import State
 from kvraft.replica.turn import Turn
+from kvraft.replica.watching import Watches
 from kvraft.storage import Snapshot, Storage
 from kvraft.store import Store
 
@@ -25,6 +26,7 @@ class StateInstaller:
         saver: Saver,
         proposals: Proposals,
         redirects: Redirects,
+        watches: Watches,
         clock: IReactorTime,
     ) -> None:
         self._turn = turn
@@ -34,6 +36,7 @@ class StateInstaller:
         self._saver = saver
         self._proposals = proposals
         self._redirects = redirects
+        self._watches = watches
         self._clock = clock
 
     async def install(self, snapshot: Snapshot, store: Store, membership: Membership) -> Store:
@@ -50,6 +53,7 @@ class StateInstaller:
         if not node.install_snapshot(header.index, header.term, membership):
             return store
         old = self._state.replace(store)
+        self._watches.replaced(store)
         self._redirects.refuse_covered(self._proposals, header.index)
         if keeps_tail:
             await self._storage.compact(header.index, header.term)

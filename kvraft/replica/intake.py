@@ -7,7 +7,7 @@ from twisted.internet.defer import Deferred, fail
 from twisted.internet.interfaces import IReactorTime
 
 from kvraft.commands import AdminCommand, Caller, Operation, Result, Selection, Sink, Subscription
-from kvraft.errors import Overloaded, Unsupported
+from kvraft.errors import Overloaded
 from kvraft.raft import Node
 from kvraft.replica.administration import Administration
 from kvraft.replica.agreement import Agreement
@@ -19,7 +19,9 @@ from kvraft.replica.redirects import Redirects
 from kvraft.replica.state import State
 from kvraft.replica.submissions import Deadlines, Submission, Tell, promised
 from kvraft.replica.turn import Turn
+from kvraft.replica.watching import Watches
 from kvraft.store import FEATURE_LEVEL
+from kvraft.store.history import HISTORY_LEVEL
 
 
 class Intake:
@@ -43,6 +45,7 @@ class Intake:
         redirects: Redirects,
         administration: Administration,
         agreement: Agreement,
+        watches: Watches,
         describe: Callable[[], dict[str, object]],
     ) -> None:
         self._turn = turn
@@ -57,6 +60,7 @@ class Intake:
         self._redirects = redirects
         self._administration = administration
         self._agreement = agreement
+        self._watches = watches
         self._describe = describe
 
     def ask(self, caller: Caller, operations: Sequence[Operation], tell: Tell) -> None:
@@ -93,7 +97,12 @@ class Intake:
 
     def watch(self, caller: Caller, selection: Selection, sink: Sink) -> Subscription:
         """Tell of changes; see `kvraft.server.database.Database`."""
-        raise Unsupported("this kvraft cannot watch changes; read the keys again instead")
+        if self._turn.is_stopped:
+            raise self._agreement.why_stopped()
+        level = self._state.store.feature_level
+        if level < HISTORY_LEVEL:
+            raise LevelTooLow(HISTORY_LEVEL, level)
+        return self._watches.add(selection, sink)
 
     def status(self, caller: Caller) -> dict[str, object]:
         """Describe this node, in values that JSON can hold."""

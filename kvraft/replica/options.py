@@ -20,4 +20,6 @@ class ReplicaOptions:
     leads."""
     history: HistoryBounds = attrs.field(factory=HistoryBounds)
     """How much of the past the store keeps: likewise."""
+    watches_max: int = 10_000
+    """Most watches that clients may have on this node."""
     snapshots: SnapshotOptions = attrs.field(factory=SnapshotOptions)

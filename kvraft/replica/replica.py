@@ -31,6 +31,7 @@ from kvraft.replica.snapshotter import Snapshotter
 from kvraft.replica.state import State
 from kvraft.replica.status import describe, log_defect, log_transition
 from kvraft.replica.submissions import Deadlines
+from kvraft.replica.watching import Watches
 from kvraft.storage import SnapshotStorage, Storage
 from kvraft.store import Store
 
@@ -72,6 +73,7 @@ class Replica:
         self._replay: Replay | None = None
         """As long as the log that was read at the start is not applied."""
         self._state = state = State(store, lambda: self._peers)
+        self._watches = Watches(state, clock, options.watches_max)
         self._saver = Saver(storage, self._became_durable, self._save_failed)
         self._disk_watch = DiskWatch(node, storage, options.disk_stall_max)
         self._redirects = Redirects(node, lambda: self._administration.is_transferring)
@@ -93,7 +95,14 @@ class Replica:
         )
         office = Office(self, clock, options, self._commits, make_cluster_id)
         self._applier = Applier(
-            node, state, self._saver, self._commits.under_way, office, self._agreement, self._snapshotter
+            node,
+            state,
+            self._saver,
+            self._commits.under_way,
+            office,
+            self._agreement,
+            self._snapshotter,
+            self._watches,
         )
         self.intake = self._make_intake(storage, options)
         self.inbox = Inbox(self, node, clock, belonging=self._belonging, agreement=self._agreement, rejoin=rejoin)
@@ -103,7 +112,15 @@ class Replica:
     ) -> Snapshotter:
         node, clock = self.node, self._clock
         installer = StateInstaller(
-            self, node, self._state, storage, self._saver, self._commits.under_way, self._redirects, clock
+            self,
+            node,
+            self._state,
+            storage,
+            self._saver,
+            self._commits.under_way,
+            self._redirects,
+            self._watches,
+            clock,
         )
         parts = SnapshotParts(
             node=node,
@@ -129,6 +146,7 @@ class Replica:
             redirects=self._redirects,
             administration=self._administration,
             agreement=self._agreement,
+            watches=self._watches,
             describe=lambda: describe(self.node, self.store, storage, self._peers.status(), self._agreement.differs_at),
         )
 
@@ -160,6 +178,7 @@ class Replica:
         self.is_stopped = True
         self._snapshotter.stop()
         self._administration.stop()
+        self._watches.stop(self._agreement.why_stopped())
         self._belonging.stop()
         for call in (self._turn, self._timer):
             if call is not None and call.active():

@@ -11,6 +11,7 @@ built from parts that know nothing of sockets::
 `binding` opens the sockets of the node's address, and `watching` lets the reactor watch all connections as one.
 `closing` says when a connection closes by itself and makes sure that no answer is lost by it. `limits` is all that a
 client may cost, and `database` what the servers need from the node behind them, which `kvraft.replica` provides.
+`following` holds the watches of one connection, whose events it writes between the answers.
 `admission` says how many clients the process has files for.
 
 Each call of the database says who asks (`kvraft.commands.Caller`), which is where the connection comes from.

@@ -7,7 +7,7 @@ want all of them answered. So:
 * behind a client's half-close the connection closes after the last answer;
 * one request alone is answered and closed;
 * several lines are all answered, in order, and the connection closes after a short silence;
-* `KEEP` makes it stay;
+* `KEEP` makes it stay, and so does a watch as long as it stands, even after the client's half-close;
 * without it a connection closes `idle_s` after its last whole request at the latest: neither letters nor blank lines
   keep it open.
 
@@ -43,12 +43,16 @@ class ClosingRule:
         """Requests so far. Blank lines are none."""
         self.keeps = False
         """Whether the client asked for the connection to stay."""
+        self.watches = False
+        """Whether the client is told of changes: the connection stays meanwhile."""
         self.client_finished = False
         """Whether the client has closed its side: no more input comes."""
 
     def settled(self, *, line_begun: bool) -> None:
         """Note that nothing is owed and no whole line waits. `line_begun`: a piece of a line does."""
-        if self.client_finished:
+        if self.watches:
+            pass
+        elif self.client_finished:
             self._close()
         elif self.keeps:
             pass

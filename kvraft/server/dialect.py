@@ -4,12 +4,12 @@ A request is an operation and its answer: how that is written is known where the
 type of a result.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
 import msgspec
 
-from kvraft.commands import AdminCommand, Failure, Operation
+from kvraft.commands import AdminCommand, Change, Failure, Operation, Selection
 from kvraft.errors import RequestFailed
 
 Answer = bytes | Callable[[Any], bytes]
@@ -20,6 +20,42 @@ A command that fails is answered by `Dialect.fail`, and a request without a resu
 
 class Disconnect(Exception):
     """What the client sends must neither be carried out nor answered: the connection is dropped."""
+
+
+class WatchWriter(Protocol):
+    """How a client is told of what it watches. A connection counts its watches from 1."""
+
+    with_previous: bool
+    """Whether what stood under a key before is told."""
+
+    def begun(self, number: int, revision: int) -> bytes:
+        """Return the answer: the watch stands, and the store has this revision."""
+        ...
+
+    def events(self, number: int, changes: Sequence[Change]) -> bytes:
+        """Return changes of whole revisions."""
+        ...
+
+    def progress(self, number: int, revision: int) -> bytes:
+        """Return that all changes up to this revision have been told."""
+        ...
+
+    def closed(self, number: int, reason: RequestFailed, resume_from: int | None) -> bytes:
+        """Return why a watch has ended, and from which revision another one misses nothing, if there is one."""
+        ...
+
+
+class Watch(msgspec.Struct, frozen=True):
+    """A client's wish to be told of changes."""
+
+    selection: Selection
+    writer: WatchWriter
+
+
+class Unwatch(msgspec.Struct, frozen=True):
+    """A client's wish to be told no more by one of its watches."""
+
+    number: int
 
 
 class Requests(msgspec.Struct, gc=False):
@@ -37,6 +73,8 @@ class Requests(msgspec.Struct, gc=False):
     """Whether the client asks for the connection to stay open."""
     command: AdminCommand | None = None
     """What an operator asks: then there is no operation beside it, and its answer is the one result."""
+    watch: Watch | Unwatch | None = None
+    """A watch to begin or to end: likewise; the result of one that begins is its answer."""
 
 
 class Dialect(Protocol):

@@ -30,6 +30,12 @@ class ServerLimits:
     client_outbox_bytes: int = attrs.field(default=CONFIGURED.client_outbox_bytes, validator=gt(0))
     """Answers that may wait for one client that has to read first; who lets more wait is dropped."""
 
+    watch_bytes: int = attrs.field(default=CONFIGURED.watch_bytes, validator=gt(0))
+    """Events that may wait for one client that has to read first; watches that have more to tell are ended."""
+
+    watches: int = attrs.field(default=1_000, validator=gt(0))
+    """Watches that one client may have on one connection."""
+
     first_byte_s: float = attrs.field(default=10.0, validator=gt(0))
     """Until a new connection has said what it speaks."""
 

@@ -10,12 +10,14 @@ from kvraft.server.admin_requests import ADMIN_USAGES, WrongAdminUsage, read_adm
 from kvraft.server.arguments import WrongUsage
 from kvraft.server.data_requests import DATA_USAGES, DELETE_USAGE, GET_USAGE, HEAVY, read_data
 from kvraft.server.dialect import Answer, Disconnect, Requests
+from kvraft.server.watch_requests import WATCH_USAGES, read_watch
 
 USAGES: Final = {
     b"SET": "SET <key> <value>, the value being all of the line behind one space",
     b"GET": GET_USAGE,
     b"DELETE": DELETE_USAGE,
     **DATA_USAGES,
+    **WATCH_USAGES,
     b"PING": "PING",
     b"STATUS": "STATUS",
     b"KEEP": "KEEP",
@@ -117,11 +119,15 @@ _OTHER_COMMANDS: Final[dict[bytes, bytes | None]] = {
     b"HELP": replies.status({"commands": list(USAGES.values())}),
 }
 
+_ALONE: Final = frozenset({*ADMIN_USAGES, *WATCH_USAGES})
+"""Commands that are carried out by themselves."""
+
 
 def read_requests(lines: Sequence[bytes]) -> tuple[Requests, Sequence[bytes]]:
     """Read `lines`, each without its line feed. A line that is no request becomes the error it is answered with.
 
-    What an operator asks stands alone: returned are the requests before it, or it, and the lines that come after.
+    What an operator asks stands alone, and so does a watch: returned are the requests before it, or it, and the lines
+    that come after.
 
     Raises:
         LooksLikeHttp: a line is part of an HTTP request; none of `lines` may be carried out.
@@ -146,11 +152,10 @@ def read_requests(lines: Sequence[bytes]) -> tuple[Requests, Sequence[bytes]]:
             verb = verb.upper()
             if verb in DATA_USAGES:
                 raise HasOptions
-            if verb in ADMIN_USAGES:
+            if verb in _ALONE:
                 if operations or notes:
                     return Requests(operations, answers, notes, len(operations) + len(notes), keeps), lines[place:]
-                command = read_admin(verb, arguments)
-                return Requests([], [replies.status], [], 1, command=command), lines[place + 1 :]
+                return _read_alone(verb, arguments), lines[place + 1 :]
             if line:
                 notes.append((len(operations), _answer(verb, space)))
                 keeps = keeps or verb == b"KEEP"
@@ -167,6 +172,14 @@ def read_requests(lines: Sequence[bytes]) -> tuple[Requests, Sequence[bytes]]:
             _refuse_http(line)
             notes.append((len(operations), _unknown(parts[0]) if parts[0] else _LEADING_SPACE))
     return Requests(operations, answers, notes, len(operations) + len(notes), keeps), ()
+
+
+def _read_alone(verb: bytes, arguments: bytes) -> Requests:
+    """Read a request that stands alone."""
+    if verb in WATCH_USAGES:
+        watch, answer = read_watch(verb, arguments)
+        return Requests([], [answer], [], 1, watch=watch)
+    return Requests([], [replies.status], [], 1, command=read_admin(verb, arguments))
 
 
 def _take_data(

@@ -21,7 +21,8 @@ from kvraft.config import Address
 from kvraft.errors import RequestFailed
 from kvraft.server.closing import ClosingRule, IClientTransport, LingeringClose
 from kvraft.server.database import Database
-from kvraft.server.dialect import Answer, Dialect, Disconnect, Requests
+from kvraft.server.dialect import Answer, Dialect, Disconnect, Requests, Unwatch, Watch
+from kvraft.server.following import Following
 from kvraft.server.limits import ServerLimits
 from kvraft.writing import write_now
 
@@ -59,6 +60,8 @@ class Session(Protocol):
         self._position = 0
         """Of the first of the results that is not encoded."""
         self._proceeding = False
+        self._following: Following | None = None
+        """The watches, once there has been one."""
         self._reading = True
         self._over = False  # nothing is carried out or answered any more
 
@@ -132,6 +135,8 @@ class Session(Protocol):
                 elif requests.command is not None:
                     administered = self._database.administer(self.caller, requests.command)
                     administered.addCallbacks(_as_results, attrgetter("value")).addCallback(self._answered)
+                elif requests.watch is not None:
+                    self._answered(self._watch(requests.watch))
                 else:
                     self._answered(())
         except Disconnect:
@@ -149,6 +154,30 @@ class Session(Protocol):
             self._close()
         else:
             self._rule.settled(line_begun=self._dialect.held > 0)
+
+    # --- watches -----------------------------------------------------------------------------------------------------
+
+    def _watch(self, wish: Watch | Unwatch) -> Sequence[object] | Exception:
+        """Begin or end a watch; return its answer, or why there is none."""
+        following = self._following
+        if following is None:
+            following = self._following = Following(self, self._database, self._limits)
+        try:
+            return [following.begin(wish) if isinstance(wish, Watch) else following.end(wish.number)]
+        except RequestFailed as reason:
+            return reason
+        finally:
+            self._rule.watches = bool(following)
+
+    def write_events(self, data: bytes) -> None:
+        """Write whole lines of a watch between the answers; all of one turn leave together."""
+        self.transport.write(data)
+
+    def watch_ended(self) -> None:
+        """A watch has been ended by the node: without another one the connection closes by the rule."""
+        self._rule.watches = bool(self._following)
+        if not (self._over or self._is_busy()):
+            self._carry_on()
 
     # --- answers -----------------------------------------------------------------------------------------------------
 
@@ -253,6 +282,8 @@ class Session(Protocol):
                 self._proceed()
         except Exception:  # noqa: BLE001 - one client's connection ends, not the node
             self._break()
+        if self._following is not None and not self.paused:
+            self._following.resume()
 
     def stopProducing(self) -> None:
         """Nothing to do: `connectionLost` follows."""
@@ -301,6 +332,8 @@ class Session(Protocol):
 
     def _finish(self) -> None:
         self._over = True
+        if self._following is not None:
+            self._following.end_all()
         self._answers = self._results = ()
         self._dialect.clear()
         self._rule.stop()

@@ -86,6 +86,7 @@ BULK: Final = frozenset(
     {
         "Agreement._recent",
         "History._segments",
+        "History.latest",
         "History.records",
         "Keyspace._shards",
         "Log._ends",

@@ -75,15 +75,19 @@ class SetRun(msgspec.Struct, frozen=True, gc=False):
     revisions: "array[int]"
     """The modify revision of each; 0 where there was none."""
 
-    def read(self) -> Iterator[Change]:
-        """Yield the changes, oldest first."""
-        source, count = self.source, len(self.lengths)
-        sets: Sequence[Mutation] = (
-            decode_batch(source.payload)[1][self.place : self.place + count] if isinstance(source, Entry) else source
-        )
+    def sets(self, commands: Sequence[Mutation] | None = None) -> Sequence[Mutation]:
+        """Return the sets; `commands` are those of the log entry, where the caller has them."""
+        if not isinstance(self.source, Entry):
+            return self.source
+        if commands is None:
+            _, commands = decode_batch(self.source.payload)
+        return commands[self.place : self.place + len(self.lengths)]
+
+    def read(self, sets: Sequence[Mutation] | None = None) -> Iterator[Change]:
+        """Yield the changes, oldest first; `sets` is what `sets` returns, where the caller has it."""
         end = 0
         for revision, (write, length, was) in enumerate(
-            zip(sets, self.lengths, self.revisions, strict=True), self.first
+            zip(self.sets() if sets is None else sets, self.lengths, self.revisions, strict=True), self.first
         ):
             assert isinstance(write, Set), "a run of sets holds another command"
             begin, end = end, end + length

@@ -111,6 +111,9 @@ class History(Section):
         self.bytes = 0
         self.records: deque[Record] = deque()
         """By log entry. No record is changed once it is here."""
+        self.latest: Record | None = None
+        """The record of the latest log entry that changed something, for those who follow changes: it is here also
+        where the bounds let it be kept no longer."""
         self.open: list[Run] = []
         """What the log entry that is being applied has changed so far."""
         self._open_changes = 0
@@ -148,7 +151,8 @@ class History(Section):
         """End the record of a log entry at this revision; now and then, drop what the bounds do not allow any more."""
         changes = self._open_changes
         size = entry_bytes + changes * CHANGE_BYTES
-        self.records.append(Record(revision, time_us, size, changes, self.open))
+        self.latest = record = Record(revision, time_us, size, changes, self.open)
+        self.records.append(record)
         self.open = []
         self._open_changes = 0
         self._open_index = None
@@ -282,7 +286,7 @@ class History(Section):
 
     @override
     def dismantle(self) -> list[Sized]:
-        self._frozen = None
+        self._frozen = self.latest = None
         pieces: list[Sized] = []
         for record in self.records:
             pieces += [run.pieces for run in record.runs]

@@ -27,12 +27,30 @@ from kvraft.commands import (
     Sink,
     Subscription,
 )
-from kvraft.errors import Unsupported
 from kvraft.server import LineProtocol, ServerLimits
 from kvraft.server.closing import IClientTransport
 
 CLIENT: Final = IPv4Address("TCP", "127.0.0.1", 50000)
 Tell = Callable[[Sequence[Result] | Exception], object]
+
+
+@attrs.define(eq=False)
+class MemorySubscription:
+    """A watch that tells what a test says."""
+
+    selection: Selection
+    sink: Sink
+    revision: int
+    resumed: int = 0
+    cancelled: bool = False
+
+    def resume(self) -> None:
+        """Count it."""
+        self.resumed += 1
+
+    def cancel(self) -> None:
+        """Remember it."""
+        self.cancelled = True
 
 
 @attrs.define
@@ -48,6 +66,7 @@ class MemoryDatabase:
     commands: list[tuple[AdminCommand, int]] = attrs.field(factory=list)
     """What operators asked, each with the revision at that time."""
     administering: list[Deferred[dict[str, object]]] = attrs.field(factory=list)
+    watches: list[MemorySubscription] = attrs.field(factory=list)
     revision: int = 0
     refusal: Exception | None = None
     results: list[Result] | None = None
@@ -88,8 +107,12 @@ class MemoryDatabase:
             deferred.callback({"done": len(self.commands)})
 
     def watch(self, caller: Caller, selection: Selection, sink: Sink) -> Subscription:
-        """Refuse: nobody is told anything but answers."""
-        raise Unsupported("the twin cannot watch changes")
+        """Remember the watch, whose sink is told what a test says."""
+        self.callers.append(caller)
+        if self.refusal is not None:
+            raise self.refusal
+        self.watches.append(MemorySubscription(selection, sink, self.revision))
+        return self.watches[-1]
 
     def status(self, caller: Caller) -> dict[str, object]:
         """Describe this database by how far it is."""

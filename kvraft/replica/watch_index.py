@@ -1,0 +1,113 @@
+"""Finds the watches that follow a key, and the items before and after a change that concerns some of them.
+
+A write to a key that nobody follows costs one look-up, and one more for each length that a watched prefix has.
+"""
+
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from itertools import chain
+from typing import Generic, TypeVar
+
+from kvraft.commands import Change, Item, Span, prefix_span
+from kvraft.store.changes import Change as Recorded
+from kvraft.store.changes import is_item
+
+W = TypeVar("W")
+
+
+class WatchIndex(Generic[W]):
+    """Watches by the keys that they follow."""
+
+    def __init__(self) -> None:
+        self._by_key: dict[bytes, dict[W, None]] = {}
+        self._by_prefix: dict[bytes, dict[W, None]] = {}
+        self._lengths: Counter[int] = Counter()
+        """Of the prefixes, with how many prefixes have each."""
+        self._ranges: dict[Span, dict[W, None]] = {}
+        """Of all other spans. They are searched one by one."""
+
+    def add(self, span: Span, watch: W) -> None:
+        """Let `watch` follow the keys of `span`."""
+        if span.end == span.start + b"\0":
+            self._by_key.setdefault(span.start, {})[watch] = None
+        elif span == prefix_span(span.start):
+            if span.start not in self._by_prefix:
+                self._lengths[len(span.start)] += 1
+            self._by_prefix.setdefault(span.start, {})[watch] = None
+        else:
+            self._ranges.setdefault(span, {})[watch] = None
+
+    def remove(self, span: Span, watch: W) -> None:
+        """Let `watch` follow nothing any more; does nothing when it does not."""
+        if span.end == span.start + b"\0":
+            _discard(self._by_key, span.start, watch)
+        elif span == prefix_span(span.start):
+            if _discard(self._by_prefix, span.start, watch):
+                length = len(span.start)
+                self._lengths[length] -= 1
+                if not self._lengths[length]:
+                    del self._lengths[length]
+        else:
+            _discard(self._ranges, span, watch)
+
+    def may_concern(self, keys: Sequence[bytes]) -> bool:
+        """Whether any of `keys` is followed; cheaper than to ask for each."""
+        if self._by_key and not self._by_key.keys().isdisjoint(keys):
+            return True
+        for length in self._lengths:
+            if not self._by_prefix.keys().isdisjoint({key[:length] for key in keys}):
+                return True
+        return any(key in span for span in self._ranges for key in keys)
+
+    def find(self, key: bytes) -> list[W]:
+        """Return the watches that follow `key`."""
+        return [*chain.from_iterable(self._find(key))]
+
+    def _find(self, key: bytes) -> Iterator[dict[W, None]]:
+        if (found := self._by_key.get(key)) is not None:
+            yield found
+        for length in self._lengths:
+            # A key that is shorter than the prefix is no prefix of that length.
+            if length <= len(key) and (found := self._by_prefix.get(key[:length])) is not None:
+                yield found
+        for span, followers in self._ranges.items():
+            if key in span:
+                yield followers
+
+
+K = TypeVar("K")
+
+
+def _discard(followers: dict[K, dict[W, None]], place: K, watch: W) -> bool:
+    """Remove a watch from a place; return whether nothing is left there that was."""
+    found = followers.get(place)
+    if found is None or watch not in found:
+        return False
+    del found[watch]
+    if found:
+        return False
+    del followers[place]
+    return True
+
+
+def complete(recorded: Sequence[Recorded], current: Callable[[bytes], Item | None]) -> list[Change]:
+    """Return changes with the whole items before and after them.
+
+    `recorded` are all changes of the keys that occur there since some revision, oldest first, and `current` is what
+    stands under a key after the last of them. The history leaves out what that tells.
+    """
+    after: dict[bytes, Item | None] = {}
+    changes: list[Change] = []
+    for revision, key, old, new in reversed(recorded):
+        item = None if new is None else after[key] if key in after else current(key)
+        before: Item | None = None
+        if old is not None:
+            if is_item(old):
+                before = old
+            else:
+                assert item is not None, "what was removed is recorded whole"
+                before = (old[0], item[1], old[1], item[3] - 1)
+        after[key] = before
+        changes.append(Change(revision, key, before, item))
+    changes.reverse()
+    return changes
