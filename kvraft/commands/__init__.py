@@ -26,6 +26,14 @@ from kvraft.commands.batches import (
     encode_batch,
 )
 from kvraft.commands.callers import Caller
+from kvraft.commands.expiry import (
+    Expire,
+    RemoveExpired,
+    TimeToLive,
+    expire_key,
+    persist_key,
+    time_to_live,
+)
 from kvraft.commands.model import (
     KEY_BYTES_MAX,
     VALUE_BYTES_MAX,
@@ -88,6 +96,7 @@ __all__ = [
     "Count",
     "DecodedBatch",
     "Delete",
+    "Expire",
     "Failure",
     "Get",
     "GetAt",
@@ -104,6 +113,7 @@ __all__ = [
     "Page",
     "Query",
     "Range",
+    "RemoveExpired",
     "RemoveMember",
     "ReplaceMember",
     "Result",
@@ -115,6 +125,7 @@ __all__ = [
     "Span",
     "Subscription",
     "TakeSnapshot",
+    "TimeToLive",
     "Transact",
     "Transaction",
     "TransferLeadership",
@@ -126,14 +137,17 @@ __all__ = [
     "decode_batch",
     "delete_key",
     "encode_batch",
+    "expire_key",
     "get_key",
     "get_key_at",
     "increment",
     "opcode",
+    "persist_key",
     "prefix_span",
     "put_if",
     "read_range",
     "remove_if",
     "set_key",
+    "time_to_live",
     "transact",
 ]

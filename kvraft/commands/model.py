@@ -108,6 +108,10 @@ class View(Protocol):
         """Return what is stored under `key`."""
         ...
 
+    def time_to_live(self, key: bytes) -> int | None:
+        """Return how long a key has until it expires, microseconds; None: it does not expire."""
+        ...
+
     def get_at(self, key: bytes, revision: int) -> Item | None:
         """Return what was stored under `key` at an earlier revision.
 
@@ -147,8 +151,8 @@ class Transaction(View, Protocol):
         """Whether it has changed a key."""
         ...
 
-    def put(self, key: bytes, value: bytes) -> None:
-        """Store `value` under `key`.
+    def put(self, key: bytes, value: bytes, ttl_us: int | None = 0) -> None:
+        """Store `value` under `key`, to expire after a time, microseconds; 0: never; None: when the key does anyway.
 
         Raises:
             CommandFailed: the store would grow by it beyond its quota.
@@ -157,6 +161,21 @@ class Transaction(View, Protocol):
 
     def delete(self, key: bytes) -> bool:
         """Remove `key`; return whether it was there."""
+        ...
+
+    def expire(self, key: bytes, ttl_us: int) -> None:
+        """Let a key that is there expire after a time, microseconds; 0: never. It makes no revision.
+
+        Raises:
+            CommandFailed: the store would grow by it beyond its quota.
+        """
+        ...
+
+    def remove_expired(self, keys_max: int, bytes_max: int) -> int:
+        """Remove keys that have expired, those of the earliest deadlines first; return how many.
+
+        No more than `keys_max`, and none once more than `bytes_max` of values have been removed.
+        """
         ...
 
     def identify(self, cluster_id: str) -> str:

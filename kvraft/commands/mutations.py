@@ -12,6 +12,7 @@ import msgspec
 from typing_extensions import override
 
 from kvraft.commands.base import ARGUMENTS_BYTES, INTEGER_BYTES, Machine, Mutation
+from kvraft.commands.expiry import Expire, RemoveExpired
 from kvraft.commands.model import (
     KEY_BYTES_MAX,
     VALUE_BYTES_MAX,
@@ -121,7 +122,16 @@ class SetHistory(Mutation, frozen=True, gc=False, array_like=True, tag=5):
         return 0
 
 
-MUTATIONS: Final[tuple[type[Mutation], ...]] = (Set, Delete, Identify, SetQuota, SetHistory, Transact)
+MUTATIONS: Final[tuple[type[Mutation], ...]] = (
+    Set,
+    Delete,
+    Identify,
+    SetQuota,
+    SetHistory,
+    Transact,
+    Expire,
+    RemoveExpired,
+)
 """Every command that may stand in the log. What an opcode means never changes: other arguments are another opcode."""
 
 

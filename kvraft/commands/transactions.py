@@ -19,6 +19,7 @@ import msgspec
 from typing_extensions import override
 
 from kvraft.commands.base import ARGUMENTS_BYTES, INTEGER_BYTES, Mutation
+from kvraft.commands.expiry import Ttl, check_ttl
 from kvraft.commands.model import (
     CommandFailed,
     Failure,
@@ -116,6 +117,8 @@ class Put(msgspec.Struct, frozen=True, gc=False, array_like=True, tag=1):
 
     key: bytes
     value: bytes
+    ttl_us: Ttl = 0
+    """After so many microseconds it expires; 0: never."""
 
 
 class Remove(msgspec.Struct, frozen=True, gc=False, array_like=True, tag=2):
@@ -247,9 +250,9 @@ class _Course:
     def _carry_out(self, step: Step) -> OperationResult:
         transaction = self._transaction
         match step:
-            case Put(key, value):
+            case Put(key, value, ttl_us):
                 old = transaction.get(key)
-                transaction.put(key, value)
+                transaction.put(key, value, ttl_us)
                 return old
             case Read(key):
                 item = transaction.get(key)
@@ -298,7 +301,7 @@ class _Course:
         number += by
         if not INTEGER_MIN <= number <= INTEGER_MAX:
             raise CommandFailed(Failure("OVERFLOW", f"the sum, {number}, does not fit 64 bits"))
-        self._transaction.put(key, b"%d" % number)
+        self._transaction.put(key, b"%d" % number, None)
         return number
 
     def _append(self, key: bytes, value: bytes) -> int:
@@ -312,7 +315,7 @@ class _Course:
                     f"{APPENDED_BYTES_MAX}",
                 )
             )
-        self._transaction.put(key, content)
+        self._transaction.put(key, content, None)
         return len(content)
 
 
@@ -365,7 +368,7 @@ def transact(compares: list[Compare], then: list[Step], otherwise: list[Step] | 
         InvalidCommand: it is larger than a transaction may be, or writes a key twice.
     """
     transaction = Transact(compares, then, otherwise or [])
-    _check_counts(compares, transaction.then, transaction.otherwise, OPERATIONS_MAX)
+    _check_bounds(compares, transaction.then, transaction.otherwise, OPERATIONS_MAX)
     keys_and_values = 0
     for at, value in _contents(compares, transaction.then, transaction.otherwise):
         if isinstance(at, bytes):
@@ -381,7 +384,7 @@ def transact(compares: list[Compare], then: list[Step], otherwise: list[Step] | 
     return transaction
 
 
-def _check_counts(compares: Sequence[Compare], then: Sequence[Step], otherwise: Sequence[Step], most: int) -> None:
+def _check_bounds(compares: Sequence[Compare], then: Sequence[Step], otherwise: Sequence[Step], most: int) -> None:
     if len(compares) > COMPARISONS_MAX:
         raise InvalidCommand(f"a transaction has at most {COMPARISONS_MAX} comparisons, and not {len(compares)}")
     for steps in (then, otherwise):
@@ -391,7 +394,9 @@ def _check_counts(compares: Sequence[Compare], then: Sequence[Step], otherwise: 
             )
         for step in steps:
             if isinstance(step, Nested):
-                _check_counts(step.compares, step.then, step.otherwise, most - len(steps))
+                _check_bounds(step.compares, step.then, step.otherwise, most - len(steps))
+            elif isinstance(step, Put) and step.ttl_us:
+                check_ttl(step.ttl_us)
 
 
 def _contents(compares: Iterable[Compare], *lists: Iterable[Step]) -> Iterator[tuple[bytes | Span, bytes]]:
@@ -446,9 +451,9 @@ def _check_writes(steps: Iterable[Step]) -> tuple[set[bytes], list[Span]]:
 # --- commands that are transactions ----------------------------------------------------------------------------------
 
 
-def put_if(key: bytes, value: bytes, condition: Compare) -> Transact:
+def put_if(key: bytes, value: bytes, condition: Compare, ttl_us: int = 0) -> Transact:
     """Return a set that needs a condition on the same key; without it the result holds what was found."""
-    return transact([condition], [Put(key, value)], [Read(key)])
+    return transact([condition], [Put(key, value, ttl_us)], [Read(key)])
 
 
 def remove_if(key: bytes, condition: Compare) -> Transact:

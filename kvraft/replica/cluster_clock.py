@@ -30,6 +30,10 @@ class ClusterClock:
         self._base = max(stamp, self._stamp)
         self._base_at = now
 
+    def when(self, stamp: int) -> float:
+        """Return when this node's clock shows that cluster time, in seconds of the monotonic clock."""
+        return self._base_at + (stamp - self._base) / MICROSECONDS
+
     def stamp(self, now: float) -> int:
         """Return the cluster time at `now`, in microseconds."""
         self._stamp = max(self._stamp, self._base + int((now - self._base_at) * MICROSECONDS))

@@ -67,6 +67,15 @@ class GroupCommit:
         self._stamp(store, now)
         self._clock.continue_from(store.cluster_time, now)
 
+    def when(self, stamp: int, store: Store, now: float) -> float:
+        """Return when this leader's clock shows that cluster time, in seconds of the monotonic clock."""
+        self._stamp(store, now)  # so that this office has begun
+        return self._clock.when(stamp)
+
+    def present(self, store: Store, now: float) -> int:
+        """Return this leader's cluster time, in microseconds."""
+        return self._stamp(store, now)
+
     def end_leadership(self) -> None:
         """Refuse what waits, as this node does not lead any more; also while it waits for a disk that never answers."""
         self._redirects.refuse(self.waiting.take_all())

@@ -13,11 +13,15 @@ class Reads:
 
     Args:
         refuse: tells submissions that this node does not lead.
+        present: returns this leader's cluster time, in microseconds.
     """
 
-    def __init__(self, node: Node, refuse: Callable[[Sequence[Submission]], None]) -> None:
+    def __init__(
+        self, node: Node, refuse: Callable[[Sequence[Submission]], None], present: Callable[[Store], int]
+    ) -> None:
         self._node = node
         self._refuse = refuse
+        self._present = present
         self._new: list[Submission] = []
         """Those that came in this turn."""
         self._confirmed: deque[tuple[int, list[Submission]]] = deque()
@@ -45,8 +49,11 @@ class Reads:
         for ticket in ready.aborted_reads:
             assert isinstance(ticket, list)
             self._refuse(ticket)
-        while self._confirmed and self._confirmed[0][0] <= store.applied_index:
-            _answer(self._confirmed.popleft()[1], store)
+        if self._confirmed and self._confirmed[0][0] <= store.applied_index:
+            store.present = self._present(store) if store.expiry.key_count else 0
+            while self._confirmed and self._confirmed[0][0] <= store.applied_index:
+                _answer(self._confirmed.popleft()[1], store)
+            store.present = 0
 
 
 def _answer(submissions: Sequence[Submission], store: Store) -> None:

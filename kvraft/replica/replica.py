@@ -12,6 +12,7 @@ from kvraft.replica.administration import Administration
 from kvraft.replica.agreement import Agreement
 from kvraft.replica.applying import Applier
 from kvraft.replica.belonging import Belonging
+from kvraft.replica.expiring import Expirer
 from kvraft.replica.group_commit import GroupCommit
 from kvraft.replica.handing_over import HandOver
 from kvraft.replica.inbox import Inbox
@@ -78,7 +79,8 @@ class Replica:
         self._disk_watch = DiskWatch(node, storage, options.disk_stall_max)
         self._redirects = Redirects(node, lambda: self._administration.is_transferring)
         self._commits = GroupCommit(node, self._saver, self._redirects)
-        self._reads = Reads(node, self._redirects.refuse)
+        self._expirer = Expirer(node, state, clock, self._commits)
+        self._reads = Reads(node, self._redirects.refuse, lambda store: self._commits.present(store, clock.seconds()))
         self._deadlines = Deadlines()
         self._hand_over = HandOver(node, clock, self._redirects, self._deadlines, self.schedule)
         self._agreement = Agreement(node)
@@ -223,6 +225,8 @@ class Replica:
                 self._rejoin.look()
             if self._agreement.look():
                 self.stop()
+            if self.store.expiry.key_count:
+                self._expirer.look(now)
             if self._commits.waiting:
                 self._commits.propose(self._state.store, now)
             self._reads.ask(now)
@@ -256,6 +260,9 @@ class Replica:
                 deadline = min(deadline, held_until)
             else:  # now, but after what else has arrived by the next iteration
                 self.schedule()
+        if self.store.expiry.key_count:
+            due_at = self._expirer.due_at(now)
+            deadline = deadline if due_at is None else min(deadline, due_at)
         if self._timer is None:
             self._timer = self._clock.callLater(max(0.0, deadline - self._clock.seconds()), self._timer_fired)
         elif deadline < self._timer.getTime():
@@ -269,6 +276,8 @@ class Replica:
         self.let(self.node.wake, now)
         if self.is_due or self.is_stopped:
             return
+        if self.store.expiry.key_count:
+            self._expirer.look(now)
         if self._commits.waiting:  # they go together with what else has arrived by the next iteration
             self.schedule()
         elif is_early and self.node.leader is not None and not self.node.has_ready():

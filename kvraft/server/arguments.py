@@ -10,6 +10,8 @@ from kvraft.commands import InvalidCommand
 _STRING: Final = re.compile(rb'"(?:[^"\\]|\\.)*"')
 _decode_string = msgspec.json.Decoder(str).decode
 _INTEGER: Final = re.compile(rb"-?\d{1,19}")
+_SECONDS: Final = re.compile(rb"(\d{1,10})(?:\.(\d{1,6}))?")
+_MICROSECONDS: Final = 1_000_000
 
 
 class WrongUsage(Exception):
@@ -78,6 +80,13 @@ class Arguments:
         if not _INTEGER.fullmatch(word):
             raise WrongUsage
         return int(word)
+
+    def seconds(self) -> int:
+        """Return the next argument, seconds with at most six decimals, in microseconds."""
+        match = _SECONDS.fullmatch(self.word())
+        if not match:
+            raise WrongUsage
+        return int(match[1]) * _MICROSECONDS + int((match[2] or b"").ljust(6, b"0"))
 
     def end(self) -> None:
         """See that nothing is left."""

@@ -13,14 +13,18 @@ from kvraft.commands import (
     Span,
     append,
     count_range,
+    expire_key,
     get_key,
     get_key_at,
     increment,
+    persist_key,
     prefix_span,
     put_if,
     read_range,
     remove_if,
+    time_to_live,
 )
+from kvraft.commands.expiry import check_ttl
 from kvraft.commands.transactions import Compare, Relation, Target, check_integer
 from kvraft.server import replies, transaction_json
 from kvraft.server.arguments import Arguments, WrongUsage
@@ -32,11 +36,14 @@ GET_USAGE: Final = "GET <key> [META] [AT <revision>]"
 DELETE_USAGE: Final = f"DELETE <key> [IF {_CONDITION}]"
 
 DATA_USAGES: Final = {
-    b"CAS": f"CAS <key> ({_CONDITION}) <new value>",
+    b"CAS": f"CAS <key> [FOR <seconds>] ({_CONDITION}) <new value>",
     b"INCR": "INCR <key> [<number>]",
     b"APPEND": "APPEND <key> <value>",
     b"RANGE": f'RANGE <start> <end>, "" for no end, {_PAGE}',
     b"PREFIX": f"PREFIX <prefix> {_PAGE}",
+    b"EXPIRE": "EXPIRE <key> <seconds>",
+    b"TTL": "TTL <key>",
+    b"PERSIST": "PERSIST <key>",
     b"TXN": 'TXN {"if":[...],"then":[...],"else":[...]}',
 }
 """Commands that are read here alone, and how they are written."""
@@ -67,8 +74,8 @@ def _revision(arguments: Arguments) -> int:
     return revision
 
 
-def _condition(arguments: Arguments, key: bytes) -> Compare:
-    match arguments.keyword():
+def _condition(arguments: Arguments, key: bytes, keyword: bytes) -> Compare:
+    match keyword:
         case b"REVISION":
             target, operand = Target.MOD_REVISION, _revision(arguments)
         case b"VERSION":
@@ -86,16 +93,19 @@ def _condition(arguments: Arguments, key: bytes) -> Compare:
 
 
 def _cas(arguments: Arguments) -> Request:
-    key = arguments.text()
-    condition = _condition(arguments, key)
-    return put_if(key, arguments.remainder(), condition), replies.conditional
+    key, keyword, ttl_us = arguments.text(), arguments.keyword(), 0
+    if keyword == b"FOR":
+        ttl_us, keyword = arguments.seconds(), arguments.keyword()
+        check_ttl(ttl_us)
+    condition = _condition(arguments, key, keyword)
+    return put_if(key, arguments.remainder(), condition, ttl_us), replies.conditional
 
 
 def _delete(arguments: Arguments) -> Request:
     key = arguments.text()
     if arguments.keyword() != b"IF":
         raise WrongUsage
-    condition = _condition(arguments, key)
+    condition = _condition(arguments, key, arguments.keyword())
     arguments.end()
     return remove_if(key, condition), replies.conditional
 
@@ -110,6 +120,24 @@ def _incr(arguments: Arguments) -> Request:
 def _append(arguments: Arguments) -> Request:
     key = arguments.text()
     return append(key, arguments.remainder()), replies.length
+
+
+def _expire(arguments: Arguments) -> Request:
+    key, ttl_us = arguments.text(), arguments.seconds()
+    arguments.end()
+    return expire_key(key, ttl_us), replies.OK
+
+
+def _ttl(arguments: Arguments) -> Request:
+    key = arguments.text()
+    arguments.end()
+    return time_to_live(key), replies.ttl
+
+
+def _persist(arguments: Arguments) -> Request:
+    key = arguments.text()
+    arguments.end()
+    return persist_key(key), replies.OK
 
 
 def _range(arguments: Arguments) -> Request:
@@ -176,6 +204,9 @@ _READERS: Final[dict[bytes, Callable[[Arguments], Request]]] = {
     b"APPEND": _append,
     b"RANGE": _range,
     b"PREFIX": _prefix,
+    b"EXPIRE": _expire,
+    b"TTL": _ttl,
+    b"PERSIST": _persist,
     b"TXN": _txn,
 }
 

@@ -12,6 +12,7 @@ from kvraft.errors import NotLeaderRefusal, RequestFailed
 OK: Final = b'{"status":"OK"}\n'
 PONG: Final = b'{"status":"PONG"}\n'
 NO_VALUE: Final = b'{"value":null}\n'
+_SECOND_US: Final = 1_000_000
 
 _encode = msgspec.json.Encoder().encode
 
@@ -110,6 +111,11 @@ def _number(outcome: Outcome) -> int:
 def count(keys: int) -> bytes:
     """Return the line for a number of keys."""
     return b'{"count":%d}\n' % keys
+
+
+def ttl(left_us: int | None) -> bytes:
+    """Return the line for the time that a key has left, microseconds, or for one that does not expire."""
+    return status({"ttl": None if left_us is None else left_us / _SECOND_US})
 
 
 class Shown(enum.Enum):

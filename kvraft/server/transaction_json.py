@@ -7,6 +7,7 @@ A comparison names a key, a prefix or a range, and one thing about it::
 An operation is one of these::
 
     {"get": "a"}    {"set": "a", "value": "1"}    {"append": "a", "value": "1"}    {"delete": "a"}
+    {"set": "a", "value": "1", "ttl": 2.5}
     {"incr": "a", "by": 5}
     {"range": ["a", "b"], "limit": 10, "reverse": true}    {"prefix": "a/", "count": true}
     {"delete_range": ["a", "b"]}    {"delete_prefix": "a/", "limit": 10}    {"txn": {...}}
@@ -18,6 +19,7 @@ from typing import Any, Final
 import msgspec
 
 from kvraft.commands import InvalidCommand, Outcome, Page, Span, Transact, prefix_span, transact
+from kvraft.commands.expiry import SECOND_US, TTL_US_MAX, check_ttl
 from kvraft.commands.model import OperationResult
 from kvraft.commands.transactions import (
     TRANSACTION_KEYS_MAX,
@@ -110,6 +112,17 @@ class _Fields:
         check_integer(content)
         return content
 
+    def ttl_us(self) -> int:
+        """Return the time to live, which is given in seconds, in microseconds; 0 when it is not there."""
+        if "ttl" not in self:
+            return 0
+        seconds = self.take("ttl")
+        if type(seconds) not in {int, float} or not 0 <= seconds <= TTL_US_MAX:
+            raise InvalidCommand(f'"ttl" must be a number of seconds in {self}')
+        ttl_us: int = round(seconds * SECOND_US)
+        check_ttl(ttl_us)
+        return ttl_us
+
     def flag(self, name: str) -> bool:
         """Return a member that is true or false; false when it is not there."""
         content = self.take(name, default=False)
@@ -193,7 +206,7 @@ def _simple_step(fields: _Fields) -> SimpleStep:
     if "get" in fields:
         step = Read(fields.text("get"))
     elif "set" in fields:
-        step = Put(fields.text("set"), fields.text("value"))
+        step = Put(fields.text("set"), fields.text("value"), fields.ttl_us())
     elif "delete" in fields:
         step = Remove(fields.text("delete"))
     elif "incr" in fields:

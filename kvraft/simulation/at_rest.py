@@ -40,6 +40,7 @@ KEPT: Final = {
     "Extent._run_starts": "the terms in the log",
     "Extent._run_terms": "the terms in the log",
     "Features._levels": "the level of each member",
+    "Expiry._shards": "the deadlines of keys",
     "FirstLine._held": "the hello of a connection that stands",
     "Heard.acknowledged": "what each member has acknowledged: one entry a member",
     "Heard.grown": "what each member has said of itself",
@@ -85,6 +86,7 @@ KEPT: Final = {
 BULK: Final = frozenset(
     {
         "Agreement._recent",
+        "Expiry._shards",
         "History._segments",
         "History.latest",
         "History.records",

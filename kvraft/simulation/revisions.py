@@ -74,7 +74,9 @@ def check_revisions(asked: Sequence[Asked], committed: Mapping[int, Entry]) -> N
     done: defaultdict[bytes, list[_Done]] = defaultdict(list)
     for index in sorted(committed):
         if committed[index].kind == EntryKind.COMMANDS:
-            for command in decode_batch(committed[index].payload)[1]:
+            time_us, commands = decode_batch(committed[index].payload)
+            twin.time_us = max(twin.time_us, time_us)
+            for command in commands:
                 before = twin.revision
                 result = twin.apply(command)
                 if isinstance(command, Transact):

@@ -11,6 +11,7 @@ from typing import Any
 from kvraft.commands import (
     Count,
     Delete,
+    Expire,
     Failure,
     Get,
     GetAt,
@@ -20,6 +21,7 @@ from kvraft.commands import (
     Outcome,
     Page,
     Range,
+    RemoveExpired,
     Result,
     Set,
     Span,
@@ -53,6 +55,10 @@ class Twin:
 
     def __init__(self) -> None:
         self.states: list[State] = [{}]
+        self.time_us = 0
+        """The cluster time; whoever has a log sets it from the stamps, and lets it never go back."""
+        self.deadlines: dict[bytes, int] = {}
+        """When keys expire, in cluster time."""
 
     @property
     def now(self) -> State:
@@ -66,15 +72,33 @@ class Twin:
 
     def apply(self, mutation: Mutation) -> Result:
         """Carry out a command and return its result; a failure has no message."""
-        state = dict(self.now)
-        transaction = _Transaction(state, self.revision + 1)
+        expired = self.expired
+        if isinstance(mutation, RemoveExpired):
+            return self._remove(expired[: mutation.keys_max])
+        hidden = {key: item for key, item in self.now.items() if key in expired}
+        state = {key: item for key, item in self.now.items() if key not in expired}
+        transaction = _Transaction(state, self.revision + 1, dict(self.deadlines), self.time_us)
         try:
             result = transaction.apply(mutation)
         except _Failed as failed:
             return Failure(str(failed), "")
+        self.deadlines = transaction.deadlines
         if transaction.changed:
-            self.states.append(state)
+            self.states.append(hidden | state)
         return result
+
+    @property
+    def expired(self) -> list[bytes]:
+        """Keys that are there still and must not be seen, the earliest deadlines first."""
+        due = [(deadline, key) for key, deadline in self.deadlines.items() if deadline <= self.time_us]
+        return [key for _, key in sorted(due)]
+
+    def _remove(self, keys: Sequence[bytes]) -> int:
+        if keys:
+            self.states.append({key: item for key, item in self.now.items() if key not in keys})
+        for key in keys:
+            del self.deadlines[key]
+        return len(keys)
 
     def read(self, operation: Operation, revision: int) -> Result:
         """Return what a query comes to at a revision, unless it names one itself."""
@@ -104,9 +128,11 @@ def within(state: State, span: Span) -> list[tuple[bytes, Item]]:
 class _Transaction:
     """One mutation on a copy of the state."""
 
-    def __init__(self, state: State, revision: int) -> None:
+    def __init__(self, state: State, revision: int, deadlines: dict[bytes, int], time_us: int) -> None:
         self._state = state
         self._revision = revision
+        self._time_us = time_us
+        self.deadlines = deadlines
         self.changed = False
 
     def apply(self, mutation: Mutation) -> Result:
@@ -119,9 +145,21 @@ class _Transaction:
                 return len(self._remove([mutation.key]))
             case Transact():
                 return self._run(mutation)
+            case Expire():
+                if mutation.key not in self._state:
+                    raise _Failed("NO_SUCH_KEY")
+                self._expire(mutation.key, mutation.ttl_us)
+                return self._revision - 1
         return 0  # others change no key
 
-    def _put(self, key: bytes, value: bytes) -> None:
+    def _expire(self, key: bytes, ttl_us: int) -> None:
+        self.deadlines.pop(key, None)
+        if ttl_us:
+            self.deadlines[key] = self._time_us + ttl_us
+
+    def _put(self, key: bytes, value: bytes, ttl_us: int | None = 0) -> None:
+        if ttl_us is not None or key not in self._state:
+            self._expire(key, ttl_us or 0)
         old, now = self._state.get(key), self._revision
         self._state[key] = (value, now, now, 1) if old is None else (value, old[1], now, old[3] + 1)
         self.changed = True
@@ -129,6 +167,8 @@ class _Transaction:
     def _remove(self, keys: Sequence[bytes]) -> list[tuple[bytes, Item]]:
         found = [(key, self._state.pop(key)) for key in keys if key in self._state]
         self.changed = self.changed or bool(found)
+        for key, _ in found:
+            self.deadlines.pop(key, None)
         return found
 
     def _value(self, key: bytes, otherwise: bytes) -> bytes:
@@ -152,9 +192,9 @@ class _Transaction:
 
     def _step(self, step: Step) -> OperationResult:
         match step:
-            case Put(key, value):
+            case Put(key, value, ttl_us):
                 old = self._state.get(key)
-                self._put(key, value)
+                self._put(key, value, ttl_us)
                 return old
             case Read(key):
                 return self._state.get(key)
@@ -173,7 +213,7 @@ class _Transaction:
                 return self._add(key, by)
             case Append(key, value):
                 content = self._value(key, b"") + value
-                self._put(key, content)
+                self._put(key, content, None)
                 return len(content)
         return self._run(step)
 
@@ -184,7 +224,7 @@ class _Transaction:
         total = int(value) + by
         if not -(2**63) <= total < 2**63:
             raise _Failed("OVERFLOW")
-        self._put(key, str(total).encode())
+        self._put(key, str(total).encode(), None)
         return total
 
 

@@ -16,7 +16,7 @@ from array import array
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence, Sized
 from itertools import chain
-from typing import Any, ClassVar, Final
+from typing import Any, ClassVar, Final, Generic, Protocol, TypeVar
 from zlib import crc32
 
 from typing_extensions import override
@@ -39,23 +39,34 @@ _EMPTY: Final[dict[bytes, Item]] = {}
 nobody."""
 
 
-class FrozenShards(Iterator[list[Pair]]):
-    """What a keyspace held when it was frozen, shard by shard, to be read once; no later write shows in it.
+_Content = TypeVar("_Content")
+
+
+class Thaws(Protocol[_Content]):
+    """A table of shards."""
+
+    def thaw(self, frozen: "FrozenShards[_Content]") -> None:
+        """Keep nothing for `frozen` any more."""
+        ...
+
+
+class FrozenShards(Iterator[list[tuple[bytes, _Content]]], Generic[_Content]):
+    """What a table of shards held when it was frozen, shard by shard, to be read once; no later write shows in it.
 
     Writes pay for it until the last shard is read. Who stops earlier must call `release`.
     """
 
-    def __init__(self, keyspace: "Keyspace", shards: list[dict[bytes, Item]]) -> None:
-        self._keyspace = keyspace
+    def __init__(self, table: Thaws[_Content], shards: list[dict[bytes, _Content]]) -> None:
+        self._table = table
         self._shards = shards
         self._next = 0
         """The shard to read next. Those before it are read, and writes to them concern nobody here."""
-        self._overtaken: defaultdict[int, dict[bytes, Item | None]] = defaultdict(dict)
+        self._overtaken: defaultdict[int, dict[bytes, _Content | None]] = defaultdict(dict)
         """By shard: what stood under each key that was written since. None: nothing did."""
         self._released = False
 
-    def __next__(self) -> list[Pair]:
-        """Return the keys and items of the next shard that holds any, or of the last one, in no particular order.
+    def __next__(self) -> list[tuple[bytes, _Content]]:
+        """Return keys and content of the next shard that holds any, or of the last one, in no particular order.
 
         Raises:
             Released: before it came to the end.
@@ -71,7 +82,7 @@ class FrozenShards(Iterator[list[Pair]]):
         overtaken = self._overtaken.pop(index, None)
         self._next = index + 1
         if self._next == SHARDS:
-            self._keyspace.thaw(self)
+            self._table.thaw(self)
         if overtaken is None:
             return list(shard.items())
         return [(key, item) for key, item in (shard | overtaken).items() if item is not None]
@@ -81,12 +92,12 @@ class FrozenShards(Iterator[list[Pair]]):
         """How many writes have overtaken it and left it what they replaced."""
         return sum(map(len, self._overtaken.values()))
 
-    def keep(self, index: int, key: bytes, old: Item | None) -> None:
+    def keep(self, index: int, key: bytes, old: _Content | None) -> None:
         """Take what stood under `key` in the shard `index` until now; the first one of a key is the one that counts."""
         if index >= self._next:
             self._overtaken[index].setdefault(key, old)
 
-    def release(self) -> list[dict[bytes, Item | None]]:
+    def release(self) -> list[dict[bytes, _Content | None]]:
         """Give up what was not read; harmless when called again, or behind the end.
 
         Returns what was kept for it, in pieces: to free all of it at once could take long.
@@ -96,7 +107,7 @@ class FrozenShards(Iterator[list[Pair]]):
         self._released = True
         kept = list(self._overtaken.values())
         self._overtaken.clear()
-        self._keyspace.thaw(self)
+        self._table.thaw(self)
         return kept
 
 
@@ -108,7 +119,7 @@ class Keyspace(Section):
 
     def __init__(self) -> None:
         self._shards: list[dict[bytes, Item]] = [_EMPTY] * SHARDS
-        self._frozen: FrozenShards | None = None
+        self._frozen: FrozenShards[Item] | None = None
         self.ordered = OrderedKeys()
         """The same keys, in their order."""
         self.key_count = 0
@@ -247,7 +258,7 @@ class Keyspace(Section):
         shards = self.freeze_shards()
         return FrozenSection(KeyspaceState(self.key_count), gather(chain.from_iterable(shards)), shards.release)
 
-    def freeze_shards(self) -> FrozenShards:
+    def freeze_shards(self) -> FrozenShards[Item]:
         """Hold what is stored now still, to be read shard by shard.
 
         Raises:
@@ -269,7 +280,7 @@ class Keyspace(Section):
         shards, self._shards = self._shards, []
         return [*shards, *kept, *self.ordered.pieces()]
 
-    def thaw(self, frozen: FrozenShards) -> None:
+    def thaw(self, frozen: FrozenShards[Item]) -> None:
         """Keep nothing for `frozen` any more; only `FrozenShards` itself calls this."""
         assert self._frozen is frozen, "a snapshot thaws what another one holds"
         self._frozen = None

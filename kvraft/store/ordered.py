@@ -72,6 +72,11 @@ class OrderedKeys:
         (first, begin), (last, stop) = self._place(start), self._end(end)
         return sum(map(len, self._chunks[first:last])) + stop - begin
 
+    @property
+    def first(self) -> bytes | None:
+        """The first key."""
+        return self._chunks[0][0] if self._chunks else None
+
     def pieces(self) -> list[list[bytes]]:
         """Give up everything and return it in pieces."""
         pieces, self._chunks, self._lasts = self._chunks, [], []

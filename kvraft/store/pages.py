@@ -1,7 +1,7 @@
 """Pages: some keys of a range in their order, as they are or as they were at a revision."""
 
 from bisect import bisect_left
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from heapq import merge
 from itertools import groupby, islice
 from typing import Final
@@ -19,6 +19,14 @@ VISITED_MAX: Final = 2_000
 def current(keys: Keyspace, span: Span, limit: int, reverse: bool, revision: int) -> Page:
     """Return the first keys of a range as they are."""
     found = ((key, keys.get(key)) for key in keys.ordered.between(span.start, span.end, reverse=reverse))
+    return _fill(found, limit, reverse, revision)
+
+
+def visible(
+    keys: Keyspace, get: Callable[[bytes], Item | None], span: Span, limit: int, reverse: bool, revision: int
+) -> Page:
+    """Return the first keys of a range as they are, those left out for which `get` returns nothing."""
+    found = ((key, get(key)) for key in keys.ordered.between(span.start, span.end, reverse=reverse))
     return _fill(found, limit, reverse, revision)
 
 

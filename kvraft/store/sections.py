@@ -3,11 +3,12 @@
 from typing import Final
 
 from kvraft.store.chunks import kind
+from kvraft.store.expiry import Expiry
 from kvraft.store.history import History
 from kvraft.store.keyspace import Keyspace
 from kvraft.store.section import Section
 
-SECTIONS: Final[tuple[type[Section], ...]] = (Keyspace, History)
+SECTIONS: Final[tuple[type[Section], ...]] = (Keyspace, History, Expiry)
 """Every section, in the order in which a snapshot holds them."""
 
 

@@ -193,6 +193,7 @@ class StoreLoader:
         store.cluster_time = header.cluster_time
         store.cluster_id = header.cluster_id
         store.checksum = header.checksum
+        store.look_for_expired()
         return store
 
     def dismantle(self) -> list[Sized]:

@@ -24,6 +24,7 @@ from kvraft.commands import (
 from kvraft.raft.types import Entry, EntryKind
 from kvraft.store import pages
 from kvraft.store.changes import SetRun, TransactionRun
+from kvraft.store.expiry import Expiry
 from kvraft.store.features import ENTRY_KINDS, UnknownEntryKind, decode_level
 from kvraft.store.history import HISTORY_LEVEL, History
 from kvraft.store.keyspace import ITEM_BYTES, Keyspace
@@ -77,6 +78,11 @@ class Store:
         """Its tables, in the order in which a snapshot holds them."""
         self.keys = self.section(Keyspace)
         self.history = self.section(History)
+        self.expiry = self.section(Expiry)
+        self.hides_keys = False
+        """Whether keys have expired that are still to be removed, and must not be seen; it may be true without need."""
+        self.present = 0
+        """The leader's cluster time while it answers reads, 0 else; it is no part of the state."""
 
     def section(self, kind: type[_Section]) -> _Section:
         """Return the one section of this class."""
@@ -88,9 +94,21 @@ class Store:
         """How many keys it holds."""
         return self.keys.key_count
 
+    @property
+    def bytes_used(self) -> int:
+        """How many bytes count towards the quota."""
+        return self.keys.bytes_used + self.expiry.bytes_used
+
     def get(self, key: bytes) -> Item | None:
-        """Return the item stored under `key`."""
+        """Return the item stored under `key`, unless it has expired."""
+        if self.hides_keys and self.expiry.is_due(key, self.cluster_time):
+            return None
         return self.keys.get(key)
+
+    def time_to_live(self, key: bytes) -> int | None:
+        """Return how long a key has until it expires, microseconds; None: it does not expire."""
+        deadline = self.expiry.get(key)
+        return None if deadline is None else max(0, deadline - max(self.present, self.cluster_time))
 
     def get_at(self, key: bytes, revision: int) -> Item | None:
         """Return what was stored under `key` at an earlier revision.
@@ -108,6 +126,8 @@ class Store:
         Raises:
             CommandFailed: that revision is not kept any more, or is still to come.
         """
+        if revision is None and self.hides_keys:
+            return pages.visible(self.keys, self.get, span, limit, reverse, self.revision)
         if revision is None or revision == self.revision:
             return pages.current(self.keys, span, limit, reverse, self.revision)
         self.check_kept(revision)
@@ -115,7 +135,10 @@ class Store:
 
     def count(self, span: Span) -> int:
         """Return how many keys there are in a range."""
-        return self.keys.ordered.count(span.start, span.end)
+        count = self.keys.ordered.count(span.start, span.end)
+        if self.hides_keys:
+            count -= sum(key in span for key in self.expiry.due(self.cluster_time))
+        return count
 
     @property
     def oldest_revision(self) -> int:
@@ -182,6 +205,8 @@ class Store:
             try:
                 time_us, mutations = batch or decode_batch(entry.payload)
                 self.cluster_time = max(self.cluster_time, time_us)
+                if self.expiry.key_count:
+                    self.look_for_expired()
             except (UnknownBatchVersion, UnknownOpcode):
                 raise
             except ValueError as error:
@@ -197,6 +222,10 @@ class Store:
         if self.feature_level < HISTORY_LEVEL <= level:
             self.history.begin(self.revision)
         self.feature_level = max(self.feature_level, level)
+
+    def look_for_expired(self) -> None:
+        """Hide keys that have expired from here on, if there are any."""
+        self.hides_keys = self.expiry.has_due(self.cluster_time)
 
     def apply_all(self, mutations: Sequence[Mutation]) -> list[Result]:
         """Apply mutations of the entry that is being applied, in order, and return their results."""
@@ -225,6 +254,8 @@ class Store:
         except CommandFailed as failed:
             transaction.roll_back()
             return failed.failure
+        if self.hides_keys:
+            self.look_for_expired()
         events = transaction.events
         if events:
             self.revision = transaction.revision
@@ -234,6 +265,8 @@ class Store:
 
     def set_all(self, sets: Sequence[Set]) -> list[Result]:
         """Apply each `Set` as a transaction of its own: all in one loop, unless the quota may be reached."""
+        if self.expiry.key_count and any(self.expiry.get(write.key) for write in sets):
+            return [self.transact(mutation) for mutation in sets]
         if (self.quota_bytes or self.quota_keys) and self._may_exceed_quota(len(sets)):
             return [self.transact(mutation) for mutation in sets]
         first = self.revision + 1
@@ -247,7 +280,7 @@ class Store:
 
     def _may_exceed_quota(self, sets: int) -> bool:
         """Whether so many sets of this batch could come to more than the quota, were they all of new keys."""
-        if self.quota_bytes and self.keys.bytes_used + self._batch_bytes + sets * ITEM_BYTES > self.quota_bytes:
+        if self.quota_bytes and self.bytes_used + self._batch_bytes + sets * ITEM_BYTES > self.quota_bytes:
             return True
         return bool(self.quota_keys) and self.keys.key_count + sets > self.quota_keys
 

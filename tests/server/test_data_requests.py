@@ -56,6 +56,51 @@ def test_what_was_read_before_is_read_as_before() -> None:
     ]
 
 
+def test_expiry() -> None:
+    """EXPIRE sets the time, TTL shows it, PERSIST and SET end it; times have up to six decimals."""
+    lines = Lines(Set(b"k", b"v"))
+    assert lines.ask("TTL k") == {"ttl": None}
+
+    assert lines.ask("EXPIRE k 2.5") == {"status": "OK"}
+    assert lines.ask("TTL k") == {"ttl": 2.5}
+    assert lines.ask("expire k 0.001000") == {"status": "OK"}
+    assert lines.ask("TTL k") == {"ttl": 0.001}
+    assert lines.ask("PERSIST k") == {"status": "OK"}
+    assert lines.ask("TTL k") == {"ttl": None}
+    for line in ("EXPIRE none 1", "TTL none", "PERSIST none"):
+        assert lines.ask(line)["error"] == "NO_SUCH_KEY"
+
+
+@pytest.mark.parametrize(
+    "line", ["EXPIRE", "EXPIRE k", "EXPIRE k -1", "EXPIRE k 1.", "EXPIRE k 1.1234567", "EXPIRE k 1 2", "EXPIRE k 1e3"]
+)
+def test_a_time_that_is_none_is_answered_with_the_usage(line: str) -> None:
+    """It is seconds, with at most six decimals."""
+    assert Lines().ask(line) == {"error": "USAGE", "message": "write: EXPIRE <key> <seconds>"}
+
+
+@pytest.mark.parametrize(
+    "line", ["EXPIRE k 0", "CAS k FOR 0.0009 ABSENT v", 'TXN {"then":[{"set":"k","value":"v","ttl":1e9}]}']
+)
+def test_a_time_beyond_its_limits_is_invalid(line: str) -> None:
+    """The answer names the limits."""
+    answer = Lines().ask(line)
+    assert answer["error"] == "INVALID"
+    assert "at least 0.001 and at most 315360000 seconds" in answer["message"]
+
+
+def test_conditional_writes_and_transactions_set_keys_that_expire() -> None:
+    """FOR stands before the condition, where no value can be meant; a transaction names the time as ttl."""
+    lines = Lines()
+
+    assert lines.ask("CAS k FOR 9.5 ABSENT FOR 3 ABSENT v")["status"] == "OK"
+    assert (lines.ask("GET k"), lines.ask("TTL k")) == ({"value": "FOR 3 ABSENT v"}, {"ttl": 9.5})
+    assert lines.ask('TXN {"then":[{"set":"t","value":"v","ttl":1.25},{"set":"u","value":"v"}]}')["succeeded"]
+    assert (lines.ask("TTL t"), lines.ask("TTL u")) == ({"ttl": 1.25}, {"ttl": None})
+    assert lines.ask('TXN {"then":[{"set":"t","value":"v","ttl":"1"}]}')["error"] == "INVALID"
+    assert lines.ask('TXN {"then":[{"set":"t","value":"v","ttl":true}]}')["error"] == "INVALID"
+
+
 def test_revisions() -> None:
     """META shows them, AT reads the past, and both go together in either order."""
     lines = Lines(Set(b"k", b"old"), Set(b"other", b""), Set(b"k", b"new"))

@@ -35,7 +35,7 @@ def filled() -> Keyspace:
     return keys
 
 
-def drain(frozen: FrozenShards) -> dict[bytes, Item]:
+def drain(frozen: FrozenShards[Item]) -> dict[bytes, Item]:
     """Read a snapshot to its end; no key may come twice."""
     pairs = [pair for shard in frozen for pair in shard]
     assert len(dict(pairs)) == len(pairs)
@@ -119,7 +119,7 @@ def test_any_story(story: list[tuple[str, bytes, bytes]]) -> None:
     """Sets, deletes, freezes, steps and releases in any order: a snapshot holds exactly what stood at its freeze."""
     keys = Keyspace()
     model: dict[bytes, Item] = {}
-    frozen: FrozenShards | None = None
+    frozen: FrozenShards[Item] | None = None
     expected: dict[bytes, Item] = {}
     read: list[tuple[bytes, Item]] = []
     for revision, (what, key, value) in enumerate([*story, *[("step", b"", b"")] * (SHARDS + 1)], 1):

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from kvraft.commands import KEY_BYTES_MAX, VALUE_BYTES_MAX, Identify, Mutation, delete_key, set_key
+from kvraft.commands import KEY_BYTES_MAX, VALUE_BYTES_MAX, Identify, Item, Mutation, delete_key, set_key
 from kvraft.raft import Entry, EntryKind
 from kvraft.store import AlreadyFrozen, Released, Store, StoreLoader, StoreSnapshot, take
 from kvraft.store import chunks as limits
@@ -198,7 +198,7 @@ def test_one_after_the_other() -> None:
     assert state(load(second.state, second)) == state(store)
 
 
-def shards_of(store: Store) -> FrozenShards:
+def shards_of(store: Store) -> FrozenShards[Item]:
     """Return what holds the keys of a store still."""
     frozen = store.keys._frozen
     assert frozen is not None
