@@ -99,7 +99,7 @@ class Limits:
 class History:
     """How much of the past the store keeps, for reads at earlier revisions."""
 
-    revisions: Annotated[int, Between(0, 100_000, "revisions")] = _HISTORY.revisions
+    revisions: Annotated[int, Between(0, 20_000, "revisions")] = _HISTORY.revisions
     """So many revisions; 0: none."""
     bytes: Annotated[int, Between(0, 64 * GIB, "bytes")] = _HISTORY.bytes
     """Most bytes: of log entries, of the values that they replaced, and 200 for each change."""
