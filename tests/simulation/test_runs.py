@@ -47,7 +47,7 @@ def simulate(*arguments: str, **environment: str) -> subprocess.CompletedProcess
 
 def test_many_seeds_under_all_faults_are_clean() -> None:
     """Every rule of Raft holds after each event, and every history is linearizable."""
-    done = simulate("--seeds", f"1..{SEEDS}")
+    done = simulate("--seeds", f"1..{SEEDS}", "--seconds", "8")
 
     assert done.returncode == 0, done.stdout + done.stderr
     assert done.stdout.startswith(f"{SEEDS} seeds, 0 violations")
