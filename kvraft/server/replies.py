@@ -127,6 +127,14 @@ class Shown(enum.Enum):
     """Their revisions too."""
 
 
+def _key_and_value(pair: tuple[bytes, Item]) -> dict[str, object]:
+    key, item = pair
+    try:
+        return {"key": key.decode(), "value": item[0].decode()}
+    except UnicodeDecodeError:
+        return {**text("key", key), **text("value", item[0])}
+
+
 def page(shown: Shown, found: Page) -> bytes:
     """Return the line for some keys of a range, with the cursor for those that follow."""
     cursor = None
@@ -136,7 +144,7 @@ def page(shown: Shown, found: Page) -> bytes:
     if shown is Shown.KEYS:
         items = [text("key", key) for key, _ in found.items]
     elif shown is Shown.VALUES:
-        items = [{**text("key", key), **text("value", item[0])} for key, item in found.items]
+        items = [*map(_key_and_value, found.items)]
     else:
         items = [{**text("key", key), **members(item)} for key, item in found.items]
     return status({"items": items, "revision": found.revision, "cursor": cursor})

@@ -14,7 +14,7 @@ dict, then stood still over the copies for 73 ms instead of 5 (measured).
 import hashlib
 from array import array
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence, Sized
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Sized
 from itertools import chain
 from typing import Any, ClassVar, Final, Generic, Protocol, TypeVar
 from zlib import crc32
@@ -131,6 +131,11 @@ class Keyspace(Section):
     def get(self, key: bytes) -> Item | None:
         """Return what is stored under `key`."""
         return self._shards[crc32(key) & _MASK].get(key)
+
+    def pairs(self, keys: Iterable[bytes]) -> list[tuple[bytes, Item | None]]:
+        """Return keys, and what is stored under each: all at once, since a call for each costs as much again."""
+        shards, checksum, mask = self._shards, crc32, _MASK
+        return [(key, shards[checksum(key) & mask].get(key)) for key in keys]
 
     def set_all(self, writes: Sequence[Set], revision: int) -> tuple[list[bytes], bytes, "array[int]"]:
         """Carry out `writes`, the first at `revision` and each at the next.

@@ -18,8 +18,8 @@ VISITED_MAX: Final = 2_000
 
 def current(keys: Keyspace, span: Span, limit: int, reverse: bool, revision: int) -> Page:
     """Return the first keys of a range as they are."""
-    found = ((key, keys.get(key)) for key in keys.ordered.between(span.start, span.end, reverse=reverse))
-    return _fill(found, limit, reverse, revision)
+    names = islice(keys.ordered.between(span.start, span.end, reverse=reverse), limit + 1)
+    return _fill(iter(keys.pairs(names)), limit, reverse, revision)
 
 
 def visible(
