@@ -92,7 +92,7 @@ def test_time_is_written_twice_a_second_while_a_key_can_expire() -> None:
 @settings(max_examples=10, deadline=None)
 @given(st.integers(0, 1_000), st.lists(st.floats(0.0, 1.5), min_size=1, max_size=3))
 def test_changes_of_leaders_make_no_key_early_and_few_late(seed: int, waits: list[float]) -> None:
-    """Each costs the time without a leader and at most a tick, however long the key has lived already."""
+    """Each costs the time without a leader and at most a tick, however long the key has lived already (row 28)."""
     cluster = ready_cluster(seed=seed)
     began = cluster.clock.seconds()
     cluster.do(write("a"), expire("a", 8.0))

@@ -210,7 +210,7 @@ BOUNDS: Final = st.sampled_from([HistoryBounds(), HistoryBounds(revisions=4), Hi
 @settings(max_examples=EXAMPLES, deadline=None)
 @given(BOUNDS, STEPS)
 def test_what_is_told_is_what_happened(bounds: HistoryBounds, steps: list[tuple[str, object, object]]) -> None:
-    """Each change once, in order, whole by revision, and none left out, across slow readers, snapshots and resumes."""
+    """Each change once, in order, whole by revision, none left out: with slow readers, snapshots, resumes (row 34)."""
     with pytest.MonkeyPatch.context() as patch:
         for limit, value in {"PENDING_BYTES_MAX": 9, "TOLD_AT_ONCE": 1, "CHANGES_AT_ONCE": 3, "SLICE_BYTES": 4}.items():
             patch.setattr(watching, limit, value)

@@ -1,9 +1,5 @@
 """The whole command set against a dumb twin that keeps every state."""
 
-import os
-import subprocess
-import sys
-from pathlib import Path
 from random import Random
 from typing import Any, Final
 
@@ -16,10 +12,10 @@ from kvraft.simulation.twin import Twin
 from kvraft.store import Store
 from tests.store.drawn import MUTATIONS
 from tests.store.log import batch, state
+from tests.store.other_process import run_with
 from tests.store.test_history import check_all, grown
 
 EXAMPLES: Final = 120
-REPOSITORY: Final = Path(__file__).parents[2]
 
 
 def plain(result: Any) -> object:
@@ -90,8 +86,6 @@ def story(seed: int, entries: int = 60) -> Store:
 
 
 SCRIPT: Final = """
-import sys
-sys.path.insert(0, sys.argv[1])
 from tests.store.test_commands_twin import story
 from tests.store.log import state
 store = story(1)
@@ -101,19 +95,10 @@ print(state(store), store.oldest_revision, store.history.bytes)
 
 def test_hash_seeds_make_no_difference() -> None:
     """Processes that salt their hashes differently come to the same state and history from the same log (row 35)."""
-
-    def run_with(hash_seed: str) -> str:
-        return subprocess.run(
-            [sys.executable, "-c", SCRIPT, str(REPOSITORY)],
-            env={**os.environ, "PYTHONHASHSEED": hash_seed},
-            capture_output=True,
-            text=True,
-            check=True,
-            timeout=60,
-        ).stdout.strip()
-
     ours = story(1)
-    assert {run_with("0"), run_with("77")} == {f"{state(ours)} {ours.oldest_revision} {ours.history.bytes}"}
+    assert {run_with(seed, SCRIPT) for seed in ("0", "77")} == {
+        f"{state(ours)} {ours.oldest_revision} {ours.history.bytes}"
+    }
 
 
 def test_a_transaction_that_fails_late_leaves_nothing() -> None:

@@ -1,9 +1,5 @@
 """Two members that applied the same log hold the same, whatever process they run in; and a difference shows."""
 
-import os
-import subprocess
-import sys
-from pathlib import Path
 from random import Random
 from typing import Final
 
@@ -16,8 +12,8 @@ from kvraft.raft import Entry
 from kvraft.store import Store
 from kvraft.store.keyspace import Keyspace
 from tests.store.log import apply_with_reads, batch, put, raw, replay, state
+from tests.store.other_process import run_with
 
-REPOSITORY: Final = Path(__file__).parents[2]
 EXAMPLES: Final = 150
 """How many random logs are compared with the model."""
 
@@ -53,8 +49,6 @@ def test_replay_comes_to_the_same(seed: int) -> None:
 
 
 SCRIPT: Final = """
-import sys
-sys.path.insert(0, sys.argv[1])
 from tests.store.test_determinism import replay, state, story
 print(state(replay(story(1))))
 """
@@ -62,18 +56,7 @@ print(state(replay(story(1))))
 
 def test_hash_seeds_make_no_difference() -> None:
     """Processes that salt their hashes differently come to the same state from the same log (row 35)."""
-
-    def run(hash_seed: str) -> str:
-        return subprocess.run(
-            [sys.executable, "-c", SCRIPT, str(REPOSITORY)],
-            env={**os.environ, "PYTHONHASHSEED": hash_seed},
-            capture_output=True,
-            text=True,
-            check=True,
-            timeout=60,
-        ).stdout.strip()
-
-    assert {run("0"), run("1"), run("4242")} == {str(state(replay(story(1))))}
+    assert {run_with(seed, SCRIPT) for seed in ("0", "1", "4242")} == {str(state(replay(story(1))))}
 
 
 def test_a_skipped_write_shows() -> None:

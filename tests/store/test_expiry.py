@@ -1,10 +1,6 @@
 """Keys that expire: by the stamps in the log alone, seen by nothing afterwards, and the same on every member."""
 
-import os
-import subprocess
-import sys
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from random import Random
 from typing import Final
 
@@ -42,7 +38,8 @@ from kvraft.store import SnapshotInvalid, Store, StoreLoader, chunks, take
 from kvraft.store.expiry import DEADLINE_BYTES
 from tests.store.drawn import KEYS, MUTATIONS, VALUES
 from tests.store.log import batch, state
-from tests.store.test_commands_twin import REPOSITORY, plain
+from tests.store.other_process import run_with
+from tests.store.test_commands_twin import plain
 from tests.store.test_history import grown, restored
 
 ALL: Final = Span(b"", None)
@@ -327,8 +324,6 @@ def story(seed: int) -> Store:
 
 
 SCRIPT: Final = """
-import sys
-sys.path.insert(0, sys.argv[1])
 from tests.store.test_expiry import story
 from tests.store.log import state
 store = story(1)
@@ -338,20 +333,11 @@ print(state(store), sorted(store.expiry.deadlines().items()))
 
 def test_hash_seeds_make_no_difference() -> None:
     """Processes that salt their hashes differently remove the same keys, in the same order (row 35)."""
-
-    def run_with(hash_seed: str) -> str:
-        return subprocess.run(
-            [sys.executable, "-c", SCRIPT, str(Path(REPOSITORY))],
-            env={**os.environ, "PYTHONHASHSEED": hash_seed},
-            capture_output=True,
-            text=True,
-            check=True,
-            timeout=60,
-        ).stdout.strip()
-
     ours = story(1)
     assert ours.expiry.key_count
-    assert {run_with("0"), run_with("77")} == {f"{state(ours)} {sorted(ours.expiry.deadlines().items())}"}
+    assert {run_with(seed, SCRIPT) for seed in ("0", "77")} == {
+        f"{state(ours)} {sorted(ours.expiry.deadlines().items())}"
+    }
 
 
 def test_a_conditional_write_can_expire() -> None:

@@ -1,10 +1,6 @@
 """A store is loaded whole or not at all: whatever is wrong with a snapshot is said, and nothing of it is ever seen."""
 
-import os
-import subprocess
-import sys
 from collections.abc import Callable
-from pathlib import Path
 from random import Random
 from typing import Any, Final
 
@@ -18,8 +14,8 @@ from kvraft.store import SnapshotInvalid, Store, StoreLoader, UnknownSnapshotLay
 from kvraft.store.chunks import CHUNK_BYTES_MAX, VALUE_PART_BYTES
 from kvraft.store.snapshot import SNAPSHOT_LAYOUT
 from tests.store.log import batch, replay, state
+from tests.store.other_process import run_with
 
-REPOSITORY: Final = Path(__file__).parents[2]
 KEYS: Final = 3
 encode: Final = msgspec.msgpack.encode
 
@@ -218,14 +214,7 @@ def test_another_process(salt: str) -> None:
     sent = [chunk.hex() for chunk in taken]
     store.keys.set_all([Set(b"7", b"new")], 1000)
 
-    output = subprocess.run(
-        [sys.executable, "-c", LOAD_ELSEWHERE, msgspec.json.encode(taken.state).decode(), *sent],
-        env={**os.environ, "PYTHONHASHSEED": salt, "PYTHONPATH": str(REPOSITORY)},
-        capture_output=True,
-        text=True,
-        check=True,
-        timeout=60,
-    ).stdout
+    output = run_with(salt, LOAD_ELSEWHERE, msgspec.json.encode(taken.state).decode(), *sent)
 
     assert output.split() == [store.keys.digest(), "1000"]
 
