@@ -73,15 +73,15 @@ class FrozenShards(Iterator[list[tuple[bytes, _Content]]], Generic[_Content]):
         """
         if self._released:
             raise Released("this snapshot was released before its end; take a new one")
-        if self._next == SHARDS:
+        if self._next == len(self._shards):
             raise StopIteration
         shards, index = self._shards, self._next
-        while index < SHARDS - 1 and not shards[index] and index not in self._overtaken:
+        while index < len(shards) - 1 and not shards[index] and index not in self._overtaken:
             index += 1  # there may be many more shards than keys
         shard = shards[index]
         overtaken = self._overtaken.pop(index, None)
         self._next = index + 1
-        if self._next == SHARDS:
+        if self._next == len(self._shards):
             self._table.thaw(self)
         if overtaken is None:
             return list(shard.items())
@@ -102,7 +102,7 @@ class FrozenShards(Iterator[list[tuple[bytes, _Content]]], Generic[_Content]):
 
         Returns what was kept for it, in pieces: to free all of it at once could take long.
         """
-        if self._next == SHARDS or self._released:
+        if self._next == len(self._shards) or self._released:
             return []
         self._released = True
         kept = list(self._overtaken.values())

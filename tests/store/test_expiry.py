@@ -34,7 +34,7 @@ from kvraft.commands import (
 from kvraft.commands.expiry import EXPIRED_KEYS_MAX, SECOND_US, TTL_US_MAX, TTL_US_MIN
 from kvraft.commands.transactions import Compare, Put, Read, Relation, Remove, RemoveRange, Step, Target
 from kvraft.simulation.twin import Twin, within
-from kvraft.store import SnapshotInvalid, Store, StoreLoader, chunks, take
+from kvraft.store import SnapshotInvalid, Store, StoreLoader, chunks, keyspace, take
 from kvraft.store.expiry import DEADLINE_BYTES
 from tests.store.drawn import KEYS, MUTATIONS, VALUES
 from tests.store.log import batch, state
@@ -338,6 +338,16 @@ def test_hash_seeds_make_no_difference() -> None:
     assert {run_with(seed, SCRIPT) for seed in ("0", "77")} == {
         f"{state(ours)} {sorted(ours.expiry.deadlines().items())}"
     }
+
+
+def test_a_snapshot_holds_all_deadlines_however_keys_are_spread(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each table is read to its own end: they need not be spread over equally many dicts."""
+    monkeypatch.setattr(keyspace, "SHARDS", 1)
+    monkeypatch.setattr(keyspace, "_MASK", 0)
+    store = expiring(*(b"%d" % number for number in range(20)))
+
+    assert len(store.expiry.deadlines()) == 20
+    assert restored(store).expiry.deadlines() == store.expiry.deadlines()
 
 
 def test_a_conditional_write_can_expire() -> None:
