@@ -46,6 +46,9 @@ REMOVED: Final = "REMOVED"
 OTHER_INCARNATION: Final = "OTHER_INCARNATION"
 """The code of a refusal that is final: the cluster knows this node's id with another memory."""
 
+UNSURE_INCARNATION: Final = "UNSURE_INCARNATION"
+"""The same where neither node knows its cluster's id, so they may belong to two clusters: it is not final."""
+
 RUNS_TWICE: Final = "RUNS_TWICE"
 """The code of a refusal that lasts while another process with the same identity is connected and heard from."""
 

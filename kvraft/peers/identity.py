@@ -4,7 +4,15 @@ from collections.abc import Callable, Collection, Mapping
 
 from msgspec.structs import asdict
 
-from kvraft.peers.hello import OTHER_INCARNATION, PROTOCOL_VERSION, REMOVED, Facts, Hello, HelloRefused
+from kvraft.peers.hello import (
+    OTHER_INCARNATION,
+    PROTOCOL_VERSION,
+    REMOVED,
+    UNSURE_INCARNATION,
+    Facts,
+    Hello,
+    HelloRefused,
+)
 from kvraft.peers.receiver import Address
 
 
@@ -115,12 +123,17 @@ class Identity:
             self.cluster_id = hello.cluster
 
     def refusal_of_other(self, hello: Hello) -> HelloRefused | None:
-        """Return why a sound hello is refused: another memory stands behind its id. None when it is not."""
+        """Return why a sound hello is refused: another memory stands behind its id. None when it is not.
+
+        A node that is refused so ends. Two nodes of different clusters that are so young that neither knows its
+        cluster's id would end each other, so between such two the refusal is not final. When their cluster is one, a
+        node that knows its id will say so.
+        """
         if self._incarnations.get(hello.sender, hello.incarnation) == hello.incarnation:
             return None
         node = hello.sender
         return HelloRefused(
-            OTHER_INCARNATION,
+            UNSURE_INCARNATION if self.cluster_id is None and hello.cluster is None else OTHER_INCARNATION,
             f"node {node} has another data directory than the cluster knows, so it has lost what it promised; give it "
             f"that one back, or replace it: MEMBER REPLACE {node} <new id> <host:port>, with an empty directory",
         )

@@ -39,8 +39,19 @@ class Constant:
     """Other names of the module, which are that number and so much more meanwhile."""
 
 
+OUTBOX: Final = Constant("kvraft.peers.mesh", "OUTBOX_BYTES_MAX", (20_000,))
+PIECE: Final = Constant("kvraft.replica.sending", "PIECE_BYTES", (300, 2_000))
+WINDOW: Final = Constant("kvraft.replica.sending", "WINDOW_BYTES", (1, 2_000))
+READ: Final = Constant("kvraft.storage.snapshots", "READ_BYTES_MAX", (200,))
+CHUNK: Final = Constant(
+    "kvraft.store.chunks", "CHUNK_BYTES_FULL", (100, 130), {"CHUNK_BYTES_MAX": 50, "VALUE_PART_BYTES": -50}
+)
+MANY_PIECES: Final = frozenset({PIECE, READ, CHUNK})
+"""Those that cut a snapshot into many pieces, each of which takes its time."""
+HISTORY_IN_PIECES_BYTES: Final = 4 * KIB
+"""So much of the past is kept then: a snapshot holds all of it."""
 CONSTANTS: Final = (
-    Constant("kvraft.peers.mesh", "OUTBOX_BYTES_MAX", (20_000,)),
+    OUTBOX,
     Constant("kvraft.peers.outbox", "PIECE_BYTES", (100, 2_000)),
     Constant("kvraft.raft.changes", "CATCH_UP_ROUNDS_MAX", (1,)),
     Constant("kvraft.replica.agreement", "RECENT", (1, 4)),
@@ -52,8 +63,8 @@ CONSTANTS: Final = (
     Constant("kvraft.replica.group_commit", "BATCH_BYTES_MAX", (1, 200)),
     Constant("kvraft.replica.replica", "READYS_A_TURN_MAX", (1, 2)),
     Constant("kvraft.replica.saving", "WAITING_MAX", (1, 4)),
-    Constant("kvraft.replica.sending", "PIECE_BYTES", (300, 2_000)),
-    Constant("kvraft.replica.sending", "WINDOW_BYTES", (1, 2_000)),
+    PIECE,
+    WINDOW,
     Constant("kvraft.server.line_buffer", "LINES_AT_ONCE", (1, 2)),
     Constant("kvraft.server.session", "SLICE_BYTES", (1, 60)),
     Constant("kvraft.simulation.transport", "BUFFER_BYTES", (200, 5_000)),
@@ -61,11 +72,13 @@ CONSTANTS: Final = (
     Constant("kvraft.storage.journal", "PREPARED_BYTES_MAX", (0, 200)),
     Constant("kvraft.storage.journal", "ZEROS_AHEAD", (0, 512, 700)),
     Constant("kvraft.storage.snapshot_files", "SYNC_BYTES", (1, 1_000)),
-    Constant("kvraft.storage.snapshots", "READ_BYTES_MAX", (200,)),
+    READ,
     Constant("kvraft.store.keyspace", "SHARDS", (1, 2, 16), {"_MASK": -1}),
-    Constant("kvraft.store.chunks", "CHUNK_BYTES_FULL", (100, 130), {"CHUNK_BYTES_MAX": 50, "VALUE_PART_BYTES": -50}),
+    CHUNK,
     Constant("kvraft.store.chunks", "CHUNK_ITEMS_FULL", (1, 2)),
 )
+BOUNDS_LOOKED_AT: Final = Constant("kvraft.store.history", "TRIM_EVERY", (1, 8))
+"""How often the bounds of the history are looked at, revisions: a run hardly writes as often as in production."""
 PATIENCE: Final = (
     Constant("kvraft.replica.sending", "SILENCE_MAX_S", (1.0, 2.0)),
     Constant("kvraft.replica.taking", "ABSENT_AFTER_S", (0.3,)),
@@ -115,6 +128,13 @@ def draw(draws: Random, *, impatient: bool = False) -> Drawn:
     history = draw_history(draws)
     if impatient:
         values |= _draw_small(draws, PATIENCE, is_production=is_production)
+    values |= _draw_small(draws, [BOUNDS_LOOKED_AT], is_production=is_production)
+    if OUTBOX in values:  # a window that does not fit into it would break each connection that carries a snapshot
+        for constant in (WINDOW, PIECE):
+            values.setdefault(constant, max(constant.small))
+    if MANY_PIECES & values.keys():
+        history = attrs.evolve(history, bytes=min(history.bytes, HISTORY_IN_PIECES_BYTES))
+        values.setdefault(BOUNDS_LOOKED_AT, max(BOUNDS_LOOKED_AT.small))
     return Drawn(limits, options, keys, large_value, history, values)
 
 

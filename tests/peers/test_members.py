@@ -6,6 +6,7 @@ import pytest
 
 from kvraft.peers import OTHER_INCARNATION, Peers
 from kvraft.peers.acceptor import REFUSAL_LINGER_S
+from kvraft.peers.hello import UNSURE_INCARNATION
 from kvraft.peers.link import BACKOFF_MAX_S, BACKOFF_MIN_S, LAST_WORDS_S, STOP_GRACE_S
 from kvraft.raft.messages import Heartbeat
 from kvraft.wire import encode
@@ -478,3 +479,17 @@ def test_another_memory_is_refused_and_its_connections_are_dropped(node: Node) -
     assert "MEMBER REPLACE 1 <new id>" in again["message"]
     node.peers.set_members(ADDRESSES, (), {1: memory})
     assert "error" not in node.call(hello_line(1)).lines()[0]
+
+
+def test_a_node_without_a_cluster_does_not_end_at_the_word_of_one_without() -> None:
+    """They may be of two clusters, and the refusal is not final until one of them names its cluster."""
+    node = Node()
+    node.peers.set_members(ADDRESSES, (), {1: "kept"})
+
+    both_young = node.call(hello_line(1, cluster=None)).lines()[0]
+    node.peers.learn_cluster("c1")
+    known = node.call(hello_line(1, cluster=None)).lines()[0]
+
+    assert both_young["error"] == UNSURE_INCARNATION
+    assert "MEMBER REPLACE 1 <new id>" in both_young["message"]
+    assert known["error"] == OTHER_INCARNATION

@@ -9,7 +9,9 @@ from kvraft.raft.progress import Progress
 from kvraft.replica.replica import Replica
 from kvraft.simulation import Cluster, at_rest
 from kvraft.simulation.budgets import Budgets
+from kvraft.simulation.member import address_of
 from kvraft.storage import Journal
+from kvraft.store import chunks
 
 
 def a_cluster_at_rest(nodes: int = 3, seed: int = 1) -> Cluster:
@@ -45,6 +47,23 @@ def test_turns_that_do_nothing_are_noticed(monkeypatch: pytest.MonkeyPatch) -> N
 
     with pytest.raises(InvariantViolated, match=r"events of node \d in 1 s without requests"):
         Budgets(cluster, Random(1)).hold()
+
+
+def test_a_snapshot_that_becomes_due_is_no_waste(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each of its chunks is an event of the node that takes it."""
+    monkeypatch.setattr(chunks, "CHUNK_ITEMS_FULL", 1)
+    cluster = a_cluster_at_rest()
+    leader = cluster.members[cluster.elect()]
+    for first in range(0, 200, 50):
+        cluster.ask(leader.id, *(f"SET key{first + each} v" for each in range(50)))
+    cluster.run_until(cluster.has_settled, what="one state on all members")
+    answers: list[object] = []
+    asker = cluster.client()
+    cluster.world.at(cluster.world.now + 0.5, None, asker.ask, address_of(leader.id), ["SNAPSHOT"], answers.append)
+
+    Budgets(cluster, Random(1)).hold()
+
+    assert "OK" in str(answers)
 
 
 def test_syncs_that_make_nothing_durable_are_noticed(monkeypatch: pytest.MonkeyPatch) -> None:

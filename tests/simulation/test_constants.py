@@ -6,7 +6,17 @@ from types import FunctionType, ModuleType
 
 import pytest
 
-from kvraft.simulation.constants import CONSTANTS, PATIENCE, Constant, draw
+from kvraft.simulation.constants import (
+    BOUNDS_LOOKED_AT,
+    CONSTANTS,
+    HISTORY_IN_PIECES_BYTES,
+    MANY_PIECES,
+    OUTBOX,
+    PATIENCE,
+    WINDOW,
+    Constant,
+    draw,
+)
 
 
 def names_used(module: ModuleType) -> set[str]:
@@ -24,7 +34,9 @@ def names_used(module: ModuleType) -> set[str]:
     return found
 
 
-@pytest.mark.parametrize("constant", [*CONSTANTS, *PATIENCE], ids=lambda each: f"{each.module}.{each.name}")
+@pytest.mark.parametrize(
+    "constant", [*CONSTANTS, *PATIENCE, BOUNDS_LOOKED_AT], ids=lambda each: f"{each.module}.{each.name}"
+)
 def test_each_constant_is_looked_up_when_it_is_needed(constant: Constant) -> None:
     """One that is only read when its module is loaded could be replaced without any effect."""
     module = import_module(constant.module)
@@ -60,3 +72,11 @@ def test_each_constant_is_met_small_and_as_in_production() -> None:
     for constant in PATIENCE:
         assert {drawn.values.get(constant) for drawn in impatient} == {None, *constant.small}
     assert str(draw(Random(7))) == str(draws[7])
+
+
+def test_what_a_snapshot_carries_fits_what_carries_it() -> None:
+    """Else a run would do nothing but send it: a small outbox takes a small window, and many pieces a short past."""
+    draws = [draw(Random(seed)) for seed in range(60)]
+
+    assert all(drawn.values[WINDOW] < drawn.values[OUTBOX] for drawn in draws if OUTBOX in drawn.values)
+    assert all(drawn.history.bytes <= HISTORY_IN_PIECES_BYTES for drawn in draws if MANY_PIECES & drawn.values.keys())
