@@ -93,7 +93,7 @@ def test_twistd_finds_the_plugin(installed: Path) -> None:
     """After an installation there is one plugin `kvraft`, and looking for it imports nothing of ours."""
     found = json.loads(python("-c", FIND_PLUGINS, path=installed))
 
-    assert found["plugins"] == [["kvraft", "kvraft.service"]]
+    assert found["plugins"] == [["kvraft", "kvraft.process.service"]]
     assert found["ours"] == []
     assert Path(found["file"]).is_relative_to(installed)
     assert not Path(found["twisted"]).is_relative_to(installed)

@@ -11,8 +11,8 @@ from typing import Final
 from twisted.internet.defer import Deferred
 from twisted.python.failure import Failure
 
-from kvraft.assembly import use_monotonic_time
 from kvraft.chaos.run import Plan, Result, Run
+from kvraft.net.clock import use_monotonic_time
 
 SECONDS: Final = 600.0
 FOLDER: Final = Path("chaos")

@@ -6,13 +6,13 @@ nodes dial each other at once, and an answer travels on the answering node's own
 question came by.
 
 * `hello` - the first line of a connection, with all that it can say.
+* `frames` - the messages of Raft as bytes.
 * `identity` - who this node is, and whether it and the sender of a hello belong together.
 * `acceptor` - the inbound side. A second connection of one peer replaces the first, with everything it buffered; a
   second process of it is refused while the first is heard from.
 * `addresses` - where else a peer is looked for while nobody answers as that peer where the log says.
 * `link` - the outbound side: dials, and dials again after 50 to 500 ms; to a member that leaves it carries last words.
-* `endpoint` - where a link dials: a member's name is looked up (`names`), and then its addresses are tried in turn.
-* `names` - looks names up on threads of their own, each name once at a time.
+  Where a link dials is looked up by `kvraft.net.endpoint`.
 * `outbox` - the bytes that wait for a peer: counted, bounded. A peer that takes nothing for too long loses its link,
   and with it everything that waited: Raft sends again what still matters.
 * `keepalive` - how a connection that is open and carries nothing is noticed.

@@ -20,16 +20,16 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 from typing_extensions import override
 
+from kvraft.net.sockets import abort_connection, tune, wired
+from kvraft.net.write_now import write_now
+from kvraft.peers.frames import FrameDecoder, WireError
 from kvraft.peers.hello import HELLO_TIMEOUT_S, RUNS_TWICE, FirstLine, Hello, HelloRefused
 from kvraft.peers.identity import Identity
 from kvraft.peers.keepalive import ACCEPTOR_SAYS, SILENT, Watch
 from kvraft.peers.once import OncePerCause
 from kvraft.peers.presence import Direction, Presence
 from kvraft.peers.receiver import Address, PeerReceiver
-from kvraft.peers.sockets import abort_connection, tune, wired
 from kvraft.raft.errors import MessageRefused
-from kvraft.wire import FrameDecoder, WireError
-from kvraft.writing import write_now
 
 REFUSAL_LINGER_S: Final = 1.0
 """How long a connection that is not wanted may take to close in good order, in seconds."""

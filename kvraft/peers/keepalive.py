@@ -4,7 +4,7 @@ A proxy, a tunnel or a stateful firewall can keep a connection open at both ends
 the proxy acknowledges what it is sent. A new connection would work, but as long as the old one stands nobody dials.
 
 So each end sends something every `INTERVAL_S` and gives the connection up after `MISSED_MAX` intervals in which nothing
-came. The dialer sends frames; where it has none to send it sends `wire.KEEP_ALIVE`, a frame without a message. The
+came. The dialer sends frames; where it has none to send it sends `frames.KEEP_ALIVE`, a frame without a message. The
 acceptor, which sends nothing after its welcome, sends a blank line. A member of a version that does not know this would
 close the connection, so both begin only where the other's hello or welcome says `"keepalive": true`.
 

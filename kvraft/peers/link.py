@@ -12,18 +12,19 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 from typing_extensions import override
 
-from kvraft.dialing import connect
+from kvraft.net.connect import connect
+from kvraft.net.endpoint import why_unreachable
+from kvraft.net.sockets import abort_connection, tune, wired
+from kvraft.net.write_now import write_now
+from kvraft.peers.frames import KEEP_ALIVE
 from kvraft.peers.hello import HELLO_TIMEOUT_S, FirstLine, Hello, HelloRefused, RefusedByPeer
 from kvraft.peers.identity import Identity
 from kvraft.peers.keepalive import ACCEPTOR_SAYS, SILENT, Watch
 from kvraft.peers.once import OncePerCause
 from kvraft.peers.outbox import Outbox, OutboxFull
-from kvraft.peers.presence import Direction, Presence, why_unreachable
+from kvraft.peers.presence import Direction, Presence
 from kvraft.peers.receiver import PeerReceiver
-from kvraft.peers.sockets import abort_connection, tune, wired
 from kvraft.raft.errors import MessageRefused
-from kvraft.wire import KEEP_ALIVE
-from kvraft.writing import write_now
 
 BACKOFF_MIN_S: Final = 0.05
 """Shortest pause between two attempts, in seconds: a peer that restarts is found again at once."""

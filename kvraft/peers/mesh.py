@@ -9,20 +9,20 @@ from twisted.internet.defer import Deferred, gatherResults
 from twisted.internet.interfaces import IDelayedCall, IProtocol
 from twisted.logger import Logger
 
+from kvraft.net.endpoint import Dial, MemberEndpoint, endpoint_to
+from kvraft.net.names import Names
 from kvraft.peers.acceptor import Inbounds
 from kvraft.peers.addresses import Addresses, Place, same, written
-from kvraft.peers.endpoint import Dial, MemberEndpoint, endpoint_to
+from kvraft.peers.frames import encode
 from kvraft.peers.hello import Facts, Hello
 from kvraft.peers.identity import Identity
 from kvraft.peers.keepalive import INTERVAL_S
 from kvraft.peers.link import LAST_WORDS_S, Link
-from kvraft.peers.names import Names
 from kvraft.peers.once import OncePerCause
 from kvraft.peers.outbox import OUTBOX_BYTES_MAX
 from kvraft.peers.presence import Presence
 from kvraft.peers.receiver import Address, PeerReceiver
 from kvraft.raft.messages import Message
-from kvraft.wire import encode
 
 
 @attrs.frozen

@@ -6,7 +6,7 @@ from typing import Final
 from twisted.internet.interfaces import IConsumer, IPushProducer, ITransport
 from zope.interface import implementer
 
-from kvraft.writing import write_now
+from kvraft.net.write_now import write_now
 
 OUTBOX_BYTES_MAX: Final = 16 * 1024 * 1024
 """Most bytes that wait behind the write that is under way, before its link is given up."""

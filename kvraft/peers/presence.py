@@ -6,11 +6,9 @@ one of them is lost; where only one of them stands for `ONE_WAY_S` a warning say
 """
 
 import enum
-import os
 from typing import Final
 
 import attrs
-from twisted.internet.error import ConnectError
 from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 
@@ -88,12 +86,3 @@ class Presence:
                 self._log.warn(
                     "node {peer} is connected in one direction only: {which}", peer=peer, which=_ONE_WAY[direction]
                 )
-
-
-def why_unreachable(error: Exception) -> str:
-    """Return why there is no connection, in the operating system's words where it has some: they are the shortest."""
-    if isinstance(error, ConnectError) and isinstance(error.osError, int):
-        return os.strerror(error.osError).lower()
-    if isinstance(error, OSError) and error.strerror:
-        return error.strerror.lower()
-    return str(error).rstrip(".") or type(error).__name__

@@ -10,9 +10,9 @@ from typing import Any, Final
 
 import attrs
 
-from kvraft import collector
 from kvraft.commands import Identify, decode_batch
 from kvraft.raft import Entry, EntryKind, HardState, Membership
+from kvraft.replica import collector
 from kvraft.replica.receiving import read_header
 from kvraft.storage import (
     Files,

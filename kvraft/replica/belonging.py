@@ -7,9 +7,9 @@ import attrs
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.logger import Logger
 
-from kvraft import exits
 from kvraft.config import Address
 from kvraft.config.values import PEERS_MAX
+from kvraft.errors import exit_status
 from kvraft.peers import OTHER_INCARNATION, REMOVED, TOO_OLD, Facts, Hello
 from kvraft.raft import CommittedContradicted, Membership, MessageRefused, Node
 from kvraft.raft.acknowledged import Acknowledged
@@ -23,33 +23,33 @@ from kvraft.store import FEATURE_LEVEL, Store
 LAST_ANSWERS_S: Final = 0.5
 """How long a node that was removed stays, so that the last it says reaches its clients and its successor, seconds."""
 
-REMOVED_ITSELF: Final = exits.LastWords.of(
-    exits.REMOVED, "it was removed from its cluster; its id is never used again, its data may be deleted"
+REMOVED_ITSELF: Final = exit_status.LastWords.of(
+    exit_status.REMOVED, "it was removed from its cluster; its id is never used again, its data may be deleted"
 )
 
-LOST_ITS_MEMORY: Final = exits.LastWords.of(
-    exits.NOINPUT,
+LOST_ITS_MEMORY: Final = exit_status.LastWords.of(
+    exit_status.NOINPUT,
     "the cluster knows this id with another data directory: a disk was lost or emptied, and with it what this node had "
     "promised. Give it that directory back; or replace it by a node with a new id and an empty directory: MEMBER "
     "REPLACE <this id> <new id> <host:port>, sent to the leader, then start the new node",
 )
 
-HAS_AN_OLDER_COPY: Final = exits.LastWords.of(
-    exits.NOINPUT,
+HAS_AN_OLDER_COPY: Final = exit_status.LastWords.of(
+    exit_status.NOINPUT,
     "its data directory is an older copy of its own: it lacks entries that it has acknowledged, so its vote could lose "
     "them. Give it the latest directory back; or replace it by a node with a new id and an empty directory: MEMBER "
     "REPLACE <this id> <new id> <host:port>, sent to the leader, then start the new node",
 )
-KNOWS_BETTER: Final = exits.LastWords.of(
-    exits.IOERR,
+KNOWS_BETTER: Final = exit_status.LastWords.of(
+    exit_status.IOERR,
     "a leader contradicts entries that are committed here: the others have lost confirmed writes, as when older copies "
     "of their data were put back and have voted. Keep this data directory, which holds what they have lost",
 )
 CONTRADICTIONS_MAX: Final = 5
 """Contradictions of what is committed until this node ends; its leader is dropped at each and tries again at once."""
 
-IS_TOO_OLD: Final = exits.LastWords.of(
-    exits.PROTOCOL,
+IS_TOO_OLD: Final = exit_status.LastWords.of(
+    exit_status.PROTOCOL,
     f"the cluster has a higher feature level than this kvraft, which knows {FEATURE_LEVEL}: upgrade this node; its "
     "data are good",
 )
@@ -75,7 +75,7 @@ class Belonging:
         self,
         node: Node,
         clock: IReactorTime,
-        depart: Callable[[exits.LastWords], None],
+        depart: Callable[[exit_status.LastWords], None],
         store: Callable[[], Store] = Store,
     ) -> None:
         self._node = node
@@ -240,6 +240,6 @@ class Belonging:
             )
             self._begin_to_leave(HAS_AN_OLDER_COPY, after=0.0)
 
-    def _begin_to_leave(self, why: exits.LastWords, *, after: float = LAST_ANSWERS_S) -> None:
+    def _begin_to_leave(self, why: exit_status.LastWords, *, after: float = LAST_ANSWERS_S) -> None:
         if self._departure is None:
             self._departure = self._clock.callLater(after, self._depart, why)

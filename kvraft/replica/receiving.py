@@ -8,9 +8,9 @@ import attrs
 from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 
-from kvraft import collector
 from kvraft.raft import Membership
 from kvraft.raft.messages import InstallSnapshot, InstallSnapshotReply
+from kvraft.replica import collector
 from kvraft.replica.pacing import forget, free, rest
 from kvraft.replica.parts import SnapshotParts
 from kvraft.storage import (

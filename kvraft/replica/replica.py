@@ -5,7 +5,7 @@ from collections.abc import Callable
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.python.failure import Failure
 
-from kvraft.exits import LastWords, words_for
+from kvraft.errors.exit_status import LastWords, words_for
 from kvraft.raft import MessageRefused, Node, Ready
 from kvraft.raft.types import Role
 from kvraft.replica.administration import Administration

@@ -8,11 +8,10 @@ built from parts that know nothing of sockets::
                                                         │   one submission in flight a connection; what arrives
     bytes ────────────────── replies ── results ────────╯   meanwhile waits in the buffer and is the next one
 
-`binding` opens the sockets of the node's address, and `watching` lets the reactor watch all connections as one.
 `closing` says when a connection closes by itself and makes sure that no answer is lost by it. `limits` is all that a
 client may cost, and `database` what the servers need from the node behind them, which `kvraft.replica` provides.
 `following` holds the watches of one connection, whose events it writes between the answers.
-`admission` says how many clients the process has files for.
+`open_files` says how many clients the process has files for.
 
 Each call of the database says who asks (`kvraft.commands.Caller`), which is where the connection comes from.
 
@@ -24,6 +23,5 @@ from kvraft.server.database import Database
 from kvraft.server.limits import ServerLimits
 from kvraft.server.lines import LineProtocol
 from kvraft.server.port import SharedPort, Speaker, build_port
-from kvraft.server.watching import watch_together
 
-__all__ = ["Database", "LineProtocol", "ServerLimits", "SharedPort", "Speaker", "build_port", "watch_together"]
+__all__ = ["Database", "LineProtocol", "ServerLimits", "SharedPort", "Speaker", "build_port"]

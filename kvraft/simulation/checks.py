@@ -11,7 +11,7 @@ from typing import Final
 
 import attrs
 
-from kvraft.assembly import Assembly
+from kvraft.process.assembly import Assembly
 from kvraft.raft import EntryKind, HardState, InvariantViolated, Message, Node, Ready
 from kvraft.raft.invariants import ClusterHistory, NodeHistory
 from kvraft.raft.messages import (

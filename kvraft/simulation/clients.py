@@ -12,9 +12,9 @@ from twisted.protocols.basic import LineOnlyReceiver
 from twisted.python.failure import Failure
 from typing_extensions import override
 
-from kvraft.assembly import use_monotonic_time
 from kvraft.config import Address
-from kvraft.dialing import connect
+from kvraft.net.clock import use_monotonic_time
+from kvraft.net.connect import connect
 from kvraft.simulation.machine import Machine, Reactor
 from kvraft.simulation.network import Network
 from kvraft.simulation.transport import End

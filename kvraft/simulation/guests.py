@@ -18,7 +18,7 @@ from twisted.protocols.basic import LineOnlyReceiver
 from twisted.python.failure import Failure
 from typing_extensions import override
 
-from kvraft.dialing import connect
+from kvraft.net.connect import connect
 from kvraft.raft import InvariantViolated
 from kvraft.server import ServerLimits
 from kvraft.simulation.clients import Answer, ClientMachine

@@ -7,12 +7,12 @@ from typing import Any, Final, NoReturn
 
 import attrs
 
-from kvraft import collector
-from kvraft.assembly import Assembly, Surroundings, assemble, use_monotonic_time
 from kvraft.config import Config
-from kvraft.peers.names import Names
+from kvraft.net.clock import use_monotonic_time
+from kvraft.net.names import Names
+from kvraft.process.assembly import Assembly, Surroundings, assemble
 from kvraft.raft import Node, Options
-from kvraft.replica import Beginning, from_disk, from_nothing
+from kvraft.replica import Beginning, collector, from_disk, from_nothing
 from kvraft.simulation.disk import Disk, StaleFile
 from kvraft.simulation.jobs import DiskJobs
 from kvraft.simulation.machine import Machine, ProcessDied, Reactor

@@ -6,7 +6,7 @@ from typing import Final
 
 import attrs
 
-from kvraft.peers.names import Done, LookUpFailed
+from kvraft.net.names import Done, LookUpFailed
 from kvraft.raft import InvariantViolated
 from kvraft.simulation.machine import Reactor
 

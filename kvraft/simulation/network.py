@@ -19,7 +19,7 @@ from kvraft.simulation.transport import End, Segment
 from kvraft.simulation.world import World
 
 GIVES_UP_S: Final = 5.0
-"""After this time without an acknowledgement a connection is given up, seconds; `kvraft.peers.sockets` asks for it."""
+"""After this time without an acknowledgement a connection is given up, seconds; `kvraft.net.sockets` asks for it."""
 RETRY_S: Final = 0.5
 """Between two attempts of the kernel to reach a machine that does not answer, seconds."""
 CLIENT_PORT: Final = 40_000

@@ -125,7 +125,7 @@ class StoreLoader:
     It makes one store, and after an error none. Who gives it up half-way calls `dismantle`.
 
     The garbage collector finds nothing to do among keys and items, but does not know that: whoever loads much lets it
-    rest meanwhile, and then hides from it what was loaded, without a collection before it (`kvraft.collector`).
+    rest meanwhile, and then hides from it what was loaded, without a collection before it (`kvraft.replica.collector`).
     """
 
     def __init__(self, state: dict[str, Any]) -> None:

@@ -10,6 +10,7 @@ from typing import Any, Final
 
 import pytest
 
+from kvraft.peers.frames import encode
 from kvraft.raft.messages import (
     AppendEntries,
     AppendEntriesReply,
@@ -24,7 +25,6 @@ from kvraft.raft.messages import (
 )
 from kvraft.raft.types import TERM_MAX, Entry, EntryKind
 from kvraft.store import FEATURE_LEVEL
-from kvraft.wire import encode
 from tests.e2e.clients import ANSWER_S, Address, ask, drain, open_connection, read_back, send_all, wait_until, write
 from tests.e2e.processes import Cluster
 

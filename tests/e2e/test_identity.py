@@ -2,7 +2,7 @@
 
 import shutil
 
-from kvraft import exits
+from kvraft.errors import exit_status
 from tests.e2e.clients import ask, read_back, wait_until, write
 from tests.e2e.processes import Cluster
 from tests.e2e.test_membership import await_voters, order
@@ -25,7 +25,7 @@ def test_an_emptied_directory_under_an_old_id(cluster: Cluster) -> None:
 
     for _ in range(2):
         cluster.start(victim)
-        assert cluster.await_end(victim) == exits.NOINPUT
+        assert cluster.await_end(victim) == exit_status.NOINPUT
         (said,) = cluster.last_words(victim)
         assert "the cluster knows this id with another data directory" in said
         assert "MEMBER REPLACE" in said

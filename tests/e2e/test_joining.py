@@ -4,7 +4,7 @@ import shutil
 from pathlib import Path
 from typing import Final
 
-from kvraft import exits
+from kvraft.errors import exit_status
 from tests.e2e.clients import ask, read_back, write
 from tests.e2e.processes import HOST, Cluster, free_ports, run_twistd, running_cluster
 from tests.e2e.test_membership import await_voters, remove
@@ -95,7 +95,7 @@ def test_nobody_answers(tmp_path: Path) -> None:
     """When the contact is not reached one line says so, with a status of its own."""
     with Cluster(tmp_path / "none", count=2) as cluster:
         options = ("--id", "9", "--join", cluster.hint(0), "--address", cluster.hint(1))
-        said = refused(cluster, exits.NOHOST, *options)
+        said = refused(cluster, exit_status.NOHOST, *options)
     assert said.startswith(f"kvraft: node 9 cannot join: no answer from {cluster.hint(0)} ([Errno 111]")
 
 
@@ -106,15 +106,15 @@ def test_what_is_taken(cluster: Cluster) -> None:
     leader = cluster.await_leader()
     cluster.kill(gone := (leader + 1) % 3)  # its port is free to be bound, and taken all the same
 
-    said = refused(cluster, exits.NOPERM, "--id", str(leader), "--join", cluster.hint(leader), "--address", free)
+    said = refused(cluster, exit_status.NOPERM, "--id", str(leader), "--join", cluster.hint(leader), "--address", free)
     assert f"the id {leader} belongs to the member at {cluster.hint(leader)}" in said
     options = ("--id", "9", "--join", cluster.hint(leader))
-    said = refused(cluster, exits.NOPERM, *options, "--address", cluster.hint(gone))
+    said = refused(cluster, exit_status.NOPERM, *options, "--address", cluster.hint(gone))
     assert f"{cluster.hint(gone)} is the address of node {gone}" in said
     cluster.start(gone)
     cluster.await_leader()
     remove(cluster, gone)
-    said = refused(cluster, exits.REMOVED, "--id", str(gone), "--join", cluster.hint(leader), "--address", free)
+    said = refused(cluster, exit_status.REMOVED, "--id", str(gone), "--join", cluster.hint(leader), "--address", free)
     assert "it was removed from this cluster" in said
 
 
@@ -127,7 +127,7 @@ def test_a_directory_of_another_cluster(cluster: Cluster, tmp_path: Path) -> Non
     (port,) = free_ports(1)
     shutil.copytree(other.folder / "data", cluster.folder / "refused/data")
 
-    said = refused(cluster, exits.NOPERM, "--id", "0", "--join", cluster.hint(0), "--address", f"{HOST}:{port}")
+    said = refused(cluster, exit_status.NOPERM, "--id", "0", "--join", cluster.hint(0), "--address", f"{HOST}:{port}")
 
     assert f"belongs to cluster {theirs}, and {cluster.hint(0)} to cluster {ours}" in said
 
@@ -136,9 +136,11 @@ def test_where_it_is_reached_must_be_said(tmp_path: Path) -> None:
     """A new node without an address, or with one that nobody can reach, is told how to say it."""
     with Cluster(tmp_path / "none", count=1) as cluster:
         options = ("--id", "9", "--join", cluster.hint(0))
-        assert "--address HOST:PORT" in refused(cluster, exits.USAGE, *options)
-        assert "nobody can connect to 0.0.0.0:9" in refused(cluster, exits.USAGE, *options, "--address", "0.0.0.0:9")
-        assert "--join" in refused(cluster, exits.USAGE, "--id", "9", "--join", "nowhere")
+        assert "--address HOST:PORT" in refused(cluster, exit_status.USAGE, *options)
+        assert "nobody can connect to 0.0.0.0:9" in refused(
+            cluster, exit_status.USAGE, *options, "--address", "0.0.0.0:9"
+        )
+        assert "--join" in refused(cluster, exit_status.USAGE, "--id", "9", "--join", "nowhere")
 
 
 def test_members_move_under_load(cluster: Cluster) -> None:

@@ -2,7 +2,7 @@
 
 import re
 
-from kvraft import exits
+from kvraft.errors import exit_status
 from tests.e2e.clients import ask, wait_until
 from tests.e2e.processes import HOST, Cluster, ask_or_nothing, free_ports
 from tests.e2e.test_membership import await_voters, order
@@ -43,7 +43,7 @@ def test_changes_are_told(cluster: Cluster) -> None:
     assert not shown["changing"], "another change is possible while a learner is waited for"
     cluster.expect_end(replaced)
     cluster.start_added(replacing)
-    assert cluster.await_end(replaced) == exits.REMOVED
+    assert cluster.await_end(replaced) == exit_status.REMOVED
     (words,) = cluster.last_words(replaced)
     assert words.startswith(f"node {replaced} stops: it was removed from its cluster")
     check_told(cluster, f"node {replacing} votes now; node {replaced} is leaving", replacing)

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any, Final
 
-from kvraft import exits
+from kvraft.errors import exit_status
 from tests.e2e.clients import read_back, wait_until, write
 from tests.e2e.processes import REMOVED, Cluster, ask_or_nothing
 from tests.e2e.writer import Load
@@ -49,7 +49,7 @@ def remove(cluster: Cluster, node: int) -> None:
     """Remove a node that runs, and wait until it has ended and said why."""
     cluster.expect_end(node)
     order(cluster, f"MEMBER REMOVE {node}")
-    assert cluster.await_end(node) == exits.REMOVED
+    assert cluster.await_end(node) == exit_status.REMOVED
     assert REMOVED in cluster.processes[node].said
 
 
@@ -100,7 +100,7 @@ def test_a_dead_node_is_replaced_and_stays_away(cluster: Cluster) -> None:
     cluster.await_equal(rest)
     for _ in range(2):
         cluster.start(dead)
-        assert cluster.await_end(dead) == exits.REMOVED
+        assert cluster.await_end(dead) == exit_status.REMOVED
         assert REMOVED in cluster.processes[dead].said
     assert read_back(cluster.addresses, list(items)) == items
 
@@ -113,7 +113,7 @@ def test_a_removed_node_says_so_again(cluster: Cluster) -> None:
         cluster.await_leader()
     for gone in set(cluster.ids) - set(cluster.running):
         cluster.start(gone)
-        assert cluster.await_end(gone) == exits.REMOVED
+        assert cluster.await_end(gone) == exit_status.REMOVED
         assert REMOVED in cluster.processes[gone].said
     write(cluster.addresses, {"after": "1"})
 
@@ -162,4 +162,4 @@ def test_the_members_survive_a_crash_of_all(cluster: Cluster) -> None:
     await_voters(cluster, 1, 2, new)
     assert read_back(cluster.addresses, ["a"]) == {"a": "1"}
     cluster.start(0)
-    assert cluster.await_end(0) == exits.REMOVED
+    assert cluster.await_end(0) == exit_status.REMOVED

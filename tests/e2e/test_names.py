@@ -12,8 +12,8 @@ from typing import Any, Final
 
 import pytest
 
-from kvraft import exits
 from kvraft.chaos.resolver import Name, write_names
+from kvraft.errors import exit_status
 from tests.e2e.clients import Address, ask, wait_until
 from tests.e2e.processes import HOST, Cluster, ask_or_nothing, free_ports
 
@@ -158,9 +158,9 @@ def test_a_node_whose_own_name_is_elsewhere_or_hangs(cluster: NamedCluster) -> N
 
     cluster.begin(0, 1)
 
-    assert cluster.await_end(0) == exits.OSERR
+    assert cluster.await_end(0) == exit_status.OSERR
     assert "this machine has no such address" in cluster.log(0)
-    assert cluster.await_end(1) == exits.OSERR
+    assert cluster.await_end(1) == exit_status.OSERR
     assert "the look-up of the name node1.test has not ended within 10 s" in cluster.log(1)
     assert '"bind"' in cluster.log(1)
     assert time.monotonic() - began < 2 * LED_S

@@ -2,7 +2,7 @@
 
 import shutil
 
-from kvraft import exits
+from kvraft.errors import exit_status
 from kvraft.storage import OUTDATED
 from tests.e2e.clients import write
 from tests.e2e.processes import Cluster
@@ -30,10 +30,10 @@ def test_a_node_with_an_older_copy_of_its_data_ends(cluster: Cluster) -> None:
         shutil.rmtree(folder)
         shutil.copytree(copy, folder)
         cluster.start(old)
-        assert cluster.await_end(old) == exits.NOINPUT
+        assert cluster.await_end(old) == exit_status.NOINPUT
         assert "an older copy of its own" in cluster.processes[old].said
     cluster.start(old)
-    assert cluster.await_end(old) == exits.NOINPUT
+    assert cluster.await_end(old) == exit_status.NOINPUT
     assert OUTDATED in cluster.processes[old].said
 
     shutil.rmtree(folder)

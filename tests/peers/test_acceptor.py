@@ -4,10 +4,10 @@ import pytest
 
 from kvraft.peers import Facts
 from kvraft.peers.acceptor import FIRST_RUN_SILENT_S, REFUSAL_LINGER_S, STRANGERS_MAX
+from kvraft.peers.frames import encode
 from kvraft.peers.hello import HELLO_BYTES_MAX, HELLO_TIMEOUT_S
 from kvraft.raft.messages import AppendEntries, Heartbeat, TimeoutNow
 from kvraft.raft.types import TERM_MAX
-from kvraft.wire import encode
 from tests.peers.twins import CLUSTER, OTHER_CLUSTER, Node, hello_line, warnings
 
 BEAT = Heartbeat(1, 0, 1)

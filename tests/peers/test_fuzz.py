@@ -5,10 +5,10 @@ from typing import Any
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from kvraft.peers.frames import encode
 from kvraft.peers.hello import HELLO_BYTES_MAX
 from kvraft.peers.once import CAUSES_MAX
 from kvraft.raft.messages import Heartbeat
-from kvraft.wire import encode
 from tests.peers.twins import Node, hello_line, warnings
 
 BEAT = Heartbeat(1, 0, 1)

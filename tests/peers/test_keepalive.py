@@ -1,9 +1,9 @@
 """A connection that is open and carries nothing is given up, at both ends, and a new one is dialed."""
 
+from kvraft.peers.frames import KEEP_ALIVE, encode
 from kvraft.peers.keepalive import ACCEPTOR_SAYS, INTERVAL_S, MISSED_MAX
 from kvraft.peers.link import BACKOFF_MAX_S
 from kvraft.raft.messages import Heartbeat
-from kvraft.wire import KEEP_ALIVE, encode
 from tests.peers.twins import Node, hello_line, warnings
 
 BEAT = Heartbeat(1, 0, 1)

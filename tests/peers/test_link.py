@@ -8,12 +8,12 @@ from twisted.internet.interfaces import IPushProducer
 from twisted.internet.testing import MemoryReactorClock
 
 from kvraft.config import Address
+from kvraft.net.endpoint import CONNECT_TIMEOUT_S, endpoint_to
 from kvraft.peers import Facts
-from kvraft.peers.endpoint import CONNECT_TIMEOUT_S, endpoint_to
+from kvraft.peers.frames import encode
 from kvraft.peers.hello import HELLO_BYTES_MAX, HELLO_TIMEOUT_S
 from kvraft.peers.link import BACKOFF_MAX_S, BACKOFF_MIN_S, STOP_GRACE_S
 from kvraft.raft.messages import Heartbeat
-from kvraft.wire import encode
 from tests.peers.twins import CLUSTER, OTHER_CLUSTER, MemoryTransport, Node, Recorder, hello_line, warnings
 
 BEAT = Heartbeat(1, 0, 1)

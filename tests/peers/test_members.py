@@ -6,10 +6,10 @@ import pytest
 
 from kvraft.peers import OTHER_INCARNATION, Peers
 from kvraft.peers.acceptor import REFUSAL_LINGER_S
+from kvraft.peers.frames import encode
 from kvraft.peers.hello import UNSURE_INCARNATION
 from kvraft.peers.link import BACKOFF_MAX_S, BACKOFF_MIN_S, LAST_WORDS_S, STOP_GRACE_S
 from kvraft.raft.messages import Heartbeat
-from kvraft.wire import encode
 from tests.peers.twins import ADDRESSES, CLUSTER, MemoryTransport, Node, Place, hello_line, warnings
 
 BEAT = Heartbeat(1, 0, 1)

@@ -8,8 +8,9 @@ from twisted.internet.error import DNSLookupError
 from twisted.internet.task import Clock
 from twisted.logger import LogEvent, Logger, formatEvent
 
+from kvraft.net.endpoint import why_unreachable
 from kvraft.peers.keepalive import INTERVAL_S
-from kvraft.peers.presence import ONE_WAY_S, Direction, Presence, why_unreachable
+from kvraft.peers.presence import ONE_WAY_S, Direction, Presence
 
 TO: Final = Direction.TO
 FROM: Final = Direction.FROM

@@ -2,8 +2,8 @@
 
 from kvraft.peers import RUNS_TWICE
 from kvraft.peers.acceptor import FIRST_RUN_SILENT_S, RUNS_TWICE_SHOWN_S
+from kvraft.peers.frames import encode
 from kvraft.raft.messages import Heartbeat
-from kvraft.wire import encode
 from tests.peers.twins import Node, hello_line, warnings
 
 BEAT = Heartbeat(1, 0, 1)

@@ -1,6 +1,6 @@
 """When what is committed is applied: at once by a leader, and by a follower behind the save that is under way."""
 
-from kvraft.exits import PROTOCOL, status_of
+from kvraft.errors.exit_status import PROTOCOL, status_of
 from kvraft.raft import Entry, EntryKind
 from kvraft.raft.messages import AppendEntries
 from tests.replica.cluster import Cluster, write

@@ -6,7 +6,6 @@ import msgspec
 import pytest
 from typing_extensions import override
 
-from kvraft import exits
 from kvraft.commands import (
     BATCH_VERSION,
     KEY_BYTES_MAX,
@@ -19,6 +18,7 @@ from kvraft.commands import (
     Transaction,
     set_key,
 )
+from kvraft.errors import exit_status
 from kvraft.peers import Facts
 from kvraft.raft import Entry, EntryKind, MessageRefused
 from kvraft.raft.membership import REMOVED_MAX
@@ -102,7 +102,7 @@ def test_a_node_that_is_too_old_ends(cluster: Cluster) -> None:
     leader.node.propose((encode_level(FEATURE_LEVEL + 1),), cluster.clock.seconds(), kind=EntryKind.FEATURE_LEVEL)
     leader.replica.schedule()
     cluster.run_until(lambda: bool(leader.fatal))
-    assert exits.status_of(leader.fatal[0]) == exits.PROTOCOL
+    assert exit_status.status_of(leader.fatal[0]) == exit_status.PROTOCOL
     assert "upgrade this node" in leader.fatal[0]
     for member in cluster.members.values():
         member.fatal.clear()
@@ -119,7 +119,7 @@ def test_a_command_of_a_later_kvraft_ends_the_node(cluster: Cluster) -> None:
     leader.replica.schedule()
     cluster.run_until(lambda: bool(leader.fatal))
 
-    assert exits.status_of(leader.fatal[0]) == exits.PROTOCOL
+    assert exit_status.status_of(leader.fatal[0]) == exit_status.PROTOCOL
     assert "opcode 100 is unknown to this kvraft; upgrade this node" in leader.fatal[0]
     assert (leader.store.applied_index, leader.store.get(b"a")) == (applied, None)
     for member in cluster.members.values():
@@ -175,7 +175,7 @@ def test_a_configuration_of_a_later_kvraft_ends_the_node(cluster: Cluster) -> No
 
     follower.replica.inbox.receive(leader.id, [AppendEntries(term, before, prev_term, 0, (entry,))])
 
-    assert exits.status_of(follower.fatal[0]) == exits.PROTOCOL
+    assert exit_status.status_of(follower.fatal[0]) == exit_status.PROTOCOL
     assert "the field 'witnesses' is unknown to this kvraft; upgrade this node" in follower.fatal[0]
     for member in cluster.members.values():
         member.fatal.clear()

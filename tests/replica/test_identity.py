@@ -7,8 +7,8 @@ from itertools import combinations
 import pytest
 from typing_extensions import override
 
-from kvraft import exits
 from kvraft.commands import AddMember, Set
+from kvraft.errors import exit_status
 from kvraft.peers import OTHER_INCARNATION
 from kvraft.raft import Membership, Message
 from kvraft.raft.messages import PreVoteReply
@@ -99,7 +99,7 @@ def expect_end(cluster: KnownCluster, member: int) -> None:
     wiped = cluster.members[member]
     cluster.run_until(lambda: bool(wiped.fatal))
     assert wiped.fatal == [LOST_ITS_MEMORY]
-    assert exits.status_of(wiped.fatal[0]) == exits.NOINPUT
+    assert exit_status.status_of(wiped.fatal[0]) == exit_status.NOINPUT
     wiped.fatal.clear()
     cluster.kill(member)
 

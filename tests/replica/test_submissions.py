@@ -4,13 +4,13 @@ import pytest
 
 from kvraft.commands import VALUE_BYTES_MAX, Operation, set_key
 from kvraft.errors import NotLeaderRefusal, Overloaded
+from kvraft.peers.frames import FrameDecoder, encode
 from kvraft.raft import Entry, EntryKind, Options
 from kvraft.raft.messages import AppendEntries, Heartbeat
 from kvraft.raft.types import PAYLOAD_BYTES_MAX, decode_record
 from kvraft.replica import ReplicaOptions
 from kvraft.replica.limits import BATCH_BYTES_MAX, SUBMISSION_BYTES_MAX, TooLarge
 from kvraft.replica.submissions import TimedOut
-from kvraft.wire import FrameDecoder, encode
 from tests.replica.cluster import HUNG_S, SOMEBODY, Cluster, Member, address, read, remove, write
 from tests.server.twins import logged_by
 

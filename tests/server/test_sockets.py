@@ -15,7 +15,8 @@ from twisted.internet.threads import deferToThread
 from twisted.internet.utils import getProcessOutputAndValue
 
 from kvraft.commands import Caller, Operation
-from kvraft.server import ServerLimits, build_port, watch_together
+from kvraft.net.connection_watch import watch_together
+from kvraft.server import ServerLimits, build_port
 from tests.conftest import deadline, require_tool
 from tests.server.twins import MemoryDatabase, Tell
 

@@ -5,9 +5,9 @@ import gc
 import attrs
 import pytest
 
-from kvraft.collector import REST_S_MAX
 from kvraft.raft import InvariantViolated
 from kvraft.raft.roles import Candidate, PreCandidate
+from kvraft.replica.collector import REST_S_MAX
 from kvraft.replica.submissions import Deadlines
 from kvraft.simulation import Cluster, at_rest
 from kvraft.simulation.at_rest import KEPT, find_leaks, settle, walk

@@ -5,7 +5,7 @@ from twisted.internet.error import AlreadyCalled, AlreadyCancelled
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from zope.interface.verify import verifyObject
 
-from kvraft.assembly import use_monotonic_time
+from kvraft.net.clock import use_monotonic_time
 from kvraft.simulation.machine import Machine, ProcessDied, Reactor
 from kvraft.simulation.world import World
 

@@ -7,7 +7,7 @@ from typing import cast
 import pytest
 from twisted.internet.protocol import Factory, Protocol
 
-from kvraft.assembly import use_monotonic_time
+from kvraft.net.clock import use_monotonic_time
 from kvraft.peers import Peers
 from kvraft.raft.messages import Heartbeat
 from kvraft.simulation.machine import Machine

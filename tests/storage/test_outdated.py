@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from kvraft import exits
+from kvraft.errors import exit_status
 from kvraft.simulation.disk import Disk
 from kvraft.storage import OUTDATED, JournalOutdated, mark_outdated, open_storage
 
@@ -19,7 +19,7 @@ def test_a_marked_directory_is_refused(tmp_path: Path) -> None:
     for _ in range(2):
         with pytest.raises(JournalOutdated, match=f"{OUTDATED} says that .* an older copy") as refused:
             open_storage(tmp_path, 0)
-        assert exits.words_for(refused.value, "").status == exits.NOINPUT
+        assert exit_status.words_for(refused.value, "").status == exit_status.NOINPUT
 
     (tmp_path / OUTDATED).unlink()
     open_storage(tmp_path, 0).journal.close()

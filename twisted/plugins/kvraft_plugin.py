@@ -5,7 +5,7 @@ from twisted.application.service import ServiceMaker
 # twistd keeps the name of this variable in its plugin cache, so it is never changed.
 kvraft = ServiceMaker(
     name="kvraft",
-    module="kvraft.service",
+    module="kvraft.process.service",
     description="One node of a replicated key-value store.",
     tapname="kvraft",
 )

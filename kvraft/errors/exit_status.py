@@ -1,0 +1,57 @@
+"""Why a node ends for good, and the exit status that says so: one of sysexits.h, for supervisors."""
+
+from typing import Final, Self
+
+USAGE: Final = 64
+"""The command line makes no sense."""
+NOINPUT: Final = 66
+"""The data directory is not the one that the cluster knows under this id: a disk was lost or emptied, or an older copy
+put back. It does no good to start the node again; it must be replaced by one with a new id."""
+NOHOST: Final = 68
+"""No member of the cluster that is to be joined can be reached."""
+REMOVED: Final = 69
+"""The node was removed from its cluster. It does no good to start it again."""
+OSERR: Final = 71
+"""The operating system refused something: an address that is taken, a log file, one more open file."""
+IOERR: Final = 74
+"""The disk failed or holds what must not be believed, or the node found a fault in itself."""
+PROTOCOL: Final = 76
+"""The cluster speaks a later version than this kvraft. It does no good to start the node before it is upgraded."""
+NOPERM: Final = 77
+"""The cluster does not take this node in: its id or address is taken, or its data belong to another cluster."""
+CONFIG: Final = 78
+"""config.json is wrong, or names no such node."""
+
+_STATUS_BY_TRAIT: Final = (
+    ("needs_upgrade", PROTOCOL),
+    ("lost_data", NOINPUT),
+    ("is_misconfigured", CONFIG),
+    ("lacks_files", OSERR),
+)
+"""What an error may say of itself, and the status that befits it."""
+
+
+class LastWords(str):
+    """Why a node ends, and the status with which it does."""
+
+    __slots__ = ("status",)
+
+    status: int
+
+    @classmethod
+    def of(cls, status: int, why: str) -> Self:
+        """Return `why` with its status."""
+        words = cls(why)
+        words.status = status
+        return words
+
+
+def status_of(why: str) -> int:
+    """Return the status with which a node ends for this reason: IOERR unless the reason names another."""
+    return why.status if isinstance(why, LastWords) else IOERR
+
+
+def words_for(error: BaseException | None, why: str) -> LastWords:
+    """Return `why` with the status that befits the error behind it."""
+    status = next((status for trait, status in _STATUS_BY_TRAIT if getattr(error, trait, False)), IOERR)
+    return LastWords.of(status, why)

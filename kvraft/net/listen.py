@@ -1,0 +1,72 @@
+"""Opens the sockets on which a node listens: one for each address of this machine that its own name stands for."""
+
+import errno
+import socket
+from typing import Final
+
+from kvraft.config import Address
+from kvraft.net.names import LookUpFailed, Names
+
+BACKLOG: Final = 1024
+"""Connections that may wait to be accepted, on each socket."""
+OWN_NAME_S: Final = 10.0
+"""Longest wait for the addresses of a node's own name, in seconds. Without them it cannot begin."""
+
+_ANOTHER_MACHINES: Final = frozenset({errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT})
+"""Errors of an address that this machine does not have, or of a whole family of addresses."""
+
+
+def listen_on(address: Address, names: Names) -> list[socket.socket]:
+    """Return sockets that listen on `address`: where it is a name, on all of its addresses that are this machine's.
+
+    Raises:
+        OSError: none of them is this machine's, one that is cannot be bound, or the name cannot be looked up.
+    """
+    hosts = names.wait(address.host, OWN_NAME_S).hosts
+    sockets: list[socket.socket] = []
+    not_ours: OSError | None = None
+    try:
+        for host in hosts:
+            try:
+                sockets.append(_listen(host, address.port, shares_port=len(hosts) > 1))
+            except OSError as error:
+                if error.errno not in _ANOTHER_MACHINES:
+                    raise
+                not_ours = error
+        if not sockets:
+            raise not_ours or LookUpFailed(f"the name {address.host} has no address")
+    except OSError:
+        for listening in sockets:
+            listening.close()
+        raise
+    return sockets
+
+
+def advice(error: OSError) -> str:
+    """Return what was probably meant when an address cannot be bound."""
+    if isinstance(error, LookUpFailed):
+        return 'let "bind" in the node\'s entry of config.json name an address of this machine, which needs no look-up'
+    if error.errno in _ANOTHER_MACHINES:
+        return (
+            'this machine has no such address; behind address translation let "bind" in the node\'s entry of '
+            "config.json name the one that it has"
+        )
+    return "is it running already, or does the address belong to another program or machine?"
+
+
+def _listen(host: str, port: int, *, shares_port: bool) -> socket.socket:
+    """Return a socket that listens on a numeric address; `shares_port` leaves IPv4's addresses to other sockets."""
+    (found, *_) = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_NUMERICHOST)
+    family, kind, protocol, _, where = found
+    listening = socket.socket(family, kind, protocol)
+    try:
+        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if family == socket.AF_INET6 and shares_port:
+            listening.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+        listening.setblocking(False)
+        listening.bind(where)
+        listening.listen(BACKLOG)
+    except OSError:
+        listening.close()
+        raise
+    return listening

@@ -1,0 +1,172 @@
+"""One node, put together from its parts: what a process of `twistd kvraft` runs, and each process of the simulator too.
+
+Everything that differs between the two comes in from outside: the reactor with its clock, the disk behind `Beginning`,
+the randomness, the way to dial, and the look-up of names.
+"""
+
+import uuid
+from collections.abc import Callable
+from functools import partial
+from random import Random
+from typing import Any
+
+import attrs
+
+from kvraft.commands import HistoryBounds
+from kvraft.config import Address, Config
+from kvraft.net.endpoint import Dial, endpoint_to
+from kvraft.net.names import Names
+from kvraft.peers import Peers
+from kvraft.raft import Membership, Node
+from kvraft.raft import Options as RaftOptions
+from kvraft.replica import HAS_AN_OLDER_COPY, Beginning, Rejoin, Replica, ReplicaOptions, SnapshotOptions
+from kvraft.server import ServerLimits, SharedPort, build_port
+
+
+@attrs.frozen
+class Surroundings:
+    """What a node is given by the world around it.
+
+    Attributes:
+        reactor: keeps the time, and connects when `dial` does so by TCP.
+        random: draws timeouts and pauses.
+        make_id: makes a name that nobody else has, 32 hexadecimal digits or a UUID.
+        fatal: called once, with a sentence, when the node must not go on.
+        dial: makes the endpoint of a numeric address.
+        names: looks the addresses of names up.
+    """
+
+    reactor: Any
+    random: Random
+    fatal: Callable[[str], None]
+    make_id: Callable[[], str] = lambda: uuid.uuid4().hex
+    dial: Dial = endpoint_to
+    names: Names = attrs.field(factory=Names)
+
+
+@attrs.frozen
+class Assembly:
+    """The parts of one node, connected with each other, before anything has begun."""
+
+    replica: Replica
+    peers: Peers
+    port: SharedPort
+    """The factory of its one address."""
+
+    def start(self) -> None:
+        """Begin: dial the others, apply what is known to be committed, arm the election timer."""
+        self.peers.start()
+        self.replica.start()
+
+
+def assemble(
+    config: Config,
+    node_id: int,
+    beginning: Beginning,
+    surroundings: Surroundings,
+    options: RaftOptions | None = None,
+    reached_at: Address | None = None,
+    server: ServerLimits | None = None,
+) -> Assembly:
+    """Put the parts of the node `node_id` together.
+
+    `options` and `server` are what `raft_options` and `server_limits` return unless they are given. `reached_at` is
+    where the node is reached, whatever the log says.
+    """
+    reactor, random = surroundings.reactor, surroundings.random
+    node = Node(
+        node_id,
+        beginning.membership or birth(config),
+        now=reactor.seconds(),
+        random=random,
+        options=options or raft_options(config),
+        hard_state=beginning.hard_state,
+        entries=beginning.entries,
+        snapshot=beginning.log_begins,
+        applied=beginning.store.applied_index,
+        voting=beginning.remembers,
+        incarnation=beginning.incarnation if beginning.remembers else None,
+    )
+    replica = Replica(
+        node=node,
+        store=beginning.store,
+        storage=beginning.storage,
+        snapshots=beginning.snapshots,
+        clock=reactor,
+        make_cluster_id=lambda: peers.cluster_id or surroundings.make_id(),  # one that a peer knows, or a new one
+        make_snapshot_id=surroundings.make_id,
+        fatal=partial(_end, beginning, surroundings.fatal),
+        rejoin=None if beginning.remembers else Rejoin(node, node.membership.members - {node_id}),
+        options=replica_options(config),
+    )
+    peers = Peers(
+        reactor,
+        me=node_id,
+        incarnation=beginning.incarnation,
+        addresses={peer: Address.parse(where) for peer, where in node.membership.addresses.items()},
+        receiver=replica.inbox,
+        random=random,
+        cluster_id=beginning.store.cluster_id or beginning.cluster_told,
+        facts=replica.inbox.facts,
+        dial=surroundings.dial,
+        listed={peer.id: peer.address for peer in config.peers},
+        reached_at=reached_at,
+        leader=lambda: node.leader,
+        names=surroundings.names,
+    )
+    replica.connect(peers)
+    port = build_port(replica.intake, peers.build_acceptor, server or server_limits(config), reactor)
+    return Assembly(replica, peers, port)
+
+
+def _end(beginning: Beginning, fatal: Callable[[str], None], why: str) -> None:
+    """End a node for good, with a mark on its disk where it must not begin with that again."""
+    if why is HAS_AN_OLDER_COPY:
+        beginning.condemn()
+    fatal(why)
+
+
+def birth(config: Config) -> Membership:
+    """Return the configuration with which a cluster is born: config.json's."""
+    return Membership(
+        (peer.id for peer in config.peers), addresses={peer.id: str(peer.address) for peer in config.peers}
+    )
+
+
+def raft_options(config: Config) -> RaftOptions:
+    """Return the core's options, which count seconds."""
+    shortest, longest = config.election_timeout_ms
+    return RaftOptions(
+        heartbeat_interval=config.heartbeat_ms / 1000,
+        election_timeout_min=shortest / 1000,
+        election_timeout_max=longest / 1000,
+        uncommitted_bytes_max=config.limits.uncommitted_bytes,
+    )
+
+
+def replica_options(config: Config) -> ReplicaOptions:
+    """Return the replica's options."""
+    limits, history = config.limits, config.history
+    return ReplicaOptions(
+        request_timeout=limits.request_timeout_ms / 1000,
+        waiting_bytes_max=limits.uncommitted_bytes,
+        quota=(limits.store_bytes, limits.store_keys),
+        history=HistoryBounds(history.revisions, history.bytes, history.seconds),
+        watches_max=limits.watches,
+        snapshots=SnapshotOptions(
+            log_bytes_max=limits.log_bytes,
+            log_bytes_kept=limits.log_kept_bytes,
+            log_bytes_for_late=limits.log_late_bytes,
+        ),
+    )
+
+
+def server_limits(config: Config) -> ServerLimits:
+    """Return what one node takes on from its clients."""
+    limits = config.limits
+    return ServerLimits(
+        clients=limits.clients,
+        line_bytes=limits.line_bytes,
+        client_outbox_bytes=limits.client_outbox_bytes,
+        watch_bytes=limits.watch_bytes,
+    )

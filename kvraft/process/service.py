@@ -1,0 +1,433 @@
+"""One node as a Twisted service: what `twistd kvraft` runs."""
+
+import platform
+import signal
+import socket
+import sys
+import time
+from collections.abc import Callable, Sequence
+from functools import partial
+from pathlib import Path
+from random import Random
+from threading import Event, Thread
+from typing import Any, Final, NoReturn
+
+import attrs
+from twisted.application.service import Service
+from twisted.internet.defer import Deferred, gatherResults, maybeDeferred
+from twisted.internet.interfaces import IDelayedCall, IListeningPort
+from twisted.internet.protocol import Factory
+from twisted.logger import ILogObserver, Logger
+from twisted.python import usage
+from typing_extensions import override
+
+import kvraft
+import twisted
+from kvraft.config import Address, Config, ConfigError, Durability, Peer
+from kvraft.errors import exit_status
+from kvraft.net.clock import use_monotonic_time
+from kvraft.net.connection_watch import watch_together
+from kvraft.net.listen import advice, listen_on
+from kvraft.net.names import Names
+from kvraft.peers.addresses import places_of
+from kvraft.process import exits
+from kvraft.process.assembly import Assembly, Surroundings, assemble, birth, server_limits
+from kvraft.process.config_drift import differences
+from kvraft.process.daemon import daemonize
+from kvraft.process.joining import MOVE_PAUSE_S, JoinFailed, Joining, Moving, Seed, ask, read_seed, write_seed
+from kvraft.process.logs import NodeLog
+from kvraft.process.start import (
+    Start,
+    WrongOption,
+    has_data,
+    plan,
+    read_address,
+    read_config,
+    read_id,
+    resolve_address,
+)
+from kvraft.raft import Membership
+from kvraft.replica import Beginning, collector, from_disk, from_nothing
+from kvraft.server import ServerLimits
+from kvraft.server.open_files import NO_LIMIT, allow_open_files, within
+from kvraft.storage import SnapshotStorage, Storage, StorageError
+from kvraft.store import SnapshotInvalid
+
+SWITCH_INTERVAL_S: Final = 0.0005
+"""How long the journal's thread may have to wait for the interpreter. At Python's default of 5 ms a save that is done
+waits that long behind a busy reactor; measured, that costs a quarter of the throughput."""
+HAND_OVER_TIMEOUT_S: Final = 3.0
+"""Longest wait for a successor when a leader is stopped: a hand-over takes two saves, and disks may be slow."""
+CLOSE_TIMEOUT_S: Final = 2.0
+"""Longest wait for the disk when a node is stopped; what was promised is durable already."""
+
+
+class Options(usage.Options):
+    """The command line of `twistd kvraft`."""
+
+    synopsis = "--id NUMBER [--join HOST:PORT] [--address HOST:PORT] [--config FILE] [--data-dir FOLDER] [--check]"
+    longdesc = (
+        "Runs one node of a kvraft cluster: a replicated, durable key-value store. "
+        "Start one with each id of config.json, then try: echo 'SET user:100 kmarulab' | nc localhost 8080"
+    )
+    optParameters = [  # noqa: N815, RUF012 - Twisted's name
+        ["id", "i", None, "which node this is: an entry of config.json's peers, or a new id when it joins"],
+        ["config", "c", "config.json", "the file that lists the members of the cluster"],
+        ["data-dir", "d", None, "keep the data in FOLDER/<id> instead of where config.json says ('data' beside it)"],
+        [
+            "join",
+            "j",
+            None,
+            "join the running cluster to which the member at this HOST:PORT belongs; needs no config.json",
+        ],
+        ["address", "a", None, "the HOST:PORT at which this node is reached, instead of what config.json says"],
+    ]
+    optFlags = [  # noqa: N815, RUF012 - as above
+        ["check", None, "validate the configuration, say what is wrong with it, and leave"],
+    ]
+
+    def __init__(self) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.start: Start | None = None
+
+    def opt_version(self) -> NoReturn:
+        """Print the version of kvraft and leave."""
+        sys.stdout.write(f"kvraft {kvraft.__version__}\n")
+        raise SystemExit(0)
+
+    @override
+    def parseOptions(self, options: Sequence[str] | None = None) -> None:
+        """Read the command line; leave with the documented status when it makes no sense."""
+        try:
+            super().parseOptions(options)  # type: ignore[no-untyped-call]
+        except usage.UsageError as error:
+            exits.leave(exit_status.USAGE, f"{error}; twistd kvraft --help lists the options")
+
+    @override
+    def postOptions(self) -> None:
+        """Read the configuration; leave with one line for each mistake in it."""
+        path = Path(self["config"]).absolute()
+        try:
+            self.start = self._read(path)
+        except ConfigError as error:
+            exits.leave(exit_status.CONFIG, str(error))
+        except WrongOption as error:
+            exits.leave(exit_status.USAGE, str(error))
+        if self["check"]:
+            self._say_valid(path, self.start.config)
+        if self.parent is not None and self.parent.get("pidfile") == "twistd.pid":
+            self.parent["pidfile"] = None  # three nodes in one folder would quarrel about it
+
+    def _read(self, path: Path) -> Start:
+        join, address = (read_address(option, self[option]) for option in ("join", "address"))
+        folder = path.parent / "data" if self["data-dir"] is None else Path(self["data-dir"])
+        is_known = self["id"] is not None and has_data(folder / self["id"])
+        may_miss = join is not None or (is_known and not self["check"])
+        config = read_config(path, self["data-dir"], may_miss=may_miss)
+        if self["check"] and self["id"] is None:
+            self._say_valid(path, config)
+        return plan(config, read_id(self["id"], config), address, join)
+
+    def _say_valid(self, path: Path, config: Config) -> NoReturn:
+        peers = ", ".join(f"{peer.id} at {peer.address}" for peer in config.peers)
+        sys.stdout.write(f"{path} is valid: {peers}; durability {config.durability.value}, data in {config.data_dir}\n")
+        raise SystemExit(0)
+
+
+class NodeService(Service):
+    """A node from its start to its end.
+
+    Args:
+        start: which node, and how.
+        reactor: everything that waits, listens or dials goes through it.
+        leave_at_once: ends the process when the node must not go on.
+        say_started: called once when the node has started.
+        log: what is logged is written as this says; None leaves it to twistd.
+        open_files: how many the process may open.
+    """
+
+    name = "kvraft"
+    _log = Logger(namespace="kvraft")
+
+    def __init__(
+        self,
+        start: Start,
+        reactor: Any,
+        leave_at_once: Callable[[int, str], object] = exits.leave_at_once,
+        say_started: Callable[[], object] = lambda: None,
+        log: NodeLog | None = None,
+        open_files: int = NO_LIMIT,
+    ) -> None:
+        self._start = start
+        self._config = start.config
+        self._id = start.node_id
+        self._reactor = reactor
+        self._leave_at_once = leave_at_once
+        self._say_started = say_started
+        self._node_log = log
+        self._open_files = open_files
+        self._names = Names()
+        self._ports: Sequence[IListeningPort] = ()
+        self._node: Assembly | None = None
+        self._open: Sequence[Storage | SnapshotStorage] = ()
+        self._stopping = Event()
+        self._looking: IDelayedCall | None = None
+        """As long as nothing is known of where the log has this node."""
+
+    @override
+    def setServiceParent(self, parent: Any) -> None:
+        """Become a part of twistd's application, and give it a log observer; the log begins after this."""
+        super().setServiceParent(parent)  # type: ignore[no-untyped-call]
+        try:
+            observer = self._node_log.begin() if self._node_log is not None else None
+        except OSError as error:
+            exits.leave(exit_status.OSERR, f"the log cannot be opened: {error}")
+        if observer is not None:
+            parent.setComponent(ILogObserver, observer)
+
+    @override
+    def startService(self) -> None:
+        """Bind the port, read the journal, and begin; leaves the process when that is not possible."""
+        super().startService()  # type: ignore[no-untyped-call]
+        try:
+            self._start_node()
+        except KeyboardInterrupt:  # to read a large journal, or to join, takes a while
+            exits.interrupted(f"node {self._id} stops: it was interrupted while it started; start it again at any time")
+
+    def _start_node(self) -> None:
+        self._log.info(
+            "node {id} starts: kvraft {version}, Python {python}, Twisted {twisted}",
+            id=self._id,
+            version=kvraft.__version__,
+            python=platform.python_version(),
+            twisted=twisted.__version__,
+        )
+        peer = self._start.peer
+        # Before the data are touched, if they are not needed for it: a node that runs already has both.
+        listening = None if peer is None else self._bind(peer.listen)
+        beginning = self._enter(self._read())
+        here = self._reached_at(beginning)
+        if listening is None:
+            listening = self._bind(here)
+        self._open = (beginning.storage, beginning.snapshots)
+        surroundings = Surroundings(self._reactor, Random(), self._fatal, names=self._names)
+        limits = self._limit_clients(beginning)
+        self._node = node = assemble(self._config, self._id, beginning, surroundings, reached_at=here, server=limits)
+        places = [Address(*each.getsockname()[:2]) for each in listening]
+        self._ports = [self._accept(each, node) for each in listening]
+        if beginning.belongs(self._id) and beginning.latest_membership is not None:
+            for line in differences(self._config.peers, beginning.latest_membership):
+                self._log.warn("{line}", line=line)
+        node.start()
+        self._look_for_move(beginning.incarnation, beginning.latest_membership)
+        collector.hide_all()
+        self._log.info(
+            "node {id} of {count} serves clients and peers on {address}",
+            id=self._id,
+            count=len(node.replica.node.membership.members | {self._id}),
+            address=" and ".join(map(str, places)),
+        )
+        self._say_started()
+
+    def _limit_clients(self, beginning: Beginning) -> ServerLimits:
+        """Return what is taken on from clients, so that they leave the node the files that it needs itself."""
+        wanted = server_limits(self._config)
+        members = len((beginning.latest_membership or birth(self._config)).members | {self._id})
+        limits = within(self._open_files, members, wanted)
+        if limits.clients < wanted.clients:
+            self._log.warn(
+                "this process may open {files} files, so node {id} admits {clients} clients at a time, not {wanted}: "
+                "raise the limit (ulimit -n, LimitNOFILE= of systemd)",
+                files=self._open_files,
+                id=self._id,
+                clients=limits.clients,
+                wanted=wanted.clients,
+            )
+        return limits
+
+    def _enter(self, beginning: Beginning) -> Beginning:
+        """Join a cluster if that is wanted and not done yet; return what the node begins with then."""
+        keeps_nothing = self._config.durability is Durability.MEMORY
+        folder = self._start.folder
+        try:
+            seed = None if keeps_nothing else read_seed(folder)
+            if self._start.join is not None:
+                joining = Joining(
+                    self._id,
+                    beginning.incarnation,
+                    self._reached_at(beginning, seed),
+                    self._start.join,
+                    beginning.known_cluster_id or (seed.cluster_id if seed is not None else None),
+                    keep=(lambda _: None) if keeps_nothing else partial(write_seed, folder),
+                    ask=partial(ask, names=self._names),
+                )
+                if beginning.belongs(self._id):
+                    joining.check()
+                else:
+                    seed = joining.join()
+                    self._log.info("node {id} has joined the cluster of {join}", id=self._id, join=self._start.join)
+        except JoinFailed as failed:
+            exits.leave(failed.status, str(failed))
+        if seed is None:
+            return beginning
+        return attrs.evolve(beginning, membership=beginning.membership or seed.membership, cluster_told=seed.cluster_id)
+
+    def _look_for_move(self, incarnation: str, membership: Membership | None) -> None:
+        """Let the cluster know if this node is reached elsewhere than the log says, as soon as it has a `membership`.
+
+        Later changes are left alone: an operator may say where the node will be before it is started there.
+        """
+        peer, node = self._start.peer, self._node
+        if peer is None or node is None:
+            return
+        if membership is None:
+            raft = node.replica.node
+            known = raft.membership if raft.membership_index > 0 else None
+            self._looking = self._reactor.callLater(MOVE_PAUSE_S, self._look_for_move, incarnation, known)
+        elif membership.addresses.get(self._id) not in {None, str(peer.address)}:
+            self._move(peer, incarnation, membership)
+
+    def _move(self, peer: Peer, incarnation: str, membership: Membership) -> None:
+        listed = {each.id: each.address for each in self._config.peers}
+        contacts = {
+            node: places_of(Address.parse(where), listed.get(node), peer.address if node == self._id else None)
+            for node, where in sorted(membership.addresses.items())
+        }
+        moving = Moving(
+            self._id,
+            incarnation,
+            peer.address,
+            contacts,
+            pause=self._stopping.wait,
+            say=lambda words: self._reactor.callFromThread(self._log.warn, "{words}", words=words),
+            ask=partial(ask, names=self._names),
+        )
+        Thread(target=moving.run, name="kvraft move", daemon=True).start()
+
+    def _reached_at(self, beginning: Beginning, seed: Seed | None = None) -> Address:
+        """Return where this node is reached; leaves the process when nothing says so."""
+        try:
+            if self._start.peer is None and seed is None:
+                seed = read_seed(self._start.folder)
+        except JoinFailed as failed:
+            exits.leave(failed.status, str(failed))
+        address = resolve_address(self._start, beginning.latest_membership, None if seed is None else seed.address)
+        if address is None:
+            exits.leave(
+                exit_status.CONFIG,
+                f"neither config.json nor {self._start.folder} says where node {self._id} is reached; "
+                "say it with --address HOST:PORT",
+            )
+        return address
+
+    @override
+    def stopService(self) -> Deferred[None]:
+        """Hand leadership over, say goodbye, and close the journal."""
+        super().stopService()  # type: ignore[no-untyped-call]
+        self._log.info("node {id} is asked to stop", id=self._id)
+        self._stopping.set()
+        if self._looking is not None and self._looking.active():
+            self._looking.cancel()
+        return Deferred.fromCoroutine(self._stop())
+
+    async def _stop(self) -> None:
+        if self._node is None:
+            return
+        await self._node.replica.hand_over(HAND_OVER_TIMEOUT_S)
+        await gatherResults([maybeDeferred(port.stopListening) for port in self._ports])
+        self._node.replica.stop()
+        await self._node.peers.stop()
+        for storage in self._open:
+            closed = storage.close()
+            closed.addTimeout(CLOSE_TIMEOUT_S, self._reactor, lambda _result, _timeout: None)
+            await closed
+        self._log.info("node {id} has stopped", id=self._id)
+
+    def _bind(self, address: Address) -> list[socket.socket]:
+        try:
+            return listen_on(address, self._names)
+        except OSError as error:
+            why = f"node {self._id} cannot listen on {address}: {error.strerror or error}; {advice(error)}"
+            exits.leave(exit_status.OSERR, why)
+
+    def _accept(self, listening: socket.socket, node: Assembly) -> IListeningPort:
+        """Let the reactor accept what comes to a socket, in place of the socket itself."""
+        port: IListeningPort = self._reactor.adoptStreamPort(listening.fileno(), listening.family, node.port)
+        watch_together(port, self._reactor)
+        listening.close()
+        return port
+
+    def _read(self) -> Beginning:
+        """Read what this node has kept; leaves the process when that must not be believed."""
+        if self._config.durability is Durability.MEMORY:
+            self._refuse_to_ignore_data()
+            self._log.warn(
+                "durability is 'memory': nothing is kept on disk. A write survives while a majority of the nodes "
+                "keeps running and is lost when they all stop; a node that was restarted has no vote until it has "
+                "caught up with all the others"
+            )
+            return from_nothing(self._reactor)
+        folder = self._start.folder
+        began = time.monotonic()
+        try:
+            beginning = from_disk(
+                folder,
+                self._id,
+                self._reactor,
+                segment_bytes=self._config.limits.segment_bytes,
+                progress=self._say_progress,
+            )
+        except (StorageError, SnapshotInvalid) as error:
+            exits.leave(exit_status.status_of(exit_status.words_for(error, "")), str(error))
+        for note in beginning.notes:
+            self._log.warn("{note}", note=note)
+        self._log.info(
+            "node {id} read {keys} keys and {count} entries from {folder} in {seconds:.3f} s; it is in term {term}",
+            id=self._id,
+            keys=beginning.store.key_count,
+            count=len(beginning.entries),
+            folder=folder,
+            seconds=time.monotonic() - began,
+            term=beginning.hard_state.term if beginning.hard_state else 0,
+        )
+        return beginning
+
+    def _refuse_to_ignore_data(self) -> None:
+        """Leave the process if this node has kept data and would serve an empty store beside them."""
+        folder = self._start.folder
+        if has_data(folder):
+            exits.leave(
+                exit_status.CONFIG,
+                f"durability is 'memory', but {folder} holds data of node {self._id}, which would be ignored: let "
+                "durability be 'disk' again, or, if these data shall be given up, stop all nodes, move their "
+                "directories away (keep them) and begin empty",
+            )
+
+    def _say_progress(self, loaded: int, of: int) -> None:
+        self._log.info("node {id} loads its snapshot: {loaded} of {of} keys", id=self._id, loaded=loaded, of=of)
+
+    def _fatal(self, why: str) -> None:
+        self._leave_at_once(exit_status.status_of(why), f"node {self._id} stops: {why}")
+
+
+def ignore_interruptions() -> None:
+    """Go on stopping when Ctrl-C is pressed once more: it takes a few seconds at most, and Twisted would complain."""
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)
+
+
+def makeService(options: Options) -> NodeService:
+    """Build the service that `twistd kvraft` runs."""
+    from twisted.internet import reactor
+
+    assert options.start is not None
+    log = NodeLog(options.parent) if options.parent is not None else None
+    say_started = daemonize(options.parent, reactor)
+    use_monotonic_time(reactor)
+    open_files = allow_open_files()
+    sys.setswitchinterval(SWITCH_INTERVAL_S)
+    collector.set_up()
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)  # a closed terminal must not end a node; SIGTERM and Ctrl-C do
+    reactor.addSystemEventTrigger("before", "shutdown", ignore_interruptions)
+    Factory.noisy = False  # or every attempt to reach a member that is down makes two lines of the log
+    return NodeService(options.start, reactor, say_started=say_started, log=log, open_files=open_files)

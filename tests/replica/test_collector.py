@@ -1,0 +1,89 @@
+"""The garbage collector has one owner, and rests for a bounded time."""
+
+import gc
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from twisted.internet.task import Clock
+
+from kvraft.replica import collector
+
+KVRAFT = Path(collector.__file__).parent
+OWNERS = {KVRAFT / "collector.py", KVRAFT / "simulation" / "run.py", KVRAFT / "simulation" / "at_rest.py"}
+"""The simulator has a process of its own."""
+
+
+@pytest.fixture(autouse=True)
+def working() -> Iterator[None]:
+    """Whatever a test does, the collector works before and after."""
+    assert gc.isenabled()
+    yield
+    collector.end_all()
+
+
+def test_nobody_else_touches_the_collector() -> None:
+    """Two who switch it on and off would undo each other's wishes."""
+    found = {path for path in KVRAFT.rglob("*.py") if "import gc\n" in path.read_text(encoding="utf-8")}
+    assert found == OWNERS
+
+
+def test_a_rest_ends() -> None:
+    """The collector works again when its holder says so, and nothing is left on the clock."""
+    clock = Clock()
+    rest = collector.Rest(clock)
+    rest.end()
+    rest.renew()
+    assert not gc.isenabled()
+    rest.end()
+    assert gc.isenabled()
+    assert not clock.getDelayedCalls()
+
+
+def test_a_rest_that_is_not_renewed_is_over() -> None:
+    """Its holder waits for a disk that hangs; when that goes on the collector rests again."""
+    clock = Clock()
+    rest = collector.Rest(clock)
+    rest.renew()
+    clock.advance(collector.REST_S_MAX * 0.9)
+    rest.renew()
+    clock.advance(collector.REST_S_MAX * 0.9)
+    assert not gc.isenabled()
+    clock.advance(collector.REST_S_MAX * 0.1)
+    assert gc.isenabled()
+    rest.renew()
+    assert not gc.isenabled()
+    rest.end()
+    assert gc.isenabled()
+
+
+def test_rests_are_counted() -> None:
+    """The collector rests as long as anybody wants it to."""
+    clock = Clock()
+    rest = collector.Rest(clock)
+    with collector.resting():
+        rest.renew()
+        with collector.resting():
+            pass
+        assert not gc.isenabled()
+    assert not gc.isenabled()
+    rest.end()
+    assert gc.isenabled()
+
+
+def test_a_block_that_fails_ends_its_rest() -> None:
+    """Whatever is raised in it."""
+    with pytest.raises(ZeroDivisionError), collector.resting():
+        raise ZeroDivisionError
+    assert gc.isenabled()
+
+
+def test_the_end_of_all_rests() -> None:
+    """A holder that ends its rest later changes nothing."""
+    first, second = collector.Rest(Clock()), collector.Rest(Clock())
+    first.renew()
+    collector.end_all()
+    assert gc.isenabled()
+    second.renew()
+    first.end()
+    assert not gc.isenabled()
