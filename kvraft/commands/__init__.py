@@ -26,6 +26,7 @@ from kvraft.commands.batches import (
     encode_batch,
 )
 from kvraft.commands.callers import Caller
+from kvraft.commands.conditional import append, increment, put_if, remove_if
 from kvraft.commands.expiry import (
     Expire,
     RemoveExpired,
@@ -33,6 +34,18 @@ from kvraft.commands.expiry import (
     expire_key,
     persist_key,
     time_to_live,
+)
+from kvraft.commands.leases import (
+    DescribeLease,
+    GrantLease,
+    ListLeases,
+    RenewLease,
+    RevokeLease,
+    SetLeaseLimit,
+    describe_lease,
+    grant_lease,
+    renew_lease,
+    revoke_lease,
 )
 from kvraft.commands.model import (
     KEY_BYTES_MAX,
@@ -42,6 +55,8 @@ from kvraft.commands.model import (
     HistoryBounds,
     InvalidCommand,
     Item,
+    LeasePage,
+    LeaseState,
     Outcome,
     Page,
     Result,
@@ -76,7 +91,7 @@ from kvraft.commands.queries import (
     get_key_at,
     read_range,
 )
-from kvraft.commands.transactions import Transact, append, increment, put_if, remove_if, transact
+from kvraft.commands.transactions import Transact, transact
 from kvraft.commands.watches import Change, Selection, Sink, Subscription
 
 __all__ = [
@@ -96,14 +111,19 @@ __all__ = [
     "Count",
     "DecodedBatch",
     "Delete",
+    "DescribeLease",
     "Expire",
     "Failure",
     "Get",
     "GetAt",
+    "GrantLease",
     "HistoryBounds",
     "Identify",
     "InvalidCommand",
     "Item",
+    "LeasePage",
+    "LeaseState",
+    "ListLeases",
     "ListMembers",
     "Machine",
     "MoveMember",
@@ -115,11 +135,14 @@ __all__ = [
     "Range",
     "RemoveExpired",
     "RemoveMember",
+    "RenewLease",
     "ReplaceMember",
     "Result",
+    "RevokeLease",
     "Selection",
     "Set",
     "SetHistory",
+    "SetLeaseLimit",
     "SetQuota",
     "Sink",
     "Span",
@@ -136,10 +159,12 @@ __all__ = [
     "count_range",
     "decode_batch",
     "delete_key",
+    "describe_lease",
     "encode_batch",
     "expire_key",
     "get_key",
     "get_key_at",
+    "grant_lease",
     "increment",
     "opcode",
     "persist_key",
@@ -147,6 +172,8 @@ __all__ = [
     "put_if",
     "read_range",
     "remove_if",
+    "renew_lease",
+    "revoke_lease",
     "set_key",
     "time_to_live",
     "transact",

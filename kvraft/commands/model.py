@@ -73,9 +73,34 @@ class Outcome(msgspec.Struct, frozen=True, gc=False):
     """Of the operations that were carried out, in their order."""
 
 
+class LeaseState(msgspec.Struct, frozen=True, gc=False):
+    """A lease as it is."""
+
+    lease: int
+    """Its number."""
+    ttl_us: int
+    """What it has when it is renewed, microseconds."""
+    left_us: int
+    """How long it has until it ends."""
+    key_count: int
+    """How many keys are attached to it."""
+    keys: list[bytes]
+    """The first of them, as many as were asked for."""
+    has_more: bool
+    """Whether there are more keys than these."""
+
+
+class LeasePage(msgspec.Struct, frozen=True, gc=False):
+    """Some leases, by their numbers."""
+
+    leases: list[LeaseState]
+    last: int | None
+    """The next page has the leases above this one. None: there is no more."""
+
+
 OperationResult = Item | int | Page | Outcome | None
 """What one operation of a transaction came to; each class of operations says what it gives."""
-Result = Item | int | str | Failure | Page | Outcome | None
+Result = Item | int | str | Failure | Page | Outcome | LeaseState | LeasePage | None
 """What one command came to; each class of commands says what it gives. Any may give a `Failure`."""
 
 
@@ -110,6 +135,18 @@ class View(Protocol):
 
     def time_to_live(self, key: bytes) -> int | None:
         """Return how long a key has until it expires, microseconds; None: it does not expire."""
+        ...
+
+    def lease_of(self, key: bytes) -> int:
+        """Return the lease to which a key is attached; 0: to none, or the key is not there."""
+        ...
+
+    def lease(self, lease: int, keys_max: int) -> LeaseState | None:
+        """Return what a lease is, with so many of its keys; None: there is none, or it has ended."""
+        ...
+
+    def leases(self, after: int, limit: int) -> LeasePage:
+        """Return the first leases with numbers above one. There may be fewer than `limit` and yet more to follow."""
         ...
 
     def get_at(self, key: bytes, revision: int) -> Item | None:
@@ -151,11 +188,13 @@ class Transaction(View, Protocol):
         """Whether it has changed a key."""
         ...
 
-    def put(self, key: bytes, value: bytes, ttl_us: int | None = 0) -> None:
+    def put(self, key: bytes, value: bytes, ttl_us: int | None = 0, lease: int = 0) -> None:
         """Store `value` under `key`, to expire after a time, microseconds; 0: never; None: when the key does anyway.
 
+        With a lease the key goes when that ends.
+
         Raises:
-            CommandFailed: the store would grow by it beyond its quota.
+            CommandFailed: the store would grow by it beyond its quota, or there is no such lease.
         """
         ...
 
@@ -166,16 +205,48 @@ class Transaction(View, Protocol):
     def expire(self, key: bytes, ttl_us: int) -> None:
         """Let a key that is there expire after a time, microseconds; 0: never. It makes no revision.
 
+        It is attached to no lease any more.
+
         Raises:
             CommandFailed: the store would grow by it beyond its quota.
         """
         ...
 
     def remove_expired(self, keys_max: int, bytes_max: int) -> int:
-        """Remove keys that have expired, those of the earliest deadlines first; return how many.
+        """Remove keys that have expired, those of the earliest deadlines first, and leases that have ended.
 
-        No more than `keys_max`, and none once more than `bytes_max` of values have been removed.
+        No more than `keys_max`, and none once more than `bytes_max` of values have been removed. Return how many. Keys
+        with deadlines of their own come first, then leases one by one, each after its keys.
         """
+        ...
+
+    def grant_lease(self, ttl_us: int, lease: int) -> int:
+        """Begin a lease of this number, or of the next one if it is 0, and return its number.
+
+        Raises:
+            CommandFailed: the number was given before, there are as many leases as there may be, or the store would
+                grow by it beyond its quota.
+        """
+        ...
+
+    def renew_lease(self, lease: int) -> int:
+        """Let the time of a lease begin anew, and return that time, microseconds.
+
+        Raises:
+            CommandFailed: there is no such lease, or it has ended.
+        """
+        ...
+
+    def revoke_lease(self, lease: int, keys_max: int, bytes_max: int) -> None:
+        """End a lease and remove keys of it, within bounds as those of `remove_expired`; the rest is seen by nothing.
+
+        Raises:
+            CommandFailed: there is no such lease, or it has ended.
+        """
+        ...
+
+    def set_lease_limit(self, leases_max: int) -> None:
+        """Bound how many leases there may be from here on."""
         ...
 
     def identify(self, cluster_id: str) -> str:

@@ -13,6 +13,7 @@ from typing_extensions import override
 
 from kvraft.commands.base import ARGUMENTS_BYTES, INTEGER_BYTES, Machine, Mutation
 from kvraft.commands.expiry import Expire, RemoveExpired
+from kvraft.commands.leases import GrantLease, RenewLease, RevokeLease, SetLeaseLimit
 from kvraft.commands.model import (
     KEY_BYTES_MAX,
     VALUE_BYTES_MAX,
@@ -131,6 +132,10 @@ MUTATIONS: Final[tuple[type[Mutation], ...]] = (
     Transact,
     Expire,
     RemoveExpired,
+    GrantLease,
+    RenewLease,
+    RevokeLease,
+    SetLeaseLimit,
 )
 """Every command that may stand in the log. What an opcode means never changes: other arguments are another opcode."""
 

@@ -20,6 +20,7 @@ from typing_extensions import override
 
 from kvraft.commands.base import ARGUMENTS_BYTES, INTEGER_BYTES, Mutation
 from kvraft.commands.expiry import Ttl, check_ttl
+from kvraft.commands.leases import LeaseId, check_lease
 from kvraft.commands.model import (
     CommandFailed,
     Failure,
@@ -57,12 +58,14 @@ _DECIMAL: Final = re.compile(rb"0|-?[1-9][0-9]{0,18}")
 
 
 class Target(enum.IntEnum):
-    """What of a key is compared. Numbers below 5 are etcd's."""
+    """What of a key is compared. Numbers up to 4 are etcd's."""
 
     VERSION = 0
     CREATE_REVISION = 1
     MOD_REVISION = 2
     VALUE = 3
+    LEASE = 4
+    """The number of the lease to which it is attached; 0: to none."""
     EXISTS = 5
     """Whether it is there: 1 or 0."""
 
@@ -93,8 +96,8 @@ class Compare(msgspec.Struct, frozen=True, gc=False, array_like=True):
     operand: int | bytes
     """What it is compared with."""
 
-    def holds(self, item: Item | None) -> bool:
-        """Whether it holds for what stands under one key."""
+    def holds(self, item: Item | None, lease: int = 0) -> bool:
+        """Whether it holds for what stands under one key, and the lease to which that is attached."""
         found: int | bytes
         match self.target:
             case Target.VALUE:
@@ -103,6 +106,8 @@ class Compare(msgspec.Struct, frozen=True, gc=False, array_like=True):
                 found = item[0]
             case Target.EXISTS:
                 found = int(item is not None)
+            case Target.LEASE:
+                found = lease
             case target:
                 found = 0 if item is None else item[_FIELDS[target]]
         return RELATIONS[self.relation](found, self.operand)
@@ -119,6 +124,8 @@ class Put(msgspec.Struct, frozen=True, gc=False, array_like=True, tag=1):
     value: bytes
     ttl_us: Ttl = 0
     """After so many microseconds it expires; 0: never."""
+    lease: LeaseId = 0
+    """The lease with which it ends; 0: with none."""
 
 
 class Remove(msgspec.Struct, frozen=True, gc=False, array_like=True, tag=2):
@@ -219,11 +226,14 @@ class _Course:
         return Outcome(succeeded, transaction.revision - (not transaction.has_changed), results)
 
     def _holds(self, compare: Compare) -> bool:
+        lease_of = self._transaction.lease_of if compare.target is Target.LEASE else _no_lease
         if isinstance(compare.at, bytes):
-            return compare.holds(self._transaction.get(compare.at))
+            return compare.holds(self._transaction.get(compare.at), lease_of(compare.at))
         limit = 1 if compare.target is Target.EXISTS else self._keys_left
         found = self._visit(compare.at, limit, whole=compare.target is not Target.EXISTS)
-        return all(compare.holds(item) for _, item in found.items) if found.items else compare.holds(None)
+        if not found.items:
+            return compare.holds(None)
+        return all(compare.holds(item, lease_of(key)) for key, item in found.items)
 
     def _visit(self, span: Span, limit: int, *, reverse: bool = False, whole: bool = False) -> Page:
         """Return keys of a range; all, where it must be the `whole`, or the transaction fails."""
@@ -250,9 +260,9 @@ class _Course:
     def _carry_out(self, step: Step) -> OperationResult:
         transaction = self._transaction
         match step:
-            case Put(key, value, ttl_us):
+            case Put(key, value, ttl_us, lease):
                 old = transaction.get(key)
-                transaction.put(key, value, ttl_us)
+                transaction.put(key, value, ttl_us, lease)
                 return old
             case Read(key):
                 item = transaction.get(key)
@@ -319,6 +329,11 @@ class _Course:
         return len(content)
 
 
+def _no_lease(_: bytes) -> int:
+    """Stand for the look at a key's lease where that does not count."""
+    return 0
+
+
 def read_integer(value: bytes) -> int | None:
     """Return the whole number of 64 bits that a value is, or None."""
     if not _DECIMAL.fullmatch(value):
@@ -345,7 +360,7 @@ def _size(compares: Iterable[Compare], *lists: Iterable[Step]) -> int:
             size += _WORK_BYTES
     for steps in lists:
         for step in steps:
-            size += 2 * INTEGER_BYTES + ARGUMENTS_BYTES
+            size += 3 * INTEGER_BYTES + ARGUMENTS_BYTES
             match step:
                 case Nested():
                     size += _size(step.compares, step.then, step.otherwise)
@@ -395,8 +410,17 @@ def _check_bounds(compares: Sequence[Compare], then: Sequence[Step], otherwise: 
         for step in steps:
             if isinstance(step, Nested):
                 _check_bounds(step.compares, step.then, step.otherwise, most - len(steps))
-            elif isinstance(step, Put) and step.ttl_us:
-                check_ttl(step.ttl_us)
+            elif isinstance(step, Put):
+                _check_end(step)
+
+
+def _check_end(put: Put) -> None:
+    if put.ttl_us:
+        check_ttl(put.ttl_us)
+    if put.lease:
+        check_lease(put.lease)
+    if put.ttl_us and put.lease:
+        raise InvalidCommand("a key has a time to live of its own or a lease, and not both")
 
 
 def _contents(compares: Iterable[Compare], *lists: Iterable[Step]) -> Iterator[tuple[bytes | Span, bytes]]:
@@ -446,34 +470,6 @@ def _check_writes(steps: Iterable[Step]) -> tuple[set[bytes], list[Span]]:
         written |= new
         removed += gone
     return written, removed
-
-
-# --- commands that are transactions ----------------------------------------------------------------------------------
-
-
-def put_if(key: bytes, value: bytes, condition: Compare, ttl_us: int = 0) -> Transact:
-    """Return a set that needs a condition on the same key; without it the result holds what was found."""
-    return transact([condition], [Put(key, value, ttl_us)], [Read(key)])
-
-
-def remove_if(key: bytes, condition: Compare) -> Transact:
-    """Return a delete that needs a condition on the same key; without it the result holds what was found."""
-    return transact([condition], [Remove(key)], [Read(key)])
-
-
-def increment(key: bytes, by: int = 1) -> Transact:
-    """Return the addition of a number to a counter.
-
-    Raises:
-        InvalidCommand: the number does not fit 64 bits, or the key is none.
-    """
-    check_integer(by)
-    return transact([], [Add(key, by)])
-
-
-def append(key: bytes, value: bytes) -> Transact:
-    """Return the addition of bytes at the end of a value."""
-    return transact([], [Append(key, value)])
 
 
 def check_integer(number: int) -> None:

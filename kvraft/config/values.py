@@ -7,6 +7,7 @@ from typing import Annotated, Final
 import attrs
 
 from kvraft.commands import VALUE_BYTES_MAX, HistoryBounds
+from kvraft.commands.leases import LEASES_MAX
 from kvraft.config.address import Address
 from kvraft.config.errors import UnknownNode
 
@@ -91,6 +92,8 @@ class Limits:
     """Most keys that it may hold; 0: no bound."""
     watches: Annotated[int, Between(0, 1_000_000, "watches")] = 10_000
     """Most watches that clients may have on one node; 0: none."""
+    leases: Annotated[int, Between(0, 10_000_000, "leases")] = LEASES_MAX
+    """Most leases that there may be; 0: none."""
     watch_bytes: Annotated[int, Between(64 * KIB, GIB, "bytes")] = 1 * MIB
     """Most events that may wait for one client that does not read them."""
 

@@ -153,6 +153,7 @@ def replica_options(config: Config) -> ReplicaOptions:
         quota=(limits.store_bytes, limits.store_keys),
         history=HistoryBounds(history.revisions, history.bytes, history.seconds),
         watches_max=limits.watches,
+        leases_max=limits.leases,
         snapshots=SnapshotOptions(
             log_bytes_max=limits.log_bytes,
             log_bytes_kept=limits.log_kept_bytes,

@@ -1,4 +1,4 @@
-"""Keeps cluster time going while a key can expire, and removes keys that have.
+"""Keeps cluster time going while a key can expire or a lease end, and removes what has.
 
 Cluster time stands in the stamps of batches, so a leader that writes nothing lets it stand still in the log, and its
 successor would go on from there. So while there are deadlines, the leader writes a `RemoveExpired` at the latest
@@ -52,7 +52,7 @@ class Expirer:
     def due_at(self, now: float) -> float | None:
         """Return when the next entry is due, by the monotonic clock; None: none is, for now."""
         store, node = self._state.store, self._node
-        earliest = store.expiry.earliest
+        earliest = store.earliest_deadline
         if earliest is None or not node.is_leader or store.applied_term != node.term:
             return None
         if self._under_way is not None and not self._under_way.answered:

@@ -5,7 +5,7 @@ from typing import Final
 
 from twisted.internet.interfaces import IReactorTime
 
-from kvraft.commands import Identify, Mutation, SetHistory, SetQuota
+from kvraft.commands import Identify, Mutation, SetHistory, SetLeaseLimit, SetQuota
 from kvraft.raft import EntryKind
 from kvraft.replica.group_commit import GroupCommit
 from kvraft.replica.options import ReplicaOptions
@@ -30,6 +30,8 @@ def first_writes(
         yield SetQuota(*options.quota)
     if store.feature_level >= SetHistory.LEVEL and options.history != store.history.bounds:
         yield SetHistory(*options.history)
+    if store.feature_level >= SetLeaseLimit.LEVEL and options.leases_max != store.leased.leases_max:
+        yield SetLeaseLimit(options.leases_max)
 
 
 class Office:

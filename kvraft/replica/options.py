@@ -3,6 +3,7 @@
 import attrs
 
 from kvraft.commands import HistoryBounds
+from kvraft.commands.leases import LEASES_MAX
 from kvraft.replica.taking import SnapshotOptions
 
 
@@ -20,6 +21,8 @@ class ReplicaOptions:
     leads."""
     history: HistoryBounds = attrs.field(factory=HistoryBounds)
     """How much of the past the store keeps: likewise."""
+    leases_max: int = LEASES_MAX
+    """Most leases that there may be: likewise."""
     watches_max: int = 10_000
     """Most watches that clients may have on this node."""
     snapshots: SnapshotOptions = attrs.field(factory=SnapshotOptions)

@@ -50,7 +50,7 @@ class Reads:
             assert isinstance(ticket, list)
             self._refuse(ticket)
         if self._confirmed and self._confirmed[0][0] <= store.applied_index:
-            store.present = self._present(store) if store.expiry.key_count else 0
+            store.present = self._present(store) if store.has_deadlines else 0
             while self._confirmed and self._confirmed[0][0] <= store.applied_index:
                 _answer(self._confirmed.popleft()[1], store)
             store.present = 0

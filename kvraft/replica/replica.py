@@ -225,7 +225,7 @@ class Replica:
                 self._rejoin.look()
             if self._agreement.look():
                 self.stop()
-            if self.store.expiry.key_count:
+            if self.store.has_deadlines:
                 self._expirer.look(now)
             if self._commits.waiting:
                 self._commits.propose(self._state.store, now)
@@ -260,7 +260,7 @@ class Replica:
                 deadline = min(deadline, held_until)
             else:  # now, but after what else has arrived by the next iteration
                 self.schedule()
-        if self.store.expiry.key_count:
+        if self.store.has_deadlines:
             due_at = self._expirer.due_at(now)
             deadline = deadline if due_at is None else min(deadline, due_at)
         if self._timer is None:
@@ -276,7 +276,7 @@ class Replica:
         self.let(self.node.wake, now)
         if self.is_due or self.is_stopped:
             return
-        if self.store.expiry.key_count:
+        if self.store.has_deadlines:
             self._expirer.look(now)
         if self._commits.waiting:  # they go together with what else has arrived by the next iteration
             self.schedule()

@@ -25,10 +25,12 @@ from kvraft.commands import (
     time_to_live,
 )
 from kvraft.commands.expiry import check_ttl
+from kvraft.commands.leases import check_lease
 from kvraft.commands.transactions import Compare, Relation, Target, check_integer
 from kvraft.server import replies, transaction_json
 from kvraft.server.arguments import Arguments, WrongUsage
 from kvraft.server.dialect import Answer
+from kvraft.server.lease_requests import LEASE_USAGE, read_lease
 
 _CONDITION: Final = "REVISION <n> | VERSION <n> | VALUE <value> | ABSENT | PRESENT"
 _PAGE: Final = "[LIMIT <n>] [KEYS | META] [REVERSE] [AT <revision> | CURSOR <cursor>] | COUNT"
@@ -36,7 +38,7 @@ GET_USAGE: Final = "GET <key> [META] [AT <revision>]"
 DELETE_USAGE: Final = f"DELETE <key> [IF {_CONDITION}]"
 
 DATA_USAGES: Final = {
-    b"CAS": f"CAS <key> [FOR <seconds>] ({_CONDITION}) <new value>",
+    b"CAS": f"CAS <key> [FOR <seconds> | LEASE <lease>] ({_CONDITION}) <new value>",
     b"INCR": "INCR <key> [<number>]",
     b"APPEND": "APPEND <key> <value>",
     b"RANGE": f'RANGE <start> <end>, "" for no end, {_PAGE}',
@@ -44,6 +46,7 @@ DATA_USAGES: Final = {
     b"EXPIRE": "EXPIRE <key> <seconds>",
     b"TTL": "TTL <key>",
     b"PERSIST": "PERSIST <key>",
+    b"LEASE": LEASE_USAGE,
     b"TXN": 'TXN {"if":[...],"then":[...],"else":[...]}',
 }
 """Commands that are read here alone, and how they are written."""
@@ -93,12 +96,15 @@ def _condition(arguments: Arguments, key: bytes, keyword: bytes) -> Compare:
 
 
 def _cas(arguments: Arguments) -> Request:
-    key, keyword, ttl_us = arguments.text(), arguments.keyword(), 0
+    key, keyword, ttl_us, lease = arguments.text(), arguments.keyword(), 0, 0
     if keyword == b"FOR":
         ttl_us, keyword = arguments.seconds(), arguments.keyword()
         check_ttl(ttl_us)
+    elif keyword == b"LEASE":
+        lease, keyword = arguments.number(), arguments.keyword()
+        check_lease(lease)
     condition = _condition(arguments, key, keyword)
-    return put_if(key, arguments.remainder(), condition, ttl_us), replies.conditional
+    return put_if(key, arguments.remainder(), condition, ttl_us, lease), replies.conditional
 
 
 def _delete(arguments: Arguments) -> Request:
@@ -207,6 +213,7 @@ _READERS: Final[dict[bytes, Callable[[Arguments], Request]]] = {
     b"EXPIRE": _expire,
     b"TTL": _ttl,
     b"PERSIST": _persist,
+    b"LEASE": read_lease,
     b"TXN": _txn,
 }
 

@@ -113,9 +113,19 @@ def count(keys: int) -> bytes:
     return b'{"count":%d}\n' % keys
 
 
+def seconds(time_us: int) -> float:
+    """Return microseconds as seconds."""
+    return time_us / _SECOND_US
+
+
 def ttl(left_us: int | None) -> bytes:
     """Return the line for the time that a key has left, microseconds, or for one that does not expire."""
-    return status({"ttl": None if left_us is None else left_us / _SECOND_US})
+    return status({"ttl": None if left_us is None else seconds(left_us)})
+
+
+def changed(revision: int) -> bytes:
+    """Return the line for a change, with the revision of the store after it."""
+    return b'{"status":"OK","revision":%d}\n' % revision
 
 
 class Shown(enum.Enum):

@@ -7,7 +7,7 @@ A comparison names a key, a prefix or a range, and one thing about it::
 An operation is one of these::
 
     {"get": "a"}    {"set": "a", "value": "1"}    {"append": "a", "value": "1"}    {"delete": "a"}
-    {"set": "a", "value": "1", "ttl": 2.5}
+    {"set": "a", "value": "1", "ttl": 2.5}    {"set": "a", "value": "1", "lease": 7}
     {"incr": "a", "by": 5}
     {"range": ["a", "b"], "limit": 10, "reverse": true}    {"prefix": "a/", "count": true}
     {"delete_range": ["a", "b"]}    {"delete_prefix": "a/", "limit": 10}    {"txn": {...}}
@@ -20,6 +20,7 @@ import msgspec
 
 from kvraft.commands import InvalidCommand, Outcome, Page, Span, Transact, prefix_span, transact
 from kvraft.commands.expiry import SECOND_US, TTL_US_MAX, check_ttl
+from kvraft.commands.leases import check_lease
 from kvraft.commands.model import OperationResult
 from kvraft.commands.transactions import (
     TRANSACTION_KEYS_MAX,
@@ -48,6 +49,7 @@ _TARGETS: Final = {
     "revision": Target.MOD_REVISION,
     "create_revision": Target.CREATE_REVISION,
     "version": Target.VERSION,
+    "lease": Target.LEASE,
     "exists": Target.EXISTS,
 }
 _RELATIONS: Final = {"=": Relation.EQUAL, "!=": Relation.NOT_EQUAL, "<": Relation.LESS, ">": Relation.GREATER}
@@ -122,6 +124,13 @@ class _Fields:
         ttl_us: int = round(seconds * SECOND_US)
         check_ttl(ttl_us)
         return ttl_us
+
+    def lease(self) -> int:
+        """Return the lease; 0 when it is not there."""
+        lease = self.number("lease", 0)
+        if "lease" in self:
+            check_lease(lease)
+        return lease
 
     def flag(self, name: str) -> bool:
         """Return a member that is true or false; false when it is not there."""
@@ -206,7 +215,7 @@ def _simple_step(fields: _Fields) -> SimpleStep:
     if "get" in fields:
         step = Read(fields.text("get"))
     elif "set" in fields:
-        step = Put(fields.text("set"), fields.text("value"), fields.ttl_us())
+        step = Put(fields.text("set"), fields.text("value"), fields.ttl_us(), fields.lease())
     elif "delete" in fields:
         step = Remove(fields.text("delete"))
     elif "incr" in fields:

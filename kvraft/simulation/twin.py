@@ -15,6 +15,7 @@ from kvraft.commands import (
     Failure,
     Get,
     GetAt,
+    GrantLease,
     Item,
     Mutation,
     Operation,
@@ -22,7 +23,9 @@ from kvraft.commands import (
     Page,
     Range,
     RemoveExpired,
+    RenewLease,
     Result,
+    RevokeLease,
     Set,
     Span,
     Transact,
@@ -59,6 +62,11 @@ class Twin:
         """The cluster time; whoever has a log sets it from the stamps, and lets it never go back."""
         self.deadlines: dict[bytes, int] = {}
         """When keys expire, in cluster time."""
+        self.leases: dict[int, tuple[int, int]] = {}
+        """The time to live and the deadline of each lease that is still here; deadline 0: it was revoked."""
+        self.attached: dict[bytes, int] = {}
+        """The lease of each key that has one."""
+        self.last_lease = 0
 
     @property
     def now(self) -> State:
@@ -72,17 +80,21 @@ class Twin:
 
     def apply(self, mutation: Mutation) -> Result:
         """Carry out a command and return its result; a failure has no message."""
-        expired = self.expired
         if isinstance(mutation, RemoveExpired):
-            return self._remove(expired[: mutation.keys_max])
+            return self._remove(self.ended[: mutation.keys_max])
+        if isinstance(mutation, GrantLease | RenewLease | RevokeLease):
+            return self._apply_to_lease(mutation)
+        expired = self.expired
         hidden = {key: item for key, item in self.now.items() if key in expired}
         state = {key: item for key, item in self.now.items() if key not in expired}
         transaction = _Transaction(state, self.revision + 1, dict(self.deadlines), self.time_us)
+        transaction.attached = dict(self.attached)
+        transaction.living = [lease for lease, (_, deadline) in self.leases.items() if deadline > self.time_us]
         try:
             result = transaction.apply(mutation)
         except _Failed as failed:
             return Failure(str(failed), "")
-        self.deadlines = transaction.deadlines
+        self.deadlines, self.attached = transaction.deadlines, transaction.attached
         if transaction.changed:
             self.states.append(hidden | state)
         return result
@@ -90,15 +102,54 @@ class Twin:
     @property
     def expired(self) -> list[bytes]:
         """Keys that are there still and must not be seen, the earliest deadlines first."""
-        due = [(deadline, key) for key, deadline in self.deadlines.items() if deadline <= self.time_us]
-        return [key for _, key in sorted(due)]
+        return [each for each in self.ended if isinstance(each, bytes)]
 
-    def _remove(self, keys: Sequence[bytes]) -> int:
+    @property
+    def ended(self) -> list[bytes | int]:
+        """What is to be removed, in this order: keys, and each lease after its keys."""
+        due = [(deadline, key) for key, deadline in self.deadlines.items() if deadline <= self.time_us]
+        ended: list[bytes | int] = [key for _, key in sorted(due)]
+        for deadline, lease in sorted((deadline, lease) for lease, (_, deadline) in self.leases.items()):
+            if deadline <= self.time_us:
+                ended += self.keys_of(lease)
+                ended.append(lease)
+        return ended
+
+    def keys_of(self, lease: int) -> list[bytes]:
+        """Return the keys of a lease."""
+        return sorted(key for key, held in self.attached.items() if held == lease)
+
+    def _remove(self, ended: Sequence[bytes | int]) -> int:
+        keys = {each for each in ended if isinstance(each, bytes)}
         if keys:
             self.states.append({key: item for key, item in self.now.items() if key not in keys})
-        for key in keys:
-            del self.deadlines[key]
-        return len(keys)
+        for each in ended:
+            if isinstance(each, int):
+                del self.leases[each]
+            else:
+                self.deadlines.pop(each, None)
+                self.attached.pop(each, None)
+        return len(ended)
+
+    def _apply_to_lease(self, mutation: GrantLease | RenewLease | RevokeLease) -> Result:
+        lease = mutation.lease
+        if isinstance(mutation, GrantLease):
+            lease = lease or self.last_lease + 1
+            if lease <= self.last_lease:
+                return Failure("LEASE_ID_REFUSED", "")
+            self.last_lease = lease
+            self.leases[lease] = (mutation.ttl_us, self.time_us + mutation.ttl_us)
+            return lease
+        ttl_us, deadline = self.leases.get(lease, (0, 0))
+        if deadline <= self.time_us:
+            return Failure("NO_SUCH_LEASE", "")
+        if isinstance(mutation, RenewLease):
+            self.leases[lease] = (ttl_us, self.time_us + ttl_us)
+            return ttl_us
+        self.leases[lease] = (ttl_us, 0)
+        keys = self.keys_of(lease)
+        self._remove(keys[: mutation.keys_max] if len(keys) > mutation.keys_max else [*keys, lease])
+        return self.revision
 
     def read(self, operation: Operation, revision: int) -> Result:
         """Return what a query comes to at a revision, unless it names one itself."""
@@ -133,6 +184,8 @@ class _Transaction:
         self._revision = revision
         self._time_us = time_us
         self.deadlines = deadlines
+        self.attached: dict[bytes, int] = {}
+        self.living: Sequence[int] = ()
         self.changed = False
 
     def apply(self, mutation: Mutation) -> Result:
@@ -154,12 +207,17 @@ class _Transaction:
 
     def _expire(self, key: bytes, ttl_us: int) -> None:
         self.deadlines.pop(key, None)
+        self.attached.pop(key, None)
         if ttl_us:
             self.deadlines[key] = self._time_us + ttl_us
 
-    def _put(self, key: bytes, value: bytes, ttl_us: int | None = 0) -> None:
+    def _put(self, key: bytes, value: bytes, ttl_us: int | None = 0, lease: int = 0) -> None:
+        if lease and lease not in self.living:
+            raise _Failed("NO_SUCH_LEASE")
         if ttl_us is not None or key not in self._state:
             self._expire(key, ttl_us or 0)
+        if lease:
+            self.attached[key] = lease
         old, now = self._state.get(key), self._revision
         self._state[key] = (value, now, now, 1) if old is None else (value, old[1], now, old[3] + 1)
         self.changed = True
@@ -168,7 +226,7 @@ class _Transaction:
         found = [(key, self._state.pop(key)) for key in keys if key in self._state]
         self.changed = self.changed or bool(found)
         for key, _ in found:
-            self.deadlines.pop(key, None)
+            self._expire(key, 0)
         return found
 
     def _value(self, key: bytes, otherwise: bytes) -> bytes:
@@ -182,9 +240,13 @@ class _Transaction:
 
     def _compare(self, compare: Compare) -> bool:
         if isinstance(compare.at, bytes):
-            return _holds(compare, self._state.get(compare.at))
-        items: list[Item | None] = [item for _, item in within(self._state, compare.at)]
-        return all(_holds(compare, item) for item in items or [None])
+            return self._holds(compare, compare.at)
+        keys = [key for key, _ in within(self._state, compare.at)]
+        return all(self._holds(compare, key) for key in keys) if keys else _holds(compare, None, 0)
+
+    def _holds(self, compare: Compare, key: bytes) -> bool:
+        item = self._state.get(key)
+        return _holds(compare, item, 0 if item is None else self.attached.get(key, 0))
 
     def _page(self, items: list[tuple[bytes, Item]], limit: int) -> Page:
         is_cut = 0 < limit < len(items)
@@ -192,9 +254,9 @@ class _Transaction:
 
     def _step(self, step: Step) -> OperationResult:
         match step:
-            case Put(key, value, ttl_us):
+            case Put(key, value, ttl_us, lease):
                 old = self._state.get(key)
-                self._put(key, value, ttl_us)
+                self._put(key, value, ttl_us, lease)
                 return old
             case Read(key):
                 return self._state.get(key)
@@ -228,9 +290,11 @@ class _Transaction:
         return total
 
 
-def _holds(compare: Compare, item: Item | None) -> bool:
+def _holds(compare: Compare, item: Item | None, lease: int) -> bool:
     found: Any
-    if compare.target == Target.EXISTS:
+    if compare.target == Target.LEASE:
+        found = lease
+    elif compare.target == Target.EXISTS:
         found = int(item is not None)
     elif compare.target == Target.VALUE:
         if item is None:

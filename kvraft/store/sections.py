@@ -6,9 +6,10 @@ from kvraft.store.chunks import kind
 from kvraft.store.expiry import Expiry
 from kvraft.store.history import History
 from kvraft.store.keyspace import Keyspace
+from kvraft.store.leases import Leases
 from kvraft.store.section import Section
 
-SECTIONS: Final[tuple[type[Section], ...]] = (Keyspace, History, Expiry)
+SECTIONS: Final[tuple[type[Section], ...]] = (Keyspace, History, Expiry, Leases)
 """Every section, in the order in which a snapshot holds them."""
 
 

@@ -4,7 +4,7 @@ import struct
 import zlib
 from array import array
 from collections.abc import Sequence, Sized
-from itertools import groupby
+from itertools import chain, groupby
 from typing import Final, TypeVar
 
 from kvraft.commands import (
@@ -12,6 +12,8 @@ from kvraft.commands import (
     DecodedBatch,
     Failure,
     Item,
+    LeasePage,
+    LeaseState,
     Mutation,
     Page,
     Result,
@@ -28,6 +30,7 @@ from kvraft.store.expiry import Expiry
 from kvraft.store.features import ENTRY_KINDS, UnknownEntryKind, decode_level
 from kvraft.store.history import HISTORY_LEVEL, History
 from kvraft.store.keyspace import ITEM_BYTES, Keyspace
+from kvraft.store.leases import Leases
 from kvraft.store.section import Section
 from kvraft.store.sections import SECTIONS
 from kvraft.store.transaction import Transaction
@@ -79,6 +82,7 @@ class Store:
         self.keys = self.section(Keyspace)
         self.history = self.section(History)
         self.expiry = self.section(Expiry)
+        self.leased = self.section(Leases)
         self.hides_keys = False
         """Whether keys have expired that are still to be removed, and must not be seen; it may be true without need."""
         self.present = 0
@@ -97,18 +101,54 @@ class Store:
     @property
     def bytes_used(self) -> int:
         """How many bytes count towards the quota."""
-        return self.keys.bytes_used + self.expiry.bytes_used
+        return self.keys.bytes_used + self.expiry.bytes_used + self.leased.bytes_used
+
+    @property
+    def has_deadlines(self) -> bool:
+        """Whether anything here ends at a time, so that cluster time must go on."""
+        return bool(self.expiry.key_count or self.leased.count)
+
+    @property
+    def earliest_deadline(self) -> int | None:
+        """When the next of it ends, in cluster time."""
+        deadlines = (self.expiry.earliest, self.leased.earliest)
+        return min((each for each in deadlines if each is not None), default=None)
 
     def get(self, key: bytes) -> Item | None:
         """Return the item stored under `key`, unless it has expired."""
-        if self.hides_keys and self.expiry.is_due(key, self.cluster_time):
+        if self.hides_keys and self.is_due(key):
             return None
         return self.keys.get(key)
+
+    def is_due(self, key: bytes) -> bool:
+        """Whether a key has expired, or the lease to which it is attached has ended."""
+        now = self.cluster_time
+        return self.expiry.is_due(key, now) or self.leased.is_due(key, now)
 
     def time_to_live(self, key: bytes) -> int | None:
         """Return how long a key has until it expires, microseconds; None: it does not expire."""
         deadline = self.expiry.get(key)
-        return None if deadline is None else max(0, deadline - max(self.present, self.cluster_time))
+        if deadline is None and (lease := self.leased.get(self.leased.of(key))):
+            deadline = lease[1]
+        return None if deadline is None else max(0, deadline - self._now)
+
+    @property
+    def _now(self) -> int:
+        """The time from which it is told what is left of something."""
+        return max(self.present, self.cluster_time)
+
+    def lease_of(self, key: bytes) -> int:
+        """Return the lease to which a key is attached; 0: to none, or the key is not there."""
+        lease = self.leased.of(key)
+        return 0 if lease and self.leased.has_ended(lease, self.cluster_time) else lease
+
+    def lease(self, lease: int, keys_max: int) -> LeaseState | None:
+        """Return what a lease is, with so many of its keys; None: there is none, or it has ended."""
+        return self.leased.described(lease, keys_max, self.cluster_time, self._now)
+
+    def leases(self, after: int, limit: int) -> LeasePage:
+        """Return the first leases with numbers above one; see `kvraft.commands.View`."""
+        return self.leased.listed(after, limit, self.cluster_time, self._now)
 
     def get_at(self, key: bytes, revision: int) -> Item | None:
         """Return what was stored under `key` at an earlier revision.
@@ -137,7 +177,8 @@ class Store:
         """Return how many keys there are in a range."""
         count = self.keys.ordered.count(span.start, span.end)
         if self.hides_keys:
-            count -= sum(key in span for key in self.expiry.due(self.cluster_time))
+            now = self.cluster_time
+            count -= sum(key in span for key in chain(self.expiry.due(now), self.leased.due_keys(now)))
         return count
 
     @property
@@ -205,7 +246,7 @@ class Store:
             try:
                 time_us, mutations = batch or decode_batch(entry.payload)
                 self.cluster_time = max(self.cluster_time, time_us)
-                if self.expiry.key_count:
+                if self.has_deadlines:
                     self.look_for_expired()
             except (UnknownBatchVersion, UnknownOpcode):
                 raise
@@ -225,7 +266,7 @@ class Store:
 
     def look_for_expired(self) -> None:
         """Hide keys that have expired from here on, if there are any."""
-        self.hides_keys = self.expiry.has_due(self.cluster_time)
+        self.hides_keys = self.expiry.has_due(self.cluster_time) or self.leased.has_due(self.cluster_time)
 
     def apply_all(self, mutations: Sequence[Mutation]) -> list[Result]:
         """Apply mutations of the entry that is being applied, in order, and return their results."""
@@ -265,7 +306,7 @@ class Store:
 
     def set_all(self, sets: Sequence[Set]) -> list[Result]:
         """Apply each `Set` as a transaction of its own: all in one loop, unless the quota may be reached."""
-        if self.expiry.key_count and any(self.expiry.get(write.key) for write in sets):
+        if self.has_deadlines and any(self.expiry.get(write.key) or self.leased.of(write.key) for write in sets):
             return [self.transact(mutation) for mutation in sets]
         if (self.quota_bytes or self.quota_keys) and self._may_exceed_quota(len(sets)):
             return [self.transact(mutation) for mutation in sets]

@@ -1,12 +1,15 @@
 """One transaction: what a mutation changes, at one revision, all of it or nothing."""
 
+from collections.abc import Callable, Iterable
 from itertools import islice
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from kvraft.commands import CommandFailed, Failure, HistoryBounds, Item, Page, Span
+from kvraft.commands import CommandFailed, Failure, HistoryBounds, Item, LeasePage, LeaseState, Page, Span
+from kvraft.commands.leases import LEASE_ID_MAX, LEASE_ID_STEP_MAX, chosen_lease_refused, no_such_lease
 from kvraft.store.changes import Event
 from kvraft.store.expiry import DEADLINE_BYTES, DEADLINE_US_MAX
 from kvraft.store.keyspace import ITEM_BYTES
+from kvraft.store.leases import ATTACHMENT_BYTES, LEASE_BYTES, Lease
 
 if TYPE_CHECKING:
     from kvraft.store.store import Store
@@ -15,15 +18,15 @@ if TYPE_CHECKING:
 class Transaction:
     """The store as one mutation sees and changes it; see `kvraft.commands.Transaction`."""
 
-    __slots__ = ("_deadlines", "_store", "events", "revision")
+    __slots__ = ("_store", "_undo", "events", "revision")
 
     def __init__(self, store: "Store") -> None:
         self._store = store
         self.revision = store.revision + 1
         self.events: list[Event] = []
         """What has been changed, in the order in which it was."""
-        self._deadlines: list[tuple[bytes, int | None]] = []
-        """When keys were to expire whose deadlines have been changed, in the order in which they were."""
+        self._undo: list[tuple[Callable[..., object], tuple[Any, ...]]] = []
+        """What takes back all other changes, in the order in which they were made."""
 
     @property
     def cluster_time(self) -> int:
@@ -37,6 +40,18 @@ class Transaction:
     def time_to_live(self, key: bytes) -> int | None:
         """Return how long a key has until it expires, microseconds; None: it does not expire."""
         return self._store.time_to_live(key)
+
+    def lease_of(self, key: bytes) -> int:
+        """Return the lease to which a key is attached; 0: to none, or the key is not there."""
+        return self._store.lease_of(key)
+
+    def lease(self, lease: int, keys_max: int) -> LeaseState | None:
+        """Return what a lease is, with so many of its keys; None: there is none, or it has ended."""
+        return self._store.lease(lease, keys_max)
+
+    def leases(self, after: int, limit: int) -> LeasePage:
+        """Return the first leases with numbers above one."""
+        return self._store.leases(after, limit)
 
     def get_at(self, key: bytes, revision: int) -> Item | None:
         """Return what was stored under `key` at an earlier revision."""
@@ -55,28 +70,31 @@ class Transaction:
         """Return how many keys there are in a range."""
         return self._store.count(span)
 
-    def put(self, key: bytes, value: bytes, ttl_us: int | None = 0) -> None:
+    def put(self, key: bytes, value: bytes, ttl_us: int | None = 0, lease: int = 0) -> None:
         """Store `value` under `key`; see `kvraft.commands.Transaction`.
 
         What has expired and is not removed yet is replaced as any other item, so that the history is whole, and the new
         one begins with version 1.
 
         Raises:
-            CommandFailed: the store would grow by it beyond its quota.
+            CommandFailed: the store would grow by it beyond its quota, or there is no such lease.
         """
         store, revision = self._store, self.revision
+        if lease and store.leased.has_ended(lease, store.cluster_time):
+            raise CommandFailed(no_such_lease(lease))
         old = store.keys.get(key)
         if store.quota_bytes or store.quota_keys:
             self._check_quota(key, value, old)
-        hidden = store.hides_keys and store.expiry.is_due(key, store.cluster_time)
+        hidden = store.hides_keys and store.is_due(key)
         begins = old is None or hidden
         new = (value, revision, revision, 1) if old is None or begins else (value, old[1], revision, old[3] + 1)
         store.keys.put(key, new)
         self.events.append((key, old, new))
         if ttl_us:
             self.expire(key, ttl_us)
-        elif store.expiry.key_count and (ttl_us == 0 or begins):
+        elif store.has_deadlines and (ttl_us == 0 or begins):
             self._set_deadline(key, None)
+            self._attach(key, lease)
 
     def delete(self, key: bytes) -> bool:
         """Remove `key`; return whether it was there."""
@@ -86,8 +104,9 @@ class Transaction:
 
     def _remove(self, key: bytes) -> Item | None:
         old = self._store.keys.delete(key)
-        if self._store.expiry.key_count:
+        if self._store.has_deadlines:
             self._set_deadline(key, None)
+            self._attach(key, 0)
         if old is not None:
             self.events.append((key, old, None))
         return old
@@ -99,27 +118,114 @@ class Transaction:
             CommandFailed: the store would grow by it beyond its quota.
         """
         store = self._store
+        self._attach(key, 0)
         if not ttl_us:
             self._set_deadline(key, None)
             return
-        grows = len(key) + DEADLINE_BYTES
-        if store.quota_bytes and store.expiry.get(key) is None and store.bytes_used + grows > store.quota_bytes:
-            raise CommandFailed(self._too_large(grows))
-        self._set_deadline(key, min(store.cluster_time + ttl_us, DEADLINE_US_MAX))
+        if store.expiry.get(key) is None:
+            self._check_room(len(key) + DEADLINE_BYTES)
+        self._set_deadline(key, self._deadline(ttl_us))
+
+    def _deadline(self, ttl_us: int) -> int:
+        return min(self._store.cluster_time + ttl_us, DEADLINE_US_MAX)
 
     def _set_deadline(self, key: bytes, deadline: int | None) -> None:
-        self._deadlines.append((key, self._store.expiry.set(key, deadline)))
+        expiry = self._store.expiry
+        old = expiry.set(key, deadline)
+        if old != deadline:
+            self._undo.append((expiry.set, (key, old)))
+
+    def _attach(self, key: bytes, lease: int) -> None:
+        """Attach a key to a lease, or with 0 to none.
+
+        Raises:
+            CommandFailed: the store would grow by it beyond its quota.
+        """
+        leased = self._store.leased
+        old = leased.of(key)
+        if old == lease:
+            return
+        if not old:
+            self._check_room(len(key) + ATTACHMENT_BYTES)
+        leased.attach(key, lease)
+        self._undo.append((leased.attach, (key, old)))
 
     def remove_expired(self, keys_max: int, bytes_max: int) -> int:
-        """Remove keys that have expired, those of the earliest deadlines first; return how many."""
+        """Remove keys that have expired and leases that have ended; see `kvraft.commands.Transaction`."""
         store = self._store
-        keys = [*islice(store.expiry.due(store.cluster_time), keys_max)]
-        for removed, key in enumerate(keys):
+        removed, bytes_max = self._remove_all(store.expiry.due(store.cluster_time), keys_max, bytes_max)
+        for lease in [*islice(store.leased.due(store.cluster_time), max(0, keys_max - removed))]:
+            if removed >= keys_max or bytes_max < 0:
+                break
+            more, bytes_max = self._remove_all(store.leased.keys_of(lease), keys_max - removed, bytes_max)
+            removed += more
+            if removed < keys_max and not store.leased.count_of(lease):
+                self._set_lease(lease, None)
+                removed += 1
+        return removed
+
+    def _remove_all(self, keys: Iterable[bytes], keys_max: int, bytes_max: int) -> tuple[int, int]:
+        """Remove the first of some keys; return how many, and how many bytes of values may be removed yet."""
+        removed = 0
+        for key in [*islice(keys, keys_max)]:
             if bytes_max < 0:
-                return removed
+                break
             item = self._remove(key)
             bytes_max -= 0 if item is None else len(item[0])
-        return len(keys)
+            removed += 1
+        return removed, bytes_max
+
+    # --- leases ------------------------------------------------------------------------------------------------------
+
+    def grant_lease(self, ttl_us: int, lease: int) -> int:
+        """Begin a lease and return its number; see `kvraft.commands.Transaction`."""
+        leased = self._store.leased
+        last, number = leased.last, lease or leased.last + 1
+        if not last < number <= min(last + LEASE_ID_STEP_MAX, LEASE_ID_MAX):
+            raise chosen_lease_refused(number, last)
+        if leased.count >= leased.leases_max:
+            text = (
+                f"there are {leased.count} leases and there may be {leased.leases_max} (limits.leases); end some first"
+            )
+            raise CommandFailed(Failure("TOO_MANY_LEASES", text))
+        self._check_room(LEASE_BYTES)
+        leased.set_last(number)
+        self._undo.append((leased.set_last, (last,)))
+        self._set_lease(number, (ttl_us, self._deadline(ttl_us)))
+        return number
+
+    def renew_lease(self, lease: int) -> int:
+        """Let the time of a lease begin anew, and return that time, microseconds."""
+        ttl_us, _ = self._present_lease(lease)
+        self._set_lease(lease, (ttl_us, self._deadline(ttl_us)))
+        return ttl_us
+
+    def revoke_lease(self, lease: int, keys_max: int, bytes_max: int) -> None:
+        """End a lease and remove keys of it; see `kvraft.commands.Transaction`."""
+        ttl_us, _ = self._present_lease(lease)
+        leased = self._store.leased
+        self._remove_all(leased.keys_of(lease), keys_max, bytes_max)
+        if leased.count_of(lease):
+            self._set_lease(lease, (ttl_us, 0))
+            self._store.hides_keys = True
+        else:
+            self._set_lease(lease, None)
+
+    def _present_lease(self, lease: int) -> Lease:
+        found = self._store.leased.get(lease)
+        if found is None or found[1] <= self._store.cluster_time:
+            raise CommandFailed(no_such_lease(lease))
+        return found
+
+    def _set_lease(self, lease: int, content: Lease | None) -> None:
+        leased = self._store.leased
+        self._undo.append((leased.set, (lease, leased.set(lease, content))))
+
+    def set_lease_limit(self, leases_max: int) -> None:
+        """Bound how many leases there may be from here on."""
+        self._store.leased.leases_max = leases_max
+
+    # --- all of it ---------------------------------------------------------------------------------------------------
 
     def identify(self, cluster_id: str) -> str:
         """Give the cluster its identity unless it has one; return the one that holds."""
@@ -144,8 +250,8 @@ class Transaction:
                 store.keys.delete(key)
             else:
                 store.keys.put(key, old)
-        for key, deadline in reversed(self._deadlines):
-            store.expiry.set(key, deadline)
+        for put_back, what in reversed(self._undo):
+            put_back(*what)
         self.events.clear()
 
     def _check_quota(self, key: bytes, value: bytes, old: Item | None) -> None:
@@ -164,6 +270,11 @@ class Transaction:
         else:
             grows = len(value) - len(old[0])
         if grows > 0 and store.quota_bytes and store.bytes_used + grows > store.quota_bytes:
+            raise CommandFailed(self._too_large(grows))
+
+    def _check_room(self, grows: int) -> None:
+        store = self._store
+        if store.quota_bytes and store.bytes_used + grows > store.quota_bytes:
             raise CommandFailed(self._too_large(grows))
 
     def _too_large(self, grows: int) -> Failure:

@@ -1,0 +1,28 @@
+"""Commands that are transactions: conditional writes with one comparison, counters with one operation."""
+
+from kvraft.commands.transactions import Add, Append, Compare, Put, Read, Remove, Transact, check_integer, transact
+
+
+def put_if(key: bytes, value: bytes, condition: Compare, ttl_us: int = 0, lease: int = 0) -> Transact:
+    """Return a set that needs a condition on the same key; without it the result holds what was found."""
+    return transact([condition], [Put(key, value, ttl_us, lease)], [Read(key)])
+
+
+def remove_if(key: bytes, condition: Compare) -> Transact:
+    """Return a delete that needs a condition on the same key; without it the result holds what was found."""
+    return transact([condition], [Remove(key)], [Read(key)])
+
+
+def increment(key: bytes, by: int = 1) -> Transact:
+    """Return the addition of a number to a counter.
+
+    Raises:
+        InvalidCommand: the number does not fit 64 bits, or the key is none.
+    """
+    check_integer(by)
+    return transact([], [Add(key, by)])
+
+
+def append(key: bytes, value: bytes) -> Transact:
+    """Return the addition of bytes at the end of a value."""
+    return transact([], [Append(key, value)])

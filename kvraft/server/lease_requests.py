@@ -1,0 +1,114 @@
+"""LEASE: read as operations, with their answers."""
+
+from functools import partial
+from typing import Final
+
+from kvraft.commands import (
+    LeasePage,
+    LeaseState,
+    ListLeases,
+    Operation,
+    describe_lease,
+    grant_lease,
+    renew_lease,
+    revoke_lease,
+)
+from kvraft.commands.leases import check_lease
+from kvraft.server import replies
+from kvraft.server.arguments import Arguments, WrongUsage
+from kvraft.server.dialect import Answer
+
+LEASE_USAGE: Final = (
+    "LEASE GRANT <seconds> [<lease>] | KEEPALIVE <lease> | REVOKE <lease> | INFO <lease> [KEYS] | LIST [AFTER <lease>]"
+)
+
+
+def read_lease(arguments: Arguments) -> tuple[Operation, Answer]:
+    """Return what a line asks, and how that is answered.
+
+    Raises:
+        WrongUsage: it is not written as it must be.
+        InvalidCommand: it can never be carried out.
+    """
+    match arguments.keyword():
+        case b"GRANT":
+            return _grant(arguments)
+        case b"KEEPALIVE":
+            lease = _last_number(arguments)
+            return renew_lease(lease), partial(_renewed, lease)
+        case b"REVOKE":
+            return revoke_lease(_last_number(arguments)), replies.changed
+        case b"INFO":
+            return _info(arguments)
+        case b"LIST":
+            return _list(arguments)
+    raise WrongUsage
+
+
+def _last_number(arguments: Arguments) -> int:
+    number = arguments.number()
+    arguments.end()
+    return number
+
+
+def _grant(arguments: Arguments) -> tuple[Operation, Answer]:
+    ttl_us = arguments.seconds()
+    lease = 0
+    if arguments:
+        lease = _last_number(arguments)
+        check_lease(lease)
+    return grant_lease(ttl_us, lease), partial(_granted, ttl_us)
+
+
+def _info(arguments: Arguments) -> tuple[Operation, Answer]:
+    lease = arguments.number()
+    with_keys = bool(arguments)
+    if with_keys and _last_keyword(arguments) != b"KEYS":
+        raise WrongUsage
+    return describe_lease(lease, with_keys=with_keys), partial(_described, with_keys=with_keys)
+
+
+def _last_keyword(arguments: Arguments) -> bytes:
+    keyword = arguments.keyword()
+    arguments.end()
+    return keyword
+
+
+def _list(arguments: Arguments) -> tuple[Operation, Answer]:
+    after = 0
+    if arguments:
+        if arguments.keyword() != b"AFTER":
+            raise WrongUsage
+        after = _last_number(arguments)
+        check_lease(after)
+    return ListLeases(after), _listed
+
+
+def _granted(ttl_us: int, lease: int) -> bytes:
+    return replies.status({"lease": lease, "ttl": replies.seconds(ttl_us)})
+
+
+def _renewed(lease: int, ttl_us: int) -> bytes:
+    return _granted(ttl_us, lease)
+
+
+def _members(state: LeaseState) -> dict[str, object]:
+    return {
+        "lease": state.lease,
+        "ttl": replies.seconds(state.left_us),
+        "granted": replies.seconds(state.ttl_us),
+        "key_count": state.key_count,
+    }
+
+
+def _described(state: LeaseState, *, with_keys: bool) -> bytes:
+    told = _members(state)
+    if with_keys:
+        told["keys"] = [replies.text("key", key) for key in state.keys]
+        told["more"] = state.has_more
+    return replies.status(told)
+
+
+def _listed(page: LeasePage) -> bytes:
+    told: dict[str, object] = {"leases": [_members(state) for state in page.leases], "after": page.last}
+    return replies.status(told)
