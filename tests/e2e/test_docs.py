@@ -13,7 +13,7 @@ from tests.e2e.clients import wait_until
 from tests.e2e.processes import REPOSITORY, Cluster
 
 CONSOLE: Final = re.compile(r"^```console\n(.*?)^```", re.MULTILINE | re.DOTALL)
-PAGES: Final = ("conditions", "expiry", "ranges", "revisions", "transactions", "watches")
+PAGES: Final = ("conditions", "expiry", "leases", "ranges", "revisions", "transactions", "watches")
 _ASKED: Final = re.compile(r'(\bAT |FROM |REVISION |CURSOR |"revision": )(\d+)')
 _ANSWERED: Final = re.compile(r'("(?:create_|mod_|oldest_)?revision":|"cursor":"|revision |the store has )(\d+)')
 

@@ -6,9 +6,22 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from kvraft.commands import Expire, Operation, Set, expire_key, persist_key, time_to_live
+from kvraft.commands import (
+    Expire,
+    Operation,
+    Set,
+    expire_key,
+    grant_lease,
+    persist_key,
+    renew_lease,
+    revoke_lease,
+    time_to_live,
+    transact,
+)
 from kvraft.commands.expiry import EXPIRED_KEYS_MAX, SECOND_US
+from kvraft.commands.transactions import Put
 from kvraft.replica.expiring import GAP_S, TICK_US
+from kvraft.replica.options import ReplicaOptions
 from kvraft.store import FEATURE_LEVEL
 from tests.replica.cluster import Cluster, read, remove, write
 
@@ -159,3 +172,63 @@ def test_many_keys_that_expire_together_go_in_entries_of_bounded_size() -> None:
     assert [member.store.key_count for member in cluster.running] == [0, 0, 0]
     assert applied(cluster) - before <= 2 + 2 + 0.3 / GAP_S + 2
     cluster.check()
+
+
+def test_a_lease_ends_in_an_idle_cluster_and_not_while_it_is_renewed() -> None:
+    """Its keys are there as long as somebody renews it, over a change of leaders too, and go soon afterwards."""
+    cluster = ready_cluster()
+    put = transact([], [Put(b"a", b"v", 0, 1)])
+    cluster.do(grant_lease(2 * SECOND_US), put)
+    for renewal in range(4):
+        cluster.run(1.5)
+        if renewal == 2:
+            old = cluster.settle()
+            cluster.isolate(old, noticed=True)
+            cluster.await_other_leader(old)
+        assert cluster.do(renew_lease(1)) == [2 * SECOND_US]
+    cluster.heal()
+    renewed = cluster.clock.seconds()
+
+    cluster.run(1.8)
+    assert not is_gone(cluster, "a")
+    cluster.run_until(lambda: is_gone(cluster, "a"), at_most=LATE_S)
+    assert renewed + 1.9 <= cluster.clock.seconds() <= renewed + 2.0 + GAP_S + 0.1
+    cluster.run(2.0)
+    before = applied(cluster)
+    cluster.run(IDLE_S)
+    assert applied(cluster) == before
+    cluster.check()
+
+
+def test_a_stale_leader_revokes_nothing() -> None:
+    """Its revoke is never committed, and the lease lives on as the new leader has renewed it."""
+    cluster = ready_cluster()
+    cluster.do(grant_lease(5 * SECOND_US), transact([], [Put(b"a", b"v", 0, 1)]))
+    old = cluster.settle()
+    cluster.isolate(old)
+    cluster.ask(old, revoke_lease(1))
+    cluster.await_other_leader(old)
+    assert cluster.do(renew_lease(1)) == [5 * SECOND_US]
+    cluster.heal()
+    cluster.run(3.0)
+
+    assert not is_gone(cluster, "a")
+    cluster.settle()
+    cluster.check()
+
+
+def test_many_renewals_share_an_entry() -> None:
+    """A storm of them costs a few entries."""
+    cluster = ready_cluster()
+    cluster.do(*(grant_lease(60 * SECOND_US) for _ in range(500)))
+    before = applied(cluster)
+
+    assert cluster.do(*(renew_lease(1 + number) for number in range(500))) == [60 * SECOND_US] * 500
+
+    assert applied(cluster) - before <= 2
+
+
+def test_the_limit_of_leases_is_agreed_when_a_leader_begins() -> None:
+    """It stands in the log, so that all members refuse the same."""
+    cluster = Cluster(options=ReplicaOptions(leases_max=1))
+    cluster.run_until(lambda: all(member.store.leased.leases_max == 1 for member in cluster.running))

@@ -309,3 +309,48 @@ def test_the_fast_answers_are_the_same_as_before() -> None:
     assert requests.operations == [get_key(b"k")]
     assert requests.answers == [replies.found]
     assert not isinstance(requests.answers[0], partial)
+
+
+def test_leases() -> None:
+    """They are granted, renewed, listed, described and revoked; keys are attached by conditional forms."""
+    lines = Lines()
+
+    assert lines.ask("LEASE GRANT 2.5") == {"lease": 1, "ttl": 2.5}
+    assert lines.ask("lease grant 30 9") == {"lease": 9, "ttl": 30.0}
+    assert lines.ask("LEASE KEEPALIVE 9") == {"lease": 9, "ttl": 30.0}
+    assert lines.ask("CAS k LEASE 9 ABSENT LEASE 1 ABSENT v") == {"status": "OK", "revision": 1}
+    assert (lines.ask("GET k"), lines.ask("TTL k")) == ({"value": "LEASE 1 ABSENT v"}, {"ttl": 30.0})
+    assert lines.ask('TXN {"if":[{"key":"k","lease":9}],"then":[{"set":"l","value":"","lease":9}]}')["succeeded"]
+    told = {"lease": 9, "ttl": 30.0, "granted": 30.0, "key_count": 2}
+    assert lines.ask("LEASE INFO 9") == told
+    assert lines.ask("LEASE INFO 9 KEYS") == {**told, "keys": [{"key": "k"}, {"key": "l"}], "more": False}
+    assert lines.ask("LEASE LIST AFTER 1") == {"leases": [told], "after": None}
+    assert [each["lease"] for each in lines.ask("LEASE LIST")["leases"]] == [1, 9]
+    assert lines.ask("LEASE REVOKE 9") == {"status": "OK", "revision": 3}
+    assert lines.ask("LEASE INFO 9")["error"] == "NO_SUCH_LEASE"
+    refused = lines.ask("LEASE GRANT 1 9")
+    assert (refused["error"], refused["last_lease"]) == ("LEASE_ID_REFUSED", 9)
+
+
+@pytest.mark.parametrize(
+    ("line", "code"),
+    [
+        ("LEASE", "USAGE"),
+        ("LEASE GRANT", "USAGE"),
+        ("LEASE GRANT 1 1 1", "USAGE"),
+        ("LEASE GRANT 1 0", "INVALID"),
+        ("LEASE GRANT 0", "INVALID"),
+        ("LEASE KEEPALIVE", "USAGE"),
+        ("LEASE KEEPALIVE 0", "INVALID"),
+        ("LEASE REVOKE 1 2", "USAGE"),
+        ("LEASE INFO 1 KEY", "USAGE"),
+        ("LEASE LIST BEFORE 1", "USAGE"),
+        ("LEASE TAKE 1", "USAGE"),
+        ("CAS k LEASE 0 ABSENT v", "INVALID"),
+        ('TXN {"then":[{"set":"k","value":"","lease":0}]}', "INVALID"),
+        ('TXN {"then":[{"set":"k","value":"","lease":1,"ttl":1}]}', "INVALID"),
+    ],
+)
+def test_a_lease_that_is_none(line: str, code: str) -> None:
+    """It is answered with how to write it, or with why it can never be."""
+    assert Lines().ask(line)["error"] == code

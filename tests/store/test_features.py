@@ -78,7 +78,7 @@ def test_an_unknown_kind_of_entry_stops_this_kvraft() -> None:
 def test_an_unknown_section_of_a_snapshot_is_refused() -> None:
     """A field of the state or a chunk that this kvraft does not know is no damage: the words say to upgrade."""
     state = take(Store()).state
-    with pytest.raises(UnknownSnapshotLayout, match="section 'leases' is unknown to this kvraft; upgrade this node"):
-        StoreLoader({**state, "leases": 3})
+    with pytest.raises(UnknownSnapshotLayout, match="section 'later' is unknown to this kvraft; upgrade this node"):
+        StoreLoader({**state, "later": 3})
     with pytest.raises(UnknownSnapshotLayout, match="kind 9 is unknown to this kvraft; upgrade this node"):
         StoreLoader(state).add(msgspec.msgpack.encode([9, {"any": "thing"}]))
