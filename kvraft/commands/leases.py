@@ -34,7 +34,7 @@ LISTED_KEYS_MAX: Final = 1_000
 LISTED_LEASES_MAX: Final = 1_000
 """Leases that are shown at once."""
 
-LeaseId = Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)]
+LeaseId = Annotated[int, msgspec.Meta(ge=0)]
 """The number of a lease as it is read in the log; a later kvraft may give higher ones than this."""
 _Count = Annotated[int, msgspec.Meta(ge=0)]
 

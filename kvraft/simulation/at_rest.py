@@ -76,6 +76,7 @@ KEPT: Final = {
     "Rejoin._newborn": "which members have come back without their memory: one entry a member",
     "Rejoin._remembered": "what members remember: one entry a member",
     "SharedPort._speakers": "first bytes",
+    "Table._shards": "leases and attached keys",
     "_Peer.standing": "connections that stand",
     "SnapshotHeader.state": "what a snapshot says of itself",
     "Snapshots._kept": "the two newest snapshots",
@@ -96,6 +97,7 @@ BULK: Final = frozenset(
         "Node.memberships",
         "OrderedKeys._chunks",
         "OrderedKeys._lasts",
+        "Table._shards",
     }
 )
 """What is large and plain: nothing in it has queues."""
