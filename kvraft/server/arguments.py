@@ -1,5 +1,6 @@
 """The arguments of a line, one after the other: words, JSON strings and numbers."""
 
+import binascii
 import re
 from typing import Final
 
@@ -7,6 +8,8 @@ import msgspec
 
 from kvraft.commands import InvalidCommand
 
+BASE64: Final = b'base64"'
+"""An argument that begins so is base64 up to the next double quote, as values in answers are that are not UTF-8."""
 _STRING: Final = re.compile(rb'"(?:[^"\\]|\\.)*"')
 _decode_string = msgspec.json.Decoder(str).decode
 _INTEGER: Final = re.compile(rb"-?\d{1,19}")
@@ -21,8 +24,8 @@ class WrongUsage(Exception):
 class Arguments:
     """What stands after the command. Arguments are separated by single spaces.
 
-    One that begins with a double quote is a JSON string, in which a space or a line feed can stand; any other is taken
-    as it is.
+    One that begins with a double quote is a JSON string, in which a space or a line feed can stand; one that begins
+    with base64 and a double quote holds any bytes at all; any other is taken as it is.
     """
 
     def __init__(self, content: bytes) -> None:
@@ -48,16 +51,25 @@ class Arguments:
         """Return the next argument, a key for instance."""
         if self._rest is None:
             raise WrongUsage
+        if self._rest.startswith(BASE64):
+            encoded, quote, rest = self._rest[len(BASE64) :].partition(b'"')
+            if not quote:
+                raise InvalidCommand('an argument that begins with base64" ends with a double quote, and this does not')
+            self._begin(rest)
+            return from_base64(encoded)
         if not self._rest.startswith(b'"'):
             return self.word()
         match = _STRING.match(self._rest)
         if match is None:
             raise InvalidCommand("an argument that begins with a double quote is a JSON string, and it does not end")
-        rest = self._rest[match.end() :]
+        self._begin(self._rest[match.end() :])
+        return string(match[0])
+
+    def _begin(self, rest: bytes) -> None:
+        """Go on behind a double quote."""
         if rest and not rest.startswith(b" "):
             raise InvalidCommand("a space must follow the double quote at the end of an argument")
         self._rest = rest[1:] if rest else None
-        return string(match[0])
 
     def rest(self) -> bytes:
         """Return all that is left as it is."""
@@ -67,8 +79,8 @@ class Arguments:
         return content
 
     def remainder(self) -> bytes:
-        """Return all that is left as one argument, such as a value with spaces; a JSON string must be the whole."""
-        if self._rest is None or not self._rest.startswith(b'"'):
+        """Return all that is left as one argument, such as a value with spaces; one in quotes must be the whole."""
+        if self._rest is None or not self._rest.startswith((b'"', BASE64)):
             return self.rest()
         content = self.text()
         self.end()
@@ -92,6 +104,18 @@ class Arguments:
         """See that nothing is left."""
         if self._rest is not None:
             raise WrongUsage
+
+
+def from_base64(encoded: str | bytes) -> bytes:
+    """Return what is written in base64.
+
+    Raises:
+        InvalidCommand: it is none.
+    """
+    try:
+        return binascii.a2b_base64(encoded, strict_mode=True)
+    except ValueError as error:
+        raise InvalidCommand(f"this is no base64: {error}") from None
 
 
 def string(token: bytes) -> bytes:

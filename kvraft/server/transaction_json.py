@@ -11,6 +11,10 @@ An operation is one of these::
     {"incr": "a", "by": 5}
     {"range": ["a", "b"], "limit": 10, "reverse": true}    {"prefix": "a/", "count": true}
     {"delete_range": ["a", "b"]}    {"delete_prefix": "a/", "limit": 10}    {"txn": {...}}
+
+A key, a value or a range that is not UTF-8 has a name that ends in _base64, as in answers::
+
+    {"set": "a", "value_base64": "/w=="}    {"delete_range_base64": ["AA==", null]}
 """
 
 from collections.abc import Mapping, Sequence
@@ -41,6 +45,7 @@ from kvraft.commands.transactions import (
     check_integer,
 )
 from kvraft.server import replies
+from kvraft.server.arguments import from_base64
 
 _decode = msgspec.json.Decoder(dict[str, Any]).decode
 
@@ -93,14 +98,16 @@ class _Fields:
         self._left = dict(described)
 
     def __contains__(self, name: str) -> bool:
-        return name in self._described
+        return name in self._described or f"{name}_base64" in self._described
 
     def take(self, name: str, default: Any = None) -> Any:
         """Return a member."""
         return self._left.pop(name, default)
 
     def text(self, name: str) -> bytes:
-        """Return a member that is a string."""
+        """Return a member that is a string, or one in base64."""
+        if name not in self._left and isinstance(encoded := self.take(f"{name}_base64"), str):
+            return from_base64(encoded)
         content = self.take(name)
         if not isinstance(content, str):
             raise InvalidCommand(f'"{name}" must be a string in {self}')
@@ -143,6 +150,11 @@ class _Fields:
         """Return the range that the one or the other of two members names."""
         if prefix in self:
             return prefix_span(self.text(prefix))
+        match self.take(f"{range_}_base64"):
+            case [str(start), str(end)]:
+                return Span(from_base64(start), from_base64(end) or None)
+            case [str(start), None]:
+                return Span(from_base64(start), None)
         match self.take(range_):
             case [str(start), str(end)]:
                 return Span(_bytes(start), _bytes(end) or None)

@@ -9,7 +9,7 @@ from kvraft.commands import Change, InvalidCommand, Selection, Span, prefix_span
 from kvraft.commands.model import check_key, check_span
 from kvraft.errors import RequestFailed
 from kvraft.server import replies
-from kvraft.server.arguments import Arguments, WrongUsage
+from kvraft.server.arguments import BASE64, Arguments, WrongUsage
 from kvraft.server.dialect import Answer, Unwatch, Watch
 
 WATCH_USAGES: Final = {
@@ -33,7 +33,7 @@ def read_watch(verb: bytes, content: bytes) -> tuple[Watch | Unwatch, Answer]:
         number = arguments.number()
         arguments.end()
         return Unwatch(number), replies.OK
-    span = _span(arguments, quoted=content.startswith(b'"'))
+    span = _span(arguments, quoted=content.startswith((b'"', BASE64)))
     first: int | None = None
     with_previous = False
     while arguments:

@@ -354,3 +354,36 @@ def test_leases() -> None:
 def test_a_lease_that_is_none(line: str, code: str) -> None:
     """It is answered with how to write it, or with why it can never be."""
     assert Lines().ask(line)["error"] == code
+
+
+def test_any_bytes_can_be_written_in_base64() -> None:
+    """Keys and values that are neither UTF-8 nor without line feeds go through every command that knows quotes."""
+    lines = Lines()
+    key, value = 'base64"/yAK"', 'base64"AAr+"'
+
+    assert lines.ask('TXN {"then": [{"set_base64": "/yAK", "value_base64": "AAr+"}]}')["succeeded"]
+    assert lines.ask(f"GET {key} META")["value_base64"] == "AAr+"
+    assert lines.ask(f"CAS {key} VALUE {value} {value}")["status"] == "OK"
+    assert lines.ask(f"APPEND {key} {value}")["length"] == 6
+    assert lines.ask('RANGE base64"/w==" ""')["items"] == [{"key_base64": "/yAK", "value_base64": "AAr+AAr+"}]
+    found = lines.ask(
+        'TXN {"if": [{"key_base64": "/yAK", "value_base64": "AAr+AAr+"}],'
+        ' "then": [{"range_base64": ["/w==", null]}, {"delete_prefix_base64": "/w=="}]}'
+    )
+    assert [found["results"][0]["items"][0]["key_base64"], found["results"][1]["deleted"]] == ["/yAK", 1]
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        'GET base64"/yA" META',
+        'GET base64"/yAK META',
+        'TTL base64"/yAK"META',
+        'TXN {"then": [{"get_base64": "*"}]}',
+        'TXN {"then": [{"get": "a", "get_base64": "YQ=="}]}',
+        'TXN {"then": [{"range": ["a", "b"], "range_base64": ["YQ==", null]}]}',
+    ],
+)
+def test_wrong_base64_is_refused(line: str) -> None:
+    """What is no base64, does not end, or says a thing twice, is no argument."""
+    assert Lines().ask(line)["error"] == "INVALID"

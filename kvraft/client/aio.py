@@ -1,0 +1,387 @@
+"""The asyncio client: a method returns a future, and what is asked in one turn of the loop leaves in one write."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Iterable
+from random import Random
+from types import TracebackType
+from typing import Any, Self, TypeVar
+
+from kvraft.client import requests
+from kvraft.client.channel import TIMEOUT_S, Channel
+from kvraft.client.following import Following, watch_key, watch_prefix
+from kvraft.client.link import Link, Machine
+from kvraft.client.nodes import find_nodes
+from kvraft.client.requests import Answer, If, Pages, Request, Span
+from kvraft.client.transactions import Transaction
+from kvraft.client.values import Event, Item, KeyItem, Outcome, Text
+
+T = TypeVar("T")
+
+
+class _Connection(asyncio.Protocol):
+    """The connection for one link; once another link is wanted it tells nothing any more."""
+
+    def __init__(self, driver: "_Driver", link: Link) -> None:
+        self._driver = driver
+        self._link = link
+        self.transport: asyncio.Transport | None = None
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        assert isinstance(transport, asyncio.Transport), "a TCP connection reads and writes"
+        self.transport = transport
+        self._driver.made(self, self._link)
+
+    def data_received(self, data: bytes) -> None:
+        self._driver.received(data, self._link)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._driver.lost(self._link)
+
+
+class _Driver:
+    """Keeps the connection that a machine wants, moves its bytes, and wakes it.
+
+    Args:
+        machine: what is driven.
+        changed: called when it may have something for its owner.
+    """
+
+    def __init__(self, machine: Machine, changed: Callable[[], None]) -> None:
+        self._machine = machine
+        self._changed = changed
+        self.loop = asyncio.get_running_loop()
+        self.now = self.loop.time
+        self._link: Link | None = None
+        self._connection: _Connection | None = None
+        self._connecting: asyncio.Task[None] | None = None
+        self._timer: asyncio.TimerHandle | None = None
+        self._will_step = False
+        self._is_paused = False
+        self._is_closed = False
+
+    def touch(self) -> None:
+        """Look at the machine at the end of this turn of the loop."""
+        if not self._will_step:
+            self._will_step = True
+            self.loop.call_soon(self._step)
+
+    def close(self) -> None:
+        """Give the connection back."""
+        self._is_closed = True
+        self._drop()
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    def pause(self, *, is_full: bool) -> None:
+        """Read no further while the machine `is_full`."""
+        transport = self._connection.transport if self._connection is not None else None
+        if is_full != self._is_paused and transport is not None and not transport.is_closing():
+            self._is_paused = is_full
+            transport.pause_reading() if is_full else transport.resume_reading()
+
+    # --- what connections tell ---------------------------------------------------------------------------------------
+
+    def made(self, connection: _Connection, link: Link) -> None:
+        """A connection stands."""
+        if link is self._link and link is self._machine.link:
+            self._connection = connection
+            self._machine.connected(self.now())
+            self._step()
+        elif connection.transport is not None:
+            connection.transport.abort()
+
+    def received(self, data: bytes, link: Link) -> None:
+        """A connection has brought something."""
+        if link is self._link:
+            self._machine.received(data, self.now())
+            self._step()
+
+    def lost(self, link: Link) -> None:
+        """There is no such connection."""
+        if link is self._link:
+            self._connection = None
+            if link is self._machine.link:
+                self._machine.lost(self.now())
+            self._step()
+
+    # --- what the machine wants --------------------------------------------------------------------------------------
+
+    def _step(self) -> None:
+        self._will_step = False
+        if self._is_closed:
+            self._changed()  # what is asked of a client that is closed has its answer too
+            return
+        link = self._machine.link
+        if link is not self._link:
+            self._drop()
+            self._link = link
+            if link is not None:
+                self._connecting = self.loop.create_task(self._connect(link))
+        elif self._connection is not None and self._connection.transport is not None:
+            output = self._machine.take_output()
+            if output:
+                self._connection.transport.write(output)
+        self._set_timer()
+        self._changed()
+
+    async def _connect(self, link: Link) -> None:
+        try:
+            await self.loop.create_connection(lambda: _Connection(self, link), *link.address)
+        except OSError:
+            self.lost(link)
+
+    def _drop(self) -> None:
+        self._link = None
+        self._is_paused = False
+        if self._connecting is not None and not self._connecting.done():
+            self._connecting.cancel()
+        self._connecting = None
+        if self._connection is not None and self._connection.transport is not None:
+            self._connection.transport.abort()
+        self._connection = None
+
+    def _set_timer(self) -> None:
+        """Wake up in time. A timer that is too early is left: it finds nothing to do, and costs less than a new one."""
+        wake_at = self._machine.wake_at()
+        if wake_at is None or (self._timer is not None and self._timer.when() <= wake_at):
+            return
+        if self._timer is not None:
+            self._timer.cancel()
+        self._timer = self.loop.call_at(wake_at, self._wake)
+
+    def _wake(self) -> None:
+        self._timer = None
+        self._machine.woken(self.now())
+        self._step()
+
+
+class Watch(AsyncIterator[Event]):
+    """Every change, one after the other, through any number of failures; see `AsyncClient.watch`."""
+
+    def __init__(self, following: Following) -> None:
+        self._following = following
+        self._driver: _Driver | None = None
+        self._arrived = asyncio.Event()
+
+    def _changed(self) -> None:
+        if self._following.events or self._following.error is not None or self._following.revision is not None:
+            self._arrived.set()
+        if self._driver is not None:
+            self._driver.pause(is_full=self._following.is_full)
+
+    def _start(self) -> _Driver:
+        if self._driver is None:
+            self._driver = _Driver(self._following, self._changed)
+            self._following.woken(self._driver.now())
+            self._driver.touch()
+        return self._driver
+
+    async def begin(self) -> int:
+        """Wait until the watch stands; return the revision of the store then: all later changes are told."""
+        self._start()
+        while self._following.revision is None:
+            await self._wait()
+            if self._following.error is not None:
+                raise self._following.error
+        return self._following.revision
+
+    async def _wait(self) -> None:
+        self._arrived.clear()
+        await self._arrived.wait()
+
+    async def __aenter__(self) -> Self:
+        try:
+            await self.begin()
+        except BaseException:
+            self.close()
+            raise
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    async def __anext__(self) -> Event:
+        driver, following = self._start(), self._following
+        while not following.events:
+            if following.error is not None:
+                raise following.error
+            await self._wait()
+        event = following.events.popleft()
+        if not following.events:
+            following.resumed(driver.now())
+            driver.pause(is_full=False)
+        return event
+
+    def close(self) -> None:
+        """End it."""
+        self._following.close()
+        self._arrived.set()
+        if self._driver is not None:
+            self._driver.close()
+
+
+class AsyncClient:
+    """A client for asyncio: each method returns a future of its result, or of a `ClientError`.
+
+    A request is on its way when the method returns, so many can be in flight without tasks::
+
+        await asyncio.gather(*[client.set(key, value) for key, value in items])
+
+    What is asked in one turn of the loop leaves together, and is carried out in its order unless the leader changes.
+    To wait for one before the next is asked is what makes an order certain.
+
+    Args:
+        nodes: "host:port", several separated by commas, or a list of them; None: KVRAFT_NODES, or config.json here.
+        timeout: seconds that a request may take, with everything that is tried.
+    """
+
+    def __init__(self, nodes: str | Iterable[str] | None = None, *, timeout: float = TIMEOUT_S) -> None:
+        self._nodes = find_nodes(nodes)
+        self._timeout_s = timeout
+        self._random = Random()
+        self._channel = Channel(self._nodes, self._random)
+        self._driver: _Driver | None = None
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Give the connection back."""
+        self._channel.close()
+        self._hand_out()
+        if self._driver is not None:
+            self._driver.close()
+
+    # --- requests ----------------------------------------------------------------------------------------------------
+
+    def execute(self, request: Request[T]) -> "asyncio.Future[T]":
+        """Carry out a request of `kvraft.client.requests`."""
+        driver = self._driver
+        if driver is None:
+            driver = self._driver = _Driver(self._channel, self._hand_out)
+        future: asyncio.Future[T] = driver.loop.create_future()
+        request.tag = future
+        self._channel.submit(request, driver.now(), self._timeout_s)
+        driver.touch()
+        return future
+
+    def _hand_out(self) -> None:
+        for request, value, error in self._channel.take_finished():
+            future: asyncio.Future[Any] = request.tag
+            if future.done():  # the caller does not wait any more
+                continue
+            if error is None:
+                future.set_result(value)
+            else:
+                future.set_exception(error)
+
+    def get(self, key: Text, *, at: int | None = None) -> "asyncio.Future[bytes | None]":
+        """Read a value, None where there is none; as it was `at` a revision."""
+        return self.execute(requests.get(key, at))
+
+    def get_item(self, key: Text, *, at: int | None = None) -> "asyncio.Future[Item | None]":
+        """Read a value with its revisions; as it was `at` a revision."""
+        return self.execute(requests.get_item(key, at))
+
+    def set(self, key: Text, value: Text, *, ttl: float | None = None) -> "asyncio.Future[None]":
+        """Write a value, which expires after `ttl` seconds; None: never."""
+        return self.execute(requests.set_(key, value, ttl))
+
+    def delete(self, key: Text, condition: If | None = None) -> "asyncio.Future[None]":
+        """Remove a key, be it there or not; with a condition, or raise ConditionFailed."""
+        return self.execute(requests.delete(key, condition))
+
+    def cas(self, key: Text, condition: If, value: Text, *, ttl: float | None = None) -> "asyncio.Future[int]":
+        """Write a value where a condition holds, and return its revision; raise ConditionFailed elsewhere."""
+        return self.execute(requests.cas(key, condition, value, ttl))
+
+    def incr(self, key: Text, by: int = 1) -> "asyncio.Future[int]":
+        """Add to a counter, and return the sum."""
+        return self.execute(requests.incr(key, by))
+
+    def append(self, key: Text, value: Text) -> "asyncio.Future[int]":
+        """Add at the end of a value, and return its length."""
+        return self.execute(requests.append(key, value))
+
+    def expire(self, key: Text, seconds: float) -> "asyncio.Future[None]":
+        """Let a key expire after a time; raise NoSuchKey where there is none."""
+        return self.execute(requests.expire(key, seconds))
+
+    def persist(self, key: Text) -> "asyncio.Future[None]":
+        """Let a key stay; raise NoSuchKey where there is none."""
+        return self.execute(requests.persist(key))
+
+    def ttl(self, key: Text) -> "asyncio.Future[float | None]":
+        """Read how many seconds a key has left, None for one that stays; raise NoSuchKey where there is none."""
+        return self.execute(requests.ttl(key))
+
+    def transact(self, transaction: Transaction) -> "asyncio.Future[Outcome]":
+        """Carry out a transaction as one step."""
+        return self.execute(requests.transact(transaction))
+
+    def count(self, start: Text, end: Text | None) -> "asyncio.Future[int]":
+        """Count the keys from `start` on and before `end`; None: no end."""
+        return self.execute(requests.count(Span.between(start, end)))
+
+    def count_prefix(self, start: Text) -> "asyncio.Future[int]":
+        """Count the keys that begin so."""
+        return self.execute(requests.count(Span.prefix(start)))
+
+    def ask(self, line: Text, *, reads: bool = False) -> "asyncio.Future[Answer]":
+        """Send a line of the protocol as it is; one that only `reads` is asked again when its answer is lost."""
+        return self.execute(requests.raw_text(line, reads=reads))
+
+    # --- ranges ------------------------------------------------------------------------------------------------------
+
+    def range(
+        self, start: Text, end: Text | None, *, limit: int | None = None, reverse: bool = False, at: int | None = None
+    ) -> AsyncIterator[KeyItem]:
+        """Read the keys from `start` on and before `end`, page by page, all of one state; None: no end."""
+        return self._pages(Pages(Span.between(start, end).shown(reverse=reverse, at=at), limit))
+
+    def prefix(
+        self, start: Text, *, limit: int | None = None, reverse: bool = False, at: int | None = None
+    ) -> AsyncIterator[KeyItem]:
+        """Read the keys that begin so, page by page, all of one state."""
+        return self._pages(Pages(Span.prefix(start).shown(reverse=reverse, at=at), limit))
+
+    async def keys(self, start: Text = b"", *, limit: int | None = None, reverse: bool = False) -> AsyncIterator[bytes]:
+        """Read the keys that begin so, without their values."""
+        async for item in self._pages(Pages(Span.prefix(start).shown(reverse=reverse, only_keys=True), limit)):
+            yield item.key
+
+    async def _pages(self, pages: Pages) -> AsyncIterator[KeyItem]:
+        while (request := pages.next_request()) is not None:
+            for item in pages.take(await self.execute(request)):
+                yield item
+
+    # --- watches -----------------------------------------------------------------------------------------------------
+
+    def watch(self, key: Text, *, first: int | None = None, previous: bool = False) -> Watch:
+        """Return every change of a key, from the revision `first` on, or from when it is entered.
+
+        ::
+
+            async with client.watch("key") as events:
+                async for event in events:
+                    ...
+
+        It goes on by itself when a node fails, and tells each event once. With `previous` events tell what stood there
+        before. It has a connection of its own.
+        """
+        return self._watch(watch_key(key), first, previous=previous)
+
+    def watch_prefix(self, start: Text, *, first: int | None = None, previous: bool = False) -> Watch:
+        """Return every change of the keys that begin so; see `watch`."""
+        return self._watch(watch_prefix(start), first, previous=previous)
+
+    def _watch(self, written: bytes, first: int | None, *, previous: bool) -> Watch:
+        return Watch(Following(written, first, self._nodes, self._random, with_previous=previous))

@@ -1,0 +1,448 @@
+"""The blocking client: a call returns with its result. It uses sockets and nothing else."""
+
+import contextlib
+import select
+import socket
+import time
+from collections.abc import Callable, Iterable, Iterator
+from random import Random
+from threading import RLock
+from types import TracebackType
+from typing import Any, Final, Generic, Self, TypeVar
+
+from kvraft.client import requests
+from kvraft.client.channel import TIMEOUT_S, Channel
+from kvraft.client.errors import ClientError
+from kvraft.client.following import Following, watch_key, watch_prefix
+from kvraft.client.link import CONNECT_S, Link, Machine
+from kvraft.client.nodes import find_nodes
+from kvraft.client.requests import Answer, If, Pages, Request, Span
+from kvraft.client.transactions import Transaction
+from kvraft.client.values import Event, Item, KeyItem, Outcome, Text
+
+T = TypeVar("T")
+
+_READ_BYTES: Final = 256 * 1024
+_POLL_S: Final = 0.5
+"""Longest sleep in one call of the operating system, so that Ctrl-C is always soon answered."""
+
+
+class _Driver:
+    """Keeps the connection that a machine wants, and moves its bytes, while somebody waits."""
+
+    def __init__(self, machine: Machine) -> None:
+        self._machine = machine
+        self._link: Link | None = None
+        self._socket: socket.socket | None = None
+        self._output = memoryview(b"")
+
+    def run(self, is_done: Callable[[], bool], until: float | None = None) -> bool:
+        """Go on until that is so, or until a time; return whether it is so."""
+        while not is_done():
+            now = time.monotonic()
+            if until is not None and now >= until:
+                return False
+            self._turn(now, until)
+        return True
+
+    def close(self) -> None:
+        """Give the connection back."""
+        self._link = None
+        if self._socket is not None:
+            self._socket.close()
+            self._socket = None
+        self._output = memoryview(b"")
+
+    def _turn(self, now: float, until: float | None) -> None:
+        machine = self._machine
+        if machine.link is not self._link:
+            self.close()
+            self._link = machine.link
+            if self._link is not None:
+                self._connect(self._link)
+                return
+        wake_at = machine.wake_at()
+        if wake_at is not None and wake_at <= now:
+            machine.woken(now)
+            return
+        times = [time_ - now for time_ in (wake_at, until) if time_ is not None]
+        pause_s = min(_POLL_S, *times) if times else _POLL_S
+        if self._socket is None:
+            time.sleep(pause_s)
+            return
+        try:
+            self._exchange(self._socket, pause_s)
+        except OSError:
+            self._lose()
+
+    def _connect(self, link: Link) -> None:
+        try:
+            self._socket = socket.create_connection(link.address, CONNECT_S)
+            self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            self._socket.setblocking(False)
+        except OSError:
+            self._lose()
+            return
+        self._machine.connected(time.monotonic())
+
+    def _lose(self) -> None:
+        if self._machine.link is self._link:
+            self._machine.lost(time.monotonic())
+        self.close()
+
+    def _exchange(self, connection: socket.socket, pause_s: float) -> None:
+        """Send what can be sent, and take what has come; wait a while for either."""
+        if not self._output:
+            self._output = memoryview(self._machine.take_output())
+        if self._output:
+            with contextlib.suppress(BlockingIOError):
+                self._output = self._output[connection.send(self._output) :]
+        poll = select.poll()
+        poll.register(connection, select.POLLIN | (select.POLLOUT if self._output else 0))
+        if not poll.poll(pause_s * 1000):
+            return
+        try:
+            data = connection.recv(_READ_BYTES)
+        except BlockingIOError:
+            return
+        if data:
+            self._machine.received(data, time.monotonic())
+        else:
+            self._lose()
+
+
+class Pending(Generic[T]):
+    """A result that is on its way."""
+
+    __slots__ = ("_error", "_is_done", "_run", "_value")
+
+    def __init__(self, run: Callable[[Callable[[], bool]], object]) -> None:
+        self._run = run
+        self._is_done = False
+        self._value: Any = None
+        self._error: ClientError | None = None
+
+    def is_done(self) -> bool:
+        """Whether it is there."""
+        return self._is_done
+
+    def result(self) -> T:
+        """Wait for it, and return it.
+
+        Raises:
+            ClientError: there is none.
+        """
+        if not self._is_done:
+            self._run(self.is_done)
+        if self._error is not None:
+            raise self._error
+        value: T = self._value
+        return value
+
+    def finish(self, value: Any, error: ClientError | None) -> None:
+        """Note how it ended."""
+        self._value, self._error, self._is_done = value, error, True
+
+
+class Watch(Iterator[Event]):
+    """Every change, one after the other, through any number of failures; see `Client.watch`.
+
+    It reads only while somebody waits for an event. What comes meanwhile waits at the node, which ends a watch that is
+    not read for long; this one then goes on where it was.
+    """
+
+    def __init__(self, following: Following) -> None:
+        self._following = following
+        self._driver = _Driver(following)
+
+    @property
+    def revision(self) -> int:
+        """The revision of the store when the watch began: all later changes are told."""
+        self._driver.run(lambda: self._following.revision is not None or self._following.error is not None)
+        if self._following.revision is None:
+            assert self._following.error is not None, "a watch that does not stand has failed"
+            raise self._following.error
+        return self._following.revision
+
+    def __next__(self) -> Event:
+        event = self.take()
+        assert event is not None, "it waits for as long as it takes"
+        return event
+
+    def take(self, timeout_s: float | None = None) -> Event | None:
+        """Return the next event; None when there is none in time.
+
+        Raises:
+            Compacted: the changes that come next are not kept any more.
+        """
+        events = self._following.events
+        until = None if timeout_s is None else time.monotonic() + timeout_s
+        if not events:
+            self._driver.run(lambda: bool(events) or self._following.error is not None, until)
+        if events:
+            return events.popleft()
+        if self._following.error is not None:
+            raise self._following.error
+        return None
+
+    def close(self) -> None:
+        """End it."""
+        self._following.close()
+        self._driver.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+class Batch:
+    """Requests that are sent together, in their order; each call returns a `Pending`. See `Client.batch`."""
+
+    def __init__(self, start: Callable[[Request[Any]], Pending[Any]]) -> None:
+        self._start = start
+        self.pending: list[Pending[Any]] = []
+
+    def add(self, request: Request[T]) -> Pending[T]:
+        """Add a request of `kvraft.client.requests`."""
+        pending: Pending[T] = self._start(request)
+        self.pending.append(pending)
+        return pending
+
+    def get(self, key: Text, *, at: int | None = None) -> Pending[bytes | None]:
+        """Read a value, None where there is none; as it was `at` a revision."""
+        return self.add(requests.get(key, at))
+
+    def get_item(self, key: Text, *, at: int | None = None) -> Pending[Item | None]:
+        """Read a value with its revisions; as it was `at` a revision."""
+        return self.add(requests.get_item(key, at))
+
+    def set(self, key: Text, value: Text, *, ttl: float | None = None) -> Pending[None]:
+        """Write a value, which expires after `ttl` seconds; None: never."""
+        return self.add(requests.set_(key, value, ttl))
+
+    def delete(self, key: Text, condition: If | None = None) -> Pending[None]:
+        """Remove a key, be it there or not; with a condition, or raise ConditionFailed."""
+        return self.add(requests.delete(key, condition))
+
+    def cas(self, key: Text, condition: If, value: Text, *, ttl: float | None = None) -> Pending[int]:
+        """Write a value where a condition holds, and return its revision; raise ConditionFailed elsewhere."""
+        return self.add(requests.cas(key, condition, value, ttl))
+
+    def incr(self, key: Text, by: int = 1) -> Pending[int]:
+        """Add to a counter, and return the sum."""
+        return self.add(requests.incr(key, by))
+
+    def append(self, key: Text, value: Text) -> Pending[int]:
+        """Add at the end of a value, and return its length."""
+        return self.add(requests.append(key, value))
+
+    def expire(self, key: Text, seconds: float) -> Pending[None]:
+        """Let a key expire after a time; raise NoSuchKey where there is none."""
+        return self.add(requests.expire(key, seconds))
+
+    def persist(self, key: Text) -> Pending[None]:
+        """Let a key stay; raise NoSuchKey where there is none."""
+        return self.add(requests.persist(key))
+
+    def ttl(self, key: Text) -> Pending[float | None]:
+        """Read how many seconds a key has left, None for one that stays; raise NoSuchKey where there is none."""
+        return self.add(requests.ttl(key))
+
+    def transact(self, transaction: Transaction) -> Pending[Outcome]:
+        """Carry out a transaction as one step."""
+        return self.add(requests.transact(transaction))
+
+    def count(self, start: Text, end: Text | None) -> Pending[int]:
+        """Count the keys from `start` on and before `end`; None: no end."""
+        return self.add(requests.count(Span.between(start, end)))
+
+    def count_prefix(self, start: Text) -> Pending[int]:
+        """Count the keys that begin so."""
+        return self.add(requests.count(Span.prefix(start)))
+
+    def ask(self, line: Text, *, reads: bool = False) -> Pending[Answer]:
+        """Send a line of the protocol as it is; one that only `reads` is asked again when its answer is lost."""
+        return self.add(requests.raw_text(line, reads=reads))
+
+
+class Client:
+    """A client that waits: each method returns the result, or raises a `ClientError`.
+
+    It may be shared by threads, whose calls then take turns; threads that are to work side by side have one each.
+
+    Args:
+        nodes: "host:port", several separated by commas, or a list of them; None: KVRAFT_NODES, or config.json here.
+        timeout: seconds that a request may take, with everything that is tried.
+    """
+
+    def __init__(self, nodes: str | Iterable[str] | None = None, *, timeout: float = TIMEOUT_S) -> None:
+        self._nodes = find_nodes(nodes)
+        self._timeout_s = timeout
+        self._random = Random()
+        self._channel = Channel(self._nodes, self._random)
+        self._driver = _Driver(self._channel)
+        self._lock = RLock()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Give the connection back."""
+        with self._lock:
+            self._channel.close()
+            self._driver.close()
+            self._hand_out()
+
+    # --- requests ----------------------------------------------------------------------------------------------------
+
+    def execute(self, request: Request[T]) -> T:
+        """Carry out a request of `kvraft.client.requests`."""
+        return self._start(request).result()
+
+    @contextlib.contextmanager
+    def batch(self) -> Iterator[Batch]:
+        """Send several requests together. At the end of the `with` block all are answered; `result()` tells how.
+
+        ::
+
+            with client.batch() as batch:
+                pending = [batch.get(key) for key in keys]
+            values = [each.result() for each in pending]
+
+        It is no transaction: another client's requests may come between, and some may fail.
+        """
+        batch = Batch(self._start)
+        yield batch
+        for pending in batch.pending:
+            self._run(pending.is_done)
+
+    def _start(self, request: Request[T]) -> Pending[T]:
+        pending: Pending[T] = Pending(self._run)
+        request.tag = pending
+        with self._lock:
+            self._channel.submit(request, time.monotonic(), self._timeout_s)
+        return pending
+
+    def _run(self, is_done: Callable[[], bool]) -> None:
+        def look() -> bool:
+            self._hand_out()
+            return is_done()
+
+        with self._lock:
+            self._driver.run(look)
+
+    def _hand_out(self) -> None:
+        for request, value, error in self._channel.take_finished():
+            request.tag.finish(value, error)
+
+    def get(self, key: Text, *, at: int | None = None) -> bytes | None:
+        """Read a value, None where there is none; as it was `at` a revision."""
+        return self.execute(requests.get(key, at))
+
+    def get_item(self, key: Text, *, at: int | None = None) -> Item | None:
+        """Read a value with its revisions; as it was `at` a revision."""
+        return self.execute(requests.get_item(key, at))
+
+    def set(self, key: Text, value: Text, *, ttl: float | None = None) -> None:
+        """Write a value, which expires after `ttl` seconds; None: never."""
+        return self.execute(requests.set_(key, value, ttl))
+
+    def delete(self, key: Text, condition: If | None = None) -> None:
+        """Remove a key, be it there or not; with a condition, or raise ConditionFailed."""
+        return self.execute(requests.delete(key, condition))
+
+    def cas(self, key: Text, condition: If, value: Text, *, ttl: float | None = None) -> int:
+        """Write a value where a condition holds, and return its revision; raise ConditionFailed elsewhere."""
+        return self.execute(requests.cas(key, condition, value, ttl))
+
+    def incr(self, key: Text, by: int = 1) -> int:
+        """Add to a counter, and return the sum."""
+        return self.execute(requests.incr(key, by))
+
+    def append(self, key: Text, value: Text) -> int:
+        """Add at the end of a value, and return its length."""
+        return self.execute(requests.append(key, value))
+
+    def expire(self, key: Text, seconds: float) -> None:
+        """Let a key expire after a time; raise NoSuchKey where there is none."""
+        return self.execute(requests.expire(key, seconds))
+
+    def persist(self, key: Text) -> None:
+        """Let a key stay; raise NoSuchKey where there is none."""
+        return self.execute(requests.persist(key))
+
+    def ttl(self, key: Text) -> float | None:
+        """Read how many seconds a key has left, None for one that stays; raise NoSuchKey where there is none."""
+        return self.execute(requests.ttl(key))
+
+    def transact(self, transaction: Transaction) -> Outcome:
+        """Carry out a transaction as one step."""
+        return self.execute(requests.transact(transaction))
+
+    def count(self, start: Text, end: Text | None) -> int:
+        """Count the keys from `start` on and before `end`; None: no end."""
+        return self.execute(requests.count(Span.between(start, end)))
+
+    def count_prefix(self, start: Text) -> int:
+        """Count the keys that begin so."""
+        return self.execute(requests.count(Span.prefix(start)))
+
+    def ask(self, line: Text, *, reads: bool = False) -> Answer:
+        """Send a line of the protocol as it is; one that only `reads` is asked again when its answer is lost."""
+        return self.execute(requests.raw_text(line, reads=reads))
+
+    # --- ranges ------------------------------------------------------------------------------------------------------
+
+    def range(
+        self, start: Text, end: Text | None, *, limit: int | None = None, reverse: bool = False, at: int | None = None
+    ) -> Iterator[KeyItem]:
+        """Read the keys from `start` on and before `end`, page by page, all of one state; None: no end."""
+        return self._pages(Pages(Span.between(start, end).shown(reverse=reverse, at=at), limit))
+
+    def prefix(
+        self, start: Text, *, limit: int | None = None, reverse: bool = False, at: int | None = None
+    ) -> Iterator[KeyItem]:
+        """Read the keys that begin so, page by page, all of one state."""
+        return self._pages(Pages(Span.prefix(start).shown(reverse=reverse, at=at), limit))
+
+    def keys(self, start: Text = b"", *, limit: int | None = None, reverse: bool = False) -> Iterator[bytes]:
+        """Read the keys that begin so, without their values."""
+        return (
+            item.key for item in self._pages(Pages(Span.prefix(start).shown(reverse=reverse, only_keys=True), limit))
+        )
+
+    def _pages(self, pages: Pages) -> Iterator[KeyItem]:
+        while (request := pages.next_request()) is not None:
+            yield from pages.take(self.execute(request))
+
+    # --- watches -----------------------------------------------------------------------------------------------------
+
+    def watch(self, key: Text, *, first: int | None = None, previous: bool = False) -> Watch:
+        """Return every change of a key, from the revision `first` on, or from now on.
+
+        It goes on by itself when a node fails, and tells each event once. With `previous` events tell what stood there
+        before. It has a connection of its own.
+        """
+        return self._watch(watch_key(key), first, previous=previous)
+
+    def watch_prefix(self, start: Text, *, first: int | None = None, previous: bool = False) -> Watch:
+        """Return every change of the keys that begin so; see `watch`."""
+        return self._watch(watch_prefix(start), first, previous=previous)
+
+    def _watch(self, written: bytes, first: int | None, *, previous: bool) -> Watch:
+        watch = Watch(Following(written, first, self._nodes, self._random, with_previous=previous))
+        try:
+            watch.revision  # noqa: B018 - from here on every change is told
+        except BaseException:
+            watch.close()
+            raise
+        return watch

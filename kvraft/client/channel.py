@@ -1,0 +1,298 @@
+"""The policy of a client: whom to ask, what to ask again, and when to give up. It does no input or output.
+
+Requests go out in the order in which they were submitted, on one connection to the node that is presumed to lead, as
+many as there are; answers come back in that order. What becomes of a request:
+
+* Its answer is a result, or a definite error of its own: that is it.
+* The node refuses for now (`NOT_LEADER`, `OVERLOADED`, `TIMEOUT`, `STOPPING`, `STATE_DIFFERS`, `BUSY`): it is asked
+  again, where the hint points, or elsewhere after a back-off, until its deadline. It certainly had no effect.
+* `UNKNOWN`, or the connection ends before the answer: a request that only reads is asked again. One that changes
+  something is told as `OutcomeUnknown`: to ask again could carry it out twice.
+* Its deadline passes: `Unavailable` where it certainly had no effect, else `OutcomeUnknown`.
+
+A connection on which a node has said that it does not lead is left only when every request on it is answered, so that a
+change of leaders leaves no outcome unknown that the node knows.
+"""
+
+from collections import deque
+from collections.abc import Sequence
+from random import Random
+from typing import Any, Final
+
+from kvraft.client.errors import ClientClosed, ClientError, Unavailable, from_answer, unknown
+from kvraft.client.link import CONNECT_S, SILENCE_S, Lines, Link, MalformedAnswer
+from kvraft.client.nodes import Address
+from kvraft.client.requests import Answer, Effect, Request, raw
+from kvraft.client.route import Route
+
+TIMEOUT_S: Final = 10.0
+"""How long a request may take with everything that is tried, unless the client says otherwise."""
+PENDING_MAX: Final = 100_000
+"""Requests of one client that may wait at a time."""
+
+_AGAIN_HERE: Final = frozenset({"OVERLOADED", "BUSY"})
+_AGAIN: Final = _AGAIN_HERE | {"NOT_LEADER", "STOPPING", "STATE_DIFFERS", "TIMEOUT"}
+_UNKNOWN: Final = frozenset({"UNKNOWN", "INTERNAL"})
+_LINE_TOO_LONG: Final = "LINE_TOO_LONG"
+
+Finished = tuple[Request[Any], Any, ClientError | None]
+"""A request with its result, or with the error that it ended with."""
+
+
+class Channel:
+    """The conversation of one client with its cluster; a `Machine`.
+
+    Args:
+        nodes: where the cluster is.
+        random: for the back-off.
+        pending_max: requests that may wait at a time.
+    """
+
+    def __init__(self, nodes: Sequence[Address], random: Random, pending_max: int = PENDING_MAX) -> None:
+        self.route: Final = Route(nodes, random)
+        self.link: Link | None = None
+        self._pending_max = pending_max
+        self._queue: deque[Request[Any]] = deque()
+        """Those that are to be sent, in order."""
+        self._owed: deque[Request[Any]] = deque()
+        """Those that were sent on this connection and not answered, in order."""
+        self._again: list[Request[Any]] = []
+        """Those that were refused for now; they come before the queue as soon as that is sent."""
+        self._output: list[bytes] = []
+        self._lines = Lines()
+        self._is_leaving = False
+        """Whether this connection is given up as soon as nothing is owed on it."""
+        self._hold_until = 0.0
+        """Nothing is sent before, and no connection made."""
+        self._heard_at = 0.0
+        """When the node last sent something, or was first asked something after it owed nothing."""
+        self._soonest = float("inf")
+        """No deadline is earlier."""
+        self._finished: list[Finished] = []
+        self._is_closed = False
+
+    # --- what a shell asks -------------------------------------------------------------------------------------------
+
+    def take_finished(self) -> list[Finished]:
+        """Return the requests that have ended since the last call."""
+        finished, self._finished = self._finished, []
+        return finished
+
+    def take_output(self) -> bytes:
+        """Return what is to be sent now, once."""
+        output, self._output = self._output, []
+        return b"".join(output)
+
+    def wake_at(self) -> float | None:
+        """Return when `woken` must be called at the latest, None for never."""
+        if not (self._queue or self._owed):
+            return None
+        link, soonest = self.link, self._soonest
+        if link is None:
+            return min(soonest, self._hold_until)
+        if not link.is_connected:
+            return min(soonest, link.begun_at + CONNECT_S)
+        if self._owed:
+            soonest = min(soonest, self._heard_at + SILENCE_S)
+        return min(soonest, self._hold_until) if self._queue and not self._is_leaving else soonest
+
+    # --- what happens ------------------------------------------------------------------------------------------------
+
+    def submit(self, request: Request[Any], now: float, timeout_s: float = TIMEOUT_S) -> None:
+        """Carry out a request; it ends after `timeout_s` at the latest."""
+        if self._is_closed:
+            self._end(request, ClientClosed("the client is closed; make another one"))
+            return
+        if len(self._queue) + len(self._owed) + len(self._again) >= self._pending_max:
+            self._end(request, Unavailable(f"{self._pending_max} requests wait already; wait for some of them"))
+            return
+        request.deadline = deadline = now + timeout_s
+        self._soonest = min(self._soonest, deadline)
+        link = self.link
+        if link is not None and link.is_connected and not (self._queue or self._is_leaving or now < self._hold_until):
+            self._send(request, now)
+        else:
+            self._queue.append(request)
+            self._step(now)
+
+    def connected(self, now: float) -> None:
+        """The connection stands: say that it is to stay, and send what waits right behind."""
+        assert self.link is not None, "a connection was made that nobody wanted"
+        self.link.is_connected = True
+        keep = raw(b"KEEP", Effect.NONE)
+        keep.is_over = True
+        keep.deadline = float("inf")
+        self._send(keep, now)
+        self._step(now)
+
+    def lost(self, now: float) -> None:
+        """There is no connection any more: go elsewhere, and judge what was owed on this one."""
+        if self.link is None:
+            return
+        was_used = not self.link.is_connected or bool(self._owed)
+        self._drop()
+        # An idle connection that a node has closed, say as it stopped, is no reason to wait.
+        pause_s = self.route.failed()
+        if was_used:
+            self._hold_until = now + pause_s
+        self._step(now)
+
+    def received(self, data: bytes, now: float) -> None:
+        """The node has sent `data`: the next answers, in their order."""
+        self._heard_at = now
+        try:
+            answers = self._lines.feed(data)
+        except MalformedAnswer:
+            self.lost(now)
+            return
+        owed, finished = self._owed, self._finished
+        succeeded = False
+        for answer in answers:
+            if not owed:  # nobody asked: this is no kvraft node, or one that says farewell
+                self.lost(now)
+                return
+            request = owed.popleft()
+            if "error" in answer:
+                self._refused(request, answer, now)
+                continue
+            if not request.is_over:
+                succeeded = request.is_over = True
+                try:
+                    finished.append((request, request.read(answer), None))
+                except (KeyError, ValueError, TypeError, AttributeError) as error:
+                    finished.append((request, None, unknown(f"the answer {answer} is not understood ({error!r})")))
+        if succeeded and not self._is_leaving:
+            self.route.succeeded()
+        self._step(now)
+
+    def woken(self, now: float) -> None:
+        """Time has passed: give up what has waited too long."""
+        if now >= self._soonest:
+            self._expire(now)
+        link = self.link
+        if link is not None and (
+            (not link.is_connected and now >= link.begun_at + CONNECT_S)
+            or (link.is_connected and self._owed and now >= self._heard_at + SILENCE_S)
+        ):
+            self.lost(now)
+        else:
+            self._step(now)
+
+    def close(self) -> None:
+        """End: what was not sent is told so, and what was sent is unknown."""
+        self._is_closed = True
+        self._drop()
+        for request in self._queue:
+            self._give_up(request, ClientClosed("the client was closed before this was sent"))
+        self._queue.clear()
+
+    # --- sending -----------------------------------------------------------------------------------------------------
+
+    def _step(self, now: float) -> None:
+        """Do what can be done now: leave, connect, send."""
+        if self._is_leaving and not self._owed:
+            self._drop()
+        if self._again and not self._is_leaving:
+            self._queue.extendleft(reversed(self._again))
+            self._again.clear()
+        if not self._queue or now < self._hold_until or self._is_closed:
+            return
+        if self.link is None:
+            self.link = Link(self.route.node, now)
+        elif self.link.is_connected and not self._is_leaving:
+            queue, self._queue = self._queue, deque()
+            for request in queue:
+                if not request.is_over:
+                    self._send(request, now)
+
+    def _send(self, request: Request[Any], now: float) -> None:
+        if not self._owed:
+            self._heard_at = now
+        self._owed.append(request)
+        self._output.append(request.line + b"\n")
+
+    # --- what becomes of a request -----------------------------------------------------------------------------------
+
+    def _refused(self, request: Request[Any], answer: Answer, now: float) -> None:
+        """Judge an error: it is the request's own, or a reason to ask again."""
+        code = answer["error"]
+        is_again = code in _AGAIN or (code in _UNKNOWN and request.effect is Effect.NONE)
+        if not is_again:
+            self._end(request, from_answer(answer))
+            if code == _LINE_TOO_LONG:  # the connection closes, and what was sent after it is not carried out
+                self._again += self._owed
+                self._owed.clear()
+                self._is_leaving = True
+            return
+        request.refusal = answer
+        if not request.is_over:
+            self._again.append(request)
+        # Of the refusals of one connection only the first counts: the others tell the same.
+        if code in _AGAIN_HERE:
+            if now >= self._hold_until:
+                self._hold_until = now + self.route.pause()
+        elif not self._is_leaving:
+            self._is_leaving = True
+            pause_s = self.route.hinted(answer.get("leader_hint")) if code == "NOT_LEADER" else self.route.failed()
+            self._hold_until = max(self._hold_until, now + pause_s)
+
+    def _drop(self) -> None:
+        """Give up the connection, and judge what is owed on it: reads are asked again, in their place."""
+        self.link = None
+        self._is_leaving = False
+        self._lines = Lines()
+        self._output.clear()
+        owed, self._owed = self._owed, deque()
+        again, self._again = self._again, []
+        for request in owed:
+            if request.is_over:
+                continue
+            if request.effect is Effect.NONE and not self._is_closed:
+                again.append(request)
+            else:
+                self._end(request, _lost(request))
+        self._queue.extendleft(reversed(again))
+
+    def _expire(self, now: float) -> None:
+        self._queue = deque(request for request in self._queue if not self._has_expired(request, now))
+        for request in self._owed:
+            if request.deadline <= now and not request.is_over:
+                self._end(request, _too_late(request) if request.effect is Effect.NONE else _lost(request))
+        self._soonest = min(
+            (
+                request.deadline
+                for some in (self._queue, self._owed, self._again)
+                for request in some
+                if not request.is_over
+            ),
+            default=float("inf"),
+        )
+
+    def _has_expired(self, request: Request[Any], now: float) -> bool:
+        if request.deadline > now:
+            return False
+        self._give_up(request, _too_late(request))
+        return True
+
+    def _give_up(self, request: Request[Any], error: ClientError) -> None:
+        """End a request that is not under way."""
+        if not request.is_over:
+            self._end(request, _lost(request) if request.may_have_happened else error)
+
+    def _end(self, request: Request[Any], error: ClientError) -> None:
+        if not request.is_over:
+            request.is_over = True
+            self._finished.append((request, None, error))
+
+
+def _lost(request: Request[Any]) -> ClientError:
+    if request.effect is Effect.NONE:
+        return Unavailable("the answer did not come; try again")
+    return unknown("the answer did not come, or the connection ended before it")
+
+
+def _too_late(request: Request[Any]) -> ClientError:
+    if request.refusal is None:
+        return Unavailable("no node was reached in time that leads; are the nodes running, and the addresses right?")
+    last = from_answer(request.refusal)
+    return Unavailable(f"not carried out in time; the last refusal: {last}", last.code, request.refusal)

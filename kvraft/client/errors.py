@@ -1,0 +1,157 @@
+"""What a client raises: one tree, and each error says whether the write can have happened.
+
+::
+
+    ClientError                 `code` as in docs/protocol.md, `definite`, `details`
+    ├── Definite                the request had no effect and never will have one
+    │   ├── Unavailable         nobody answered it in time, and it was certainly not carried out; try again
+    │   ├── ConditionFailed     the condition of a write did not hold; `found`, `revision`
+    │   ├── NoSuchKey           the key is not there, or has expired
+    │   ├── NotACounter         the value is no whole number of 64 bits, or the sum would be none
+    │   ├── QuotaExceeded       the store is full
+    │   ├── TooLarge            a key, a value, a transaction or its result is larger than one may be
+    │   ├── Compacted           that revision is not kept any more; `oldest_revision`
+    │   ├── FutureRevision      the store has not come to that revision
+    │   ├── InvalidRequest      it can never be carried out as it stands; the text says why
+    │   ├── Refused             an operator's command that cannot be carried out now; the text says why
+    │   └── ClientClosed        the client was closed before it was sent
+    └── OutcomeUnknown          it may have happened, or may still happen: read it back before you repeat it
+
+A read has no effect, so it never ends with `OutcomeUnknown`.
+"""
+
+from collections.abc import Mapping
+from typing import Any, ClassVar, Final
+
+from kvraft.client.values import Item, read_item
+
+
+class ClientError(Exception):
+    """A request that has no result. `str()` says what to do."""
+
+    definite: ClassVar[bool] = False
+    """Whether the request certainly had no effect."""
+
+    def __init__(self, message: str, code: str = "", details: Mapping[str, Any] | None = None) -> None:
+        super().__init__(message)
+        self.code = code
+        """As the node said it, see docs/protocol.md; empty where no node said anything."""
+        self.details: Mapping[str, Any] = details or {}
+        """The whole answer of the node."""
+
+
+class Definite(ClientError):
+    """The request had no effect and never will have one."""
+
+    definite = True
+
+
+class Unavailable(Definite):
+    """Nobody carried it out in time: no leader was found, or all that were asked refused for the moment."""
+
+
+class ConditionFailed(Definite):
+    """The condition of a write did not hold, and nothing was changed."""
+
+    @property
+    def found(self) -> Item | None:
+        """What stands under the key, None for nothing."""
+        found = self.details.get("found")
+        return None if found is None else read_item(found)
+
+    @property
+    def revision(self) -> int:
+        """The revision of the store at which it did not hold."""
+        return int(self.details.get("revision", 0))
+
+
+class NoSuchKey(Definite):
+    """The key is not there, or has expired."""
+
+
+class NotACounter(Definite):
+    """The value is no whole number of 64 bits, or the sum would be none."""
+
+
+class QuotaExceeded(Definite):
+    """The store is full, and the write would let it grow."""
+
+
+class TooLarge(Definite):
+    """A key, a value, a transaction or its result is larger than one may be."""
+
+
+class Compacted(Definite):
+    """That revision is not kept any more."""
+
+    @property
+    def oldest_revision(self) -> int:
+        """The oldest revision that can be read."""
+        return int(self.details.get("oldest_revision", 0))
+
+
+class FutureRevision(Definite):
+    """The store has not come to that revision."""
+
+
+class InvalidRequest(Definite):
+    """It can never be carried out as it stands."""
+
+
+class Refused(Definite):
+    """It cannot be carried out now."""
+
+
+class ClientClosed(Definite):
+    """The client was closed before it was sent."""
+
+
+class OutcomeUnknown(ClientError):
+    """It may have happened, or may still happen."""
+
+
+_BY_CODE: Final[dict[str, type[ClientError]]] = {
+    "CONDITION_FAILED": ConditionFailed,
+    "NO_SUCH_KEY": NoSuchKey,
+    "NOT_A_NUMBER": NotACounter,
+    "OVERFLOW": NotACounter,
+    "QUOTA_EXCEEDED": QuotaExceeded,
+    "VALUE_TOO_LONG": TooLarge,
+    "TOO_MANY_KEYS": TooLarge,
+    "RESULT_TOO_LARGE": TooLarge,
+    "TOO_LARGE": TooLarge,
+    "LINE_TOO_LONG": TooLarge,
+    "COMPACTED": Compacted,
+    "FUTURE_REVISION": FutureRevision,
+    "USAGE": InvalidRequest,
+    "UNKNOWN_COMMAND": InvalidRequest,
+    "UNKNOWN_PROTOCOL": InvalidRequest,
+    "INVALID": InvalidRequest,
+    "NOT_LEADER": Unavailable,
+    "OVERLOADED": Unavailable,
+    "TIMEOUT": Unavailable,
+    "STOPPING": Unavailable,
+    "STATE_DIFFERS": Unavailable,
+    "UNKNOWN": OutcomeUnknown,
+    "INTERNAL": OutcomeUnknown,
+}
+
+_BUT_A_WRITE_MAY_HAVE_HAPPENED: Final = "; it may have been carried out: read it back before you repeat it"
+
+
+def from_answer(answer: Mapping[str, Any]) -> ClientError:
+    """Return the error that an answer tells of. A code of a later version counts as a definite refusal."""
+    code = str(answer["error"])
+    kind = _BY_CODE.get(code, Refused)
+    message = str(answer.get("message") or _without_message(answer))
+    return kind(message, code, answer)
+
+
+def _without_message(answer: Mapping[str, Any]) -> str:
+    hint = answer.get("leader_hint")
+    return f"this node does not lead; ask {hint}" if hint else "no leader is known; try again in a moment"
+
+
+def unknown(why: str) -> OutcomeUnknown:
+    """Return the error for a write that was sent, and whose fate is not known."""
+    return OutcomeUnknown(why + _BUT_A_WRITE_MAY_HAVE_HAPPENED)

@@ -1,0 +1,78 @@
+"""Where the cluster is: the addresses of its nodes, given, in the environment, or in config.json."""
+
+import json
+import os
+import re
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Final, NamedTuple
+
+from kvraft.client.errors import InvalidRequest
+
+NODES_VARIABLE: Final = "KVRAFT_NODES"
+"""Names the nodes of the cluster, separated by commas."""
+CONFIG_PATH: Final = Path("config.json")
+_PORT_MAX: Final = 65_535
+_WRITTEN: Final = re.compile(r"(?:\[([0-9A-Fa-f:.%]+)\]|([^\s:\[\]/]+)):(\d{1,5})")
+
+
+class Address(NamedTuple):
+    """Where a node is reached."""
+
+    host: str
+    port: int
+
+    def __str__(self) -> str:
+        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
+
+def parse_address(text: str) -> Address:
+    """Read "host:port", with an IPv6 address in brackets.
+
+    Raises:
+        InvalidRequest: it is none; the text says how to write one.
+    """
+    match = _WRITTEN.fullmatch(text.strip())
+    if match is None or not 0 < int(match[3]) <= _PORT_MAX:
+        raise InvalidRequest(f'{text!r} is no address of a node; write "host:port", such as 127.0.0.1:8080')
+    return Address(match[1] or match[2], int(match[3]))
+
+
+def parse_nodes(nodes: str | Iterable[str]) -> tuple[Address, ...]:
+    """Read addresses, of which a str holds several separated by commas.
+
+    Raises:
+        InvalidRequest: one is none, or there is none at all.
+    """
+    texts = nodes.split(",") if isinstance(nodes, str) else nodes
+    found = tuple(dict.fromkeys(parse_address(text) for text in texts if text.strip()))
+    if not found:
+        raise InvalidRequest("name at least one node of the cluster, such as 127.0.0.1:8080")
+    return found
+
+
+def find_nodes(
+    nodes: str | Iterable[str] | None = None,
+    environment: Mapping[str, str] | None = None,
+    config: Path = CONFIG_PATH,
+) -> tuple[Address, ...]:
+    """Return the nodes that are given, else those of KVRAFT_NODES, else those that config.json lists.
+
+    Raises:
+        InvalidRequest: nothing says where the cluster is, or what says so is wrong.
+    """
+    if nodes is not None:
+        return parse_nodes(nodes)
+    written = (os.environ if environment is None else environment).get(NODES_VARIABLE, "")
+    if written.strip():
+        return parse_nodes(written)
+    try:
+        peers = json.loads(config.read_text(encoding="utf-8-sig"))["peers"]
+        return parse_nodes([peer["address"] for peer in peers])
+    except FileNotFoundError:
+        raise InvalidRequest(
+            f"nothing says where the cluster is: name its nodes, set {NODES_VARIABLE}=host:port,host:port, or go where "
+            "its config.json is"
+        ) from None
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise InvalidRequest(f"{config} does not tell where the cluster is: {error!r}") from None

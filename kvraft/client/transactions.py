@@ -1,0 +1,255 @@
+"""Transactions, built so that they read as what they do.
+
+::
+
+    transfer = (
+        Transaction()
+        .when(key("from").revision == 7, key("to").exists())
+        .then(incr("from", -30), incr("to", 30))
+        .otherwise(get("from"))
+    )
+    outcome = client.transact(transfer)
+
+A `Transaction` is a value: each method returns another one, and none sends anything.
+"""
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, ClassVar, Final, TypeAlias
+
+import msgspec
+
+from kvraft.client.quoting import member, range_member
+from kvraft.client.values import Deleted, Found, Outcome, Result, Text, read_item, read_key_item, to_bytes
+
+
+class Comparison(msgspec.Struct, frozen=True):
+    """Something that must hold; made by `key("a").revision == 7` and its like."""
+
+    described: Mapping[str, Any]
+    """As it is written in JSON."""
+
+
+class Field:
+    """One thing about a key, or about all keys of a range, to be compared with ==, !=, < or >."""
+
+    __hash__: ClassVar[None]  # type: ignore[assignment]
+
+    def __init__(self, at: Mapping[str, Any], name: str) -> None:
+        self._at = at
+        self._name = name
+
+    def _compared(self, relation: str, operand: Any) -> Comparison:
+        what: dict[str, Any]
+        if self._name == "value" and isinstance(operand, bytes | str):
+            what = member("value", to_bytes(operand))
+        elif self._name != "value" and type(operand) is int:
+            what = {self._name: operand}
+        else:
+            wanted = "bytes or a str" if self._name == "value" else "a whole number"
+            raise TypeError(f"the {self._name} of a key is compared with {wanted}, not with {operand!r}")
+        return Comparison({**self._at, **what, **({} if relation == "=" else {"is": relation})})
+
+    def __eq__(self, operand: object) -> Comparison:  # type: ignore[override]
+        return self._compared("=", operand)
+
+    def __ne__(self, operand: object) -> Comparison:  # type: ignore[override]
+        return self._compared("!=", operand)
+
+    def __lt__(self, operand: int | Text) -> Comparison:
+        return self._compared("<", operand)
+
+    def __gt__(self, operand: int | Text) -> Comparison:
+        return self._compared(">", operand)
+
+
+class Keys:
+    """The key, or the keys, that a comparison is about. Of several keys it must hold for each."""
+
+    def __init__(self, at: Mapping[str, Any]) -> None:
+        self._at = at
+
+    @property
+    def value(self) -> Field:
+        """The value; of a key that is not there no comparison holds."""
+        return Field(self._at, "value")
+
+    @property
+    def revision(self) -> Field:
+        """The revision that wrote it last; 0 of a key that is not there."""
+        return Field(self._at, "revision")
+
+    @property
+    def create_revision(self) -> Field:
+        """The revision that created it; 0 of a key that is not there."""
+        return Field(self._at, "create_revision")
+
+    @property
+    def version(self) -> Field:
+        """How often it was written since it was created; 0 of a key that is not there."""
+        return Field(self._at, "version")
+
+    def exists(self) -> Comparison:
+        """The key is there."""
+        return Comparison({**self._at, "exists": True})
+
+    def is_absent(self) -> Comparison:
+        """The key is not there."""
+        return Comparison({**self._at, "exists": False})
+
+
+def key(name: Text) -> Keys:
+    """Compare one key."""
+    return Keys(member("key", to_bytes(name)))
+
+
+def keys_with_prefix(start: Text) -> Keys:
+    """Compare each key that begins so."""
+    return Keys(member("prefix", to_bytes(start)))
+
+
+def keys_between(start: Text, end: Text | None) -> Keys:
+    """Compare each key from `start` on and before `end`; None: no end."""
+    return Keys(range_member("range", to_bytes(start), None if end is None else to_bytes(end)))
+
+
+_Reader: TypeAlias = Callable[[Mapping[str, Any]], Result]
+
+
+class Operation(msgspec.Struct, frozen=True):
+    """One operation of a transaction."""
+
+    described: Mapping[str, Any]
+    """As it is written in JSON."""
+    read: _Reader
+    """Makes its result of what is answered."""
+
+
+def _deleted(answer: Mapping[str, Any]) -> Deleted:
+    return Deleted(answer["deleted"], answer["more"])
+
+
+def _found(answer: Mapping[str, Any]) -> Found:
+    return Found(tuple(map(read_key_item, answer["items"])), answer["more"])
+
+
+def get(name: Text) -> Operation:
+    """Read a key; its result is an `Item`, or None."""
+    return Operation(member("get", to_bytes(name)), read_item)
+
+
+def set(name: Text, value: Text, *, ttl: float | None = None) -> Operation:  # noqa: A001 - the command's name
+    """Write a key, which expires after `ttl` seconds; None: never."""
+    described = {**member("set", to_bytes(name)), **member("value", to_bytes(value))}
+    return Operation(described if ttl is None else {**described, "ttl": ttl}, lambda _: None)
+
+
+def delete(name: Text) -> Operation:
+    """Remove a key; its result is `Deleted`."""
+    return Operation(member("delete", to_bytes(name)), _deleted)
+
+
+def incr(name: Text, by: int = 1) -> Operation:
+    """Add to a counter; its result is the sum."""
+    return Operation({**member("incr", to_bytes(name)), "by": by}, lambda answer: int(answer["value"]))
+
+
+def append(name: Text, value: Text) -> Operation:
+    """Add at the end of a value; its result is the length."""
+    described = {**member("append", to_bytes(name)), **member("value", to_bytes(value))}
+    return Operation(described, lambda answer: int(answer["length"]))
+
+
+def read_range(start: Text, end: Text | None, *, limit: int = 0, reverse: bool = False) -> Operation:
+    """Read the keys from `start` on and before `end`; its result is `Found`. `limit` 0: all."""
+    span = range_member("range", to_bytes(start), None if end is None else to_bytes(end))
+    return Operation({**span, "limit": limit, "reverse": reverse}, _found)
+
+
+def read_prefix(start: Text, *, limit: int = 0, reverse: bool = False) -> Operation:
+    """Read the keys that begin so; its result is `Found`. `limit` 0: all."""
+    return Operation({**member("prefix", to_bytes(start)), "limit": limit, "reverse": reverse}, _found)
+
+
+def count_prefix(start: Text) -> Operation:
+    """Count the keys that begin so; its result is their number."""
+    return Operation({**member("prefix", to_bytes(start)), "count": True}, lambda answer: int(answer["count"]))
+
+
+def delete_range(start: Text, end: Text | None, *, limit: int = 0) -> Operation:
+    """Remove the keys from `start` on and before `end`; its result is `Deleted`."""
+    span = range_member("delete_range", to_bytes(start), None if end is None else to_bytes(end))
+    return Operation({**span, "limit": limit}, _deleted)
+
+
+def delete_prefix(start: Text, *, limit: int = 0) -> Operation:
+    """Remove the keys that begin so; its result is `Deleted`."""
+    return Operation({**member("delete_prefix", to_bytes(start)), "limit": limit}, _deleted)
+
+
+def nested(transaction: "Transaction") -> Operation:
+    """Carry out a transaction in this one; one level is allowed. Its result is an `Outcome`."""
+    return Operation({"txn": transaction.described()}, transaction.read)
+
+
+class Transaction(msgspec.Struct, frozen=True):
+    """Comparisons, and what is carried out where all of them hold, or where one does not."""
+
+    comparisons: tuple[Comparison, ...] = ()
+    operations: tuple[Operation, ...] = ()
+    other_operations: tuple[Operation, ...] = ()
+
+    def when(self, *comparisons: Comparison) -> "Transaction":
+        """Return it with further comparisons."""
+        for each in comparisons:
+            if not isinstance(each, Comparison):
+                raise TypeError(f'{each!r} is no comparison; write, for instance, key("a").revision == 7')
+        return Transaction((*self.comparisons, *comparisons), self.operations, self.other_operations)
+
+    def then(self, *operations: Operation) -> "Transaction":
+        """Return it with further operations for when all comparisons hold."""
+        return Transaction(self.comparisons, (*self.operations, *operations), self.other_operations)
+
+    def otherwise(self, *operations: Operation) -> "Transaction":
+        """Return it with further operations for when one comparison does not hold."""
+        return Transaction(self.comparisons, self.operations, (*self.other_operations, *operations))
+
+    def described(self) -> dict[str, Any]:
+        """Return it as it is written in JSON."""
+        lists: Sequence[tuple[str, Sequence[Comparison | Operation]]] = (
+            ("if", self.comparisons),
+            ("then", self.operations),
+            ("else", self.other_operations),
+        )
+        return {name: [each.described for each in some] for name, some in lists if some}
+
+    def encoded(self) -> bytes:
+        """Return it as JSON on one line."""
+        return json.dumps(self.described(), separators=(",", ":")).encode()
+
+    def read(self, answer: Mapping[str, Any]) -> Outcome:
+        """Return what an answer says that it came to."""
+        carried_out = self.operations if answer["succeeded"] else self.other_operations
+        results = tuple(each.read(told) for each, told in zip(carried_out, answer["results"], strict=True))
+        return Outcome(answer["succeeded"], answer["revision"], results)
+
+
+__all__: Final = [
+    "Comparison",
+    "Operation",
+    "Transaction",
+    "append",
+    "count_prefix",
+    "delete",
+    "delete_prefix",
+    "delete_range",
+    "get",
+    "incr",
+    "key",
+    "keys_between",
+    "keys_with_prefix",
+    "nested",
+    "read_prefix",
+    "read_range",
+    "set",
+]

@@ -1,0 +1,407 @@
+"""The client for Twisted: a method returns a Deferred, and what is asked in one turn of the reactor leaves together."""
+
+from collections.abc import AsyncIterator, Callable, Iterable
+from random import Random
+from types import TracebackType
+from typing import Any, Final, Self, TypeVar
+
+from twisted.internet.defer import Deferred
+from twisted.internet.endpoints import HostnameEndpoint
+from twisted.internet.interfaces import IDelayedCall
+from twisted.internet.protocol import Factory, Protocol, connectionDone
+from twisted.python.failure import Failure
+from typing_extensions import override
+
+from kvraft.client import requests
+from kvraft.client.channel import TIMEOUT_S, Channel
+from kvraft.client.following import Following, watch_key, watch_prefix
+from kvraft.client.link import CONNECT_S, Link, Machine
+from kvraft.client.nodes import find_nodes
+from kvraft.client.requests import Answer, If, Pages, Request, Span
+from kvraft.client.transactions import Transaction
+from kvraft.client.values import Event, Item, KeyItem, Outcome, Text
+
+T = TypeVar("T")
+
+
+class _Connection(Protocol):
+    """The connection for one link; once another link is wanted it tells nothing any more."""
+
+    def __init__(self, driver: "_Driver", link: Link) -> None:
+        self._driver = driver
+        self._link = link
+
+    @override
+    def connectionMade(self) -> None:
+        transport: Any = self.transport
+        transport.setTcpNoDelay(True)
+        self._driver.made(self, self._link)
+
+    @override
+    def dataReceived(self, data: bytes) -> None:
+        self._driver.received(data, self._link)
+
+    @override
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
+        self._driver.lost(self._link)
+
+
+class _Driver:
+    """Keeps the connection that a machine wants, moves its bytes, and wakes it.
+
+    Args:
+        reactor: connects and keeps the time.
+        machine: what is driven.
+        changed: called when it may have something for its owner.
+    """
+
+    def __init__(self, reactor: Any, machine: Machine, changed: Callable[[], None]) -> None:
+        self._reactor = reactor
+        self._machine = machine
+        self._changed = changed
+        self.now: Final[Callable[[], float]] = reactor.seconds
+        self._link: Link | None = None
+        self._connecting: Deferred[Any] | None = None
+        self._transport: Any = None
+        self._timer: IDelayedCall | None = None
+        self._next_step: IDelayedCall | None = None
+        self._is_paused = False
+        self._is_closed = False
+
+    def touch(self) -> None:
+        """Look at the machine at the end of this turn of the reactor."""
+        if self._next_step is None:
+            self._next_step = self._reactor.callLater(0, self._step)
+
+    def close(self) -> None:
+        """Give the connection back."""
+        self._is_closed = True
+        self._drop()
+        for timer in (self._timer, self._next_step):
+            if timer is not None and timer.active():
+                timer.cancel()
+
+    def pause(self, *, is_full: bool) -> None:
+        """Read no further while the machine `is_full`."""
+        if is_full != self._is_paused and self._transport is not None:
+            self._is_paused = is_full
+            self._transport.pauseProducing() if is_full else self._transport.resumeProducing()
+
+    # --- what connections tell ---------------------------------------------------------------------------------------
+
+    def made(self, connection: Protocol, link: Link) -> None:
+        """A connection stands."""
+        if link is self._link and link is self._machine.link:
+            self._transport = connection.transport
+            self._machine.connected(self.now())
+            self._step()
+        else:
+            transport: Any = connection.transport
+            transport.abortConnection()
+
+    def received(self, data: bytes, link: Link) -> None:
+        """A connection has brought something."""
+        if link is self._link:
+            self._machine.received(data, self.now())
+            self._step()
+
+    def lost(self, link: Link) -> None:
+        """There is no such connection."""
+        if link is self._link:
+            self._transport = None
+            if link is self._machine.link:
+                self._machine.lost(self.now())
+            self._step()
+
+    # --- what the machine wants --------------------------------------------------------------------------------------
+
+    def _step(self) -> None:
+        if self._next_step is not None and self._next_step.active():
+            self._next_step.cancel()
+        self._next_step = None
+        if self._is_closed:
+            self._changed()  # what is asked of a client that is closed has its answer too
+            return
+        link = self._machine.link
+        if link is not self._link:
+            self._drop()
+            self._link = link
+            if link is not None:
+                self._connect(link)
+        elif self._transport is not None:
+            output = self._machine.take_output()
+            if output:
+                self._transport.write(output)
+        self._set_timer()
+        self._changed()
+
+    def _connect(self, link: Link) -> None:
+        factory = Factory.forProtocol(lambda: _Connection(self, link))
+        endpoint = HostnameEndpoint(self._reactor, link.address.host, link.address.port, timeout=CONNECT_S)
+        connecting: Deferred[Any] = endpoint.connect(factory)
+        self._connecting = connecting
+        # Whatever it fails with, there is no connection; a connection that is made tells of itself.
+        connecting.addErrback(lambda _: self.lost(link))
+
+    def _drop(self) -> None:
+        self._link = None
+        self._is_paused = False
+        if self._connecting is not None:
+            self._connecting.cancel()
+            self._connecting = None
+        if self._transport is not None:
+            self._transport.abortConnection()
+            self._transport = None
+
+    def _set_timer(self) -> None:
+        """Wake up in time. A timer that is too early is left: it finds nothing to do, and costs less than a new one."""
+        wake_at = self._machine.wake_at()
+        if wake_at is None or (self._timer is not None and self._timer.getTime() <= wake_at):
+            return
+        if self._timer is not None:
+            self._timer.cancel()
+        self._timer = self._reactor.callLater(max(0.0, wake_at - self.now()), self._wake)
+
+    def _wake(self) -> None:
+        self._timer = None
+        self._machine.woken(self.now())
+        self._step()
+
+
+class Watch(AsyncIterator[Event]):
+    """Every change, one after the other, through any number of failures; see `Client.watch`."""
+
+    def __init__(self, reactor: Any, following: Following) -> None:
+        self._reactor = reactor
+        self._following = following
+        self._driver: _Driver | None = None
+        self._waiting: Deferred[None] | None = None
+
+    def _changed(self) -> None:
+        following = self._following
+        if following.events or following.error is not None or following.revision is not None:
+            self._wake()
+        if self._driver is not None:
+            self._driver.pause(is_full=following.is_full)
+
+    def _wake(self) -> None:
+        waiting, self._waiting = self._waiting, None
+        if waiting is not None:
+            waiting.callback(None)
+
+    def _start(self) -> _Driver:
+        if self._driver is None:
+            self._driver = _Driver(self._reactor, self._following, self._changed)
+            self._following.woken(self._driver.now())
+            self._driver.touch()
+        return self._driver
+
+    def _wait(self) -> "Deferred[None]":
+        assert self._waiting is None, "one at a time waits for the next event of a watch"
+        self._waiting = Deferred(lambda _: setattr(self, "_waiting", None))
+        return self._waiting
+
+    async def begin(self) -> int:
+        """Wait until the watch stands; return the revision of the store then: all later changes are told."""
+        self._start()
+        while self._following.revision is None:
+            await self._wait()
+            if self._following.error is not None:
+                raise self._following.error
+        return self._following.revision
+
+    async def __aenter__(self) -> Self:
+        try:
+            await self.begin()
+        except BaseException:
+            self.close()
+            raise
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    async def __anext__(self) -> Event:
+        driver, following = self._start(), self._following
+        while not following.events:
+            if following.error is not None:
+                raise following.error
+            await self._wait()
+        event = following.events.popleft()
+        if not following.events:
+            following.resumed(driver.now())
+            driver.pause(is_full=False)
+        return event
+
+    def close(self) -> None:
+        """End it."""
+        self._following.close()
+        if self._driver is not None:
+            self._driver.close()
+        self._wake()
+
+
+class Client:
+    """A client for Twisted: each method returns a Deferred of its result, or of a `ClientError`.
+
+    What is asked in one turn of the reactor leaves together, and is carried out in its order unless the leader changes.
+    To wait for one before the next is asked is what makes an order certain. Ranges and watches are read with
+    `async for`, in a coroutine under `Deferred.fromCoroutine`.
+
+    Args:
+        reactor: connects and keeps the time; its clock should not follow the wall clock.
+        nodes: "host:port", several separated by commas, or a list of them; None: KVRAFT_NODES, or config.json here.
+        timeout: seconds that a request may take, with everything that is tried.
+    """
+
+    def __init__(self, reactor: Any, nodes: str | Iterable[str] | None = None, *, timeout: float = TIMEOUT_S) -> None:
+        self._reactor = reactor
+        self._nodes = find_nodes(nodes)
+        self._timeout_s = timeout
+        self._random = Random()
+        self._channel = Channel(self._nodes, self._random)
+        self._driver = _Driver(reactor, self._channel, self._hand_out)
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Give the connection back."""
+        self._channel.close()
+        self._driver.close()
+        self._hand_out()
+
+    # --- requests ----------------------------------------------------------------------------------------------------
+
+    def execute(self, request: Request[T]) -> "Deferred[T]":
+        """Carry out a request of `kvraft.client.requests`."""
+        deferred: Deferred[T] = Deferred(_let_go)
+        request.tag = deferred
+        self._channel.submit(request, self._driver.now(), self._timeout_s)
+        self._driver.touch()
+        return deferred
+
+    def _hand_out(self) -> None:
+        for request, value, error in self._channel.take_finished():
+            deferred: Deferred[Any] = request.tag
+            if deferred.called:  # it was cancelled
+                continue
+            if error is None:
+                deferred.callback(value)
+            else:
+                deferred.errback(Failure(error))
+
+    def get(self, key: Text, *, at: int | None = None) -> "Deferred[bytes | None]":
+        """Read a value, None where there is none; as it was `at` a revision."""
+        return self.execute(requests.get(key, at))
+
+    def get_item(self, key: Text, *, at: int | None = None) -> "Deferred[Item | None]":
+        """Read a value with its revisions; as it was `at` a revision."""
+        return self.execute(requests.get_item(key, at))
+
+    def set(self, key: Text, value: Text, *, ttl: float | None = None) -> "Deferred[None]":
+        """Write a value, which expires after `ttl` seconds; None: never."""
+        return self.execute(requests.set_(key, value, ttl))
+
+    def delete(self, key: Text, condition: If | None = None) -> "Deferred[None]":
+        """Remove a key, be it there or not; with a condition, or raise ConditionFailed."""
+        return self.execute(requests.delete(key, condition))
+
+    def cas(self, key: Text, condition: If, value: Text, *, ttl: float | None = None) -> "Deferred[int]":
+        """Write a value where a condition holds, and return its revision; raise ConditionFailed elsewhere."""
+        return self.execute(requests.cas(key, condition, value, ttl))
+
+    def incr(self, key: Text, by: int = 1) -> "Deferred[int]":
+        """Add to a counter, and return the sum."""
+        return self.execute(requests.incr(key, by))
+
+    def append(self, key: Text, value: Text) -> "Deferred[int]":
+        """Add at the end of a value, and return its length."""
+        return self.execute(requests.append(key, value))
+
+    def expire(self, key: Text, seconds: float) -> "Deferred[None]":
+        """Let a key expire after a time; raise NoSuchKey where there is none."""
+        return self.execute(requests.expire(key, seconds))
+
+    def persist(self, key: Text) -> "Deferred[None]":
+        """Let a key stay; raise NoSuchKey where there is none."""
+        return self.execute(requests.persist(key))
+
+    def ttl(self, key: Text) -> "Deferred[float | None]":
+        """Read how many seconds a key has left, None for one that stays; raise NoSuchKey where there is none."""
+        return self.execute(requests.ttl(key))
+
+    def transact(self, transaction: Transaction) -> "Deferred[Outcome]":
+        """Carry out a transaction as one step."""
+        return self.execute(requests.transact(transaction))
+
+    def count(self, start: Text, end: Text | None) -> "Deferred[int]":
+        """Count the keys from `start` on and before `end`; None: no end."""
+        return self.execute(requests.count(Span.between(start, end)))
+
+    def count_prefix(self, start: Text) -> "Deferred[int]":
+        """Count the keys that begin so."""
+        return self.execute(requests.count(Span.prefix(start)))
+
+    def ask(self, line: Text, *, reads: bool = False) -> "Deferred[Answer]":
+        """Send a line of the protocol as it is; one that only `reads` is asked again when its answer is lost."""
+        return self.execute(requests.raw_text(line, reads=reads))
+
+    # --- ranges ------------------------------------------------------------------------------------------------------
+
+    def range(
+        self, start: Text, end: Text | None, *, limit: int | None = None, reverse: bool = False, at: int | None = None
+    ) -> AsyncIterator[KeyItem]:
+        """Read the keys from `start` on and before `end`, page by page, all of one state; None: no end."""
+        return self._pages(Pages(Span.between(start, end).shown(reverse=reverse, at=at), limit))
+
+    def prefix(
+        self, start: Text, *, limit: int | None = None, reverse: bool = False, at: int | None = None
+    ) -> AsyncIterator[KeyItem]:
+        """Read the keys that begin so, page by page, all of one state."""
+        return self._pages(Pages(Span.prefix(start).shown(reverse=reverse, at=at), limit))
+
+    async def keys(self, start: Text = b"", *, limit: int | None = None, reverse: bool = False) -> AsyncIterator[bytes]:
+        """Read the keys that begin so, without their values."""
+        async for item in self._pages(Pages(Span.prefix(start).shown(reverse=reverse, only_keys=True), limit)):
+            yield item.key
+
+    async def _pages(self, pages: Pages) -> AsyncIterator[KeyItem]:
+        while (request := pages.next_request()) is not None:
+            for item in pages.take(await self.execute(request)):
+                yield item
+
+    # --- watches -----------------------------------------------------------------------------------------------------
+
+    def watch(self, key: Text, *, first: int | None = None, previous: bool = False) -> Watch:
+        """Return every change of a key, from the revision `first` on, or from when it is entered.
+
+        ::
+
+            async with client.watch("key") as events:
+                async for event in events:
+                    ...
+
+        It goes on by itself when a node fails, and tells each event once. With `previous` events tell what stood there
+        before. It has a connection of its own.
+        """
+        return self._watch(watch_key(key), first, previous=previous)
+
+    def watch_prefix(self, start: Text, *, first: int | None = None, previous: bool = False) -> Watch:
+        """Return every change of the keys that begin so; see `watch`."""
+        return self._watch(watch_prefix(start), first, previous=previous)
+
+    def _watch(self, written: bytes, first: int | None, *, previous: bool) -> Watch:
+        following = Following(written, first, self._nodes, self._random, with_previous=previous)
+        return Watch(self._reactor, following)
+
+
+def _let_go(_deferred: "Deferred[Any]") -> None:
+    """The caller does not wait any more: Twisted tells it so, and the answer is dropped when it comes."""

@@ -1,0 +1,108 @@
+"""A node of one process and one thread: the real reading of lines and the real store, without Raft or a disk."""
+
+import contextlib
+import json
+import socket
+import threading
+from collections.abc import Iterator
+from typing import Final
+
+from tests.server.test_data_requests import Lines
+
+_READ_BYTES: Final = 65536
+
+
+class FakeNode:
+    """Answers on a port of its own, until it is closed.
+
+    It leads unless it is told of another node that does. A watch is answered, and told every later write of any key.
+    """
+
+    def __init__(self) -> None:
+        self.lines = Lines()
+        self.leader: str | None = None
+        """Where the leader is, unless this is it."""
+        self.writes = 0
+        """Reads of the socket that brought something: requests that were sent together count once."""
+        self.drops_after: bytes | None = None
+        """Once a line begins so, it is carried out and the connection ends without its answer."""
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self._connections: list[socket.socket] = []
+        self._watchers: list[socket.socket] = []
+        self._lock = threading.RLock()
+        threading.Thread(target=self._accept, daemon=True).start()
+
+    @property
+    def address(self) -> str:
+        """Where it is reached."""
+        return f"127.0.0.1:{self._listener.getsockname()[1]}"
+
+    def drop(self) -> None:
+        """End every connection."""
+        with self._lock:
+            for connection in self._connections:
+                with contextlib.suppress(OSError):
+                    connection.shutdown(socket.SHUT_RDWR)
+            self._watchers.clear()
+
+    def close(self) -> None:
+        """End."""
+        with contextlib.suppress(OSError):
+            self._listener.shutdown(socket.SHUT_RDWR)
+        self._listener.close()
+        self.drop()
+
+    def tell(self, *lines: str) -> None:
+        """Say something to everybody who watches."""
+        for watcher in self._watchers:
+            watcher.sendall("".join(f"{line}\n" for line in lines).encode())
+
+    def _accept(self) -> None:
+        with contextlib.suppress(OSError):
+            while True:
+                connection, _ = self._listener.accept()
+                self._connections.append(connection)
+                threading.Thread(target=self._serve, args=(connection,), daemon=True).start()
+
+    def _serve(self, connection: socket.socket) -> None:
+        held = b""
+        with connection, contextlib.suppress(OSError):
+            while data := connection.recv(_READ_BYTES):
+                self.writes += 1
+                *lines, held = (held + data).split(b"\n")
+                for line in lines:
+                    with self._lock:
+                        answer = self._answer(connection, line)
+                    if self.drops_after is not None and line.startswith(self.drops_after):
+                        self.drops_after = None
+                        return
+                    connection.sendall(answer + b"\n")
+
+    def _answer(self, connection: socket.socket, line: bytes) -> bytes:
+        if line == b"KEEP":
+            return b'{"status":"OK"}'
+        if line.startswith(b"WATCH"):
+            self._watchers.append(connection)
+            return b'{"watch":1,"revision":%d}' % self.lines.store.revision
+        if self.leader is not None:
+            return json.dumps({"error": "NOT_LEADER", "leader_hint": self.leader}).encode()
+        return json.dumps(self.lines.ask(line)).encode()
+
+
+@contextlib.contextmanager
+def fake_nodes(count: int = 1) -> Iterator[list[FakeNode]]:
+    """Run nodes, of which the last one leads."""
+    nodes = [FakeNode() for _ in range(count)]
+    for node in nodes[:-1]:
+        node.leader = nodes[-1].address
+    try:
+        yield nodes
+    finally:
+        for node in nodes:
+            node.close()
+
+
+def event(revision: int, key: str = "k", *, more: bool = False) -> str:
+    """Return an event as a node writes it."""
+    told = {"watch": 1, **({"more": True} if more else {}), "event": "PUT", "key": key, "value": str(revision)}
+    return json.dumps({**told, "revision": revision, "create_revision": 1, "version": 1})
