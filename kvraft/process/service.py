@@ -34,6 +34,7 @@ from kvraft.process import exits
 from kvraft.process.assembly import Assembly, Surroundings, assemble, birth, server_limits
 from kvraft.process.config_drift import differences
 from kvraft.process.daemon import daemonize
+from kvraft.process.huge_pages import use_huge_pages
 from kvraft.process.joining import MOVE_PAUSE_S, JoinFailed, Joining, Moving, Seed, ask, read_seed, write_seed
 from kvraft.process.logs import NodeLog
 from kvraft.process.start import (
@@ -427,6 +428,7 @@ def makeService(options: Options) -> NodeService:
     open_files = allow_open_files()
     sys.setswitchinterval(SWITCH_INTERVAL_S)
     collector.set_up()
+    use_huge_pages()
     signal.signal(signal.SIGHUP, signal.SIG_IGN)  # a closed terminal must not end a node; SIGTERM and Ctrl-C do
     reactor.addSystemEventTrigger("before", "shutdown", ignore_interruptions)
     Factory.noisy = False  # or every attempt to reach a member that is down makes two lines of the log
