@@ -277,13 +277,17 @@ class Client:
     Args:
         nodes: "host:port", several separated by commas, or a list of them; None: KVRAFT_NODES, or config.json here.
         timeout: seconds that a request may take, with everything that is tried.
+        exactly_once: whether writes go through a session, so that one whose answer is lost is sent again, and carried
+            out once. It costs a round trip at the first write, and 128 writes can be under way.
     """
 
-    def __init__(self, nodes: str | Iterable[str] | None = None, *, timeout: float = TIMEOUT_S) -> None:
+    def __init__(
+        self, nodes: str | Iterable[str] | None = None, *, timeout: float = TIMEOUT_S, exactly_once: bool = True
+    ) -> None:
         self._nodes = find_nodes(nodes)
         self._timeout_s = timeout
         self._random = Random()
-        self._channel = Channel(self._nodes, self._random)
+        self._channel = Channel(self._nodes, self._random, exactly_once=exactly_once)
         self._driver = _Driver(self._channel)
         self._lock = RLock()
 

@@ -6,8 +6,9 @@ many as there are; answers come back in that order. What becomes of a request:
 * Its answer is a result, or a definite error of its own: that is it.
 * The node refuses for now (`NOT_LEADER`, `OVERLOADED`, `TIMEOUT`, `STOPPING`, `STATE_DIFFERS`, `BUSY`): it is asked
   again, where the hint points, or elsewhere after a back-off, until its deadline. It certainly had no effect.
-* `UNKNOWN`, or the connection ends before the answer: a request that only reads is asked again. One that changes
-  something is told as `OutcomeUnknown`: to ask again could carry it out twice.
+* `UNKNOWN`, or the connection ends before the answer: a request that only reads is asked again, and so is a write that
+  has a number within a session, which is carried out once however often it is sent. Without a session a write is told
+  as `OutcomeUnknown`: to ask again could carry it out twice.
 * Its deadline passes: `Unavailable` where it certainly had no effect, else `OutcomeUnknown`.
 
 A connection on which a node has said that it does not lead is left only when every request on it is answered, so that a
@@ -24,6 +25,7 @@ from kvraft.client.link import CONNECT_S, SILENCE_S, Lines, Link, MalformedAnswe
 from kvraft.client.nodes import Address
 from kvraft.client.requests import Answer, Effect, Request, raw
 from kvraft.client.route import Route
+from kvraft.client.session import UNKNOWN_TO_NODE, Session
 
 TIMEOUT_S: Final = 10.0
 """How long a request may take with everything that is tried, unless the client says otherwise."""
@@ -33,6 +35,9 @@ PENDING_MAX: Final = 100_000
 _AGAIN_HERE: Final = frozenset({"OVERLOADED", "BUSY"})
 _AGAIN: Final = _AGAIN_HERE | {"NOT_LEADER", "STOPPING", "STATE_DIFFERS", "TIMEOUT"}
 _UNKNOWN: Final = frozenset({"UNKNOWN", "INTERNAL"})
+_NUMBER_REFUSED: Final = frozenset({"SESSION_EXPIRED", "NUMBER_TOO_LOW"})
+_AS_OVERLOADED: Final = {"SESSIONS_FULL": "OVERLOADED", "QUOTA_EXCEEDED": "OVERLOADED"}
+"""Refusals of a session that may be opened a moment later."""
 _LINE_TOO_LONG: Final = "LINE_TOO_LONG"
 
 Finished = tuple[Request[Any], Any, ClientError | None]
@@ -46,9 +51,12 @@ class Channel:
         nodes: where the cluster is.
         random: for the back-off.
         pending_max: requests that may wait at a time.
+        exactly_once: whether writes have numbers, so that they can be asked again.
     """
 
-    def __init__(self, nodes: Sequence[Address], random: Random, pending_max: int = PENDING_MAX) -> None:
+    def __init__(
+        self, nodes: Sequence[Address], random: Random, pending_max: int = PENDING_MAX, *, exactly_once: bool = False
+    ) -> None:
         self.route: Final = Route(nodes, random)
         self.link: Link | None = None
         self._pending_max = pending_max
@@ -68,6 +76,9 @@ class Channel:
         """When the node last sent something, or was first asked something after it owed nothing."""
         self._soonest = float("inf")
         """No deadline is earlier."""
+        self._session = Session() if exactly_once else None
+        self._waits_for_session = False
+        """Whether the first of the queue may not be sent yet, and nothing after it."""
         self._finished: list[Finished] = []
         self._is_closed = False
 
@@ -94,7 +105,8 @@ class Channel:
             return min(soonest, link.begun_at + CONNECT_S)
         if self._owed:
             soonest = min(soonest, self._heard_at + SILENCE_S)
-        return min(soonest, self._hold_until) if self._queue and not self._is_leaving else soonest
+        can_send = self._queue and not self._is_leaving and not self._waits_for_session
+        return min(soonest, self._hold_until) if can_send else soonest
 
     # --- what happens ------------------------------------------------------------------------------------------------
 
@@ -109,7 +121,8 @@ class Channel:
         request.deadline = deadline = now + timeout_s
         self._soonest = min(self._soonest, deadline)
         link = self.link
-        if link is not None and link.is_connected and not (self._queue or self._is_leaving or now < self._hold_until):
+        can_send = link is not None and link.is_connected and not self._is_leaving and now >= self._hold_until
+        if can_send and not self._queue and (self._session is None or self._session.admits(request)):
             self._send(request, now)
         else:
             self._queue.append(request)
@@ -155,8 +168,12 @@ class Channel:
             if "error" in answer:
                 self._refused(request, answer, now)
                 continue
-            if not request.is_over:
+            if self._session is not None and request is self._session.opening:
+                self._session.opened(answer)
+            elif not request.is_over:
                 succeeded = request.is_over = True
+                if request.number and self._session is not None:
+                    self._session.settled(request)
                 try:
                     finished.append((request, request.read(answer), None))
                 except (KeyError, ValueError, TypeError, AttributeError) as error:
@@ -200,23 +217,50 @@ class Channel:
         if self.link is None:
             self.link = Link(self.route.node, now)
         elif self.link.is_connected and not self._is_leaving:
-            queue, self._queue = self._queue, deque()
-            for request in queue:
-                if not request.is_over:
-                    self._send(request, now)
+            self._send_queue(now)
+
+    def _send_queue(self, now: float) -> None:
+        """Send what waits, up to the first write that needs a session first, or an answer to one of those before it."""
+        queue, session = self._queue, self._session
+        self._waits_for_session = False
+        while queue:
+            request = queue[0]
+            if session is not None and not request.is_over and not session.admits(request):
+                self._waits_for_session = True
+                opening = session.begin()
+                if opening is not None:
+                    self._send(opening, now)
+                return
+            queue.popleft()
+            if not request.is_over:
+                self._send(request, now)
 
     def _send(self, request: Request[Any], now: float) -> None:
         if not self._owed:
             self._heard_at = now
         self._owed.append(request)
-        self._output.append(request.line + b"\n")
+        number = request.number
+        self._output.append(
+            b"#%d:%d %b\n" % (request.session, number, request.line) if number else request.line + b"\n"
+        )
 
     # --- what becomes of a request -----------------------------------------------------------------------------------
 
     def _refused(self, request: Request[Any], answer: Answer, now: float) -> None:
         """Judge an error: it is the request's own, or a reason to ask again."""
         code = answer["error"]
-        is_again = code in _AGAIN or (code in _UNKNOWN and request.effect is Effect.NONE)
+        session = self._session
+        if session is not None and request is session.opening:
+            session.not_opened(is_supported=code not in UNKNOWN_TO_NODE)
+            if code in UNKNOWN_TO_NODE:
+                return
+            code = _AS_OVERLOADED.get(code, code)
+        elif code in _UNKNOWN and request.number:
+            request.may_have_happened = True
+        elif code in _NUMBER_REFUSED and session is not None:
+            self._renumber(session, request, answer)
+            return
+        is_again = code in _AGAIN or (code in _UNKNOWN and (request.effect is Effect.NONE or request.number))
         if not is_again:
             self._end(request, from_answer(answer))
             if code == _LINE_TOO_LONG:  # the connection closes, and what was sent after it is not carried out
@@ -236,8 +280,19 @@ class Channel:
             pause_s = self.route.hinted(answer.get("leader_hint")) if code == "NOT_LEADER" else self.route.failed()
             self._hold_until = max(self._hold_until, now + pause_s)
 
+    def _renumber(self, session: Session, request: Request[Any], answer: Answer) -> None:
+        """A number is not known any more: the request was not carried out now, and perhaps when it was sent first."""
+        if answer["error"] == "SESSION_EXPIRED":
+            session.expired(request)
+        session.settled(request)
+        if request.may_have_happened:
+            self._end(request, _lost(request))
+        elif not request.is_over:
+            request.number = 0
+            self._again.append(request)
+
     def _drop(self) -> None:
-        """Give up the connection, and judge what is owed on it: reads are asked again, in their place."""
+        """Give up the connection, and judge what is owed on it: what may be asked again is, in its place."""
         self.link = None
         self._is_leaving = False
         self._lines = Lines()
@@ -245,9 +300,12 @@ class Channel:
         owed, self._owed = self._owed, deque()
         again, self._again = self._again, []
         for request in owed:
+            if self._session is not None and request is self._session.opening:
+                self._session.not_opened()
             if request.is_over:
                 continue
-            if request.effect is Effect.NONE and not self._is_closed:
+            if (request.effect is Effect.NONE or request.number) and not self._is_closed:
+                request.may_have_happened = request.effect is not Effect.NONE
                 again.append(request)
             else:
                 self._end(request, _lost(request))
@@ -283,6 +341,8 @@ class Channel:
         if not request.is_over:
             request.is_over = True
             self._finished.append((request, None, error))
+            if request.number and self._session is not None:
+                self._session.settled(request)
 
 
 def _lost(request: Request[Any]) -> ClientError:

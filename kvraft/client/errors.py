@@ -13,6 +13,7 @@
     │   ├── Compacted           that revision is not kept any more; `oldest_revision`
     │   ├── FutureRevision      the store has not come to that revision
     │   ├── InvalidRequest      it can never be carried out as it stands; the text says why
+    │   │   └── NodesUnknown    nothing says where the cluster is
     │   ├── Refused             an operator's command that cannot be carried out now; the text says why
     │   └── ClientClosed        the client was closed before it was sent
     └── OutcomeUnknown          it may have happened, or may still happen: read it back before you repeat it
@@ -96,6 +97,10 @@ class FutureRevision(Definite):
 
 class InvalidRequest(Definite):
     """It can never be carried out as it stands."""
+
+
+class NodesUnknown(InvalidRequest):
+    """Nothing says where the cluster is, or what says so is wrong."""
 
 
 class Refused(Definite):

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Final, NamedTuple
 
-from kvraft.client.errors import InvalidRequest
+from kvraft.client.errors import InvalidRequest, NodesUnknown
 
 NODES_VARIABLE: Final = "KVRAFT_NODES"
 """Names the nodes of the cluster, separated by commas."""
@@ -59,7 +59,7 @@ def find_nodes(
     """Return the nodes that are given, else those of KVRAFT_NODES, else those that config.json lists.
 
     Raises:
-        InvalidRequest: nothing says where the cluster is, or what says so is wrong.
+        NodesUnknown: nothing says where the cluster is, or what says so is wrong.
     """
     if nodes is not None:
         return parse_nodes(nodes)
@@ -70,9 +70,9 @@ def find_nodes(
         peers = json.loads(config.read_text(encoding="utf-8-sig"))["peers"]
         return parse_nodes([peer["address"] for peer in peers])
     except FileNotFoundError:
-        raise InvalidRequest(
+        raise NodesUnknown(
             f"nothing says where the cluster is: name its nodes, set {NODES_VARIABLE}=host:port,host:port, or go where "
             "its config.json is"
         ) from None
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise InvalidRequest(f"{config} does not tell where the cluster is: {error!r}") from None
+        raise NodesUnknown(f"{config} does not tell where the cluster is: {error!r}") from None

@@ -28,19 +28,36 @@ class Effect(enum.Enum):
     NONE = enum.auto()
     """It only reads: it is asked again."""
     ONCE = enum.auto()
-    """It changes something: it must not be carried out twice, so its fate is unknown."""
+    """It changes something, and must not be carried out twice: within a session it has a number and is asked again,
+    without one its fate is unknown."""
+    UNNUMBERED = enum.auto()
+    """It changes something and cannot have a number, such as a change of the members: its fate is unknown."""
 
 
 class Request(Generic[T]):
     """One request: its line without the line feed, what it does, and how its answer is read."""
 
-    __slots__ = ("deadline", "effect", "is_over", "line", "may_have_happened", "read", "refusal", "tag")
+    __slots__ = (
+        "deadline",
+        "effect",
+        "is_over",
+        "line",
+        "may_have_happened",
+        "number",
+        "read",
+        "refusal",
+        "session",
+        "tag",
+    )
 
     def __init__(self, line: bytes, read: Callable[[Answer], T], effect: Effect = Effect.ONCE) -> None:
         self.line: Final = line
         self.read: Final = read
         self.effect: Final = effect
         self.deadline = 0.0
+        self.session = 0
+        self.number = 0
+        """Its number within a session, 0 while it has none."""
         self.tag: Any = None
         """The caller's own, such as the future that waits."""
         self.is_over = False
@@ -242,7 +259,7 @@ def status() -> Request[Answer]:
     return Request(b"STATUS", dict, Effect.NONE)
 
 
-def raw(line: bytes, effect: Effect = Effect.ONCE) -> Request[Answer]:
+def raw(line: bytes, effect: Effect = Effect.UNNUMBERED) -> Request[Answer]:
     """Send a line as it is; the result is its answer.
 
     Raises:
@@ -287,4 +304,4 @@ class Pages:
 
 def raw_text(line: Text, *, reads: bool) -> Request[Answer]:
     """Send a line as it is; whether it only reads decides what becomes of it when its answer is lost."""
-    return raw(to_bytes(line), Effect.NONE if reads else Effect.ONCE)
+    return raw(to_bytes(line), Effect.NONE if reads else Effect.UNNUMBERED)

@@ -140,7 +140,8 @@ def test_only_reads_are_without_effect() -> None:
     reads += [requests.page(span, 1), requests.count(Span.prefix("a"))]
     writes: list[Request[Any]] = [requests.set_("a", "b"), requests.set_("a", "b", 1.0), requests.delete("a")]
     writes += [requests.cas("a", If.absent(), "b"), requests.incr("a"), requests.append("a", "b")]
-    writes += [requests.expire("a", 1), requests.persist("a"), requests.transact(Transaction()), requests.raw(b"X")]
+    writes += [requests.expire("a", 1), requests.persist("a"), requests.transact(Transaction())]
 
     assert {each.effect for each in reads} == {Effect.NONE}
     assert {each.effect for each in writes} == {Effect.ONCE}
+    assert requests.raw(b"TRANSFER 1").effect is Effect.UNNUMBERED

@@ -63,6 +63,12 @@ def environment(**more: str) -> dict[str, str]:
     return {**os.environ, "PYTHONPATH": path, **more}
 
 
+def typing_environment(**more: str) -> dict[str, str]:
+    """Return the environment of a person who has activated the environment that runs the tests: `kvraft` is there."""
+    path = os.pathsep.join((str(TWISTD.parent), os.environ.get("PATH", "")))
+    return environment(PATH=path, **more)
+
+
 def run_twistd(folder: Path, *arguments: str, timeout_s: float = EXIT_S) -> "subprocess.CompletedProcess[str]":
     """Run `twistd -n kvraft` with these arguments in `folder`, and return it when it has ended."""
     return subprocess.run(

@@ -10,10 +10,10 @@ from typing import Final
 from kvraft.store import FEATURE_LEVEL
 from tests.conftest import require_tool
 from tests.e2e.clients import wait_until
-from tests.e2e.processes import REPOSITORY, Cluster
+from tests.e2e.processes import REPOSITORY, Cluster, typing_environment
 
 CONSOLE: Final = re.compile(r"^```console\n(.*?)^```", re.MULTILINE | re.DOTALL)
-PAGES: Final = ("conditions", "expiry", "leases", "ranges", "revisions", "transactions", "watches")
+PAGES: Final = ("cli", "conditions", "expiry", "leases", "ranges", "revisions", "transactions", "watches")
 _ASKED: Final = re.compile(r'(\bAT |FROM |REVISION |CURSOR |"revision": )(\d+)')
 _ANSWERED: Final = re.compile(r'("(?:create_|mod_|oldest_)?revision":|"cursor":"|revision |the store has )(\d+)')
 
@@ -50,7 +50,8 @@ def test_the_transcripts_are_what_happens(cluster: Cluster) -> None:
 
     def typed(command: str) -> str:
         shell = ["bash", "-c", command.replace("localhost 8080", f"127.0.0.1 {port}")]
-        return subprocess.run(shell, capture_output=True, text=True, timeout=60, check=False).stdout
+        here = typing_environment(KVRAFT_NODES=cluster.hint(leader))
+        return subprocess.run(shell, env=here, capture_output=True, text=True, timeout=60, check=False).stdout
 
     for page in PAGES:
         begins = int(json.loads(typed("echo STATUS | nc localhost 8080"))["revision"])

@@ -8,10 +8,11 @@ from typing import Final
 import attrs
 
 from tests.conftest import require_tool
-from tests.e2e.processes import REPOSITORY, Cluster
+from tests.e2e.processes import REPOSITORY, Cluster, typing_environment
 
 README: Final = REPOSITORY / "README.md"
 CONSOLE: Final = re.compile(r"^```console\n(.*?)^```", re.MULTILINE | re.DOTALL)
+PYTHON: Final = re.compile(r"^```python\n(.*?)^```", re.MULTILINE | re.DOTALL)
 KILL: Final = re.compile(r"pkill -9 -f 'kvraft --id (\d)'")
 LED_AT_FIRST: Final = 1
 """The node that leads in the README's transcript, and is killed there."""
@@ -39,7 +40,15 @@ def transcript() -> list[Step]:
 
 def type_in(command: str, folder: Path) -> str:
     """Run `command` as a person would, and return what it printed."""
-    done = subprocess.run(["bash", "-c", command], cwd=folder, capture_output=True, text=True, timeout=60, check=False)
+    done = subprocess.run(
+        ["bash", "-c", command],
+        cwd=folder,
+        env=typing_environment(),
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
     return done.stdout
 
 
@@ -68,6 +77,8 @@ def test_the_readmes_transcript_is_what_happens(cluster: Cluster) -> None:
             roles[2] = cluster.await_leader()
         else:
             assert type_in(in_this_cluster(step.command), cluster.folder) == in_this_cluster(step.answer), step
+    (cluster.folder / "readme.py").write_text(PYTHON.findall(README.read_text(encoding="utf-8"))[0], encoding="utf-8")
+    assert type_in("python readme.py", cluster.folder) == "b'user:100' b'kmarulab'\nb'user:101' b'ada'\n"
 
 
 def test_everything_the_readme_links_to_is_there() -> None:

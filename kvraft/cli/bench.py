@@ -1,0 +1,142 @@
+"""Measures the cluster with one asyncio client, many requests in flight."""
+
+import asyncio
+import sys
+import time
+from collections.abc import Callable
+from random import Random
+from typing import Any, Final
+
+import attrs
+import click
+
+from kvraft.cli import statuses
+from kvraft.cli.options import cluster_options, fail, write_json, write_table
+from kvraft.client import AsyncClient, ClientError
+
+PERCENTILES: Final = (50, 90, 99, 99.9)
+KEYS: Final = 10_000
+PROGRESS_S: Final = 0.1
+PREFIX: Final = "kvraft-bench/"
+"""Every key that is written begins so."""
+
+
+@attrs.define
+class Measured:
+    """What came of the requests so far."""
+
+    latencies_s: list[float] = attrs.field(factory=list)
+    errors: dict[str, int] = attrs.field(factory=dict)
+    begun_at: float = attrs.field(factory=time.monotonic)
+    seconds: float = 0.0
+
+    def failed(self, error: ClientError) -> None:
+        """Count an error."""
+        name = error.code or type(error).__name__
+        self.errors[name] = self.errors.get(name, 0) + 1
+
+    def described(self) -> dict[str, Any]:
+        """Return the figures."""
+        ordered = sorted(self.latencies_s)
+        percentiles = {
+            f"p{each:g}_ms": round(1000 * ordered[min(len(ordered) - 1, int(len(ordered) * each / 100))], 3)
+            for each in PERCENTILES
+            if ordered
+        }
+        return {
+            "requests": len(ordered),
+            "errors": self.errors,
+            "seconds": round(self.seconds, 3),
+            "requests_per_second": round(len(ordered) / self.seconds) if self.seconds else 0,
+            **percentiles,
+        }
+
+
+async def measure(
+    client: AsyncClient,
+    *,
+    seconds: float,
+    clients: int,
+    value_bytes: int,
+    reads: float,
+    progress: Callable[[Measured], object],
+) -> Measured:
+    """Ask for some time, `clients` requests being in flight all the while."""
+    await client.get(PREFIX)  # a leader is found before the time begins
+    measured = Measured()
+    random = Random()
+    end = measured.begun_at + seconds
+    value = b"x" * value_bytes
+
+    async def ask_again_and_again() -> None:
+        while (begin := time.monotonic()) < end:
+            key = f"{PREFIX}{random.randrange(KEYS)}"
+            try:
+                await (client.get(key) if random.random() < reads else client.set(key, value))
+            except ClientError as error:
+                measured.failed(error)
+            else:
+                measured.latencies_s.append(time.monotonic() - begin)
+
+    async def report() -> None:
+        while True:
+            progress(measured)
+            await asyncio.sleep(PROGRESS_S)
+
+    reporter = asyncio.create_task(report())
+    await asyncio.gather(*[ask_again_and_again() for _ in range(clients)])
+    measured.seconds = time.monotonic() - measured.begun_at
+    reporter.cancel()
+    return measured
+
+
+@click.command("bench")
+@click.option("--seconds", type=click.FloatRange(min=0.1), default=5.0, show_default=True, help="How long.")
+@click.option("--in-flight", type=click.IntRange(1, 10_000), default=100, show_default=True, help="Requests at a time.")
+@click.option("--value-bytes", type=click.IntRange(0, 1_000_000), default=100, show_default=True, help="Of each value.")
+@click.option("--reads", type=click.FloatRange(0.0, 1.0), default=0.0, show_default=True, help="Share of reads.")
+@cluster_options
+def bench_command(
+    seconds: float, in_flight: int, value_bytes: int, reads: float, nodes: str | None, timeout: float, output: str
+) -> int:
+    """Measure throughput and latency. Writes up to 10,000 keys that begin with kvraft-bench/."""
+
+    async def run(progress: Callable[[Measured], object]) -> Measured:
+        async with AsyncClient(nodes, timeout=timeout, exactly_once=False) as client:
+            return await measure(
+                client, seconds=seconds, clients=in_flight, value_bytes=value_bytes, reads=reads, progress=progress
+            )
+
+    measured = _with_progress(run, seconds) if sys.stderr.isatty() else asyncio.run(run(lambda _: None))
+    figures = measured.described()
+    if output == "json":
+        write_json(figures)
+    else:
+        write_table(("figure", "value"), [(name, _shown(value)) for name, value in figures.items()])
+    if not measured.latencies_s:
+        raise fail(f"not one request succeeded: {measured.errors}", statuses.UNAVAILABLE)
+    return statuses.OK
+
+
+def _shown(value: object) -> str:
+    if isinstance(value, dict):
+        return ", ".join(f"{count} {name}" for name, count in value.items()) or "none"
+    return f"{value:,}" if isinstance(value, int) else str(value)
+
+
+def _with_progress(run: Callable[[Callable[[Measured], object]], Any], seconds: float) -> Measured:
+    """Run it under a bar on stderr."""
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, TextColumn
+
+    columns = (BarColumn(), TextColumn("{task.description}"))
+    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task("", total=seconds)
+
+        def show(measured: Measured) -> None:
+            passed = time.monotonic() - measured.begun_at
+            rate = len(measured.latencies_s) / passed if passed else 0.0
+            bar.update(task, completed=passed, description=f"{rate:,.0f} requests/s")
+
+        result: Measured = asyncio.run(run(show))
+    return result

@@ -1,0 +1,164 @@
+"""What files hold, and whether they are whole: config.json, and the data directory of a node that is stopped.
+
+Nothing is changed, not even what a node would tidy up when it starts.
+"""
+
+import fcntl
+import os
+from pathlib import Path
+from typing import Any, Final
+
+import attrs
+import click
+
+from kvraft.cli import statuses
+from kvraft.cli.options import fail, output_option, write_json
+from kvraft.config import ConfigError, load
+from kvraft.raft.errors import CorruptRecord
+from kvraft.storage import OsFiles, StorageError
+from kvraft.storage.layout import HEADER_BYTES, decode_header
+from kvraft.storage.recovery import Replay, replay_directory
+from kvraft.storage.segments import segment_number, segment_path
+from kvraft.storage.snapshot_files import finished_name, snapshot_paths
+from kvraft.storage.snapshot_layout import SnapshotCorrupt, verify
+
+LOCK_NAME: Final = "lock"
+
+
+class ReadOnly(OsFiles):
+    """The disk, of which nothing is removed."""
+
+    def remove(self, path: Path) -> None:
+        """Leave it."""
+
+
+@click.group("check")
+def check_command() -> None:
+    """Say what a config.json or a stopped node's files hold, and whether they are whole."""
+
+
+@check_command.command("config")
+@click.argument("file", default="config.json", type=click.Path(path_type=Path))
+@output_option
+def check_config(file: Path, output: str) -> int:
+    """Say what is wrong with a config.json, all of it at once; status 78 then."""
+    try:
+        config = load(file)
+    except ConfigError as error:
+        raise fail(str(error), statuses.CONFIG) from None
+    peers = [{"id": peer.id, "address": str(peer.address)} for peer in config.peers]
+    if output == "json":
+        write_json({"valid": True, "peers": peers, "data_dir": str(config.data_dir)})
+    else:
+        listed = ", ".join(f"{peer['id']} at {peer['address']}" for peer in peers)
+        click.echo(f"{file} is valid: {listed}; durability {config.durability.value}, data in {config.data_dir}")
+    return statuses.OK
+
+
+@attrs.define
+class Report:
+    """What a data directory holds."""
+
+    facts: dict[str, Any] = attrs.field(factory=dict)
+    notes: list[str] = attrs.field(factory=list)
+    faults: list[str] = attrs.field(factory=list)
+
+
+@check_command.command("data")
+@click.argument("folder", type=click.Path(path_type=Path))
+@output_option
+def check_data(folder: Path, output: str) -> int:
+    """Read all of a node's files (data/<id>) and verify every checksum; status 65 where they are damaged.
+
+    The node must be stopped. Nothing is changed.
+    """
+    if not folder.is_dir():
+        raise fail(
+            f"there is no folder {folder}; name the data directory of one node, such as data/0", statuses.NO_INPUT
+        )
+    if _is_in_use(folder):
+        raise fail(f"a node runs with {folder}; stop it first, its files change while it runs", statuses.REFUSED)
+    report = inspect(folder)
+    if output == "json":
+        write_json({"whole": not report.faults, **report.facts, "notes": report.notes, "faults": report.faults})
+    else:
+        for name, value in report.facts.items():
+            click.echo(f"{name.replace('_', ' ')}: {value}")
+        for note in report.notes:
+            click.echo(f"note: {note}")
+        for fault in report.faults:
+            click.echo(f"DAMAGED: {fault}")
+        click.echo("damaged" if report.faults else "whole: every record and every snapshot verifies")
+    return statuses.DATA if report.faults else statuses.OK
+
+
+def inspect(folder: Path) -> Report:
+    """Read a data directory."""
+    report = Report()
+    files = ReadOnly()
+    numbers = [number for number in map(segment_number, files.names(folder)) if number is not None]
+    if not numbers:
+        raise fail(
+            f"no node has run with {folder}: it has no segment-... files; name a folder such as data/0",
+            statuses.NO_INPUT,
+        )
+    try:
+        replay = replay_directory(files, folder, _node_of(folder, max(numbers)))
+    except StorageError as error:
+        report.faults.append(str(error))
+    except CorruptRecord as error:
+        report.faults.append(f"the header of the newest segment cannot be read: {error}")
+    else:
+        _describe(report, replay)
+    _verify_snapshots(report, files, folder)
+    return report
+
+
+def _describe(report: Report, replay: Replay) -> None:
+    hard = replay.hard_state
+    report.facts |= {
+        "node": replay.node_id,
+        "incarnation": replay.segments[0].header.incarnation.hex(),
+        "term": hard.term,
+        "voted_for": hard.vote,
+        "commit": hard.commit,
+        "entries": f"{replay.base_index + 1} to {replay.last_index}" if replay.entries else "none",
+        "segments": len(replay.segments),
+        "saves": replay.saves,
+    }
+    report.notes += [note for note in replay.notes if not note.startswith("removed ")]
+
+
+def _node_of(folder: Path, number: int) -> int:
+    """Return whose journal it is, as its newest segment says."""
+    with segment_path(folder, number).open("rb") as file:
+        return decode_header(file.read(HEADER_BYTES)).node_id
+
+
+def _verify_snapshots(report: Report, files: OsFiles, folder: Path) -> None:
+    sound = []
+    for name in filter(None, map(finished_name, snapshot_paths(files, folder))):
+        file = files.open(name.path)
+        try:
+            header = verify(file)
+            sound.append(f"up to entry {header.index} of term {header.term}, {file.size()} bytes")
+        except SnapshotCorrupt as error:
+            report.faults.append(f"{name.path}: {error}")
+        finally:
+            file.close()
+    report.facts["snapshots"] = sound or "none"
+
+
+def _is_in_use(folder: Path) -> bool:
+    """Whether a process holds the lock of the folder."""
+    path = folder / LOCK_NAME
+    if not path.exists():
+        return False
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    finally:
+        os.close(descriptor)
+    return False

@@ -1,0 +1,145 @@
+"""The `kvraft` command. A subcommand is imported when it is used, so that each starts quickly."""
+
+import importlib
+import json
+import os
+import signal
+import sys
+from typing import Any, Final
+
+import click
+from typing_extensions import override
+
+from kvraft.cli import statuses
+
+COMMANDS: Final = {
+    "get": ("data", "Show the value of a key."),
+    "set": ("data", "Write a key; the value may come from stdin."),
+    "delete": ("data", "Remove keys, or one where a condition holds."),
+    "cas": ("data", "Write a key where a condition holds (compare and set)."),
+    "incr": ("data", "Add to a counter."),
+    "append": ("data", "Add at the end of a value."),
+    "expire": ("data", "Let a key expire after some seconds."),
+    "persist": ("data", "Let a key stay that would expire."),
+    "ttl": ("data", "Show how many seconds a key has left."),
+    "keys": ("ranges", "List the keys that begin so."),
+    "range": ("ranges", "Show keys with their values, in their order."),
+    "watch": ("ranges", "Show every change as it happens, through failovers."),
+    "txn": ("data", "Carry out a transaction, written in JSON."),
+    "status": ("status", "Show every node: role, lag, size, version, and which is down."),
+    "member": ("members", "List and change the members of the cluster."),
+    "snapshot": ("members", "Let nodes take a snapshot now."),
+    "bench": ("bench", "Measure the cluster, with live progress."),
+    "export": ("transfer", "Write keys and values as JSON lines."),
+    "import": ("transfer", "Read what export has written."),
+    "shell": ("shell", "Type requests, with history and completion."),
+    "node": ("node", "Run one node in the foreground."),
+    "init": ("node", "Write a config.json."),
+    "cluster": ("node", "Run all nodes of config.json on this machine, to try things."),
+    "check": ("check", "Say what a config.json or a stopped node's files hold, and whether they are whole."),
+    "completion": ("completion", "Print the completion script for a shell."),
+}
+"""Every subcommand: the module that has it, as `<name>_command`, and what it does."""
+
+
+class Subcommands(click.Group):
+    """The subcommands, each of which is imported when it is used and not before."""
+
+    @override
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Return them in the order in which they are told."""
+        return list(COMMANDS)
+
+    @override
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """Import a subcommand."""
+        if cmd_name not in COMMANDS:
+            return None
+        module = importlib.import_module(f"kvraft.cli.{COMMANDS[cmd_name][0]}")
+        command: click.Command = getattr(module, f"{cmd_name}_command")
+        return command
+
+    @override
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """Find the subcommand; for one that is misspelt say which is meant."""
+        if args and args[0] not in COMMANDS and not args[0].startswith("-"):
+            import difflib
+
+            meant = difflib.get_close_matches(args[0], COMMANDS, 1)
+            hint = f"did you mean {meant[0]}?" if meant else "kvraft --help lists them"
+            raise click.UsageError(f"there is no command {args[0]!r}; {hint}", ctx)
+        return super().resolve_command(ctx, args)
+
+    @override
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """List them without importing them."""
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, text) for name, (_, text) in COMMANDS.items()])
+
+
+@click.group(
+    cls=Subcommands,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+    epilog="The cluster is found by --nodes, else KVRAFT_NODES, else config.json in this folder. "
+    "Exit statuses: " + "; ".join(f"{status} {text}" for status, text in statuses.MEANINGS.items()) + ".",
+)
+@click.version_option(package_name="kvraft", prog_name="kvraft", message="%(prog)s %(version)s")
+def kvraft() -> None:
+    """A durable, strongly consistent key-value store: its nodes, and what is in them."""
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run a subcommand; return the exit status."""
+    arguments = sys.argv[1:] if arguments is None else arguments
+    try:
+        status: Any = kvraft.main(arguments, prog_name="kvraft", standalone_mode=False)
+        sys.stdout.flush()
+    except click.exceptions.Exit as end:
+        return end.exit_code
+    except click.UsageError as error:
+        error.show()
+        return statuses.USAGE
+    except click.ClickException as error:
+        error.show()
+        return error.exit_code
+    except (click.Abort, KeyboardInterrupt):
+        click.echo(err=True)
+        return 128 + signal.SIGINT
+    except BrokenPipeError:
+        # Whoever reads has enough. What is left in the buffer must not be complained about at the end.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 128 + signal.SIGPIPE
+    except Exception as error:
+        status = _told(error, as_json=_wants_json(arguments))
+        if status is None:
+            raise
+    return status if isinstance(status, int) else statuses.OK
+
+
+def _wants_json(arguments: list[str]) -> bool:
+    return any(
+        argument in {"-ojson", "--output=json"} or arguments[at : at + 2] in (["-o", "json"], ["--output", "json"])
+        for at, argument in enumerate(arguments)
+    )
+
+
+def _told(error: Exception, *, as_json: bool) -> int | None:
+    """Say what went wrong; return the status, or None where the error is a defect of ours."""
+    status = statuses.status_of(error)
+    if status is None:
+        return None
+    if as_json:
+        from kvraft.client import ClientError
+
+        details = dict(error.details) if isinstance(error, ClientError) else {}
+        told = {"error": getattr(error, "code", "") or type(error).__name__, "message": str(error), **details}
+        click.echo(json.dumps(told), err=True)
+    else:
+        click.echo(f"kvraft: {error}", err=True)
+    return status
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,86 @@
+"""Running nodes: one, a config.json for several, and all of them on this machine."""
+
+import json
+import os
+import sys
+from pathlib import Path
+from typing import Final
+
+import click
+
+from kvraft.cli import statuses
+from kvraft.cli.options import fail
+from kvraft.client import InvalidRequest
+from kvraft.client.nodes import parse_nodes
+
+NODES_MAX: Final = 9
+FIRST_PORT: Final = 8080
+
+
+@click.command("node")
+@click.option("-i", "--id", type=click.IntRange(min=0), help="Which node this is.")
+@click.option("-c", "--config", default="config.json", show_default=True, help="The file that lists the members.")
+@click.option("-d", "--data-dir", help="Keep the data in FOLDER/<id>.", metavar="FOLDER")
+@click.option("-j", "--join", metavar="HOST:PORT", help="Join the cluster of the member at this address.")
+@click.option("-a", "--address", metavar="HOST:PORT", help="Where this node is reached.")
+@click.option("--logfile", metavar="FILE", help="Write the log there instead of to stdout.")
+@click.option("--check", is_flag=True, help="Say what is wrong with the configuration, and leave.")
+def node_command(
+    id: int | None,  # noqa: A002 - the option's name
+    config: str,
+    data_dir: str | None,
+    join: str | None,
+    address: str | None,
+    logfile: str | None,
+    check: bool,
+) -> None:
+    """Run one node in the foreground until Ctrl-C or SIGTERM, as `twistd -n kvraft` does.
+
+    Its exit statuses are told in docs/operations.md.
+    """
+    given = {"--id": id, "--config": config, "--data-dir": data_dir, "--join": join, "--address": address}
+    options = [word for name, value in given.items() if value is not None for word in (name, str(value))]
+    before = ["--logfile", logfile] if logfile else []
+    # This process becomes the node, so that `pkill -f 'kvraft --id 1'` and process lists show which one it is.
+    twistd = [str(Path(sys.executable).with_name("twistd")), "-n", *before, "kvraft", *options]
+    sys.stdout.flush()
+    os.execv(twistd[0], [*twistd, "--check"] if check else twistd)  # noqa: S606 - our own interpreter's twistd
+
+
+@click.command("init")
+@click.argument("addresses", nargs=-1)
+@click.option("--count", type=click.IntRange(1, NODES_MAX), default=3, show_default=True, help="Nodes on this machine.")
+@click.option(
+    "--port", type=click.IntRange(1, 65_535 - NODES_MAX), default=FIRST_PORT, show_default=True, help="Of the first."
+)
+@click.option(
+    "-c", "--config", default="config.json", show_default=True, type=click.Path(path_type=Path), help="The file."
+)
+@click.option("--force", is_flag=True, help="Overwrite a file that is there.")
+def init_command(addresses: tuple[str, ...], count: int, port: int, config: Path, force: bool) -> int:
+    """Write a config.json: with nodes at ADDRESSES (host:port ...), else with some on this machine to try things."""
+    try:
+        nodes = parse_nodes(addresses or [f"127.0.0.1:{port + node}" for node in range(count)])
+    except InvalidRequest as error:
+        raise click.UsageError(str(error)) from None
+    peers = ",\n    ".join(json.dumps({"id": at, "address": str(node)}) for at, node in enumerate(nodes))
+    try:
+        with config.open("w" if force else "x", encoding="utf-8") as file:
+            file.write(f'{{\n  "peers": [\n    {peers}\n  ]\n}}\n')
+    except FileExistsError:
+        raise fail(f"{config} is there already; --force overwrites it", statuses.USAGE) from None
+    click.echo(f"{config} lists {len(nodes)} nodes: {', '.join(map(str, nodes))}")
+    if len(nodes) % 2 == 0:
+        click.echo(f"{len(nodes)} nodes survive no more failures than {len(nodes) - 1} do; odd numbers are the rule")
+    click.echo("next: kvraft cluster" if not addresses else "next, on each machine: kvraft node --id 0 (1, 2, ...)")
+    return statuses.OK
+
+
+@click.command("cluster")
+def cluster_command() -> int:
+    """Run all nodes of config.json on this machine, until Ctrl-C, and show what to try."""
+    from kvraft.cli import cluster
+
+    if not cluster.CONFIG_PATH.exists():
+        raise fail("there is no config.json in this folder; kvraft init writes one", statuses.CONFIG)
+    return cluster.main()

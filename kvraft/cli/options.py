@@ -1,0 +1,112 @@
+"""Options and output that subcommands share."""
+
+import base64
+import json
+import sys
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, Final, TypeVar
+
+import click
+
+from kvraft.cli import statuses
+from kvraft.client.nodes import NODES_VARIABLE
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+TIMEOUT_S: Final = 10.0
+SHOWN_BYTES: Final = 200
+"""So much of a key or a value is shown to a person; -o json shows all."""
+
+
+def output_option(function: F) -> F:
+    """Add -o."""
+    kind = click.Choice(["text", "json"])
+    return click.option("-o", "--output", type=kind, default="text", help="How to answer.", show_default=True)(function)
+
+
+def cluster_options(function: F) -> F:
+    """Add --nodes, --timeout and -o."""
+    function = output_option(function)
+    timeout = click.FloatRange(min=0.0, min_open=True)
+    function = click.option(
+        "--timeout", type=timeout, default=TIMEOUT_S, help="Seconds to try for.", show_default=True
+    )(function)
+    help_text = f"host:port,host:port; else {NODES_VARIABLE}, else config.json here."
+    return click.option("-n", "--nodes", help=help_text)(function)
+
+
+def write_bytes(content: bytes) -> None:
+    """Write to stdout as it is."""
+    sys.stdout.flush()
+    sys.stdout.buffer.write(content)
+    sys.stdout.buffer.flush()
+
+
+def write_json(value: object) -> None:
+    """Write a JSON value on one line."""
+    click.echo(json.dumps(value, ensure_ascii=False))
+
+
+def member(name: str, content: bytes | None) -> dict[str, object]:
+    """Return bytes as a member of a JSON object: text, or base64 where they are not UTF-8."""
+    if content is None:
+        return {name: None}
+    try:
+        return {name: content.decode()}
+    except UnicodeDecodeError:
+        return {f"{name}_base64": base64.b64encode(content).decode()}
+
+
+def shown(content: bytes | None) -> str:
+    """Return bytes for a person, on one line: what cannot be shown is escaped, and what is long is cut."""
+    if content is None:
+        return "-"
+    text = content[:SHOWN_BYTES].decode(errors="backslashreplace")
+    text = "".join(each if each.isprintable() else each.encode("unicode_escape").decode() for each in text)
+    return text if len(content) <= SHOWN_BYTES else f"{text}... ({len(content)} bytes)"
+
+
+def read_value(value: str | None) -> bytes:
+    """Return a value that is given, or all of stdin where it is left out or is "-".
+
+    Raises:
+        click.UsageError: it is left out, and a person sits at stdin.
+    """
+    if value is not None and value != "-":
+        # As the shell has passed it, be it UTF-8 or not.
+        return value.encode(errors="surrogateescape")
+    if value is None and sys.stdin.isatty():
+        raise click.UsageError("give a value, or - to type it (end with Ctrl-D), or let stdin be a file")
+    return sys.stdin.buffer.read()
+
+
+def key_bytes(key: str) -> bytes:
+    """Return a key as the shell has passed it, be it UTF-8 or not."""
+    return key.encode(errors="surrogateescape")
+
+
+def write_table(
+    columns: Sequence[str], rows: Iterable[Sequence[object]], styles: Mapping[str, str] | None = None
+) -> None:
+    """Write a table; cells with a style are coloured on a terminal, unless NO_COLOR is set."""
+    cells = [[str(cell) for cell in row] for row in rows]
+    if not sys.stdout.isatty():
+        widths = [max(map(len, column)) for column in zip(columns, *cells, strict=True)]
+        for row in (columns, *cells):
+            click.echo("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
+        return
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(box=None, header_style="bold", pad_edge=False)
+    for column in columns:
+        table.add_column(column, overflow="fold")
+    for row in cells:
+        table.add_row(*(Text(cell, style=(styles or {}).get(cell, "")) for cell in row))
+    Console().print(table)
+
+
+def fail(message: str, status: int) -> statuses.CommandFailed:
+    """Return the error with which a command ends."""
+    return statuses.CommandFailed(message, status)

@@ -1,0 +1,120 @@
+"""One table of all nodes: who leads, who is late, who is down."""
+
+import threading
+from collections.abc import Sequence
+from typing import Any, Final
+
+import attrs
+import click
+
+from kvraft.cli import statuses
+from kvraft.cli.options import cluster_options, write_json, write_table
+from kvraft.client import Client, ClientError
+from kvraft.client.nodes import Address, find_nodes, parse_address
+
+NODE_TIMEOUT_S: Final = 2.0
+"""Longest wait for one node: it is shown as down then."""
+COLUMNS: Final = ("node", "address", "role", "term", "applied", "lag", "revision", "keys", "store", "disk", "version")
+STYLES: Final = {"leader": "bold green", "DOWN": "bold red", "DIFFERS": "bold red"}
+_UNITS: Final = ("B", "KiB", "MiB", "GiB", "TiB")
+
+
+@attrs.define
+class Asked:
+    """A node, and what it says of itself; empty where it does not answer."""
+
+    address: Address
+    status: dict[str, Any] = attrs.field(factory=dict)
+    why: str = ""
+
+    def ask(self, timeout_s: float) -> None:
+        """Ask it."""
+        try:
+            with Client([str(self.address)], timeout=timeout_s, exactly_once=False) as client:
+                self.status = client.ask("STATUS", reads=True)
+        except ClientError as error:
+            self.why = str(error)
+
+
+def ask_all(addresses: Sequence[Address], timeout_s: float) -> list[Asked]:
+    """Ask these nodes at the same time, and the members that they name besides."""
+    asked = [Asked(address) for address in addresses]
+    _ask(asked, timeout_s)
+    known = {each.address for each in asked}
+    others = {
+        parse_address(peer["address"])
+        for each in asked
+        for peer in each.status.get("peers", {}).values()
+        if peer.get("address")
+    } - known
+    more = [Asked(address) for address in sorted(others)]
+    _ask(more, timeout_s)
+    return [*asked, *more]
+
+
+def _ask(asked: Sequence[Asked], timeout_s: float) -> None:
+    threads = [threading.Thread(target=each.ask, args=(timeout_s,), daemon=True) for each in asked]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+
+
+@click.command("status")
+@cluster_options
+def status_command(nodes: str | None, timeout: float, output: str) -> int:
+    """Show every node: role, term, how far it is, how much it holds, and which is down.
+
+    Ends with status 69 when no node leads.
+    """
+    asked = ask_all(find_nodes(nodes), min(timeout, NODE_TIMEOUT_S))
+    if output == "json":
+        write_json(
+            [
+                {"address": str(each.address), "up": bool(each.status), **(each.status or {"error": each.why})}
+                for each in asked
+            ]
+        )
+    else:
+        _show(asked)
+    leads = any(each.status.get("role") == "leader" for each in asked)
+    return statuses.OK if leads else statuses.UNAVAILABLE
+
+
+def _show(asked: Sequence[Asked]) -> None:
+    commit = max((each.status["commit"] for each in asked if each.status), default=0)
+    asked = sorted(asked, key=lambda each: (each.status.get("id", 1 << 63), each.address))
+    write_table(COLUMNS, [_row(each, commit) for each in asked], STYLES)
+    up = sum(bool(each.status) for each in asked)
+    leader = next((each.status["id"] for each in asked if each.status.get("role") == "leader"), None)
+    led = f"node {leader} leads" if leader is not None else "NOBODY LEADS"
+    click.echo(f"{led}; {up} of {len(asked)} nodes answer")
+
+
+def _row(asked: Asked, commit: int) -> Sequence[object]:
+    status = asked.status
+    if not status:
+        return ("-", asked.address, "DOWN", *["-"] * (len(COLUMNS) - 3))
+    role = "DIFFERS" if status.get("differs_at") is not None else status["role"]
+    return (
+        status["id"],
+        asked.address,
+        role,
+        status["term"],
+        status["applied"],
+        max(0, commit - status["applied"]),
+        status["revision"],
+        status["keys"],
+        size(status["store"]["bytes"]),
+        f"{status['disk']['segments']} segments",
+        status["version"],
+    )
+
+
+def size(number: float) -> str:
+    """Return a number of bytes for a person."""
+    for unit in _UNITS[:-1]:
+        if number < 1024:  # noqa: PLR2004 - bytes of the next unit
+            return f"{number:.0f} {unit}" if unit == "B" else f"{number:.1f} {unit}"
+        number /= 1024
+    return f"{number:.1f} {_UNITS[-1]}"

@@ -1,0 +1,251 @@
+"""Export and import: keys and values as JSON lines, any bytes, resumable.
+
+The first line says what the file is and which revision it shows; each other line is one key::
+
+    {"kvraft_export":1,"revision":812,"prefix":""}
+    {"key":"user:100","value":"kmarulab"}
+    {"key_base64":"/wA=","value_base64":"AAE="}
+
+An export shows one state. One that was broken off and is resumed shows the same state, as long as the history reaches
+back to it.
+"""
+
+import base64
+import json
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from typing import IO, Any, Final
+
+import click
+
+from kvraft.cli import statuses
+from kvraft.cli.options import cluster_options, fail, key_bytes, member, write_json
+from kvraft.client import Client, Compacted, KeyItem, OutcomeUnknown
+from kvraft.client.requests import Pages, Span, count, page
+
+FORMAT: Final = 1
+BATCH: Final = 500
+"""Keys that are written together."""
+BATCH_BYTES: Final = 1024 * 1024
+PROGRESS_SUFFIX: Final = ".imported"
+"""Beside the file: how many bytes of it are imported, as long as it is not whole."""
+
+
+class _Progress:
+    """A bar on stderr, where that is a terminal."""
+
+    def __init__(self, stack: ExitStack, what: str, total: int | None) -> None:
+        self._bar: Any = None
+        if sys.stderr.isatty():
+            from rich.console import Console
+            from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+            columns = (TextColumn(what), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+            self._bar = stack.enter_context(Progress(*columns, console=Console(stderr=True), transient=True))
+            self._task = self._bar.add_task(what, total=total)
+
+    def at(self, done: int) -> None:
+        """Show how much is done."""
+        if self._bar is not None:
+            self._bar.update(self._task, completed=done)
+
+
+# --- export ----------------------------------------------------------------------------------------------------------
+
+
+@click.command("export")
+@click.argument("file", type=click.Path(dir_okay=False, allow_dash=True, path_type=Path))
+@click.option("--prefix", default="", help="Only keys that begin so.")
+@click.option("--resume", is_flag=True, help="Go on with a FILE that was broken off.")
+@cluster_options
+def export_command(file: Path, prefix: str, resume: bool, nodes: str | None, timeout: float, output: str) -> int:
+    """Write all keys and values into FILE (- for stdout), one JSON object a line, as they are at one moment.
+
+    Times at which keys expire are not exported.
+    """
+    is_stdout = str(file) == "-"
+    if resume and is_stdout:
+        raise click.UsageError("stdout cannot be resumed; name a file")
+    start = key_bytes(prefix)
+    done, last, revision = _broken_off(file, prefix) if resume else (0, None, None)
+    with ExitStack() as stack:
+        client = stack.enter_context(Client(nodes, timeout=timeout, exactly_once=False))
+        total = client.execute(count(Span.prefix(start)))
+        progress = _Progress(stack, "exporting", total)
+        sink = sys.stdout if is_stdout else stack.enter_context(_open(file, "a" if resume else "x"))
+        try:
+            for item in _items(client, start, last, revision, sink, prefix):
+                print(json.dumps({**member("key", item.key), **member("value", item.value)}), file=sink)
+                done += 1
+                if done % BATCH == 0:
+                    progress.at(done)
+        except Compacted as error:
+            raise fail(
+                f"{error}; the state that this export shows is gone: begin anew, with a larger history in config.json",
+                statuses.REFUSED,
+            ) from None
+        sink.flush()
+    if output == "json" and not is_stdout:
+        write_json({"status": "OK", "keys": done})
+    elif not is_stdout:
+        click.echo(f"{done} keys are in {file}", err=True)
+    return statuses.OK
+
+
+def _open(file: Path, mode: str) -> IO[str]:
+    try:
+        return file.open(mode, encoding="utf-8")
+    except FileExistsError:
+        raise fail(f"{file} exists; remove it, or go on with it by --resume", statuses.USAGE) from None
+
+
+def _items(
+    client: Client, start: bytes, last: bytes | None, revision: int | None, sink: IO[str], prefix: str
+) -> Iterator[KeyItem]:
+    """Yield the keys behind `last`, all of one state, after the first line where that is missing."""
+    if revision is None:
+        pages = Pages(Span.prefix(start).shown(), None)
+        first = client.execute(page(Span.prefix(start).shown(), BATCH))
+        header = {"kvraft_export": FORMAT, "revision": first.revision, "prefix": prefix}
+        print(json.dumps(header), file=sink)
+        yield from pages.take(first)
+    elif last is None:
+        pages = Pages(Span.prefix(start).shown(at=revision), None)
+    else:
+        pages = Pages(Span.between(last + b"\0", _after_prefix(start)).shown(at=revision), None)
+    while (request := pages.next_request()) is not None:
+        yield from pages.take(client.execute(request))
+
+
+def _after_prefix(start: bytes) -> bytes | None:
+    """Return the first key behind all that begin so, None where there is none."""
+    stripped = start.rstrip(b"\xff")
+    return stripped[:-1] + bytes([stripped[-1] + 1]) if stripped else None
+
+
+def _broken_off(file: Path, prefix: str) -> tuple[int, bytes | None, int | None]:
+    """Return how many keys are in the file, the last one, and its revision; cut off a line that is not whole."""
+    keys, last, end = 0, None, 0
+    revision: int | None = None
+    try:
+        with file.open("rb") as lines:
+            for line in lines:
+                if not line.endswith(b"\n"):
+                    break
+                described = _read_line(line, keys + 1)
+                if revision is None:
+                    revision = _header(described, prefix)
+                else:
+                    keys, last = keys + 1, _bytes(described, "key", keys + 2)
+                end += len(line)
+        os.truncate(file, end)
+    except FileNotFoundError:
+        raise fail(f"there is no {file} to go on with", statuses.NO_INPUT) from None
+    return keys, last, revision
+
+
+def _header(described: dict[str, Any], prefix: str | None) -> int:
+    if described.get("kvraft_export") != FORMAT:
+        raise fail("this is no export of kvraft that can be read: its first line does not say so", statuses.DATA)
+    if prefix is not None and described["prefix"] != prefix:
+        raise fail(f"this export is of the prefix {described['prefix']!r}, not {prefix!r}", statuses.USAGE)
+    return int(described["revision"])
+
+
+# --- import ----------------------------------------------------------------------------------------------------------
+
+
+@click.command("import")
+@click.argument("file", type=click.Path(dir_okay=False, allow_dash=True, path_type=Path))
+@click.option("--resume", is_flag=True, help="Go on where an import of FILE was broken off.")
+@cluster_options
+def import_command(file: Path, resume: bool, nodes: str | None, timeout: float, output: str) -> int:
+    """Write what export has written into the cluster; FILE may be - for stdin.
+
+    An import that is broken off leaves FILE.imported behind, and --resume goes on from there. To import a line twice
+    does no harm, unless somebody has written its key in between.
+    """
+    is_stdin = str(file) == "-"
+    if resume and is_stdin:
+        raise click.UsageError("stdin cannot be resumed; name a file")
+    notes = file.with_name(file.name + PROGRESS_SUFFIX)
+    at = int(notes.read_text(encoding="ascii")) if resume and notes.exists() else 0
+    with ExitStack() as stack:
+        client = stack.enter_context(Client(nodes, timeout=timeout, exactly_once=False))
+        try:
+            lines: IO[bytes] = sys.stdin.buffer if is_stdin else stack.enter_context(file.open("rb"))
+        except FileNotFoundError:
+            raise fail(f"there is no {file}", statuses.NO_INPUT) from None
+        progress = _Progress(stack, "importing, bytes", None if is_stdin else file.stat().st_size)
+        header = lines.readline()
+        _header(_read_line(header, 1), None)
+        if at:
+            lines.seek(at)
+        at = max(at, len(header))
+        keys = 0
+        for items, size in _batches(lines):
+            _write(client, items)
+            keys += len(items)
+            at += size
+            progress.at(at)
+            if not is_stdin:
+                notes.write_text(str(at), encoding="ascii")
+    notes.unlink(missing_ok=True)
+    write_json({"status": "OK", "keys": keys}) if output == "json" else click.echo(f"{keys} keys are written")
+    return statuses.OK
+
+
+def _batches(lines: IO[bytes]) -> Iterator[tuple[list[tuple[bytes, bytes]], int]]:
+    """Yield keys with their values, some at a time, with the bytes of their lines."""
+    items: list[tuple[bytes, bytes]] = []
+    size = 0
+    for number, line in enumerate(lines, 2):
+        described = _read_line(line, number)
+        items.append((_bytes(described, "key", number), _bytes(described, "value", number)))
+        size += len(line)
+        if len(items) == BATCH or size > BATCH_BYTES:
+            yield items, size
+            items, size = [], 0
+    if items:
+        yield items, size
+
+
+def _write(client: Client, items: list[tuple[bytes, bytes]]) -> None:
+    """Write some keys, at last all of them: to write the same value again changes nothing."""
+    left = items
+    for _ in range(3):
+        with client.batch() as batch:
+            pending = [batch.set(key, value) for key, value in left]
+        unknown = []
+        for item, each in zip(left, pending, strict=True):
+            try:
+                each.result()
+            except OutcomeUnknown:
+                unknown.append(item)
+        if not unknown:
+            return
+        left = unknown
+    raise fail("the cluster did not confirm what was written; go on with --resume", statuses.UNKNOWN)
+
+
+def _read_line(line: bytes, number: int) -> dict[str, Any]:
+    try:
+        described = json.loads(line)
+    except ValueError as error:
+        raise fail(f"line {number} is no JSON: {error}", statuses.DATA) from None
+    if not isinstance(described, dict):
+        raise fail(f"line {number} is no JSON object", statuses.DATA)
+    return described
+
+
+def _bytes(described: dict[str, Any], name: str, number: int) -> bytes:
+    """Return a member as bytes."""
+    try:
+        if name in described:
+            return str(described[name]).encode()
+        return base64.b64decode(described[f"{name}_base64"], validate=True)
+    except (KeyError, ValueError, TypeError):
+        raise fail(f"line {number} has no {name}: write one as text, or as {name}_base64", statuses.DATA) from None

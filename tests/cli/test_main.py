@@ -1,0 +1,242 @@
+"""The `kvraft` command on a node in this process: what it answers, and with which status it ends."""
+
+import io
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Final
+
+import attrs
+import pytest
+
+from kvraft.cli import statuses
+from kvraft.cli.main import COMMANDS, main
+from tests.client.fake import FakeNode, event, fake_nodes
+
+REPOSITORY: Final = Path(__file__).parents[2]
+
+
+@attrs.define
+class Shell:
+    """Runs the command as a shell would, in this process."""
+
+    node: FakeNode
+    capture: pytest.CaptureFixture[bytes]
+    patch: pytest.MonkeyPatch
+    error: str = ""
+    status: int = 0
+
+    def __call__(self, *arguments: str, stdin: bytes | None = None) -> str:
+        """Return what a command writes to stdout; `status` and `error` tell the rest."""
+        self.patch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(stdin or b"")))
+        self.status = main([*arguments])
+        out, error = self.capture.readouterr()
+        self.error = error.decode()
+        return out.decode("utf-8", "surrogateescape")
+
+
+@pytest.fixture
+def kvraft(capfdbinary: pytest.CaptureFixture[bytes], monkeypatch: pytest.MonkeyPatch) -> Iterator[Shell]:
+    """The command, with a node that KVRAFT_NODES names."""
+    with fake_nodes() as (node,):
+        monkeypatch.setenv("KVRAFT_NODES", node.address)
+        yield Shell(node, capfdbinary, monkeypatch)
+
+
+def test_values_are_written_and_read(kvraft: Shell) -> None:
+    """As arguments, and from stdin byte for byte."""
+    assert kvraft("set", "a", "1") == "OK\n"
+    assert kvraft("get", "a") == "1\n"
+    assert kvraft("set", "b", stdin=b"\xff\n\x00") == "OK\n"
+    assert kvraft("get", "b", "--raw").encode("utf-8", "surrogateescape") == b"\xff\n\x00"
+    assert json.loads(kvraft("get", "b", "-o", "json"))["value_base64"] == "/woA"
+    assert kvraft("incr", "n", "41") == "41\n"
+    assert kvraft("incr", "n", "-2") == "39\n"
+    assert kvraft("append", "a", "2") == "2\n"
+    assert kvraft("keys") == "a\nb\nn\n"
+    assert kvraft("keys", "--count", "-o", "json") == '{"count": 3}\n'
+    assert kvraft("range", "a", "c") == "a = 12\nb = \\xff\\n\\x00\n"
+    assert kvraft("ttl", "a") == "none\n"
+    assert json.loads(kvraft("txn", '{"then":[{"get":"a"}]}'))["results"][0]["value"] == "12"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "status", "said"),
+    [
+        (["get", "nope"], 1, "there is no key nope"),
+        (["ttl", "nope"], 1, "the key is not there"),
+        (["cas", "k", "--present", "1"], 3, "nothing was changed"),
+        (["incr", "text"], 65, "no whole number"),
+        (["txn", "{"], 65, "no JSON"),
+        (["gte", "k"], 64, "did you mean get?"),
+        (["get"], 64, "Missing argument"),
+        (["cas", "k", "1"], 64, "give a condition"),
+        (["cas", "k", "1", "--absent", "--present"], 64, "give one condition"),
+        (["get", "k", "--nodes", "nowhere"], 64, "is no address of a node"),
+        (["get", "k", "--nodes", "127.0.0.1:1", "--timeout", "0.2"], 69, "no node was reached"),
+        (["set", "", "x"], 64, "at least one byte"),
+        (["import", "/nowhere"], 66, "there is no /nowhere"),
+        (["check", "data", "/nowhere"], 66, "there is no folder"),
+        (["check", "config", "/nowhere"], 78, "there is no such file"),
+        (["member", "add", "3", "nowhere"], 64, "is no address"),
+    ],
+)
+def test_what_goes_wrong_is_said_and_has_a_status(kvraft: Shell, arguments: list[str], status: int, said: str) -> None:
+    """On stderr, in words that say what to do."""
+    kvraft("set", "text", "x")
+
+    out = kvraft(*arguments)
+
+    assert (kvraft.status, out) == (status, "")
+    assert said in kvraft.error
+
+
+def test_errors_are_json_where_that_is_asked_for(kvraft: Shell) -> None:
+    """With what the node has told."""
+    kvraft("set", "k", "1")
+    kvraft("cas", "k", "2", "--absent", "-o", "json")
+
+    told = json.loads(kvraft.error)
+    assert (kvraft.status, told["error"], told["found"]["value"]) == (3, "CONDITION_FAILED", "1")
+
+
+def test_a_write_that_may_have_happened_has_a_status_of_its_own(kvraft: Shell) -> None:
+    """A script must not take it for one that has not."""
+    kvraft.node.drops_after = b"INCR"
+    kvraft("incr", "n")
+
+    assert kvraft.status == statuses.UNKNOWN
+    assert "read it back" in kvraft.error
+
+
+def test_no_cluster_is_named(kvraft: Shell, tmp_path: Path) -> None:
+    """The text says the three ways to name it; config.json is one."""
+    kvraft.patch.delenv("KVRAFT_NODES")
+    kvraft.patch.chdir(tmp_path)
+    kvraft("get", "k")
+    assert (kvraft.status, "KVRAFT_NODES" in kvraft.error) == (78, True)
+
+    kvraft("init", kvraft.node.address)
+    kvraft("set", "k", "1")
+    assert kvraft.status == 0
+    kvraft("init")
+    assert (kvraft.status, "--force" in kvraft.error) == (64, True)
+    assert "is valid" in kvraft("check", "config")
+
+
+def test_a_watch_ends_after_its_count(kvraft: Shell) -> None:
+    """Events are lines, or JSON."""
+    answer = kvraft.node._answer
+
+    def tell_at_once(connection: object, line: bytes) -> bytes:
+        said = answer(connection, line)  # type: ignore[arg-type]
+        return said + b"\n" + event(1).encode() if line.startswith(b"WATCH") else said
+
+    kvraft.patch.setattr(kvraft.node, "_answer", tell_at_once)
+
+    assert kvraft("watch", "k", "--count", "1") == "1 PUT k = 1\n"
+    assert json.loads(kvraft("watch", "k", "--count", "1", "-o", "json"))["value"] == "1"
+
+
+def test_export_and_import_bring_all_bytes_back(kvraft: Shell, tmp_path: Path) -> None:
+    """Also when both are broken off in between."""
+    file = str(tmp_path / "all.jsonl")
+    for number in range(7):
+        kvraft("set", f"k{number}", stdin=bytes([number, 255, 10]))
+    kvraft("export", file)
+    assert kvraft.status == 0
+    kvraft("export", file)
+    assert (kvraft.status, "--resume" in kvraft.error) == (64, True)
+    whole = (tmp_path / "all.jsonl").read_bytes()
+    lines = whole.splitlines(keepends=True)
+    assert len(lines) == 8
+
+    (tmp_path / "all.jsonl").write_bytes(b"".join(lines[:4]) + lines[4][:9])
+    kvraft("set", "k9", "written since")
+    kvraft("export", file, "--resume")
+    assert (tmp_path / "all.jsonl").read_bytes() == whole
+
+    kvraft("delete", *(f"k{number}" for number in range(10)))
+    (tmp_path / "all.jsonl.imported").write_text(str(len(b"".join(lines[:3]))))
+    kvraft("import", file, "--resume")
+    assert kvraft("keys").split() == ["k2", "k3", "k4", "k5", "k6"]
+    assert not (tmp_path / "all.jsonl.imported").exists()
+    kvraft("import", "-", stdin=whole)
+    assert kvraft("get", "k0", "--raw").encode("utf-8", "surrogateescape") == b"\x00\xff\n"
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (b"", "line 1 is no JSON"),
+        (b'{"key":"a"}\n', "no export of kvraft"),
+        (b'{"kvraft_export":1,"revision":1,"prefix":""}\n{"key":"a"}\n', "line 2 has no value"),
+        (b'{"kvraft_export":1,"revision":1,"prefix":""}\n{"key":"a","value_base64":"?"}\n', "line 2 has no value"),
+    ],
+)
+def test_a_file_that_is_no_export_is_refused(kvraft: Shell, content: bytes, said: str) -> None:
+    """With the line and what is wrong in it."""
+    kvraft("import", "-", stdin=content)
+
+    assert kvraft.status == statuses.DATA
+    assert said in kvraft.error
+
+
+def test_the_shell_takes_lines_from_a_pipe(kvraft: Shell) -> None:
+    """All of them are carried out, and the first failure is the status."""
+    out = kvraft("shell", stdin=b"SET a 1\nGET a\nPREFIX a\nCAS a ABSENT 2\nGET none\n")
+
+    assert out == "OK\n1\na = 1\n(nothing)\n"
+    assert kvraft.status == 3
+    assert kvraft.error.startswith("CONDITION_FAILED")
+
+
+def test_every_command_explains_itself(kvraft: Shell) -> None:
+    """In a list, and each by --help; and every status stands in the page."""
+    listed = kvraft("--help")
+    for name in COMMANDS:
+        assert f"  {name} " in listed
+        assert "Usage: kvraft" in kvraft(name, "--help")
+    page = (REPOSITORY / "docs" / "cli.md").read_text(encoding="utf-8")
+    rows = dict(re.findall(r"^\| (\d+) \| (.+) \|$", page, re.MULTILINE))
+    assert rows == {**{str(status): text for status, text in statuses.MEANINGS.items()}, "130": "Ctrl-C"}
+    for shell in ("bash", "zsh", "fish"):
+        assert "_KVRAFT_COMPLETE" in kvraft("completion", shell)
+
+
+def test_a_command_starts_without_what_it_does_not_need() -> None:
+    """Start-up is a tenth of a second because of what is not imported."""
+    script = (
+        "import sys; from kvraft.cli.main import main; main(['get', '--help']); print(*sys.modules, file=sys.stderr)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script], cwd=REPOSITORY, capture_output=True, text=True, check=True, timeout=60
+    )
+    imported = {name.partition(".")[0] for name in done.stderr.split()}
+
+    assert imported.isdisjoint({"twisted", "rich", "asyncio", "cattrs", "attr", "pygments"})
+
+
+def test_ctrl_c_ends_a_watch_quietly() -> None:
+    """No traceback, and the status of a watch that was ended on purpose."""
+    with fake_nodes() as (node,):
+        process = subprocess.Popen(
+            [sys.executable, "-m", "kvraft.cli.main", "watch", "k", "--nodes", node.address],
+            cwd=REPOSITORY,
+            env={**os.environ, "NO_COLOR": "1"},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+        )
+        while not node._watchers:
+            assert process.poll() is None
+        node.tell(event(1))
+        assert process.stdout is not None
+        assert process.stdout.readline() == b"1 PUT k = 1\n"
+        process.send_signal(signal.SIGINT)
+        assert process.communicate(timeout=20) == (b"", b"")
+        assert process.returncode == 0
