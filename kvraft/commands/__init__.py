@@ -16,6 +16,7 @@ from kvraft.commands.administration import (
     TransferLeadership,
 )
 from kvraft.commands.base import Machine, Mutation
+from kvraft.commands.basic import Delete, Set, delete_key, set_key
 from kvraft.commands.batches import (
     BATCH_HEADER_BYTES,
     BATCH_VERSION,
@@ -57,9 +58,11 @@ from kvraft.commands.model import (
     Item,
     LeasePage,
     LeaseState,
+    Mark,
     Outcome,
     Page,
     Result,
+    Scanned,
     Span,
     Transaction,
     View,
@@ -68,14 +71,10 @@ from kvraft.commands.model import (
 from kvraft.commands.mutations import (
     MUTATIONS,
     OPCODES,
-    Delete,
     Identify,
-    Set,
     SetHistory,
     SetQuota,
-    delete_key,
     opcode,
-    set_key,
 )
 from kvraft.commands.queries import (
     PAGE_KEYS,
@@ -126,6 +125,7 @@ __all__ = [
     "ListLeases",
     "ListMembers",
     "Machine",
+    "Mark",
     "MoveMember",
     "Mutation",
     "Operation",
@@ -139,6 +139,7 @@ __all__ = [
     "ReplaceMember",
     "Result",
     "RevokeLease",
+    "Scanned",
     "Selection",
     "Set",
     "SetHistory",

@@ -12,6 +12,7 @@ from typing import Annotated, Any, Final, Union
 import msgspec
 
 from kvraft.commands.base import Mutation
+from kvraft.commands.blocks import BLOCK_TAGS, Block
 from kvraft.commands.mutations import MUTATIONS, OPCODES, opcode
 from kvraft.commands.transactions import RELATIONS, STEP_TAGS, Target, Transact
 
@@ -94,7 +95,9 @@ def _check_opcodes(payload: bytes) -> None:
             found = _count_decoder.decode(parts[0]) if parts else None
             if found is not None and found not in OPCODES:
                 raise UnknownOpcode(f"a command of opcode {found} is unknown to this kvraft; upgrade this node")
-            if found == opcode(Transact) and _has_unknown_parts(write):
+            if (found == opcode(Transact) and _has_unknown_parts(write)) or (
+                found == opcode(Block) and _has_unknown_commands(write)
+            ):
                 raise UnknownOpcode("a part of a transaction is unknown to this kvraft; upgrade this node")
 
 
@@ -103,6 +106,19 @@ def _has_unknown_parts(content: msgspec.Raw) -> bool:
     match _any_decoder.decode(content):
         case [_, [*compares], [*then], [*otherwise]]:
             return _any_unknown(compares, then, otherwise)
+    return False
+
+
+def _has_unknown_commands(content: msgspec.Raw) -> bool:
+    """Whether a `Block` that cannot be decoded holds a command that this kvraft does not know."""
+    match _any_decoder.decode(content):
+        case [_, _, [*commands]]:
+            for command in commands:
+                match command:
+                    case [int(tag), *_] if tag not in BLOCK_TAGS:
+                        return True
+                    case [tag, *_] if tag == opcode(Transact) and _has_unknown_parts(msgspec.Raw(_encode(command))):
+                        return True
     return False
 
 

@@ -27,7 +27,8 @@ Ttl = Annotated[int, msgspec.Meta(ge=0)]
 _Count = Annotated[int, msgspec.Meta(ge=0)]
 
 
-def _missing() -> Failure:
+def missing() -> Failure:
+    """Return the failure of a command whose key is not there."""
     return Failure("NO_SUCH_KEY", "the key is not there, or has expired; nothing was changed")
 
 
@@ -51,7 +52,7 @@ class Expire(Mutation, frozen=True, gc=False, array_like=True, tag=7):
     @override
     def apply(self, transaction: Transaction) -> Result:
         if transaction.get(self.key) is None:
-            raise CommandFailed(_missing())
+            raise CommandFailed(missing())
         transaction.expire(self.key, self.ttl_us)
         return transaction.revision - 1
 
@@ -85,7 +86,7 @@ class TimeToLive(msgspec.Struct, frozen=True, gc=False):
 
     def run(self, view: View) -> int | Failure | None:
         """Return the time left."""
-        return _missing() if view.get(self.key) is None else view.time_to_live(self.key)
+        return missing() if view.get(self.key) is None else view.time_to_live(self.key)
 
 
 def check_ttl(ttl_us: int) -> None:

@@ -98,9 +98,42 @@ class LeasePage(msgspec.Struct, frozen=True, gc=False):
     """The next page has the leases above this one. None: there is no more."""
 
 
+class Answers(msgspec.Struct, frozen=True, gc=False):
+    """What commands came to that were carried out together."""
+
+    results: "list[Result] | None"
+    """One for each; None: none was carried out."""
+
+
+class Scanned(msgspec.Struct, frozen=True, gc=False):
+    """Some of the keys, in an order of their own."""
+
+    following: int
+    """The place where to go on; 0: there is no more."""
+    keys: list[bytes]
+
+
+Mark = tuple[int, int]
+"""The modify revision of a key, and when it expires, microseconds of cluster time, or below 0 its lease; 0 each where
+there is none. As long as it is the same, so is the key."""
+
 OperationResult = Item | int | Page | Outcome | None
 """What one operation of a transaction came to; each class of operations says what it gives."""
-Result = Item | int | str | Failure | Page | Outcome | LeaseState | LeasePage | None
+Result = (
+    Item
+    | int
+    | str
+    | Failure
+    | Page
+    | Outcome
+    | LeaseState
+    | LeasePage
+    | Answers
+    | Scanned
+    | list[Item | None]
+    | list[Mark]
+    | None
+)
 """What one command came to; each class of commands says what it gives. Any may give a `Failure`."""
 
 
@@ -149,6 +182,18 @@ class View(Protocol):
         """Return the first leases with numbers above one. There may be fewer than `limit` and yet more to follow."""
         ...
 
+    def mark(self, key: bytes) -> Mark:
+        """Return what changes with each change of a key; the same for all keys that are not there."""
+        ...
+
+    def scan(self, place: int, count: int) -> Scanned:
+        """Return some keys from a place on, 0 for the first one: about `count`, and fewer where some have expired.
+
+        Places have nothing to do with how the keys are sorted. That of a key never changes, so that whoever goes on to
+        the end meets each key that is there all the time exactly once.
+        """
+        ...
+
     def get_at(self, key: bytes, revision: int) -> Item | None:
         """Return what was stored under `key` at an earlier revision.
 
@@ -169,6 +214,18 @@ class View(Protocol):
 
     def count(self, span: Span) -> int:
         """Return how many keys there are in a range."""
+        ...
+
+
+class Appliable(Protocol):
+    """What can be done to the store; see `kvraft.commands.base.Mutation`."""
+
+    def apply(self, transaction: "Transaction") -> "Result":
+        """Do it, and return its result.
+
+        Raises:
+            CommandFailed: it cannot be done.
+        """
         ...
 
 
@@ -247,6 +304,10 @@ class Transaction(View, Protocol):
 
     def set_lease_limit(self, leases_max: int) -> None:
         """Bound how many leases there may be from here on."""
+        ...
+
+    def attempt(self, mutation: "Appliable") -> "Result":
+        """Apply a mutation as a part of this one: what it comes to, or the `Failure` if it fails, without effect."""
         ...
 
     def identify(self, cluster_id: str) -> str:

@@ -5,62 +5,20 @@ and `apply` what it does. `MUTATIONS` lists them all: a new one is a class and i
 one of a level that the cluster has not agreed on yet. `docs/commands.md` shows how to add one.
 """
 
-from collections.abc import Sequence
-from typing import Annotated, Any, ClassVar, Final, Self
+from typing import Annotated, Any, ClassVar, Final
 
 import msgspec
 from typing_extensions import override
 
-from kvraft.commands.base import ARGUMENTS_BYTES, INTEGER_BYTES, Machine, Mutation
+from kvraft.commands.base import ARGUMENTS_BYTES, INTEGER_BYTES, Mutation
+from kvraft.commands.basic import Delete, Set
+from kvraft.commands.blocks import Block
 from kvraft.commands.expiry import Expire, RemoveExpired
+from kvraft.commands.keys import ChangeExpiry, Copy, DeleteMany, RemoveAll
 from kvraft.commands.leases import GrantLease, RenewLease, RevokeLease, SetLeaseLimit
-from kvraft.commands.model import (
-    KEY_BYTES_MAX,
-    VALUE_BYTES_MAX,
-    HistoryBounds,
-    Result,
-    Transaction,
-    check_key,
-    check_value,
-)
+from kvraft.commands.model import HistoryBounds, Result, Transaction
+from kvraft.commands.strings import AddFloat, GetAndExpire, SetIf, SetMany, SetRange, Take
 from kvraft.commands.transactions import Transact
-
-
-class Set(Mutation, frozen=True, gc=False, array_like=True, tag=1):
-    """Stores `value` under `key`. Its result is the new revision."""
-
-    key: bytes
-    value: bytes
-
-    @property
-    @override
-    def size(self) -> int:
-        return len(self.key) + len(self.value) + ARGUMENTS_BYTES
-
-    @override
-    def apply(self, transaction: Transaction) -> Result:
-        transaction.put(self.key, self.value)
-        return transaction.revision
-
-    @override
-    @classmethod
-    def apply_all(cls, run: Sequence[Self], machine: Machine) -> list[Result]:
-        return machine.set_all(run)
-
-
-class Delete(Mutation, frozen=True, gc=False, array_like=True, tag=2):
-    """Removes `key`. Its result is the number of keys removed, 1 or 0."""
-
-    key: bytes
-
-    @property
-    @override
-    def size(self) -> int:
-        return len(self.key) + ARGUMENTS_BYTES
-
-    @override
-    def apply(self, transaction: Transaction) -> Result:
-        return int(transaction.delete(self.key))
 
 
 class Identify(Mutation, frozen=True, gc=False, array_like=True, tag=3):
@@ -136,6 +94,17 @@ MUTATIONS: Final[tuple[type[Mutation], ...]] = (
     RenewLease,
     RevokeLease,
     SetLeaseLimit,
+    SetIf,
+    SetMany,
+    Take,
+    GetAndExpire,
+    SetRange,
+    AddFloat,
+    DeleteMany,
+    ChangeExpiry,
+    Copy,
+    RemoveAll,
+    Block,
 )
 """Every command that may stand in the log. What an opcode means never changes: other arguments are another opcode."""
 
@@ -150,26 +119,3 @@ def opcode(mutation: type[Mutation]) -> int:
 
 OPCODES: Final = frozenset(map(opcode, MUTATIONS))
 """Every opcode that this kvraft can carry out."""
-
-
-def set_key(key: bytes, value: bytes) -> Set:
-    """Return a `Set` that may be proposed.
-
-    Raises:
-        InvalidCommand: the key is empty, or key or value are too long.
-    """
-    if not 0 < len(key) <= KEY_BYTES_MAX:
-        check_key(key)
-    if len(value) > VALUE_BYTES_MAX:
-        check_value(value)
-    return Set(key, value)
-
-
-def delete_key(key: bytes) -> Delete:
-    """Return a `Delete` that may be proposed.
-
-    Raises:
-        InvalidCommand: the key is empty or too long.
-    """
-    check_key(key)
-    return Delete(key)

@@ -2,6 +2,9 @@
 
 The leader runs a query at its place between the mutations of its submission, or, where there are none, at the index
 that a round of heartbeats confirms (ReadIndex, thesis §6.4).
+
+Some have a tag: they may stand in the log as part of a `Block`, between the mutations that they read after. Their tags
+begin at 101, where no opcode is.
 """
 
 from typing import Final, Protocol
@@ -35,7 +38,7 @@ class Query(Protocol):
         ...
 
 
-class Get(msgspec.Struct, frozen=True, gc=False):
+class Get(msgspec.Struct, frozen=True, gc=False, array_like=True, tag=101):
     """Reads one key. Its result is the key's `Item`, or None."""
 
     key: bytes
@@ -76,7 +79,7 @@ class Range(msgspec.Struct, frozen=True, gc=False):
             return failed.failure
 
 
-class Count(msgspec.Struct, frozen=True, gc=False):
+class Count(msgspec.Struct, frozen=True, gc=False, array_like=True, tag=103):
     """Counts the keys of a range."""
 
     span: Span

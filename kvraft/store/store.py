@@ -14,9 +14,11 @@ from kvraft.commands import (
     Item,
     LeasePage,
     LeaseState,
+    Mark,
     Mutation,
     Page,
     Result,
+    Scanned,
     Set,
     Span,
     UnknownBatchVersion,
@@ -149,6 +151,18 @@ class Store:
     def leases(self, after: int, limit: int) -> LeasePage:
         """Return the first leases with numbers above one; see `kvraft.commands.View`."""
         return self.leased.listed(after, limit, self.cluster_time, self._now)
+
+    def mark(self, key: bytes) -> Mark:
+        """Return what changes with each change of a key; the same for all keys that are not there."""
+        item = self.get(key)
+        return (0, 0) if item is None else (item[2], self.expiry.get(key) or -self.leased.of(key))
+
+    def scan(self, place: int, count: int) -> Scanned:
+        """Return some keys from a place on; see `kvraft.commands.View`."""
+        keys, following = self.keys.scan(place, count)
+        if self.hides_keys:
+            keys = [key for key in keys if self.get(key) is not None]
+        return Scanned(following, keys)
 
     def get_at(self, key: bytes, revision: int) -> Item | None:
         """Return what was stored under `key` at an earlier revision.
@@ -297,7 +311,7 @@ class Store:
             return failed.failure
         if self.hides_keys:
             self.look_for_expired()
-        events = transaction.events
+        events = transaction.changes()
         if events:
             self.revision = transaction.revision
             if self.feature_level >= HISTORY_LEVEL:

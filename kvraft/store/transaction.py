@@ -4,8 +4,21 @@ from collections.abc import Callable, Iterable
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
-from kvraft.commands import CommandFailed, Failure, HistoryBounds, Item, LeasePage, LeaseState, Page, Span
+from kvraft.commands import (
+    CommandFailed,
+    Failure,
+    HistoryBounds,
+    Item,
+    LeasePage,
+    LeaseState,
+    Mark,
+    Page,
+    Result,
+    Scanned,
+    Span,
+)
 from kvraft.commands.leases import LEASE_ID_MAX, LEASE_ID_STEP_MAX, chosen_lease_refused, no_such_lease
+from kvraft.commands.model import Appliable
 from kvraft.store.changes import Event
 from kvraft.store.expiry import DEADLINE_BYTES, DEADLINE_US_MAX
 from kvraft.store.keyspace import ITEM_BYTES
@@ -57,6 +70,14 @@ class Transaction:
         """Return what was stored under `key` at an earlier revision."""
         return self._store.get_at(key, revision)
 
+    def mark(self, key: bytes) -> Mark:
+        """Return what changes with each change of a key, those of this transaction included."""
+        return self._store.mark(key)
+
+    def scan(self, place: int, count: int) -> Scanned:
+        """Return some keys from a place on, the changes of this transaction included."""
+        return self._store.scan(place, count)
+
     @property
     def has_changed(self) -> bool:
         """Whether it has changed a key."""
@@ -74,7 +95,7 @@ class Transaction:
         """Store `value` under `key`; see `kvraft.commands.Transaction`.
 
         What has expired and is not removed yet is replaced as any other item, so that the history is whole, and the new
-        one begins with version 1.
+        one begins with version 1. The version of a key grows by one, however often one transaction writes it.
 
         Raises:
             CommandFailed: the store would grow by it beyond its quota, or there is no such lease.
@@ -87,7 +108,10 @@ class Transaction:
             self._check_quota(key, value, old)
         hidden = store.hides_keys and store.is_due(key)
         begins = old is None or hidden
-        new = (value, revision, revision, 1) if old is None or begins else (value, old[1], revision, old[3] + 1)
+        if old is None or begins:
+            new = (value, revision, revision, 1)
+        else:
+            new = (value, old[1], revision, old[3] + (old[2] != revision))
         store.keys.put(key, new)
         self.events.append((key, old, new))
         if ttl_us:
@@ -242,17 +266,42 @@ class Transaction:
         store = self._store
         store.history.set_bounds(bounds, store.revision, store.cluster_time)
 
+    def attempt(self, mutation: Appliable) -> Result:
+        """Apply a mutation as a part of this one: what it comes to, or the `Failure` if it fails, without effect."""
+        events, steps = len(self.events), len(self._undo)
+        try:
+            return mutation.apply(self)
+        except CommandFailed as failed:
+            self._take_back(events, steps)
+            return failed.failure
+
+    def changes(self) -> list[Event]:
+        """Return what has been changed, each key once, as it was before and as it is now."""
+        events = self.events
+        if len(events) == 1 or len({key for key, _, _ in events}) == len(events):
+            return events
+        first: dict[bytes, Item | None] = {}
+        last: dict[bytes, Item | None] = {}
+        for key, old, new in events:
+            first.setdefault(key, old)
+            last[key] = new
+        return [(key, old, last[key]) for key, old in first.items() if old is not None or last[key] is not None]
+
     def roll_back(self) -> None:
         """Put everything back as it was; the transaction must not be used any more."""
+        self._take_back(0, 0)
+
+    def _take_back(self, events: int, steps: int) -> None:
+        """Undo what came after so many events, and after so many steps that are kept to be undone."""
         store = self._store
-        for key, old, _ in reversed(self.events):
+        for key, old, _ in reversed(self.events[events:]):
             if old is None:
                 store.keys.delete(key)
             else:
                 store.keys.put(key, old)
-        for put_back, what in reversed(self._undo):
+        for put_back, what in reversed(self._undo[steps:]):
             put_back(*what)
-        self.events.clear()
+        del self.events[events:], self._undo[steps:]
 
     def _check_quota(self, key: bytes, value: bytes, old: Item | None) -> None:
         store = self._store

@@ -23,19 +23,28 @@ from kvraft.commands import (
     Set,
     Transact,
     UnknownBatchVersion,
+    UnknownOpcode,
     decode_batch,
     delete_key,
     encode_batch,
     get_key,
     set_key,
 )
-from tests.store.drawn import ANY_TRANSACTIONS
+from kvraft.commands.blocks import Block
+from kvraft.commands.keys import When
+from kvraft.commands.strings import Presence
+from tests.store.drawn import ANY_BLOCKS, ANY_TRANSACTIONS
 
 TIME_MAX = 2**64 - 1
 ARGUMENTS: dict[object, st.SearchStrategy[object]] = {
     bytes: st.binary(min_size=1, max_size=300),
     str: st.text(max_size=40),
     int: st.integers(0, TIME_MAX),
+    bool: st.booleans(),
+    Presence: st.sampled_from(Presence),
+    When: st.sampled_from(When),
+    list[bytes]: st.lists(st.binary(max_size=300), max_size=9),
+    list[tuple[bytes, bytes]]: st.lists(st.tuples(st.binary(max_size=300), st.binary(max_size=300)), max_size=9),
 }
 
 
@@ -43,7 +52,9 @@ def draw_any(mutation: type[Mutation]) -> st.SearchStrategy[Mutation]:
     """Draw a mutation of a class by the types of its arguments."""
     if mutation is Transact:
         return ANY_TRANSACTIONS
-    types = [get_args(field.type)[0] if get_args(field.type) else field.type for field in fields(mutation)]
+    if mutation is Block:
+        return ANY_BLOCKS
+    types = [field.type if field.type in ARGUMENTS else get_args(field.type)[0] for field in fields(mutation)]
     return st.builds(mutation, *(ARGUMENTS[each] for each in types))
 
 
@@ -136,3 +147,12 @@ def test_an_unknown_version_has_an_error_of_its_own() -> None:
     with pytest.raises(ValueError, match="truncated") as caught:
         decode_batch(encode_batch(0, [delete_key(b"k")])[:-1])
     assert not isinstance(caught.value, UnknownBatchVersion)
+
+
+def test_an_unknown_command_in_a_block_needs_an_upgrade() -> None:
+    """A later kvraft may let more commands stand in a block; a malformed one of today's is malformed."""
+    for commands in ([[100, b"k"]], [[2, b"k"], [99]], [[6, [], [[77]], []]]):
+        with pytest.raises(UnknownOpcode, match="upgrade this node"):
+            decode_batch(msgspec.msgpack.encode([1, 0, [[33, [], commands]]]))
+    with pytest.raises(ValueError, match="Expected"):
+        decode_batch(msgspec.msgpack.encode([1, 0, [[33, [], [[2, 7]]]]]))

@@ -15,6 +15,7 @@ from kvraft.commands import (
     GetAt,
     HistoryBounds,
     Mutation,
+    Page,
     Set,
     SetHistory,
     Span,
@@ -211,11 +212,11 @@ def test_a_page_follows_its_cursor_through_changes() -> None:
     span, revision = Span(b"", None), store.revision
     while True:
         page = read_range(span, 3, revision=revision).run(store)
-        assert not isinstance(page, Failure)
-        seen += [key for key, _ in page.items]  # type: ignore[union-attr]
-        if page.following is None:  # type: ignore[union-attr]
+        assert isinstance(page, Page)
+        seen += [key for key, _ in page.items]
+        if page.following is None:
             break
-        span = Span(page.following, None)  # type: ignore[union-attr]
+        span = Span(page.following, None)
         last = seen[-1]
         changes: list[Mutation] = [Delete(last), Set(last + b"5", b""), Set(b"99", b"")]
         store.apply(batch(store.applied_index + 1, *changes, Delete(b"19")))

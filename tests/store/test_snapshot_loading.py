@@ -126,7 +126,7 @@ def test_refused(what: str) -> None:
         ({"checksum": 1.5}, "checksum"),
         ({"cluster_id": 7}, "cluster_id"),
         ({"key_count": True}, "key_count"),
-        ({"leases": 3}, "leases"),
+        ({"of_a_later_kvraft": 3}, "of_a_later_kvraft"),
     ],
 )
 def test_state_refused(change: dict[str, object], message: str) -> None:

@@ -1,0 +1,179 @@
+"""Blocks: commands that are carried out together, at one revision, if keys have not changed meanwhile.
+
+A block is what MULTI and EXEC of Redis come to. Unlike an operation of a transaction, a command of a block that fails
+does so alone: nothing of it takes effect, and the others are carried out. Reads see what the commands before them have
+written. They stand in the log so that a member comes to the same results whenever it applies the block.
+"""
+
+from collections.abc import Sequence
+from typing import Any, ClassVar, Final, Union
+
+import msgspec
+from typing_extensions import override
+
+from kvraft.commands.base import ARGUMENTS_BYTES, INTEGER_BYTES, Mutation
+from kvraft.commands.basic import Delete, Set
+from kvraft.commands.key_queries import AnyKey, Exists, GetMany, Matching, Scan, TimeLeft
+from kvraft.commands.keys import ChangeExpiry, Copy, DeleteMany, RemoveAll
+from kvraft.commands.model import Answers, Failure, InvalidCommand, Page, Result, Scanned, Transaction
+from kvraft.commands.queries import Count, Get, Query
+from kvraft.commands.strings import (
+    MANY_BYTES_MAX,
+    AddFloat,
+    GetAndExpire,
+    SetIf,
+    SetMany,
+    SetRange,
+    Take,
+)
+from kvraft.commands.transactions import Append, Transact
+
+WATCHED_MAX: Final = 1_000
+"""Keys whose change keeps a block from being carried out."""
+BLOCK_WORK_MAX: Final = 2_000
+"""What all commands of a block do together, in steps of a SET: up to ten milliseconds (measured)."""
+BLOCK_BYTES_MAX: Final = MANY_BYTES_MAX
+"""Keys, values and other arguments of one block, bytes."""
+BLOCK_RESULT_BYTES_MAX: Final = 16 * 1024 * 1024
+"""Keys and values that one block returns, bytes."""
+_COMMAND_WORK: Final = 4
+"""What a command counts as that does more than read or store a value."""
+_KEY_WORK: Final = 2
+"""What each key counts as of those that one command names."""
+_COPY_WORK: Final = 10
+"""What one that may copy a long value counts as."""
+
+MUTATIONS_OF_BLOCKS: Final[tuple[type[Mutation], ...]] = (
+    Set,
+    Delete,
+    Transact,
+    SetIf,
+    SetMany,
+    Take,
+    GetAndExpire,
+    SetRange,
+    AddFloat,
+    DeleteMany,
+    ChangeExpiry,
+    Copy,
+    RemoveAll,
+)
+QUERIES_OF_BLOCKS: Final = (Get, TimeLeft, Count, GetMany, Exists, Scan, AnyKey, Matching)
+COMMANDS_OF_BLOCKS: Final[tuple[type, ...]] = (*MUTATIONS_OF_BLOCKS, *QUERIES_OF_BLOCKS)
+"""Every command that may stand in a block."""
+
+
+def _tag(command: Any) -> int:
+    tag = command.__struct_config__.tag
+    assert isinstance(tag, int), f"{command.__name__} has no tag"
+    return tag
+
+
+BLOCK_TAGS: Final = frozenset(map(_tag, COMMANDS_OF_BLOCKS))
+"""The tags of all commands that may stand in a block."""
+
+_AnyCommand: Any = Union[COMMANDS_OF_BLOCKS]  # noqa: UP007 - of a tuple
+_encode: Final = msgspec.msgpack.Encoder().encode
+
+
+class Block(Mutation, frozen=True, gc=False, array_like=True, tag=33):
+    """Carries out commands unless a key has changed that is watched. Its result is their `Answers`."""
+
+    LEVEL: ClassVar[int] = 3
+
+    watched: list[tuple[bytes, int, int]]
+    """Keys, and the `Mark` that each must have."""
+    commands: list[_AnyCommand]
+
+    @property
+    @override
+    def size(self) -> int:
+        size = 4 * ARGUMENTS_BYTES
+        for key, _, _ in self.watched:
+            size += len(key) + 2 * INTEGER_BYTES + ARGUMENTS_BYTES
+        for command in self.commands:
+            size += command.size if isinstance(command, Mutation) else len(_encode(command))
+        return size
+
+    @override
+    def apply(self, transaction: Transaction) -> Answers:
+        if any(transaction.mark(key) != (revision, deadline) for key, revision, deadline in self.watched):
+            return Answers(None)
+        room = BLOCK_RESULT_BYTES_MAX
+        results: list[Result] = []
+        for command in self.commands:
+            if isinstance(command, Mutation):
+                result = transaction.attempt(command)
+            else:
+                result = command.run(transaction)
+                room -= _returned(result)
+                if room < 0:
+                    result = _too_much()
+            results.append(result)
+        return Answers(results)
+
+
+def _returned(result: Result) -> int:
+    """Return how many bytes of keys and values a query has found."""
+    match result:
+        case tuple():
+            return len(result[0])
+        case [*items]:
+            return sum(len(item[0]) for item in items if item is not None and isinstance(item[0], bytes))
+        case Scanned():
+            return sum(map(len, result.keys))
+        case Page():
+            return sum(len(key) for key, _ in result.items)
+    return 0
+
+
+def _too_much() -> Failure:
+    return Failure(
+        "RESULT_TOO_LARGE",
+        f"the results of one transaction have at most {BLOCK_RESULT_BYTES_MAX} bytes; read less, or outside of it",
+    )
+
+
+def work_of(command: Mutation | Query) -> int:
+    """Return what a command counts as in its block."""
+    match command:
+        case SetMany():
+            return _KEY_WORK * len(command.pairs)
+        case DeleteMany():
+            return _KEY_WORK * len(command.keys)
+        case GetMany() | Exists():
+            return len(command.keys)
+        case RemoveAll():
+            return command.keys_max
+        case Scan() | Matching():
+            return command.count
+        case Set() | Get() | TimeLeft():
+            return 1
+        case SetRange() | AddFloat():
+            return _COPY_WORK
+        case Transact():
+            steps = (*command.then, *command.otherwise)
+            return sum(_COPY_WORK if isinstance(step, Append) else _COMMAND_WORK for step in steps)
+    return _COMMAND_WORK
+
+
+def block(watched: Sequence[tuple[bytes, int, int]], commands: Sequence[Mutation | Query]) -> Block:
+    """Return a block that may be proposed.
+
+    Raises:
+        InvalidCommand: it is larger than a block may be, or holds what cannot stand in one.
+    """
+    for command in commands:
+        if type(command) not in COMMANDS_OF_BLOCKS:
+            raise InvalidCommand(f"{type(command).__name__} cannot be part of a transaction")
+    if len(watched) > WATCHED_MAX:
+        raise InvalidCommand(f"at most {WATCHED_MAX} keys can be watched, and not {len(watched)}")
+    work = sum(map(work_of, commands))
+    if work > BLOCK_WORK_MAX:
+        raise InvalidCommand(
+            f"the commands of one transaction do the work of {work} and may do that of {BLOCK_WORK_MAX}; send several"
+        )
+    made = Block(list(watched), list(commands))
+    if made.size > BLOCK_BYTES_MAX:
+        raise InvalidCommand(f"a transaction has at most {BLOCK_BYTES_MAX} bytes; send several")
+    return made

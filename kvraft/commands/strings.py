@@ -1,0 +1,330 @@
+"""Commands on values, as Redis has them for strings.
+
+Times to live are relative, microseconds: an absolute time of a client's wall clock is made relative where its request
+is read. `NEVER` and `AS_BEFORE` stand for what they say, `PASSED` for a time that is over already: the key is removed.
+"""
+
+import enum
+from typing import ClassVar, Final
+
+from typing_extensions import override
+
+from kvraft.commands import long_double
+from kvraft.commands.base import ARGUMENTS_BYTES, INTEGER_BYTES, Mutation
+from kvraft.commands.model import (
+    CommandFailed,
+    Failure,
+    InvalidCommand,
+    Item,
+    Result,
+    Transaction,
+    check_key,
+    check_value,
+)
+from kvraft.commands.transactions import APPENDED_BYTES_MAX
+
+NEVER: Final = 0
+PASSED: Final = -1
+AS_BEFORE: Final = None
+TTL_US_LONGEST: Final = 2**62
+"""Longest time to live of these commands, microseconds: 146,000 years."""
+MANY_KEYS_MAX: Final = 1_000
+"""Most keys that one command names: up to ten milliseconds' work (measured)."""
+MANY_BYTES_MAX: Final = 16 * 1024 * 1024
+"""Keys and values that one command names, bytes."""
+_WORK_BYTES: Final = 16 * 1024
+"""What a command that copies a long value is counted with in an entry of the log beside its bytes."""
+
+Ttl = int | None
+
+
+class Presence(enum.IntEnum):
+    """What must stand under a key before a value is stored."""
+
+    ANY = 0
+    ABSENT = 1
+    """Nothing."""
+    PRESENT = 2
+    """Something."""
+
+
+def put(transaction: Transaction, key: bytes, value: bytes, ttl_us: Ttl) -> None:
+    """Store a value to expire after a time, or remove the key where that is over."""
+    if ttl_us == PASSED:
+        transaction.delete(key)
+    else:
+        transaction.put(key, value, ttl_us)
+
+
+class SetIf(Mutation, frozen=True, gc=False, array_like=True, tag=23):
+    """Stores `value` under `key` if what stands there is as `presence` says.
+
+    Its result is 1, or 0 if nothing was stored; with `returns_old` it is what stood there before, an `Item` or None,
+    whatever was done.
+    """
+
+    LEVEL: ClassVar[int] = 3
+
+    key: bytes
+    value: bytes
+    ttl_us: Ttl
+    presence: Presence
+    returns_old: bool
+
+    @property
+    @override
+    def size(self) -> int:
+        return len(self.key) + len(self.value) + 3 * INTEGER_BYTES + ARGUMENTS_BYTES
+
+    @override
+    def apply(self, transaction: Transaction) -> Result:
+        old = transaction.get(self.key)
+        wanted = self.presence is Presence.ANY or (old is None) == (self.presence is Presence.ABSENT)
+        if wanted:
+            put(transaction, self.key, self.value, self.ttl_us)
+        if self.returns_old:
+            return old
+        return int(wanted)
+
+
+class SetMany(Mutation, frozen=True, gc=False, array_like=True, tag=24):
+    """Stores values under their keys; with `only_new` none if one of the keys is there. Its result is 1 or 0.
+
+    Of a key that is named twice the last value holds.
+    """
+
+    LEVEL: ClassVar[int] = 3
+
+    pairs: list[tuple[bytes, bytes]]
+    only_new: bool
+
+    @property
+    @override
+    def size(self) -> int:
+        return sum(len(key) + len(value) + ARGUMENTS_BYTES for key, value in self.pairs) + 2 * ARGUMENTS_BYTES
+
+    @override
+    def apply(self, transaction: Transaction) -> Result:
+        if self.only_new and any(transaction.get(key) is not None for key, _ in self.pairs):
+            return 0
+        for key, value in dict(self.pairs).items():
+            transaction.put(key, value)
+        return 1
+
+
+class Take(Mutation, frozen=True, gc=False, array_like=True, tag=25):
+    """Removes a key. Its result is the `Item` that stood there, or None."""
+
+    LEVEL: ClassVar[int] = 3
+
+    key: bytes
+
+    @property
+    @override
+    def size(self) -> int:
+        return len(self.key) + ARGUMENTS_BYTES
+
+    @override
+    def apply(self, transaction: Transaction) -> Item | None:
+        item = transaction.get(self.key)
+        transaction.delete(self.key)
+        return item
+
+
+class GetAndExpire(Mutation, frozen=True, gc=False, array_like=True, tag=26):
+    """Reads a key, and lets it expire after a time or never. Its result is its `Item`, or None."""
+
+    LEVEL: ClassVar[int] = 3
+
+    key: bytes
+    ttl_us: int
+
+    @property
+    @override
+    def size(self) -> int:
+        return len(self.key) + INTEGER_BYTES + ARGUMENTS_BYTES
+
+    @override
+    def apply(self, transaction: Transaction) -> Item | None:
+        item = transaction.get(self.key)
+        if item is not None:
+            expire(transaction, self.key, self.ttl_us)
+        return item
+
+
+def expire(transaction: Transaction, key: bytes, ttl_us: int) -> None:
+    """Let a key that is there expire after a time or never, or remove it where the time is over."""
+    if ttl_us == PASSED:
+        transaction.delete(key)
+    else:
+        transaction.expire(key, ttl_us)
+
+
+class SetRange(Mutation, frozen=True, gc=False, array_like=True, tag=27):
+    """Writes bytes into a value from an offset on, zeros before it where it is shorter. Its result is the new length.
+
+    Without bytes nothing is written. When the key expires stays as it is.
+    """
+
+    LEVEL: ClassVar[int] = 3
+
+    key: bytes
+    offset: int
+    value: bytes
+
+    @property
+    @override
+    def size(self) -> int:
+        return len(self.key) + len(self.value) + INTEGER_BYTES + ARGUMENTS_BYTES + _WORK_BYTES
+
+    @override
+    def apply(self, transaction: Transaction) -> Result:
+        item = transaction.get(self.key)
+        old = b"" if item is None else item[0]
+        if not self.value:
+            return len(old)
+        end = self.offset + len(self.value)
+        if max(end, len(old)) > APPENDED_BYTES_MAX:
+            raise CommandFailed(_too_long(max(end, len(old))))
+        new = old[: self.offset].ljust(self.offset, b"\0") + self.value + old[end:]
+        transaction.put(self.key, new, AS_BEFORE)
+        return len(new)
+
+
+def _too_long(length: int) -> Failure:
+    return Failure(
+        "VALUE_TOO_LONG",
+        f"the value would have {length} bytes; one that is changed in its middle has at most {APPENDED_BYTES_MAX}",
+    )
+
+
+class AddFloat(Mutation, frozen=True, gc=False, array_like=True, tag=28):
+    """Adds a number to a value that is one, both as decimal fractions; a key that is not there counts as 0.
+
+    Its result is the sum as text, which is the new value; see `kvraft.commands.long_double`. When the key expires stays
+    as it is.
+    """
+
+    LEVEL: ClassVar[int] = 3
+
+    key: bytes
+    by: bytes
+
+    @property
+    @override
+    def size(self) -> int:
+        return len(self.key) + len(self.by) + ARGUMENTS_BYTES + _WORK_BYTES
+
+    @override
+    def apply(self, transaction: Transaction) -> str:
+        item = transaction.get(self.key)
+        try:
+            total = long_double.add(b"0" if item is None else item[0], self.by)
+        except long_double.NoNumber:
+            raise CommandFailed(
+                Failure("NOT_A_FRACTION", "the value or what is added is no decimal fraction")
+            ) from None
+        except long_double.Infinite:
+            raise CommandFailed(Failure("INFINITE", "the sum would be infinite")) from None
+        transaction.put(self.key, total.encode(), AS_BEFORE)
+        return total
+
+
+# --- what may be proposed --------------------------------------------------------------------------------------------
+
+
+def check_keys(keys: list[bytes], values: list[bytes]) -> None:
+    """Refuse keys and values that no command may name together.
+
+    Raises:
+        InvalidCommand: they are too many or too long, or one is.
+    """
+    if len(keys) > MANY_KEYS_MAX:
+        raise InvalidCommand(f"a command names at most {MANY_KEYS_MAX} keys, and not {len(keys)}; send several")
+    for key in keys:
+        check_key(key)
+    for value in values:
+        check_value(value)
+    if sum(map(len, keys)) + sum(map(len, values)) > MANY_BYTES_MAX:
+        raise InvalidCommand(f"a command has at most {MANY_BYTES_MAX} bytes of keys and values; send several")
+
+
+def check_ttl(ttl_us: Ttl) -> None:
+    """Refuse a time to live that these commands cannot give.
+
+    Raises:
+        InvalidCommand: it is too long.
+    """
+    if ttl_us is not None and not PASSED <= ttl_us <= TTL_US_LONGEST:
+        raise InvalidCommand(f"a time to live has at most {TTL_US_LONGEST} microseconds")
+
+
+def set_if(
+    key: bytes, value: bytes, *, ttl_us: Ttl = NEVER, presence: Presence = Presence.ANY, returns_old: bool = False
+) -> SetIf:
+    """Return a `SetIf` that may be proposed.
+
+    Raises:
+        InvalidCommand: the key is empty or too long, or the value or the time to live is too long.
+    """
+    check_key(key)
+    check_value(value)
+    check_ttl(ttl_us)
+    return SetIf(key, value, ttl_us, presence, returns_old)
+
+
+def set_many(pairs: list[tuple[bytes, bytes]], *, only_new: bool = False) -> SetMany:
+    """Return a `SetMany` that may be proposed.
+
+    Raises:
+        InvalidCommand: there are too many, or one key or value may not be.
+    """
+    check_keys([key for key, _ in pairs], [value for _, value in pairs])
+    return SetMany(pairs, only_new)
+
+
+def take_key(key: bytes) -> Take:
+    """Return a `Take` that may be proposed.
+
+    Raises:
+        InvalidCommand: the key is empty or too long.
+    """
+    check_key(key)
+    return Take(key)
+
+
+def get_and_expire(key: bytes, ttl_us: int) -> GetAndExpire:
+    """Return a `GetAndExpire` that may be proposed.
+
+    Raises:
+        InvalidCommand: the key is empty or too long, or the time to live is too long.
+    """
+    check_key(key)
+    check_ttl(ttl_us)
+    return GetAndExpire(key, ttl_us)
+
+
+def set_range(key: bytes, offset: int, value: bytes) -> SetRange:
+    """Return a `SetRange` that may be proposed.
+
+    Raises:
+        InvalidCommand: the key is empty or too long, or what is written ends too far behind.
+    """
+    check_key(key)
+    if value and not 0 <= offset <= APPENDED_BYTES_MAX - len(value):
+        raise InvalidCommand(_too_long(offset + len(value)).message)
+    return SetRange(key, max(offset, 0) if value else 0, value)
+
+
+def add_float(key: bytes, by: bytes) -> AddFloat:
+    """Return an `AddFloat` that may be proposed.
+
+    Raises:
+        InvalidCommand: the key is empty or too long, or what is added is no number.
+    """
+    check_key(key)
+    try:
+        long_double.read(by)
+    except long_double.NoNumber:
+        raise InvalidCommand("what is added is no decimal fraction") from None
+    return AddFloat(key, by)
