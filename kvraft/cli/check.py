@@ -17,7 +17,7 @@ from kvraft.config import ConfigError, load
 from kvraft.raft.errors import CorruptRecord
 from kvraft.storage import OsFiles, StorageError
 from kvraft.storage.layout import HEADER_BYTES, decode_header
-from kvraft.storage.recovery import Replay, replay_directory
+from kvraft.storage.recovery import RecoveredLog, replay_directory
 from kvraft.storage.segments import segment_number, segment_path
 from kvraft.storage.snapshot_files import finished_name, snapshot_paths
 from kvraft.storage.snapshot_layout import SnapshotCorrupt, verify
@@ -114,7 +114,7 @@ def inspect(folder: Path) -> Report:
     return report
 
 
-def _describe(report: Report, replay: Replay) -> None:
+def _describe(report: Report, replay: RecoveredLog) -> None:
     hard = replay.hard_state
     report.facts |= {
         "node": replay.node_id,

@@ -26,7 +26,7 @@ from kvraft.peers.frames import FrameDecoder, WireError
 from kvraft.peers.hello import HELLO_TIMEOUT_S, RUNS_TWICE, FirstLine, Hello, HelloRefused
 from kvraft.peers.identity import Identity
 from kvraft.peers.keepalive import ACCEPTOR_SAYS, SILENT, Watch
-from kvraft.peers.once import OncePerCause
+from kvraft.peers.log_once import LogOncePerCause
 from kvraft.peers.presence import Direction, Presence
 from kvraft.peers.receiver import Address, PeerReceiver
 from kvraft.raft.errors import MessageRefused
@@ -193,7 +193,7 @@ class Inbounds:
         """When a second process of each peer was refused last."""
         self.receiver = receiver
         self.clock = clock
-        self.once = OncePerCause(log)
+        self.once = LogOncePerCause(log)
         self._log = log
         self._presence = presence
         self._open: set[InboundConnection] = set()

@@ -20,7 +20,7 @@ from kvraft.peers.frames import KEEP_ALIVE
 from kvraft.peers.hello import HELLO_TIMEOUT_S, FirstLine, Hello, HelloRefused, RefusedByPeer
 from kvraft.peers.identity import Identity
 from kvraft.peers.keepalive import ACCEPTOR_SAYS, SILENT, Watch
-from kvraft.peers.once import OncePerCause
+from kvraft.peers.log_once import LogOncePerCause
 from kvraft.peers.outbox import Outbox, OutboxFull
 from kvraft.peers.presence import Direction, Presence
 from kvraft.peers.receiver import PeerReceiver
@@ -173,7 +173,7 @@ class Link:
         self._random = random
         self._log = log
         self._presence = presence
-        self._once = OncePerCause(log)
+        self._once = LogOncePerCause(log)
         self._running: Deferred[None] | None = None
         self._ending = False
         """Set when no further attempt to connect is to be made."""

@@ -18,7 +18,7 @@ from kvraft.peers.hello import Facts, Hello
 from kvraft.peers.identity import Identity
 from kvraft.peers.keepalive import INTERVAL_S
 from kvraft.peers.link import LAST_WORDS_S, Link
-from kvraft.peers.once import OncePerCause
+from kvraft.peers.log_once import LogOncePerCause
 from kvraft.peers.outbox import OUTBOX_BYTES_MAX
 from kvraft.peers.presence import Presence
 from kvraft.peers.receiver import Address, PeerReceiver
@@ -99,7 +99,7 @@ class Peers:
         self._names = names or Names()
         self._log = Logger(namespace="kvraft.peers")
         self._presence = Presence(self._log, reactor)
-        self._once = OncePerCause(self._log)
+        self._once = LogOncePerCause(self._log)
         run = run or f"{random.getrandbits(128):032x}"
         self._listed = listed or {}
         self._leader = leader

@@ -1,7 +1,7 @@
 """One node, put together from its parts: what a process of `twistd kvraft` runs, and each process of the simulator too.
 
-Everything that differs between the two comes in from outside: the reactor with its clock, the disk behind `Beginning`,
-the randomness, the way to dial, and the look-up of names.
+Everything that differs between the two comes in from outside: the reactor with its clock, the disk behind
+`InitialState`, the randomness, the way to dial, and the look-up of names.
 """
 
 import uuid
@@ -19,7 +19,7 @@ from kvraft.net.names import Names
 from kvraft.peers import Peers
 from kvraft.raft import Membership, Node
 from kvraft.raft import Options as RaftOptions
-from kvraft.replica import HAS_AN_OLDER_COPY, Beginning, Rejoin, Replica, ReplicaOptions, SnapshotOptions
+from kvraft.replica import HAS_AN_OLDER_COPY, InitialState, Rejoin, Replica, ReplicaOptions, SnapshotOptions
 from kvraft.server import ServerLimits, SharedPort, build_port
 
 
@@ -62,7 +62,7 @@ class Assembly:
 def assemble(
     config: Config,
     node_id: int,
-    beginning: Beginning,
+    initial: InitialState,
     surroundings: Surroundings,
     options: RaftOptions | None = None,
     reached_at: Address | None = None,
@@ -76,37 +76,37 @@ def assemble(
     reactor, random = surroundings.reactor, surroundings.random
     node = Node(
         node_id,
-        beginning.membership or birth(config),
+        initial.membership or birth(config),
         now=reactor.seconds(),
         random=random,
         options=options or raft_options(config),
-        hard_state=beginning.hard_state,
-        entries=beginning.entries,
-        snapshot=beginning.log_begins,
-        applied=beginning.store.applied_index,
-        voting=beginning.remembers,
-        incarnation=beginning.incarnation if beginning.remembers else None,
+        hard_state=initial.hard_state,
+        entries=initial.entries,
+        snapshot=initial.log_begins,
+        applied=initial.store.applied_index,
+        voting=initial.remembers,
+        incarnation=initial.incarnation if initial.remembers else None,
     )
     replica = Replica(
         node=node,
-        store=beginning.store,
-        storage=beginning.storage,
-        snapshots=beginning.snapshots,
+        store=initial.store,
+        storage=initial.storage,
+        snapshots=initial.snapshots,
         clock=reactor,
         make_cluster_id=lambda: peers.cluster_id or surroundings.make_id(),  # one that a peer knows, or a new one
         make_snapshot_id=surroundings.make_id,
-        fatal=partial(_end, beginning, surroundings.fatal),
-        rejoin=None if beginning.remembers else Rejoin(node, node.membership.members - {node_id}),
+        fatal=partial(_end, initial, surroundings.fatal),
+        rejoin=None if initial.remembers else Rejoin(node, node.membership.members - {node_id}),
         options=replica_options(config),
     )
     peers = Peers(
         reactor,
         me=node_id,
-        incarnation=beginning.incarnation,
+        incarnation=initial.incarnation,
         addresses={peer: Address.parse(where) for peer, where in node.membership.addresses.items()},
         receiver=replica.inbox,
         random=random,
-        cluster_id=beginning.store.cluster_id or beginning.cluster_told,
+        cluster_id=initial.store.cluster_id or initial.cluster_told,
         facts=replica.inbox.facts,
         dial=surroundings.dial,
         listed={peer.id: peer.address for peer in config.peers},
@@ -119,10 +119,10 @@ def assemble(
     return Assembly(replica, peers, port)
 
 
-def _end(beginning: Beginning, fatal: Callable[[str], None], why: str) -> None:
+def _end(initial: InitialState, fatal: Callable[[str], None], why: str) -> None:
     """End a node for good, with a mark on its disk where it must not begin with that again."""
     if why is HAS_AN_OLDER_COPY:
-        beginning.condemn()
+        initial.condemn()
     fatal(why)
 
 

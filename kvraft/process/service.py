@@ -48,7 +48,7 @@ from kvraft.process.start import (
     resolve_address,
 )
 from kvraft.raft import Membership
-from kvraft.replica import Beginning, collector, from_disk, from_nothing
+from kvraft.replica import InitialState, collector, from_disk, from_nothing
 from kvraft.server import ServerLimits
 from kvraft.server.open_files import NO_LIMIT, allow_open_files, within
 from kvraft.storage import SnapshotStorage, Storage, StorageError
@@ -206,21 +206,21 @@ class NodeService(Service):
         peer = self._start.peer
         # Before the data are touched, if they are not needed for it: a node that runs already has both.
         listening = None if peer is None else self._bind(peer.listen)
-        beginning = self._enter(self._read())
-        here = self._reached_at(beginning)
+        initial = self._enter(self._read())
+        here = self._reached_at(initial)
         if listening is None:
             listening = self._bind(here)
-        self._open = (beginning.storage, beginning.snapshots)
+        self._open = (initial.storage, initial.snapshots)
         surroundings = Surroundings(self._reactor, Random(), self._fatal, names=self._names)
-        limits = self._limit_clients(beginning)
-        self._node = node = assemble(self._config, self._id, beginning, surroundings, reached_at=here, server=limits)
+        limits = self._limit_clients(initial)
+        self._node = node = assemble(self._config, self._id, initial, surroundings, reached_at=here, server=limits)
         places = [Address(*each.getsockname()[:2]) for each in listening]
         self._ports = [self._accept(each, node) for each in listening]
-        if beginning.belongs(self._id) and beginning.latest_membership is not None:
-            for line in differences(self._config.peers, beginning.latest_membership):
+        if initial.belongs(self._id) and initial.latest_membership is not None:
+            for line in differences(self._config.peers, initial.latest_membership):
                 self._log.warn("{line}", line=line)
         node.start()
-        self._look_for_move(beginning.incarnation, beginning.latest_membership)
+        self._look_for_move(initial.incarnation, initial.latest_membership)
         collector.hide_all()
         self._log.info(
             "node {id} of {count} serves clients and peers on {address}",
@@ -230,10 +230,10 @@ class NodeService(Service):
         )
         self._say_started()
 
-    def _limit_clients(self, beginning: Beginning) -> ServerLimits:
+    def _limit_clients(self, initial: InitialState) -> ServerLimits:
         """Return what is taken on from clients, so that they leave the node the files that it needs itself."""
         wanted = server_limits(self._config)
-        members = len((beginning.latest_membership or birth(self._config)).members | {self._id})
+        members = len((initial.latest_membership or birth(self._config)).members | {self._id})
         limits = within(self._open_files, members, wanted)
         if limits.clients < wanted.clients:
             self._log.warn(
@@ -246,7 +246,7 @@ class NodeService(Service):
             )
         return limits
 
-    def _enter(self, beginning: Beginning) -> Beginning:
+    def _enter(self, initial: InitialState) -> InitialState:
         """Join a cluster if that is wanted and not done yet; return what the node begins with then."""
         keeps_nothing = self._config.durability is Durability.MEMORY
         folder = self._start.folder
@@ -255,14 +255,14 @@ class NodeService(Service):
             if self._start.join is not None:
                 joining = Joining(
                     self._id,
-                    beginning.incarnation,
-                    self._reached_at(beginning, seed),
+                    initial.incarnation,
+                    self._reached_at(initial, seed),
                     self._start.join,
-                    beginning.known_cluster_id or (seed.cluster_id if seed is not None else None),
+                    initial.known_cluster_id or (seed.cluster_id if seed is not None else None),
                     keep=(lambda _: None) if keeps_nothing else partial(write_seed, folder),
                     ask=partial(ask, names=self._names),
                 )
-                if beginning.belongs(self._id):
+                if initial.belongs(self._id):
                     joining.check()
                 else:
                     seed = joining.join()
@@ -270,8 +270,8 @@ class NodeService(Service):
         except JoinFailed as failed:
             exits.leave(failed.status, str(failed))
         if seed is None:
-            return beginning
-        return attrs.evolve(beginning, membership=beginning.membership or seed.membership, cluster_told=seed.cluster_id)
+            return initial
+        return attrs.evolve(initial, membership=initial.membership or seed.membership, cluster_told=seed.cluster_id)
 
     def _look_for_move(self, incarnation: str, membership: Membership | None) -> None:
         """Let the cluster know if this node is reached elsewhere than the log says, as soon as it has a `membership`.
@@ -305,14 +305,14 @@ class NodeService(Service):
         )
         Thread(target=moving.run, name="kvraft move", daemon=True).start()
 
-    def _reached_at(self, beginning: Beginning, seed: Seed | None = None) -> Address:
+    def _reached_at(self, initial: InitialState, seed: Seed | None = None) -> Address:
         """Return where this node is reached; leaves the process when nothing says so."""
         try:
             if self._start.peer is None and seed is None:
                 seed = read_seed(self._start.folder)
         except JoinFailed as failed:
             exits.leave(failed.status, str(failed))
-        address = resolve_address(self._start, beginning.latest_membership, None if seed is None else seed.address)
+        address = resolve_address(self._start, initial.latest_membership, None if seed is None else seed.address)
         if address is None:
             exits.leave(
                 exit_status.CONFIG,
@@ -358,7 +358,7 @@ class NodeService(Service):
         listening.close()
         return port
 
-    def _read(self) -> Beginning:
+    def _read(self) -> InitialState:
         """Read what this node has kept; leaves the process when that must not be believed."""
         if self._config.durability is Durability.MEMORY:
             self._refuse_to_ignore_data()
@@ -371,7 +371,7 @@ class NodeService(Service):
         folder = self._start.folder
         began = time.monotonic()
         try:
-            beginning = from_disk(
+            initial = from_disk(
                 folder,
                 self._id,
                 self._reactor,
@@ -380,18 +380,18 @@ class NodeService(Service):
             )
         except (StorageError, SnapshotInvalid) as error:
             exits.leave(exit_status.status_of(exit_status.words_for(error, "")), str(error))
-        for note in beginning.notes:
+        for note in initial.notes:
             self._log.warn("{note}", note=note)
         self._log.info(
             "node {id} read {keys} keys and {count} entries from {folder} in {seconds:.3f} s; it is in term {term}",
             id=self._id,
-            keys=beginning.store.key_count,
-            count=len(beginning.entries),
+            keys=initial.store.key_count,
+            count=len(initial.entries),
             folder=folder,
             seconds=time.monotonic() - began,
-            term=beginning.hard_state.term if beginning.hard_state else 0,
+            term=initial.hard_state.term if initial.hard_state else 0,
         )
-        return beginning
+        return initial
 
     def _refuse_to_ignore_data(self) -> None:
         """Leave the process if this node has kept data and would serve an empty store beside them."""

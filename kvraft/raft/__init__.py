@@ -25,7 +25,7 @@ leader appends an empty entry at once, so that this rule can take hold (§8). Se
 
 **Reads** do not go through the log. The leader notes its commit index, lets a majority confirm by a numbered heartbeat
 that it still leads, waits until the state machine has come so far, and answers: linearizable, and no disk is touched
-(*ReadIndex*, thesis §6.4). One round serves all reads that came in meanwhile. See `reading`.
+(*ReadIndex*, thesis §6.4). One round serves all reads that came in meanwhile. See `read_index`.
 
 **Handing over.** A leader can pass leadership to another member whose log is complete (thesis §3.10); it does so when
 it is stopped. A leader that dies without a word breaks its connections: a follower that sees this (`Node.peer_lost`)

@@ -2,14 +2,14 @@
 
 The node performs nothing itself. Its inputs are a message, a proposal, a read, news of a connection, and the time; its
 output is a `Ready`. What it does with them is told in the modules that are named after the parts of the paper:
-`election` (§5.2, §5.4.1, thesis §9.6), `replication` (§5.3, §5.4.2), `reading` (thesis §6.4), `transfer` (thesis
+`election` (§5.2, §5.4.1, thesis §9.6), `replication` (§5.3, §5.4.2), `read_index` (thesis §6.4), `transfer` (thesis
 §3.10).
 """
 
 import random
 from collections.abc import Callable, Collection, Sequence
 
-from kvraft.raft import acknowledged, changes, election, identity, reading, replication, snapshots, transfer
+from kvraft.raft import acknowledged, changes, election, identity, read_index, replication, snapshots, transfer
 from kvraft.raft.acknowledged import Acknowledged
 from kvraft.raft.errors import MessageRefused, NotLeader, TryAgain
 from kvraft.raft.log import Log
@@ -407,7 +407,7 @@ class Node:
     def ready(self) -> Ready:
         """Take the effects of everything since the last call; see `Ready` for what must be done with them."""
         if isinstance(self.role, Leader):
-            reading.begin_round(self, self.role)
+            read_index.begin_round(self, self.role)
             replication.send_entries(self, self.role)
         committed: Sequence[Entry] = ()
         if self.commit > self.released:

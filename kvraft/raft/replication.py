@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from kvraft.raft import acknowledged, changes, election, identity, quorum, reading, transfer
+from kvraft.raft import acknowledged, changes, election, identity, quorum, read_index, transfer
 from kvraft.raft.errors import CommittedContradicted, MemberForgot, MessageRefused
 from kvraft.raft.membership import Membership, UnknownMembership
 from kvraft.raft.messages import AppendEntries, AppendEntriesReply, Heartbeat, HeartbeatReply, Message
@@ -59,7 +59,7 @@ def send_last_words(node: Node, leader: Leader, peer: int) -> None:
 
 def has_work(node: Node, leader: Leader) -> bool:
     """Whether `send_entries` or a new read round would send anything."""
-    if reading.can_begin_round(node, leader):
+    if read_index.can_begin_round(node, leader):
         return True
     # Not any(): this is asked several times a turn, mostly in vain, and a generator takes longer than the answer.
     for progress in leader.progress.values():  # noqa: SIM110 - see above
@@ -146,7 +146,7 @@ def step_heartbeat_reply(node: Node, sender: int, reply: HeartbeatReply) -> None
         node.states.reports[sender] = reply.applied, reply.checksum
     if reply.round > progress.confirmed_round:
         progress.confirmed_round = reply.round
-        reading.confirm(node, leader)
+        read_index.confirm(node, leader)
     if _seems_lost(node, progress):
         progress.become_probe()
 

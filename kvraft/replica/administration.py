@@ -26,7 +26,7 @@ from kvraft.peers.addresses import written
 from kvraft.raft import Membership, Node, NotLeader, ProposalRefused, TryAgain
 from kvraft.raft.changes import is_under_way, waits_for
 from kvraft.raft.identity import is_other
-from kvraft.replica.outbox import Nowhere, Outbox
+from kvraft.replica.peer_transport import NoPeers, PeerTransport
 from kvraft.storage import SnapshotStorage
 from kvraft.store.features import COMPACTED_MEMBERSHIP_LEVEL
 
@@ -78,7 +78,7 @@ class Administration:
         snapshot: Callable[[], Deferred[None]],
         snapshots: SnapshotStorage,
         timeout: float,
-        peers: Callable[[], Outbox] = Nowhere,
+        peers: Callable[[], PeerTransport] = NoPeers,
         feature_level: Callable[[], int] = lambda: 0,
     ) -> None:
         self._node = node

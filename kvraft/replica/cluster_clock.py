@@ -16,7 +16,7 @@ class ClusterClock:
         self._base = 0
         self._base_at = 0.0
 
-    def take_office(self, term: int, stamp: int, now: float) -> None:
+    def begin_term(self, term: int, stamp: int, now: float) -> None:
         """Begin anew from `stamp`, unless that was done in `term` already.
 
         What an earlier office has stamped may never have come into the log.

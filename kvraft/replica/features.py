@@ -4,7 +4,7 @@ from contextlib import suppress
 
 from kvraft.peers import TOO_OLD, Hello
 from kvraft.raft import EntryKind, MessageRefused, Node, NotLeader, ProposalRefused
-from kvraft.replica.outbox import Outbox
+from kvraft.replica.peer_transport import PeerTransport
 from kvraft.store import Store
 from kvraft.store.features import FEATURE_LEVEL, encode_level
 
@@ -37,7 +37,7 @@ class Features:
                 "upgrade that node"
             )
 
-    def look(self, peers: Outbox, store: Store) -> None:
+    def look(self, peers: PeerTransport, store: Store) -> None:
         """Propose a higher level if all members speak it; called in every turn."""
         node = self._node
         if store.feature_level >= FEATURE_LEVEL or not node.is_leader:

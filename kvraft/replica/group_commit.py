@@ -4,9 +4,9 @@ from kvraft.commands import encode_batch
 from kvraft.raft import Node, NotLeader, ProposalRefused
 from kvraft.replica.cluster_clock import ClusterClock
 from kvraft.replica.limits import BATCH_BYTES_MAX
+from kvraft.replica.persistence import Saver
 from kvraft.replica.proposals import Proposals
 from kvraft.replica.redirects import Redirects
-from kvraft.replica.saving import Saver
 from kvraft.replica.submissions import Batch, WriteQueue, lay_out
 from kvraft.store import Store
 
@@ -84,5 +84,5 @@ class GroupCommit:
     def _stamp(self, store: Store, now: float) -> int:
         """Return the cluster time for a batch of this leader, in microseconds."""
         # It may be asked for before the turn that shows the transition.
-        self._clock.take_office(self._node.term, store.cluster_time, now)
+        self._clock.begin_term(self._node.term, store.cluster_time, now)
         return self._clock.stamp(now)

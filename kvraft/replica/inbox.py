@@ -7,9 +7,9 @@ from twisted.internet.interfaces import IReactorTime
 from kvraft.config import Address
 from kvraft.peers import Facts, Hello
 from kvraft.raft import Message, Node
-from kvraft.replica.agreement import Agreement
-from kvraft.replica.belonging import Belonging
+from kvraft.replica.admission import Admission
 from kvraft.replica.rejoin import Rejoin
+from kvraft.replica.state_checksums import StateChecksums
 from kvraft.replica.turn import Turn
 
 
@@ -22,15 +22,15 @@ class Inbox:
         node: Node,
         clock: IReactorTime,
         *,
-        belonging: Belonging,
-        agreement: Agreement,
+        admission: Admission,
+        checksums: StateChecksums,
         rejoin: Rejoin | None,
     ) -> None:
         self._turn = turn
         self._node = node
         self._clock = clock
-        self._belonging = belonging
-        self._agreement = agreement
+        self._admission = admission
+        self._checksums = checksums
         self._rejoin = rejoin
 
     def receive(self, sender: int, messages: Sequence[Message]) -> None:
@@ -57,28 +57,28 @@ class Inbox:
     def hello(self, hello: Hello) -> None:
         """Take what a peer says of itself when a connection begins."""
         if not self._turn.is_stopped:
-            self._turn.tell(self._belonging.hello, hello)
+            self._turn.tell(self._admission.hello, hello)
             if self._rejoin is not None:
                 self._turn.tell(self._rejoin.hello, hello)
 
     def admits(self, hello: Hello, ours: str | None) -> Address | None:
         """Return where a node is reached that is no member here and is talked to; None: it is not."""
-        return None if self._turn.is_stopped else self._belonging.admits(hello, ours)
+        return None if self._turn.is_stopped else self._admission.admits(hello, ours)
 
     def refused(self, peer: int, code: str, message: str) -> None:
         """`peer` does not want to talk to this node; the log says so, and one peer's word is no reason to stop."""
         if not self._turn.is_stopped:
-            self._belonging.refused(peer, code)
+            self._admission.refused(peer, code)
 
     def facts(self, to: int) -> Facts:
         """Say of this node what node `to` needs to know when a connection begins."""
-        facts = self._belonging.facts(to)
+        facts = self._admission.facts(to)
         return facts if self._rejoin is None else self._rejoin.add_to(facts)
 
     def link_up(self, peer: int) -> None:
         """A connection to `peer` stands."""
         if not self._turn.is_stopped:
-            self._agreement.forget(peer)
+            self._checksums.forget(peer)
             self._turn.tell(self._node.peer_connected, peer, self._clock.seconds())
 
     def peer_lost(self, peer: int) -> None:

@@ -10,16 +10,16 @@ from kvraft.commands import AdminCommand, Caller, Operation, Result, Selection, 
 from kvraft.errors import Overloaded
 from kvraft.raft import Node
 from kvraft.replica.administration import Administration
-from kvraft.replica.agreement import Agreement
 from kvraft.replica.group_commit import GroupCommit
 from kvraft.replica.limits import LevelTooLow, TooLarge
 from kvraft.replica.options import ReplicaOptions
 from kvraft.replica.reads import Reads
 from kvraft.replica.redirects import Redirects
 from kvraft.replica.state import State
+from kvraft.replica.state_checksums import StateChecksums
 from kvraft.replica.submissions import Deadlines, Submission, Tell, promised
 from kvraft.replica.turn import Turn
-from kvraft.replica.watching import Watches
+from kvraft.replica.watches import Watches
 from kvraft.store import FEATURE_LEVEL
 from kvraft.store.history import HISTORY_LEVEL
 
@@ -44,7 +44,7 @@ class Intake:
         deadlines: Deadlines,
         redirects: Redirects,
         administration: Administration,
-        agreement: Agreement,
+        checksums: StateChecksums,
         watches: Watches,
         describe: Callable[[], dict[str, object]],
     ) -> None:
@@ -59,7 +59,7 @@ class Intake:
         self._deadlines = deadlines
         self._redirects = redirects
         self._administration = administration
-        self._agreement = agreement
+        self._checksums = checksums
         self._watches = watches
         self._describe = describe
 
@@ -68,7 +68,7 @@ class Intake:
         submission = Submission(operations, self._clock.seconds() + self._options.request_timeout, tell)
         level = self._state.store.feature_level
         if self._turn.is_stopped:
-            submission.answer(self._agreement.why_stopped())
+            submission.answer(self._checksums.why_stopped())
         elif not self._node.is_leader:
             submission.answer(self._redirects.error())
         elif submission.size > TooLarge.size_max:
@@ -91,14 +91,14 @@ class Intake:
     def administer(self, caller: Caller, command: AdminCommand) -> Deferred[dict[str, object]]:
         """Carry out what an operator asks; see `kvraft.server.database.Database`."""
         if self._turn.is_stopped:
-            return fail(self._agreement.why_stopped())
+            return fail(self._checksums.why_stopped())
         self._turn.schedule()
         return self._administration.carry_out(caller, command, self._clock.seconds())
 
     def watch(self, caller: Caller, selection: Selection, sink: Sink) -> Subscription:
         """Tell of changes; see `kvraft.server.database.Database`."""
         if self._turn.is_stopped:
-            raise self._agreement.why_stopped()
+            raise self._checksums.why_stopped()
         level = self._state.store.feature_level
         if level < HISTORY_LEVEL:
             raise LevelTooLow(HISTORY_LEVEL, level)

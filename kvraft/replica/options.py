@@ -4,7 +4,7 @@ import attrs
 
 from kvraft.commands import HistoryBounds
 from kvraft.commands.leases import LEASES_MAX
-from kvraft.replica.taking import SnapshotOptions
+from kvraft.replica.snapshots.create import SnapshotOptions
 
 
 @attrs.frozen

@@ -22,14 +22,14 @@ class Redirects:
     def __init__(self, node: Node, is_transferring: Callable[[], bool]) -> None:
         self._node = node
         self._is_transferring = is_transferring
-        self.is_handing_over = False
+        self.is_transferring_on_stop = False
         """Whether this node passes leadership on because it is being stopped."""
         self._parked: list[Submission] = []
         """Refused while leadership is handed over: they wait to be told who leads now."""
 
     def refuse(self, submissions: Sequence[Submission]) -> None:
         """Say who leads, now or as soon as the successor is known."""
-        if (self.is_handing_over or self._is_transferring()) and self._node.leader is None:
+        if (self.is_transferring_on_stop or self._is_transferring()) and self._node.leader is None:
             self._parked += submissions  # the successor is known in a moment
         elif submissions:
             error = self.error()

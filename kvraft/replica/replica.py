@@ -9,30 +9,30 @@ from kvraft.errors.exit_status import LastWords, words_for
 from kvraft.raft import MessageRefused, Node, Ready
 from kvraft.raft.types import Role
 from kvraft.replica.administration import Administration
-from kvraft.replica.agreement import Agreement
-from kvraft.replica.applying import Applier
-from kvraft.replica.belonging import Belonging
-from kvraft.replica.expiring import Expirer
+from kvraft.replica.admission import Admission
+from kvraft.replica.apply import Applier
+from kvraft.replica.expiry import Expirer
+from kvraft.replica.first_proposals import FirstProposals
 from kvraft.replica.group_commit import GroupCommit
-from kvraft.replica.handing_over import HandOver
 from kvraft.replica.inbox import Inbox
-from kvraft.replica.installing import StateInstaller
 from kvraft.replica.intake import Intake
 from kvraft.replica.limits import READYS_A_TURN_MAX, TURN_GAP_S_MAX, TURN_S_MAX
-from kvraft.replica.office import Office
 from kvraft.replica.options import ReplicaOptions
-from kvraft.replica.outbox import Nowhere, Outbox
-from kvraft.replica.parts import SnapshotParts
+from kvraft.replica.peer_transport import NoPeers, PeerTransport
+from kvraft.replica.persistence import DiskWatch, Saver
 from kvraft.replica.reads import Reads
 from kvraft.replica.redirects import Redirects
 from kvraft.replica.rejoin import Rejoin
-from kvraft.replica.replay import Replay
-from kvraft.replica.saving import DiskWatch, Saver
-from kvraft.replica.snapshotter import Snapshotter
+from kvraft.replica.snapshots.context import SnapshotContext
+from kvraft.replica.snapshots.install import StateInstaller
+from kvraft.replica.snapshots.snapshotter import Snapshotter
+from kvraft.replica.startup_replay import StartupReplay
 from kvraft.replica.state import State
+from kvraft.replica.state_checksums import StateChecksums
 from kvraft.replica.status import describe, log_defect, log_transition
 from kvraft.replica.submissions import Deadlines
-from kvraft.replica.watching import Watches
+from kvraft.replica.transfer_on_stop import TransferOnStop
+from kvraft.replica.watches import Watches
 from kvraft.storage import SnapshotStorage, Storage
 from kvraft.store import Store
 
@@ -65,13 +65,13 @@ class Replica:
         options = options or ReplicaOptions()
         self.node = node
         self.is_due = self.is_stopped = False
-        self._peers: Outbox = Nowhere()
+        self._peers: PeerTransport = NoPeers()
         self._clock = clock
         self._fatal = fatal
         self._rejoin = rejoin
         self._turn: IDelayedCall | None = None
         self._timer: IDelayedCall | None = None
-        self._replay: Replay | None = None
+        self._startup_replay: StartupReplay | None = None
         """As long as the log that was read at the start is not applied."""
         self._state = state = State(store, lambda: self._peers)
         self._watches = Watches(state, clock, options.watches_max)
@@ -82,9 +82,9 @@ class Replica:
         self._expirer = Expirer(node, state, clock, self._commits)
         self._reads = Reads(node, self._redirects.refuse, lambda store: self._commits.present(store, clock.seconds()))
         self._deadlines = Deadlines()
-        self._hand_over = HandOver(node, clock, self._redirects, self._deadlines, self.schedule)
-        self._agreement = Agreement(node)
-        self._belonging = Belonging(node, clock, self._depart, lambda: state.store)
+        self._transfer_on_stop = TransferOnStop(node, clock, self._redirects, self._deadlines, self.schedule)
+        self._checksums = StateChecksums(node)
+        self._admission = Admission(node, clock, self._depart, lambda: state.store)
         self._snapshotter = self._make_snapshotter(storage, snapshots, make_snapshot_id, options)
         self._administration = Administration(
             node,
@@ -95,19 +95,19 @@ class Replica:
             lambda: self._peers,
             lambda: state.store.feature_level,
         )
-        office = Office(self, clock, options, self._commits, make_cluster_id)
+        first_proposals = FirstProposals(self, clock, options, self._commits, make_cluster_id)
         self._applier = Applier(
             node,
             state,
             self._saver,
             self._commits.under_way,
-            office,
-            self._agreement,
+            first_proposals,
+            self._checksums,
             self._snapshotter,
             self._watches,
         )
         self.intake = self._make_intake(storage, options)
-        self.inbox = Inbox(self, node, clock, belonging=self._belonging, agreement=self._agreement, rejoin=rejoin)
+        self.inbox = Inbox(self, node, clock, admission=self._admission, checksums=self._checksums, rejoin=rejoin)
 
     def _make_snapshotter(
         self, storage: Storage, snapshots: SnapshotStorage, make_id: Callable[[], str], options: ReplicaOptions
@@ -124,7 +124,7 @@ class Replica:
             self._watches,
             clock,
         )
-        parts = SnapshotParts(
+        context = SnapshotContext(
             node=node,
             storage=storage,
             snapshots=snapshots,
@@ -133,7 +133,7 @@ class Replica:
             promise=lambda to, message: self.tell(node.promise, to, message),
             failed=self._snapshot_failed,
         )
-        return Snapshotter(parts, options.snapshots, make_id=make_id, installer=installer, sent=self._snapshot_sent)
+        return Snapshotter(context, options.snapshots, make_id=make_id, installer=installer, sent=self._snapshot_sent)
 
     def _make_intake(self, storage: Storage, options: ReplicaOptions) -> Intake:
         return Intake(
@@ -147,9 +147,9 @@ class Replica:
             deadlines=self._deadlines,
             redirects=self._redirects,
             administration=self._administration,
-            agreement=self._agreement,
+            checksums=self._checksums,
             watches=self._watches,
-            describe=lambda: describe(self.node, self.store, storage, self._peers.status(), self._agreement.differs_at),
+            describe=lambda: describe(self.node, self.store, storage, self._peers.status(), self._checksums.differs_at),
         )
 
     @property
@@ -159,19 +159,19 @@ class Replica:
 
     # Life.
 
-    def connect(self, peers: Outbox) -> None:
+    def connect(self, peers: PeerTransport) -> None:
         """Send through `peers` from now on; called once, before `start`."""
         self._peers = peers
 
     def start(self) -> None:
         """Begin: apply what the journal remembers to be committed, and arm the election timer."""
-        self._replay = Replay(self.node, self.store, self._clock)
+        self._startup_replay = StartupReplay(self.node, self.store, self._clock)
         self.schedule()
 
     async def hand_over(self, patience: float) -> None:
         """Pass leadership on, if this node leads, and wait up to `patience` seconds for that and for open answers."""
         if self.node.is_leader and not self.is_stopped:
-            await self._hand_over.begin(patience)
+            await self._transfer_on_stop.begin(patience)
 
     def stop(self) -> None:
         """Stop at once. What waits is told so; what stands in the log may still happen."""
@@ -180,14 +180,14 @@ class Replica:
         self.is_stopped = True
         self._snapshotter.stop()
         self._administration.stop()
-        self._watches.stop(self._agreement.why_stopped())
-        self._belonging.stop()
+        self._watches.stop(self._checksums.why_stopped())
+        self._admission.stop()
         for call in (self._turn, self._timer):
             if call is not None and call.active():
                 call.cancel()
         self._saver.end_waits()
         self._deadlines.end()
-        self._hand_over.end()
+        self._transfer_on_stop.end()
 
     # The turn; see `kvraft.replica.turn.Turn`.
 
@@ -203,7 +203,7 @@ class Replica:
         try:
             event(*news)
         except MessageRefused as refusal:
-            self._belonging.was_told_impossible(refusal)
+            self._admission.was_told_impossible(refusal)
             raise
         except Exception as error:  # noqa: BLE001 - whatever it is: stop before it costs data
             self._fail(words_for(error, f"an event could not be processed: {error}"), Failure())
@@ -223,7 +223,7 @@ class Replica:
             self._administration.look(now)
             if self._rejoin is not None:
                 self._rejoin.look()
-            if self._agreement.look():
+            if self._checksums.look():
                 self.stop()
             if self.store.has_deadlines:
                 self._expirer.look(now)
@@ -239,13 +239,13 @@ class Replica:
                     break
             else:
                 self.schedule()
-            if self._replay is not None and self._replay.look(self._state.store):
-                self._replay = None
+            if self._startup_replay is not None and self._startup_replay.look(self._state.store):
+                self._startup_replay = None
             if not self.is_stopped:
-                self._belonging.look(self._peers)
+                self._admission.look(self._peers)
                 self._snapshotter.consider(self._state.store)
                 self._arm_timer(now)
-                self._hand_over.look()
+                self._transfer_on_stop.look()
         except Exception as error:  # noqa: BLE001 - nothing is fire-and-forget: a failure in a turn stops the node
             self._fail(words_for(error, f"a turn failed: {error}"), Failure())
 
@@ -315,7 +315,7 @@ class Replica:
             self._applier.apply(())
         if self._commits.waiting or self.node.has_ready():
             self.schedule()
-        self._hand_over.look()
+        self._transfer_on_stop.look()
 
     def _save_failed(self, failure: Failure) -> None:
         self._fail(words_for(failure.value, failure.getErrorMessage()), failure)

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 
-from kvraft.replica.outbox import Outbox
+from kvraft.replica.peer_transport import PeerTransport
 from kvraft.store import Store
 
 
@@ -13,7 +13,7 @@ class State:
         peers: the connections to the other members, as they are then.
     """
 
-    def __init__(self, store: Store, peers: Callable[[], Outbox]) -> None:
+    def __init__(self, store: Store, peers: Callable[[], PeerTransport]) -> None:
         self.store = store
         self._peers = peers
         self._cluster_told: str | None = None

@@ -8,9 +8,9 @@ built from parts that know nothing of sockets::
                                                         │   one submission in flight a connection; what arrives
     bytes ────────────────── replies ── results ────────╯   meanwhile waits in the buffer and is the next one
 
-`closing` says when a connection closes by itself and makes sure that no answer is lost by it. `limits` is all that a
+`close` says when a connection closes by itself and makes sure that no answer is lost by it. `limits` is all that a
 client may cost, and `database` what the servers need from the node behind them, which `kvraft.replica` provides.
-`following` holds the watches of one connection, whose events it writes between the answers.
+`watches` holds the watches of one connection, whose events it writes between the answers.
 `open_files` says how many clients the process has files for.
 
 Each call of the database says who asks (`kvraft.commands.Caller`), which is where the connection comes from.

@@ -20,11 +20,11 @@ from kvraft.commands import Failure as Failed
 from kvraft.config import Address
 from kvraft.errors import RequestFailed
 from kvraft.net.write_now import write_now
-from kvraft.server.closing import ClosingRule, IClientTransport, LingeringClose
+from kvraft.server.close import ClosingRule, IClientTransport, LingeringClose
 from kvraft.server.database import Database
 from kvraft.server.dialect import Answer, Dialect, Disconnect, Requests, Unwatch, Watch
-from kvraft.server.following import Following
 from kvraft.server.limits import ServerLimits
+from kvraft.server.watches import Following
 
 SLICE_BYTES: Final = 256 * 1024
 """Answers are encoded in slices of about this size, so that those of a client that does not read stay references."""

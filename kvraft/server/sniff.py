@@ -8,7 +8,7 @@ from twisted.python.failure import Failure
 from typing_extensions import override
 from zope.interface import alsoProvides, implementer
 
-from kvraft.server.closing import IClientTransport, LingeringClose
+from kvraft.server.close import IClientTransport, LingeringClose
 from kvraft.server.limits import ServerLimits
 
 

@@ -32,10 +32,10 @@ DRAFT: Final = ".draft"
 """How the names of files end that are being written."""
 KEPT: Final = {
     "Addresses._endpoints": "what was dialed in vain: a node that was removed and told nobody is not answered",
-    "Agreement._agree": "what each member's store came to: one of each member",
-    "Agreement._recent": "the latest states, a fixed number of them",
-    "Belonging._refused_by": "who refused this node since its start: one entry a member",
-    "Belonging._sponsors": "who goes by a later configuration: one entry a node, until this one knows it too",
+    "StateChecksums._agree": "what each member's store came to: one of each member",
+    "StateChecksums._recent": "the latest states, a fixed number of them",
+    "Admission._refused_by": "who refused this node since its start: one entry a member",
+    "Admission._sponsors": "who goes by a later configuration: one entry a node, until this one knows it too",
     "Candidate.votes": "an election of a node that nobody answers, because it was removed or is not added yet",
     "Extent._run_starts": "the terms in the log",
     "Extent._run_terms": "the terms in the log",
@@ -67,7 +67,7 @@ KEPT: Final = {
     "Node.memberships": "the configurations in the log",
     "OrderedKeys._chunks": "the keys",
     "OrderedKeys._lasts": "the keys",
-    "OncePerCause._causes": "what was logged since the last success",
+    "LogOncePerCause._causes": "what was logged since the last success",
     "Peers._addresses": "one entry a member",
     "Peers._links": "one entry a member",
     "Peers._listed": "where config.json lists the members",
@@ -86,7 +86,7 @@ KEPT: Final = {
 
 BULK: Final = frozenset(
     {
-        "Agreement._recent",
+        "StateChecksums._recent",
         "Expiry._shards",
         "History._segments",
         "History.latest",
@@ -137,7 +137,7 @@ def find_leaks(cluster: Cluster, member: Member) -> Iterator[str]:
 def is_taking(member: Member) -> bool:
     """Whether a node takes a snapshot."""
     assert member.assembly is not None
-    return any(name == "SnapshotTaker._running" and value is not None for name, value in walk(member.assembly))
+    return any(name == "SnapshotCreator._running" and value is not None for name, value in walk(member.assembly))
 
 
 def _find_held(member: Member) -> Iterator[str]:

@@ -14,7 +14,7 @@ import attrs
 from twisted.logger import ILogObserver, LogEvent, globalLogPublisher
 from zope.interface import implementer
 
-from kvraft.replica import sending
+from kvraft.replica.snapshots import send
 from kvraft.simulation import at_rest
 from kvraft.simulation.cluster import Cluster
 from kvraft.simulation.conduct import demand
@@ -163,7 +163,7 @@ class Budgets:
         spent = self._count(lambda: cluster.run_until(is_level, what=f"node {late.id} level with the others"))
         rounds = self._rounds(spent.seconds)
         snapshot = max(_snapshot_bytes(member) for member in cluster.running)
-        pieces = snapshot // min(sending.PIECE_BYTES, snapshots.READ_BYTES_MAX) + 1
+        pieces = snapshot // min(send.PIECE_BYTES, snapshots.READ_BYTES_MAX) + 1
         what = f"until a member is level that missed {MISSED} writes"
         most = SENT_FOR_ENTRY * MISSED + SENT_FOR_PIECE * pieces + 2 * self._others * rounds
         self._compare(f"messages {what}", spent.messages, most)

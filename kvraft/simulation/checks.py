@@ -24,7 +24,7 @@ from kvraft.raft.messages import (
     RequestVoteReply,
 )
 from kvraft.raft.roles import Leader
-from kvraft.replica import Outbox
+from kvraft.replica import PeerTransport
 from kvraft.replica.cluster_clock import MICROSECONDS
 from kvraft.simulation.conduct import (
     Before,
@@ -410,7 +410,7 @@ _WATCHED: Final = _OF_ELECTIONS | {AppendEntriesReply, HeartbeatReply, InstallSn
 class PromiseKeeper:
     """An outbox that has every message looked at before it leaves."""
 
-    def __init__(self, outbox: Outbox, member: Member, checks: Checks) -> None:
+    def __init__(self, outbox: PeerTransport, member: Member, checks: Checks) -> None:
         self._outbox = outbox
         self._member = member
         self._checks = checks
@@ -421,7 +421,7 @@ class PromiseKeeper:
         self.says_at = outbox.says_at
 
     def send(self, outgoing: Sequence[tuple[int, Message]]) -> None:
-        """See `Outbox.send`."""
+        """See `PeerTransport.send`."""
         assembly = self._member.assembly
         if assembly is not None and assembly.peers is self._outbox:  # else the process has ended, and nobody hears it
             world = self._member.machine.world

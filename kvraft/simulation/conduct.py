@@ -12,7 +12,7 @@ import attrs
 from kvraft.raft import EntryKind, InvariantViolated, Membership, Message, Node
 from kvraft.raft.messages import PreVote, PreVoteReply, RequestVote
 from kvraft.raft.roles import Candidate, Follower, Leader
-from kvraft.simulation.conduct_of_offices import Office, could_another_lead
+from kvraft.simulation.conduct_of_leaders import Leadership, could_another_lead
 from kvraft.simulation.member import Member
 
 SILENT_MAX_S: float = 1.5
@@ -108,7 +108,7 @@ class Conduct:
     _stall: _Patience = attrs.field(factory=_Patience)
     _full: _Patience = attrs.field(factory=_Patience)
     _handover: _Patience = attrs.field(factory=_Patience)
-    _office: Office = attrs.field(factory=Office)
+    _leadership: Leadership = attrs.field(factory=Leadership)
     _encouragements: int = 0
     """Of the messages that wait to be sent, how many tell somebody that he could win an election."""
     _acked: tuple[int, int, int | None] = (0, 0, None)
@@ -131,13 +131,13 @@ class Conduct:
         self._heard_in = node.term
         if leader is not None:
             self._heard = node.now
-            self._office.led, self._office.term = leader, node.term
+            self._leadership.led, self._leadership.term = leader, node.term
             if node.now - self._looked >= LOOKS_S:
                 self._looked = node.now
                 self._check_leadership(node, leader)
             return
-        if self._office.led is not None:
-            wrong = self._office.why_not_over(self.member, node, majorities(node.membership))
+        if self._leadership.led is not None:
+            wrong = self._leadership.why_not_over(self.member, node, majorities(node.membership))
             demand(wrong is None, f"{wrong} (BUGS row 26)")
         self._heard = role.last_contact if isinstance(role, Follower) and role.leader is not None else None
         self._silence.since = self._stall.since = self._full.since = self._handover.since = None

@@ -40,8 +40,8 @@ class Constant:
 
 
 OUTBOX: Final = Constant("kvraft.peers.mesh", "OUTBOX_BYTES_MAX", (20_000,))
-PIECE: Final = Constant("kvraft.replica.sending", "PIECE_BYTES", (300, 2_000))
-WINDOW: Final = Constant("kvraft.replica.sending", "WINDOW_BYTES", (1, 2_000))
+PIECE: Final = Constant("kvraft.replica.snapshots.send", "PIECE_BYTES", (300, 2_000))
+WINDOW: Final = Constant("kvraft.replica.snapshots.send", "WINDOW_BYTES", (1, 2_000))
 READ: Final = Constant("kvraft.storage.snapshots", "READ_BYTES_MAX", (200,))
 CHUNK: Final = Constant(
     "kvraft.store.chunks", "CHUNK_BYTES_FULL", (100, 130), {"CHUNK_BYTES_MAX": 50, "VALUE_PART_BYTES": -50}
@@ -54,15 +54,15 @@ CONSTANTS: Final = (
     OUTBOX,
     Constant("kvraft.peers.outbox", "PIECE_BYTES", (100, 2_000)),
     Constant("kvraft.raft.changes", "CATCH_UP_ROUNDS_MAX", (1,)),
-    Constant("kvraft.replica.agreement", "RECENT", (1, 4)),
+    Constant("kvraft.replica.state_checksums", "RECENT", (1, 4)),
     Constant("kvraft.replica.pacing", "FORGOTTEN_AT_ONCE", (1, 3)),
     Constant("kvraft.replica.pacing", "FORGOTTEN_BYTES_AT_ONCE", (1, 300)),
     Constant("kvraft.replica.pacing", "FREED_AT_ONCE", (1, 3)),
-    Constant("kvraft.replica.receiving", "CHUNKS_A_REPLY", (1, 2)),
-    Constant("kvraft.replica.receiving", "MANY_KEYS", (0, 2)),
+    Constant("kvraft.replica.snapshots.receive", "CHUNKS_A_REPLY", (1, 2)),
+    Constant("kvraft.replica.snapshots.receive", "MANY_KEYS", (0, 2)),
     Constant("kvraft.replica.group_commit", "BATCH_BYTES_MAX", (1, 200)),
     Constant("kvraft.replica.replica", "READYS_A_TURN_MAX", (1, 2)),
-    Constant("kvraft.replica.saving", "WAITING_MAX", (1, 4)),
+    Constant("kvraft.replica.persistence", "WAITING_MAX", (1, 4)),
     PIECE,
     WINDOW,
     Constant("kvraft.server.line_buffer", "LINES_AT_ONCE", (1, 2)),
@@ -80,8 +80,8 @@ CONSTANTS: Final = (
 BOUNDS_LOOKED_AT: Final = Constant("kvraft.store.history", "TRIM_EVERY", (1, 8))
 """How often the bounds of the history are looked at, revisions: a run hardly writes as often as in production."""
 PATIENCE: Final = (
-    Constant("kvraft.replica.sending", "SILENCE_MAX_S", (1.0, 2.0)),
-    Constant("kvraft.replica.taking", "ABSENT_AFTER_S", (0.3,)),
+    Constant("kvraft.replica.snapshots.send", "SILENCE_MAX_S", (1.0, 2.0)),
+    Constant("kvraft.replica.snapshots.create", "ABSENT_AFTER_S", (0.3,)),
 )
 """How long a leader waits for a member that is late, seconds: drawn where somebody lies in wait for a snapshot."""
 

@@ -12,7 +12,7 @@ from kvraft.net.clock import use_monotonic_time
 from kvraft.net.names import Names
 from kvraft.process.assembly import Assembly, Surroundings, assemble
 from kvraft.raft import Node, Options
-from kvraft.replica import Beginning, collector, from_disk, from_nothing
+from kvraft.replica import InitialState, collector, from_disk, from_nothing
 from kvraft.simulation.disk import Disk, StaleFile
 from kvraft.simulation.jobs import DiskJobs
 from kvraft.simulation.machine import Machine, ProcessDied, Reactor
@@ -153,9 +153,9 @@ class Member:
                 dial=lambda _, address: self._network.endpoint(self.machine, (address.host, address.port)),
                 names=Names(self._make_resolver(reactor)),
             )
-            beginning = self._begin(config, reactor, surroundings.make_id)
+            initial = self._begin(config, reactor, surroundings.make_id)
             reached_at = config.peer(self.id).address
-            assembly = assemble(config, self.id, beginning, surroundings, options, reached_at)
+            assembly = assemble(config, self.id, initial, surroundings, options, reached_at)
             self._network.listen(self.machine, (config.peer(self.id).address.host, PORT), assembly.port)
             self.assembly = assembly
             self.wrap(self, assembly)
@@ -182,14 +182,14 @@ class Member:
             self.disk.kill()
             self._network.process_ended(self.machine)
 
-    def _begin(self, config: Config, reactor: Reactor, make_id: Callable[[], str]) -> Beginning:
+    def _begin(self, config: Config, reactor: Reactor, make_id: Callable[[], str]) -> InitialState:
         """Read what the disk holds, if there is one."""
         if self.forgets:
-            beginning = from_nothing(reactor, make_id)
-            assert isinstance(beginning.storage, MemoryJournal)
-            self.journal = beginning.storage
-            return beginning
-        beginning = from_disk(
+            initial = from_nothing(reactor, make_id)
+            assert isinstance(initial.storage, MemoryJournal)
+            self.journal = initial.storage
+            return initial
+        initial = from_disk(
             FOLDER,
             self.id,
             reactor,
@@ -199,9 +199,9 @@ class Member:
             make_id=make_id,
             make_jobs=self._make_jobs,
         )
-        assert isinstance(beginning.storage, JournalJobs)
-        self.journal = beginning.storage.journal
-        return beginning
+        assert isinstance(initial.storage, JournalJobs)
+        self.journal = initial.storage.journal
+        return initial
 
     def resume_disk(self) -> None:
         """Let the disk go on that hung."""

@@ -68,8 +68,8 @@ from kvraft.storage.errors import (
     SnapshotDamaged,
     SnapshotFailed,
     SnapshotGone,
-    SnapshotInvalid,
     SnapshotRefused,
+    SnapshotUnsound,
     StorageError,
 )
 from kvraft.storage.files import File, Files, Lock, OsFiles
@@ -123,10 +123,10 @@ __all__ = [
     "SnapshotGone",
     "SnapshotHeader",
     "SnapshotIdentity",
-    "SnapshotInvalid",
     "SnapshotJobs",
     "SnapshotRefused",
     "SnapshotStorage",
+    "SnapshotUnsound",
     "SnapshotWriter",
     "Snapshots",
     "Storage",
@@ -262,7 +262,7 @@ class SnapshotStorage(Protocol):
     def finish_incoming(self) -> Deferred[Snapshot]:
         """Verify all of it, make it durable and `latest`. Only then may the log be reset and the store be replaced.
 
-        SnapshotInvalid: it is not sound; it was removed, and everything is as before.
+        SnapshotUnsound: it is not sound; it was removed, and everything is as before.
         """
         ...
 

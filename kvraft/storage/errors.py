@@ -13,7 +13,7 @@
     ├── JournalFull       no room on the disk or in the quota, or no file may be opened; the journal waits
     ├── SaveRefused       a save that breaks the rules: a bug in the caller; nothing was written
     ├── SnapshotFailed    the operating system refused an operation on a snapshot: it was given up, the node goes on
-    ├── SnapshotInvalid   a snapshot that was received is not sound: it was removed, the leader has to send it anew
+    ├── SnapshotUnsound   a snapshot that was received is not sound: it was removed, the leader has to send it anew
     ├── SnapshotRefused   a snapshot that is not newer than the last one, or a call out of turn; nothing was written
     └── SnapshotGone      the snapshot that should be read has been replaced by newer ones
 
@@ -214,7 +214,7 @@ class SnapshotFailed(StorageError):
         super().__init__(f"could not {action} {path}: {reason}; the snapshot was given up, nothing is lost; {advice}")
 
 
-class SnapshotInvalid(StorageError):
+class SnapshotUnsound(StorageError):
     """The bytes of a snapshot that another node sent do not verify. They were removed."""
 
 

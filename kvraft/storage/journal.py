@@ -36,7 +36,7 @@ from kvraft.storage.layout import (
     format_for,
     join_save,
 )
-from kvraft.storage.recovery import Recovered, Replay, replay_directory
+from kvraft.storage.recovery import Recovered, RecoveredLog, replay_directory
 from kvraft.storage.segments import FIRST_SEGMENT, NoRoom, Segment, count_covered, create_segment, segment_path
 
 SEGMENT_BYTES: Final = 16 * 1024 * 1024
@@ -65,7 +65,7 @@ class Journal:
     directory back.
     """
 
-    def __init__(self, files: Files, directory: Path, lock: Lock, file: File, replay: Replay) -> None:
+    def __init__(self, files: Files, directory: Path, lock: Lock, file: File, replay: RecoveredLog) -> None:
         self._files = files
         self._directory = directory
         self._lock = lock
@@ -384,7 +384,7 @@ class Journal:
         self._segments.append(Segment(header, path))
         self._end = self._written_to = HEADER_BYTES
 
-    def _clear_up(self, replay: Replay) -> None:
+    def _clear_up(self, replay: RecoveredLog) -> None:
         """Delete what an earlier process had no time to delete. What covers it is durable by now."""
         for path in replay.leftovers:
             self._remove(path)
@@ -412,7 +412,7 @@ class Journal:
         except OSError as error:
             self._die("delete", path, error)
 
-    def _settle(self, replay: Replay) -> None:
+    def _settle(self, replay: RecoveredLog) -> None:
         """Make durable what was read.
 
         What a killed process had written can be read although it was never synced, and after a sync that failed it can
@@ -472,7 +472,7 @@ def _lock(files: Files, directory: Path) -> Lock:
         raise opening_error("open the journal in", directory, directory, error) from error
 
 
-def _begin(files: Files, directory: Path, replay: Replay, header: SegmentHeader) -> File:
+def _begin(files: Files, directory: Path, replay: RecoveredLog, header: SegmentHeader) -> File:
     """Create the first segment of a new journal."""
     file = create_segment(files, directory, header)
     replay.segments.append(Segment(header, segment_path(directory, header.number)))

@@ -81,7 +81,7 @@ class Recovered:
 
 
 @attrs.define
-class Replay:
+class RecoveredLog:
     """The state after the saves that have been read so far."""
 
     node_id: int
@@ -159,7 +159,7 @@ class SoundSave:
     """Where it ends in its segment."""
 
 
-def replay_directory(files: Files, directory: Path, node_id: int) -> Replay:
+def replay_directory(files: Files, directory: Path, node_id: int) -> RecoveredLog:
     """Read every segment; changes nothing but removes drafts.
 
     Raises:
@@ -167,7 +167,7 @@ def replay_directory(files: Files, directory: Path, node_id: int) -> Replay:
         JournalMismatch: the journal is another node's, or of an unknown format.
         OSError: the disk could not be read.
     """
-    replay = Replay(node_id)
+    replay = RecoveredLog(node_id)
     names = files.names(directory)
     numbers = sorted(number for name in names if (number := segment_number(name)) is not None)
     behind_gap = max((at for at in range(1, len(numbers)) if numbers[at] != numbers[at - 1] + 1), default=0)
@@ -190,7 +190,7 @@ def replay_directory(files: Files, directory: Path, node_id: int) -> Replay:
     return replay
 
 
-def _replay_segment(replay: Replay, path: Path, data: bytes, *, is_last: bool) -> None:
+def _replay_segment(replay: RecoveredLog, path: Path, data: bytes, *, is_last: bool) -> None:
     header = _read_header(replay, path, data)
     segment = Segment(header, path)
     replay.segments.append(segment)
@@ -216,7 +216,7 @@ def _replay_segment(replay: Replay, path: Path, data: bytes, *, is_last: bool) -
     replay.end = start
 
 
-def _read_header(replay: Replay, path: Path, data: bytes) -> SegmentHeader:
+def _read_header(replay: RecoveredLog, path: Path, data: bytes) -> SegmentHeader:
     """Read the header and hold it against what was replayed before."""
     try:
         header = decode_header(data)
@@ -277,7 +277,7 @@ def _read_save(data: bytes, start: int) -> SoundSave:
         at = end
 
 
-def _check_save(replay: Replay, path: Path, start: int, save: SoundSave) -> None:
+def _check_save(replay: RecoveredLog, path: Path, start: int, save: SoundSave) -> None:
     """Refuse a sound save that does not continue the one before: no crash makes such a thing."""
     entries, seal = save.entries, save.seal
     lowest = 1 if replay.base_term is None else replay.base_index + 1
@@ -300,7 +300,7 @@ def _check_save(replay: Replay, path: Path, start: int, save: SoundSave) -> None
         raise JournalDamaged(path, start, why)
 
 
-def _fault_of_mark(replay: Replay, mark: Entry) -> str | None:
+def _fault_of_mark(replay: RecoveredLog, mark: Entry) -> str | None:
     """Return why a sound mark cannot stand where it does, or None."""
     where = f"entry {mark.index} of term {mark.term}"
     if replay.segments[-1].header.version < FORMAT_VERSION_MARKS:
@@ -315,7 +315,7 @@ def _fault_of_mark(replay: Replay, mark: Entry) -> str | None:
     return None
 
 
-def _judge(replay: Replay, path: Path, data: bytes, start: int, broken: CorruptRecord, *, is_last: bool) -> None:
+def _judge(replay: RecoveredLog, path: Path, data: bytes, start: int, broken: CorruptRecord, *, is_last: bool) -> None:
     """Return when the save at `start` was interrupted, and raise JournalDamaged when it was not.
 
     `data` is the segment without the zeros at its end.

@@ -17,7 +17,13 @@ import attrs
 import msgspec
 
 from kvraft.raft.types import TERM_MAX
-from kvraft.storage.errors import SnapshotDamaged, SnapshotFailed, SnapshotGone, SnapshotInvalid, SnapshotRefused
+from kvraft.storage.errors import (
+    SnapshotDamaged,
+    SnapshotFailed,
+    SnapshotGone,
+    SnapshotRefused,
+    SnapshotUnsound,
+)
 from kvraft.storage.files import File, Files
 from kvraft.storage.snapshot_files import (
     Draft,
@@ -176,7 +182,7 @@ class IncomingSnapshot:
         """Verify all of it and make it the latest snapshot, durable when this returns.
 
         Raises:
-            SnapshotInvalid: it is not sound, or not what the leader announced; it was removed.
+            SnapshotUnsound: it is not sound, or not what the leader announced; it was removed.
             SnapshotFailed: the operating system refused something.
             SnapshotRefused: bytes are missing and it stays; or a snapshot that was finished meanwhile is not older.
         """
@@ -188,7 +194,7 @@ class IncomingSnapshot:
             self._check_identity(header)
         except SnapshotCorrupt as corrupt:
             self._draft.discard()
-            raise SnapshotInvalid(
+            raise SnapshotUnsound(
                 f"the snapshot {self.identity.id} up to entry {self.identity.index} was received to its end, but it is "
                 f"not sound {corrupt}; it was removed, and this node keeps the state that it had"
             ) from corrupt

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from kvraft.peers.frames import encode
 from kvraft.peers.hello import HELLO_BYTES_MAX
-from kvraft.peers.once import CAUSES_MAX
+from kvraft.peers.log_once import CAUSES_MAX
 from kvraft.raft.messages import Heartbeat
 from tests.peers.twins import Node, hello_line, warnings
 

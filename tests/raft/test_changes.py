@@ -128,7 +128,7 @@ def test_clients_cannot_propose_a_configuration() -> None:
         make_sure_leader().propose([FOUR.encode()], 0.0, EntryKind.MEMBERSHIP)
 
 
-# Beginning a change.
+# InitialState a change.
 
 
 def test_a_change_of_voters_goes_through_a_joint_configuration() -> None:
@@ -147,7 +147,7 @@ def test_a_change_of_voters_goes_through_a_joint_configuration() -> None:
     [((1,), False), ((2,), False), ((3,), False), ((1, 3), True), ((2, 3), True), ((1, 2), True)],
 )
 def test_a_joint_configuration_needs_both_majorities(acknowledged: tuple[int, ...], *, committed: bool) -> None:
-    """Agreement requires separate majorities from both the old and the new configuration (§6)."""
+    """StateChecksums requires separate majorities from both the old and the new configuration (§6)."""
     node = joint_leader(Membership([0, 1, 3, 4], [0, 1, 2]))
     for member in acknowledged:
         acknowledge(node, member, 2)

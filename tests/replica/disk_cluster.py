@@ -14,7 +14,7 @@ from typing_extensions import override
 from kvraft.commands import HistoryBounds
 from kvraft.raft import Membership, Node, Options
 from kvraft.replica import Replica, ReplicaOptions, SnapshotOptions
-from kvraft.replica.beginning import _load_latest
+from kvraft.replica.initial_state import _load_latest
 from kvraft.simulation.disk import Disk, PowerFailure
 from kvraft.storage import Journal, JournalJobs, Opened, Snapshots, open_storage
 from kvraft.storage.snapshot_jobs import SnapshotJobs

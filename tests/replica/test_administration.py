@@ -24,8 +24,8 @@ from kvraft.peers import Facts
 from kvraft.raft import Entry, EntryKind, HardState, Membership, Node
 from kvraft.replica import ReplicaOptions
 from kvraft.replica.administration import AdminRefused, with_learner, without
-from kvraft.replica.belonging import LAST_ANSWERS_S, Belonging
-from kvraft.replica.outbox import Nowhere
+from kvraft.replica.admission import LAST_ANSWERS_S, Admission
+from kvraft.replica.peer_transport import NoPeers
 from kvraft.replica.submissions import Stopping
 from kvraft.store import FEATURE_LEVEL
 from tests.replica.cluster import SOMEBODY, Cluster, address, hello_of, write
@@ -440,14 +440,14 @@ def test_a_snapshot_that_fails_is_told(cluster: Cluster, monkeypatch: pytest.Mon
 
 def test_after_a_restart_all_whom_the_log_may_need_are_connected() -> None:
     """Who is named by the last configuration known to be committed, or by a later one, is connected; nobody before."""
-    nobody = Nowhere()
+    nobody = NoPeers()
     told: list[set[int]] = []
     nobody.set_members = lambda addresses, *_: told.append(set(addresses))  # type: ignore[method-assign]
     steps = [Membership(voters, addresses={each: address(each) for each in voters}) for voters in ([0, 7], [0, 1], [0])]
     entries = [Entry.create(1, index, EntryKind.MEMBERSHIP, step.encode()) for index, step in enumerate(steps, 1)]
     node = Node(0, steps[0], now=0.0, random=Random(1), hard_state=HardState(1, None, 2), entries=entries)
 
-    Belonging(node, Clock(), lambda _: None).look(nobody)
+    Admission(node, Clock(), lambda _: None).look(nobody)
 
     assert told == [{0, 1}]
 

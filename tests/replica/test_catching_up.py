@@ -8,8 +8,9 @@ import pytest
 from twisted.internet.defer import Deferred
 
 from kvraft.raft.messages import InstallSnapshot
-from kvraft.replica import SnapshotOptions, receiving, sending, taking
+from kvraft.replica import SnapshotOptions
 from kvraft.replica.pacing import forget
+from kvraft.replica.snapshots import create, receive, send
 from kvraft.store import chunks as chunking
 from tests.replica.cluster import write
 from tests.replica.disk_cluster import TINY, DiskCluster
@@ -25,8 +26,8 @@ SOON: Final = 0.3
 @pytest.fixture(autouse=True)
 def _small_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let snapshots travel, and be read and loaded, in many small pieces."""
-    monkeypatch.setattr(sending, "PIECE_BYTES", 512)
-    monkeypatch.setattr(sending, "WINDOW_BYTES", 2048)
+    monkeypatch.setattr(send, "PIECE_BYTES", 512)
+    monkeypatch.setattr(send, "WINDOW_BYTES", 2048)
     monkeypatch.setattr(chunking, "CHUNK_BYTES_FULL", 1024)
 
 
@@ -153,7 +154,7 @@ def count_rests(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     async def note(_clock: object, since: float, *_: float) -> None:
         rests.append(since)
 
-    monkeypatch.setattr(taking, "rest", note)
+    monkeypatch.setattr(create, "rest", note)
     return rests
 
 
@@ -209,9 +210,9 @@ def test_what_is_replaced_is_freed_in_pieces(
     async def note_rest(_clock: object, since: float, *_: float) -> None:
         rests.append(since)
 
-    monkeypatch.setattr(receiving, "free", note_freed)
-    monkeypatch.setattr(receiving, "forget", note_forgotten)
-    monkeypatch.setattr(receiving, "rest", note_rest)
+    monkeypatch.setattr(receive, "free", note_freed)
+    monkeypatch.setattr(receive, "forget", note_forgotten)
+    monkeypatch.setattr(receive, "rest", note_rest)
     keys = old.key_count
     assert keys > 0
 

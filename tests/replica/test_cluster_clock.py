@@ -44,13 +44,13 @@ def test_a_lead_of_the_log_is_taken_up() -> None:
 def test_each_office_begins_with_the_log() -> None:
     """What was stamped in an earlier term counts no more; within one term nothing begins anew."""
     clock = ClusterClock()
-    clock.take_office(1, 1_000_000, now=0.0)
+    clock.begin_term(1, 1_000_000, now=0.0)
     assert clock.stamp(5.0) == 6_000_000
 
-    clock.take_office(1, 1_000_000, now=6.0)
+    clock.begin_term(1, 1_000_000, now=6.0)
     assert clock.stamp(6.0) == 7_000_000
 
-    clock.take_office(3, 2_000_000, now=7.0)
+    clock.begin_term(3, 2_000_000, now=7.0)
     assert clock.stamp(8.0) == 3_000_000
 
 

@@ -23,7 +23,7 @@ from kvraft.peers import Facts
 from kvraft.raft import Entry, EntryKind, MessageRefused
 from kvraft.raft.membership import REMOVED_MAX
 from kvraft.raft.messages import AppendEntries
-from kvraft.replica.belonging import IS_TOO_OLD
+from kvraft.replica.admission import IS_TOO_OLD
 from kvraft.replica.limits import LevelTooLow
 from kvraft.store import FEATURE_LEVEL
 from kvraft.store.features import COMPACTED_MEMBERSHIP_LEVEL, encode_level

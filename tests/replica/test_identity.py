@@ -13,7 +13,7 @@ from kvraft.peers import OTHER_INCARNATION
 from kvraft.raft import Membership, Message
 from kvraft.raft.messages import PreVoteReply
 from kvraft.replica import Replica
-from kvraft.replica.belonging import LOST_ITS_MEMORY
+from kvraft.replica.admission import OTHER_DATA_DIRECTORY
 from kvraft.simulation.disk import Disk
 from kvraft.storage import Opened
 from tests.replica.cluster import Ask, hello_of, read, write
@@ -98,7 +98,7 @@ def expect_end(cluster: KnownCluster, member: int) -> None:
     """Wait until a member has ended itself because its memory is lost."""
     wiped = cluster.members[member]
     cluster.run_until(lambda: bool(wiped.fatal))
-    assert wiped.fatal == [LOST_ITS_MEMORY]
+    assert wiped.fatal == [OTHER_DATA_DIRECTORY]
     assert exit_status.status_of(wiped.fatal[0]) == exit_status.NOINPUT
     wiped.fatal.clear()
     cluster.kill(member)

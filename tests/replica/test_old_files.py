@@ -23,22 +23,22 @@ def test_a_directory_of_journal_format_2_and_snapshot_format_1(tmp_path: Path) -
     shutil.copytree(DATA, folder)
     assert decode_header(segment_path(folder, 1).read_bytes()).version == 2 <= FORMAT_VERSION
 
-    beginning = from_disk(folder, 0, Clock(), segment_bytes=4096, progress=lambda _loaded, _of: None)
+    initial = from_disk(folder, 0, Clock(), segment_bytes=4096, progress=lambda _loaded, _of: None)
 
-    assert beginning.incarnation == "5f" * 16
-    assert beginning.hard_state is not None
-    assert (beginning.hard_state.term, beginning.hard_state.vote, beginning.hard_state.commit) == (4, 0, 5)
-    assert beginning.log_begins == (3, 3)
-    assert [entry.index for entry in beginning.entries] == [4, 5, 6]
-    store = beginning.store
+    assert initial.incarnation == "5f" * 16
+    assert initial.hard_state is not None
+    assert (initial.hard_state.term, initial.hard_state.vote, initial.hard_state.commit) == (4, 0, 5)
+    assert initial.log_begins == (3, 3)
+    assert [entry.index for entry in initial.entries] == [4, 5, 6]
+    store = initial.store
     assert (store.applied_index, store.revision, store.key_count, store.cluster_id) == (5, 2, 2, "cluster")
     assert store.get(b"a") == (b"1", 1, 1, 1)
     assert store.feature_level == 1
-    store.apply(beginning.entries[-1])
+    store.apply(initial.entries[-1])
     assert store.get(b"b") == (b"2", 3, 3, 1)
-    membership = beginning.membership
+    membership = initial.membership
     assert membership is not None
     assert (*map(sorted, (membership.voters, membership.learners, membership.removed)),) == ([0, 1], [2], [7])
     assert membership.incarnations == {0: "5f" * 16}
-    assert beginning.belongs(2)
-    assert beginning.notes == []
+    assert initial.belongs(2)
+    assert initial.notes == []

@@ -28,7 +28,7 @@ from kvraft.commands import (
     Subscription,
 )
 from kvraft.server import LineProtocol, ServerLimits
-from kvraft.server.closing import IClientTransport
+from kvraft.server.close import IClientTransport
 
 CLIENT: Final = IPv4Address("TCP", "127.0.0.1", 50000)
 Tell = Callable[[Sequence[Result] | Exception], object]

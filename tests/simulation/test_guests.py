@@ -4,7 +4,7 @@ import attrs
 import pytest
 
 from kvraft.raft import InvariantViolated
-from kvraft.server.closing import ClosingRule
+from kvraft.server.close import ClosingRule
 from kvraft.server.lines import LineProtocol
 from kvraft.simulation import Cluster
 from kvraft.simulation.guests import Guest, Manners

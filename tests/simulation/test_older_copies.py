@@ -3,7 +3,7 @@
 import pytest
 
 from kvraft.raft import InvariantViolated, Node
-from kvraft.replica import beginning
+from kvraft.replica import initial_state
 from kvraft.simulation import older_copies
 from kvraft.simulation.cluster import Cluster, Stuck
 
@@ -27,7 +27,7 @@ def test_a_node_that_follows_with_an_older_copy_is_noticed(monkeypatch: pytest.M
 
 def test_a_node_that_forgets_that_it_has_an_older_copy_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
     """Without the mark it would take part when those who know it are gone."""
-    monkeypatch.setattr(beginning, "mark_outdated", lambda *_, **__: None)
+    monkeypatch.setattr(initial_state, "mark_outdated", lambda *_, **__: None)
     cluster = Cluster(seed=3)
     cluster.elect()
     with pytest.raises(InvariantViolated, match="is started again"):

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from kvraft.simulation.disk import Disk
 from kvraft.storage import Journal, JournalDamaged
-from kvraft.storage.recovery import Replay
+from kvraft.storage.recovery import RecoveredLog
 from tests.storage.crashing import crash_again_and_again, crash_everywhere, kill_everywhere
 from tests.storage.machine import Machine
 from tests.storage.story import DIRECTORY, Lost, Step, write_compacting_story, write_story
@@ -67,7 +67,7 @@ def test_a_forgotten_sync_is_found(forgotten: str) -> None:
 def test_a_reopening_that_trusts_what_it_reads_is_found() -> None:
     """The check of this file can fail: without the sync at the opening, what was read may be gone afterwards."""
 
-    def settle_nothing(_journal: Journal, _replay: Replay) -> None:
+    def settle_nothing(_journal: Journal, _replay: RecoveredLog) -> None:
         pass
 
     with patch.object(Journal, "_settle", settle_nothing), pytest.raises(Lost):

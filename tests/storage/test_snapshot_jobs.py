@@ -19,11 +19,11 @@ from kvraft.storage import (
     SnapshotFailed,
     SnapshotGone,
     SnapshotIdentity,
-    SnapshotInvalid,
     SnapshotJobs,
     SnapshotRefused,
     Snapshots,
     SnapshotStorage,
+    SnapshotUnsound,
     ThreadReactor,
     Worker,
     open_storage,
@@ -109,7 +109,7 @@ def test_a_snapshot_is_received_and_resumed(make: Callable[[], tuple[SnapshotSto
     with pytest.raises(SnapshotRefused):
         outcome(storage.write_incoming(7, b"x"), turn)
     outcome(storage.write_incoming(DATA_BYTES, bytes(len(data) - DATA_BYTES)), turn)
-    with pytest.raises(SnapshotInvalid):
+    with pytest.raises(SnapshotUnsound):
         outcome(storage.finish_incoming(), turn)
     assert storage.latest is None
 

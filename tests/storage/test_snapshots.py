@@ -14,9 +14,9 @@ from kvraft.storage import (
     SnapshotGone,
     SnapshotHeader,
     SnapshotIdentity,
-    SnapshotInvalid,
     SnapshotRefused,
     Snapshots,
+    SnapshotUnsound,
     open_storage,
     snapshot_files,
 )
@@ -143,7 +143,7 @@ def test_a_received_snapshot_is_verified_before_it_replaces_anything() -> None:
     snapshots = make_snapshots(disk)
     before = take(snapshots, make_header(1, 10))
     for wrong in range(0, len(data), 7):
-        with pytest.raises(SnapshotInvalid, match="received to its end, but it is not sound"):
+        with pytest.raises(SnapshotUnsound, match="received to its end, but it is not sound"):
             receive(snapshots, identity, data[:wrong] + bytes((data[wrong] ^ 1,)) + data[wrong + 1 :])
         assert snapshots.latest == before
         assert names_on(disk) == [before.path.name]
@@ -159,7 +159,7 @@ def test_a_snapshot_that_is_not_what_was_announced_is_refused() -> None:
         SnapshotIdentity(identity.id, 50, 3, len(data)),
     ):
         snapshots = make_snapshots()
-        with pytest.raises(SnapshotInvalid, match=f"it is snapshot {identity.id} up to entry 50 of term 2"):
+        with pytest.raises(SnapshotUnsound, match=f"it is snapshot {identity.id} up to entry 50 of term 2"):
             receive(snapshots, announced, data)
         assert snapshots.latest is None
 

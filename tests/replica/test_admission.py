@@ -10,12 +10,12 @@ from kvraft.config import Address
 from kvraft.errors import exit_status
 from kvraft.peers import Facts
 from kvraft.raft import CommittedContradicted, HardState, Membership, MessageRefused, Node
-from kvraft.replica.belonging import (
+from kvraft.replica.admission import (
     CONTRADICTIONS_MAX,
     HAS_AN_OLDER_COPY,
     KNOWS_BETTER,
     LAST_ANSWERS_S,
-    Belonging,
+    Admission,
 )
 from tests.replica.cluster import address, hello_of
 
@@ -43,24 +43,24 @@ def test_who_has_promised_something_believes_no_stranger_before_it_knows_its_clu
     node = Node(0, founders, now=0.0, random=Random(1), hard_state=HardState(term), incarnation="ours")
     if voting:
         node.regain_vote()
-    belonging = Belonging(node, Clock(), lambda _: None)
+    admission = Admission(node, Clock(), lambda _: None)
 
     assert node.voting is voting
     hello = replace(hello_of(7, Facts(configuration=index, address=address(7))), to_incarnation=known_as)
-    assert belonging.admits(hello, ours) == (Address.parse(address(7)) if is_admitted else None)
+    assert admission.admits(hello, ours) == (Address.parse(address(7)) if is_admitted else None)
 
 
 def test_a_node_that_knows_better_than_its_leader_ends() -> None:
     """A leader that contradicts what is committed here would be dropped for ever; other refusals count nothing."""
     clock, said = Clock(), list[exit_status.LastWords]()
-    belonging = Belonging(Node(0, Membership([0, 1]), now=0.0, random=Random(1)), clock, said.append)
+    admission = Admission(Node(0, Membership([0, 1]), now=0.0, random=Random(1)), clock, said.append)
 
     for _ in range(CONTRADICTIONS_MAX - 1):
-        belonging.was_told_impossible(CommittedContradicted("entry 1"))
-        belonging.was_told_impossible(MessageRefused("nonsense"))
+        admission.was_told_impossible(CommittedContradicted("entry 1"))
+        admission.was_told_impossible(MessageRefused("nonsense"))
     clock.advance(LAST_ANSWERS_S)
     assert said == []
-    belonging.was_told_impossible(CommittedContradicted("entry 1"))
+    admission.was_told_impossible(CommittedContradicted("entry 1"))
     clock.advance(LAST_ANSWERS_S)
     assert said == [KNOWS_BETTER]
 
@@ -69,11 +69,11 @@ def test_contradictions_count_anew_when_a_leader_has_agreed_in_between() -> None
     """More is committed here than at the last one, so this node is not the only one that knows better."""
     clock, said = Clock(), list[exit_status.LastWords]()
     node = Node(0, Membership([0, 1]), now=0.0, random=Random(1))
-    belonging = Belonging(node, clock, said.append)
+    admission = Admission(node, clock, said.append)
     for commit in range(1, 1 + CONTRADICTIONS_MAX):
         node.commit = commit
         for _ in range(CONTRADICTIONS_MAX - 1):
-            belonging.was_told_impossible(CommittedContradicted("entry 1"))
+            admission.was_told_impossible(CommittedContradicted("entry 1"))
     clock.advance(LAST_ANSWERS_S)
     assert said == []
 
@@ -85,7 +85,7 @@ def hear(told: Told, *, peer: int = 1) -> list[exit_status.LastWords]:
     """Return the last words of a node in term 0 with an empty log, right after a hello that says `told`."""
     clock, said = Clock(), list[exit_status.LastWords]()
     node = Node(0, Membership(range(3)), now=0.0, random=Random(1), incarnation="ours")
-    Belonging(node, clock, said.append).hello(hello_of(peer, Facts(acknowledged=told)))
+    Admission(node, clock, said.append).hello(hello_of(peer, Facts(acknowledged=told)))
     clock.advance(0)
     return said
 

@@ -9,7 +9,7 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from kvraft.raft.messages import InstallSnapshot, InstallSnapshotReply
-from kvraft.replica.parts import SnapshotParts
+from kvraft.replica.snapshots.context import SnapshotContext
 from kvraft.storage import Snapshot, SnapshotGone
 
 PIECE_BYTES: Final = 128 * 1024
@@ -36,18 +36,18 @@ class SnapshotSender:
 
     def __init__(
         self,
-        parts: SnapshotParts,
+        context: SnapshotContext,
         peer: int,
         snapshot: Snapshot,
         done: Callable[[int, int | None], None],
     ) -> None:
-        self._term = parts.node.term
-        self._me = parts.node.id
+        self._term = context.node.term
+        self._me = context.node.id
         self._peer = peer
-        self._snapshots = parts.snapshots
+        self._snapshots = context.snapshots
         self._snapshot = snapshot
-        self._send = parts.send
-        self._clock = parts.clock
+        self._send = context.send
+        self._clock = context.clock
         self._done = done
         self._received = 0
         self._sent: int | None = None

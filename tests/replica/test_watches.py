@@ -25,11 +25,11 @@ from kvraft.commands import (
 )
 from kvraft.errors import Overloaded, RequestFailed
 from kvraft.raft import Entry, EntryKind
-from kvraft.replica import watching
-from kvraft.replica.outbox import Nowhere
+from kvraft.replica import watches
+from kvraft.replica.peer_transport import NoPeers
 from kvraft.replica.state import State
 from kvraft.replica.watch_index import WatchIndex
-from kvraft.replica.watching import PROGRESS_S, WatchCompacted, Watches
+from kvraft.replica.watches import PROGRESS_S, WatchCompacted, Watches
 from kvraft.simulation.twin import Twin, within
 from kvraft.store import FEATURE_LEVEL, Store, StoreLoader, take
 from kvraft.store.features import encode_level
@@ -77,7 +77,7 @@ class World:
 
     def __init__(self, bounds: HistoryBounds | None = None, watches_max: int = 100) -> None:
         self.clock = Clock()
-        self.state = State(Store(), Nowhere)
+        self.state = State(Store(), NoPeers)
         self.watches = Watches(self.state, self.clock, watches_max)
         self.twin = Twin()
         self.store.apply(Entry.create(1, 1, EntryKind.FEATURE_LEVEL, encode_level(FEATURE_LEVEL)))
@@ -213,8 +213,8 @@ def test_what_is_told_is_what_happened(bounds: HistoryBounds, steps: list[tuple[
     """Each change once, in order, whole by revision, none left out: with slow readers, snapshots, resumes (row 34)."""
     with pytest.MonkeyPatch.context() as patch:
         for limit, value in {"PENDING_BYTES_MAX": 9, "TOLD_AT_ONCE": 1, "CHANGES_AT_ONCE": 3, "SLICE_BYTES": 4}.items():
-            patch.setattr(watching, limit, value)
-        patch.setattr(watching, "CHANGES_A_WATCH", 1)
+            patch.setattr(watches, limit, value)
+        patch.setattr(watches, "CHANGES_A_WATCH", 1)
         world = World(bounds)
         spans = [EVERYTHING, Span(b"a", b"a\0"), prefix_span(b"c"), Span(b"a\0", b"c")]
         followers = [Follower(span, 1) for span in spans]

@@ -34,7 +34,7 @@ class StateDiffers(Refused):
     code = "STATE_DIFFERS"
 
 
-class Agreement:
+class StateChecksums:
     """Compares this node's state with that of the others."""
 
     _log = Logger(namespace="kvraft.replica")

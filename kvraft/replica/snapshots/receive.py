@@ -12,15 +12,15 @@ from kvraft.raft import Membership
 from kvraft.raft.messages import InstallSnapshot, InstallSnapshotReply
 from kvraft.replica import collector
 from kvraft.replica.pacing import forget, free, rest
-from kvraft.replica.parts import SnapshotParts
+from kvraft.replica.snapshots.context import SnapshotContext
 from kvraft.storage import (
     Snapshot,
     SnapshotDamaged,
     SnapshotFailed,
     SnapshotGone,
     SnapshotIdentity,
-    SnapshotInvalid,
     SnapshotRefused,
+    SnapshotUnsound,
 )
 from kvraft.store import SnapshotInvalid as StoreInvalid
 from kvraft.store import Store, StoreLoader
@@ -35,7 +35,14 @@ WAITING_MAX: Final = 64
 """Pieces that may wait to be stored; those beyond are dropped, and asked for again."""
 PAUSE_S: Final = 5.0
 """After a failure pieces are dropped for so long, seconds: what goes wrong at once must not be tried without end."""
-_HARMLESS: Final = (SnapshotDamaged, SnapshotFailed, SnapshotGone, SnapshotInvalid, SnapshotRefused, StoreInvalid)
+_HARMLESS: Final = (
+    SnapshotDamaged,
+    SnapshotFailed,
+    SnapshotGone,
+    SnapshotUnsound,
+    SnapshotRefused,
+    StoreInvalid,
+)
 """What may go wrong with a snapshot while the old state serves on."""
 
 
@@ -65,14 +72,14 @@ class SnapshotReceiver:
 
     def __init__(
         self,
-        parts: SnapshotParts,
+        context: SnapshotContext,
         installer: Installer,
     ) -> None:
-        self._node = parts.node
-        self._snapshots = parts.snapshots
-        self._promise = parts.promise
-        self._clock = parts.clock
-        self._failed = parts.failed
+        self._node = context.node
+        self._snapshots = context.snapshots
+        self._promise = context.promise
+        self._clock = context.clock
+        self._failed = context.failed
         self._installer = installer
         self._waiting: deque[tuple[int, InstallSnapshot]] = deque()
         self._working = False

@@ -11,7 +11,7 @@ from kvraft.storage import SnapshotStorage, Storage
 
 
 @attrs.frozen(kw_only=True)
-class SnapshotParts:
+class SnapshotContext:
     """The parts of a replica that its snapshots need."""
 
     node: Node

@@ -13,7 +13,7 @@ import attrs
 from kvraft.commands import Identify, decode_batch
 from kvraft.raft import Entry, EntryKind, HardState, Membership
 from kvraft.replica import collector
-from kvraft.replica.receiving import read_header
+from kvraft.replica.snapshots.receive import read_header
 from kvraft.storage import (
     Files,
     Jobs,
@@ -38,7 +38,7 @@ of the first leader who had a majority."""
 
 
 @attrs.frozen(kw_only=True)
-class Beginning:
+class InitialState:
     """The state of a node before it takes part."""
 
     storage: Storage
@@ -89,9 +89,9 @@ class Beginning:
         return None
 
 
-def from_nothing(reactor: Any, make_id: Callable[[], str] = lambda: uuid.uuid4().hex) -> Beginning:
+def from_nothing(reactor: Any, make_id: Callable[[], str] = lambda: uuid.uuid4().hex) -> InitialState:
     """Begin without a disk; see `rejoin` for what such a node may do."""
-    return Beginning(
+    return InitialState(
         storage=MemoryJournal(reactor, counts=False),
         snapshots=MemorySnapshots(reactor),
         store=Store(),
@@ -115,7 +115,7 @@ def from_disk(
     files: Files | None = None,
     make_id: Callable[[], str] = lambda: uuid.uuid4().hex,
     make_jobs: Callable[[str, Any, Callable[[], None]], Jobs] = in_a_thread,
-) -> Beginning:
+) -> InitialState:
     """Read a node's folder.
 
     Args:
@@ -140,7 +140,7 @@ def from_disk(
         opened.journal.close()
         raise
     recovered = opened.recovered
-    return Beginning(
+    return InitialState(
         storage=JournalJobs(opened.journal, make_jobs("kvraft-journal", reactor, opened.journal.close), reactor),
         snapshots=SnapshotJobs(opened.snapshots, make_jobs("kvraft-snapshots", reactor, opened.snapshots.close)),
         store=store,

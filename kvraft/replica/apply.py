@@ -3,13 +3,13 @@
 from collections.abc import Sequence
 
 from kvraft.raft import Entry, Node
-from kvraft.replica.agreement import Agreement
-from kvraft.replica.office import BEGINS, Office
+from kvraft.replica.first_proposals import BEGINS, FirstProposals
+from kvraft.replica.persistence import Saver
 from kvraft.replica.proposals import Proposals
-from kvraft.replica.saving import Saver
-from kvraft.replica.snapshotter import Snapshotter
+from kvraft.replica.snapshots.snapshotter import Snapshotter
 from kvraft.replica.state import State
-from kvraft.replica.watching import Watches
+from kvraft.replica.state_checksums import StateChecksums
+from kvraft.replica.watches import Watches
 
 
 class Applier:
@@ -21,8 +21,8 @@ class Applier:
         state: State,
         saver: Saver,
         proposals: Proposals,
-        office: Office,
-        agreement: Agreement,
+        first_proposals: FirstProposals,
+        checksums: StateChecksums,
         snapshotter: Snapshotter,
         watches: Watches,
     ) -> None:
@@ -30,8 +30,8 @@ class Applier:
         self._state = state
         self._saver = saver
         self._proposals = proposals
-        self._office = office
-        self._agreement = agreement
+        self._first_proposals = first_proposals
+        self._checksums = checksums
         self._snapshotter = snapshotter
         self._watches = watches
         self.waiting: Sequence[Entry] = ()
@@ -58,12 +58,12 @@ class Applier:
         batch = self._proposals.take(entry.index)
         assert batch is None or batch.term == entry.term, f"entry {entry.index} took the place of a batch unnoticed"
         results = state.store.apply(entry) if batch is None else batch.apply(state.store, entry)
-        self._agreement.applied(state.store)
+        self._checksums.applied(state.store)
         self._snapshotter.applied(entry)
         if self._watches.is_needed:
             self._watches.applied(state.store, None if batch is None else batch.content[1])
         if batch is not None:
             batch.answer(results)
         if entry.kind in BEGINS and self._node.is_leader and entry.term == self._node.term:
-            self._office.begin(entry.kind, state.store)
+            self._first_proposals.begin(entry.kind, state.store)
         state.tell_cluster()

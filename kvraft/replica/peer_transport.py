@@ -7,7 +7,7 @@ from kvraft.peers import Address, PeerStatus
 from kvraft.raft import Message
 
 
-class Outbox(Protocol):
+class PeerTransport(Protocol):
     """What the replica needs of its connections to the other members; `kvraft.peers.Peers` is the real one."""
 
     def status(self) -> Mapping[int, PeerStatus]:
@@ -43,7 +43,7 @@ class Outbox(Protocol):
         ...
 
 
-class Nowhere:
+class NoPeers:
     """The outbox of a replica that is not connected, as that of a cluster of one stays."""
 
     def status(self) -> Mapping[int, PeerStatus]:

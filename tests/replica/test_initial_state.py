@@ -11,7 +11,7 @@ from twisted.internet.task import Clock
 
 from kvraft.commands import encode_batch, set_key
 from kvraft.raft import Entry, EntryKind, HardState, Membership
-from kvraft.replica import Beginning, from_disk, from_nothing
+from kvraft.replica import InitialState, from_disk, from_nothing
 from kvraft.storage import JournalJobs, SnapshotHeader, Worker, open_storage
 from kvraft.store import SnapshotInvalid, Store, take
 
@@ -65,42 +65,42 @@ def prepare(folder: Path, *, state: dict[str, object] | None = None) -> Store:
     return store
 
 
-def close(beginning: Beginning) -> None:
+def close(initial: InitialState) -> None:
     """Give the folder back."""
-    for storage in (beginning.storage, beginning.snapshots):
+    for storage in (initial.storage, initial.snapshots):
         storage.close()
-    assert isinstance(beginning.storage, JournalJobs)
-    assert isinstance(beginning.storage._worker, Worker)
-    beginning.storage._worker.thread.join()
+    assert isinstance(initial.storage, JournalJobs)
+    assert isinstance(initial.storage._worker, Worker)
+    initial.storage._worker.thread.join()
 
 
 @pytest.fixture
-def begun(tmp_path: Path) -> Iterator[tuple[Beginning, Store, list[tuple[int, int]]]]:
+def begun(tmp_path: Path) -> Iterator[tuple[InitialState, Store, list[tuple[int, int]]]]:
     """A node's beginning on a prepared folder, what its snapshot held, and the progress that was told."""
     store = prepare(tmp_path)
     told: list[tuple[int, int]] = []
-    beginning = from_disk(
+    initial = from_disk(
         tmp_path, 0, Reactor(), segment_bytes=SEGMENT_BYTES, progress=lambda loaded, of: told.append((loaded, of))
     )
-    yield beginning, store, told
-    close(beginning)
+    yield initial, store, told
+    close(initial)
 
 
-def test_the_snapshot_and_the_tail(begun: tuple[Beginning, Store, list[tuple[int, int]]]) -> None:
+def test_the_snapshot_and_the_tail(begun: tuple[InitialState, Store, list[tuple[int, int]]]) -> None:
     """The store is that of the snapshot, the log begins where it was shortened, the membership is the snapshot's."""
-    beginning, store, _ = begun
+    initial, store, _ = begun
 
-    assert beginning.store.applied_index == COVERED
-    assert beginning.store.keys.digest() == store.keys.digest()
-    assert beginning.store.checksum == store.checksum
-    assert beginning.log_begins == (KEPT_FROM, 1)
-    assert [each.index for each in beginning.entries] == list(range(KEPT_FROM + 1, ENTRIES + 1))
-    assert beginning.hard_state == HardState(1, 0, COVERED)
-    assert beginning.membership == MEMBERSHIP
-    assert beginning.remembers
+    assert initial.store.applied_index == COVERED
+    assert initial.store.keys.digest() == store.keys.digest()
+    assert initial.store.checksum == store.checksum
+    assert initial.log_begins == (KEPT_FROM, 1)
+    assert [each.index for each in initial.entries] == list(range(KEPT_FROM + 1, ENTRIES + 1))
+    assert initial.hard_state == HardState(1, 0, COVERED)
+    assert initial.membership == MEMBERSHIP
+    assert initial.remembers
 
 
-def test_progress_is_told(begun: tuple[Beginning, Store, list[tuple[int, int]]]) -> None:
+def test_progress_is_told(begun: tuple[InitialState, Store, list[tuple[int, int]]]) -> None:
     """A load that takes long says how many keys are there, and of how many."""
     _, _, told = begun
 
@@ -108,19 +108,19 @@ def test_progress_is_told(begun: tuple[Beginning, Store, list[tuple[int, int]]])
     assert told[-1] == (COVERED, COVERED)
 
 
-def test_the_garbage_collector_works_again(begun: tuple[Beginning, Store, list[tuple[int, int]]]) -> None:
+def test_the_garbage_collector_works_again(begun: tuple[InitialState, Store, list[tuple[int, int]]]) -> None:
     """It rests only while keys are loaded."""
     assert gc.isenabled()
 
 
 def test_an_empty_folder(tmp_path: Path) -> None:
     """A node that has never run begins with nothing, and remembers that."""
-    beginning = from_disk(tmp_path, 0, Reactor(), segment_bytes=SEGMENT_BYTES, progress=lambda *_: None)
+    initial = from_disk(tmp_path, 0, Reactor(), segment_bytes=SEGMENT_BYTES, progress=lambda *_: None)
 
-    assert beginning.store.applied_index == 0
-    assert (beginning.log_begins, list(beginning.entries), beginning.membership) == ((0, 0), [], None)
-    assert beginning.remembers
-    close(beginning)
+    assert initial.store.applied_index == 0
+    assert (initial.log_begins, list(initial.entries), initial.membership) == ((0, 0), [], None)
+    assert initial.remembers
+    close(initial)
 
 
 def test_a_snapshot_that_holds_no_store(tmp_path: Path) -> None:
@@ -137,7 +137,7 @@ def test_a_snapshot_that_holds_no_store(tmp_path: Path) -> None:
 
 def test_without_a_disk() -> None:
     """A node that keeps nothing begins empty and without its vote."""
-    beginning = from_nothing(Clock())
+    initial = from_nothing(Clock())
 
-    assert not beginning.remembers
-    assert (beginning.store.applied_index, beginning.membership, list(beginning.entries)) == (0, None, [])
+    assert not initial.remembers
+    assert (initial.store.applied_index, initial.membership, list(initial.entries)) == (0, None, [])

@@ -6,10 +6,10 @@ from twisted.internet.defer import Deferred
 
 from kvraft.raft import Entry, Ready
 from kvraft.raft.progress import Progress
-from kvraft.replica.parts import SnapshotParts
-from kvraft.replica.receiving import Installer, SnapshotReceiver
-from kvraft.replica.sending import SnapshotSender
-from kvraft.replica.taking import SnapshotOptions, SnapshotTaker
+from kvraft.replica.snapshots.context import SnapshotContext
+from kvraft.replica.snapshots.create import SnapshotCreator, SnapshotOptions
+from kvraft.replica.snapshots.receive import Installer, SnapshotReceiver
+from kvraft.replica.snapshots.send import SnapshotSender
 from kvraft.store import Store
 
 
@@ -22,18 +22,18 @@ class Snapshotter:
 
     def __init__(
         self,
-        parts: SnapshotParts,
+        context: SnapshotContext,
         options: SnapshotOptions,
         *,
         make_id: Callable[[], str],
         installer: Installer,
         sent: Callable[[int, int | None], None],
     ) -> None:
-        self._parts = parts
+        self._context = context
         self._options = options
         self._sent = sent
-        self._taker = SnapshotTaker(parts, make_id, options, self)
-        self._receiver = SnapshotReceiver(parts, installer)
+        self._taker = SnapshotCreator(context, make_id, options, self)
+        self._receiver = SnapshotReceiver(context, installer)
         self._senders: dict[int, SnapshotSender] = {}
         """Snapshots on their way, by member."""
 
@@ -59,7 +59,7 @@ class Snapshotter:
         for sender, piece in ready.snapshot_pieces:
             self._receiver.receive(sender, piece)
         if self._senders:
-            node = self._parts.node
+            node = self._context.node
             for peer in [each for each in self._senders if node.progress_of(each) is None]:
                 self._senders.pop(peer).stop()
 
@@ -73,9 +73,9 @@ class Snapshotter:
         older = self._senders.pop(peer, None)
         if older is not None:
             older.stop()
-        snapshot = self._parts.snapshots.latest
+        snapshot = self._context.snapshots.latest
         assert snapshot is not None, "the log begins behind a snapshot"
-        sender = SnapshotSender(self._parts, peer, snapshot, self._ended)
+        sender = SnapshotSender(self._context, peer, snapshot, self._ended)
         self._senders[peer] = sender
         sender.start()
 
@@ -98,7 +98,7 @@ class Snapshotter:
     @property
     def _living(self) -> dict[int, Progress]:
         """The members that were heard from lately, when this node leads."""
-        return self._parts.node.heard_since(self._parts.clock.seconds() - self._options.absent_after)
+        return self._context.node.heard_since(self._context.clock.seconds() - self._options.absent_after)
 
     def _stop_senders(self) -> None:
         for sender in self._senders.values():

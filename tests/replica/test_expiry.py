@@ -20,7 +20,7 @@ from kvraft.commands import (
 )
 from kvraft.commands.expiry import EXPIRED_KEYS_MAX, SECOND_US
 from kvraft.commands.transactions import Put
-from kvraft.replica.expiring import GAP_S, TICK_US
+from kvraft.replica.expiry import GAP_S, TICK_US
 from kvraft.replica.options import ReplicaOptions
 from kvraft.store import FEATURE_LEVEL
 from tests.replica.cluster import Cluster, read, remove, write

@@ -8,7 +8,7 @@ from twisted.internet.defer import Deferred
 from twisted.python.failure import Failure
 
 from kvraft.raft import Entry, EntryKind, HardState, Ready
-from kvraft.replica.saving import Saver, merge
+from kvraft.replica.persistence import Saver, merge
 
 
 def entries(first: int, last: int, term: int = 1) -> tuple[Entry, ...]:

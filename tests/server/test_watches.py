@@ -7,7 +7,7 @@ import pytest
 
 from kvraft.commands import Change, Item, Selection, Sink, Span, prefix_span
 from kvraft.errors import Overloaded, RequestFailed
-from kvraft.replica.watching import SlowWatcher, WatchCompacted
+from kvraft.replica.watches import SlowWatcher, WatchCompacted
 from kvraft.server import ServerLimits
 from tests.server.twins import Client, MemoryDatabase
 

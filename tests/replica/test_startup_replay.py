@@ -4,7 +4,7 @@ from twisted.internet.task import Clock
 from twisted.logger import formatEvent
 
 from kvraft.raft import Entry, EntryKind
-from kvraft.replica.replay import Replay
+from kvraft.replica.startup_replay import StartupReplay
 from kvraft.store import Store
 from tests.raft.single import make_node
 from tests.replica.disk_cluster import DiskCluster
@@ -35,7 +35,7 @@ def test_progress_is_told_each_second_and_only_while_there_is_something_to_apply
     """Nothing while no leader says what is committed; then a line a second, and one at the end."""
     clock, store = Clock(), Store()
     node = make_node(*[1] * 10)
-    replay = Replay(node, store, clock)
+    replay = StartupReplay(node, store, clock)
 
     with logged_by("kvraft.replica") as events:
         clock.advance(1.5)
@@ -63,7 +63,7 @@ def test_a_tail_that_is_cut_off_is_not_waited_for() -> None:
     """Entries that another leader has replaced by fewer are never applied."""
     clock, store = Clock(), Store()
     node = make_node(*[1] * 10)
-    replay = Replay(node, store, clock)
+    replay = StartupReplay(node, store, clock)
 
     node.log.truncate_from(3)
     for entry in ENTRIES[:2]:
@@ -75,5 +75,5 @@ def test_a_tail_that_is_cut_off_is_not_waited_for() -> None:
 def test_a_node_without_a_log_says_nothing() -> None:
     """A new node has nothing to apply."""
     with logged_by("kvraft.replica") as events:
-        assert Replay(make_node(), Store(), Clock()).look(Store())
+        assert StartupReplay(make_node(), Store(), Clock()).look(Store())
     assert events == []

@@ -12,7 +12,7 @@ PROGRESS_S: Final = 1.0
 """How often it says how far it is, seconds."""
 
 
-class Replay:
+class StartupReplay:
     """Watches a node from its start on.
 
     Its own log may end with entries that nobody has committed: they are applied when a leader has, or go.

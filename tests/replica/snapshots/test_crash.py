@@ -11,7 +11,8 @@ from typing import Final
 import attrs
 import pytest
 
-from kvraft.replica import SnapshotOptions, sending
+from kvraft.replica import SnapshotOptions
+from kvraft.replica.snapshots import send
 from kvraft.simulation.disk import PowerFailure, proceed
 from kvraft.store import chunks as chunking
 from tests.replica.cluster import write
@@ -128,7 +129,7 @@ def test_a_member_comes_back_from_any_moment(monkeypatch: pytest.MonkeyPatch, be
     log anew behind it, and of shortening the log (row 16); the snapshot before it is there until the new one is
     (row 17); and a second snapshot is installed right behind the first (row 18).
     """
-    monkeypatch.setattr(sending, "PIECE_BYTES", 700)
+    monkeypatch.setattr(send, "PIECE_BYTES", 700)
     monkeypatch.setattr(chunking, "CHUNK_BYTES_FULL", 700)
     moments = tell(begin, NEVER, power=power)
 

@@ -10,7 +10,7 @@ from twisted.python.failure import Failure
 
 from kvraft.raft import Entry
 from kvraft.replica.pacing import forget, free, rest
-from kvraft.replica.parts import SnapshotParts
+from kvraft.replica.snapshots.context import SnapshotContext
 from kvraft.storage import JournalFailed, Snapshot, SnapshotFailed, SnapshotHeader, SnapshotRefused
 from kvraft.store import Released, Store, StoreSnapshot, take
 
@@ -55,7 +55,7 @@ class LateMembers(Protocol):
         ...
 
 
-class SnapshotTaker:
+class SnapshotCreator:
     """Takes one snapshot at a time of what a node has applied.
 
     A slice is one chunk: it is encoded here, written by another thread, and the next one waits for that. While this
@@ -66,16 +66,16 @@ class SnapshotTaker:
 
     def __init__(
         self,
-        parts: SnapshotParts,
+        context: SnapshotContext,
         make_id: Callable[[], str],
         options: SnapshotOptions,
         members: LateMembers,
     ) -> None:
-        self._node = parts.node
-        self._storage = parts.storage
-        self._snapshots = parts.snapshots
-        self._clock = parts.clock
-        self._failed = parts.failed
+        self._node = context.node
+        self._storage = context.storage
+        self._snapshots = context.snapshots
+        self._clock = context.clock
+        self._failed = context.failed
         self._make_id = make_id
         self._options = options
         self._members = members

@@ -29,7 +29,7 @@ def could_another_lead(node: Node, leader: Leader, majorities: Majorities) -> bo
 
 
 @attrs.define
-class Office:
+class Leadership:
     """The leadership that a process was last seen in."""
 
     led: Leader | None = None

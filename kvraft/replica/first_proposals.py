@@ -34,7 +34,7 @@ def first_writes(
         yield SetLeaseLimit(options.leases_max)
 
 
-class Office:
+class FirstProposals:
     """What this node does when it comes to lead."""
 
     def __init__(

@@ -9,8 +9,8 @@ from twisted.internet.defer import Deferred, fail
 
 from kvraft.raft import Message
 from kvraft.raft.messages import InstallSnapshot, InstallSnapshotReply, RequestVote
-from kvraft.replica import receiving, sending
-from kvraft.replica.receiving import read_header
+from kvraft.replica.snapshots import receive, send
+from kvraft.replica.snapshots.receive import read_header
 from kvraft.storage import Snapshot, SnapshotDamaged, SnapshotFailed, SnapshotHeader
 from kvraft.storage.errors import JournalFailed
 from kvraft.storage.snapshot_files import incoming_name
@@ -29,8 +29,8 @@ CHUNK: Final = 1024
 @pytest.fixture
 def cluster(monkeypatch: pytest.MonkeyPatch) -> Iterator[DiskCluster]:
     """Three members, one of them (`late`) far behind and cut off; snapshots travel in many small pieces."""
-    monkeypatch.setattr(sending, "PIECE_BYTES", PIECE)
-    monkeypatch.setattr(sending, "WINDOW_BYTES", WINDOW)
+    monkeypatch.setattr(send, "PIECE_BYTES", PIECE)
+    monkeypatch.setattr(send, "WINDOW_BYTES", WINDOW)
     monkeypatch.setattr(chunking, "CHUNK_BYTES_FULL", CHUNK)
     cluster = DiskCluster()
     cluster.settle()
@@ -127,7 +127,7 @@ def test_an_answer_that_claims_more_than_there_is_counts_for_nothing(cluster: Di
     absurd: list[Message] = []
 
     def answer_absurdly_first(sender: int, outgoing: Sequence[tuple[int, Message]]) -> None:
-        latest = cluster.members[leader].replica._snapshotter._parts.snapshots.latest
+        latest = cluster.members[leader].replica._snapshotter._context.snapshots.latest
         assert latest is not None
         for to, message in outgoing:
             if isinstance(message, InstallSnapshotReply) and not absurd:
@@ -331,7 +331,7 @@ def test_a_failing_disk_of_the_receiver(cluster: DiskCluster) -> None:
     snapshots.write_incoming = refuse  # type: ignore[method-assign]
     cluster.heal()
     cluster.run(31.0)
-    assert 1 <= len(tries) <= 31.0 / receiving.PAUSE_S + 1
+    assert 1 <= len(tries) <= 31.0 / receive.PAUSE_S + 1
     assert cluster.members[behind].fatal == []
     snapshots.write_incoming = write_incoming  # type: ignore[method-assign]
     cluster.run_until(cluster.agrees, at_most=60.0)
@@ -352,7 +352,7 @@ def test_a_failing_disk_of_the_sender(cluster: DiskCluster) -> None:
     snapshots.read = refuse  # type: ignore[method-assign]
     cluster.heal()
     cluster.run(31.0)
-    assert 5 <= len(tries) <= 31.0 / sending.PAUSE_S + 1
+    assert 5 <= len(tries) <= 31.0 / send.PAUSE_S + 1
     assert cluster.do(write("meanwhile"), read("meanwhile"))[1] is not None
     snapshots.read = read_file  # type: ignore[method-assign]
     cluster.run_until(cluster.agrees, at_most=60.0)

@@ -11,7 +11,7 @@ from kvraft.replica.redirects import Redirects
 from kvraft.replica.submissions import Deadlines
 
 
-class HandOver:
+class TransferOnStop:
     """Hands leadership to the best successor, once, before the node ends.
 
     Args:
@@ -49,14 +49,14 @@ class HandOver:
             self._node.transfer_leadership(target, self._clock.seconds())
         except ProposalRefused:
             return
-        self._redirects.is_handing_over = True
+        self._redirects.is_transferring_on_stop = True
         self._over = Deferred()
         timeout = self._clock.callLater(patience, self.end)
         self._schedule_turn()
         await self._over
         if timeout.active():
             timeout.cancel()
-        self._redirects.is_handing_over = False
+        self._redirects.is_transferring_on_stop = False
         self._redirects.settle()
 
     def look(self) -> None:

@@ -8,7 +8,7 @@ CAUSES_MAX: Final = 256
 """How many causes are remembered. Beyond them nothing new is logged: a stranger may invent causes without end."""
 
 
-class OncePerCause:
+class LogOncePerCause:
     """Logs a warning the first time that its cause is given, and not again until the cause is forgotten."""
 
     def __init__(self, log: Logger) -> None:

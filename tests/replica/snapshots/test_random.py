@@ -6,7 +6,8 @@ from typing import Final
 import pytest
 
 from kvraft.raft import Options
-from kvraft.replica import SnapshotOptions, sending
+from kvraft.replica import SnapshotOptions
+from kvraft.replica.snapshots import send
 from kvraft.replica.submissions import Stopping
 from kvraft.store import chunks as chunking
 from tests.replica.cluster import Ask, write
@@ -115,8 +116,8 @@ class Story:
 @pytest.mark.parametrize("power", [False, True], ids=["kills", "power failures"])
 def test_states_stay_equal(monkeypatch: pytest.MonkeyPatch, power: bool) -> None:
     """However members are cut off, killed and restarted while snapshots are taken and sent, nothing is lost."""
-    monkeypatch.setattr(sending, "PIECE_BYTES", 200)
-    monkeypatch.setattr(sending, "WINDOW_BYTES", 600)
+    monkeypatch.setattr(send, "PIECE_BYTES", 200)
+    monkeypatch.setattr(send, "WINDOW_BYTES", 600)
     monkeypatch.setattr(chunking, "CHUNK_BYTES_FULL", 400)
     snapshots = installs = answered = 0
     for seed in range(SEEDS):

@@ -17,7 +17,7 @@ from kvraft.raft.identity import is_stranger
 from kvraft.raft.quorum import majority
 from kvraft.replica.features import Features
 from kvraft.replica.membership_log import MembershipLog
-from kvraft.replica.outbox import Outbox
+from kvraft.replica.peer_transport import PeerTransport
 from kvraft.store import FEATURE_LEVEL, Store
 
 LAST_ANSWERS_S: Final = 0.5
@@ -27,7 +27,7 @@ REMOVED_ITSELF: Final = exit_status.LastWords.of(
     exit_status.REMOVED, "it was removed from its cluster; its id is never used again, its data may be deleted"
 )
 
-LOST_ITS_MEMORY: Final = exit_status.LastWords.of(
+OTHER_DATA_DIRECTORY: Final = exit_status.LastWords.of(
     exit_status.NOINPUT,
     "the cluster knows this id with another data directory: a disk was lost or emptied, and with it what this node had "
     "promised. Give it that directory back; or replace it by a node with a new id and an empty directory: MEMBER "
@@ -55,13 +55,13 @@ IS_TOO_OLD: Final = exit_status.LastWords.of(
 )
 REFUSALS: Final = {
     REMOVED: REMOVED_ITSELF,
-    OTHER_INCARNATION: LOST_ITS_MEMORY,
+    OTHER_INCARNATION: OTHER_DATA_DIRECTORY,
     TOO_OLD: IS_TOO_OLD,
 }
 """What a node ends with when enough others refuse it so."""
 
 
-class Belonging:
+class Admission:
     """Knows whom this node talks to, and what others say about its place among them.
 
     Args:
@@ -95,7 +95,7 @@ class Belonging:
         """What was committed here at the last contradiction."""
         self._departure: IDelayedCall | None = None
 
-    def look(self, peers: Outbox) -> None:
+    def look(self, peers: PeerTransport) -> None:
         """Connect to who is new at once, and part from who left when that is committed; called in every turn."""
         node = self._node
         self._features.look(peers, self._store())
@@ -119,7 +119,7 @@ class Belonging:
         if is_committed and node.id in present.departed:
             self._begin_to_leave(REMOVED_ITSELF)
         elif is_stranger(node):
-            self._begin_to_leave(LOST_ITS_MEMORY)
+            self._begin_to_leave(OTHER_DATA_DIRECTORY)
 
     def refused(self, peer: int, code: str) -> None:
         """Take a peer's word that it does not talk to this node.

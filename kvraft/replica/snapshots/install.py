@@ -4,12 +4,12 @@ from twisted.internet.interfaces import IReactorTime
 from twisted.internet.task import deferLater
 
 from kvraft.raft import Membership, Node
+from kvraft.replica.persistence import Saver
 from kvraft.replica.proposals import Proposals
 from kvraft.replica.redirects import Redirects
-from kvraft.replica.saving import Saver
 from kvraft.replica.state import State
 from kvraft.replica.turn import Turn
-from kvraft.replica.watching import Watches
+from kvraft.replica.watches import Watches
 from kvraft.storage import Snapshot, Storage
 from kvraft.store import Store
 
@@ -40,7 +40,7 @@ class StateInstaller:
         self._clock = clock
 
     async def install(self, snapshot: Snapshot, store: Store, membership: Membership) -> Store:
-        """Put a loaded snapshot in the place of log and store; see `receiving.Installer`."""
+        """Put a loaded snapshot in the place of log and store; see `receive.Installer`."""
         node = self._node
         while not self._turn.is_stopped and (not self._saver.idle or node.has_ready()):
             # What the journal is given before must not come after.
