@@ -1,6 +1,9 @@
 """Why a node ends for good, and the exit status that says so: one of sysexits.h, for supervisors."""
 
-from typing import Final, Self
+from typing import Final
+
+import attrs
+from typing_extensions import override
 
 USAGE: Final = 64
 """The command line makes no sense."""
@@ -31,27 +34,23 @@ _STATUS_BY_TRAIT: Final = (
 """What an error may say of itself, and the status that befits it."""
 
 
-class LastWords(str):
-    """Why a node ends, and the status with which it does."""
+@attrs.frozen
+class FatalReason:
+    """Why a node must not go on: a sentence for its log, and the exit status of its process."""
 
-    __slots__ = ("status",)
+    text: str
+    status: int = IOERR
 
-    status: int
-
-    @classmethod
-    def of(cls, status: int, why: str) -> Self:
-        """Return `why` with its status."""
-        words = cls(why)
-        words.status = status
-        return words
+    @override
+    def __str__(self) -> str:
+        return self.text
 
 
-def status_of(why: str) -> int:
-    """Return the status with which a node ends for this reason: IOERR unless the reason names another."""
-    return why.status if isinstance(why, LastWords) else IOERR
+def status_for(error: BaseException | None) -> int:
+    """Return the status that befits an error: IOERR unless a trait of the error names another."""
+    return next((status for trait, status in _STATUS_BY_TRAIT if getattr(error, trait, False)), IOERR)
 
 
-def words_for(error: BaseException | None, why: str) -> LastWords:
-    """Return `why` with the status that befits the error behind it."""
-    status = next((status for trait, status in _STATUS_BY_TRAIT if getattr(error, trait, False)), IOERR)
-    return LastWords.of(status, why)
+def fatal_reason(error: BaseException | None, text: str) -> FatalReason:
+    """Return `text` with the status that befits the error that caused it."""
+    return FatalReason(text, status_for(error))

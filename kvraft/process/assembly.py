@@ -14,6 +14,7 @@ import attrs
 
 from kvraft.commands import HistoryBounds
 from kvraft.config import Address, Config
+from kvraft.errors.exit_status import FatalReason
 from kvraft.net.endpoint import Dial, endpoint_to
 from kvraft.net.names import Names
 from kvraft.peers import Peers
@@ -31,14 +32,14 @@ class Surroundings:
         reactor: keeps the time, and connects when `dial` does so by TCP.
         random: draws timeouts and pauses.
         make_id: makes a name that nobody else has, 32 hexadecimal digits or a UUID.
-        fatal: called once, with a sentence, when the node must not go on.
+        fatal: called once, with the reason, when the node must not go on.
         dial: makes the endpoint of a numeric address.
         names: looks the addresses of names up.
     """
 
     reactor: Any
     random: Random
-    fatal: Callable[[str], None]
+    fatal: Callable[[FatalReason], None]
     make_id: Callable[[], str] = lambda: uuid.uuid4().hex
     dial: Dial = endpoint_to
     names: Names = attrs.field(factory=Names)
@@ -119,7 +120,7 @@ def assemble(
     return Assembly(replica, peers, port)
 
 
-def _end(initial: InitialState, fatal: Callable[[str], None], why: str) -> None:
+def _end(initial: InitialState, fatal: Callable[[FatalReason], None], why: FatalReason) -> None:
     """End a node for good, with a mark on its disk where it must not begin with that again."""
     if why is HAS_AN_OLDER_COPY:
         initial.condemn()

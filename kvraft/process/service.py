@@ -379,7 +379,7 @@ class NodeService(Service):
                 progress=self._say_progress,
             )
         except (StorageError, SnapshotInvalid) as error:
-            exits.leave(exit_status.status_of(exit_status.words_for(error, "")), str(error))
+            exits.leave(exit_status.status_for(error), str(error))
         for note in initial.notes:
             self._log.warn("{note}", note=note)
         self._log.info(
@@ -407,8 +407,8 @@ class NodeService(Service):
     def _say_progress(self, loaded: int, of: int) -> None:
         self._log.info("node {id} loads its snapshot: {loaded} of {of} keys", id=self._id, loaded=loaded, of=of)
 
-    def _fatal(self, why: str) -> None:
-        self._leave_at_once(exit_status.status_of(why), f"node {self._id} stops: {why}")
+    def _fatal(self, why: exit_status.FatalReason) -> None:
+        self._leave_at_once(why.status, f"node {self._id} stops: {why}")
 
 
 def ignore_interruptions() -> None:

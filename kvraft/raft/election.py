@@ -31,7 +31,7 @@ def become_follower(node: Node, term: int, leader: int | None) -> None:
     if term > node.term:
         node.term = term
         node.vote = None
-        node.matched = 0
+        node.match_index = 0
     match node.role:
         case Leader(new_reads=tickets, read_rounds=rounds):
             # They were never confirmed, so they must not be answered: a later leader may have written (row 8).
@@ -91,7 +91,7 @@ def campaign(node: Node, *, transfer: bool = False) -> None:
     assert not isinstance(node.role, Leader), f"the leader of term {node.term} stands against itself"
     node.term += 1
     node.vote = node.id
-    node.matched = 0
+    node.match_index = 0
     _take_role(node, Candidate(node.now + _election_wait(node, transfer=transfer), node.now, transfer))
     for voter in _other_voters(node):
         _request_vote(node, voter, transfer=transfer)

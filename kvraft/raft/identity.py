@@ -85,7 +85,7 @@ class Heard:
     """None for who has said nothing of it."""
     newborn: set[int] = attrs.field(factory=set)
     """Who has said that its log is empty."""
-    grown: set[int] = attrs.field(factory=set)
+    nonempty: set[int] = attrs.field(factory=set)
     """Who has said that it is not."""
     acknowledged: dict[int, Acknowledged] = attrs.field(factory=dict)
     """By member: what it has acknowledged, to this node or to others that have led meanwhile."""
@@ -128,7 +128,7 @@ def hear(node: Node, peer: int, incarnation: str | None, *, is_empty: bool | Non
         return
     before = node.heard.incarnations.get(peer)
     node.heard.incarnations[peer] = incarnation
-    (node.heard.newborn if is_empty else node.heard.grown).add(peer)
+    (node.heard.newborn if is_empty else node.heard.nonempty).add(peer)
     if before not in {None, incarnation}:
         node.heard.acknowledged.pop(peer, None)
         node.peer_forgot(peer, node.now)
@@ -186,7 +186,7 @@ def _is_newborn(node: Node) -> bool:
 
 def _is_birth(node: Node) -> bool:
     """Whether the node belongs to a majority without a log, and has heard of nobody with one."""
-    if node.heard.grown or not node.membership.decides(node.id):
+    if node.heard.nonempty or not node.membership.decides(node.id):
         return False
     empty = node.heard.newborn | {node.id}
     return all(len(empty & set(voters)) >= quorum.majority(len(voters)) for voters in node.membership.majorities)

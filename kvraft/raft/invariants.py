@@ -31,9 +31,9 @@ def check(node: Node) -> None:
     if not log.snapshot_index <= log.durable <= log.handed_over <= last_index:
         marks = f"durable {log.durable} <= handed over {log.handed_over} <= {last_index}"
         raise _broken(node, f"the log's marks are in order: {marks}")
-    if not node.released <= node.commit <= last_index:
+    if not node.applying <= node.commit <= last_index:
         raise _broken(
-            node, f"what is applied is committed and in the log: {node.released} <= {node.commit} <= {last_index}"
+            node, f"what is applied is committed and in the log: {node.applying} <= {node.commit} <= {last_index}"
         )
     if node.term < log.last_term:
         raise _broken(node, "the node's term is no older than its log")
@@ -114,7 +114,7 @@ class NodeHistory:
             raise _broken(node, f"the term never goes back from {self._term} (Figure 2)")
         if node.commit < self._commit:
             raise _broken(node, f"the commit index never goes back from {self._commit} (Figure 2, BUGS row 38)")
-        if node.released < self._released:
+        if node.applying < self._applying:
             raise _broken(node, "nothing is applied twice (Figure 2)")
         if node.term == self._term:
             if self._vote not in (None, node.vote):
@@ -140,7 +140,7 @@ class NodeHistory:
     def _remember(self) -> None:
         node, role = self._node, self._node.role
         self._term, self._vote = node.term, node.vote
-        self._commit, self._released, self._last_index = node.commit, node.released, node.log.last_index
+        self._commit, self._applying, self._last_index = node.commit, node.applying, node.log.last_index
         self._memberships = node.memberships.copy()
         self._was_leader = isinstance(role, Leader)
         if isinstance(role, Leader):

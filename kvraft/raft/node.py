@@ -108,13 +108,13 @@ class Node:
             self.term, self.vote = self.log.last_term, None
         changes.adopt(self, (entry for entry in entries if entry.index > applied))
         self.durable_hard_state = stored
-        # Volatile state; invariant: released <= commit <= log.last_index.
+        # Volatile state; invariant: applying <= commit <= log.last_index.
         self.commit = max(self.log.snapshot_index, applied, min(stored.commit, self.log.last_index))
-        self.released = max(self.log.snapshot_index, applied)
+        self.applying = max(self.log.snapshot_index, applied)
         """The last index that was given out to be applied."""
-        assert self.released <= self.commit <= self.log.last_index, "what was applied is committed and in the log"
+        assert self.applying <= self.commit <= self.log.last_index, "what was applied is committed and in the log"
         assert self.memberships[0][0] <= self.commit, "the first configuration is committed"
-        self.matched = 0
+        self.match_index = 0
         """Up to here the log is known to match that of this term's leader, whom it outlives: who asks for pre-votes and
         then hears from the same leader again is not sent the same entries again. A heartbeat's commit index counts no
         further."""
@@ -257,7 +257,7 @@ class Node:
 
     def compact(self, index: int) -> None:
         """Forget the log up to `index`; a durable snapshot must cover what was applied at least as far."""
-        index = min(index, self.released)
+        index = min(index, self.applying)
         if index <= self.log.snapshot_index:
             return  # a snapshot from the leader has overtaken the one that the caller took
         self.log.compact(index)
@@ -392,7 +392,7 @@ class Node:
             self.messages
             or self.replies
             or self.ack
-            or self.commit > self.released
+            or self.commit > self.applying
             or self.log.last_index > self.log.handed_over
             or self.confirmed_reads
             or self.aborted_reads
@@ -410,13 +410,13 @@ class Node:
             read_index.begin_round(self, self.role)
             replication.send_entries(self, self.role)
         committed: Sequence[Entry] = ()
-        if self.commit > self.released:
+        if self.commit > self.applying:
             committed = self.log.slice(
-                self.released + 1, self.commit, self.options.apply_bytes_max, self.options.apply_entries_max
+                self.applying + 1, self.commit, self.options.apply_bytes_max, self.options.apply_entries_max
             )
-            assert committed[0].index == self.released + 1, "entries are applied one after the other"
-            self.released = committed[-1].index
-            assert self.released <= self.commit, f"entry {self.released} is applied and not committed (§5.3)"
+            assert committed[0].index == self.applying + 1, "entries are applied one after the other"
+            self.applying = committed[-1].index
+            assert self.applying <= self.commit, f"entry {self.applying} is applied and not committed (§5.3)"
         entries = self.log.take_unsaved() if self.log.last_index > self.log.handed_over else ()
         hard_state = self.hard_state if entries or self._hard_state_changed() else None
         if hard_state is not None:

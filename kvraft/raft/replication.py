@@ -221,10 +221,10 @@ def step_append_entries(node: Node, sender: int, request: AppendEntries) -> None
     # What is committed here is in the log of every later leader (leader completeness, §5.4).
     last_new = max(request.prev_index + len(request.entries), log.snapshot_index)
     assert last_new <= log.last_index, f"the log matches up to {last_new}, and ends at {log.last_index}"
-    node.matched = max(node.matched, last_new)
+    node.match_index = max(node.match_index, last_new)
     node.commit = max(node.commit, min(request.commit, last_new))
     # One acknowledgement a turn is enough: it covers everything that matches.
-    reply = AppendEntriesReply(node.term, success=True, prev_index=request.prev_index, index=node.matched)
+    reply = AppendEntriesReply(node.term, success=True, prev_index=request.prev_index, index=node.match_index)
     node.ack = (sender, reply)
 
 
@@ -236,7 +236,7 @@ def step_heartbeat(node: Node, sender: int, request: Heartbeat) -> None:
         _tell_term(node, sender, HeartbeatReply(node.term, 0))
         return
     follow(node, sender, request.term)
-    node.commit = max(node.commit, min(request.commit, node.matched))
+    node.commit = max(node.commit, min(request.commit, node.match_index))
     assert node.commit <= node.log.last_index, f"entry {node.commit} is committed, and the log ends before it"
     if request.differs:
         node.states.differs_at = request.differs

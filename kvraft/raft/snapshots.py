@@ -52,12 +52,12 @@ def install(node: Node, index: int, term: int, membership: Membership) -> bool:
     else:
         node.log.restart_behind(index, term)
         node.memberships = [(index, membership)]
-    assert index > node.released, f"what a snapshot up to {index} holds was applied already"
-    node.commit = node.released = index
+    assert index > node.applying, f"what a snapshot up to {index} holds was applied already"
+    node.commit = node.applying = index
     assert node.membership_index <= node.log.last_index, "a configuration is left whose entry is gone (§6)"
     identity.confirm(node)
     # It is committed, so this term's leader has the same up to here, also when it is not the one who sent it.
-    node.matched = max(node.matched, index)
+    node.match_index = max(node.match_index, index)
     return True
 
 

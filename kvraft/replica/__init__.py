@@ -19,7 +19,7 @@ What belongs to one leadership, and who ends it when that ends:
 ==========================  ==========================================================================================
 `GroupCommit.waiting`       refused by `end_leadership`, which the turn calls when the node leads no more
 `Proposals._batches`        taken when applied, covered by a snapshot, or overwritten (`Redirects.refuse_overwritten`)
-`Proposals.holds`           `Proposals.end_leadership`; `_proposed_at` means nothing without batches under way
+ `Proposals.is_delaying`       `Proposals.end_leadership`; `_proposed_at` means nothing without batches under way
 `Reads._new`, `_confirmed`  the next turn refuses the first; the others are confirmed, so any later state answers them
 `ClusterClock`              `begin_term` begins anew in each term that this node leads
 `Redirects._parked`         `settle` at each transition, and when `hand_over` ends; so does `is_transferring_on_stop`

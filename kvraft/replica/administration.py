@@ -128,7 +128,7 @@ class Administration:
         return any(wait.is_transfer for wait in self._waits)
 
     def stop(self) -> None:
-        """Tell everybody who waits that nobody knows."""
+        """Reply everybody who waits that nobody knows."""
         waits, self._waits = self._waits, []
         for wait in waits:
             wait.promise.errback(OutcomeUnknown("this node was stopped; ask another for MEMBERS"))
@@ -259,7 +259,7 @@ class Administration:
 
     def _take_snapshot(self) -> Deferred[dict[str, object]]:
         """Take one, unless there is one of all that was applied."""
-        before, applied = self._snapshot_index(), self._node.released
+        before, applied = self._snapshot_index(), self._node.applying
 
         def tell(_: None) -> dict[str, object]:
             index = self._snapshot_index()

@@ -23,35 +23,35 @@ from kvraft.store import FEATURE_LEVEL, Store
 LAST_ANSWERS_S: Final = 0.5
 """How long a node that was removed stays, so that the last it says reaches its clients and its successor, seconds."""
 
-REMOVED_ITSELF: Final = exit_status.LastWords.of(
-    exit_status.REMOVED, "it was removed from its cluster; its id is never used again, its data may be deleted"
+REMOVED_ITSELF: Final = exit_status.FatalReason(
+    "it was removed from its cluster; its id is never used again, its data may be deleted", exit_status.REMOVED
 )
 
-OTHER_DATA_DIRECTORY: Final = exit_status.LastWords.of(
-    exit_status.NOINPUT,
+OTHER_DATA_DIRECTORY: Final = exit_status.FatalReason(
     "the cluster knows this id with another data directory: a disk was lost or emptied, and with it what this node had "
     "promised. Give it that directory back; or replace it by a node with a new id and an empty directory: MEMBER "
     "REPLACE <this id> <new id> <host:port>, sent to the leader, then start the new node",
+    exit_status.NOINPUT,
 )
 
-HAS_AN_OLDER_COPY: Final = exit_status.LastWords.of(
-    exit_status.NOINPUT,
+HAS_AN_OLDER_COPY: Final = exit_status.FatalReason(
     "its data directory is an older copy of its own: it lacks entries that it has acknowledged, so its vote could lose "
     "them. Give it the latest directory back; or replace it by a node with a new id and an empty directory: MEMBER "
     "REPLACE <this id> <new id> <host:port>, sent to the leader, then start the new node",
+    exit_status.NOINPUT,
 )
-KNOWS_BETTER: Final = exit_status.LastWords.of(
-    exit_status.IOERR,
+KNOWS_BETTER: Final = exit_status.FatalReason(
     "a leader contradicts entries that are committed here: the others have lost confirmed writes, as when older copies "
     "of their data were put back and have voted. Keep this data directory, which holds what they have lost",
+    exit_status.IOERR,
 )
 CONTRADICTIONS_MAX: Final = 5
 """Contradictions of what is committed until this node ends; its leader is dropped at each and tries again at once."""
 
-IS_TOO_OLD: Final = exit_status.LastWords.of(
-    exit_status.PROTOCOL,
+IS_TOO_OLD: Final = exit_status.FatalReason(
     f"the cluster has a higher feature level than this kvraft, which knows {FEATURE_LEVEL}: upgrade this node; its "
     "data are good",
+    exit_status.PROTOCOL,
 )
 REFUSALS: Final = {
     REMOVED: REMOVED_ITSELF,
@@ -75,7 +75,7 @@ class Admission:
         self,
         node: Node,
         clock: IReactorTime,
-        depart: Callable[[exit_status.LastWords], None],
+        depart: Callable[[exit_status.FatalReason], None],
         store: Callable[[], Store] = Store,
     ) -> None:
         self._node = node
@@ -240,6 +240,6 @@ class Admission:
             )
             self._begin_to_leave(HAS_AN_OLDER_COPY, after=0.0)
 
-    def _begin_to_leave(self, why: exit_status.LastWords, *, after: float = LAST_ANSWERS_S) -> None:
+    def _begin_to_leave(self, why: exit_status.FatalReason, *, after: float = LAST_ANSWERS_S) -> None:
         if self._departure is None:
             self._departure = self._clock.callLater(after, self._depart, why)

@@ -30,8 +30,8 @@ class GroupCommit:
         messages on every node: a tenth less throughput at 64 connections on a quiet machine (measured).
         """
         self._redirects.refuse_overwritten(self.under_way)  # this leadership may begin in their place
-        is_held = self.under_way.hold(len(self.waiting), now)
-        while self.waiting and self._saver.idle and not is_held:
+        is_delayed = self.under_way.decide_delay(len(self.waiting), now)
+        while self.waiting and self._saver.idle and not is_delayed:
             submissions = self.waiting.take(BATCH_BYTES_MAX)
             if not submissions:
                 return
@@ -50,17 +50,17 @@ class GroupCommit:
             self.under_way.add(index, Batch(term, submissions, queries, len(mutations) + len(queries), content), now)
 
     def must_wait(self) -> bool:
-        """Whether `propose` would propose nothing now: until the disk is done, or the wait for company over."""
-        return not self._saver.idle or self.under_way.lack_company(len(self.waiting))
+        """Whether `propose` would propose nothing now: until the disk is done, or the batch delay over."""
+        return not self._saver.idle or self.under_way.awaits_more(len(self.waiting))
 
-    def held_until(self) -> float | None:
-        """Return until when writes wait for company; None when none do, or when they wait for the disk.
+    def delayed_until(self) -> float | None:
+        """Return until when a batch is delayed; None when none is, or when the disk is busy.
 
-        The turn asks only while `under_way.holds`, which saves most turns a call.
+        The turn asks only while `under_way.is_delaying`, which saves most turns a call.
         """
-        if not (self.under_way.holds and self.waiting and self._saver.idle):
+        if not (self.under_way.is_delaying and self.waiting and self._saver.idle):
             return None
-        return self.under_way.hold_until(len(self.waiting))
+        return self.under_way.delay_until(len(self.waiting))
 
     def continue_time(self, store: Store, now: float) -> None:
         """Go on with the cluster's time as all that was committed before this leadership has left it."""
@@ -69,7 +69,7 @@ class GroupCommit:
 
     def when(self, stamp: int, store: Store, now: float) -> float:
         """Return when this leader's clock shows that cluster time, in seconds of the monotonic clock."""
-        self._stamp(store, now)  # so that this office has begun
+        self._stamp(store, now)  # so that the time of this leadership has begun
         return self._clock.when(stamp)
 
     def present(self, store: Store, now: float) -> int:

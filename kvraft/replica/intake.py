@@ -17,7 +17,7 @@ from kvraft.replica.reads import Reads
 from kvraft.replica.redirects import Redirects
 from kvraft.replica.state import State
 from kvraft.replica.state_checksums import StateChecksums
-from kvraft.replica.submissions import Deadlines, Submission, Tell, promised
+from kvraft.replica.submissions import Deadlines, Reply, Submission, promised
 from kvraft.replica.turn import Turn
 from kvraft.replica.watches import Watches
 from kvraft.store import FEATURE_LEVEL
@@ -63,9 +63,9 @@ class Intake:
         self._watches = watches
         self._describe = describe
 
-    def ask(self, caller: Caller, operations: Sequence[Operation], tell: Tell) -> None:
+    def ask(self, caller: Caller, operations: Sequence[Operation], reply: Reply) -> None:
         """Carry out `operations`; see `kvraft.server.database.Database`."""
-        submission = Submission(operations, self._clock.seconds() + self._options.request_timeout, tell)
+        submission = Submission(operations, self._clock.seconds() + self._options.request_timeout, reply)
         level = self._state.store.feature_level
         if self._turn.is_stopped:
             submission.answer(self._checksums.why_stopped())
@@ -96,7 +96,7 @@ class Intake:
         return self._administration.carry_out(caller, command, self._clock.seconds())
 
     def watch(self, caller: Caller, selection: Selection, sink: Sink) -> Subscription:
-        """Tell of changes; see `kvraft.server.database.Database`."""
+        """Reply of changes; see `kvraft.server.database.Database`."""
         if self._turn.is_stopped:
             raise self._checksums.why_stopped()
         level = self._state.store.feature_level

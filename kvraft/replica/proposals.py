@@ -5,9 +5,11 @@ from typing import Final
 from kvraft.raft.log import Log
 from kvraft.replica.submissions import Batch
 
-HOLD_S_MAX: Final = 0.005
-"""How long after a proposal a smaller batch waits for company, seconds. It is about the time that a batch of 64 writes
-takes on two cores; a distant or slow majority is not waited for."""
+BATCH_DELAY_S_MAX: Final = 0.005
+"""Longest delay of a batch that is smaller than what is in flight, seconds after the last proposal.
+
+It is about the time that a batch of 64 writes takes on two cores; a distant or slow majority is not waited for.
+"""
 
 
 class Proposals:
@@ -19,8 +21,8 @@ class Proposals:
         `overwritten` returns next."""
         self._proposed_at = 0.0
         """When the latest was proposed."""
-        self.holds = False
-        """Whether those that waited when that was last decided wait for company."""
+        self.is_delaying = False
+        """Whether the submissions that waited at the last decision are delayed."""
 
     def add(self, index: int, batch: Batch, now: float) -> None:
         """Note that `batch` was proposed; what an earlier leadership proposed there must have been removed."""
@@ -46,8 +48,8 @@ class Proposals:
         return gone
 
     def end_leadership(self) -> None:
-        """Let the first submission of the next leadership wait for no company of this one's."""
-        self.holds = False
+        """Do not delay the first submission of the next leadership by what this one has in flight."""
+        self.is_delaying = False
 
     @property
     def under_way(self) -> int:
@@ -59,24 +61,23 @@ class Proposals:
         batches = map(self.take, [each for each in self._batches if each <= index])
         return [batch for batch in batches if batch is not None]
 
-    def hold(self, waiting: int, now: float) -> bool:
-        """Decide whether that many submissions wait for company."""
-        self.holds = now < self.hold_until(waiting)
-        return self.holds
+    def decide_delay(self, waiting: int, now: float) -> bool:
+        """Decide whether a batch of that many submissions is delayed."""
+        self.is_delaying = now < self.delay_until(waiting)
+        return self.is_delaying
 
-    def lack_company(self, waiting: int) -> bool:
-        """Whether submissions wait for company, and that many are too few for another decision."""
-        return self.holds and waiting < self.under_way
+    def awaits_more(self, waiting: int) -> bool:
+        """Whether submissions are delayed, and that many are too few for another decision."""
+        return self.is_delaying and waiting < self.under_way
 
-    def hold_until(self, waiting: int) -> float:
-        """Return until when that many submissions do well to wait for company; it may be over already.
+    def delay_until(self, waiting: int) -> float:
+        """Return until when a batch of that many submissions is delayed; that may be in the past.
 
-        They do while more than they are under way. An entry costs its syncs, messages and wake-ups whatever it holds,
-        and of two waves of clients the small one keeps the large one waiting as long as that keeps it. The longest
-        wait decides how many writes share an entry: 64 clients with one request in flight come to 36 without a wait of
-        more than 2 ms and to 52 with 4 to 12 ms, which is a tenth more throughput with an eighth less processor time
-        on all nodes (measured).
+        A batch is delayed while a larger one is in flight: each entry has a fixed cost (its syncs, messages and
+        wake-ups), so a few writes that are proposed alone make many others wait. The longest delay decides how many
+        writes share an entry: 64 clients with one request in flight come to 36 with a delay of at most 2 ms and to 52
+        with 4 to 12 ms, which is a tenth more throughput with an eighth less processor time on all nodes (measured).
         """
         if waiting >= self.under_way:
             return float("-inf")
-        return self._proposed_at + HOLD_S_MAX
+        return self._proposed_at + BATCH_DELAY_S_MAX

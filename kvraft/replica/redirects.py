@@ -42,7 +42,7 @@ class Redirects:
         self.refuse(parked)
 
     def refuse_overwritten(self, proposals: Proposals) -> None:
-        """Tell those whose entries another leader's have replaced here.
+        """Reply those whose entries another leader's have replaced here.
 
         Where the replacement is committed, theirs certainly never happened (row 12). Else a member that still holds
         theirs may come to lead and commit it.
@@ -53,7 +53,7 @@ class Redirects:
             batch.refuse(self.error() if is_certain else OutcomeUnknown(OVERWRITTEN))
 
     def refuse_covered(self, proposals: Proposals, index: int) -> None:
-        """Tell those whose entries a snapshot up to `index` has replaced, or cut off after it."""
+        """Reply those whose entries a snapshot up to `index` has replaced, or cut off after it."""
         for batch in proposals.take_up_to(index):
             batch.refuse(OutcomeUnknown(COVERED))
         self.refuse_overwritten(proposals)

@@ -122,5 +122,5 @@ class Rejoin:
         if leader is None or leader == node.id or node.term < self._last_term:
             return False
         term, last_index = self._remembered[leader]
-        has_its_own_entry = node.log.term_at(node.matched) == node.term
-        return has_its_own_entry and (term < node.term or node.matched >= last_index)
+        has_its_own_entry = node.log.term_at(node.match_index) == node.term
+        return has_its_own_entry and (term < node.term or node.match_index >= last_index)

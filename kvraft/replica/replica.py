@@ -5,7 +5,7 @@ from collections.abc import Callable
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.python.failure import Failure
 
-from kvraft.errors.exit_status import LastWords, words_for
+from kvraft.errors.exit_status import FatalReason, fatal_reason
 from kvraft.raft import MessageRefused, Node, Ready
 from kvraft.raft.types import Role
 from kvraft.replica.administration import Administration
@@ -45,7 +45,7 @@ class Replica:
     come in by `intake`, what peers say by `inbox`.
 
     Args:
-        fatal: called once, with a sentence for the log, when this node must not go on.
+        fatal: called once, with the reason, when this node must not go on.
     """
 
     def __init__(
@@ -58,7 +58,7 @@ class Replica:
         clock: IReactorTime,
         make_cluster_id: Callable[[], str],
         make_snapshot_id: Callable[[], str],
-        fatal: Callable[[str], None],
+        fatal: Callable[[FatalReason], None],
         rejoin: Rejoin | None = None,
         options: ReplicaOptions | None = None,
     ) -> None:
@@ -206,7 +206,7 @@ class Replica:
             self._admission.was_told_impossible(refusal)
             raise
         except Exception as error:  # noqa: BLE001 - whatever it is: stop before it costs data
-            self._fail(words_for(error, f"an event could not be processed: {error}"), Failure())
+            self._fail(fatal_reason(error, f"an event could not be processed: {error}"), Failure())
 
     def schedule(self) -> None:
         """Let a turn follow."""
@@ -247,17 +247,17 @@ class Replica:
                 self._arm_timer(now)
                 self._transfer_on_stop.look()
         except Exception as error:  # noqa: BLE001 - nothing is fire-and-forget: a failure in a turn stops the node
-            self._fail(words_for(error, f"a turn failed: {error}"), Failure())
+            self._fail(fatal_reason(error, f"a turn failed: {error}"), Failure())
 
     def _arm_timer(self, now: float) -> None:
         """Hold one timer at or before the node's deadline; a deadline that moves away costs nothing here."""
         deadline = self.node.deadline
         if deadline - now > TURN_GAP_S_MAX:  # an election on slow disks takes long, and somebody may wait for an answer
             deadline = now + TURN_GAP_S_MAX
-        held_until = self._commits.held_until() if self._commits.under_way.holds else None
-        if held_until is not None:
-            if held_until > now:
-                deadline = min(deadline, held_until)
+        delayed_until = self._commits.delayed_until() if self._commits.under_way.is_delaying else None
+        if delayed_until is not None:
+            if delayed_until > now:
+                deadline = min(deadline, delayed_until)
             else:  # now, but after what else has arrived by the next iteration
                 self.schedule()
         if self.store.has_deadlines:
@@ -318,7 +318,7 @@ class Replica:
         self._transfer_on_stop.look()
 
     def _save_failed(self, failure: Failure) -> None:
-        self._fail(words_for(failure.value, failure.getErrorMessage()), failure)
+        self._fail(fatal_reason(failure.value, failure.getErrorMessage()), failure)
 
     # Snapshots.
 
@@ -327,9 +327,9 @@ class Replica:
 
     def _snapshot_failed(self, failure: Failure) -> None:
         what = f"a snapshot could not take the place of the log: {failure.getErrorMessage()}"
-        self._fail(words_for(failure.value, what), failure)
+        self._fail(fatal_reason(failure.value, what), failure)
 
-    def _fail(self, what: str, failure: Failure) -> None:
+    def _fail(self, what: FatalReason, failure: Failure) -> None:
         """Stop for good: whoever goes on after this risks the data."""
         if self.is_stopped:
             return
@@ -337,6 +337,6 @@ class Replica:
         self.stop()
         self._fatal(what)
 
-    def _depart(self, why: LastWords) -> None:
+    def _depart(self, why: FatalReason) -> None:
         self.stop()
         self._fatal(why)

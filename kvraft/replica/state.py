@@ -24,7 +24,7 @@ class State:
         return before
 
     def tell_cluster(self) -> None:
-        """Tell the connections the cluster's id when it is known or another."""
+        """Reply the connections the cluster's id when it is known or another."""
         cluster_id = self.store.cluster_id
         if cluster_id != self._cluster_told and cluster_id is not None:
             self._cluster_told = cluster_id

@@ -242,7 +242,7 @@ class Watches:
             self._fall_behind_or_end(watch)
 
     def tell(self) -> None:
-        """Tell what is pending, once for all that was applied in one turn; of many watches the others come later."""
+        """Reply what is pending, once for all that was applied in one turn; of many watches the others come later."""
         if self._due:
             now = self._clock.seconds()
             for watch in [*islice(self._due, TOLD_AT_ONCE)]:
@@ -292,7 +292,7 @@ class Watches:
                 room -= CHANGES_A_WATCH + self._read_on(watch, room)
 
     def _read_on(self, watch: Watch, room: int) -> int:
-        """Tell a watch the next slice of what it has missed; return how many changes were looked at."""
+        """Reply a watch the next slice of what it has missed; return how many changes were looked at."""
         store = self._state.store
         if watch.reached < store.oldest_revision:
             self._end(watch, WatchCompacted(watch.reached + 1, store.oldest_revision), None)

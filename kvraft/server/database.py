@@ -12,11 +12,11 @@ class Database(Protocol):
     """Carries out what clients ask. Each call says who asks."""
 
     def ask(
-        self, caller: Caller, operations: Sequence[Operation], tell: Callable[[Sequence[Result] | Exception], object]
+        self, caller: Caller, operations: Sequence[Operation], reply: Callable[[Sequence[Result] | Exception], object]
     ) -> None:
         """Carry out `operations` in order, as if nothing came between the reads and the writes of one submission.
 
-        `tell` is called once, perhaps before `ask` returns: with one result an operation, in their order, when all
+        `reply` is called once, perhaps before `ask` returns: with one result an operation, in their order, when all
         writes among them are durable on a majority and every read is linearizable; or with the reason why there are no
         results, a `kvraft.errors.RequestFailed`, for all operations alike. It must not raise. Nobody can take a call
         back: a client that has gone does not take back what it has asked.
@@ -31,7 +31,7 @@ class Database(Protocol):
         ...
 
     def watch(self, caller: Caller, selection: Selection, sink: Sink) -> Subscription:
-        """Tell `sink` of all changes of `selection`, until the subscription is cancelled or the sink closed.
+        """Reply `sink` of all changes of `selection`, until the subscription is cancelled or the sink closed.
 
         Nothing is told before this returns. Every member can be asked.
 

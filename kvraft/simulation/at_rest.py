@@ -43,7 +43,7 @@ KEPT: Final = {
     "Expiry._shards": "the deadlines of keys",
     "FirstLine._held": "the hello of a connection that stands",
     "Heard.acknowledged": "what each member has acknowledged: one entry a member",
-    "Heard.grown": "what each member has said of itself",
+    "Heard.nonempty": "what each member has said of itself",
     "Heard.incarnations": "what each member has said of itself",
     "Heard.newborn": "what each member has said of itself",
     "History._segments": "the index of the history",

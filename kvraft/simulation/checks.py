@@ -188,7 +188,7 @@ class Checks:
             node.vote,
             node.founder,
             node.commit,
-            node.released,
+            node.applying,
             log.last_index,
             log.durable,
             log.snapshot_index,

@@ -30,10 +30,10 @@ class Founders:
         heard = node.heard
         demand(
             node.log.last_index == 0
-            and not heard.grown
+            and not heard.nonempty
             and agree(majorities(node.membership), {*heard.newborn, node.id}),
             f"node {node.id} takes part in a birth, and heard of {sorted(heard.newborn)} that their logs are empty, "
-            f"and of {sorted(heard.grown)} that theirs are not",
+            f"and of {sorted(heard.nonempty)} that theirs are not",
         )
 
     def promises(self, member: Member, node: Node) -> None:

@@ -8,6 +8,7 @@ from typing import Any, Final, NoReturn
 import attrs
 
 from kvraft.config import Config
+from kvraft.errors.exit_status import FatalReason
 from kvraft.net.clock import use_monotonic_time
 from kvraft.net.names import Names
 from kvraft.process.assembly import Assembly, Surroundings, assemble
@@ -164,7 +165,7 @@ class Member:
             pass  # it was ended on the way
         except (StorageError, SnapshotInvalid) as error:
             self.has_failed |= isinstance(error, JournalFull)  # there is no room to begin, or to begin anew
-            self._end_itself(life, str(error))
+            self._end_itself(life, FatalReason(str(error)))
         return self.is_running
 
     def kill(self, *, power: bool = False) -> None:
@@ -265,9 +266,9 @@ class Member:
         self.has_failed_to_sync |= is_sync and path.name.startswith("segment")
         raise OSError(number, errno.errorcode[number], str(path))
 
-    def _end_itself(self, life: int, why: str) -> None:
+    def _end_itself(self, life: int, why: FatalReason) -> None:
         if not self.machine.is_alive(life):
             return
-        self.last_words = why
+        self.last_words = why.text
         self.kill()
-        self._stopped(self, why)
+        self._stopped(self, why.text)

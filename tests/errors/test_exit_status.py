@@ -1,21 +1,16 @@
-"""How a node ends: its last words carry the status."""
+"""Why a node ends: a sentence and the exit status that goes with it."""
 
 import pytest
 
 from kvraft.errors import exit_status
 
 
-def test_last_words_are_words() -> None:
-    """They read like any sentence, whatever becomes of them on the way."""
-    words = exit_status.LastWords.of(exit_status.REMOVED, "it was removed")
+def test_a_reason_reads_as_its_sentence() -> None:
+    """The log shows the sentence; a reason without a status is a failure of the disk or of the node."""
+    reason = exit_status.FatalReason("the disk failed")
 
-    assert words == "it was removed"
-    assert exit_status.status_of(words) == exit_status.REMOVED
-
-
-def test_a_sentence_without_a_status_is_a_failure() -> None:
-    """Whoever names no status met something that must not be believed."""
-    assert exit_status.status_of("the disk failed") == exit_status.IOERR
+    assert f"node 1 stops: {reason}" == "node 1 stops: the disk failed"
+    assert reason.status == exit_status.IOERR
 
 
 def test_statuses_differ() -> None:
@@ -37,6 +32,6 @@ def test_statuses_differ() -> None:
 def test_an_error_says_which_status_befits_it(trait: str, status: int) -> None:
     """Whoever raises it knows what is wrong; what says nothing is a failure."""
     error = ValueError()
-    assert exit_status.words_for(error, "why").status == exit_status.IOERR
+    assert exit_status.fatal_reason(error, "why").status == exit_status.IOERR
     setattr(error, trait, True)
-    assert exit_status.words_for(error, "why").status == status
+    assert exit_status.fatal_reason(error, "why").status == status

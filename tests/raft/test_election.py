@@ -26,7 +26,7 @@ def test_a_node_begins_as_a_follower_of_nobody() -> None:
     node = Node(0, Membership(range(3)), now=5.0, random=random.Random(0))
     assert take(node) == Ready(soft_state=SoftState(Role.FOLLOWER, 0, None))
     assert node.hard_state == HardState(0, None, 0)
-    assert (node.log.last_index, node.commit, node.released) == (0, 0, 0)
+    assert (node.log.last_index, node.commit, node.applying) == (0, 0, 0)
 
 
 def test_the_election_timeout_is_drawn_between_its_bounds() -> None:

@@ -83,7 +83,7 @@ def fall_back(node: Node) -> None:
 
 def uncommit(node: Node) -> None:
     """Take back a commitment."""
-    node.commit = node.released = 1
+    node.commit = node.applying = 1
 
 
 def invent_a_configuration(node: Node) -> None:
@@ -104,7 +104,7 @@ def mix_up_configurations(node: Node) -> None:
 CHANGES: dict[str, Callable[[Node], None]] = {
     "term never goes back": fall_back,
     "commit index never goes back": uncommit,
-    "applied twice": put("released", 0),
+    "applied twice": put("applying", 0),
     "vote for 0": put("vote", 1),
     "is the one in the log": invent_a_configuration,
     "first configuration is committed": begin_uncommitted,

@@ -414,7 +414,7 @@ def test_row_09_a_member_that_doubted_its_leader_still_applies_what_is_committed
     node.step(1, Heartbeat(1, commit=2, round=0), node.now)
     assert node.commit == 2
     node.step(2, Heartbeat(2, commit=2, round=0), node.now)
-    assert node.matched == 0
+    assert node.match_index == 0
 
 
 def test_row_09_all_members_apply_the_same_after_a_failover() -> None:

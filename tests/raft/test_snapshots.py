@@ -117,7 +117,7 @@ def test_a_node_begins_with_its_snapshot() -> None:
     node = Node(
         0, THREE, now=0.0, random=random.Random(1), hard_state=HardState(1), entries=entries, snapshot=(2, 1), applied=4
     )
-    assert (node.released, node.commit, node.log.last_index) == (4, 4, 5)
+    assert (node.applying, node.commit, node.log.last_index) == (4, 4, 5)
     assert node.memberships == [(4, THREE)]
     node.step(1, AppendEntries(1, 5, 1, 5), 0.1)
     assert tuple(node.ready().committed) == entries[2:]
@@ -222,7 +222,7 @@ def test_a_snapshot_replaces_a_log_that_does_not_reach_it() -> None:
     assert node.install_snapshot(5, 2, Membership(range(4)))
     log = node.log
     assert (log.snapshot_index, log.snapshot_term, log.last_index, log.durable, log.size) == (5, 2, 5, 5, 0)
-    assert (node.commit, node.released, node.matched) == (5, 5, 5)
+    assert (node.commit, node.applying, node.match_index) == (5, 5, 5)
     assert (node.membership, node.membership_index) == (Membership(range(4)), 5)
     check(node)
     node.step(1, AppendEntries(3, 5, 2, 6, make_entries(3, first=6)), 0.1)

@@ -18,6 +18,7 @@ from twisted.python.failure import Failure
 from kvraft.commands import Caller, Mutation, Operation, Result, delete_key, get_key, set_key
 from kvraft.config import Address as ConfigAddress
 from kvraft.errors import RequestFailed
+from kvraft.errors.exit_status import FatalReason
 from kvraft.peers import PROTOCOL_VERSION, Address, Facts, Hello, PeerStatus
 from kvraft.raft import Entry, HardState, Membership, Message, Node, Options
 from kvraft.raft.invariants import ClusterHistory
@@ -102,7 +103,7 @@ class Member:
     replica: Replica
     journal: MemoryJournal
     is_alive: bool = True
-    fatal: list[str] = attrs.field(factory=list)
+    fatal: list[FatalReason] = attrs.field(factory=list)
     sent: list[tuple[int, Message]] = attrs.field(factory=list)
     clusters: list[str] = attrs.field(factory=list)
     """The ids that the log taught its connections."""
@@ -214,7 +215,7 @@ class Cluster:
             voting=voting,
         )
         journal = MemoryJournal(self.clock, delay=DISK_DELAY_S)
-        fatal: list[str] = []
+        fatal: list[FatalReason] = []
         replica = Replica(
             node=node,
             store=Store(),

@@ -12,6 +12,7 @@ from twisted.python.failure import Failure
 from typing_extensions import override
 
 from kvraft.commands import HistoryBounds
+from kvraft.errors.exit_status import FatalReason
 from kvraft.raft import Membership, Node, Options
 from kvraft.replica import Replica, ReplicaOptions, SnapshotOptions
 from kvraft.replica.initial_state import _load_latest
@@ -124,7 +125,7 @@ class DiskCluster(Cluster):
         journal = DiskJournal(opened.journal, MortalJobs(self.clock, opened.journal.close), self.clock)
         snapshots = DiskSnapshots(opened.snapshots, MortalJobs(self.clock, opened.snapshots.close))
         self.journals[member], self.snapshots[member] = journal, snapshots
-        fatal: list[str] = []
+        fatal: list[FatalReason] = []
         replica = self._assemble(member, opened, fatal)
         self.members[member] = Member(member, replica, journal, fatal=fatal)  # type: ignore[arg-type]
         replica.connect(_Outbox(self, member, self.epochs[member]))
@@ -133,7 +134,7 @@ class DiskCluster(Cluster):
             for other in self.others(member):
                 self.connect(member, other)
 
-    def _assemble(self, member: int, opened: Opened, fatal: list[str]) -> Replica:
+    def _assemble(self, member: int, opened: Opened, fatal: list[FatalReason]) -> Replica:
         store, membership = _load_latest(opened.snapshots, self.clock.seconds, lambda _loaded, _of: None)
         recovered = opened.recovered
         node = Node(

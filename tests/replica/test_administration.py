@@ -106,7 +106,7 @@ def leave(cluster: Cluster, member: int) -> None:
     """Wait until a removed member has ended itself, and forget that."""
     one = cluster.members[member]
     cluster.run_until(lambda: one.fatal != [])
-    assert one.fatal == [REMOVED_ITSELF]
+    assert [reason.text for reason in one.fatal] == [REMOVED_ITSELF]
     one.fatal.clear()
     cluster.kill(member)
 

@@ -52,7 +52,7 @@ def test_who_has_promised_something_believes_no_stranger_before_it_knows_its_clu
 
 def test_a_node_that_knows_better_than_its_leader_ends() -> None:
     """A leader that contradicts what is committed here would be dropped for ever; other refusals count nothing."""
-    clock, said = Clock(), list[exit_status.LastWords]()
+    clock, said = Clock(), list[exit_status.FatalReason]()
     admission = Admission(Node(0, Membership([0, 1]), now=0.0, random=Random(1)), clock, said.append)
 
     for _ in range(CONTRADICTIONS_MAX - 1):
@@ -67,7 +67,7 @@ def test_a_node_that_knows_better_than_its_leader_ends() -> None:
 
 def test_contradictions_count_anew_when_a_leader_has_agreed_in_between() -> None:
     """More is committed here than at the last one, so this node is not the only one that knows better."""
-    clock, said = Clock(), list[exit_status.LastWords]()
+    clock, said = Clock(), list[exit_status.FatalReason]()
     node = Node(0, Membership([0, 1]), now=0.0, random=Random(1))
     admission = Admission(node, clock, said.append)
     for commit in range(1, 1 + CONTRADICTIONS_MAX):
@@ -81,9 +81,9 @@ def test_contradictions_count_anew_when_a_leader_has_agreed_in_between() -> None
 Told = tuple[str, int, int, int, int, int] | None
 
 
-def hear(told: Told, *, peer: int = 1) -> list[exit_status.LastWords]:
+def hear(told: Told, *, peer: int = 1) -> list[exit_status.FatalReason]:
     """Return the last words of a node in term 0 with an empty log, right after a hello that says `told`."""
-    clock, said = Clock(), list[exit_status.LastWords]()
+    clock, said = Clock(), list[exit_status.FatalReason]()
     node = Node(0, Membership(range(3)), now=0.0, random=Random(1), incarnation="ours")
     Admission(node, clock, said.append).hello(hello_of(peer, Facts(acknowledged=told)))
     clock.advance(0)

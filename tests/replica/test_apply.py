@@ -1,6 +1,6 @@
 """When what is committed is applied: at once by a leader, and by a follower behind the save that is under way."""
 
-from kvraft.errors.exit_status import PROTOCOL, status_of
+from kvraft.errors.exit_status import PROTOCOL
 from kvraft.raft import Entry, EntryKind
 from kvraft.raft.messages import AppendEntries
 from tests.replica.cluster import Cluster, write
@@ -20,7 +20,7 @@ def test_a_follower_applies_behind_its_save(cluster: Cluster) -> None:
     cluster.do(write("b"))
     cluster.run(0.002)
 
-    assert follower.node.released == before + 1
+    assert follower.node.applying == before + 1
     assert follower.store.applied_index == before
     cluster.run_until(lambda: follower.node.log.durable == before + 1)
     assert follower.store.applied_index == before + 1
@@ -38,7 +38,7 @@ def test_no_more_than_one_ready_waits_for_a_save(cluster: Cluster) -> None:
     cluster.run(0.002)
 
     assert follower.node.log.durable == before
-    assert follower.node.released == before + 3
+    assert follower.node.applying == before + 3
     assert follower.store.applied_index == before + 2
 
 
@@ -66,6 +66,8 @@ def test_a_follower_that_cannot_apply_stops_behind_its_save_with_the_same_words(
     assert not follower.fatal
     cluster.run_until(lambda: bool(follower.fatal))
 
-    assert follower.fatal == ["a batch of version 99 is unknown to this kvraft; upgrade this node"]
-    assert status_of(follower.fatal[0]) == PROTOCOL
+    assert [reason.text for reason in follower.fatal] == [
+        "a batch of version 99 is unknown to this kvraft; upgrade this node"
+    ]
+    assert follower.fatal[0].status == PROTOCOL
     cluster.stop()

@@ -225,7 +225,7 @@ def test_a_bug_in_the_core_stops_the_node(event: str) -> None:
         calls[event]()
     cluster.run(0.6)
 
-    assert member.fatal == ["an event could not be processed: a bug"]
+    assert [reason.text for reason in member.fatal] == ["an event could not be processed: a bug"]
     member.is_alive = False
     cluster.elect()
     cluster.stop()
@@ -272,7 +272,9 @@ def test_a_batch_of_a_later_kvraft_stops_the_node() -> None:
 
     cluster.run(0.1)
 
-    assert member.fatal == ["a turn failed: a batch of version 99 is unknown to this kvraft; upgrade this node"]
+    assert [reason.text for reason in member.fatal] == [
+        "a turn failed: a batch of version 99 is unknown to this kvraft; upgrade this node"
+    ]
     assert member.store.applied_index == applied
     assert isinstance(ask.error, OutcomeUnknown)
     cluster.stop()

@@ -102,8 +102,8 @@ def test_a_node_that_is_too_old_ends(cluster: Cluster) -> None:
     leader.node.propose((encode_level(FEATURE_LEVEL + 1),), cluster.clock.seconds(), kind=EntryKind.FEATURE_LEVEL)
     leader.replica.schedule()
     cluster.run_until(lambda: bool(leader.fatal))
-    assert exit_status.status_of(leader.fatal[0]) == exit_status.PROTOCOL
-    assert "upgrade this node" in leader.fatal[0]
+    assert leader.fatal[0].status == exit_status.PROTOCOL
+    assert "upgrade this node" in leader.fatal[0].text
     for member in cluster.members.values():
         member.fatal.clear()
 
@@ -119,8 +119,8 @@ def test_a_command_of_a_later_kvraft_ends_the_node(cluster: Cluster) -> None:
     leader.replica.schedule()
     cluster.run_until(lambda: bool(leader.fatal))
 
-    assert exit_status.status_of(leader.fatal[0]) == exit_status.PROTOCOL
-    assert "opcode 100 is unknown to this kvraft; upgrade this node" in leader.fatal[0]
+    assert leader.fatal[0].status == exit_status.PROTOCOL
+    assert "opcode 100 is unknown to this kvraft; upgrade this node" in leader.fatal[0].text
     assert (leader.store.applied_index, leader.store.get(b"a")) == (applied, None)
     for member in cluster.members.values():
         member.fatal.clear()
@@ -175,8 +175,8 @@ def test_a_configuration_of_a_later_kvraft_ends_the_node(cluster: Cluster) -> No
 
     follower.replica.inbox.receive(leader.id, [AppendEntries(term, before, prev_term, 0, (entry,))])
 
-    assert exit_status.status_of(follower.fatal[0]) == exit_status.PROTOCOL
-    assert "the field 'witnesses' is unknown to this kvraft; upgrade this node" in follower.fatal[0]
+    assert follower.fatal[0].status == exit_status.PROTOCOL
+    assert "the field 'witnesses' is unknown to this kvraft; upgrade this node" in follower.fatal[0].text
     for member in cluster.members.values():
         member.fatal.clear()
 

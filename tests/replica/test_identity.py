@@ -9,6 +9,7 @@ from typing_extensions import override
 
 from kvraft.commands import AddMember, Set
 from kvraft.errors import exit_status
+from kvraft.errors.exit_status import FatalReason
 from kvraft.peers import OTHER_INCARNATION
 from kvraft.raft import Membership, Message
 from kvraft.raft.messages import PreVoteReply
@@ -35,7 +36,7 @@ class KnownCluster(DiskCluster):
         return opened.recovered.incarnation
 
     @override
-    def _assemble(self, member: int, opened: Opened, fatal: list[str]) -> Replica:
+    def _assemble(self, member: int, opened: Opened, fatal: list[FatalReason]) -> Replica:
         self.names[member] = opened.recovered.incarnation
         return super()._assemble(member, opened, fatal)
 
@@ -99,7 +100,7 @@ def expect_end(cluster: KnownCluster, member: int) -> None:
     wiped = cluster.members[member]
     cluster.run_until(lambda: bool(wiped.fatal))
     assert wiped.fatal == [OTHER_DATA_DIRECTORY]
-    assert exit_status.status_of(wiped.fatal[0]) == exit_status.NOINPUT
+    assert wiped.fatal[0].status == exit_status.NOINPUT
     wiped.fatal.clear()
     cluster.kill(member)
 

@@ -84,4 +84,4 @@ def test_nothing_is_forgotten_that_was_not_given_out() -> None:
     clock.pump([0] * 5)
 
     assert forgetting.called
-    assert node.log.snapshot_index == node.released == 20
+    assert node.log.snapshot_index == node.applying == 20

@@ -18,7 +18,7 @@ ROUND_S = 0.0025
 @pytest.fixture(autouse=True)
 def patience(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let a hold outlast an entry: these clusters are slower than one in a rack."""
-    monkeypatch.setattr("kvraft.replica.proposals.HOLD_S_MAX", PATIENCE_S)
+    monkeypatch.setattr("kvraft.replica.proposals.BATCH_DELAY_S_MAX", PATIENCE_S)
 
 
 def entries(member: Member) -> int:
@@ -150,13 +150,13 @@ def test_what_is_answered_is_not_waited_for() -> None:
     for index in range(1, 4):
         proposals.add(index, batch(10), now=5.0)
 
-    assert proposals.hold_until(29) == 5.0 + PATIENCE_S
+    assert proposals.delay_until(29) == 5.0 + PATIENCE_S
     assert proposals.take(2) is not None
     assert proposals.take(2) is None
-    assert proposals.hold_until(19) == 5.0 + PATIENCE_S
-    assert proposals.hold_until(20) < 0
+    assert proposals.delay_until(19) == 5.0 + PATIENCE_S
+    assert proposals.delay_until(20) < 0
     assert len(proposals.take_up_to(3)) == 2
-    assert proposals.hold_until(1) < 0
+    assert proposals.delay_until(1) < 0
 
 
 def test_what_waits_for_company_is_refused_by_a_leader_no_longer() -> None:

@@ -152,7 +152,7 @@ def defects() -> Iterator[list[LogEvent]]:
 class RaisingDatabase(MemoryDatabase):
     """A database that raises where it should fail."""
 
-    def ask(self, caller: object, operations: object, tell: object) -> NoReturn:
+    def ask(self, caller: object, operations: object, reply: object) -> NoReturn:
         """Raise."""
         raise ZeroDivisionError
 

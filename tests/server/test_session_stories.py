@@ -12,7 +12,7 @@ from twisted.internet.task import Clock
 from kvraft.commands import Caller, Operation, Result, set_key
 from kvraft.errors import Overloaded
 from kvraft.server import ServerLimits
-from tests.server.twins import Client, ClientTransport, MemoryDatabase, Tell, logged_by
+from tests.server.twins import Client, ClientTransport, MemoryDatabase, Reply, logged_by
 
 LINE_BYTES = 40
 OK = b'{"status":"OK"}\n'
@@ -40,11 +40,11 @@ class MeddlingDatabase(MemoryDatabase):
 
     meanwhile: list[Meanwhile] = attrs.field(factory=list)
 
-    def ask(self, caller: Caller, operations: Sequence[Operation], tell: Tell) -> None:
+    def ask(self, caller: Caller, operations: Sequence[Operation], reply: Reply) -> None:
         """Have the next thing happen, and take the question."""
         if self.meanwhile:
             self.meanwhile.pop(0)()
-        super().ask(caller, operations, tell)
+        super().ask(caller, operations, reply)
         if self.meanwhile:
             self.meanwhile.pop(0)()
 

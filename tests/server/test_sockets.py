@@ -18,7 +18,7 @@ from kvraft.commands import Caller, Operation
 from kvraft.net.connection_watch import watch_together
 from kvraft.server import ServerLimits, build_port
 from tests.conftest import deadline, require_tool
-from tests.server.twins import MemoryDatabase, Tell
+from tests.server.twins import MemoryDatabase, Reply
 
 OK = b'{"status":"OK"}\n'
 LINE_BYTES = 100_000
@@ -29,11 +29,11 @@ SOCKET_TIMEOUT_S = 10
 class SlowDatabase(MemoryDatabase):
     """A database that takes a moment, as a real one does."""
 
-    def ask(self, caller: Caller, operations: Sequence[Operation], tell: Tell) -> None:
+    def ask(self, caller: Caller, operations: Sequence[Operation], reply: Reply) -> None:
         """Answer in a moment."""
         self.waits = True
         reactor.callLater(ANSWER_S, self.answer_next)
-        super().ask(caller, operations, tell)
+        super().ask(caller, operations, reply)
 
 
 @pytest.fixture(params=[MemoryDatabase, SlowDatabase])

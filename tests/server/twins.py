@@ -31,7 +31,7 @@ from kvraft.server import LineProtocol, ServerLimits
 from kvraft.server.close import IClientTransport
 
 CLIENT: Final = IPv4Address("TCP", "127.0.0.1", 50000)
-Tell = Callable[[Sequence[Result] | Exception], object]
+Reply = Callable[[Sequence[Result] | Exception], object]
 
 
 @attrs.define(eq=False)
@@ -62,7 +62,7 @@ class MemoryDatabase:
     callers: list[Caller] = attrs.field(factory=list)
     """Who made each call."""
     submissions: list[Sequence[Operation]] = attrs.field(factory=list)
-    waiting: list[tuple[Sequence[Operation], Tell]] = attrs.field(factory=list)
+    waiting: list[tuple[Sequence[Operation], Reply]] = attrs.field(factory=list)
     commands: list[tuple[AdminCommand, int]] = attrs.field(factory=list)
     """What operators asked, each with the revision at that time."""
     administering: list[Deferred[dict[str, object]]] = attrs.field(factory=list)
@@ -72,21 +72,21 @@ class MemoryDatabase:
     results: list[Result] | None = None
     """Given instead of the true results."""
 
-    def ask(self, caller: Caller, operations: Sequence[Operation], tell: Tell) -> None:
+    def ask(self, caller: Caller, operations: Sequence[Operation], reply: Reply) -> None:
         """Remember the submission, and answer it unless that is for later."""
         self.callers.append(caller)
         self.submissions.append(operations)
-        self.waiting.append((operations, tell))
+        self.waiting.append((operations, reply))
         if not self.waits:
             self.answer_next()
 
     def answer_next(self) -> None:
         """Answer the submission that has waited longest."""
-        operations, tell = self.waiting.pop(0)
+        operations, reply = self.waiting.pop(0)
         if self.refusal is not None:
-            tell(self.refusal)
+            reply(self.refusal)
         else:
-            tell(self.results or [self._execute(operation) for operation in operations])
+            reply(self.results or [self._execute(operation) for operation in operations])
 
     def administer(self, caller: Caller, command: AdminCommand) -> Deferred[dict[str, object]]:
         """Remember the command, and what the store has come to by then; answer it unless that is for later."""
@@ -172,13 +172,13 @@ class ClientTransport:
             self._producer.resumeProducing()
 
     def registerProducer(self, producer: IProducer, streaming: bool) -> None:
-        """Tell `producer` when the client does not read."""
+        """Reply `producer` when the client does not read."""
         assert self._producer is None, "there is a producer already"
         assert streaming
         self._producer = IPushProducer(producer)
 
     def unregisterProducer(self) -> None:
-        """Tell it no more."""
+        """Reply it no more."""
         self._producer = None
 
     def pauseProducing(self) -> None:

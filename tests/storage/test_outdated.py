@@ -19,7 +19,7 @@ def test_a_marked_directory_is_refused(tmp_path: Path) -> None:
     for _ in range(2):
         with pytest.raises(JournalOutdated, match=f"{OUTDATED} says that .* an older copy") as refused:
             open_storage(tmp_path, 0)
-        assert exit_status.words_for(refused.value, "").status == exit_status.NOINPUT
+        assert exit_status.fatal_reason(refused.value, "").status == exit_status.NOINPUT
 
     (tmp_path / OUTDATED).unlink()
     open_storage(tmp_path, 0).journal.close()

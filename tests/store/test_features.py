@@ -37,7 +37,7 @@ def test_a_later_level_stops_this_kvraft() -> None:
         store.apply(Entry.create(1, 2, EntryKind.FEATURE_LEVEL, encode_level(FEATURE_LEVEL + 1)))
 
     assert store.applied_index == 1
-    assert exit_status.words_for(unknown.value, "why").status == exit_status.PROTOCOL
+    assert exit_status.fatal_reason(unknown.value, "why").status == exit_status.PROTOCOL
 
 
 def test_a_snapshot_carries_it() -> None:
@@ -72,7 +72,7 @@ def test_an_unknown_kind_of_entry_stops_this_kvraft() -> None:
         store.apply(Entry.create(1, 2, 100, b""))
 
     assert store.applied_index == 1
-    assert exit_status.words_for(unknown.value, "why").status == exit_status.PROTOCOL
+    assert exit_status.fatal_reason(unknown.value, "why").status == exit_status.PROTOCOL
 
 
 def test_an_unknown_section_of_a_snapshot_is_refused() -> None:

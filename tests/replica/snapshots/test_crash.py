@@ -98,7 +98,7 @@ def tell(begin: Begin, moment: int, *, power: bool) -> int:
     cluster.run_until(lambda: fuse.is_blown or is_done(), at_most=20.0)
     used = fuse.used
     cluster.disks[member].before = proceed
-    told = cluster.members[member].node.matched
+    told = cluster.members[member].node.match_index
     cluster.kill(member, power=power)
     cluster.start(member)
     node, store = cluster.members[member].node, cluster.members[member].store

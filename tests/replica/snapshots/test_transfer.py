@@ -369,7 +369,7 @@ def test_a_journal_that_fails_in_the_middle_of_an_install_is_fatal(cluster: Disk
     cluster.heal()
     cluster.run_until(lambda: bool(cluster.members[behind].fatal))
 
-    assert "a snapshot could not take the place of the log" in cluster.members[behind].fatal[0]
+    assert "a snapshot could not take the place of the log" in cluster.members[behind].fatal[0].text
     cluster.restart(behind)
     assert cluster.members[behind].store.applied_index == cluster.members[behind].node.log.snapshot_index > 0
     cluster.settle()
