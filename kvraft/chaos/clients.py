@@ -33,7 +33,7 @@ PATIENCES_S: Final = (0.2, 0.4, 1.0, 4.0)
 impatient find its successor, and the patient are still there when it goes on: it must tell them nothing stale then."""
 READERS_EVERY: Final = 3
 """Every so many clients one only reads, and so stays with a leader for as long as that answers, be it deposed."""
-PAUSE_S: Final = 0.008
+THINK_S: Final = 0.008
 """Between two batches of one client, on average: many operations meet each fault, and the machine has room."""
 PAUSE_WITHOUT_LEADER_S: Final = 0.05
 OPERATIONS_MAX: Final = 1_000_000
@@ -190,7 +190,7 @@ class Client:
         """Go to the leader or to anybody else when the answers were not those of a leader; then pause."""
         refusals = [answer for answer in answers if "error" in answer or not answer]
         if not refusals:
-            await self._sleep(self._random.expovariate(1 / PAUSE_S))
+            await self._sleep(self._random.expovariate(1 / THINK_S))
             return
         hint = next((each["leader_hint"] for each in refusals if each.get("leader_hint")), None)
         self._address = self._find(hint) if hint else self._random.choice(self._addresses)

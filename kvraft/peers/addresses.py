@@ -8,7 +8,7 @@ long as it fails, every second time.
 
 A hello's word is not taken while another node leads, because a copy of a member's data directory says hello as well:
 for the moment in which the member cannot be reached, the leader would replicate to the copy. A node that has moved asks
-the leader to be moved in the log, which decides (`kvraft.process.joining`). The leader's own word counts: a node that
+the leader to be moved in the log, which decides (`kvraft.process.move`). The leader's own word counts: a node that
 was away while it moved must answer it to hear of that.
 """
 

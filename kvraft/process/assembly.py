@@ -18,8 +18,7 @@ from kvraft.errors.exit_status import FatalReason
 from kvraft.net.endpoint import Dial, endpoint_to
 from kvraft.net.names import Names
 from kvraft.peers import Peers
-from kvraft.raft import Membership, Node
-from kvraft.raft import Options as RaftOptions
+from kvraft.raft import Membership, Node, RaftOptions
 from kvraft.replica import HAS_AN_OLDER_COPY, InitialState, Rejoin, Replica, ReplicaOptions, SnapshotOptions
 from kvraft.server import ServerLimits, SharedPort, build_port
 

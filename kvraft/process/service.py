@@ -31,12 +31,15 @@ from kvraft.net.listen import advice, listen_on
 from kvraft.net.names import Names
 from kvraft.peers.addresses import places_of
 from kvraft.process import exits
+from kvraft.process.ask import ask
 from kvraft.process.assembly import Assembly, Surroundings, assemble, birth, server_limits
 from kvraft.process.config_drift import differences
 from kvraft.process.daemon import daemonize
 from kvraft.process.huge_pages import use_huge_pages
-from kvraft.process.joining import MOVE_PAUSE_S, JoinFailed, Joining, Moving, Seed, ask, read_seed, write_seed
+from kvraft.process.join import Joining
 from kvraft.process.logs import NodeLog
+from kvraft.process.move import MOVE_PAUSE_S, Moving
+from kvraft.process.seed import JoinFailed, Seed, read_seed, write_seed
 from kvraft.process.start import (
     Start,
     WrongOption,

@@ -67,7 +67,7 @@ from kvraft.raft.errors import (
 from kvraft.raft.membership import Membership
 from kvraft.raft.messages import Message
 from kvraft.raft.node import Node
-from kvraft.raft.options import Options
+from kvraft.raft.options import RaftOptions
 from kvraft.raft.ready import Read, Ready
 from kvraft.raft.types import Entry, EntryKind, HardState, Role, SoftState
 
@@ -84,9 +84,9 @@ __all__ = [
     "MessageRefused",
     "Node",
     "NotLeader",
-    "Options",
     "ProposalRefused",
     "RaftError",
+    "RaftOptions",
     "Read",
     "Ready",
     "Role",

@@ -42,7 +42,7 @@ def propose(node: Node, leader: Leader, target: Membership, *, force: bool, unre
     if target.learners & node.membership.voters:
         raise ProposalRefused("a voter cannot become a learner; remove it first, and add it again")
     if node.commit < leader.term_start:
-        # Else two leaders in a row could each begin a change that the other does not know (BUGS row 14).
+        # Else two leaders in a row could each begin a change that the other does not know (row 14).
         raise TryAgain("this leader has not committed an entry of its term yet; ask again in a moment")
     if is_under_way(node):
         raise TryAgain("another membership change is under way; ask again when it is done")

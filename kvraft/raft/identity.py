@@ -1,7 +1,7 @@
 """Who a member is: an id, and the memory that goes with it. Keeps a node whose disk was lost from breaking promises.
 
 Raft lets a node count because it remembers what it promised (Figure 2). A disk that was lost or emptied, under an old
-id, is another node: its vote could elect a leader that lacks what the old one acknowledged (BUGS row 1; row 19 for ids
+id, is another node: its vote could elect a leader that lacks what the old one acknowledged (row 1; row 19 for ids
 that come back). So each memory has an *incarnation*, made with its data directory, and the log *binds* each id to one:
 the leader appends a configuration that names the incarnations of members it has heard of and that are not bound yet.
 A binding is never changed; a lost node is replaced by one with a new id.

@@ -113,7 +113,7 @@ class NodeHistory:
         if node.term < self._term:
             raise _broken(node, f"the term never goes back from {self._term} (Figure 2)")
         if node.commit < self._commit:
-            raise _broken(node, f"the commit index never goes back from {self._commit} (Figure 2, BUGS row 38)")
+            raise _broken(node, f"the commit index never goes back from {self._commit} (Figure 2, row 38)")
         if node.applying < self._applying:
             raise _broken(node, "nothing is applied twice (Figure 2)")
         if node.term == self._term:
@@ -131,11 +131,11 @@ class NodeHistory:
         if node.log.last_index < self._last_index:
             raise _broken(node, "a leader only appends (Figure 3)")
         if leader.round < self._round:
-            raise _broken(node, "a read round never comes again (BUGS row 6)")
+            raise _broken(node, "a read round never comes again (row 6)")
         for peer, progress in leader.progress.items():
             match = self._match.get(peer, 0)
             if progress.match < match:
-                raise _broken(node, f"node {peer}: the match index never goes back from {match} (BUGS row 38)")
+                raise _broken(node, f"node {peer}: the match index never goes back from {match} (row 38)")
 
     def _remember(self) -> None:
         node, role = self._node, self._node.role

@@ -64,7 +64,7 @@ class Membership:
     addresses: Mapping[int, str] = attrs.field(factory=dict)
     """Where each member is reached; the core only keeps them."""
     removed: frozenset[int] = attrs.field(default=frozenset(), converter=_ids)
-    """Who once belonged to the cluster: their ids are never used again (BUGS row 19)."""
+    """Who once belonged to the cluster: their ids are never used again (row 19)."""
     incarnations: Mapping[int, str] = attrs.field(factory=dict)
     """The memory to which a member's id is bound, once it is; see `identity`."""
     removed_below: int = 0

@@ -28,7 +28,7 @@ from kvraft.raft.messages import (
     RequestVoteReply,
     TimeoutNow,
 )
-from kvraft.raft.options import TERM_LEAP_MAX, Options
+from kvraft.raft.options import TERM_LEAP_MAX, RaftOptions
 from kvraft.raft.progress import Progress
 from kvraft.raft.ready import Read, Ready
 from kvraft.raft.roles import AnyRole, Candidate, Follower, Leader, PreCandidate
@@ -82,7 +82,7 @@ class Node:
         *,
         now: float,
         random: random.Random,
-        options: Options | None = None,
+        options: RaftOptions | None = None,
         hard_state: HardState | None = None,
         entries: Sequence[Entry] = (),
         snapshot: tuple[int, int] = (0, 0),
@@ -93,7 +93,7 @@ class Node:
         self.id = node_id
         self.memberships: list[tuple[int, Membership]] = [(max(applied, snapshot[0]), membership)]
         """(index, configuration) of all that the log holds, behind the one it begins with; the last one counts (§6)."""
-        self.options = options or Options()
+        self.options = options or RaftOptions()
         self.random = random
         self.now = now
         self.voting = voting
@@ -161,7 +161,7 @@ class Node:
             replication.lead_on(self, self.role)
         else:
             # Each timeout asks again whether an election can be won, even for a candidate: its term grows no further
-            # while it cannot (BUGS row 24).
+            # while it cannot (row 24).
             election.pre_campaign(self)
 
     def propose(self, payloads: Sequence[bytes], now: float, kind: int = EntryKind.COMMANDS) -> tuple[int, int]:

@@ -4,7 +4,7 @@ import attrs
 
 
 @attrs.frozen
-class Options:
+class RaftOptions:
     """How a node paces itself. Every member should use the same times; §5.6 says what they must satisfy."""
 
     heartbeat_interval: float = 0.1

@@ -87,7 +87,7 @@ def send_entries(node: Node, leader: Leader) -> None:
 def advance_commit(node: Node, leader: Leader) -> None:
     """Commit what a quorum has stored, if it is of this term: earlier terms' entries follow with it (§5.4.2).
 
-    The leader's own disk counts like any other, and only what it has made durable (BUGS row 3).
+    The leader's own disk counts like any other, and only what it has made durable (row 3).
     """
     index = quorum.reached(
         node.membership.majorities,

@@ -15,7 +15,7 @@ class ReplicaOptions:
     waiting_bytes_max: int = 64 * 1024 * 1024
     """Writes that may wait to be proposed."""
     disk_stall_max: float = 1.0
-    """A leader whose save takes longer stops leading if another member can do better (BUGS row 26)."""
+    """A leader whose save takes longer stops leading if another member can do better (row 26)."""
     quota: tuple[int, int] = (0, 0)
     """Most bytes and most keys that the store may hold, 0 for no bound: what this node writes into the log when it
     leads."""

@@ -105,8 +105,8 @@ class DiskWatch:
     """Ends the office of a leader whose disk takes nothing, so that the others can elect one whose disk works.
 
     Args:
-        stall_max: longest time of a save, seconds, after which a leader makes way if another node can do better (BUGS
-            row 26).
+        stall_max: longest time of a save, seconds, after which a leader makes way if another node can do better
+            (row 26).
     """
 
     def __init__(self, node: Node, storage: Storage, stall_max: float) -> None:

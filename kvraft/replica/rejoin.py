@@ -1,7 +1,7 @@
 """How a node that keeps nothing on disk may come back (`"durability": "memory"`).
 
 Raft lets a node take part because it remembers its term, its vote and its log (Figure 2). A node that was restarted
-without them could vote twice in a term (BUGS row 2), help to elect a leader that lacks an entry which it had
+without them could vote twice in a term (row 2), help to elect a leader that lacks an entry which it had
 acknowledged itself (row 1), or, back in term 0, confirm the writes and reads of an old leader whose successor it had
 followed before. So a node without memory begins *deaf*: it takes no message, until one of two things is certain.
 

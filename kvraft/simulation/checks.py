@@ -228,7 +228,7 @@ class Checks:
             self._check_state(member, watched)
 
     def promised(self, member: Member, to: int, message: Message) -> None:
-        """Check a message that leaves `member`: what it promises must be durable (Figure 2, BUGS rows 1 to 3)."""
+        """Check a message that leaves `member`: what it promises must be durable (Figure 2, rows 1 to 3)."""
         if type(message) in _OF_ELECTIONS:
             self._elections.said(member, self._watched[member.id].conduct.before, to, message)
         match message:
@@ -316,7 +316,7 @@ class Checks:
         check_votes(node, before, votes)
 
     def _check_beginning(self, node: Node) -> None:
-        """Check that the configuration with which a log or a snapshot begins is the one committed there (BUGS 16)."""
+        """Check that the configuration with which a log or a snapshot begins is the one committed there (row 16)."""
         begins, membership = node.memberships[0]
         committed = self.figure_3.committed
         earlier = [at for at, entry in committed.items() if at <= begins and entry.kind == EntryKind.MEMBERSHIP]
@@ -338,7 +338,7 @@ class Checks:
                 )
 
     def _check_committed(self, node: Node, before: Before) -> None:
-        """Check that what a leader calls committed is on the disks of a majority (§5.3, BUGS row 3)."""
+        """Check that what a leader calls committed is on the disks of a majority (§5.3, row 3)."""
         term = node.log.term_at(node.commit)
         if node.commit <= node.log.snapshot_index or term is None:
             return
@@ -376,7 +376,7 @@ class Checks:
         demand(
             store.cluster_time >= watched.cluster_time,
             f"node {member.id}: the cluster's time goes back from {watched.cluster_time} to {store.cluster_time} "
-            "(BUGS row 28)",
+            "(row 28)",
         )
         watched.cluster_time = store.cluster_time
         self._check_not_ahead(store.cluster_time)
@@ -385,7 +385,7 @@ class Checks:
         """Check that the cluster's time has gone no faster than the quickest clock of all its machines (row 28)."""
         machines = [member.machine for member in self._members.values()]
         if cluster_time > max(machine.now * machine.rate for machine in machines) * MICROSECONDS + 1:
-            raise InvariantViolated(f"the cluster's time is {cluster_time} after {machines[0].now:.6f} s (BUGS row 28)")
+            raise InvariantViolated(f"the cluster's time is {cluster_time} after {machines[0].now:.6f} s (row 28)")
 
 
 def describe(message: Message) -> str:

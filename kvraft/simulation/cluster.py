@@ -5,7 +5,7 @@ from typing import Final
 
 from kvraft.config import Address, Config, Peer
 from kvraft.config.values import KIB, History, Limits
-from kvraft.raft import InvariantViolated, Options
+from kvraft.raft import InvariantViolated, RaftOptions
 from kvraft.simulation.checks import Checks
 from kvraft.simulation.clients import Answer, Caller, ClientMachine
 from kvraft.simulation.disk import StaleFile
@@ -55,7 +55,7 @@ class Cluster:
         *,
         limits: Limits = LIMITS,
         history: History = HISTORY,
-        options: Options | None = None,
+        options: RaftOptions | None = None,
         forgets: bool = False,
         trace: Callable[[float, str, str], None] | None = None,
     ) -> None:
@@ -64,7 +64,7 @@ class Cluster:
         self.random = self.world.random("cluster")
         self.limits = limits
         self.history = history
-        self.options = options or Options()
+        self.options = options or RaftOptions()
         self.forgets = forgets
         self.members: dict[int, Member] = {}
         """Every node that was ever started, by id."""

@@ -19,11 +19,11 @@ SILENT_MAX_S: float = 1.5
 """Longest that a leader may lead on without a quorum, seconds: CheckQuorum takes an election timeout and a bit."""
 STALLED_MAX_S: float = 1.5
 """Longest that a leader may lead on after a save that has taken so long already, seconds, while another member could
-lead (BUGS row 26)."""
+lead (row 26)."""
 FULL_MAX_S: float = 0.5
 """Longest that a leader may lead on with a disk that has no room, seconds: nothing that it takes can be confirmed."""
 HANDOVER_MAX_S: float = 2.5
-"""Longest that leadership may be on its way, seconds: it is given up after `TRANSFER_S_MAX` (BUGS row 23)."""
+"""Longest that leadership may be on its way, seconds: it is given up after `TRANSFER_S_MAX` (row 23)."""
 EVENTS_MIN: int = 10
 """So often it is looked at least before either is held against a node: it may have been paused until just now."""
 LOOKS_S: float = 0.02
@@ -138,7 +138,7 @@ class Conduct:
             return
         if self._leadership.led is not None:
             wrong = self._leadership.why_not_over(self.member, node, majorities(node.membership))
-            demand(wrong is None, f"{wrong} (BUGS row 26)")
+            demand(wrong is None, f"{wrong} (row 26)")
         self._heard = role.last_contact if isinstance(role, Follower) and role.leader is not None else None
         self._silence.since = self._stall.since = self._full.since = self._handover.since = None
 
@@ -155,17 +155,17 @@ class Conduct:
             self._stall.since = None
         elif self._is_over(self._stall, STALLED_MAX_S):
             raise InvariantViolated(
-                f"node {node.id} leads on while its disk does not answer and another could lead (BUGS row 26)"
+                f"node {node.id} leads on while its disk does not answer and another could lead (row 26)"
             )
         if self.member.journal is None or self.member.journal.full is None:
             self._full.since = None
         elif self._is_over(self._full, FULL_MAX_S):
-            raise InvariantViolated(f"node {node.id} leads on while its disk is full (BUGS row 26)")
+            raise InvariantViolated(f"node {node.id} leads on while its disk is full (row 26)")
         if role.transfer is None:
             self._handover.since = None
         elif self._is_over(self._handover, HANDOVER_MAX_S):
             raise InvariantViolated(
-                f"node {node.id} takes no writes: it has been handing leadership over for too long (BUGS row 23)"
+                f"node {node.id} takes no writes: it has been handing leadership over for too long (row 23)"
             )
 
     def _check_silence(self, leader: Leader) -> None:
@@ -199,7 +199,7 @@ class Conduct:
         if is_new and heard is not None and node.term == self._heard_in:
             demand(
                 node.now - heard >= node.options.election_timeout_min,
-                f"node {node.id} says yes to a pre-vote, and has heard from its leader a moment ago (BUGS row 24)",
+                f"node {node.id} says yes to a pre-vote, and has heard from its leader a moment ago (row 24)",
             )
 
     def acked(self, term: int, index: int) -> None:
@@ -241,7 +241,7 @@ class Conduct:
                 self._check_change(index)
             elif before.is_transferring and after.is_transferring:
                 raise InvariantViolated(
-                    f"node {node.id} takes entry {index} while it hands leadership over (thesis §3.10, BUGS row 43)"
+                    f"node {node.id} takes entry {index} while it hands leadership over (thesis §3.10, row 43)"
                 )
 
     def _check_change(self, index: int) -> None:
@@ -254,11 +254,11 @@ class Conduct:
         under_way = [at for at, membership in earlier if at > node.commit and membership != settled]
         demand(
             not under_way,
-            f"node {node.id} begins a change at entry {index} while that of {under_way} is under way (BUGS row 21)",
+            f"node {node.id} begins a change at entry {index} while that of {under_way} is under way (row 21)",
         )
         demand(
             node.log.term_at(node.commit) == node.term,
-            f"node {node.id} begins a change before it has committed an entry of its term (BUGS row 14)",
+            f"node {node.id} begins a change before it has committed an entry of its term (row 14)",
         )
 
 
@@ -282,7 +282,7 @@ class Elections:
             demand(
                 _is_voter(sender.node)
                 or (isinstance(message, RequestVote) and (sender.id, message.term) in self._stood),
-                f"node {sender.id} stands for election and is no voter (thesis §4.2.1, BUGS row 20)",
+                f"node {sender.id} stands for election and is no voter (thesis §4.2.1, row 20)",
             )
         match message:
             case PreVoteReply(granted=True, term=term):
@@ -292,7 +292,7 @@ class Elections:
                 demand(
                     any(agree(sets, yes) for sets in (before.majorities, majorities(sender.node.membership))),
                     f"node {sender.id} stands in term {term}, and only {sorted(yes)} have said that it could win "
-                    "(PreVote, thesis §9.6, BUGS row 24)",
+                    "(PreVote, thesis §9.6, row 24)",
                 )
 
 
@@ -311,7 +311,7 @@ def check_votes(node: Node, before: Before, votes: Collection[int]) -> None:
 
 
 def check_configurations(node: Node) -> None:
-    """Check that a node goes by every configuration that its log holds (§6, BUGS row 19)."""
+    """Check that a node goes by every configuration that its log holds (§6, row 19)."""
     begins = node.memberships[0][0]
     log = node.log
     in_log = [

@@ -1,4 +1,4 @@
-"""Who must stop leading over a slow disk, and who must not; looked at from outside (BUGS row 26)."""
+"""Who must stop leading over a slow disk, and who must not; looked at from outside (row 26)."""
 
 from collections.abc import Collection, Sequence
 

@@ -33,14 +33,14 @@ class Tail:
     """The latest term in which the node was seen to answer reads, and to have the right to."""
 
     def after_each(self, node: Node, role: Leader) -> None:
-        """Check that a leader that has begun a read round knows what is committed (thesis §6.4, BUGS row 5)."""
+        """Check that a leader that has begun a read round knows what is committed (thesis §6.4, row 5)."""
         if role.round and node.term != self.reads_in:
             self.reads_in = node.term
             if node.log.term_at(node.commit) != node.term:
                 demand(
                     False,
                     f"node {node.id} answers reads in term {node.term} and has committed nothing in it (thesis §6.4, "
-                    "BUGS row 5)",
+                    "row 5)",
                 )
 
     def after_change(self, node: Node) -> None:
@@ -101,7 +101,7 @@ def check_allegiance(node: Node, leaders: Mapping[int, int]) -> None:
 
 
 def check_removal(member: Member, path: Path) -> None:
-    """Check that a segment may be gone: rehearse a power failure right behind its removal (BUGS row 16)."""
+    """Check that a segment may be gone: rehearse a power failure right behind its removal (row 16)."""
     if (why := _rehearse(member, path)) is not None and _rehearse(member) is None:
         demand(False, f"node {member.id} deletes {path.name}, and could not start without it: {why}")
 

@@ -14,7 +14,7 @@ from typing import Final
 import attrs
 
 from kvraft.config.values import KIB, MIB, History, Limits
-from kvraft.raft import Options
+from kvraft.raft import RaftOptions
 
 PRODUCTION: Final = 0.25
 """The share of runs that go by the constants of production, but for those that few bytes would never meet."""
@@ -91,7 +91,7 @@ class Drawn:
     """What one run goes by."""
 
     limits: Limits
-    options: Options
+    options: RaftOptions
     keys: int
     large_value: int
     history: History
@@ -161,9 +161,9 @@ def draw_limits(draws: Random) -> Limits:
     )
 
 
-def draw_options(draws: Random) -> Options:
+def draw_options(draws: Random) -> RaftOptions:
     """Return the core's options: what fits into one message in production takes many in most runs."""
-    return Options(
+    return RaftOptions(
         append_bytes_max=draws.choice((200, 2_000, 1024 * 1024)),
         append_entries_max=draws.choice((1, 3, 128)),
         inflight_messages_max=draws.choice((1, 2, 128)),

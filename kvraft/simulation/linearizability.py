@@ -6,7 +6,7 @@ value, and which of the pending operations have taken effect. That is the search
 improvements of Lowe (2017), breadth first: equal configurations are one, and an operation takes effect *just in time*,
 when it completes or when one that completes needs it.
 
-* What certainly failed never happened. Whoever reads it all the same has found a violation (BUGS.md, row 12).
+* What certainly failed never happened. Whoever reads it all the same has found a violation (row 12).
 * A write of unknown outcome takes effect at any time after its invocation, or never. A read of unknown outcome tells
   nothing.
 

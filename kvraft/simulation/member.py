@@ -12,7 +12,7 @@ from kvraft.errors.exit_status import FatalReason
 from kvraft.net.clock import use_monotonic_time
 from kvraft.net.names import Names
 from kvraft.process.assembly import Assembly, Surroundings, assemble
-from kvraft.raft import Node, Options
+from kvraft.raft import Node, RaftOptions
 from kvraft.replica import InitialState, collector, from_disk, from_nothing
 from kvraft.simulation.disk import Disk, StaleFile
 from kvraft.simulation.jobs import DiskJobs
@@ -134,7 +134,7 @@ class Member:
         since = self._jobs[0].pending_since if self._jobs else None
         return 0.0 if since is None or self.reactor is None else self.reactor.seconds() - since
 
-    def start(self, config: Config, options: Options) -> bool:
+    def start(self, config: Config, options: RaftOptions) -> bool:
         """Start a process on what the disk holds; return False when it ended at once, and `last_words` says why."""
         assert not self.is_running, f"{self.machine.name} runs already"
         self.starts += 1

@@ -9,7 +9,7 @@ from kvraft.simulation.member import address_of
 
 TRIES: Final = 8
 """So often a command is brought to another node before it is given up."""
-PAUSE_S: Final = 0.2
+RETRY_PAUSE_S: Final = 0.2
 """Between two tries, seconds."""
 MEMBERS_MIN: Final = 3
 MEMBERS_MAX: Final = 5
@@ -51,7 +51,7 @@ class Operator:
             cluster.world.tell("operator", f"{line} at node {target}: {answer}")
             lost = not answers or answer.get("error") == "NOT_LEADER"
             if lost and tries > 1 and member is None:
-                cluster.world.at(cluster.world.now + PAUSE_S, None, self._ask_again, line, tries - 1)
+                cluster.world.at(cluster.world.now + RETRY_PAUSE_S, None, self._ask_again, line, tries - 1)
 
         cluster.client(keeps=False).ask(address_of(target), [line], finished)
 

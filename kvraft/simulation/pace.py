@@ -118,7 +118,7 @@ class ClusterTime:
         if abs(stamped_s - clock_s) > OFF_MAX_S:
             raise InvariantViolated(
                 f"the cluster's time advances by {stamped_s:.3f} s while the clock of its leader, node {leader.id}, "
-                f"advances by {clock_s:.3f} s (BUGS row 28)"
+                f"advances by {clock_s:.3f} s (row 28)"
             )
 
     def _stamp(self) -> int:

@@ -102,7 +102,7 @@ def _check_numbers(asked: Iterable[Asked], done: Mapping[bytes, Sequence[_Done]]
         demand(
             len(times) <= possible[command],
             f"{times[0].command} was committed {len(times)} times and asked for, at most, {possible[command]} times "
-            "(BUGS rows 10 and 13)",
+            "(rows 10 and 13)",
         )
 
 

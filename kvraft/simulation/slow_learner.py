@@ -3,7 +3,7 @@
 from typing import Final
 
 from kvraft.commands import Identify
-from kvraft.raft import Options
+from kvraft.raft import RaftOptions
 from kvraft.raft.changes import CATCH_UP_ROUNDS_MAX
 from kvraft.simulation.cluster import Cluster
 from kvraft.simulation.member import DiskFaults, Member, address_of
@@ -26,7 +26,7 @@ _WRITE: Final = Identify("slow-learner")
 """A write that changes nothing: the cluster has its id."""
 
 
-def is_possible(options: Options) -> bool:
+def is_possible(options: RaftOptions) -> bool:
     """Whether a learner with a slow disk catches up in time."""
     return options.append_entries_max >= ENTRIES_MIN and options.append_bytes_max >= BYTES_MIN
 

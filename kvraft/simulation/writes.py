@@ -13,7 +13,7 @@ from kvraft.simulation.history import Operation, Outcome
 
 
 def check_writes(operations: Iterable[Operation], committed: Iterable[Entry]) -> None:
-    """Check that what was committed is what was asked for (BUGS rows 10, 12 and 13)."""
+    """Check that what was committed is what was asked for (rows 10, 12 and 13)."""
     happened = Counter(
         (command.key.decode(), command.value.decode() if isinstance(command, Set) else None)
         for entry in committed
@@ -32,5 +32,5 @@ def check_writes(operations: Iterable[Operation], committed: Iterable[Entry]) ->
         demand(
             least <= count <= most,
             f"{f'SET {key} {value}' if value is not None else f'DELETE {key}'} was committed {count} times; it was "
-            f"answered {least} times, and {most - least} times nobody knows (BUGS rows 10 and 13)",
+            f"answered {least} times, and {most - least} times nobody knows (rows 10 and 13)",
         )

@@ -1,4 +1,4 @@
-"""Leaders and whole clusters die under load, and nothing that was acknowledged is lost (BUGS rows 3, 4, 9, 12, 43)."""
+"""Leaders and whole clusters die under load, and nothing that was acknowledged is lost (rows 3, 4, 9, 12, 43)."""
 
 import signal
 import time

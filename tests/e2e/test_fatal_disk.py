@@ -1,4 +1,4 @@
-"""A disk that fails stops its node at once, one that hangs costs it the leadership (BUGS rows 26, 41)."""
+"""A disk that fails stops its node at once, one that hangs costs it the leadership (rows 26, 41)."""
 
 import resource
 import sys

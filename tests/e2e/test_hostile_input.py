@@ -1,4 +1,4 @@
-"""Whatever strangers, broken clients and lying peers send, every node lives on and no data are harmed (BUGS row 37)."""
+"""Whatever strangers, broken clients and lying peers send, every node lives on and no data are harmed (row 37)."""
 
 import contextlib
 import json

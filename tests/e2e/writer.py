@@ -19,7 +19,7 @@ from tests.e2e.clients import Address, Connection, parse_address, read_back, wai
 WRITERS: Final = 4
 WRITES_MAX: Final = 20_000
 """Most writes of one load, so that a test that hangs does not write for ever."""
-PAUSE_S: Final = 0.002
+WRITE_PAUSE_S: Final = 0.002
 """Between two writes of one writer: there are to be many, and room for the nodes on a small machine."""
 PAUSE_WITHOUT_LEADER_S: Final = 0.05
 SECONDS_MAX: Final = 120.0
@@ -131,7 +131,7 @@ class Load:
             written = _write_one(connection, f"{self._name}-{number}-{count}", f"v {choose.random()}{self._padding}")
             self.written.append(written)
             if written.outcome is Outcome.OK:
-                time.sleep(PAUSE_S)
+                time.sleep(WRITE_PAUSE_S)
                 continue
             connection.close()
             connection = None

@@ -1,6 +1,6 @@
 """Breakages of kvraft that somebody could have written, and how one is put into a copy of the code.
 
-A mutant stands in one of the TOML files beside this module: its name, the rows of the list of known failures (BUGS)
+A mutant stands in one of the TOML files beside this module: its name, the rows of docs/known_failures.md
 that it belongs to, what it breaks, and the text that it replaces, which must stand in its file exactly once. When the
 code moves on and it does not any more the mutant is stale, and has to be written anew.
 """

@@ -18,7 +18,7 @@ HEAD: Final = """\
 A simulator that finds nothing proves something only if it would find what is there. So kvraft is broken on purpose, in
 small ways that somebody could have written, one at a time, and the simulator has to notice each (`make mutants`; the
 breakages stand in `tests/mutants/`). Each class of known failures of replicated stores that can be put into a few lines
-is among them; `row` is its number in the list of those (BUGS).
+is among them; `row` is its number in the list of those ([known_failures.md](known_failures.md)).
 
 `seeds` is how many runs of `python -m kvraft.simulation` it took, from seed 1 on, with the arguments under `run with`
 (none: faults of all kinds, drawn from the seed), and `caught by` is the checker that objected, with what it said. A

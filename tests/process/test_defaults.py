@@ -8,7 +8,7 @@ import pytest
 
 from kvraft.config import Address, Config, Limits, Peer
 from kvraft.process.assembly import raft_options, replica_options, server_limits
-from kvraft.raft import Options
+from kvraft.raft import RaftOptions
 from kvraft.replica import ReplicaOptions
 from kvraft.server import ServerLimits
 from kvraft.storage import SEGMENT_BYTES
@@ -21,7 +21,7 @@ def test_rooms_have_the_defaults_of_the_config() -> None:
     """A room that is tested on its own goes by what a node goes by whose config.json sets nothing."""
     assert server_limits(CONFIG) == ServerLimits()
     assert replica_options(CONFIG) == ReplicaOptions()
-    assert raft_options(CONFIG) == Options()
+    assert raft_options(CONFIG) == RaftOptions()
     assert CONFIG.limits.segment_bytes == SEGMENT_BYTES
 
 

@@ -13,7 +13,7 @@ from typing import Any, Final
 
 import attrs
 
-from kvraft.raft import Entry, HardState, Membership, Message, Node, Options, Ready
+from kvraft.raft import Entry, HardState, Membership, Message, Node, RaftOptions, Ready
 from kvraft.raft.invariants import ClusterHistory, NodeHistory
 from tests.raft.machine import Disk, Machine, Save
 from tests.raft.single import make_entries
@@ -45,10 +45,10 @@ class Network:
     """
 
     def __init__(
-        self, size: int = 3, seed: int = 0, options: Options | None = None, logs: StoredLogs | None = None
+        self, size: int = 3, seed: int = 0, options: RaftOptions | None = None, logs: StoredLogs | None = None
     ) -> None:
         self.random = random.Random(seed)
-        self.options = options or Options()
+        self.options = options or RaftOptions()
         self.membership = Membership(range(size))
         self.now = 0.0
         self.history = ClusterHistory()

@@ -8,7 +8,7 @@ from typing import Any, Final
 import attrs
 import msgspec
 
-from kvraft.raft import Entry, EntryKind, HardState, Membership, Message, Node, Options, Ready, Role
+from kvraft.raft import Entry, EntryKind, HardState, Membership, Message, Node, RaftOptions, Ready, Role
 from kvraft.raft.log import Log
 from kvraft.raft.messages import AppendEntriesReply, PreVoteReply, RequestVoteReply
 from kvraft.raft.roles import Leader
@@ -34,7 +34,7 @@ def make_node(
     vote: int | None = None,
     commit: int = 0,
     now: float = 0.0,
-    options: Options | None = None,
+    options: RaftOptions | None = None,
     voting: bool = True,
     membership: Membership | None = None,
 ) -> Node:
@@ -100,7 +100,7 @@ def make_leader(
     members: int = 3,
     term: int | None = None,
     commit: int = 0,
-    options: Options | None = None,
+    options: RaftOptions | None = None,
     membership: Membership | None = None,
 ) -> Node:
     """Return node 0 as the leader of the next term, its first entry durable here, its first messages sent."""

@@ -7,7 +7,7 @@ from typing import Final, Generic, TypeVar
 
 import attrs
 
-from kvraft.raft import NotLeader, Options, ProposalRefused
+from kvraft.raft import NotLeader, ProposalRefused, RaftOptions
 from tests.raft.machine import DISK_DELAY_S
 from tests.raft.network import LINK_DELAY_S, Network
 
@@ -15,7 +15,7 @@ SLOWEST_LINK_S: Final = 0.7
 HEALING_S: Final = 3.0
 """In this time a healed cluster must agree again, virtual seconds."""
 
-SMALL: Final = Options(
+SMALL: Final = RaftOptions(
     append_bytes_max=150,
     inflight_messages_max=3,
     inflight_bytes_max=400,

@@ -1,4 +1,4 @@
-"""Membership changes by joint consensus, on one leader (§6, thesis §4; BUGS rows 14, 19, 21, 25)."""
+"""Membership changes by joint consensus, on one leader (§6, thesis §4; rows 14, 19, 21, 25)."""
 
 import attrs
 import pytest
@@ -164,7 +164,7 @@ def test_a_joint_configuration_needs_both_majorities(acknowledged: tuple[int, ..
 def test_a_read_round_in_a_joint_configuration_needs_both_majorities(
     confirming: tuple[int, ...], *, answered: bool
 ) -> None:
-    """Each of the two may have elected another leader meanwhile (§6, thesis §6.4; BUGS rows 8 and 14)."""
+    """Each of the two may have elected another leader meanwhile (§6, thesis §6.4; rows 8 and 14)."""
     node = joint_leader(Membership([0, 3, 4], [0, 1, 2]))
     node.read_index("a", node.now)
     settle(node)

@@ -4,7 +4,7 @@ import random
 
 import pytest
 
-from kvraft.raft import EntryKind, HardState, Membership, Message, Node, Options, Ready, Role, SoftState
+from kvraft.raft import EntryKind, HardState, Membership, Message, Node, RaftOptions, Ready, Role, SoftState
 from kvraft.raft.messages import (
     AppendEntries,
     AppendEntriesReply,
@@ -31,7 +31,7 @@ def test_a_node_begins_as_a_follower_of_nobody() -> None:
 
 def test_the_election_timeout_is_drawn_between_its_bounds() -> None:
     """Election timeouts are random within a fixed interval, so that split votes are rare (§5.2)."""
-    options = Options()
+    options = RaftOptions()
     timeouts = [
         Node(0, Membership(range(3)), now=9.0, random=random.Random(seed)).deadline - 9.0 for seed in range(200)
     ]

@@ -4,12 +4,12 @@ from typing import Final
 
 import pytest
 
-from kvraft.raft import Options, Role
+from kvraft.raft import RaftOptions, Role
 from kvraft.raft.messages import Heartbeat
 from tests.raft.network import Network
 from tests.raft.single import make_node, pre_campaign, role_of, settle
 
-OPTIONS: Final = Options()
+OPTIONS: Final = RaftOptions()
 SEEDS: Final = 200
 USUAL_S: Final = 0.15
 ALWAYS_S: Final = 1.2

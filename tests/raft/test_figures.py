@@ -4,7 +4,7 @@ from typing import Final
 
 import pytest
 
-from kvraft.raft import Message, Options
+from kvraft.raft import Message, RaftOptions
 from kvraft.raft.messages import AppendEntries
 from tests.raft.network import Network
 from tests.raft.single import leader_role, role_of, terms_of
@@ -58,7 +58,7 @@ def figure_8() -> Network:
     The servers S1 to S5 are the members 0 to 4. Nobody hears of S1's entries of term 4.
     """
     logs = {0: ((1, 2), 3), 1: ((1, 2), 2), 2: ((1,), 3), 3: ((1,), 3), 4: ((1, 3), 3)}
-    network = Network(5, logs=logs, options=Options(append_bytes_max=1))
+    network = Network(5, logs=logs, options=RaftOptions(append_bytes_max=1))
     network.crash(4)
     return network
 

@@ -191,7 +191,7 @@ def test_a_log_of_an_earlier_kvraft_votes() -> None:
 
 
 def test_row_19_another_memory_is_a_stranger() -> None:
-    """A node whose id is bound to another memory has no vote and must leave (BUGS row 19)."""
+    """A node whose id is bound to another memory has no vote and must leave (row 19)."""
     node = begin(1, 1, bound=BOUND.incarnations, incarnation="wiped")
 
     assert is_stranger(node)

@@ -1,4 +1,4 @@
-"""A leader stops leading over its own slow disk only where another member can do better (BUGS row 26)."""
+"""A leader stops leading over its own slow disk only where another member can do better (row 26)."""
 
 from kvraft.raft import Membership, Node, Role
 from kvraft.raft.messages import HeartbeatReply

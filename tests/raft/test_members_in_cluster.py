@@ -1,4 +1,4 @@
-"""Whole clusters whose members change and whose logs are compacted (§6, §7; thesis §4; BUGS rows 14 to 25)."""
+"""Whole clusters whose members change and whose logs are compacted (§6, §7; thesis §4; rows 14 to 25)."""
 
 from contextlib import suppress
 

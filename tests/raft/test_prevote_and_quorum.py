@@ -1,8 +1,8 @@
-"""What keeps a cluster calm: PreVote (thesis §9.6), stickiness (§4.2.3), CheckQuorum (§6.2); BUGS row 24."""
+"""What keeps a cluster calm: PreVote (thesis §9.6), stickiness (§4.2.3), CheckQuorum (§6.2); row 24."""
 
 import pytest
 
-from kvraft.raft import HardState, Options, Ready, Role, SoftState
+from kvraft.raft import HardState, RaftOptions, Ready, Role, SoftState
 from kvraft.raft.messages import (
     AppendEntries,
     Heartbeat,
@@ -25,7 +25,7 @@ from tests.raft.single import (
     take,
 )
 
-OPTIONS = Options()
+OPTIONS = RaftOptions()
 
 # PreVote.
 

@@ -1,7 +1,7 @@
 """Random stories in which members come and go and logs are compacted, with every invariant after every event.
 
 On top of all that happens in `test_random`: members take snapshots, join, leave and replace each other, and some come
-back after they have left (§6, §7; thesis §4; BUGS rows 14 to 25).
+back after they have left (§6, §7; thesis §4; rows 14 to 25).
 """
 
 import random

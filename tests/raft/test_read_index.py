@@ -1,4 +1,4 @@
-"""Linearizable reads without the log: ReadIndex (thesis §6.4; BUGS rows 5 to 8 and 12)."""
+"""Linearizable reads without the log: ReadIndex (thesis §6.4; rows 5 to 8 and 12)."""
 
 import pytest
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from kvraft.raft import EntryKind, HardState, Message, NotLeader, Options, ProposalRefused, Ready, SoftState
+from kvraft.raft import EntryKind, HardState, Message, NotLeader, ProposalRefused, RaftOptions, Ready, SoftState
 from kvraft.raft.messages import AppendEntries, AppendEntriesReply, Heartbeat, HeartbeatReply
 from kvraft.raft.progress import State
 from kvraft.raft.types import RECORD_HEADER, Entry, Role
@@ -19,7 +19,7 @@ from tests.raft.single import (
     terms_of,
 )
 
-OPTIONS = Options()
+OPTIONS = RaftOptions()
 
 
 def appends(sent: Sent, to: int) -> list[AppendEntries]:
@@ -293,7 +293,7 @@ def test_a_leader_ignores_answers_after_it_stepped_down() -> None:
 
 def test_entries_are_pipelined_within_a_window_of_messages() -> None:
     """A member in step is sent to without waiting, until so many messages are unanswered."""
-    node = make_leader(options=Options(inflight_messages_max=2))
+    node = make_leader(options=RaftOptions(inflight_messages_max=2))
     acknowledge(node, 1, 1)
     sent = []
     for number in range(4):
@@ -306,7 +306,7 @@ def test_entries_are_pipelined_within_a_window_of_messages() -> None:
 
 def test_entries_are_pipelined_within_a_window_of_bytes() -> None:
     """The window closes when the bytes in flight have reached the limit, and opens with an acknowledgement."""
-    node = make_leader(options=Options(inflight_bytes_max=2 * (RECORD_HEADER.size + 100)))
+    node = make_leader(options=RaftOptions(inflight_bytes_max=2 * (RECORD_HEADER.size + 100)))
     acknowledge(node, 1, 1)
     for _number in range(4):
         node.propose([b"x" * 100], node.now)
@@ -320,7 +320,7 @@ def test_entries_are_pipelined_within_a_window_of_bytes() -> None:
 
 def test_a_message_carries_no_more_bytes_than_allowed_but_at_least_one_entry() -> None:
     """A long log goes out in pieces; an entry larger than a piece travels alone."""
-    node = make_leader(options=Options(append_bytes_max=2 * (RECORD_HEADER.size + 10)))
+    node = make_leader(options=RaftOptions(append_bytes_max=2 * (RECORD_HEADER.size + 10)))
     acknowledge(node, 1, 1)
     node.propose([b"x" * 10, b"y" * 10, b"z" * 10, b"large" * 100, b"z"], node.now)
     assert [len(append.entries) for append in appends(settle(node), 1)] == [2, 1, 1, 1]
@@ -328,7 +328,7 @@ def test_a_message_carries_no_more_bytes_than_allowed_but_at_least_one_entry() -
 
 def test_a_message_carries_no_more_entries_than_allowed() -> None:
     """Many short entries go out in pieces too: each costs whoever receives it, however short it is."""
-    node = make_leader(options=Options(append_entries_max=2))
+    node = make_leader(options=RaftOptions(append_entries_max=2))
     acknowledge(node, 1, 1)
     node.propose([b"x"] * 5, node.now)
     assert [len(append.entries) for append in appends(settle(node), 1)] == [2, 2, 1]
@@ -337,7 +337,7 @@ def test_a_message_carries_no_more_entries_than_allowed() -> None:
 def test_proposals_are_refused_while_too_much_waits_for_a_quorum() -> None:
     """The uncommitted bytes are bounded, and room comes back with the commit."""
     size = RECORD_HEADER.size + 100
-    node = make_leader(options=Options(uncommitted_bytes_max=2 * size))
+    node = make_leader(options=RaftOptions(uncommitted_bytes_max=2 * size))
     acknowledge(node, 1, 1)
     node.propose([b"x" * 100], node.now)
     node.propose([b"x" * 100], node.now)
@@ -450,9 +450,9 @@ def test_a_member_that_lost_its_log_is_filled_again() -> None:
 
 
 @pytest.mark.parametrize(
-    "options", [Options(apply_bytes_max=2 * (RECORD_HEADER.size + 3)), Options(apply_entries_max=2)]
+    "options", [RaftOptions(apply_bytes_max=2 * (RECORD_HEADER.size + 3)), RaftOptions(apply_entries_max=2)]
 )
-def test_a_backlog_is_given_out_in_pieces(options: Options) -> None:
+def test_a_backlog_is_given_out_in_pieces(options: RaftOptions) -> None:
     """One Ready hands out no more committed bytes and entries than allowed, and the next goes on from there."""
     node = make_leader(options=options)
     acknowledge(node, 1, 1)

@@ -1,4 +1,4 @@
-"""Compaction and InstallSnapshot in the core (§7, Figure 13; BUGS rows 16 to 18)."""
+"""Compaction and InstallSnapshot in the core (§7, Figure 13; rows 16 to 18)."""
 
 import random
 

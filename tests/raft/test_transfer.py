@@ -1,4 +1,4 @@
-"""Leadership transfer (thesis §3.10; BUGS rows 23 and 43)."""
+"""Leadership transfer (thesis §3.10; rows 23 and 43)."""
 
 import pytest
 

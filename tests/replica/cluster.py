@@ -20,7 +20,7 @@ from kvraft.config import Address as ConfigAddress
 from kvraft.errors import RequestFailed
 from kvraft.errors.exit_status import FatalReason
 from kvraft.peers import PROTOCOL_VERSION, Address, Facts, Hello, PeerStatus
-from kvraft.raft import Entry, HardState, Membership, Message, Node, Options
+from kvraft.raft import Entry, HardState, Membership, Message, Node, RaftOptions
 from kvraft.raft.invariants import ClusterHistory
 from kvraft.replica import Rejoin, Replica, ReplicaOptions
 from kvraft.storage import MemoryJournal, MemorySnapshots
@@ -168,7 +168,7 @@ class Cluster:
         *,
         seed: int = 0,
         options: ReplicaOptions | None = None,
-        raft: Options | None = None,
+        raft: RaftOptions | None = None,
         forgets: bool = False,
         make_cluster_id: Callable[[int], str] = lambda member: f"made by {member}",
     ) -> None:

@@ -13,7 +13,7 @@ from typing_extensions import override
 
 from kvraft.commands import HistoryBounds
 from kvraft.errors.exit_status import FatalReason
-from kvraft.raft import Membership, Node, Options
+from kvraft.raft import Membership, Node, RaftOptions
 from kvraft.replica import Replica, ReplicaOptions, SnapshotOptions
 from kvraft.replica.initial_state import _load_latest
 from kvraft.simulation.disk import Disk, PowerFailure
@@ -108,7 +108,7 @@ class DiskCluster(Cluster):
         *,
         seed: int = 0,
         snapshots: SnapshotOptions = TINY,
-        raft: Options | None = None,
+        raft: RaftOptions | None = None,
         request_timeout: float = 5.0,
     ) -> None:
         self.disks = {member: Disk(seed + member) for member in range(size)}

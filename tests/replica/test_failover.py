@@ -3,7 +3,7 @@
 import pytest
 
 from kvraft.errors import NotLeaderRefusal, OutcomeUnknown
-from kvraft.raft import Options
+from kvraft.raft import RaftOptions
 from kvraft.raft.messages import AppendEntries
 from kvraft.replica import ReplicaOptions
 from kvraft.replica.submissions import TimedOut
@@ -138,7 +138,7 @@ def test_reads_wait_for_the_first_commit_of_the_term() -> None:
 def test_reads_wait_until_their_index_is_applied(monkeypatch: pytest.MonkeyPatch) -> None:
     """A confirmed read waits until the store has come to its index, however many turns that takes (rows 5, 7)."""
     monkeypatch.setattr("kvraft.replica.group_commit.BATCH_BYTES_MAX", 1)  # one entry a submission, all in one save
-    cluster = Cluster(1, raft=Options(apply_bytes_max=1))  # one entry a Ready, eight Readys a turn
+    cluster = Cluster(1, raft=RaftOptions(apply_bytes_max=1))  # one entry a Ready, eight Readys a turn
     replica = cluster.members[cluster.settle()].replica
     save = replica._saver._saved
     reads: list[Ask] = []

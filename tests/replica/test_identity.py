@@ -141,7 +141,7 @@ def test_the_log_alone_tells_a_wiped_member(cluster: KnownCluster) -> None:
 
 @pytest.mark.parametrize("checks_hellos", [True, False])
 def test_a_lost_disk_and_a_dead_member_lose_nothing(cluster: KnownCluster, checks_hellos: bool) -> None:
-    """The one that lacks an acknowledged write is not elected by the one that has forgotten it (BUGS rows 1 and 19).
+    """The one that lacks an acknowledged write is not elected by the one that has forgotten it (rows 1 and 19).
 
     Not even when nobody checks hellos: the wiped one has no vote.
     """

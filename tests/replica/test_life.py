@@ -7,7 +7,7 @@ import pytest
 from twisted.internet.defer import Deferred
 
 from kvraft.errors import NotLeaderRefusal, OutcomeUnknown
-from kvraft.raft import Options, ProposalRefused
+from kvraft.raft import ProposalRefused, RaftOptions
 from kvraft.raft.messages import Heartbeat, HeartbeatReply, TimeoutNow
 from kvraft.replica import ReplicaOptions
 from kvraft.replica.limits import TURN_S_MAX
@@ -364,7 +364,7 @@ def test_a_node_that_fails_over_what_is_due_has_no_turn(monkeypatch: pytest.Monk
 def test_a_turn_ends_where_the_node_is_stopped(monkeypatch: pytest.MonkeyPatch) -> None:
     """What would come behind a stop in the same turn is neither applied nor answered."""
     monkeypatch.setattr("kvraft.replica.group_commit.BATCH_BYTES_MAX", 1)  # one entry a submission, all in one save
-    cluster = Cluster(1, raft=Options(apply_bytes_max=1))  # one entry a Ready, eight Readys a turn
+    cluster = Cluster(1, raft=RaftOptions(apply_bytes_max=1))  # one entry a Ready, eight Readys a turn
     member = cluster.members[cluster.settle()]
     applied = member.store.applied_index
     member.replica.intake.submit(SOMEBODY, [write("a")]).addCallback(lambda _: member.replica.stop())
@@ -380,7 +380,7 @@ def test_a_turn_ends_where_the_node_is_stopped(monkeypatch: pytest.MonkeyPatch) 
 
 def test_a_turn_that_has_taken_long_lets_the_reactor_look_at_its_sockets(monkeypatch: pytest.MonkeyPatch) -> None:
     """A backlog is applied in several turns, each only as long as it may be: no client waits behind all of it."""
-    cluster = Cluster(1, raft=Options(apply_entries_max=1))
+    cluster = Cluster(1, raft=RaftOptions(apply_entries_max=1))
     member = cluster.members[cluster.settle()]
     monkeypatch.setattr("kvraft.replica.group_commit.BATCH_BYTES_MAX", 1)  # one entry a submission, all in one save
     for _ in range(3):

@@ -8,7 +8,7 @@ import pytest
 from twisted.internet.defer import Deferred
 
 from kvraft.commands import Operation, Result
-from kvraft.raft import Options
+from kvraft.raft import RaftOptions
 from kvraft.replica import ReplicaOptions
 from tests.replica.cluster import HUNG_S, Ask, Cluster, read, remove, write
 
@@ -18,7 +18,9 @@ SEEDS_OF_A_TEST: Final = 20
 EVENTS: Final = 120
 """Faults and requests in one story."""
 REQUEST_TIMEOUT_S: Final = 2.0
-SMALL: Final = Options(uncommitted_bytes_max=600, apply_bytes_max=150, append_bytes_max=200, inflight_messages_max=3)
+SMALL: Final = RaftOptions(
+    uncommitted_bytes_max=600, apply_bytes_max=150, append_bytes_max=200, inflight_messages_max=3
+)
 """Limits so small that a short story comes to all of them."""
 
 

@@ -5,7 +5,7 @@ import pytest
 from kvraft.commands import VALUE_BYTES_MAX, Operation, set_key
 from kvraft.errors import NotLeaderRefusal, Overloaded
 from kvraft.peers.frames import FrameDecoder, encode
-from kvraft.raft import Entry, EntryKind, Options
+from kvraft.raft import Entry, EntryKind, RaftOptions
 from kvraft.raft.messages import AppendEntries, Heartbeat
 from kvraft.raft.types import PAYLOAD_BYTES_MAX, decode_record
 from kvraft.replica import ReplicaOptions
@@ -221,7 +221,7 @@ def test_one_large_write_is_never_too_much() -> None:
 
 def test_writes_wait_for_room_in_the_log() -> None:
     """A leader whose log holds too much that is not committed takes writes and proposes them when there is room."""
-    cluster = Cluster(raft=Options(uncommitted_bytes_max=200))
+    cluster = Cluster(raft=RaftOptions(uncommitted_bytes_max=200))
     leader = cluster.members[cluster.settle()]
     for follower in cluster.followers():
         cluster.members[follower].journal.delay = 0.05
@@ -239,7 +239,7 @@ def test_writes_wait_for_room_in_the_log() -> None:
 
 def test_an_unproposed_write_times_out_for_certain() -> None:
     """A write that never came into the log is refused when its time is over: it certainly did not happen (row 12)."""
-    cluster = Cluster(raft=Options(uncommitted_bytes_max=200), options=ReplicaOptions(request_timeout=0.3))
+    cluster = Cluster(raft=RaftOptions(uncommitted_bytes_max=200), options=ReplicaOptions(request_timeout=0.3))
     leader = cluster.settle()
     for follower in cluster.followers():
         cluster.members[follower].journal.delay = HUNG_S

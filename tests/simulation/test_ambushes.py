@@ -18,7 +18,7 @@ def scene(seed: int = 1, nodes: int = 5, thinking_s: float = 0.3) -> tuple[Clust
 
 
 def test_a_successor_that_is_held_leads_and_has_committed_nothing() -> None:
-    """So whoever asks it something comes before it may answer (thesis §6.4, BUGS rows 5 and 14)."""
+    """So whoever asks it something comes before it may answer (thesis §6.4, rows 5 and 14)."""
     cluster, nemesis, leader = scene()
 
     ambushes.hold_successor(nemesis, nemesis.random)
@@ -31,7 +31,7 @@ def test_a_successor_that_is_held_leads_and_has_committed_nothing() -> None:
 
 
 def test_entries_of_a_leader_that_was_cut_off_are_saved_when_others_have_taken_their_place() -> None:
-    """Two leaders' entries are under way to one disk at once (BUGS rows 1 and 3)."""
+    """Two leaders' entries are under way to one disk at once (rows 1 and 3)."""
     cluster, nemesis, _ = scene()
 
     ambushes.usurp_behind_hung_disks(nemesis, nemesis.random)
@@ -49,7 +49,7 @@ def test_entries_of_a_leader_that_was_cut_off_are_saved_when_others_have_taken_t
 
 
 def test_a_late_order_finds_a_leader_that_has_led_on() -> None:
-    """Its target stands at once, with a log that ends before what was committed meanwhile (BUGS row 43)."""
+    """Its target stands at once, with a log that ends before what was committed meanwhile (row 43)."""
     cluster, nemesis, leader = scene(seed=3, thinking_s=3.0)  # half of the seeds come to it
     node = cluster.members[leader].node
 
@@ -64,7 +64,7 @@ def test_a_late_order_finds_a_leader_that_has_led_on() -> None:
 
 
 def test_a_scattered_leader_steps_down_with_entries_that_nobody_has() -> None:
-    """And may come back with them (BUGS row 10)."""
+    """And may come back with them (row 10)."""
     cluster, nemesis, leader = scene()
     node = cluster.members[leader].node
 
@@ -75,7 +75,7 @@ def test_a_scattered_leader_steps_down_with_entries_that_nobody_has() -> None:
 
 
 def test_a_machine_goes_off_between_a_write_and_its_sync() -> None:
-    """So the sectors of one save may survive in part (BUGS row 4), and the node starts again all the same."""
+    """So the sectors of one save may survive in part (row 4), and the node starts again all the same."""
     cluster, nemesis, _ = scene()
 
     ambushes.tear_save(nemesis, nemesis.random)

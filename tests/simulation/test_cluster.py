@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import pytest
 
-from kvraft.raft import InvariantViolated, Options
+from kvraft.raft import InvariantViolated, RaftOptions
 from kvraft.simulation import Cluster, Stuck
 from kvraft.simulation.clients import Answer
 from kvraft.simulation.member import address_of
@@ -96,7 +96,7 @@ def test_a_new_node_that_met_only_one_who_has_left_catches_up() -> None:
 
     A random run found that it refused everybody, for ever.
     """
-    cluster = Cluster(seed=11, nodes=1, options=Options(append_entries_max=2))
+    cluster = Cluster(seed=11, nodes=1, options=RaftOptions(append_entries_max=2))
     cluster.elect()
     cluster.run(1.0)
     cluster.start(1)

@@ -89,7 +89,7 @@ def test_a_node_that_obeys_a_leader_of_another_term_is_noticed() -> None:
 
 
 def test_a_segment_that_the_journal_needs_must_not_be_deleted() -> None:
-    """Of one that nothing covers the journal would miss what was in it (BUGS row 16)."""
+    """Of one that nothing covers the journal would miss what was in it (row 16)."""
     cluster = Cluster(seed=1)
     leader = cluster.elect()
     value = "x" * 2_000
@@ -133,13 +133,13 @@ def test_a_write_of_unknown_outcome_happens_once_or_never(writes: list[Mutation]
     ids=["lost", "twice", "unknown twice", "refused and done"],
 )
 def test_a_write_that_happens_more_or_less_often_is_noticed(writes: list[Mutation]) -> None:
-    """Also where no read can tell (BUGS rows 10, 12 and 13)."""
+    """Also where no read can tell (rows 10, 12 and 13)."""
     with pytest.raises(InvariantViolated, match="was committed"):
         check_writes(KEPT, [entry_of(*writes)])
 
 
 def test_a_node_that_comes_back_without_what_it_acknowledged_is_noticed() -> None:
-    """Whatever it has told the leader to be on its disk must be there (BUGS rows 3 and 4)."""
+    """Whatever it has told the leader to be on its disk must be there (rows 3 and 4)."""
     cluster = Cluster(seed=1)
     leader = cluster.elect()
     follower = cluster.members[(leader + 1) % 3]

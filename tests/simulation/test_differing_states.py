@@ -4,13 +4,13 @@ from collections.abc import Sequence
 
 import pytest
 
-from kvraft.raft import Options
+from kvraft.raft import RaftOptions
 from kvraft.simulation import Cluster
 from kvraft.simulation.requests import CALLER
 from kvraft.store import FEATURE_LEVEL
 from kvraft.store.keyspace import SHARDS
 
-NOTICED_S = 2 * Options().heartbeat_interval + 0.05
+NOTICED_S = 2 * RaftOptions().heartbeat_interval + 0.05
 """Two heartbeats, and the way of the messages, seconds."""
 
 

@@ -1,4 +1,4 @@
-"""Shortening the log and beginning it anew (BUGS row 16)."""
+"""Shortening the log and beginning it anew (row 16)."""
 
 import shutil
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Power failures at every moment, on a disk that loses what was not synced (BUGS rows 1 to 4, 16, 17)."""
+"""Power failures at every moment, on a disk that loses what was not synced (rows 1 to 4, 16, 17)."""
 
 import random
 from collections.abc import Callable

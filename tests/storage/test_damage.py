@@ -1,4 +1,4 @@
-"""What recovery makes of bytes that are not as they were written (BUGS row 17)."""
+"""What recovery makes of bytes that are not as they were written (row 17)."""
 
 from collections.abc import Callable, Iterator
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""A disk that refuses: the journal dies at once, tries nothing again, and loses nothing (BUGS row 41)."""
+"""A disk that refuses: the journal dies at once, tries nothing again, and loses nothing (row 41)."""
 
 import errno
 from contextlib import suppress

@@ -1,4 +1,4 @@
-"""The journal on a real disk: round trips, segments, refusals and counters (BUGS rows 1, 2)."""
+"""The journal on a real disk: round trips, segments, refusals and counters (rows 1, 2)."""
 
 import fcntl
 import os

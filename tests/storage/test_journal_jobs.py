@@ -1,4 +1,4 @@
-"""The journal in its thread: order, failures, the watchdog's clock, and closing (BUGS row 26)."""
+"""The journal in its thread: order, failures, the watchdog's clock, and closing (row 26)."""
 
 import errno
 import subprocess

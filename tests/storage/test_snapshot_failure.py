@@ -1,4 +1,4 @@
-"""A disk that refuses while snapshots are on their way: they are given up, and nothing else is harmed (BUGS row 17)."""
+"""A disk that refuses while snapshots are on their way: they are given up, and nothing else is harmed (row 17)."""
 
 import errno
 from collections.abc import Callable

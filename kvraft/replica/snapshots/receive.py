@@ -33,7 +33,7 @@ MANY_KEYS: Final = 100_000
 """So many keys take the garbage collector longer than a turn may take (measured: 114 ms at 1 million)."""
 WAITING_MAX: Final = 64
 """Pieces that may wait to be stored; those beyond are dropped, and asked for again."""
-PAUSE_S: Final = 5.0
+FAILURE_PAUSE_S: Final = 5.0
 """After a failure pieces are dropped for so long, seconds: what goes wrong at once must not be tried without end."""
 _HARMLESS: Final = (
     SnapshotDamaged,
@@ -119,7 +119,7 @@ class SnapshotReceiver:
         self._transfer = None
         self._waiting.clear()
         if not self._stopped:
-            self._not_before = self._clock.seconds() + PAUSE_S
+            self._not_before = self._clock.seconds() + FAILURE_PAUSE_S
             self._log.warn(
                 "node {id} could not install the snapshot of node {peer}: {why}", id=self._node.id, peer=sender, why=why
             )

@@ -21,7 +21,7 @@ OFFER_AGAIN_S: Final = 1.0
 lost when its own connection to this node is made later than ours to it."""
 SILENCE_MAX_S: Final = 10.0
 """After so many seconds without one everything begins anew, with the latest snapshot."""
-PAUSE_S: Final = 5.0
+RESEND_PAUSE_S: Final = 5.0
 """So it does after a failure of this node's, seconds: what fails at once must not be tried without end."""
 
 
@@ -126,7 +126,7 @@ class SnapshotSender:
             self._finish(None)  # there is a newer one
         elif not self._over and self._silence is not None:
             self._give_up_at = self._clock.seconds()
-            self._silence.reset(PAUSE_S)
+            self._silence.reset(RESEND_PAUSE_S)
             self._log.warn(
                 "node {id} cannot send its snapshot to node {peer}: {why}",
                 id=self._me,

@@ -1,7 +1,7 @@
 """Power failures and kills between every two operations on a replica's disk while it takes or installs a snapshot.
 
 `tests.storage.test_snapshot_crash` does so for the files alone. Here the whole replica comes back: its core, its store
-and its promises to the others, which have gone on meanwhile (BUGS rows 16 to 18).
+and its promises to the others, which have gone on meanwhile (rows 16 to 18).
 """
 
 from collections.abc import Callable

@@ -1,4 +1,4 @@
-"""Replicas take snapshots, shorten their logs, and bring members back whose entries are gone (§7; BUGS row 18)."""
+"""Replicas take snapshots, shorten their logs, and bring members back whose entries are gone (§7; row 18)."""
 
 from collections.abc import Iterator
 

@@ -5,7 +5,7 @@ from typing import Final
 
 import pytest
 
-from kvraft.raft import Options
+from kvraft.raft import RaftOptions
 from kvraft.replica import SnapshotOptions
 from kvraft.replica.snapshots import send
 from kvraft.replica.submissions import Stopping
@@ -19,7 +19,9 @@ EVENTS: Final = 400
 REQUEST_TIMEOUT_S: Final = 2.0
 KEYS: Final = 12
 TINIEST: Final = SnapshotOptions(log_bytes_max=600, log_bytes_kept=150, log_bytes_for_late=1200, absent_after=0.2)
-SMALL: Final = Options(uncommitted_bytes_max=2000, apply_bytes_max=300, append_bytes_max=400, inflight_messages_max=3)
+SMALL: Final = RaftOptions(
+    uncommitted_bytes_max=2000, apply_bytes_max=300, append_bytes_max=400, inflight_messages_max=3
+)
 
 
 class Story:

@@ -1,4 +1,4 @@
-"""A snapshot on its way: broken links, changed leaders, restarts, stale pieces and damage (BUGS rows 16 to 18)."""
+"""A snapshot on its way: broken links, changed leaders, restarts, stale pieces and damage (rows 16 to 18)."""
 
 from collections.abc import Callable, Iterator, Sequence
 from typing import Final
@@ -331,7 +331,7 @@ def test_a_failing_disk_of_the_receiver(cluster: DiskCluster) -> None:
     snapshots.write_incoming = refuse  # type: ignore[method-assign]
     cluster.heal()
     cluster.run(31.0)
-    assert 1 <= len(tries) <= 31.0 / receive.PAUSE_S + 1
+    assert 1 <= len(tries) <= 31.0 / receive.FAILURE_PAUSE_S + 1
     assert cluster.members[behind].fatal == []
     snapshots.write_incoming = write_incoming  # type: ignore[method-assign]
     cluster.run_until(cluster.agrees, at_most=60.0)
@@ -352,7 +352,7 @@ def test_a_failing_disk_of_the_sender(cluster: DiskCluster) -> None:
     snapshots.read = refuse  # type: ignore[method-assign]
     cluster.heal()
     cluster.run(31.0)
-    assert 5 <= len(tries) <= 31.0 / send.PAUSE_S + 1
+    assert 5 <= len(tries) <= 31.0 / send.RESEND_PAUSE_S + 1
     assert cluster.do(write("meanwhile"), read("meanwhile"))[1] is not None
     snapshots.read = read_file  # type: ignore[method-assign]
     cluster.run_until(cluster.agrees, at_most=60.0)

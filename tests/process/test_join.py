@@ -10,17 +10,9 @@ import pytest
 
 from kvraft.config import Address
 from kvraft.errors import exit_status
-from kvraft.process.joining import (
-    PATIENCE_S,
-    SEED_NAME,
-    UNREACHABLE_S,
-    JoinFailed,
-    Joining,
-    Moving,
-    Seed,
-    read_seed,
-    write_seed,
-)
+from kvraft.process.join import PATIENCE_S, UNREACHABLE_S, Joining
+from kvraft.process.move import Moving
+from kvraft.process.seed import SEED_NAME, JoinFailed, Seed, read_seed, write_seed
 
 MINE = Address("127.0.0.1", 9003)
 CONTACT = Address("127.0.0.1", 9000)
