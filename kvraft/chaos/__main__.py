@@ -38,6 +38,11 @@ def parse(arguments: Sequence[str]) -> Plan:
     return Plan(folder.absolute(), read.seconds, seed, read.nodes, read.clients)
 
 
+def _say(text: str) -> None:
+    sys.stderr.write(f"{text}\n")
+    sys.stderr.flush()
+
+
 def main(arguments: Sequence[str]) -> int:
     """Run, print the verdict, and return the exit status."""
     plan = parse(arguments)
@@ -47,7 +52,7 @@ def main(arguments: Sequence[str]) -> int:
     ended: list[Result | Failure] = []
 
     def begin() -> None:
-        run = Run(reactor, plan)
+        run = Run(reactor, plan, _say)
         reactor.addSystemEventTrigger("before", "shutdown", run.nodes.end_all)
         running = Deferred.fromCoroutine(run.run())
         running.addBoth(ended.append)

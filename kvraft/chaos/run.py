@@ -2,12 +2,14 @@
 
 import time
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 from random import Random
 from typing import Any, Final
 
 import attrs
 from twisted.internet.defer import Deferred, gatherResults
+from twisted.internet.task import LoopingCall
 
 from kvraft.chaos.clients import PATIENCES_S, READERS_EVERY, Client
 from kvraft.chaos.faults import NETWORK_FAULTS, PROCESS_FAULTS, Fault, Lane, World
@@ -29,6 +31,8 @@ READ_BACK_S: Final = 60.0
 """Longest wait for the last values of all keys."""
 READ_BACK_BATCH: Final = 100
 """Keys that are read back at once."""
+PROGRESS_S: Final = 30.0
+"""How often a run says how far it is, seconds."""
 EXPLAINED_MAX: Final = 5
 """Keys whose violation is explained; one defect often shows on many."""
 
@@ -86,11 +90,13 @@ class Run:
     Args:
         reactor: Twisted's.
         plan: what is run.
+        say: takes a line that tells how far the run is.
     """
 
-    def __init__(self, reactor: Any, plan: Plan) -> None:
+    def __init__(self, reactor: Any, plan: Plan, say: Callable[[str], None] = lambda _: None) -> None:
         self._reactor = reactor
         self._plan = plan
+        self._say = say
         self._random = Random(plan.seed)
         self.nodes = Nodes(plan.folder, plan.nodes, plan.settings)
         self._network = Network(reactor, self.nodes.places)
@@ -143,14 +149,21 @@ class Run:
     async def _harm(self) -> None:
         """Let clients work, and harm be done, for as long as the plan says."""
         until = self._reactor.seconds() + self._plan.seconds
+        progress = LoopingCall(self._say_progress, until)
+        progress.clock = self._reactor
+        progress.start(PROGRESS_S)
         running = [Deferred.fromCoroutine(client.run()) for client in self._clients]
         lanes = [
             Lane(self._world, Random(self._random.getrandbits(64)), faults).run(until)
             for faults in (self._plan.process_faults, self._plan.network_faults)
             if faults
         ]
-        await gatherResults([Deferred.fromCoroutine(lane) for lane in lanes])
-        await self._world.sleep(until - self._reactor.seconds())
+        try:
+            await gatherResults([Deferred.fromCoroutine(lane) for lane in lanes])
+            await self._world.sleep(until - self._reactor.seconds())
+        finally:
+            progress.stop()
+        self._say("chaos: everything is healed; now all must elect, answer and agree")
         self._network.heal()
         self.nodes.resume(self.nodes.ids)
         self.nodes.start(self.nodes.ids)
@@ -177,6 +190,13 @@ class Run:
             if self._reactor.seconds() > give_up:
                 raise NeverHappened(f"{len(keys)} keys could not be read back within {READ_BACK_S:g} s")
         await self._observer.await_equality(EQUALITY_S)
+
+    def _say_progress(self, until: float) -> None:
+        left = max(0.0, until - self._reactor.seconds())
+        self._say(
+            f"chaos: {left:.0f} s left; {len(self._history.operations)} operations and "
+            f"{self._world.injected.total()} faults so far; see {self._plan.folder / FAULTS}"
+        )
 
     def _judge(self) -> Result:
         operations = histories.load(self._plan.folder / HISTORY)  # what is judged is what can be judged again

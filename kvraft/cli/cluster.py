@@ -36,6 +36,7 @@ SERVES: Final = "serves clients and peers on"
 """What a node says once it has its port: until then whoever answers there is not this node."""
 
 CONFIG_PATH: Final = Path("config.json")
+TWISTD: Final = Path(sys.executable).with_name("twistd")
 INTERRUPTIONS: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 EXIT_CONFIG: Final = 78
@@ -156,10 +157,11 @@ def check_ports(peers: Sequence[Peer]) -> None:
     )
 
 
-def invitation(leader: Peer, nodes: Sequence[RunningNode]) -> str:
+def invitation(leader: Peer, nodes: Sequence[RunningNode], data_dir: Path) -> str:
     """Return what to try, now that `leader` leads."""
     netcat = f"nc {leader.address.host} {leader.address.port}"
     pids = {node.peer.id: node.process.pid for node in nodes}
+    program = TWISTD.relative_to(Path.cwd()) if TWISTD.is_relative_to(Path.cwd()) else TWISTD
     return f"""
 Node {leader.id} leads. In another terminal, try:
 
@@ -171,15 +173,18 @@ Kill the leader and see another take over:
 
     kill -9 {pids[leader.id]}
 
-Ctrl-C stops all nodes.
+Bring it back, in a terminal of its own, where Ctrl-C ends it:
+
+    {program} -n kvraft --id {leader.id}
+
+Ctrl-C here stops all nodes that run here. Their data stay in {data_dir}; remove that folder then to begin anew.
 """
 
 
 def launch_twistd(peer: Peer) -> "subprocess.Popen[str]":
     """Start a node as a person would: `twistd -n kvraft --id N`."""
-    program = Path(sys.executable).with_name("twistd")
     return subprocess.Popen(  # noqa: S603 - our own interpreter's twistd, and a number
-        [program, "-n", "kvraft", "--id", str(peer.id)],
+        [TWISTD, "-n", "kvraft", "--id", str(peer.id)],
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
@@ -240,7 +245,7 @@ def run(config: Config, launch: Launch) -> int:
         for peer in config.peers:
             nodes.append(RunningNode(peer, launch(peer)))
             followers.append(nodes[-1].follow())
-        say(invitation(wait_for_leader(nodes), nodes))
+        say(invitation(wait_for_leader(nodes), nodes, config.data_dir))
         watch(nodes)
         say("all nodes have ended")
     except KeyboardInterrupt:

@@ -120,8 +120,9 @@ class Verdict:
 
     def __str__(self) -> str:
         faults = ", ".join(f"{name} {count}" for name, count in sorted(self.strikes.items())) or "none"
+        verdict = "clean; " if self.is_clean else ""
         text = (
-            f"seed {self.plan.seed}: {self.nodes} nodes, {self.seconds:.1f} s in {self.cpu_s:.2f} s, "
+            f"seed {self.plan.seed}: {verdict}{self.nodes} nodes, {self.seconds:.1f} s in {self.cpu_s:.2f} s, "
             f"{self.events} events, {self.operations} operations, faults: {faults}; digest {self.digest:08x}"
         )
         return (

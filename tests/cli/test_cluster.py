@@ -115,6 +115,8 @@ def test_the_leader_is_found_and_all_are_stopped(
     assert "Node 1 leads." in output
     assert f"echo 'GET user:100' | nc 127.0.0.1 {stage.config.peers[1].address.port}\n" in output
     assert f"kill -9 {stage.processes[1].pid}\n" in output
+    assert "twistd -n kvraft --id 1\n" in output, "how it is brought back"
+    assert f"Their data stay in {stage.config.data_dir}" in output
 
 
 def test_a_node_that_does_not_start_ends_the_cluster(capfd: pytest.CaptureFixture[str]) -> None:

@@ -13,7 +13,7 @@ from tests.e2e.processes import REPOSITORY, Cluster, typing_environment
 README: Final = REPOSITORY / "README.md"
 CONSOLE: Final = re.compile(r"^```console\n(.*?)^```", re.MULTILINE | re.DOTALL)
 PYTHON: Final = re.compile(r"^```python\n(.*?)^```", re.MULTILINE | re.DOTALL)
-KILL: Final = re.compile(r"pkill -9 -f 'kvraft --id (\d)'")
+KILL: Final = re.compile(r"kill -9 \d+")
 LED_AT_FIRST: Final = 1
 """The node that leads in the README's transcript, and is killed there."""
 
@@ -71,9 +71,8 @@ def test_the_readmes_transcript_is_what_happens(cluster: Cluster) -> None:
         return re.sub(r"<(\d)>", lambda match: str(cluster.address(int(match[1]))[1]), text)
 
     for step in steps:
-        kill = KILL.fullmatch(step.command)
-        if kill:
-            cluster.kill(roles[int(kill[1])])
+        if KILL.fullmatch(step.command):
+            cluster.kill(roles[LED_AT_FIRST])
             roles[2] = cluster.await_leader()
         else:
             assert type_in(in_this_cluster(step.command), cluster.folder) == in_this_cluster(step.answer), step
@@ -83,6 +82,7 @@ def test_the_readmes_transcript_is_what_happens(cluster: Cluster) -> None:
 
 def test_everything_the_readme_links_to_is_there() -> None:
     """Each relative link of the README and of the documents leads to a file."""
-    for page in (README, *(REPOSITORY / "docs").glob("*.md"), REPOSITORY / "benchmarks" / "README.md"):
+    others = [REPOSITORY / name for name in ("CONTRIBUTING.md", "benchmarks/README.md")]
+    for page in (README, *others, *(REPOSITORY / "docs").glob("*.md")):
         for target in re.findall(r"\]\((?!https?:)([^)#]+)", page.read_text(encoding="utf-8")):
             assert (page.parent / target).exists(), f"{page.name} links to {target}, which is not there"
