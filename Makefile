@@ -16,10 +16,10 @@ CHECKS := $(VENV)/.installed-check
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --editable
 
 .DEFAULT_GOAL := help
-.PHONY: help cluster test check soak coverage mutants mutate chaos fix clean
+.PHONY: help cluster test test-fast check soak coverage mutants mutate chaos fix clean
 
 help: ## list what make can do
-	@grep -E '^[a-z]+:.*## ' $(firstword $(MAKEFILE_LIST)) | sed -E 's/^([a-z]+):.*## (.*)/  make \1\t\2/' | expand -t 16
+	@grep -E '^[a-z-]+:.*## ' $(firstword $(MAKEFILE_LIST)) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 16
 
 cluster: $(BASE) ## run three nodes here until Ctrl-C, and show what to try
 	@$(BIN)/python -m kvraft.cli.cluster
@@ -27,6 +27,9 @@ cluster: $(BASE) ## run three nodes here until Ctrl-C, and show what to try
 # Two processes, each with whole files: most of the time is spent waiting for nodes that start, elect and end.
 test: $(TESTS) ## run all tests; ARGS="tests/raft -k vote" for some
 	$(BIN)/python -m pytest $(or $(ARGS),--numprocesses 2 --dist loadfile)
+
+test-fast: $(TESTS) ## run the tests that need neither processes nor long loops, within a minute
+	$(BIN)/python -m pytest -m fast --numprocesses 2
 
 check: $(CHECKS) ## style, formatting, types, import contracts; changes nothing
 	$(BIN)/ruff check .

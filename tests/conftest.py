@@ -5,6 +5,8 @@ import gc
 import os
 import shutil
 from collections.abc import Callable, Coroutine, Iterator
+from fnmatch import fnmatch
+from pathlib import Path
 from typing import Any, Final, NoReturn, ParamSpec
 
 import attrs
@@ -23,6 +25,26 @@ P = ParamSpec("P")
 REQUIRE_TOOLS_VARIABLE: Final = "KVRAFT_REQUIRE_TOOLS"
 """Set to 1 where every tool must be there: a test that would be skipped for want of one fails instead."""
 
+SLOW: Final = (
+    # Real processes, sockets and builds.
+    *(
+        "chaos/*",
+        "cli/*",
+        "client/*",
+        "e2e/*",
+        "net/*",
+        "test_conftest.py",
+        "test_packaging.py",
+        "test_architecture.py",
+    ),
+    # Clusters in virtual time, seed after seed, and what breaks them on purpose.
+    *("mutants/*", "simulation/*", "*/test_random*.py", "*random.py", "*rejoin_in_cluster.py", "*_in_cluster.py"),
+    # A power failure or a failing disk after every operation.
+    *("*crash.py", "*_failure.py", "*_failing.py", "*_damage.py"),
+    # Thousands of drawn examples.
+    *("*fuzz.py", "*_twin.py", "*test_determinism.py", "*test_progress.py"),
+)
+"""Where tests stand that take long, as patterns of paths below tests/; the others are marked as fast."""
 CLOSING_TURNS_MAX: Final = 50
 """Turns of the reactor, of CLOSING_TURN_S each, that connections may take to close after their test."""
 CLOSING_TURN_S: Final = 0.01
@@ -139,6 +161,15 @@ def uncaught_failures(running_reactor: None) -> Iterator[UncaughtFailures]:
     complaints += [f"left in the reactor: {each!r}" for each in left]
     if complaints:
         pytest.fail("\n".join(complaints), pytrace=False)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark as fast what does not stand in a place of `SLOW`."""
+    here = Path(__file__).parent
+    for item in items:
+        place = item.path.relative_to(here).as_posix() if item.path.is_relative_to(here) else ""
+        if place and not any(fnmatch(place, slow) for slow in SLOW):
+            item.add_marker(pytest.mark.fast)
 
 
 def pytest_collection_finish() -> None:
