@@ -8,8 +8,8 @@ import sys
 from typing import Any, Final
 
 import click
-from typing_extensions import override
 
+from kvraft import __version__
 from kvraft.cli import statuses
 
 COMMANDS: Final = {
@@ -26,6 +26,9 @@ COMMANDS: Final = {
     "range": ("ranges", "Show keys with their values, in their order."),
     "watch": ("ranges", "Show every change as it happens, through failovers."),
     "txn": ("data", "Carry out a transaction, written in JSON."),
+    "lock": ("held", "Run a command while holding a lock."),
+    "leader": ("held", "Show who holds a lock."),
+    "lease": ("held", "Grant, renew and end leases, times to live that keys share."),
     "status": ("status", "Show every node: role, lag, size, version, and which is down."),
     "member": ("members", "List and change the members of the cluster."),
     "snapshot": ("members", "Let nodes take a snapshot now."),
@@ -45,12 +48,10 @@ COMMANDS: Final = {
 class Subcommands(click.Group):
     """The subcommands, each of which is imported when it is used and not before."""
 
-    @override
     def list_commands(self, ctx: click.Context) -> list[str]:
         """Return them in the order in which they are told."""
         return list(COMMANDS)
 
-    @override
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         """Import a subcommand."""
         if cmd_name not in COMMANDS:
@@ -59,7 +60,6 @@ class Subcommands(click.Group):
         command: click.Command = getattr(module, f"{cmd_name}_command")
         return command
 
-    @override
     def resolve_command(
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
@@ -72,7 +72,6 @@ class Subcommands(click.Group):
             raise click.UsageError(f"there is no command {args[0]!r}; {hint}", ctx)
         return super().resolve_command(ctx, args)
 
-    @override
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """List them without importing them."""
         with formatter.section("Commands"):
@@ -85,7 +84,7 @@ class Subcommands(click.Group):
     epilog="The cluster is found by --nodes, else KVRAFT_NODES, else config.json in this folder. "
     "Exit statuses: " + "; ".join(f"{status} {text}" for status, text in statuses.MEANINGS.items()) + ".",
 )
-@click.version_option(package_name="kvraft", prog_name="kvraft", message="%(prog)s %(version)s")
+@click.version_option(__version__, prog_name="kvraft", message="%(prog)s %(version)s")
 def kvraft() -> None:
     """A durable, strongly consistent key-value store: its nodes, and what is in them."""
 

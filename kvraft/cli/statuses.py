@@ -48,7 +48,10 @@ def status_of(error: BaseException) -> int | None:
     by_kind = (
         (NodesUnknown, CONFIG),
         (client.NoSuchKey, NO_SUCH_KEY),
+        (client.NoSuchLease, NO_SUCH_KEY),
         (client.ConditionFailed, CONDITION_FAILED),
+        (client.LockHeld, CONDITION_FAILED),
+        (client.StaleToken, CONDITION_FAILED),
         (client.InvalidRequest, USAGE),
         (client.NotACounter, DATA),
         (client.Unavailable, UNAVAILABLE),

@@ -18,6 +18,8 @@ The tour
 requests       every request: how it is written, and how its answer is read
 transactions   a builder of transactions
 channel        the policy of all three clients, without input and output: whom to ask, what to ask again
+session        numbers of writes: what is sent again is carried out once
+holding        locks and leases: when they are renewed, and until when they are certainly held
 following      the policy of a watch: it resumes after each failure
 route, link    nodes, hints and back-off; chunks of bytes cut into answers
 errors         the tree of errors
@@ -42,11 +44,15 @@ from kvraft.client.errors import (
     Definite,
     FutureRevision,
     InvalidRequest,
+    LockHeld,
+    NodesUnknown,
     NoSuchKey,
+    NoSuchLease,
     NotACounter,
     OutcomeUnknown,
     QuotaExceeded,
     Refused,
+    StaleToken,
     TooLarge,
     Unavailable,
 )
@@ -74,13 +80,17 @@ __all__ = [
     "InvalidRequest",
     "Item",
     "KeyItem",
+    "LockHeld",
     "NoSuchKey",
+    "NoSuchLease",
+    "NodesUnknown",
     "NotACounter",
     "Outcome",
     "OutcomeUnknown",
     "Pending",
     "QuotaExceeded",
     "Refused",
+    "StaleToken",
     "TooLarge",
     "Transaction",
     "Unavailable",

@@ -7,9 +7,11 @@ from types import TracebackType
 from typing import Any, Self, TypeVar
 
 from kvraft.client import requests
+from kvraft.client.aio_held import Lease, Lock
 from kvraft.client.channel import TIMEOUT_S, Channel
 from kvraft.client.following import Following, watch_key, watch_prefix
-from kvraft.client.link import Link, Machine
+from kvraft.client.holding import TTL_S, WAIT_S, Held
+from kvraft.client.link import SILENCE_S, Link, Machine
 from kvraft.client.nodes import find_nodes
 from kvraft.client.requests import Answer, If, Pages, Request, Span
 from kvraft.client.transactions import Transaction
@@ -266,14 +268,14 @@ class AsyncClient:
 
     # --- requests ----------------------------------------------------------------------------------------------------
 
-    def execute(self, request: Request[T]) -> "asyncio.Future[T]":
-        """Carry out a request of `kvraft.client.requests`."""
+    def execute(self, request: Request[T], timeout: float | None = None) -> "asyncio.Future[T]":
+        """Carry out a request of `kvraft.client.requests`; `timeout` instead of the client's."""
         driver = self._driver
         if driver is None:
             driver = self._driver = _Driver(self._channel, self._hand_out)
         future: asyncio.Future[T] = driver.loop.create_future()
         request.tag = future
-        self._channel.submit(request, driver.now(), self._timeout_s)
+        self._channel.submit(request, driver.now(), self._timeout_s if timeout is None else timeout)
         driver.touch()
         return future
 
@@ -295,17 +297,21 @@ class AsyncClient:
         """Read a value with its revisions; as it was `at` a revision."""
         return self.execute(requests.get_item(key, at))
 
-    def set(self, key: Text, value: Text, *, ttl: float | None = None) -> "asyncio.Future[None]":
-        """Write a value, which expires after `ttl` seconds; None: never."""
-        return self.execute(requests.set_(key, value, ttl))
+    def set(
+        self, key: Text, value: Text, *, ttl: float | None = None, lease: int | None = None
+    ) -> "asyncio.Future[None]":
+        """Write a value, which expires after `ttl` seconds or with a lease; None: never."""
+        return self.execute(requests.set_(key, value, ttl, lease))
 
     def delete(self, key: Text, condition: If | None = None) -> "asyncio.Future[None]":
         """Remove a key, be it there or not; with a condition, or raise ConditionFailed."""
         return self.execute(requests.delete(key, condition))
 
-    def cas(self, key: Text, condition: If, value: Text, *, ttl: float | None = None) -> "asyncio.Future[int]":
+    def cas(
+        self, key: Text, condition: If, value: Text, *, ttl: float | None = None, lease: int | None = None
+    ) -> "asyncio.Future[int]":
         """Write a value where a condition holds, and return its revision; raise ConditionFailed elsewhere."""
-        return self.execute(requests.cas(key, condition, value, ttl))
+        return self.execute(requests.cas(key, condition, value, ttl, lease))
 
     def incr(self, key: Text, by: int = 1) -> "asyncio.Future[int]":
         """Add to a counter, and return the sum."""
@@ -342,6 +348,35 @@ class AsyncClient:
     def ask(self, line: Text, *, reads: bool = False) -> "asyncio.Future[Answer]":
         """Send a line of the protocol as it is; one that only `reads` is asked again when its answer is lost."""
         return self.execute(requests.raw_text(line, reads=reads))
+
+    # --- what is held for a time -------------------------------------------------------------------------------------
+
+    def lease(self, ttl: float = TTL_S) -> "Lease":
+        """Return a lease, which is granted when it is entered, keeps itself alive, and ends with its keys.
+
+        ::
+
+            async with client.lease(10) as lease:
+                await client.set("service/a", "10.0.0.7:80", lease=lease.id)
+        """
+        return Lease(self, Held(ttl))
+
+    def lock(self, name: Text, ttl: float = TTL_S, *, wait: float | None = None) -> "Lock":
+        """Return a lock, or an election: who enters it holds it, with a `token`, until the end or until it is `lost`.
+
+        `wait`: seconds to wait for it, None for as long as it takes; else LockHeld is raised. It is free `ttl` seconds
+        after its holder has died. What must not be done by two is written through the token::
+
+            async with client.lock("job") as lock:
+                await client.execute(lock.guard(requests.set_("result", "1")))
+        """
+        return Lock(self, self._of_its_own(), Held(ttl), name, wait)
+
+    def _of_its_own(self) -> "AsyncClient":
+        """Return a client with a connection of its own, on which a lock is waited for."""
+        own = AsyncClient(map(str, self._nodes), timeout=self._timeout_s, exactly_once=False)
+        own._channel.silence_s = SILENCE_S + WAIT_S
+        return own
 
     # --- ranges ------------------------------------------------------------------------------------------------------
 

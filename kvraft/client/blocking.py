@@ -11,10 +11,12 @@ from types import TracebackType
 from typing import Any, Final, Generic, Self, TypeVar
 
 from kvraft.client import requests
+from kvraft.client.blocking_held import Lease, Lock
 from kvraft.client.channel import TIMEOUT_S, Channel
 from kvraft.client.errors import ClientError
 from kvraft.client.following import Following, watch_key, watch_prefix
-from kvraft.client.link import CONNECT_S, Link, Machine
+from kvraft.client.holding import TTL_S, WAIT_S, Held
+from kvraft.client.link import CONNECT_S, SILENCE_S, Link, Machine
 from kvraft.client.nodes import find_nodes
 from kvraft.client.requests import Answer, If, Pages, Request, Span
 from kvraft.client.transactions import Transaction
@@ -220,17 +222,19 @@ class Batch:
         """Read a value with its revisions; as it was `at` a revision."""
         return self.add(requests.get_item(key, at))
 
-    def set(self, key: Text, value: Text, *, ttl: float | None = None) -> Pending[None]:
-        """Write a value, which expires after `ttl` seconds; None: never."""
-        return self.add(requests.set_(key, value, ttl))
+    def set(self, key: Text, value: Text, *, ttl: float | None = None, lease: int | None = None) -> Pending[None]:
+        """Write a value, which expires after `ttl` seconds or with a lease; None: never."""
+        return self.add(requests.set_(key, value, ttl, lease))
 
     def delete(self, key: Text, condition: If | None = None) -> Pending[None]:
         """Remove a key, be it there or not; with a condition, or raise ConditionFailed."""
         return self.add(requests.delete(key, condition))
 
-    def cas(self, key: Text, condition: If, value: Text, *, ttl: float | None = None) -> Pending[int]:
+    def cas(
+        self, key: Text, condition: If, value: Text, *, ttl: float | None = None, lease: int | None = None
+    ) -> Pending[int]:
         """Write a value where a condition holds, and return its revision; raise ConditionFailed elsewhere."""
-        return self.add(requests.cas(key, condition, value, ttl))
+        return self.add(requests.cas(key, condition, value, ttl, lease))
 
     def incr(self, key: Text, by: int = 1) -> Pending[int]:
         """Add to a counter, and return the sum."""
@@ -308,9 +312,9 @@ class Client:
 
     # --- requests ----------------------------------------------------------------------------------------------------
 
-    def execute(self, request: Request[T]) -> T:
-        """Carry out a request of `kvraft.client.requests`."""
-        return self._start(request).result()
+    def execute(self, request: Request[T], timeout: float | None = None) -> T:
+        """Carry out a request of `kvraft.client.requests`; `timeout` instead of the client's."""
+        return self._start(request, timeout).result()
 
     @contextlib.contextmanager
     def batch(self) -> Iterator[Batch]:
@@ -329,11 +333,11 @@ class Client:
         for pending in batch.pending:
             self._run(pending.is_done)
 
-    def _start(self, request: Request[T]) -> Pending[T]:
+    def _start(self, request: Request[T], timeout: float | None = None) -> Pending[T]:
         pending: Pending[T] = Pending(self._run)
         request.tag = pending
         with self._lock:
-            self._channel.submit(request, time.monotonic(), self._timeout_s)
+            self._channel.submit(request, time.monotonic(), self._timeout_s if timeout is None else timeout)
         return pending
 
     def _run(self, is_done: Callable[[], bool]) -> None:
@@ -356,17 +360,17 @@ class Client:
         """Read a value with its revisions; as it was `at` a revision."""
         return self.execute(requests.get_item(key, at))
 
-    def set(self, key: Text, value: Text, *, ttl: float | None = None) -> None:
-        """Write a value, which expires after `ttl` seconds; None: never."""
-        return self.execute(requests.set_(key, value, ttl))
+    def set(self, key: Text, value: Text, *, ttl: float | None = None, lease: int | None = None) -> None:
+        """Write a value, which expires after `ttl` seconds or with a lease; None: never."""
+        return self.execute(requests.set_(key, value, ttl, lease))
 
     def delete(self, key: Text, condition: If | None = None) -> None:
         """Remove a key, be it there or not; with a condition, or raise ConditionFailed."""
         return self.execute(requests.delete(key, condition))
 
-    def cas(self, key: Text, condition: If, value: Text, *, ttl: float | None = None) -> int:
+    def cas(self, key: Text, condition: If, value: Text, *, ttl: float | None = None, lease: int | None = None) -> int:
         """Write a value where a condition holds, and return its revision; raise ConditionFailed elsewhere."""
-        return self.execute(requests.cas(key, condition, value, ttl))
+        return self.execute(requests.cas(key, condition, value, ttl, lease))
 
     def incr(self, key: Text, by: int = 1) -> int:
         """Add to a counter, and return the sum."""
@@ -403,6 +407,35 @@ class Client:
     def ask(self, line: Text, *, reads: bool = False) -> Answer:
         """Send a line of the protocol as it is; one that only `reads` is asked again when its answer is lost."""
         return self.execute(requests.raw_text(line, reads=reads))
+
+    # --- what is held for a time -------------------------------------------------------------------------------------
+
+    def lease(self, ttl: float = TTL_S) -> "Lease":
+        """Return a lease, which is granted when it is entered, keeps itself alive, and ends with its keys.
+
+        ::
+
+            with client.lease(10) as lease:
+                client.set("service/a", "10.0.0.7:80", lease=lease.id)
+        """
+        return Lease(self, Held(ttl))
+
+    def lock(self, name: Text, ttl: float = TTL_S, *, wait: float | None = None) -> "Lock":
+        """Return a lock, or an election: who enters it holds it, with a `token`, until the end or until it is `lost`.
+
+        `wait`: seconds to wait for it, None for as long as it takes; else LockHeld is raised. It is free `ttl` seconds
+        after its holder has died. What must not be done by two is written through the token::
+
+            with client.lock("job") as lock:
+                client.execute(lock.guard(requests.set_("result", "1")))
+        """
+        return Lock(self, self._of_its_own(), Held(ttl), name, wait)
+
+    def _of_its_own(self) -> "Client":
+        """Return a client with a connection of its own, on which a lock is waited for."""
+        own = Client(map(str, self._nodes), timeout=self._timeout_s, exactly_once=False)
+        own._channel.silence_s = SILENCE_S + WAIT_S
+        return own
 
     # --- ranges ------------------------------------------------------------------------------------------------------
 

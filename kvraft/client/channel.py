@@ -81,6 +81,8 @@ class Channel:
         """Whether the first of the queue may not be sent yet, and nothing after it."""
         self._finished: list[Finished] = []
         self._is_closed = False
+        self.silence_s = SILENCE_S
+        """Longest silence of a node that owes an answer; more on a connection on which a lock is waited for."""
 
     # --- what a shell asks -------------------------------------------------------------------------------------------
 
@@ -104,7 +106,7 @@ class Channel:
         if not link.is_connected:
             return min(soonest, link.begun_at + CONNECT_S)
         if self._owed:
-            soonest = min(soonest, self._heard_at + SILENCE_S)
+            soonest = min(soonest, self._heard_at + self.silence_s)
         can_send = self._queue and not self._is_leaving and not self._waits_for_session
         return min(soonest, self._hold_until) if can_send else soonest
 
@@ -189,7 +191,7 @@ class Channel:
         link = self.link
         if link is not None and (
             (not link.is_connected and now >= link.begun_at + CONNECT_S)
-            or (link.is_connected and self._owed and now >= self._heard_at + SILENCE_S)
+            or (link.is_connected and self._owed and now >= self._heard_at + self.silence_s)
         ):
             self.lost(now)
         else:

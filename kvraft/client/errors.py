@@ -7,6 +7,9 @@
     │   ├── Unavailable         nobody answered it in time, and it was certainly not carried out; try again
     │   ├── ConditionFailed     the condition of a write did not hold; `found`, `revision`
     │   ├── NoSuchKey           the key is not there, or has expired
+    │   ├── NoSuchLease         the lease has ended, or there never was one
+    │   ├── LockHeld            somebody else holds the lock; `token`
+    │   ├── StaleToken          the lock is not held with this token any more; `token`
     │   ├── NotACounter         the value is no whole number of 64 bits, or the sum would be none
     │   ├── QuotaExceeded       the store is full
     │   ├── TooLarge            a key, a value, a transaction or its result is larger than one may be
@@ -70,6 +73,26 @@ class NoSuchKey(Definite):
     """The key is not there, or has expired."""
 
 
+class NoSuchLease(Definite):
+    """The lease has ended, or there never was one."""
+
+
+class _OfALock(Definite):
+    @property
+    def token(self) -> int | None:
+        """The token that the lock is held with, None for none."""
+        token: int | None = self.details.get("token")
+        return token
+
+
+class LockHeld(_OfALock):
+    """Somebody else holds the lock, and did so for as long as was waited."""
+
+
+class StaleToken(_OfALock):
+    """The lock is not held with this token any more, and nothing was changed."""
+
+
 class NotACounter(Definite):
     """The value is no whole number of 64 bits, or the sum would be none."""
 
@@ -118,6 +141,10 @@ class OutcomeUnknown(ClientError):
 _BY_CODE: Final[dict[str, type[ClientError]]] = {
     "CONDITION_FAILED": ConditionFailed,
     "NO_SUCH_KEY": NoSuchKey,
+    "NO_SUCH_LEASE": NoSuchLease,
+    "LOCK_HELD": LockHeld,
+    "LOCK_TIMEOUT": LockHeld,
+    "STALE_TOKEN": StaleToken,
     "NOT_A_NUMBER": NotACounter,
     "OVERFLOW": NotACounter,
     "QUOTA_EXCEEDED": QuotaExceeded,

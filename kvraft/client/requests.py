@@ -139,12 +139,12 @@ def _at(revision: int | None) -> bytes:
     return b"" if revision is None else b" AT %d" % revision
 
 
-def set_(key: Text, value: Text, ttl: float | None = None) -> Request[None]:
+def set_(key: Text, value: Text, ttl: float | None = None, lease: int | None = None) -> Request[None]:
     """Write a value."""
     name, stored = _key(key), to_bytes(value)
-    if ttl is None and is_plain_key(name) and is_plain_value(stored):
+    if ttl is None and lease is None and is_plain_key(name) and is_plain_value(stored):
         return Request(b"SET %b %b" % (name, stored), _nothing)
-    transaction = Transaction().then(set_operation(name, stored, ttl=ttl))
+    transaction = Transaction().then(set_operation(name, stored, ttl=ttl, lease=lease))
     return Request(b"TXN " + transaction.encoded(), _nothing)
 
 
@@ -158,9 +158,11 @@ def delete(key: Text, condition: If | None = None) -> Request[None]:
     return Request(b"TXN " + Transaction().then(delete_operation(name)).encoded(), _nothing)
 
 
-def cas(key: Text, condition: If, value: Text, ttl: float | None = None) -> Request[int]:
+def cas(key: Text, condition: If, value: Text, ttl: float | None = None, lease: int | None = None) -> Request[int]:
     """Write a value where a condition holds; the result is the revision."""
     for_ = b"" if ttl is None else b" FOR " + _seconds(ttl)
+    if lease is not None:
+        for_ = b" LEASE %d" % lease
     line = b"CAS %b%b %b %b" % (argument(_key(key)), for_, condition.written, last_argument(to_bytes(value)))
     return Request(line, _revision)
 

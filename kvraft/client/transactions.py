@@ -138,10 +138,16 @@ def get(name: Text) -> Operation:
     return Operation(member("get", to_bytes(name)), read_item)
 
 
-def set(name: Text, value: Text, *, ttl: float | None = None) -> Operation:  # noqa: A001 - the command's name
-    """Write a key, which expires after `ttl` seconds; None: never."""
+def set(  # noqa: A001 - the command's name
+    name: Text, value: Text, *, ttl: float | None = None, lease: int | None = None
+) -> Operation:
+    """Write a key, which expires after `ttl` seconds, or with a lease; None: never."""
     described = {**member("set", to_bytes(name)), **member("value", to_bytes(value))}
-    return Operation(described if ttl is None else {**described, "ttl": ttl}, lambda _: None)
+    if ttl is not None:
+        described["ttl"] = ttl
+    if lease is not None:
+        described["lease"] = lease
+    return Operation(described, lambda _: None)
 
 
 def delete(name: Text) -> Operation:

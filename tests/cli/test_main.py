@@ -196,6 +196,30 @@ def test_the_shell_takes_lines_from_a_pipe(kvraft: Shell) -> None:
     assert kvraft.error.startswith("CONDITION_FAILED")
 
 
+def test_a_command_runs_under_a_lock(kvraft: Shell) -> None:
+    """It has the token, its status is the command's, and the lock is given back."""
+    script = "import os, sys; sys.exit(40 + int(os.environ['KVRAFT_TOKEN']))"
+    kvraft("lock", "job", sys.executable, "-c", script)
+    assert (kvraft.status, kvraft.node.locks) == (41, {})
+
+    kvraft.node.locks[b"job"] = 7
+    kvraft("lock", "--wait", "0", "job", "true")
+    assert kvraft.status == statuses.CONDITION_FAILED
+    kvraft.node.locks.clear()
+    kvraft("lock", "job", "/nowhere")
+    assert (kvraft.status, kvraft.node.locks) == (statuses.NO_INPUT, {})
+
+
+def test_leases(kvraft: Shell) -> None:
+    """They are granted, renewed, listed and ended."""
+    assert kvraft("lease", "grant", "30") == "1\n"
+    assert kvraft("lease", "renew", "1") == "30 s\n"
+    assert "30" in kvraft("lease", "list")
+    assert kvraft("lease", "revoke", "1") == "OK\n"
+    kvraft("lease", "renew", "1")
+    assert kvraft.status == statuses.NO_SUCH_KEY
+
+
 def test_every_command_explains_itself(kvraft: Shell) -> None:
     """In a list, and each by --help; and every status stands in the page."""
     listed = kvraft("--help")

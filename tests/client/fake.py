@@ -5,7 +5,7 @@ import json
 import socket
 import threading
 from collections.abc import Iterator
-from typing import Final
+from typing import Any, Final
 
 from tests.server.test_data_requests import Lines
 
@@ -26,6 +26,11 @@ class FakeNode:
         """Reads of the socket that brought something: requests that were sent together count once."""
         self.drops_after: bytes | None = None
         """Once a line begins so, it is carried out and the connection ends without its answer."""
+        self.locks: dict[bytes, int] = {}
+        """The tokens of the locks that are held."""
+        self.renewals = 0
+        """Locks that were renewed."""
+        self._last_token = 0
         self._listener = socket.create_server(("127.0.0.1", 0))
         self._connections: list[socket.socket] = []
         self._watchers: list[socket.socket] = []
@@ -84,9 +89,31 @@ class FakeNode:
         if line.startswith(b"WATCH"):
             self._watchers.append(connection)
             return b'{"watch":1,"revision":%d}' % self.lines.store.revision
+        if line.split(b" ")[0] in {b"LOCK", b"RENEW", b"UNLOCK", b"TOKEN"}:
+            return json.dumps(self._of_a_lock(line)).encode()
         if self.leader is not None:
             return json.dumps({"error": "NOT_LEADER", "leader_hint": self.leader}).encode()
         return json.dumps(self.lines.ask(line)).encode()
+
+    def _of_a_lock(self, line: bytes) -> dict[str, Any]:
+        """Answer what concerns a lock; who waits is told at once that it was too long."""
+        verb, name, *rest = line.split(b" ", 3)
+        if verb == b"LOCK":
+            if name in self.locks:
+                return {"error": "LOCK_HELD", "message": "", "token": self.locks[name]}
+            self._last_token += 1
+            self.locks[name] = self._last_token
+            return {"token": self._last_token, "ttl": 10.0}
+        token = int(rest[0])
+        if self.locks.get(name) != token:
+            return {"error": "STALE_TOKEN", "message": "", "token": self.locks.get(name)}
+        if verb == b"UNLOCK":
+            del self.locks[name]
+            return {"status": "OK"}
+        if verb == b"TOKEN":
+            return self.lines.ask(rest[1])
+        self.renewals += 1
+        return {"token": token, "ttl": 10.0}
 
 
 @contextlib.contextmanager
