@@ -42,7 +42,7 @@ class Address:
         if not colon or not host or text.endswith("]"):
             raise WrongValue(text, '"host:port", such as "127.0.0.1:8080"')
         if not re.fullmatch(r"[0-9]{1,5}", port) or not 1 <= int(port) <= PORT_MAX:
-            raise WrongValue(text, f"a port from 1 to {PORT_MAX} behind the last colon")
+            raise WrongValue(text, f"a port from 1 to {PORT_MAX} after the last colon")
         return cls(_parse_host(text, host), int(port))
 
     @property

@@ -83,7 +83,7 @@ class Limits:
     log_bytes: Annotated[int, Between(64 * KIB, GIB, "bytes")] = 32 * MIB
     """A snapshot is taken, and the log shortened, when the log has grown by this much."""
     log_kept_bytes: Annotated[int, Between(0, GIB, "bytes")] = 8 * MIB
-    """So much of the log stays behind a snapshot, for followers that are a little late."""
+    """So much of the log stays after a snapshot, for followers that are a little late."""
     log_late_bytes: Annotated[int, Between(0, 64 * GIB, "bytes")] = 96 * MIB
     """So much of it stays at a leader while a living member needs it."""
     store_bytes: Annotated[int, Between(0, 1024 * GIB, "bytes")] = 0

@@ -305,7 +305,7 @@ class Inbounds:
                 connection.abort()
 
     def drop_others(self) -> None:
-        """Drop the connections of those that have another memory than they must."""
+        """Drop the connections of those whose incarnation is another than it must be."""
         for connection in list(self._by_peer.values()):
             refusal = self.identity.refusal_of_other(connection.hello) if connection.hello is not None else None
             if refusal is not None:

@@ -5,7 +5,7 @@ A frame is a JSON header that a person can read in a packet capture, and a tail 
     header length  u32, big-endian
     tail length    u32, big-endian
     header         JSON: the message, tagged with its type
-    tail           the records of an AppendEntries, one behind the other, as they stand in the log,
+    tail           the records of an AppendEntries, one after the other, as they stand in the log,
                    or the bytes of a snapshot
 
 A frame in which both lengths are 0 holds no message: it shows that the connection carries something (see
@@ -157,7 +157,7 @@ def _decode_frame(data: bytes, offset: int, header_length: int, tail_length: int
 
 
 def _decode_tail(message: AppendEntries, data: bytes, offset: int, end: int) -> tuple[Entry, ...]:
-    """Read the records of data[offset:end], which must continue the log behind the message's previous entry."""
+    """Read the records of data[offset:end], which must continue the log after the message's previous entry."""
     entries: list[Entry] = []
     index = message.prev_index
     term = max(message.prev_term, 1)  # Every entry belongs to an election, and the first election's term is 1.

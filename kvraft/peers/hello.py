@@ -8,9 +8,9 @@ or says what is wrong with it and closes::
 
     {"error":"OTHER_CLUSTER","message":"…"}
 
-`cluster` is null as long as the node does not know its cluster's id. `incarnation` names the node's memory: it is made
+`cluster` is null as long as the node does not know its cluster's id. `incarnation` names the node's data: it is made
 with a data directory and stays for as long as that exists, so a wiped disk under an old id has a new one and is refused
-when the log knows the old one. `to_incarnation` is the memory that the receiver has by the sender's configuration; it
+when the log knows the old one. `to_incarnation` is the incarnation of the receiver by the sender's configuration; it
 is left out where that says nothing of it. `run` names one process: two at once with one incarnation are a data
 directory and its copy, and the second is refused as long as the first is heard from (see `acceptor`). `keepalive` says
 that the node knows the signs of life of `keepalive`, `reached_at` is the host and the port at which it is reached now
@@ -44,7 +44,7 @@ REMOVED: Final = "REMOVED"
 """The code of a refusal that is final: the cluster has removed this node."""
 
 OTHER_INCARNATION: Final = "OTHER_INCARNATION"
-"""The code of a refusal that is final: the cluster knows this node's id with another memory."""
+"""The code of a refusal that is final: the cluster has bound this node's id to another incarnation."""
 
 UNSURE_INCARNATION: Final = "UNSURE_INCARNATION"
 """The same where neither node knows its cluster's id, so they may belong to two clusters: it is not final."""
@@ -96,11 +96,11 @@ class Facts(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     address: _Place | None = None
     """Where that configuration has it."""
     empty: bool | None = None
-    """Whether its log is empty; None: it does not bind its id to its memory."""
+    """Whether its log is empty; None: it does not bind its id to its incarnation."""
     acknowledged: tuple[_Name, _Count, _Count, _Count, _Count, _Count] | None = None
     """What it knows the receiver to have acknowledged, in the order of `kvraft.raft.acknowledged.Acknowledged`."""
     fresh: bool | None = None
-    """Whether it has begun without memory and must not vote. It and the next two are None of who keeps a disk."""
+    """Whether it has begun without its data and must not vote. It and the next two are None where a disk is kept."""
     term: _Count | None = None
     """The term that it is in."""
     last_index: _Count | None = None

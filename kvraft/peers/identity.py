@@ -50,7 +50,7 @@ class Identity:
     ) -> None:
         """Talk to `members` alone from now on, and tell each where it is looked for.
 
-        `removed` are told that they once belonged to them. Of those in `incarnations` only the one with that memory
+        `removed` are told that they once belonged to them. Of those in `incarnations` only one with that incarnation
         is talked to.
         """
         self._incarnations = incarnations or {}
@@ -123,7 +123,7 @@ class Identity:
             self.cluster_id = hello.cluster
 
     def refusal_of_other(self, hello: Hello) -> HelloRefused | None:
-        """Return why a sound hello is refused: another memory stands behind its id. None when it is not.
+        """Return why a sound hello is refused: its id is bound to another incarnation. None when it is not.
 
         A node that is refused so ends. Two nodes of different clusters that are so young that neither knows its
         cluster's id would end each other, so between such two the refusal is not final. When their cluster is one, a

@@ -281,7 +281,7 @@ class Link:
         connection.abort()
 
     def drop_other(self) -> None:
-        """Drop the connection if the peer has another memory than it must."""
+        """Drop the connection if the peer has another incarnation than it must."""
         connection = self._connection
         if connection is None or connection.hello is None:
             return

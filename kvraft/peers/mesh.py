@@ -57,7 +57,7 @@ class Peers:
     Args:
         reactor: Keeps the time; with the default `dial` it also connects by TCP.
         me: This node's id.
-        incarnation: Names this node's memory: made with its data directory, and kept for as long as that exists.
+        incarnation: Names this node's data: drawn with its data directory, and kept for as long as that exists.
         addresses: Where every member listens, by id, until `set_members` says otherwise. This node's own is ignored.
         receiver: Takes what comes in.
         random: Draws the pauses between attempts to connect.
@@ -146,7 +146,7 @@ class Peers:
             addresses: Where every member listens, by id. This node's own entry is ignored.
             removed: Who once belonged to the cluster: their hellos are refused with REMOVED, those of others that are
                 no members with UNKNOWN_NODE. An id that is also in `addresses` is a member.
-            incarnations: The memory that a member must have; one with another is refused with OTHER_INCARNATION, and
+            incarnations: The one that a member must have; one with another is refused with OTHER_INCARNATION, and
                 its connections are dropped.
         """
         if self._is_stopped:
@@ -259,7 +259,7 @@ class Peers:
         return MemberEndpoint(self._reactor, address.host, address.port, self._names, self._dial)
 
     def _take_in(self, peer: int, address: Address) -> None:
-        """Dial a new member: behind the end of its last link, if it left a moment ago, so that losses come in order."""
+        """Dial a new member: after the end of its last link, if it left a moment ago, so that losses come in order."""
         addresses = self._addresses[peer] = Addresses(
             address,
             self._listed.get(peer),

@@ -50,7 +50,7 @@ class Outbox:
         return self._queued - self._head_sent
 
     def write(self, data: bytes) -> None:
-        """Send `data` behind everything before it.
+        """Send `data` after everything before it.
 
         Raises:
             OutboxFull: too much waits already. One write of any length is taken when none is under way, so that the

@@ -19,13 +19,13 @@ class Moving:
     """Tells the cluster that a member is reached elsewhere now, until it is known. Runs in a thread of its own.
 
     The node asks by itself, since nobody can reach it where the log says; who it is stands in its request, so that a
-    node with another memory moves nobody. The address of a hello is not used for this: a connection's other end is not
+    node with another incarnation moves no member. The address of a hello is not used: a connection's other end is not
     proven, and an address that is told in passing would be taken over in passing. A node that leads without being known
     where it is asks itself.
 
     Attributes:
         me: the member.
-        incarnation: its memory.
+        incarnation: names its data directory.
         address: where it is reached now.
         contacts: by the id of each member, this one too, where it may be reached: where the log says, and where
             config.json says so, for a cluster that has moved as a whole.

@@ -38,7 +38,7 @@ argument, so the same inputs give the same outputs, in production and in simulat
 it: what may be said only when something is durable is not among the messages that may leave at once.
 
 **Snapshots.** The log cannot grow for ever. The driver takes a snapshot of the state machine now and then and lets the
-log begin behind it, less a margin; a member that needs entries which are gone receives the snapshot instead, piece by
+log begin after it, less a margin; a member that needs entries which are gone receives the snapshot instead, piece by
 piece (§7). The core knows of a snapshot only where it ends, and which pieces may be believed. See `snapshots`.
 
 **Membership** changes through entries of the log, and each node goes by the latest one it holds (§6). Voters change by
@@ -46,8 +46,8 @@ piece (§7). The core knows of a snapshot only where it ends, and which pieces m
 as a *learner*, who receives the log and decides nothing, and is promoted by the leader when it has caught up (thesis
 §4.2.1). A change that would leave no majority of living members is refused. See `changes`.
 
-**Identity.** A member is an id and the memory behind it, to which the log binds the id. A node that comes back without
-its memory has no vote, so what it has forgotten cannot be lost by it. See `identity`.
+**Identity.** A member is an id and an incarnation, to which the log binds the id. A node that comes back without
+its data has no vote, so it cannot break the promises that it has lost. See `identity`.
 
 **What it does not do yet, and what that costs.** Leases for reads are left out on purpose: they
 are faster by one round trip and rest on the clocks of all members, which ReadIndex does not.

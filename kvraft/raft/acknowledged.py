@@ -12,7 +12,7 @@ change:
 
 * Its term never falls, so it is at least T.
 * As long as its term is T, only T's leader changes its log. Where the two logs match they are never cut (§5.3), and a
-  snapshot that takes the place of the log begins behind m, or keeps what follows it (§7).
+  snapshot that takes the place of the log begins after m, or keeps what follows it (§7).
 * In a later term another leader may cut what was not committed. What was committed is in the log of every later leader
   (§5.4.3), so it is never cut.
 
@@ -84,7 +84,7 @@ def note(node: Node, member: int, term: int, index: int, commit: int) -> None:
 def lacks(node: Node, told: Acknowledged) -> bool:
     """Whether this node lacks what it is told to have acknowledged: its data directory is an older copy."""
     if told.incarnation != node.incarnation:
-        return False  # it was another memory's promise
+        return False  # it was the promise of another incarnation
     if node.term < told.term or _is_missing(node.log, told.committed, told.committed_term):
         return True
     return node.term == told.term and _is_missing(node.log, told.index, told.index_term)

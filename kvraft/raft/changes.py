@@ -80,7 +80,7 @@ def adopt(node: Node, entries: Iterable[Entry]) -> None:
     """Go by the configurations among entries that were just appended (§6)."""
     for entry in entries:
         if entry.kind == EntryKind.MEMBERSHIP:
-            assert entry.index > node.membership_index, f"entry {entry.index} comes behind {node.membership_index}"
+            assert entry.index > node.membership_index, f"entry {entry.index} comes after {node.membership_index}"
             node.memberships.append((entry.index, Membership.decode(entry.payload)))
             identity.confirm(node)
 
@@ -93,7 +93,7 @@ def forget_from(node: Node, index: int) -> None:
 
 
 def settle(node: Node, leader: Leader) -> None:
-    """Finish a change whose entry has just been committed: leave the joint configuration, let go of who is gone."""
+    """Finish a change whose entry has just been committed: leave the joint configuration, drop members that left."""
     if node.commit < node.membership_index:
         return
     if node.membership.outgoing:
@@ -101,7 +101,7 @@ def settle(node: Node, leader: Leader) -> None:
         return
     gone = leader.progress.keys() - node.membership.members
     if gone:
-        # They hear that they have left: the last they are sent is a commit index that covers it.
+        # They learn that they have left: the last they are sent is a commit index that covers it.
         for peer in gone:
             replication.send_last_words(node, leader, peer)
             del leader.progress[peer]
@@ -123,7 +123,7 @@ def promote_caught_up(node: Node, leader: Leader) -> None:
 
 
 def waits_for(node: Node, learner: int) -> str | None:
-    """Say what a learner on its way to a vote waits for, as its leader knows it; None for who does not wait."""
+    """Say what a learner on its way to a vote waits for, as its leader knows it; None for one that does not wait."""
     if not isinstance(node.role, Leader) or learner not in node.membership.promoting & node.role.progress.keys():
         return None
     progress = node.role.progress[learner]
@@ -153,12 +153,12 @@ def _ends_round(node: Node, progress: Progress) -> bool:
 
 
 def append(node: Node, leader: Leader, membership: Membership) -> int:
-    """Append a configuration, go by it at once, and begin to send to who is new."""
+    """Append a configuration, use it at once, and begin to send to new members."""
     before = node.membership
     assert not (before.outgoing and membership.outgoing), "a joint configuration follows a joint one (§6)"
     assert not membership.members & before.removed, "an id that was removed comes back (row 19)"
-    for member, memory in before.incarnations.items():
-        assert membership.incarnations.get(member, memory) == memory, f"node {member} is bound once more"
+    for member, bound in before.incarnations.items():
+        assert membership.incarnations.get(member, bound) == bound, f"node {member} is bound once more"
     replication.append(node, leader, EntryKind.MEMBERSHIP, membership.encode())
     node.memberships.append((node.log.last_index, membership))
     for member in sorted(membership.members - leader.progress.keys() - {node.id}):
@@ -167,7 +167,7 @@ def append(node: Node, leader: Leader, membership: Membership) -> int:
 
 
 def _alive(node: Node, leader: Leader) -> set[int]:
-    """Return who was heard from within an election timeout, this leader among them."""
+    """Return the members that have answered within an election timeout, and this leader."""
     return {node.id, *leader.heard_since(node.now - node.options.election_timeout_max)}
 
 

@@ -260,7 +260,7 @@ def _is_saving_its_vote(node: Node) -> bool:
 
 
 def _is_bound_to_leader(node: Node) -> bool:
-    """Whether this node believes in a current leader and so takes part in no election (§6, thesis §4.2.3)."""
+    """Whether this node has a current leader and so takes part in no election (§6, thesis §4.2.3)."""
     match node.role:
         case Leader():
             return True

@@ -1,9 +1,9 @@
-"""Who a member is: an id, and the memory that goes with it. Keeps a node whose disk was lost from breaking promises.
+"""What a member is: an id and an incarnation. Keeps a node whose disk was lost from breaking its promises.
 
-Raft lets a node count because it remembers what it promised (Figure 2). A disk that was lost or emptied, under an old
-id, is another node: its vote could elect a leader that lacks what the old one acknowledged (row 1; row 19 for ids
-that come back). So each memory has an *incarnation*, made with its data directory, and the log *binds* each id to one:
-the leader appends a configuration that names the incarnations of members it has heard of and that are not bound yet.
+Raft counts on a node because its disk keeps what it promised (Figure 2). A disk that was lost or emptied, under an old
+id, makes another node: its vote could elect a leader that lacks what the old one acknowledged (row 1; row 19 for ids
+that come back). So each data directory has an *incarnation*, drawn when it is made, and the log *binds* each id to one:
+the leader appends a configuration with the incarnations that connected members have named and that are not bound yet.
 A binding is never changed; a lost node is replaced by one with a new id.
 
 **The rule: a node votes only if its log binds its id to its own incarnation, or it took part in the birth.** A node
@@ -11,19 +11,20 @@ that begins with nothing has no vote (`Node.voting`). It may follow, store and a
 about what it holds; its vote is what could do harm.
 
 *Why a wiped node can lose nothing.* Let e be committed, by a quorum C with the wiped member X in it, and let Q be the
-quorum of a later election. While X has no vote, Q is among the others. Of 2f+1 voters C has f others and Q has f+1, of
-2f: they meet in a node that remembers e, and the proof of §5.4.3 holds as it stands; X counts as dead. The same for k
-wiped at once. If X was bound before, it never votes again: the leaders, who have the committed binding, bind no id
-twice. If it was not, a leader may bind its new memory by an entry b. That leader has every e that was ever committed
-with X's help (leader completeness, by the argument before), below b in its log; so when X holds b, and only then it
-votes, it holds them too. Its vote in the term of that moment, in which its old memory may have voted, is given up.
+quorum of a later election. While X has no vote, Q consists of other members. Of 2f+1 voters C has f others and Q has
+f+1, of 2f: they share a node that holds e, and the proof of §5.4.3 holds as it stands; X counts as dead. The same is
+true for k nodes that are wiped at once. If X was bound before, it never votes again: leaders have the committed binding
+and bind no id twice. If it was not, a leader may bind its new incarnation by an entry b. That leader has every e that
+was ever committed with X's help (leader completeness, as shown before), before b in its log. X votes only when it holds
+b, so it holds them too. It has no vote in the term of that moment, in which its old incarnation may have voted.
 
-*Births.* At the birth of a cluster nobody is bound, and somebody must vote. A node that holds nothing and has not voted
-votes if it belongs to a majority that said, since its process began, that their logs are empty, and nobody said
-otherwise. The first leader binds all it has heard of in its first two entries, which travel and are stored together: a
-log that holds anything says who took part in the birth. A wiped node that meets one member with a log is none of them.
+*Births.* At the birth of a cluster no id is bound, and some nodes must vote. A node that holds nothing and has not
+voted votes if it belongs to a majority whose hellos, since its process began, said that their logs are empty, and no
+hello said otherwise. The first leader binds all incarnations that it knows in its first two entries, which travel and
+are stored together: a log that holds anything names the members of the birth. A wiped node that meets one member with a
+log does not take part in a birth.
 
-*Founders.* Whoever has got its vote by a birth is a *founder* from then on (`Node.founder`). The mark is saved with
+*Founders.* A node that got its vote by a birth is a *founder* from then on (`Node.founder`). The mark is saved with
 whatever the node saves next, so it is durable before the node's first promise, and it is never taken back. After a
 restart a founder has its vote, whatever the others hold by then and whatever its term is. Without the mark a cluster
 could be dead from its birth: the first leader stores its entries and reaches nobody, a later term passes, and the
@@ -32,28 +33,28 @@ others come back with empty logs and no vote in that term, beside one log that h
 *Why a founder's restart can lose nothing.* The mark lies on the same disk as term, vote and log, and no save leaves it
 out. A founder that comes back has the mark, and with it everything that it has promised since it got its vote; so its
 restart is no different from a pause, during which a node keeps its vote, and the proof of §5.4.3 takes no notice of
-pauses. What was not durable was promised to nobody. A wiped disk has lost the mark as well, and its node is judged as
-one that never had it. A log that binds the id to another memory counts for more than the mark: it shows that the
-cluster has bound its memory, and that it is not this one.
+pauses. What was not durable was not promised. A wiped disk has lost the mark as well, and its node is treated as one
+that never had it. A log that binds the id to another incarnation counts for more than the mark: it shows that the
+cluster has bound the id, and not to this node.
 
-*Why a birth comes to an end.* The first leader was elected by a majority, each of whom had made its vote durable, and
-the mark with it. So that majority can elect again in any later term, whatever happens to the first entries, as long as
-its disks come back; and a leader binds everybody else that it hears of.
+*Why a birth comes to an end.* The first leader was elected by a majority, and each of them had made its vote durable,
+with the mark. So that majority can elect again in any later term, whatever happens to the first entries, as long as its
+disks come back; and a leader binds every other member that connects.
 
-*What is not guaranteed.* In the first moments, until the first leader's binding is committed, and for a voter that the
-cluster has never heard of, a wipe is not noticed. Two who hold nothing, one wiped and one that was never started since
-the birth, cannot tell that from a birth while they are a majority and hear nobody else: what they then agree on has
-another cluster id, and the others refuse them. A majority whose disks are lost together has lost data: nothing helps
-there. Logs of an earlier kvraft bind nobody; their nodes vote as they did, until every member has named its
+*What is not guaranteed.* Until the first leader's binding is committed, and for a voter that has never connected to
+the cluster, a wipe is not noticed. Two nodes that hold nothing, one wiped and one that was never started since the
+birth, cannot distinguish that from a birth while they are a majority and reach no other member: what they then agree on
+has another cluster id, and the others refuse them. A majority whose disks are lost together has lost data: no rule can
+help. Logs of an earlier kvraft bind no id; their nodes vote as they did, until every member has named its
 incarnation and the leader has bound them all. Without TLS an incarnation is a claim: this guards against accidents.
 
 *Older copies.* A data directory that was put back from a copy has its incarnation and not all that it acknowledged. Its
 vote could elect a leader that lacks a confirmed entry, like that of a wiped node. It could be sent the entries anew and
 would hold them again, but until then, and for entries that no leader counts any more, it votes as if it had never
-confirmed them. So it is held to what the others know of its acknowledgements (`acknowledged`): they tell it at each
-connection, it finds by its own log that it lacks something, and it ends, with a mark in its directory. It votes no more
-and is replaced, so it counts as dead, like a wiped node. A leader whose probe at a member's match index is denied again
-and again drops the connection, so that it is told once more. A node whose own committed entry a leader contradicts has
+confirmed them. So the others name what they know of its acknowledgements (`acknowledged`) at each connection. It finds
+by its own log that it lacks something, and ends, with a mark in its directory. It votes no more and is replaced, so it
+counts as dead, like a wiped node. A leader whose probe at a member's match index is denied again and again drops the
+connection, so that the acknowledgements are named once more. A node whose own committed entry a leader contradicts has
 the opposite proof, that confirmed entries were lost elsewhere (`CommittedContradicted`); it ends too and keeps what the
 others have lost.
 
@@ -82,11 +83,11 @@ class Heard:
     """What others have said of themselves since this node began."""
 
     incarnations: dict[int, str | None] = attrs.field(factory=dict)
-    """None for who has said nothing of it."""
+    """None for a member that has not named one."""
     newborn: set[int] = attrs.field(factory=set)
-    """Who has said that its log is empty."""
+    """Members that have said that their logs are empty."""
     nonempty: set[int] = attrs.field(factory=set)
-    """Who has said that it is not."""
+    """Members that have said that they are not."""
     acknowledged: dict[int, Acknowledged] = attrs.field(factory=dict)
     """By member: what it has acknowledged, to this node or to others that have led meanwhile."""
 
@@ -104,13 +105,13 @@ def _has_vote(node: Node) -> bool:
     bindings = node.membership.incarnations
     if node.id in bindings:
         return bindings[node.id] == node.incarnation
-    if node.founder or node.vote is not None:  # only who had the right has voted
+    if node.founder or node.vote is not None:  # only a node that had the right has voted
         return True
     return node.log.last_index > 0 and not bindings  # an earlier kvraft's
 
 
 def is_stranger(node: Node) -> bool:
-    """Whether the log knows this id with another memory: this node must not take part."""
+    """Whether the log binds this id to another incarnation: this node must not take part."""
     return node.incarnation is not None and is_other(node.membership, node.id, node.incarnation)
 
 
@@ -144,14 +145,14 @@ def confirm(node: Node) -> None:
 
 
 def bind_first(node: Node, leader: Leader) -> None:
-    """Bind all that were heard of, right behind the first entry of the first leader."""
+    """Bind all incarnations that are known, right after the first entry of the first leader."""
     new = _unbound(node)
     if new and node.log.last_index == 1 and None not in node.heard.incarnations.values():
         changes.append(node, leader, node.membership.bound(new))
 
 
 def bind(node: Node, leader: Leader) -> None:
-    """Bind members that are not bound yet and were heard of; called at every heartbeat."""
+    """Bind members that are not bound yet and have named their incarnation; called at every heartbeat."""
     membership = node.membership
     new = _unbound(node)
     if not new:
@@ -163,7 +164,7 @@ def bind(node: Node, leader: Leader) -> None:
 
 
 def may_be_promoted(node: Node, learner: int) -> bool:
-    """Whether a learner is bound, where anybody is: else it would become a voter without a vote."""
+    """Whether a learner is bound, where any member is: else it would become a voter without a vote."""
     bindings = node.membership.incarnations
     return not bindings or learner in bindings
 
@@ -185,7 +186,7 @@ def _is_newborn(node: Node) -> bool:
 
 
 def _is_birth(node: Node) -> bool:
-    """Whether the node belongs to a majority without a log, and has heard of nobody with one."""
+    """Whether the node belongs to a majority without a log, and knows no member with one."""
     if node.heard.nonempty or not node.membership.decides(node.id):
         return False
     empty = node.heard.newborn | {node.id}

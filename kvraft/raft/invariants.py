@@ -124,7 +124,7 @@ class NodeHistory:
         self._remember()
 
     def peer_forgot(self, peer: int) -> None:
-        """Expect nothing of a member that has come back without its memory: what it acknowledged is lost with it."""
+        """Expect nothing of a member that has come back without its data: what it acknowledged is lost with it."""
         self._match.pop(peer, None)
 
     def _check_leader(self, node: Node, leader: Leader) -> None:
@@ -194,7 +194,7 @@ class ClusterHistory:
         if last_covered is not None and node.log.snapshot_term != last_covered.term:
             raise _broken(
                 node,
-                f"state machine safety: the log begins behind another entry {last_covered.index} than was committed",
+                f"state machine safety: the log begins after another entry {last_covered.index} than was committed",
             )
         for index in range(max(compared, node.log.snapshot_index) + 1, node.commit + 1):
             entry = node.log[index]

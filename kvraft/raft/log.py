@@ -1,4 +1,4 @@
-"""The log as the core holds it: the entries behind the last snapshot, and how far they have come.
+"""The log as the core holds it: the entries after the last snapshot, and how far they have come.
 
 Three marks move along it, and `handed_over` and `durable` fall back when a conflict cuts the log (§5.3)::
 
@@ -75,7 +75,7 @@ class Log:
         """Return the entry at `index`, which must be in the log."""
         place = index - self.snapshot_index - 1
         if place < 0:
-            raise InvariantViolated(f"entry {index} was compacted away; the log begins behind {self.snapshot_index}")
+            raise InvariantViolated(f"entry {index} was compacted away; the log begins after {self.snapshot_index}")
         return self._entries[place]
 
     def slice(
@@ -84,7 +84,7 @@ class Log:
         """Return the entries `first` to `last`, or as many as come within `max_bytes` and `max_count`, at least one."""
         begin = first - self.snapshot_index - 1
         if begin < 0:
-            raise InvariantViolated(f"entry {first} was compacted away; the log begins behind {self.snapshot_index}")
+            raise InvariantViolated(f"entry {first} was compacted away; the log begins after {self.snapshot_index}")
         assert last <= self.last_index, f"entry {last} is asked for, and the log ends at {self.last_index}"
         end = last - self.snapshot_index
         if max_count is not None:
@@ -122,7 +122,7 @@ class Log:
         return None
 
     def index_before(self, size: int) -> int:
-        """Return the last index behind which the records have at least `size` bytes, or where the log begins."""
+        """Return the last index after which the records have at least `size` bytes, or where the log begins."""
         return self.snapshot_index + bisect_right(self._ends, self._dropped + self.size - size)
 
     def index_within(self, size: int, count: int) -> int:
@@ -144,9 +144,9 @@ class Log:
         self.handed_over = max(self.handed_over, index)
         assert len(self._entries) == len(self._ends) == self.last_index - index, "the log lacks entries"
 
-    def restart_behind(self, index: int, term: int) -> None:
-        """Begin anew, empty, behind a snapshot that ends with (index, term) (Figure 13, step 7)."""
-        assert index >= self.snapshot_index, f"the log begins behind {self.snapshot_index} and goes back to {index}"
+    def restart_after(self, index: int, term: int) -> None:
+        """Begin anew, empty, after a snapshot that ends with (index, term) (Figure 13, step 7)."""
+        assert index >= self.snapshot_index, f"the log begins after {self.snapshot_index} and goes back to {index}"
         self._drop(self.snapshot_index + 1, self.last_index)
         self.snapshot_index, self.snapshot_term = index, term
         self.last_index = self.durable = self.handed_over = index

@@ -1,8 +1,8 @@
-"""Who belongs to the cluster, and who decides (§6, thesis §4).
+"""Which nodes belong to the cluster, and which decide (§6, thesis §4).
 
-A membership has voters, learners, who receive the log but decide nothing (thesis §4.2.1), and, while a change is under
-way, the outgoing voters, whose majority is needed as well. It changes only through entries of the log, and each node
-goes by the latest one in its log, committed or not (§6).
+A membership has voters, learners, which receive the log but decide nothing (thesis §4.2.1), and, while a change is
+under way, the outgoing voters, whose majority is needed as well. It changes only through entries of the log, and each
+node goes by the latest one in its log, committed or not (§6).
 """
 
 from collections.abc import Collection, Iterable, Iterator, Mapping
@@ -58,15 +58,15 @@ class Membership:
     outgoing: frozenset[int] = attrs.field(default=frozenset(), converter=_ids)
     learners: frozenset[int] = attrs.field(default=frozenset(), converter=_ids)
     promoting: frozenset[int] = attrs.field(default=frozenset(), converter=_ids)
-    """Learners who become voters by themselves when they have caught up."""
+    """Learners that become voters by themselves when they have caught up."""
     replacing: Mapping[int, int] = attrs.field(factory=dict)
-    """For some of these the voter who leaves when they become one."""
+    """For some of these the voter that leaves when they become one."""
     addresses: Mapping[int, str] = attrs.field(factory=dict)
     """Where each member is reached; the core only keeps them."""
     removed: frozenset[int] = attrs.field(default=frozenset(), converter=_ids)
     """Who once belonged to the cluster: their ids are never used again (row 19)."""
     incarnations: Mapping[int, str] = attrs.field(factory=dict)
-    """The memory to which a member's id is bound, once it is; see `identity`."""
+    """The incarnation to which a member's id is bound, once it is; see `identity`."""
     removed_below: int = 0
     """Each id below it that is no member counts as removed, be it that it was never used; `removed` names the others.
     Governed by feature level 2."""
@@ -79,7 +79,7 @@ class Membership:
         if not self.promoting <= self.learners or not self.replacing.keys() <= self.promoting:
             raise ValueError("only a learner can be promoted")
         if not self.incarnations.keys() <= self.members:
-            raise ValueError("only a member's id is bound to a memory")
+            raise ValueError("only a member's id is bound to an incarnation")
         if self.removed & (self.voters | self.learners):
             raise ValueError("who was removed does not come back under the same id")
 
@@ -90,7 +90,7 @@ class Membership:
 
     @property
     def members(self) -> frozenset[int]:
-        """Everyone who receives the log."""
+        """All nodes that receive the log."""
         return self.voters | self.outgoing | self.learners
 
     @property
@@ -195,7 +195,7 @@ class Membership:
             self,
             outgoing=before.voters,
             addresses={member: where for member, where in addresses.items() if member in stay},
-            incarnations={member: memory for member, memory in incarnations.items() if member in stay},
+            incarnations={member: bound for member, bound in incarnations.items() if member in stay},
         )
 
     def without_outgoing(self) -> "Membership":
@@ -206,7 +206,7 @@ class Membership:
             self,
             outgoing=(),
             addresses={member: where for member, where in self.addresses.items() if member in remaining},
-            incarnations={member: memory for member, memory in self.incarnations.items() if member in remaining},
+            incarnations={member: bound for member, bound in self.incarnations.items() if member in remaining},
         )
 
     def differs_in_members(self, other: "Membership") -> bool:

@@ -1,7 +1,7 @@
 """The messages that nodes exchange (Figure 2; PreVote of thesis §9.6, TimeoutNow of §3.10).
 
 Every message carries the sender's term, except that a `PreVote` carries the term its sender *would* campaign in. The
-sender is not part of a message: the connection it came by says who it was.
+sender is not part of a message: the connection names it.
 """
 
 from typing import Annotated
@@ -26,7 +26,7 @@ class PreVote(_Message, frozen=True, tag="PreVote"):
 
 
 class PreVoteReply(_Message, frozen=True, tag="PreVoteReply"):
-    """A grant repeats the term that was asked for; a refusal carries the term of the one who refuses."""
+    """A grant repeats the term that was asked for; a refusal carries the term of the node that refuses."""
 
     granted: bool
 
@@ -49,7 +49,7 @@ class RequestVoteReply(_Message, frozen=True, tag="RequestVoteReply"):
 
 
 class AppendEntries(_Message, frozen=True, tag="AppendEntries"):
-    """Replicates entries behind (prev_index, prev_term) (§5.3). On the wire the entries travel as records."""
+    """Replicates entries after (prev_index, prev_term) (§5.3). On the wire the entries travel as records."""
 
     prev_index: Count
     prev_term: Count
@@ -85,7 +85,7 @@ class Heartbeat(_Message, frozen=True, tag="Heartbeat"):
 class HeartbeatReply(_Message, frozen=True, tag="HeartbeatReply"):
     """Confirms that the sender still followed this leader when it received `round`.
 
-    About once a heartbeat it also names the state machine's checksum behind entry `applied`, 0 where it does not.
+    About once a heartbeat it also names the state machine's checksum after entry `applied`, 0 where it does not.
     """
 
     round: Count

@@ -60,14 +60,14 @@ class Node:
         membership: the configuration that the snapshot holds, or the one the cluster is born with; those in `entries`
             take its place.
         hard_state: what the journal remembers; the default for a node that has never run.
-        entries: the log that the journal remembers, from behind the snapshot.
-        snapshot: (index, term) of the entry behind which the log begins.
+        entries: the log that the journal remembers, from after the snapshot.
+        snapshot: (index, term) of the entry after which the log begins.
         applied: up to here the state machine has what it begins with, and `membership` is the configuration there; no
             less than `snapshot`.
         now: the time, in seconds; every later time must come from the same clock and may not go back.
         random: the source of all randomness.
         voting: False for a node that may have forgotten a promise: it neither votes nor campaigns.
-        incarnation: names this node's memory; None for one that keeps none. See `identity`, which decides then whether
+        incarnation: names this node's data directory; None without one. See `identity`, which decides then whether
             the node may vote.
     """
 
@@ -92,7 +92,7 @@ class Node:
     ) -> None:
         self.id = node_id
         self.memberships: list[tuple[int, Membership]] = [(max(applied, snapshot[0]), membership)]
-        """(index, configuration) of all that the log holds, behind the one it begins with; the last one counts (§6)."""
+        """(index, configuration) of all that the log holds, after the one it begins with; the last one counts (§6)."""
         self.options = options or RaftOptions()
         self.random = random
         self.now = now
@@ -270,7 +270,7 @@ class Node:
         return next(membership for at, membership in reversed(self.memberships) if at <= index)
 
     def install_snapshot(self, index: int, term: int, membership: Membership) -> bool:
-        """Go on behind a snapshot that is durable, verified and loaded; False when it is of no use any more."""
+        """Go on after a snapshot that is durable, verified and loaded; False when it is of no use any more."""
         return snapshots.install(self, index, term, membership)
 
     def snapshot_sent(self, peer: int, installed_index: int | None, now: float) -> None:
@@ -280,7 +280,7 @@ class Node:
             snapshots.note_sent(self, self.role, peer, installed_index)
 
     def peer_introduced(self, peer: int, incarnation: str | None, now: float, *, is_empty: bool | None) -> None:
-        """`peer` says which memory it has, and whether its log is empty; None for what it does not say."""
+        """`peer` names its incarnation, and whether its log is empty; None for what it does not say."""
         self.observe_time(now)
         identity.hear(self, peer, incarnation, is_empty=is_empty)
 

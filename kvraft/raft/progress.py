@@ -72,7 +72,7 @@ class Progress:
         assert self.match < self.next, f"match {self.match} < next {self.next}"
 
     def become_replicate(self) -> None:
-        """Send without waiting, from behind what matches."""
+        """Send without waiting, from after what matches."""
         self.become_probe()
         self.state = State.REPLICATE
 

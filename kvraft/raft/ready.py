@@ -28,7 +28,7 @@ class Ready(msgspec.Struct, frozen=True):
     1. send `messages`;
     2. make `hard_state` and `entries` durable together, with one write and one sync; saves are made in the order in
        which their Readys were taken, several Readys may share one save, and entries whose indexes are already in the
-       journal replace those and everything behind them;
+       journal replace those and everything after them;
     3. when that, and every save before it, is durable send `replies` and call `Node.advance` with this Ready, also
        when this Ready itself has nothing to save;
     4. apply `committed`, in order, each exactly once; this need not wait for 2;

@@ -191,7 +191,7 @@ def _seems_lost(node: Node, progress: Progress) -> bool:
 
 
 def step_append_entries(node: Node, sender: int, request: AppendEntries) -> None:
-    """Store a leader's entries behind those that match (AppendEntries, receiver's steps 1 to 5)."""
+    """Store a leader's entries after those that match (AppendEntries, receiver's steps 1 to 5)."""
     if request.term < node.term:
         reply = AppendEntriesReply(node.term, success=False, prev_index=request.prev_index, index=0)
         _tell_term(node, sender, reply)
@@ -255,9 +255,8 @@ def step_heartbeat(node: Node, sender: int, request: Heartbeat) -> None:
 def _tell_term(node: Node, leader: int, reply: Message) -> None:
     """Answer a leader when this node's term is durable.
 
-    Whoever confirms a leader's term may not fall back behind it. Whoever ends a leadership by a later term is mostly
-    the candidate whom that leader has ordered to stand, and until its vote for itself is on its disk it asks for no
-    other.
+    A node that confirms a leader's term must not fall back to an earlier one. A node that ends a leadership by a later
+    term is mostly the candidate that this leader has ordered to stand; it asks for no vote until its own is durable.
     """
     if node.durable_hard_state.term == node.term:
         node.send(leader, reply)

@@ -1,7 +1,7 @@
 """Snapshots in place of a log that is gone (§7): who needs one, who may send one, and what installing one changes.
 
 The core knows of a snapshot only where it ends. Taking, storing, sending and loading the bytes is the driver's work,
-since they are many; the core decides which of them may be believed.
+since they are many; the core decides which of them are accepted.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 def step_install_snapshot(node: Node, sender: int, request: InstallSnapshot) -> None:
-    """Take a piece from this term's leader (Figure 13); what is behind our commit index is not needed any more."""
+    """Take a piece from this term's leader (Figure 13); what is up to our commit index is not needed any more."""
     if request.term < node.term:
         node.promise(sender, InstallSnapshotReply(node.term, request.snapshot, 0))
         return
@@ -50,7 +50,7 @@ def install(node: Node, index: int, term: int, membership: Membership) -> bool:
         node.log.compact(index)  # what follows it stays (Figure 13, step 6)
         node.memberships = [(index, membership), *(each for each in node.memberships if each[0] > index)]
     else:
-        node.log.restart_behind(index, term)
+        node.log.restart_after(index, term)
         node.memberships = [(index, membership)]
     assert index > node.applying, f"what a snapshot up to {index} holds was applied already"
     node.commit = node.applying = index
@@ -62,7 +62,7 @@ def install(node: Node, index: int, term: int, membership: Membership) -> bool:
 
 
 def note_sent(node: Node, leader: Leader, peer: int, installed_index: int | None) -> None:
-    """Go on with entries behind what `peer` has installed, or try anew when it has not."""
+    """Go on with entries after what `peer` has installed, or try anew when it has not."""
     progress = leader.progress.get(peer)
     if progress is None:
         return

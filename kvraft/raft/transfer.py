@@ -18,7 +18,7 @@ from kvraft.raft.roles import Follower, Leader, Transfer
 TRANSFER_S_MAX = 2.0
 """Longest time of a transfer, seconds."""
 SILENT_HEARTBEATS = 1.5
-"""Who has not been heard from for so many heartbeat intervals is silent."""
+"""A member that has not answered for so many heartbeat intervals is silent."""
 
 if TYPE_CHECKING:
     from kvraft.raft.node import Node

@@ -4,7 +4,7 @@ A *record* is the one encoding of an entry: the same bytes stand in the leader's
 every disk, so the checksum that the leader computed guards the entry end to end::
 
     length  u32   bytes that follow the checksum: the rest of the header and the payload
-    crc     u32   CRC-32 of the length field and of everything behind the checksum
+    crc     u32   CRC-32 of the length field and of everything after the checksum
     term    u64
     index   u64
     kind    u8
@@ -28,7 +28,7 @@ _LENGTH_AND_CRC: Final = struct.Struct(">II")
 _BODY_HEADER: Final = struct.Struct(">QQB")
 
 RECORD_BYTES_MAX: Final = 64 * 1024 * 1024
-"""Longest record that is ever made or believed, in bytes."""
+"""Longest record that is ever made or accepted, in bytes."""
 
 PAYLOAD_BYTES_MAX: Final = RECORD_BYTES_MAX - _BODY_HEADER.size
 """Longest payload of an entry, in bytes: its record is the longest that a journal and a frame take."""
@@ -74,7 +74,7 @@ class Entry(msgspec.Struct, frozen=True, gc=False):
 
     @property
     def payload(self) -> bytes:
-        """The bytes behind the record's header."""
+        """The bytes after the record's header."""
         return self.record[RECORD_HEADER.size :]
 
 
@@ -121,7 +121,7 @@ def decode_records(buffer: bytes) -> Iterator[Entry]:
 
 
 class HardState(msgspec.Struct, frozen=True):
-    """What a node must never forget (Figure 2, "persistent state on all servers"), beside its log.
+    """What a node keeps on disk beside its log (Figure 2, "persistent state on all servers").
 
     `commit` is a hint that spares a restarted node the wait for a leader; Figure 2 keeps it volatile. It is written
     along with a save that happens anyway and never causes one.
@@ -144,7 +144,7 @@ class Role(enum.Enum):
 
 
 class SoftState(msgspec.Struct, frozen=True):
-    """What the outside wants to know at once but nobody needs to remember."""
+    """What the driver shows at once and no disk keeps."""
 
     role: Role
     term: int

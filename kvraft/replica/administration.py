@@ -307,7 +307,7 @@ def moved(membership: Membership, member: int, address: str, incarnation: str | 
     """Return the configuration in which `member` is reached at `address`.
 
     Raises:
-        AdminRefused: it is no member, it is known with another memory, or the address is taken or wrong.
+        AdminRefused: it is no member, it is known with another incarnation, or the address is taken or wrong.
     """
     if member not in membership.members:
         raise AdminRefused(f"node {member} is no member")

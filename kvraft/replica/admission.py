@@ -62,7 +62,7 @@ REFUSALS: Final = {
 
 
 class Admission:
-    """Knows whom this node talks to, and what others say about its place among them.
+    """Decides which nodes are connected to, and collects what others say about this node's membership.
 
     Args:
         store: returns the state as it is now.
@@ -87,7 +87,7 @@ class Admission:
         self._told: tuple[Membership, bool] | None = None
         """The last configuration that the connections were told, and whether it was committed."""
         self._refused_by: dict[str, set[int]] = {each: set() for each in REFUSALS}
-        """Who says that this node was removed, that its id has another memory, or that it is too old."""
+        """The members that refuse this node because it was removed, has another incarnation, or is too old."""
         self._sponsors: dict[int, tuple[int, Address]] = {}
         """Nodes that are no members here and go by a later configuration: its index there, and where they are."""
         self._contradictions = 0
@@ -96,7 +96,7 @@ class Admission:
         self._departure: IDelayedCall | None = None
 
     def look(self, peers: PeerTransport) -> None:
-        """Connect to who is new at once, and part from who left when that is committed; called in every turn."""
+        """Connect to new members at once, disconnect those that left when that is committed; called in every turn."""
         node = self._node
         self._features.look(peers, self._store())
         begins, present = node.memberships[-1]
@@ -124,9 +124,9 @@ class Admission:
     def refused(self, peer: int, code: str) -> None:
         """Take a peer's word that it does not talk to this node.
 
-        That this node was removed is believed when its own log says so, too, or when most of the others do: it may have
-        been down when that happened, or have died before it was told that its removal is committed. The same goes for
-        a memory that was lost; but a node without a vote is needed by nobody, so there one word is enough.
+        A removal is accepted when this node's own log says so, too, or when most of the others do: the node may have
+        been down when that happened, or have died before it learned that its removal is committed. The same is true for
+        an incarnation that is not the bound one; but no quorum needs a node without a vote: one refusal is enough.
         """
         if code not in self._refused_by:
             return
@@ -154,7 +154,7 @@ class Admission:
         self._node.peer_introduced(hello.sender, incarnation, self._clock.seconds(), is_empty=hello.empty)
 
     def was_told_impossible(self, refusal: MessageRefused) -> None:
-        """Note a message that was refused: who is contradicted again and again in what is committed ends.
+        """Note a message that was refused: a node whose committed entries are contradicted again and again ends.
 
         When more has been committed here since the last time, a leader has agreed with this node in between.
         """
@@ -166,16 +166,16 @@ class Admission:
                 self._begin_to_leave(KNOWS_BETTER)
 
     def admits(self, hello: Hello, ours: str | None) -> Address | None:
-        """Return where to reach a node that is no member here and knows more than this node; None: it is not talked to.
+        """Return where to reach a node that is no member here and has a later configuration; None: it is not connected.
 
-        A member that was away while all others were replaced knows nobody of those who can bring it up to date, and
-        must listen to a leader that is not in its configuration (§6, thesis §4.2.1). So it believes who goes by a later
-        one, until it has come as far itself. What such a node sends is worth no more than from anybody: votes and
+        While a member was away, all others may have been replaced. Then it knows no node that can bring it up to date,
+        and must accept a leader that is not in its configuration (§6, thesis §4.2.1). So it accepts nodes with a later
+        configuration, until it has that configuration itself. This gives such a node no power: votes and
         acknowledgements count by the configuration alone.
 
-        A node may even have been cut off before it knew its cluster's id (`ours`). As long as it has no vote, or has
-        promised nothing, it believes whoever takes it for a member. Else it does not join others by hearsay: it
-        believes who has its memory in the log (`to_incarnation`), for only its own cluster can know that.
+        A node may even have been cut off before it knew its cluster's id (`ours`). While it has no vote, and in term 0,
+        it accepts any cluster that lists this node. Otherwise it accepts only a node whose log binds this node's id to
+        its incarnation (`to_incarnation`): only its own cluster can know that.
         """
         if ours is None and self._node.voting and not self._is_known_as(hello.to_incarnation):
             return None
@@ -192,7 +192,7 @@ class Admission:
         return address
 
     def _is_known_as(self, incarnation: str | None) -> bool:
-        """Whether a cluster that gives this voter that memory can be its own."""
+        """Whether a cluster that binds this voter to that incarnation can be its own."""
         if incarnation is None:
             return self._node.term == 0  # all promises have a term
         return incarnation == self._node.incarnation

@@ -46,12 +46,12 @@ class InitialState:
     store: Store
     """Holds what the latest snapshot does."""
     incarnation: str
-    """Names this node's memory: made with its folder, and new for each process that has none."""
+    """Names this node's data: made with its folder, and new for each process that has none."""
     remembers: bool
     """Whether it knows what it has promised, so that it may vote."""
     hard_state: HardState | None = None
     log_begins: tuple[int, int] = (0, 0)
-    """Index and term of the entry behind which `entries` begin; no later than what the store has applied."""
+    """Index and term of the entry after which `entries` begin; no later than what the store has applied."""
     entries: Sequence[Entry] = ()
     membership: Membership | None = None
     """The configuration that the snapshot holds; None without a snapshot."""
@@ -125,7 +125,7 @@ def from_disk(
         segment_bytes: size of each file of the journal.
         progress: told (rows of all tables loaded, rows to load) now and then.
         files: the disk; None is the machine's.
-        make_id: names the memory of a new folder.
+        make_id: makes the incarnation of a new folder.
         make_jobs: makes what does the journal's and the snapshots' jobs, from a name, the reactor and the last job.
 
     Raises:

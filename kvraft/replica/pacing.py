@@ -26,7 +26,7 @@ FORGOTTEN_BYTES_AT_ONCE: Final = 4 * 1024 * 1024
 
 
 async def rest(clock: IReactorTime, since: float, share: float = SHARE) -> None:
-    """Rest behind a step that began at `since`, so that steps take no more than `share` of the time."""
+    """Rest after a step that began at `since`, so that steps take no more than `share` of the time."""
     worked = clock.seconds() - since
     await deferLater(clock, min(worked * (1 / share - 1), REST_S_MAX))
 
@@ -41,7 +41,7 @@ async def free(clock: IReactorTime, pieces: list[Sized]) -> None:
 
 
 async def forget(clock: IReactorTime, node: Node, goal: int) -> None:
-    """Let the log in memory begin behind `goal`, or as far as the node has given out its entries, step by step."""
+    """Let the log in memory begin after `goal`, or as far as the node has given out its entries, step by step."""
     log = node.log
     before = -1
     while before < log.snapshot_index < goal:

@@ -38,7 +38,7 @@ class PeerTransport(Protocol):
     ) -> None:
         """From now on talk to these nodes and to nobody else; `removed` are told that they have left.
 
-        A node in `incarnations` must have that memory.
+        A node in `incarnations` must have that incarnation.
         """
         ...
 

@@ -42,7 +42,7 @@ class Reads:
             self._refuse(reads)
 
     def carry_out(self, ready: Ready, store: Store) -> None:
-        """Answer what is confirmed and in the store, behind what `ready` had applied; refuse what never will be."""
+        """Answer what is confirmed and in the store, after what `ready` had applied; refuse what never will be."""
         for read in ready.reads:
             assert isinstance(read.ticket, list)
             self._confirmed.append((read.index, read.ticket))

@@ -25,7 +25,7 @@ returns while the other has not, and a cluster of three stops, on purpose; the l
 them again. What was acknowledged is then lost: that is what this mode gives up.
 
 What this rests on: all members run in this mode, and nothing that an earlier process of a member sent is delivered
-behind a hello of its next one.
+after a hello of its next one.
 """
 
 from collections.abc import Collection, Sequence

@@ -54,7 +54,7 @@ class StateChecksums:
         self._doubted_since = 0.0
 
     def applied(self, store: Store) -> None:
-        """Note the state behind an entry that was just applied."""
+        """Note the state after an entry that was just applied."""
         if store.feature_level >= COMPARED_FROM_LEVEL:
             index = store.applied_index
             self._node.states.mine = self._recent[index % RECENT] = (index, store.checksum)

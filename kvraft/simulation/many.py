@@ -29,7 +29,7 @@ def run_many(plan: Plan, seeds: Iterator[int], jobs: int, hours: float | None, *
         seeds: which; a run begins with each in turn.
         jobs: processes.
         hours: after this time no run begins any more; None: when the seeds are used up.
-        keep_going: whether more runs begin behind a violation.
+        keep_going: whether more runs begin after a violation.
     """
     told = time.monotonic()
     began, end = time.monotonic(), float("inf") if hours is None else time.monotonic() + hours * 3600

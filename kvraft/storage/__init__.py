@@ -8,8 +8,8 @@ one write, one fdatasync. `Journal.open` reads everything back, and is where the
 may be there in part, and that must not be confused with a disk that has forgotten what it once confirmed.
 
 A snapshot takes the place of the log up to one entry. `Snapshots` writes it, or receives it from a leader, verifies it
-and only then gives it its name; `Journal.compact` lets the log begin behind it, `Journal.reset_to` begins the log anew
-behind one that was received. `open_storage` opens both and brings together what a crash has left apart.
+and only then gives it its name; `Journal.compact` lets the log begin after it, `Journal.reset_to` begins the log anew
+after one that was received. `open_storage` opens both and brings together what a crash has left apart.
 
 ================  ===================================================================================================
 layout            the bytes: segments, saves, seals, marks, and what tells the end of a save
@@ -184,14 +184,14 @@ class Storage(Protocol):
         ...
 
     def compact(self, index: int, term: int) -> Deferred[None]:
-        """Let the log begin behind the entry at `index`, which a durable snapshot covers; takes its turn among saves.
+        """Let the log begin after the entry at `index`, which a durable snapshot covers; takes its turn among saves.
 
         It fails with SaveRefused when the log has no such entry, and with JournalFailed as `save` does.
         """
         ...
 
     def reset_to(self, index: int, term: int, hard_state: HardState | None = None) -> Deferred[None]:
-        """Empty the log and let it begin behind `index`, where a durable snapshot from the leader ends (§7).
+        """Empty the log and let it begin after `index`, where a durable snapshot from the leader ends (§7).
 
         `hard_state` becomes durable in the same step. It fails with SaveRefused when the log would begin earlier than
         it does, and with JournalFailed as `save` does.

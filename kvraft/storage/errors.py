@@ -187,7 +187,7 @@ def opening_error(action: str, path: Path, directory: Path, error: OSError) -> S
 
 
 class SnapshotDamaged(JournalDamaged):
-    """The log begins behind a snapshot that cannot be read, and nothing else reaches back to there."""
+    """The log begins after a snapshot that cannot be read, and nothing else reaches back to there."""
 
 
 class SnapshotFailed(StorageError):

@@ -25,7 +25,7 @@ class Extent:
 
     hard_state: HardState = attrs.field(factory=HardState)
     base_index: int = 0
-    """The log begins right behind this index: a durable snapshot covers everything up to it."""
+    """The log begins right after this index: a durable snapshot covers everything up to it."""
     base_term: int = 0
     last_index: int = 0
     """Never below `base_index`."""
@@ -69,11 +69,11 @@ class Extent:
             return
         first = entries[0].index
         if first > self.last_index + 1 or first < 1:
-            raise SaveRefused(f"entry {first} would leave a gap behind entry {self.last_index}")
+            raise SaveRefused(f"entry {first} would leave a gap after entry {self.last_index}")
         if first <= self.base_index:
             raise SaveRefused(f"entry {first} is covered by the snapshot up to {self.base_index}")
         if list(map(_index_of, entries)) != list(range(first, first + len(entries))):
-            raise SaveRefused(f"the entries behind {first} do not follow each other")
+            raise SaveRefused(f"the entries after {first} do not follow each other")
         if max(map(_kind_of, entries)) >= KIND_OWN_MIN:
             raise SaveRefused(f"an entry has a kind that only the journal itself may use, from {KIND_OWN_MIN} upward")
         if max(map(len, map(_record_of, entries))) > LONGEST_RECORD_BYTES:
@@ -101,22 +101,22 @@ class Extent:
         """
         self.check_hard_state(hard_state)
         if not (0 < index <= TERM_MAX and 0 < term <= TERM_MAX):
-            raise SaveRefused(f"the log cannot begin behind entry {index} of term {term}")
+            raise SaveRefused(f"the log cannot begin after entry {index} of term {term}")
         if index < self.base_index or (index == self.base_index and term != self.base_term):
             raise SaveRefused(
-                f"the log begins behind entry {self.base_index} of term {self.base_term} and cannot be reset to "
+                f"the log begins after entry {self.base_index} of term {self.base_term} and cannot be reset to "
                 f"entry {index} of term {term}"
             )
 
     def note_save(self, hard_state: HardState, entries: Sequence[Entry]) -> None:
-        """Remember a save; its entries replace what stands at their indexes and behind."""
+        """Remember a save; its entries replace what stands at their indexes and after."""
         self.hard_state = hard_state
         if entries:
             self._cut(entries[0].index)
             self.note_entries(entries)
 
     def note_entries(self, entries: Sequence[Entry]) -> None:
-        """Remember entries that stand right behind the last."""
+        """Remember entries that stand right after the last."""
         terms = self._run_terms
         # Terms never fall along a log: where the two ends are of one term, everything between is.
         first, last = entries[0], entries[-1]
@@ -125,7 +125,7 @@ class Extent:
         self.last_index = last.index
 
     def note_compact(self, index: int, term: int) -> None:
-        """Remember that the log begins behind an entry that is in it."""
+        """Remember that the log begins after an entry that is in it."""
         runs = zip(self._run_starts, self._run_terms, strict=True)
         behind = max(0, bisect_right(self._run_starts, index + 1) - 1)  # the run that holds the first entry to stay
         kept = [(max(start, index + 1), term_of_run) for start, term_of_run in list(runs)[behind:]]
@@ -133,7 +133,7 @@ class Extent:
         self.base_index, self.base_term = index, term
 
     def note_reset(self, index: int, term: int, hard_state: HardState) -> None:
-        """Remember that the log is empty and begins behind this place."""
+        """Remember that the log is empty and begins after this place."""
         self.hard_state = hard_state
         self._run_starts.clear()
         self._run_terms.clear()

@@ -82,7 +82,7 @@ class Journal:
         self._failure: JournalFailed | None = None
         self._full: JournalFull | None = None
         self._scraps_end = 0
-        """Up to here the last segment may hold parts of a save that found no room; behind `_end` they are cut off."""
+        """Up to here the last segment may hold parts of a save that found no room; after `_end` they are cut off."""
         self._unsettled: bytes = b""
         """The last save, where an opening found no room to write it once more."""
         self._closed = False
@@ -187,7 +187,7 @@ class Journal:
     def save(self, hard_state: HardState | None, entries: Sequence[Entry]) -> None:
         """Make `hard_state` (None: unchanged) and `entries` durable together; they are when this returns.
 
-        Entries replace what stands at their indexes and everything behind. Nothing to save is no save.
+        Entries replace what stands at their indexes and everything after. Nothing to save is no save.
 
         Raises:
             SaveRefused: the save breaks a rule, or the journal is closed; nothing was written.
@@ -220,7 +220,7 @@ class Journal:
         return partial(self._save_prepared, self._end, self._lay_out(records, hard_state), hard_state, entries)
 
     def compact(self, index: int, term: int) -> None:
-        """Let the log begin behind the entry at `index`, and delete the segments that it no longer needs.
+        """Let the log begin after the entry at `index`, and delete the segments that it no longer needs.
 
         The caller has a durable snapshot of everything up to that entry, or of more. A mark in the log says so and is
         durable before the first segment is deleted; a segment that a crash brings back is deleted at the next opening.
@@ -239,7 +239,7 @@ class Journal:
         self._delete_covered()
 
     def reset_to(self, index: int, term: int, hard_state: HardState | None = None) -> None:
-        """Empty the log and let it begin behind `index`: what a follower does with a snapshot that it was sent (§7).
+        """Empty the log and let it begin after `index`: what a follower does with a snapshot that it was sent (§7).
 
         The snapshot is durable before. One save makes the new beginning and `hard_state` (None: unchanged) durable
         together; then the segments that held the old log are deleted as in `compact`.
@@ -323,7 +323,7 @@ class Journal:
         self._saves += 1
 
     def _with_zeros(self, save: bytes, size: int) -> bytes:
-        """Return `save` with zeros behind it where it reaches into what is not written yet of a file of `size`."""
+        """Return `save` with zeros after it where it reaches into what is not written yet of a file of `size`."""
         end = self._end + len(save)
         if end <= self._written_to:
             return save

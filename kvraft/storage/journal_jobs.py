@@ -79,7 +79,7 @@ class JournalJobs:
         return self._do(partial(self.journal.save, hard_state, entries))
 
     def compact(self, index: int, term: int) -> Deferred[None]:
-        """Have the log begin behind `index`; see `Journal.compact`. Takes its turn among the saves."""
+        """Have the log begin after `index`; see `Journal.compact`. Takes its turn among the saves."""
         return self._do(lambda: self.journal.compact(index, term))
 
     def reset_to(self, index: int, term: int, hard_state: HardState | None = None) -> Deferred[None]:

@@ -12,7 +12,7 @@ Everything is framed as `kvraft.raft.types` frames an entry; kinds from 128 upwa
                   16 bytes incarnation   0xFF
               the highest bit of the commit index says that the node is a founder
     mark      term and index of the last entry that a durable snapshot covers; no payload; kind 130, the log goes on
-              behind it as it was, or 131, the log is empty and begins anew behind it
+              after it as it was, or 131, the log is empty and begins anew after it
 
 Format 2 has marks, and its first segment may have a number above 1: those before it were deleted after a mark. In
 format 1 there are none. Format 3 knows founders. All three are read. A new journal is of format 3; an older one keeps
@@ -194,7 +194,7 @@ def join_save(records: list[bytes], number: int, hard_state: HardState, start: i
 
 
 def find_seals(data: bytes, start: int, incarnation: bytes) -> Iterator[Seal]:
-    """Yield every sound seal of this incarnation in `data` behind `start`, whatever stands around it."""
+    """Yield every sound seal of this incarnation in `data` after `start`, whatever stands around it."""
     behind = _CLOSING_BYTES + INCARNATION_BYTES
     at = data.find(incarnation, start)
     while at >= 0:
@@ -206,9 +206,9 @@ def find_seals(data: bytes, start: int, incarnation: bytes) -> Iterator[Seal]:
 
 
 def find_end_mark(data: bytes, start: int, incarnation: bytes) -> int | None:
-    """Return where the first save behind `start` ends that has either half of its end mark, or None without one.
+    """Return where the first save after `start` ends that has either half of its end mark, or None without one.
 
-    The end may lie behind the end of `data`.
+    The end may lie after the end of `data`.
     """
     ends = []
     for half in (0, _MARK_HALF_BYTES):

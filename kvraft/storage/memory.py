@@ -58,7 +58,7 @@ class MemoryJournal:
         return self._take(note)
 
     def compact(self, index: int, term: int) -> Deferred[None]:
-        """Pretend that the log begins behind `index`; see `Journal.compact`."""
+        """Pretend that the log begins after `index`; see `Journal.compact`."""
 
         def note() -> None:
             self._extent.check_compact(index, term)
@@ -77,7 +77,7 @@ class MemoryJournal:
         return self._take(note)
 
     def close(self) -> Deferred[None]:
-        """Take no more saves; the Deferred fires behind those that are unfinished."""
+        """Take no more saves; the Deferred fires after those that are unfinished."""
         self._is_closed = True
         return self._finish_later()
 

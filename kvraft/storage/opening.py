@@ -47,7 +47,7 @@ class Opened:
     snapshots: Snapshots
     """`latest` is the state to begin with; it reaches at least up to where the log begins."""
     recovered: Recovered
-    """The log begins at or before the end of the latest snapshot, and ends at or behind it."""
+    """The log begins at or before the end of the latest snapshot, and ends at or after it."""
 
 
 @attrs.define
@@ -136,7 +136,7 @@ def _reconcile_log(
     if newest is None or _term_at(recovered, newest.index) == newest.term:
         return recovered
     journal.reset_to(newest.index, newest.term)
-    notes.append(f"the log begins anew behind entry {newest.index}, where the snapshot ends")
+    notes.append(f"the log begins anew after entry {newest.index}, where the snapshot ends")
     return attrs.evolve(recovered, entries=[], snapshot_index=newest.index, snapshot_term=newest.term)
 
 
@@ -196,7 +196,7 @@ def _check_reach(
     found = (0, 0) if newest is None else (newest.index, newest.term)
     if found[0] > base or found == (base, base_term):
         return
-    missing = f"the log begins behind entry {base} of term {base_term}"
+    missing = f"the log begins after entry {base} of term {base_term}"
     if newest is None:
         missing += ", and there is no sound snapshot before it"
     else:

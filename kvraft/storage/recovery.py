@@ -1,10 +1,10 @@
 """Reading a journal back: replay what is whole, cut off what was interrupted, refuse what is damaged.
 
-Saves are replayed in order up to the last sound seal. What stands behind it is judged by one rule; S is where the last
-sound save ends, X the first record behind it that is not sound:
+Saves are replayed in order up to the last sound seal. What stands after it is judged by one rule; S is where the last
+sound save ends, X the first record after it that is not sound:
 
-1. Nothing but zeros behind S: a clean end.
-2. A sound seal of another save than the next one, anything behind an end mark, or a later segment: **damage**. Saves
+1. Nothing but zeros after S: a clean end.
+2. A sound seal of another save than the next one, anything after an end mark, or a later segment: **damage**. Saves
    are made one after the other, each synced before the next begins, so a crash can only harm the very last one.
 3. The end mark of the save at S is missing, or there are only zeros from some point before its end on, or more of its
    pieces are zeros than its seal counts (`layout` explains mark and pieces), or, where the seal itself is not sound, a
@@ -16,7 +16,7 @@ sound save ends, X the first record behind it that is not sound:
 Rule 3 cannot be free of error. Damage that happens to look like an interrupted write, in the last save and nowhere
 else (a piece or the end of it turned to zeros, or both halves of its end mark destroyed), is taken for one and drops a
 save that may have been confirmed. And a disk that tears writes in the middle of a sector, leaving something else than
-zeros behind the tear, makes rule 4 refuse a save that was only interrupted. Zeros by the sector are what interrupted
+zeros after the tear, makes rule 4 refuse a save that was only interrupted. Zeros by the sector are what interrupted
 writes on a preallocated file look like, flipped bits are what decay looks like; where one imitates the other no journal
 of a single node can tell. Every cut is noted for the log.
 
@@ -69,13 +69,13 @@ class Recovered:
 
     hard_state: HardState
     entries: Sequence[Entry]
-    """The log behind `snapshot_index`."""
+    """The log after `snapshot_index`."""
     incarnation: str
     """Made when this journal was, and never changed: the same node id with another one is another node (hex)."""
     notes: Sequence[str]
     """What the log of the node should say about the opening, one sentence each."""
     snapshot_index: int = 0
-    """The entries begin right behind this index: a snapshot covers what is up to it. 0 when nothing was compacted."""
+    """The entries begin right after this index: a snapshot covers what is up to it. 0 when nothing was compacted."""
     snapshot_term: int = 0
     """The term of the entry at `snapshot_index`."""
 
@@ -87,7 +87,7 @@ class RecoveredLog:
     node_id: int
     hard_state: HardState = attrs.field(factory=HardState)
     base_index: int = 0
-    """The entries begin right behind it."""
+    """The entries begin right after it."""
     base_term: int | None = 0
     """None while the segments that hold it are missing and no mark has covered them."""
     skipped: Entry | None = None
@@ -101,7 +101,7 @@ class RecoveredLog:
     end: int = 0
     """Where the next save belongs in the last segment."""
     torn_bytes: int = 0
-    """Bytes of an interrupted save behind `end`."""
+    """Bytes of an interrupted save after `end`."""
     leftovers: list[Path] = attrs.field(factory=list)
     """Segments before a gap."""
     notes: list[str] = attrs.field(factory=list)
@@ -113,7 +113,7 @@ class RecoveredLog:
         self.base_term = None if header.saves else 0
 
     def accept(self, segment: Segment, save: "SoundSave") -> None:
-        """Take over one sound save; its entries replace what stands at their indexes and behind."""
+        """Take over one sound save; its entries replace what stands at their indexes and after."""
         if save.entries:
             first, last = save.entries[0].index, save.entries[-1].index
             if first <= self.base_index:  # only where what is before it is missing
@@ -306,7 +306,7 @@ def _fault_of_mark(replay: RecoveredLog, mark: Entry) -> str | None:
     if replay.segments[-1].header.version < FORMAT_VERSION_MARKS:
         return "a segment of this format has no marks"
     if replay.base_term is not None and mark.index < replay.base_index:
-        return f"the log begins behind {where} and began behind entry {replay.base_index} before"
+        return f"the log begins after {where} and began after entry {replay.base_index} before"
     if mark.kind == KIND_COMPACTED:
         if mark.index > replay.last_index:
             return f"the log was compacted up to {where}, and ends with entry {replay.last_index}"

@@ -59,7 +59,7 @@ class Segment:
 
 
 def count_covered(segments: Sequence[Segment], base_index: int) -> int:
-    """Return how many of the first segments hold nothing of a log that begins behind `base_index`.
+    """Return how many of the first segments hold nothing of a log that begins after `base_index`.
 
     Entries in the segments before one of them live on only below its own first index and below everything that it and
     its successors replaced. The newest mark is never counted: it is what allows the segments before it to be missing.

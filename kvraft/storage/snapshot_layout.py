@@ -2,7 +2,7 @@
 
 Everything is framed as `kvraft.raft.types` frames an entry, with kinds that no entry and no record of the journal has::
 
-    file      header, chunks (none is fine), footer, and nothing behind it
+    file      header, chunks (none is fine), footer, and nothing after it
     header    term and index of the last entry that the snapshot covers; kind 144; payload:
                   u16 format version   JSON: {"id": …, "state": …}
     chunk     term 0, index = its number from 1 on; kind 145; payload: bytes that only the store understands
@@ -221,5 +221,5 @@ def verify(file: File) -> SnapshotHeader:
         end = offset + len(record.record)
     assert header is not None, "a scan that ends has seen the header"
     if (size := file.size()) != end:
-        raise SnapshotCorrupt(end, f"{size - end} bytes stand behind the footer")
+        raise SnapshotCorrupt(end, f"{size - end} bytes stand after the footer")
     return header

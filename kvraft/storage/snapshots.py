@@ -208,7 +208,7 @@ class IncomingSnapshot:
         """Take over what an earlier process received; `Snapshots.receive` has called it.
 
         Every record that is whole and sound is written anew: it could be read although it was never synced, or although
-        a sync of it failed. What stands behind them is overwritten by what comes.
+        a sync of it failed. What stands after them is overwritten by what comes.
         """
         draft = self._draft
         try:
@@ -320,7 +320,7 @@ class Snapshots:
             raise SnapshotFailed("read", snapshot.path, error) from error
 
     def read_chunk(self, snapshot_id: str, offset: int) -> SnapshotChunk | None:
-        """Return the chunk at `offset`, verified; the first one for 0, None behind the last.
+        """Return the chunk at `offset`, verified; the first one for 0, None after the last.
 
         Raises:
             SnapshotGone: it is not kept any more.

@@ -157,7 +157,7 @@ def damage(path: Path) -> None:
 
 
 def test_a_damaged_snapshot_is_refused_in_words(tmp_path: Path) -> None:
-    """A node whose log begins behind a damaged snapshot says so and does not start; the others serve on (row 17)."""
+    """A node whose log begins after a damaged snapshot says so and does not start; the others serve on (row 17)."""
     # Nothing is kept of the log before the newest snapshot: it cannot reach back to the one before that.
     with Cluster(tmp_path / "cluster", limits={**LIMITS, "log_kept_bytes": 0}, history=HISTORY) as cluster:
         cluster.start()

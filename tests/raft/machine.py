@@ -13,7 +13,7 @@ DISK_DELAY_S: Final = 0.0005
 
 @attrs.frozen
 class LogBegins:
-    """Let the stored log begin behind (index, term); `anew`: empty (Figure 13, step 7)."""
+    """Let the stored log begin after (index, term); `anew`: empty (Figure 13, step 7)."""
 
     index: int
     term: int
@@ -87,7 +87,7 @@ class Disk:
         """Bring log and snapshot together after a crash between the two."""
         snapshot = self.snapshot
         if snapshot is None:
-            assert self.begins == (0, 0), "the log begins behind a snapshot that is not there"
+            assert self.begins == (0, 0), "the log begins after a snapshot that is not there"
             return
         assert self.begins[0] <= snapshot.index, "entries between the snapshot and the log are missing"
         if self._term_at(snapshot.index) != snapshot.term_of_last:

@@ -197,7 +197,7 @@ class SnapshottingNetwork(Network):
     def _carry_out_snapshots(self, member: int, machine: Machine, ready: Ready) -> None:
         driver = self.drivers[member]
         for peer in ready.snapshots_wanted:
-            assert machine.disk.snapshot is not None, "the log begins behind a snapshot"
+            assert machine.disk.snapshot is not None, "the log begins after a snapshot"
             sending = driver.sending[peer] = Sending(machine.node.term, machine.disk.snapshot, self.now)
             self._send_piece(member, peer, sending, None)
         for peer, reply in ready.snapshot_replies:

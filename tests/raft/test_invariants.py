@@ -186,7 +186,7 @@ def test_a_log_that_begins_behind_another_entry_is_found() -> None:
     history.observe([make_node(1, 1, commit=2)])
     other = make_node(1, 2, node_id=1, commit=2)
     other.compact(2)
-    with pytest.raises(InvariantViolated, match="state machine safety: the log begins behind another entry 2"):
+    with pytest.raises(InvariantViolated, match="state machine safety: the log begins after another entry 2"):
         history.observe([other])
 
 

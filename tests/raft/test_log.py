@@ -144,7 +144,7 @@ def test_a_slice_is_cut_by_number() -> None:
 
 
 def test_behind_a_snapshot_only_its_end_is_known() -> None:
-    """The log can begin behind a snapshot: of what lies before it only the last index and term remain (§7)."""
+    """The log can begin after a snapshot: of what lies before it only the last index and term remain (§7)."""
     log = Log(make_entries(4, 5, first=11), snapshot_index=10, snapshot_term=3)
     assert [log.term_at(index) for index in (9, 10, 11, 12, 13)] == [None, 3, 4, 5, None]
     assert (log.last_index, log[11].term, log.last_agreement(12, 2)) == (12, 4, (10, 3))
@@ -222,7 +222,7 @@ def test_sizes_are_those_of_the_records(story: list[tuple[str, int]], size: int,
             case "compact":
                 log.compact(place)
             case "restart":
-                log.restart_behind(log.last_index + number, 1)
+                log.restart_after(log.last_index + number, 1)
         twin = SizesByHand(log)
         assert log.size == sum(twin.sizes)
         assert log.index_before(size) == twin.index_before(size)

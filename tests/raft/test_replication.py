@@ -204,7 +204,7 @@ def test_a_proposal_becomes_an_entry_that_is_sent_and_saved_at_once() -> None:
 
 
 def test_a_new_leader_probes_from_the_end_of_its_log() -> None:
-    """NextIndex begins behind the leader's log as it was, matchIndex at 0 (Figure 2, volatile state on leaders)."""
+    """NextIndex begins after the leader's log as it was, matchIndex at 0 (Figure 2, volatile state on leaders)."""
     node = make_leader(1, 1, 2)
     progress = leader_role(node).progress[1]
     assert (progress.next, progress.match, progress.state, progress.probing) == (4, 0, State.PROBE, True)

@@ -43,7 +43,7 @@ def piece(
 
 
 def compacted_leader(*terms: int, behind: int) -> Node:
-    """Return a leader that has committed all and whose log begins behind an entry."""
+    """Return a leader that has committed all and whose log begins after an entry."""
     node = make_sure_leader(*terms)
     node.compact(behind)
     return node
@@ -77,7 +77,7 @@ def test_a_log_can_be_compacted_to_its_end() -> None:
 
 
 def test_only_what_was_given_out_to_be_applied_is_compacted() -> None:
-    """A log never begins behind an entry that the state machine has not seen (§7)."""
+    """A log never begins after an entry that the state machine has not seen (§7)."""
     node = make_node(1, 1, 1, commit=2)
     node.compact(3)
     assert node.log.snapshot_index == 2

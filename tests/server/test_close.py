@@ -150,7 +150,7 @@ def test_new_input_restarts_the_silence() -> None:
 
 
 def test_silence_does_not_run_while_an_answer_is_owed() -> None:
-    """The silence begins behind the last answer, however long that takes."""
+    """The silence begins after the last answer, however long that takes."""
     client = Client(MemoryDatabase(waits=True))
     client.sends(b"PING\nPING\n")
     client.passes(SILENCE_S * 0.5)

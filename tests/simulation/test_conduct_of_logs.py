@@ -55,7 +55,7 @@ def test_a_log_that_begins_anew_behind_a_snapshot_is_right() -> None:
     node = node_with(1, 2, 2, 2)
     tail = tail_of(node)
 
-    node.log.restart_behind(3, 3)
+    node.log.restart_after(3, 3)
 
     tail.after_change(node)
 

@@ -159,10 +159,10 @@ def test_a_reset_empties_the_log_and_begins_behind_the_snapshot() -> None:
 @pytest.mark.parametrize(
     ("index", "term", "hard_state", "why"),
     [
-        (9, 1, None, "begins behind entry 10 of term 1 and cannot be reset to entry 9 of term 1"),
-        (10, 2, None, "begins behind entry 10 of term 1 and cannot be reset to entry 10 of term 2"),
-        (0, 1, None, "cannot begin behind entry 0"),
-        (30, 0, None, "cannot begin behind entry 30 of term 0"),
+        (9, 1, None, "begins after entry 10 of term 1 and cannot be reset to entry 9 of term 1"),
+        (10, 2, None, "begins after entry 10 of term 1 and cannot be reset to entry 10 of term 2"),
+        (0, 1, None, "cannot begin after entry 0"),
+        (30, 0, None, "cannot begin after entry 30 of term 0"),
         (30, 1, HardState(1, 2, 0), "the vote of term 1 would change"),
         (30, 1, HardState(0, 0, 0), "the term would go back"),
     ],
@@ -214,8 +214,8 @@ def test_a_segment_that_is_missing_above_the_mark_is_refused() -> None:
     [
         (KIND_COMPACTED, 12, 2, "compacted up to entry 12 of term 2, and its term is 1"),
         (KIND_COMPACTED, 21, 1, "compacted up to entry 21 of term 1, and ends with entry 20"),
-        (KIND_COMPACTED, 9, 1, "begins behind entry 9 of term 1 and began behind entry 10 before"),
-        (KIND_RESET, 9, 1, "begins behind entry 9 of term 1 and began behind entry 10 before"),
+        (KIND_COMPACTED, 9, 1, "begins after entry 9 of term 1 and began after entry 10 before"),
+        (KIND_RESET, 9, 1, "begins after entry 9 of term 1 and began after entry 10 before"),
     ],
 )
 def test_a_sound_mark_that_does_not_fit_the_log_is_refused(kind: int, index: int, term: int, why: str) -> None:

@@ -214,9 +214,9 @@ def test_a_segment_knows_its_indexes(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("hard_state", "entries", "why"),
     [
-        (None, make_entries(4, 2, b"x"), "entry 4 would leave a gap behind entry 2"),
+        (None, make_entries(4, 2, b"x"), "entry 4 would leave a gap after entry 2"),
         (None, make_entries(0, 2, b"x"), "entry 0 would leave a gap"),
-        (None, (*make_entries(3, 2, b"x"), *make_entries(5, 2, b"x")), "the entries behind 3 do not follow each other"),
+        (None, (*make_entries(3, 2, b"x"), *make_entries(5, 2, b"x")), "the entries after 3 do not follow each other"),
         (None, (Entry.create(2, 3, KIND_OWN_MIN, b""),), "a kind that only the journal itself may use"),
         (HardState(1, 0, 0), (), "the term would go back from 2 to 1"),
         (HardState(2, 0, 0), (), "the vote of term 2 would change from 1 to 0"),

@@ -87,7 +87,7 @@ def test_a_compaction_ahead_of_its_snapshot_is_found(monkeypatch: pytest.MonkeyP
         Taking(1, 2, 1, Compaction(2, 1)),
     )
     monkeypatch.setattr(Taking, "perform", compact_first)
-    with pytest.raises(JournalDamaged, match="the log begins behind entry 2 of term 1, and there is no sound snapshot"):
+    with pytest.raises(JournalDamaged, match="the log begins after entry 2 of term 1, and there is no sound snapshot"):
         crash_anywhere(deeds, 1)
 
 

@@ -150,7 +150,7 @@ def test_the_snapshot_before_a_damaged_one_is_used_when_the_log_reaches_back_to_
 
 @pytest.mark.parametrize("both", [False, True])
 def test_a_damaged_snapshot_that_nothing_can_replace_keeps_the_node_from_starting(both: bool) -> None:
-    """Where the log begins behind the older one the node refuses, changes nothing, and says what and why."""
+    """Where the log begins after the older one the node refuses, changes nothing, and says what and why."""
     disk = Disk()
     _opened, first, second = prepared(disk, 9)
     spoil(disk, second)
@@ -162,7 +162,7 @@ def test_a_damaged_snapshot_that_nothing_can_replace_keeps_the_node_from_startin
         open_all(disk)
 
     assert f"{second.path} is damaged at offset 0" in str(caught.value)
-    assert "the log begins behind entry 9 of term 1" in str(caught.value)
+    assert "the log begins after entry 9 of term 1" in str(caught.value)
     assert ("there is no sound snapshot" if both else "the newest sound snapshot ends with entry 8") in str(
         caught.value
     )
@@ -171,7 +171,7 @@ def test_a_damaged_snapshot_that_nothing_can_replace_keeps_the_node_from_startin
 
 
 def test_missing_snapshots_keep_the_node_from_starting() -> None:
-    """A log that begins behind nothing is half of the state."""
+    """A log that begins after nothing is half of the state."""
     disk = Disk()
     _opened, first, second = prepared(disk, 9)
     for snapshot in (first, second):
@@ -187,7 +187,7 @@ def test_a_snapshot_of_another_term_than_the_beginning_of_the_log_is_refused() -
     opened.journal.reset_to(8, 2)
     take(opened.snapshots, make_header(1, 8, 1))
     disk.kill()
-    with pytest.raises(SnapshotDamaged, match=r"begins behind entry 8 of term 2, .* ends with entry 8 of term 1"):
+    with pytest.raises(SnapshotDamaged, match=r"begins after entry 8 of term 2, .* ends with entry 8 of term 1"):
         open_all(disk)
 
 

@@ -1,4 +1,4 @@
-"""Taking snapshots: when, slice by slice, and shortening the log behind them (§7)."""
+"""Taking snapshots: when, slice by slice, and shortening the log after them (§7)."""
 
 from collections.abc import Callable
 from typing import Final, Protocol
@@ -32,10 +32,10 @@ class SnapshotOptions:
     """A snapshot is taken when this much was applied since the last one, or as much as that one's size, if more: so the
     disk is never written more than about twice for each write."""
     log_bytes_kept: int = 8 * 1024 * 1024
-    """So much of the log stays behind a snapshot, for followers that are a little late."""
+    """So much of the log stays after a snapshot, for followers that are a little late."""
     log_bytes_for_late: int = 96 * 1024 * 1024
     """So much of a leader's log stays, or twice the size of the snapshot, if more, while a living member needs it: one
-    that receives a snapshot must find the entries behind it when it has installed it, or it would need the next one.
+    that receives a snapshot must find the entries after it when it has installed it, or it would need the next one.
     Meanwhile a new one is taken when half as much was applied: the second one pushes out the one that is sent."""
     absent_after: float = attrs.field(factory=_absent_after)
     """A member that was not heard from for so long, seconds, has nothing kept for it."""
@@ -179,7 +179,7 @@ class SnapshotCreator:
         return None
 
     async def _compact(self, snapshot_index: int) -> None:
-        """Let the log begin behind the snapshot, less what is kept for followers that are late."""
+        """Let the log begin after the snapshot, less what is kept for followers that are late."""
         log, needed = self._node.log, self._members.needed_behind
         kept_behind = log.index_before(self._options.log_bytes_kept)
         if needed is not None:
@@ -189,7 +189,7 @@ class SnapshotCreator:
             try:
                 await self._storage.compact(log.snapshot_index, log.snapshot_term)
             except JournalFailed:
-                self._failed(Failure())  # nothing may be written behind that
+                self._failed(Failure())  # nothing may be written after that
 
     @property
     def _latest_size(self) -> int:

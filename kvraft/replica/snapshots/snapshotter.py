@@ -74,7 +74,7 @@ class Snapshotter:
         if older is not None:
             older.stop()
         snapshot = self._context.snapshots.latest
-        assert snapshot is not None, "the log begins behind a snapshot"
+        assert snapshot is not None, "the log begins after a snapshot"
         sender = SnapshotSender(self._context, peer, snapshot, self._ended)
         self._senders[peer] = sender
         sender.start()

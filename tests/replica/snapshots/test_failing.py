@@ -94,7 +94,7 @@ def test_the_log_is_never_shortened_beyond_what_is_durable(cluster: DiskCluster)
 
 
 def test_killed_with_a_snapshot_that_has_overtaken_the_log(cluster: DiskCluster) -> None:
-    """A member that dies before the entries are durable that its snapshot covers begins behind the snapshot."""
+    """A member that dies before the entries are durable that its snapshot covers begins after the snapshot."""
     slow = cluster.followers()[0]
     cluster.write_many(10)
     cluster.journals[slow].delay = HUNG_S
