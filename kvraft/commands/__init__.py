@@ -1,8 +1,8 @@
 """What may be asked of the store, whatever protocol it is asked in.
 
 `mutations` change it and stand in the log, `queries` only look at it, `watches` follow its changes, `administration` is
-what an operator asks of the cluster, and `callers` who asks. `batches` is how mutations share an entry of the log,
-`model` what commands see of the store.
+what an operator asks of the cluster, `callers` who asks, and `cluster` who leads. `batches` is how mutations share an
+entry of the log, `model` what commands see of the store.
 """
 
 from kvraft.commands.administration import (
@@ -27,6 +27,7 @@ from kvraft.commands.batches import (
     encode_batch,
 )
 from kvraft.commands.callers import Caller
+from kvraft.commands.cluster import ClusterView
 from kvraft.commands.conditional import append, increment, put_if, remove_if
 from kvraft.commands.expiry import (
     Expire,
@@ -106,6 +107,7 @@ __all__ = [
     "AdminCommand",
     "Caller",
     "Change",
+    "ClusterView",
     "CommandFailed",
     "Count",
     "DecodedBatch",

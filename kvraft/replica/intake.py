@@ -6,7 +6,7 @@ from functools import partial
 from twisted.internet.defer import Deferred, fail
 from twisted.internet.interfaces import IReactorTime
 
-from kvraft.commands import AdminCommand, Caller, Operation, Result, Selection, Sink, Subscription
+from kvraft.commands import AdminCommand, Caller, ClusterView, Operation, Result, Selection, Sink, Subscription
 from kvraft.errors import Overloaded
 from kvraft.raft import Node
 from kvraft.replica.administration import Administration
@@ -29,6 +29,7 @@ class Intake:
 
     Args:
         describe: says how this node is, in values that JSON can hold.
+        connected: says to which members this node has a connection.
     """
 
     def __init__(
@@ -47,6 +48,7 @@ class Intake:
         checksums: StateChecksums,
         watches: Watches,
         describe: Callable[[], dict[str, object]],
+        connected: Callable[[], frozenset[int]],
     ) -> None:
         self._turn = turn
         self._node = node
@@ -62,6 +64,8 @@ class Intake:
         self._checksums = checksums
         self._watches = watches
         self._describe = describe
+        self._connected = connected
+        self._followers: list[Callable[[], object]] = []
 
     def ask(self, caller: Caller, operations: Sequence[Operation], reply: Reply) -> None:
         """Carry out `operations`; see `kvraft.server.database.Database`."""
@@ -103,6 +107,22 @@ class Intake:
         if level < HISTORY_LEVEL:
             raise LevelTooLow(HISTORY_LEVEL, level)
         return self._watches.add(selection, sink)
+
+    def cluster(self) -> ClusterView:
+        """Say who leads; see `kvraft.server.database.Database`."""
+        soft, membership = self._node.soft_state, self._node.membership
+        return ClusterView(
+            self._node.id, soft.leader, soft.term, membership.addresses, membership.voters, self._connected()
+        )
+
+    def follow_leader(self, tell: Callable[[], object]) -> None:
+        """Tell of each change of the leader; see `kvraft.server.database.Database`."""
+        self._followers.append(tell)
+
+    def leader_changed(self) -> None:
+        """Tell those who follow the leader that it is another one, or none."""
+        for tell in self._followers:
+            tell()
 
     def status(self, caller: Caller) -> dict[str, object]:
         """Describe this node, in values that JSON can hold."""

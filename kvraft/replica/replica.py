@@ -150,6 +150,7 @@ class Replica:
             checksums=self._checksums,
             watches=self._watches,
             describe=lambda: describe(self.node, self.store, storage, self._peers.status(), self._checksums.differs_at),
+            connected=lambda: frozenset(peer for peer, each in self._peers.status().items() if each.connected),
         )
 
     @property
@@ -301,6 +302,7 @@ class Replica:
             if ready.soft_state.role is not Role.LEADER:
                 self._commits.end_leadership()
             self._redirects.settle()
+            self.intake.leader_changed()
 
     def _became_durable(self, readys: list[Ready]) -> None:
         """Keep the promises that waited for the disk."""

@@ -5,7 +5,7 @@ from typing import Protocol
 
 from twisted.internet.defer import Deferred
 
-from kvraft.commands import AdminCommand, Caller, Operation, Result, Selection, Sink, Subscription
+from kvraft.commands import AdminCommand, Caller, ClusterView, Operation, Result, Selection, Sink, Subscription
 
 
 class Database(Protocol):
@@ -38,6 +38,14 @@ class Database(Protocol):
         Raises:
             kvraft.errors.RequestFailed: it is not possible.
         """
+        ...
+
+    def cluster(self) -> ClusterView:
+        """Return who belongs to the cluster and who leads it, as far as this node knows."""
+        ...
+
+    def follow_leader(self, tell: Callable[[], object]) -> None:
+        """Call `tell` at each change of the leader or the term, as long as this node runs. It must not raise."""
         ...
 
     def status(self, caller: Caller) -> dict[str, object]:

@@ -15,7 +15,10 @@ from kvraft.errors import RequestFailed
 Answer = bytes | Callable[[Any], bytes]
 """How a request is answered: with these bytes whatever comes of it, or with what this makes of its result.
 
-A command that fails is answered by `Dialect.fail`, and a request without a result by `Dialect.refuse`."""
+A command that fails is answered by `Dialect.fail`, and requests without results by `Dialect.refuse`."""
+
+Note = bytes | Callable[[dict[str, object]], bytes]
+"""An answer that needs no store: these bytes, or what this makes of the node's status when the answer is due."""
 
 
 class Disconnect(Exception):
@@ -65,8 +68,8 @@ class Requests(msgspec.Struct, gc=False):
     """What the store is asked."""
     answers: list[Answer]
     """The answer to each operation, or to the command."""
-    notes: list[tuple[int, bytes | None]]
-    """Answers that need no store, each with the number of operations before it. None: the status, when it is due."""
+    notes: list[tuple[int, Note]]
+    """Answers that need no store, each with the number of operations before it."""
     count: int
     """How many requests there are; a note may answer none."""
     keeps: bool = False
@@ -85,8 +88,10 @@ class Dialect(Protocol):
         """Bytes that wait; the session reads no more while they are above its limit."""
         ...
 
-    has_input: bool
-    """Whether anything is held, or will never be read."""
+    @property
+    def has_input(self) -> bool:
+        """Whether anything is held, or will never be read."""
+        ...
 
     @property
     def overflow(self) -> bytes | None:
@@ -117,16 +122,16 @@ class Dialect(Protocol):
         """Drop what is held."""
         ...
 
-    def refuse(self, reason: RequestFailed) -> bytes:
-        """Return the answer to a request that has no result."""
+    def refuse(self, reason: RequestFailed, requests: Requests) -> Sequence[bytes]:
+        """Return the answers to `requests`, none of which has a result.
+
+        Raises:
+            Disconnect: the connection must be dropped instead, so that the client turns to another node.
+        """
         ...
 
     def fail(self, failure: Failure) -> bytes:
         """Return the answer to a request whose command failed."""
-        ...
-
-    def status(self, description: dict[str, object]) -> bytes:
-        """Return the answer that describes this node."""
         ...
 
     @property

@@ -82,17 +82,13 @@ class LineDialect:
         self._rest = ()
         self.has_input = False
 
-    def refuse(self, reason: RequestFailed) -> bytes:
-        """Return the line for a request that has no result."""
-        return replies.refusal(reason)
+    def refuse(self, reason: RequestFailed, requests: Requests) -> Sequence[bytes]:
+        """Return the lines for requests that have no results."""
+        return [replies.refusal(reason)] * len(requests.answers)
 
     def fail(self, failure: Failure) -> bytes:
         """Return the line for a command that failed."""
         return replies.failure(failure)
-
-    def status(self, description: dict[str, object]) -> bytes:
-        """Return the line that describes this node."""
-        return replies.status(description)
 
 
 class LineProtocol(Session, LineReceiver):

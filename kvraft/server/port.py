@@ -13,11 +13,17 @@ from kvraft.server import replies
 from kvraft.server.database import Database
 from kvraft.server.limits import ServerLimits
 from kvraft.server.lines import LineProtocol
+from kvraft.server.resp import RespProtocol
+from kvraft.server.resp.node import RespNode
 from kvraft.server.sniff import FirstByte, Refusal
 
 LINE_PROTOCOL_STARTS: Final = b"abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ \r\n"
 """A letter, or what people type by mistake: a space, or the end of a blank line."""
 PEER_STARTS: Final = b"{"
+RESP_STARTS: Final = b"*"
+"""A Redis client's command is an array. Inline commands begin with a letter: they are the line protocol's."""
+TOO_MANY_FOR_RESP: Final = b"-ERR max number of clients reached\r\n"
+"""Redis' words, after which clients try again."""
 
 
 @attrs.frozen
@@ -28,6 +34,8 @@ class Speaker:
     """Makes the protocol that takes the connection over, its first bytes included."""
     is_client: bool = True
     """Whether the connection counts as a client's. A peer's never does: clients cannot crowd out the cluster."""
+    too_many: bytes | None = None
+    """What a client is told when there are too many; None: an error of the line protocol."""
 
 
 class SharedPort(ServerFactory):
@@ -76,14 +84,14 @@ class SharedPort(ServerFactory):
             del self._silent[connection]
             return speaker.build()
         if self.clients >= self._limits.clients:
-            return self._refuse()
+            return self._refuse(speaker.too_many)
         protocol = speaker.build()
         del self._silent[connection]
         self.clients += 1
         connection.is_client = True
         return protocol
 
-    def _refuse(self) -> Refusal:
+    def _refuse(self, words: bytes | None) -> Refusal:
         self.refused_clients += 1
         if not self._full:
             self._full = True
@@ -91,7 +99,7 @@ class SharedPort(ServerFactory):
                 "{clients} clients are connected, as many as are allowed: more are refused", clients=self.clients
             )
         message = f"{self.clients} clients are connected, as many as are allowed; close some, or try again in a moment"
-        return Refusal(replies.error("OVERLOADED", message), self._limits, self._clock)
+        return Refusal(words or replies.error("OVERLOADED", message), self._limits, self._clock)
 
     def _forget(self, connection: FirstByte) -> None:
         self._open -= 1
@@ -113,5 +121,11 @@ def build_port(
     """Make the factory of the one client and peer port. `build_acceptor` makes the protocol of a peer that calls."""
     line_client = Speaker(lambda: LineProtocol(database, limits, clock))
     peer = Speaker(build_acceptor, is_client=False)
-    speakers = dict.fromkeys(LINE_PROTOCOL_STARTS, line_client) | dict.fromkeys(PEER_STARTS, peer)
+    node = RespNode(database, limits, clock)
+    redis_client = Speaker(lambda: RespProtocol(node), too_many=TOO_MANY_FOR_RESP)
+    speakers = {
+        **dict.fromkeys(LINE_PROTOCOL_STARTS, line_client),
+        **dict.fromkeys(PEER_STARTS, peer),
+        **dict.fromkeys(RESP_STARTS, redis_client),
+    }
     return SharedPort(speakers, limits, clock)

@@ -9,7 +9,7 @@ from kvraft.server import replies
 from kvraft.server.admin_requests import ADMIN_USAGES, WrongAdminUsage, read_admin
 from kvraft.server.arguments import WrongUsage
 from kvraft.server.data_requests import DATA_USAGES, DELETE_USAGE, GET_USAGE, HEAVY, read_data
-from kvraft.server.dialect import Answer, Disconnect, Requests
+from kvraft.server.dialect import Answer, Disconnect, Note, Requests
 from kvraft.server.watch_requests import WATCH_USAGES, read_watch
 
 USAGES: Final = {
@@ -112,9 +112,9 @@ _STORE_COMMANDS: Final[dict[bytes, tuple[Callable[[Sequence[bytes]], Operation],
     )
     for spelling in (verb, verb.lower())
 }
-_OTHER_COMMANDS: Final[dict[bytes, bytes | None]] = {
+_OTHER_COMMANDS: Final[dict[bytes, Note]] = {
     b"PING": replies.PONG,
-    b"STATUS": None,
+    b"STATUS": replies.status,
     b"KEEP": replies.OK,
     b"HELP": replies.status({"commands": list(USAGES.values())}),
 }
@@ -134,7 +134,7 @@ def read_requests(lines: Sequence[bytes]) -> tuple[Requests, Sequence[bytes]]:
     """
     operations: list[Operation] = []
     answers: list[Answer] = []
-    notes: list[tuple[int, bytes | None]] = []
+    notes: list[tuple[int, Note]] = []
     keeps = False
     heavy = 0
     find = _STORE_COMMANDS.get
@@ -182,9 +182,7 @@ def _read_alone(verb: bytes, arguments: bytes) -> Requests:
     return Requests([], [replies.status], [], 1, command=read_admin(verb, arguments))
 
 
-def _take_data(
-    line: bytes, operations: list[Operation], answers: list[Answer], notes: list[tuple[int, bytes | None]]
-) -> None:
+def _take_data(line: bytes, operations: list[Operation], answers: list[Answer], notes: list[tuple[int, Note]]) -> None:
     """Add the operation of a line with options and its answer, or a note of what is wrong with it."""
     verb, space, arguments = line.partition(b" ")
     try:
@@ -203,7 +201,7 @@ def _wrong_usage(line: bytes) -> bytes:
     return replies.error("USAGE", f"write: {USAGES[line.partition(b' ')[0].upper()]}")
 
 
-def _answer(verb: bytes, space: bytes) -> bytes | None:
+def _answer(verb: bytes, space: bytes) -> Note:
     """Return the note for a command that needs no store.
 
     Raises:

@@ -22,7 +22,7 @@ from kvraft.errors import RequestFailed
 from kvraft.net.write_now import write_now
 from kvraft.server.close import ClosingRule, IClientTransport, LingeringClose
 from kvraft.server.database import Database
-from kvraft.server.dialect import Answer, Dialect, Disconnect, Requests, Unwatch, Watch
+from kvraft.server.dialect import Answer, Dialect, Disconnect, Note, Requests, Unwatch, Watch
 from kvraft.server.limits import ServerLimits
 from kvraft.server.watches import Following
 
@@ -176,6 +176,10 @@ class Session(Protocol):
     def watch_ended(self) -> None:
         """A watch has been ended by the node: without another one the connection closes by the rule."""
         self._rule.watches = bool(self._following)
+        self.look()
+
+    def look(self) -> None:
+        """Take note that the dialect has more to carry out, or an end to make."""
         if not (self._over or self._is_busy()):
             self._carry_on()
 
@@ -186,7 +190,7 @@ class Session(Protocol):
         requests, rule = self._in_flight, self._rule
         try:
             assert requests is not None, "nothing was asked, and is answered"
-            answers = requests.answers
+            answers: Sequence[Answer] = requests.answers
             if isinstance(results, Exception):
                 results = answers = self._refusals(requests, results)
             elif len(results) != len(answers):
@@ -201,36 +205,36 @@ class Session(Protocol):
                 rule.keeps and self._reading and not (self._dialect.has_input or self.paused or rule.client_finished)
             ):
                 self._proceed()
+        except Disconnect:
+            self._abort()
         except Exception:  # noqa: BLE001 - one client's connection ends, not the node
             self._break()
 
     def _arrange(
-        self, notes: Sequence[tuple[int, bytes | None]], answers: Sequence[Answer], results: Sequence[object]
+        self, notes: Sequence[tuple[int, Note]], answers: Sequence[Answer], results: Sequence[object]
     ) -> tuple[list[Answer], list[object]]:
-        """Put the notes at their places between the answers, each with a result that is nothing."""
+        """Put the notes at their places between the answers, each with the status as its result if it needs that."""
         all_answers: list[Answer] = []
         all_results: list[object] = []
         taken = 0
         for position, note in notes:
             all_answers += answers[taken:position]
             all_results += results[taken:position]
-            all_answers.append(self._status() if note is None else note)
-            all_results.append(None)
+            all_answers.append(note)
+            all_results.append(None if isinstance(note, bytes) else self._database.status(self.caller))
             taken = position
         return [*all_answers, *answers[taken:]], [*all_results, *results[taken:]]
 
-    def _refusals(self, requests: Requests, reason: Exception) -> list[Answer]:
+    def _refusals(self, requests: Requests, reason: Exception) -> Sequence[Answer]:
         """Return the answer to each operation, which has no result.
 
         Raises:
+            Disconnect: the client is told nothing, and dropped.
             Exception: `reason` itself, when it is nothing that a client can be told.
         """
         if not isinstance(reason, RequestFailed):
             raise reason
-        return [self._dialect.refuse(reason)] * len(requests.answers)
-
-    def _status(self) -> bytes:
-        return self._dialect.status(self._database.status(self.caller))
+        return self._dialect.refuse(reason, requests)
 
     def _write_answers(self, answers: Sequence[Answer], results: Sequence[object], position: int) -> None:
         """Write answers from a position on, slice by slice, as long as the client reads; the rest is owed."""

@@ -75,7 +75,7 @@ INPUTS: Final = {
     "bytes that are no UTF-8": b"GET \xff\xfe\n\xc3\x28\nSET\xff a b\n",
     "control characters": b"GET a\x1b[2J\x00\x07\nP\x1bING\n",
     "TLS": TLS_CLIENT_HELLO,
-    "RESP": b"*2\r\n$3\r\nGET\r\n$1\r\na\r\n",
+    "RESP, but no command": b"*2\r\n$3\r\nGET\r\n:1\r\n",
     "a RESP array of 2**63": b"*9223372036854775807\r\n",
     "a hello that never ends": b"{" + b" " * 100_000,
     "JSON, but no object": b"{]\n",

@@ -28,7 +28,7 @@ class Lines:
         assert not rest
         if requests.notes:
             ((_, note),) = requests.notes
-            assert note is not None
+            assert isinstance(note, bytes)
             return msgspec.json.decode(note, type=dict[str, Any])
         (operation,), (answer,) = requests.operations, requests.answers
         result = self._run(operation)

@@ -4,6 +4,7 @@ import pytest
 
 from kvraft.commands import KEY_BYTES_MAX, delete_key, get_key, set_key
 from kvraft.server import replies
+from kvraft.server.dialect import Note
 from kvraft.server.requests import USAGES, LooksLikeHttp, read_requests, suggest
 from tests.server.twins import Client
 
@@ -13,7 +14,7 @@ def answer_to(line: bytes) -> dict[str, str]:
     chunk, _ = read_requests([line])
     assert chunk.operations == []
     [(_, note)] = chunk.notes
-    assert note is not None
+    assert isinstance(note, bytes)
     assert note.endswith(b"\n")
     answer: dict[str, str] = json.loads(note)
     return answer
@@ -56,10 +57,10 @@ def test_store_commands(line: bytes, operation: object) -> None:
         (b"ping\r", b'{"status":"PONG"}\n', False),
         (b"KEEP", b'{"status":"OK"}\n', True),
         (b"keep", b'{"status":"OK"}\n', True),
-        (b"STATUS", None, False),
+        (b"STATUS", replies.status, False),
     ],
 )
-def test_other_commands(line: bytes, note: bytes | None, keeps: bool) -> None:
+def test_other_commands(line: bytes, note: Note, keeps: bool) -> None:
     """PING, KEEP and STATUS need no store, and only KEEP makes the connection stay."""
     chunk, _ = read_requests([line])
 
@@ -180,7 +181,7 @@ def test_notes_know_their_place() -> None:
     chunk, _ = read_requests([b"PING", b"SET a b", b"GET a", b"STATUS", b"oops", b"DELETE a", b"PING"])
 
     assert [position for position, _ in chunk.notes] == [0, 2, 2, 3]
-    assert [note for _, note in chunk.notes][:2] == [replies.PONG, None]
+    assert [note for _, note in chunk.notes][:2] == [replies.PONG, replies.status]
     assert chunk.answers == [replies.OK, replies.found, replies.OK]
     assert chunk.count == 7
 
@@ -205,7 +206,7 @@ def test_small_mistakes_are_named(line: bytes, code: str, words: str) -> None:
     assert chunk.operations == []
     assert chunk.command is None
     [(_, note)] = chunk.notes
-    assert note is not None
+    assert isinstance(note, bytes)
     answer = json.loads(note)
     assert answer["error"] == code
     assert words in answer["message"]
@@ -216,7 +217,7 @@ def test_help_lists_the_commands() -> None:
     chunk, _ = read_requests([b"help"])
     [(_, note)] = chunk.notes
 
-    assert note is not None
+    assert isinstance(note, bytes)
     assert json.loads(note) == {"commands": list(USAGES.values())}
 
 

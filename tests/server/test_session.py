@@ -67,7 +67,7 @@ class ByteDialect:
         elif byte == b"x":
             raise Disconnect
         else:
-            requests.notes.append((len(requests.operations), None if byte == b"?" else byte))
+            requests.notes.append((len(requests.operations), self._revision if byte == b"?" else byte))
 
     def take_last(self) -> None:
         """Nothing is left: every byte is a request."""
@@ -76,15 +76,15 @@ class ByteDialect:
         """Drop what is held."""
         self.input = b""
 
-    def refuse(self, reason: RequestFailed) -> bytes:
+    def refuse(self, reason: RequestFailed, requests: Requests) -> list[bytes]:
         """Say that there is no result."""
-        return reason.code.encode()
+        return [reason.code.encode()] * len(requests.answers)
 
     def fail(self, failure: Failure) -> bytes:
         """Say that a command failed."""
         return failure.code.encode()
 
-    def status(self, description: dict[str, object]) -> bytes:
+    def _revision(self, description: dict[str, object]) -> bytes:
         """Say how far the database is."""
         return f"<{description['revision']}>".encode()
 

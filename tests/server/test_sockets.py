@@ -135,7 +135,7 @@ async def test_unread_input_does_not_destroy_the_answer(port: int) -> None:
 @deadline(20)
 async def test_refused_protocol_reads_its_error(port: int) -> None:
     """Nor does what follows a first byte that nobody speaks."""
-    received = await deferToThread(converse, port, lambda client: client.sendall(b"*" * 1_000_000))
+    received = await deferToThread(converse, port, lambda client: client.sendall(b"~" * 1_000_000))
 
     assert received.startswith(b'{"error":"UNKNOWN_PROTOCOL"')
 

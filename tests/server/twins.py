@@ -5,6 +5,7 @@ from contextlib import contextmanager
 from typing import Final
 
 import attrs
+import msgspec
 from twisted.internet.address import IPv4Address, IPv6Address
 from twisted.internet.defer import Deferred
 from twisted.internet.error import ConnectionLost
@@ -17,6 +18,7 @@ from zope.interface import implementer, provider
 from kvraft.commands import (
     AdminCommand,
     Caller,
+    ClusterView,
     Delete,
     Get,
     Item,
@@ -32,6 +34,15 @@ from kvraft.server.close import IClientTransport
 
 CLIENT: Final = IPv4Address("TCP", "127.0.0.1", 50000)
 Reply = Callable[[Sequence[Result] | Exception], object]
+MEMBERS: Final = ClusterView(
+    me=0,
+    leader=0,
+    term=1,
+    addresses={0: "127.0.0.1:8080", 1: "127.0.0.1:8081"},
+    voters=frozenset({0, 1}),
+    connected=frozenset({1}),
+)
+"""Two members, of which the one that is asked leads."""
 
 
 @attrs.define(eq=False)
@@ -71,6 +82,8 @@ class MemoryDatabase:
     refusal: Exception | None = None
     results: list[Result] | None = None
     """Given instead of the true results."""
+    members: ClusterView = MEMBERS
+    leader_followers: list[Callable[[], object]] = attrs.field(factory=list)
 
     def ask(self, caller: Caller, operations: Sequence[Operation], reply: Reply) -> None:
         """Remember the submission, and answer it unless that is for later."""
@@ -113,6 +126,20 @@ class MemoryDatabase:
             raise self.refusal
         self.watches.append(MemorySubscription(selection, sink, self.revision))
         return self.watches[-1]
+
+    def cluster(self) -> ClusterView:
+        """Return the members that a test has given."""
+        return self.members
+
+    def follow_leader(self, tell: Callable[[], object]) -> None:
+        """Remember who is to be told."""
+        self.leader_followers.append(tell)
+
+    def lead(self, leader: int | None) -> None:
+        """Let another node lead, or none."""
+        self.members = msgspec.structs.replace(self.members, leader=leader, term=self.members.term + 1)
+        for tell in self.leader_followers:
+            tell()
 
     def status(self, caller: Caller) -> dict[str, object]:
         """Describe this database by how far it is."""

@@ -1,0 +1,116 @@
+"""COMMAND: which commands there are, and which of their arguments are keys."""
+
+from typing import Final
+
+from kvraft.server.dialect import Note
+from kvraft.server.resp.connection_state import Connection
+from kvraft.server.resp.encoding import array, bulk, bulks, integer, mapping, null_array, set_, simple
+from kvraft.server.resp.errors import RespError
+from kvraft.server.resp.table import Arguments, Command
+
+
+def _all() -> dict[str, Command]:
+    from kvraft.server.resp.commands import COMMANDS as EVERY  # it lists this module, too
+
+    return {command.name: command for command in EVERY}
+
+
+def _entry(command: Command, protocol: int, container: str = "") -> bytes:
+    """Return how COMMAND describes one command."""
+    first, last, step = command.keys
+    name = f"{container}|{command.name}" if container else command.name
+    return array(
+        [
+            bulk(name.encode()),
+            integer(command.arity),
+            set_([simple(flag) for flag in command.flags], protocol),
+            integer(first),
+            integer(last),
+            integer(step),
+            set_([simple(f"@{category}") for category in _categories(command)], protocol),
+            set_([], protocol),
+            set_([], protocol),
+            array([_entry(each, protocol, command.name) for each in command.subcommands]),
+        ]
+    )
+
+
+def _categories(command: Command) -> list[str]:
+    found = ["write"] if "write" in command.flags else ["read"] if "readonly" in command.flags else []
+    found += [{"generic": "keyspace", "server": "admin"}.get(command.group, command.group)]
+    return [*found, "fast" if "fast" in command.flags else "slow"]
+
+
+def _command(connection: Connection, arguments: Arguments) -> Note:
+    return array([_entry(each, connection.protocol) for each in _all().values()])
+
+
+def _count(connection: Connection, arguments: Arguments) -> Note:
+    return integer(len(_all()))
+
+
+def _info(connection: Connection, arguments: Arguments) -> Note:
+    known = _all()
+    names = [name.decode("latin-1").lower() for name in arguments[2:]] or [*known]
+    return array(
+        [
+            _entry(known[name], connection.protocol) if name in known else null_array(connection.protocol)
+            for name in names
+        ]
+    )
+
+
+def _list(connection: Connection, arguments: Arguments) -> Note:
+    return bulks(_all())
+
+
+def _docs(connection: Connection, arguments: Arguments) -> Note:
+    known = _all()
+    names = [name.decode("latin-1").lower() for name in arguments[2:]] or [*known]
+    return mapping(
+        [(bulk(name.encode()), _doc(known[name], connection.protocol)) for name in names if name in known],
+        connection.protocol,
+    )
+
+
+def _doc(command: Command, protocol: int) -> bytes:
+    told = {"summary": command.summary, "since": command.since, "group": command.group}
+    pairs = [(bulk(key.encode()), bulk(value.encode())) for key, value in told.items()]
+    if command.subcommands:
+        below = [(bulk(f"{command.name}|{each.name}".encode()), _doc(each, protocol)) for each in command.subcommands]
+        pairs.append((bulk(b"subcommands"), mapping(below, protocol)))
+    return mapping(pairs, protocol)
+
+
+def _get_keys(connection: Connection, arguments: Arguments) -> Note:
+    asked = arguments[2:]
+    command = _all().get(asked[0].decode("latin-1").lower())
+    if command is not None and command.subcommands:
+        command = command.by_name.get(asked[1].upper()) if len(asked) > 1 else None
+    if command is None:
+        raise RespError("ERR Invalid command specified")
+    if command.keys[0] == 0:
+        raise RespError("ERR The command has no key arguments")
+    if not command.least <= len(asked) <= command.most:
+        raise RespError("ERR Invalid number of arguments specified for command")
+    return bulks(command.keys_of(asked))
+
+
+COMMANDS: Final = (
+    Command(
+        name="command",
+        arity=-1,
+        flags=("loading", "stale"),
+        act=_command,
+        group="server",
+        since="2.8.13",
+        summary="Get array of Redis command details",
+        subcommands=(
+            Command(name="count", arity=2, flags=("loading", "stale"), act=_count, group="server"),
+            Command(name="info", arity=-2, flags=("loading", "stale"), act=_info, group="server"),
+            Command(name="list", arity=-2, flags=("loading", "stale"), act=_list, group="server"),
+            Command(name="getkeys", arity=-3, flags=("loading", "stale"), act=_get_keys, group="server"),
+            Command(name="docs", arity=-2, flags=("loading", "stale"), act=_docs, group="server"),
+        ),
+    ),
+)

@@ -1,0 +1,30 @@
+"""Every command of the dialect."""
+
+from typing import Final
+
+from kvraft.server.resp import (
+    client_commands,
+    cluster,
+    command_commands,
+    connection,
+    information,
+    keys,
+    pubsub,
+    sentinel,
+    server_commands,
+    strings,
+)
+from kvraft.server.resp.table import Command
+
+COMMANDS: Final[tuple[Command, ...]] = (
+    *connection.COMMANDS,
+    *client_commands.COMMANDS,
+    *command_commands.COMMANDS,
+    *information.COMMANDS,
+    *server_commands.COMMANDS,
+    *cluster.COMMANDS,
+    *sentinel.COMMANDS,
+    *pubsub.COMMANDS,
+    *strings.COMMANDS,
+    *keys.COMMANDS,
+)

@@ -1,0 +1,68 @@
+"""What one connection remembers between its commands."""
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Protocol
+
+import attrs
+
+from kvraft.server.resp.encoding import RESP2
+
+if TYPE_CHECKING:
+    from kvraft.server.resp.node import RespNode
+    from kvraft.server.resp.table import Command
+
+
+class Transaction(Protocol):
+    """The commands since MULTI."""
+
+    def queue(self, connection: "Connection", command: "Command", arguments: list[bytes]) -> bytes:
+        """Take a command, whose number of arguments is right, for EXEC; return what is answered at once."""
+        ...
+
+    def spoil(self) -> None:
+        """Take note that a command was wrong, so that EXEC will refuse to carry out anything."""
+        ...
+
+
+def _drop(data: bytes) -> None:
+    """Write to a connection that is not open yet: nothing."""
+
+
+@attrs.define(eq=False)
+class Connection:
+    """One client's connection, as its commands see it."""
+
+    node: "RespNode"
+    id: int
+    made_at: float
+    """By the node's clock, seconds."""
+    address: str = ""
+    """Where the client is."""
+    protocol: int = RESP2
+    name: bytes = b""
+    library: bytes = b""
+    library_version: bytes = b""
+    last_command: bytes = b"NULL"
+    last_at: float = 0.0
+    """When that arrived, by the node's clock, seconds."""
+    commands: int = 0
+    """How many it has sent."""
+    transaction: Transaction | None = None
+    """Between MULTI and EXEC."""
+    watched: dict[bytes, object] = attrs.field(factory=dict)
+    """What WATCH has noted of keys, for EXEC; MULTI's module knows what."""
+    watches_pending: int = 0
+    """WATCHes that were read and are not answered yet: EXEC waits for them."""
+    channels: set[bytes] = attrs.field(factory=set)
+    patterns: set[bytes] = attrs.field(factory=set)
+    push: Callable[[bytes], object] = _drop
+    """Writes what the client is told without having asked."""
+    last_words: bytes | None = None
+    """After these the connection closes, and nothing more is read."""
+
+    def reset(self) -> None:
+        """Become as it was when it was made."""
+        self.protocol = RESP2
+        self.name = b""
+        self.transaction = None
+        self.watched.clear()

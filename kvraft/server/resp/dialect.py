@@ -1,0 +1,256 @@
+"""Makes requests of what a Redis client sends: one submission of a whole chunk."""
+
+from collections.abc import Sequence
+from typing import Final
+
+import msgspec
+
+from kvraft.commands import Failure, InvalidCommand, Operation
+from kvraft.errors import NotLeaderRefusal, RequestFailed
+from kvraft.server.dialect import Answer, Disconnect, Note, Requests
+from kvraft.server.resp import errors
+from kvraft.server.resp.commands import COMMANDS
+from kvraft.server.resp.connection_state import Connection
+from kvraft.server.resp.encoding import error
+from kvraft.server.resp.members import redirect_address
+from kvraft.server.resp.parse import Command as Arguments
+from kvraft.server.resp.parse import CommandReader
+from kvraft.server.resp.slots import slot_of
+from kvraft.server.resp.table import Administer, Ask, Command, InTransaction, by_name
+
+HEAVY_TOGETHER: Final = 16
+"""So many commands that can cost far more than a SET are carried out together; those after them wait."""
+
+_TABLE: Final = by_name(COMMANDS)
+
+
+class RespRequests(Requests, gc=False):
+    """Requests of a Redis client."""
+
+    keys: list[bytes | None] = msgspec.field(default_factory=list)
+    """The first key of each operation, by which a cluster client is sent to the leader."""
+
+
+class RespDialect:
+    """Reads one connection's commands. It holds those that are not carried out yet."""
+
+    defect = error("ERR this node has met a defect, see its log; a write may have happened")
+
+    def __init__(self, connection: Connection, bytes_max: int) -> None:
+        self._connection = connection
+        self._reader = CommandReader(bytes_max)
+        self._unread: list[bytes] = []
+        self._unread_bytes = 0
+        self._commands: list[Arguments] = []
+        """Of the last chunk; those from `_place` on wait."""
+        self._place = 0
+        self._chunk_bytes = 0
+        self.is_leaving = False
+        """Whether the client is to turn to another node, for this one does not lead any more."""
+        self.has_asked = False
+        """Whether anything was asked of the store."""
+
+    @property
+    def held(self) -> int:
+        """Bytes that wait; commands that wait count as the chunk in which they came."""
+        return self._reader.held + self._unread_bytes + (self._chunk_bytes if self._commands else 0)
+
+    @property
+    def has_input(self) -> bool:
+        """Whether anything is held, or will never be read."""
+        return bool(self._commands or self._unread or self._reader.held) or self.overflow is not None
+
+    @property
+    def overflow(self) -> bytes | None:
+        """The last answer before the connection closes: after QUIT, after a violation of the protocol."""
+        if self._connection.last_words is not None:
+            return self._connection.last_words
+        if self._reader.violation is not None and not self._commands:
+            return error(f"ERR Protocol error: {self._reader.violation}")
+        return b"" if self.is_leaving else None
+
+    def hold(self, data: bytes) -> None:
+        """Keep input for later."""
+        self._unread.append(data)
+        self._unread_bytes += len(data)
+
+    def take(self, data: bytes = b"") -> RespRequests | None:
+        """Return the requests of the next commands; see `Dialect`."""
+        if self._connection.last_words is not None:
+            return None
+        if not self._commands:
+            if self._unread:
+                data = b"".join((*self._unread, data))
+                self._unread.clear()
+                self._unread_bytes = 0
+            if data:
+                self._commands = self._reader.take(data)
+                self._chunk_bytes = len(data)
+            if not self._commands:
+                return None
+        elif data:
+            self.hold(data)
+        return self._read()
+
+    def _read(self) -> RespRequests:
+        """Read commands until the chunk is at its end, or one must wait for those before it."""
+        connection = self._connection
+        commands, place = self._commands, self._place
+        operations: list[Operation] = []
+        answers: list[Answer] = []
+        notes: list[tuple[int, Note]] = []
+        keys: list[bytes | None] = []
+        requests = RespRequests(operations, answers, notes, 0, keeps=True, keys=keys)
+        protocol, heavy = connection.protocol - 2, 0
+        find = _TABLE.get
+        count = len(commands)
+        while place < count:
+            arguments = commands[place]
+            command = find(arguments[0])
+            if (
+                command is not None
+                and command.read is not None
+                and command.least <= len(arguments) <= command.most
+                and connection.transaction is None
+            ):
+                place += 1
+                try:
+                    operation, reply = command.read(arguments)
+                except InvalidCommand as reason:
+                    notes.append((len(operations), _invalid(reason)))
+                    continue
+                operations.append(operation)
+                answers.append(reply[protocol])
+                keys.append(arguments[command.keys[0]] if command.keys[0] else None)
+                if command.is_heavy:
+                    heavy += 1
+                    if heavy == HEAVY_TOGETHER:
+                        break
+                continue
+            if not self._take_other(command, arguments, requests):
+                break
+            place += 1
+            protocol = connection.protocol - 2
+            if requests.command is not None or connection.last_words is not None:
+                break
+        self._end(requests, place)
+        return requests
+
+    def _take_other(self, command: Command | None, arguments: Arguments, requests: RespRequests) -> bool:
+        """Read a command that is more than an operation; return False when those before it must be answered first."""
+        connection, name = self._connection, arguments[0]
+        if command is None:
+            command = _TABLE.get(name.upper())
+        full_name = command.name if command is not None else ""
+        if command is not None and command.subcommands and len(arguments) > 1:
+            container, command = command, command.by_name.get(arguments[1].upper())
+            full_name = f"{container.name}|{command.name}" if command is not None else container.name
+        if command is None or not command.least <= len(arguments) <= command.most:
+            if connection.transaction is not None:
+                connection.transaction.spoil()
+            self._note(requests, _misread(command, full_name, arguments))
+            return True
+        if command.must_wait is not None and (requests.operations or requests.notes) and command.must_wait(connection):
+            return False
+        if connection.transaction is not None and command.in_transaction is InTransaction.QUEUED:
+            self._note(requests, connection.transaction.queue(connection, command, arguments))
+            return True
+        try:
+            self._carry_out(command, arguments, requests)
+        except InvalidCommand as reason:
+            self._note(requests, _invalid(reason))
+        except MustStandAlone:
+            return False
+        return True
+
+    def _carry_out(self, command: Command, arguments: Arguments, requests: RespRequests) -> None:
+        """Read a command whose place is here.
+
+        Raises:
+            MustStandAlone: there are others before it.
+        """
+        outcome: Note | Ask | Administer
+        if command.read is not None:
+            operation, reply = command.read(arguments)
+            keys = command.keys_of(arguments)
+            outcome = Ask(operation, reply, keys[0] if keys else None)
+        else:
+            assert command.act is not None, f"{command.name} does nothing"
+            outcome = command.act(self._connection, arguments)
+        if isinstance(outcome, Ask):
+            requests.operations.append(outcome.operation)
+            requests.answers.append(outcome.reply[self._connection.protocol - 2])
+            requests.keys.append(outcome.key)
+        elif isinstance(outcome, Administer):
+            if requests.operations or requests.notes:
+                raise MustStandAlone
+            requests.command = outcome.command
+            requests.answers.append(outcome.answer)
+        else:
+            self._note(requests, outcome)
+
+    def _note(self, requests: RespRequests, note: Note) -> None:
+        requests.notes.append((len(requests.operations), note))
+
+    def _end(self, requests: RespRequests, place: int) -> None:
+        """Keep the commands from `place` on for later, and count those before."""
+        connection, count = self._connection, place - self._place
+        requests.count = count
+        if count:
+            connection.commands += count
+            connection.last_at = connection.node.clock.seconds()
+            connection.last_command = self._commands[place - 1][0]
+        if requests.operations:
+            self.has_asked = True
+        self._place = place
+        if place == len(self._commands) or connection.last_words is not None:
+            self._commands, self._place = [], 0
+
+    def take_last(self) -> None:
+        """A command that has not arrived as a whole is none."""
+
+    def clear(self) -> None:
+        """Drop what is held."""
+        self._reader.clear()
+        self._unread.clear()
+        self._unread_bytes = 0
+        self._commands, self._place = [], 0
+
+    def refuse(self, reason: RequestFailed, requests: Requests) -> Sequence[bytes]:
+        """Say why there are no results: a follower sends clients to the leader, by the slots of their keys.
+
+        A client that found this node leading is dropped instead when that has ended: to be sent elsewhere would be an
+        error for those who know nothing of clusters, and to lose a connection lets all of them look for the leader.
+        Nothing was changed, so it does no harm that they send the same once more.
+        """
+        if isinstance(reason, NotLeaderRefusal):
+            if self.is_leaving:
+                raise Disconnect
+            if reason.leader_hint is not None:
+                keys = requests.keys if isinstance(requests, RespRequests) else ()
+                where = redirect_address(reason.leader_hint)
+                return [error(f"MOVED {0 if key is None else slot_of(key)} {where}") for key in keys] or [
+                    error(f"MOVED 0 {where}")
+                ] * len(requests.answers)
+        return [errors.refused(reason)] * len(requests.answers)
+
+    def fail(self, failure: Failure) -> bytes:
+        """Say why a command has failed."""
+        return errors.failed(failure)
+
+
+class MustStandAlone(Exception):
+    """A command is carried out by itself, and there are others before it."""
+
+
+def _invalid(reason: InvalidCommand) -> bytes:
+    return error(str(reason)) if isinstance(reason, errors.RespError) else error(f"ERR {reason}")
+
+
+def _misread(command: Command | None, name: str, arguments: Arguments) -> bytes:
+    """Return the error for a command that does not exist, or has another number of arguments."""
+    if command is not None:
+        return errors.wrong_arity(name)
+    if name:
+        return errors.unknown_subcommand(name, arguments[1])
+    return errors.unknown_command(arguments)

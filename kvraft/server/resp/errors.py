@@ -1,0 +1,74 @@
+"""Errors as Redis words them, and what becomes of kvraft's own."""
+
+from collections.abc import Sequence
+from typing import Final
+
+from kvraft.commands import Failure, InvalidCommand
+from kvraft.errors import NotLeaderRefusal, RequestFailed
+from kvraft.server.resp.encoding import error
+
+SHOWN_BYTES: Final = 128
+"""So much of what a client has sent is repeated in an error."""
+
+
+class RespError(InvalidCommand):
+    """A command that is refused where it is read. The text is what the client is told, its code first."""
+
+
+SYNTAX: Final = "ERR syntax error"
+NOT_AN_INTEGER: Final = "ERR value is not an integer or out of range"
+NOT_A_FLOAT: Final = "ERR value is not a valid float"
+NO_SUCH_KEY: Final = "ERR no such key"
+WRONG_TYPE: Final = "WRONGTYPE Operation against a key holding the wrong kind of value"
+CLUSTER_DOWN: Final = "CLUSTERDOWN no leader is known; nothing was changed, try again"
+
+_CODES: Final = {
+    "NOT_A_NUMBER": NOT_AN_INTEGER,
+    "OVERFLOW": "ERR increment or decrement would overflow",
+    "NO_SUCH_KEY": NO_SUCH_KEY,
+}
+"""What Redis calls failures that the store knows by another name."""
+
+_RETRIED: Final = {"TIMEOUT": "CLUSTERDOWN", "OVERLOADED": "TRYAGAIN", "STOPPING": "CLUSTERDOWN"}
+"""Refusals of commands that certainly had no effect: Redis' codes after which a client may try again."""
+
+
+def wrong_arity(name: str) -> bytes:
+    """Return the error for a wrong number of arguments; `name` is in lower case, with its container before a bar."""
+    return error(f"ERR wrong number of arguments for '{name}' command")
+
+
+def unknown_command(arguments: Sequence[bytes]) -> bytes:
+    """Return the error for a command that does not exist."""
+    shown, room = "", SHOWN_BYTES
+    for argument in arguments[1:]:
+        if room <= 0:
+            break
+        word = argument[:room].decode("latin-1")
+        shown += f"'{word}' "
+        room -= len(word) + 3
+    name = arguments[0][:SHOWN_BYTES].decode("latin-1")
+    return _latin(f"ERR unknown command '{name}', with args beginning with: {shown}")
+
+
+def unknown_subcommand(container: str, subcommand: bytes) -> bytes:
+    """Return the error for a subcommand that does not exist."""
+    shown = subcommand[:SHOWN_BYTES].decode("latin-1")
+    return _latin(f"ERR unknown subcommand '{shown}'. Try {container.upper()} HELP.")
+
+
+def _latin(text: str) -> bytes:
+    """Return an error that repeats bytes of the client as they are."""
+    return b"-%b\r\n" % text.replace("\r", " ").replace("\n", " ").encode("latin-1")
+
+
+def failed(failure: Failure) -> bytes:
+    """Return the error for a command that failed when it was applied."""
+    return error(_CODES.get(failure.code) or f"{failure.code} {failure.message}")
+
+
+def refused(reason: RequestFailed) -> bytes:
+    """Return the error for a command without a result, unless the client is sent to the leader."""
+    if isinstance(reason, NotLeaderRefusal):
+        return error(CLUSTER_DOWN)
+    return error(f"{_RETRIED.get(reason.code, reason.code)} {reason}")

@@ -1,0 +1,42 @@
+"""One Redis client's connection."""
+
+from twisted.internet.protocol import connectionDone
+from twisted.python.failure import Failure
+from typing_extensions import override
+
+from kvraft.server.resp.connection_state import Connection
+from kvraft.server.resp.dialect import RespDialect
+from kvraft.server.resp.node import RespNode
+from kvraft.server.session import Session
+
+
+class RespProtocol(Session):
+    """A connection that speaks RESP. It stays open until the client closes it, or this node stops leading."""
+
+    connection: Connection
+
+    def __init__(self, node: RespNode) -> None:
+        self.connection = node.make_connection()
+        self._node = node
+        self._resp = RespDialect(self.connection, node.limits.line_bytes)
+        super().__init__(self._resp, node.database, node.limits, node.clock)
+
+    @override
+    def connectionMade(self) -> None:
+        """Begin, and be one of the node's connections."""
+        super().connectionMade()
+        self.connection.address = self.caller.origin
+        self.connection.push = self.write_events
+        self._node.opened(self)
+
+    def leadership_lost(self) -> None:
+        """Let a client that has used this node as the leader look for the new one."""
+        if self._resp.has_asked:
+            self._resp.is_leaving = True
+            self.look()
+
+    @override
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
+        """End."""
+        self._node.closed(self)
+        super().connectionLost(reason)

@@ -1,0 +1,221 @@
+"""Commands about the server and its store as a whole."""
+
+import re
+import time
+from fnmatch import fnmatchcase
+from typing import Final
+
+from kvraft.commands import Item, Operation, Span, count_range, get_key
+from kvraft.server.dialect import Note
+from kvraft.server.resp.connection_state import Connection
+from kvraft.server.resp.encoding import INTEGER, Reply, bulk, bulks, integer, mapping, null, reply
+from kvraft.server.resp.errors import NOT_AN_INTEGER, RespError
+from kvraft.server.resp.node import RespNode
+from kvraft.server.resp.table import Arguments, Command
+
+ITEM_BYTES: Final = 240
+"""What an item takes beside its key and its value, as the store's quota counts."""
+EMBEDDED_BYTES_MAX: Final = 44
+"""Longest value that Redis keeps beside its head."""
+NUMBER_DIGITS_MAX: Final = 20
+_NUMBER: Final = re.compile(rb"-?[1-9][0-9]*|0").fullmatch
+
+
+def _time(connection: Connection, arguments: Arguments) -> Note:
+    return lambda _: bulks(map(str, divmod(time.time_ns() // 1_000, 1_000_000)))
+
+
+def _dbsize(arguments: Arguments) -> tuple[Operation, Reply]:
+    return count_range(Span(b"", None)), INTEGER
+
+
+def _wait(connection: Connection, arguments: Arguments) -> Note:
+    """Tell on how many other members a write is at least when it was answered: a majority, whoever waits."""
+    for each in arguments[1:3]:
+        if not re.fullmatch(rb"-?[0-9]{1,18}", each):
+            raise RespError(NOT_AN_INTEGER)
+    if int(arguments[2]) < 0:
+        raise RespError("ERR timeout is negative")
+    view = connection.node.cluster
+    if not view.is_leader:
+        raise RespError("ERR WAIT cannot be used with replica instances.")
+    return integer(len(view.voters) // 2)
+
+
+def _memory_usage(arguments: Arguments) -> tuple[Operation, Reply]:
+    if len(arguments) not in {3, 5} or (len(arguments) == 5 and arguments[3].upper() != b"SAMPLES"):  # noqa: PLR2004
+        raise RespError("ERR syntax error")
+    key = arguments[2]
+
+    def encode(item: Item | None, protocol: int) -> bytes:
+        return null(protocol) if item is None else integer(len(key) + len(item[0]) + ITEM_BYTES)
+
+    return get_key(key), reply(encode)
+
+
+def encoding_of(value: bytes) -> bytes:
+    """Return how Redis would keep a value that was SET."""
+    if len(value) <= NUMBER_DIGITS_MAX and _NUMBER(value) and -(2**63) <= int(value) < 2**63:
+        return b"int"
+    return b"embstr" if len(value) <= EMBEDDED_BYTES_MAX else b"raw"
+
+
+def _object_encoding(arguments: Arguments) -> tuple[Operation, Reply]:
+    def encode(item: Item | None, protocol: int) -> bytes:
+        return null(protocol) if item is None else bulk(encoding_of(item[0]))
+
+    return get_key(arguments[2]), reply(encode)
+
+
+def _object_refcount(arguments: Arguments) -> tuple[Operation, Reply]:
+    def encode(item: Item | None, protocol: int) -> bytes:
+        return null(protocol) if item is None else integer(1)
+
+    return get_key(arguments[2]), reply(encode)
+
+
+def _settings(node: RespNode) -> dict[str, str]:
+    """Return what CONFIG GET tells: settings of Redis by which programs look how a server is."""
+    return {
+        "appendfsync": "always",
+        "appendonly": "yes",
+        "cluster-enabled": "yes",
+        "cluster-require-full-coverage": "yes",
+        "databases": "1",
+        "maxclients": str(node.limits.clients),
+        "maxmemory": "0",
+        "maxmemory-policy": "noeviction",
+        "notify-keyspace-events": "",
+        "proto-max-bulk-len": str(node.limits.line_bytes),
+        "save": "",
+        "tcp-keepalive": "300",
+        "timeout": "0",
+    }
+
+
+def _config_get(connection: Connection, arguments: Arguments) -> Note:
+    patterns = [each.decode("latin-1").lower() for each in arguments[2:]]
+    found = {
+        name: value
+        for name, value in _settings(connection.node).items()
+        if any(fnmatchcase(name, pattern) for pattern in patterns)
+    }
+    pairs = [(bulk(name.encode()), bulk(value.encode())) for name, value in found.items()]
+    return mapping(pairs, connection.protocol)
+
+
+def _config_set(connection: Connection, arguments: Arguments) -> Note:
+    raise RespError("ERR settings are made in config.json, and not while a node runs")
+
+
+def _debug(connection: Connection, arguments: Arguments) -> Note:
+    raise RespError("ERR DEBUG command not allowed. kvraft has no such commands")
+
+
+COMMANDS: Final = (
+    Command(
+        name="time",
+        arity=1,
+        flags=("loading", "stale", "fast"),
+        act=_time,
+        group="server",
+        since="2.6.0",
+        summary="Return the current server time",
+    ),
+    Command(
+        name="dbsize",
+        arity=1,
+        flags=("readonly", "fast"),
+        read=_dbsize,
+        group="server",
+        summary="Return the number of keys in the selected database",
+    ),
+    Command(
+        name="wait",
+        arity=3,
+        flags=("noscript",),
+        act=_wait,
+        since="3.0.0",
+        summary="Wait for the synchronous replication of all the write commands sent on the connection",
+    ),
+    Command(
+        name="memory",
+        arity=-2,
+        group="server",
+        since="4.0.0",
+        summary="A container for memory diagnostics commands",
+        subcommands=(
+            Command(
+                name="usage",
+                arity=-3,
+                flags=("readonly",),
+                keys=(2, 2, 1),
+                read=_memory_usage,
+                group="server",
+                since="4.0.0",
+                summary="Estimate the memory usage of a key",
+            ),
+        ),
+    ),
+    Command(
+        name="object",
+        arity=-2,
+        since="2.2.3",
+        summary="A container for object introspection commands",
+        subcommands=(
+            Command(
+                name="encoding",
+                arity=3,
+                flags=("readonly",),
+                keys=(2, 2, 1),
+                read=_object_encoding,
+                since="2.2.3",
+                summary="Inspect the internal encoding of a Redis object",
+            ),
+            Command(
+                name="refcount",
+                arity=3,
+                flags=("readonly",),
+                keys=(2, 2, 1),
+                read=_object_refcount,
+                since="2.2.3",
+                summary="Get the number of references to the value of the key",
+            ),
+        ),
+    ),
+    Command(
+        name="config",
+        arity=-2,
+        group="server",
+        since="2.0.0",
+        summary="A container for server configuration commands",
+        subcommands=(
+            Command(
+                name="get",
+                arity=-3,
+                flags=("admin", "noscript", "loading", "stale"),
+                act=_config_get,
+                group="server",
+                since="2.0.0",
+                summary="Get the values of configuration parameters",
+            ),
+            Command(
+                name="set",
+                arity=-4,
+                flags=("admin", "noscript", "loading", "stale"),
+                act=_config_set,
+                group="server",
+                since="2.0.0",
+                summary="Is refused: settings are made in config.json",
+            ),
+        ),
+    ),
+    Command(
+        name="debug",
+        arity=-2,
+        flags=("admin", "noscript", "loading", "stale"),
+        act=_debug,
+        group="server",
+        summary="Is refused",
+    ),
+)

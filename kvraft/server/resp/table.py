@@ -1,0 +1,114 @@
+"""What a command of the dialect is: how it is counted, which of its arguments are keys, and what it does."""
+
+import enum
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Final
+
+import attrs
+import msgspec
+
+from kvraft.commands import AdminCommand, Operation
+from kvraft.server.dialect import Answer, Note
+from kvraft.server.resp.connection_state import Connection
+from kvraft.server.resp.encoding import Reply
+
+Arguments = Sequence[bytes]
+"""A command as it was sent: its name comes first, so that places are those that Redis counts."""
+
+Read = Callable[[Arguments], tuple[Operation, Reply]]
+"""Makes the store's operation of a command, and says how its result is answered.
+
+Raises:
+    RespError: the command is wrong, in Redis' words.
+    InvalidCommand: the store can never carry it out.
+"""
+
+ARGUMENTS_WITHOUT_END: Final = 2**31
+
+
+class Ask(msgspec.Struct, frozen=True):
+    """What a command that changes its connection asks of the store."""
+
+    operation: Operation
+    reply: Reply
+    key: bytes | None = None
+    """By which the slot is told to which a client is sent elsewhere."""
+
+
+class Administer(msgspec.Struct, frozen=True):
+    """What an operator asks of the cluster: it is carried out by itself."""
+
+    command: AdminCommand
+    answer: Answer
+
+
+Act = Callable[[Connection, Arguments], Note | Ask | Administer]
+"""Carries out a command that needs its connection; the effects on it are in the order in which commands are read.
+
+What it returns is the reply, or makes the reply of the node's status when that is due, or says what is asked of the
+store. It raises what a `Read` raises."""
+
+
+class InTransaction(enum.Enum):
+    """What becomes of a command between MULTI and EXEC."""
+
+    QUEUED = enum.auto()
+    AT_ONCE = enum.auto()
+    """It is carried out where it stands, as EXEC, DISCARD, MULTI, WATCH, QUIT and RESET are."""
+
+
+@attrs.frozen(kw_only=True)
+class Command:
+    """One command. It has `read`, `act` or `subcommands`."""
+
+    name: str
+    """In lower case; of a subcommand, without its container."""
+    arity: int
+    """Its arguments with the name (and the container's); negative: at least so many."""
+    flags: tuple[str, ...] = ()
+    keys: tuple[int, int, int] = (0, 0, 0)
+    """Places of the first key and the last one (negative: counted from the end), and the step between two."""
+    read: Read | None = None
+    act: Act | None = None
+    subcommands: tuple["Command", ...] = ()
+    is_heavy: bool = False
+    """Whether it may cost far more than a SET: a few of them are carried out at a time."""
+    in_transaction: InTransaction = InTransaction.QUEUED
+    must_wait: Callable[[Connection], bool] | None = None
+    """Whether everything before it must be answered before it is read; None: never."""
+    group: str = "generic"
+    since: str = "1.0.0"
+    summary: str = ""
+    least: int = attrs.field(init=False)
+    most: int = attrs.field(init=False)
+    by_name: Mapping[bytes, "Command"] = attrs.field(init=False, repr=False)
+    """Its subcommands, by their names in capitals."""
+
+    @least.default
+    def _count_least(self) -> int:
+        return abs(self.arity)
+
+    @most.default
+    def _count_most(self) -> int:
+        return self.arity if self.arity > 0 else ARGUMENTS_WITHOUT_END
+
+    @by_name.default
+    def _name_subcommands(self) -> Mapping[bytes, "Command"]:
+        return {each.name.upper().encode(): each for each in self.subcommands}
+
+    def keys_of(self, arguments: Arguments) -> list[bytes]:
+        """Return the keys among `arguments`, which are as many as it takes."""
+        first, last, step = self.keys
+        if first == 0:
+            return []
+        end = last if last >= 0 else len(arguments) + last
+        return list(arguments[first : end + 1 : step])
+
+
+def by_name(commands: Iterable[Command]) -> dict[bytes, Command]:
+    """Return commands by their names, in capitals and in small letters; other spellings are looked up in capitals."""
+    table: dict[bytes, Command] = {}
+    for command in commands:
+        assert command.name.upper().encode() not in table, f"{command.name} is there twice"
+        table[command.name.upper().encode()] = table[command.name.encode()] = command
+    return table
