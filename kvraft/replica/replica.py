@@ -292,6 +292,7 @@ class Replica:
         self._saver.save(ready)
         if ready.soft_state is not None:
             log_transition(self.node.id, ready.soft_state)
+            self.intake.leader_changed()  # before those who wait are refused: they may have to be told in another way
         if ready.entries and not self.node.is_leader:
             self._redirects.refuse_overwritten(self._commits.under_way)
         if ready.committed or self._applier.waiting:
@@ -302,7 +303,6 @@ class Replica:
             if ready.soft_state.role is not Role.LEADER:
                 self._commits.end_leadership()
             self._redirects.settle()
-            self.intake.leader_changed()
 
     def _became_durable(self, readys: list[Ready]) -> None:
         """Keep the promises that waited for the disk."""

@@ -53,6 +53,7 @@ KEPT: Final = {
     "Inbounds._by_peer": "connections that stand",
     "Inbounds._open": "connections that stand",
     "Inbounds._refused_runs": "second runs that were refused, one entry a member",
+    "Intake._followers": "parts of this node that follow the leader: the Redis connections together are one",
     "Journal._segments": "the files of the log",
     "Keyspace._shards": "the keys",
     "Leader.progress": "one entry a member",

@@ -23,7 +23,7 @@ LOOK_S: Final = 0.1
 MASTER_NAME: Final = b"mymaster"
 """What Sentinel clients call the leader."""
 
-Tell = Callable[[Sequence[Result] | Exception], object]
+Reply = Callable[[Sequence[Result] | Exception], object]
 
 
 class Member(Protocol):
@@ -39,11 +39,11 @@ class Member(Protocol):
 class Held:
     """One submission of a connection, which is asked again as soon as a leader is known, if none is."""
 
-    __slots__ = ("_patience", "_tell", "caller", "deadline", "operations")
+    __slots__ = ("_patience", "_reply", "caller", "deadline", "operations")
 
-    def __init__(self, patience: "Patience", caller: Caller, operations: Sequence[Operation], tell: Tell) -> None:
+    def __init__(self, patience: "Patience", caller: Caller, operations: Sequence[Operation], reply: Reply) -> None:
         self._patience = patience
-        self._tell = tell
+        self._reply = reply
         self.caller = caller
         self.operations = operations
         self.deadline: float | None = None
@@ -53,7 +53,7 @@ class Held:
         """Take what came of it."""
         if type(outcome) is NotLeaderRefusal and outcome.leader_hint is None and self._patience.hold(self):
             return
-        self._tell(outcome)
+        self._reply(outcome)
 
 
 class Patience:
@@ -73,9 +73,9 @@ class Patience:
         self.follow_leader: Callable[[Callable[[], object]], None] = database.follow_leader
         self.status: Callable[[Caller], dict[str, object]] = database.status
 
-    def ask(self, caller: Caller, operations: Sequence[Operation], tell: Tell) -> None:
+    def ask(self, caller: Caller, operations: Sequence[Operation], reply: Reply) -> None:
         """Carry out `operations`, perhaps a little later."""
-        self._database.ask(caller, operations, Held(self, caller, operations, tell))
+        self._database.ask(caller, operations, Held(self, caller, operations, reply))
 
     def hold(self, held: Held) -> bool:
         """Let a submission wait; return False when it has waited long enough."""

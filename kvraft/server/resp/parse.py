@@ -24,6 +24,7 @@ _LONG_AGGREGATE: Final = re.compile(rb"[~>%|][0-9]{5}").search
 _AGGREGATES: Final = (b"~", b">", b"%", b"|")
 _NOTHING_LEFT: Final = object()
 _MARK: Final = b":0\r\n"
+_ARGUMENT: Final = b"\r\n$"
 
 
 class ProtocolViolation(Exception):
@@ -36,6 +37,8 @@ class Framer:
     def __init__(self, bytes_max: int) -> None:
         self._bytes_max = bytes_max
         self._input = bytearray()
+        self._position = 0
+        """Where that begins which was not read yet; what stands before is dropped once for each piece."""
         self._awaited = 0
         """Arguments that the command still lacks; 0 between two commands."""
         self._length: int | None = None
@@ -47,7 +50,7 @@ class Framer:
     @property
     def held(self) -> int:
         """Bytes of a command that has not arrived as a whole."""
-        return self._taken + len(self._input)
+        return self._taken + len(self._input) - self._position
 
     def feed(self, data: bytes) -> Command | None:
         """Take input; return the next command, or None while none is whole.
@@ -55,6 +58,8 @@ class Framer:
         Raises:
             ProtocolViolation: it is none.
         """
+        del self._input[: self._position]
+        self._position = 0
         self._input += data
         while True:
             if self._length is None:
@@ -65,7 +70,7 @@ class Framer:
                     self._begin_argument(line)
                 else:
                     self._begin_command(line)
-            elif len(self._input) < self._length + 2:
+            elif len(self._input) < self._position + self._length + 2:
                 return None
             else:
                 self._end_argument(self._length)
@@ -75,23 +80,25 @@ class Framer:
 
     def take_rest(self) -> bytes:
         """Return the input after the last command, and keep nothing."""
-        rest = bytes(self._input)
+        rest = bytes(self._input[self._position :])
         self._input.clear()
+        self._position = 0
         return rest
 
     def _take_line(self) -> bytes | None:
         """Return the next header; None while its end has not arrived."""
-        end = self._input.find(b"\r\n", 0, HEADER_BYTES_MAX + 2)
+        begin = self._position
+        end = self._input.find(b"\r\n", begin, begin + HEADER_BYTES_MAX + 2)
         if end >= 0:
-            line = bytes(self._input[:end])
-            del self._input[: end + 2]
-            self._taken += end + 2
-            return line
-        if self._input:
-            first, wanted = self._input[0], b"$" if self._awaited else b"*"
+            self._position = end + 2
+            self._taken += end + 2 - begin
+            return bytes(self._input[begin:end])
+        waiting = len(self._input) - begin
+        if waiting:
+            first, wanted = self._input[begin], b"$" if self._awaited else b"*"
             if first not in (*wanted, ord("\r")):
                 raise ProtocolViolation(_expected(wanted, first))
-            if len(self._input) > HEADER_BYTES_MAX + 1:
+            if waiting > HEADER_BYTES_MAX + 1:
                 raise ProtocolViolation("too big bulk count string" if self._awaited else "too big mbulk count string")
         return None
 
@@ -118,8 +125,9 @@ class Framer:
         self._length = length
 
     def _end_argument(self, length: int) -> None:
-        self._arguments.append(bytes(self._input[:length]))
-        del self._input[: length + 2]  # Redis does not look either at the two bytes that end an argument
+        begin = self._position
+        self._arguments.append(bytes(self._input[begin : begin + length]))
+        self._position += length + 2  # Redis does not look either at the two bytes that end an argument
         self._taken += length + 2
         self._length = None
         self._awaited -= 1
@@ -219,10 +227,11 @@ def _new_reader() -> hiredis.Reader:
 def _are_commands(commands: list[Command], data: bytes) -> bool:
     """Whether all of `commands`, of which `data` consists, are arrays of at least one bulk string.
 
-    hiredis gives simple strings and big numbers as bytes, too: those do not begin with a `$`.
+    hiredis gives simple strings and big numbers as bytes, too: those do not begin with a `$`. So there must be a `$`
+    for each argument, and none within one.
 
     Raises:
         TypeError: something is neither an array nor a byte string.
     """
-    b"".join(chain.from_iterable(commands))
-    return all(commands) and sum(map(len, commands)) == data.count(b"\r\n$")
+    content = b"".join(chain.from_iterable(commands))
+    return all(commands) and sum(map(len, commands)) == data.count(_ARGUMENT) and _ARGUMENT not in content
