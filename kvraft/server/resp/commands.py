@@ -9,6 +9,7 @@ from kvraft.server.resp import (
     connection,
     information,
     keys,
+    multi,
     pubsub,
     sentinel,
     server_commands,
@@ -27,4 +28,5 @@ COMMANDS: Final[tuple[Command, ...]] = (
     *pubsub.COMMANDS,
     *strings.COMMANDS,
     *keys.COMMANDS,
+    *multi.COMMANDS,
 )

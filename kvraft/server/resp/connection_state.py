@@ -5,10 +5,12 @@ from typing import TYPE_CHECKING, Protocol
 
 import attrs
 
+from kvraft.commands import Mark
 from kvraft.server.resp.encoding import RESP2
 
 if TYPE_CHECKING:
     from kvraft.server.resp.node import RespNode
+    from kvraft.server.resp.steps import Steps
     from kvraft.server.resp.table import Command
 
 
@@ -49,10 +51,10 @@ class Connection:
     """How many it has sent."""
     transaction: Transaction | None = None
     """Between MULTI and EXEC."""
-    watched: dict[bytes, object] = attrs.field(factory=dict)
-    """What WATCH has noted of keys, for EXEC; MULTI's module knows what."""
-    watches_pending: int = 0
-    """WATCHes that were read and are not answered yet: EXEC waits for them."""
+    watched: dict[bytes, Mark | None] = attrs.field(factory=dict)
+    """How the keys stood that are watched; None: the store has not told it yet."""
+    steps: "Steps | None" = None
+    """The command of several submissions that is under way."""
     channels: set[bytes] = attrs.field(factory=set)
     patterns: set[bytes] = attrs.field(factory=set)
     push: Callable[[bytes], object] = _drop
@@ -65,4 +67,4 @@ class Connection:
         self.protocol = RESP2
         self.name = b""
         self.transaction = None
-        self.watched.clear()
+        self.watched = {}  # what is asked still is noted in the old one

@@ -58,7 +58,8 @@ class RespDialect:
     @property
     def has_input(self) -> bool:
         """Whether anything is held, or will never be read."""
-        return bool(self._commands or self._unread or self._reader.held) or self.overflow is not None
+        waiting = self._commands or self._unread or self._reader.held or self._connection.steps is not None
+        return bool(waiting) or self.overflow is not None
 
     @property
     def overflow(self) -> bytes | None:
@@ -78,6 +79,8 @@ class RespDialect:
         """Return the requests of the next commands; see `Dialect`."""
         if self._connection.last_words is not None:
             return None
+        if self._connection.steps is not None and (step := self._next_step(data)) is not None:
+            return step
         if not self._commands:
             if self._unread:
                 data = b"".join((*self._unread, data))
@@ -91,6 +94,18 @@ class RespDialect:
         elif data:
             self.hold(data)
         return self._read()
+
+    def _next_step(self, data: bytes) -> RespRequests | None:
+        """Return the next step of the command that is under way; None: there is no more."""
+        steps = self._connection.steps
+        assert steps is not None, "no command is under way"
+        operation, steps.following = steps.following, None
+        if operation is None:  # the last one is answered, or has failed
+            self._connection.steps = None
+            return None
+        if data:
+            self.hold(data)
+        return RespRequests([operation], [steps.answered], [], 0, keeps=True, keys=[None])
 
     def _read(self) -> RespRequests:
         """Read commands until the chunk is at its end, or one must wait for those before it."""
@@ -131,7 +146,7 @@ class RespDialect:
                 break
             place += 1
             protocol = connection.protocol - 2
-            if requests.command is not None or connection.last_words is not None:
+            if requests.command is not None or connection.last_words is not None or connection.steps is not None:
                 break
         self._end(requests, place)
         return requests

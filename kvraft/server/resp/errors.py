@@ -22,7 +22,13 @@ NO_SUCH_KEY: Final = "ERR no such key"
 WRONG_TYPE: Final = "WRONGTYPE Operation against a key holding the wrong kind of value"
 CLUSTER_DOWN: Final = "CLUSTERDOWN no leader is known; nothing was changed, try again"
 
+INFINITE: Final = "ERR increment would produce NaN or Infinity"
+TOO_LONG: Final = "ERR string exceeds maximum allowed size (proto-max-bulk-len)"
+
 _CODES: Final = {
+    "NOT_A_FRACTION": NOT_A_FLOAT,
+    "INFINITE": INFINITE,
+    "VALUE_TOO_LONG": TOO_LONG,
     "NOT_A_NUMBER": NOT_AN_INTEGER,
     "OVERFLOW": "ERR increment or decrement would overflow",
     "NO_SUCH_KEY": NO_SUCH_KEY,
@@ -33,9 +39,14 @@ _RETRIED: Final = {"TIMEOUT": "CLUSTERDOWN", "OVERLOADED": "TRYAGAIN", "STOPPING
 """Refusals of commands that certainly had no effect: Redis' codes after which a client may try again."""
 
 
+def arity_text(name: str) -> str:
+    """Return the text of that error."""
+    return f"ERR wrong number of arguments for '{name}' command"
+
+
 def wrong_arity(name: str) -> bytes:
     """Return the error for a wrong number of arguments; `name` is in lower case, with its container before a bar."""
-    return error(f"ERR wrong number of arguments for '{name}' command")
+    return error(arity_text(name))
 
 
 def unknown_command(arguments: Sequence[bytes]) -> bytes:
@@ -44,7 +55,7 @@ def unknown_command(arguments: Sequence[bytes]) -> bytes:
     for argument in arguments[1:]:
         if room <= 0:
             break
-        word = argument[:room].decode("latin-1")
+        word = argument[:room].partition(b"\0")[0].decode("latin-1")  # C's texts end there
         shown += f"'{word}' "
         room -= len(word) + 3
     name = arguments[0][:SHOWN_BYTES].decode("latin-1")

@@ -31,7 +31,7 @@ class CountSlot(msgspec.Struct, frozen=True, gc=False):
         """Return how many there are, or a failure when there are too many keys to be looked at."""
         everything = Span(b"", None)
         if view.count(everything) > COUNTED_KEYS_MAX:
-            return Failure("ERR", f"keys are not kept by slots, and counted only among {COUNTED_KEYS_MAX} of them")
+            return Failure("TOO_MANY_KEYS", f"keys are counted only among {COUNTED_KEYS_MAX}, not kept by slots")
         found, start = 0, everything.start
         while True:
             page = view.page(Span(start, None), PAGE_KEYS_MAX)

@@ -70,6 +70,8 @@ class Command:
     """Places of the first key and the last one (negative: counted from the end), and the step between two."""
     read: Read | None = None
     act: Act | None = None
+    read_queued: Read | None = None
+    """How it is read for EXEC, where that is not `read`."""
     subcommands: tuple["Command", ...] = ()
     is_heavy: bool = False
     """Whether it may cost far more than a SET: a few of them are carried out at a time."""

@@ -8,8 +8,8 @@ import pytest
 
 from kvraft.server import ServerLimits
 from kvraft.server.resp.parse import Command, CommandReader, Framer, ProtocolViolation
-from tests.server.resp.clients import RespClient, command
-from tests.server.twins import MemoryDatabase, logged_by
+from tests.server.resp.clients import RespClient, StoreDatabase, command
+from tests.server.twins import logged_by
 
 STREAMS: Final = int(os.environ.get("KVRAFT_FUZZ_STREAMS", "2000"))
 LINE_BYTES: Final = 1024
@@ -84,7 +84,7 @@ def test_no_stream_is_a_defect() -> None:
     with logged_by("kvraft") as events:
         for seed in range(STREAMS // 4):
             random_ = random.Random(seed)
-            client = RespClient(MemoryDatabase(waits=seed % 2 == 0), ServerLimits(line_bytes=LINE_BYTES))
+            client = RespClient(StoreDatabase(waits=seed % 2 == 0), ServerLimits(line_bytes=LINE_BYTES))
             for chunk in stream(random_):
                 if not client.is_open:
                     break
