@@ -77,11 +77,14 @@ def require_tool(name: str) -> str:
     "nc" means OpenBSD's, where it has a name of its own beside netcat-traditional.
     """
     candidates = ("nc.openbsd", "nc") if name == "nc" else (name,)
-    for candidate in candidates:
-        path = shutil.which(candidate)
-        if path is not None:
-            return path
-    message = f"{name} is not installed"
+    path = next(filter(None, map(shutil.which, candidates)), None)
+    if path is None:
+        missing_tool(f"{name} is not installed")
+    return path
+
+
+def missing_tool(message: str) -> NoReturn:
+    """Skip the test that wants a program, or fail where tools are required."""
     if os.environ.get(REQUIRE_TOOLS_VARIABLE) == "1":
         pytest.fail(f"{message}, and {REQUIRE_TOOLS_VARIABLE}=1 asks for every tool")
     pytest.skip(message)

@@ -15,7 +15,7 @@ import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
-from tests.conftest import require_tool
+from tests.conftest import missing_tool, require_tool
 from tests.e2e.clients import wait_until
 from tests.e2e.processes import HOST, Cluster, free_ports
 
@@ -72,7 +72,7 @@ def redis(tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
     program = require_tool("redis-server")
     version = subprocess.run([program, "--version"], capture_output=True, text=True, check=True, timeout=REPLY_S).stdout
     if "v=7." not in version:
-        pytest.skip(f"its commands are those of Redis 7, and this is {version}")
+        missing_tool(f"redis-server is to be of version 7, and this is {version}")
     (port,) = free_ports(1)
     options = ["--port", str(port), "--bind", HOST, "--save", "", "--appendonly", "no", "--daemonize", "no"]
     folder = tmp_path_factory.mktemp("redis")
