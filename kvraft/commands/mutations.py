@@ -14,6 +14,7 @@ from kvraft.commands.base import ARGUMENTS_BYTES, INTEGER_BYTES, Mutation
 from kvraft.commands.basic import Delete, Set
 from kvraft.commands.blocks import Block
 from kvraft.commands.expiry import Expire, RemoveExpired
+from kvraft.commands.held_keys import ExpireHeld
 from kvraft.commands.keys import ChangeExpiry, Copy, DeleteMany, RemoveAll
 from kvraft.commands.leases import GrantLease, RenewLease, RevokeLease, SetLeaseLimit
 from kvraft.commands.model import HistoryBounds, Result, Transaction
@@ -90,6 +91,7 @@ MUTATIONS: Final[tuple[type[Mutation], ...]] = (
     Transact,
     Expire,
     RemoveExpired,
+    ExpireHeld,
     GrantLease,
     RenewLease,
     RevokeLease,

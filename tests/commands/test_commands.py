@@ -31,6 +31,7 @@ from kvraft.commands import (
     set_key,
 )
 from kvraft.commands.blocks import Block
+from kvraft.commands.held_keys import NewExpiry
 from kvraft.commands.keys import When
 from kvraft.commands.strings import Presence
 from tests.store.drawn import ANY_BLOCKS, ANY_TRANSACTIONS
@@ -43,6 +44,7 @@ ARGUMENTS: dict[object, st.SearchStrategy[object]] = {
     bool: st.booleans(),
     Presence: st.sampled_from(Presence),
     When: st.sampled_from(When),
+    NewExpiry: st.sampled_from(NewExpiry),
     list[bytes]: st.lists(st.binary(max_size=300), max_size=9),
     list[tuple[bytes, bytes]]: st.lists(st.tuples(st.binary(max_size=300), st.binary(max_size=300)), max_size=9),
 }
