@@ -13,6 +13,8 @@ import msgspec
 
 from kvraft.commands.base import Mutation
 from kvraft.commands.blocks import BLOCK_TAGS, Block
+from kvraft.commands.expiry import Expire
+from kvraft.commands.locks import Guarded
 from kvraft.commands.mutations import MUTATIONS, OPCODES, opcode
 from kvraft.commands.transactions import RELATIONS, STEP_TAGS, Target, Transact
 
@@ -48,6 +50,8 @@ _outline_decoder = msgspec.msgpack.Decoder(tuple[int, int, list[msgspec.Raw]])
 BATCH_HEADER_BYTES: Final = 16
 """What a batch takes beside its mutations, bytes at most: an array's head, the version, the stamp, another head."""
 _TARGETS: Final = frozenset(Target)
+_GUARDED: Final = frozenset({opcode(Transact), opcode(Expire)})
+"""Commands that a lock can guard."""
 _ARRAY_OF_3: Final = 0x93
 _THIS_VERSION: Final = bytes((_ARRAY_OF_3, BATCH_VERSION))
 _encode: Final = msgspec.msgpack.Encoder().encode
@@ -95,10 +99,25 @@ def _check_opcodes(payload: bytes) -> None:
             found = _count_decoder.decode(parts[0]) if parts else None
             if found is not None and found not in OPCODES:
                 raise UnknownOpcode(f"a command of opcode {found} is unknown to this kvraft; upgrade this node")
-            if (found == opcode(Transact) and _has_unknown_parts(write)) or (
-                found == opcode(Block) and _has_unknown_commands(write)
+            part = write
+            if found == opcode(Guarded):
+                part, found = _guarded_part(parts)
+            if (found == opcode(Transact) and _has_unknown_parts(part)) or (
+                found == opcode(Block) and _has_unknown_commands(part)
             ):
                 raise UnknownOpcode("a part of a transaction is unknown to this kvraft; upgrade this node")
+
+
+def _guarded_part(parts: Sequence[msgspec.Raw]) -> tuple[msgspec.Raw, int]:
+    """Return the command that a lock guards, and its opcode, if they can be read at all."""
+    write = parts[-1]
+    inner = _parts_decoder.decode(write)
+    if not inner:
+        return write, opcode(Guarded)
+    found = _count_decoder.decode(inner[0])
+    if found not in _GUARDED:
+        raise UnknownOpcode(f"a guarded command of opcode {found} is unknown to this kvraft; upgrade this node")
+    return write, found
 
 
 def _has_unknown_parts(content: msgspec.Raw) -> bool:

@@ -1,8 +1,11 @@
 """What commands have in common: what they are given of the store, and what they come to."""
 
+from collections.abc import Sequence
 from typing import Final, NamedTuple, Protocol
 
 import msgspec
+
+from kvraft.commands.lock_values import Lock, Told
 
 KEY_BYTES_MAX: Final = 64 * 1024
 """Longest key, in bytes."""
@@ -48,7 +51,7 @@ class Failure(msgspec.Struct, frozen=True, gc=False):
 
     code: str
     message: str
-    details: dict[str, int] | None = None
+    details: dict[str, int | None] | None = None
     """Numbers that a program can use, by their names in JSON."""
 
 
@@ -113,6 +116,34 @@ class Scanned(msgspec.Struct, frozen=True, gc=False):
     keys: list[bytes]
 
 
+class Granted(msgspec.Struct, frozen=True, gc=False):
+    """A lock that the client has."""
+
+    token: int
+    ttl_us: int
+    """How long, unless it renews it, microseconds."""
+    ticket: int = 0
+    """The request by which it was granted; 0: it had it already."""
+
+
+class Queued(msgspec.Struct, frozen=True, gc=False):
+    """A place in the queue of a lock."""
+
+    ticket: int
+
+
+class LockState(msgspec.Struct, frozen=True, gc=False):
+    """A lock that somebody holds."""
+
+    token: int
+    owner: bytes
+    """What the holder calls itself; may be empty."""
+    left_us: int
+    """How long it has the lock, unless it renews it."""
+    waiting: int
+    """How many wait for it."""
+
+
 Mark = tuple[int, int]
 """The modify revision of a key, and when it expires, microseconds of cluster time, or below 0 its lease; 0 each where
 there is none. As long as it is the same, so is the key."""
@@ -128,6 +159,9 @@ Result = (
     | Outcome
     | LeaseState
     | LeasePage
+    | Granted
+    | Queued
+    | LockState
     | Answers
     | Scanned
     | list[Item | None]
@@ -192,6 +226,14 @@ class View(Protocol):
         Places have nothing to do with how the keys are sorted. That of a key never changes, so that whoever goes on to
         the end meets each key that is there all the time exactly once.
         """
+        ...
+
+    def token_of(self, name: bytes) -> int:
+        """Return the token with which a lock is held; 0: nobody holds it."""
+        ...
+
+    def holder(self, name: bytes) -> LockState | None:
+        """Return who holds a lock."""
         ...
 
     def get_at(self, key: bytes, revision: int) -> Item | None:
@@ -270,10 +312,11 @@ class Transaction(View, Protocol):
         ...
 
     def remove_expired(self, keys_max: int, bytes_max: int) -> int:
-        """Remove keys that have expired, those of the earliest deadlines first, and leases that have ended.
+        """Remove keys that have expired, those of the earliest deadlines first, and leases that have ended; free locks.
 
         No more than `keys_max`, and none once more than `bytes_max` of values have been removed. Return how many. Keys
-        with deadlines of their own come first, then leases one by one, each after its keys.
+        with deadlines of their own come first, then leases one by one, each after its keys, then locks: each that has
+        changed counts as a key, and so does each request that has waited for it.
         """
         ...
 
@@ -308,6 +351,31 @@ class Transaction(View, Protocol):
 
     def attempt(self, mutation: "Appliable") -> "Result":
         """Apply a mutation as a part of this one: what it comes to, or the `Failure` if it fails, without effect."""
+        ...
+
+    def lock(self, name: bytes) -> Lock | None:
+        """Return a lock as it was left: its deadline, or those of its waiters, may have passed since."""
+        ...
+
+    def put_lock(self, name: bytes, lock: Lock | None) -> None:
+        """Store a lock; None: nobody has or wants it.
+
+        Raises:
+            CommandFailed: it is a new one and there are as many as there may be, or the store would grow by it beyond
+                its quota.
+        """
+        ...
+
+    def next_number(self) -> int:
+        """Return a token or ticket: higher than all before it, and not below the revision of this transaction."""
+        ...
+
+    def tell_waiters(self, told: Sequence[Told]) -> None:
+        """Let those who wait for a lock be told what has become of their requests, if this transaction succeeds."""
+        ...
+
+    def set_lock_limit(self, locks_max: int) -> None:
+        """Bound how many locks may be held from here on."""
         ...
 
     def identify(self, cluster_id: str) -> str:

@@ -17,6 +17,7 @@ from kvraft.commands.expiry import Expire, RemoveExpired
 from kvraft.commands.held_keys import ExpireHeld
 from kvraft.commands.keys import ChangeExpiry, Copy, DeleteMany, RemoveAll
 from kvraft.commands.leases import GrantLease, RenewLease, RevokeLease, SetLeaseLimit
+from kvraft.commands.locks import AcquireLock, Guarded, ReleaseLock, RenewLock, SetLockLimit, WithdrawRequest
 from kvraft.commands.model import HistoryBounds, Result, Transaction
 from kvraft.commands.strings import AddFloat, GetAndExpire, SetIf, SetMany, SetRange, Take
 from kvraft.commands.transactions import Transact
@@ -107,6 +108,12 @@ MUTATIONS: Final[tuple[type[Mutation], ...]] = (
     Copy,
     RemoveAll,
     Block,
+    SetLockLimit,
+    AcquireLock,
+    ReleaseLock,
+    RenewLock,
+    WithdrawRequest,
+    Guarded,
 )
 """Every command that may stand in the log. What an opcode means never changes: other arguments are another opcode."""
 

@@ -68,6 +68,8 @@ class Target(enum.IntEnum):
     """The number of the lease to which it is attached; 0: to none."""
     EXISTS = 5
     """Whether it is there: 1 or 0."""
+    TOKEN = 6
+    """The token with which the lock of that name is held; 0: nobody holds it."""
 
 
 class Relation(enum.IntEnum):
@@ -96,8 +98,8 @@ class Compare(msgspec.Struct, frozen=True, gc=False, array_like=True):
     operand: int | bytes
     """What it is compared with."""
 
-    def holds(self, item: Item | None, lease: int = 0) -> bool:
-        """Whether it holds for what stands under one key, and the lease to which that is attached."""
+    def holds(self, item: Item | None, number: int = 0) -> bool:
+        """Whether it holds for what stands under one key, and its lease, or the token of the lock of that name."""
         found: int | bytes
         match self.target:
             case Target.VALUE:
@@ -106,8 +108,8 @@ class Compare(msgspec.Struct, frozen=True, gc=False, array_like=True):
                 found = item[0]
             case Target.EXISTS:
                 found = int(item is not None)
-            case Target.LEASE:
-                found = lease
+            case Target.LEASE | Target.TOKEN:
+                found = number
             case target:
                 found = 0 if item is None else item[_FIELDS[target]]
         return RELATIONS[self.relation](found, self.operand)
@@ -226,14 +228,23 @@ class _Course:
         return Outcome(succeeded, transaction.revision - (not transaction.has_changed), results)
 
     def _holds(self, compare: Compare) -> bool:
-        lease_of = self._transaction.lease_of if compare.target is Target.LEASE else _no_lease
+        number_of = self._number_of(compare.target)
         if isinstance(compare.at, bytes):
-            return compare.holds(self._transaction.get(compare.at), lease_of(compare.at))
+            return compare.holds(self._transaction.get(compare.at), number_of(compare.at))
         limit = 1 if compare.target is Target.EXISTS else self._keys_left
         found = self._visit(compare.at, limit, whole=compare.target is not Target.EXISTS)
         if not found.items:
             return compare.holds(None)
-        return all(compare.holds(item, lease_of(key)) for key, item in found.items)
+        return all(compare.holds(item, number_of(key)) for key, item in found.items)
+
+    def _number_of(self, target: Target) -> Callable[[bytes], int]:
+        """Return what looks up what is no part of an item."""
+        match target:
+            case Target.LEASE:
+                return self._transaction.lease_of
+            case Target.TOKEN:
+                return self._transaction.token_of
+        return _no_number
 
     def _visit(self, span: Span, limit: int, *, reverse: bool = False, whole: bool = False) -> Page:
         """Return keys of a range; all, where it must be the `whole`, or the transaction fails."""
@@ -329,8 +340,8 @@ class _Course:
         return len(content)
 
 
-def _no_lease(_: bytes) -> int:
-    """Stand for the look at a key's lease where that does not count."""
+def _no_number(_: bytes) -> int:
+    """Stand for a look-up where there is nothing to be looked up."""
     return 0
 
 

@@ -8,6 +8,7 @@ import attrs
 
 from kvraft.commands import VALUE_BYTES_MAX, HistoryBounds
 from kvraft.commands.leases import LEASES_MAX
+from kvraft.commands.locks import LOCKS_MAX
 from kvraft.config.address import Address
 from kvraft.config.errors import UnknownNode
 
@@ -94,6 +95,8 @@ class Limits:
     """Most watches that clients may have on one node; 0: none."""
     leases: Annotated[int, Between(0, 10_000_000, "leases")] = LEASES_MAX
     """Most leases that there may be; 0: none."""
+    locks: Annotated[int, Between(0, 10_000_000, "locks")] = LOCKS_MAX
+    """Most locks that may be held at a time; 0: none."""
     watch_bytes: Annotated[int, Between(64 * KIB, GIB, "bytes")] = 1 * MIB
     """Most events that may wait for one client that does not read them."""
 

@@ -154,6 +154,7 @@ def replica_options(config: Config) -> ReplicaOptions:
         history=HistoryBounds(history.revisions, history.bytes, history.seconds),
         watches_max=limits.watches,
         leases_max=limits.leases,
+        locks_max=limits.locks,
         snapshots=SnapshotOptions(
             log_bytes_max=limits.log_bytes,
             log_bytes_kept=limits.log_kept_bytes,

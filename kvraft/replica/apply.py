@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 from kvraft.raft import Entry, Node
 from kvraft.replica.first_proposals import BEGINS, FirstProposals
+from kvraft.replica.lock_waits import LockWaits
 from kvraft.replica.persistence import Saver
 from kvraft.replica.proposals import Proposals
 from kvraft.replica.snapshots.snapshotter import Snapshotter
@@ -25,6 +26,7 @@ class Applier:
         checksums: StateChecksums,
         snapshotter: Snapshotter,
         watches: Watches,
+        lock_waits: LockWaits,
     ) -> None:
         self._node = node
         self._state = state
@@ -34,6 +36,7 @@ class Applier:
         self._checksums = checksums
         self._snapshotter = snapshotter
         self._watches = watches
+        self._lock_waits = lock_waits
         self.waiting: Sequence[Entry] = ()
         """Committed entries that are not applied yet because a save is under way."""
 
@@ -64,6 +67,8 @@ class Applier:
             self._watches.applied(state.store, None if batch is None else batch.content[1])
         if batch is not None:
             batch.answer(results)
+        if state.store.locks.told:
+            self._lock_waits.settle(state.store.locks.told)
         if entry.kind in BEGINS and self._node.is_leader and entry.term == self._node.term:
             self._first_proposals.begin(entry.kind, state.store)
         state.tell_cluster()

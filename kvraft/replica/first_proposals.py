@@ -5,7 +5,7 @@ from typing import Final
 
 from twisted.internet.interfaces import IReactorTime
 
-from kvraft.commands import Identify, Mutation, SetHistory, SetLeaseLimit, SetQuota
+from kvraft.commands import Identify, Mutation, SetHistory, SetLeaseLimit, SetLockLimit, SetQuota
 from kvraft.raft import EntryKind
 from kvraft.replica.group_commit import GroupCommit
 from kvraft.replica.options import ReplicaOptions
@@ -32,6 +32,8 @@ def first_writes(
         yield SetHistory(*options.history)
     if store.feature_level >= SetLeaseLimit.LEVEL and options.leases_max != store.leased.leases_max:
         yield SetLeaseLimit(options.leases_max)
+    if store.feature_level >= SetLockLimit.LEVEL and options.locks_max != store.locks.locks_max:
+        yield SetLockLimit(options.locks_max)
 
 
 class FirstProposals:

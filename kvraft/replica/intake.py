@@ -6,12 +6,23 @@ from functools import partial
 from twisted.internet.defer import Deferred, fail
 from twisted.internet.interfaces import IReactorTime
 
-from kvraft.commands import AdminCommand, Caller, ClusterView, Operation, Result, Selection, Sink, Subscription
+from kvraft.commands import (
+    AcquireLock,
+    AdminCommand,
+    Caller,
+    ClusterView,
+    Operation,
+    Result,
+    Selection,
+    Sink,
+    Subscription,
+)
 from kvraft.errors import Overloaded
 from kvraft.raft import Node
 from kvraft.replica.administration import Administration
 from kvraft.replica.group_commit import GroupCommit
 from kvraft.replica.limits import LevelTooLow, TooLarge
+from kvraft.replica.lock_waits import LockWaits
 from kvraft.replica.options import ReplicaOptions
 from kvraft.replica.reads import Reads
 from kvraft.replica.redirects import Redirects
@@ -47,6 +58,7 @@ class Intake:
         administration: Administration,
         checksums: StateChecksums,
         watches: Watches,
+        lock_waits: LockWaits,
         describe: Callable[[], dict[str, object]],
         connected: Callable[[], frozenset[int]],
     ) -> None:
@@ -63,6 +75,7 @@ class Intake:
         self._administration = administration
         self._checksums = checksums
         self._watches = watches
+        self._lock_waits = lock_waits
         self._describe = describe
         self._connected = connected
         self._followers: list[Callable[[], object]] = []
@@ -91,6 +104,10 @@ class Intake:
     def submit(self, caller: Caller, operations: Sequence[Operation]) -> Deferred[list[Result]]:
         """Do what `ask` does, for whoever would rather have a Deferred."""
         return promised(partial(self.ask, caller, operations))
+
+    def acquire(self, caller: Caller, request: AcquireLock, reply: Reply) -> Callable[[], None]:
+        """Ask for a lock; see `kvraft.server.database.Database`."""
+        return self._lock_waits.begin(self.ask, caller, request, reply)
 
     def administer(self, caller: Caller, command: AdminCommand) -> Deferred[dict[str, object]]:
         """Carry out what an operator asks; see `kvraft.server.database.Database`."""

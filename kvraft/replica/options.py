@@ -4,6 +4,7 @@ import attrs
 
 from kvraft.commands import HistoryBounds
 from kvraft.commands.leases import LEASES_MAX
+from kvraft.commands.locks import LOCKS_MAX
 from kvraft.replica.snapshots.create import SnapshotOptions
 
 
@@ -23,6 +24,8 @@ class ReplicaOptions:
     """How much of the past the store keeps: likewise."""
     leases_max: int = LEASES_MAX
     """Most leases that there may be: likewise."""
+    locks_max: int = LOCKS_MAX
+    """Most locks that may be held: likewise."""
     watches_max: int = 10_000
     """Most watches that clients may have on this node."""
     snapshots: SnapshotOptions = attrs.field(factory=SnapshotOptions)

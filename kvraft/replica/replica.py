@@ -5,6 +5,7 @@ from collections.abc import Callable
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.python.failure import Failure
 
+from kvraft.commands import Mutation
 from kvraft.errors.exit_status import FatalReason, fatal_reason
 from kvraft.raft import MessageRefused, Node, Ready
 from kvraft.raft.types import Role
@@ -17,6 +18,7 @@ from kvraft.replica.group_commit import GroupCommit
 from kvraft.replica.inbox import Inbox
 from kvraft.replica.intake import Intake
 from kvraft.replica.limits import READYS_A_TURN_MAX, TURN_GAP_S_MAX, TURN_S_MAX
+from kvraft.replica.lock_waits import LockWaits
 from kvraft.replica.options import ReplicaOptions
 from kvraft.replica.peer_transport import NoPeers, PeerTransport
 from kvraft.replica.persistence import DiskWatch, Saver
@@ -30,7 +32,7 @@ from kvraft.replica.startup_replay import StartupReplay
 from kvraft.replica.state import State
 from kvraft.replica.state_checksums import StateChecksums
 from kvraft.replica.status import describe, log_defect, log_transition
-from kvraft.replica.submissions import Deadlines
+from kvraft.replica.submissions import Deadlines, Submission
 from kvraft.replica.transfer_on_stop import TransferOnStop
 from kvraft.replica.watches import Watches
 from kvraft.storage import SnapshotStorage, Storage
@@ -75,6 +77,7 @@ class Replica:
         """As long as the log that was read at the start is not applied."""
         self._state = state = State(store, lambda: self._peers)
         self._watches = Watches(state, clock, options.watches_max)
+        self._lock_waits = LockWaits(self._propose)
         self._saver = Saver(storage, self._became_durable, self._save_failed)
         self._disk_watch = DiskWatch(node, storage, options.disk_stall_max)
         self._redirects = Redirects(node, lambda: self._administration.is_transferring)
@@ -95,17 +98,7 @@ class Replica:
             lambda: self._peers,
             lambda: state.store.feature_level,
         )
-        first_proposals = FirstProposals(self, clock, options, self._commits, make_cluster_id)
-        self._applier = Applier(
-            node,
-            state,
-            self._saver,
-            self._commits.under_way,
-            first_proposals,
-            self._checksums,
-            self._snapshotter,
-            self._watches,
-        )
+        self._applier = self._make_applier(clock, options, make_cluster_id)
         self.intake = self._make_intake(storage, options)
         self.inbox = Inbox(self, node, clock, admission=self._admission, checksums=self._checksums, rejoin=rejoin)
 
@@ -135,6 +128,22 @@ class Replica:
         )
         return Snapshotter(context, options.snapshots, make_id=make_id, installer=installer, sent=self._snapshot_sent)
 
+    def _make_applier(
+        self, clock: IReactorTime, options: ReplicaOptions, make_cluster_id: Callable[[], str]
+    ) -> Applier:
+        first_proposals = FirstProposals(self, clock, options, self._commits, make_cluster_id)
+        return Applier(
+            self.node,
+            self._state,
+            self._saver,
+            self._commits.under_way,
+            first_proposals,
+            self._checksums,
+            self._snapshotter,
+            self._watches,
+            self._lock_waits,
+        )
+
     def _make_intake(self, storage: Storage, options: ReplicaOptions) -> Intake:
         return Intake(
             self,
@@ -151,6 +160,7 @@ class Replica:
             watches=self._watches,
             describe=lambda: describe(self.node, self.store, storage, self._peers.status(), self._checksums.differs_at),
             connected=lambda: frozenset(peer for peer, each in self._peers.status().items() if each.connected),
+            lock_waits=self._lock_waits,
         )
 
     @property
@@ -189,6 +199,7 @@ class Replica:
         self._saver.end_waits()
         self._deadlines.end()
         self._transfer_on_stop.end()
+        self._lock_waits.stop()
 
     # The turn; see `kvraft.replica.turn.Turn`.
 
@@ -302,6 +313,7 @@ class Replica:
         if ready.soft_state is not None:
             if ready.soft_state.role is not Role.LEADER:
                 self._commits.end_leadership()
+                self._lock_waits.end_leadership()
             self._redirects.settle()
 
     def _became_durable(self, readys: list[Ready]) -> None:
@@ -321,6 +333,12 @@ class Replica:
 
     def _save_failed(self, failure: Failure) -> None:
         self._fail(fatal_reason(failure.value, failure.getErrorMessage()), failure)
+
+    def _propose(self, mutation: Mutation) -> None:
+        """Let a mutation of this node's own be proposed, if it leads; nobody waits for it."""
+        if self.node.is_leader and not self.is_stopped:
+            self._commits.waiting.append(Submission([mutation], self._clock.seconds(), lambda _: None))
+            self.schedule()
 
     # Snapshots.
 

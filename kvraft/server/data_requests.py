@@ -23,11 +23,12 @@ from kvraft.commands import (
     read_range,
     remove_if,
     time_to_live,
+    transact,
 )
 from kvraft.commands.expiry import check_ttl
 from kvraft.commands.leases import check_lease
-from kvraft.commands.transactions import Compare, Relation, Target, check_integer
-from kvraft.server import replies, transaction_json
+from kvraft.commands.transactions import Compare, Put, Relation, Remove, Target, check_integer
+from kvraft.server import lock_requests, replies, transaction_json
 from kvraft.server.arguments import Arguments, WrongUsage
 from kvraft.server.dialect import Answer
 from kvraft.server.lease_requests import LEASE_USAGE, read_lease
@@ -47,11 +48,12 @@ DATA_USAGES: Final = {
     b"TTL": "TTL <key>",
     b"PERSIST": "PERSIST <key>",
     b"LEASE": LEASE_USAGE,
+    **lock_requests.LOCK_USAGES,
     b"TXN": 'TXN {"if":[...],"then":[...],"else":[...]}',
 }
 """Commands that are read here alone, and how they are written."""
 
-HEAVY: Final = frozenset({b"APPEND", b"RANGE", b"PREFIX", b"TXN"})
+HEAVY: Final = frozenset({b"APPEND", b"RANGE", b"PREFIX", b"TXN", b"TOKEN"})
 """Commands that can cost far more than a SET."""
 
 Request = tuple[Operation, Answer]
@@ -108,12 +110,25 @@ def _cas(arguments: Arguments) -> Request:
 
 
 def _delete(arguments: Arguments) -> Request:
-    key = arguments.text()
+    return _delete_if(arguments.text(), arguments)
+
+
+def _delete_if(key: bytes, arguments: Arguments) -> Request:
     if arguments.keyword() != b"IF":
         raise WrongUsage
     condition = _condition(arguments, key, arguments.keyword())
     arguments.end()
     return remove_if(key, condition), replies.conditional
+
+
+def _guarded_set(arguments: Arguments) -> Request:
+    key = arguments.text()
+    return transact([], [Put(key, arguments.rest())]), replies.OK
+
+
+def _guarded_delete(arguments: Arguments) -> Request:
+    key = arguments.text()
+    return _delete_if(key, arguments) if arguments else (transact([], [Remove(key)]), replies.OK)
 
 
 def _incr(arguments: Arguments) -> Request:
@@ -202,6 +217,18 @@ def _txn(arguments: Arguments) -> Request:
     return transaction, partial(transaction_json.outcome, transaction)
 
 
+_GUARDED: Final[dict[bytes, Callable[[Arguments], Request]]] = {
+    b"SET": _guarded_set,
+    b"DELETE": _guarded_delete,
+    b"CAS": _cas,
+    b"INCR": _incr,
+    b"APPEND": _append,
+    b"EXPIRE": _expire,
+    b"PERSIST": _persist,
+    b"TXN": _txn,
+}
+"""What TOKEN can guard."""
+
 _READERS: Final[dict[bytes, Callable[[Arguments], Request]]] = {
     b"GET": _get,
     b"DELETE": _delete,
@@ -214,6 +241,10 @@ _READERS: Final[dict[bytes, Callable[[Arguments], Request]]] = {
     b"TTL": _ttl,
     b"PERSIST": _persist,
     b"LEASE": read_lease,
+    b"UNLOCK": lock_requests.unlock,
+    b"RENEW": lock_requests.renew,
+    b"LEADER": lock_requests.leader,
+    b"TOKEN": partial(lock_requests.token, _GUARDED),
     b"TXN": _txn,
 }
 

@@ -5,7 +5,17 @@ from typing import Protocol
 
 from twisted.internet.defer import Deferred
 
-from kvraft.commands import AdminCommand, Caller, ClusterView, Operation, Result, Selection, Sink, Subscription
+from kvraft.commands import (
+    AcquireLock,
+    AdminCommand,
+    Caller,
+    ClusterView,
+    Operation,
+    Result,
+    Selection,
+    Sink,
+    Subscription,
+)
 
 
 class Database(Protocol):
@@ -46,6 +56,18 @@ class Database(Protocol):
 
     def follow_leader(self, tell: Callable[[], object]) -> None:
         """Call `tell` at each change of the leader or the term, as long as this node runs. It must not raise."""
+        ...
+
+    def acquire(
+        self, caller: Caller, request: AcquireLock, reply: Callable[[Sequence[Result] | Exception], object]
+    ) -> Callable[[], None]:
+        """Ask for a lock, and wait for it if the request says so.
+
+        `reply` is called once, perhaps before this returns: with one result, `Granted` or a `Failure`, or with the
+        reason why there is none, as by `ask`. What is returned gives the request up: then nothing is told any more, and
+        unless something was told the request is taken back, its place in the queue or the lock itself. It may be called
+        again.
+        """
         ...
 
     def status(self, caller: Caller) -> dict[str, object]:

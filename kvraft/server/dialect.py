@@ -9,7 +9,7 @@ from typing import Any, Protocol
 
 import msgspec
 
-from kvraft.commands import AdminCommand, Change, Failure, Operation, Selection
+from kvraft.commands import AcquireLock, AdminCommand, Change, Failure, Operation, Selection
 from kvraft.errors import RequestFailed
 
 Answer = bytes | Callable[[Any], bytes]
@@ -78,6 +78,8 @@ class Requests(msgspec.Struct, gc=False):
     """What an operator asks: then there is no operation beside it, and its answer is the one result."""
     watch: Watch | Unwatch | None = None
     """A watch to begin or to end: likewise; the result of one that begins is its answer."""
+    lock: AcquireLock | None = None
+    """A lock to wait for: likewise; the result comes when it is granted, or will not be."""
 
 
 class Dialect(Protocol):

@@ -10,6 +10,7 @@ from kvraft.server.admin_requests import ADMIN_USAGES, WrongAdminUsage, read_adm
 from kvraft.server.arguments import WrongUsage
 from kvraft.server.data_requests import DATA_USAGES, DELETE_USAGE, GET_USAGE, HEAVY, read_data
 from kvraft.server.dialect import Answer, Disconnect, Note, Requests
+from kvraft.server.lock_requests import LOCK_USAGE, read_lock
 from kvraft.server.watch_requests import WATCH_USAGES, read_watch
 
 USAGES: Final = {
@@ -18,6 +19,7 @@ USAGES: Final = {
     b"DELETE": DELETE_USAGE,
     **DATA_USAGES,
     **WATCH_USAGES,
+    b"LOCK": LOCK_USAGE,
     b"PING": "PING",
     b"STATUS": "STATUS",
     b"KEEP": "KEEP",
@@ -119,7 +121,7 @@ _OTHER_COMMANDS: Final[dict[bytes, Note]] = {
     b"HELP": replies.status({"commands": list(USAGES.values())}),
 }
 
-_ALONE: Final = frozenset({*ADMIN_USAGES, *WATCH_USAGES})
+_ALONE: Final = frozenset({*ADMIN_USAGES, *WATCH_USAGES, b"LOCK"})
 """Commands that are carried out by themselves."""
 
 
@@ -179,6 +181,9 @@ def _read_alone(verb: bytes, arguments: bytes) -> Requests:
     if verb in WATCH_USAGES:
         watch, answer = read_watch(verb, arguments)
         return Requests([], [answer], [], 1, watch=watch)
+    if verb == b"LOCK":
+        lock, answer = read_lock(arguments)
+        return Requests([], [answer], [], 1, lock=lock)
     return Requests([], [replies.status], [], 1, command=read_admin(verb, arguments))
 
 

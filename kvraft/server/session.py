@@ -4,7 +4,7 @@ A connection has one submission in flight at most. What arrives meanwhile is the
 order of the requests, a read sees the writes before it, and clients that pipeline get batches without asking.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from operator import attrgetter
 from typing import Final
 
@@ -60,6 +60,8 @@ class Session(Protocol):
         self._position = 0
         """Of the first of the results that is not encoded."""
         self._proceeding = False
+        self._give_up: Callable[[], None] | None = None
+        """Gives up the last request for a lock, if nothing has come of it."""
         self._following: Following | None = None
         """The watches, once there has been one."""
         self._reading = True
@@ -135,6 +137,8 @@ class Session(Protocol):
                 elif requests.command is not None:
                     administered = self._database.administer(self.caller, requests.command)
                     administered.addCallbacks(_as_results, attrgetter("value")).addCallback(self._answered)
+                elif requests.lock is not None:
+                    self._give_up = self._database.acquire(self.caller, requests.lock, self._answered)
                 elif requests.watch is not None:
                     self._answered(self._watch(requests.watch))
                 else:
@@ -338,6 +342,8 @@ class Session(Protocol):
         self._over = True
         if self._following is not None:
             self._following.end_all()
+        if self._give_up is not None:
+            self._give_up()
         self._answers = self._results = ()
         self._dialect.clear()
         self._rule.stop()

@@ -1,7 +1,8 @@
 """Transactions as JSON: `{"if": [comparison, ...], "then": [operation, ...], "else": [operation, ...]}`.
 
-A comparison names a key, a prefix or a range, and one thing about it::
+A comparison names a key, a prefix or a range, and one thing about it, or a lock and its token::
 
+    {"lock": "l", "token": 7}
     {"key": "a", "revision": 7}    {"prefix": "a/", "exists": false}    {"range": ["a", "b"], "version": 1, "is": ">"}
 
 An operation is one of these::
@@ -25,6 +26,7 @@ import msgspec
 from kvraft.commands import InvalidCommand, Outcome, Page, Span, Transact, prefix_span, transact
 from kvraft.commands.expiry import SECOND_US, TTL_US_MAX, check_ttl
 from kvraft.commands.leases import check_lease
+from kvraft.commands.locks import check_lock, check_token
 from kvraft.commands.model import OperationResult
 from kvraft.commands.transactions import (
     TRANSACTION_KEYS_MAX,
@@ -189,6 +191,8 @@ def _shown(described: Any) -> str:
 
 def _compare(described: Any) -> Compare:
     fields = _Fields(described)
+    if "lock" in fields:
+        return _compare_token(fields)
     at = fields.text("key") if "key" in fields else fields.span("range", "prefix")
     named = [name for name in _TARGETS if name in fields]
     if len(named) != 1:
@@ -207,6 +211,14 @@ def _compare(described: Any) -> Compare:
         raise InvalidCommand(f'"is" must be one of {", ".join(_RELATIONS)}, and goes with no "exists": {fields}')
     fields.end()
     return Compare(at, target, _RELATIONS[relation], operand)
+
+
+def _compare_token(fields: _Fields) -> Compare:
+    name, token = fields.text("lock"), fields.number("token", 0)
+    check_lock(name)
+    check_token(token)
+    fields.end()
+    return Compare(name, Target.TOKEN, Relation.EQUAL, token)
 
 
 def _step(described: Any) -> Step:

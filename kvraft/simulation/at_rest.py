@@ -77,7 +77,7 @@ KEPT: Final = {
     "Rejoin._newborn": "which members have come back without their memory: one entry a member",
     "Rejoin._remembered": "what members remember: one entry a member",
     "SharedPort._speakers": "first bytes",
-    "Table._shards": "leases and attached keys",
+    "Table._shards": "leases, attached keys and locks",
     "_Peer.standing": "connections that stand",
     "SnapshotHeader.state": "what a snapshot says of itself",
     "Snapshots._kept": "the two newest snapshots",

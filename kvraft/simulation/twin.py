@@ -5,7 +5,7 @@ of their results with the real one, and nothing else.
 """
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from kvraft.commands import (
@@ -16,6 +16,7 @@ from kvraft.commands import (
     Get,
     GetAt,
     GrantLease,
+    Guarded,
     Item,
     Mutation,
     Operation,
@@ -45,6 +46,7 @@ from kvraft.commands.transactions import (
     Step,
     Target,
 )
+from kvraft.simulation.lock_twin import LockCommand, LockTwin
 
 State = dict[bytes, Item]
 
@@ -67,6 +69,7 @@ class Twin:
         self.attached: dict[bytes, int] = {}
         """The lease of each key that has one."""
         self.last_lease = 0
+        self.locks = LockTwin()
 
     @property
     def now(self) -> State:
@@ -81,7 +84,13 @@ class Twin:
     def apply(self, mutation: Mutation) -> Result:
         """Carry out a command and return its result; a failure has no message."""
         if isinstance(mutation, RemoveExpired):
-            return self._remove(self.ended[: mutation.keys_max])
+            return self._remove_expired(mutation.keys_max)
+        if isinstance(mutation, LockCommand):
+            return self.locks.apply(mutation, self.time_us, self.revision)
+        if isinstance(mutation, Guarded):
+            if self.locks.token_of(mutation.name, self.time_us) != mutation.token:
+                return Failure("STALE_TOKEN", "")
+            return self.apply(mutation.command)
         if isinstance(mutation, GrantLease | RenewLease | RevokeLease):
             return self._apply_to_lease(mutation)
         expired = self.expired
@@ -89,6 +98,7 @@ class Twin:
         state = {key: item for key, item in self.now.items() if key not in expired}
         transaction = _Transaction(state, self.revision + 1, dict(self.deadlines), self.time_us)
         transaction.attached = dict(self.attached)
+        transaction.token_of = lambda name: self.locks.token_of(name, self.time_us)
         transaction.living = [lease for lease, (_, deadline) in self.leases.items() if deadline > self.time_us]
         try:
             result = transaction.apply(mutation)
@@ -118,6 +128,16 @@ class Twin:
     def keys_of(self, lease: int) -> list[bytes]:
         """Return the keys of a lease."""
         return sorted(key for key, held in self.attached.items() if held == lease)
+
+    def _remove_expired(self, keys_max: int) -> int:
+        removed = self._remove(self.ended[:keys_max])
+        for name in self.locks.due(self.time_us):
+            if removed >= keys_max:
+                break
+            told = len(self.locks.told)
+            self.locks.settle(name, self.time_us, self.revision)
+            removed += 1 + len(self.locks.told) - told
+        return min(removed, keys_max)
 
     def _remove(self, ended: Sequence[bytes | int]) -> int:
         keys = {each for each in ended if isinstance(each, bytes)}
@@ -186,6 +206,7 @@ class _Transaction:
         self.deadlines = deadlines
         self.attached: dict[bytes, int] = {}
         self.living: Sequence[int] = ()
+        self.token_of: Callable[[bytes], int] = lambda _: 0
         self.changed = False
 
     def apply(self, mutation: Mutation) -> Result:
@@ -246,7 +267,8 @@ class _Transaction:
 
     def _holds(self, compare: Compare, key: bytes) -> bool:
         item = self._state.get(key)
-        return _holds(compare, item, 0 if item is None else self.attached.get(key, 0))
+        number = self.token_of(key) if compare.target == Target.TOKEN else self.attached.get(key, 0) if item else 0
+        return _holds(compare, item, number)
 
     def _page(self, items: list[tuple[bytes, Item]], limit: int) -> Page:
         is_cut = 0 < limit < len(items)
@@ -290,10 +312,10 @@ class _Transaction:
         return total
 
 
-def _holds(compare: Compare, item: Item | None, lease: int) -> bool:
+def _holds(compare: Compare, item: Item | None, number: int) -> bool:
     found: Any
-    if compare.target == Target.LEASE:
-        found = lease
+    if compare.target in {Target.LEASE, Target.TOKEN}:
+        found = number
     elif compare.target == Target.EXISTS:
         found = int(item is not None)
     elif compare.target == Target.VALUE:

@@ -7,9 +7,10 @@ from kvraft.store.expiry import Expiry
 from kvraft.store.history import History
 from kvraft.store.keyspace import Keyspace
 from kvraft.store.leases import Leases
+from kvraft.store.locks import Locks
 from kvraft.store.section import Section
 
-SECTIONS: Final[tuple[type[Section], ...]] = (Keyspace, History, Expiry, Leases)
+SECTIONS: Final[tuple[type[Section], ...]] = (Keyspace, History, Expiry, Leases, Locks)
 """Every section, in the order in which a snapshot holds them."""
 
 

@@ -14,6 +14,7 @@ from kvraft.commands import (
     Item,
     LeasePage,
     LeaseState,
+    LockState,
     Mark,
     Mutation,
     Page,
@@ -33,6 +34,7 @@ from kvraft.store.features import ENTRY_KINDS, UnknownEntryKind, decode_level
 from kvraft.store.history import HISTORY_LEVEL, History
 from kvraft.store.keyspace import ITEM_BYTES, Keyspace
 from kvraft.store.leases import Leases
+from kvraft.store.locks import Locks
 from kvraft.store.section import Section
 from kvraft.store.sections import SECTIONS
 from kvraft.store.transaction import Transaction
@@ -85,6 +87,7 @@ class Store:
         self.history = self.section(History)
         self.expiry = self.section(Expiry)
         self.leased = self.section(Leases)
+        self.locks = self.section(Locks)
         self.hides_keys = False
         """Whether keys have expired that are still to be removed, and must not be seen; it may be true without need."""
         self.present = 0
@@ -103,17 +106,17 @@ class Store:
     @property
     def bytes_used(self) -> int:
         """How many bytes count towards the quota."""
-        return self.keys.bytes_used + self.expiry.bytes_used + self.leased.bytes_used
+        return self.keys.bytes_used + self.expiry.bytes_used + self.leased.bytes_used + self.locks.bytes_used
 
     @property
     def has_deadlines(self) -> bool:
         """Whether anything here ends at a time, so that cluster time must go on."""
-        return bool(self.expiry.key_count or self.leased.count)
+        return bool(self.expiry.key_count or self.leased.count or self.locks.count)
 
     @property
     def earliest_deadline(self) -> int | None:
         """When the next of it ends, in cluster time."""
-        deadlines = (self.expiry.earliest, self.leased.earliest)
+        deadlines = (self.expiry.earliest, self.leased.earliest, self.locks.earliest)
         return min((each for each in deadlines if each is not None), default=None)
 
     def get(self, key: bytes) -> Item | None:
@@ -163,6 +166,15 @@ class Store:
         if self.hides_keys:
             keys = [key for key in keys if self.get(key) is not None]
         return Scanned(following, keys)
+
+    def token_of(self, name: bytes) -> int:
+        """Return the token with which a lock is held; 0: nobody holds it."""
+        lock = self.locks.get(name)
+        return 0 if lock is None or lock.deadline <= self.cluster_time else lock.token
+
+    def holder(self, name: bytes) -> LockState | None:
+        """Return who holds a lock."""
+        return self.locks.holder(name, self.cluster_time, self._now)
 
     def get_at(self, key: bytes, revision: int) -> Item | None:
         """Return what was stored under `key` at an earlier revision.
@@ -254,6 +266,8 @@ class Store:
         if entry.index != self.applied_index + 1:
             raise ApplyOutOfOrder(f"entry {entry.index} cannot be applied after {self.applied_index}")
         self._entry, self._place = entry, 0
+        if self.locks.told:
+            self.locks.told = []
         mutations: Sequence[Mutation] = ()
         malformed: Failure | None = None
         if entry.kind == EntryKind.COMMANDS:
@@ -311,6 +325,8 @@ class Store:
             return failed.failure
         if self.hides_keys:
             self.look_for_expired()
+        if transaction.told:
+            self.locks.told += transaction.told
         events = transaction.changes()
         if events:
             self.revision = transaction.revision

@@ -1,6 +1,6 @@
 """One transaction: what a mutation changes, at one revision, all of it or nothing."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
@@ -11,6 +11,7 @@ from kvraft.commands import (
     Item,
     LeasePage,
     LeaseState,
+    LockState,
     Mark,
     Page,
     Result,
@@ -18,11 +19,14 @@ from kvraft.commands import (
     Span,
 )
 from kvraft.commands.leases import LEASE_ID_MAX, LEASE_ID_STEP_MAX, chosen_lease_refused, no_such_lease
+from kvraft.commands.lock_values import Lock, Told
+from kvraft.commands.locks import settle
 from kvraft.commands.model import Appliable
 from kvraft.store.changes import Event
 from kvraft.store.expiry import DEADLINE_BYTES, DEADLINE_US_MAX
 from kvraft.store.keyspace import ITEM_BYTES
 from kvraft.store.leases import ATTACHMENT_BYTES, LEASE_BYTES, Lease
+from kvraft.store.locks import size as lock_bytes
 
 if TYPE_CHECKING:
     from kvraft.store.store import Store
@@ -31,7 +35,7 @@ if TYPE_CHECKING:
 class Transaction:
     """The store as one mutation sees and changes it; see `kvraft.commands.Transaction`."""
 
-    __slots__ = ("_store", "_undo", "events", "revision")
+    __slots__ = ("_store", "_undo", "events", "revision", "told")
 
     def __init__(self, store: "Store") -> None:
         self._store = store
@@ -40,6 +44,8 @@ class Transaction:
         """What has been changed, in the order in which it was."""
         self._undo: list[tuple[Callable[..., object], tuple[Any, ...]]] = []
         """What takes back all other changes, in the order in which they were made."""
+        self.told: Sequence[Told] = ()
+        """What has become of requests that waited for locks."""
 
     @property
     def cluster_time(self) -> int:
@@ -65,6 +71,14 @@ class Transaction:
     def leases(self, after: int, limit: int) -> LeasePage:
         """Return the first leases with numbers above one."""
         return self._store.leases(after, limit)
+
+    def token_of(self, name: bytes) -> int:
+        """Return the token with which a lock is held; 0: nobody holds it."""
+        return self._store.token_of(name)
+
+    def holder(self, name: bytes) -> LockState | None:
+        """Return who holds a lock."""
+        return self._store.holder(name)
 
     def get_at(self, key: bytes, revision: int) -> Item | None:
         """Return what was stored under `key` at an earlier revision."""
@@ -186,7 +200,15 @@ class Transaction:
             if removed < keys_max and not store.leased.count_of(lease):
                 self._set_lease(lease, None)
                 removed += 1
-        return removed
+        for name in [*islice(store.locks.due(store.cluster_time), max(0, keys_max - removed))]:
+            if removed >= keys_max:
+                break
+            lock = store.locks.get(name)
+            assert lock is not None, "something happens to a lock that is not there"
+            told_before = len(self.told)
+            settle(self, name, lock)
+            removed += 1 + len(self.told) - told_before
+        return min(removed, keys_max)
 
     def _remove_all(self, keys: Iterable[bytes], keys_max: int, bytes_max: int) -> tuple[int, int]:
         """Remove the first of some keys; return how many, and how many bytes of values may be removed yet."""
@@ -248,6 +270,41 @@ class Transaction:
     def set_lease_limit(self, leases_max: int) -> None:
         """Bound how many leases there may be from here on."""
         self._store.leased.leases_max = leases_max
+
+    # --- locks -------------------------------------------------------------------------------------------------------
+
+    def lock(self, name: bytes) -> Lock | None:
+        """Return a lock as it was left."""
+        return self._store.locks.get(name)
+
+    def put_lock(self, name: bytes, lock: Lock | None) -> None:
+        """Store a lock, or none; see `kvraft.commands.Transaction`."""
+        locks = self._store.locks
+        old = locks.get(name)
+        if lock is not None:
+            if old is None and locks.count >= locks.locks_max:
+                text = f"{locks.count} locks are held and {locks.locks_max} may be (limits.locks); release some first"
+                raise CommandFailed(Failure("TOO_MANY_LOCKS", text))
+            grows = lock_bytes(name, lock) - lock_bytes(name, old)
+            if grows > 0:
+                self._check_room(grows)
+        self._undo.append((locks.set, (name, locks.set(name, lock))))
+
+    def next_number(self) -> int:
+        """Return a token or ticket higher than all before it."""
+        locks = self._store.locks
+        self._undo.append((locks.set_last, (locks.last,)))
+        locks.set_last(max(locks.last + 1, self.revision))
+        return locks.last
+
+    def tell_waiters(self, told: Sequence[Told]) -> None:
+        """Let those who wait be told, if this transaction succeeds."""
+        if told:
+            self.told = [*self.told, *told]
+
+    def set_lock_limit(self, locks_max: int) -> None:
+        """Bound how many locks may be held from here on."""
+        self._store.locks.locks_max = locks_max
 
     # --- all of it ---------------------------------------------------------------------------------------------------
 

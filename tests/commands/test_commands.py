@@ -16,7 +16,9 @@ from kvraft.commands import (
     MUTATIONS,
     VALUE_BYTES_MAX,
     Delete,
+    Expire,
     Get,
+    Guarded,
     Identify,
     InvalidCommand,
     Mutation,
@@ -54,6 +56,8 @@ def draw_any(mutation: type[Mutation]) -> st.SearchStrategy[Mutation]:
     """Draw a mutation of a class by the types of its arguments."""
     if mutation is Transact:
         return ANY_TRANSACTIONS
+    if mutation is Guarded:
+        return st.builds(Guarded, ARGUMENTS[bytes], ARGUMENTS[int], ANY_TRANSACTIONS | draw_any(Expire))
     if mutation is Block:
         return ANY_BLOCKS
     types = [field.type if field.type in ARGUMENTS else get_args(field.type)[0] for field in fields(mutation)]

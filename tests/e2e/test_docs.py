@@ -13,9 +13,11 @@ from tests.e2e.clients import wait_until
 from tests.e2e.processes import REPOSITORY, Cluster, typing_environment
 
 CONSOLE: Final = re.compile(r"^```console\n(.*?)^```", re.MULTILINE | re.DOTALL)
-PAGES: Final = ("cli", "conditions", "expiry", "leases", "ranges", "revisions", "transactions", "watches")
-_ASKED: Final = re.compile(r'(\bAT |FROM |REVISION |CURSOR |"revision": )(\d+)')
-_ANSWERED: Final = re.compile(r'("(?:create_|mod_|oldest_)?revision":|"cursor":"|revision |the store has )(\d+)')
+PAGES: Final = ("cli", "conditions", "expiry", "leases", "locks", "ranges", "revisions", "transactions", "watches")
+_ASKED: Final = re.compile(r'(\bAT |FROM |REVISION |CURSOR |"revision": |"token":|(?:TOKEN|UNLOCK|RENEW) job )(\d+)')
+_ANSWERED: Final = re.compile(
+    r'("(?:create_|mod_|oldest_)?revision":|"cursor":"|"token":|token |revision |the store has )(\d+)'
+)
 
 
 def transcript(page: Path) -> Iterator[tuple[str, str]]:

@@ -201,7 +201,7 @@ def test_a_lease_ends_in_an_idle_cluster_and_not_while_it_is_renewed() -> None:
 
 
 def test_a_stale_leader_revokes_nothing() -> None:
-    """Its revoke is never committed, and the lease lives on as the new leader has renewed it."""
+    """Its revoke is never committed, and the lease lives on as the new leader has renewed it (row 27)."""
     cluster = ready_cluster()
     cluster.do(grant_lease(5 * SECOND_US), transact([], [Put(b"a", b"v", 0, 1)]))
     old = cluster.settle()

@@ -30,7 +30,8 @@ class Lines:
             ((_, note),) = requests.notes
             assert isinstance(note, bytes)
             return msgspec.json.decode(note, type=dict[str, Any])
-        (operation,), (answer,) = requests.operations, requests.answers
+        operations = requests.operations if requests.lock is None else [requests.lock]
+        (operation,), (answer,) = operations, requests.answers
         result = self._run(operation)
         if isinstance(result, Failure):
             return msgspec.json.decode(replies.failure(result), type=dict[str, Any])
@@ -387,3 +388,93 @@ def test_any_bytes_can_be_written_in_base64() -> None:
 def test_wrong_base64_is_refused(line: str) -> None:
     """What is no base64, does not end, or says a thing twice, is no argument."""
     assert Lines().ask(line)["error"] == "INVALID"
+
+
+def test_locks() -> None:
+    """They are taken, renewed and given back by their tokens; LEADER tells who holds one."""
+    lines = Lines()
+
+    assert lines.ask("LEADER job") == {"token": None}
+    assert lines.ask('LOCK job TTL 2.5 OWNER "node a"') == {"token": 1, "ttl": 2.5}
+    assert lines.ask("LEADER job") == {"token": 1, "owner": "node a", "ttl": 2.5, "waiting": 0}
+    held = lines.ask("lock job ttl 1")
+    assert (held["error"], held["token"]) == ("LOCK_HELD", 1)
+    assert lines.ask('LOCK job WAIT 3 OWNER "node a" TTL 9')["error"] == "USAGE"
+    assert lines.ask('LOCK job TTL 9 WAIT 3 OWNER "node a"') == {"token": 1, "ttl": 9.0}
+    assert lines.ask("RENEW job 1") == {"token": 1, "ttl": 9.0}
+    assert lines.ask("RENEW job 1 TTL 4") == {"token": 1, "ttl": 4.0}
+    stale = lines.ask("UNLOCK job 2")
+    assert (stale["error"], stale["token"]) == ("STALE_TOKEN", 1)
+    assert lines.ask("UNLOCK job 1") == {"status": "OK"}
+    stale = lines.ask("RENEW job 1")
+    assert (stale["error"], stale["token"]) == ("STALE_TOKEN", None)
+
+
+@pytest.mark.parametrize(
+    ("command", "answer"),
+    [
+        ("SET k a  b ", {"status": "OK"}),
+        ("set k ", {"status": "OK"}),
+        ("DELETE k", {"status": "OK"}),
+        ("DELETE k IF VALUE v", {"status": "OK", "revision": 2}),
+        ("CAS k VALUE v w", {"status": "OK", "revision": 2}),
+        ("INCR n 5", {"value": "5", "revision": 2}),
+        ("APPEND k w", {"length": 2, "revision": 2}),
+        ("EXPIRE k 5", {"status": "OK"}),
+        ("PERSIST k", {"status": "OK"}),
+        (
+            'TXN {"then":[{"delete":"k"}]}',
+            {"succeeded": True, "revision": 2, "results": [{"deleted": 1, "more": False}]},
+        ),
+    ],
+)
+def test_writes_that_a_token_guards(command: str, answer: dict[str, Any]) -> None:
+    """Each answers as it does without one, and is refused when the lock is not held with the token."""
+    lines = Lines(Set(b"k", b"v"))
+    token = lines.ask("LOCK l TTL 5")["token"]
+
+    refused = lines.ask(f"TOKEN l {token + 1} {command}")
+    assert (refused["error"], refused["token"]) == ("STALE_TOKEN", token)
+    assert lines.ask("GET k") == {"value": "v"}
+    assert lines.ask(f"TOKEN l {token} {command}") == answer
+    if command.startswith("SET"):
+        assert lines.ask("GET k") == {"value": "a  b "}
+
+
+def test_a_transaction_can_compare_a_token() -> None:
+    """It holds while the lock is held with it."""
+    lines = Lines()
+    token = lines.ask("LOCK l TTL 5")["token"]
+
+    for number, holds in ((token, True), (token + 1, False)):
+        line = f'TXN {{"if":[{{"lock":"l","token":{number}}}],"then":[{{"set":"k","value":""}}]}}'
+        assert lines.ask(line)["succeeded"] is holds
+    assert lines.ask('TXN {"if":[{"lock":"l","token":0}]}')["error"] == "INVALID"
+    assert lines.ask('TXN {"if":[{"lock":"l","token":1,"is":"="}]}')["error"] == "INVALID"
+
+
+@pytest.mark.parametrize(
+    ("line", "code"),
+    [
+        ("LOCK", "USAGE"),
+        ("LOCK l", "USAGE"),
+        ("LOCK l TTL", "USAGE"),
+        ("LOCK l TTL 1 FOR 2", "USAGE"),
+        ("LOCK l TTL 0", "INVALID"),
+        ("LOCK l TTL 1 WAIT 100000", "INVALID"),
+        ("LOCK  TTL 1", "INVALID"),
+        ("UNLOCK l", "USAGE"),
+        ("UNLOCK l 0", "INVALID"),
+        ("RENEW l 1 TTL 0", "INVALID"),
+        ("RENEW l 1 FOR 1", "USAGE"),
+        ("LEADER l m", "USAGE"),
+        ("TOKEN l 1", "USAGE"),
+        ("TOKEN l 1 GET k", "USAGE"),
+        ("TOKEN l 1 LOCK k TTL 1", "USAGE"),
+        ("TOKEN l 1 TOKEN l 1 SET k v", "USAGE"),
+        ("TOKEN l 1 SET k", "USAGE"),
+    ],
+)
+def test_a_line_about_a_lock_that_is_wrong(line: str, code: str) -> None:
+    """It is answered with how to write it, or with why it can never be."""
+    assert Lines().ask(line)["error"] == code

@@ -16,6 +16,7 @@ from twisted.python.failure import Failure
 from zope.interface import implementer, provider
 
 from kvraft.commands import (
+    AcquireLock,
     AdminCommand,
     Caller,
     ClusterView,
@@ -78,6 +79,8 @@ class MemoryDatabase:
     """What operators asked, each with the revision at that time."""
     administering: list[Deferred[dict[str, object]]] = attrs.field(factory=list)
     watches: list[MemorySubscription] = attrs.field(factory=list)
+    locks: list[tuple[AcquireLock, Reply]] = attrs.field(factory=list)
+    given_up: list[AcquireLock] = attrs.field(factory=list)
     revision: int = 0
     refusal: Exception | None = None
     results: list[Result] | None = None
@@ -140,6 +143,12 @@ class MemoryDatabase:
         self.members = msgspec.structs.replace(self.members, leader=leader, term=self.members.term + 1)
         for tell in self.leader_followers:
             tell()
+
+    def acquire(self, caller: Caller, request: AcquireLock, reply: Reply) -> Callable[[], None]:
+        """Remember the request, which is granted when a test says so, and whether it is given up."""
+        self.callers.append(caller)
+        self.locks.append((request, reply))
+        return lambda: self.given_up.append(request)
 
     def status(self, caller: Caller) -> dict[str, object]:
         """Describe this database by how far it is."""

@@ -148,7 +148,7 @@ def test_state_incomplete(field: str) -> None:
 def test_a_later_layout() -> None:
     """A snapshot of a later kvraft is not guessed at, even when its state has fields that nobody knows here."""
     with pytest.raises(UnknownSnapshotLayout, match="upgrade this node"):
-        StoreLoader({**header(), "layout": SNAPSHOT_LAYOUT + 1, "leases": []})
+        StoreLoader({**header(), "layout": SNAPSHOT_LAYOUT + 1, "later": []})
 
 
 def test_nothing_goes_on_behind_an_error() -> None:

@@ -175,7 +175,7 @@ def test_parts_of_a_later_kvraft_stop_this_one() -> None:
     for spoil in (
         lambda write: write[2].append([10, b"k"]),
         lambda write: write[2][0][2].append([10, b"k"]),
-        lambda write: write[1][0].__setitem__(1, 4),
+        lambda write: write[1][0].__setitem__(1, 7),
         lambda write: write[1][0].__setitem__(2, 4),
     ):
         spoilt = msgspec.msgpack.decode(good)

@@ -7,7 +7,17 @@ from typing import Final, Protocol
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 
-from kvraft.commands import AdminCommand, Caller, ClusterView, Operation, Result, Selection, Sink, Subscription
+from kvraft.commands import (
+    AcquireLock,
+    AdminCommand,
+    Caller,
+    ClusterView,
+    Operation,
+    Result,
+    Selection,
+    Sink,
+    Subscription,
+)
 from kvraft.errors import NotLeaderRefusal
 from kvraft.server.database import Database
 from kvraft.server.limits import ServerLimits
@@ -68,6 +78,7 @@ class Patience:
         self._waiting: deque[Held] = deque()
         self._timer: IDelayedCall | None = None
         self.administer: Callable[[Caller, AdminCommand], Deferred[dict[str, object]]] = database.administer
+        self.acquire: Callable[[Caller, AcquireLock, Reply], Callable[[], None]] = database.acquire
         self.watch: Callable[[Caller, Selection, Sink], Subscription] = database.watch
         self.cluster: Callable[[], ClusterView] = database.cluster
         self.follow_leader: Callable[[Callable[[], object]], None] = database.follow_leader

@@ -1,0 +1,184 @@
+"""Clients that wait for a lock are told by the leader, whatever becomes of the others; none who has gone keeps it."""
+
+from typing import Any, Final
+
+from kvraft.commands import (
+    AcquireLock,
+    Caller,
+    Failure,
+    Granted,
+    acquire_lock,
+    describe_lock,
+    guarded,
+    release_lock,
+    transact,
+)
+from kvraft.commands.expiry import SECOND_US
+from kvraft.commands.transactions import Put
+from kvraft.errors import OutcomeUnknown, RequestFailed
+from kvraft.replica.options import ReplicaOptions
+from tests.replica.cluster import Cluster
+from tests.replica.test_expiry import IDLE_S, applied, ready_cluster
+
+SOMEBODY: Final = Caller("somebody")
+
+
+def lock(ttl: float = 2.0, wait: float = 0.0, owner: bytes = b"") -> AcquireLock:
+    """Return a request, with times in seconds."""
+    return acquire_lock(b"l", round(ttl * SECOND_US), round(wait * SECOND_US), owner)
+
+
+class Waiting:
+    """One client that asks for the lock."""
+
+    def __init__(self, cluster: Cluster, request: AcquireLock) -> None:
+        self.told: list[Any] = []
+        self.give_up = cluster.members[cluster.elect()].replica.intake.acquire(SOMEBODY, request, self._tell)
+        cluster.run(0.2)
+
+    def _tell(self, outcome: Any) -> None:
+        self.told.append(outcome if isinstance(outcome, RequestFailed) else outcome[0])
+
+    @property
+    def token(self) -> int:
+        """The token of the lock, which it has."""
+        (granted,) = self.told
+        assert isinstance(granted, Granted)
+        return granted.token
+
+
+def holder(cluster: Cluster) -> int:
+    """Return the token with which the lock is held."""
+    (state,) = cluster.do(describe_lock(b"l"))
+    return 0 if state is None else state.token  # type: ignore[union-attr]
+
+
+def test_the_lock_passes_from_one_to_the_next() -> None:
+    """By release and by running out, in the order of the queue, though nobody writes; then nothing is written."""
+    cluster = ready_cluster()
+    first, second, third = (Waiting(cluster, lock(wait=wait)) for wait in (0.0, 30.0, 30.0))
+    assert (len(first.told), second.told, third.told) == (1, [], [])
+
+    cluster.do(release_lock(b"l", first.token))
+    began = cluster.clock.seconds()
+    assert second.token > first.token
+    cluster.run_until(lambda: bool(third.told))
+    assert 1.8 <= cluster.clock.seconds() - began <= 3.0
+    assert third.token > second.token
+
+    write = transact([], [Put(b"k", b"")])
+    (refused,) = cluster.do(guarded(b"l", second.token, write))
+    assert isinstance(refused, Failure)
+    assert refused.code == "STALE_TOKEN"
+    cluster.run(4.0)
+    assert holder(cluster) == 0
+    before = applied(cluster)
+    cluster.run(IDLE_S)
+    assert applied(cluster) == before
+    cluster.check()
+
+
+def test_a_wait_ends_in_time() -> None:
+    """Not before its time, and at most a second after it."""
+    cluster = ready_cluster()
+    Waiting(cluster, lock(ttl=60.0))
+    began = cluster.clock.seconds()
+    waiting = Waiting(cluster, lock(wait=2.0))
+
+    cluster.run_until(lambda: bool(waiting.told))
+
+    assert 2.0 <= cluster.clock.seconds() - began <= 3.0
+    (failed,) = waiting.told
+    assert isinstance(failed, Failure)
+    assert failed.code == "LOCK_TIMEOUT"
+
+
+def test_a_client_that_goes_leaves_the_queue_and_no_lock_behind() -> None:
+    """Whether it goes while it waits, before its request is in the log, or before it is told that it has the lock."""
+    cluster = ready_cluster()
+    first, second, third = (Waiting(cluster, lock(ttl=60.0, wait=wait)) for wait in (0.0, 50.0, 50.0))
+    second.give_up()
+    cluster.run(0.2)
+
+    cluster.do(release_lock(b"l", first.token))
+    assert (second.told, third.token) == ([], holder(cluster))
+    third.give_up()
+    cluster.run(0.2)
+    assert holder(cluster) == third.token
+    cluster.do(release_lock(b"l", third.token))
+
+    told: list[object] = []
+    cluster.members[cluster.elect()].replica.intake.acquire(SOMEBODY, lock(ttl=60.0), told.append)()
+    cluster.run(0.5)
+    assert (told, holder(cluster)) == ([], 0)
+    cluster.check()
+
+
+def test_a_place_outlives_the_leader() -> None:
+    """Who waits at the old one is told that nobody knows, and keeps the place for an owner that asks again."""
+    cluster = ready_cluster()
+    first = Waiting(cluster, lock(ttl=60.0))
+    second, third = (Waiting(cluster, lock(ttl=60.0, wait=50.0, owner=owner)) for owner in (b"b", b"c"))
+    old = cluster.settle()
+    cluster.isolate(old, noticed=True)
+    cluster.await_other_leader(old)
+    cluster.run(2.0)
+    assert [type(each) for each in second.told + third.told] == [OutcomeUnknown, OutcomeUnknown]
+
+    third, second = (Waiting(cluster, lock(ttl=60.0, wait=50.0, owner=owner)) for owner in (b"c", b"b"))
+    cluster.do(release_lock(b"l", first.token))
+
+    assert (second.token, third.told) == (holder(cluster), [])
+    cluster.heal()
+    cluster.run(1.0)
+    cluster.check()
+
+
+def test_an_owner_that_asks_again_elsewhere_is_told_once() -> None:
+    """The earlier request ends, and its client's going takes nothing from the later one."""
+    cluster = ready_cluster()
+    first = Waiting(cluster, lock(ttl=60.0))
+    earlier = Waiting(cluster, lock(ttl=60.0, wait=50.0, owner=b"x"))
+    later = Waiting(cluster, lock(ttl=60.0, wait=50.0, owner=b"x"))
+    (ended,) = earlier.told
+    assert isinstance(ended, Failure)
+    assert ended.code == "SUPERSEDED"
+    earlier.give_up()
+
+    cluster.do(release_lock(b"l", first.token))
+
+    assert later.token == holder(cluster)
+
+
+def test_a_stale_leader_grants_nothing() -> None:
+    """What it has not committed it tells nobody (row 32)."""
+    cluster = ready_cluster()
+    old = cluster.settle()
+    cluster.isolate(old)
+    told: list[object] = []
+    cluster.members[old].replica.intake.acquire(SOMEBODY, lock(), told.append)
+    cluster.await_other_leader(old)
+    assert Waiting(cluster, lock(ttl=60.0)).token
+    cluster.run(6.0)
+
+    assert [type(each) for each in told] == [OutcomeUnknown]
+    cluster.heal()
+    cluster.run(1.0)
+    cluster.check()
+
+
+def test_a_node_that_stops_tells_who_waits() -> None:
+    """Nobody waits at a node that is not there any more."""
+    cluster = ready_cluster()
+    Waiting(cluster, lock(ttl=60.0))
+    waiting = Waiting(cluster, lock(wait=50.0))
+
+    cluster.members[cluster.settle()].replica.stop()
+
+    assert [type(each) for each in waiting.told] == [OutcomeUnknown]
+
+
+def test_the_limit_of_locks_is_agreed_when_a_leader_begins() -> None:
+    """It stands in the log, so that all members refuse the same."""
+    cluster = Cluster(options=ReplicaOptions(locks_max=1))
+    cluster.run_until(lambda: all(member.store.locks.locks_max == 1 for member in cluster.running))
