@@ -55,11 +55,12 @@ class Expirer:
         earliest = store.earliest_deadline
         if earliest is None or not node.is_leader or store.applied_term != node.term:
             return None
-        if self._under_way is not None and not self._under_way.answered:
+        if self._under_way is not None:
             return None
         time_us = min(earliest, store.cluster_time + TICK_US)
         return max(self._commits.when(time_us, store, now) + SLACK_S, self._not_before)
 
     def _done(self, outcome: object) -> None:
+        self._under_way = None
         if outcome == [EXPIRED_KEYS_MAX]:
             self._not_before = 0.0

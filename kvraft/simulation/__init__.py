@@ -17,7 +17,9 @@ cluster             `Cluster`: nodes, a network, and virtual time that passes wh
 clients             clients of the line protocol
 nemesis, operator   who disturbs a cluster and mends it again, and who administers it meanwhile
 faults              what goes wrong, and `faults_of_links`
-workload            what clients do in a random run, and write down
+workload            what clients do in a random run, and write down; others are `data_client`, `expiry_client`,
+                    and `watch_client`
+replay              the log as answers are judged by it; `revisions` and `watched` judge
 history             what they wrote down
 linearizability     whether a register explains it; `explanation` says where it does not, `check` reads a kept history
 checks              what must hold after every event, looked at from outside

@@ -3,6 +3,7 @@
 import argparse
 import os
 import sys
+from collections.abc import Collection
 from itertools import count, islice
 
 import attrs
@@ -11,6 +12,7 @@ from kvraft.simulation.coverage import Reached, report
 from kvraft.simulation.faults import KINDS
 from kvraft.simulation.many import be_quiet, run_many
 from kvraft.simulation.run import SECONDS, Plan, run
+from kvraft.simulation.workload import KINDS as CLIENTS
 
 
 def main() -> int:
@@ -25,6 +27,7 @@ def main() -> int:
         faults=arguments.faults,
         thinking_s=arguments.thinking,
         forgets=arguments.memory,
+        clients=arguments.clients,
     )
     if arguments.seeds is None and arguments.hours is None:
         verdict = run(plan, _print_trace if arguments.trace else None)
@@ -77,6 +80,12 @@ def _parse() -> argparse.Namespace:
         "--thinking", type=float, metavar="SECONDS", help="mean pause of a client (default: drawn from the seed)"
     )
     parser.add_argument(
+        "--clients",
+        type=_clients,
+        metavar="KIND,…",
+        help=f"kinds of further clients, of {', '.join(CLIENTS)}; 'none' for none (default: drawn from the seed)",
+    )
+    parser.add_argument(
         "--memory",
         action="store_true",
         default=None,
@@ -92,8 +101,16 @@ def _range(text: str) -> tuple[int, int]:
 
 
 def _kinds(text: str) -> list[str]:
+    return _choice(text, KINDS)
+
+
+def _clients(text: str) -> list[str]:
+    return _choice(text, CLIENTS)
+
+
+def _choice(text: str, known: Collection[str]) -> list[str]:
     kinds = [] if text == "none" else text.split(",")
-    unknown = [kind for kind in kinds if kind not in KINDS]
+    unknown = [kind for kind in kinds if kind not in known]
     if unknown:
         raise argparse.ArgumentTypeError(f"no such kind: {', '.join(unknown)}")
     return kinds

@@ -268,13 +268,13 @@ class Elections:
     def __init__(self) -> None:
         self._encouraged: dict[tuple[int, int], set[int]] = {}
         """By (who asked, the term asked for): who said yes to a pre-vote."""
-        self._stood: set[tuple[int, int]] = set()
-        """(node, term) of each candidate that was a voter when it stood."""
+        self._stood: dict[tuple[int, int], Sequence[Collection[int]]] = {}
+        """By (node, term): who decided when this voter stood for election."""
 
     def looks(self, node: Node) -> None:
-        """Note who stands for election: the request for votes waits for its disk, and who is a voter may change."""
+        """Note who stands for election: the request for votes waits for its disk, and who decides may change."""
         if type(node.role) is Candidate and _is_voter(node):
-            self._stood.add((node.id, node.term))
+            self._stood.setdefault((node.id, node.term), majorities(node.membership))
 
     def said(self, sender: Member, before: Before, to: int, message: Message) -> None:
         """Note what `sender` says to `to`, and check whether it may."""
@@ -289,8 +289,9 @@ class Elections:
                 self._encouraged.setdefault((to, term), set()).add(sender.id)
             case RequestVote(term=term, transfer=False) if sender.node.term == term:
                 yes = {sender.id} | self._encouraged.get((sender.id, term), set())
+                now = majorities(sender.node.membership)
                 demand(
-                    any(agree(sets, yes) for sets in (before.majorities, majorities(sender.node.membership))),
+                    any(agree(sets, yes) for sets in (before.majorities, now, self._stood.get((sender.id, term), now))),
                     f"node {sender.id} stands in term {term}, and only {sorted(yes)} have said that it could win "
                     "(PreVote, thesis §9.6, row 24)",
                 )

@@ -48,7 +48,7 @@ CHUNK: Final = Constant(
 )
 MANY_PIECES: Final = frozenset({PIECE, READ, CHUNK})
 """Those that cut a snapshot into many pieces, each of which takes its time."""
-HISTORY_IN_PIECES_BYTES: Final = 4 * KIB
+HISTORY_IN_PIECES_BYTES: Final = 12 * KIB
 """So much of the past is kept then: a snapshot holds all of it."""
 CONSTANTS: Final = (
     OUTBOX,
@@ -79,6 +79,17 @@ CONSTANTS: Final = (
 )
 BOUNDS_LOOKED_AT: Final = Constant("kvraft.store.history", "TRIM_EVERY", (1, 8))
 """How often the bounds of the history are looked at, revisions: a run hardly writes as often as in production."""
+FOLLOWING: Final = (
+    Constant("kvraft.replica.watches", "CHANGES_AT_ONCE", (20, 40)),
+    Constant("kvraft.replica.watches", "PENDING_BYTES_MAX", (1, 300)),
+    Constant("kvraft.replica.watches", "PROGRESS_S", (0.2, 0.5)),
+    Constant("kvraft.replica.watches", "SLICE_BYTES", (1, 300)),
+    Constant("kvraft.replica.watches", "TOLD_AT_ONCE", (1,)),
+    Constant("kvraft.store.history", "SEGMENT_CHANGES", (1, 4)),
+)
+"""What watches go by."""
+WATCH_BYTES: Final = (1_000, 20 * KIB, 1 * MIB)
+"""Events that may wait for a client that does not read, one of these, bytes."""
 PATIENCE: Final = (
     Constant("kvraft.replica.snapshots.send", "SILENCE_MAX_S", (1.0, 2.0)),
     Constant("kvraft.replica.snapshots.create", "ABSENT_AFTER_S", (0.3,)),
@@ -128,7 +139,8 @@ def draw(draws: Random, *, impatient: bool = False) -> Drawn:
     history = draw_history(draws)
     if impatient:
         values |= _draw_small(draws, PATIENCE, is_production=is_production)
-    values |= _draw_small(draws, [BOUNDS_LOOKED_AT], is_production=is_production)
+    values |= _draw_small(draws, [BOUNDS_LOOKED_AT, *FOLLOWING], is_production=is_production)
+    limits = attrs.evolve(limits, watch_bytes=draws.choice(WATCH_BYTES))
     if OUTBOX in values:  # a window that does not fit into it would break each connection that carries a snapshot
         for constant in (WINDOW, PIECE):
             values.setdefault(constant, max(constant.small))
@@ -146,7 +158,9 @@ def _draw_small(draws: Random, constants: Sequence[Constant], *, is_production: 
 
 def draw_history(draws: Random) -> History:
     """Return how much of the past is kept: as a rule so little that snapshots stay small, and reads meet the end."""
-    return draws.choice((History(revisions=0), History(revisions=8), History(bytes=20 * KIB), History()))
+    return draws.choice(
+        (History(revisions=0), History(revisions=8), History(bytes=20 * KIB), History(), History(), History())
+    )
 
 
 def draw_limits(draws: Random) -> Limits:

@@ -3,18 +3,21 @@
 It draws from a random stream of its own, and its keys are its own, so that runs without it are as they were.
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from random import Random
-from typing import Final
+from typing import ClassVar, Final
 
 from kvraft.server.requests import read_requests
 from kvraft.simulation.clients import Answer, Caller
 from kvraft.simulation.cluster import Cluster
 from kvraft.simulation.history import Outcome
 from kvraft.simulation.member import address_of
+from kvraft.simulation.replay import Replay
 from kvraft.simulation.requests import DEFINITE, UNKNOWN
 from kvraft.simulation.revisions import Asked, check_revisions
 
+DATA: Final = "data"
+"""What this kind of clients is called on the command line."""
 NUMBER: Final = 2
 """How many such clients there are in a run that has any."""
 SHARE: Final = 0.5
@@ -29,15 +32,23 @@ FAILED_FOR_CERTAIN: Final = DEFINITE | {"QUOTA_EXCEEDED"}
 
 
 class DataClient:
-    """One such client."""
+    """One such client.
 
-    def __init__(self, number: int, cluster: Cluster) -> None:
+    Args:
+        number: tells it from others of its kind.
+        cluster: whom it asks.
+        kind: what such clients are called.
+    """
+
+    gap_s: ClassVar[float] = GAP_S
+
+    def __init__(self, number: int, cluster: Cluster, kind: str = "data client") -> None:
         self.is_idle = True
         self.asked: list[Asked] = []
         self._number = number
         self._cluster = cluster
-        self._random: Random = cluster.world.random(f"data client {number}")
-        self._caller = Caller(cluster.client_machine(f"data client {number}"))
+        self._random: Random = cluster.world.random(f"{kind} {number}")
+        self._caller = Caller(cluster.client_machine(f"{kind} {number}"))
         self._target = 0
         self._is_stopped = False
         self._revision = 0
@@ -47,7 +58,7 @@ class DataClient:
 
     def begin(self) -> None:
         """Begin to ask."""
-        self._caller.clock.callLater(self._random.expovariate(1 / GAP_S), self._ask)
+        self._caller.clock.callLater(self._random.expovariate(1 / self.gap_s), self._ask)
 
     def stop(self) -> None:
         """Ask nothing more."""
@@ -58,8 +69,11 @@ class DataClient:
             return
         self.is_idle = False
         now = self._cluster.world.now
-        asked = [_request(self._draw(), now) for _ in range(self._random.choice(TOGETHER))]
+        asked = [read_request(self._draw(), now) for _ in range(self._random.choice(TOGETHER))]
         self.asked += asked
+        low = self._newest_committed
+        for each in asked:
+            each.low = low
 
         def finished(answers: Sequence[Answer] | None) -> None:
             self.is_idle = True
@@ -71,6 +85,11 @@ class DataClient:
         self._target = leader if leader is not None and self._random.random() < 0.8 else self._random.choice(members)
         self._caller.ask(address_of(self._target), [each.line for each in asked], finished)
 
+    @property
+    def _newest_committed(self) -> int:
+        """The latest entry that any node has held to be committed."""
+        return next(reversed(self._cluster.checks.figure_3.committed), 0)
+
     def _take(self, asked: Sequence[Asked], answers: Sequence[Answer] | None) -> None:
         for position, each in enumerate(asked):
             if answers is None:
@@ -80,6 +99,7 @@ class DataClient:
 
     def _note(self, asked: Asked, answer: Answer) -> None:
         asked.answer, asked.completed = answer, self._cluster.world.now
+        asked.high = self._newest_committed
         code = answer.get("error")
         if code == UNKNOWN:
             asked.completed = None
@@ -135,24 +155,29 @@ class DataClient:
         )
 
 
-def _request(line: str, now: float) -> Asked:
+def read_request(line: str, now: float) -> Asked:
+    """Return a line as a request that is made now."""
     requests, _ = read_requests([line.encode()])
     (operation,), (encode,) = requests.operations, requests.answers
     return Asked(line, operation, encode, now)
 
 
+def takes_part(kind: str, share: float, seed: int, kinds: Collection[str] | None) -> bool:
+    """Whether clients of a kind take part in a run: those of `kinds`, or where that is None a share of the runs."""
+    return Random(f"{seed} {kind}").random() < share if kinds is None else kind in kinds
+
+
 class DataClients:
     """Those of a run, if it has any."""
 
-    def __init__(self, cluster: Cluster) -> None:
-        self._cluster = cluster
-        number = NUMBER if Random(f"{cluster.world.seed} data").random() < SHARE else 0
+    def __init__(self, cluster: Cluster, kinds: Collection[str] | None = None) -> None:
+        number = NUMBER if takes_part(DATA, SHARE, cluster.world.seed, kinds) else 0
         self._clients = [DataClient(each, cluster) for each in range(number)]
 
     @property
-    def requests(self) -> int:
-        """How many requests were made."""
-        return sum(len(client.asked) for client in self._clients)
+    def asked(self) -> Sequence[Asked]:
+        """All requests."""
+        return [each for client in self._clients for each in client.asked]
 
     @property
     def are_idle(self) -> bool:
@@ -169,12 +194,10 @@ class DataClients:
         for client in self._clients:
             client.stop()
 
-    def judge(self) -> None:
+    def judge(self, replay: Replay) -> None:
         """Judge what they were told.
 
         Raises:
             InvariantViolated: it cannot be explained.
         """
-        if self._clients:
-            asked = [each for client in self._clients for each in client.asked]
-            check_revisions(asked, self._cluster.checks.figure_3.committed)
+        check_revisions(self.asked, replay)

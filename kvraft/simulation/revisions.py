@@ -1,28 +1,27 @@
 """Whether answers that name revisions can be explained: by the commands in the log, in their order, and by real time.
 
-The log gives all writes one order, and a dumb twin of the store replays it. So this checker need not search, as the one
-for registers must. Each answer must be what the twin comes to at one revision; that revision must not be before one
-that was told before the request was made, and must be before those of writes that were asked for after the answer. That
-is linearizability over all keys together, with conditions, counters, transactions and ranges.
+The log gives all writes one order, and a dumb twin of the store replays it (`replay`). So this checker need not search,
+as the one for registers must. Each answer must be what the twin comes to at one revision; that revision must not be
+before one that was told before the request was made, and must be before those of writes that were asked for after the
+answer. That is linearizability over all keys together, with conditions, counters, transactions and ranges.
 """
 
-from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Final
 
 import attrs
 import msgspec
 
-from kvraft.commands import Failure, Get, Mutation, Operation, Result, Transact, decode_batch
+from kvraft.commands import Expire, Failure, Get, Mutation, Operation, Result, Transact
 from kvraft.commands.transactions import Add, Append, Put
-from kvraft.raft import Entry, EntryKind
 from kvraft.server.dialect import Answer as Encoder
 from kvraft.simulation.clients import Answer
 from kvraft.simulation.conduct import demand
 from kvraft.simulation.history import Outcome
+from kvraft.simulation.replay import Done, Replay, encode
 from kvraft.simulation.twin import Twin
 
-_encode: Final = msgspec.msgpack.Encoder().encode
 _LIMITS_OF_HISTORY: Final = frozenset({"COMPACTED", "FUTURE_REVISION"})
 
 
@@ -37,6 +36,10 @@ class Asked:
     completed: float | None = None
     outcome: Outcome = Outcome.UNKNOWN
     answer: Answer = attrs.field(factory=dict)
+    low: int = 0
+    """The latest entry that was committed when it was asked for."""
+    high: int = 0
+    """The latest entry that was committed when it was answered."""
 
     @property
     def is_answered(self) -> bool:
@@ -53,64 +56,54 @@ class Asked:
         return f"[{self.invoked:g} .. {self.completed or 0:g}] {self.line} -> {self.answer}"
 
 
-@attrs.frozen
-class _Done:
-    """One command of the log."""
-
-    command: Mutation
-    result: Result
-    revision: int
-    """Of the store with it."""
-    has_changed: bool
-
-
-def check_revisions(asked: Sequence[Asked], committed: Mapping[int, Entry]) -> None:
+def check_revisions(asked: Sequence[Asked], replay: Replay) -> None:
     """Judge what clients were told.
 
     Raises:
-        InvariantViolated: an answer cannot be explained, or something happened that nobody asked for.
+        InvariantViolated: an answer cannot be explained.
     """
-    twin = Twin()
-    done: defaultdict[bytes, list[_Done]] = defaultdict(list)
-    for index in sorted(committed):
-        if committed[index].kind == EntryKind.COMMANDS:
-            time_us, commands = decode_batch(committed[index].payload)
-            twin.time_us = max(twin.time_us, time_us)
-            for command in commands:
-                before = twin.revision
-                result = twin.apply(command)
-                if isinstance(command, Transact):
-                    done[_encode(command)].append(_Done(command, result, twin.revision, twin.revision > before))
     answered = [each for each in asked if each.is_answered]
-    _check_numbers(asked, done)
     _check_real_time(answered)
     for each in answered:
         if isinstance(each.operation, Mutation):
-            _check_write(each, done[_encode(each.operation)])
+            check_write(each, replay.done[encode(each.operation)])
         else:
-            _check_read(each, twin, answered)
+            _check_read(each, replay.twin, answered)
 
 
-def _check_numbers(asked: Iterable[Asked], done: Mapping[bytes, Sequence[_Done]]) -> None:
-    """Nothing happens that nobody asked for, or that was refused for certain, or more often than it was asked for."""
+def check_numbers(asked: Iterable[Asked], replay: Replay) -> None:
+    """Check that nothing happens that nobody asked for, that was refused for certain, or more often than asked for.
+
+    Args:
+        asked: all requests for transactions and deadlines.
+        replay: of the log.
+
+    Raises:
+        InvariantViolated: something does.
+    """
     possible = Counter(
-        _encode(each.operation)
+        encode(each.operation)
         for each in asked
         if isinstance(each.operation, Mutation) and each.outcome is not Outcome.FAILED
     )
-    for command, times in done.items():
+    for command, times in replay.done.items():
         demand(
-            len(times) <= possible[command],
+            len(times) <= possible[command] or not isinstance(times[0].command, Transact | Expire),
             f"{times[0].command} was committed {len(times)} times and asked for, at most, {possible[command]} times "
             "(rows 10 and 13)",
         )
 
 
-def _check_write(asked: Asked, done: Sequence[_Done]) -> None:
+def check_write(asked: Asked, done: Iterable[Done]) -> None:
+    """Check that one of these commands of the log explains an answer.
+
+    Raises:
+        InvariantViolated: none does.
+    """
     found = [each for each in done if asked.revision in {None, each.revision}]
     demand(
-        any(_is_answer(asked, each.result) for each in found),
-        f"no write of the log explains: {asked}; it would be {[_show(asked, each.result) for each in done]}",
+        any(is_answer(asked, each.result) for each in found),
+        f"no write of the log explains: {asked}; it would be {[show(asked, each.result) for each in done]}",
     )
 
 
@@ -124,8 +117,8 @@ def _check_read(asked: Asked, twin: Twin, answered: Iterable[Asked]) -> None:
         low, high = _window(asked, answered, twin.revision)
         expected = [*{twin.states[each].get(asked.operation.key) for each in range(low, high + 1)}]
     demand(
-        any(_is_answer(asked, each) for each in expected),
-        f"no state explains: {asked}; it would be {[_show(asked, each) for each in expected]}",
+        any(is_answer(asked, each) for each in expected),
+        f"no state explains: {asked}; it would be {[show(asked, each) for each in expected]}",
     )
 
 
@@ -172,11 +165,13 @@ def _check_real_time(answered: Sequence[Asked]) -> None:
         demand(revision <= high, f"the answer shows what was asked for later, at revision {high + 1}: {asked}")
 
 
-def _is_answer(asked: Asked, result: Result) -> bool:
-    return bool(_show(asked, result) == _comparable(asked.answer))
+def is_answer(asked: Asked, result: Result) -> bool:
+    """Whether this result is what a client was told."""
+    return bool(show(asked, result) == _comparable(asked.answer))
 
 
-def _show(asked: Asked, result: Result) -> Any:
+def show(asked: Asked, result: Result) -> Any:
+    """Return the answer that tells this result, without what is said for people."""
     if isinstance(result, Failure):
         return {"error": result.code}
     encode: bytes | Callable[[Any], bytes] = asked.encode

@@ -92,6 +92,8 @@ class Plan:
     """Mean time between an answer and the next request of one client, seconds."""
     forgets: bool | None = None
     """Whether nodes keep everything in memory."""
+    clients: Collection[str] | None = None
+    """Kinds of clients that take part beside those of every run, of `kvraft.simulation.workload.KINDS`."""
 
 
 @attrs.frozen
@@ -197,7 +199,7 @@ def _run(plan: Plan, scene: _Scene, trace: Trace | None, ear: "_Ear") -> Verdict
         trace=trace,
     )
     nemesis = _make_nemesis(cluster, scene.kinds, scene.gap_s) if scene.kinds else None
-    workload = Workload(cluster, scene.clients, scene.thinking_s, Data.of(drawn.keys, drawn.large_value))
+    workload = Workload(cluster, scene.clients, scene.thinking_s, Data.of(drawn.keys, drawn.large_value), plan.clients)
     try:
         with watchdog.at_most(watchdog.RUN_S_MAX + watchdog.SECOND_S_MAX * plan.seconds):
             _go_through(plan, cluster, nemesis, workload)
@@ -265,6 +267,7 @@ def _go_through(plan: Plan, cluster: Cluster, nemesis: Nemesis | None, workload:
             break
     cluster.run_until(cluster.has_settled, what="one state on all members")
     cluster.run_until(cluster.has_let_go, what="the end of all that were removed")
+    workload.settle()
     if pace is not None:
         pace.compare()
     cluster_time = ClusterTime(cluster)

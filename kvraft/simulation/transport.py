@@ -84,6 +84,7 @@ class End:
         self._waiting: deque[bytes | memoryview] = deque()
         self._waiting_bytes = 0
         self._window = WINDOW_BYTES
+        self._buffer_bytes = BUFFER_BYTES
         self._segment: Segment | None = None
         self._arrives = 0.0
         """When the latest segment does: nothing overtakes it."""
@@ -117,7 +118,7 @@ class End:
         self._waiting.append(data)
         self._waiting_bytes += size
         self._pump()
-        if self._producer is not None and not self._is_producer_paused and self._waiting_bytes > BUFFER_BYTES:
+        if self._producer is not None and not self._is_producer_paused and self._waiting_bytes > self._buffer_bytes:
             self._is_producer_paused = True
             self._producer.pauseProducing()
 
@@ -201,6 +202,11 @@ class End:
     def stopProducing(self) -> None:
         """See `IPushProducer`."""
         self.loseConnection()
+
+    def receive_at_most(self, size: int) -> None:
+        """Take at most so many bytes that are not read, and let as many wait at the other end, from now on."""
+        self.peer._window = min(WINDOW_BYTES, size)  # noqa: SLF001 - of the same class
+        self.peer._buffer_bytes = min(BUFFER_BYTES, size)  # noqa: SLF001
 
     # What the network does.
 

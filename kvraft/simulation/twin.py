@@ -143,11 +143,11 @@ class Twin:
         keys = {each for each in ended if isinstance(each, bytes)}
         if keys:
             self.states.append({key: item for key, item in self.now.items() if key not in keys})
+            self.deadlines = {key: each for key, each in self.deadlines.items() if key not in keys}
         for each in ended:
             if isinstance(each, int):
                 del self.leases[each]
             else:
-                self.deadlines.pop(each, None)
                 self.attached.pop(each, None)
         return len(ended)
 
@@ -171,18 +171,22 @@ class Twin:
         self._remove(keys[: mutation.keys_max] if len(keys) > mutation.keys_max else [*keys, lease])
         return self.revision
 
-    def read(self, operation: Operation, revision: int) -> Result:
-        """Return what a query comes to at a revision, unless it names one itself."""
+    def read(self, operation: Operation, revision: int, visible: State | None = None) -> Result:
+        """Return what a query comes to at a revision, unless it names one itself.
+
+        `visible` is what it can see there, where some keys have expired.
+        """
+        state = self.states[revision] if visible is None else visible
         match operation:
             case Get(key):
-                return self.states[revision].get(key)
+                return state.get(key)
             case GetAt(key, at):
                 return self.states[at].get(key)
             case Count(span):
-                return len(within(self.states[revision], span))
+                return len(within(state, span))
             case Range(span, limit, reverse, at):
+                items = within(state if at is None else self.states[at], span)
                 at = revision if at is None else at
-                items = within(self.states[at], span)
                 items = items[::-1] if reverse else items
                 following = None
                 if len(items) > limit:

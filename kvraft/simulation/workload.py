@@ -1,21 +1,27 @@
 """What clients do in a random run: reads and writes of a few keys, all of it written down, and judged at the end."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from random import Random
 from typing import Final
 
 from kvraft.raft import InvariantViolated
 from kvraft.simulation.clients import Answer, Caller, Split
 from kvraft.simulation.cluster import Cluster
-from kvraft.simulation.data_client import DataClients
+from kvraft.simulation.data_client import DATA, DataClients
+from kvraft.simulation.expiry_client import EXPIRY, ExpiryClients
 from kvraft.simulation.explanation import explain
 from kvraft.simulation.guests import Guest
 from kvraft.simulation.history import Action, History, Operation
 from kvraft.simulation.linearizability import Verdict, check
 from kvraft.simulation.member import address_of
+from kvraft.simulation.replay import Replay
 from kvraft.simulation.requests import Data, Request, line_of, note_answer
+from kvraft.simulation.revisions import check_numbers
+from kvraft.simulation.watch_client import WATCHES, WatchClients
 from kvraft.simulation.writes import check_writes
 
+KINDS: Final = (DATA, EXPIRY, WATCHES)
+"""Kinds of clients that take part in some of the runs."""
 TOGETHER: Final = (1, 1, 1, 2, 5)
 """How many requests a client sends at once, one of these."""
 HURRY_S: Final = 0.03
@@ -229,16 +235,28 @@ class Workload:
         clients: how many.
         thinking_s: mean time between an answer and the next request of one client, seconds.
         data: what they write and read.
+        kinds: which other clients take part, of `KINDS`; drawn when it is not said.
     """
 
-    def __init__(self, cluster: Cluster, clients: int, thinking_s: float, data: Data | None = None) -> None:
+    def __init__(
+        self,
+        cluster: Cluster,
+        clients: int,
+        thinking_s: float,
+        data: Data | None = None,
+        kinds: Collection[str] | None = None,
+    ) -> None:
         self._data = data = data or Data()
         self._cluster = cluster
         self._history = History(lambda: cluster.world.now)
         self._thinking_s = thinking_s
         self._clients = [Client(number, cluster, self._history, thinking_s, data) for number in range(clients)]
         self._guest = Guest(clients, cluster, self._history, data)
-        self._data_clients = DataClients(cluster)
+        self._data_clients = DataClients(cluster, kinds)
+        self._expiry_clients = ExpiryClients(cluster, kinds)
+        self._watch_clients = WatchClients(cluster, kinds)
+        self._others = (self._data_clients, self._expiry_clients, self._watch_clients)
+        """Those whose answers are judged by a replay of the log."""
         self._last: Client | None = None
         self._tries = 0
         self._asked = 0
@@ -252,23 +270,26 @@ class Workload:
     @property
     def operations(self) -> int:
         """How many requests were made."""
-        return sum(client.requests for client in self._clients) + self._guest.requests + self._data_clients.requests
+        asked = sum(len(others.asked) for others in self._others)
+        return sum(client.requests for client in self._clients) + self._guest.requests + asked
 
     def begin(self) -> None:
         """Begin."""
         for client in self._clients:
             client.begin()
         self._guest.begin()
-        self._data_clients.begin()
+        for others in self._others:
+            others.begin()
 
     def end(self) -> None:
         """Make no more requests, but for the last: once more all keys are written and read, now that all is well."""
         asking: tuple[Client | Guest, ...] = (*self._clients, self._guest)
         for client in asking:
             client.stop()
-        self._data_clients.stop()
+        for others in self._others:
+            others.stop()
         self._cluster.run_until(
-            lambda: all(client.is_idle for client in asking) and self._data_clients.are_idle,
+            lambda: all(client.is_idle for client in asking) and all(others.are_idle for others in self._others),
             what="the end of all requests",
         )
         self._last = Client(len(asking), self._cluster, self._history, self._thinking_s, self._data, repeats=0.0)
@@ -295,6 +316,15 @@ class Workload:
         self._ask_last()
         return True
 
+    def settle(self) -> None:
+        """Let what clients have begun come to its end, in a cluster that is well.
+
+        Raises:
+            Stuck: it does not.
+        """
+        self._expiry_clients.settle()
+        self._watch_clients.settle()
+
     @property
     def _last_operations(self) -> list[Operation]:
         return [operation for operation in self._history.operations if operation.client > self._guest.number]
@@ -307,18 +337,25 @@ class Workload:
         """Return which checker found something and what, or None."""
         if refused := self._refused:
             return "liveness", f"all is well, and yet: {refused[0]}"
+        committed = self._cluster.checks.figure_3.committed
         try:
-            check_writes(self._history.operations, self._cluster.checks.figure_3.committed.values())
+            check_writes([*self._history.operations, *self._expiry_clients.sets], committed.values())
         except InvariantViolated as violation:
             return "writes", str(violation)
-        try:
-            self._data_clients.judge()
-        except InvariantViolated as violation:
-            return "revisions", str(violation)
+        if any(others.asked for others in self._others):
+            try:
+                self._judge_by_replay(Replay(committed))
+            except InvariantViolated as violation:
+                return "revisions", str(violation)
         report = check(self._history.operations)
         if report.verdict is Verdict.LINEARIZABLE:
             return None, ""
         return "linearizability", "\n".join([str(report), *(str(explain(each)) for each in report.violations)])
+
+    def _judge_by_replay(self, replay: Replay) -> None:
+        check_numbers([each for others in self._others for each in others.asked], replay)
+        for others in self._others:
+            others.judge(replay)
 
 
 def _check_pong(client: int, answer: Answer) -> None:

@@ -9,6 +9,7 @@ import pytest
 from kvraft.simulation.constants import (
     BOUNDS_LOOKED_AT,
     CONSTANTS,
+    FOLLOWING,
     HISTORY_IN_PIECES_BYTES,
     MANY_PIECES,
     OUTBOX,
@@ -35,7 +36,7 @@ def names_used(module: ModuleType) -> set[str]:
 
 
 @pytest.mark.parametrize(
-    "constant", [*CONSTANTS, *PATIENCE, BOUNDS_LOOKED_AT], ids=lambda each: f"{each.module}.{each.name}"
+    "constant", [*CONSTANTS, *PATIENCE, *FOLLOWING, BOUNDS_LOOKED_AT], ids=lambda each: f"{each.module}.{each.name}"
 )
 def test_each_constant_is_looked_up_when_it_is_needed(constant: Constant) -> None:
     """One that is only read when its module is loaded could be replaced without any effect."""

@@ -8,15 +8,16 @@ import pytest
 from kvraft.commands import Mutation
 from kvraft.raft import Entry, InvariantViolated
 from kvraft.simulation import Cluster
-from kvraft.simulation.data_client import DataClient, _request
+from kvraft.simulation.data_client import DataClient, read_request
 from kvraft.simulation.history import Outcome
-from kvraft.simulation.revisions import Asked, check_revisions
+from kvraft.simulation.replay import Replay
+from kvraft.simulation.revisions import Asked, check_numbers, check_revisions
 from tests.store.log import batch
 
 
 def told(line: str, answer: dict[str, Any] | None, begins: float, ends: float = 0.0) -> Asked:
     """Return a request and its answer; None: it was refused for certain."""
-    asked = _request(line, begins)
+    asked = read_request(line, begins)
     asked.completed = ends or begins + 0.5
     asked.answer = answer or {}
     asked.outcome = Outcome.FAILED if answer is None else Outcome.OK
@@ -37,10 +38,17 @@ ONE = told("INCR n", {"value": "1", "revision": 1}, 0)
 TWO = told("INCR n 2", {"value": "3", "revision": 2}, 1)
 
 
+def judge(asked: Sequence[Asked], log: dict[int, Entry]) -> None:
+    """Judge answers by a log."""
+    replay = Replay(log)
+    check_numbers(asked, replay)
+    check_revisions(asked, replay)
+
+
 def why(log: dict[int, Entry], *asked: Asked) -> str:
     """Return why a history cannot be explained."""
     with pytest.raises(InvariantViolated) as violation:
-        check_revisions(asked, log)
+        judge(asked, log)
     return str(violation.value)
 
 
@@ -60,10 +68,10 @@ def test_what_can_be_explained() -> None:
         2,
     )
     past = told("PREFIX n AT 1", {"items": [{"key": "n", "value": "1"}], "revision": 1, "cursor": None}, 3)
-    lost = _request("INCR n 7", 3)
+    lost = read_request("INCR n 7", 3)
 
-    check_revisions([ONE, TWO, overlaps, failed, refused, past, lost], log_of(ONE, TWO, refused))
-    check_revisions([ONE, TWO, lost], log_of(ONE, TWO, lost))
+    judge([ONE, TWO, overlaps, failed, refused, past, lost], log_of(ONE, TWO, refused))
+    judge([ONE, TWO, lost], log_of(ONE, TWO, lost))
 
 
 @pytest.mark.parametrize(
@@ -110,7 +118,7 @@ def test_a_client_asks_all_kinds_of_requests() -> None:
     cluster.run_until(lambda: all(client.is_idle for client in clients))
 
     asked = [each for client in clients for each in client.asked]
-    check_revisions(asked, cluster.checks.figure_3.committed)
+    judge(asked, cluster.checks.figure_3.committed)
     answered = [each for each in asked if each.is_answered]
     assert len(answered) > 200
     for shown in ("CONDITION_FAILED", "NOT_A_NUMBER"):

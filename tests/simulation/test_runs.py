@@ -9,7 +9,7 @@ import pytest
 
 from kvraft.simulation.ambushes import AMBUSHES
 
-SEEDS = 300
+SEEDS = 220
 """So many runs under all kinds of faults are part of every test run; `make soak` makes more."""
 
 

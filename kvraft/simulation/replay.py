@@ -1,0 +1,89 @@
+"""The log as answers are judged by it: a dumb twin of the store replays it, command by command.
+
+All writes have one order, that of the log, so checkers need not search for one. What an answer can show is bounded by
+what was committed when it was asked for, and when it was given.
+"""
+
+from bisect import bisect_right
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from operator import attrgetter
+from typing import Final
+
+import attrs
+import msgspec
+
+from kvraft.commands import Mutation, Result, decode_batch
+from kvraft.raft import Entry, EntryKind
+from kvraft.simulation.twin import State, Twin
+
+encode: Final = msgspec.msgpack.Encoder().encode
+"""Equal commands are equal bytes."""
+
+
+@attrs.frozen
+class Done:
+    """One command of the log."""
+
+    command: Mutation
+    result: Result
+    index: int
+    """Of its entry."""
+    revision: int
+    """Of the store with it."""
+    has_changed: bool
+
+
+@attrs.frozen
+class Point:
+    """The store between two commands of the log."""
+
+    index: int
+    """Of the entry that was applied last, or is being applied."""
+    revision: int
+    time_us: int
+    deadlines: Mapping[bytes, int]
+
+
+class Replay:
+    """All that a log comes to.
+
+    Args:
+        committed: the entries, by index.
+    """
+
+    def __init__(self, committed: Mapping[int, Entry]) -> None:
+        self.twin = Twin()
+        self.done: defaultdict[bytes, list[Done]] = defaultdict(list)
+        """By the encoded command: what each came to, in the order of the log."""
+        self.points = [Point(0, 0, 0, {})]
+        """All of them, in the order of the log."""
+        for index in sorted(committed):
+            if committed[index].kind == EntryKind.COMMANDS:
+                time_us, commands = decode_batch(committed[index].payload)
+                self._apply(index, time_us, commands)
+
+    def _apply(self, index: int, time_us: int, commands: Sequence[Mutation]) -> None:
+        twin = self.twin
+        twin.time_us = max(twin.time_us, time_us)
+        self._note(index)
+        for command in commands:
+            before = twin.revision
+            result = twin.apply(command)
+            self.done[encode(command)].append(Done(command, result, index, twin.revision, twin.revision > before))
+            self._note(index)
+
+    def _note(self, index: int) -> None:
+        twin = self.twin
+        self.points.append(Point(index, twin.revision, twin.time_us, twin.deadlines))
+
+    def window(self, low: int, high: int) -> Sequence[Point]:
+        """Return what a read can see that was asked for and answered when so much of the log was committed."""
+        first = bisect_right(self.points, low, key=attrgetter("index")) - 1
+        return self.points[first : bisect_right(self.points, high, key=attrgetter("index"))]
+
+    def visible(self, point: Point) -> State:
+        """Return the keys that have not expired."""
+        state, deadlines = self.twin.states[point.revision], point.deadlines
+        due = {key for key, deadline in deadlines.items() if deadline <= point.time_us}
+        return {key: item for key, item in state.items() if key not in due} if due else state

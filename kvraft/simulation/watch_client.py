@@ -1,0 +1,357 @@
+"""A simulated client of watches: it follows changes from node to node, reads slowly, leaves, and comes back.
+
+It watches as the documentation says: after an event of revision n that is the last of its revision it goes on with
+`FROM n+1`, at any node. What it was told is judged at the end (`watched`).
+"""
+
+from collections import deque
+from collections.abc import Callable, Collection, Sequence
+from random import Random
+from typing import Any, Final
+
+import attrs
+import msgspec
+from twisted.internet.defer import Deferred
+from twisted.internet.protocol import connectionDone
+from twisted.protocols.basic import LineOnlyReceiver
+from twisted.python.failure import Failure
+from typing_extensions import override
+
+from kvraft.commands import Span, prefix_span
+from kvraft.net.connect import connect
+from kvraft.simulation.clients import PATIENCE_S
+from kvraft.simulation.cluster import Cluster
+from kvraft.simulation.conduct import demand
+from kvraft.simulation.data_client import DataClient, takes_part
+from kvraft.simulation.member import address_of
+from kvraft.simulation.replay import Replay
+from kvraft.simulation.revisions import Asked
+from kvraft.simulation.transport import End
+from kvraft.simulation.watched import Told, check_told
+
+WATCHES: Final = "watches"
+"""What this kind of clients is called on the command line."""
+NUMBER: Final = 2
+"""How many such clients there are in a run that has any."""
+SHARE: Final = 1 / 3
+"""How many runs have them."""
+STAYS_S: Final = (0.3, 2.0, 6.0)
+"""About how long a client keeps a connection, one of these, seconds."""
+PAUSE_S: Final = 0.3
+"""Longest pause before it connects again, seconds."""
+SLOW: Final = 0.5
+"""How many connections are read slowly."""
+READS_NOTHING_S: Final = (0.05, 0.7, 2.0)
+"""So long such a client reads nothing, again and again, one of these, seconds."""
+LEVEL_AFTER_S: Final = 0.5
+"""A watch that was told nothing for so long has been told everything, in a cluster that is well, seconds."""
+LEVEL_S_MAX: Final = 10.0
+"""So long it may take until all watches stand, then, seconds."""
+RECEIVE_BYTES: Final = 500
+"""What is sent to such a client and not read yet, bytes; more waits at the node."""
+SPANS: Final = ("PREFIX _", "PREFIX _w", "PREFIX _w1", "_w1", "_w2", "x1", "PREFIX x", "_e1", "a", 'PREFIX ""')
+"""What is watched, one of these."""
+
+
+@attrs.define(eq=False)
+class Follow:
+    """What one client follows through all its connections."""
+
+    spelled: str
+    span: Span
+    with_previous: bool
+    position: int | None = None
+    """All changes up to this revision have been told; None: it begins with what comes."""
+
+    @property
+    def line(self) -> str:
+        """The request that goes on with it."""
+        first = "" if self.position is None else f" FROM {self.position + 1}"
+        return f"WATCH {self.spelled}{first}{' PREV' if self.with_previous else ''}"
+
+
+class Watching(LineOnlyReceiver):
+    """One connection of such a client.
+
+    Args:
+        client: whose it is.
+        follows: what is watched on it.
+    """
+
+    delimiter = b"\n"
+    MAX_LENGTH = 1024 * 1024
+    transport: End
+
+    def __init__(self, client: "WatchClient", follows: Sequence[Follow]) -> None:
+        self._client = client
+        self._waiting = deque(follows)
+        """Those whose requests are not answered yet."""
+        self._active: dict[int, tuple[Follow, Told]] = {}
+        self._ending: deque[int] = deque()
+        """Watches whose end has been asked for."""
+        self.told_at: float | None = None
+        """When it was told something new; None: not all of its requests are answered, or a watch has ended."""
+
+    @override
+    def connectionMade(self) -> None:
+        for follow in self._waiting:
+            self.transport.write(f"{follow.line}\n".encode())
+
+    @override
+    def lineReceived(self, line: bytes) -> None:
+        answer: dict[str, Any] = msgspec.json.decode(line)
+        number: int = answer.get("watch", 0)
+        if "event" in answer or (number and "error" in answer):
+            demand(number in self._active, f"a watch that has ended, or never began, is told {answer}")
+            follow, told = self._active[number]
+            told.lines.append(answer)
+            self._move(follow, answer)
+            if "error" in answer:
+                del self._active[number]
+                self.told_at = None
+            elif self.told_at is not None and answer["event"] != "PROGRESS":
+                self.told_at = self._client.now
+        elif number:
+            follow = self._waiting.popleft()
+            self._active[number] = follow, self._client.begin_told(follow, answer["revision"])
+            if follow.position is None:
+                follow.position = answer["revision"]
+            if not self._waiting:
+                self.told_at = self._client.now
+        elif "error" in answer:
+            follow = self._waiting.popleft()
+            self._client.note_refusal(follow, answer)
+            self.transport.abortConnection()
+        elif answer["status"] == "PONG":
+            self.told_at = self._client.now
+        else:  # the answer to UNWATCH
+            del self._active[self._ending.popleft()]
+
+    def _move(self, follow: Follow, answer: dict[str, Any]) -> None:
+        code = answer.get("error")
+        if code == "COMPACTED":
+            follow.position = None
+        elif code is not None:
+            follow.position = answer["resume_from"] - 1
+        elif "more" not in answer:
+            follow.position = answer["revision"]
+
+    def unwatch(self) -> None:
+        """Ask for the end of all watches."""
+        for number in self._active:
+            self._ending.append(number)
+            self.transport.write(f"UNWATCH {number}\n".encode())
+
+    def probe(self) -> None:
+        """Ask whether the node is still there: who only reads is not told when its machine has lost power."""
+        self.told_at = None
+        self.transport.write(b"PING\n")
+
+    def finish(self) -> None:
+        """Note that nothing may be missing any more, and leave."""
+        for _, told in self._active.values():
+            told.is_complete = True
+        self.transport.abortConnection()  # after the end of the stream alone a node would go on to tell
+
+    @override
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
+        self._client.lost(self)
+
+
+class WriterOfSeveral(DataClient):
+    """Changes several keys at one revision, so that their events must stay together."""
+
+    def __init__(self, cluster: Cluster) -> None:
+        super().__init__(0, cluster, "writer for watches")
+
+    @override
+    def _draw(self) -> str:
+        draws = self._random
+        keys = draws.sample(("_w1", "_w1a", "_w2", "_w3"), 3)
+        value = f"{len(self.asked)}-{draws.getrandbits(32):08x}"
+        if draws.random() < 0.3:
+            value = value.ljust(1_500, ".")
+        puts = ", ".join(f'{{"set": "{key}", "value": "{value}"}}' for key in keys[:2])
+        return draws.choice(
+            (
+                f'TXN {{"then": [{puts}, {{"delete": "{keys[2]}"}}]}}',
+                f'TXN {{"then": [{puts}]}}',
+                'TXN {"then": [{"delete_range": ["_w", "_x"]}]}',
+                f"APPEND {keys[0]} .",
+                f"CAS {keys[0]} ABSENT {value}",
+            )
+        )
+
+
+class WatchClient:
+    """One such client: one connection at a time, with one watch or two."""
+
+    def __init__(self, number: int, cluster: Cluster) -> None:
+        self.told: list[Told] = []
+        self._cluster = cluster
+        self._random: Random = cluster.world.random(f"watch client {number}")
+        self._machine = cluster.client_machine(f"watch client {number}")
+        self._follows = [self._draw_follow() for _ in range(self._random.choice((1, 1, 2)))]
+        self._connection: Watching | None = None
+        self._target = 0
+        """Whom it is connected with, or is about to be."""
+        self._is_last = False
+        """Whether it stays where it is, because nothing happens any more."""
+
+    def _draw_follow(self) -> Follow:
+        spelled = self._random.choice(SPANS)
+        key = spelled.removeprefix("PREFIX ").strip('"').encode()
+        span = prefix_span(key) if spelled.startswith("PREFIX ") else Span(key, key + b"\0")
+        return Follow(spelled, span, self._random.random() < 0.5, self._random.choice((None, 0)))
+
+    @property
+    def now(self) -> float:
+        """The time of the world."""
+        return self._cluster.world.now
+
+    def begin(self) -> None:
+        """Begin to watch."""
+        self._later(self._random.uniform(0.0, PAUSE_S), self._connect)
+
+    def _connect(self) -> None:
+        self._target = self._random.choice(self._members if self._is_last else [*self._cluster.members])
+        endpoint = self._machine.endpoint(address_of(self._target))
+        connecting: Deferred[Watching] = connect(endpoint, Watching(self, self._follows))
+        connecting.addTimeout(PATIENCE_S, self._machine.reactor)
+        connecting.addCallbacks(self._connected, lambda _: self.begin())
+
+    @property
+    def _members(self) -> Sequence[int]:
+        """Who belongs to the cluster: others, who run as well, are told nothing new."""
+        members, leader = self._cluster.members, self._cluster.leader
+        return [*members] if leader is None else sorted(members[leader].node.membership.members)
+
+    def _connected(self, connection: Watching) -> None:
+        self._connection = connection
+        if self._is_last:
+            return
+        draws = self._random
+        self._later(draws.choice(STAYS_S) * draws.uniform(0.2, 1.8), self._leave, connection)
+        if draws.random() < SLOW:
+            connection.transport.receive_at_most(RECEIVE_BYTES)
+            self._read_nothing(connection, draws.choice(READS_NOTHING_S))
+
+    def _read_nothing(self, connection: Watching, pause_s: float) -> None:
+        if connection is self._connection and not self._is_last:
+            connection.transport.pauseProducing()
+            self._later(pause_s, connection.transport.resumeProducing)
+            self._later(pause_s * self._random.uniform(1.1, 2.0), self._read_nothing, connection, pause_s)
+
+    def _leave(self, connection: Watching) -> None:
+        if connection is not self._connection or self._is_last:
+            return
+        if self._random.random() < 0.3:
+            connection.unwatch()
+            self._later(PAUSE_S, connection.transport.abortConnection)
+        else:
+            connection.transport.abortConnection()
+
+    def lost(self, connection: Watching) -> None:
+        """Go on elsewhere."""
+        if connection is self._connection:
+            self._connection = None
+            self.begin()
+
+    def begin_told(self, follow: Follow, revision: int) -> Told:
+        """Write down a watch that stands."""
+        first = revision + 1 if follow.position is None else follow.position + 1
+        told = Told(follow.spelled, follow.span, follow.with_previous, first, revision)
+        self.told.append(told)
+        return told
+
+    def note_refusal(self, follow: Follow, answer: dict[str, Any]) -> None:
+        """Begin with what comes when the past is not there any more."""
+        if answer["error"] == "COMPACTED":
+            assert follow.position is not None
+            refused = Told(follow.spelled, follow.span, follow.with_previous, follow.position + 1, 0, [answer])
+            self.told.append(refused)
+            follow.position = None
+
+    def stay(self) -> None:
+        """Stay where it is, or connect to a member, and read."""
+        self._is_last = True
+        connection = self._connection
+        if connection is None:
+            return
+        if connection.told_at is None or self._target not in self._members:  # it may never be told anything more
+            connection.transport.abortConnection()
+        else:
+            connection.transport.resumeProducing()
+            connection.probe()
+
+    @property
+    def is_level(self) -> bool:
+        """Whether it must have been told everything by now."""
+        since = None if self._connection is None else self._connection.told_at
+        return since is not None and self.now - since >= LEVEL_AFTER_S
+
+    def finish(self) -> None:
+        """Leave for good."""
+        connection, self._connection = self._connection, None
+        assert connection is not None
+        connection.finish()
+
+    def _later(self, seconds: float, call: Callable[..., object], *arguments: object) -> None:
+        self._machine.reactor.callLater(seconds, call, *arguments)
+
+
+class WatchClients:
+    """Those of a run, if it has any, and who writes for them."""
+
+    def __init__(self, cluster: Cluster, kinds: Collection[str] | None = None) -> None:
+        self._cluster = cluster
+        number = NUMBER if takes_part(WATCHES, SHARE, cluster.world.seed, kinds) else 0
+        self._clients = [WatchClient(each, cluster) for each in range(number)]
+        self._writers = [WriterOfSeveral(cluster)] if number else []
+
+    @property
+    def asked(self) -> Sequence[Asked]:
+        """All that was written for them."""
+        return [each for writer in self._writers for each in writer.asked]
+
+    @property
+    def are_idle(self) -> bool:
+        """Whether nothing is written any more."""
+        return all(writer.is_idle for writer in self._writers)
+
+    def begin(self) -> None:
+        """Begin."""
+        for client in self._clients:
+            client.begin()
+        for writer in self._writers:
+            writer.begin()
+
+    def stop(self) -> None:
+        """Write nothing more."""
+        for writer in self._writers:
+            writer.stop()
+
+    def settle(self) -> None:
+        """Let time pass until all watches stand and have been told everything, in a cluster that is well; end them.
+
+        Raises:
+            Stuck: they do not come to stand.
+        """
+        if not self._clients:
+            return
+        for client in self._clients:
+            client.stay()
+        what = "watches that stand"
+        self._cluster.run_until(
+            lambda: all(client.is_level for client in self._clients), at_most=LEVEL_S_MAX, what=what
+        )
+        for client in self._clients:
+            client.finish()
+
+    def judge(self, replay: Replay) -> None:
+        """Judge what they were told.
+
+        Raises:
+            InvariantViolated: it is not what happened.
+        """
+        check_told([told for client in self._clients for told in client.told], replay)
