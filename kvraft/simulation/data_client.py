@@ -7,6 +7,7 @@ from collections.abc import Collection, Sequence
 from random import Random
 from typing import ClassVar, Final
 
+from kvraft.commands import Operation
 from kvraft.server.requests import read_requests
 from kvraft.simulation.clients import Answer, Caller
 from kvraft.simulation.cluster import Cluster
@@ -158,7 +159,8 @@ class DataClient:
 def read_request(line: str, now: float) -> Asked:
     """Return a line as a request that is made now."""
     requests, _ = read_requests([line.encode()])
-    (operation,), (encode,) = requests.operations, requests.answers
+    operations: Sequence[Operation] = requests.operations if requests.lock is None else [requests.lock]
+    (operation,), (encode,) = operations, requests.answers
     return Asked(line, operation, encode, now)
 
 

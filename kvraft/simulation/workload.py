@@ -13,6 +13,7 @@ from kvraft.simulation.explanation import explain
 from kvraft.simulation.guests import Guest
 from kvraft.simulation.history import Action, History, Operation
 from kvraft.simulation.linearizability import Verdict, check
+from kvraft.simulation.lock_client import LOCKS, LockClients
 from kvraft.simulation.member import address_of
 from kvraft.simulation.replay import Replay
 from kvraft.simulation.requests import Data, Request, line_of, note_answer
@@ -20,7 +21,7 @@ from kvraft.simulation.revisions import check_numbers
 from kvraft.simulation.watch_client import WATCHES, WatchClients
 from kvraft.simulation.writes import check_writes
 
-KINDS: Final = (DATA, EXPIRY, WATCHES)
+KINDS: Final = (DATA, EXPIRY, WATCHES, LOCKS)
 """Kinds of clients that take part in some of the runs."""
 TOGETHER: Final = (1, 1, 1, 2, 5)
 """How many requests a client sends at once, one of these."""
@@ -255,7 +256,8 @@ class Workload:
         self._data_clients = DataClients(cluster, kinds)
         self._expiry_clients = ExpiryClients(cluster, kinds)
         self._watch_clients = WatchClients(cluster, kinds)
-        self._others = (self._data_clients, self._expiry_clients, self._watch_clients)
+        self._lock_clients = LockClients(cluster, kinds)
+        self._others = (self._data_clients, self._expiry_clients, self._watch_clients, self._lock_clients)
         """Those whose answers are judged by a replay of the log."""
         self._last: Client | None = None
         self._tries = 0
@@ -323,6 +325,7 @@ class Workload:
             Stuck: it does not.
         """
         self._expiry_clients.settle()
+        self._lock_clients.settle()
         self._watch_clients.settle()
 
     @property

@@ -1,0 +1,304 @@
+"""A simulated client of locks and leases, and the judgement of what it was told.
+
+The log says who had which lock when, so a dumb twin that replays it says what each request could be answered. What
+must hold whatever the twin says is judged by real time: nobody loses a lock or a lease before its time, tokens grow,
+and what was written under a later token is never followed by a write under an earlier one.
+"""
+
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from functools import partial
+from typing import ClassVar, Final
+
+from typing_extensions import override
+
+from kvraft.commands import AcquireLock, Failure, Granted, Mutation, Queued, ReleaseLock, Result, RevokeLease
+from kvraft.commands.expiry import SECOND_US
+from kvraft.simulation.clients import Answer
+from kvraft.simulation.cluster import CLOCK_RATES, Cluster
+from kvraft.simulation.conduct import demand
+from kvraft.simulation.data_client import DataClient, takes_part
+from kvraft.simulation.member import Member
+from kvraft.simulation.replay import Replay, encode
+from kvraft.simulation.revisions import Asked, check_write, is_answer, show
+
+LOCKS: Final = "locks"
+"""What this kind of clients is called on the command line."""
+NUMBER: Final = 3
+"""How many such clients there are in a run that has any."""
+SHARE: Final = 1 / 3
+"""How many runs have them."""
+LOCK: Final = "_l"
+"""The lock of all of them."""
+KEY: Final = "_l1"
+"""What they write while they hold it."""
+LEASED: Final = "_l2"
+"""A key that goes with a lease."""
+TTLS_S: Final = (0.1, 0.3, 0.8)
+"""Times to live of locks and leases, one of these and some microseconds, so that equal requests are told apart."""
+WAITS_S: Final = (0.0, 0.2, 1.0, 5.0)
+"""How long a client waits for the lock; it goes away before the longest wait is over."""
+LATE_S: Final = 1.0
+"""So much later than promised something may end while there is a leader, seconds."""
+EPSILON_S: Final = 1e-3
+"""Stamps are whole microseconds, and clocks are read a moment earlier or later, seconds."""
+
+
+class LockClient(DataClient):
+    """One such client. Sometimes it goes on writing under a token that it has lost."""
+
+    gap_s: ClassVar[float] = 0.08
+
+    def __init__(self, number: int, cluster: Cluster) -> None:
+        super().__init__(number, cluster, "lock client")
+        self._token = 0
+        """The latest token that it was given."""
+        self._holds = False
+        """Whether it takes that for good."""
+        self._lease = 0
+
+    @override
+    def _note(self, asked: Asked, answer: Answer) -> None:
+        super()._note(asked, answer)
+        if isinstance(answer.get("token"), int) and "error" not in answer and "waiting" not in answer:
+            self._token, self._holds = answer["token"], True
+        elif answer.get("error") == "STALE_TOKEN":
+            self._holds = False
+        if "lease" in answer:
+            self._lease = answer["lease"]
+        elif answer.get("error") == "NO_SUCH_LEASE":
+            self._lease = 0
+
+    @override
+    def _draw(self) -> str:
+        draws = self._random
+        ttl = f"{draws.choice(TTLS_S):.3f}{len(self.asked) % 1000:03}"
+        value = f"{self._number}-{len(self.asked)}-{draws.getrandbits(32):08x}"
+        return draws.choice([*self._lines_of_locks(ttl, value), *self._lines_of_leases(ttl, value)])
+
+    def _lines_of_locks(self, ttl: str, value: str) -> Iterator[str]:
+        draws = self._random
+        yield f"LEADER {LOCK}"
+        if self._token:
+            put = f'{{"set": "{KEY}", "value": "{value}"}}'
+            yield f"TOKEN {LOCK} {self._token} SET {KEY} {value}"
+            yield f'TXN {{"if": [{{"lock": "{LOCK}", "token": {self._token}}}], "then": [{put}]}}'
+        if self._holds:
+            yield f"TOKEN {LOCK} {self._token} CAS {KEY} PRESENT {value}"
+            yield f"RENEW {LOCK} {self._token} TTL {ttl}"
+            yield f"RENEW {LOCK} {self._token} TTL {ttl}"
+            yield f"UNLOCK {LOCK} {self._token}"
+        owner = draws.choice(("", "", f" OWNER o{self._number}"))
+        for _ in range(1 if self._holds else 5):
+            yield f"LOCK {LOCK} TTL {ttl} WAIT {draws.choice(WAITS_S)}{owner}"
+
+    def _lines_of_leases(self, ttl: str, value: str) -> Iterator[str]:
+        yield f"LEASE GRANT {ttl}"
+        if self._lease:
+            put = f'{{"set": "{LEASED}", "value": "{value}", "lease": {self._lease}}}'
+            yield f"LEASE KEEPALIVE {self._lease}"
+            yield f"LEASE KEEPALIVE {self._lease}"
+            yield f"LEASE INFO {self._lease}"
+            yield f"CAS {LEASED} LEASE {self._lease} ABSENT {value}"
+            yield f'TXN {{"if": [{{"key": "{LEASED}", "lease": {self._lease}}}], "then": [], "else": [{put}]}}'
+            if self._random.random() < 0.3:
+                yield f"LEASE REVOKE {self._lease}"
+
+
+class LockClients:
+    """Those of a run, if it has any."""
+
+    def __init__(self, cluster: Cluster, kinds: Collection[str] | None = None) -> None:
+        self._cluster = cluster
+        number = NUMBER if takes_part(LOCKS, SHARE, cluster.world.seed, kinds) else 0
+        self._clients = [LockClient(each, cluster) for each in range(number)]
+
+    @property
+    def asked(self) -> Sequence[Asked]:
+        """All requests."""
+        return [each for client in self._clients for each in client.asked]
+
+    @property
+    def are_idle(self) -> bool:
+        """Whether nothing is asked that is not answered."""
+        return all(client.is_idle for client in self._clients)
+
+    def begin(self) -> None:
+        """Begin."""
+        for client in self._clients:
+            client.begin()
+
+    def stop(self) -> None:
+        """Ask nothing more."""
+        for client in self._clients:
+            client.stop()
+
+    def settle(self) -> None:
+        """Let time pass until nobody has a lock or a lease any more, in a cluster that is well.
+
+        Raises:
+            Stuck: one of them does not end when it should.
+        """
+        if not self._clients:
+            return
+        cluster = self._cluster
+        what = f"the end of a lock or a lease, {LATE_S:g} s after its time at the latest,"
+        while (due_us := _due(leader := cluster.members[cluster.elect()])) is not None:
+            left_s = max(0.0, (due_us - leader.store.cluster_time) / SECOND_US) / min(CLOCK_RATES)
+            cluster.run_until(partial(_has_moved, cluster, leader, due_us), at_most=left_s + LATE_S, what=what)
+        cluster.run_until(cluster.has_settled, what="one state on all members")
+
+    def judge(self, replay: Replay) -> None:
+        """Judge what they were told.
+
+        Raises:
+            InvariantViolated: it cannot be explained.
+        """
+        asked = self.asked
+        if asked:
+            check_answers(asked, replay)
+            check_tokens(asked)
+            check_times(asked)
+            for member in self._cluster.members.values():
+                if member.is_running and member.store.applied_index == replay.points[-1].index:
+                    check_store(member, replay)
+
+
+def _due(leader: Member) -> int | None:
+    """Return when the next lock or lease ends."""
+    deadlines = (leader.store.locks.earliest, leader.store.leased.earliest)
+    return min((each for each in deadlines if each is not None), default=None)
+
+
+def _has_moved(cluster: Cluster, leader: Member, due_us: int) -> bool:
+    """Whether what was due has happened at the leader, or another one leads."""
+    return cluster.leader != leader.id or _due(leader) != due_us
+
+
+def check_answers(asked: Iterable[Asked], replay: Replay) -> None:
+    """Check that the log explains each answer to a command.
+
+    Raises:
+        InvariantViolated: one cannot be explained.
+    """
+    told = dict(replay.twin.locks.told)
+    for each in asked:
+        if not each.is_answered or not isinstance(each.operation, Mutation):
+            continue
+        done = [one for one in replay.done[encode(each.operation)] if each.low < one.index <= each.high]
+        if not isinstance(each.operation, AcquireLock):
+            check_write(each, done)
+            continue
+        results = [_outcome(each.operation, one.result, told) for one in done]
+        demand(
+            any(is_answer(each, result) for result in results if result is not None),
+            f"no grant of the log explains: {each}; it would be "
+            f"{[show(each, result) for result in results if result is not None]} (BUGS row 30)",
+        )
+
+
+def _outcome(request: AcquireLock, result: Result, told: dict[int, int]) -> Result:
+    """Return what a request for a lock comes to in the end; None: it still waits."""
+    if not isinstance(result, Queued):
+        return result
+    match told.get(result.ticket):
+        case None:
+            return None
+        case 0:
+            return Failure("LOCK_TIMEOUT", "")
+        case -1:
+            return Failure("SUPERSEDED", "")
+        case token:
+            return Granted(token, request.ttl_us)
+
+
+def _token(asked: Asked) -> int:
+    """Return the token with which the lock is held by an answer, 0 for none."""
+    token = asked.answer.get("token")
+    return token if isinstance(token, int) else 0
+
+
+def check_tokens(asked: Sequence[Asked]) -> None:
+    """Check that tokens grow in real time, and that no write under an earlier one succeeds after a later one is known.
+
+    Raises:
+        InvariantViolated: one does not.
+    """
+    told = sorted((each.completed, _token(each)) for each in asked if each.completed is not None and _token(each))
+    latest, place = 0, 0
+    for each in sorted(asked, key=lambda one: one.invoked):
+        while place < len(told) and told[place][0] < each.invoked:
+            latest, place = max(latest, told[place][1]), place + 1
+        if not each.is_answered:
+            continue
+        demand(_token(each) in {0, *range(latest, _token(each) + 1)}, f"token {latest} was given before: {each}")
+        words = each.line.split()
+        if words[0] in {"TOKEN", "RENEW", "UNLOCK"} and "error" not in each.answer:
+            demand(int(words[2]) >= latest, f"token {latest} was given before, and this succeeds: {each} (BUGS row 31)")
+
+
+def check_times(asked: Sequence[Asked]) -> None:
+    """Check that nobody has lost a lock or a lease before its time, in real time.
+
+    Raises:
+        InvariantViolated: somebody has.
+    """
+    ended = {("lock", each.operation.token) for each in asked if isinstance(each.operation, ReleaseLock)}
+    ended |= {("lease", each.operation.lease) for each in asked if isinstance(each.operation, RevokeLease)}
+    others: list[Asked] = []
+    lost = sorted((each.completed or 0.0, *loss) for each in asked for loss in _losses(each))
+    for each in asked:
+        words = each.line.split()
+        if not each.is_answered or "error" in each.answer:
+            continue
+        if words[0] in {"LOCK", "RENEW"}:
+            kind, number = "lock", _token(each)
+        elif words[:2] in (["LEASE", "GRANT"], ["LEASE", "KEEPALIVE"]):
+            kind, number = "lease", each.answer["lease"]
+        else:
+            continue
+        if kind == "lock":
+            others = [one for one in asked if one is not each and _may_move(one, number)]
+        until = each.invoked + each.answer["ttl"] / max(CLOCK_RATES) - EPSILON_S
+        for at, lost_kind, lost_number in lost if (kind, number) not in ended else ():
+            is_lost = lost_kind == kind and (lost_number > number if kind == "lock" else lost_number == number)
+            demand(
+                not is_lost
+                or at >= until
+                or at < each.invoked
+                or any(one.invoked < at and not (one.completed or at) < each.invoked for one in others),
+                f"at {at:g} it was lost, and it should have lasted until {until:g}: {each} (BUGS row 28)",
+            )
+
+
+def _may_move(asked: Asked, token: int) -> bool:
+    """Whether a request may have given the lock with a token another, perhaps an earlier deadline."""
+    words = asked.line.split()
+    return (words[:1] == ["RENEW"] and int(words[2]) == token) or (words[0] == "LOCK" and "OWNER" in words)
+
+
+def _losses(asked: Asked) -> Iterator[tuple[str, int]]:
+    """Yield what an answer shows to be lost: all locks with lower tokens, a lease."""
+    if asked.completed is not None and _token(asked):
+        yield "lock", _token(asked)
+    if asked.answer.get("error") == "NO_SUCH_LEASE":
+        words = asked.line.split()
+        if words[0] == "LEASE":
+            yield "lease", int(words[2])
+
+
+def check_store(member: Member, replay: Replay) -> None:
+    """Check that a member that has applied the whole log has the locks and leases of the twin.
+
+    Raises:
+        InvariantViolated: it has others.
+    """
+    twin, store = replay.twin, member.store
+    held = {name: (each.token, each.deadline, len(each.waiters)) for name, each in store.locks.rows().items()}
+    expected = {
+        name: (requests[0].token, requests[0].until, len(requests) - 1) for name, requests in twin.locks.locks.items()
+    }
+    demand(held == expected, f"node {member.id} has the locks {held}, and by the log they are {expected}")
+    demand(
+        store.leased.rows() == (twin.leases, twin.attached),
+        f"node {member.id} has the leases {store.leased.rows()}, and by the log they are {twin.leases, twin.attached}",
+    )

@@ -1,0 +1,102 @@
+"""What clients of locks and leases were told is judged by the log and by real time."""
+
+from typing import Any, Final
+
+import pytest
+
+from kvraft.commands import Mutation, RemoveExpired
+from kvraft.raft import InvariantViolated
+from kvraft.simulation.data_client import read_request
+from kvraft.simulation.history import Outcome
+from kvraft.simulation.lock_client import check_answers, check_times, check_tokens
+from kvraft.simulation.replay import Replay
+from kvraft.simulation.revisions import Asked
+from tests.store.log import batch
+
+
+def told(line: str, answer: dict[str, Any], begins: float = 0.0, *, low: int = 0, high: int = 9) -> Asked:
+    """Return a request and its answer, 0.1 s later."""
+    asked = read_request(line, begins)
+    asked.answer, asked.outcome = answer, Outcome.OK
+    asked.completed, asked.low, asked.high = begins + 0.1, low, high
+    return asked
+
+
+def command(line: str) -> Mutation:
+    """Return a write."""
+    operation = read_request(line, 0.0).operation
+    assert isinstance(operation, Mutation)
+    return operation
+
+
+FIRST: Final = "LOCK l TTL 0.3"
+SECOND: Final = "LOCK l TTL 0.5 WAIT 9"
+THIRD: Final = "LOCK l TTL 0.7 WAIT 0.1"
+WRITE: Final = "TOKEN l 1 SET k v"
+LOG: Final = Replay(
+    {
+        1: batch(1, command(FIRST), command(SECOND), command(THIRD), command(WRITE), time_us=1_000_000),
+        2: batch(2, RemoveExpired(), time_us=1_100_000),
+        3: batch(3, RemoveExpired(), command(WRITE), time_us=1_300_000),
+    }
+)
+
+
+def test_what_happened_is_explained() -> None:
+    """A lock that is granted at once, one after a wait, a wait that ended, and a write that came too late."""
+    check_answers(
+        [
+            told(FIRST, {"token": 1, "ttl": 0.3}),
+            told(SECOND, {"token": 4, "ttl": 0.5}),
+            told(THIRD, {"error": "LOCK_TIMEOUT", "message": ""}),
+            told(WRITE, {"status": "OK"}, high=1),
+            told(WRITE, {"error": "STALE_TOKEN", "message": "", "token": 4}, low=2),
+        ],
+        LOG,
+    )
+
+
+@pytest.mark.parametrize(
+    "asked",
+    [
+        told(FIRST, {"token": 2, "ttl": 0.3}),
+        told(SECOND, {"token": 3, "ttl": 0.5}),
+        told(SECOND, {"error": "LOCK_TIMEOUT", "message": ""}),
+        told(THIRD, {"token": 4, "ttl": 0.7}),
+        told(WRITE, {"status": "OK"}, low=2),
+        told(FIRST, {"token": 1, "ttl": 0.3}, low=1),
+    ],
+)
+def test_what_did_not_happen_is_not_explained(asked: Asked) -> None:
+    """Another token, another end of a wait, and a command that was not carried out meanwhile."""
+    with pytest.raises(InvariantViolated):
+        check_answers([asked], LOG)
+
+
+def test_tokens_grow_and_guard() -> None:
+    """A token below one that was told before, and a write under it, are found; what runs at the same time may be."""
+    later = told(FIRST, {"token": 7, "ttl": 0.3}, 1.0)
+    check_tokens([later, told(WRITE, {"status": "OK"}, 1.05), told("LEADER l", {"token": 7, "waiting": 0}, 2.0)])
+
+    for asked in (
+        told(WRITE, {"status": "OK"}, 2.0),
+        told("RENEW l 1", {"token": 1, "ttl": 0.3}, 2.0),
+        told("LEADER l", {"token": 6, "waiting": 0}, 2.0),
+    ):
+        with pytest.raises(InvariantViolated):
+            check_tokens([later, asked])
+
+
+def test_what_is_lost_before_its_time_is_found() -> None:
+    """A later token, or a lease that is not there, unless it was given back or has moved."""
+    lock, other = told("LOCK l TTL 2", {"token": 3, "ttl": 2.0}), told("LOCK l TTL 1", {"token": 5, "ttl": 1.0}, 1.0)
+    lease = told("LEASE GRANT 2", {"lease": 1, "ttl": 2.0})
+    gone = told("LEASE KEEPALIVE 1", {"error": "NO_SUCH_LEASE", "message": ""}, 1.0)
+
+    for asked in ([lock, other], [lease, gone]):
+        with pytest.raises(InvariantViolated, match="it was lost, and it should have lasted"):
+            check_times(asked)
+    check_times([lock, other, told("UNLOCK l 3", {"status": "OK"}, 0.5)])
+    check_times([lock, other, told("RENEW l 3 TTL 0.1", {"token": 3, "ttl": 0.1}, 0.5)])
+    check_times([lease, gone, told("LEASE REVOKE 1", {"status": "OK", "revision": 0}, 0.5)])
+    check_times([lock, told("LOCK l TTL 1", {"token": 5, "ttl": 1.0}, 2.0)])
