@@ -27,6 +27,14 @@ from kvraft.commands.batches import (
     encode_batch,
 )
 from kvraft.commands.callers import Caller
+from kvraft.commands.client_sessions import (
+    BoundSessions,
+    KeepSession,
+    OpenSession,
+    end_session,
+    open_session,
+    renew_session,
+)
 from kvraft.commands.cluster import ClusterView
 from kvraft.commands.conditional import append, increment, put_if, remove_if
 from kvraft.commands.expiry import (
@@ -66,6 +74,7 @@ from kvraft.commands.locks import (
 from kvraft.commands.model import (
     KEY_BYTES_MAX,
     VALUE_BYTES_MAX,
+    Aged,
     CommandFailed,
     Failure,
     Granted,
@@ -81,6 +90,7 @@ from kvraft.commands.model import (
     Queued,
     Result,
     Scanned,
+    SessionBounds,
     Span,
     Transaction,
     View,
@@ -90,10 +100,14 @@ from kvraft.commands.mutations import (
     MUTATIONS,
     OPCODES,
     Identify,
+    Once,
     SetHistory,
     SetQuota,
+    numbered,
     opcode,
 )
+from kvraft.commands.operations import pack_operations, unpack_operations
+from kvraft.commands.placed_reads import LocalRead, StaleRead, unplaced
 from kvraft.commands.queries import (
     PAGE_KEYS,
     PAGE_KEYS_MAX,
@@ -108,6 +122,7 @@ from kvraft.commands.queries import (
     get_key_at,
     read_range,
 )
+from kvraft.commands.results import pack_results, unpack_results
 from kvraft.commands.transactions import Transact, transact
 from kvraft.commands.watches import Change, Selection, Sink, Subscription
 
@@ -123,6 +138,8 @@ __all__ = [
     "AcquireLock",
     "AddMember",
     "AdminCommand",
+    "Aged",
+    "BoundSessions",
     "Caller",
     "Change",
     "ClusterView",
@@ -143,15 +160,19 @@ __all__ = [
     "Identify",
     "InvalidCommand",
     "Item",
+    "KeepSession",
     "LeasePage",
     "LeaseState",
     "ListLeases",
     "ListMembers",
+    "LocalRead",
     "LockState",
     "Machine",
     "Mark",
     "MoveMember",
     "Mutation",
+    "Once",
+    "OpenSession",
     "Operation",
     "Outcome",
     "Page",
@@ -168,6 +189,7 @@ __all__ = [
     "RevokeLease",
     "Scanned",
     "Selection",
+    "SessionBounds",
     "Set",
     "SetHistory",
     "SetLeaseLimit",
@@ -175,6 +197,7 @@ __all__ = [
     "SetQuota",
     "Sink",
     "Span",
+    "StaleRead",
     "Subscription",
     "TakeSnapshot",
     "TimeToLive",
@@ -193,13 +216,18 @@ __all__ = [
     "describe_lease",
     "describe_lock",
     "encode_batch",
+    "end_session",
     "expire_key",
     "get_key",
     "get_key_at",
     "grant_lease",
     "guarded",
     "increment",
+    "numbered",
     "opcode",
+    "open_session",
+    "pack_operations",
+    "pack_results",
     "persist_key",
     "prefix_span",
     "put_if",
@@ -208,8 +236,12 @@ __all__ = [
     "remove_if",
     "renew_lease",
     "renew_lock",
+    "renew_session",
     "revoke_lease",
     "set_key",
     "time_to_live",
     "transact",
+    "unpack_operations",
+    "unpack_results",
+    "unplaced",
 ]

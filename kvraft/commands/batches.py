@@ -15,7 +15,7 @@ from kvraft.commands.base import Mutation
 from kvraft.commands.blocks import BLOCK_TAGS, Block
 from kvraft.commands.expiry import Expire
 from kvraft.commands.locks import Guarded
-from kvraft.commands.mutations import MUTATIONS, OPCODES, opcode
+from kvraft.commands.mutations import MUTATIONS, OPCODES, Once, opcode
 from kvraft.commands.transactions import RELATIONS, STEP_TAGS, Target, Transact
 
 BATCH_VERSION: Final = 1
@@ -38,9 +38,9 @@ class UnknownOpcode(ValueError):
 DecodedBatch = tuple[int, list[Mutation]]
 """The stamp of a batch, in microseconds of cluster time, and its mutations."""
 
-_AnyMutation: Any = Union[MUTATIONS]  # noqa: UP007 - of a tuple
+AnyMutation: Any = Union[MUTATIONS]  # noqa: UP007 - of a tuple
 _decoder: msgspec.msgpack.Decoder[tuple[int, int, list[Mutation]]] = msgspec.msgpack.Decoder(
-    tuple[int, int, list[_AnyMutation]]
+    tuple[int, int, list[AnyMutation]]
 )
 _parts_decoder = msgspec.msgpack.Decoder(list[msgspec.Raw])
 _any_decoder = msgspec.msgpack.Decoder(list[Any])
@@ -52,6 +52,7 @@ BATCH_HEADER_BYTES: Final = 16
 _TARGETS: Final = frozenset(Target)
 _GUARDED: Final = frozenset({opcode(Transact), opcode(Expire)})
 """Commands that a lock can guard."""
+_ONCE_PARTS: Final = 1 + len(Once.__struct_fields__)
 _ARRAY_OF_3: Final = 0x93
 _THIS_VERSION: Final = bytes((_ARRAY_OF_3, BATCH_VERSION))
 _encode: Final = msgspec.msgpack.Encoder().encode
@@ -94,18 +95,24 @@ def _check_opcodes(payload: bytes) -> None:
     """Refuse a batch that cannot be decoded for holding a command of a later kvraft, whatever else is wrong with it."""
     _, _, writes = _outline_decoder.decode(payload)
     for write in writes:
-        with suppress(msgspec.ValidationError):
-            parts = _parts_decoder.decode(write)
-            found = _count_decoder.decode(parts[0]) if parts else None
-            if found is not None and found not in OPCODES:
-                raise UnknownOpcode(f"a command of opcode {found} is unknown to this kvraft; upgrade this node")
-            part = write
-            if found == opcode(Guarded):
-                part, found = _guarded_part(parts)
-            if (found == opcode(Transact) and _has_unknown_parts(part)) or (
-                found == opcode(Block) and _has_unknown_commands(part)
-            ):
-                raise UnknownOpcode("a part of a transaction is unknown to this kvraft; upgrade this node")
+        _check_opcode(write)
+
+
+def _check_opcode(write: msgspec.Raw) -> None:
+    with suppress(msgspec.ValidationError):
+        parts = _parts_decoder.decode(write)
+        found = _count_decoder.decode(parts[0]) if parts else None
+        if found is not None and found not in OPCODES:
+            raise UnknownOpcode(f"a command of opcode {found} is unknown to this kvraft; upgrade this node")
+        part = write
+        if found == opcode(Guarded):
+            part, found = _guarded_part(parts)
+        if (found == opcode(Transact) and _has_unknown_parts(part)) or (
+            found == opcode(Block) and _has_unknown_commands(part)
+        ):
+            raise UnknownOpcode("a part of a transaction is unknown to this kvraft; upgrade this node")
+        if found == opcode(Once) and len(parts) == _ONCE_PARTS:
+            _check_opcode(parts[-1])
 
 
 def _guarded_part(parts: Sequence[msgspec.Raw]) -> tuple[msgspec.Raw, int]:

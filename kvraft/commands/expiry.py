@@ -60,6 +60,8 @@ class Expire(Mutation, frozen=True, gc=False, array_like=True, tag=7):
 class RemoveExpired(Mutation, frozen=True, gc=False, array_like=True, tag=8):
     """Removes the keys that have expired by the stamp of its batch, those of the earliest deadlines first.
 
+    It ends as many sessions of clients that have expired, too.
+
     Only a leader proposes it. It names no key: what was renewed before it in the log stays. Its bounds stand in the
     log, so that a later kvraft may choose others. Its result is the number of keys removed, all at one revision.
     """
@@ -76,6 +78,7 @@ class RemoveExpired(Mutation, frozen=True, gc=False, array_like=True, tag=8):
 
     @override
     def apply(self, transaction: Transaction) -> Result:
+        transaction.end_expired_sessions(self.keys_max)
         return transaction.remove_expired(self.keys_max, self.bytes_max)
 
 

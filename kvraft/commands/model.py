@@ -46,6 +46,14 @@ class HistoryBounds(NamedTuple):
     """Nothing older than this, by cluster time."""
 
 
+class SessionBounds(NamedTuple):
+    """How many sessions clients may have, and what they may take."""
+
+    sessions: int = 10_000
+    bytes: int = 64 * 1024 * 1024
+    """Of all sessions and their answers together."""
+
+
 class Failure(msgspec.Struct, frozen=True, gc=False):
     """The result of a command that failed, the same on every member."""
 
@@ -99,6 +107,14 @@ class LeasePage(msgspec.Struct, frozen=True, gc=False):
     leases: list[LeaseState]
     last: int | None
     """The next page has the leases above this one. None: there is no more."""
+
+
+class Aged(msgspec.Struct, frozen=True, gc=False):
+    """The result of a read that may be stale."""
+
+    result: "Result"
+    age_us: int | None
+    """The state was certainly that of the cluster so long ago, microseconds; None: that is not known."""
 
 
 class Answers(msgspec.Struct, frozen=True, gc=False):
@@ -162,6 +178,7 @@ Result = (
     | Granted
     | Queued
     | LockState
+    | Aged
     | Answers
     | Scanned
     | list[Item | None]
@@ -376,6 +393,46 @@ class Transaction(View, Protocol):
 
     def set_lock_limit(self, locks_max: int) -> None:
         """Bound how many locks may be held from here on."""
+        ...
+
+    def end_expired_sessions(self, sessions_max: int) -> None:
+        """End sessions of clients that have expired, those of the earliest deadlines first, at most so many."""
+        ...
+
+    def open_session(self, ttl_us: int) -> int:
+        """Open a client's session, and return the client's id.
+
+        Raises:
+            CommandFailed: there may be no more of them.
+        """
+        ...
+
+    def keep_session(self, client: int, *, goes_on: bool) -> None:
+        """Renew a session, or end it.
+
+        Raises:
+            CommandFailed: there is none.
+        """
+        ...
+
+    def recall(self, client: int, number: int) -> bytes | None:
+        """Return the answer that is kept under a number of a session, and renew the session; None: it has none yet.
+
+        Raises:
+            CommandFailed: there is no such session, or its answer to this number is not kept any more.
+        """
+        ...
+
+    def remember(self, client: int, number: int, answer: bytes, *, is_failure: bool) -> None:
+        """Keep the answer to a number of a session that has none yet, and renew the session.
+
+        Raises:
+            CommandFailed: there is no room for it.
+        """
+        ...
+
+    def bound_sessions(self, bounds: SessionBounds) -> None:
+        """Bound how many sessions there are and what they take, from here on."""
         ...
 
     def identify(self, cluster_id: str) -> str:

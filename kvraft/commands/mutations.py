@@ -13,12 +13,22 @@ from typing_extensions import override
 from kvraft.commands.base import ARGUMENTS_BYTES, INTEGER_BYTES, Mutation
 from kvraft.commands.basic import Delete, Set
 from kvraft.commands.blocks import Block
+from kvraft.commands.client_sessions import (
+    ANSWER_BYTES_MAX,
+    BoundSessions,
+    KeepSession,
+    Number,
+    OpenSession,
+    check_number,
+    kept_result,
+)
 from kvraft.commands.expiry import Expire, RemoveExpired
 from kvraft.commands.held_keys import ExpireHeld
 from kvraft.commands.keys import ChangeExpiry, Copy, DeleteMany, RemoveAll
 from kvraft.commands.leases import GrantLease, RenewLease, RevokeLease, SetLeaseLimit
 from kvraft.commands.locks import AcquireLock, Guarded, ReleaseLock, RenewLock, SetLockLimit, WithdrawRequest
-from kvraft.commands.model import HistoryBounds, Result, Transaction
+from kvraft.commands.model import CommandFailed, Failure, HistoryBounds, InvalidCommand, Result, Transaction
+from kvraft.commands.results import pack_result, unpack_result
 from kvraft.commands.strings import AddFloat, GetAndExpire, SetIf, SetMany, SetRange, Take
 from kvraft.commands.transactions import Transact
 
@@ -83,6 +93,74 @@ class SetHistory(Mutation, frozen=True, gc=False, array_like=True, tag=5):
         return 0
 
 
+NumberedWrite = (
+    Set
+    | Delete
+    | Transact
+    | Expire
+    | GrantLease
+    | RenewLease
+    | RevokeLease
+    | SetIf
+    | SetMany
+    | Take
+    | GetAndExpire
+    | SetRange
+    | AddFloat
+    | DeleteMany
+    | ChangeExpiry
+    | Copy
+    | RemoveAll
+    | Block
+    | AcquireLock
+    | ReleaseLock
+    | RenewLock
+    | WithdrawRequest
+    | Guarded
+)
+"""The writes that a client may number: all that it may ask for, but those of sessions themselves."""
+
+
+class Once(Mutation, frozen=True, gc=False, array_like=True, tag=20):
+    """Carries out a write of a session, unless its number has an answer already. Its result is that answer.
+
+    That a write fails is an answer, too, and is kept. Only what the session itself refuses is not: that has carried
+    out nothing, and takes no number.
+    """
+
+    LEVEL: ClassVar[int] = 3
+
+    client: Number
+    number: Number
+    write: NumberedWrite
+
+    @property
+    @override
+    def size(self) -> int:
+        return self.write.size + 2 * INTEGER_BYTES + ARGUMENTS_BYTES
+
+    @override
+    def apply(self, transaction: Transaction) -> Result:
+        kept = transaction.recall(self.client, self.number)
+        if kept is not None:
+            earlier: Result = unpack_result(kept)
+            return earlier
+        result = kept_result(self.write, transaction.attempt(self.write))
+        answer = pack_result(result)
+        if len(answer) > ANSWER_BYTES_MAX:
+            raise CommandFailed(
+                Failure(
+                    "RESULT_TOO_LARGE",
+                    f"the answer to a write of a session has at most {ANSWER_BYTES_MAX} bytes; nothing was changed: "
+                    "read less in it",
+                )
+            )
+        transaction.remember(self.client, self.number, answer, is_failure=isinstance(result, Failure))
+        return result
+
+
+assert all(write.LEVEL <= Once.LEVEL for write in NumberedWrite.__args__), "a session needs a level for each write"
+
 MUTATIONS: Final[tuple[type[Mutation], ...]] = (
     Set,
     Delete,
@@ -114,6 +192,10 @@ MUTATIONS: Final[tuple[type[Mutation], ...]] = (
     RenewLock,
     WithdrawRequest,
     Guarded,
+    OpenSession,
+    Once,
+    KeepSession,
+    BoundSessions,
 )
 """Every command that may stand in the log. What an opcode means never changes: other arguments are another opcode."""
 
@@ -128,3 +210,16 @@ def opcode(mutation: type[Mutation]) -> int:
 
 OPCODES: Final = frozenset(map(opcode, MUTATIONS))
 """Every opcode that this kvraft can carry out."""
+
+
+def numbered(client: int, number: int, write: object) -> Once:
+    """Return a write of a session that may be proposed.
+
+    Raises:
+        InvalidCommand: it is no write that can be numbered, or there is no such client or number.
+    """
+    check_number(client)
+    check_number(number)
+    if not isinstance(write, NumberedWrite):
+        raise InvalidCommand("only a command that writes can be numbered; send it without the number")
+    return Once(client, number, write)

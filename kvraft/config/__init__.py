@@ -11,7 +11,7 @@ and `contradictions` compares what is right by itself and wrong together.
 from kvraft.config.address import Address
 from kvraft.config.errors import ConfigError, ConfigInvalid, Mistake, UnknownNode, WrongValue
 from kvraft.config.file import load
-from kvraft.config.values import Config, Durability, History, Limits, Peer
+from kvraft.config.values import Config, Durability, History, Limits, OnFollower, Peer
 
 __all__ = [
     "Address",
@@ -22,6 +22,7 @@ __all__ = [
     "History",
     "Limits",
     "Mistake",
+    "OnFollower",
     "Peer",
     "UnknownNode",
     "WrongValue",

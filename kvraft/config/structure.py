@@ -1,5 +1,6 @@
 """From JSON to the values, by cattrs: nothing is converted silently, and nothing stops at the first mistake."""
 
+import enum
 import json
 import os
 from collections.abc import Callable, Sequence
@@ -13,10 +14,11 @@ from cattrs.gen import make_dict_structure_fn
 
 from kvraft.config.address import Address
 from kvraft.config.errors import WrongValue
-from kvraft.config.values import PEERS_MAX, Between, Durability, ElectionTimeoutMs, Peer
+from kvraft.config.values import PEERS_MAX, Between, Durability, ElectionTimeoutMs, OnFollower, Peer
 from kvraft.config.wording import did_you_mean, keys
 
 T = TypeVar("T")
+E = TypeVar("E", bound=enum.Enum)
 
 INVALID: Final = (ClassValidationError, IterableValidationError, WrongValue)
 """What `structure` raises, for `explain` to put into words."""
@@ -54,12 +56,16 @@ def _structure_address(raw: object, _type: object) -> Address:
     return Address.parse(raw)
 
 
-def _structure_durability(raw: object, _type: object) -> Durability:
-    choices = [each.value for each in Durability]
-    if raw in choices:
-        return Durability(raw)
-    quoted = " or ".join(json.dumps(each) for each in choices)
-    raise WrongValue(raw, f"{quoted}{did_you_mean(raw, choices)}")
+def _choice_hook(enumeration: type[E]) -> Callable[[object, object], E]:
+    choices = [each.value for each in enumeration]
+
+    def structure_choice(raw: object, _type: object) -> E:
+        if raw in choices:
+            return enumeration(raw)
+        quoted = " or ".join(json.dumps(each) for each in choices)
+        raise WrongValue(raw, f"{quoted}{did_you_mean(raw, choices)}")
+
+    return structure_choice
 
 
 def _structure_path(raw: object, _type: object) -> Path:
@@ -136,7 +142,8 @@ _converter: Final = cattrs.Converter(detailed_validation=True, forbid_extra_keys
 _converter.register_structure_hook_factory(attrs.has, _class_hook)
 _converter.register_structure_hook_factory(_is_bounded, _bounded_hook)
 _converter.register_structure_hook(Address, _structure_address)
-_converter.register_structure_hook(Durability, _structure_durability)
+_converter.register_structure_hook(Durability, _choice_hook(Durability))
+_converter.register_structure_hook(OnFollower, _choice_hook(OnFollower))
 _converter.register_structure_hook(Path, _structure_path)
 _converter.register_structure_hook_func(lambda type_: type_ == tuple[Peer, ...], _structure_peers)
 _converter.register_structure_hook_func(lambda type_: type_ == ElectionTimeoutMs, _structure_election_timeout)

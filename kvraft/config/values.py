@@ -6,7 +6,7 @@ from typing import Annotated, Final
 
 import attrs
 
-from kvraft.commands import VALUE_BYTES_MAX, HistoryBounds
+from kvraft.commands import VALUE_BYTES_MAX, HistoryBounds, SessionBounds
 from kvraft.commands.leases import LEASES_MAX
 from kvraft.commands.locks import LOCKS_MAX
 from kvraft.config.address import Address
@@ -21,6 +21,7 @@ PEERS_MAX: Final = 31
 ID_MAX: Final = 2**31 - 1
 
 _HISTORY: Final = HistoryBounds()
+_SESSIONS: Final = SessionBounds()
 HEARTBEAT_MS: Final = 100
 ELECTION_TIMEOUT_MS: Final = (250, 500)
 
@@ -45,6 +46,15 @@ class Durability(enum.Enum):
     """On the disks of a majority: nothing acknowledged is lost when all machines lose power."""
     MEMORY = "memory"
     """In the memory of a majority, and nothing on disk at all: for tests and for data that may be lost."""
+
+
+class OnFollower(enum.Enum):
+    """What a node does that does not lead, asked for what only the leader carries out."""
+
+    REDIRECT = "redirect"
+    """It says who leads."""
+    FORWARD = "forward"
+    """It passes the request on to the leader and the answer back."""
 
 
 @attrs.frozen
@@ -91,6 +101,10 @@ class Limits:
     """Most bytes that the store may hold: keys, values, and 240 for each item; 0: no bound."""
     store_keys: Annotated[int, Between(0, 2**40, "keys")] = 0
     """Most keys that it may hold; 0: no bound."""
+    sessions: Annotated[int, Between(0, 1_000_000, "sessions")] = _SESSIONS.sessions
+    """Most sessions that clients may have; 0: none."""
+    session_bytes: Annotated[int, Between(0, 64 * GIB, "bytes")] = _SESSIONS.bytes
+    """Most bytes of all sessions: 600 for each, and of each answer its bytes and 100."""
     watches: Annotated[int, Between(0, 1_000_000, "watches")] = 10_000
     """Most watches that clients may have on one node; 0: none."""
     leases: Annotated[int, Between(0, 10_000_000, "leases")] = LEASES_MAX
@@ -129,6 +143,7 @@ class Config:
     data_dir: Path = Path("data")
     """Absolute; in the file, relative to the folder of the file."""
     durability: Durability = Durability.DISK
+    on_follower: OnFollower = OnFollower.REDIRECT
     limits: Limits = Limits()
     history: History = History()
 

@@ -6,7 +6,7 @@ A frame is a JSON header that a person can read in a packet capture, and a tail 
     tail length    u32, big-endian
     header         JSON: the message, tagged with its type
     tail           the records of an AppendEntries, one after the other, as they stand in the log,
-                   or the bytes of a snapshot
+                   or the bytes of a snapshot, or what one member asks another for its clients
 
 A frame in which both lengths are 0 holds no message: it shows that the connection carries something (see
 `kvraft.peers.keepalive`).
@@ -21,8 +21,9 @@ from typing import Final
 
 import msgspec
 
+from kvraft.peers.forwarded import Forwarded, ForwardedAnswer, PeerMessage
 from kvraft.raft.errors import CorruptRecord
-from kvraft.raft.messages import AppendEntries, InstallSnapshot, Message
+from kvraft.raft.messages import AppendEntries, InstallSnapshot
 from kvraft.raft.types import RECORD_BYTES_MAX, TERM_MAX, Entry, decode_record
 
 HEADER_BYTES_MAX: Final = 64 * 1024
@@ -40,14 +41,17 @@ KEEP_ALIVE: Final = _PREFIX.pack(0, 0)
 """A frame without a message. Earlier versions refuse it, so it is sent only to who says that it knows it."""
 
 _encode_header: Final = msgspec.json.Encoder().encode
-_header_decoder: Final[msgspec.json.Decoder[Message]] = msgspec.json.Decoder(Message)
+_header_decoder: Final[msgspec.json.Decoder[PeerMessage]] = msgspec.json.Decoder(PeerMessage)
+
+_WITH_DATA: Final = (InstallSnapshot, Forwarded, ForwardedAnswer)
+"""Messages whose `data` travel as the tail."""
 
 
 class WireError(Exception):
     """Bytes that no honest node sends, or a message that fits no frame; the connection is not worth keeping."""
 
 
-def encode(message: Message) -> bytes:
+def encode(message: PeerMessage) -> bytes:
     """Return the message's frame.
 
     Raises:
@@ -59,7 +63,7 @@ def encode(message: Message) -> bytes:
         tail_length = sum(map(len, records))
         _check_lengths(len(header), tail_length)
         return b"".join((_PREFIX.pack(len(header), tail_length), header, *records))
-    if type(message) is InstallSnapshot and message.data:
+    if isinstance(message, _WITH_DATA) and message.data:
         header = _encode_header(msgspec.structs.replace(message, data=b""))
         _check_lengths(len(header), len(message.data))
         return b"".join((_PREFIX.pack(len(header), len(message.data)), header, message.data))
@@ -81,7 +85,7 @@ class FrameDecoder:
         """Bytes that must be held before it is worth looking at them again: a whole prefix, then the whole frame."""
         self._failed: WireError | None = None
 
-    def feed(self, data: bytes) -> list[Message]:
+    def feed(self, data: bytes) -> list[PeerMessage]:
         """Take the next bytes of the stream and return the messages that they complete.
 
         After an error the place in the stream is lost: every further call raises it again, and whole messages in front
@@ -104,8 +108,8 @@ class FrameDecoder:
             self._failed = error
             raise
 
-    def _decode_frames(self, data: bytes) -> list[Message]:
-        messages: list[Message] = []
+    def _decode_frames(self, data: bytes) -> list[PeerMessage]:
+        messages: list[PeerMessage] = []
         offset = 0
         self._needed = _PREFIX.size
         while (left := len(data) - offset) >= _PREFIX.size:
@@ -130,7 +134,7 @@ def _check_lengths(header_length: int, tail_length: int) -> None:
         raise WireError(f"a frame's tail has {tail_length} bytes; at most {TAIL_BYTES_MAX} are allowed")
 
 
-def _decode_frame(data: bytes, offset: int, header_length: int, tail_length: int) -> Message:
+def _decode_frame(data: bytes, offset: int, header_length: int, tail_length: int) -> PeerMessage:
     tail = offset + header_length
     try:
         message = _header_decoder.decode(memoryview(data)[offset:tail])
@@ -144,6 +148,10 @@ def _decode_frame(data: bytes, offset: int, header_length: int, tail_length: int
             raise WireError(
                 f"{tail_length} bytes at offset {message.offset} reach beyond the end of a snapshot of {message.size}"
             )
+        return msgspec.structs.replace(message, data=data[tail : tail + tail_length])
+    if isinstance(message, Forwarded | ForwardedAnswer):
+        if message.data:
+            raise WireError(f"the header of a {type(message).__name__} holds data; they belong in the tail")
         return msgspec.structs.replace(message, data=data[tail : tail + tail_length])
     if type(message) is not AppendEntries:
         if tail_length:

@@ -13,6 +13,7 @@ from kvraft.net.endpoint import Dial, MemberEndpoint, endpoint_to
 from kvraft.net.names import Names
 from kvraft.peers.acceptor import Inbounds
 from kvraft.peers.addresses import Addresses, Place, same, written
+from kvraft.peers.forwarded import PeerMessage
 from kvraft.peers.frames import encode
 from kvraft.peers.hello import Facts, Hello
 from kvraft.peers.identity import Identity
@@ -22,7 +23,6 @@ from kvraft.peers.log_once import LogOncePerCause
 from kvraft.peers.outbox import OUTBOX_BYTES_MAX
 from kvraft.peers.presence import Presence
 from kvraft.peers.receiver import Address, PeerReceiver
-from kvraft.raft.messages import Message
 
 
 @attrs.frozen
@@ -177,7 +177,7 @@ class Peers:
         waits = [self._inbounds.stop(), *(link.stop() for link in links)]
         return gatherResults(waits, consumeErrors=True).addCallback(lambda _: None)
 
-    def send(self, outgoing: Sequence[tuple[int, Message]]) -> None:
+    def send(self, outgoing: Sequence[tuple[int, PeerMessage]]) -> None:
         """Send each message to its peer, in order, with one write for each peer.
 
         A message object that goes to several peers is encoded once. What goes to a peer without an established link

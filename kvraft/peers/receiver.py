@@ -2,8 +2,8 @@
 
 from typing import Protocol
 
+from kvraft.peers.forwarded import PeerMessage
 from kvraft.peers.hello import Hello
-from kvraft.raft.messages import Message
 
 
 class Address(Protocol):
@@ -46,7 +46,7 @@ class PeerReceiver(Protocol):
         Called at each attempt, so up to twenty times a second, for as long as the peer is dialed.
         """
 
-    def receive(self, sender: int, messages: list[Message]) -> None:
+    def receive(self, sender: int, messages: list[PeerMessage]) -> None:
         """`sender` sent these, in this order. Called once for each chunk of input that completes a message.
 
         Raises:

@@ -12,8 +12,8 @@ from typing import Any
 
 import attrs
 
-from kvraft.commands import HistoryBounds
-from kvraft.config import Address, Config
+from kvraft.commands import HistoryBounds, SessionBounds
+from kvraft.config import Address, Config, OnFollower
 from kvraft.errors.exit_status import FatalReason
 from kvraft.net.endpoint import Dial, endpoint_to
 from kvraft.net.names import Names
@@ -152,6 +152,8 @@ def replica_options(config: Config) -> ReplicaOptions:
         waiting_bytes_max=limits.uncommitted_bytes,
         quota=(limits.store_bytes, limits.store_keys),
         history=HistoryBounds(history.revisions, history.bytes, history.seconds),
+        sessions=SessionBounds(limits.sessions, limits.session_bytes),
+        forwards=config.on_follower is OnFollower.FORWARD,
         watches_max=limits.watches,
         leases_max=limits.leases,
         locks_max=limits.locks,

@@ -4,6 +4,9 @@ Cluster time stands in the stamps of batches, so a leader that writes nothing le
 successor would go on from there. So while there are deadlines, the leader writes a `RemoveExpired` at the latest
 `TICK_US` after the last stamp, and when a key expires. Without deadlines it writes nothing.
 
+Sessions of clients expire by the same entries. They may do so late, so that they need no stamps beside: one that nobody
+uses costs a single entry, when it expires.
+
 What has expired is decided where the entry is applied, from its stamp and from what stands before it in the log. So one
 that was proposed by a leader of the past removes nothing that was renewed since.
 """
@@ -30,7 +33,7 @@ SLACK_S: Final = 1e-5
 
 
 class Expirer:
-    """Proposes the removal of expired keys, one entry at a time."""
+    """Proposes the removal of expired keys and sessions, one entry at a time."""
 
     def __init__(self, node: Node, state: State, clock: IReactorTime, commits: GroupCommit) -> None:
         self._node = node
@@ -42,7 +45,7 @@ class Expirer:
         """When the next entry may be proposed, by the monotonic clock."""
 
     def look(self, now: float) -> None:
-        """Let an entry be proposed if one is due. Worth a call only while the store holds deadlines."""
+        """Let an entry be proposed if one is due. Worth a call only while `Store.has_deadlines`."""
         due_at = self.due_at(now)
         if due_at is not None and due_at <= now + SLACK_S / 2:
             self._not_before = now + GAP_S
@@ -52,12 +55,13 @@ class Expirer:
     def due_at(self, now: float) -> float | None:
         """Return when the next entry is due, by the monotonic clock; None: none is, for now."""
         store, node = self._state.store, self._node
-        earliest = store.earliest_deadline
-        if earliest is None or not node.is_leader or store.applied_term != node.term:
+        earliest, session = store.earliest_deadline, store.client_sessions.earliest
+        if not node.is_leader or store.applied_term != node.term or (earliest is None and session is None):
             return None
         if self._under_way is not None:
             return None
-        time_us = min(earliest, store.cluster_time + TICK_US)
+        times = [] if earliest is None else [earliest, store.cluster_time + TICK_US]
+        time_us = min(times if session is None else [*times, session])
         return max(self._commits.when(time_us, store, now) + SLACK_S, self._not_before)
 
     def _done(self, outcome: object) -> None:

@@ -5,7 +5,7 @@ from typing import Final
 
 from twisted.internet.interfaces import IReactorTime
 
-from kvraft.commands import Identify, Mutation, SetHistory, SetLeaseLimit, SetLockLimit, SetQuota
+from kvraft.commands import BoundSessions, Identify, Mutation, SetHistory, SetLeaseLimit, SetLockLimit, SetQuota
 from kvraft.raft import EntryKind
 from kvraft.replica.group_commit import GroupCommit
 from kvraft.replica.options import ReplicaOptions
@@ -34,6 +34,8 @@ def first_writes(
         yield SetLeaseLimit(options.leases_max)
     if store.feature_level >= SetLockLimit.LEVEL and options.locks_max != store.locks.locks_max:
         yield SetLockLimit(options.locks_max)
+    if store.feature_level >= BoundSessions.LEVEL and options.sessions != store.client_sessions.bounds:
+        yield BoundSessions(*options.sessions)
 
 
 class FirstProposals:

@@ -6,8 +6,10 @@ from twisted.internet.interfaces import IReactorTime
 
 from kvraft.config import Address
 from kvraft.peers import Facts, Hello
+from kvraft.peers.forwarded import Forwarded, ForwardedAnswer, PeerMessage
 from kvraft.raft import Message, Node
 from kvraft.replica.admission import Admission
+from kvraft.replica.forwarding import Forwarding
 from kvraft.replica.rejoin import Rejoin
 from kvraft.replica.state_checksums import StateChecksums
 from kvraft.replica.turn import Turn
@@ -24,6 +26,7 @@ class Inbox:
         *,
         admission: Admission,
         checksums: StateChecksums,
+        forwarding: Forwarding,
         rejoin: Rejoin | None,
     ) -> None:
         self._turn = turn
@@ -31,12 +34,16 @@ class Inbox:
         self._clock = clock
         self._admission = admission
         self._checksums = checksums
+        self._forwarding = forwarding
         self._rejoin = rejoin
 
-    def receive(self, sender: int, messages: Sequence[Message]) -> None:
+    def receive(self, sender: int, arrived: Sequence[PeerMessage]) -> None:
         """Take what arrived from `sender`; raises MessageRefused when it must be disconnected."""
         turn, node = self._turn, self._node
         if turn.is_stopped:
+            return
+        messages = self._take_forwarded(sender, arrived)
+        if not messages:
             return
         if self._rejoin is not None:
             messages = self._rejoin.admit(messages)
@@ -53,6 +60,18 @@ class Inbox:
                 node.has_ready() or node.states.reports
             ):  # the answer to a heartbeat is often all there is
                 turn.schedule()
+
+    def _take_forwarded(self, sender: int, arrived: Sequence[PeerMessage]) -> Sequence[Message]:
+        """Take what is of no concern to the node, and return the rest, in order."""
+        messages: list[Message] = []
+        for each in arrived:
+            if isinstance(each, Forwarded):
+                self._forwarding.carry_out(sender, each)
+            elif isinstance(each, ForwardedAnswer):
+                self._forwarding.answered(sender, each)
+            else:
+                messages.append(each)
+        return messages
 
     def hello(self, hello: Hello) -> None:
         """Take what a peer says of itself when a connection begins."""
@@ -84,6 +103,7 @@ class Inbox:
     def peer_lost(self, peer: int) -> None:
         """A connection to or from `peer` broke."""
         if not self._turn.is_stopped:
+            self._forwarding.lost(peer)
             self._turn.tell(self._node.peer_lost, peer, self._clock.seconds())
 
     def _step(self, sender: int, messages: Sequence[Message], now: float) -> None:

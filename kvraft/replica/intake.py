@@ -11,17 +11,21 @@ from kvraft.commands import (
     AdminCommand,
     Caller,
     ClusterView,
+    LocalRead,
     Operation,
     Result,
     Selection,
     Sink,
+    StaleRead,
     Subscription,
 )
 from kvraft.errors import Overloaded
 from kvraft.raft import Node
 from kvraft.replica.administration import Administration
+from kvraft.replica.forwarding import Forwarding
 from kvraft.replica.group_commit import GroupCommit
 from kvraft.replica.limits import LevelTooLow, TooLarge
+from kvraft.replica.local_reads import LocalReads
 from kvraft.replica.lock_waits import LockWaits
 from kvraft.replica.options import ReplicaOptions
 from kvraft.replica.reads import Reads
@@ -59,6 +63,7 @@ class Intake:
         checksums: StateChecksums,
         watches: Watches,
         lock_waits: LockWaits,
+        make_run: Callable[[], str],
         describe: Callable[[], dict[str, object]],
         connected: Callable[[], frozenset[int]],
     ) -> None:
@@ -79,6 +84,8 @@ class Intake:
         self._describe = describe
         self._connected = connected
         self._followers: list[Callable[[], object]] = []
+        self.forwarding = Forwarding(node, state, clock, make_run, self._lead, turn.schedule)
+        self.local_reads = LocalReads(state, clock, self.forwarding, self._ask_leader)
 
     def ask(self, caller: Caller, operations: Sequence[Operation], reply: Reply) -> None:
         """Carry out `operations`; see `kvraft.server.database.Database`."""
@@ -87,7 +94,7 @@ class Intake:
         if self._turn.is_stopped:
             submission.answer(self._checksums.why_stopped())
         elif not self._node.is_leader:
-            submission.answer(self._redirects.error())
+            self._follow(caller, submission)
         elif submission.size > TooLarge.size_max:
             submission.answer(TooLarge(submission.size))
         elif level < FEATURE_LEVEL and submission.level > level:
@@ -100,6 +107,45 @@ class Intake:
             self._deadlines.watch(submission)
             if not (self._turn.is_due or (submission.writes and self._commits.must_wait())):
                 self._turn.schedule()
+
+    def _lead(self, caller: Caller, operations: Sequence[Operation], tell: Reply) -> None:
+        """Carry out what another member passes on, if this node leads."""
+        if self._node.is_leader or self._turn.is_stopped:
+            self.ask(caller, operations, tell)
+        else:
+            tell(self._redirects.error())
+
+    def _follow(self, caller: Caller, submission: Submission) -> None:
+        """Answer reads here, or pass a submission on, where that is asked for; else say who leads."""
+        forwards = self._options.forwards
+        reads_here = not submission.writes and all(
+            isinstance(each, StaleRead | LocalRead) or forwards for each in submission.operations
+        )
+        only_stale = all(isinstance(each, StaleRead) for each in submission.operations)
+        if submission.size > TooLarge.size_max:
+            submission.answer(TooLarge(submission.size))
+        elif reads_here and (only_stale or self.forwarding.is_possible):
+            self._deadlines.watch(submission)
+            self.local_reads.take(submission)
+        elif not (forwards and self.forwarding.is_possible):
+            submission.answer(self._redirects.error())
+        else:
+            self._deadlines.watch(submission)
+            if not self.forwarding.take(caller, submission):
+                submission.answer(self._redirects.error())
+
+    def _ask_leader(self, operations: Sequence[Operation], tell: Reply) -> None:
+        """Have the leader carry out operations of this node's own."""
+        submission = Submission(operations, self._clock.seconds() + self._options.request_timeout, tell)
+        self._deadlines.watch(submission)
+        self.forwarding.take(Caller("this node"), submission)
+
+    def look(self) -> None:
+        """Go on with what waits for the leader, or for entries to be applied; called in every turn."""
+        if not self.forwarding.is_idle:
+            self.forwarding.look()
+        if self.local_reads.are_waiting:
+            self.local_reads.look()
 
     def submit(self, caller: Caller, operations: Sequence[Operation]) -> Deferred[list[Result]]:
         """Do what `ask` does, for whoever would rather have a Deferred."""

@@ -2,7 +2,7 @@
 
 import attrs
 
-from kvraft.commands import HistoryBounds
+from kvraft.commands import HistoryBounds, SessionBounds
 from kvraft.commands.leases import LEASES_MAX
 from kvraft.commands.locks import LOCKS_MAX
 from kvraft.replica.snapshots.create import SnapshotOptions
@@ -26,6 +26,10 @@ class ReplicaOptions:
     """Most leases that there may be: likewise."""
     locks_max: int = LOCKS_MAX
     """Most locks that may be held: likewise."""
+    sessions: SessionBounds = attrs.field(factory=SessionBounds)
+    """How many sessions clients may have, and what they may take: likewise."""
+    forwards: bool = False
+    """Whether this node passes on to the leader what it is asked while it follows."""
     watches_max: int = 10_000
     """Most watches that clients may have on this node."""
     snapshots: SnapshotOptions = attrs.field(factory=SnapshotOptions)

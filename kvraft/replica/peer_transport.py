@@ -4,7 +4,7 @@ from collections.abc import Collection, Mapping, Sequence
 from typing import Protocol
 
 from kvraft.peers import Address, PeerStatus
-from kvraft.raft import Message
+from kvraft.peers.forwarded import PeerMessage
 
 
 class PeerTransport(Protocol):
@@ -22,7 +22,7 @@ class PeerTransport(Protocol):
         """Return where the process that answers as a member says that it is reached; None when that is unknown."""
         ...
 
-    def send(self, outgoing: Sequence[tuple[int, Message]]) -> None:
+    def send(self, outgoing: Sequence[tuple[int, PeerMessage]]) -> None:
         """Send each message to its member, in order; whatever cannot be sent now is dropped."""
         ...
 
@@ -56,7 +56,7 @@ class NoPeers:
     def says_at(self, node: int) -> Address | None:
         """Return nothing."""
 
-    def send(self, outgoing: Sequence[tuple[int, Message]]) -> None:
+    def send(self, outgoing: Sequence[tuple[int, PeerMessage]]) -> None:
         """Drop everything."""
 
     def learn_cluster(self, cluster_id: str) -> None:

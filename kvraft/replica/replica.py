@@ -99,8 +99,8 @@ class Replica:
             lambda: state.store.feature_level,
         )
         self._applier = self._make_applier(clock, options, make_cluster_id)
-        self.intake = self._make_intake(storage, options)
-        self.inbox = Inbox(self, node, clock, admission=self._admission, checksums=self._checksums, rejoin=rejoin)
+        self.intake = self._make_intake(storage, options, make_snapshot_id)
+        self.inbox = self._make_inbox()
 
     def _make_snapshotter(
         self, storage: Storage, snapshots: SnapshotStorage, make_id: Callable[[], str], options: ReplicaOptions
@@ -144,7 +144,7 @@ class Replica:
             self._lock_waits,
         )
 
-    def _make_intake(self, storage: Storage, options: ReplicaOptions) -> Intake:
+    def _make_intake(self, storage: Storage, options: ReplicaOptions, make_run: Callable[[], str]) -> Intake:
         return Intake(
             self,
             self.node,
@@ -158,9 +158,21 @@ class Replica:
             administration=self._administration,
             checksums=self._checksums,
             watches=self._watches,
+            make_run=make_run,
             describe=lambda: describe(self.node, self.store, storage, self._peers.status(), self._checksums.differs_at),
             connected=lambda: frozenset(peer for peer, each in self._peers.status().items() if each.connected),
             lock_waits=self._lock_waits,
+        )
+
+    def _make_inbox(self) -> Inbox:
+        return Inbox(
+            self,
+            self.node,
+            self._clock,
+            admission=self._admission,
+            checksums=self._checksums,
+            forwarding=self.intake.forwarding,
+            rejoin=self._rejoin,
         )
 
     @property
@@ -192,6 +204,7 @@ class Replica:
         self._snapshotter.stop()
         self._administration.stop()
         self._watches.stop(self._checksums.why_stopped())
+        self.intake.local_reads.stop()
         self._admission.stop()
         for call in (self._turn, self._timer):
             if call is not None and call.active():
@@ -254,6 +267,7 @@ class Replica:
             if self._startup_replay is not None and self._startup_replay.look(self._state.store):
                 self._startup_replay = None
             if not self.is_stopped:
+                self.intake.look()
                 self._admission.look(self._peers)
                 self._snapshotter.consider(self._state.store)
                 self._arm_timer(now)

@@ -18,6 +18,11 @@ class State:
         self._peers = peers
         self._cluster_told: str | None = None
 
+    @property
+    def peers(self) -> PeerTransport:
+        """The connections to the other members."""
+        return self._peers()
+
     def replace(self, store: Store) -> Store:
         """Go on with another store; return the one before."""
         before, self.store = self.store, store

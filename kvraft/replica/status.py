@@ -64,11 +64,12 @@ def describe(
         "revision": store.revision,
         "keys": store.key_count,
         "store": {
-            "bytes": store.keys.bytes_used,
+            "bytes": store.bytes_used,
             "bytes_max": store.quota_bytes or None,
             "keys_max": store.quota_keys or None,
         },
         "history": {"oldest_revision": store.oldest_revision, "bytes": store.history.bytes},
+        "sessions": {"open": store.client_sessions.count, "bytes": store.client_sessions.bytes_used},
         "checksum": f"{store.checksum:08x}",
         "differs_at": differs_at,
         "cluster_id": store.cluster_id,

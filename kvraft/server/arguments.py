@@ -28,8 +28,8 @@ class Arguments:
     with base64 and a double quote holds any bytes at all; any other is taken as it is.
     """
 
-    def __init__(self, content: bytes) -> None:
-        self._rest: bytes | None = content
+    def __init__(self, content: bytes | None) -> None:
+        self._rest = content
         """What is left; None: nothing, not even an empty argument."""
 
     def __bool__(self) -> bool:

@@ -9,8 +9,11 @@ from typing import Final
 from kvraft.commands import (
     PAGE_KEYS,
     InvalidCommand,
+    LocalRead,
     Operation,
+    Query,
     Span,
+    StaleRead,
     append,
     count_range,
     expire_key,
@@ -30,26 +33,29 @@ from kvraft.commands.leases import check_lease
 from kvraft.commands.transactions import Compare, Put, Relation, Remove, Target, check_integer
 from kvraft.server import lock_requests, replies, transaction_json
 from kvraft.server.arguments import Arguments, WrongUsage
+from kvraft.server.client_session_requests import SESSION_USAGES, read_session
 from kvraft.server.dialect import Answer
 from kvraft.server.lease_requests import LEASE_USAGE, read_lease
 
 _CONDITION: Final = "REVISION <n> | VERSION <n> | VALUE <value> | ABSENT | PRESENT"
 _PAGE: Final = "[LIMIT <n>] [KEYS | META] [REVERSE] [AT <revision> | CURSOR <cursor>] | COUNT"
-GET_USAGE: Final = "GET <key> [META] [AT <revision>]"
+_PLACE: Final = "[STALE [<seconds>] | LOCAL]"
+GET_USAGE: Final = f"GET <key> [META] [AT <revision>] {_PLACE}"
 DELETE_USAGE: Final = f"DELETE <key> [IF {_CONDITION}]"
 
 DATA_USAGES: Final = {
     b"CAS": f"CAS <key> [FOR <seconds> | LEASE <lease>] ({_CONDITION}) <new value>",
     b"INCR": "INCR <key> [<number>]",
     b"APPEND": "APPEND <key> <value>",
-    b"RANGE": f'RANGE <start> <end>, "" for no end, {_PAGE}',
-    b"PREFIX": f"PREFIX <prefix> {_PAGE}",
+    b"RANGE": f'RANGE <start> <end>, "" for no end, {_PAGE} {_PLACE}',
+    b"PREFIX": f"PREFIX <prefix> {_PAGE} {_PLACE}",
     b"EXPIRE": "EXPIRE <key> <seconds>",
-    b"TTL": "TTL <key>",
+    b"TTL": f"TTL <key> {_PLACE}",
     b"PERSIST": "PERSIST <key>",
     b"LEASE": LEASE_USAGE,
     **lock_requests.LOCK_USAGES,
     b"TXN": 'TXN {"if":[...],"then":[...],"else":[...]}',
+    **SESSION_USAGES,
 }
 """Commands that are read here alone, and how they are written."""
 
@@ -57,19 +63,44 @@ HEAVY: Final = frozenset({b"APPEND", b"RANGE", b"PREFIX", b"TXN", b"TOKEN"})
 """Commands that can cost far more than a SET."""
 
 Request = tuple[Operation, Answer]
+Place = Callable[[Query, Answer], Request]
+"""Makes a request of a read: who may answer it."""
 
 
 def _get(arguments: Arguments) -> Request:
     key, answer, revision = arguments.text(), replies.found, None
+    place: Place = _everywhere
     while arguments:
         match arguments.keyword():
             case b"META":
                 answer = replies.described
             case b"AT":
                 revision = _revision(arguments)
-            case _:
-                raise WrongUsage
-    return get_key(key) if revision is None else get_key_at(key, revision), answer
+            case word:
+                place = _place(arguments, word)
+    return place(get_key(key) if revision is None else get_key_at(key, revision), answer)
+
+
+def _everywhere(query: Query, answer: Answer) -> Request:
+    """Leave open which member answers."""
+    return query, answer
+
+
+def _last_place(arguments: Arguments) -> Place:
+    """Read who may answer, where nothing else may follow."""
+    return _place(arguments, arguments.keyword()) if arguments else _everywhere
+
+
+def _place(arguments: Arguments, word: bytes) -> Place:
+    """Read who may answer, the last of the options."""
+    if word == b"LOCAL":
+        arguments.end()
+        return lambda query, answer: (LocalRead(query), answer)
+    if word != b"STALE":
+        raise WrongUsage
+    max_age_us = arguments.seconds() if arguments else None
+    arguments.end()
+    return lambda query, answer: (StaleRead(query, max_age_us), partial(replies.aged, answer))
 
 
 def _revision(arguments: Arguments) -> int:
@@ -151,8 +182,7 @@ def _expire(arguments: Arguments) -> Request:
 
 def _ttl(arguments: Arguments) -> Request:
     key = arguments.text()
-    arguments.end()
-    return time_to_live(key), replies.ttl
+    return _last_place(arguments)(time_to_live(key), replies.ttl)
 
 
 def _persist(arguments: Arguments) -> Request:
@@ -175,11 +205,11 @@ def _page(span: Span, arguments: Arguments) -> Request:
     revision: int | None = None
     cursor: bytes | None = None
     shown = replies.Shown.VALUES
+    place: Place = _everywhere
     while arguments:
         match arguments.keyword():
             case b"COUNT":
-                arguments.end()
-                return count_range(span), replies.count
+                return _last_place(arguments)(count_range(span), replies.count)
             case b"LIMIT":
                 limit = arguments.number()
             case b"KEYS":
@@ -192,14 +222,14 @@ def _page(span: Span, arguments: Arguments) -> Request:
                 revision = _revision(arguments)
             case b"CURSOR":
                 cursor = arguments.word()
-            case _:
-                raise WrongUsage
+            case word:
+                place = _place(arguments, word)
     if cursor is not None:
         if revision is not None:
             raise InvalidCommand("a cursor has its own revision; leave AT out")
         revision, key = _read_cursor(cursor)
         span = Span(span.start, key) if reverse else Span(key, span.end)
-    return read_range(span, limit, reverse=reverse, revision=revision), partial(replies.page, shown)
+    return place(read_range(span, limit, reverse=reverse, revision=revision), partial(replies.page, shown))
 
 
 def _read_cursor(cursor: bytes) -> tuple[int, bytes]:
@@ -246,7 +276,12 @@ _READERS: Final[dict[bytes, Callable[[Arguments], Request]]] = {
     b"LEADER": lock_requests.leader,
     b"TOKEN": partial(lock_requests.token, _GUARDED),
     b"TXN": _txn,
+    b"SESSION": read_session,
 }
+
+
+_WITHOUT_ARGUMENTS: Final = frozenset(SESSION_USAGES)
+"""Commands that may have none."""
 
 
 def read_data(verb: bytes, arguments: bytes | None) -> Request:
@@ -256,6 +291,6 @@ def read_data(verb: bytes, arguments: bytes | None) -> Request:
         WrongUsage: it is not written as it must be.
         InvalidCommand: it can never be carried out.
     """
-    if arguments is None:
+    if arguments is None and verb not in _WITHOUT_ARGUMENTS:
         raise WrongUsage
     return _READERS[verb](Arguments(arguments))

@@ -17,8 +17,8 @@ from kvraft.server.resp import RespProtocol
 from kvraft.server.resp.node import RespNode
 from kvraft.server.sniff import FirstByte, Refusal
 
-LINE_PROTOCOL_STARTS: Final = b"abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ \r\n"
-"""A letter, or what people type by mistake: a space, or the end of a blank line."""
+LINE_PROTOCOL_STARTS: Final = b"abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ# \r\n"
+"""A letter, the mark of a numbered write, or what people type by mistake: a space, or the end of a blank line."""
 PEER_STARTS: Final = b"{"
 RESP_STARTS: Final = b"*"
 """A Redis client's command is an array. Inline commands begin with a letter: they are the line protocol's."""

@@ -2,17 +2,21 @@
 
 import base64
 import enum
-from typing import Final
+from collections.abc import Callable
+from typing import Any, Final
 
 import msgspec
 
-from kvraft.commands import Failure, Item, Outcome, Page
+from kvraft.commands import Aged, Failure, Item, Outcome, Page
 from kvraft.errors import NotLeaderRefusal, RequestFailed
 
 OK: Final = b'{"status":"OK"}\n'
 PONG: Final = b'{"status":"PONG"}\n'
 NO_VALUE: Final = b'{"value":null}\n'
 _SECOND_US: Final = 1_000_000
+
+Answer = bytes | Callable[[Any], bytes]
+"""As in `kvraft.server.dialect`."""
 
 _encode = msgspec.json.Encoder().encode
 
@@ -108,6 +112,14 @@ def _number(outcome: Outcome) -> int:
     return number
 
 
+def aged(answer: Answer, found: Aged) -> bytes:
+    """Return the line for a read that may be stale: that of the read itself, with its age in seconds."""
+    result = found.result
+    line = failure(result) if isinstance(result, Failure) else answer if isinstance(answer, bytes) else answer(result)
+    age = None if found.age_us is None else found.age_us / _SECOND_US
+    return b'%b,"age":%b}\n' % (line[:-2], _encode(age))
+
+
 def count(keys: int) -> bytes:
     """Return the line for a number of keys."""
     return b'{"count":%d}\n' % keys
@@ -126,6 +138,11 @@ def ttl(left_us: int | None) -> bytes:
 def changed(revision: int) -> bytes:
     """Return the line for a change, with the revision of the store after it."""
     return b'{"status":"OK","revision":%d}\n' % revision
+
+
+def session(ttl_us: int, client: int) -> bytes:
+    """Return the line for a session that was opened."""
+    return status({"client": client, "ttl": ttl_us / _SECOND_US})
 
 
 class Shown(enum.Enum):

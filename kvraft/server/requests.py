@@ -2,12 +2,14 @@
 
 import re
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from typing import Final
 
-from kvraft.commands import InvalidCommand, Operation, delete_key, get_key, set_key
+from kvraft.commands import InvalidCommand, Operation, delete_key, get_key, numbered, set_key
 from kvraft.server import replies
 from kvraft.server.admin_requests import ADMIN_USAGES, WrongAdminUsage, read_admin
 from kvraft.server.arguments import WrongUsage
+from kvraft.server.client_session_requests import MARK, NUMBERED_USAGE, read_numbers
 from kvraft.server.data_requests import DATA_USAGES, DELETE_USAGE, GET_USAGE, HEAVY, read_data
 from kvraft.server.dialect import Answer, Disconnect, Note, Requests
 from kvraft.server.lock_requests import LOCK_USAGE, read_lock
@@ -118,7 +120,7 @@ _OTHER_COMMANDS: Final[dict[bytes, Note]] = {
     b"PING": replies.PONG,
     b"STATUS": replies.status,
     b"KEEP": replies.OK,
-    b"HELP": replies.status({"commands": list(USAGES.values())}),
+    b"HELP": replies.status({"commands": [*USAGES.values(), NUMBERED_USAGE]}),
 }
 
 _ALONE: Final = frozenset({*ADMIN_USAGES, *WATCH_USAGES, b"LOCK"})
@@ -152,7 +154,7 @@ def read_requests(lines: Sequence[bytes]) -> tuple[Requests, Sequence[bytes]]:
                 continue
             verb, space, arguments = line.partition(b" ")
             verb = verb.upper()
-            if verb in DATA_USAGES:
+            if verb in DATA_USAGES or verb.startswith(MARK):
                 raise HasOptions
             if verb in _ALONE:
                 if operations or notes:
@@ -163,7 +165,7 @@ def read_requests(lines: Sequence[bytes]) -> tuple[Requests, Sequence[bytes]]:
                 keeps = keeps or verb == b"KEEP"
         except HasOptions:
             _take_data(line, operations, answers, notes)
-            heavy += parts[0].upper() in HEAVY
+            heavy += not HEAVY.isdisjoint(map(bytes.upper, parts[:2]))
             if heavy == HEAVY_TOGETHER:
                 return Requests(operations, answers, notes, len(operations) + len(notes), keeps), lines[place + 1 :]
         except (WrongUsage, WrongAdminUsage):
@@ -189,9 +191,14 @@ def _read_alone(verb: bytes, arguments: bytes) -> Requests:
 
 def _take_data(line: bytes, operations: list[Operation], answers: list[Answer], notes: list[tuple[int, Note]]) -> None:
     """Add the operation of a line with options and its answer, or a note of what is wrong with it."""
-    verb, space, arguments = line.partition(b" ")
     try:
-        operation, answer = read_data(verb.upper(), arguments if space else None)
+        if line.startswith(MARK):
+            numbers, _, line = line.partition(b" ")
+            client, number = read_numbers(numbers)
+            write, answer = _read_one(line)
+            operation: Operation = numbered(client, number, write)
+        else:
+            operation, answer = _read_one(line)
     except WrongUsage:
         notes.append((len(operations), _wrong_usage(line)))
     except InvalidCommand as reason:
@@ -199,6 +206,20 @@ def _take_data(line: bytes, operations: list[Operation], answers: list[Answer], 
     else:
         operations.append(operation)
         answers.append(answer)
+
+
+def _read_one(line: bytes) -> tuple[Operation, Answer]:
+    """Read any command of the store."""
+    parts = line.split(b" ", 2)
+    known = _STORE_COMMANDS.get(parts[0].upper())
+    if known is not None:
+        with suppress(HasOptions):
+            return known[0](parts), known[1]
+    verb, space, arguments = line.partition(b" ")
+    verb = verb.upper()
+    if known is None and verb not in DATA_USAGES:
+        raise InvalidCommand(f"a number stands in front of a command that writes: {NUMBERED_USAGE}")
+    return read_data(verb, arguments if space else None)
 
 
 def _wrong_usage(line: bytes) -> bytes:

@@ -36,6 +36,8 @@ KEPT: Final = {
     "StateChecksums._recent": "the latest states, a fixed number of them",
     "Admission._refused_by": "who refused this node since its start: one entry a member",
     "Admission._sponsors": "who goes by a later configuration: one entry a node, until this one knows it too",
+    "ClientSessions._due": "the deadlines of clients' sessions",
+    "ClientSessions._shards": "clients' sessions",
     "Candidate.votes": "an election of a node that nobody answers, because it was removed or is not added yet",
     "Extent._run_starts": "the terms in the log",
     "Extent._run_terms": "the terms in the log",
@@ -88,6 +90,8 @@ KEPT: Final = {
 BULK: Final = frozenset(
     {
         "StateChecksums._recent",
+        "ClientSessions._due",
+        "ClientSessions._shards",
         "Expiry._shards",
         "History._segments",
         "History.latest",

@@ -7,10 +7,11 @@ durable, what is committed is on the disks of a majority, equal logs make equal 
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Final
+from typing import Final, cast
 
 import attrs
 
+from kvraft.peers.forwarded import PeerMessage
 from kvraft.process.assembly import Assembly
 from kvraft.raft import EntryKind, HardState, InvariantViolated, Message, Node, Ready
 from kvraft.raft.invariants import ClusterHistory, NodeHistory
@@ -227,10 +228,10 @@ class Checks:
             watched.applied = store.applied_index
             self._check_state(member, watched)
 
-    def promised(self, member: Member, to: int, message: Message) -> None:
+    def promised(self, member: Member, to: int, message: PeerMessage) -> None:
         """Check a message that leaves `member`: what it promises must be durable (Figure 2, rows 1 to 3)."""
         if type(message) in _OF_ELECTIONS:
-            self._elections.said(member, self._watched[member.id].conduct.before, to, message)
+            self._elections.said(member, self._watched[member.id].conduct.before, to, cast(Message, message))
         match message:
             case HeartbeatReply(term=term, round=round) if round > 0:
                 self._check_durable(member, term, "to follow")
@@ -388,7 +389,7 @@ class Checks:
             raise InvariantViolated(f"the cluster's time is {cluster_time} after {machines[0].now:.6f} s (row 28)")
 
 
-def describe(message: Message) -> str:
+def describe(message: PeerMessage) -> str:
     """Return what a message says, without the bytes that it carries."""
     shown = []
     for field in message.__struct_fields__:
@@ -420,7 +421,7 @@ class PromiseKeeper:
         self.reached_at = outbox.reached_at
         self.says_at = outbox.says_at
 
-    def send(self, outgoing: Sequence[tuple[int, Message]]) -> None:
+    def send(self, outgoing: Sequence[tuple[int, PeerMessage]]) -> None:
         """See `PeerTransport.send`."""
         assembly = self._member.assembly
         if assembly is not None and assembly.peers is self._outbox:  # else the process has ended, and nobody hears it
@@ -429,7 +430,7 @@ class PromiseKeeper:
             self._checks.messages += len(outgoing)
             for to, message in outgoing:
                 if moments.sayings:
-                    moments.said(self._member, to, message)
+                    moments.said(self._member, to, cast(Message, message))
                 if type(message) in _WATCHED:
                     self._checks.noted(self._checks.promised, self._member, to, message)
                 if world.trace is not None:

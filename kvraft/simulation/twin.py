@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from kvraft.commands import (
+    BoundSessions,
     Count,
     Delete,
     Expire,
@@ -18,7 +19,10 @@ from kvraft.commands import (
     GrantLease,
     Guarded,
     Item,
+    KeepSession,
     Mutation,
+    Once,
+    OpenSession,
     Operation,
     Outcome,
     Page,
@@ -31,6 +35,7 @@ from kvraft.commands import (
     Span,
     Transact,
 )
+from kvraft.commands.client_sessions import WINDOW, kept_result
 from kvraft.commands.model import OperationResult
 from kvraft.commands.transactions import (
     Add,
@@ -55,6 +60,15 @@ class _Failed(Exception):
     """The transaction comes to a failure with this code."""
 
 
+class Session:
+    """The session of a client: all answers that it was ever given, by number."""
+
+    def __init__(self, ttl_us: int, deadline: int) -> None:
+        self.ttl_us = ttl_us
+        self.deadline = deadline
+        self.answers: dict[int, Result] = {}
+
+
 class Twin:
     """All states by their revisions."""
 
@@ -70,6 +84,8 @@ class Twin:
         """The lease of each key that has one."""
         self.last_lease = 0
         self.locks = LockTwin()
+        self.sessions: list[Session] = []
+        """Of each client, in the order of their ids from 1 on, also when they are over."""
 
     @property
     def now(self) -> State:
@@ -93,6 +109,14 @@ class Twin:
             return self.apply(mutation.command)
         if isinstance(mutation, GrantLease | RenewLease | RevokeLease):
             return self._apply_to_lease(mutation)
+        match mutation:
+            case OpenSession():
+                self.sessions.append(Session(mutation.ttl_us, self.time_us + mutation.ttl_us))
+                return len(self.sessions)
+            case KeepSession() | Once():
+                return self._use_session(mutation)
+            case BoundSessions():
+                return 0
         expired = self.expired
         hidden = {key: item for key, item in self.now.items() if key in expired}
         state = {key: item for key, item in self.now.items() if key not in expired}
@@ -108,6 +132,20 @@ class Twin:
         if transaction.changed:
             self.states.append(hidden | state)
         return result
+
+    def _use_session(self, mutation: KeepSession | Once) -> Result:
+        session = self.sessions[mutation.client - 1] if mutation.client <= len(self.sessions) else None
+        if session is None or session.deadline <= self.time_us:
+            return Failure("SESSION_EXPIRED", "")
+        if isinstance(mutation, KeepSession):
+            session.deadline = self.time_us + session.ttl_us if mutation.goes_on else 0
+            return mutation.client
+        if mutation.number <= max(session.answers, default=0) - WINDOW:
+            return Failure("NUMBER_TOO_LOW", "")
+        if mutation.number not in session.answers:
+            session.answers[mutation.number] = kept_result(mutation.write, self.apply(mutation.write))
+        session.deadline = self.time_us + session.ttl_us
+        return session.answers[mutation.number]
 
     @property
     def expired(self) -> list[bytes]:

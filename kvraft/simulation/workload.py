@@ -18,10 +18,11 @@ from kvraft.simulation.member import address_of
 from kvraft.simulation.replay import Replay
 from kvraft.simulation.requests import Data, Request, line_of, note_answer
 from kvraft.simulation.revisions import check_numbers
+from kvraft.simulation.session_client import SESSIONS, SessionClients
 from kvraft.simulation.watch_client import WATCHES, WatchClients
 from kvraft.simulation.writes import check_writes
 
-KINDS: Final = (DATA, EXPIRY, WATCHES, LOCKS)
+KINDS: Final = (DATA, EXPIRY, WATCHES, LOCKS, SESSIONS)
 """Kinds of clients that take part in some of the runs."""
 TOGETHER: Final = (1, 1, 1, 2, 5)
 """How many requests a client sends at once, one of these."""
@@ -259,6 +260,7 @@ class Workload:
         self._lock_clients = LockClients(cluster, kinds)
         self._others = (self._data_clients, self._expiry_clients, self._watch_clients, self._lock_clients)
         """Those whose answers are judged by a replay of the log."""
+        self._session_clients = SessionClients(cluster, kinds)
         self._last: Client | None = None
         self._tries = 0
         self._asked = 0
@@ -272,7 +274,7 @@ class Workload:
     @property
     def operations(self) -> int:
         """How many requests were made."""
-        asked = sum(len(others.asked) for others in self._others)
+        asked = sum(len(others.asked) for others in self._others) + self._session_clients.requests
         return sum(client.requests for client in self._clients) + self._guest.requests + asked
 
     def begin(self) -> None:
@@ -280,7 +282,7 @@ class Workload:
         for client in self._clients:
             client.begin()
         self._guest.begin()
-        for others in self._others:
+        for others in (*self._others, self._session_clients):
             others.begin()
 
     def end(self) -> None:
@@ -288,10 +290,11 @@ class Workload:
         asking: tuple[Client | Guest, ...] = (*self._clients, self._guest)
         for client in asking:
             client.stop()
-        for others in self._others:
-            others.stop()
+        others = (*self._others, self._session_clients)
+        for each in others:
+            each.stop()
         self._cluster.run_until(
-            lambda: all(client.is_idle for client in asking) and all(others.are_idle for others in self._others),
+            lambda: all(client.is_idle for client in asking) and all(each.are_idle for each in others),
             what="the end of all requests",
         )
         self._last = Client(len(asking), self._cluster, self._history, self._thinking_s, self._data, repeats=0.0)
@@ -345,7 +348,7 @@ class Workload:
             check_writes([*self._history.operations, *self._expiry_clients.sets], committed.values())
         except InvariantViolated as violation:
             return "writes", str(violation)
-        if any(others.asked for others in self._others):
+        if any(others.asked for others in self._others) or self._session_clients.sessions:
             try:
                 self._judge_by_replay(Replay(committed))
             except InvariantViolated as violation:
@@ -359,6 +362,7 @@ class Workload:
         check_numbers([each for others in self._others for each in others.asked], replay)
         for others in self._others:
             others.judge(replay)
+        self._session_clients.judge(replay)
 
 
 def _check_pong(client: int, answer: Answer) -> None:

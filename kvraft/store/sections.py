@@ -3,6 +3,7 @@
 from typing import Final
 
 from kvraft.store.chunks import kind
+from kvraft.store.client_sessions import ClientSessions
 from kvraft.store.expiry import Expiry
 from kvraft.store.history import History
 from kvraft.store.keyspace import Keyspace
@@ -10,7 +11,7 @@ from kvraft.store.leases import Leases
 from kvraft.store.locks import Locks
 from kvraft.store.section import Section
 
-SECTIONS: Final[tuple[type[Section], ...]] = (Keyspace, History, Expiry, Leases, Locks)
+SECTIONS: Final[tuple[type[Section], ...]] = (Keyspace, History, Expiry, Leases, Locks, ClientSessions)
 """Every section, in the order in which a snapshot holds them."""
 
 

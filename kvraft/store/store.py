@@ -29,6 +29,7 @@ from kvraft.commands import (
 from kvraft.raft.types import Entry, EntryKind
 from kvraft.store import pages
 from kvraft.store.changes import SetRun, TransactionRun
+from kvraft.store.client_sessions import ClientSessions
 from kvraft.store.expiry import Expiry
 from kvraft.store.features import ENTRY_KINDS, UnknownEntryKind, decode_level
 from kvraft.store.history import HISTORY_LEVEL, History
@@ -88,6 +89,7 @@ class Store:
         self.expiry = self.section(Expiry)
         self.leased = self.section(Leases)
         self.locks = self.section(Locks)
+        self.client_sessions = self.section(ClientSessions)
         self.hides_keys = False
         """Whether keys have expired that are still to be removed, and must not be seen; it may be true without need."""
         self.present = 0
@@ -106,12 +108,13 @@ class Store:
     @property
     def bytes_used(self) -> int:
         """How many bytes count towards the quota."""
-        return self.keys.bytes_used + self.expiry.bytes_used + self.leased.bytes_used + self.locks.bytes_used
+        tables = (self.expiry, self.leased, self.locks, self.client_sessions)
+        return self.keys.bytes_used + sum(table.bytes_used for table in tables)
 
     @property
     def has_deadlines(self) -> bool:
         """Whether anything here ends at a time, so that cluster time must go on."""
-        return bool(self.expiry.key_count or self.leased.count or self.locks.count)
+        return bool(self.expiry.key_count or self.leased.count or self.locks.count or self.client_sessions.count)
 
     @property
     def earliest_deadline(self) -> int | None:

@@ -1,6 +1,7 @@
 """One transaction: what a mutation changes, at one revision, all of it or nothing."""
 
 from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
@@ -16,13 +17,16 @@ from kvraft.commands import (
     Page,
     Result,
     Scanned,
+    SessionBounds,
     Span,
 )
+from kvraft.commands.client_sessions import SESSION_ANSWERS_BYTES_MAX
 from kvraft.commands.leases import LEASE_ID_MAX, LEASE_ID_STEP_MAX, chosen_lease_refused, no_such_lease
 from kvraft.commands.lock_values import Lock, Told
 from kvraft.commands.locks import settle
 from kvraft.commands.model import Appliable
 from kvraft.store.changes import Event
+from kvraft.store.client_sessions import SESSION_BYTES, Answer, ClientSession
 from kvraft.store.expiry import DEADLINE_BYTES, DEADLINE_US_MAX
 from kvraft.store.keyspace import ITEM_BYTES
 from kvraft.store.leases import ATTACHMENT_BYTES, LEASE_BYTES, Lease
@@ -35,7 +39,7 @@ if TYPE_CHECKING:
 class Transaction:
     """The store as one mutation sees and changes it; see `kvraft.commands.Transaction`."""
 
-    __slots__ = ("_store", "_undo", "events", "revision", "told")
+    __slots__ = ("_store", "_undo", "_used_before", "events", "revision", "told")
 
     def __init__(self, store: "Store") -> None:
         self._store = store
@@ -46,6 +50,8 @@ class Transaction:
         """What takes back all other changes, in the order in which they were made."""
         self.told: Sequence[Told] = ()
         """What has become of requests that waited for locks."""
+        self._used_before = 0
+        """Bytes that the store held before a numbered write."""
 
     @property
     def cluster_time(self) -> int:
@@ -322,6 +328,92 @@ class Transaction:
         """Bound what is kept of the past from here on."""
         store = self._store
         store.history.set_bounds(bounds, store.revision, store.cluster_time)
+
+    # --- sessions of clients -----------------------------------------------------------------------------------------
+
+    def open_session(self, ttl_us: int) -> int:
+        """Open a client's session, and return the client's id; see `kvraft.commands.Transaction`."""
+        store, sessions = self._store, self._store.client_sessions
+        if sessions.count >= sessions.bounds.sessions or sessions.bytes_used + SESSION_BYTES > sessions.bounds.bytes:
+            raise CommandFailed(self._sessions_full())
+        if store.quota_bytes and store.bytes_used + SESSION_BYTES > store.quota_bytes:
+            raise CommandFailed(self._too_large(SESSION_BYTES))
+        return sessions.open(ttl_us, store.cluster_time)
+
+    def keep_session(self, client: int, *, goes_on: bool) -> None:
+        """Renew a session, or end it; see `kvraft.commands.Transaction`."""
+        session = self._session(client)
+        if goes_on:
+            self._store.client_sessions.put(client, session.renewed(self.cluster_time))
+        else:
+            self._store.client_sessions.remove(client)
+
+    def recall(self, client: int, number: int) -> bytes | None:
+        """Return the answer that is kept under a number of a session; see `kvraft.commands.Transaction`."""
+        store = self._store
+        session = self._session(client)
+        answer = session.answers.get(number)
+        if answer is not None:
+            store.client_sessions.put(client, session.renewed(store.cluster_time))
+            self._cover((answer,))
+            return answer.content
+        if number <= session.floor:
+            text = (
+                f"the answers of client {client} are kept from number {session.floor + 1} on: this request has changed "
+                "nothing, and what became of an earlier one with its number is not known any more"
+            )
+            raise CommandFailed(Failure("NUMBER_TOO_LOW", text, {"lowest": session.floor + 1}))
+        self._used_before = store.bytes_used
+        return None
+
+    def remember(self, client: int, number: int, answer: bytes, *, is_failure: bool) -> None:
+        """Keep the answer to a number of a session; see `kvraft.commands.Transaction`."""
+        store, sessions = self._store, self._store.client_sessions
+        session = self._session(client).renewed(store.cluster_time)
+        room = sessions.bounds.bytes - sessions.bytes_used + session.size
+        full = self._sessions_full
+        kept = Answer(answer, is_failure)
+        if store.quota_bytes:  # an answer may take what its write has freed, also where the store holds too much
+            within_quota = max(store.quota_bytes, self._used_before) - store.bytes_used + session.size
+            if within_quota < room:
+                room, full = within_quota, partial(self._too_large, kept.size)
+        changed = session.with_answer(number, kept, min(room, SESSION_ANSWERS_BYTES_MAX))
+        if changed is None:
+            raise CommandFailed(full())
+        session, gone = changed
+        sessions.put(client, session)
+        self._cover(gone)
+
+    def _session(self, client: int) -> ClientSession:
+        session = self._store.client_sessions.get(client, self.cluster_time)
+        if session is None:
+            text = (
+                f"client {client} has no session, or it has expired: this request has changed nothing, and what became "
+                "of earlier ones is not known any more; open another with SESSION"
+            )
+            raise CommandFailed(Failure("SESSION_EXPIRED", text))
+        return session
+
+    def _cover(self, answers: Iterable[Answer]) -> None:
+        """Take answers into the checksum, as values that are replaced, but for those whose text versions may differ."""
+        self._store.keys.replaced += [answer.content for answer in answers if not answer.is_failure]
+
+    def end_expired_sessions(self, sessions_max: int) -> None:
+        """End sessions of clients that have expired, those of the earliest deadlines first, at most so many."""
+        self._store.client_sessions.end_expired(self.cluster_time, sessions_max)
+
+    def bound_sessions(self, bounds: SessionBounds) -> None:
+        """Bound how many sessions there are and what they take, from here on."""
+        self._store.client_sessions.bounds = bounds
+
+    def _sessions_full(self) -> Failure:
+        sessions = self._store.client_sessions
+        return Failure(
+            "SESSIONS_FULL",
+            f"there are {sessions.count} sessions with {sessions.bytes_used} bytes, and there may be "
+            f"{sessions.bounds.sessions} (limits.sessions) with {sessions.bounds.bytes} (limits.session_bytes); "
+            "nothing was changed: end some, or let them expire",
+        )
 
     def attempt(self, mutation: Appliable) -> Result:
         """Apply a mutation as a part of this one: what it comes to, or the `Failure` if it fails, without effect."""

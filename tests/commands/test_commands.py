@@ -15,14 +15,22 @@ from kvraft.commands import (
     KEY_BYTES_MAX,
     MUTATIONS,
     VALUE_BYTES_MAX,
+    BoundSessions,
     Delete,
     Expire,
     Get,
     Guarded,
     Identify,
     InvalidCommand,
+    KeepSession,
     Mutation,
+    Once,
+    OpenSession,
+    RemoveExpired,
     Set,
+    SetHistory,
+    SetLeaseLimit,
+    SetQuota,
     Transact,
     UnknownBatchVersion,
     UnknownOpcode,
@@ -33,8 +41,10 @@ from kvraft.commands import (
     set_key,
 )
 from kvraft.commands.blocks import Block
+from kvraft.commands.client_sessions import Number
 from kvraft.commands.held_keys import NewExpiry
 from kvraft.commands.keys import When
+from kvraft.commands.mutations import NumberedWrite
 from kvraft.commands.strings import Presence
 from tests.store.drawn import ANY_BLOCKS, ANY_TRANSACTIONS
 
@@ -43,13 +53,26 @@ ARGUMENTS: dict[object, st.SearchStrategy[object]] = {
     bytes: st.binary(min_size=1, max_size=300),
     str: st.text(max_size=40),
     int: st.integers(0, TIME_MAX),
-    bool: st.booleans(),
     Presence: st.sampled_from(Presence),
     When: st.sampled_from(When),
     NewExpiry: st.sampled_from(NewExpiry),
     list[bytes]: st.lists(st.binary(max_size=300), max_size=9),
     list[tuple[bytes, bytes]]: st.lists(st.tuples(st.binary(max_size=300), st.binary(max_size=300)), max_size=9),
+    Number: st.integers(1, TIME_MAX),
+    bool: st.booleans(),
 }
+BELONG_TO_NO_SESSION = {
+    BoundSessions,
+    Identify,
+    KeepSession,
+    Once,
+    OpenSession,
+    RemoveExpired,
+    SetHistory,
+    SetLeaseLimit,
+    SetQuota,
+}
+"""Commands that no client asks for, and those of sessions themselves."""
 
 
 def draw_any(mutation: type[Mutation]) -> st.SearchStrategy[Mutation]:
@@ -60,12 +83,20 @@ def draw_any(mutation: type[Mutation]) -> st.SearchStrategy[Mutation]:
         return st.builds(Guarded, ARGUMENTS[bytes], ARGUMENTS[int], ANY_TRANSACTIONS | draw_any(Expire))
     if mutation is Block:
         return ANY_BLOCKS
+    if mutation is Once:
+        writes = st.one_of([draw_any(each) for each in get_args(NumberedWrite)])
+        return st.builds(Once, ARGUMENTS[Number], ARGUMENTS[Number], writes)
     types = [field.type if field.type in ARGUMENTS else get_args(field.type)[0] for field in fields(mutation)]
     return st.builds(mutation, *(ARGUMENTS[each] for each in types))
 
 
 WRITES = st.one_of([draw_any(mutation) for mutation in MUTATIONS])
 SIZES = st.sampled_from([0, 1, 255, 256, 65_535, 65_536])
+
+
+def test_every_write_of_a_client_can_be_numbered() -> None:
+    """A new command that writes has its place in `NumberedWrite` as well."""
+    assert {*get_args(NumberedWrite)} == {*MUTATIONS} - BELONG_TO_NO_SESSION
 
 
 @given(st.integers(0, TIME_MAX), st.lists(WRITES, max_size=20))

@@ -312,6 +312,12 @@ def test_a_missing_key_is_named(tmp_path: Path) -> None:
     assert mistakes_in(tmp_path, "{}") == ["peers: is missing"]
 
 
+def test_what_a_follower_does_is_one_of_two(tmp_path: Path) -> None:
+    """It says who leads unless it is told to pass requests on."""
+    (mistake,) = mistakes_of(tmp_path, on_follower="forwards")
+    assert mistake == 'on_follower: found "forwards", expected "redirect" or "forward"; did you mean "forward"?'
+
+
 def test_an_unknown_key_far_from_all_lists_them(tmp_path: Path) -> None:
     """Where no key is near the unknown one, all of them are told; control characters do not reach the terminal."""
     mistakes = mistakes_of(tmp_path, limits={"\x1b[2J": 1})
@@ -321,6 +327,8 @@ def test_an_unknown_key_far_from_all_lists_them(tmp_path: Path) -> None:
             'limits["\\u001b[2J"]: is no key that kvraft knows; the keys here are '
             "line_bytes, clients, client_outbox_bytes, uncommitted_bytes, request_timeout_ms, segment_bytes, "
             "log_bytes, log_kept_bytes, log_late_bytes, store_bytes, store_keys, watches, leases, locks, watch_bytes"
+            "log_bytes, log_kept_bytes, log_late_bytes, store_bytes, store_keys, sessions, session_bytes, watches, "
+            "leases, watch_bytes"
         )
     ]
 

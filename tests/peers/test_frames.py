@@ -10,6 +10,7 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
+from kvraft.peers.forwarded import Forwarded, ForwardedAnswer, PeerMessage
 from kvraft.peers.frames import (
     ENTRY_KIND_MAX,
     HEADER_BYTES_MAX,
@@ -50,7 +51,7 @@ def append(tail: bytes, *, term: int = 5, prev_index: int = 1, prev_term: int = 
     return make_frame(encode(AppendEntries(term, prev_index, prev_term, 0))[8:], tail)
 
 
-def feed_in_chunks(decoder: FrameDecoder, stream: bytes, size: int) -> list[Message]:
+def feed_in_chunks(decoder: FrameDecoder, stream: bytes, size: int) -> list[PeerMessage]:
     """Feed the stream in chunks of `size` bytes."""
     return [message for start in range(0, len(stream), size) for message in decoder.feed(stream[start : start + size])]
 
@@ -82,7 +83,7 @@ def pieces(draw: st.DrawFn) -> InstallSnapshot:
     return InstallSnapshot(draw(counts), draw(snapshot_ids), draw(counts), draw(counts), size, offset, data)
 
 
-messages: st.SearchStrategy[Message] = st.one_of(
+messages: st.SearchStrategy[PeerMessage] = st.one_of(
     appends(),
     pieces(),
     st.builds(InstallSnapshotReply, counts, snapshot_ids, counts, flags),
@@ -94,11 +95,13 @@ messages: st.SearchStrategy[Message] = st.one_of(
     st.builds(Heartbeat, counts, counts, counts),
     st.builds(HeartbeatReply, counts, counts),
     st.builds(TimeoutNow, counts),
+    st.builds(Forwarded, snapshot_ids, counts, st.binary(max_size=200)),
+    st.builds(ForwardedAnswer, snapshot_ids, counts, st.binary(max_size=200)),
 )
 
 
 @given(sent=st.lists(messages, max_size=6), cuts=st.lists(st.integers(0, 2000), max_size=20))
-def test_any_messages_cut_anywhere_come_out_as_they_went_in(sent: list[Message], cuts: Sequence[int]) -> None:
+def test_any_messages_cut_anywhere_come_out_as_they_went_in(sent: list[PeerMessage], cuts: Sequence[int]) -> None:
     """However the network cuts the stream, the messages come out whole, in order, and equal to those sent."""
     stream = b"".join(map(encode, sent))
     places = [0, *sorted(cut for cut in cuts if cut < len(stream)), len(stream)]
@@ -110,7 +113,7 @@ def test_any_messages_cut_anywhere_come_out_as_they_went_in(sent: list[Message],
 
 
 @given(sent=st.lists(messages, min_size=1, max_size=3))
-def test_one_byte_at_a_time_gives_each_message_with_its_last_byte(sent: list[Message]) -> None:
+def test_one_byte_at_a_time_gives_each_message_with_its_last_byte(sent: list[PeerMessage]) -> None:
     """A message comes out with its last byte: not before, and not only when the next one begins."""
     decoder = FrameDecoder()
 
@@ -127,14 +130,14 @@ def test_one_byte_at_a_time_gives_each_message_with_its_last_byte(sent: list[Mes
     size=st.integers(1, 300),
 )
 def test_damaged_bytes_raise_wire_error_or_wait_for_more(
-    sent: list[Message], damage: list[tuple[int, int]], size: int
+    sent: list[PeerMessage], damage: list[tuple[int, int]], size: int
 ) -> None:
     """Whatever happens to the bytes, the decoder gives messages, waits, or raises WireError, and nothing else."""
     stream = bytearray(b"".join(map(encode, sent)))
     for place, mask in damage:
         stream[place % len(stream)] ^= mask
 
-    received: list[Message] = []
+    received: list[PeerMessage] = []
     with suppress(WireError):
         received = feed_in_chunks(FrameDecoder(), bytes(stream), size)
 
@@ -268,7 +271,7 @@ def test_the_bytes_of_a_snapshot_travel_as_they_are() -> None:
 
 
 @given(sent=st.lists(pieces() | appends(), min_size=1, max_size=4), size=st.integers(1, 500))
-def test_pieces_of_a_snapshot_are_whole_in_chunks_of_any_size(sent: list[Message], size: int) -> None:
+def test_pieces_of_a_snapshot_are_whole_in_chunks_of_any_size(sent: list[PeerMessage], size: int) -> None:
     """The data of each piece come out as they went in, between entries and other pieces."""
     stream = b"".join(map(encode, sent))
 
@@ -419,7 +422,7 @@ def test_the_longest_record_passes_in_small_chunks_and_is_looked_at_a_bounded_nu
     looked_at = []
     decode_frames = decoder._decode_frames
 
-    def count(data: bytes) -> list[Message]:
+    def count(data: bytes) -> list[PeerMessage]:
         looked_at.append(len(data))
         return decode_frames(data)
 

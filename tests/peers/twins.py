@@ -19,8 +19,8 @@ from typing_extensions import override
 from zope.interface import implementer
 
 from kvraft.peers import Address, Facts, Hello, Peers
+from kvraft.peers.forwarded import PeerMessage
 from kvraft.raft.errors import MessageRefused
-from kvraft.raft.messages import Message
 
 CLUSTER = "8a0c6a1e-2a0c-4a39-a3f4-1d3f6f1c1b52"
 OTHER_CLUSTER = "00000000-2a0c-4a39-a3f4-1d3f6f1c1b52"
@@ -68,7 +68,7 @@ class Recorder:
         """Write it down."""
         self.events.append(("refused", peer, code, message))
 
-    def receive(self, sender: int, messages: list[Message]) -> None:
+    def receive(self, sender: int, messages: list[PeerMessage]) -> None:
         """Write it down; refuse if told to."""
         self.events.append(("receive", sender, messages))
         if self.refuses_messages:

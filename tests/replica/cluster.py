@@ -20,7 +20,8 @@ from kvraft.config import Address as ConfigAddress
 from kvraft.errors import RequestFailed
 from kvraft.errors.exit_status import FatalReason
 from kvraft.peers import PROTOCOL_VERSION, Address, Facts, Hello, PeerStatus
-from kvraft.raft import Entry, HardState, Membership, Message, Node, RaftOptions
+from kvraft.peers.forwarded import PeerMessage
+from kvraft.raft import Entry, HardState, Membership, Node, RaftOptions
 from kvraft.raft.invariants import ClusterHistory
 from kvraft.replica import Rejoin, Replica, ReplicaOptions
 from kvraft.storage import MemoryJournal, MemorySnapshots
@@ -104,7 +105,7 @@ class Member:
     journal: MemoryJournal
     is_alive: bool = True
     fatal: list[FatalReason] = attrs.field(factory=list)
-    sent: list[tuple[int, Message]] = attrs.field(factory=list)
+    sent: list[tuple[int, PeerMessage]] = attrs.field(factory=list)
     clusters: list[str] = attrs.field(factory=list)
     """The ids that the log taught its connections."""
     told: list[tuple[frozenset[int], frozenset[int]]] = attrs.field(factory=list)
@@ -142,7 +143,7 @@ class _Outbox:
     def says_at(self, node: int) -> Address | None:
         return self.cluster.says.get(node)
 
-    def send(self, outgoing: Sequence[tuple[int, Message]]) -> None:
+    def send(self, outgoing: Sequence[tuple[int, PeerMessage]]) -> None:
         if self.epoch == self.cluster.epochs[self.member]:
             self.cluster.carry(self.member, outgoing)
 
@@ -276,7 +277,7 @@ class Cluster:
             one.replica.inbox.hello(welcome)
             one.replica.inbox.link_up(other.id)
 
-    def carry(self, sender: int, outgoing: Sequence[tuple[int, Message]]) -> None:
+    def carry(self, sender: int, outgoing: Sequence[tuple[int, PeerMessage]]) -> None:
         """Put messages on their links."""
         for to, message in outgoing:
             self.members[sender].sent.append((to, message))
@@ -427,7 +428,7 @@ class Cluster:
         link = frozenset((a, b))
         self._cuts[link] = self._cuts.get(link, 0) + 1
 
-    def _deliver(self, sender: int, to: int, message: Message, cuts: int) -> None:
+    def _deliver(self, sender: int, to: int, message: PeerMessage, cuts: int) -> None:
         link = frozenset((sender, to))
         if self._cuts.get(link, 0) == cuts and link not in self.cut_links and self.members[to].is_alive:
             self.members[to].replica.inbox.receive(sender, [message])

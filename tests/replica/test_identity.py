@@ -11,7 +11,8 @@ from kvraft.commands import AddMember, Set
 from kvraft.errors import exit_status
 from kvraft.errors.exit_status import FatalReason
 from kvraft.peers import OTHER_INCARNATION
-from kvraft.raft import Membership, Message
+from kvraft.peers.forwarded import PeerMessage
+from kvraft.raft import Membership
 from kvraft.raft.messages import PreVoteReply
 from kvraft.replica import Replica
 from kvraft.replica.admission import OTHER_DATA_DIRECTORY
@@ -60,7 +61,7 @@ class KnownCluster(DiskCluster):
             self.members[other].replica.inbox.link_up(one)
 
     @override
-    def _deliver(self, sender: int, to: int, message: Message, cuts: int) -> None:
+    def _deliver(self, sender: int, to: int, message: PeerMessage, cuts: int) -> None:
         if not self.refuses(to, sender) and not self.refuses(sender, to):
             super()._deliver(sender, to, message, cuts)
 

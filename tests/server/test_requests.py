@@ -4,6 +4,7 @@ import pytest
 
 from kvraft.commands import KEY_BYTES_MAX, delete_key, get_key, set_key
 from kvraft.server import replies
+from kvraft.server.client_session_requests import NUMBERED_USAGE
 from kvraft.server.dialect import Note
 from kvraft.server.requests import USAGES, LooksLikeHttp, read_requests, suggest
 from tests.server.twins import Client
@@ -218,7 +219,7 @@ def test_help_lists_the_commands() -> None:
     [(_, note)] = chunk.notes
 
     assert isinstance(note, bytes)
-    assert json.loads(note) == {"commands": list(USAGES.values())}
+    assert json.loads(note) == {"commands": [*USAGES.values(), NUMBERED_USAGE]}
 
 
 def test_an_empty_first_line_is_named() -> None:

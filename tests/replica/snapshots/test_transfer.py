@@ -7,7 +7,7 @@ import msgspec
 import pytest
 from twisted.internet.defer import Deferred, fail
 
-from kvraft.raft import Message
+from kvraft.peers.forwarded import PeerMessage
 from kvraft.raft.messages import InstallSnapshot, InstallSnapshotReply, RequestVote
 from kvraft.replica.snapshots import receive, send
 from kvraft.replica.snapshots.receive import read_header
@@ -101,9 +101,9 @@ def test_an_answer_to_the_offer_that_is_lost_is_asked_for_again(cluster: DiskClu
     """It is lost when the member's own connection to the leader is made later than the leader's to it."""
     behind, leader = late(cluster), cluster.elect()
     carry = cluster.carry
-    lost: list[Message] = []
+    lost: list[PeerMessage] = []
 
-    def lose_the_first_answer(sender: int, outgoing: Sequence[tuple[int, Message]]) -> None:
+    def lose_the_first_answer(sender: int, outgoing: Sequence[tuple[int, PeerMessage]]) -> None:
         for to, message in outgoing:
             if isinstance(message, InstallSnapshotReply) and not lost:
                 lost.append(message)
@@ -124,9 +124,9 @@ def test_an_answer_that_claims_more_than_there_is_counts_for_nothing(cluster: Di
     """The leader does not take it for progress, and asks again."""
     behind, leader = late(cluster), cluster.elect()
     carry = cluster.carry
-    absurd: list[Message] = []
+    absurd: list[PeerMessage] = []
 
-    def answer_absurdly_first(sender: int, outgoing: Sequence[tuple[int, Message]]) -> None:
+    def answer_absurdly_first(sender: int, outgoing: Sequence[tuple[int, PeerMessage]]) -> None:
         latest = cluster.members[leader].replica._snapshotter._context.snapshots.latest
         assert latest is not None
         for to, message in outgoing:

@@ -1,0 +1,108 @@
+"""Results as bytes: kept in the store for clients that ask again, and told by one node to another.
+
+A result is packed as MessagePack. What is neither nothing, nor a number, nor a text is an array that opens with its
+kind. The layout stands in snapshots: what a kind means never changes.
+"""
+
+from collections.abc import Sequence
+from typing import Any, Final
+
+import msgspec
+
+from kvraft.commands.model import Answers, Failure, LeasePage, LeaseState, Outcome, Page, Result, Scanned
+
+_ITEM: Final = 0
+_FAILURE: Final = 1
+_PAGE: Final = 2
+_OUTCOME: Final = 3
+_LEASE: Final = 4
+_LEASES: Final = 5
+_ANSWERS: Final = 6
+_SCANNED: Final = 7
+_LIST: Final = 8
+_ITEM_FIELDS: Final = 4
+_MARK_FIELDS: Final = 2
+_encode: Final = msgspec.msgpack.Encoder().encode
+_decode: Final = msgspec.msgpack.Decoder().decode
+
+
+def pack_result(result: Result) -> bytes:
+    """Return the bytes of a result; `unpack_result` makes an equal one of them."""
+    return _encode(_packed(result))
+
+
+def unpack_result(content: bytes) -> Any:
+    """Return the result of which these are the bytes.
+
+    Raises:
+        ValueError: of none.
+    """
+    try:
+        return _unpacked(_decode(content))
+    except (msgspec.MsgspecError, TypeError, RecursionError) as error:
+        raise ValueError(f"these bytes are no result: {error}") from error
+
+
+def pack_results(results: Sequence[Result]) -> bytes:
+    """Return the bytes of several results."""
+    return _encode([*map(_packed, results)])
+
+
+def unpack_results(content: bytes) -> list[Any]:
+    """Return the results of which these are the bytes.
+
+    Raises:
+        ValueError: of none.
+    """
+    try:
+        return [*map(_unpacked, _decode(content))]
+    except (msgspec.MsgspecError, TypeError, RecursionError) as error:
+        raise ValueError(f"these bytes are no results: {error}") from error
+
+
+def _packed(result: Any) -> Any:
+    match result:
+        case tuple():
+            return (_ITEM, *result)
+        case Failure():
+            return (_FAILURE, result.code, result.message, result.details)
+        case Page():
+            return (_PAGE, result.revision, result.items, result.following)
+        case Outcome():
+            return (_OUTCOME, result.succeeded, result.revision, [*map(_packed, result.results)])
+        case LeaseState():
+            return (_LEASE, *msgspec.structs.astuple(result))
+        case LeasePage():
+            return (_LEASES, [*map(_packed, result.leases)], result.last)
+        case Answers():
+            return (_ANSWERS, None if result.results is None else [*map(_packed, result.results)])
+        case Scanned():
+            return (_SCANNED, result.following, result.keys)
+        case list():
+            return (_LIST, [*map(_packed, result)])
+    return result
+
+
+def _unpacked(content: Any) -> Any:
+    match content:
+        case [0, *fields] if len(fields) in {_ITEM_FIELDS, _MARK_FIELDS}:
+            return tuple(fields)
+        case [1, str(code), str(message), details]:
+            return Failure(code, message, details)
+        case [2, int(revision), list(items), following]:
+            return Page(revision, [(key, tuple(item)) for key, item in items], following)
+        case [3, bool(succeeded), int(revision), list(results)]:
+            return Outcome(succeeded, revision, [*map(_unpacked, results)])
+        case [4, *fields] if len(fields) == len(LeaseState.__struct_fields__):
+            return LeaseState(*fields)
+        case [5, list(leases), last]:
+            return LeasePage([*map(_unpacked, leases)], last)
+        case [6, results]:
+            return Answers(None if results is None else [*map(_unpacked, results)])
+        case [7, int(following), list(keys)]:
+            return Scanned(following, keys)
+        case [8, list(results)]:
+            return [*map(_unpacked, results)]
+        case None | int() | str():
+            return content
+    raise ValueError("these bytes are no result")

@@ -1,0 +1,148 @@
+"""Reads that a follower answers itself: linearizable ones, and those that may be stale but tell their age.
+
+Both rest on one measure. The node asks the leader how far its state machine is; the leader answers as it answers any
+linearizable read, after a majority has confirmed that it leads. When this node's state machine has come as far, its
+state is not older than the moment at which it asked. So the age of the state is the time since then, by this node's own
+monotonic clock: however slow the network or the leader was, it is never less than the truth.
+
+One question is under way at a time, and serves all reads that arrived before it was sent.
+"""
+
+from collections import deque
+from collections.abc import Callable, Sequence
+from typing import Final, cast
+
+from twisted.internet.interfaces import IDelayedCall, IReactorTime
+
+from kvraft.commands import Operation, Query, Result, StaleRead
+from kvraft.errors import RequestFailed
+from kvraft.replica.forwarding import AppliedIndex, Forwarding
+from kvraft.replica.state import State
+from kvraft.replica.submissions import Reply, Submission
+
+AGE_WANTED_S: Final = 1.0
+"""A stale read without a bound waits for a younger state if it is older, seconds, and the leader can be asked."""
+WAIT_S: Final = 0.1
+"""Longest wait of a stale read for a younger state, seconds."""
+_MICROSECONDS: Final = 1_000_000
+
+
+class LocalReads:
+    """Reads that wait for this node's state to be young enough.
+
+    Args:
+        ask: asks the leader.
+    """
+
+    def __init__(
+        self,
+        state: State,
+        clock: IReactorTime,
+        forwarding: Forwarding,
+        ask: Callable[[Sequence[Operation], Reply], None],
+    ) -> None:
+        self._state = state
+        self._clock = clock
+        self._forwarding = forwarding
+        self._ask_leader = ask
+        self._current_at: float | None = None
+        """The state was certainly that of the cluster at this time; None: that is not known of any."""
+        self._asked_at: float | None = None
+        """When the question under way was sent."""
+        self._proofs: deque[tuple[float, int]] = deque()
+        """(when it was asked, how far the leader was): not applied here yet."""
+        self._linearizable: list[tuple[float, Submission]] = []
+        """With the time of their arrival."""
+        self._stale: list[tuple[float, Submission]] = []
+        """With the time at which they are answered with whatever there is."""
+        self._timer: IDelayedCall | None = None
+
+    @property
+    def are_waiting(self) -> bool:
+        """Whether any waits for entries to be applied."""
+        return bool(self._proofs)
+
+    def take(self, submission: Submission) -> None:
+        """Answer a submission of reads, now or as soon as this node's state is young enough."""
+        now = self._clock.seconds()
+        reads = submission.operations
+        if not all(isinstance(each, StaleRead) for each in reads):
+            self._linearizable.append((now, submission))
+            self._ask(now)
+            return
+        bounds = [each.max_age_us for each in cast(Sequence[StaleRead], reads) if each.max_age_us is not None]
+        bound_s = min(bounds) / _MICROSECONDS if bounds else AGE_WANTED_S
+        if self._is_current_since(now - bound_s) or not self._forwarding.reaches_leader:
+            self._answer(submission, now)
+        else:
+            self._stale.append((now + WAIT_S, submission))
+            if self._timer is None:
+                self._timer = self._clock.callLater(WAIT_S, self._timed_out)
+        if not self._is_current_since(now - WAIT_S):
+            self._ask(now)
+
+    def look(self) -> None:
+        """Answer what can be answered by now; called when entries have been applied."""
+        applied = self._state.store.applied_index
+        while self._proofs and self._proofs[0][1] <= applied:
+            self._current_at = self._proofs.popleft()[0]
+        now = self._clock.seconds()
+        waiting, self._linearizable = self._linearizable, []
+        for arrived, submission in waiting:
+            if submission.answered:
+                continue
+            if self._is_current_since(arrived):
+                self._answer(submission, now)
+            else:
+                self._linearizable.append((arrived, submission))
+        stale, self._stale = self._stale, []
+        for until, submission in stale:
+            if self._is_current_since(until - WAIT_S) or until <= now:
+                self._answer(submission, now)
+            else:
+                self._stale.append((until, submission))
+
+    def stop(self) -> None:
+        """Wait for nothing more."""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    def _is_current_since(self, moment: float) -> bool:
+        return self._current_at is not None and self._current_at >= moment
+
+    def _answer(self, submission: Submission, now: float) -> None:
+        age_us = None if self._current_at is None else int((now - self._current_at) * _MICROSECONDS) + 1
+        store = self._state.store
+        reads = cast(Sequence[Query], submission.operations)
+        submission.answer(
+            [read.answer(store, age_us) if isinstance(read, StaleRead) else read.run(store) for read in reads]
+        )
+
+    def _ask(self, now: float) -> None:
+        """Ask the leader how far it is, unless a question is under way; the next one follows it."""
+        if self._asked_at is None and self._forwarding.is_possible:
+            self._asked_at = now
+            self._ask_leader([AppliedIndex()], self._told)
+
+    def _told(self, outcome: Sequence[Result] | RequestFailed) -> None:
+        asked_at, self._asked_at = self._asked_at, None
+        assert asked_at is not None, "an answer to no question"
+        if isinstance(outcome, RequestFailed):
+            for arrived, submission in self._linearizable:
+                if arrived <= asked_at:
+                    submission.answer(outcome)
+        else:
+            (index,) = outcome
+            assert isinstance(index, int), "the leader tells an index"
+            self._proofs.append((asked_at, index))
+        self.look()
+        if self._linearizable and self._linearizable[-1][0] > asked_at:
+            self._ask(self._clock.seconds())
+
+    def _timed_out(self) -> None:
+        self._timer = None
+        self.look()
+        if self._stale:
+            delay = max(0.0, self._stale[0][0] - self._clock.seconds())
+            self._timer = self._clock.callLater(delay, self._timed_out)

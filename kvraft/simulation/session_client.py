@@ -1,0 +1,224 @@
+"""A simulated client of sessions: it sends a numbered write until it is answered, and now and then once more.
+
+Its writes count, so that one which is carried out twice shows. It draws from a random stream of its own, and its keys
+are its own, so that runs without it are as they were.
+"""
+
+from collections.abc import Collection, Iterable, Sequence
+from random import Random
+from typing import Final
+
+import attrs
+import msgspec
+
+from kvraft.commands import Failure, Once, Result
+from kvraft.server.requests import read_requests
+from kvraft.simulation.clients import Answer, Caller
+from kvraft.simulation.cluster import Cluster
+from kvraft.simulation.conduct import demand
+from kvraft.simulation.data_client import takes_part
+from kvraft.simulation.member import address_of
+from kvraft.simulation.replay import Replay
+from kvraft.simulation.requests import DEFINITE, UNKNOWN
+from kvraft.simulation.twin import Twin
+
+SESSIONS: Final = "sessions"
+"""What this kind of clients is called on the command line."""
+NUMBER: Final = 2
+"""How many such clients there are in a run that has any."""
+SHARE: Final = 1 / 3
+"""How many runs have them."""
+GAP_S: Final = 0.12
+"""Mean time between an answer and the next requests, seconds."""
+TTLS_S: Final = (1.5, 3.0, 60.0)
+"""Times to live of sessions, seconds."""
+PAUSES: Final = 0.02
+"""How often a client uses its session for longer than that not at all."""
+TOGETHER: Final = 3
+"""Most new writes that are sent at once."""
+UNDER_WAY_MAX: Final = 100
+"""Most writes that are not answered."""
+SLOW: Final = 0.9
+"""The clocks of two machines differ by no more than this factor."""
+REFUSED: Final = DEFINITE | {UNKNOWN, "QUOTA_EXCEEDED", "SESSIONS_FULL"}
+"""Answers after which a write is sent again under its number."""
+
+
+@attrs.define(eq=False)
+class Session:
+    """One session, as its client knows it."""
+
+    client: int
+    ttl_s: float
+    used_at: float
+    """When the latest request was sent that has renewed it for certain."""
+    lines: dict[int, str] = attrs.field(factory=dict)
+    """Every write that was sent, by number."""
+    answers: dict[int, Answer] = attrs.field(factory=dict)
+    """The first answer to each."""
+
+    @property
+    def unanswered(self) -> list[int]:
+        """The numbers without an answer."""
+        return [number for number in self.lines if number not in self.answers]
+
+
+class SessionClient:
+    """One such client."""
+
+    def __init__(self, number: int, cluster: Cluster) -> None:
+        self.is_idle = True
+        self.sessions: list[Session] = []
+        self.requests = 0
+        self._key = f"s{number}"
+        self._cluster = cluster
+        self._random: Random = cluster.world.random(f"session client {number}")
+        self._caller = Caller(cluster.client_machine(f"session client {number}"))
+        self._session: Session | None = None
+        self._is_stopped = False
+
+    def begin(self) -> None:
+        """Begin to ask."""
+        self._wait(self._random.expovariate(1 / GAP_S))
+
+    def stop(self) -> None:
+        """Ask nothing more."""
+        self._is_stopped = True
+
+    def _wait(self, seconds: float) -> None:
+        self._caller.clock.callLater(seconds, self._ask)
+
+    def _ask(self) -> None:
+        if self._is_stopped:
+            return
+        self.is_idle = False
+        session, now = self._session, self._cluster.world.now
+        ttl_s = self._random.choice(TTLS_S)
+        numbers = [] if session is None else self._draw(session)
+        lines = [f"SESSION TTL {ttl_s}"]
+        if session is not None:
+            lines = [f"#{session.client}:{number} {session.lines[number]}" for number in numbers]
+        self.requests += len(lines)
+
+        def finished(answers: Sequence[Answer] | None) -> None:
+            self.is_idle = True
+            if session is None:
+                self._opened(ttl_s, now, answers or ())
+            else:
+                for number, answer in zip(numbers, answers or (), strict=False):
+                    self._note(session, number, answer, now)
+            pause = self._random.random() < PAUSES
+            self._wait(1.2 * ttl_s if pause else self._random.expovariate(1 / GAP_S))
+
+        leader = self._cluster.leader
+        is_lucky = leader is not None and self._random.random() < 0.8
+        target = leader if is_lucky and leader is not None else self._random.choice([*self._cluster.members])
+        self._caller.ask(address_of(target), lines, finished)
+
+    def _draw(self, session: Session) -> list[int]:
+        """Return the numbers to send: all without an answer, new ones, and perhaps one that has been answered."""
+        draws = self._random
+        if len(session.unanswered) < UNDER_WAY_MAX:
+            for _ in range(draws.randrange(TOGETHER + 1)):
+                line = draws.choice((f"INCR {self._key}", f"INCR {self._key}", f"CAS {self._key} ABSENT 5"))
+                session.lines[len(session.lines) + 1] = line
+        numbers = session.unanswered
+        draws.shuffle(numbers)
+        if session.answers and (not numbers or draws.random() < 0.3):
+            numbers.append(draws.choice([*session.answers][-UNDER_WAY_MAX:]))
+        return numbers or self._draw(session)
+
+    def _opened(self, ttl_s: float, now: float, answers: Sequence[Answer]) -> None:
+        for answer in answers:
+            if answer.get("error") is None:
+                demand(answer.get("ttl") == ttl_s, f"SESSION TTL {ttl_s} is answered {answer}")
+                self._session = Session(answer["client"], ttl_s, now)
+                self.sessions.append(self._session)
+
+    def _note(self, session: Session, number: int, answer: Answer, now: float) -> None:
+        code = answer.get("error")
+        if code in REFUSED:
+            return
+        if code == "SESSION_EXPIRED":
+            passed = self._cluster.world.now - session.used_at
+            demand(
+                passed >= session.ttl_s * SLOW,
+                f"the session of client {session.client} lives {session.ttl_s} s and has expired after {passed:g} s",
+            )
+            self._session = None
+            return
+        demand(code in {None, "CONDITION_FAILED"}, f"number {number} of client {session.client} is answered {answer}")
+        session.used_at = max(session.used_at, now)
+        first = session.answers.setdefault(number, answer)
+        demand(first == answer, f"number {number} of client {session.client} is answered {first}, and again {answer}")
+
+
+def check_sessions(sessions: Iterable[Session], twin: Twin) -> None:
+    """Hold what clients were told against a twin that has carried out the log and keeps every answer.
+
+    Raises:
+        InvariantViolated: a number was carried out twice, or was given an answer that is not its own.
+    """
+    owners: dict[int, Session] = {}
+    for session in sessions:
+        demand(owners.setdefault(session.client, session) is session, f"client {session.client} was opened twice")
+        kept = twin.sessions[session.client - 1].answers
+        for number, answer in session.answers.items():
+            demand(number in kept, f"number {number} of client {session.client} was answered and is not in the log")
+            expected = _show(session.lines[number], kept[number])
+            demand(
+                expected == answer,
+                f"number {number} of client {session.client} ({session.lines[number]}) is answered {answer}, and by "
+                f"the log it came to {expected}",
+            )
+
+
+def _show(line: str, result: Result) -> Answer:
+    """Return the answer that a result makes."""
+    requests, _ = read_requests([f"#1:1 {line}".encode()])
+    (operation,), (encode,) = requests.operations, requests.answers
+    assert isinstance(operation, Once)
+    assert not isinstance(result, Failure), "these writes come to no failure"
+    assert not isinstance(encode, bytes), "each answer tells what the write came to"
+    return msgspec.json.decode(encode(result), type=dict[str, object])
+
+
+class SessionClients:
+    """Those of a run, if it has any."""
+
+    def __init__(self, cluster: Cluster, kinds: Collection[str] | None = None) -> None:
+        number = NUMBER if takes_part(cluster, kinds, SESSIONS, SHARE) else 0
+        self._clients = [SessionClient(each, cluster) for each in range(number)]
+
+    @property
+    def requests(self) -> int:
+        """How many requests were made."""
+        return sum(client.requests for client in self._clients)
+
+    @property
+    def are_idle(self) -> bool:
+        """Whether nothing is asked that is not answered."""
+        return all(client.is_idle for client in self._clients)
+
+    def begin(self) -> None:
+        """Begin."""
+        for client in self._clients:
+            client.begin()
+
+    def stop(self) -> None:
+        """Ask nothing more."""
+        for client in self._clients:
+            client.stop()
+
+    @property
+    def sessions(self) -> list[Session]:
+        """Every session that was opened."""
+        return [session for client in self._clients for session in client.sessions]
+
+    def judge(self, replay: Replay) -> None:
+        """Judge what they were told.
+
+        Raises:
+            InvariantViolated: a number has had two effects, or answers that are not its own.
+        """
+        check_sessions(self.sessions, replay.twin)

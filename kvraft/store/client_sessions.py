@@ -1,0 +1,342 @@
+"""The sessions of clients: the answers to their latest numbered writes, and when each session expires.
+
+A session is a value that is never changed: each use puts another one in its place. So a snapshot that is being read
+keeps what it was taken of without a copy.
+
+Deadlines move with each use. A heap holds one for each session that is not later than its own; it is brought up to date
+when it comes to the front. So a use costs the heap nothing, and which sessions have expired is found in the order of
+their deadlines, the same on every member.
+"""
+
+from collections.abc import Iterator, Mapping, Sized
+from heapq import heapify, heappop, heappush, heapreplace
+from itertools import chain
+from typing import Annotated, Any, ClassVar, Final
+
+import msgspec
+from typing_extensions import override
+
+from kvraft.commands.client_sessions import WINDOW
+from kvraft.commands.model import SessionBounds
+from kvraft.store import chunks
+from kvraft.store.chunks import Chunk, SnapshotInvalid, State
+from kvraft.store.keyspace import FrozenShards
+from kvraft.store.section import AlreadyFrozen, FrozenSection, Section, SectionLoader
+
+SESSION_BYTES: Final = 600
+"""What a session is counted with beside its answers: objects, places in dicts, and a deadline."""
+ANSWER_BYTES: Final = 100
+"""What an answer is counted with beside its bytes. A failure is counted with `FAILURE_BYTES`, since its text may differ
+from version to version, and all members must count the same."""
+FAILURE_BYTES: Final = 400
+SHARDS: Final = 256
+"""How many dicts; a snapshot reads one at a time."""
+_MASK: Final = SHARDS - 1
+_HEAP_SPARE: Final = 64
+"""The heap is made anew when it holds more than twice as many deadlines as there are sessions, and so many more."""
+_ENTRY_OVERHEAD_BYTES: Final = 32
+"""The most that the encoding adds to an answer, or a session without its answers takes, and a chunk."""
+
+_Count = Annotated[int, msgspec.Meta(ge=0)]
+_Positive = Annotated[int, msgspec.Meta(ge=1)]
+_BOUNDS: Final = SessionBounds()
+
+
+class Answer(msgspec.Struct, frozen=True, gc=False, array_like=True):
+    """The answer to one write."""
+
+    content: bytes
+    """As `kvraft.commands.results` packs it."""
+    is_failure: bool
+
+    @property
+    def size(self) -> int:
+        """What it is counted with, bytes."""
+        return FAILURE_BYTES if self.is_failure else ANSWER_BYTES + len(self.content)
+
+
+class ClientSession(msgspec.Struct, frozen=True, gc=False):
+    """One session."""
+
+    ttl_us: int
+    deadline: int
+    """When it expires, microseconds of cluster time."""
+    floor: int = 0
+    """Numbers up to this one have left the window."""
+    answers: Mapping[int, Answer] = {}
+    """By number, each above the floor. Never changed."""
+    size: int = 0
+    """Of all answers, as they are counted, bytes."""
+
+    def renewed(self, time_us: int) -> "ClientSession":
+        """Return it as it is after a use at this time."""
+        return msgspec.structs.replace(self, deadline=time_us + self.ttl_us)
+
+    def with_answer(self, number: int, answer: Answer, room: int) -> tuple["ClientSession", list[Answer]] | None:
+        """Return it with one more answer, and the answers that leave the window for it.
+
+        Those leave that are too far below the highest number, and the lowest below this one until all of them together
+        have no more than `room` bytes. None: they have more even so.
+        """
+        answers = dict(self.answers)
+        floor = max(self.floor, number - WINDOW)
+        if floor - self.floor <= WINDOW:
+            leaving = [each for each in range(self.floor + 1, floor + 1) if each in answers]
+        else:
+            leaving = sorted(each for each in answers if each <= floor)
+        gone = [answers.pop(each) for each in leaving]
+        size = self.size + answer.size - sum(each.size for each in gone)
+        if size > room:
+            for each in sorted(each for each in answers if each < number):
+                gone.append(answers.pop(each))
+                size -= gone[-1].size
+                floor = each
+                if size <= room:
+                    break
+            else:
+                return None
+        answers[number] = answer
+        return ClientSession(self.ttl_us, self.deadline, floor, answers, size), gone
+
+
+class ClientSessionsState(State, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
+    """The fields of a snapshot's state that belong to this table."""
+
+    LEVEL: ClassVar[int] = 3
+
+    client_sessions: _Count = 0
+    client_sessions_opened: _Count = 0
+    client_sessions_max: _Count = _BOUNDS.sessions
+    client_session_bytes_max: _Count = _BOUNDS.bytes
+
+
+class Sessions(Chunk, frozen=True, gc=False, array_like=True, tag=28):
+    """Sessions: the client's id, time to live, deadline, floor, and number of answers."""
+
+    LEVEL: ClassVar[int] = 3
+
+    sessions: list[tuple[_Positive, _Positive, _Positive, _Count, _Count]]
+
+
+class Answers(Chunk, frozen=True, gc=False, array_like=True, tag=29):
+    """Some answers of one session, by their numbers."""
+
+    LEVEL: ClassVar[int] = 3
+
+    client: _Positive
+    answers: list[tuple[_Positive, Answer]]
+
+
+def _key(client: int) -> bytes:
+    return client.to_bytes(8, "big")
+
+
+class ClientSessions(Section):
+    """A mapping of clients to their sessions."""
+
+    STATE: ClassVar[type[State]] = ClientSessionsState
+    CHUNKS: ClassVar[tuple[type[Chunk], ...]] = (Sessions, Answers)
+
+    def __init__(self) -> None:
+        self._shards: list[dict[bytes, ClientSession]] = [{} for _ in range(SHARDS)]
+        self._frozen: FrozenShards[ClientSession] | None = None
+        self._due: list[tuple[int, int]] = []
+        """A heap of (deadline, client). Each session has one that is not later than its own deadline."""
+        self.bounds = _BOUNDS
+        self.opened = 0
+        """How many have ever been opened, and the id of the latest."""
+        self.count = 0
+        self.bytes_used = 0
+        """Of all sessions with their answers, as they are counted."""
+
+    def get(self, client: int, time_us: int) -> ClientSession | None:
+        """Return a client's session, unless it has expired at this time."""
+        session = self._find(client)
+        return None if session is None or session.deadline <= time_us else session
+
+    def _find(self, client: int) -> ClientSession | None:
+        return self._shards[client & _MASK].get(_key(client))
+
+    def put(self, client: int, session: ClientSession) -> None:
+        """Put a session in the place of the client's last one, if it has any."""
+        index, key = client & _MASK, _key(client)
+        shard = self._shards[index]
+        old = shard.get(key)
+        if self._frozen is not None:
+            self._frozen.keep(index, key, old)
+        if old is None:
+            self.count += 1
+            self.bytes_used += SESSION_BYTES + session.size
+        else:
+            self.bytes_used += session.size - old.size
+        if old is None or session.deadline < old.deadline:
+            heappush(self._due, (session.deadline, client))
+        shard[key] = session
+
+    def remove(self, client: int) -> ClientSession | None:
+        """End a session, and return it."""
+        index, key = client & _MASK, _key(client)
+        old = self._shards[index].pop(key, None)
+        if old is None:
+            return None
+        if self._frozen is not None:
+            self._frozen.keep(index, key, old)
+        self.count -= 1
+        self.bytes_used -= SESSION_BYTES + old.size
+        if len(self._due) > 2 * self.count + _HEAP_SPARE:
+            self._due = [(session.deadline, each) for each, session in self.all()]
+            heapify(self._due)
+        return old
+
+    def open(self, ttl_us: int, time_us: int) -> int:
+        """Open a session and return the client's id."""
+        self.opened += 1
+        self.put(self.opened, ClientSession(ttl_us, time_us + ttl_us))
+        return self.opened
+
+    @property
+    def earliest(self) -> int | None:
+        """The earliest deadline."""
+        due = self._due
+        while due:
+            deadline, client = due[0]
+            session = self._find(client)
+            if session is None:
+                heappop(due)
+            elif session.deadline != deadline:
+                heapreplace(due, (session.deadline, client))
+            else:
+                return deadline
+        return None
+
+    def end_expired(self, time_us: int, most: int) -> None:
+        """End sessions that have expired at this time, those of the earliest deadlines first, at most so many."""
+        for _ in range(most):
+            earliest = self.earliest
+            if earliest is None or earliest > time_us:
+                return
+            self.remove(self._due[0][1])
+
+    def all(self) -> Iterator[tuple[int, ClientSession]]:
+        """Yield every client with its session, in no particular order."""
+        for key, session in chain.from_iterable(shard.items() for shard in self._shards):
+            yield int.from_bytes(key, "big"), session
+
+    # --- snapshots ---------------------------------------------------------------------------------------------------
+
+    @property
+    @override
+    def frozen(self) -> bool:
+        return self._frozen is not None
+
+    @override
+    def freeze(self) -> FrozenSection:
+        if self._frozen is not None:
+            raise AlreadyFrozen("another snapshot is being taken; only one is taken at a time")
+        self._frozen = shards = FrozenShards(self, self._shards)
+        state = ClientSessionsState(self.count, self.opened, *self.bounds)
+        return FrozenSection(state, _gather(chain.from_iterable(shards)), shards.release)
+
+    def thaw(self, frozen: FrozenShards[ClientSession]) -> None:
+        """Keep nothing for `frozen` any more; only `FrozenShards` itself calls this."""
+        assert self._frozen is frozen, "a snapshot thaws what another one holds"
+        self._frozen = None
+
+    @override
+    def loader(self, state: Mapping[str, Any], revision: int) -> "ClientSessionsLoader":
+        loaded = ClientSessionsState.of(state)
+        self.opened = loaded.client_sessions_opened
+        self.bounds = SessionBounds(loaded.client_sessions_max, loaded.client_session_bytes_max)
+        return ClientSessionsLoader(self, loaded)
+
+    @override
+    def dismantle(self) -> list[Sized]:
+        kept = [] if self._frozen is None else self._frozen.release()
+        shards, self._shards = self._shards, []
+        return [*shards, *kept, self._due]
+
+
+def _gather(sessions: Iterator[tuple[bytes, ClientSession]]) -> Iterator[Chunk]:
+    """Yield chunk after chunk: the answers of a session, then sessions as far as they go into one chunk."""
+    bytes_full, count_full = chunks.room()
+    gathered: list[tuple[int, int, int, int, int]] = []
+    for key, session in sessions:
+        client = int.from_bytes(key, "big")
+        gathered.append((client, session.ttl_us, session.deadline, session.floor, len(session.answers)))
+        answers: list[tuple[int, Answer]] = []
+        size = _ENTRY_OVERHEAD_BYTES
+        for number, answer in session.answers.items():
+            more = len(answer.content) + _ENTRY_OVERHEAD_BYTES
+            if answers and (size + more > bytes_full or len(answers) == count_full):
+                yield Answers(client, answers)
+                answers, size = [], _ENTRY_OVERHEAD_BYTES
+            answers.append((number, answer))
+            size += more
+        if answers:
+            yield Answers(client, answers)
+        if len(gathered) == count_full or len(gathered) * 2 * _ENTRY_OVERHEAD_BYTES > bytes_full:
+            yield Sessions(gathered)
+            gathered = []
+    if gathered:
+        yield Sessions(gathered)
+
+
+class ClientSessionsLoader(SectionLoader):
+    """Puts the table together from its chunks, which come in any order."""
+
+    def __init__(self, sessions: ClientSessions, state: ClientSessionsState) -> None:
+        self._sessions = sessions
+        self._promised = state.client_sessions
+        self._missing: dict[int, int] = {}
+        """Of each session that is not whole yet: how many answers it has."""
+        self._answers: dict[int, dict[int, Answer]] = {}
+        """What is here of sessions that are not whole yet."""
+
+    @property
+    @override
+    def loaded(self) -> int:
+        return self._sessions.count
+
+    @property
+    @override
+    def promised(self) -> int:
+        return self._promised
+
+    @override
+    def add(self, chunk: Chunk) -> None:
+        sessions = self._sessions
+        if isinstance(chunk, Answers):
+            answers = self._answers.setdefault(chunk.client, {})
+            for number, answer in chunk.answers:
+                if answers.setdefault(number, answer) is not answer:
+                    raise SnapshotInvalid("a number of a client has two answers")
+            self._complete(chunk.client)
+            return
+        assert isinstance(chunk, Sessions), "a chunk of another section"
+        for client, ttl_us, deadline, floor, count in chunk.sessions:
+            if client > sessions.opened or sessions.get(client, 0) is not None:
+                raise SnapshotInvalid("a client has two sessions, or one that was never opened")
+            sessions.put(client, ClientSession(ttl_us, deadline, floor))
+            self._missing[client] = count
+            self._complete(client)
+
+    def _complete(self, client: int) -> None:
+        """Give a session its answers, if all are here."""
+        answers = self._answers.get(client, {})
+        if len(answers) != self._missing.get(client):
+            return
+        session = self._sessions.get(client, 0)
+        assert session is not None, "a session comes before its answers are complete"
+        if any(number <= session.floor for number in answers):
+            raise SnapshotInvalid("a client has an answer below those that are kept")
+        size = sum(answer.size for answer in answers.values())
+        self._sessions.put(client, msgspec.structs.replace(session, answers=answers, size=size))
+        self._answers.pop(client, None)
+        del self._missing[client]
+
+    @override
+    def finish(self) -> None:
+        if self.loaded != self._promised:
+            raise SnapshotInvalid(f"it holds {self.loaded} client sessions, and its state promises {self._promised}")
+        if self._missing or self._answers:
+            raise SnapshotInvalid("it holds more answers of clients than their sessions, or fewer")

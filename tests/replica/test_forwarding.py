@@ -1,0 +1,313 @@
+"""A follower passes on what it is asked, or answers reads itself; nothing is carried out twice or told falsely."""
+
+from typing import Any, Final
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from kvraft.commands import (
+    Aged,
+    Caller,
+    Count,
+    Failure,
+    Get,
+    GetAt,
+    LocalRead,
+    Once,
+    OpenSession,
+    Operation,
+    Outcome,
+    Range,
+    Set,
+    Span,
+    StaleRead,
+    TimeToLive,
+    increment,
+    pack_operations,
+    unpack_operations,
+)
+from kvraft.errors import NotLeaderRefusal, OutcomeUnknown, Refused, RequestFailed
+from kvraft.peers.forwarded import Forwarded, ForwardedAnswer
+from kvraft.raft import MessageRefused
+from kvraft.replica import ReplicaOptions
+from kvraft.replica.local_reads import WAIT_S
+from kvraft.store import FEATURE_LEVEL
+from tests.replica.cluster import Cluster
+from tests.store.drawn import MUTATIONS
+
+CALLER: Final = Caller("a test")
+KEY: Final = b"k"
+
+
+def ready_cluster(*, forwards: bool = True, seed: int = 0) -> Cluster:
+    """Return a cluster that has come to the highest feature level."""
+    cluster = Cluster(seed=seed, options=ReplicaOptions(forwards=forwards))
+    cluster.settle()
+    cluster.run_until(lambda: all(member.store.feature_level == FEATURE_LEVEL for member in cluster.running))
+    cluster.run(1.0)
+    return cluster
+
+
+def followers(cluster: Cluster) -> list[int]:
+    """Return who does not lead."""
+    return [member.id for member in cluster.running if not member.node.is_leader]
+
+
+def ask(cluster: Cluster, member: int, *operations: Operation) -> list[Any]:
+    """Ask a member; what came of it is put into the list that is returned."""
+    told: list[Any] = []
+    cluster.members[member].replica.intake.ask(CALLER, operations, told.append)
+    return told
+
+
+def answer(cluster: Cluster, member: int, *operations: Operation) -> Any:
+    """Ask a member and wait for what comes of it."""
+    told = ask(cluster, member, *operations)
+    cluster.run_until(lambda: bool(told))
+    assert len(told) == 1
+    return told[0]
+
+
+def sums(cluster: Cluster) -> list[bytes]:
+    """Return what each member's counter has come to."""
+    return [item[0] for member in cluster.running if (item := member.store.get(KEY)) is not None]
+
+
+# --- passing on ------------------------------------------------------------------------------------------------------
+
+
+def test_a_follower_passes_on_what_it_is_asked() -> None:
+    """Writes and reads between them come back in order, failures too; and it is one hop to the leader."""
+    cluster = ready_cluster()
+    (first, second) = followers(cluster)
+
+    assert answer(cluster, first, Set(KEY, b"1"), Get(KEY), increment(KEY)) == [
+        1,
+        (b"1", 1, 1, 1),
+        answer_of_increment(2, 2),
+    ]
+    failed = answer(cluster, second, Set(b"t", b"x"), increment(b"t"))
+    assert isinstance(failed, list)
+    assert isinstance(failed[1], Failure)
+    assert failed[1].code == "NOT_A_NUMBER"
+    assert answer(cluster, second, Get(KEY), Count(Span(b"", None))) == [(b"2", 1, 2, 2), 2]
+    cluster.check()
+
+
+def answer_of_increment(number: int, revision: int) -> object:
+    """Return what an INCR comes to."""
+    return Outcome(True, revision, [number])
+
+
+def test_redirects_are_the_default() -> None:
+    """A follower that is not told to pass on says who leads, whatever it is asked."""
+    cluster = ready_cluster(forwards=False)
+    for operations in ([Set(KEY, b"1")], [Get(KEY)], [Get(KEY), StaleRead(Get(KEY), None)]):
+        told = answer(cluster, followers(cluster)[0], *operations)
+        assert isinstance(told, NotLeaderRefusal)
+        assert told.leader_hint is not None
+
+
+def test_who_is_asked_by_a_member_passes_nothing_on() -> None:
+    """A request that reaches a follower by way of another says so, and the first one tries again where it may."""
+    cluster = ready_cluster()
+    first, second = followers(cluster)
+    replica = cluster.members[second].replica
+    data = b"\x92\xa1x\xc4" + bytes([len(content := pack_operations([Set(KEY, b"1")]) or b"")]) + content
+
+    replica.inbox.receive(first, [Forwarded("ab", 7, data)])
+
+    sent = [message for to, message in cluster.members[second].sent if isinstance(message, ForwardedAnswer)]
+    assert len(sent) == 1
+    assert b"NOT_LEADER" in sent[0].data
+    assert not [message for _, message in cluster.members[second].sent if isinstance(message, Forwarded)]
+
+
+def test_a_request_waits_for_a_leader() -> None:
+    """While nobody leads it is kept, and carried out once by the next one; it has certainly not been begun."""
+    cluster = ready_cluster()
+    follower, leader = followers(cluster)[0], cluster.settle()
+    cluster.kill(leader)
+    cluster.run_until(lambda: cluster.members[follower].node.leader is None)
+
+    told = ask(cluster, follower, increment(KEY))
+    cluster.run_until(lambda: bool(told))
+
+    assert told == [[answer_of_increment(1, 1)]]
+    cluster.run(1.0)
+    assert set(sums(cluster)) == {b"1"}
+
+
+def test_a_request_that_waits_too_long_was_not_begun() -> None:
+    """Without a majority there is no leader: the error is definite."""
+    cluster = ready_cluster()
+    follower, leader = followers(cluster)[0], cluster.settle()
+    for member in {0, 1, 2} - {follower}:
+        cluster.kill(member)
+    cluster.run_until(lambda: cluster.members[follower].node.leader is None)
+
+    told = answer(cluster, follower, increment(KEY))
+
+    assert leader != follower
+    assert isinstance(told, Refused)
+
+
+@pytest.mark.parametrize("is_numbered", [False, True])
+def test_a_leader_that_dies_in_the_middle(is_numbered: bool) -> None:
+    """Of a plain write nobody knows what became of it; one of a session is sent again, and has one effect."""
+    cluster = ready_cluster()
+    assert answer(cluster, followers(cluster)[0], OpenSession(60_000_000)) == [1]
+    leader = cluster.settle()
+    follower = followers(cluster)[0]
+    write: Operation = Once(1, 1, increment(KEY)) if is_numbered else increment(KEY)
+
+    told = ask(cluster, follower, write)
+    cluster.run_until(lambda: any(isinstance(each, Forwarded) for _, each in cluster.members[follower].sent[-3:]))
+    cluster.run(0.004)
+    cluster.kill(leader)
+    cluster.run_until(lambda: bool(told), at_most=6.0)
+
+    if is_numbered:
+        assert told == [[answer_of_increment(1, 1)]]
+        cluster.run(1.0)
+        assert set(sums(cluster)) == {b"1"}
+    else:
+        assert isinstance(told[0], OutcomeUnknown)
+
+
+def test_answers_of_an_earlier_process_are_no_answers() -> None:
+    """A ticket counts in its own run, and from the one who was asked; what cannot be read ends the connection."""
+    cluster = ready_cluster()
+    first, second = followers(cluster)
+    leader = cluster.settle()
+    cluster.cut(first, leader)
+    told = ask(cluster, first, Set(KEY, b"1"))
+    (asked,) = [each for _, each in cluster.members[first].sent if isinstance(each, Forwarded)][-1:]
+    inbox = cluster.members[first].replica.inbox
+    done = b"\x93\xc4\x02\x91\x05\x00\xc0"
+
+    inbox.receive(leader, [ForwardedAnswer("0" * 32, asked.ticket, done)])
+    inbox.receive(second, [ForwardedAnswer(asked.run, asked.ticket, done)])
+    inbox.receive(leader, [ForwardedAnswer(asked.run, asked.ticket + 1, done)])
+    assert not told
+    inbox.receive(leader, [ForwardedAnswer(asked.run, asked.ticket, done)])
+    assert told == [[5]]
+    inbox.receive(leader, [ForwardedAnswer(asked.run, asked.ticket, done)])
+    assert len(told) == 1
+    with pytest.raises(MessageRefused, match="cannot be read"):
+        inbox.receive(leader, [Forwarded("ab", 1, b"\xc1")])
+
+
+def test_too_many_requests_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A follower holds no more than it may, and one request of any length."""
+    monkeypatch.setattr("kvraft.replica.forwarding.FORWARDED_BYTES_MAX", 100)
+    cluster = ready_cluster()
+    follower = followers(cluster)[0]
+
+    told = [ask(cluster, follower, Set(KEY, b"v" * 90)) for _ in range(3)]
+    assert [isinstance(each[0], Refused) if each else None for each in told] == [None, True, True]
+    cluster.run_until(lambda: bool(told[0]))
+    assert told[0] == [[1]]
+    assert answer(cluster, follower, Set(KEY, b"v" * 200)) == [2]
+
+
+QUERIES: Final = [Get(KEY), GetAt(KEY, 3), Range(Span(b"a", None), 5, True, 7), Count(Span(b"", b"z")), TimeToLive(KEY)]
+
+
+@given(st.lists(MUTATIONS | st.sampled_from(QUERIES), max_size=6))
+def test_operations_come_back(operations: list[Operation]) -> None:
+    """What is passed on is what was asked."""
+    content = pack_operations(operations)
+    assert content is not None
+    assert unpack_operations(content) == operations
+    assert pack_operations([StaleRead(Get(KEY), None)]) is None
+    with pytest.raises(ValueError, match="no operations"):
+        unpack_operations(b"\x91\x92\x63\x90")
+
+
+# --- reads here ------------------------------------------------------------------------------------------------------
+
+
+@settings(max_examples=15, deadline=None)
+@given(st.integers(0, 1_000), st.lists(st.sampled_from(["write", "cut", "heal", "read", "wait"]), max_size=12))
+def test_a_local_read_sees_what_was_answered_before(seed: int, story: list[str]) -> None:
+    """On whatever member, cut off or not, it shows every write that was answered before it was sent, or an error."""
+    cluster = ready_cluster(forwards=False, seed=seed)
+    reader = followers(cluster)[0]
+    written = 0
+    reads: list[tuple[int, list[Any]]] = []
+    for step in story:
+        match step:
+            case "write":
+                cluster.do(Set(KEY, b"%d" % (written + 1)))
+                written += 1
+            case "cut":
+                cluster.isolate(reader)
+            case "heal":
+                cluster.heal()
+            case "read":
+                reads.append((written, ask(cluster, reader, LocalRead(Get(KEY)))))
+            case _:
+                cluster.run(0.3)
+    cluster.heal()
+    cluster.run_until(lambda: all(told for _, told in reads), at_most=8.0)
+    for least, (told,) in reads:
+        assert isinstance(told, RequestFailed) or int(told[0][0] if told[0] else 0) >= least
+
+
+def test_a_stale_read_is_answered_without_a_leader() -> None:
+    """With the age of the state, which grows, and is never less than the time since the last write was missed."""
+    cluster = ready_cluster(forwards=False)
+    cluster.do(Set(KEY, b"1"))
+    follower = followers(cluster)[0]
+    cluster.run(0.5)
+    (fresh,) = answer(cluster, follower, StaleRead(Get(KEY), None))
+    assert fresh.result == (b"1", 1, 1, 1)
+    assert fresh.age_us < WAIT_S * 1e6
+    cluster.isolate(follower, noticed=True)
+    cut_at = cluster.clock.seconds()
+    cluster.do(Set(KEY, b"2"))
+    for seconds in (0.2, 2.0):
+        cluster.run(seconds)
+        (aged,) = answer(cluster, follower, StaleRead(Get(KEY), None))
+        assert aged.result == (b"1", 1, 1, 1)
+        assert aged.age_us >= (cluster.clock.seconds() - cut_at) * 1e6 - WAIT_S * 1e6
+    (late,) = answer(cluster, follower, StaleRead(Get(KEY), 1_000_000))
+    assert isinstance(late.result, Failure)
+    assert late.result.code == "TOO_STALE"
+
+    cluster.heal()
+    cluster.run(2.0)
+    (healed,) = answer(cluster, follower, StaleRead(Get(KEY), 1_000_000))
+    assert healed.result == (b"2", 1, 2, 2)
+
+
+@settings(max_examples=15, deadline=None)
+@given(st.integers(0, 1_000), st.lists(st.floats(0.0, 0.4), min_size=1, max_size=8), st.floats(0.0, 1.0))
+def test_an_age_is_never_understated(seed: int, waits: list[float], cut: float) -> None:
+    """What was written and answered before the time that an age names is in the answer."""
+    cluster = ready_cluster(forwards=False, seed=seed)
+    follower = followers(cluster)[0]
+    answered: list[float] = []
+    for number, wait in enumerate(waits, 1):
+        if cut < number / len(waits):
+            cluster.isolate(follower)
+        cluster.do(Set(KEY, b"%d" % number))
+        answered.append(cluster.clock.seconds())
+        cluster.run(wait)
+        (aged,) = answer(cluster, follower, StaleRead(Get(KEY), None))
+        seen = int(aged.result[0]) if aged.result else 0
+        if aged.age_us is not None:
+            current_at = cluster.clock.seconds() - aged.age_us / 1e6
+            assert seen >= sum(moment < current_at for moment in answered)
+
+
+def test_a_leader_answers_such_reads_as_any_other() -> None:
+    """They are linearizable there, and their age is 0."""
+    cluster = ready_cluster(forwards=False)
+    leader = cluster.settle()
+    cluster.do(Set(KEY, b"1"))
+
+    told = answer(cluster, leader, LocalRead(Get(KEY)), StaleRead(Get(KEY), 5))
+    assert told == [(b"1", 1, 1, 1), Aged((b"1", 1, 1, 1), 0)]
