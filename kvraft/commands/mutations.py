@@ -117,6 +117,7 @@ NumberedWrite = (
     | RenewLock
     | WithdrawRequest
     | Guarded
+    | ExpireHeld
 )
 """The writes that a client may number: all that it may ask for, but those of sessions themselves."""
 

@@ -9,7 +9,18 @@ from typing import Any, Final
 
 import msgspec
 
-from kvraft.commands.model import Answers, Failure, LeasePage, LeaseState, Outcome, Page, Result, Scanned
+from kvraft.commands.model import (
+    Answers,
+    Failure,
+    Granted,
+    LeasePage,
+    LeaseState,
+    Outcome,
+    Page,
+    Queued,
+    Result,
+    Scanned,
+)
 
 _ITEM: Final = 0
 _FAILURE: Final = 1
@@ -20,6 +31,10 @@ _LEASES: Final = 5
 _ANSWERS: Final = 6
 _SCANNED: Final = 7
 _LIST: Final = 8
+_GRANTED: Final = 9
+_QUEUED: Final = 10
+_BY_FIELDS: Final[dict[int, type[Any]]] = {_LEASE: LeaseState, _GRANTED: Granted, _QUEUED: Queued}
+"""Results whose fields follow their kind."""
 _ITEM_FIELDS: Final = 4
 _MARK_FIELDS: Final = 2
 _encode: Final = msgspec.msgpack.Encoder().encode
@@ -78,6 +93,8 @@ def _packed(result: Any) -> Any:
             return (_ANSWERS, None if result.results is None else [*map(_packed, result.results)])
         case Scanned():
             return (_SCANNED, result.following, result.keys)
+        case Granted() | Queued():
+            return (_GRANTED if isinstance(result, Granted) else _QUEUED, *msgspec.structs.astuple(result))
         case list():
             return (_LIST, [*map(_packed, result)])
     return result
@@ -93,8 +110,6 @@ def _unpacked(content: Any) -> Any:
             return Page(revision, [(key, tuple(item)) for key, item in items], following)
         case [3, bool(succeeded), int(revision), list(results)]:
             return Outcome(succeeded, revision, [*map(_unpacked, results)])
-        case [4, *fields] if len(fields) == len(LeaseState.__struct_fields__):
-            return LeaseState(*fields)
         case [5, list(leases), last]:
             return LeasePage([*map(_unpacked, leases)], last)
         case [6, results]:
@@ -103,6 +118,8 @@ def _unpacked(content: Any) -> Any:
             return Scanned(following, keys)
         case [8, list(results)]:
             return [*map(_unpacked, results)]
+        case [int(kind), *fields] if kind in _BY_FIELDS and len(fields) == len(_BY_FIELDS[kind].__struct_fields__):
+            return _BY_FIELDS[kind](*fields)
         case None | int() | str():
             return content
     raise ValueError("these bytes are no result")

@@ -163,7 +163,7 @@ class Intake:
         return self._administration.carry_out(caller, command, self._clock.seconds())
 
     def watch(self, caller: Caller, selection: Selection, sink: Sink) -> Subscription:
-        """Reply of changes; see `kvraft.server.database.Database`."""
+        """Tell of changes; see `kvraft.server.database.Database`."""
         if self._turn.is_stopped:
             raise self._checksums.why_stopped()
         level = self._state.store.feature_level

@@ -187,7 +187,7 @@ class SessionClients:
     """Those of a run, if it has any."""
 
     def __init__(self, cluster: Cluster, kinds: Collection[str] | None = None) -> None:
-        number = NUMBER if takes_part(cluster, kinds, SESSIONS, SHARE) else 0
+        number = NUMBER if takes_part(SESSIONS, SHARE, cluster.world.seed, kinds) else 0
         self._clients = [SessionClient(each, cluster) for each in range(number)]
 
     @property

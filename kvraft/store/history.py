@@ -140,15 +140,18 @@ class History(Section):
     def set_bounds(self, bounds: HistoryBounds, revision: int, time_us: int) -> None:
         """Keep so much from here on."""
         self.bounds = bounds
-        self._trim(revision, time_us)
+        self._trim(revision, time_us, bounds.bytes)
 
     def note(self, run: Run, changes: int) -> None:
         """Take what the log entry that is being applied has changed."""
         self.open.append(run)
         self._open_changes += changes
 
-    def seal(self, revision: int, time_us: int, entry_bytes: int) -> None:
-        """End the record of a log entry at this revision; now and then, drop what the bounds do not allow any more."""
+    def seal(self, revision: int, time_us: int, entry_bytes: int, room: int | None = None) -> None:
+        """End the record of a log entry at this revision; now and then, drop what the bounds do not allow any more.
+
+        `room` is what the store's quota leaves for the history, bytes; None: as much as it may have.
+        """
         changes = self._open_changes
         size = entry_bytes + changes * CHANGE_BYTES
         self.latest = record = Record(revision, time_us, size, changes, self.open)
@@ -157,15 +160,16 @@ class History(Section):
         self._open_changes = 0
         self._open_index = None
         self.bytes += size
-        if revision >= self._trim_at or self.bytes > self.bounds.bytes:
-            self._trim(revision, time_us)
+        bytes_max = self.bounds.bytes if room is None else min(room, self.bounds.bytes)
+        if revision >= self._trim_at or self.bytes > bytes_max:
+            self._trim(revision, time_us, bytes_max)
 
-    def _trim(self, revision: int, time_us: int) -> None:
+    def _trim(self, revision: int, time_us: int, bytes_max: int) -> None:
         """Drop what the bounds do not allow any more: the same on every member, and without a look at what is read."""
         self._free()
         self._trim_at = self._next_trim(revision)
         records = self.records
-        revisions, bytes_max, seconds = self.bounds
+        revisions, _, seconds = self.bounds
         dropped = 0
         while records and (
             revision - records[0].last >= revisions

@@ -377,7 +377,8 @@ class Store:
                 kept += len(content)
             replaced.clear()
         if self.history.open:
-            self.history.seal(self.revision, self.cluster_time, kept)
+            room = max(0, self.quota_bytes - self.bytes_used) if self.quota_bytes else None
+            self.history.seal(self.revision, self.cluster_time, kept, room)
 
 
 class Application:

@@ -30,6 +30,7 @@ from kvraft.commands import (
     Set,
     SetHistory,
     SetLeaseLimit,
+    SetLockLimit,
     SetQuota,
     Transact,
     UnknownBatchVersion,
@@ -70,6 +71,7 @@ BELONG_TO_NO_SESSION = {
     RemoveExpired,
     SetHistory,
     SetLeaseLimit,
+    SetLockLimit,
     SetQuota,
 }
 """Commands that no client asks for, and those of sessions themselves."""

@@ -6,6 +6,7 @@ from kvraft.commands import Failure, Mutation, SetQuota, delete_key, set_key
 from kvraft.store import Store, StoreLoader, take
 from kvraft.store.keyspace import ITEM_BYTES
 from tests.store.log import apply_with_reads, batch, replay, state
+from tests.store.test_history import grown, restored
 
 ITEM = 2 + 10 + ITEM_BYTES
 """What one key of 2 bytes with a value of 10 is counted with."""
@@ -74,3 +75,21 @@ def test_how_writes_are_batched_does_not_matter() -> None:
     assert state(restored) == state(one)
     assert codes(one.apply(batch(3, SetQuota(0, 0), put(b"k9")))) == [0, 4]
     assert "quota_bytes" not in take(Store()).state
+
+
+def test_the_history_takes_what_the_quota_leaves() -> None:
+    """Together they stay within the quota: the past gives way to keys, the oldest first, and keys never to the past."""
+    quota = 40 * ITEM
+    store = grown([SetQuota(quota, 0)])
+    oldest = []
+    for number in range(40):
+        store.apply(batch(store.applied_index + 1, put(b"%02d" % number)))
+        assert store.bytes_used + store.history.bytes <= quota
+        oldest.append(store.oldest_revision)
+
+    assert store.key_count == 40
+    assert oldest == sorted(oldest)
+    assert 0 == oldest[0] < oldest[30] < oldest[-1] == store.revision
+    assert restored(store).oldest_revision == store.oldest_revision
+    store.apply(batch(store.applied_index + 1, *(delete_key(b"%02d" % number) for number in range(30))))
+    assert store.oldest_revision < store.revision
