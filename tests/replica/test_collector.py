@@ -9,8 +9,8 @@ from twisted.internet.task import Clock
 
 from kvraft.replica import collector
 
-KVRAFT = Path(collector.__file__).parent
-OWNERS = {KVRAFT / "collector.py", KVRAFT / "simulation" / "run.py", KVRAFT / "simulation" / "at_rest.py"}
+KVRAFT = Path(collector.__file__).parents[1]
+OWNERS = {KVRAFT / "replica" / "collector.py", KVRAFT / "simulation" / "run.py", KVRAFT / "simulation" / "at_rest.py"}
 """The simulator has a process of its own."""
 
 

@@ -173,10 +173,10 @@ def test_parts_of_a_later_kvraft_stop_this_one() -> None:
     base = msgspec.msgpack.decode(good)
 
     for spoil in (
-        lambda write: write[2].append([10, b"k"]),
-        lambda write: write[2][0][2].append([10, b"k"]),
-        lambda write: write[1][0].__setitem__(1, 7),
-        lambda write: write[1][0].__setitem__(2, 4),
+        lambda write: write[2].append([99, b"k"]),
+        lambda write: write[2][0][2].append([99, b"k"]),
+        lambda write: write[1][0].__setitem__(1, 99),
+        lambda write: write[1][0].__setitem__(2, 99),
     ):
         spoilt = msgspec.msgpack.decode(good)
         spoil(spoilt[2][0])
