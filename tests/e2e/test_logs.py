@@ -10,7 +10,7 @@ from tests.e2e.processes import REPOSITORY, TWISTD, Cluster, Process, running_cl
 
 LINE: Final = re.compile(
     r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z (debug|info |warn |error|critical) "
-    r"(kvraft|peers|replica|server|service|twisted|stdout|stderr) * \S.*"
+    r"(kvraft|net|peers|process|replica|server|twisted|stdout|stderr) * \S.*"
 )
 OF_TWISTED: Final = (
     "twistd ",
