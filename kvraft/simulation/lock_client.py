@@ -192,7 +192,7 @@ def check_answers(asked: Iterable[Asked], replay: Replay) -> None:
         demand(
             any(is_answer(each, result) for result in results if result is not None),
             f"no grant of the log explains: {each}; it would be "
-            f"{[show(each, result) for result in results if result is not None]} (BUGS row 30)",
+            f"{[show(each, result) for result in results if result is not None]} (row 30)",
         )
 
 
@@ -233,7 +233,7 @@ def check_tokens(asked: Sequence[Asked]) -> None:
         demand(_token(each) in {0, *range(latest, _token(each) + 1)}, f"token {latest} was given before: {each}")
         words = each.line.split()
         if words[0] in {"TOKEN", "RENEW", "UNLOCK"} and "error" not in each.answer:
-            demand(int(words[2]) >= latest, f"token {latest} was given before, and this succeeds: {each} (BUGS row 31)")
+            demand(int(words[2]) >= latest, f"token {latest} was given before, and this succeeds: {each} (row 31)")
 
 
 def check_times(asked: Sequence[Asked]) -> None:
@@ -266,7 +266,7 @@ def check_times(asked: Sequence[Asked]) -> None:
                 or at >= until
                 or at < each.invoked
                 or any(one.invoked < at and not (one.completed or at) < each.invoked for one in others),
-                f"at {at:g} it was lost, and it should have lasted until {until:g}: {each} (BUGS row 28)",
+                f"at {at:g} it was lost, and it should have lasted until {until:g}: {each} (row 28)",
             )
 
 
