@@ -84,14 +84,23 @@ def test_a_batch_leaves_together() -> None:
 
 
 def test_the_blocking_client_goes_on_when_a_connection_ends() -> None:
-    """A read is asked again; of a write it says that it may have happened."""
-    with fake_nodes() as (node,), Client(node.address) as client:
+    """A read is asked again; of a write without a number it says that it may have happened."""
+    with fake_nodes() as (node,), Client(node.address, exactly_once=False) as client:
         client.set("n", "1")
         node.drop()
         assert client.get("n") == b"1"
         node.drops_after = b"INCR"
         with pytest.raises(OutcomeUnknown):
             client.incr("n")
+        assert client.get("n") == b"2"
+
+
+def test_a_write_whose_answer_is_lost_is_carried_out_once() -> None:
+    """It is sent again under its number, and has the answer that was lost."""
+    with fake_nodes() as (node,), Client(node.address) as client:
+        client.set("n", "1")
+        node.drops_after = b"INCR"
+        assert client.incr("n") == 2
         assert client.get("n") == b"2"
 
 
@@ -142,7 +151,7 @@ async def test_the_asyncio_client_does_everything() -> None:
 async def test_the_asyncio_client_sends_one_turn_in_one_write() -> None:
     """A thousand requests are a few reads for the node, and come back in order."""
     with fake_nodes() as (node,):
-        async with AsyncClient(node.address) as client:
+        async with AsyncClient(node.address, exactly_once=False) as client:
             await client.get("a")
             before = node.writes
             sums = await asyncio.gather(*[client.incr("n") for _ in range(1000)])
@@ -154,7 +163,7 @@ async def test_the_asyncio_client_sends_one_turn_in_one_write() -> None:
 async def test_an_asyncio_caller_may_give_up() -> None:
     """Its answer is dropped, and the others have theirs."""
     with fake_nodes() as (node,):
-        async with AsyncClient(node.address) as client:
+        async with AsyncClient(node.address, exactly_once=False) as client:
             first, second = client.incr("n"), client.incr("n")
             first.cancel()
             assert await second == 2
@@ -190,7 +199,7 @@ async def test_the_twisted_client_does_everything() -> None:
     from twisted.internet import reactor
 
     with fake_nodes(2) as nodes:
-        async with for_twisted.Client(reactor, nodes_of(nodes)) as client:
+        async with for_twisted.Client(reactor, nodes_of(nodes), exactly_once=False) as client:
             await client.set("a b", "x\ny")
             assert await client.get("a b") == b"x\ny"
             before = nodes[-1].writes
