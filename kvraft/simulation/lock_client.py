@@ -25,8 +25,8 @@ LOCKS: Final = "locks"
 """What this kind of clients is called on the command line."""
 NUMBER: Final = 3
 """How many such clients there are in a run that has any."""
-SHARE: Final = 1 / 3
-"""How many runs have them."""
+SHARE: Final = 0.0
+"""How many runs have them when it is not asked for: none, until the other clients' checks know of locks and leases."""
 LOCK: Final = "_l"
 """The lock of all of them."""
 KEY: Final = "_l1"
