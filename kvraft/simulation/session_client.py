@@ -27,7 +27,7 @@ SESSIONS: Final = "sessions"
 NUMBER: Final = 2
 """How many such clients there are in a run that has any."""
 SHARE: Final = 0.0
-"""How many runs have them when it is not asked for: none, until `budgets` and the replay of the log know of sessions."""
+"""How many runs have them when it is not asked for: none, until `budgets` and the replay know of sessions."""
 GAP_S: Final = 0.12
 """Mean time between an answer and the next requests, seconds."""
 TTLS_S: Final = (1.5, 3.0, 60.0)
