@@ -117,6 +117,11 @@ class Store:
         return bool(self.expiry.key_count or self.leased.count or self.locks.count or self.client_sessions.count)
 
     @property
+    def has_keys_that_end(self) -> bool:
+        """Whether a key expires, or goes with a lease: else no write needs to look for what a key has of these."""
+        return bool(self.expiry.key_count or self.leased.key_count)
+
+    @property
     def earliest_deadline(self) -> int | None:
         """When the next of it ends, in cluster time."""
         deadlines = (self.expiry.earliest, self.leased.earliest, self.locks.earliest)
@@ -339,7 +344,7 @@ class Store:
 
     def set_all(self, sets: Sequence[Set]) -> list[Result]:
         """Apply each `Set` as a transaction of its own: all in one loop, unless the quota may be reached."""
-        if self.has_deadlines and any(self.expiry.get(write.key) or self.leased.of(write.key) for write in sets):
+        if self.has_keys_that_end and any(self.expiry.get(write.key) or self.leased.of(write.key) for write in sets):
             return [self.transact(mutation) for mutation in sets]
         if (self.quota_bytes or self.quota_keys) and self._may_exceed_quota(len(sets)):
             return [self.transact(mutation) for mutation in sets]

@@ -136,7 +136,7 @@ class Transaction:
         self.events.append((key, old, new))
         if ttl_us:
             self.expire(key, ttl_us)
-        elif store.has_deadlines and (ttl_us == 0 or begins):
+        elif (lease or store.has_keys_that_end) and (ttl_us == 0 or begins):
             self._set_deadline(key, None)
             self._attach(key, lease)
 
@@ -148,7 +148,7 @@ class Transaction:
 
     def _remove(self, key: bytes) -> Item | None:
         old = self._store.keys.delete(key)
-        if self._store.has_deadlines:
+        if self._store.has_keys_that_end:
             self._set_deadline(key, None)
             self._attach(key, 0)
         if old is not None:
