@@ -9,6 +9,7 @@ from typing import ClassVar, Final
 
 from kvraft.commands import Operation
 from kvraft.server.requests import read_requests
+from kvraft.simulation.client_groups import JudgedGroup, takes_part
 from kvraft.simulation.clients import Answer, Caller
 from kvraft.simulation.cluster import Cluster
 from kvraft.simulation.history import Outcome
@@ -164,37 +165,12 @@ def read_request(line: str, now: float) -> Asked:
     return Asked(line, operation, encode, now)
 
 
-def takes_part(kind: str, share: float, seed: int, kinds: Collection[str] | None) -> bool:
-    """Whether clients of a kind take part in a run: those of `kinds`, or where that is None a share of the runs."""
-    return Random(f"{seed} {kind}").random() < share if kinds is None else kind in kinds
-
-
-class DataClients:
+class DataClients(JudgedGroup[DataClient]):
     """Those of a run, if it has any."""
 
     def __init__(self, cluster: Cluster, kinds: Collection[str] | None = None) -> None:
         number = NUMBER if takes_part(DATA, SHARE, cluster.world.seed, kinds) else 0
-        self._clients = [DataClient(each, cluster) for each in range(number)]
-
-    @property
-    def asked(self) -> Sequence[Asked]:
-        """All requests."""
-        return [each for client in self._clients for each in client.asked]
-
-    @property
-    def are_idle(self) -> bool:
-        """Whether nothing is asked that is not answered."""
-        return all(client.is_idle for client in self._clients)
-
-    def begin(self) -> None:
-        """Begin."""
-        for client in self._clients:
-            client.begin()
-
-    def stop(self) -> None:
-        """Ask nothing more."""
-        for client in self._clients:
-            client.stop()
+        super().__init__([DataClient(each, cluster) for each in range(number)])
 
     def judge(self, replay: Replay) -> None:
         """Judge what they were told.

@@ -16,9 +16,10 @@ from typing_extensions import override
 
 from kvraft.commands import Failure, Mutation, Set
 from kvraft.commands.expiry import SECOND_US, TimeToLive
+from kvraft.simulation.client_groups import JudgedGroup, takes_part
 from kvraft.simulation.cluster import CLOCK_RATES, Cluster
 from kvraft.simulation.conduct import demand
-from kvraft.simulation.data_client import DataClient, takes_part
+from kvraft.simulation.data_client import DataClient
 from kvraft.simulation.history import Action, Operation
 from kvraft.simulation.member import Member
 from kvraft.simulation.replay import Point, Replay, encode
@@ -90,18 +91,13 @@ class ExpiryClient(DataClient):
         )
 
 
-class ExpiryClients:
+class ExpiryClients(JudgedGroup[ExpiryClient]):
     """Those of a run, if it has any."""
 
     def __init__(self, cluster: Cluster, kinds: Collection[str] | None = None) -> None:
         self._cluster = cluster
         number = NUMBER if takes_part(EXPIRY, SHARE, cluster.world.seed, kinds) else 0
-        self._clients = [ExpiryClient(each, cluster) for each in range(number)]
-
-    @property
-    def asked(self) -> Sequence[Asked]:
-        """All requests."""
-        return [each for client in self._clients for each in client.asked]
+        super().__init__([ExpiryClient(each, cluster) for each in range(number)])
 
     @property
     def sets(self) -> Iterable[Operation]:
@@ -117,21 +113,6 @@ class ExpiryClients:
                     each.completed,
                     each.outcome,
                 )
-
-    @property
-    def are_idle(self) -> bool:
-        """Whether nothing is asked that is not answered."""
-        return all(client.is_idle for client in self._clients)
-
-    def begin(self) -> None:
-        """Begin."""
-        for client in self._clients:
-            client.begin()
-
-    def stop(self) -> None:
-        """Ask nothing more."""
-        for client in self._clients:
-            client.stop()
 
     def settle(self) -> None:
         """Let time pass until all keys have expired that are to, in a cluster that is well.

@@ -13,10 +13,11 @@ from typing_extensions import override
 
 from kvraft.commands import AcquireLock, Failure, Granted, Mutation, Queued, ReleaseLock, Result, RevokeLease
 from kvraft.commands.expiry import SECOND_US
+from kvraft.simulation.client_groups import JudgedGroup, takes_part
 from kvraft.simulation.clients import Answer
 from kvraft.simulation.cluster import CLOCK_RATES, Cluster
 from kvraft.simulation.conduct import demand
-from kvraft.simulation.data_client import DataClient, takes_part
+from kvraft.simulation.data_client import DataClient
 from kvraft.simulation.member import Member
 from kvraft.simulation.replay import Replay, encode
 from kvraft.simulation.revisions import Asked, check_write, is_answer, show
@@ -104,33 +105,13 @@ class LockClient(DataClient):
                 yield f"LEASE REVOKE {self._lease}"
 
 
-class LockClients:
+class LockClients(JudgedGroup[LockClient]):
     """Those of a run, if it has any."""
 
     def __init__(self, cluster: Cluster, kinds: Collection[str] | None = None) -> None:
         self._cluster = cluster
         number = NUMBER if takes_part(LOCKS, SHARE, cluster.world.seed, kinds) else 0
-        self._clients = [LockClient(each, cluster) for each in range(number)]
-
-    @property
-    def asked(self) -> Sequence[Asked]:
-        """All requests."""
-        return [each for client in self._clients for each in client.asked]
-
-    @property
-    def are_idle(self) -> bool:
-        """Whether nothing is asked that is not answered."""
-        return all(client.is_idle for client in self._clients)
-
-    def begin(self) -> None:
-        """Begin."""
-        for client in self._clients:
-            client.begin()
-
-    def stop(self) -> None:
-        """Ask nothing more."""
-        for client in self._clients:
-            client.stop()
+        super().__init__([LockClient(each, cluster) for each in range(number)])
 
     def settle(self) -> None:
         """Let time pass until nobody has a lock or a lease any more, in a cluster that is well.

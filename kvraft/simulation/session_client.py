@@ -13,10 +13,10 @@ import msgspec
 
 from kvraft.commands import Failure, Once, Result
 from kvraft.server.requests import read_requests
+from kvraft.simulation.client_groups import Group, takes_part
 from kvraft.simulation.clients import Answer, Caller
 from kvraft.simulation.cluster import Cluster
 from kvraft.simulation.conduct import demand
-from kvraft.simulation.data_client import takes_part
 from kvraft.simulation.member import address_of
 from kvraft.simulation.replay import Replay
 from kvraft.simulation.requests import DEFINITE, UNKNOWN
@@ -183,32 +183,17 @@ def _show(line: str, result: Result) -> Answer:
     return msgspec.json.decode(encode(result), type=dict[str, object])
 
 
-class SessionClients:
+class SessionClients(Group[SessionClient]):
     """Those of a run, if it has any."""
 
     def __init__(self, cluster: Cluster, kinds: Collection[str] | None = None) -> None:
         number = NUMBER if takes_part(SESSIONS, SHARE, cluster.world.seed, kinds) else 0
-        self._clients = [SessionClient(each, cluster) for each in range(number)]
+        super().__init__([SessionClient(each, cluster) for each in range(number)])
 
     @property
     def requests(self) -> int:
         """How many requests were made."""
         return sum(client.requests for client in self._clients)
-
-    @property
-    def are_idle(self) -> bool:
-        """Whether nothing is asked that is not answered."""
-        return all(client.is_idle for client in self._clients)
-
-    def begin(self) -> None:
-        """Begin."""
-        for client in self._clients:
-            client.begin()
-
-    def stop(self) -> None:
-        """Ask nothing more."""
-        for client in self._clients:
-            client.stop()
 
     @property
     def sessions(self) -> list[Session]:

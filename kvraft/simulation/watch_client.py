@@ -19,10 +19,11 @@ from typing_extensions import override
 
 from kvraft.commands import Span, prefix_span
 from kvraft.net.connect import connect
+from kvraft.simulation.client_groups import takes_part
 from kvraft.simulation.clients import PATIENCE_S
 from kvraft.simulation.cluster import Cluster
 from kvraft.simulation.conduct import demand
-from kvraft.simulation.data_client import DataClient, takes_part
+from kvraft.simulation.data_client import DataClient
 from kvraft.simulation.member import address_of
 from kvraft.simulation.replay import Replay
 from kvraft.simulation.revisions import Asked

@@ -1,0 +1,67 @@
+"""The clients of one kind in a run, taken together."""
+
+from collections.abc import Collection, Sequence
+from random import Random
+from typing import Generic, Protocol, TypeVar
+
+from kvraft.simulation.revisions import Asked
+
+
+class Asking(Protocol):
+    """A client that asks until it is stopped."""
+
+    is_idle: bool
+
+    def begin(self) -> None:
+        """Begin to ask."""
+        ...
+
+    def stop(self) -> None:
+        """Ask nothing more."""
+        ...
+
+
+class Judged(Asking, Protocol):
+    """A client whose requests are judged by a replay of the log."""
+
+    asked: list[Asked]
+
+
+_Client = TypeVar("_Client", bound=Asking)
+_Judged = TypeVar("_Judged", bound=Judged)
+
+
+def takes_part(kind: str, share: float, seed: int, kinds: Collection[str] | None) -> bool:
+    """Whether clients of a kind take part in a run: those of `kinds`, or where that is None a share of the runs."""
+    return Random(f"{seed} {kind}").random() < share if kinds is None else kind in kinds
+
+
+class Group(Generic[_Client]):
+    """Those of a run, if it has any."""
+
+    def __init__(self, clients: Sequence[_Client]) -> None:
+        self._clients = clients
+
+    @property
+    def are_idle(self) -> bool:
+        """Whether nothing is asked that is not answered."""
+        return all(client.is_idle for client in self._clients)
+
+    def begin(self) -> None:
+        """Begin."""
+        for client in self._clients:
+            client.begin()
+
+    def stop(self) -> None:
+        """Ask nothing more."""
+        for client in self._clients:
+            client.stop()
+
+
+class JudgedGroup(Group[_Judged]):
+    """Likewise, of clients whose requests are judged by a replay of the log."""
+
+    @property
+    def asked(self) -> Sequence[Asked]:
+        """All requests."""
+        return [each for client in self._clients for each in client.asked]
