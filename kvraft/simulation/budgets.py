@@ -114,10 +114,12 @@ class Budgets:
         events: Counter[int] = Counter()
         snapshots_before = {member.id: _latest_snapshot(member) for member in self._cluster.members.values()}
         last_index = self._leader.node.log.last_index
+        sessions = self._leader.store.client_sessions.count  # each may expire in this time, by an entry
         spent = self._count(lambda: events.update(self._run_out()))
         if not self._has_led(spent):
             return
-        self._compare(f"entries in {REST_S:g} s without requests", self._leader.node.log.last_index - last_index, 0)
+        entries = self._leader.node.log.last_index - last_index
+        self._compare(f"entries in {REST_S:g} s without requests", entries, sessions)
         what = f"in {REST_S:g} s without requests"
         rounds = self._rounds(spent.seconds)
         self._compare(f"messages {what}", spent.messages, 2 * self._others * rounds)

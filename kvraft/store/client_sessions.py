@@ -9,6 +9,7 @@ their deadlines, the same on every member.
 """
 
 from collections.abc import Iterator, Mapping, Sized
+from functools import partial
 from heapq import heapify, heappop, heappush, heapreplace
 from itertools import chain
 from typing import Annotated, Any, ClassVar, Final
@@ -20,8 +21,8 @@ from kvraft.commands.client_sessions import WINDOW
 from kvraft.commands.model import SessionBounds
 from kvraft.store import chunks
 from kvraft.store.chunks import Chunk, SnapshotInvalid, State
-from kvraft.store.keyspace import FrozenShards
-from kvraft.store.section import AlreadyFrozen, FrozenSection, Section, SectionLoader
+from kvraft.store.section import FrozenSection, Section, SectionLoader
+from kvraft.store.table import Table, gather
 
 SESSION_BYTES: Final = 600
 """What a session is counted with beside its answers: objects, places in dicts, and a deadline."""
@@ -31,7 +32,6 @@ from version to version, and all members must count the same."""
 FAILURE_BYTES: Final = 400
 SHARDS: Final = 256
 """How many dicts; a snapshot reads one at a time."""
-_MASK: Final = SHARDS - 1
 _HEAP_SPARE: Final = 64
 """The heap is made anew when it holds more than twice as many deadlines as there are sessions, and so many more."""
 _ENTRY_OVERHEAD_BYTES: Final = 32
@@ -138,16 +138,19 @@ class ClientSessions(Section):
     CHUNKS: ClassVar[tuple[type[Chunk], ...]] = (Sessions, Answers)
 
     def __init__(self) -> None:
-        self._shards: list[dict[bytes, ClientSession]] = [{} for _ in range(SHARDS)]
-        self._frozen: FrozenShards[ClientSession] | None = None
+        self._sessions: Table[ClientSession] = Table(SHARDS)
         self._due: list[tuple[int, int]] = []
         """A heap of (deadline, client). Each session has one that is not later than its own deadline."""
         self.bounds = _BOUNDS
         self.opened = 0
         """How many have ever been opened, and the id of the latest."""
-        self.count = 0
         self.bytes_used = 0
         """Of all sessions with their answers, as they are counted."""
+
+    @property
+    def count(self) -> int:
+        """How many there are."""
+        return self._sessions.count
 
     def get(self, client: int, time_us: int) -> ClientSession | None:
         """Return a client's session, unless it has expired at this time."""
@@ -155,33 +158,20 @@ class ClientSessions(Section):
         return None if session is None or session.deadline <= time_us else session
 
     def _find(self, client: int) -> ClientSession | None:
-        return self._shards[client & _MASK].get(_key(client))
+        return self._sessions.get(_key(client))
 
     def put(self, client: int, session: ClientSession) -> None:
         """Put a session in the place of the client's last one, if it has any."""
-        index, key = client & _MASK, _key(client)
-        shard = self._shards[index]
-        old = shard.get(key)
-        if self._frozen is not None:
-            self._frozen.keep(index, key, old)
-        if old is None:
-            self.count += 1
-            self.bytes_used += SESSION_BYTES + session.size
-        else:
-            self.bytes_used += session.size - old.size
+        old = self._sessions.set(_key(client), session)
+        self.bytes_used += session.size - (-SESSION_BYTES if old is None else old.size)
         if old is None or session.deadline < old.deadline:
             heappush(self._due, (session.deadline, client))
-        shard[key] = session
 
     def remove(self, client: int) -> ClientSession | None:
         """End a session, and return it."""
-        index, key = client & _MASK, _key(client)
-        old = self._shards[index].pop(key, None)
+        old = self._sessions.set(_key(client), None)
         if old is None:
             return None
-        if self._frozen is not None:
-            self._frozen.keep(index, key, old)
-        self.count -= 1
         self.bytes_used -= SESSION_BYTES + old.size
         if len(self._due) > 2 * self.count + _HEAP_SPARE:
             self._due = [(session.deadline, each) for each, session in self.all()]
@@ -219,7 +209,7 @@ class ClientSessions(Section):
 
     def all(self) -> Iterator[tuple[int, ClientSession]]:
         """Yield every client with its session, in no particular order."""
-        for key, session in chain.from_iterable(shard.items() for shard in self._shards):
+        for key, session in self._sessions.rows():
             yield int.from_bytes(key, "big"), session
 
     # --- snapshots ---------------------------------------------------------------------------------------------------
@@ -227,20 +217,13 @@ class ClientSessions(Section):
     @property
     @override
     def frozen(self) -> bool:
-        return self._frozen is not None
+        return self._sessions.frozen
 
     @override
     def freeze(self) -> FrozenSection:
-        if self._frozen is not None:
-            raise AlreadyFrozen("another snapshot is being taken; only one is taken at a time")
-        self._frozen = shards = FrozenShards(self, self._shards)
+        frozen = self._sessions.freeze()
         state = ClientSessionsState(self.count, self.opened, *self.bounds)
-        return FrozenSection(state, _gather(chain.from_iterable(shards)), shards.release)
-
-    def thaw(self, frozen: FrozenShards[ClientSession]) -> None:
-        """Keep nothing for `frozen` any more; only `FrozenShards` itself calls this."""
-        assert self._frozen is frozen, "a snapshot thaws what another one holds"
-        self._frozen = None
+        return FrozenSection(state, _gather(chain.from_iterable(frozen)), frozen.release)
 
     @override
     def loader(self, state: Mapping[str, Any], revision: int) -> "ClientSessionsLoader":
@@ -251,9 +234,7 @@ class ClientSessions(Section):
 
     @override
     def dismantle(self) -> list[Sized]:
-        kept = [] if self._frozen is None else self._frozen.release()
-        shards, self._shards = self._shards, []
-        return [*shards, *kept, self._due]
+        return [*self._sessions.dismantle(), self._due]
 
 
 def _gather(sessions: Iterator[tuple[bytes, ClientSession]]) -> Iterator[Chunk]:
@@ -263,22 +244,17 @@ def _gather(sessions: Iterator[tuple[bytes, ClientSession]]) -> Iterator[Chunk]:
     for key, session in sessions:
         client = int.from_bytes(key, "big")
         gathered.append((client, session.ttl_us, session.deadline, session.floor, len(session.answers)))
-        answers: list[tuple[int, Answer]] = []
-        size = _ENTRY_OVERHEAD_BYTES
-        for number, answer in session.answers.items():
-            more = len(answer.content) + _ENTRY_OVERHEAD_BYTES
-            if answers and (size + more > bytes_full or len(answers) == count_full):
-                yield Answers(client, answers)
-                answers, size = [], _ENTRY_OVERHEAD_BYTES
-            answers.append((number, answer))
-            size += more
-        if answers:
-            yield Answers(client, answers)
+        yield from gather(session.answers.items(), _answer_bytes, partial(Answers, client))
         if len(gathered) == count_full or len(gathered) * 2 * _ENTRY_OVERHEAD_BYTES > bytes_full:
             yield Sessions(gathered)
             gathered = []
     if gathered:
         yield Sessions(gathered)
+
+
+def _answer_bytes(row: tuple[int, Answer]) -> int:
+    _, answer = row
+    return len(answer.content) + _ENTRY_OVERHEAD_BYTES
 
 
 class ClientSessionsLoader(SectionLoader):

@@ -17,6 +17,8 @@ from kvraft.store.section import AlreadyFrozen
 
 _STAMP_BYTES: Final = 9
 """The length of a deadline in front of its name: room for one more than the latest."""
+_CHUNK_BYTES: Final = 16
+"""The most that the encoding adds to the rows of a chunk."""
 _EMPTY: Final[dict[bytes, Any]] = {}
 """Stands for every shard that has never held a row: written to by nobody."""
 
@@ -47,6 +49,8 @@ class Table(Generic[_Content]):
         index = crc32(name) & self._mask
         shard = self._shards[index]
         old = shard.get(name)
+        if old is content:
+            return old
         if self._frozen is not None:
             self._frozen.keep(index, name, old)
         if content is None:
@@ -138,12 +142,12 @@ def gather(rows: Iterable[_Row], size: Callable[[_Row], int], make: Callable[[li
     """
     bytes_full, count_full = chunks.room()
     gathered: list[_Row] = []
-    total = 0
+    total = _CHUNK_BYTES
     for row in rows:
         more = size(row)
         if gathered and (total + more > bytes_full or len(gathered) == count_full):
             yield make(gathered)
-            gathered, total = [], 0
+            gathered, total = [], _CHUNK_BYTES
         gathered.append(row)
         total += more
     if gathered:
