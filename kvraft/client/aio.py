@@ -1,21 +1,21 @@
 """The asyncio client: a method returns a future, and what is asked in one turn of the loop leaves in one write."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Iterable
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterable
 from random import Random
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
-from kvraft.client import requests
-from kvraft.client.aio_held import Lease, Lock
+from kvraft.client import awaited, requests
+from kvraft.client.awaited import Ranges
 from kvraft.client.channel import TIMEOUT_S, Channel
 from kvraft.client.following import Following, watch_key, watch_prefix
 from kvraft.client.holding import TTL_S, WAIT_S, Held
 from kvraft.client.link import SILENCE_S, Link, Machine
 from kvraft.client.nodes import find_nodes
-from kvraft.client.requests import Answer, If, Pages, Request, Span
+from kvraft.client.requests import Answer, If, Request, Span
 from kvraft.client.transactions import Transaction
-from kvraft.client.values import Event, Item, KeyItem, Outcome, Text
+from kvraft.client.values import Event, Item, Outcome, Text
 
 T = TypeVar("T")
 
@@ -225,7 +225,26 @@ class Watch(AsyncIterator[Event]):
             self._driver.close()
 
 
-class AsyncClient:
+class _Loop(awaited.Loop[asyncio.Event]):
+    """What a lease or a lock needs of the loop that runs."""
+
+    def now(self) -> float:
+        return asyncio.get_running_loop().time()
+
+    async def sleep(self, seconds: float) -> None:
+        await asyncio.sleep(seconds)
+
+    def start(self, coroutine: Coroutine[Any, Any, None]) -> Callable[[], object]:
+        return asyncio.create_task(coroutine).cancel
+
+    def make_signal(self) -> asyncio.Event:
+        return asyncio.Event()
+
+    def give(self, signal: asyncio.Event) -> None:
+        signal.set()
+
+
+class AsyncClient(Ranges):
     """A client for asyncio: each method returns a future of its result, or of a `ClientError`.
 
     A request is on its way when the method returns, so many can be in flight without tasks::
@@ -351,7 +370,7 @@ class AsyncClient:
 
     # --- what is held for a time -------------------------------------------------------------------------------------
 
-    def lease(self, ttl: float = TTL_S) -> "Lease":
+    def lease(self, ttl: float = TTL_S) -> awaited.Lease[asyncio.Event]:
         """Return a lease, which is granted when it is entered, keeps itself alive, and ends with its keys.
 
         ::
@@ -359,9 +378,9 @@ class AsyncClient:
             async with client.lease(10) as lease:
                 await client.set("service/a", "10.0.0.7:80", lease=lease.id)
         """
-        return Lease(self, Held(ttl))
+        return awaited.Lease(self, _Loop(), Held(ttl))
 
-    def lock(self, name: Text, ttl: float = TTL_S, *, wait: float | None = None) -> "Lock":
+    def lock(self, name: Text, ttl: float = TTL_S, *, wait: float | None = None) -> awaited.Lock[asyncio.Event]:
         """Return a lock, or an election: who enters it holds it, with a `token`, until the end or until it is `lost`.
 
         `wait`: seconds to wait for it, None for as long as it takes; else LockHeld is raised. It is free `ttl` seconds
@@ -370,37 +389,13 @@ class AsyncClient:
             async with client.lock("job") as lock:
                 await client.execute(lock.guard(requests.set_("result", "1")))
         """
-        return Lock(self, self._of_its_own(), Held(ttl), name, wait)
+        return awaited.Lock(self, self._of_its_own(), _Loop(), Held(ttl), name, wait)
 
     def _of_its_own(self) -> "AsyncClient":
         """Return a client with a connection of its own, on which a lock is waited for."""
         own = AsyncClient(map(str, self._nodes), timeout=self._timeout_s, exactly_once=False)
         own._channel.silence_s = SILENCE_S + WAIT_S
         return own
-
-    # --- ranges ------------------------------------------------------------------------------------------------------
-
-    def range(
-        self, start: Text, end: Text | None, *, limit: int | None = None, reverse: bool = False, at: int | None = None
-    ) -> AsyncIterator[KeyItem]:
-        """Read the keys from `start` on and before `end`, page by page, all of one state; None: no end."""
-        return self._pages(Pages(Span.between(start, end).shown(reverse=reverse, at=at), limit))
-
-    def prefix(
-        self, start: Text, *, limit: int | None = None, reverse: bool = False, at: int | None = None
-    ) -> AsyncIterator[KeyItem]:
-        """Read the keys that begin so, page by page, all of one state."""
-        return self._pages(Pages(Span.prefix(start).shown(reverse=reverse, at=at), limit))
-
-    async def keys(self, start: Text = b"", *, limit: int | None = None, reverse: bool = False) -> AsyncIterator[bytes]:
-        """Read the keys that begin so, without their values."""
-        async for item in self._pages(Pages(Span.prefix(start).shown(reverse=reverse, only_keys=True), limit)):
-            yield item.key
-
-    async def _pages(self, pages: Pages) -> AsyncIterator[KeyItem]:
-        while (request := pages.next_request()) is not None:
-            for item in pages.take(await self.execute(request)):
-                yield item
 
     # --- watches -----------------------------------------------------------------------------------------------------
 

@@ -1,27 +1,28 @@
 """The client for Twisted: a method returns a Deferred, and what is asked in one turn of the reactor leaves together."""
 
-from collections.abc import AsyncIterator, Callable, Iterable
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterable
 from random import Random
 from types import TracebackType
 from typing import Any, Final, Self, TypeVar
 
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.endpoints import HostnameEndpoint
 from twisted.internet.interfaces import IDelayedCall
 from twisted.internet.protocol import Factory, Protocol, connectionDone
+from twisted.internet.task import deferLater
 from twisted.python.failure import Failure
 from typing_extensions import override
 
-from kvraft.client import requests
+from kvraft.client import awaited, requests
+from kvraft.client.awaited import Ranges
 from kvraft.client.channel import TIMEOUT_S, Channel
 from kvraft.client.following import Following, watch_key, watch_prefix
 from kvraft.client.holding import TTL_S, WAIT_S, Held
 from kvraft.client.link import CONNECT_S, SILENCE_S, Link, Machine
 from kvraft.client.nodes import find_nodes
-from kvraft.client.requests import Answer, If, Pages, Request, Span
+from kvraft.client.requests import Answer, If, Request, Span
 from kvraft.client.transactions import Transaction
-from kvraft.client.twisted_held import Lease, Lock
-from kvraft.client.values import Event, Item, KeyItem, Outcome, Text
+from kvraft.client.values import Event, Item, Outcome, Text
 
 T = TypeVar("T")
 
@@ -245,7 +246,36 @@ class Watch(AsyncIterator[Event]):
         self._wake()
 
 
-class Client:
+class _Loop(awaited.Loop["Deferred[None]"]):
+    """What a lease or a lock needs of a reactor."""
+
+    def __init__(self, reactor: Any) -> None:
+        self._reactor = reactor
+
+    @override
+    def now(self) -> float:
+        return float(self._reactor.seconds())
+
+    @override
+    async def sleep(self, seconds: float) -> None:
+        await deferLater(self._reactor, seconds)
+
+    @override
+    def start(self, coroutine: Coroutine[Any, Any, None]) -> Callable[[], object]:
+        running = Deferred.fromCoroutine(coroutine)
+        running.addErrback(lambda failure: failure.trap(CancelledError) and None)
+        return running.cancel
+
+    @override
+    def make_signal(self) -> "Deferred[None]":
+        return Deferred()
+
+    @override
+    def give(self, signal: "Deferred[None]") -> None:
+        signal.callback(None)
+
+
+class Client(Ranges):
     """A client for Twisted: each method returns a Deferred of its result, or of a `ClientError`.
 
     What is asked in one turn of the reactor leaves together, and is carried out in its order unless the leader changes.
@@ -291,6 +321,7 @@ class Client:
 
     # --- requests ----------------------------------------------------------------------------------------------------
 
+    @override
     def execute(self, request: Request[T], timeout: float | None = None) -> "Deferred[T]":
         """Carry out a request of `kvraft.client.requests`; `timeout` instead of the client's."""
         deferred: Deferred[T] = Deferred(_let_go)
@@ -369,7 +400,7 @@ class Client:
 
     # --- what is held for a time -------------------------------------------------------------------------------------
 
-    def lease(self, ttl: float = TTL_S) -> "Lease":
+    def lease(self, ttl: float = TTL_S) -> "awaited.Lease[Deferred[None]]":
         """Return a lease, which is granted when it is entered, keeps itself alive, and ends with its keys.
 
         ::
@@ -377,9 +408,9 @@ class Client:
             async with client.lease(10) as lease:
                 await client.set("service/a", "10.0.0.7:80", lease=lease.id)
         """
-        return Lease(self, Held(ttl))
+        return awaited.Lease(self, _Loop(self.reactor), Held(ttl))
 
-    def lock(self, name: Text, ttl: float = TTL_S, *, wait: float | None = None) -> "Lock":
+    def lock(self, name: Text, ttl: float = TTL_S, *, wait: float | None = None) -> "awaited.Lock[Deferred[None]]":
         """Return a lock, or an election: who enters it holds it, with a `token`, until the end or until it is `lost`.
 
         `wait`: seconds to wait for it, None for as long as it takes; else LockHeld is raised. It is free `ttl` seconds
@@ -388,37 +419,13 @@ class Client:
             async with client.lock("job") as lock:
                 await client.execute(lock.guard(requests.set_("result", "1")))
         """
-        return Lock(self, self._of_its_own(), Held(ttl), name, wait)
+        return awaited.Lock(self, self._of_its_own(), _Loop(self.reactor), Held(ttl), name, wait)
 
     def _of_its_own(self) -> "Client":
         """Return a client with a connection of its own, on which a lock is waited for."""
         own = Client(self.reactor, map(str, self._nodes), timeout=self._timeout_s, exactly_once=False)
         own._channel.silence_s = SILENCE_S + WAIT_S
         return own
-
-    # --- ranges ------------------------------------------------------------------------------------------------------
-
-    def range(
-        self, start: Text, end: Text | None, *, limit: int | None = None, reverse: bool = False, at: int | None = None
-    ) -> AsyncIterator[KeyItem]:
-        """Read the keys from `start` on and before `end`, page by page, all of one state; None: no end."""
-        return self._pages(Pages(Span.between(start, end).shown(reverse=reverse, at=at), limit))
-
-    def prefix(
-        self, start: Text, *, limit: int | None = None, reverse: bool = False, at: int | None = None
-    ) -> AsyncIterator[KeyItem]:
-        """Read the keys that begin so, page by page, all of one state."""
-        return self._pages(Pages(Span.prefix(start).shown(reverse=reverse, at=at), limit))
-
-    async def keys(self, start: Text = b"", *, limit: int | None = None, reverse: bool = False) -> AsyncIterator[bytes]:
-        """Read the keys that begin so, without their values."""
-        async for item in self._pages(Pages(Span.prefix(start).shown(reverse=reverse, only_keys=True), limit)):
-            yield item.key
-
-    async def _pages(self, pages: Pages) -> AsyncIterator[KeyItem]:
-        while (request := pages.next_request()) is not None:
-            for item in pages.take(await self.execute(request)):
-                yield item
 
     # --- watches -----------------------------------------------------------------------------------------------------
 

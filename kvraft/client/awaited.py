@@ -1,0 +1,221 @@
+"""What the clients for asyncio and for Twisted share: coroutines over what `execute` returns.
+
+A future of asyncio and a Deferred can both be awaited, so ranges, leases and locks are written once. How to wait, and
+how to begin a coroutine beside the caller's, is added by each.
+"""
+
+import contextlib
+from abc import ABC, abstractmethod
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
+from types import TracebackType
+from typing import Any, Generic, Protocol, Self, TypeVar
+
+from kvraft.client import holding
+from kvraft.client.errors import ClientError
+from kvraft.client.holding import Held
+from kvraft.client.requests import Pages, Request, Span
+from kvraft.client.values import KeyItem, Text
+
+T = TypeVar("T")
+
+
+class Executor(Protocol):
+    """A client, as far as it is needed here."""
+
+    def execute(self, request: Request[T], timeout: float | None = None) -> Awaitable[T]:
+        """Carry out a request; `timeout` instead of the client's."""
+        ...
+
+    def close(self) -> None:
+        """Give the connection back."""
+        ...
+
+
+class Ranges(ABC):
+    """Reads of many keys, page by page."""
+
+    @abstractmethod
+    def execute(self, request: Request[T], timeout: float | None = None) -> Awaitable[T]:
+        """Carry out a request."""
+
+    def range(
+        self, start: Text, end: Text | None, *, limit: int | None = None, reverse: bool = False, at: int | None = None
+    ) -> AsyncIterator[KeyItem]:
+        """Read the keys from `start` on and before `end`, page by page, all of one state; None: no end."""
+        return self._pages(Pages(Span.between(start, end).shown(reverse=reverse, at=at), limit))
+
+    def prefix(
+        self, start: Text, *, limit: int | None = None, reverse: bool = False, at: int | None = None
+    ) -> AsyncIterator[KeyItem]:
+        """Read the keys that begin so, page by page, all of one state."""
+        return self._pages(Pages(Span.prefix(start).shown(reverse=reverse, at=at), limit))
+
+    async def keys(self, start: Text = b"", *, limit: int | None = None, reverse: bool = False) -> AsyncIterator[bytes]:
+        """Read the keys that begin so, without their values."""
+        async for item in self._pages(Pages(Span.prefix(start).shown(reverse=reverse, only_keys=True), limit)):
+            yield item.key
+
+    async def _pages(self, pages: Pages) -> AsyncIterator[KeyItem]:
+        while (request := pages.next_request()) is not None:
+            for item in pages.take(await self.execute(request)):
+                yield item
+
+
+Signal = TypeVar("Signal")
+
+
+class Loop(Protocol[Signal]):
+    """What an event loop is needed for."""
+
+    def now(self) -> float:
+        """Return the time, seconds."""
+        ...
+
+    async def sleep(self, seconds: float) -> None:
+        """Wait."""
+        ...
+
+    def start(self, coroutine: Coroutine[Any, Any, None]) -> Callable[[], object]:
+        """Let a coroutine run beside the caller's; return what cancels it."""
+        ...
+
+    def make_signal(self) -> Signal:
+        """Return what a caller can wait for."""
+        ...
+
+    def give(self, signal: Signal) -> None:
+        """Let those go on who wait for it."""
+        ...
+
+
+class Kept(ABC, Generic[Signal]):
+    """Something that is held from `async with` to its end, unless it is lost."""
+
+    def __init__(self, client: Executor, loop: Loop[Signal], held: Held) -> None:
+        self._client = client
+        self._loop = loop
+        self._held = held
+        self._stop_keeping: Callable[[], object] | None = None
+        self.lost = loop.make_signal()
+        """Given as soon as it may be somebody else's: its renewals have failed for too long, or a node says so."""
+
+    @abstractmethod
+    async def _begin(self) -> None:
+        """Have it granted."""
+
+    @abstractmethod
+    def _renewal(self) -> Request[Any]:
+        """Return the request that renews it."""
+
+    @abstractmethod
+    async def _end(self) -> None:
+        """Give it back."""
+
+    @property
+    def is_held(self) -> bool:
+        """Whether it is certainly held now."""
+        return self._held.is_held(self._loop.now())
+
+    async def __aenter__(self) -> Self:
+        await self._begin()
+        self._stop_keeping = self._loop.start(self._keep())
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._stop_keeping is not None:
+            self._stop_keeping()
+        was_held = self.is_held
+        self._held.is_gone = True
+        if was_held:
+            # What cannot be given back ends by itself when its time is over.
+            with contextlib.suppress(ClientError):
+                await self._end()
+
+    async def _keep(self) -> None:
+        while self.is_held:
+            await self._loop.sleep(self._held.pause_s(self._loop.now()))
+            if self.is_held:
+                await self._renew()
+        self._loop.give(self.lost)
+
+    async def _renew(self) -> None:
+        asked_at = self._loop.now()
+        try:
+            await self._client.execute(self._renewal(), timeout=self._held.deadline - asked_at)
+        except ClientError as error:
+            self._held.failed(error, self._loop.now())
+        else:
+            self._held.granted(asked_at)
+
+
+class Lease(Kept[Signal]):
+    """A time to live that keys share; see `lease` of the client."""
+
+    def __init__(self, client: Executor, loop: Loop[Signal], held: Held) -> None:
+        super().__init__(client, loop, held)
+        self.id = 0
+        """Its number, for `set(…, lease=lease.id)`."""
+
+    async def _begin(self) -> None:
+        asked_at = self._loop.now()
+        self.id = await self._client.execute(holding.grant(self._held.ttl_s))
+        self._held.granted(asked_at)
+
+    def _renewal(self) -> Request[Any]:
+        return holding.keep_alive(self.id)
+
+    async def _end(self) -> None:
+        await self._client.execute(holding.revoke(self.id))
+
+
+class Lock(Kept[Signal]):
+    """A lock with its token; see `lock` of the client.
+
+    Args:
+        own: a client with a connection of its own, on which it is waited for.
+    """
+
+    def __init__(
+        self, client: Executor, own: Executor, loop: Loop[Signal], held: Held, name: Text, wait_s: float | None
+    ) -> None:
+        super().__init__(client, loop, held)
+        self._own = own
+        self._name = name
+        self._wait_s = wait_s
+        self.token = 0
+        """Higher than that of everybody who has held it before."""
+
+    def guard(self, request: Request[T]) -> Request[T]:
+        """Return a write that is carried out only while this token counts; else it raises StaleToken."""
+        return holding.guarded(self._name, self.token, request)
+
+    async def _begin(self) -> None:
+        now = self._loop.now
+        owner = holding.new_owner()
+        until = None if self._wait_s is None else now() + self._wait_s
+        try:
+            while True:
+                wait_s = holding.what_is_waited_for(None if until is None else until - now())
+                asked_at = now()
+                request = holding.acquire(self._name, self._held.ttl_s, wait_s, owner)
+                try:
+                    self.token = await self._own.execute(request, timeout=wait_s + holding.ANSWER_S)
+                except ClientError as error:
+                    if not holding.is_asked_again(error, None if until is None else until - now()):
+                        raise
+                else:
+                    break
+        finally:
+            self._own.close()  # who waits on a connection that ends is taken out of the queue
+        self._held.granted(asked_at)
+        if now() >= self._held.renew_at:  # it was waited for: when its time began is not known
+            self._held.deadline = now() + self._held.ttl_s
+            await self._renew()
+
+    def _renewal(self) -> Request[Any]:
+        return holding.renew(self._name, self.token)
+
+    async def _end(self) -> None:
+        await self._client.execute(holding.release(self._name, self.token))
