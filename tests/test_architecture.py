@@ -119,6 +119,24 @@ def test_roles_are_the_business_of_the_core(module: Path) -> None:
     assert roles_touched((REPOSITORY / module).read_text(encoding="utf-8")) == []
 
 
+def test_only_http_needs_the_web_server() -> None:
+    """Twisted's web server is loaded by nothing but `kvraft.server.http`, and that by nothing but the process."""
+    web = Path("kvraft/server/http")
+    needs: dict[Path, set[str]] = {}
+    for module in modules("kvraft"):
+        imported = set(imported_names(ast.parse((REPOSITORY / module).read_text(encoding="utf-8"))))
+        needs[module] = {name for name in imported if f"{name}.".startswith(("twisted.web.", "kvraft.server.http."))}
+    outside = {module for module, names in needs.items() if names and not module.is_relative_to(web)}
+
+    assert outside == {Path("kvraft/process/service.py")}
+
+
+def test_a_node_without_http_does_not_load_it() -> None:
+    """It takes time and memory."""
+    code = "import sys, kvraft.process.service; sys.exit('twisted.web' in sys.modules)"
+    subprocess.run([sys.executable, "-c", code], cwd=REPOSITORY, check=True, timeout=60)
+
+
 @pytest.mark.parametrize("module", sorted(MAY_TOUCH_ROLES), ids=str)
 def test_an_exception_is_needed(module: Path) -> None:
     """A module that takes no role apart any more is no exception."""

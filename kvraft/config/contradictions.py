@@ -38,7 +38,11 @@ def _contradicting_peers(peers: Sequence[tuple[str, Peer]]) -> Iterator[Mistake]
         if peer.address.is_unspecified:
             problem = f'nobody can connect to {peer.address}; write where others reach this node, and bind it in "bind"'
             yield Mistake(f"{place}.address", problem)
+    served: dict[tuple[str, Address], str] = {}
     for place, peer in peers:
+        if peer.http is not None and served.setdefault((peer.address.host, peer.http), place) != place:
+            first = served[peer.address.host, peer.http]
+            yield Mistake(f"{place}.http", f"repeats {peer.http} of {first}, on the same machine; give each its own")
         if peer.http is not None and (peer.http in addresses or peer.http == peer.bind):
             yield Mistake(f"{place}.http", f"{peer.http} is taken by a node itself; HTTP needs an address of its own")
 

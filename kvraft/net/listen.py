@@ -42,13 +42,15 @@ def listen_on(address: Address, names: Names) -> list[socket.socket]:
     return sockets
 
 
-def advice(error: OSError) -> str:
-    """Return what was probably meant when an address cannot be bound."""
+def advice(error: OSError, key: str = "bind") -> str:
+    """Return what was probably meant when an address cannot be bound; `key` of config.json can name another one."""
     if isinstance(error, LookUpFailed):
-        return 'let "bind" in the node\'s entry of config.json name an address of this machine, which needs no look-up'
+        return (
+            f'let "{key}" in the node\'s entry of config.json name an address of this machine, which needs no look-up'
+        )
     if error.errno in _ANOTHER_MACHINES:
         return (
-            'this machine has no such address; behind address translation let "bind" in the node\'s entry of '
+            f'this machine has no such address; behind address translation let "{key}" in the node\'s entry of '
             "config.json name the one that it has"
         )
     return "is it running already, or does the address belong to another program or machine?"

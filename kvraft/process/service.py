@@ -52,7 +52,7 @@ from kvraft.process.start import (
 )
 from kvraft.raft import Membership
 from kvraft.replica import InitialState, collector, from_disk, from_nothing
-from kvraft.server import ServerLimits
+from kvraft.server import ServerLimits, SharedPort
 from kvraft.server.open_files import NO_LIMIT, allow_open_files, within
 from kvraft.storage import SnapshotStorage, Storage, StorageError
 from kvraft.store import SnapshotInvalid
@@ -171,7 +171,7 @@ class NodeService(Service):
         self._node_log = log
         self._open_files = open_files
         self._names = Names()
-        self._ports: Sequence[IListeningPort] = ()
+        self._ports: list[IListeningPort] = []
         self._node: Assembly | None = None
         self._open: Sequence[Storage | SnapshotStorage] = ()
         self._stopping = Event()
@@ -209,6 +209,7 @@ class NodeService(Service):
         peer = self._start.peer
         # Before the data are touched, if they are not needed for it: a node that runs already has both.
         listening = None if peer is None else self._bind(peer.listen)
+        for_http = [] if peer is None or peer.http is None else self._bind(peer.http, "http")
         initial = self._enter(self._read())
         here = self._reached_at(initial)
         if listening is None:
@@ -217,8 +218,12 @@ class NodeService(Service):
         surroundings = Surroundings(self._reactor, Random(), self._fatal, names=self._names)
         limits = self._limit_clients(initial)
         self._node = node = assemble(self._config, self._id, initial, surroundings, reached_at=here, server=limits)
-        places = [Address(*each.getsockname()[:2]) for each in listening]
-        self._ports = [self._accept(each, node) for each in listening]
+        places = _places(listening)
+        self._ports = [self._accept(each, node.port) for each in listening]
+        web = _places(for_http)
+        if peer is not None and for_http:
+            http_port = self._build_http_port(peer, node, limits)
+            self._ports += [self._accept(each, http_port) for each in for_http]
         if initial.belongs(self._id) and initial.latest_membership is not None:
             for line in differences(self._config.peers, initial.latest_membership):
                 self._log.warn("{line}", line=line)
@@ -226,10 +231,11 @@ class NodeService(Service):
         self._look_for_move(initial.incarnation, initial.latest_membership)
         collector.hide_all()
         self._log.info(
-            "node {id} of {count} serves clients and peers on {address}",
+            "node {id} of {count} serves clients and peers on {address}{http}",
             id=self._id,
             count=len(node.replica.node.membership.members | {self._id}),
             address=" and ".join(map(str, places)),
+            http=f", and HTTP on {' and '.join(map(str, web))}" if web else "",
         )
         self._say_started()
 
@@ -347,16 +353,28 @@ class NodeService(Service):
             await closed
         self._log.info("node {id} has stopped", id=self._id)
 
-    def _bind(self, address: Address) -> list[socket.socket]:
+    def _bind(self, address: Address, key: str = "bind") -> list[socket.socket]:
+        """Listen on an address, instead of which `key` of config.json can name another one."""
         try:
             return listen_on(address, self._names)
         except OSError as error:
-            why = f"node {self._id} cannot listen on {address}: {error.strerror or error}; {advice(error)}"
+            what = f"{address} for HTTP" if key == "http" else str(address)
+            why = f"node {self._id} cannot listen on {what}: {error.strerror or error}; {advice(error, key)}"
             exits.leave(exit_status.OSERR, why)
 
-    def _accept(self, listening: socket.socket, node: Assembly) -> IListeningPort:
+    def _build_http_port(self, peer: Peer, node: Assembly, limits: ServerLimits) -> SharedPort:
+        # Only where it is wanted: Twisted's web server takes a node a tenth of a second to load, and memory.
+        from kvraft.server.http.names import HostNames
+        from kvraft.server.http.node import HttpNode
+        from kvraft.server.http.port import build_http_port
+
+        names = HostNames(peer, self._config.peers)
+        web = HttpNode(database=node.replica.intake, names=names, limits=limits, clock=self._reactor)
+        return build_http_port(web, node.port.occupancy)
+
+    def _accept(self, listening: socket.socket, factory: SharedPort) -> IListeningPort:
         """Let the reactor accept what comes to a socket, in place of the socket itself."""
-        port: IListeningPort = self._reactor.adoptStreamPort(listening.fileno(), listening.family, node.port)
+        port: IListeningPort = self._reactor.adoptStreamPort(listening.fileno(), listening.family, factory)
         watch_together(port, self._reactor)
         listening.close()
         return port
@@ -412,6 +430,10 @@ class NodeService(Service):
 
     def _fatal(self, why: exit_status.FatalReason) -> None:
         self._leave_at_once(why.status, f"node {self._id} stops: {why}")
+
+
+def _places(listening: Sequence[socket.socket]) -> list[Address]:
+    return [Address(*each.getsockname()[:2]) for each in listening]
 
 
 def ignore_interruptions() -> None:

@@ -6,13 +6,13 @@ from typing import Final
 import attrs
 from twisted.internet.interfaces import IAddress, IProtocol, IReactorTime
 from twisted.internet.protocol import ServerFactory
-from twisted.logger import Logger
 from typing_extensions import override
 
 from kvraft.server import replies
 from kvraft.server.database import Database
 from kvraft.server.limits import ServerLimits
 from kvraft.server.lines import LineProtocol
+from kvraft.server.occupancy import Occupancy
 from kvraft.server.resp import RespProtocol
 from kvraft.server.resp.node import RespNode
 from kvraft.server.sniff import FirstByte, Refusal
@@ -39,75 +39,87 @@ class Speaker:
 
 
 class SharedPort(ServerFactory):
-    """Accepts every connection of a node and hands it to whom its first byte names.
+    """Accepts every connection that comes to an address and hands it to whom its first byte names.
 
     It counts: the clients that are there, and those that have not said anything yet. Of these the oldest gives way to
     the newest, since whoever means it speaks at once.
+
+    Args:
+        speakers: whom each first byte names.
+        limits: what clients may cost.
+        clock: tells the time, and calls later.
+        occupancy: counts the connections of all ports of the node; None: there is no other port.
+        refuse_byte: returns what is said about a first byte that names nobody.
     """
 
     noisy = False
-    _log = Logger()
 
-    def __init__(self, speakers: Mapping[int, Speaker], limits: ServerLimits, clock: IReactorTime) -> None:
+    def __init__(
+        self,
+        speakers: Mapping[int, Speaker],
+        limits: ServerLimits,
+        clock: IReactorTime,
+        occupancy: Occupancy | None = None,
+        refuse_byte: Callable[[int], bytes] | None = None,
+    ) -> None:
         self._speakers = speakers
         self._limits = limits
         self._clock = clock
-        self._silent: dict[FirstByte, None] = {}  # in the order of their arrival
-        self._full = False
-        self._open = 0
-        """Connections that are open, also those that are being dropped."""
-        self.clients = 0
-        """Client connections that are open."""
-        self.refused_clients = 0
-        """Clients that were turned away since the start, because there were too many."""
+        self._refuse_byte = refuse_byte or _refuse_byte
+        self.occupancy = occupancy or Occupancy(limits)
+
+    @property
+    def clients(self) -> int:
+        """Client connections that are open, on whatever port of the node."""
+        return self.occupancy.clients
 
     @override
     def buildProtocol(self, addr: IAddress | None) -> FirstByte | None:
         """Wait for the first byte of a new connection; None, which closes it, while there is no room even for that."""
-        if self._limits.connections is not None and self._open >= self._limits.connections:
+        if not self.occupancy.has_room:
             return None
-        if len(self._silent) >= self._limits.silent:
-            oldest = next(iter(self._silent))
-            del self._silent[oldest]
+        silent = self.occupancy.silent
+        if len(silent) >= self._limits.silent:
+            oldest = next(iter(silent))
+            del silent[oldest]
             oldest.drop()
         connection = FirstByte(self._choose, self._forget, self._clock, self._limits.first_byte_s)
-        self._silent[connection] = None
-        self._open += 1
+        silent[connection] = None
+        self.occupancy.opened += 1
         return connection
 
     def _choose(self, connection: FirstByte, first: int) -> IProtocol:
         """Return the protocol that takes `connection` over. One that is refused stays among the silent ones."""
         speaker = self._speakers.get(first)
         if speaker is None:
-            return Refusal(replies.error("UNKNOWN_PROTOCOL", _explain(first)), self._limits, self._clock)
+            return Refusal(self._refuse_byte(first), self._limits, self._clock)
         if not speaker.is_client:
-            del self._silent[connection]
+            del self.occupancy.silent[connection]
             return speaker.build()
-        if self.clients >= self._limits.clients:
-            return self._refuse(speaker.too_many)
-        protocol = speaker.build()
-        del self._silent[connection]
-        self.clients += 1
+        if not self.occupancy.admit():
+            return Refusal(speaker.too_many or self._too_many(), self._limits, self._clock)
         connection.is_client = True
+        protocol = speaker.build()
+        del self.occupancy.silent[connection]
         return protocol
 
-    def _refuse(self, words: bytes | None) -> Refusal:
-        self.refused_clients += 1
-        if not self._full:
-            self._full = True
-            self._log.warn(
-                "{clients} clients are connected, as many as are allowed: more are refused", clients=self.clients
-            )
-        message = f"{self.clients} clients are connected, as many as are allowed; close some, or try again in a moment"
-        return Refusal(words or replies.error("OVERLOADED", message), self._limits, self._clock)
+    def _too_many(self) -> bytes:
+        return replies.error("OVERLOADED", too_many_clients(self.clients))
 
     def _forget(self, connection: FirstByte) -> None:
-        self._open -= 1
-        self._silent.pop(connection, None)
+        self.occupancy.opened -= 1
+        self.occupancy.silent.pop(connection, None)
         if connection.is_client:
-            self.clients -= 1
-            # Not at the first gap: while clients come and go at the limit, each refusal would be logged.
-            self._full = self._full and self.clients > self._limits.clients // 2
+            self.occupancy.leave()
+
+
+def too_many_clients(clients: int) -> str:
+    """Return what a client is told that is refused because there are too many."""
+    return f"{clients} clients are connected, as many as are allowed; close some, or try again in a moment"
+
+
+def _refuse_byte(first: int) -> bytes:
+    return replies.error("UNKNOWN_PROTOCOL", _explain(first))
 
 
 def _explain(first: int) -> str:

@@ -24,7 +24,7 @@ PLAIN: Final = frozenset({bool, bytes, float, int, str, type(None)})
 """Types of what leads nowhere."""
 NAMES: Final = ("waiting", "queued", "inflight", "uncommitted", "pending", "unsent")
 """Parts of the names of numbers that count what is under way."""
-COUNTERS: Final = frozenset({"WriteQueue.size", "SharedPort.refused_clients"})
+COUNTERS: Final = frozenset({"WriteQueue.size", "Occupancy.refused_clients"})
 """Other numbers that do, or must be zero in a run with so few clients."""
 CONFIGURED: Final = "_max"
 """How the names of limits end, which are no counters."""

@@ -474,3 +474,15 @@ def test_the_longest_line_fits_every_limit(tmp_path: Path, name: str) -> None:
     (mistake,) = mistakes_of(tmp_path, limits={"line_bytes": 65_537, name: 65_536})
 
     assert mistake.startswith(f"limits.{name}: 65536 is less than limits.line_bytes, 65537: the longest line could")
+
+
+@pytest.mark.parametrize("http", ["a:9080", "0.0.0.0:9080"])
+def test_two_nodes_of_a_machine_share_no_http(tmp_path: Path, http: str) -> None:
+    """Nodes of different machines may well bind the same."""
+    peers = [{"id": 0, "address": "a:80", "http": http}, {"id": 1, "address": "a:81", "http": http}]
+
+    (mistake,) = mistakes_of(tmp_path, peers=peers)
+
+    assert mistake == f"peers[1].http: repeats {http} of peers[0], on the same machine; give each its own"
+    peers[1]["address"] = "b:80"
+    assert len(loaded(tmp_path, peers=peers).peers) == 2

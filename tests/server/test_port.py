@@ -175,7 +175,7 @@ def test_silent_connections_are_bounded() -> None:
         lose(connection)
     _, last = node.connect()
     assert not last.is_aborted()
-    assert len(node.port._silent) == 1
+    assert len(node.port.occupancy.silent) == 1
 
 
 def test_refused_connections_are_bounded() -> None:
@@ -205,7 +205,7 @@ def test_connections_are_bounded_whoever_speaks() -> None:
 @pytest.fixture
 def warnings() -> Iterator[list[LogEvent]]:
     """Collect what the port logs."""
-    with logged_by("kvraft.server.port") as events:
+    with logged_by("kvraft.server.occupancy") as events:
         yield events
 
 
@@ -223,7 +223,7 @@ def test_clients_are_bounded_and_peers_are_not() -> None:
     assert refused.is_half_closed()
     assert another.is_half_closed()
     assert node.acceptors[0].received == b"{}"
-    assert (node.port.clients, node.port.refused_clients) == (2, 2)
+    assert (node.port.clients, node.port.occupancy.refused_clients) == (2, 2)
 
     lose(first)
     _, welcome = node.connect(b"PING\n")
@@ -276,4 +276,4 @@ def test_nothing_is_left_of_lost_connections(node: Node) -> None:
 
     assert node.clock.getDelayedCalls() == []
     assert node.port.clients == 0
-    assert node.port._silent == {}
+    assert node.port.occupancy.silent == {}

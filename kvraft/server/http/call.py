@@ -1,0 +1,144 @@
+"""One request that is carried out: what it says, what it asks of the node, and its one answer."""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Final
+from urllib.parse import unquote_to_bytes
+
+from twisted.logger import Logger
+
+from kvraft.commands import AcquireLock, AdminCommand, Caller, Failure, InvalidCommand, Operation, Result
+from kvraft.config import Address
+from kvraft.errors import NotLeaderRefusal, RequestFailed
+from kvraft.server.http import answers
+from kvraft.server.http.answers import Answer, WrongRequest
+from kvraft.server.http.arguments import Arguments
+from kvraft.server.http.node import HttpNode
+from kvraft.server.http.request import HttpRequest
+from kvraft.server.http.routes import Match, Route
+
+DEFECT: Final = "this node has met a defect, see its log; a write may have happened"
+
+
+class Call:
+    """A request to one route.
+
+    Raises:
+        InvalidCommand: its query is not what the route takes.
+    """
+
+    _log = Logger()
+
+    def __init__(self, request: HttpRequest, node: HttpNode, route: Route, match: Match) -> None:
+        self.request = request
+        self.node = node
+        self.route = route
+        self.arguments = Arguments(request.uri.partition(b"?")[2], route)
+        peer = request.client
+        self.caller = Caller(str(Address(peer.host, peer.port)))
+        self._variables = match.variables
+
+    def variable(self, name: str) -> bytes:
+        """Return a variable of the path, decoded."""
+        return unquote_to_bytes(self._variables[name])
+
+    def id(self, name: str) -> int:
+        """Return a variable of the path that is a whole number."""
+        value = self.variable(name)
+        if not value.isdigit() or len(value) > 19:  # noqa: PLR2004 - as many as a number of 64 bits has
+            raise InvalidCommand(f"{name} in the path must be a whole number")
+        return int(value)
+
+    def header(self, name: str) -> str | None:
+        """Return a header."""
+        return self.request.getHeader(name)
+
+    @property
+    def body(self) -> bytes:
+        """What came with the request."""
+        content = self.request.content
+        return b"" if content is None else content.getvalue()
+
+    @property
+    def wants_json(self) -> bool:
+        """Whether the client asks for JSON where it can have bytes."""
+        return answers.JSON in (self.header("accept") or "")
+
+    # --- what it asks ------------------------------------------------------------------------------------------------
+
+    def ask(self, operation: Operation, answer: Callable[[Any], Answer]) -> None:
+        """Have one operation carried out, and answer with what is made of its result."""
+        self.ask_all([operation], lambda results: _answer_one(results, answer))
+
+    def ask_all(self, operations: Sequence[Operation], answer: Callable[[Sequence[Result]], Answer]) -> None:
+        """Have operations carried out as one submission, and answer with what is made of their results."""
+        self.node.database.ask(self.caller, operations, lambda results: self._answered(results, answer))
+
+    def acquire(self, request: AcquireLock, answer: Callable[[Any], Answer]) -> None:
+        """Ask for a lock, and give the request up if the client goes before it has an answer."""
+        give_up = self.node.database.acquire(
+            self.caller, request, lambda results: self._answered(results, lambda found: _answer_one(found, answer))
+        )
+        self.request.when_gone(give_up)
+
+    def administer(self, command: AdminCommand, answer: Callable[[dict[str, object]], Answer]) -> None:
+        """Have an operator's command carried out."""
+        done = self.node.database.administer(self.caller, command)
+        done.addCallbacks(
+            lambda told: self._answered([told], lambda results: answer(results[0])),
+            lambda failed: self._answered(failed.value, lambda _: answers.error("INTERNAL", DEFECT)),
+        )
+
+    def _answered(self, results: Sequence[Any] | Exception, answer: Callable[[Sequence[Any]], Answer]) -> None:
+        """Answer with results, or with why there are none. It does not raise."""
+        try:
+            self.request.answer(self.refusal(results) if isinstance(results, Exception) else answer(results))
+        except Exception:  # noqa: BLE001 - one client's request fails, not the node
+            self.request.fail()
+
+    # --- its answer --------------------------------------------------------------------------------------------------
+
+    def refusal(self, reason: Exception) -> Answer:
+        """Return the answer to a request that has no results.
+
+        Raises:
+            Exception: `reason` itself, when it is nothing that a client can be told.
+        """
+        if isinstance(reason, NotLeaderRefusal):
+            leader = self.node.database.cluster().leader
+            where = None if leader is None else self.node.names.addresses.get(leader)
+            if where is not None and reason.leader_hint is not None:
+                return answers.redirect(f"http://{where}{self.request.uri.decode('latin-1')}")
+        if not isinstance(reason, RequestFailed):
+            raise reason
+        return answers.refusal(reason)
+
+    def answer(self, answer: Answer) -> None:
+        """Answer, unless the client has gone."""
+        self.request.answer(answer)
+
+
+def _answer_one(results: Sequence[Any], answer: Callable[[Any], Answer]) -> Answer:
+    (result,) = results
+    return answers.failure(result) if isinstance(result, Failure) else answer(result)
+
+
+def carry_out(request: HttpRequest, node: HttpNode, match: Match) -> None:
+    """Carry out a request whose path is known; what is wrong with it is its answer."""
+    method = "GET" if request.method == b"HEAD" else request.method.decode("latin-1")
+    try:
+        route = match.routes.get(method)
+        if route is None:
+            allowed = allowed_methods(match.routes)
+            raise WrongRequest("METHOD_NOT_ALLOWED", f"here can be asked: {allowed}", {"Allow": allowed})
+        route.carry_out(Call(request, node, route, match))
+    except InvalidCommand as reason:
+        request.answer(answers.invalid(reason))
+    except RequestFailed as reason:
+        request.answer(answers.refusal(reason))
+    except WrongRequest as wrong:
+        request.answer(wrong.answer)
+
+
+def allowed_methods(routes: Mapping[str, Route]) -> str:
+    """Return the methods of a path as the header Allow lists them."""
+    return ", ".join(sorted({*routes, "OPTIONS", *(("HEAD",) if "GET" in routes else ())}))

@@ -1,0 +1,233 @@
+"""One key: read, written and removed, with conditions."""
+
+from collections.abc import Callable, Sequence
+from typing import Any, Final
+
+from kvraft.commands import (
+    Aged,
+    Failure,
+    InvalidCommand,
+    LocalRead,
+    Mutation,
+    Operation,
+    Outcome,
+    Query,
+    Result,
+    StaleRead,
+    delete_key,
+    get_key,
+    get_key_at,
+    put_if,
+    remove_if,
+    set_key,
+    time_to_live,
+    transact,
+)
+from kvraft.commands.expiry import check_ttl
+from kvraft.commands.leases import check_lease
+from kvraft.commands.transactions import Compare, Put, Relation, Target, check_integer
+from kvraft.server import replies
+from kvraft.server.http import answers
+from kvraft.server.http.answers import Answer
+from kvraft.server.http.call import Call
+from kvraft.server.http.routes import Parameter, Route
+from kvraft.server.http.statuses import CONDITION_FAILED, CONFLICT, GONE, NOT_FOUND, TOO_LONG
+
+NOT_MODIFIED: Final = 304
+NO_SCRIPTS: Final = {"Content-Security-Policy": "default-src 'none'; sandbox"}
+"""A value may be a page of somebody's: it must do nothing in the name of this node."""
+STALE: Final = Parameter(
+    "stale", "number", "Any member answers, with a state that was that of the cluster so many seconds ago or later."
+)
+LOCAL: Final = Parameter("local", "boolean", "The member that is asked answers, and is up to date all the same.")
+REVISION: Final = Parameter("revision", "integer", "As it was at this revision of the store.")
+CAS: Final = Parameter(
+    "cas",
+    "string",
+    "Only if the key was last written at this revision, or, with the word absent, if it is not there. The headers "
+    "If-Match and If-None-Match: * say the same.",
+)
+ABSENT: Final = b"absent"
+ANY: Final = "*"
+
+
+# --- reads -----------------------------------------------------------------------------------------------------------
+
+
+def placed(call: Call, query: Query) -> Query:
+    """Return a read with who may answer it, as the query says."""
+    stale = call.arguments.seconds("stale")
+    if stale is not None:
+        return StaleRead(query, stale)
+    return LocalRead(query) if call.arguments.flag("local") else query
+
+
+def fresh(result: Result) -> tuple[Result, dict[str, str]]:
+    """Return the result of a read that may be stale, and the headers that tell its age."""
+    if not isinstance(result, Aged):
+        return result, {}
+    age = {} if result.age_us is None else {"Kvraft-Age": f"{replies.seconds(result.age_us):g}"}
+    return result.result, age
+
+
+def _get(call: Call) -> None:
+    key, revision = call.variable("key"), call.arguments.revision("revision")
+    if call.wants_json and revision is None:
+        reads: list[Operation] = [placed(call, get_key(key)), placed(call, time_to_live(key))]
+        call.ask_all(reads, lambda results: _described(call, key, results))
+    else:
+        query = get_key(key) if revision is None else get_key_at(key, revision)
+        call.ask_all([placed(call, query)], lambda results: _described(call, key, results))
+
+
+def _described(call: Call, key: bytes, results: Sequence[Result]) -> Answer:
+    """Return what stands under a key, as bytes or as JSON. A second result is the time that it has left."""
+    item, headers = fresh(results[0])
+    if isinstance(item, Failure):
+        return answers.failure(item)
+    if item is None:
+        return answers.error("NO_SUCH_KEY", "the key is not there", headers)
+    assert isinstance(item, tuple), "what stands under a key is an item"
+    content, created, modified, version = item
+    headers |= {
+        "ETag": f'"{modified}"',
+        "Kvraft-Create-Revision": str(created),
+        "Kvraft-Mod-Revision": str(modified),
+        "Kvraft-Version": str(version),
+        **NO_SCRIPTS,
+    }
+    if call.header("if-none-match") == headers["ETag"]:
+        return Answer(NOT_MODIFIED, b"", headers=headers)
+    if not call.wants_json:
+        return Answer(answers.OK, content, answers.BYTES, headers)
+    told = {**replies.text("key", key), **replies.members(item)}
+    left = fresh(results[1])[0] if len(results) > 1 else None
+    if isinstance(left, int):
+        told["ttl"] = replies.seconds(left)
+    return answers.json(told, headers=headers)
+
+
+# --- writes ----------------------------------------------------------------------------------------------------------
+
+
+def _condition(call: Call, key: bytes) -> Compare | None:
+    """Return what a write needs, as `cas` or the headers say; None: nothing."""
+    cas, match, none_match = call.arguments.text("cas"), call.header("if-match"), call.header("if-none-match")
+    if sum(each is not None for each in (cas, match, none_match)) > 1:
+        raise InvalidCommand("a write has one condition: cas, If-Match or If-None-Match")
+    if cas is not None:
+        return _cas(cas, key)
+    if match is not None:
+        return _match(match, key)
+    return None if none_match is None else _none_match(none_match, key)
+
+
+def _exists(key: bytes, *, there: bool) -> Compare:
+    return Compare(key, Target.EXISTS, Relation.EQUAL, int(there))
+
+
+def _written_at(key: bytes, revision: bytes) -> Compare:
+    check_integer(int(revision))
+    return Compare(key, Target.MOD_REVISION, Relation.EQUAL, int(revision))
+
+
+def _cas(value: bytes, key: bytes) -> Compare:
+    if value == ABSENT:
+        return _exists(key, there=False)
+    if not value.isdigit():
+        raise InvalidCommand("cas is a revision, or the word absent")
+    return _written_at(key, value)
+
+
+def _match(value: str, key: bytes) -> Compare:
+    if value == ANY:
+        return _exists(key, there=True)
+    if not (value.startswith('"') and value.endswith('"') and value[1:-1].isdigit()):
+        raise InvalidCommand('If-Match is * or the ETag of one revision, such as "7"')
+    return _written_at(key, value[1:-1].encode())
+
+
+def _none_match(value: str, key: bytes) -> Compare:
+    if value != ANY:
+        raise InvalidCommand("If-None-Match of a write is *: the key must not be there")
+    return _exists(key, there=False)
+
+
+def _put(call: Call) -> None:
+    call.ask(*_to_put(call))
+
+
+def _to_put(call: Call) -> tuple[Mutation, Callable[[Any], Answer]]:
+    key, value = call.variable("key"), call.body
+    ttl_us, lease = call.arguments.seconds("ttl"), call.arguments.number("lease")
+    condition = _condition(call, key)
+    if ttl_us is not None:
+        check_ttl(ttl_us)
+    if lease is not None:
+        check_lease(lease)
+    if condition is not None:
+        return put_if(key, value, condition, ttl_us or 0, lease or 0), _conditional
+    if ttl_us is None and lease is None:
+        return set_key(key, value), _changed
+    return transact([], [Put(key, value, ttl_us or 0, lease or 0)]), _conditional
+
+
+def _delete(call: Call) -> None:
+    call.ask(*_to_delete(call))
+
+
+def _to_delete(call: Call) -> tuple[Mutation, Callable[[Any], Answer]]:
+    key = call.variable("key")
+    condition = _condition(call, key)
+    if condition is None:
+        return delete_key(key), _deleted
+    return remove_if(key, condition), _conditional
+
+
+def _changed(revision: int) -> Answer:
+    return answers.json({"status": "OK", "revision": revision})
+
+
+def _deleted(count: int) -> Answer:
+    return answers.json({"status": "OK", "deleted": count})
+
+
+def _conditional(outcome: Outcome) -> Answer:
+    status = answers.OK if outcome.succeeded else CONDITION_FAILED
+    return Answer(status, replies.conditional(outcome))
+
+
+_KEY: Final = "/kv/{key*}"
+ROUTES: Final = (
+    Route(
+        method="GET",
+        path=_KEY,
+        carry_out=_get,
+        summary="Read a key",
+        parameters=(REVISION, STALE, LOCAL),
+        answer=answers.BYTES,
+        answer_text="The value as it is, or, where JSON is accepted, with its revisions.",
+        errors=(NOT_FOUND, GONE, CONFLICT),
+    ),
+    Route(
+        method="PUT",
+        path=_KEY,
+        carry_out=_put,
+        summary="Write a key; the body is the value",
+        parameters=(
+            CAS,
+            Parameter("ttl", "number", "The key expires after so many seconds."),
+            Parameter("lease", "integer", "The key goes when this lease ends."),
+        ),
+        body=answers.BYTES,
+        errors=(NOT_FOUND, CONDITION_FAILED, TOO_LONG),
+    ),
+    Route(
+        method="DELETE",
+        path=_KEY,
+        carry_out=_delete,
+        summary="Remove a key",
+        parameters=(CAS,),
+        errors=(CONDITION_FAILED,),
+    ),
+)

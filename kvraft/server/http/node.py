@@ -1,0 +1,27 @@
+"""What the resources need of the node that they belong to."""
+
+from collections.abc import Callable
+
+import attrs
+from twisted.internet.interfaces import IReactorTime
+
+from kvraft.server.database import Database
+from kvraft.server.http.names import HostNames
+from kvraft.server.limits import ServerLimits
+
+
+def no_point() -> dict[str, object] | None:
+    """Return no point: nothing is measured."""
+    return None
+
+
+@attrs.frozen(kw_only=True)
+class HttpNode:
+    """One node, as its HTTP side sees it."""
+
+    database: Database
+    names: HostNames
+    limits: ServerLimits
+    clock: IReactorTime
+    newest_point: Callable[[], dict[str, object] | None] = no_point
+    """Returns the latest measurement, in values that JSON can hold; None: there is none."""

@@ -1,0 +1,176 @@
+"""A request as it arrives: is it for this node and from a page of its own, and how is it answered."""
+
+from collections.abc import Callable, Sequence
+from io import BytesIO
+from typing import TYPE_CHECKING, Any, Final
+
+from twisted.internet.protocol import connectionDone
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+from twisted.web import resource
+from twisted.web.http import datetimeToString
+from twisted.web.server import NOT_DONE_YET, Request
+from typing_extensions import override
+
+from kvraft.server.http import answers
+from kvraft.server.http.answers import Answer
+
+if TYPE_CHECKING:
+    from kvraft.server.http.channel import HttpChannel
+    from kvraft.server.http.site import HttpSite
+
+DEFECT: Final = "this node has met a defect, see its log; a write may have happened"
+METHODS: Final = "DELETE, GET, HEAD, OPTIONS, POST, PUT"
+ASKED_HEADERS: Final = "Accept, Content-Type, Idempotency-Key, If-Match, If-None-Match, Last-Event-ID"
+"""What the page of another member may send."""
+SHOWN_HEADERS: Final = (
+    "ETag, Kvraft-Age, Kvraft-Create-Revision, Kvraft-Mod-Revision, Kvraft-Version, Location, Retry-After"
+)
+"""What it may read."""
+PREFLIGHT_S: Final = 600
+"""How long a browser need not ask again whether it may ask, seconds."""
+
+
+class HttpRequest(Request):
+    """One request. Its body is kept in memory, since it is bounded."""
+
+    channel: "HttpChannel"
+    site: "HttpSite"
+    content: BytesIO | None
+    defaultContentType = b"application/octet-stream"
+    _log = Logger(namespace="kvraft.server.http")
+
+    def __init__(self, channel: "HttpChannel", *arguments: Any, **named: Any) -> None:
+        super().__init__(channel, *arguments, **named)
+        self.gone = False
+        """Whether the client has closed the connection: nothing can be answered any more."""
+        self._received_bytes = 0
+        self._when_gone: Callable[[], object] | None = None
+
+    # --- the body ----------------------------------------------------------------------------------------------------
+
+    @override
+    def gotLength(self, length: int | None) -> None:
+        """Begin with the body."""
+        self.content = BytesIO()
+
+    @override
+    def handleContentChunk(self, data: bytes) -> None:
+        """Keep a piece of the body, unless that makes it too long."""
+        self._received_bytes += len(data)
+        if self._received_bytes > self.channel.limits.line_bytes:
+            self.channel.refuse_body()
+        else:
+            assert self.content is not None, "a body comes after its header"
+            self.content.write(data)
+
+    # --- what becomes of it ------------------------------------------------------------------------------------------
+
+    @override
+    def process(self) -> None:
+        """Answer it, or hand it to its resource."""
+        self.site = self.channel.site
+        self.setHeader(b"Date", datetimeToString())
+        self.setHeader(b"X-Content-Type-Options", b"nosniff")
+        self.prepath = []
+        self.postpath = self.path[1:].split(b"/")
+        try:
+            refusal = self._refuse()
+            if refusal is not None:
+                self.answer(refusal)
+            else:
+                body = self.site.getResourceFor(self).render(self)
+                if body is not NOT_DONE_YET:
+                    self._answer_whole(body)
+        except resource.UnsupportedMethod as reason:  # type: ignore[attr-defined]
+            methods: Sequence[bytes] = reason.allowedMethods
+            allowed = ", ".join(sorted(method.decode() for method in methods))
+            self.answer(answers.error("METHOD_NOT_ALLOWED", f"here can be asked: {allowed}", {"Allow": allowed}))
+        except Exception:  # noqa: BLE001 - one client's request fails, not the node
+            self.fail()
+
+    def _refuse(self) -> Answer | None:
+        """Return the answer to a request that no resource is asked; None: it may be carried out."""
+        names = self.site.node.names
+        host, origin = self.getHeader("host"), self.getHeader("origin")
+        if host is None:
+            if self.clientproto != b"HTTP/1.0":
+                return answers.error("USAGE", "the header Host is missing")
+        elif not names.is_here(host, self.host):
+            return answers.error("WRONG_HOST", f"this node is not called {host[:100]}, but {names.shown}")
+        if origin is not None and not names.is_ours(origin, self.host):
+            if not names.is_a_members(origin):
+                return answers.error(
+                    "WRONG_ORIGIN", f"a page of {origin[:100]} may not use this node; its own page is at {names.shown}"
+                )
+            self.setHeader("Access-Control-Allow-Origin", origin)
+            self.setHeader("Access-Control-Expose-Headers", SHOWN_HEADERS)
+            self.setHeader("Vary", "Origin")
+        if self.method == b"OPTIONS":
+            return self._options()
+        return None
+
+    def _options(self) -> Answer:
+        headers = {
+            "Allow": METHODS,
+            "Access-Control-Allow-Methods": METHODS,
+            "Access-Control-Allow-Headers": ASKED_HEADERS,
+            "Access-Control-Max-Age": str(PREFLIGHT_S),
+        }
+        return Answer(answers.NO_CONTENT, b"", headers=headers)
+
+    def _answer_whole(self, body: bytes) -> None:
+        """Send what a resource has made."""
+        self.setHeader(b"Content-Length", b"%d" % len(body))
+        self.write(body)
+        self.finish()
+
+    def answer(self, answer: Answer) -> None:
+        """Send an answer, unless the client has gone."""
+        if self.gone or self.finished:
+            return
+        self.setResponseCode(answer.status)
+        if answer.status != answers.NO_CONTENT:
+            self.setHeader("Content-Type", answer.media_type)
+            self.setHeader("Content-Length", str(len(answer.body)))
+        for name, value in answer.headers.items():
+            self.setHeader(name, value)
+        self.write(answer.body)
+        self.finish()
+
+    def fail(self) -> None:
+        """Say that there is a defect, to the log and to the client; called while an exception is handled."""
+        self._log.failure("A client's request has met a defect in this node")
+        if self.gone or self.finished:
+            return
+        if self.startedWriting:
+            self.channel.abort()
+        else:
+            self.answer(answers.error("INTERNAL", DEFECT))
+
+    # --- the client --------------------------------------------------------------------------------------------------
+
+    def when_gone(self, call: Callable[[], object]) -> None:
+        """Call when the client goes before it has its answer. From then on the request waits for no other reason."""
+        if not self.finished:
+            self._when_gone = call
+
+    @property
+    def waits(self) -> bool:
+        """Whether something is to be done when the client goes."""
+        return self._when_gone is not None
+
+    @override
+    def finish(self) -> None:
+        """End the answer."""
+        self._when_gone = None
+        super().finish()
+
+    @override
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
+        """The client has gone."""
+        self.gone = True
+        call, self._when_gone = self._when_gone, None
+        super().connectionLost(reason)
+        if call is not None:
+            call()

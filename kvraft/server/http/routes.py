@@ -1,0 +1,93 @@
+"""What can be called: each method and path with what it takes, which says both how it is read and how it is told."""
+
+import re
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Final
+
+import attrs
+
+if TYPE_CHECKING:
+    from kvraft.server.http.call import Call
+
+_VARIABLE: Final = re.compile(r"\{(\w+)(\*?)\}")
+
+
+@attrs.frozen
+class Parameter:
+    """One parameter of a query."""
+
+    name: str
+    kind: str
+    """As JSON Schema calls it: string, integer, number or boolean. A boolean may also stand without a value."""
+    text: str
+    """What it means, for people."""
+    required: bool = False
+
+
+@attrs.frozen(kw_only=True)
+class Route:
+    """One method of one path.
+
+    A variable of the path, such as `{id}`, is one segment of it; `{key*}` is all that is left, slashes included.
+    """
+
+    method: str
+    path: str
+    carry_out: Callable[["Call"], None]
+    summary: str
+    parameters: tuple[Parameter, ...] = ()
+    body: str | None = None
+    """The media type of the body; None: it takes none."""
+    answer: str = "application/json"
+    """The media type of the answer."""
+    answer_text: str = "What was asked for."
+    errors: tuple[int, ...] = ()
+    """Statuses of errors beyond those that any request may have."""
+    pattern: re.Pattern[bytes] = attrs.field(init=False)
+
+    def __attrs_post_init__(self) -> None:
+        """Compile the path."""
+        pieces: list[str] = []
+        end = 0
+        for variable in _VARIABLE.finditer(self.path):
+            pieces.append(re.escape(self.path[end : variable.start()]))
+            pieces.append(f"(?P<{variable[1]}>{'.+' if variable[2] else '[^/]+'})")
+            end = variable.end()
+        pieces.append(re.escape(self.path[end:]))
+        object.__setattr__(self, "pattern", re.compile("".join(pieces).encode(), re.DOTALL))
+
+    @property
+    def variables(self) -> tuple[str, ...]:
+        """The names of the variables of the path."""
+        return tuple(variable[1] for variable in _VARIABLE.finditer(self.path))
+
+    @property
+    def names(self) -> frozenset[str]:
+        """The names of the parameters."""
+        return frozenset(parameter.name for parameter in self.parameters)
+
+
+@attrs.frozen
+class Match:
+    """What a path is."""
+
+    routes: Mapping[str, Route]
+    """By their methods; none: there is no such path."""
+    variables: Mapping[str, bytes]
+    """As they are written in the path, percent-encoded."""
+
+
+def find(routes: tuple[Route, ...], path: bytes) -> Match:
+    """Return what can be done with a path. The first pattern that fits tells its meaning."""
+    found: dict[str, Route] = {}
+    variables: Mapping[str, bytes] = {}
+    meant: str | None = None
+    for route in routes:
+        if meant is not None and route.path != meant:
+            continue
+        match = route.pattern.fullmatch(path)
+        if match is not None:
+            meant = route.path
+            variables = match.groupdict()
+            found[route.method] = route
+    return Match(found, variables)

@@ -1,0 +1,73 @@
+"""Server-sent events: an answer that goes on, event by event, until one side ends it.
+
+See https://html.spec.whatwg.org/multipage/server-sent-events.html. A browser that loses the connection comes again by
+itself, and says with Last-Event-ID which event it has seen last.
+"""
+
+from collections.abc import Callable
+from typing import Final
+
+from twisted.internet.interfaces import IPushProducer
+from zope.interface import implementer
+
+from kvraft.server.http.call import Call
+
+EVENTS: Final = "text/event-stream"
+RETRY_MS: Final = 500
+"""A browser waits so long before it comes again."""
+COMMENT: Final = b":\n\n"
+"""What is sent so that a connection does not look dead."""
+
+
+def event(data: bytes, name: str | None = None, identity: int | None = None) -> bytes:
+    """Return one event. `data` has no line feed. Without a name it is a message, and without an id it has none."""
+    lines = [] if identity is None else [b"id: %d" % identity]
+    if name is not None:
+        lines.append(f"event: {name}".encode())
+    return b"\n".join((*lines, b"data: " + data, b"", b""))
+
+
+@implementer(IPushProducer)
+class Stream:
+    """An answer of events. It begins with its headers, so that the client knows that it stands.
+
+    Args:
+        call: what is answered.
+        closed: called once when the client has gone.
+        drained: called when the client, which had to read first, has read everything.
+    """
+
+    def __init__(self, call: Call, closed: Callable[[], object], drained: Callable[[], object] = lambda: None) -> None:
+        self._request = call.request
+        self._drained = drained
+        self.paused = False
+        """Whether the client has to read before anything more is written."""
+        request = self._request
+        request.setHeader("Content-Type", EVENTS)
+        request.setHeader("Cache-Control", "no-cache")
+        request.registerProducer(self, streaming=True)
+        request.when_gone(closed)
+        request.write(b"retry: %d\n\n" % RETRY_MS)
+
+    def write(self, data: bytes) -> None:
+        """Write whole events."""
+        self._request.write(data)
+
+    def end(self) -> None:
+        """End the answer from this side."""
+        request = self._request
+        if not (request.gone or request.finished):
+            request.unregisterProducer()
+            request.finish()
+
+    def pauseProducing(self) -> None:
+        """The client has to read first."""
+        self.paused = True
+
+    def resumeProducing(self) -> None:
+        """The client has read everything."""
+        self.paused = False
+        self._drained()
+
+    def stopProducing(self) -> None:
+        """Nothing to do: the client has gone, which is told elsewhere."""
