@@ -74,6 +74,15 @@ def test_the_wheel_holds_the_package_and_the_plugin(contents: frozenset[str]) ->
     assert modules | {"kvraft/py.typed", "twisted/plugins/kvraft_plugin.py"} <= contents
 
 
+def test_the_wheel_holds_the_page(contents: frozenset[str]) -> None:
+    """Every file that the page's resource reads at the start is in the wheel."""
+    page = REPOSITORY / "kvraft/server/http/page/files"
+    files = {path.relative_to(REPOSITORY).as_posix() for path in page.rglob("*") if path.is_file()}
+
+    assert "kvraft/server/http/page/files/index.html" in files
+    assert files <= contents
+
+
 def test_the_wheel_holds_nothing_of_twisted(contents: frozenset[str]) -> None:
     """An __init__.py or a plugin cache under twisted/ would overwrite Twisted's own: there is one file of ours."""
     assert {name for name in contents if name.startswith("twisted/")} == {"twisted/plugins/kvraft_plugin.py"}

@@ -13,6 +13,9 @@ class Caller(msgspec.Struct, frozen=True):
     origin: str
     """Where the requests come from, for the log: a client's address and port, or what of this program makes them."""
 
+    forwards: bool = False
+    """Whether a node that does not lead is to pass its requests on, whatever `on_follower` says."""
+
     @override
     def __str__(self) -> str:
         return f"an anonymous client at {self.origin}"

@@ -117,7 +117,7 @@ class Intake:
 
     def _follow(self, caller: Caller, submission: Submission) -> None:
         """Answer reads here, or pass a submission on, where that is asked for; else say who leads."""
-        forwards = self._options.forwards
+        forwards = self._options.forwards or caller.forwards
         reads_here = not submission.writes and all(
             isinstance(each, StaleRead | LocalRead) or forwards for each in submission.operations
         )

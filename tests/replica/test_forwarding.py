@@ -109,6 +109,21 @@ def test_redirects_are_the_default() -> None:
         assert told.leader_hint is not None
 
 
+def test_a_caller_may_ask_that_its_requests_are_passed_on() -> None:
+    """One that cannot follow to another address is served by a follower, whatever that one does for others."""
+    cluster = ready_cluster(forwards=False)
+    intake = cluster.members[followers(cluster)[0]].replica.intake
+    told: list[Any] = []
+
+    intake.ask(Caller("a browser", forwards=True), [Set(KEY, b"1")], told.append)
+    cluster.run_until(lambda: len(told) == 1)
+    intake.ask(Caller("a browser", forwards=True), [Get(KEY)], told.append)
+    cluster.run_until(lambda: len(told) == 2)
+
+    assert not isinstance(told[0], Exception)
+    assert [item[0] for item in told[1]] == [b"1"]
+
+
 def test_who_is_asked_by_a_member_passes_nothing_on() -> None:
     """A request that reaches a follower by way of another says so, and the first one tries again where it may."""
     cluster = ready_cluster()

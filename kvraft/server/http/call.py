@@ -16,6 +16,10 @@ from kvraft.server.http.node import HttpNode
 from kvraft.server.http.request import HttpRequest
 from kvraft.server.http.routes import Match, Route
 
+ON_FOLLOWER: Final = "Kvraft-On-Follower"
+"""The header with which a client says what a node is to do that does not lead."""
+FORWARD: Final = "forward"
+"""Its value for passing the request on: a browser cannot follow to another origin."""
 DEFECT: Final = "this node has met a defect, see its log; a write may have happened"
 
 
@@ -34,7 +38,8 @@ class Call:
         self.route = route
         self.arguments = Arguments(request.uri.partition(b"?")[2], route)
         peer = request.client
-        self.caller = Caller(str(Address(peer.host, peer.port)))
+        forwards = request.getHeader(ON_FOLLOWER) == FORWARD
+        self.caller = Caller(str(Address(peer.host, peer.port)), forwards)
         self._variables = match.variables
 
     def variable(self, name: str) -> bytes:

@@ -21,14 +21,8 @@ if TYPE_CHECKING:
 
 DEFECT: Final = "this node has met a defect, see its log; a write may have happened"
 METHODS: Final = "DELETE, GET, HEAD, OPTIONS, POST, PUT"
-ASKED_HEADERS: Final = "Accept, Content-Type, Idempotency-Key, If-Match, If-None-Match, Last-Event-ID"
-"""What the page of another member may send."""
-SHOWN_HEADERS: Final = (
-    "ETag, Kvraft-Age, Kvraft-Create-Revision, Kvraft-Mod-Revision, Kvraft-Version, Location, Retry-After"
-)
-"""What it may read."""
-PREFLIGHT_S: Final = 600
-"""How long a browser need not ask again whether it may ask, seconds."""
+SHOWN_TO_MEMBERS: Final = b"/status"
+"""What the page of another member may read: it shows how all members are, and goes on when its own node dies."""
 
 
 class HttpRequest(Request):
@@ -99,25 +93,16 @@ class HttpRequest(Request):
         elif not names.is_here(host, self.host):
             return answers.error("WRONG_HOST", f"this node is not called {host[:100]}, but {names.shown}")
         if origin is not None and not names.is_ours(origin, self.host):
-            if not names.is_a_members(origin):
+            may_read = self.method == b"GET" and self.path == SHOWN_TO_MEMBERS and names.is_a_members(origin)
+            if not may_read:
                 return answers.error(
                     "WRONG_ORIGIN", f"a page of {origin[:100]} may not use this node; its own page is at {names.shown}"
                 )
             self.setHeader("Access-Control-Allow-Origin", origin)
-            self.setHeader("Access-Control-Expose-Headers", SHOWN_HEADERS)
             self.setHeader("Vary", "Origin")
         if self.method == b"OPTIONS":
-            return self._options()
+            return Answer(answers.NO_CONTENT, b"", headers={"Allow": METHODS})
         return None
-
-    def _options(self) -> Answer:
-        headers = {
-            "Allow": METHODS,
-            "Access-Control-Allow-Methods": METHODS,
-            "Access-Control-Allow-Headers": ASKED_HEADERS,
-            "Access-Control-Max-Age": str(PREFLIGHT_S),
-        }
-        return Answer(answers.NO_CONTENT, b"", headers=headers)
 
     def _answer_whole(self, body: bytes) -> None:
         """Send what a resource has made."""

@@ -10,6 +10,7 @@ from typing_extensions import override
 from kvraft.server.http import answers, health, keys, status
 from kvraft.server.http.call import carry_out
 from kvraft.server.http.node import HttpNode
+from kvraft.server.http.page import Page
 from kvraft.server.http.request import HttpRequest
 from kvraft.server.http.routes import Route, find
 
@@ -17,9 +18,10 @@ ROUTES: Final[tuple[Route, ...]] = (*keys.ROUTES, *health.ROUTES, *status.ROUTES
 """What can be called. `openapi.json` tells it, and is made of it."""
 
 
-def resources(_node: HttpNode) -> Mapping[bytes, IResource]:
+def resources(node: HttpNode) -> Mapping[bytes, IResource]:
     """Return what else there is, by the first segment of its path; b"" is the page at /."""
-    return {}
+    page = Page(node.names.addresses.values())
+    return {b"": page.front, b"page": page}
 
 
 class Calls(Resource):

@@ -65,16 +65,22 @@ def test_a_page_elsewhere_cannot_write(node: WebNode) -> None:
 
 
 def test_the_page_of_a_node_can_write(node: WebNode) -> None:
-    """And so can that of another member, which was redirected here."""
+    """Its origin is a name of the node."""
     assert node.ask("PUT", "/kv/a", b"1", origin=f"http://{HOST}").status == 200
 
-    preflight = node.ask("OPTIONS", "/kv/a", origin=f"http://{OTHER.http}")
-    response = node.ask("PUT", "/kv/a", b"2", origin=f"http://{OTHER.http}")
 
-    assert preflight.status == 204
-    assert "PUT" in preflight.headers["access-control-allow-methods"]
-    assert response.status == 200
-    assert response.headers["access-control-allow-origin"] == f"http://{OTHER.http}"
+def test_the_page_of_another_member_reads_the_status_alone(node: WebNode) -> None:
+    """It shows how all members are. Should a stranger have taken that member's port, nothing can be written there."""
+    origin = f"http://{OTHER.http}"
+    status = node.ask("GET", "/status", origin=origin)
+
+    assert status.status == 200
+    assert status.headers["access-control-allow-origin"] == origin
+    assert status.headers["vary"] == "Origin"
+    for method, path in (("PUT", "/kv/a"), ("GET", "/kv/a"), ("OPTIONS", "/kv/a"), ("OPTIONS", "/status")):
+        response = node.ask(method, path, b"", origin=origin)
+        assert (response.status, response.error) == (403, "WRONG_ORIGIN")
+        assert "access-control-allow-origin" not in response.headers
 
 
 def test_a_request_without_a_name(node: WebNode) -> None:

@@ -122,6 +122,17 @@ def test_a_follower_redirects() -> None:
     assert response.error == "NOT_LEADER"
 
 
+def test_a_client_that_cannot_follow_to_another_origin_says_so() -> None:
+    """The header goes to the replica with the caller, which passes the request on; another value says nothing."""
+    node = WebNode()
+
+    node.ask("GET", "/kv/a", kvraft_on_follower="forward")
+    node.ask("GET", "/kv/a", kvraft_on_follower="redirect")
+    node.ask("GET", "/kv/a")
+
+    assert [caller.forwards for caller in node.database.callers] == [True, False, False]
+
+
 @pytest.mark.parametrize(("leader", "hint"), [(1, "127.0.0.1:8081"), (None, None)])
 def test_a_leader_without_http(leader: int | None, hint: str | None) -> None:
     """Its address for the other protocols is told, if there is one."""
