@@ -227,12 +227,17 @@ def _page(span: Span, arguments: Arguments) -> Request:
     if cursor is not None:
         if revision is not None:
             raise InvalidCommand("a cursor has its own revision; leave AT out")
-        revision, key = _read_cursor(cursor)
+        revision, key = read_cursor(cursor)
         span = Span(span.start, key) if reverse else Span(key, span.end)
     return place(read_range(span, limit, reverse=reverse, revision=revision), partial(replies.page, shown))
 
 
-def _read_cursor(cursor: bytes) -> tuple[int, bytes]:
+def read_cursor(cursor: bytes) -> tuple[int, bytes]:
+    """Return the revision and the key that a cursor stands for.
+
+    Raises:
+        InvalidCommand: it is none.
+    """
     revision, dot, key = cursor.partition(b".")
     try:
         if not dot or not revision.isdigit():

@@ -35,7 +35,7 @@ def read_lease(arguments: Arguments) -> tuple[Operation, Answer]:
             return _grant(arguments)
         case b"KEEPALIVE":
             lease = _last_number(arguments)
-            return renew_lease(lease), partial(_renewed, lease)
+            return renew_lease(lease), partial(renewed, lease)
         case b"REVOKE":
             return revoke_lease(_last_number(arguments)), replies.changed
         case b"INFO":
@@ -57,7 +57,7 @@ def _grant(arguments: Arguments) -> tuple[Operation, Answer]:
     if arguments:
         lease = _last_number(arguments)
         check_lease(lease)
-    return grant_lease(ttl_us, lease), partial(_granted, ttl_us)
+    return grant_lease(ttl_us, lease), partial(granted, ttl_us)
 
 
 def _info(arguments: Arguments) -> tuple[Operation, Answer]:
@@ -65,7 +65,7 @@ def _info(arguments: Arguments) -> tuple[Operation, Answer]:
     with_keys = bool(arguments)
     if with_keys and _last_keyword(arguments) != b"KEYS":
         raise WrongUsage
-    return describe_lease(lease, with_keys=with_keys), partial(_described, with_keys=with_keys)
+    return describe_lease(lease, with_keys=with_keys), partial(described, with_keys=with_keys)
 
 
 def _last_keyword(arguments: Arguments) -> bytes:
@@ -81,15 +81,17 @@ def _list(arguments: Arguments) -> tuple[Operation, Answer]:
             raise WrongUsage
         after = _last_number(arguments)
         check_lease(after)
-    return ListLeases(after), _listed
+    return ListLeases(after), listed
 
 
-def _granted(ttl_us: int, lease: int) -> bytes:
+def granted(ttl_us: int, lease: int) -> bytes:
+    """Return the line for a lease that begins, or begins anew."""
     return replies.status({"lease": lease, "ttl": replies.seconds(ttl_us)})
 
 
-def _renewed(lease: int, ttl_us: int) -> bytes:
-    return _granted(ttl_us, lease)
+def renewed(lease: int, ttl_us: int) -> bytes:
+    """Return the line for a lease that was renewed."""
+    return granted(ttl_us, lease)
 
 
 def _members(state: LeaseState) -> dict[str, object]:
@@ -101,7 +103,8 @@ def _members(state: LeaseState) -> dict[str, object]:
     }
 
 
-def _described(state: LeaseState, *, with_keys: bool) -> bytes:
+def described(state: LeaseState, *, with_keys: bool) -> bytes:
+    """Return the line for what a lease is."""
     told = _members(state)
     if with_keys:
         told["keys"] = [replies.text("key", key) for key in state.keys]
@@ -109,6 +112,7 @@ def _described(state: LeaseState, *, with_keys: bool) -> bytes:
     return replies.status(told)
 
 
-def _listed(page: LeasePage) -> bytes:
+def listed(page: LeasePage) -> bytes:
+    """Return the line for some leases."""
     told: dict[str, object] = {"leases": [_members(state) for state in page.leases], "after": page.last}
     return replies.status(told)

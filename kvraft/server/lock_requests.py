@@ -54,7 +54,7 @@ def read_lock(content: bytes) -> tuple[AcquireLock, Answer]:
                 owner = arguments.text()
             case _:
                 raise WrongUsage
-    return acquire_lock(name, ttl_us, wait_us, owner), _granted
+    return acquire_lock(name, ttl_us, wait_us, owner), granted
 
 
 def unlock(arguments: Arguments) -> Request:
@@ -68,20 +68,20 @@ def renew(arguments: Arguments) -> Request:
     """Read RENEW."""
     name, token = arguments.text(), arguments.number()
     if not arguments:
-        return renew_lock(name, token), _granted
+        return renew_lock(name, token), granted
     if arguments.keyword() != b"TTL":
         raise WrongUsage
     ttl_us = arguments.seconds()
     arguments.end()
     check_ttl(ttl_us)
-    return renew_lock(name, token, ttl_us), _granted
+    return renew_lock(name, token, ttl_us), granted
 
 
 def leader(arguments: Arguments) -> Request:
     """Read LEADER."""
     name = arguments.text()
     arguments.end()
-    return describe_lock(name), _described
+    return describe_lock(name), described
 
 
 def token(readers: Readers, arguments: Arguments) -> Request:
@@ -95,11 +95,13 @@ def token(readers: Readers, arguments: Arguments) -> Request:
     return guarded(name, number, operation), answer
 
 
-def _granted(granted: Granted) -> bytes:
-    return replies.status({"token": granted.token, "ttl": replies.seconds(granted.ttl_us)})
+def granted(lock: Granted) -> bytes:
+    """Return the line for a lock that the client has."""
+    return replies.status({"token": lock.token, "ttl": replies.seconds(lock.ttl_us)})
 
 
-def _described(state: LockState | None) -> bytes:
+def described(state: LockState | None) -> bytes:
+    """Return the line for who holds a lock."""
     if state is None:
         return replies.status({"token": None})
     told = {"token": state.token, **replies.text("owner", state.owner)}

@@ -164,6 +164,11 @@ def _key_and_value(pair: tuple[bytes, Item]) -> dict[str, object]:
 
 def page(shown: Shown, found: Page) -> bytes:
     """Return the line for some keys of a range, with the cursor for those that follow."""
+    return status(page_members(shown, found))
+
+
+def page_members(shown: Shown, found: Page) -> dict[str, object]:
+    """Return some keys of a range as the members of a JSON object."""
     cursor = None
     if found.following is not None:
         cursor = f"{found.revision}.{base64.urlsafe_b64encode(found.following).decode()}"
@@ -174,4 +179,4 @@ def page(shown: Shown, found: Page) -> bytes:
         items = [*map(_key_and_value, found.items)]
     else:
         items = [{**text("key", key), **members(item)} for key, item in found.items]
-    return status({"items": items, "revision": found.revision, "cursor": cursor})
+    return {"items": items, "revision": found.revision, "cursor": cursor}

@@ -88,7 +88,7 @@ class LineWriter:
         form = "lines with what stood before" if self.with_previous else "lines"
         line = change.encoded.get(form)
         if line is None:
-            line = change.encoded[form] = _encode(_members(change, with_previous=self.with_previous))[1:] + b"\n"
+            line = change.encoded[form] = _encode(change_members(change, with_previous=self.with_previous))[1:] + b"\n"
         return line
 
     def progress(self, number: int, revision: int) -> bytes:
@@ -103,7 +103,8 @@ class LineWriter:
         return replies.status({**told, **(reason.details or {})})
 
 
-def _members(change: Change, *, with_previous: bool) -> dict[str, object]:
+def change_members(change: Change, *, with_previous: bool) -> dict[str, object]:
+    """Return a change as the members of a JSON object."""
     told: dict[str, object]
     if change.after is None:
         told = {"event": "DELETE", **replies.text("key", change.key), "revision": change.revision}

@@ -1,7 +1,7 @@
 """Answers as values: a status, headers and a body; and those that any request may come to."""
 
-from collections.abc import Mapping
-from typing import Final
+from collections.abc import Callable, Mapping
+from typing import Any, Final
 
 import attrs
 
@@ -41,6 +41,11 @@ class WrongRequest(Exception):
 def json(content: dict[str, object], status: int = OK, headers: Mapping[str, str] | None = None) -> Answer:
     """Return an answer that is a JSON object."""
     return Answer(status, replies.status(content), headers=headers or {})
+
+
+def as_json(encode: Callable[[Any], bytes]) -> Callable[[Any], Answer]:
+    """Return what makes an answer of a result, which `encode` writes as JSON."""
+    return lambda result: Answer(OK, encode(result))
 
 
 def error(code: str, message: str, headers: Mapping[str, str] | None = None) -> Answer:

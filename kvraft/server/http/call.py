@@ -4,8 +4,6 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 from urllib.parse import unquote_to_bytes
 
-from twisted.logger import Logger
-
 from kvraft.commands import AcquireLock, AdminCommand, Caller, Failure, InvalidCommand, Operation, Result
 from kvraft.config import Address
 from kvraft.errors import NotLeaderRefusal, RequestFailed
@@ -14,13 +12,12 @@ from kvraft.server.http.answers import Answer, WrongRequest
 from kvraft.server.http.arguments import Arguments
 from kvraft.server.http.node import HttpNode
 from kvraft.server.http.request import HttpRequest
-from kvraft.server.http.routes import Match, Route
+from kvraft.server.http.routes import IDEMPOTENCY_KEY, Match, Route
 
 ON_FOLLOWER: Final = "Kvraft-On-Follower"
 """The header with which a client says what a node is to do that does not lead."""
 FORWARD: Final = "forward"
 """Its value for passing the request on: a browser cannot follow to another origin."""
-DEFECT: Final = "this node has met a defect, see its log; a write may have happened"
 
 
 class Call:
@@ -29,8 +26,6 @@ class Call:
     Raises:
         InvalidCommand: its query is not what the route takes.
     """
-
-    _log = Logger()
 
     def __init__(self, request: HttpRequest, node: HttpNode, route: Route, match: Match) -> None:
         self.request = request
@@ -76,27 +71,36 @@ class Call:
 
     def ask_all(self, operations: Sequence[Operation], answer: Callable[[Sequence[Result]], Answer]) -> None:
         """Have operations carried out as one submission, and answer with what is made of their results."""
-        self.node.database.ask(self.caller, operations, lambda results: self._answered(results, answer))
+        self.ask_then(operations, lambda results: self.request.answer(answer(results)))
+
+    def ask_then(self, operations: Sequence[Operation], go_on: Callable[[Sequence[Any]], object]) -> None:
+        """Have operations carried out, and go on with their results; without results that is the answer."""
+        self.node.database.ask(self.caller, operations, lambda results: self._answered(results, go_on))
 
     def acquire(self, request: AcquireLock, answer: Callable[[Any], Answer]) -> None:
         """Ask for a lock, and give the request up if the client goes before it has an answer."""
-        give_up = self.node.database.acquire(
-            self.caller, request, lambda results: self._answered(results, lambda found: _answer_one(found, answer))
-        )
+
+        def granted(results: Sequence[Any]) -> None:
+            self.request.answer(_answer_one(results, answer))
+
+        give_up = self.node.database.acquire(self.caller, request, lambda results: self._answered(results, granted))
         self.request.when_gone(give_up)
 
     def administer(self, command: AdminCommand, answer: Callable[[dict[str, object]], Answer]) -> None:
         """Have an operator's command carried out."""
         done = self.node.database.administer(self.caller, command)
         done.addCallbacks(
-            lambda told: self._answered([told], lambda results: answer(results[0])),
-            lambda failed: self._answered(failed.value, lambda _: answers.error("INTERNAL", DEFECT)),
+            lambda told: self._answered([told], lambda results: self.request.answer(answer(results[0]))),
+            lambda failed: self._answered(failed.value, _nothing),
         )
 
-    def _answered(self, results: Sequence[Any] | Exception, answer: Callable[[Sequence[Any]], Answer]) -> None:
-        """Answer with results, or with why there are none. It does not raise."""
+    def _answered(self, results: Sequence[Any] | Exception, go_on: Callable[[Sequence[Any]], object]) -> None:
+        """Go on with results, or answer why there are none. It does not raise."""
         try:
-            self.request.answer(self.refusal(results) if isinstance(results, Exception) else answer(results))
+            if isinstance(results, Exception):
+                self.request.answer(self.refusal(results))
+            else:
+                go_on(results)
         except Exception:  # noqa: BLE001 - one client's request fails, not the node
             self.request.fail()
 
@@ -122,6 +126,10 @@ class Call:
         self.request.answer(answer)
 
 
+def _nothing(_: Sequence[Any]) -> None:
+    """Nothing goes on after an error."""
+
+
 def _answer_one(results: Sequence[Any], answer: Callable[[Any], Answer]) -> Answer:
     (result,) = results
     return answers.failure(result) if isinstance(result, Failure) else answer(result)
@@ -135,6 +143,8 @@ def carry_out(request: HttpRequest, node: HttpNode, match: Match) -> None:
         if route is None:
             allowed = allowed_methods(match.routes)
             raise WrongRequest("METHOD_NOT_ALLOWED", f"here can be asked: {allowed}", {"Allow": allowed})
+        if route.method != "GET" and not route.is_done_once and request.getHeader(IDEMPOTENCY_KEY) is not None:
+            raise InvalidCommand(f"{IDEMPOTENCY_KEY} is heeded by writes of keys and transactions, and not here")
         route.carry_out(Call(request, node, route, match))
     except InvalidCommand as reason:
         request.answer(answers.invalid(reason))

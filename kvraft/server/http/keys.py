@@ -4,16 +4,14 @@ from collections.abc import Callable, Sequence
 from typing import Any, Final
 
 from kvraft.commands import (
-    Aged,
+    Delete,
     Failure,
     InvalidCommand,
-    LocalRead,
-    Mutation,
     Operation,
     Outcome,
-    Query,
     Result,
-    StaleRead,
+    Set,
+    Transact,
     delete_key,
     get_key,
     get_key_at,
@@ -27,25 +25,26 @@ from kvraft.commands.expiry import check_ttl
 from kvraft.commands.leases import check_lease
 from kvraft.commands.transactions import Compare, Put, Relation, Target, check_integer
 from kvraft.server import replies
-from kvraft.server.http import answers
+from kvraft.server.http import answers, once
 from kvraft.server.http.answers import Answer
 from kvraft.server.http.call import Call
-from kvraft.server.http.routes import Parameter, Route
-from kvraft.server.http.statuses import CONDITION_FAILED, CONFLICT, GONE, NOT_FOUND, TOO_LONG
+from kvraft.server.http.history import begin_history
+from kvraft.server.http.reads import LOCAL, REVISION, STALE, fresh, placed
+from kvraft.server.http.routes import IDEMPOTENCY_KEY, ONCE, Parameter, Route
+from kvraft.server.http.statuses import CONDITION_FAILED, CONFLICT, GONE, NOT_FOUND, TOO_LONG, UNPROCESSABLE
 
 NOT_MODIFIED: Final = 304
 NO_SCRIPTS: Final = {"Content-Security-Policy": "default-src 'none'; sandbox"}
 """A value may be a page of somebody's: it must do nothing in the name of this node."""
-STALE: Final = Parameter(
-    "stale", "number", "Any member answers, with a state that was that of the cluster so many seconds ago or later."
-)
-LOCAL: Final = Parameter("local", "boolean", "The member that is asked answers, and is up to date all the same.")
-REVISION: Final = Parameter("revision", "integer", "As it was at this revision of the store.")
 CAS: Final = Parameter(
     "cas",
     "string",
     "Only if the key was last written at this revision, or, with the word absent, if it is not there. The headers "
     "If-Match and If-None-Match: * say the same.",
+)
+CONDITIONS: Final = (
+    Parameter("If-Match", "string", "The ETag that the key must have, or * if it must be there."),
+    Parameter("If-None-Match", "string", "*: the key must not be there."),
 )
 ABSENT: Final = b"absent"
 ANY: Final = "*"
@@ -54,23 +53,10 @@ ANY: Final = "*"
 # --- reads -----------------------------------------------------------------------------------------------------------
 
 
-def placed(call: Call, query: Query) -> Query:
-    """Return a read with who may answer it, as the query says."""
-    stale = call.arguments.seconds("stale")
-    if stale is not None:
-        return StaleRead(query, stale)
-    return LocalRead(query) if call.arguments.flag("local") else query
-
-
-def fresh(result: Result) -> tuple[Result, dict[str, str]]:
-    """Return the result of a read that may be stale, and the headers that tell its age."""
-    if not isinstance(result, Aged):
-        return result, {}
-    age = {} if result.age_us is None else {"Kvraft-Age": f"{replies.seconds(result.age_us):g}"}
-    return result.result, age
-
-
 def _get(call: Call) -> None:
+    if call.arguments.flag("history"):
+        begin_history(call)
+        return
     key, revision = call.variable("key"), call.arguments.revision("revision")
     if call.wants_json and revision is None:
         reads: list[Operation] = [placed(call, get_key(key)), placed(call, time_to_live(key))]
@@ -153,11 +139,18 @@ def _none_match(value: str, key: bytes) -> Compare:
     return _exists(key, there=False)
 
 
+def _ask(call: Call, write: Set | Delete | Transact, answer: Callable[[Any], Answer]) -> None:
+    if call.header(IDEMPOTENCY_KEY) is None:
+        call.ask(write, answer)
+    else:
+        once.ask(call, write, _conditional, lambda _, revision: _changed(revision))
+
+
 def _put(call: Call) -> None:
-    call.ask(*_to_put(call))
+    _ask(call, *_to_put(call))
 
 
-def _to_put(call: Call) -> tuple[Mutation, Callable[[Any], Answer]]:
+def _to_put(call: Call) -> tuple[Set | Transact, Callable[[Any], Answer]]:
     key, value = call.variable("key"), call.body
     ttl_us, lease = call.arguments.seconds("ttl"), call.arguments.number("lease")
     condition = _condition(call, key)
@@ -173,10 +166,10 @@ def _to_put(call: Call) -> tuple[Mutation, Callable[[Any], Answer]]:
 
 
 def _delete(call: Call) -> None:
-    call.ask(*_to_delete(call))
+    _ask(call, *_to_delete(call))
 
 
-def _to_delete(call: Call) -> tuple[Mutation, Callable[[Any], Answer]]:
+def _to_delete(call: Call) -> tuple[Delete | Transact, Callable[[Any], Answer]]:
     key = call.variable("key")
     condition = _condition(call, key)
     if condition is None:
@@ -204,7 +197,14 @@ ROUTES: Final = (
         path=_KEY,
         carry_out=_get,
         summary="Read a key",
-        parameters=(REVISION, STALE, LOCAL),
+        parameters=(
+            REVISION,
+            STALE,
+            LOCAL,
+            Parameter("history", "boolean", "Its revisions instead, the newest first, as far back as they are kept."),
+            Parameter("limit", "integer", "Most revisions of the history."),
+        ),
+        headers=(Parameter("If-None-Match", "string", "The ETag of what is known already; answered with 304 then."),),
         answer=answers.BYTES,
         answer_text="The value as it is, or, where JSON is accepted, with its revisions.",
         errors=(NOT_FOUND, GONE, CONFLICT),
@@ -219,8 +219,9 @@ ROUTES: Final = (
             Parameter("ttl", "number", "The key expires after so many seconds."),
             Parameter("lease", "integer", "The key goes when this lease ends."),
         ),
+        headers=(*CONDITIONS, ONCE),
         body=answers.BYTES,
-        errors=(NOT_FOUND, CONDITION_FAILED, TOO_LONG),
+        errors=(NOT_FOUND, CONDITION_FAILED, TOO_LONG, UNPROCESSABLE),
     ),
     Route(
         method="DELETE",
@@ -228,6 +229,7 @@ ROUTES: Final = (
         carry_out=_delete,
         summary="Remove a key",
         parameters=(CAS,),
-        errors=(CONDITION_FAILED,),
+        headers=(*CONDITIONS, ONCE),
+        errors=(CONDITION_FAILED, UNPROCESSABLE),
     ),
 )

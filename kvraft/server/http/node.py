@@ -7,6 +7,7 @@ from twisted.internet.interfaces import IReactorTime
 
 from kvraft.server.database import Database
 from kvraft.server.http.names import HostNames
+from kvraft.server.http.stream import Heartbeats
 from kvraft.server.limits import ServerLimits
 
 
@@ -23,5 +24,8 @@ class HttpNode:
     names: HostNames
     limits: ServerLimits
     clock: IReactorTime
+    heartbeats: Heartbeats = attrs.field(
+        init=False, default=attrs.Factory(lambda self: Heartbeats(self.clock), takes_self=True)
+    )
     newest_point: Callable[[], dict[str, object] | None] = no_point
     """Returns the latest measurement, in values that JSON can hold; None: there is none."""

@@ -9,6 +9,7 @@ import attrs
 if TYPE_CHECKING:
     from kvraft.server.http.call import Call
 
+IDEMPOTENCY_KEY: Final = "Idempotency-Key"
 _VARIABLE: Final = re.compile(r"\{(\w+)(\*?)\}")
 
 
@@ -24,6 +25,13 @@ class Parameter:
     required: bool = False
 
 
+ONCE: Final = Parameter(
+    IDEMPOTENCY_KEY,
+    "string",
+    "A name that is given to this write alone: however often it is sent, on whatever member, it is carried out once.",
+)
+
+
 @attrs.frozen(kw_only=True)
 class Route:
     """One method of one path.
@@ -36,6 +44,8 @@ class Route:
     carry_out: Callable[["Call"], None]
     summary: str
     parameters: tuple[Parameter, ...] = ()
+    headers: tuple[Parameter, ...] = ()
+    """Headers that it heeds."""
     body: str | None = None
     """The media type of the body; None: it takes none."""
     answer: str = "application/json"
@@ -60,6 +70,11 @@ class Route:
     def variables(self) -> tuple[str, ...]:
         """The names of the variables of the path."""
         return tuple(variable[1] for variable in _VARIABLE.finditer(self.path))
+
+    @property
+    def is_done_once(self) -> bool:
+        """Whether it heeds an Idempotency-Key."""
+        return any(header.name == IDEMPOTENCY_KEY for header in self.headers)
 
     @property
     def names(self) -> frozenset[str]:

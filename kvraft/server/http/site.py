@@ -7,14 +7,24 @@ from twisted.web.resource import IResource, Resource
 from twisted.web.server import NOT_DONE_YET, Site
 from typing_extensions import override
 
-from kvraft.server.http import answers, health, keys, status
+from kvraft.server.http import answers, health, keys, leases, locks, openapi, ranges, status, transactions, watches
 from kvraft.server.http.call import carry_out
 from kvraft.server.http.node import HttpNode
 from kvraft.server.http.page import Page
 from kvraft.server.http.request import HttpRequest
 from kvraft.server.http.routes import Route, find
 
-ROUTES: Final[tuple[Route, ...]] = (*keys.ROUTES, *health.ROUTES, *status.ROUTES)
+_ROUTES: Final[tuple[Route, ...]] = (
+    *keys.ROUTES,
+    *ranges.ROUTES,
+    *transactions.ROUTES,
+    *watches.ROUTES,
+    *leases.ROUTES,
+    *locks.ROUTES,
+    *health.ROUTES,
+    *status.ROUTES,
+)
+ROUTES: Final = (*_ROUTES, openapi.route_beside(_ROUTES))
 """What can be called. `openapi.json` tells it, and is made of it."""
 
 

@@ -37,7 +37,7 @@ _CODES: Final[Mapping[int, tuple[str, ...]]] = {
     MISDIRECTED: ("WRONG_HOST",),
     UNPROCESSABLE: (
         *("NOT_A_NUMBER", "OVERFLOW", "NOT_A_FRACTION", "INFINITE"),
-        *("TOO_MANY_KEYS", "RESULT_TOO_LARGE"),
+        *("TOO_MANY_KEYS", "RESULT_TOO_LARGE", "IDEMPOTENCY_KEY_REUSED"),
     ),
     HEADER_TOO_LONG: ("HEADER_TOO_LONG",),
     INTERNAL: ("INTERNAL",),

@@ -5,18 +5,22 @@ itself, and says with Last-Event-ID which event it has seen last.
 """
 
 from collections.abc import Callable
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
-from twisted.internet.interfaces import IPushProducer
+from twisted.internet.interfaces import IPushProducer, IReactorTime
+from twisted.internet.task import LoopingCall
 from zope.interface import implementer
 
-from kvraft.server.http.call import Call
+if TYPE_CHECKING:
+    from kvraft.server.http.call import Call
 
 EVENTS: Final = "text/event-stream"
 RETRY_MS: Final = 500
 """A browser waits so long before it comes again."""
 COMMENT: Final = b":\n\n"
-"""What is sent so that a connection does not look dead."""
+"""What is sent so that a connection does not look dead, and one that is dead is noticed."""
+BEATS_EVERY: Final = 15
+"""A stream gets a comment every so many seconds."""
 
 
 def event(data: bytes, name: str | None = None, identity: int | None = None) -> bytes:
@@ -25,6 +29,35 @@ def event(data: bytes, name: str | None = None, identity: int | None = None) -> 
     if name is not None:
         lines.append(f"event: {name}".encode())
     return b"\n".join((*lines, b"data: " + data, b"", b""))
+
+
+class Heartbeats:
+    """The streams of a node, of which every second some get a comment, so that not all get theirs at once."""
+
+    def __init__(self, clock: IReactorTime) -> None:
+        self._groups: list[dict[Stream, None]] = [{} for _ in range(BEATS_EVERY)]
+        self._next = 0
+        self._loop = LoopingCall(self._beat)
+        self._loop.clock = clock
+
+    def join(self, stream: "Stream") -> None:
+        """Begin with a stream; its first comment is due when all others have had one."""
+        self._groups[self._next - 1][stream] = None
+        if not self._loop.running:
+            self._loop.start(1.0, now=False)
+
+    def leave(self, stream: "Stream") -> None:
+        """End."""
+        for group in self._groups:
+            group.pop(stream, None)
+        if self._loop.running and not any(self._groups):
+            self._loop.stop()
+
+    def _beat(self) -> None:
+        for stream in [*self._groups[self._next]]:
+            if not stream.paused:
+                stream.write(COMMENT)
+        self._next = (self._next + 1) % BEATS_EVERY
 
 
 @implementer(IPushProducer)
@@ -37,24 +70,34 @@ class Stream:
         drained: called when the client, which had to read first, has read everything.
     """
 
-    def __init__(self, call: Call, closed: Callable[[], object], drained: Callable[[], object] = lambda: None) -> None:
+    def __init__(
+        self, call: "Call", closed: Callable[[], object], drained: Callable[[], object] = lambda: None
+    ) -> None:
         self._request = call.request
+        self._closed = closed
         self._drained = drained
+        self._heartbeats = call.node.heartbeats
         self.paused = False
         """Whether the client has to read before anything more is written."""
         request = self._request
         request.setHeader("Content-Type", EVENTS)
         request.setHeader("Cache-Control", "no-cache")
         request.registerProducer(self, streaming=True)
-        request.when_gone(closed)
+        request.when_gone(self._gone)
         request.write(b"retry: %d\n\n" % RETRY_MS)
+        self._heartbeats.join(self)
 
     def write(self, data: bytes) -> None:
         """Write whole events."""
         self._request.write(data)
 
+    def _gone(self) -> None:
+        self._heartbeats.leave(self)
+        self._closed()
+
     def end(self) -> None:
         """End the answer from this side."""
+        self._heartbeats.leave(self)
         request = self._request
         if not (request.gone or request.finished):
             request.unregisterProducer()
