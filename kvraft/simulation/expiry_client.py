@@ -29,8 +29,8 @@ EXPIRY: Final = "expiry"
 """What this kind of clients is called on the command line."""
 NUMBER: Final = 2
 """How many such clients there are in a run that has any."""
-SHARE: Final = 1 / 3
-"""How many runs have them."""
+SHARE: Final = 1 / 6
+"""How many runs have them when it is not asked for."""
 PREFIX: Final = "_e"
 KEYS: Final = ("_e1", "_e2", "_e3")
 COUNTER: Final = "_e9"

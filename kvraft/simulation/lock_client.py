@@ -11,7 +11,18 @@ from typing import ClassVar, Final
 
 from typing_extensions import override
 
-from kvraft.commands import AcquireLock, Failure, Granted, Mutation, Queued, ReleaseLock, Result, RevokeLease
+from kvraft.commands import (
+    AcquireLock,
+    DescribeLease,
+    DescribeLock,
+    Failure,
+    Granted,
+    Mutation,
+    Queued,
+    ReleaseLock,
+    Result,
+    RevokeLease,
+)
 from kvraft.commands.expiry import SECOND_US
 from kvraft.simulation.client_groups import JudgedGroup, takes_part
 from kvraft.simulation.clients import Answer
@@ -19,15 +30,15 @@ from kvraft.simulation.cluster import CLOCK_RATES, Cluster
 from kvraft.simulation.conduct import demand
 from kvraft.simulation.data_client import DataClient
 from kvraft.simulation.member import Member
-from kvraft.simulation.replay import Replay, encode
+from kvraft.simulation.replay import Point, Replay, encode
 from kvraft.simulation.revisions import Asked, check_write, is_answer, show
 
 LOCKS: Final = "locks"
 """What this kind of clients is called on the command line."""
 NUMBER: Final = 3
 """How many such clients there are in a run that has any."""
-SHARE: Final = 0.0
-"""How many runs have them when it is not asked for: none, until the other clients' checks know of locks and leases."""
+SHARE: Final = 1 / 6
+"""How many runs have them when it is not asked for."""
 LOCK: Final = "_l"
 """The lock of all of them."""
 KEY: Final = "_l1"
@@ -38,6 +49,10 @@ TTLS_S: Final = (0.1, 0.3, 0.8)
 """Times to live of locks and leases, one of these and some microseconds, so that equal requests are told apart."""
 WAITS_S: Final = (0.0, 0.2, 1.0, 5.0)
 """How long a client waits for the lock; it goes away before the longest wait is over."""
+LETS_END: Final = 0.25
+"""How often a holder does nothing until its time is over, and asks then."""
+MOMENT_S: Final = 0.02
+"""How long after that at most, seconds: a lock whose time is over is removed some milliseconds later."""
 LATE_S: Final = 1.0
 """So much later than promised something may end while there is a leader, seconds."""
 EPSILON_S: Final = 1e-3
@@ -56,12 +71,25 @@ class LockClient(DataClient):
         self._holds = False
         """Whether it takes that for good."""
         self._lease = 0
+        self._ends_at = 0.0
+        """About when it loses the lock."""
+        self._lets_end = False
+
+    @override
+    def begin(self) -> None:
+        draws, left_s = self._random, self._ends_at - self._cluster.world.now
+        self._lets_end = left_s > 0 and draws.random() < LETS_END
+        if self._lets_end:
+            self._caller.clock.callLater(left_s + draws.uniform(0.0, MOMENT_S), self._ask)
+        else:
+            super().begin()
 
     @override
     def _note(self, asked: Asked, answer: Answer) -> None:
         super()._note(asked, answer)
         if isinstance(answer.get("token"), int) and "error" not in answer and "waiting" not in answer:
             self._token, self._holds = answer["token"], True
+            self._ends_at = self._cluster.world.now + answer["ttl"]
         elif answer.get("error") == "STALE_TOKEN":
             self._holds = False
         if "lease" in answer:
@@ -74,15 +102,22 @@ class LockClient(DataClient):
         draws = self._random
         ttl = f"{draws.choice(TTLS_S):.3f}{len(self.asked) % 1000:03}"
         value = f"{self._number}-{len(self.asked)}-{draws.getrandbits(32):08x}"
+        if self._lets_end:
+            return draws.choice([*self._lines_of_tokens(value)])
         return draws.choice([*self._lines_of_locks(ttl, value), *self._lines_of_leases(ttl, value)])
+
+    def _lines_of_tokens(self, value: str) -> Iterator[str]:
+        put = f'{{"set": "{KEY}", "value": "{value}"}}'
+        yield f"LEADER {LOCK}"
+        yield f"TOKEN {LOCK} {self._token} SET {KEY} {value}"
+        yield f'TXN {{"if": [{{"lock": "{LOCK}", "token": {self._token}}}], "then": [{put}]}}'
 
     def _lines_of_locks(self, ttl: str, value: str) -> Iterator[str]:
         draws = self._random
-        yield f"LEADER {LOCK}"
         if self._token:
-            put = f'{{"set": "{KEY}", "value": "{value}"}}'
-            yield f"TOKEN {LOCK} {self._token} SET {KEY} {value}"
-            yield f'TXN {{"if": [{{"lock": "{LOCK}", "token": {self._token}}}], "then": [{put}]}}'
+            yield from self._lines_of_tokens(value)
+        else:
+            yield f"LEADER {LOCK}"
         if self._holds:
             yield f"TOKEN {LOCK} {self._token} CAS {KEY} PRESENT {value}"
             yield f"RENEW {LOCK} {self._token} TTL {ttl}"
@@ -137,6 +172,7 @@ class LockClients(JudgedGroup[LockClient]):
         asked = self.asked
         if asked:
             check_answers(asked, replay)
+            check_reads(asked, replay)
             check_tokens(asked)
             check_times(asked)
             for member in self._cluster.members.values():
@@ -175,6 +211,48 @@ def check_answers(asked: Iterable[Asked], replay: Replay) -> None:
             f"no grant of the log explains: {each}; it would be "
             f"{[show(each, result) for result in results if result is not None]} (row 30)",
         )
+
+
+def check_reads(asked: Iterable[Asked], replay: Replay) -> None:
+    """Check that each answer about a lock or a lease shows what stood there, and nothing whose time was over.
+
+    Raises:
+        InvariantViolated: one does not.
+    """
+    for each in asked:
+        if each.is_answered and isinstance(each.operation, DescribeLock | DescribeLease):
+            points = replay.window(each.low, each.high)
+            demand(
+                any(_could_be(each, point) for point in points),
+                f"nothing that stood in the log explains: {each}; it would be one of "
+                f"{[_found(each.operation, point) for point in points]}",
+            )
+
+
+def _found(operation: DescribeLock | DescribeLease, point: Point) -> tuple[dict[str, object], int] | None:
+    """Return what an answer must say of a lock or a lease, and the most that it has left, microseconds."""
+    if isinstance(operation, DescribeLock):
+        lock = point.locks.get(operation.name)
+        if lock is None or lock.until <= point.time_us:
+            return None
+        told = {"token": lock.token, "owner": lock.owner.decode(), "waiting": lock.waiting}
+        return told, lock.until - point.time_us
+    if point.has_ended(operation.lease):
+        return None
+    ttl_us, deadline = point.leases[operation.lease]
+    keys = sum(lease == operation.lease for lease in point.attached.values())
+    return {"lease": operation.lease, "granted": ttl_us / SECOND_US, "key_count": keys}, deadline - point.time_us
+
+
+def _could_be(asked: Asked, point: Point) -> bool:
+    assert isinstance(asked.operation, DescribeLock | DescribeLease), "another question"
+    found = _found(asked.operation, point)
+    told = dict(asked.answer)
+    if found is None:
+        return told == {"token": None} or told.get("error") == "NO_SUCH_LEASE"
+    expected, left_us = found
+    left_s = told.pop("ttl", -1.0)
+    return told == expected and 0 <= left_s <= left_us / SECOND_US + EPSILON_S
 
 
 def _outcome(request: AcquireLock, result: Result, told: dict[int, int]) -> Result:

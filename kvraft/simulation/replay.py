@@ -35,6 +35,16 @@ class Done:
 
 
 @attrs.frozen
+class Held:
+    """A lock with its queue, as the latest command has left it."""
+
+    token: int
+    owner: bytes
+    until: int
+    waiting: int
+
+
+@attrs.frozen
 class Point:
     """The store between two commands of the log."""
 
@@ -43,6 +53,15 @@ class Point:
     revision: int
     time_us: int
     deadlines: Mapping[bytes, int]
+    leases: Mapping[int, tuple[int, int]]
+    """The time to live and the deadline of each lease, those that have ended and are not removed yet included."""
+    attached: Mapping[bytes, int]
+    """The lease of each key that has one."""
+    locks: Mapping[bytes, Held]
+
+    def has_ended(self, lease: int) -> bool:
+        """Whether a lease is not there, or its time is over."""
+        return self.leases.get(lease, (0, 0))[1] <= self.time_us
 
 
 class Replay:
@@ -56,7 +75,7 @@ class Replay:
         self.twin = Twin()
         self.done: defaultdict[bytes, list[Done]] = defaultdict(list)
         """By the encoded command: what each came to, in the order of the log."""
-        self.points = [Point(0, 0, 0, {})]
+        self.points = [Point(0, 0, 0, {}, {}, {}, {})]
         """All of them, in the order of the log."""
         for index in sorted(committed):
             if committed[index].kind == EntryKind.COMMANDS:
@@ -75,7 +94,12 @@ class Replay:
 
     def _note(self, index: int) -> None:
         twin = self.twin
-        self.points.append(Point(index, twin.revision, twin.time_us, twin.deadlines))
+        locks = {
+            name: Held(requests[0].token, requests[0].owner, requests[0].until, len(requests) - 1)
+            for name, requests in twin.locks.locks.items()
+        }
+        leases, attached = dict(twin.leases), dict(twin.attached)
+        self.points.append(Point(index, twin.revision, twin.time_us, twin.deadlines, leases, attached, locks))
 
     def window(self, low: int, high: int) -> Sequence[Point]:
         """Return what a read can see that was asked for and answered when so much of the log was committed."""
@@ -83,7 +107,8 @@ class Replay:
         return self.points[first : bisect_right(self.points, high, key=attrgetter("index"))]
 
     def visible(self, point: Point) -> State:
-        """Return the keys that have not expired."""
+        """Return the keys that have not expired, and whose leases have not ended."""
         state, deadlines = self.twin.states[point.revision], point.deadlines
         due = {key for key, deadline in deadlines.items() if deadline <= point.time_us}
+        due |= {key for key, lease in point.attached.items() if point.has_ended(lease)}
         return {key: item for key, item in state.items() if key not in due} if due else state

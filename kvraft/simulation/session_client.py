@@ -26,8 +26,8 @@ SESSIONS: Final = "sessions"
 """What this kind of clients is called on the command line."""
 NUMBER: Final = 2
 """How many such clients there are in a run that has any."""
-SHARE: Final = 0.0
-"""How many runs have them when it is not asked for: none, until `budgets` and the replay know of sessions."""
+SHARE: Final = 1 / 6
+"""How many runs have them when it is not asked for."""
 GAP_S: Final = 0.12
 """Mean time between an answer and the next requests, seconds."""
 TTLS_S: Final = (1.5, 3.0, 60.0)

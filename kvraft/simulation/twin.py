@@ -168,12 +168,13 @@ class Twin:
         return sorted(key for key, held in self.attached.items() if held == lease)
 
     def _remove_expired(self, keys_max: int) -> int:
+        revision = self.revision  # the keys go, and the locks pass on, in one transaction
         removed = self._remove(self.ended[:keys_max])
         for name in self.locks.due(self.time_us):
             if removed >= keys_max:
                 break
             told = len(self.locks.told)
-            self.locks.settle(name, self.time_us, self.revision)
+            self.locks.settle(name, self.time_us, revision)
             removed += 1 + len(self.locks.told) - told
         return min(removed, keys_max)
 

@@ -34,8 +34,8 @@ WATCHES: Final = "watches"
 """What this kind of clients is called on the command line."""
 NUMBER: Final = 2
 """How many such clients there are in a run that has any."""
-SHARE: Final = 1 / 3
-"""How many runs have them."""
+SHARE: Final = 1 / 6
+"""How many runs have them when it is not asked for."""
 STAYS_S: Final = (0.3, 2.0, 6.0)
 """About how long a client keeps a connection, one of these, seconds."""
 PAUSE_S: Final = 0.3

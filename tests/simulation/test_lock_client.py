@@ -8,7 +8,7 @@ from kvraft.commands import Mutation, RemoveExpired
 from kvraft.raft import InvariantViolated
 from kvraft.simulation.data_client import read_request
 from kvraft.simulation.history import Outcome
-from kvraft.simulation.lock_client import check_answers, check_times, check_tokens
+from kvraft.simulation.lock_client import check_answers, check_reads, check_times, check_tokens
 from kvraft.simulation.replay import Replay
 from kvraft.simulation.revisions import Asked
 from tests.store.log import batch
@@ -71,6 +71,61 @@ def test_what_did_not_happen_is_not_explained(asked: Asked) -> None:
     """Another token, another end of a wait, and a command that was not carried out meanwhile."""
     with pytest.raises(InvariantViolated):
         check_answers([asked], LOG)
+
+
+LEASES: Final = Replay(
+    {
+        1: batch(1, command("LEASE GRANT 0.3"), command("CAS k LEASE 1 ABSENT v"), time_us=1_000_000),
+        2: batch(2, command("SET other v"), time_us=1_300_000),
+        3: batch(3, RemoveExpired(), time_us=1_400_000),
+    }
+)
+
+
+def test_what_is_told_of_locks_and_leases_stood_there() -> None:
+    """A holder with its queue, a lease with its keys, and what each has left at most."""
+    check_reads(
+        [
+            told("LEADER l", {"token": None}, high=1),
+            told("LEADER l", {"token": 1, "owner": "", "ttl": 0.3, "waiting": 2}, high=1),
+            told("LEADER l", {"token": 1, "owner": "", "ttl": 0.1, "waiting": 1}, low=2, high=2),
+        ],
+        LOG,
+    )
+    check_reads(
+        [
+            told("LEASE INFO 1", {"lease": 1, "granted": 0.3, "key_count": 1, "ttl": 0.2}, low=1, high=1),
+            told("LEASE INFO 1", {"error": "NO_SUCH_LEASE", "message": ""}, low=2, high=2),
+        ],
+        LEASES,
+    )
+
+
+@pytest.mark.parametrize(
+    ("asked", "log"),
+    [
+        (told("LEADER l", {"token": None}, low=1, high=2), LOG),
+        (told("LEADER l", {"token": 1, "owner": "", "ttl": 0.0, "waiting": 1}, low=3), LOG),
+        (told("LEADER l", {"token": 1, "owner": "", "ttl": 0.3, "waiting": 1}, low=2, high=2), LOG),
+        (told("LEADER l", {"token": 1, "owner": "", "ttl": 0.1, "waiting": 2}, low=2, high=2), LOG),
+        (told("LEASE INFO 1", {"lease": 1, "granted": 0.3, "key_count": 1, "ttl": 0.0}, low=2, high=2), LEASES),
+        (told("LEASE INFO 1", {"lease": 1, "granted": 0.3, "key_count": 0, "ttl": 0.2}, low=1, high=1), LEASES),
+        (told("LEASE INFO 1", {"error": "NO_SUCH_LEASE", "message": ""}, low=1, high=1), LEASES),
+    ],
+)
+def test_what_is_told_of_locks_and_leases_and_was_never_so_is_found(asked: Asked, log: Replay) -> None:
+    """Somebody who has lost the lock, a lease whose time is over, and more time than there is."""
+    with pytest.raises(InvariantViolated):
+        check_reads([asked], log)
+
+
+def test_a_replay_hides_the_keys_of_a_lease_that_has_ended() -> None:
+    """From the stamp on by which its time is over, also while the keys are not removed yet."""
+    before, hidden = LEASES.window(1, 1)[-1], LEASES.window(2, 2)[-1]
+
+    assert sorted(LEASES.visible(before)) == [b"k"]
+    assert sorted(LEASES.visible(hidden)) == [b"other"]
+    assert b"k" in LEASES.twin.states[hidden.revision]
 
 
 def test_tokens_grow_and_guard() -> None:
