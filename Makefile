@@ -16,7 +16,7 @@ CHECKS := $(VENV)/.installed-check
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --editable
 
 .DEFAULT_GOAL := help
-.PHONY: help cluster test test-fast check soak coverage mutants mutate chaos fix clean
+.PHONY: help cluster test test-fast check soak coverage mutants mutate chaos screenshots fix clean
 
 help: ## list what make can do
 	@grep -E '^[a-z-]+:.*## ' $(firstword $(MAKEFILE_LIST)) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 16
@@ -51,6 +51,9 @@ mutate: $(TESTS) ## draw small changes of the core, and tell which the simulator
 
 chaos: $(BASE) ## ten minutes of harm to real nodes, and a verdict; SECONDS=60, SEED=7, ARGS="--nodes 5"
 	@$(BIN)/python -m kvraft.chaos $(if $(SECONDS),--seconds $(SECONDS)) $(if $(SEED),--seed $(SEED)) $(ARGS)
+
+screenshots: $(TESTS) ## take the pictures of the live page in docs/images anew; needs Chromium
+	$(BIN)/python -m tests.e2e.screenshots
 
 fix: $(CHECKS) ## repair style and formatting where that can be done safely
 	$(BIN)/ruff check --fix .

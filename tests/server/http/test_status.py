@@ -56,9 +56,12 @@ def test_whether_reads_succeed_is_tried() -> None:
 
 
 def test_the_status() -> None:
-    """What STATUS says, with what MEMBERS says, and where HTTP is served."""
+    """What STATUS says, with what MEMBERS says, where HTTP is served, and what memory the process holds."""
     status = WebNode(database=MemoryDatabase()).ask("GET", "/status").json
 
+    process = status.pop("process")
+    assert process.keys() == {"rss_bytes"}
+    assert process["rss_bytes"] is None or process["rss_bytes"] > 1_000_000
     assert status == {
         "role": "twin",
         "revision": 0,
@@ -67,8 +70,9 @@ def test_the_status() -> None:
     }
 
 
-def test_the_status_every_second() -> None:
+def test_the_status_every_second(monkeypatch: pytest.MonkeyPatch) -> None:
     """It comes at once, and each second until the client goes."""
+    monkeypatch.setattr("kvraft.server.http.status.resident_bytes", lambda: 1)
     node = WebNode(database=MemoryDatabase())
     client = node.connect()
     client.asks("GET", "/status/events")

@@ -1,6 +1,6 @@
 // Asks the node that serves this page.
 
-import { bytesOf, percentDecode } from "./bytes.js";
+import { bytesOf } from "./bytes.js";
 
 export const REQUEST_TIMEOUT_MS = 10_000;
 /** A follower passes on what only the leader carries out: a browser cannot follow it to another origin. */
@@ -127,12 +127,8 @@ export async function listKeys(prefix, { limit, cursor } = {}) {
   return {
     keys: answer.items.map((item) => bytesOf(item, "key")),
     cursor: answer.cursor ?? null,
-    revision: answer.revision,
+    count: answer.count ?? null,
   };
-}
-
-export async function countKeys(prefix) {
-  return (await ask(`/kv/?prefix=${prefix}&count_only=1`)).count;
 }
 
 /** The revisions of a key that the history keeps, newest first, without what is there now. */
@@ -167,5 +163,3 @@ async function walkBack(key, current) {
 
 export const getSeries = async () => (await ask("/series")).points;
 export const getEvents = async (since) => (await ask(since ? `/events?since=${since}` : "/events")).events;
-
-export const decodeKey = percentDecode;

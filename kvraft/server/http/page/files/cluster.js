@@ -208,10 +208,8 @@ export class Cluster extends EventTarget {
       silentMs: health === "silent" ? performance.now() - node.answeredAt : (progress?.silent_ms ?? null),
       memory: status?.process?.rss_bytes ?? null,
       held: status?.store?.bytes ?? null,
-      diskUsed: status?.process?.disk_used_bytes ?? null,
-      diskFree: status?.process?.disk_free_bytes ?? null,
       diskWritten: status?.disk?.bytes_written ?? null,
-      uptimeS: status?.process?.uptime_s ?? null,
+      diskSegments: status?.disk?.segments ?? 0,
       version: status?.version ?? null,
     };
   }

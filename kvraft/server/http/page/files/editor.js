@@ -109,7 +109,7 @@ export class Editor extends EventTarget {
 
   #takeDraft(draft) {
     this.#putInField(draft.form, draft.text, draft.base);
-    if (draft.base !== (this.item?.revision ?? 0)) this.#tellConflict("What you typed is not saved yet, and somebody has changed the key meanwhile.", this.item);
+    if (draft.base !== (this.item?.revision ?? 0)) this.#tellConflict("warn", "What you typed is not saved yet, and somebody has changed the key meanwhile.", this.item);
     else this.#tell("plain", "This is what you typed before; it is not saved yet.");
   }
 
@@ -268,18 +268,20 @@ export class Editor extends EventTarget {
 
   #refused(found, { verb, base }) {
     if (found !== null && found.value === null) found = null;
-    this.#tellConflict(base ? `Not ${verb}: somebody has changed this key since you opened it.` : `Not ${verb}: this key is there already.`, found);
+    const why = base ? "somebody has changed this key since you opened it" : "this key is there already";
+    this.#tellConflict("bad", `Not ${verb}: ${why}, and nothing was overwritten.`, found);
   }
 
   /** Somebody else was faster: show what is there, and let the person choose. The field is not touched. */
-  #tellConflict(text, found) {
+  #tellConflict(mood, text, found) {
+    this.toldRevision = found?.revision ?? 0;
     const began = this.base ? `You began from revision ${this.base}` : "For you it was not there";
     const now = found === null ? "the key is deleted now" : `revision ${found.revision} is there now`;
     const theirs = found === null ? null : el("pre", { tabindex: "0", role: "region", "aria-label": `The value of revision ${found.revision}`, class: "theirs" },
       el("code", { text: shorten(FORMS.text.show(found.value) ?? FORMS.hex.show(found.value)) }));
     const keep = this.#button(found === null ? "Create it with mine" : `Save mine over revision ${found.revision}`, () => { this.#rebase(found); this.save(); });
     const take = this.#button(found === null ? "Let mine go" : "Take theirs", () => { this.#takeTheirs(found); });
-    this.#tell("bad", [`${text} ${began}; ${now}. Nothing was changed, and what you typed is still in the field.`, theirs], keep, take);
+    this.#tell(mood, [`${text} ${began}; ${now}. What you typed is still in the field.`, theirs], keep, take);
   }
 
   /** From now on the condition is the revision that is there; the field stays as it is. */
@@ -314,7 +316,7 @@ export class Editor extends EventTarget {
     if (revision === base) this.#tell("warn", `It was not ${verb} so far. What you typed is still here; trying again is safe.`);
     else if (value && item && equalBytes(item.value, value)) this.#saved(key, attempted, revision);
     else if (!value && item === null) this.#deleted();
-    else this.#tellConflict(`Perhaps ${verb}, and changed again since.`, item);
+    else this.#tellConflict("bad", `Perhaps ${verb}, and changed again since.`, item);
   }
 
   /** After a write: its revisions, its history, and the list of keys. */
@@ -349,9 +351,7 @@ export class Editor extends EventTarget {
       this.#take(item);
       this.#tell("plain", item ? `Somebody has just written revision ${item.revision}; this is it.` : "Somebody has just deleted this key.");
     } else if (this.toldRevision !== (item?.revision ?? 0)) {
-      this.toldRevision = item?.revision ?? 0;
-      const what = item ? `Revision ${item.revision} was written meanwhile` : "The key was deleted meanwhile";
-      this.#tell("warn", `${what}; you began from ${this.base}. What you type stays here, and is not saved over it without a question.`);
+      this.#tellConflict("warn", "Somebody has just changed this key.", item);
     }
   }
 

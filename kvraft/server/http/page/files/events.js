@@ -9,11 +9,13 @@ const WINDOW_S = 3600;
 const SHOWN_MAX = 200;
 /** How a kind is marked; the first pattern that fits. */
 const MARKS = [
-  [/slow|long|lag|overload|quota/, "slow"],
-  [/elect|vote|lead|term|candidate/, "election"],
-  [/member|learner|voter|add|remove|move|replace|join/, "change"],
-  [/lost|gone|down|refus|differ|damage|fail|disconnect/, "trouble"],
+  [/slow|long|lag|silent/, "slow"],
+  [/vote|asked|stood|leads|follows|leader|stepped|makes_way|election/, "election"],
+  [/change|operator|member/, "change"],
+  [/lost|refused|hangs|full|differs|trouble/, "trouble"],
 ];
+/** An event that happens again is told anew, with the time of its first; two times that differ by less are the same, seconds. */
+const SAME_TIME_S = 0.1;
 
 export class Timeline {
   #since = 0;
@@ -39,6 +41,7 @@ export class Timeline {
       if (isAnew) this.#events = this.#events.filter((event) => event.isOurs);
       for (const event of told) {
         this.#since = Math.max(isAnew ? 0 : this.#since, event.seq);
+        this.#forgetFirst(event);
         this.#events.push(event);
       }
       if (told.length || !this.isShown) this.#show();
@@ -47,6 +50,13 @@ export class Timeline {
     } finally {
       this.isAsking = false;
     }
+  }
+
+  /** Drop what was told of an event before it has happened again. */
+  #forgetFirst(again) {
+    if (!again.first_time) return;
+    const isBefore = (event) => event.kind === again.kind && Math.abs((event.first_time ?? event.time) - again.first_time) < SAME_TIME_S;
+    this.#events = this.#events.filter((event) => !isBefore(event));
   }
 
   /** What this page itself sees is kept beside it, so that the list goes on while its node is gone. */

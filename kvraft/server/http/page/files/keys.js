@@ -1,6 +1,6 @@
 // The list of keys: by prefix, page by page, and by the parts that their names have in common.
 
-import { countKeys, listKeys } from "./api.js";
+import { listKeys } from "./api.js";
 import { percentDecode, percentEncode, showKey, toBytes, toText } from "./bytes.js";
 import { byId, el, setText } from "./dom.js";
 import { explain, plural, whole } from "./words.js";
@@ -68,26 +68,18 @@ export class KeyList extends EventTarget {
       this.#keys = isMore ? [...this.#keys, ...keys] : keys;
       this.#cursor = page.cursor;
       this.#draw();
-      this.#count(prefix, asked);
+      this.#sayCount(page.count);
     } catch (failed) {
       if (asked === this.#asked) this.#say(`The keys cannot be listed. ${explain(failed)}`, true);
       if (isMore && failed.code === "COMPACTED") this.#load(false);
     }
   }
 
-  async #count(prefix, asked) {
+  #sayCount(count) {
     const shown = this.#keys.length;
-    if (this.#cursor === null) {
-      this.#say(shown ? plural(shown, "key") : prefix ? "No key begins so." : "The store is empty. Make the first key with “New key”.");
-      return;
-    }
-    this.#say(`the first ${whole(shown)} keys`);
-    try {
-      const count = await countKeys(prefix);
-      if (asked === this.#asked) this.#say(`the first ${whole(shown)} of ${whole(count)} keys`);
-    } catch {
-      // the number is a comfort, no more
-    }
+    if (this.#cursor !== null) this.#say(`the first ${whole(shown)} of ${whole(count)} keys`);
+    else if (shown) this.#say(plural(shown, "key"));
+    else this.#say(this.prefix ? "No key begins so." : "The store is empty. Make the first key with “New key”.");
   }
 
   #say(text, isBad = false) {

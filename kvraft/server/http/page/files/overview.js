@@ -77,7 +77,7 @@ function showGone(cluster, view) {
   const answering = others.filter((row) => row.health === "up");
   const who = cluster.ownId === null ? "The node that served this page" : `Node ${cluster.ownId}, which served this page,`;
   const tells = answering.length
-    ? `The tiles and members below go on with what ${answering.length === 1 ? "node" : "nodes"} ${answering.map((row) => row.id).join(" and ")} say. Charts and keys wait for it; what you have typed stays here.`
+    ? `The tiles and members below go on with what ${answering.map((row) => `node ${row.id}`).join(" and ")} ${answering.length === 1 ? "tells" : "tell"}. Charts, events and keys wait for it; what you have typed stays here.`
     : "No other member answers this browser either; what you have typed stays here.";
   banner.replaceChildren(
     el("p", {}, el("strong", { text: `${who} does not answer.` }), ` ${tells}`),
@@ -200,6 +200,5 @@ function sayContact(row) {
 }
 
 function sayDisk(row) {
-  if (row.diskUsed !== null) return row.diskFree === null ? words.bytes(row.diskUsed) : `${words.bytes(row.diskUsed)}, ${words.bytes(row.diskFree)} free`;
-  return row.diskWritten === null ? "–" : `${words.bytes(row.diskWritten)} written`;
+  return row.diskWritten === null ? "–" : `${words.plural(row.diskSegments, "segment")}, ${words.bytes(row.diskWritten)} written`;
 }

@@ -1,0 +1,187 @@
+"""What a person does on the live page while nodes are killed: one session, which tells what it saw.
+
+`python -m tests.e2e.page_session FACTS` reads facts of the cluster, as JSON, from the file FACTS, and prints what it
+has seen, as JSON. It is started by test_page.py.
+"""
+
+import json
+import os
+import signal
+import sys
+import time
+import traceback
+from pathlib import Path
+from typing import Any, Final
+
+import attrs
+from playwright.sync_api import Page
+
+from tests.e2e.browser import await_true, open_page, running_browser
+from tests.e2e.clients import ask, parse_address
+
+PHONE: Final = {"width": 390, "height": 844}
+TYPED: Final = "typed by hand"
+TYPED_LATER: Final = "typed while somebody else was faster"
+SHOWS_ANOTHER: Final = """(old) => {
+  const tile = document.querySelector('#tile-leader .value').textContent;
+  const row = [...document.querySelectorAll('#members tr')].find((each) => each.textContent.includes(old));
+  return tile.startsWith('Node') && tile !== old && row.dataset.health === 'silent';
+}"""
+"""Whether another node leads, and the old one is marked."""
+UNLABELLED: Final = Path(__file__).with_name("page_names.js").read_text(encoding="utf-8")
+"""What a screen reader would find without a name, and what is named and is not there."""
+FAINT: Final = Path(__file__).with_name("page_contrast.js").read_text(encoding="utf-8")
+"""Texts whose contrast is below that of WCAG 2.2, level AA (1.4.3)."""
+
+
+@attrs.define
+class Session:
+    """One browser, and what it has seen."""
+
+    facts: dict[str, Any]
+    page: Page
+    seen: dict[str, Any] = attrs.field(factory=dict)
+
+    def line(self, line: str, node: int | None = None) -> dict[str, Any]:
+        """Ask a node, the leader unless another is named."""
+        return ask(parse_address(self.facts["addresses"][self.facts["leader"] if node is None else node]), line)
+
+    def await_text(self, selector: str, text: str) -> None:
+        """Wait until an element says something."""
+        says = "([selector, text]) => Boolean(document.querySelector(selector)?.textContent.includes(text))"
+        await_true(self.page, says, [selector, text])
+
+    def text(self, selector: str) -> str:
+        """What an element says."""
+        return self.page.text_content(selector) or ""
+
+    # --- what is done ------------------------------------------------------------------------------------------------
+
+    def look_at_the_cluster(self) -> None:
+        """The first view."""
+        self.await_text("#tile-leader", f"Node {self.facts['leader']}")
+        self.await_text("#tile-healthy", "3 of 3")
+        self.await_text("#tile-margin", "1")
+        self.seen["members"] = self.page.locator("#members tr").all_inner_texts()
+
+    def edit(self) -> None:
+        """Find a key by its prefix, with the keyboard alone, and save another value."""
+        self.line("SET page/edited before")
+        self.line("SET page/other untouched")
+        self.page.click("#nav-keys")
+        self.page.keyboard.press("/")
+        self.page.keyboard.type("page/")
+        self.await_text("#keys", "page/other")
+        self.page.keyboard.press("Enter")
+        self.page.focus("#keys button")
+        self.page.keyboard.press("Enter")
+        self.await_text("#key-name", "page/edited")
+        await_true(self.page, "() => document.getElementById('value').value === 'before'")
+        self.page.fill("#value", TYPED)
+        self.page.focus("#value")
+        self.page.keyboard.press("Control+s")
+        self.await_text("#notice", "Saved, as revision")
+        self.seen["stored"] = self.line("GET page/edited META")
+        self.seen["snippets"] = self.page.locator("#snippets code").all_inner_texts()
+
+    def be_refused(self) -> None:
+        """Type on while somebody else writes the key, and save over neither."""
+        self.page.fill("#value", TYPED_LATER)
+        self.line("SET page/edited from somebody else")
+        self.page.click("#save")
+        self.await_text("#notice", "somebody has changed this key")
+        self.seen["refusal"] = self.text("#notice")
+        self.seen["field after refusal"] = self.page.input_value("#value")
+        self.seen["stored after refusal"] = self.line("GET page/edited")
+        self.seen["role of notice"] = self.page.get_attribute("#notice", "role")
+        self.page.click("text=page/other")
+        self.await_text("#key-name", "page/other")
+        self.page.click("#keys button:first-of-type >> nth=0")
+        self.await_text("#key-name", "page/edited")
+        self.await_text("#notice", "not saved yet")
+        self.seen["field after another key"] = self.page.input_value("#value")
+        self.page.click("#notice >> text=Save mine over")
+        self.await_text("#notice", "Saved, as revision")
+        self.seen["stored over it"] = self.line("GET page/edited")
+        self.page.click("#history summary")
+        self.page.wait_for_selector("#revisions li >> nth=2")
+        self.seen["history"] = self.page.locator("#revisions code").all_inner_texts()
+
+    def show_markup_as_text(self) -> None:
+        """A value that looks like a page is shown, and does nothing."""
+        self.line("SET page/<img> <img src=x onerror=document.title='run'><script>1</script>")
+        self.page.fill("#prefix", "page/<")
+        self.await_text("#keys", "page/<img>")
+        self.await_text("#keys-note", "1 key")
+        self.page.click("#keys button")
+        self.await_text("#key-name", "page/<img>")
+        self.seen["markup"] = self.page.input_value("#value")
+
+    def check_access(self) -> None:
+        """Names, roles, contrast, and the width of a phone, in both views and themes."""
+        for theme in ("light", "dark"):
+            self.page.emulate_media(color_scheme=theme)
+            for view in ("cluster", "keys"):
+                self.page.click(f"#nav-{view}")
+                self.seen[f"unlabelled {view}"] = self.page.evaluate(UNLABELLED)
+                self.seen[f"faint {theme} {view}"] = self.page.evaluate(FAINT)
+        whole = self.page.viewport_size
+        self.page.set_viewport_size(PHONE)  # type: ignore[arg-type]
+        for view in ("cluster", "keys"):
+            self.page.click(f"#nav-{view}")
+            self.seen[f"width {view}"] = self.page.evaluate("document.documentElement.scrollWidth")
+        self.page.set_viewport_size(whole)  # type: ignore[arg-type]
+
+    def lose_the_leader(self) -> None:
+        """The leader is killed: how long until the page shows it, and who leads then."""
+        leader = self.facts["leader"]
+        self.page.click("#nav-keys")
+        self.page.fill("#value", TYPED_LATER)
+        self.page.click("#nav-cluster")
+        begun = time.monotonic()
+        os.kill(self.facts["pids"][leader], signal.SIGKILL)
+        await_true(self.page, SHOWS_ANOTHER, f"Node {leader}")
+        self.seen["seconds until it is shown"] = time.monotonic() - begun
+        self.seen["leads then"] = self.text("#tile-leader .value")
+        self.await_text("#tile-healthy", "2 of 3")
+        self.seen["margin then"] = self.text("#tile-margin .value")
+
+    def lose_the_own_node(self) -> None:
+        """The node that serves the page is killed too."""
+        os.kill(self.facts["pids"][self.facts["page"]], signal.SIGKILL)
+        self.page.wait_for_selector("#gone:not([hidden])")
+        self.await_text("#gone", "does not answer")
+        self.await_text("#tile-healthy", "1 of 3")
+        self.seen["banner"] = self.text("#gone")
+        self.seen["links"] = self.page.locator("#gone a").evaluate_all("(all) => all.map((each) => each.href)")
+        self.seen["margin at last"] = self.text("#tile-margin .value")
+        self.page.click("#nav-keys")
+        self.page.click("#save")
+        self.await_text("#notice", "What you typed is still here")
+        self.seen["field at last"] = self.page.input_value("#value")
+
+
+def main() -> None:
+    """Do all of it, in one browser."""
+    facts = json.loads(Path(sys.argv[1]).read_text(encoding="utf-8"))
+    errors: list[str] = []
+    with running_browser() as browser:
+        context = browser.new_context(viewport={"width": 1180, "height": 900})
+        session = Session(facts, open_page(context, facts["url"], errors))
+        try:
+            session.look_at_the_cluster()
+            session.edit()
+            session.be_refused()
+            session.show_markup_as_text()
+            session.check_access()
+            session.lose_the_leader()
+            session.lose_the_own_node()
+        except Exception:  # noqa: BLE001 - it is told, with what was seen so far
+            session.seen["failed"] = f"{traceback.format_exc()}\n{session.text('main')}"
+        session.seen["errors"] = errors
+        session.seen["title"] = session.page.title()
+    print(json.dumps(session.seen))  # noqa: T201 - what the test reads
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,116 @@
+"""The live page in a real browser, on real nodes that are killed."""
+
+import json
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Final
+
+import pytest
+
+from tests.conftest import missing_tool
+from tests.e2e.browser import find_program
+from tests.e2e.page_session import PHONE, TYPED, TYPED_LATER
+from tests.e2e.processes import HOST, Cluster, environment, free_ports
+
+SHOWN_S: Final = 2.0
+"""Within so many seconds the page must show that the leader was killed, and who leads instead."""
+SESSION_S: Final = 90
+
+
+@pytest.fixture(scope="module")
+def seen(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Any]]:
+    """What one session in the browser has seen, on the page of a follower: see page_session.py."""
+    if find_program() is None:
+        missing_tool("chromium is not installed")
+    folder = tmp_path_factory.mktemp("page")
+    with Cluster(folder / "nodes") as cluster:
+        http = free_ports(len(cluster.ids))
+        for peer, port in zip(cluster.config["peers"], http, strict=True):
+            peer["http"] = f"{HOST}:{port}"
+        cluster.write_config()
+        cluster.start()
+        leader = cluster.await_leader()
+        page = (leader + 1) % 3
+        facts = {
+            "url": f"http://{HOST}:{http[page]}/",
+            "addresses": [cluster.hint(node) for node in cluster.ids],
+            "http": [f"{HOST}:{port}" for port in http],
+            "pids": [cluster.processes[node].pid for node in cluster.ids],
+            "leader": leader,
+            "page": page,
+        }
+        (folder / "facts.json").write_text(json.dumps(facts), encoding="utf-8")
+        done = subprocess.run(
+            [sys.executable, "-m", "tests.e2e.page_session", str(folder / "facts.json")],
+            env=environment(),
+            cwd=Path(__file__).parents[2],
+            capture_output=True,
+            text=True,
+            timeout=SESSION_S,
+            check=False,
+        )
+        assert done.returncode == 0, done.stdout + done.stderr
+        yield {**facts, **json.loads(done.stdout)}
+        cluster.check_logs()
+
+
+def test_the_session_came_to_its_end(seen: dict[str, Any]) -> None:
+    """Every step on the page succeeded, and the browser has complained of nothing."""
+    assert "failed" not in seen, seen["failed"]
+    assert seen["errors"] == []
+
+
+def test_a_killed_leader_is_shown_within_two_seconds(seen: dict[str, Any]) -> None:
+    """The page names the new leader, and marks the old one as silent."""
+    assert seen["seconds until it is shown"] < SHOWN_S
+    assert seen["leads then"] != f"Node {seen['leader']}"
+    assert seen["margin then"] == "0"
+
+
+def test_a_value_edited_on_the_page_of_a_follower_arrives(seen: dict[str, Any]) -> None:
+    """What was saved is what the leader has, as one revision more."""
+    assert seen["stored"]["value"] == TYPED
+    assert seen["stored"]["version"] == 2
+
+
+def test_a_conflicting_edit_is_refused_in_words_and_what_was_typed_stays(seen: dict[str, Any]) -> None:
+    """The revision is a condition: the other's value stays until the person decides, and so does the typed text."""
+    assert "Not saved: somebody has changed this key since you opened it" in seen["refusal"]
+    assert "from somebody else" in seen["refusal"]
+    assert seen["role of notice"] == "alert"
+    assert seen["stored after refusal"] == {"value": "from somebody else"}
+    assert seen["field after refusal"] == TYPED_LATER
+    assert seen["field after another key"] == TYPED_LATER
+    assert seen["stored over it"] == {"value": TYPED_LATER}
+
+
+def test_the_history_shows_every_value_of_the_key(seen: dict[str, Any]) -> None:
+    """Newest first, also those of others."""
+    assert seen["history"] == [TYPED_LATER, "from somebody else", TYPED, "before"]
+
+
+def test_the_page_goes_on_when_its_own_node_is_killed(seen: dict[str, Any]) -> None:
+    """It says so, shows what the last member says, links to its page with the same key, and keeps what was typed."""
+    (last,) = {0, 1, 2} - {seen["leader"], seen["page"]}
+
+    assert f"Node {seen['page']}, which served this page, does not answer" in seen["banner"]
+    assert seen["links"] == [f"http://{seen['http'][last]}/#cluster"]
+    assert seen["margin at last"] == "\N{MINUS SIGN}1"
+    assert seen["field at last"] == TYPED_LATER
+
+
+def test_data_never_become_markup(seen: dict[str, Any]) -> None:
+    """A value that is HTML is shown as text."""
+    assert seen["markup"] == "<img src=x onerror=document.title='run'><script>1</script>"
+    assert seen["title"] != "run"
+
+
+@pytest.mark.parametrize("view", ["cluster", "keys"])
+def test_everything_has_a_name_a_contrast_and_fits_a_phone(seen: dict[str, Any], view: str) -> None:
+    """A screen reader finds a name for every control, every text is legible, and nothing is cut off at 390 px."""
+    assert seen[f"unlabelled {view}"] == []
+    assert seen[f"faint light {view}"] == []
+    assert seen[f"faint dark {view}"] == []
+    assert seen[f"width {view}"] <= PHONE["width"]
