@@ -141,19 +141,23 @@ class Cluster:
     Args:
         folder: where they are started, and keep everything.
         count: how many there are.
+        http: whether each serves HTTP.
         settings: further keys of config.json.
     """
 
-    def __init__(self, folder: Path, count: int = 3, **settings: object) -> None:
+    def __init__(self, folder: Path, count: int = 3, *, http: bool = False, **settings: object) -> None:
         self.folder = folder
         self.ids = range(count)
+        ports = free_ports(2 * count if http else count)
         self.config: dict[str, Any] = {
             "peers": [
-                {"id": node, "address": f"{HOST}:{port}"}
-                for node, port in zip(self.ids, free_ports(count), strict=True)
+                {"id": node, "address": f"{HOST}:{port}"} for node, port in zip(self.ids, ports[:count], strict=True)
             ],
             **settings,
         }
+        if http:
+            for peer, port in zip(self.config["peers"], ports[count:], strict=True):
+                peer["http"] = f"{HOST}:{port}"
         self.processes: dict[int, Process] = {}
         """The last process of each node that was ever started."""
         self._ended: set[Process] = set()
@@ -327,9 +331,9 @@ def ask_or_nothing(address: Address, line: str) -> Mapping[str, Any]:
 
 
 @contextlib.contextmanager
-def running_cluster(folder: Path, count: int = 3, **settings: object) -> Iterator[Cluster]:
+def running_cluster(folder: Path, count: int = 3, *, http: bool = False, **settings: object) -> Iterator[Cluster]:
     """Start a cluster and wait for its leader; afterwards no node may have complained."""
-    with Cluster(folder, count, **settings) as cluster:
+    with Cluster(folder, count, http=http, **settings) as cluster:
         cluster.start()
         cluster.await_leader()
         yield cluster
