@@ -129,27 +129,34 @@ def who_is_at(address: Address) -> str:
     return f"node {node} of a kvraft cluster that runs already (cluster_id {cluster_id})"
 
 
-def free_addresses(addresses: Sequence[Address]) -> list[Address]:
+def free_addresses(addresses: Sequence[Address], but_not: Sequence[Address] = ()) -> list[Address]:
     """Return for each address one on the same host that is free: the first ports above those that were asked for."""
     found: list[Address] = []
     for address in addresses:
         candidates = (attrs.evolve(address, port=port) for port in range(address.port, PORT_MAX + 1))
-        found.append(next((each for each in candidates if each not in found and is_free(each)), address))
+        fit = (each for each in candidates if each not in found and each not in but_not and is_free(each))
+        found.append(next(fit, address))
     return found
 
 
 def check_ports(peers: Sequence[Peer]) -> None:
-    """Make sure that every node can have its port: what answers there otherwise is a stranger.
+    """Make sure that every node can have its ports: what answers there otherwise is a stranger.
 
     Raises:
         ClusterFailed: one is taken; the text says by what, and which are free.
     """
     taken = [peer.listen for peer in peers if not is_free(peer.listen)]
-    if not taken:
+    taken_http = [peer.http for peer in peers if peer.http is not None and not is_free(peer.http)]
+    if not (taken or taken_http):
         return
     free = free_addresses([peer.address for peer in peers])
+    free_http = iter(free_addresses([peer.http for peer in peers if peer.http is not None], but_not=free))
     lines = [f"{address} is taken by {who_is_at(address)}" for address in taken]
-    offer = [{"id": peer.id, "address": str(address)} for peer, address in zip(peers, free, strict=True)]
+    lines += [f"{address}, which is to serve HTTP, is taken by another program" for address in taken_http]
+    offer = [
+        {"id": peer.id, "address": str(address)} | ({} if peer.http is None else {"http": str(next(free_http))})
+        for peer, address in zip(peers, free, strict=True)
+    ]
     raise ClusterFailed(
         "; ".join(lines)
         + f".\nStop that first, or let {CONFIG_PATH} name ports that are free and an empty data_dir:\n\n"
@@ -160,6 +167,15 @@ def check_ports(peers: Sequence[Peer]) -> None:
 def invitation(leader: Peer, nodes: Sequence[RunningNode], data_dir: Path) -> str:
     """Return what to try, now that `leader` leads."""
     netcat = f"nc {leader.address.host} {leader.address.port}"
+    browse = (
+        f"""
+Watch the cluster in a browser, at any node:
+
+    http://{leader.http}/
+"""
+        if leader.http is not None
+        else ""
+    )
     pids = {node.peer.id: node.process.pid for node in nodes}
     program = TWISTD.relative_to(Path.cwd()) if TWISTD.is_relative_to(Path.cwd()) else TWISTD
     return f"""
@@ -168,7 +184,7 @@ Node {leader.id} leads. In another terminal, try:
     echo 'SET user:100 kmarulab' | {netcat}
     echo 'GET user:100' | {netcat}
     echo 'DELETE user:100' | {netcat}
-
+{browse}
 Kill the leader and see another take over:
 
     kill -9 {pids[leader.id]}

@@ -3,8 +3,9 @@
 import json
 import os
 import sys
+from collections import Counter
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import click
 
@@ -15,6 +16,8 @@ from kvraft.client.nodes import parse_nodes
 
 NODES_MAX: Final = 9
 FIRST_PORT: Final = 8080
+FIRST_HTTP_PORT: Final = 9080
+"""Of the nodes on this machine, for HTTP; those elsewhere serve it only if that is asked for."""
 
 
 @click.command("node")
@@ -54,16 +57,27 @@ def node_command(
     "--port", type=click.IntRange(1, 65_535 - NODES_MAX), default=FIRST_PORT, show_default=True, help="Of the first."
 )
 @click.option(
+    "--http",
+    type=click.IntRange(0, 65_535 - NODES_MAX),
+    help=f"Serve HTTP and a page on this port, on the next ones where nodes share a host; 0: nowhere.  "
+    f"[default: {FIRST_HTTP_PORT} without ADDRESSES, else 0]",
+)
+@click.option(
     "-c", "--config", default="config.json", show_default=True, type=click.Path(path_type=Path), help="The file."
 )
 @click.option("--force", is_flag=True, help="Overwrite a file that is there.")
-def init_command(addresses: tuple[str, ...], count: int, port: int, config: Path, force: bool) -> int:
+def init_command(addresses: tuple[str, ...], count: int, port: int, http: int | None, config: Path, force: bool) -> int:
     """Write a config.json: with nodes at ADDRESSES (host:port ...), else with some on this machine to try things."""
     try:
         nodes = parse_nodes(addresses or [f"127.0.0.1:{port + node}" for node in range(count)])
     except InvalidRequest as error:
         raise click.UsageError(str(error)) from None
-    peers = ",\n    ".join(json.dumps({"id": at, "address": str(node)}) for at, node in enumerate(nodes))
+    if http is None:
+        http = 0 if addresses else FIRST_HTTP_PORT
+    entries = [{"id": at, "address": str(node)} for at, node in enumerate(nodes)]
+    if http:
+        _add_http(entries, http)
+    peers = ",\n    ".join(map(json.dumps, entries))
     try:
         with config.open("w" if force else "x", encoding="utf-8") as file:
             file.write(f'{{\n  "peers": [\n    {peers}\n  ]\n}}\n')
@@ -74,6 +88,15 @@ def init_command(addresses: tuple[str, ...], count: int, port: int, config: Path
         click.echo(f"{len(nodes)} nodes survive no more failures than {len(nodes) - 1} do; odd numbers are the rule")
     click.echo("next: kvraft cluster" if not addresses else "next, on each machine: kvraft node --id 0 (1, 2, ...)")
     return statuses.OK
+
+
+def _add_http(entries: list[dict[str, Any]], first_port: int) -> None:
+    """Give each node a port for HTTP beside its address: the first, or the next one where nodes share a host."""
+    nodes_of: Counter[str] = Counter()
+    for entry in entries:
+        host = entry["address"].rpartition(":")[0]
+        entry["http"] = f"{host}:{first_port + nodes_of[host]}"
+        nodes_of[host] += 1
 
 
 @click.command("cluster")

@@ -6,6 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import attrs
 import pytest
 
 from kvraft.cli import cluster
@@ -189,6 +190,32 @@ def test_a_taken_port_is_told_and_nothing_starts(capfd: pytest.CaptureFixture[st
     assert f"{taken} is taken by node 1 of a kvraft cluster that runs already (cluster_id abc)" in output
     assert str(stage.config.peers[0].address) in output
     assert f'"{taken}"' not in output, "what is offered is free"
+
+
+def test_a_taken_port_for_http_is_told(capfd: pytest.CaptureFixture[str]) -> None:
+    """And one is offered that is free."""
+    stage = Stage(DEAF)
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        taken = Address("127.0.0.1", listener.getsockname()[1])
+        stage.config = Config((attrs.evolve(stage.config.peers[0], http=taken),))
+        status = stage.run()
+
+    assert (status, stage.processes) == (cluster.EXIT_FAILED, [])
+    told, _, offered = capfd.readouterr().out.partition("{")
+    assert f"{taken}, which is to serve HTTP, is taken by another program" in told
+    assert '"http": "127.0.0.1:' in offered
+    assert str(taken) not in offered
+
+
+def test_the_page_is_named() -> None:
+    """Where the nodes serve one."""
+    without = Peer(0, Address("127.0.0.1", 8080))
+    with_page = attrs.evolve(without, http=Address("127.0.0.1", 9080))
+    node = cluster.RunningNode(without, subprocess.Popen(["true"], text=True))
+    node.process.wait()
+
+    assert "http://127.0.0.1:9080/\n" in cluster.invitation(with_page, [node], Path("data"))
+    assert "http" not in cluster.invitation(without, [node], Path("data"))
 
 
 def test_a_stranger_that_comes_between_is_no_leader(

@@ -16,6 +16,7 @@ import pytest
 
 from kvraft.cli import statuses
 from kvraft.cli.main import COMMANDS, main
+from kvraft.config import load
 from tests.client.fake import FakeNode, event, fake_nodes
 
 REPOSITORY: Final = Path(__file__).parents[2]
@@ -127,6 +128,23 @@ def test_no_cluster_is_named(kvraft: Shell, tmp_path: Path) -> None:
     kvraft("init")
     assert (kvraft.status, "--force" in kvraft.error) == (64, True)
     assert "is valid" in kvraft("check", "config")
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        ([], ["127.0.0.1:9080", "127.0.0.1:9081", "127.0.0.1:9082"]),
+        (["--http", "0"], ["None"] * 3),
+        (["a:1", "a:2", "b:1"], ["None"] * 3),
+        (["a:1", "a:2", "b:1", "--http", "9000"], ["a:9000", "a:9001", "b:9000"]),
+    ],
+)
+def test_init_lets_nodes_serve_http(kvraft: Shell, tmp_path: Path, words: list[str], expected: list[str]) -> None:
+    """Those of this machine unless that is not wanted, others if it is."""
+    kvraft.patch.chdir(tmp_path)
+    kvraft("init", *words)
+
+    assert [str(peer.http) for peer in load(tmp_path / "config.json").peers] == expected
 
 
 def test_a_watch_ends_after_its_count(kvraft: Shell) -> None:

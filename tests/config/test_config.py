@@ -47,10 +47,10 @@ def test_the_repository_has_a_cluster_of_three() -> None:
     """The config.json at hand names three nodes on this machine, and its data goes beside it."""
     config = load(REPOSITORY / "config.json")
 
-    assert [(peer.id, str(peer.address)) for peer in config.peers] == [
-        (0, "127.0.0.1:8080"),
-        (1, "127.0.0.1:8081"),
-        (2, "127.0.0.1:8082"),
+    assert [(peer.id, str(peer.address), str(peer.http)) for peer in config.peers] == [
+        (0, "127.0.0.1:8080", "127.0.0.1:9080"),
+        (1, "127.0.0.1:8081", "127.0.0.1:9081"),
+        (2, "127.0.0.1:8082", "127.0.0.1:9082"),
     ]
     assert config.node_dir(1) == REPOSITORY / "data/1"
 
