@@ -7,9 +7,9 @@ import attrs
 from kvraft.simulation.coverage import Reached, _branches_of, report
 from kvraft.simulation.run import Plan, run
 
-SEEDS = range(1, 7)
-LINES_MIN = 0.58
-BRANCHES_MIN = 0.48
+SEEDS = (1, 2, 3, 4)
+LINES_MIN = 0.62
+BRANCHES_MIN = 0.52
 """Few short runs reach so much at least; below it a part of the core has left the simulator's sight."""
 
 
@@ -19,7 +19,7 @@ def test_few_runs_reach_most_of_the_core() -> None:
     for seed in SEEDS:
         reached.begin()
         try:
-            verdict = run(Plan(seed, nodes=3, seconds=8.0))
+            verdict = run(Plan(seed, nodes=3, seconds=3.0))
         finally:
             reached.end()
         assert verdict.is_clean, verdict
