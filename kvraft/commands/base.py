@@ -23,6 +23,10 @@ class Machine(Protocol):
         """Apply each `Set` as a transaction of its own."""
         ...
 
+    def increment_all(self, increments: Sequence[Any]) -> list[Result]:
+        """Apply each `Increment` as a transaction of its own."""
+        ...
+
 
 class Mutation(msgspec.Struct, frozen=True, gc=False, array_like=True):
     """A replicated command."""

@@ -1,6 +1,7 @@
 """Commands that are transactions: conditional writes with one comparison, counters with one operation."""
 
-from kvraft.commands.transactions import Add, Append, Compare, Put, Read, Remove, Transact, check_integer, transact
+from kvraft.commands.integers import check_integer
+from kvraft.commands.transactions import Add, Append, Compare, Put, Read, Remove, Transact, transact
 
 
 def put_if(key: bytes, value: bytes, condition: Compare, ttl_us: int = 0, lease: int = 0) -> Transact:

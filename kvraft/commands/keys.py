@@ -36,7 +36,7 @@ class DeleteMany(Mutation, frozen=True, gc=False, array_like=True, tag=29):
 
     @override
     def apply(self, transaction: Transaction) -> Result:
-        return sum(transaction.delete(key) for key in self.keys)
+        return transaction.delete_all(self.keys)
 
 
 class When(enum.IntEnum):

@@ -314,8 +314,20 @@ class Transaction(View, Protocol):
         """
         ...
 
+    def put_all(self, pairs: Sequence[tuple[bytes, bytes]]) -> None:
+        """Store values under keys, each of which is named once, to expire never: as `put` does, at less cost.
+
+        Raises:
+            CommandFailed: the store would grow by it beyond its quota.
+        """
+        ...
+
     def delete(self, key: bytes) -> bool:
         """Remove `key`; return whether it was there."""
+        ...
+
+    def delete_all(self, keys: Sequence[bytes]) -> int:
+        """Remove keys, as `delete` does, at less cost; return how many were there."""
         ...
 
     def expire(self, key: bytes, ttl_us: int) -> None:

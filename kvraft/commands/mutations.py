@@ -29,7 +29,7 @@ from kvraft.commands.leases import GrantLease, RenewLease, RevokeLease, SetLease
 from kvraft.commands.locks import AcquireLock, Guarded, ReleaseLock, RenewLock, SetLockLimit, WithdrawRequest
 from kvraft.commands.model import CommandFailed, Failure, HistoryBounds, InvalidCommand, Result, Transaction
 from kvraft.commands.results import pack_result, unpack_result
-from kvraft.commands.strings import AddFloat, GetAndExpire, SetIf, SetMany, SetRange, Take
+from kvraft.commands.strings import AddFloat, GetAndExpire, Increment, SetIf, SetMany, SetRange, Take
 from kvraft.commands.transactions import Transact
 
 
@@ -107,6 +107,7 @@ NumberedWrite = (
     | GetAndExpire
     | SetRange
     | AddFloat
+    | Increment
     | DeleteMany
     | ChangeExpiry
     | Copy
@@ -182,6 +183,7 @@ MUTATIONS: Final[tuple[type[Mutation], ...]] = (
     GetAndExpire,
     SetRange,
     AddFloat,
+    Increment,
     DeleteMany,
     ChangeExpiry,
     Copy,

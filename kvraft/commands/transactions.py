@@ -11,7 +11,6 @@ is not there.
 
 import enum
 import operator
-import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, ClassVar, Final
 
@@ -20,6 +19,7 @@ from typing_extensions import override
 
 from kvraft.commands.base import ARGUMENTS_BYTES, INTEGER_BYTES, Mutation
 from kvraft.commands.expiry import Ttl, check_ttl
+from kvraft.commands.integers import total
 from kvraft.commands.leases import LeaseId, check_lease
 from kvraft.commands.model import (
     CommandFailed,
@@ -51,10 +51,6 @@ APPENDED_BYTES_MAX: Final = 1024 * 1024
 _WORK_BYTES: Final = 16 * 1024
 """What an operation with a range, or one that appends, is counted with in an entry of the log beside its bytes, so that
 the work of one entry stays bounded."""
-
-INTEGER_MIN: Final = -(2**63)
-INTEGER_MAX: Final = 2**63 - 1
-_DECIMAL: Final = re.compile(rb"0|-?[1-9][0-9]{0,18}")
 
 
 class Target(enum.IntEnum):
@@ -313,15 +309,7 @@ class _Course:
             )
 
     def _add(self, key: bytes, by: int) -> int:
-        item = self._transaction.get(key)
-        number = 0 if item is None else read_integer(item[0])
-        if number is None:
-            raise CommandFailed(
-                Failure("NOT_A_NUMBER", "the value is no whole number of 64 bits, written without a plus or leading 0")
-            )
-        number += by
-        if not INTEGER_MIN <= number <= INTEGER_MAX:
-            raise CommandFailed(Failure("OVERFLOW", f"the sum, {number}, does not fit 64 bits"))
+        number = total(self._transaction.get(key), by)
         self._transaction.put(key, b"%d" % number, None)
         return number
 
@@ -343,14 +331,6 @@ class _Course:
 def _no_number(_: bytes) -> int:
     """Stand for a look-up where there is nothing to be looked up."""
     return 0
-
-
-def read_integer(value: bytes) -> int | None:
-    """Return the whole number of 64 bits that a value is, or None."""
-    if not _DECIMAL.fullmatch(value):
-        return None
-    number = int(value)
-    return number if INTEGER_MIN <= number <= INTEGER_MAX else None
 
 
 # --- sizes -----------------------------------------------------------------------------------------------------------
@@ -481,13 +461,3 @@ def _check_writes(steps: Iterable[Step]) -> tuple[set[bytes], list[Span]]:
         written |= new
         removed += gone
     return written, removed
-
-
-def check_integer(number: int) -> None:
-    """Refuse a number that does not fit 64 bits.
-
-    Raises:
-        InvalidCommand: it does not.
-    """
-    if not INTEGER_MIN <= number <= INTEGER_MAX:
-        raise InvalidCommand(f"{number} does not fit 64 bits")

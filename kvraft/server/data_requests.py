@@ -29,8 +29,9 @@ from kvraft.commands import (
     transact,
 )
 from kvraft.commands.expiry import check_ttl
+from kvraft.commands.integers import check_integer
 from kvraft.commands.leases import check_lease
-from kvraft.commands.transactions import Compare, Put, Relation, Remove, Target, check_integer
+from kvraft.commands.transactions import Compare, Put, Relation, Remove, Target
 from kvraft.server import lock_requests, replies, transaction_json
 from kvraft.server.arguments import Arguments, WrongUsage
 from kvraft.server.client_session_requests import SESSION_USAGES, read_session

@@ -25,6 +25,7 @@ import msgspec
 
 from kvraft.commands import InvalidCommand, Outcome, Page, Span, Transact, prefix_span, transact
 from kvraft.commands.expiry import SECOND_US, TTL_US_MAX, check_ttl
+from kvraft.commands.integers import check_integer
 from kvraft.commands.leases import check_lease
 from kvraft.commands.locks import check_lock, check_token
 from kvraft.commands.model import OperationResult
@@ -44,7 +45,6 @@ from kvraft.commands.transactions import (
     SimpleStep,
     Step,
     Target,
-    check_integer,
 )
 from kvraft.server import replies
 from kvraft.server.arguments import from_base64

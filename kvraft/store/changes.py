@@ -126,8 +126,8 @@ class TransactionRun(msgspec.Struct, frozen=True, gc=False):
         return self.events
 
 
-class LoadedRun(msgspec.Struct, frozen=True, gc=False):
-    """Changes that came with a snapshot."""
+class ChangeRun(msgspec.Struct, frozen=True, gc=False):
+    """Changes, each with its revision."""
 
     changes: list[Change]
 
@@ -146,7 +146,7 @@ class LoadedRun(msgspec.Struct, frozen=True, gc=False):
         return self.changes
 
 
-Run = SetRun | TransactionRun | LoadedRun
+Run = SetRun | TransactionRun | ChangeRun
 
 
 class Record(msgspec.Struct, frozen=True, gc=False):
@@ -366,4 +366,4 @@ class ChangesLoader(SectionLoader):
         if self._reached != last:
             raise SnapshotInvalid(f"revision {self._reached + 1} is missing in its history")
         changes = [_change(stored) for piece in pieces for stored in piece[3]]
-        self._restore(Record(last, time_us, sum(piece[2] for piece in pieces), len(changes), [LoadedRun(changes)]))
+        self._restore(Record(last, time_us, sum(piece[2] for piece in pieces), len(changes), [ChangeRun(changes)]))

@@ -230,6 +230,60 @@ class Keyspace(Section):
             self.bytes_used += len(item[0]) - len(old[0])
         return old
 
+    def put_all(self, pairs: Iterable[tuple[bytes, bytes]], revision: int) -> list[tuple[bytes, Item | None, Item]]:
+        """Store values under keys, each of which is named once, at one revision.
+
+        Returns:
+            Each key, with what stood there before and what stands there now.
+        """
+        shards, frozen, grown = self._shards, self._frozen, 0
+        checksum, mask, replace = crc32, _MASK, self.replaced.append
+        events: list[tuple[bytes, Item | None, Item]] = []
+        new_keys: list[bytes] = []
+        for key, value in pairs:
+            index = checksum(key) & mask
+            shard = shards[index]
+            old = shard.get(key)
+            if frozen is not None:
+                frozen.keep(index, key, old)
+            if old is None:
+                if shard is _EMPTY:
+                    shard = shards[index] = {}
+                new = (value, revision, revision, 1)
+                grown += len(key)
+                new_keys.append(key)
+            else:
+                before, created, changed, version = old
+                replace(before)
+                grown -= len(before)
+                new = (value, created, revision, version + (changed != revision))
+            grown += len(value)
+            shard[key] = new
+            events.append((key, old, new))
+        self.bytes_used += grown + len(new_keys) * ITEM_BYTES
+        self.key_count += len(new_keys)
+        self.ordered.add_all(sorted(new_keys))  # neighbours fall into one short list, which is in the cache then
+        return events
+
+    def delete_all(self, keys: Iterable[bytes]) -> list[tuple[bytes, Item, None]]:
+        """Remove keys; return those that were there, with what stood there."""
+        shards, frozen, freed = self._shards, self._frozen, 0
+        events: list[tuple[bytes, Item, None]] = []
+        for key in keys:
+            index = crc32(key) & _MASK
+            old = shards[index].pop(key, None)
+            if old is None:
+                continue
+            self.replaced.append(old[0])
+            freed += len(key) + len(old[0])
+            if frozen is not None:
+                frozen.keep(index, key, old)
+            events.append((key, old, None))
+        self.ordered.remove_all(sorted(key for key, _, _ in events))
+        self.key_count -= len(events)
+        self.bytes_used -= freed + len(events) * ITEM_BYTES
+        return events
+
     def delete(self, key: bytes) -> Item | None:
         """Remove `key`; return what stood there."""
         index = crc32(key) & _MASK

@@ -46,11 +46,17 @@ class OrderedKeys:
 
     def remove(self, key: bytes) -> None:
         """Remove a key that is there."""
-        place = bisect_left(self._lasts, key)
-        chunk = self._chunks[place]
-        del chunk[bisect_left(chunk, key)]
-        if not chunk:
-            del self._chunks[place], self._lasts[place]
+        self.remove_all((key,))
+
+    def remove_all(self, keys: Iterable[bytes]) -> None:
+        """Remove keys that are there, in any order."""
+        chunks, lasts = self._chunks, self._lasts
+        for key in keys:
+            place = bisect_left(lasts, key)
+            chunk = chunks[place]
+            del chunk[bisect_left(chunk, key)]
+            if not chunk:
+                del chunks[place], lasts[place]
 
     def between(self, start: bytes, end: bytes | None, *, reverse: bool = False) -> Iterator[bytes]:
         """Yield the keys from `start` on that come before `end`, if there is one; the last one first if `reverse`.

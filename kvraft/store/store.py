@@ -3,7 +3,7 @@
 import struct
 import zlib
 from array import array
-from collections.abc import Sequence, Sized
+from collections.abc import Iterable, Sequence, Sized
 from itertools import chain, groupby
 from typing import Final, TypeVar
 
@@ -26,9 +26,11 @@ from kvraft.commands import (
     UnknownOpcode,
     decode_batch,
 )
+from kvraft.commands.integers import INTEGER_DIGITS_MAX, total
+from kvraft.commands.strings import Increment
 from kvraft.raft.types import Entry, EntryKind
 from kvraft.store import pages
-from kvraft.store.changes import SetRun, TransactionRun
+from kvraft.store.changes import Change, ChangeRun, SetRun, TransactionRun
 from kvraft.store.client_sessions import ClientSessions
 from kvraft.store.expiry import Expiry
 from kvraft.store.features import ENTRY_KINDS, UnknownEntryKind, decode_level
@@ -344,9 +346,7 @@ class Store:
 
     def set_all(self, sets: Sequence[Set]) -> list[Result]:
         """Apply each `Set` as a transaction of its own: all in one loop, unless the quota may be reached."""
-        if self.has_keys_that_end and any(self.expiry.get(write.key) or self.leased.of(write.key) for write in sets):
-            return [self.transact(mutation) for mutation in sets]
-        if (self.quota_bytes or self.quota_keys) and self._may_exceed_quota(len(sets)):
+        if self.are_bound(write.key for write in sets) or self.may_exceed_quota(self._batch_bytes, len(sets)):
             return [self.transact(mutation) for mutation in sets]
         first = self.revision + 1
         self.revision += len(sets)
@@ -357,11 +357,47 @@ class Store:
             self.history.note(SetRun(first, source, self._place, content, lengths, revisions), len(lengths))
         return list(range(first, self.revision + 1))
 
-    def _may_exceed_quota(self, sets: int) -> bool:
-        """Whether so many sets of this batch could come to more than the quota, were they all of new keys."""
-        if self.quota_bytes and self.bytes_used + self._batch_bytes + sets * ITEM_BYTES > self.quota_bytes:
+    def increment_all(self, increments: Sequence[Increment]) -> list[Result]:
+        """Apply each `Increment` as a transaction of its own, all in one loop where that can be."""
+        count = len(increments)
+        size = self._batch_bytes + count * INTEGER_DIGITS_MAX
+        if self.are_bound(each.key for each in increments) or self.may_exceed_quota(size, count):
+            return [self.transact(mutation) for mutation in increments]
+        get, put = self.keys.get, self.keys.put
+        revision = self.revision
+        results: list[Result] = []
+        changes: list[Change] = []
+        for increment in increments:
+            key = increment.key
+            old = get(key)
+            try:
+                number = total(old, increment.by)
+            except CommandFailed as failed:
+                results.append(failed.failure)
+                continue
+            revision += 1
+            value = b"%d" % number
+            new = (value, revision, revision, 1) if old is None else (value, old[1], revision, old[3] + 1)
+            put(key, new)
+            changes.append((revision, key, old, new))
+            results.append(number)
+        self.revision = revision
+        if changes and self.feature_level >= HISTORY_LEVEL:
+            self.history.note(ChangeRun(changes), len(changes))
+        return results
+
+    def are_bound(self, keys: Iterable[bytes]) -> bool:
+        """Whether one of the keys expires, or goes with a lease."""
+        if not self.has_keys_that_end:
+            return False
+        expires, lease_of = self.expiry.get, self.leased.of
+        return any(expires(key) is not None or lease_of(key) for key in keys)
+
+    def may_exceed_quota(self, size: int, keys: int) -> bool:
+        """Whether so many keys, of that size with their values, could come to more than the quota, were all new."""
+        if self.quota_bytes and self.bytes_used + size + keys * ITEM_BYTES > self.quota_bytes:
             return True
-        return bool(self.quota_keys) and self.keys.key_count + sets > self.quota_keys
+        return bool(self.quota_keys) and self.keys.key_count + keys > self.quota_keys
 
     def finish(self, entry: Entry) -> None:
         """Note that all of `entry` is applied."""

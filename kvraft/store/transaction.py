@@ -25,6 +25,7 @@ from kvraft.commands.leases import LEASE_ID_MAX, LEASE_ID_STEP_MAX, chosen_lease
 from kvraft.commands.lock_values import Lock, Told
 from kvraft.commands.locks import settle
 from kvraft.commands.model import Appliable
+from kvraft.store import quota
 from kvraft.store.changes import Event
 from kvraft.store.client_sessions import SESSION_BYTES, Answer, ClientSession
 from kvraft.store.expiry import DEADLINE_BYTES, DEADLINE_US_MAX
@@ -145,6 +146,25 @@ class Transaction:
         if self._store.hides_keys and self._store.get(key) is None:
             return False
         return self._remove(key) is not None
+
+    def put_all(self, pairs: Sequence[tuple[bytes, bytes]]) -> None:
+        """Store values under keys, each named once, that expire never; see `kvraft.commands.Transaction`."""
+        store = self._store
+        if store.are_bound([key for key, _ in pairs]) or store.may_exceed_quota(
+            sum(len(key) + len(value) for key, value in pairs), len(pairs)
+        ):
+            for key, value in pairs:
+                self.put(key, value)
+        else:
+            self.events += store.keys.put_all(pairs, self.revision)
+
+    def delete_all(self, keys: Sequence[bytes]) -> int:
+        """Remove keys; return how many of them were there."""
+        if self._store.are_bound(keys):
+            return sum(map(self.delete, keys))
+        events = self._store.keys.delete_all(keys)
+        self.events += events
+        return len(events)
 
     def _remove(self, key: bytes) -> Item | None:
         old = self._store.keys.delete(key)
@@ -458,17 +478,11 @@ class Transaction:
             grows = len(key) + len(value) + ITEM_BYTES
             keys = store.key_count
             if store.quota_keys and keys >= store.quota_keys:
-                raise CommandFailed(
-                    Failure(
-                        "QUOTA_EXCEEDED",
-                        f"the store holds {keys} keys and may hold {store.quota_keys} (limits.store_keys); "
-                        "delete some first",
-                    )
-                )
+                raise CommandFailed(quota.too_many_keys(keys, store.quota_keys))
         else:
             grows = len(value) - len(old[0])
-        if grows > 0 and store.quota_bytes and store.bytes_used + grows > store.quota_bytes:
-            raise CommandFailed(self._too_large(grows))
+        if grows > 0:
+            self._check_room(grows)
 
     def _check_room(self, grows: int) -> None:
         store = self._store
@@ -476,9 +490,4 @@ class Transaction:
             raise CommandFailed(self._too_large(grows))
 
     def _too_large(self, grows: int) -> Failure:
-        store = self._store
-        return Failure(
-            "QUOTA_EXCEEDED",
-            f"the store holds {store.bytes_used} bytes and may hold {store.quota_bytes} (limits.store_bytes), and this "
-            f"adds {grows}; delete some keys first",
-        )
+        return quota.too_large(self._store.bytes_used, self._store.quota_bytes, grows)

@@ -1,15 +1,18 @@
 """The commands of Redis against a model that is written as its documentation reads; and blocks of them."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from itertools import chain
 from typing import Any, Final
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from typing_extensions import override
 
-from kvraft.commands import Delete, Failure, Mutation, Outcome, Set
+from kvraft.commands import Delete, Failure, Mutation, Outcome, Set, SetQuota
 from kvraft.commands.blocks import Block
 from kvraft.commands.expiry import RemoveExpired
+from kvraft.commands.integers import read_integer
 from kvraft.commands.key_queries import AnyKey, Matching, Scan
 from kvraft.commands.keys import (
     ChangeExpiry,
@@ -32,22 +35,26 @@ from kvraft.commands.strings import (
     PASSED,
     AddFloat,
     GetAndExpire,
+    Increment,
     Presence,
     SetIf,
     SetMany,
     SetRange,
     Take,
     add_float,
+    add_integer,
     get_and_expire,
     set_if,
     set_many,
     set_range,
     take_key,
 )
-from kvraft.commands.transactions import APPENDED_BYTES_MAX, read_integer
+from kvraft.commands.transactions import APPENDED_BYTES_MAX
+from kvraft.raft import EntryKind
 from kvraft.store import Store
-from tests.store.drawn import STRING_MUTATIONS, STRING_QUERIES
-from tests.store.log import batch, state
+from kvraft.store.features import FEATURE_LEVEL, encode_level
+from tests.store.drawn import KEYS, STRING_MUTATIONS, STRING_QUERIES, VALUES
+from tests.store.log import batch, raw, state
 from tests.store.other_process import run_with
 from tests.store.test_history import grown
 
@@ -133,6 +140,8 @@ class Model:
                     return "INFINITE"
                 self.put(key, total.encode(), AS_BEFORE)
                 return total
+            case Increment(key, by):
+                return self.add(key, by)
             case DeleteMany(keys):
                 return sum(self.keys.pop(key, None) is not None for key in keys)
         return self._do_more(command)
@@ -159,13 +168,17 @@ class Model:
         if hasattr(step, "value"):
             self.put(step.key, (before or b"") + step.value, AS_BEFORE)
             return len(self.keys[step.key][0])
-        number = read_integer(b"0" if before is None else before)
+        return self.add(step.key, step.by)
+
+    def add(self, key: bytes, by: int) -> object:
+        """Add to a number."""
+        number = read_integer(self.keys[key][0] if key in self.keys else b"0")
         if number is None:
             return "NOT_A_NUMBER"
-        if not -(2**63) <= number + step.by < 2**63:
+        if not -(2**63) <= number + by < 2**63:
             return "OVERFLOW"
-        self.put(step.key, b"%d" % (number + step.by), AS_BEFORE)
-        return number + step.by
+        self.put(key, b"%d" % (number + by), AS_BEFORE)
+        return number + by
 
     def _may_change(self, key: bytes, ttl_us: int, when: When) -> bool:
         deadline = self.keys[key][1]
@@ -259,6 +272,51 @@ def test_the_past_can_be_read_through_blocks(before: list[Mutation], commands: l
     assert {key: store.get_at(key, revision) for key in past} == past
 
 
+class OneByOne(Store):
+    """A store that takes no short way."""
+
+    @override
+    def are_bound(self, keys: Iterable[bytes]) -> bool:
+        return True
+
+
+def changes(store: Store) -> list[object]:
+    """Return what the history tells of each record."""
+    return [
+        (record.last, record.size, record.changes, [change for run in record.runs for change in run.read()])
+        for record in store.history.records
+    ]
+
+
+MANY: Final = st.one_of(
+    st.builds(Increment, KEYS, st.sampled_from([1, -5, 2**63 - 1])),
+    st.builds(SetMany, st.lists(st.tuples(KEYS, VALUES), min_size=1, max_size=4), st.booleans()),
+    st.builds(DeleteMany, st.lists(KEYS, min_size=1, max_size=4)),
+    st.builds(SetIf, KEYS, VALUES, st.sampled_from([NEVER, 1_500_000]), st.just(Presence.ANY), st.booleans()),
+)
+QUOTAS: Final = st.sampled_from([SetQuota(0, 0), SetQuota(0, 2), SetQuota(900, 0)])
+
+
+@settings(max_examples=EXAMPLES // 2, deadline=None)
+@given(QUOTAS, st.lists(st.lists(MANY | st.builds(Block, st.just([]), st.lists(MANY, max_size=4)), max_size=9)))
+def test_many_at_once_come_to_what_each_does_alone(quota: SetQuota, entries: list[list[Mutation]]) -> None:
+    """Results, state, checksum and history are the same where a loop of its own stands for a transaction each."""
+    level = raw(1, encode_level(FEATURE_LEVEL), EntryKind.FEATURE_LEVEL)
+    fast, slow = Store(), OneByOne()
+    for store in (fast, slow):
+        store.apply(level)
+        store.apply(batch(2, quota))
+    frozen = fast.keys.freeze_shards(), slow.keys.freeze_shards()
+
+    for index, commands in enumerate(entries, 3):
+        entry = batch(index, *commands, time_us=index * 1_000_000)
+        assert fast.apply(entry) == slow.apply(entry)
+        assert state(fast) == state(slow)
+        assert changes(fast) == changes(slow)
+        assert [*fast.keys.ordered.between(b"", None)] == sorted(key for key, _ in fast.keys.items())
+    assert [*chain(*frozen[0])] == [*chain(*frozen[1])] == []
+
+
 # --- single commands -------------------------------------------------------------------------------------------------
 
 
@@ -271,6 +329,7 @@ def test_the_past_can_be_read_through_blocks(before: list[Mutation], commands: l
         lambda key: get_and_expire(key, 1),
         lambda key: set_range(key, 0, b"x"),
         lambda key: add_float(key, b"1"),
+        add_integer,
         lambda key: delete_many([key]),
         lambda key: change_expiry(key, 1),
         lambda key: copy_key(b"a", key),

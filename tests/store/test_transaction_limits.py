@@ -21,6 +21,7 @@ from kvraft.commands import (
     transact,
 )
 from kvraft.commands import transactions as limits
+from kvraft.commands.integers import read_integer
 from kvraft.commands.model import KEY_BYTES_MAX
 from kvraft.commands.transactions import (
     Add,
@@ -36,7 +37,6 @@ from kvraft.commands.transactions import (
     RemoveRange,
     Step,
     Target,
-    read_integer,
 )
 from kvraft.store import pages
 from tests.store.test_history import grown

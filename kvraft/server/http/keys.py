@@ -22,8 +22,9 @@ from kvraft.commands import (
     transact,
 )
 from kvraft.commands.expiry import check_ttl
+from kvraft.commands.integers import check_integer
 from kvraft.commands.leases import check_lease
-from kvraft.commands.transactions import Compare, Put, Relation, Target, check_integer
+from kvraft.commands.transactions import Compare, Put, Relation, Target
 from kvraft.server import replies
 from kvraft.server.http import answers, once
 from kvraft.server.http.answers import Answer

@@ -7,8 +7,8 @@ and absolute again when it is told. So it is as right as the wall clocks of two 
 import time
 from typing import Final
 
+from kvraft.commands.integers import INTEGER_MAX, INTEGER_MIN, read_integer
 from kvraft.commands.strings import AS_BEFORE, NEVER, PASSED, TTL_US_LONGEST
-from kvraft.commands.transactions import INTEGER_MAX, INTEGER_MIN, read_integer
 from kvraft.server.resp.errors import NOT_AN_INTEGER, SYNTAX, RespError
 from kvraft.server.resp.table import Arguments
 

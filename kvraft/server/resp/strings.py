@@ -2,18 +2,20 @@
 
 from typing import Final
 
-from kvraft.commands import Item, Operation, Outcome, append, get_key, increment, long_double, set_key
+from kvraft.commands import Item, Operation, Outcome, append, get_key, long_double, set_key
+from kvraft.commands.integers import INTEGER_MIN
 from kvraft.commands.key_queries import get_many
 from kvraft.commands.strings import (
     Presence,
     add_float,
+    add_integer,
     get_and_expire,
     set_if,
     set_many,
     set_range,
     take_key,
 )
-from kvraft.commands.transactions import APPENDED_BYTES_MAX, INTEGER_MIN
+from kvraft.commands.transactions import APPENDED_BYTES_MAX
 from kvraft.server.resp import encoding
 from kvraft.server.resp.encoding import INTEGER, NULL_2, NULL_3, OK, OK_BYTES, Reply
 from kvraft.server.resp.errors import NOT_A_FLOAT, TOO_LONG, RespError, arity_text
@@ -141,22 +143,22 @@ def _strlen(arguments: Arguments) -> Request:
 
 
 def _incr(arguments: Arguments) -> Request:
-    return increment(arguments[1]), _FIRST
+    return add_integer(arguments[1]), INTEGER
 
 
 def _decr(arguments: Arguments) -> Request:
-    return increment(arguments[1], -1), _FIRST
+    return add_integer(arguments[1], -1), INTEGER
 
 
 def _incrby(arguments: Arguments) -> Request:
-    return increment(arguments[1], integer(arguments[2])), _FIRST
+    return add_integer(arguments[1], integer(arguments[2])), INTEGER
 
 
 def _decrby(arguments: Arguments) -> Request:
     by = integer(arguments[2])
     if by == INTEGER_MIN:
         raise RespError("ERR decrement would overflow")
-    return increment(arguments[1], -by), _FIRST
+    return add_integer(arguments[1], -by), INTEGER
 
 
 def _bulk_text(text: str) -> bytes:
