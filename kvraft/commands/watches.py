@@ -21,6 +21,8 @@ class Change(msgspec.Struct, frozen=True, gc=False):
     """What stood under the key before; None: nothing."""
     after: Item | None
     """What stands there now; None: nothing."""
+    has_expired: bool = False
+    """Whether it was removed because its time or its lease was over. One that came with a snapshot does not say."""
     encoded: dict[object, bytes] = msgspec.field(default_factory=dict)
     """What servers have made of it, by their format: a change is encoded once for all who are told it."""
 

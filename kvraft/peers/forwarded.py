@@ -1,7 +1,8 @@
-"""What one member asks another on behalf of its clients, and the answer: frames that the core takes no part in.
+"""What one member asks another or tells it on behalf of its clients: frames that the core takes no part in.
 
 They are sent only once the cluster has agreed on feature level 3, since an earlier version does not know them. What
-stands in them is the business of `kvraft.replica.forwarding`; it travels as the frame's tail.
+stands in them is the business of `kvraft.replica.forwarding` and `kvraft.replica.publishing`; it travels as the frame's
+tail.
 """
 
 from typing import Annotated
@@ -29,5 +30,11 @@ class ForwardedAnswer(Struct, frozen=True, tag_field="type", tag="ForwardedAnswe
     data: bytes = b""
 
 
-PeerMessage = Message | Forwarded | ForwardedAnswer
+class Published(Struct, frozen=True, tag_field="type", tag="Published"):
+    """Messages of channels, for those who have subscribed at the receiver. Nobody answers, and any may be lost."""
+
+    data: bytes = b""
+
+
+PeerMessage = Message | Forwarded | ForwardedAnswer | Published
 """All that a frame may hold."""

@@ -6,7 +6,7 @@ A frame is a JSON header that a person can read in a packet capture, and a tail 
     tail length    u32, big-endian
     header         JSON: the message, tagged with its type
     tail           the records of an AppendEntries, one after the other, as they stand in the log,
-                   or the bytes of a snapshot, or what one member asks another for its clients
+                   or the bytes of a snapshot, or what one member asks another or tells it for its clients
 
 A frame in which both lengths are 0 holds no message: it shows that the connection carries something (see
 `kvraft.peers.keepalive`).
@@ -21,7 +21,7 @@ from typing import Final
 
 import msgspec
 
-from kvraft.peers.forwarded import Forwarded, ForwardedAnswer, PeerMessage
+from kvraft.peers.forwarded import Forwarded, ForwardedAnswer, PeerMessage, Published
 from kvraft.raft.errors import CorruptRecord
 from kvraft.raft.messages import AppendEntries, InstallSnapshot
 from kvraft.raft.types import RECORD_BYTES_MAX, TERM_MAX, Entry, decode_record
@@ -43,7 +43,7 @@ KEEP_ALIVE: Final = _PREFIX.pack(0, 0)
 _encode_header: Final = msgspec.json.Encoder().encode
 _header_decoder: Final[msgspec.json.Decoder[PeerMessage]] = msgspec.json.Decoder(PeerMessage)
 
-_WITH_DATA: Final = (InstallSnapshot, Forwarded, ForwardedAnswer)
+_WITH_DATA: Final = (InstallSnapshot, Forwarded, ForwardedAnswer, Published)
 """Messages whose `data` travel as the tail."""
 
 
@@ -149,7 +149,7 @@ def _decode_frame(data: bytes, offset: int, header_length: int, tail_length: int
                 f"{tail_length} bytes at offset {message.offset} reach beyond the end of a snapshot of {message.size}"
             )
         return msgspec.structs.replace(message, data=data[tail : tail + tail_length])
-    if isinstance(message, Forwarded | ForwardedAnswer):
+    if isinstance(message, Forwarded | ForwardedAnswer | Published):
         if message.data:
             raise WireError(f"the header of a {type(message).__name__} holds data; they belong in the tail")
         return msgspec.structs.replace(message, data=data[tail : tail + tail_length])

@@ -6,10 +6,11 @@ from twisted.internet.interfaces import IReactorTime
 
 from kvraft.config import Address
 from kvraft.peers import Facts, Hello
-from kvraft.peers.forwarded import Forwarded, ForwardedAnswer, PeerMessage
+from kvraft.peers.forwarded import Forwarded, ForwardedAnswer, PeerMessage, Published
 from kvraft.raft import Message, Node
 from kvraft.replica.admission import Admission
 from kvraft.replica.forwarding import Forwarding
+from kvraft.replica.publishing import Publishing
 from kvraft.replica.rejoin import Rejoin
 from kvraft.replica.state_checksums import StateChecksums
 from kvraft.replica.turn import Turn
@@ -27,6 +28,7 @@ class Inbox:
         admission: Admission,
         checksums: StateChecksums,
         forwarding: Forwarding,
+        publishing: Publishing,
         rejoin: Rejoin | None,
     ) -> None:
         self._turn = turn
@@ -35,6 +37,7 @@ class Inbox:
         self._admission = admission
         self._checksums = checksums
         self._forwarding = forwarding
+        self._publishing = publishing
         self._rejoin = rejoin
 
     def receive(self, sender: int, arrived: Sequence[PeerMessage]) -> None:
@@ -69,6 +72,8 @@ class Inbox:
                 self._forwarding.carry_out(sender, each)
             elif isinstance(each, ForwardedAnswer):
                 self._forwarding.answered(sender, each)
+            elif isinstance(each, Published):
+                self._publishing.received(each)
             else:
                 messages.append(each)
         return messages

@@ -28,6 +28,7 @@ from kvraft.replica.limits import LevelTooLow, TooLarge
 from kvraft.replica.local_reads import LocalReads
 from kvraft.replica.lock_waits import LockWaits
 from kvraft.replica.options import ReplicaOptions
+from kvraft.replica.publishing import Publishing
 from kvraft.replica.reads import Reads
 from kvraft.replica.redirects import Redirects
 from kvraft.replica.state import State
@@ -86,6 +87,7 @@ class Intake:
         self._followers: list[Callable[[], object]] = []
         self.forwarding = Forwarding(node, state, clock, make_run, self._lead, turn.schedule)
         self.local_reads = LocalReads(state, clock, self.forwarding, self._ask_leader)
+        self.publishing = Publishing(state, clock)
 
     def ask(self, caller: Caller, operations: Sequence[Operation], reply: Reply) -> None:
         """Carry out `operations`; see `kvraft.server.database.Database`."""
@@ -170,6 +172,15 @@ class Intake:
         if level < HISTORY_LEVEL:
             raise LevelTooLow(HISTORY_LEVEL, level)
         return self._watches.add(selection, sink)
+
+    def publish(self, caller: Caller, channel: bytes, message: bytes) -> None:
+        """Tell the other members a message; see `kvraft.server.database.Database`."""
+        if not self._turn.is_stopped:
+            self.publishing.publish(channel, message)
+
+    def follow_messages(self, tell: Callable[[bytes, bytes], object]) -> None:
+        """Tell of messages of other members; see `kvraft.server.database.Database`."""
+        self.publishing.follow(tell)
 
     def cluster(self) -> ClusterView:
         """Say who leads; see `kvraft.server.database.Database`."""

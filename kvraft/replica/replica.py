@@ -172,6 +172,7 @@ class Replica:
             admission=self._admission,
             checksums=self._checksums,
             forwarding=self.intake.forwarding,
+            publishing=self.intake.publishing,
             rejoin=self._rejoin,
         )
 
@@ -205,6 +206,7 @@ class Replica:
         self._administration.stop()
         self._watches.stop(self._checksums.why_stopped())
         self.intake.local_reads.stop()
+        self.intake.publishing.stop()
         self._admission.stop()
         for call in (self._turn, self._timer):
             if call is not None and call.active():

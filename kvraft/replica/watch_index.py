@@ -4,13 +4,13 @@ A write to a key that nobody follows costs one look-up, and one more for each le
 """
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from itertools import chain
 from typing import Generic, TypeVar
 
 from kvraft.commands import Change, Item, Span, prefix_span
 from kvraft.store.changes import Change as Recorded
-from kvraft.store.changes import is_item
+from kvraft.store.changes import Run, TransactionRun, is_item
 
 W = TypeVar("W")
 
@@ -90,11 +90,19 @@ def _discard(followers: dict[K, dict[W, None]], place: K, watch: W) -> bool:
     return True
 
 
-def complete(recorded: Sequence[Recorded], current: Callable[[bytes], Item | None]) -> list[Change]:
+def expiries(runs: Iterable[Run]) -> frozenset[int]:
+    """Return the revisions at which keys were removed that had expired."""
+    return frozenset(run.revision for run in runs if isinstance(run, TransactionRun) and run.is_expiry)
+
+
+def complete(
+    recorded: Sequence[Recorded], current: Callable[[bytes], Item | None], expired: Collection[int] = ()
+) -> list[Change]:
     """Return changes with the whole items before and after them.
 
     `recorded` are all changes of the keys that occur there since some revision, oldest first, and `current` is what
-    stands under a key after the last of them. The history leaves out what that tells.
+    stands under a key after the last of them. The history leaves out what that tells. `expired` are the revisions at
+    which keys were removed that had expired.
     """
     after: dict[bytes, Item | None] = {}
     changes: list[Change] = []
@@ -108,6 +116,6 @@ def complete(recorded: Sequence[Recorded], current: Callable[[bytes], Item | Non
                 assert item is not None, "what was removed is recorded whole"
                 before = (old[0], item[1], old[1], item[3] - 1)
         after[key] = before
-        changes.append(Change(revision, key, before, item))
+        changes.append(Change(revision, key, before, item, revision in expired))
     changes.reverse()
     return changes

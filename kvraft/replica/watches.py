@@ -16,7 +16,7 @@ from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from kvraft.commands import Change, Item, Mutation, Selection, Sink
 from kvraft.errors import Overloaded, RequestFailed
 from kvraft.replica.state import State
-from kvraft.replica.watch_index import WatchIndex, complete
+from kvraft.replica.watch_index import WatchIndex, complete, expiries
 from kvraft.store import Store
 from kvraft.store.changes import Change as Recorded
 from kvraft.store.changes import SetRun
@@ -82,6 +82,8 @@ class Watch:
         """While it is behind: all changes up to this revision have been told."""
         self.reading: Iterator[tuple[int, Iterator[Recorded]]] | None = None
         """While it is behind: what is left of the record that it reads, by revision."""
+        self.expiries: frozenset[int] = frozenset()
+        """The revisions of that record at which keys were removed that had expired."""
 
     def resume(self) -> None:
         """Take note that the client has read what it was told."""
@@ -229,7 +231,7 @@ class Watches:
             else:
                 changes = run.read()
             found += [change for change in changes if index.find(change[1])]
-        for change in complete(found, store.keys.get):
+        for change in complete(found, store.keys.get, expiries(record.runs)):
             for watch in index.find(change.key):
                 if change.revision >= watch.first:
                     self._await_telling(watch, change)
@@ -306,6 +308,7 @@ class Watches:
                 if place == len(records):
                     self._enliven(watch)
                     break
+                watch.expiries = expiries(records[place].runs)
                 watch.reading = groupby(chain.from_iterable(run.read() for run in records[place].runs), itemgetter(0))
             revision, recorded = next(watch.reading, (0, None))
             if recorded is None:
@@ -318,7 +321,7 @@ class Watches:
             watch.reached = revision
             concerned = [change for change in changes if change[1] in watch.span]
             if concerned:
-                found = complete(concerned, _past_items(store, revision))
+                found = complete(concerned, _past_items(store, revision), watch.expiries)
                 size += sum(change.size(with_previous=watch.with_previous) for change in found)
                 told += found
         if not watch.is_live:

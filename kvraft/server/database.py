@@ -58,6 +58,17 @@ class Database(Protocol):
         """Call `tell` at each change of the leader or the term, as long as this node runs. It must not raise."""
         ...
 
+    def publish(self, caller: Caller, channel: bytes, message: bytes) -> None:
+        """Tell a message to those who follow messages at the other members, as far as they can be reached.
+
+        It is not stored, and any may be lost; those that arrive do so in their order.
+        """
+        ...
+
+    def follow_messages(self, tell: Callable[[bytes, bytes], object]) -> None:
+        """Call `tell` with each channel and message that is published at another member. It must not raise."""
+        ...
+
     def acquire(
         self, caller: Caller, request: AcquireLock, reply: Callable[[Sequence[Result] | Exception], object]
     ) -> Callable[[], None]:

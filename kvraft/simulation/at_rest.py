@@ -74,6 +74,7 @@ KEPT: Final = {
     "Peers._listed": "where config.json lists the members",
     "PreCandidate.votes": "an election of a node that nobody answers, because it was removed or is not added yet",
     "Presence._peers": "connections that stand",
+    "Publishing._tells": "parts of this node that are told messages: the Redis connections together are one",
     "Rejoin._newborn": "which members have come back without their memory: one entry a member",
     "Rejoin._remembered": "what members remember: one entry a member",
     "SharedPort._speakers": "first bytes",

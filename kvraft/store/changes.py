@@ -109,6 +109,8 @@ class TransactionRun(msgspec.Struct, frozen=True, gc=False):
 
     revision: int
     events: list[Event]
+    is_expiry: bool = False
+    """Whether it has removed what had expired."""
 
     def read(self) -> Iterator[Change]:
         """Yield the changes, in their order."""

@@ -18,6 +18,7 @@ from kvraft.commands import (
     Mark,
     Mutation,
     Page,
+    RemoveExpired,
     Result,
     Scanned,
     Set,
@@ -341,7 +342,8 @@ class Store:
         if events:
             self.revision = transaction.revision
             if self.feature_level >= HISTORY_LEVEL:
-                self.history.note(TransactionRun(self.revision, events), len(events))
+                run = TransactionRun(self.revision, events, type(mutation) is RemoveExpired)
+                self.history.note(run, len(events))
         return result
 
     def set_all(self, sets: Sequence[Set]) -> list[Result]:

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from kvraft.peers.forwarded import Forwarded, ForwardedAnswer, PeerMessage
+from kvraft.peers.forwarded import Forwarded, ForwardedAnswer, PeerMessage, Published
 from kvraft.peers.frames import (
     ENTRY_KIND_MAX,
     HEADER_BYTES_MAX,
@@ -97,6 +97,7 @@ messages: st.SearchStrategy[PeerMessage] = st.one_of(
     st.builds(TimeoutNow, counts),
     st.builds(Forwarded, snapshot_ids, counts, st.binary(max_size=200)),
     st.builds(ForwardedAnswer, snapshot_ids, counts, st.binary(max_size=200)),
+    st.builds(Published, st.binary(max_size=200)),
 )
 
 

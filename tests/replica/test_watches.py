@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from twisted.internet.task import Clock
+from typing_extensions import override
 
 from kvraft.commands import (
     Change,
@@ -15,6 +16,7 @@ from kvraft.commands import (
     HistoryBounds,
     Item,
     Mutation,
+    RemoveExpired,
     Selection,
     Set,
     SetHistory,
@@ -23,6 +25,7 @@ from kvraft.commands import (
     decode_batch,
     prefix_span,
 )
+from kvraft.commands.strings import set_if
 from kvraft.errors import Overloaded, RequestFailed
 from kvraft.raft import Entry, EntryKind
 from kvraft.replica import watches
@@ -392,6 +395,37 @@ def test_a_quiet_watch_is_told_how_far_the_store_is() -> None:
 
     assert quiet.reached == [1, 2]
     assert stalled.reached == []
+
+
+class Marker(Reader):
+    """A client that writes down which keys have expired."""
+
+    @override
+    def events(self, changes: Sequence[Change]) -> None:
+        self.told.append([(each.revision, each.key, None, None) for each in changes if each.has_expired])
+
+
+@pytest.mark.parametrize("lives", [True, False])
+def test_what_has_expired_is_told_apart(*, lives: bool) -> None:
+    """From a key that was deleted; by watches of the present and of the past."""
+    world, marker = World(), Marker()
+    if lives:
+        world.watch(marker)
+        world.settle()
+    writes: list[tuple[int, list[Mutation]]] = [
+        (1, [set_if(b"a", b"1", ttl_us=5), set_if(b"b", b"1", ttl_us=5), Set(b"c", b"1")]),
+        (2, [Delete(b"c"), Delete(b"b")]),
+        (9, [RemoveExpired(), Set(b"d", b"1")]),
+    ]
+    for time_us, mutations in writes:
+        world.store.apply(batch(world.store.applied_index + 1, *mutations, time_us=time_us))
+        if world.watches.is_needed:
+            world.watches.applied(world.store, None)
+    if not lives:
+        world.watch(marker, first=1)
+    world.settle()
+
+    assert marker.all_told == [(6, b"a", None, None)]
 
 
 def test_limits() -> None:

@@ -86,6 +86,8 @@ class MemoryDatabase:
     results: list[Result] | None = None
     """Given instead of the true results."""
     members: ClusterView = MEMBERS
+    published: list[tuple[bytes, bytes]] = attrs.field(factory=list)
+    message_followers: list[Callable[[bytes, bytes], object]] = attrs.field(factory=list)
     leader_followers: list[Callable[[], object]] = attrs.field(factory=list)
 
     def ask(self, caller: Caller, operations: Sequence[Operation], reply: Reply) -> None:
@@ -137,6 +139,15 @@ class MemoryDatabase:
     def follow_leader(self, tell: Callable[[], object]) -> None:
         """Remember who is to be told."""
         self.leader_followers.append(tell)
+
+    def publish(self, caller: Caller, channel: bytes, message: bytes) -> None:
+        """Remember the message."""
+        self.callers.append(caller)
+        self.published.append((channel, message))
+
+    def follow_messages(self, tell: Callable[[bytes, bytes], object]) -> None:
+        """Remember who is to be told."""
+        self.message_followers.append(tell)
 
     def lead(self, leader: int | None) -> None:
         """Let another node lead, or none."""

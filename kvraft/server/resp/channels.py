@@ -1,36 +1,60 @@
 """Channels: who is told of what by subscription, on one node."""
 
-from fnmatch import fnmatchcase
+from collections.abc import Callable
 from typing import Final
 
+from kvraft.commands.glob import pattern as read_pattern
 from kvraft.server.resp.connection_state import Connection
 from kvraft.server.resp.encoding import bulk, integer, null, push
 
 SUBSCRIPTIONS_MAX: Final = 1_000
 """Channels and patterns of one connection."""
+NOTIFICATIONS: Final = b"__key"
+"""How the channels begin that tell of changes of keys."""
+
+Subscribers = dict[bytes, dict[Connection, None]]
 
 
 class Channels:
     """The subscriptions of all connections of one node."""
 
     def __init__(self) -> None:
-        self._subscribers: dict[bytes, dict[Connection, None]] = {}
-        self._watchers: dict[bytes, dict[Connection, None]] = {}
-        """Of patterns."""
+        self.subscribers: Subscribers = {}
+        """By channel."""
+        self.watchers: Subscribers = {}
+        """By pattern."""
+        self.of_keys = 0
+        """How many subscriptions there are to changes of keys."""
+        self.keys_wanted: Callable[[], object] = lambda: None
+        """Called when that has changed."""
 
     def subscribe(self, connection: Connection, channel: bytes, *, is_pattern: bool) -> None:
         """Let a connection be told of a channel, or of all whose names are like a pattern."""
-        (connection.patterns if is_pattern else connection.channels).add(channel)
-        (self._watchers if is_pattern else self._subscribers).setdefault(channel, {})[connection] = None
+        own, table = self._tables(connection, is_pattern=is_pattern)
+        if channel in own:
+            return
+        own.add(channel)
+        table.setdefault(channel, {})[connection] = None
+        self._count(channel, 1)
 
     def unsubscribe(self, connection: Connection, channel: bytes, *, is_pattern: bool) -> None:
         """Let it be told no more."""
-        (connection.patterns if is_pattern else connection.channels).discard(channel)
-        table = self._watchers if is_pattern else self._subscribers
-        if channel in table:
-            table[channel].pop(connection, None)
-            if not table[channel]:
-                del table[channel]
+        own, table = self._tables(connection, is_pattern=is_pattern)
+        if channel not in own:
+            return
+        own.remove(channel)
+        del table[channel][connection]
+        if not table[channel]:
+            del table[channel]
+        self._count(channel, -1)
+
+    def _tables(self, connection: Connection, *, is_pattern: bool) -> tuple[set[bytes], Subscribers]:
+        return (connection.patterns, self.watchers) if is_pattern else (connection.channels, self.subscribers)
+
+    def _count(self, channel: bytes, more: int) -> None:
+        if channel.startswith(NOTIFICATIONS):
+            self.of_keys += more
+            self.keys_wanted()
 
     def drop(self, connection: Connection) -> None:
         """Let a connection be told nothing more."""
@@ -42,11 +66,12 @@ class Channels:
     def publish(self, channel: bytes, message: bytes) -> int:
         """Tell a message to those who subscribe to its channel here; return how many were told."""
         told = 0
-        for connection in [*self._subscribers.get(channel, ())]:
-            connection.push(push([bulk(b"message"), bulk(channel), bulk(message)], connection.protocol))
-            told += 1
-        for pattern, watchers in [*self._watchers.items()]:
-            if fnmatchcase(channel.decode("latin-1"), pattern.decode("latin-1")):
+        if channel in self.subscribers:
+            for connection in [*self.subscribers[channel]]:
+                connection.push(push([bulk(b"message"), bulk(channel), bulk(message)], connection.protocol))
+                told += 1
+        for pattern, watchers in [*self.watchers.items()] if self.watchers else ():
+            if read_pattern(pattern).matches(channel):
                 for connection in [*watchers]:
                     parts = [bulk(b"pmessage"), bulk(pattern), bulk(channel), bulk(message)]
                     connection.push(push(parts, connection.protocol))

@@ -16,7 +16,7 @@ from kvraft.server.resp.members import redirect_address
 from kvraft.server.resp.parse import Command as Arguments
 from kvraft.server.resp.parse import CommandReader
 from kvraft.server.resp.slots import slot_of
-from kvraft.server.resp.table import Administer, Ask, Command, InTransaction, by_name
+from kvraft.server.resp.table import Administer, Ask, Command, Effect, InTransaction, by_name
 
 HEAVY_TOGETHER: Final = 16
 """So many commands that can cost far more than a SET are carried out together; those after them wait."""
@@ -184,7 +184,7 @@ class RespDialect:
         Raises:
             MustStandAlone: there are others before it.
         """
-        outcome: Note | Ask | Administer
+        outcome: Note | Ask | Effect | Administer
         if command.read is not None:
             operation, reply = command.read(arguments)
             keys = command.keys_of(arguments)
@@ -202,7 +202,7 @@ class RespDialect:
             requests.command = outcome.command
             requests.answers.append(outcome.answer)
         else:
-            self._note(requests, outcome)
+            self._note(requests, outcome.act if isinstance(outcome, Effect) else outcome)
 
     def _note(self, requests: RespRequests, note: Note) -> None:
         requests.notes.append((len(requests.operations), note))

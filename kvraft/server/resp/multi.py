@@ -4,7 +4,7 @@ EXEC makes one `Block` of what was queued: one entry of the log, one revision. W
 stands between the others. WATCH notes the `Mark` of each key.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any, Final
 
 import attrs
@@ -18,7 +18,7 @@ from kvraft.server.resp import errors
 from kvraft.server.resp.connection_state import Connection
 from kvraft.server.resp.encoding import OK_BYTES, array, error, null_array
 from kvraft.server.resp.errors import RespError
-from kvraft.server.resp.table import Arguments, Ask, Command, InTransaction
+from kvraft.server.resp.table import Arguments, Ask, Command, Effect, InTransaction
 
 QUEUED: Final = b"+QUEUED\r\n"
 _ARGUMENT_BYTES: Final = 64
@@ -95,7 +95,7 @@ def _is_watch_unanswered(connection: Connection) -> bool:
     return None in connection.watched.values()
 
 
-def _exec(connection: Connection, arguments: Arguments) -> Note | Ask:
+def _exec(connection: Connection, arguments: Arguments) -> Ask | Effect:
     queue, watched = connection.transaction, connection.watched
     if queue is None:
         raise RespError("ERR EXEC without MULTI")
@@ -104,11 +104,11 @@ def _exec(connection: Connection, arguments: Arguments) -> Note | Ask:
     if queue.is_spoilt or None in watched.values():  # a WATCH was refused
         raise RespError(_ABORTED)
     aborted = null_array(connection.protocol)
-    course = Course()
+    course = Course(connection)
     for command, words in queue.commands:
-        course.take(connection, command, words)
+        course.take(command, words)
     if not (course.operations or watched):
-        return array([answer for answer in course.answers if isinstance(answer, bytes)])
+        return Effect(lambda _: course.reply(()))
     try:
         asked = block([(key, *mark) for key, mark in watched.items() if mark is not None], course.operations)
     except InvalidCommand as reason:
@@ -123,62 +123,63 @@ def _exec(connection: Connection, arguments: Arguments) -> Note | Ask:
 class Course:
     """What the commands of one transaction ask, and how each is answered."""
 
-    def __init__(self) -> None:
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
         self.operations: list[Operation] = []
-        self.answers: list[Answer] = []
-        """Bytes of those that ask nothing, and how the others' results are answered."""
+        self._answers: list[Answer | Effect] = []
+        """Of those that ask nothing: bytes, or what they do in the end. How the others' results are answered."""
         self._asks: list[bool] = []
         self.first_key: bytes | None = None
 
-    def take(self, connection: Connection, command: Command, arguments: Arguments) -> None:
+    def take(self, command: Command, arguments: Arguments) -> None:
         """Read a command; the effects that it has on its connection are those of its place."""
         try:
             read = command.read_queued or command.read
             if read is not None:
                 operation, reply = read(arguments)
                 keys = command.keys_of(arguments)
-                self._ask(Ask(operation, reply, keys[0] if keys else None), connection)
+                self._ask(Ask(operation, reply, keys[0] if keys else None))
                 return
             assert command.act is not None, f"{command.name} does nothing"
-            outcome = command.act(connection, arguments)
+            outcome = command.act(self._connection, arguments)
             if isinstance(outcome, Ask):
-                self._ask(outcome, connection)
-            elif isinstance(outcome, bytes):
+                self._ask(outcome)
+            elif isinstance(outcome, bytes | Effect):
                 self._answer(outcome)
             elif callable(outcome):
-                self._answer(outcome(connection.node.database.status(Caller(connection.address))))
+                self._answer(outcome(self._status()))
             else:
                 self._answer(_not_allowed(command))
         except InvalidCommand as reason:
             self._answer(error(str(reason)) if isinstance(reason, RespError) else error(f"ERR {reason}"))
 
-    def _ask(self, ask: Ask, connection: Connection) -> None:
+    def _status(self) -> dict[str, object]:
+        return self._connection.node.database.status(Caller(self._connection.address))
+
+    def _ask(self, ask: Ask) -> None:
         if type(ask.operation) not in COMMANDS_OF_BLOCKS:
             raise RespError("ERR this command is not allowed in a transaction")
         self.operations.append(ask.operation)
-        self.answers.append(ask.reply[connection.protocol - 2])
+        self._answers.append(ask.reply[self._connection.protocol - 2])
         self._asks.append(True)
         self.first_key = self.first_key or ask.key
 
-    def _answer(self, data: bytes) -> None:
-        self.answers.append(data)
+    def _answer(self, answer: bytes | Effect) -> None:
+        self._answers.append(answer)
         self._asks.append(False)
 
     def reply(self, results: Sequence[Any]) -> bytes:
         """Return the reply to EXEC."""
         left = iter(results)
-        return array(
-            [
-                _answered(answer, next(left)) if asks else answer  # type: ignore[misc]
-                for answer, asks in zip(self.answers, self._asks, strict=True)
-            ]
-        )
+        answers = zip(self._answers, self._asks, strict=True)
+        return array([self._answered(answer, next(left) if asks else None) for answer, asks in answers])
 
-
-def _answered(answer: bytes | Callable[[Any], bytes], result: Any) -> bytes:
-    if isinstance(result, Failure):
-        return errors.failed(result)
-    return answer if isinstance(answer, bytes) else answer(result)
+    def _answered(self, answer: Answer | Effect, result: Any) -> bytes:
+        if isinstance(answer, Effect):
+            return answer.act(self._status())
+        if isinstance(result, Failure):
+            return errors.failed(result)
+        return answer if isinstance(answer, bytes) else answer(result)
 
 
 def _not_allowed(command: Command) -> bytes:

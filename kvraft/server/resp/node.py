@@ -23,6 +23,7 @@ from kvraft.server.database import Database
 from kvraft.server.limits import ServerLimits
 from kvraft.server.resp.channels import Channels
 from kvraft.server.resp.connection_state import Connection
+from kvraft.server.resp.keyspace_events import KeyspaceEvents
 from kvraft.server.resp.members import member as member_of
 
 HOLD_S: Final = 5.0
@@ -82,6 +83,8 @@ class Patience:
         self.watch: Callable[[Caller, Selection, Sink], Subscription] = database.watch
         self.cluster: Callable[[], ClusterView] = database.cluster
         self.follow_leader: Callable[[Callable[[], object]], None] = database.follow_leader
+        self.publish: Callable[[Caller, bytes, bytes], None] = database.publish
+        self.follow_messages: Callable[[Callable[[bytes, bytes], object]], None] = database.follow_messages
         self.status: Callable[[Caller], dict[str, object]] = database.status
 
     def ask(self, caller: Caller, operations: Sequence[Operation], reply: Reply) -> None:
@@ -138,10 +141,12 @@ class RespNode:
         self.commands = 0
         """How many were read since the start, by connections that are closed."""
         self.channels = Channels()
+        self.keyspace_events = KeyspaceEvents(database, clock, self.channels)
         self.last_leader = database.cluster().leader
         """The member that led last, as far as this node knows."""
         self._led = database.cluster().is_leader
         database.follow_leader(self._leader_changed)
+        database.follow_messages(self.channels.publish)
 
     @property
     def cluster(self) -> ClusterView:

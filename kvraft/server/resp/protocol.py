@@ -18,6 +18,8 @@ class RespProtocol(Session):
     def __init__(self, node: RespNode) -> None:
         self.connection = node.make_connection()
         self._node = node
+        self._told_bytes = 0
+        """What was told since the client has to read first."""
         self._resp = RespDialect(self.connection, node.limits.line_bytes)
         super().__init__(self._resp, node.database, node.limits, node.clock)
 
@@ -26,8 +28,20 @@ class RespProtocol(Session):
         """Begin, and be one of the node's connections."""
         super().connectionMade()
         self.connection.address = self.caller.origin
-        self.connection.push = self.write_events
+        self.connection.push = self._tell
         self._node.opened(self)
+
+    def _tell(self, data: bytes) -> None:
+        """Write what the client is told by subscription; one that does not read it is dropped."""
+        if self._over:
+            return
+        self.write_events(data)
+        if not self.paused:
+            self._told_bytes = 0
+            return
+        self._told_bytes += len(data)
+        if self._told_bytes > self._limits.watch_bytes:
+            self._abort()
 
     def leadership_lost(self) -> None:
         """Let a client that has used this node as the leader look for the new one."""

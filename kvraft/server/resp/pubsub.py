@@ -1,17 +1,30 @@
-"""Subscriptions to channels. A node tells its own subscribers of a new leader; clients cannot publish yet."""
+"""Channels: subscriptions, and what is published to them.
+
+A message reaches the subscribers at every member that can be reached, once and in order for each publisher's node, or
+not at all: nothing of it is stored. The reply to PUBLISH counts the subscribers at the node that was asked.
+"""
 
 from functools import partial
 from typing import Final
 
+from kvraft.commands import Caller
+from kvraft.commands.glob import PATTERN_BYTES_MAX
+from kvraft.commands.glob import pattern as read_pattern
 from kvraft.server.dialect import Note
 from kvraft.server.resp.channels import SUBSCRIPTIONS_MAX, confirmation
 from kvraft.server.resp.connection_state import Connection
-from kvraft.server.resp.errors import RespError
-from kvraft.server.resp.table import Arguments, Command
+from kvraft.server.resp.encoding import array, bulk, bulks, integer
+from kvraft.server.resp.errors import RespError, arity_text
+from kvraft.server.resp.table import Act, Arguments, Command, Effect
+
+MESSAGE_BYTES_MAX: Final = 1024 * 1024
+"""Longest channel and message together, bytes."""
 
 
 def _subscribe(word: bytes, connection: Connection, arguments: Arguments, *, is_pattern: bool) -> Note:
     wanted = [*arguments[1:]]
+    if is_pattern and any(len(each) > PATTERN_BYTES_MAX for each in wanted):
+        raise RespError(f"ERR a pattern has at most {PATTERN_BYTES_MAX} bytes")
     if len(connection.channels) + len(connection.patterns) + len(wanted) > SUBSCRIPTIONS_MAX:
         raise RespError(f"ERR one connection has at most {SUBSCRIPTIONS_MAX} subscriptions")
 
@@ -38,6 +51,41 @@ def _unsubscribe(word: bytes, connection: Connection, arguments: Arguments, *, i
         return confirmed or confirmation(word, None, connection)
 
     return confirm
+
+
+def _publish(connection: Connection, arguments: Arguments) -> Effect:
+    channel, message = arguments[1], arguments[2]
+    if len(channel) + len(message) > MESSAGE_BYTES_MAX:
+        raise RespError(f"ERR a channel and a message have at most {MESSAGE_BYTES_MAX} bytes together")
+
+    def publish(_: dict[str, object]) -> bytes:
+        node = connection.node
+        node.database.publish(Caller(connection.address), channel, message)
+        return integer(node.channels.publish(channel, message))
+
+    return Effect(publish)
+
+
+def _channels(connection: Connection, arguments: Arguments) -> Note:
+    if len(arguments) > 3:  # noqa: PLR2004 - PUBSUB CHANNELS and a pattern
+        raise RespError(arity_text("pubsub|channels"))
+    wanted = read_pattern(arguments[2] if len(arguments) == 3 else b"*")  # noqa: PLR2004
+    return bulks(channel for channel in connection.node.channels.subscribers if wanted.matches(channel))
+
+
+def _number_of_subscribers(connection: Connection, arguments: Arguments) -> Note:
+    subscribers = connection.node.channels.subscribers
+    counts = [(bulk(channel), integer(len(subscribers.get(channel, ())))) for channel in arguments[2:]]
+    return array([part for pair in counts for part in pair])
+
+
+def _number_of_patterns(connection: Connection, arguments: Arguments) -> Note:
+    return integer(len(connection.node.channels.watchers))
+
+
+def _pubsub(name: str, arity: int, act: Act, summary: str) -> Command:
+    flags = ("pubsub", "loading", "stale")
+    return Command(name=name, arity=arity, flags=flags, act=act, group="pubsub", since="2.8.0", summary=summary)
 
 
 _FLAGS: Final = ("pubsub", "noscript", "loading", "stale")
@@ -78,5 +126,26 @@ COMMANDS: Final = (
         group="pubsub",
         since="2.0.0",
         summary="Stop listening for messages posted to channels matching the given patterns",
+    ),
+    Command(
+        name="publish",
+        arity=3,
+        flags=("pubsub", "loading", "stale", "fast"),
+        act=_publish,
+        group="pubsub",
+        since="2.0.0",
+        summary="Post a message to a channel",
+    ),
+    Command(
+        name="pubsub",
+        arity=-2,
+        group="pubsub",
+        since="2.8.0",
+        summary="A container for Pub/Sub commands",
+        subcommands=(
+            _pubsub("channels", -2, _channels, "List active channels"),
+            _pubsub("numsub", -2, _number_of_subscribers, "Get the count of subscribers for channels"),
+            _pubsub("numpat", 2, _number_of_patterns, "Get the count of unique patterns pattern subscriptions"),
+        ),
     ),
 )

@@ -8,7 +8,7 @@ from typing import Final
 from kvraft.commands import Item, Operation, Span, count_range, get_key
 from kvraft.server.dialect import Note
 from kvraft.server.resp.connection_state import Connection
-from kvraft.server.resp.encoding import INTEGER, Reply, bulk, bulks, integer, mapping, null, reply
+from kvraft.server.resp.encoding import INTEGER, OK_BYTES, Reply, bulk, bulks, integer, mapping, null, reply
 from kvraft.server.resp.errors import NOT_AN_INTEGER, RespError
 from kvraft.server.resp.node import RespNode
 from kvraft.server.resp.table import Arguments, Command
@@ -18,6 +18,8 @@ ITEM_BYTES: Final = 240
 EMBEDDED_BYTES_MAX: Final = 44
 """Longest value that Redis keeps beside its head."""
 NUMBER_DIGITS_MAX: Final = 20
+NOTIFIED: Final = "AKE"
+"""Which keyspace notifications there are, as Redis' setting says it: all."""
 _NUMBER: Final = re.compile(rb"-?[1-9][0-9]*|0").fullmatch
 
 
@@ -85,7 +87,7 @@ def _settings(node: RespNode) -> dict[str, str]:
         "maxclients": str(node.limits.clients),
         "maxmemory": "0",
         "maxmemory-policy": "noeviction",
-        "notify-keyspace-events": "",
+        "notify-keyspace-events": NOTIFIED,
         "proto-max-bulk-len": str(node.limits.line_bytes),
         "save": "",
         "tcp-keepalive": "300",
@@ -105,6 +107,13 @@ def _config_get(connection: Connection, arguments: Arguments) -> Note:
 
 
 def _config_set(connection: Connection, arguments: Arguments) -> Note:
+    if len(arguments) == 4 and arguments[2].lower() == b"notify-keyspace-events":  # noqa: PLR2004 - one setting
+        if not set(arguments[3]) <= set(b"Ag$lshzxeKEtmdn"):
+            raise RespError(
+                "ERR CONFIG SET failed (possibly related to argument 'notify-keyspace-events') - "
+                "Invalid event class character. Use 'Ag$lshzxeKEtmdn'."
+            )
+        return OK_BYTES  # whoever subscribes is told, whatever is set
     raise RespError("ERR settings are made in config.json, and not while a node runs")
 
 
@@ -206,7 +215,7 @@ COMMANDS: Final = (
                 act=_config_set,
                 group="server",
                 since="2.0.0",
-                summary="Is refused: settings are made in config.json",
+                summary="Is refused but for notify-keyspace-events: settings are made in config.json",
             ),
         ),
     ),

@@ -35,6 +35,13 @@ class Ask(msgspec.Struct, frozen=True):
     """By which the slot is told to which a client is sent elsewhere."""
 
 
+class Effect(msgspec.Struct, frozen=True):
+    """What a command does beside the store when its turn has come; in a transaction, only if that is carried out."""
+
+    act: Callable[[dict[str, object]], bytes]
+    """Does it and returns the reply, given the node's status."""
+
+
 class Administer(msgspec.Struct, frozen=True):
     """What an operator asks of the cluster: it is carried out by itself."""
 
@@ -42,7 +49,7 @@ class Administer(msgspec.Struct, frozen=True):
     answer: Answer
 
 
-Act = Callable[[Connection, Arguments], Note | Ask | Administer]
+Act = Callable[[Connection, Arguments], Note | Ask | Effect | Administer]
 """Carries out a command that needs its connection; the effects on it are in the order in which commands are read.
 
 What it returns is the reply, or makes the reply of the node's status when that is due, or says what is asked of the
