@@ -19,6 +19,9 @@ class ClusterView(msgspec.Struct, frozen=True):
     connected: frozenset[int]
     """The other members to which the node that is asked has a connection."""
 
+    forwards: bool = False
+    """Whether the node that is asked passes on what only the leader can answer."""
+
     @property
     def is_leader(self) -> bool:
         """Whether the node that is asked leads."""

@@ -186,7 +186,13 @@ class Intake:
         """Say who leads; see `kvraft.server.database.Database`."""
         soft, membership = self._node.soft_state, self._node.membership
         return ClusterView(
-            self._node.id, soft.leader, soft.term, membership.addresses, membership.voters, self._connected()
+            self._node.id,
+            soft.leader,
+            soft.term,
+            membership.addresses,
+            membership.voters,
+            self._connected(),
+            self._options.forwards and self.forwarding.is_possible,
         )
 
     def follow_leader(self, tell: Callable[[], object]) -> None:

@@ -69,7 +69,7 @@ def test_a_member_to_which_much_waits_is_left_out(monkeypatch: pytest.MonkeyPatc
     cluster = ready_cluster()
     full, room = (attrs.evolve(CONNECTED, outbox_bytes=OUTBOX_BYTES_MAX + more) for more in (1, 0))
     gone = attrs.evolve(CONNECTED, connected=False)
-    peers = cluster.members[0].replica._peers  # noqa: SLF001
+    peers = cluster.members[0].replica._peers
 
     def publish(statuses: dict[int, PeerStatus]) -> list[int]:
         monkeypatch.setattr(type(peers), "status", lambda _: statuses)

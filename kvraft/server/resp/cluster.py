@@ -103,7 +103,7 @@ def _count_keys(connection: Connection, arguments: Arguments) -> Ask:
 
 
 def _nothing(connection: Connection, arguments: Arguments) -> Note:
-    """Allow reads of a follower, which sends clients to the leader all the same, or forbid them."""
+    """Take what follows as any other command."""
     return OK_BYTES
 
 
@@ -135,24 +135,6 @@ COMMANDS: Final = (
             _cluster("keyslot", 3, _key_slot, "Returns the hash slot of the specified key"),
             _cluster("countkeysinslot", 3, _count_keys, "Return the number of local keys in the specified hash slot"),
         ),
-    ),
-    Command(
-        name="readonly",
-        arity=1,
-        flags=("loading", "stale", "fast"),
-        act=_nothing,
-        group="cluster",
-        since="3.0.0",
-        summary="Enables read queries for a connection to a cluster replica node",
-    ),
-    Command(
-        name="readwrite",
-        arity=1,
-        flags=("loading", "stale", "fast"),
-        act=_nothing,
-        group="cluster",
-        since="3.0.0",
-        summary="Disables read queries for a connection to a cluster replica node",
     ),
     Command(
         name="asking",

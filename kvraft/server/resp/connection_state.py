@@ -9,6 +9,7 @@ from kvraft.commands import Mark
 from kvraft.server.resp.encoding import RESP2
 
 if TYPE_CHECKING:
+    from kvraft.server.resp.follower_reads import FollowerReads
     from kvraft.server.resp.node import RespNode
     from kvraft.server.resp.steps import Steps
     from kvraft.server.resp.table import Command
@@ -55,6 +56,8 @@ class Connection:
     """How the keys stood that are watched; None: the store has not told it yet."""
     steps: "Steps | None" = None
     """The command of several submissions that is under way."""
+    follower_reads: "FollowerReads | None" = None
+    """How this node answers reads while it follows; None: it sends the client to the leader."""
     channels: set[bytes] = attrs.field(factory=set)
     patterns: set[bytes] = attrs.field(factory=set)
     push: Callable[[bytes], object] = _drop
@@ -68,3 +71,4 @@ class Connection:
         self.name = b""
         self.transaction = None
         self.watched = {}  # what is asked still is noted in the old one
+        self.follower_reads = None

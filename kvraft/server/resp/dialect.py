@@ -5,7 +5,7 @@ from typing import Final
 
 import msgspec
 
-from kvraft.commands import Failure, InvalidCommand, Operation
+from kvraft.commands import Failure, InvalidCommand, LocalRead, Mutation, Operation, StaleRead
 from kvraft.errors import NotLeaderRefusal, RequestFailed
 from kvraft.server.dialect import Answer, Disconnect, Note, Requests
 from kvraft.server.resp import errors
@@ -105,7 +105,10 @@ class RespDialect:
             return None
         if data:
             self.hold(data)
-        return RespRequests([operation], [steps.answered], [], 0, keeps=True, keys=[None])
+        answer: Answer = steps.answered
+        if self._connection.follower_reads is not None and not isinstance(operation, Mutation):
+            operation, answer = self._connection.follower_reads.place(operation, answer)
+        return RespRequests([operation], [answer], [], 0, keeps=True, keys=[None])
 
     def _read(self) -> RespRequests:
         """Read commands until the chunk is at its end, or one must wait for those before it."""
@@ -116,7 +119,7 @@ class RespDialect:
         notes: list[tuple[int, Note]] = []
         keys: list[bytes | None] = []
         requests = RespRequests(operations, answers, notes, 0, keeps=True, keys=keys)
-        protocol, heavy = connection.protocol - 2, 0
+        protocol, reads, heavy = connection.protocol - 2, connection.follower_reads, 0
         find = _TABLE.get
         count = len(commands)
         while place < count:
@@ -128,14 +131,21 @@ class RespDialect:
                 and command.least <= len(arguments) <= command.most
                 and connection.transaction is None
             ):
-                place += 1
                 try:
                     operation, reply = command.read(arguments)
                 except InvalidCommand as reason:
                     notes.append((len(operations), _invalid(reason)))
+                    place += 1
                     continue
+                answer = reply[protocol]
+                if reads is not None:
+                    if self._stands_apart(command, operations):
+                        break
+                    if command.is_read:
+                        operation, answer = reads.place(operation, answer)
+                place += 1
                 operations.append(operation)
-                answers.append(reply[protocol])
+                answers.append(answer)
                 keys.append(arguments[command.keys[0]] if command.keys[0] else None)
                 if command.is_heavy:
                     heavy += 1
@@ -145,11 +155,16 @@ class RespDialect:
             if not self._take_other(command, arguments, requests):
                 break
             place += 1
-            protocol = connection.protocol - 2
+            protocol, reads = connection.protocol - 2, connection.follower_reads
             if requests.command is not None or connection.last_words is not None or connection.steps is not None:
                 break
         self._end(requests, place)
         return requests
+
+    @staticmethod
+    def _stands_apart(command: Command, operations: Sequence[Operation]) -> bool:
+        """Whether a command must wait for those before it: what a follower answers is not asked with anything else."""
+        return bool(operations) and command.is_read is not isinstance(operations[-1], LocalRead | StaleRead)
 
     def _take_other(self, command: Command | None, arguments: Arguments, requests: RespRequests) -> bool:
         """Read a command that is more than an operation; return False when those before it must be answered first."""
@@ -185,6 +200,8 @@ class RespDialect:
             MustStandAlone: there are others before it.
         """
         outcome: Note | Ask | Effect | Administer
+        if self._connection.follower_reads is not None and self._stands_apart(command, requests.operations):
+            raise MustStandAlone
         if command.read is not None:
             operation, reply = command.read(arguments)
             keys = command.keys_of(arguments)
@@ -193,8 +210,9 @@ class RespDialect:
             assert command.act is not None, f"{command.name} does nothing"
             outcome = command.act(self._connection, arguments)
         if isinstance(outcome, Ask):
-            requests.operations.append(outcome.operation)
-            requests.answers.append(outcome.reply[self._connection.protocol - 2])
+            operation, answer = self._placed(command, outcome.operation, outcome.reply[self._connection.protocol - 2])
+            requests.operations.append(operation)
+            requests.answers.append(answer)
             requests.keys.append(outcome.key)
         elif isinstance(outcome, Administer):
             if requests.operations or requests.notes:
@@ -203,6 +221,11 @@ class RespDialect:
             requests.answers.append(outcome.answer)
         else:
             self._note(requests, outcome.act if isinstance(outcome, Effect) else outcome)
+
+    def _placed(self, command: Command, operation: Operation, answer: Answer) -> tuple[Operation, Answer]:
+        """Return what is asked for a command: of this node, where its reads are."""
+        reads = self._connection.follower_reads
+        return (operation, answer) if reads is None or not command.is_read else reads.place(operation, answer)
 
     def _note(self, requests: RespRequests, note: Note) -> None:
         requests.notes.append((len(requests.operations), note))

@@ -173,7 +173,7 @@ class RespNode:
         led, self._led = self._led, view.is_leader
         if view.leader is not None and view.leader != self.last_leader:
             self._tell_switch(view)
-        if led and not self._led:
+        if led and not self._led and not view.forwards:
             for member in [*self.members.values()]:
                 member.leadership_lost()
         self.database.leader_changed()

@@ -39,7 +39,7 @@ def _wait(connection: Connection, arguments: Arguments) -> Note:
     if int(arguments[2]) < 0:
         raise RespError("ERR timeout is negative")
     view = connection.node.cluster
-    if not view.is_leader:
+    if not (view.is_leader or view.forwards):
         raise RespError("ERR WAIT cannot be used with replica instances.")
     return integer(len(view.voters) // 2)
 

@@ -90,6 +90,8 @@ class Command:
     summary: str = ""
     least: int = attrs.field(init=False)
     most: int = attrs.field(init=False)
+    is_read: bool = attrs.field(init=False)
+    """Whether it only reads, so that a follower may answer it."""
     by_name: Mapping[bytes, "Command"] = attrs.field(init=False, repr=False)
     """Its subcommands, by their names in capitals."""
 
@@ -100,6 +102,10 @@ class Command:
     @most.default
     def _count_most(self) -> int:
         return self.arity if self.arity > 0 else ARGUMENTS_WITHOUT_END
+
+    @is_read.default
+    def _find_whether_it_reads(self) -> bool:
+        return "readonly" in self.flags
 
     @by_name.default
     def _name_subcommands(self) -> Mapping[bytes, "Command"]:
