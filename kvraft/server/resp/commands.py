@@ -11,6 +11,9 @@ from kvraft.server.resp import (
     information,
     keys,
     kv,
+    kv_locks,
+    kv_sessions,
+    kv_watches,
     multi,
     pubsub,
     scripts,
@@ -18,7 +21,7 @@ from kvraft.server.resp import (
     server_commands,
     strings,
 )
-from kvraft.server.resp.table import Command
+from kvraft.server.resp.table import Command, by_name
 
 COMMANDS: Final[tuple[Command, ...]] = (
     *connection.COMMANDS,
@@ -32,7 +35,11 @@ COMMANDS: Final[tuple[Command, ...]] = (
     *pubsub.COMMANDS,
     *scripts.COMMANDS,
     *kv.COMMANDS,
+    *kv_sessions.COMMANDS,
+    *kv_locks.COMMANDS,
+    *kv_watches.COMMANDS,
     *strings.COMMANDS,
     *keys.COMMANDS,
     *multi.COMMANDS,
 )
+TABLE: Final = by_name(COMMANDS)

@@ -5,30 +5,42 @@ from typing import Final
 
 import msgspec
 
-from kvraft.commands import Failure, InvalidCommand, LocalRead, Mutation, Operation, StaleRead
+from kvraft.commands import AcquireLock, Failure, InvalidCommand, LocalRead, Mutation, Operation, StaleRead
 from kvraft.errors import NotLeaderRefusal, RequestFailed
-from kvraft.server.dialect import Answer, Disconnect, Note, Requests
+from kvraft.server.dialect import Answer, Disconnect, Note, Requests, Unwatch, Watch
 from kvraft.server.resp import errors
-from kvraft.server.resp.commands import COMMANDS
+from kvraft.server.resp.commands import TABLE
 from kvraft.server.resp.connection_state import Connection
 from kvraft.server.resp.encoding import error
 from kvraft.server.resp.members import redirect_address
 from kvraft.server.resp.parse import Command as Arguments
 from kvraft.server.resp.parse import CommandReader
 from kvraft.server.resp.slots import slot_of
-from kvraft.server.resp.table import Administer, Ask, Command, Effect, InTransaction, by_name
+from kvraft.server.resp.table import Alone, Ask, Command, Effect, InTransaction
 
 HEAVY_TOGETHER: Final = 16
 """So many commands that can cost far more than a SET are carried out together; those after them wait."""
-
-_TABLE: Final = by_name(COMMANDS)
 
 
 class RespRequests(Requests, gc=False):
     """Requests of a Redis client."""
 
+    is_alone: bool = False
+    """Whether it is to be carried out before anything else is read."""
     keys: list[bytes | None] = msgspec.field(default_factory=list)
     """The first key of each operation, by which a cluster client is sent to the leader."""
+
+    def stand_alone(self, alone: Alone) -> None:
+        """Ask this and nothing beside it."""
+        match alone.what:
+            case AcquireLock():
+                self.lock = alone.what
+            case Watch() | Unwatch():
+                self.watch = alone.what
+            case _:
+                self.command = alone.what
+        self.answers.append(alone.answer)
+        self.is_alone = True
 
 
 class RespDialect:
@@ -120,7 +132,7 @@ class RespDialect:
         keys: list[bytes | None] = []
         requests = RespRequests(operations, answers, notes, 0, keeps=True, keys=keys)
         protocol, reads, heavy = connection.protocol - 2, connection.follower_reads, 0
-        find = _TABLE.get
+        find = TABLE.get
         count = len(commands)
         while place < count:
             arguments = commands[place]
@@ -156,7 +168,7 @@ class RespDialect:
                 break
             place += 1
             protocol, reads = connection.protocol - 2, connection.follower_reads
-            if requests.command is not None or connection.last_words is not None or connection.steps is not None:
+            if requests.is_alone or connection.last_words is not None or connection.steps is not None:
                 break
         self._end(requests, place)
         return requests
@@ -170,7 +182,7 @@ class RespDialect:
         """Read a command that is more than an operation; return False when those before it must be answered first."""
         connection, name = self._connection, arguments[0]
         if command is None:
-            command = _TABLE.get(name.upper())
+            command = TABLE.get(name.upper())
         full_name = command.name if command is not None else ""
         if command is not None and command.subcommands and len(arguments) > 1:
             container, command = command, command.by_name.get(arguments[1].upper())
@@ -199,7 +211,7 @@ class RespDialect:
         Raises:
             MustStandAlone: there are others before it.
         """
-        outcome: Note | Ask | Effect | Administer
+        outcome: Note | Ask | Effect | Alone
         if self._connection.follower_reads is not None and self._stands_apart(command, requests.operations):
             raise MustStandAlone
         if command.read is not None:
@@ -214,11 +226,10 @@ class RespDialect:
             requests.operations.append(operation)
             requests.answers.append(answer)
             requests.keys.append(outcome.key)
-        elif isinstance(outcome, Administer):
+        elif isinstance(outcome, Alone):
             if requests.operations or requests.notes:
                 raise MustStandAlone
-            requests.command = outcome.command
-            requests.answers.append(outcome.answer)
+            requests.stand_alone(outcome)
         else:
             self._note(requests, outcome.act if isinstance(outcome, Effect) else outcome)
 

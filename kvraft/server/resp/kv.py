@@ -9,7 +9,7 @@ from kvraft.server import transaction_json
 from kvraft.server.dialect import Note
 from kvraft.server.resp.connection_state import Connection
 from kvraft.server.resp.encoding import Reply, bulk
-from kvraft.server.resp.table import Administer, Arguments, Command, InTransaction
+from kvraft.server.resp.table import Alone, Arguments, Command, InTransaction
 
 
 def _json(content: dict[str, object]) -> bytes:
@@ -20,8 +20,8 @@ def _status(connection: Connection, arguments: Arguments) -> Note:
     return _json
 
 
-def _members(connection: Connection, arguments: Arguments) -> Administer:
-    return Administer(ListMembers(), _json)
+def _members(connection: Connection, arguments: Arguments) -> Alone:
+    return Alone(ListMembers(), _json)
 
 
 def _txn(arguments: Arguments) -> tuple[Operation, Reply]:

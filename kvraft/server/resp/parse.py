@@ -1,4 +1,4 @@
-"""Cuts what a Redis client sends into commands: arrays of byte strings.
+"""Cuts what a Redis client sends into commands: arrays of byte strings, or lines of words.
 
 hiredis reads whole chunks of them at once. It is given no input that it would have to keep, and none that lets it
 reserve memory for what has not arrived. It accepts more than a server must, so what it makes of a chunk is checked as a
@@ -14,6 +14,8 @@ import hiredis
 
 ARGUMENTS_MAX: Final = 128 * 1024
 """Most arguments of one command, its name included. Redis allows eight times as many."""
+INLINE_BYTES_MAX: Final = 1_024
+"""Longest command that is written as a line of words, without its end."""
 HEADER_BYTES_MAX: Final = 32
 """Longest line that tells a length, without its end."""
 
@@ -68,8 +70,8 @@ class Framer:
                     return None
                 if self._awaited:
                     self._begin_argument(line)
-                else:
-                    self._begin_command(line)
+                elif words := self._begin_command(line):
+                    return words
             elif len(self._input) < self._position + self._length + 2:
                 return None
             else:
@@ -88,6 +90,8 @@ class Framer:
     def _take_line(self) -> bytes | None:
         """Return the next header; None while its end has not arrived."""
         begin = self._position
+        if not self._awaited and len(self._input) > begin and self._input[begin] not in b"*\r":
+            return self._take_inline()
         end = self._input.find(b"\r\n", begin, begin + HEADER_BYTES_MAX + 2)
         if end >= 0:
             self._position = end + 2
@@ -102,17 +106,28 @@ class Framer:
                 raise ProtocolViolation("too big bulk count string" if self._awaited else "too big mbulk count string")
         return None
 
-    def _begin_command(self, line: bytes) -> None:
+    def _take_inline(self) -> bytes | None:
+        """Return a line of words; None while its end has not arrived."""
+        begin = self._position
+        end = self._input.find(b"\n", begin, begin + INLINE_BYTES_MAX + 2)
+        if end < 0:
+            if len(self._input) - begin > INLINE_BYTES_MAX + 1:
+                raise ProtocolViolation("too big inline request")
+            return None
+        self._position = end + 1
+        return bytes(self._input[begin:end])
+
+    def _begin_command(self, line: bytes) -> Command | None:
+        """Take the header of a command; return a command of a line, which is whole."""
         begun, self._taken = self._taken, 0
-        if not line:
-            return  # Redis skips blank lines, too
         if not line.startswith(b"*"):
-            raise ProtocolViolation(_expected(b"*", line[0]))
+            return line.split()  # of a blank line, which Redis skips too, nothing is left
         count = _number(line[1:])
         if count is None or count > ARGUMENTS_MAX:
             raise ProtocolViolation("invalid multibulk length")
         if count > 0:
             self._awaited, self._taken = count, begun
+        return None
 
     def _begin_argument(self, line: bytes) -> None:
         if not line.startswith(b"$"):

@@ -7,8 +7,8 @@ from typing import Final
 import attrs
 import msgspec
 
-from kvraft.commands import AdminCommand, Operation
-from kvraft.server.dialect import Answer, Note
+from kvraft.commands import AcquireLock, AdminCommand, Operation
+from kvraft.server.dialect import Answer, Note, Unwatch, Watch
 from kvraft.server.resp.connection_state import Connection
 from kvraft.server.resp.encoding import Reply
 
@@ -42,14 +42,14 @@ class Effect(msgspec.Struct, frozen=True):
     """Does it and returns the reply, given the node's status."""
 
 
-class Administer(msgspec.Struct, frozen=True):
-    """What an operator asks of the cluster: it is carried out by itself."""
+class Alone(msgspec.Struct, frozen=True):
+    """What is carried out by itself: what an operator asks, a lock to wait for, a watch to begin or to end."""
 
-    command: AdminCommand
+    what: AdminCommand | AcquireLock | Watch | Unwatch
     answer: Answer
 
 
-Act = Callable[[Connection, Arguments], Note | Ask | Effect | Administer]
+Act = Callable[[Connection, Arguments], Note | Ask | Effect | Alone]
 """Carries out a command that needs its connection; the effects on it are in the order in which commands are read.
 
 What it returns is the reply, or makes the reply of the node's status when that is due, or says what is asked of the

@@ -243,10 +243,10 @@ def test_heavy_commands_are_carried_out_a_few_at_a_time(monkeypatch: pytest.Monk
     """So that one client's pipeline leaves the node room for others."""
     import attrs
 
-    from kvraft.server.resp import dialect
+    from kvraft.server.resp import commands
 
-    heavy = attrs.evolve(dialect._TABLE[b"GET"], is_heavy=True)
-    monkeypatch.setitem(dialect._TABLE, b"GET", heavy)
+    heavy = attrs.evolve(commands.TABLE[b"GET"], is_heavy=True)
+    monkeypatch.setitem(commands.TABLE, b"GET", heavy)
     client = RespClient()
 
     assert client.sends(command(b"GET", b"a") * 40) == b"$-1\r\n" * 40

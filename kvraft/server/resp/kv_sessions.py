@@ -1,0 +1,91 @@
+"""KV.SESSION and KV.ONCE: a write that a client sends again is carried out once.
+
+A numbered write is one command that holds all there is to know. So a client that repeats what it has sent when a
+connection breaks, as redis-py does, sends the same number, and gets the answer that the first one had.
+"""
+
+from typing import Final
+
+from kvraft.commands import Operation, end_session, numbered, open_session, renew_session
+from kvraft.commands.integers import read_integer
+from kvraft.server.resp.encoding import INTEGER, OK, Reply
+from kvraft.server.resp.errors import NOT_AN_INTEGER, RespError, arity_text
+from kvraft.server.resp.table import Arguments, Command, Read
+
+_SECOND_US: Final = 1_000_000
+_INNER: Final = 3
+"""Where the command stands that is numbered."""
+
+Request = tuple[Operation, Reply]
+
+
+def integer_of(word: bytes) -> int:
+    """Return a whole number.
+
+    Raises:
+        RespError: it is none.
+    """
+    number = read_integer(word)
+    if number is None:
+        raise RespError(NOT_AN_INTEGER)
+    return number
+
+
+def _open(arguments: Arguments) -> Request:
+    if len(arguments) == 2:  # noqa: PLR2004 - without a time
+        return open_session(), INTEGER
+    if len(arguments) != 4 or arguments[2].upper() != b"TTL":  # noqa: PLR2004 - TTL and seconds
+        raise RespError(arity_text("kv.session|open"))
+    return open_session(integer_of(arguments[3]) * _SECOND_US), INTEGER
+
+
+def _renew(arguments: Arguments) -> Request:
+    return renew_session(integer_of(arguments[2])), OK
+
+
+def _end(arguments: Arguments) -> Request:
+    return end_session(integer_of(arguments[2])), OK
+
+
+def _once(arguments: Arguments) -> Request:
+    from kvraft.server.resp.commands import TABLE  # it lists this module, too
+
+    client, number = integer_of(arguments[1]), integer_of(arguments[2])
+    inner = arguments[_INNER:]
+    command = TABLE.get(inner[0]) or TABLE.get(inner[0].upper())
+    if command is None or command.read is None:
+        shown = inner[0][:64].decode("latin-1")
+        raise RespError(f"ERR '{shown}' cannot be numbered: it is no command, or does not write")
+    if not command.least <= len(inner) <= command.most:
+        raise RespError(arity_text(command.name))
+    operation, reply = command.read(inner)
+    return numbered(client, number, operation), reply
+
+
+def _session(name: str, arity: int, read: Read, summary: str) -> Command:
+    return Command(name=name, arity=arity, flags=("write", "fast"), read=read, since="7.0.0", summary=summary)
+
+
+COMMANDS: Final = (
+    Command(
+        name="kv.session",
+        arity=-2,
+        since="7.0.0",
+        summary="A container for commands on sessions, in which a numbered write is carried out once",
+        subcommands=(
+            _session("open", -2, _open, "Open a session and return its id"),
+            _session("renew", 3, _renew, "Let the time of a session begin anew"),
+            _session("end", 3, _end, "End a session"),
+        ),
+    ),
+    Command(
+        name="kv.once",
+        arity=-4,
+        flags=("write", "denyoom", "movablekeys"),
+        keys=(4, 4, 1),
+        read=_once,
+        is_heavy=True,
+        since="7.0.0",
+        summary="Carry out a write under a number of a session, or answer as it was answered first",
+    ),
+)
