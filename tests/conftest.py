@@ -87,9 +87,14 @@ def require_tool(name: str) -> str:
     return path
 
 
+def tools_are_required() -> bool:
+    """Whether no test may be skipped for want of a program."""
+    return os.environ.get(REQUIRE_TOOLS_VARIABLE) == "1"
+
+
 def missing_tool(message: str) -> NoReturn:
     """Skip the test that wants a program, or fail where tools are required."""
-    if os.environ.get(REQUIRE_TOOLS_VARIABLE) == "1":
+    if tools_are_required():
         pytest.fail(f"{message}, and {REQUIRE_TOOLS_VARIABLE}=1 asks for every tool")
     pytest.skip(message)
 

@@ -67,6 +67,7 @@ def describe(
             "bytes": store.bytes_used,
             "bytes_max": store.quota_bytes or None,
             "keys_max": store.quota_keys or None,
+            "expiring_keys": store.expiry.key_count + store.leased.key_count,
         },
         "history": {"oldest_revision": store.oldest_revision, "bytes": store.history.bytes},
         "sessions": {"open": store.client_sessions.count, "bytes": store.client_sessions.bytes_used},

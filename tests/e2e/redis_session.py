@@ -78,7 +78,60 @@ def cluster(ports: list[int]) -> None:
 
     client = RedisCluster(startup_nodes=[ClusterNode(HOST, port) for port in ports], decode_responses=True)
     errors = (redis.ConnectionError, redis.TimeoutError, redis.RedisError)
-    converse("cluster", lambda key, value: insist(lambda: client.set(key, value), errors), client.get)
+    readers = RedisCluster(
+        startup_nodes=[ClusterNode(HOST, port) for port in ports],
+        decode_responses=True,
+        read_from_replicas=True,  # it sends READONLY
+    )
+
+    def get(key: str) -> Any:
+        """Read from all nodes in turn; what one has may be a moment old."""
+
+        def found() -> Any:
+            value = readers.get(key)
+            if value is None:
+                raise redis.RedisError(f"{key} is not there yet")
+            return value
+
+        return insist(found, errors)
+
+    converse("cluster", lambda key, value: insist(lambda: client.set(key, value), errors), get)
+
+
+def cluster_of_asyncio(ports: list[int]) -> None:
+    """redis-py, asyncio, RedisCluster."""
+    import redis
+    from redis.asyncio.cluster import ClusterNode, RedisCluster
+
+    async def main() -> None:
+        nodes = [ClusterNode(HOST, port) for port in ports]
+        async with RedisCluster(startup_nodes=nodes, decode_responses=True) as client:
+            await converse_later("cluster_of_asyncio", client, redis.RedisError)
+
+    asyncio.run(main())
+
+
+async def converse_later(name: str, client: Any, error: type[Exception]) -> None:
+    """Do what `converse` does, with a client of asyncio."""
+
+    async def insist_on(*words: str) -> Any:
+        until = time.monotonic() + FAILOVER_S
+        while True:
+            try:
+                return await client.execute_command(*words)
+            except error:
+                if time.monotonic() > until:
+                    raise
+                await asyncio.sleep(PAUSE_S)
+
+    written = 0
+    while not finished.is_set():
+        await insist_on("SET", f"{name}:{written}", str(written))
+        written += 1
+        say(name, "ok")
+        await asyncio.sleep(PAUSE_S)
+    values = [await insist_on("GET", f"{name}:{number}") for number in range(written)]
+    say(name, "read", sum(value == str(number) for number, value in enumerate(values)), "of", written)
 
 
 def plain(ports: list[int]) -> None:
@@ -117,22 +170,7 @@ def asynchronous(ports: list[int]) -> None:
     async def main() -> None:
         sentinels = Sentinel([(HOST, port) for port in ports], socket_timeout=1)
         leader = sentinels.master_for("mymaster", socket_timeout=5, decode_responses=True)
-        written = 0
-        while not finished.is_set():
-            until = time.monotonic() + FAILOVER_S
-            while True:
-                try:
-                    await leader.set(f"asynchronous:{written}", str(written))
-                    break
-                except redis.RedisError:
-                    if time.monotonic() > until:
-                        raise
-                    await asyncio.sleep(PAUSE_S)
-            written += 1
-            say("asynchronous ok")
-            await asyncio.sleep(PAUSE_S)
-        values = [await leader.get(f"asynchronous:{number}") for number in range(written)]
-        say("asynchronous read", sum(value == str(number) for number, value in enumerate(values)), "of", written)
+        await converse_later("asynchronous", leader, redis.RedisError)
 
     asyncio.run(main())
 
@@ -240,7 +278,7 @@ def main(ports: list[int]) -> None:
     threading.Thread(target=await_end_of_input, daemon=True).start()
     threads = [
         threading.Thread(target=session, args=(ports,))
-        for session in (sentinel, cluster, plain, asynchronous, lock, command_line)
+        for session in (sentinel, cluster, plain, asynchronous, cluster_of_asyncio, lock, command_line)
     ]
     for thread in threads:
         thread.start()

@@ -36,6 +36,7 @@ class Client:
     """A connection that sends commands together and reads their replies as they are."""
 
     def __init__(self, port: int) -> None:
+        self.port = port
         self._socket = socket.create_connection((HOST, port), REPLY_S)
         self._input = self._socket.makefile("rb")
 
@@ -46,8 +47,20 @@ class Client:
 
     def ask(self, commands: Sequence[Words]) -> list[Reply]:
         """Return the replies to some commands."""
-        self._socket.sendall(b"".join(map(encoded, commands)))
+        self.send(commands)
         return [self.read() for _ in commands]
+
+    def send(self, commands: Sequence[Words]) -> None:
+        """Send some commands."""
+        self._socket.sendall(b"".join(map(encoded, commands)))
+
+    def read_all(self) -> list[Reply]:
+        """Return what has been told by now, up to the reply to a PING."""
+        self.send([(b"PING",)])
+        replies = [self.read()]
+        while b"pong" not in str(replies[-1]).lower().encode():
+            replies.append(self.read())
+        return replies
 
     def read(self) -> Reply:
         """Return the next reply."""
@@ -235,6 +248,8 @@ WRONG: Final = (
     words(b"NOSUCH", several(VALUES, 0, 2)),
     words(b"GET", KEYS, KEYS),
     words(b"ECHO", VALUES),
+    words(b"PUBLISH", KEYS, VALUES),
+    words(b"PUBSUB", st.sampled_from([(b"CHANNELS",), (b"NUMPAT",), (b"numsub", b"a"), (b"channels", b"a", b"b")])),
     words(b"PING"),
     words(b"SELECT", st.sampled_from([b"0", b"99", b"x"])),
 )
@@ -323,3 +338,60 @@ def test_generated_commands_are_answered_as_redis_answers_them(protocol: bytes, 
 
     check()
     assert counted >= EXAMPLES * COMMANDS
+
+
+MESSAGES: Final[list[tuple[int, Words]]] = [
+    (0, (b"SUBSCRIBE", b"a", b"b", b"a")),
+    (0, (b"PSUBSCRIBE", b"a*", b"[^a]", b"\\a")),
+    (1, (b"PUBLISH", b"a", b"line\r\nend")),
+    (1, (b"PUBLISH", b"ab", b"")),
+    (1, (b"PUBLISH", b"x", b"1")),
+    (1, (b"PUBSUB", b"NUMSUB", b"a", b"b", b"x")),
+    (1, (b"PUBSUB", b"NUMPAT")),
+    (0, (b"UNSUBSCRIBE", b"b", b"x")),
+    (0, (b"PUNSUBSCRIBE", b"a*")),
+    (1, (b"MULTI",)),
+    (1, (b"PUBLISH", b"a", b"1")),
+    (1, (b"PUBLISH", b"b", b"2")),
+    (1, (b"EXEC",)),
+    (0, (b"PUNSUBSCRIBE", b"[^a]", b"\\a")),
+    (0, (b"UNSUBSCRIBE",)),
+    (0, (b"UNSUBSCRIBE",)),
+    (0, (b"PSUBSCRIBE", b"__keyevent@0__:*")),
+    (1, (b"SET", b"k", b"v")),
+    (1, (b"DEL", b"k")),
+    (0, (b"PUNSUBSCRIBE",)),
+    (0, (b"SUBSCRIBE", b"__keyspace@0__:k")),
+    (1, (b"SET", b"k", b"v")),
+    (1, (b"MSET", b"other", b"1", b"k", b"2")),
+    (0, (b"UNSUBSCRIBE",)),
+    (0, (b"SUBSCRIBE", b"__keyevent@0__:expired")),
+    (1, (b"PSETEX", b"k", b"20", b"v")),
+]
+"""Which of two connections sends what."""
+TOLD_S: Final = 0.05
+"""So long after a command notifications of it have been told, seconds."""
+EXPIRED_S: Final = 2.0
+"""So long after it a key has expired, seconds."""
+
+
+@pytest.mark.parametrize("protocol", [b"2", b"3"])
+def test_messages_are_told_as_redis_tells_them(protocol: bytes, both: tuple[Client, Client]) -> None:
+    """Confirmations, messages of channels and patterns, what EXEC publishes, and notifications of keys."""
+    told: list[list[Reply]] = []
+    for known in both:
+        setup = [(b"FLUSHALL",), (b"CONFIG", b"SET", b"notify-keyspace-events", b"KE$gx")]
+        known.ask([(b"RESET",), *setup])
+        subscriber, publisher = Client(known.port), Client(known.port)
+        subscriber.ask([(b"HELLO", protocol)])
+        told.append([])
+        for number, words_ in MESSAGES:
+            (publisher if number else subscriber).send([words_])
+            if number:
+                told[-1].append(publisher.read())
+                time.sleep(EXPIRED_S if words_[0] == b"PSETEX" else TOLD_S)
+            told[-1] += sorted(subscriber.read_all())  # Redis tells the patterns in an order of its own
+        for each in (subscriber, publisher):
+            each.close()
+
+    assert told[0] == told[1]

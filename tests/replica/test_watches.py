@@ -421,6 +421,7 @@ def test_what_has_expired_is_told_apart(*, lives: bool) -> None:
         world.store.apply(batch(world.store.applied_index + 1, *mutations, time_us=time_us))
         if world.watches.is_needed:
             world.watches.applied(world.store, None)
+            world.watches.tell()
     if not lives:
         world.watch(marker, first=1)
     world.settle()

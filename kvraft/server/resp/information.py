@@ -105,8 +105,8 @@ def _raft(connection: Connection, status: Status) -> Facts:
 
 
 def _keyspace(connection: Connection, status: Status) -> Facts:
-    keys = status.get("keys", 0)
-    return {"db0": f"keys={keys},expires={status.get('expiring_keys', 0)},avg_ttl=0"} if keys else {}
+    keys, store = status.get("keys", 0), status.get("store", {})
+    return {"db0": f"keys={keys},expires={store.get('expiring_keys', 0)},avg_ttl=0"} if keys else {}
 
 
 SECTIONS: Final[Mapping[str, Callable[[Connection, Status], Facts]]] = {

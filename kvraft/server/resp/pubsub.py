@@ -14,7 +14,7 @@ from kvraft.server.dialect import Note
 from kvraft.server.resp.channels import SUBSCRIPTIONS_MAX, confirmation
 from kvraft.server.resp.connection_state import Connection
 from kvraft.server.resp.encoding import array, bulk, bulks, integer
-from kvraft.server.resp.errors import RespError, arity_text
+from kvraft.server.resp.errors import RespError
 from kvraft.server.resp.table import Act, Arguments, Command, Effect
 
 MESSAGE_BYTES_MAX: Final = 1024 * 1024
@@ -68,7 +68,8 @@ def _publish(connection: Connection, arguments: Arguments) -> Effect:
 
 def _channels(connection: Connection, arguments: Arguments) -> Note:
     if len(arguments) > 3:  # noqa: PLR2004 - PUBSUB CHANNELS and a pattern
-        raise RespError(arity_text("pubsub|channels"))
+        shown = arguments[1].decode("latin-1")
+        raise RespError(f"ERR unknown subcommand or wrong number of arguments for '{shown}'. Try PUBSUB HELP.")
     wanted = read_pattern(arguments[2] if len(arguments) == 3 else b"*")  # noqa: PLR2004
     return bulks(channel for channel in connection.node.channels.subscribers if wanted.matches(channel))
 
