@@ -16,7 +16,7 @@ CHECKS := $(VENV)/.installed-check
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --editable
 
 .DEFAULT_GOAL := help
-.PHONY: help cluster test test-fast check soak coverage mutants mutate chaos screenshots fix clean
+.PHONY: help cluster test test-fast check soak coverage mutants fuzz mutate chaos screenshots fix clean
 
 help: ## list what make can do
 	@grep -E '^[a-z-]+:.*## ' $(firstword $(MAKEFILE_LIST)) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 16
@@ -45,6 +45,9 @@ coverage: $(BASE) ## tell which lines and branches of the core no simulated run 
 
 mutants: $(BASE) ## break kvraft in many small ways, and see that the simulator notices each; ARGS="--list" tells them
 	$(BIN)/python -m tests.mutants $(ARGS)
+
+fuzz: $(TESTS) ## ten thousand generated streams of RESP, read in two ways: STREAMS=10000
+	KVRAFT_FUZZ_STREAMS=$(or $(STREAMS),10000) $(BIN)/python -m pytest tests/server/resp/test_fuzz.py
 
 mutate: $(TESTS) ## draw small changes of the core, and tell which the simulator notices; ARGS="--sample 40 --seed 1"
 	$(BIN)/python -m tests.mutants.generated $(ARGS)
