@@ -205,7 +205,7 @@ class Admission:
         node = self._node
         acknowledged = node.acknowledged_by(to)
         return Facts(
-            level=FEATURE_LEVEL,
+            level=self._features.speaks,
             configuration=node.membership_index,
             address=node.membership.addresses.get(node.id),
             empty=None if node.incarnation is None else node.log.last_index == 0,

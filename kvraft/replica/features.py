@@ -20,6 +20,8 @@ class Features:
 
     def __init__(self, node: Node) -> None:
         self._node = node
+        self.speaks = FEATURE_LEVEL
+        """What this node speaks; a simulation of earlier versions lowers it."""
         self._levels: dict[int, int] = {}
         self._proposed = (0, 0)
         """The term in which this node proposed a level last, and that level; it gets lost only with the term."""
@@ -40,7 +42,7 @@ class Features:
     def look(self, peers: PeerTransport, store: Store) -> None:
         """Propose a higher level if all members speak it; called in every turn."""
         node = self._node
-        if store.feature_level >= FEATURE_LEVEL or not node.is_leader:
+        if store.feature_level >= self.speaks or not node.is_leader:
             return
         if node.log.term_at(store.applied_index) != node.term:
             return
@@ -48,8 +50,8 @@ class Features:
         status = peers.status()
         if not all(peer in status and status[peer].connected for peer in others):
             return
-        level = min((self._levels.get(peer, 0) for peer in others), default=FEATURE_LEVEL)
-        level = min(level, FEATURE_LEVEL)
+        level = min((self._levels.get(peer, 0) for peer in others), default=self.speaks)
+        level = min(level, self.speaks)
         if level > store.feature_level and self._proposed != (node.term, level):
             with suppress(NotLeader, ProposalRefused):
                 node.propose((encode_level(level),), node.now, kind=EntryKind.FEATURE_LEVEL)

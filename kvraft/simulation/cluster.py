@@ -6,6 +6,7 @@ from typing import Final
 from kvraft.config import Address, Config, Peer
 from kvraft.config.values import KIB, History, Limits
 from kvraft.raft import InvariantViolated, RaftOptions
+from kvraft.replica.admission import IS_TOO_OLD
 from kvraft.simulation.checks import Checks
 from kvraft.simulation.clients import Answer, Caller, ClientMachine
 from kvraft.simulation.disk import StaleFile
@@ -288,7 +289,11 @@ class Cluster:
         """A process ended itself: that is right only when its disk failed, or when it has left the cluster."""
         self.world.tell(member.machine.name, f"stops: {why}")
         is_excused = member.has_failed or member.rots or member.has_older_copy or member.is_too_old
-        is_right = is_excused or why.startswith(REMOVED)
+        is_right = is_excused or why.startswith(REMOVED) or (why == IS_TOO_OLD.text and self._has_left(member))
         if not is_right:
             self.checks.violations.append(InvariantViolated(f"node {member.id} stopped itself: {why}"))
         self.stopped(member)
+
+    def _has_left(self, member: Member) -> bool:
+        """Whether a node was removed, and those who know it do not have to speak as it does any more."""
+        return any(member.id in each.node.membership.departed for each in self.running)

@@ -20,7 +20,7 @@ from kvraft.simulation.machine import Machine, ProcessDied, Reactor
 from kvraft.simulation.names import NameFaults, Resolver
 from kvraft.simulation.network import Network
 from kvraft.storage import Journal, JournalFull, JournalJobs, MemoryJournal, StorageError
-from kvraft.store import SnapshotInvalid, Store
+from kvraft.store import FEATURE_LEVEL, SnapshotInvalid, Store
 
 ANY: Final = "any"
 """Stands for every operation on a disk."""
@@ -96,6 +96,8 @@ class Member:
         """Whether its disk is an older copy of its own, so that it forgets what it has promised and must end itself."""
         self.is_too_old = False
         """Whether there is an entry in the log that it cannot apply, so that it must end itself."""
+        self.speaks = FEATURE_LEVEL
+        """The feature level of the version that is started next."""
         self.rots = False
         """Whether there is a wrong bit on the disk, so that a process may refuse to start."""
         self.trap: tuple[str, Callable[[Path], None]] | None = None
@@ -159,6 +161,7 @@ class Member:
             assembly = assemble(config, self.id, initial, surroundings, options, reached_at)
             self._network.listen(self.machine, (config.peer(self.id).address.host, PORT), assembly.port)
             self.assembly = assembly
+            self.speak(self.speaks)
             self.wrap(self, assembly)
             assembly.start()
         except (ProcessDied, StaleFile):
@@ -182,6 +185,12 @@ class Member:
         else:
             self.disk.kill()
             self._network.process_ended(self.machine)
+
+    def speak(self, level: int) -> None:
+        """Let its processes be of a version that speaks this feature level, also the one that has just been started."""
+        self.speaks = level
+        assert self.assembly is not None, f"{self.machine.name} does not run"
+        self.assembly.replica._admission._features.speaks = level  # noqa: SLF001 - no user may choose it
 
     def _begin(self, config: Config, reactor: Reactor, make_id: Callable[[], str]) -> InitialState:
         """Read what the disk holds, if there is one."""

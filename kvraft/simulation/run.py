@@ -21,6 +21,7 @@ from kvraft.simulation.births import Birth
 from kvraft.simulation.budgets import Budgets
 from kvraft.simulation.cluster import Cluster, Stuck
 from kvraft.simulation.disk import StaleFile
+from kvraft.simulation.earlier_versions import EarlierVersions
 from kvraft.simulation.faults import FAULTS, KINDS, LIES_IN_WAIT
 from kvraft.simulation.machine import ProcessDied
 from kvraft.simulation.member import DiskFaults, address_of
@@ -242,18 +243,21 @@ def _make_nemesis(cluster: Cluster, kinds: Collection[str], gap_s: float) -> Nem
 
 
 def _go_through(plan: Plan, cluster: Cluster, nemesis: Nemesis | None, workload: Workload) -> None:
+    earlier = EarlierVersions(cluster, Random(f"{plan.seed} earlier versions"))
     if nemesis is not None and not cluster.forgets and Random(f"{plan.seed} is born under faults").random() < BIRTHS:
         Birth(nemesis, cluster.world.random("birth")).go_through()
     pace = Pace(cluster) if Random(f"{plan.seed} pace").random() < PACES else None
     if pace is not None:
         pace.begin()
     workload.begin()
+    earlier.begin(plan.seconds)
     if nemesis is not None:
         nemesis.rush = workload.rush
         nemesis.begin()
     end = cluster.world.now + plan.seconds
     while (plan.steps is None or cluster.world.events < plan.steps) and cluster.step(end):
         pass
+    earlier.end()
     if nemesis is not None:
         nemesis.stop()
         pauses_end = max(member.machine.held_until for member in cluster.members.values())
@@ -268,6 +272,7 @@ def _go_through(plan: Plan, cluster: Cluster, nemesis: Nemesis | None, workload:
     cluster.run_until(cluster.has_settled, what="one state on all members")
     cluster.run_until(cluster.has_let_go, what="the end of all that were removed")
     workload.settle()
+    earlier.check()
     if pace is not None:
         pace.compare()
     cluster_time = ClusterTime(cluster)

@@ -1,0 +1,115 @@
+"""Members of an earlier version: some nodes speak a lower feature level for a while, as before an upgrade.
+
+They run the present code, so what a kvraft of that version could not read is looked for: no such node may come to a
+level that it does not speak, and no entry of the log may hold what its level does not know. Then they are upgraded one
+after the other, and the cluster must come to the present level.
+"""
+
+from collections.abc import Mapping, Sequence
+from random import Random
+from typing import Final
+
+from kvraft.commands import decode_batch
+from kvraft.raft import Entry, EntryKind
+from kvraft.simulation.cluster import Cluster
+from kvraft.simulation.conduct import demand
+from kvraft.simulation.member import Member
+from kvraft.store import FEATURE_LEVEL
+from kvraft.store.features import decode_level
+
+SHARE: Final = 0.1
+"""How many runs have such nodes."""
+SPOKEN: Final = range(1, FEATURE_LEVEL)
+"""The level that they speak, one of these; a kvraft of level 0 names none."""
+BEGINS: Final = (0.1, 0.7)
+"""When the first is upgraded, as a share of the time of faults."""
+ENDS: Final = 0.9
+"""When the last is."""
+GAP_S: Final = 0.5
+"""Between the upgrades of two nodes, seconds."""
+
+
+class EarlierVersions:
+    """Those of one run, if it has any.
+
+    Args:
+        cluster: no time has passed in it yet.
+        draws: decides whether there are any, who they are, what they speak, and when they are upgraded.
+    """
+
+    def __init__(self, cluster: Cluster, draws: Random) -> None:
+        self._cluster = cluster
+        self._draws = draws
+        self.level = draws.choice(SPOKEN)
+        self.members: Sequence[Member] = ()
+        if draws.random() < SHARE and not cluster.forgets:  # each is started anew
+            first = [*cluster.members.values()]
+            self.members = draws.sample(first, draws.randint(1, len(first)))
+        for member in self.members:
+            member.speak(self.level)
+
+    def begin(self, seconds: float) -> None:
+        """Upgrade all of them within this time."""
+        world = self._cluster.world
+        first_s, last_s = self._draws.uniform(*BEGINS) * seconds, ENDS * seconds
+        for number, member in enumerate(self.members):
+            world.at(world.now + min(first_s + number * GAP_S, last_s), None, self._upgrade, member)
+
+    def end(self) -> None:
+        """Upgrade those now that are not."""
+        for member in self.members:
+            self._upgrade(member)
+
+    def _upgrade(self, member: Member) -> None:
+        """Start a node anew as one of the present version, if it runs; else that is how it will be started."""
+        is_upgraded, member.speaks = member.speaks == FEATURE_LEVEL, FEATURE_LEVEL
+        if member.is_running and not is_upgraded:
+            check_level(member.id, member.store.feature_level, self.level)
+            self._cluster.restart(member.id)
+
+    def check(self) -> None:
+        """Demand the present level of all members that run, in a cluster that is well, and look at the log.
+
+        Raises:
+            Stuck: the level is not raised.
+            InvariantViolated: the log holds what its level does not know.
+        """
+        cluster = self._cluster
+
+        def is_raised() -> bool:
+            if not cluster.has_settled() or cluster.leader is None:
+                return False
+            members = cluster.members[cluster.leader].node.membership.members
+            return all(each.store.feature_level == FEATURE_LEVEL for each in cluster.running if each.id in members)
+
+        cluster.run_until(is_raised, what="the present feature level on all members")
+        check_log(cluster.checks.figure_3.committed)
+
+
+def check_level(member: int, level: int, spoken: int) -> None:
+    """Check the level to which a node has come that speaks another.
+
+    Raises:
+        InvariantViolated: it is higher.
+    """
+    demand(level <= spoken, f"the cluster has feature level {level}, and node {member} speaks {spoken} (row 35)")
+
+
+def check_log(committed: Mapping[int, Entry]) -> None:
+    """Check that no entry holds what the level before it does not know.
+
+    Raises:
+        InvariantViolated: one does.
+    """
+    level = 0
+    for index in sorted(committed):
+        entry = committed[index]
+        if entry.kind == EntryKind.FEATURE_LEVEL:
+            level = max(level, decode_level(entry.payload))
+        elif entry.kind == EntryKind.COMMANDS:
+            for command in decode_batch(entry.payload)[1]:
+                demand(
+                    level >= command.LEVEL,
+                    f"entry {index} holds what level {command.LEVEL} has brought, and has level {level}: {command} "
+                    "(row 35)",
+                )
