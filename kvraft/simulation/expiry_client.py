@@ -17,6 +17,7 @@ from typing_extensions import override
 from kvraft.commands import Failure, Mutation, Set
 from kvraft.commands.expiry import SECOND_US, TimeToLive
 from kvraft.simulation.client_groups import JudgedGroup, takes_part
+from kvraft.simulation.clients import Answer
 from kvraft.simulation.cluster import CLOCK_RATES, Cluster
 from kvraft.simulation.conduct import demand
 from kvraft.simulation.data_client import DataClient
@@ -36,6 +37,10 @@ KEYS: Final = ("_e1", "_e2", "_e3")
 COUNTER: Final = "_e9"
 TTLS_S: Final = (0.02, 0.05, 0.2, 0.8)
 """How long keys are to live, one of these, seconds."""
+WAITS: Final = 0.4
+"""How often a client waits for the end of a key, and reads."""
+MOMENT_S: Final = 0.01
+"""How long after that at most, seconds: a key that has expired is removed some milliseconds later."""
 NOBODY: Final = -1
 """The number of a client of which nothing else is written down."""
 LATE_S: Final = 1.0
@@ -51,10 +56,35 @@ class ExpiryClient(DataClient):
 
     def __init__(self, number: int, cluster: Cluster) -> None:
         super().__init__(number, cluster, "expiry client")
+        self._ends: tuple[str, float] | None = None
+        """A key that it has let expire, and about when."""
+        self._looks_at: str | None = None
+        """The key whose end it has waited for."""
+
+    @override
+    def begin(self) -> None:
+        draws, ends = self._random, self._ends
+        self._ends = self._looks_at = None
+        if ends is not None and draws.random() < WAITS:
+            self._looks_at, at = ends
+            left_s = max(0.0, at - self._cluster.world.now)
+            self._caller.clock.callLater(left_s + draws.uniform(0.0, MOMENT_S), self._ask)
+        else:
+            super().begin()
+
+    @override
+    def _note(self, asked: Asked, answer: Answer) -> None:
+        super()._note(asked, answer)
+        words = asked.line.split()
+        if "error" not in answer and (words[0] == "EXPIRE" or words[2:3] == ["FOR"]):
+            ttl_s = float(words[3 if words[0] == "CAS" else 2])
+            self._ends = words[1], asked.invoked + ttl_s
 
     @override
     def _draw(self) -> str:
         draws = self._random
+        if self._looks_at is not None:
+            return draws.choice((f"GET {self._looks_at} META", f"GET {self._looks_at} META", f"PREFIX {PREFIX} META"))
         key, other = draws.sample(KEYS, 2)
         value = f"{self._number}-{len(self.asked)}-{draws.getrandbits(32):08x}"
         ttl = draws.choice(TTLS_S)
