@@ -196,8 +196,8 @@ class Inbounds:
         self.once = LogOncePerCause(log)
         self._log = log
         self._presence = presence
-        self._open: set[InboundConnection] = set()
-        """All that exist, whether they have introduced themselves or not."""
+        self._open: dict[InboundConnection, None] = {}
+        """All that exist, whether they have introduced themselves or not, in the order of their arrival."""
         self._strangers: dict[InboundConnection, None] = {}
         """Those that have not, in the order of their arrival."""
         self._by_peer: dict[int, InboundConnection] = {}
@@ -216,7 +216,7 @@ class Inbounds:
             oldest = next(iter(self._strangers))
             del self._strangers[oldest]
             oldest.abort()
-        self._open.add(connection)
+        self._open[connection] = None
         self._strangers[connection] = None
         return True
 
@@ -285,7 +285,7 @@ class Inbounds:
 
     def forget(self, connection: InboundConnection) -> None:
         """Take note that `connection` is lost."""
-        self._open.discard(connection)
+        self._open.pop(connection, None)
         self._strangers.pop(connection, None)
         if connection.hello is not None and self._by_peer.get(connection.hello.sender) is connection:
             self._drop(connection.hello.sender)

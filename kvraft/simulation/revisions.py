@@ -115,7 +115,7 @@ def _check_read(asked: Asked, twin: Twin, answered: Iterable[Asked]) -> None:
     else:
         assert isinstance(asked.operation, Get), "an answer without a revision"
         low, high = _window(asked, answered, twin.revision)
-        expected = [*{twin.states[each].get(asked.operation.key) for each in range(low, high + 1)}]
+        expected = [*dict.fromkeys(twin.states[each].get(asked.operation.key) for each in range(low, high + 1))]
     demand(
         any(is_answer(asked, each) for each in expected),
         f"no state explains: {asked}; it would be {[show(asked, each) for each in expected]}",

@@ -3,7 +3,7 @@ from typing import Any
 import pytest
 
 from kvraft.peers import Facts
-from kvraft.peers.acceptor import FIRST_RUN_SILENT_S, REFUSAL_LINGER_S, STRANGERS_MAX
+from kvraft.peers.acceptor import FIRST_RUN_SILENT_S, REFUSAL_LINGER_S, STRANGERS_MAX, InboundConnection
 from kvraft.peers.frames import encode
 from kvraft.peers.hello import HELLO_BYTES_MAX, HELLO_TIMEOUT_S
 from kvraft.raft.messages import AppendEntries, Heartbeat, TimeoutNow
@@ -332,3 +332,14 @@ def test_the_log_has_the_last_word_on_the_cluster() -> None:
     assert wrong.lost
     assert not fresh.disconnecting
     assert ("peer_lost", 1) in node.receiver.take()
+
+
+def test_a_stop_closes_connections_in_the_order_of_their_arrival(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The same in each process, wherever its objects lie in memory: a simulated run is the same to the byte."""
+    node, closed = Node(), []
+    protocols = [node.call()._protocol for _ in range(STRANGERS_MAX)]
+    monkeypatch.setattr(InboundConnection, "close", lambda connection: closed.append(connection))  # noqa: PLW0108 - it is bound to each
+
+    node.peers.stop()
+
+    assert closed == protocols

@@ -125,3 +125,12 @@ def test_a_client_asks_all_kinds_of_requests() -> None:
         assert any(each.answer.get("error") == shown for each in answered), shown
     for verb in ("CAS", "DELETE", "INCR", "APPEND", "TXN", "GET", "PREFIX x META LIMIT 1 CURSOR", "RANGE"):
         assert any(each.line.startswith(verb) and "error" not in each.answer for each in answered), verb
+
+
+def test_what_an_answer_could_have_been_is_told_in_the_order_of_the_log() -> None:
+    """And so the same whatever PYTHONHASHSEED is."""
+    writes = [told(f"APPEND k {number}", {"length": number + 1, "revision": number + 1}, 0, 9) for number in range(6)]
+    finding = why(log_of(*writes), *writes, told("GET k", {"value": "other"}, 1, 2))
+
+    places = [finding.index(f"'value': '{''.join(map(str, range(count)))}'") for count in range(1, 7)]
+    assert places == sorted(places)
