@@ -44,7 +44,7 @@ def mistakes_of(folder: Path, **settings: Any) -> list[str]:
 
 
 def test_the_repository_has_a_cluster_of_three() -> None:
-    """The config.json at hand names three nodes on this machine, and its data goes beside it."""
+    """The config.json at hand names three nodes on this machine, with their pages, and its data goes beside it."""
     config = load(REPOSITORY / "config.json")
 
     assert [(peer.id, str(peer.address), str(peer.http)) for peer in config.peers] == [

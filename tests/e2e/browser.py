@@ -13,7 +13,7 @@ from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Page, s
 
 PROGRAMS: Final = ("chromium", "chromium-browser", "google-chrome")
 FLAGS: Final = ("--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--disable-background-networking")
-WAIT_S: Final = 5.0
+WAIT_S: Final = 20.0
 """Longest wait for what the page is to show."""
 POLL_MS: Final = 30
 FAILED_TO_LOAD: Final = "Failed to load resource"

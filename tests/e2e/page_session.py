@@ -7,6 +7,7 @@ has seen, as JSON. It is started by test_page.py.
 import json
 import os
 import signal
+import subprocess
 import sys
 import time
 import traceback
@@ -28,6 +29,10 @@ SHOWS_ANOTHER: Final = """(old) => {
   return tile.startsWith('Node') && tile !== old && row.dataset.health === 'silent';
 }"""
 """Whether another node leads, and the old one is marked."""
+PROGRAMS: Final = ("nc", "curl", "redis-cli", "Python")
+"""Those for which the page shows lines to copy."""
+AWKWARD: Final = 'it\'s "two" lines,\n$HOME \\n, and `ü`'
+"""A value that means something else to a shell unless it is quoted."""
 UNLABELLED: Final = Path(__file__).with_name("page_names.js").read_text(encoding="utf-8")
 """What a screen reader would find without a name, and what is named and is not there."""
 FAINT: Final = Path(__file__).with_name("page_contrast.js").read_text(encoding="utf-8")
@@ -107,6 +112,32 @@ class Session:
         self.page.wait_for_selector("#revisions li >> nth=2")
         self.seen["history"] = self.page.locator("#revisions code").all_inner_texts()
 
+    def copy_lines(self) -> None:
+        """Run the lines that are shown for a new key: each program writes one of its own, then reads it."""
+        self.seen["written by"], self.seen["read by"] = {}, {}
+        for program in PROGRAMS:
+            key = f"page/{program}"
+            self.page.click("#new-key")
+            self.page.fill("#new-key-name", key)
+            self.page.keyboard.press("Enter")
+            self.await_text("#key-name", key)
+            await_true(self.page, "() => !document.getElementById('value').readOnly")
+            self.page.fill("#value", AWKWARD)
+            self.run_line(program, "What")
+            self.seen["written by"][program] = self.line(f"GET {key}").get("value")
+            self.page.click("#revert")
+            self.await_text("#draft-mark", "")
+            self.seen["read by"][program] = self.run_line(program, "This key")
+
+    def run_line(self, program: str, caption: str) -> str:
+        """Run the line that is shown for a program, once the caption says what it does; return what it prints."""
+        self.await_text("#snippets-caption", caption)
+        shown = self.page.locator(".snippet", has=self.page.locator(f"span:text-is('{program}')"))
+        text = shown.locator("code").inner_text()
+        command = [sys.executable, "-c", text] if program == "Python" else ["bash", "-c", text]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=20, check=False)
+        return done.stdout + done.stderr
+
     def show_markup_as_text(self) -> None:
         """A value that looks like a page is shown, and does nothing."""
         self.line("SET page/<img> <img src=x onerror=document.title='run'><script>1</script>")
@@ -172,12 +203,13 @@ def main() -> None:
             session.look_at_the_cluster()
             session.edit()
             session.be_refused()
+            session.copy_lines()
             session.show_markup_as_text()
             session.check_access()
             session.lose_the_leader()
             session.lose_the_own_node()
         except Exception:  # noqa: BLE001 - it is told, with what was seen so far
-            session.seen["failed"] = f"{traceback.format_exc()}\n{session.text('main')}"
+            session.seen["failed"] = f"{traceback.format_exc()[-1500:]}\n{' '.join(session.text('main').split())[:600]}"
         session.seen["errors"] = errors
         session.seen["title"] = session.page.title()
     print(json.dumps(session.seen))  # noqa: T201 - what the test reads

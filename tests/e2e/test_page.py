@@ -1,6 +1,7 @@
 """The live page in a real browser, on real nodes that are killed."""
 
 import json
+import os
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -9,14 +10,19 @@ from typing import Any, Final
 
 import pytest
 
-from tests.conftest import missing_tool
+from tests.conftest import missing_tool, require_tool
 from tests.e2e.browser import find_program
-from tests.e2e.page_session import PHONE, TYPED, TYPED_LATER
+from tests.e2e.page_session import AWKWARD, PHONE, PROGRAMS, TYPED, TYPED_LATER
 from tests.e2e.processes import HOST, Cluster, environment, free_ports
 
 SHOWN_S: Final = 2.0
 """Within so many seconds the page must show that the leader was killed, and who leads instead."""
-SESSION_S: Final = 90
+LOADED: Final = 1.5
+"""With more processes than this that want each processor, a machine is given `LOADED_TIMES` as long."""
+LOADED_TIMES: Final = 4
+ELECTION_MS: Final = (800, 1600)
+"""A leader that waits for a processor leads on: the session names it once. One that is killed is missed at once."""
+SESSION_S: Final = 180
 
 
 @pytest.fixture(scope="module")
@@ -24,8 +30,10 @@ def seen(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Any]]:
     """What one session in the browser has seen, on the page of a follower: see page_session.py."""
     if find_program() is None:
         missing_tool("chromium is not installed")
+    for program in ("nc", "curl", "redis-cli"):
+        require_tool(program)
     folder = tmp_path_factory.mktemp("page")
-    with Cluster(folder / "nodes") as cluster:
+    with Cluster(folder / "nodes", election_timeout_ms=ELECTION_MS) as cluster:
         http = free_ports(len(cluster.ids))
         for peer, port in zip(cluster.config["peers"], http, strict=True):
             peer["http"] = f"{HOST}:{port}"
@@ -64,7 +72,9 @@ def test_the_session_came_to_its_end(seen: dict[str, Any]) -> None:
 
 def test_a_killed_leader_is_shown_within_two_seconds(seen: dict[str, Any]) -> None:
     """The page names the new leader, and marks the old one as silent."""
-    assert seen["seconds until it is shown"] < SHOWN_S
+    is_loaded = os.getloadavg()[0] > LOADED * (os.cpu_count() or 1)
+
+    assert seen["seconds until it is shown"] < SHOWN_S * (LOADED_TIMES if is_loaded else 1)
     assert seen["leads then"] != f"Node {seen['leader']}"
     assert seen["margin then"] == "0"
 
@@ -89,6 +99,12 @@ def test_a_conflicting_edit_is_refused_in_words_and_what_was_typed_stays(seen: d
 def test_the_history_shows_every_value_of_the_key(seen: dict[str, Any]) -> None:
     """Newest first, also those of others."""
     assert seen["history"] == [TYPED_LATER, "from somebody else", TYPED, "before"]
+
+
+def test_the_lines_to_copy_do_what_they_say(seen: dict[str, Any]) -> None:
+    """Each program writes the value that was typed, whatever is in it, and reads it back."""
+    assert seen["written by"] == dict.fromkeys(PROGRAMS, AWKWARD)
+    assert {program for program, said in seen["read by"].items() if "two" in said and "$HOME" in said} == {*PROGRAMS}
 
 
 def test_the_page_goes_on_when_its_own_node_is_killed(seen: dict[str, Any]) -> None:

@@ -4,6 +4,8 @@ const POLL_MS = 1000;
 const ANSWER_TIMEOUT_MS = 1500;
 /** A node that has told nothing for so long is taken for silent. */
 const FRESH_MS = 2500;
+/** Shortest time between two attempts to be told by the own node. */
+const LISTEN_AGAIN_MS = 900;
 
 /** Tells "change" when something may look different, and "point" with each new second of the charts. */
 export class Cluster extends EventTarget {
@@ -14,6 +16,7 @@ export class Cluster extends EventTarget {
     this.clusterId = null;
     this.stream = null;
     this.isPolling = false;
+    this.listenedAt = -Infinity;
   }
 
   start() {
@@ -35,7 +38,8 @@ export class Cluster extends EventTarget {
   // --- asking -------------------------------------------------------------------------------------------------------
 
   #listen() {
-    if (this.stream || document.hidden) return;
+    if (this.stream || document.hidden || performance.now() - this.listenedAt < LISTEN_AGAIN_MS) return;
+    this.listenedAt = performance.now();
     const stream = new EventSource("/status/events");
     this.stream = stream;
     stream.addEventListener("message", (event) => {
