@@ -60,10 +60,16 @@ def failure(reason: Failure) -> Answer:
 
 def refusal(reason: RequestFailed) -> Answer:
     """Return the answer to a request that has no result."""
-    if isinstance(reason, NotLeaderRefusal):
-        content: dict[str, object] = {"error": reason.code, "message": str(reason), "leader_hint": reason.leader_hint}
-        return _with_advice(json(content, status_of(reason.code)))
     return _with_advice(Answer(status_of(reason.code), replies.refusal(reason)))
+
+
+def no_redirect(reason: NotLeaderRefusal) -> Answer:
+    """Return the answer of a node that does not lead, and does not know where the leader serves HTTP."""
+    message = str(reason)
+    if reason.leader_hint is not None:
+        message = f"the leader is at {reason.leader_hint}, and config.json does not say where it serves HTTP"
+    content: dict[str, object] = {"error": reason.code, "message": message, "leader_hint": reason.leader_hint}
+    return _with_advice(json(content, status_of(reason.code)))
 
 
 def invalid(reason: InvalidCommand) -> Answer:

@@ -12,7 +12,7 @@ from kvraft.server.http.answers import Answer, WrongRequest
 from kvraft.server.http.arguments import Arguments
 from kvraft.server.http.node import HttpNode
 from kvraft.server.http.request import HttpRequest
-from kvraft.server.http.routes import IDEMPOTENCY_KEY, Match, Route
+from kvraft.server.http.routes import EVENTS, IDEMPOTENCY_KEY, Match, Route
 
 ON_FOLLOWER: Final = "Kvraft-On-Follower"
 """The header with which a client says what a node is to do that does not lead."""
@@ -33,7 +33,7 @@ class Call:
         self.route = route
         self.arguments = Arguments(request.uri.partition(b"?")[2], route)
         peer = request.client
-        forwards = request.getHeader(ON_FOLLOWER) == FORWARD
+        forwards = request.header(ON_FOLLOWER) == FORWARD
         self.caller = Caller(str(Address(peer.host, peer.port)), forwards)
         self._variables = match.variables
 
@@ -50,7 +50,7 @@ class Call:
 
     def header(self, name: str) -> str | None:
         """Return a header."""
-        return self.request.getHeader(name)
+        return self.request.header(name)
 
     @property
     def body(self) -> bytes:
@@ -117,6 +117,7 @@ class Call:
             where = None if leader is None else self.node.names.addresses.get(leader)
             if where is not None and reason.leader_hint is not None:
                 return answers.redirect(f"http://{where}{self.request.uri.decode('latin-1')}")
+            return answers.no_redirect(reason)
         if not isinstance(reason, RequestFailed):
             raise reason
         return answers.refusal(reason)
@@ -143,9 +144,13 @@ def carry_out(request: HttpRequest, node: HttpNode, match: Match) -> None:
         if route is None:
             allowed = allowed_methods(match.routes)
             raise WrongRequest("METHOD_NOT_ALLOWED", f"here can be asked: {allowed}", {"Allow": allowed})
-        if route.method != "GET" and not route.is_done_once and request.getHeader(IDEMPOTENCY_KEY) is not None:
+        if route.method != "GET" and not route.is_done_once and request.header(IDEMPOTENCY_KEY) is not None:
             raise InvalidCommand(f"{IDEMPOTENCY_KEY} is heeded by writes of keys and transactions, and not here")
-        route.carry_out(Call(request, node, route, match))
+        call = Call(request, node, route, match)
+        if request.method == b"HEAD" and route.answer == EVENTS:
+            request.answer(Answer(answers.OK, b"", EVENTS))  # and not all the events, which nobody reads
+        else:
+            route.carry_out(call)
     except InvalidCommand as reason:
         request.answer(answers.invalid(reason))
     except RequestFailed as reason:

@@ -58,6 +58,11 @@ class HttpRequest(Request):
             assert self.content is not None, "a body comes after its header"
             self.content.write(data)
 
+    def header(self, name: str) -> str | None:
+        """Return a header, each of its bytes as one character: Twisted's `getHeader` fails where that is no UTF-8."""
+        values = self.requestHeaders.getRawHeaders(name.encode())
+        return values[-1].decode("latin-1") if values else None
+
     # --- what becomes of it ------------------------------------------------------------------------------------------
 
     @override
@@ -66,6 +71,7 @@ class HttpRequest(Request):
         self.site = self.channel.site
         self.setHeader(b"Date", datetimeToString())
         self.setHeader(b"X-Content-Type-Options", b"nosniff")
+        self.setHeader(b"Cache-Control", b"no-cache")  # a read must see every write before it
         self.prepath = []
         self.postpath = self.path[1:].split(b"/")
         try:
@@ -86,7 +92,7 @@ class HttpRequest(Request):
     def _refuse(self) -> Answer | None:
         """Return the answer to a request that no resource is asked; None: it may be carried out."""
         names = self.site.node.names
-        host, origin = self.getHeader("host"), self.getHeader("origin")
+        host, origin = self.header("host"), self.header("origin")
         if host is None:
             if self.clientproto != b"HTTP/1.0":
                 return answers.error("USAGE", "the header Host is missing")

@@ -9,6 +9,8 @@ import attrs
 if TYPE_CHECKING:
     from kvraft.server.http.call import Call
 
+EVENTS: Final = "text/event-stream"
+"""The media type of an answer that goes on."""
 IDEMPOTENCY_KEY: Final = "Idempotency-Key"
 _VARIABLE: Final = re.compile(r"\{(\w+)(\*?)\}")
 

@@ -9,8 +9,8 @@ from kvraft.commands import ListMembers
 from kvraft.server.http import answers
 from kvraft.server.http.call import Call
 from kvraft.server.http.memory import resident_bytes
-from kvraft.server.http.routes import Route
-from kvraft.server.http.stream import EVENTS, Stream, event
+from kvraft.server.http.routes import EVENTS, Route
+from kvraft.server.http.stream import Stream, event
 
 PERIOD_S: Final = 1.0
 """Time between two events of /status/events, seconds."""

@@ -9,9 +9,9 @@ from kvraft.commands import Change, InvalidCommand, Selection, Span, Subscriptio
 from kvraft.commands.model import check_key, check_span
 from kvraft.errors import RequestFailed
 from kvraft.server.http.call import Call
-from kvraft.server.http.routes import Parameter, Route
+from kvraft.server.http.routes import EVENTS, Parameter, Route
 from kvraft.server.http.statuses import GONE
-from kvraft.server.http.stream import EVENTS, Stream, event
+from kvraft.server.http.stream import Stream, event
 from kvraft.server.watch_requests import change_members
 
 _encode: Final = msgspec.json.Encoder().encode

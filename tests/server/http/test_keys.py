@@ -34,6 +34,13 @@ def test_a_value_is_never_a_page(node: WebNode) -> None:
     assert "sandbox" in headers["content-security-policy"]
 
 
+def test_no_cache_answers_for_a_node(node: WebNode) -> None:
+    """A read sees every write that was answered before it, which a cache cannot know."""
+    node.ask("PUT", "/kv/a", b"1")
+
+    assert node.ask("GET", "/kv/a").headers["cache-control"] == "no-cache"
+
+
 def test_an_empty_value_is_a_value(node: WebNode) -> None:
     """It is there."""
     node.ask("PUT", "/kv/a")

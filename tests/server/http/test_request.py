@@ -1,5 +1,8 @@
 """Which requests are carried out at all: names, origins, sizes, times."""
 
+import re
+from random import Random
+
 import pytest
 
 from kvraft.config import Address, Peer
@@ -162,6 +165,59 @@ def test_another_first_byte(node: WebNode) -> None:
     client.sends(b"\x16\x03\x01")
 
     assert client.read().error == "UNKNOWN_PROTOCOL"
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_it_does_not_matter_how_requests_are_cut(seed: int) -> None:
+    """Requests that come together, in pieces of any size, are answered in their order as they are one by one."""
+    random = Random(seed)
+    asked = [
+        request("PUT", "/kv/a", b"1"),
+        request("GET", "/kv/a"),
+        b"PUT /kv/b HTTP/1.1\r\nHost: %b\r\nTransfer-Encoding: chunked\r\n\r\n3\r\ntwo\r\n0\r\n\r\n" % HOST.encode(),
+        request("DELETE", "/kv/a"),
+        request("GET", "/nothing"),
+        request("GET", "/kv/?prefix="),
+        request("HEAD", "/livez"),
+    ]
+    random.shuffle(asked)
+    expected, alone = b"", WebNode()
+    with_dates = re.compile(rb"Date: [^\r]+")
+    for each in asked:
+        client = alone.connect()
+        client.sends(each)
+        expected += client.transport.written()
+    found = WebNode()
+    found.database.waits = random.random() < 0.5
+    client, data = found.connect(), b"".join(asked)
+    while data:
+        size = random.randint(1, 200)
+        client.sends(data[:size])
+        data = data[size:]
+        while found.database.waiting and random.random() < 0.5:
+            found.database.answer_next()
+    while found.database.waiting:
+        found.database.answer_next()
+
+    assert with_dates.sub(b"", client.transport.written()) == with_dates.sub(b"", expected)
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_any_bytes_are_survived(seed: int) -> None:
+    """A request of which some bytes are others is answered or refused, and is no defect."""
+    random = Random(seed)
+    node = WebNode()
+    with logged_by("kvraft") as events:
+        for _ in range(20):
+            data = bytearray(request("PUT", "/kv/a?ttl=5&cas=1", b"value", if_match='"1"', idempotency_key="k"))
+            for _ in range(random.randint(1, 4)):
+                data[random.randrange(len(data))] = random.randrange(256)
+            client = node.connect()
+            client.sends(bytes(data))
+            client.disconnects()
+
+    assert events == []
+    assert node.port.occupancy.opened == 0
 
 
 # --- how slowly ------------------------------------------------------------------------------------------------------

@@ -90,6 +90,20 @@ def test_the_status_every_second(monkeypatch: pytest.MonkeyPatch) -> None:
     assert node.clock.getDelayedCalls() == []
 
 
+@pytest.mark.parametrize("path", ["/status/events", "/watch?key=a"])
+def test_a_head_of_events_ends(path: str) -> None:
+    """There is nothing that could go on."""
+    node = WebNode()
+    client = node.connect()
+    client.asks("HEAD", path)
+    assert client.read(head=True).headers["content-type"] == "text/event-stream"
+    client.asks("GET", "/livez")
+
+    assert client.read().status == 200
+    assert node.database.watches == []
+    client.disconnects()
+
+
 def test_a_client_that_does_not_read_its_status() -> None:
     """It is told nothing more until it has."""
     node = WebNode()
@@ -147,6 +161,7 @@ def test_a_leader_without_http(leader: int | None, hint: str | None) -> None:
 
     assert (response.status, response.error, response.json["leader_hint"]) == (503, "NOT_LEADER", hint)
     assert response.headers["retry-after"] == "1"
+    assert ("does not say where it serves HTTP" in response.json["message"]) == (hint is not None)
 
 
 def test_a_write_whose_fate_is_not_known() -> None:
