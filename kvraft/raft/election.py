@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from kvraft.raft import acknowledged, identity, quorum, replication
+from kvraft.raft.facts import FactKind, Why
 from kvraft.raft.messages import PreVote, PreVoteReply, RequestVote, RequestVoteReply
 from kvraft.raft.progress import Progress
 from kvraft.raft.quorum import Outcome
@@ -22,12 +23,18 @@ if TYPE_CHECKING:
     from kvraft.raft.node import Node
 
 
-def become_follower(node: Node, term: int, leader: int | None) -> None:
-    """Follow in `term`: the node's own term, or a higher one that it has just heard of (§5.1)."""
+def become_follower(node: Node, term: int, leader: int | None, why: Why = Why.RESIGNED) -> None:
+    """Follow in `term`: the node's own term, or a higher one that it has just heard of (§5.1).
+
+    `why` is the reason why a leader steps down in its own term.
+    """
     assert term >= node.term, f"the term goes back from {node.term} to {term} (§5.1)"
     assert leader is None or term > node.term or not isinstance(node.role, Leader), "a term has two leaders (§5.2)"
     if isinstance(node.role, Leader):
         acknowledged.keep(node, node.role)
+        node.facts.note(
+            node.now, FactKind.STEPPED_DOWN, node.term, leader, Why.HIGHER_TERM if term > node.term else why
+        )
     if term > node.term:
         node.term = term
         node.vote = None
@@ -72,6 +79,7 @@ def pre_campaign(node: Node) -> None:
         become_follower(node, node.term, None)
         node.role.deadline = deadline
         return
+    node.facts.note(node.now, FactKind.ASKED, node.term, *_ground(node.role))
     pre_candidate = PreCandidate(deadline, {node.id: True})
     _take_role(node, pre_candidate)
     request = PreVote(node.term + 1, node.log.last_index, node.log.last_term)
@@ -92,6 +100,7 @@ def campaign(node: Node, *, transfer: bool = False) -> None:
     node.term += 1
     node.vote = node.id
     node.match_index = 0
+    node.facts.note(node.now, FactKind.STOOD, node.term, why=Why.TRANSFER if transfer else Why.PRE_VOTES)
     _take_role(node, Candidate(node.now + _election_wait(node, transfer=transfer), node.now, transfer))
     for voter in _other_voters(node):
         _request_vote(node, voter, transfer=transfer)
@@ -150,20 +159,28 @@ def become_leader(node: Node) -> None:
 def step_pre_vote(node: Node, sender: int, request: PreVote) -> None:
     """Say whether `sender` could have this node's vote in a later term; neither term nor vote change by it."""
     if _is_bound_to_leader(node) or _is_saving_its_vote(node):
+        why = Why.HAS_LEADER if _is_bound_to_leader(node) else Why.SAVING_A_VOTE
+        node.facts.note(node.now, FactKind.REFUSED_PRE_VOTE, request.term, sender, why)
         return
     up_to_date = node.log.is_up_to_date(request.last_index, request.last_term)
     if node.voting and request.term > node.term and up_to_date:
         node.send(sender, PreVoteReply(request.term, granted=True))
+        node.facts.note(node.now, FactKind.GRANTED_PRE_VOTE, request.term, sender)
         # Step back a little: when a leader dies everyone notices at once, and two who stand at the same time split
         # the votes and wait for another whole election timeout.
         step_back = node.options.peer_lost_delay_max + node.random.uniform(0, node.options.peer_lost_delay_max)
         node.role.deadline = max(node.role.deadline, node.now + step_back)
     else:
         node.send(sender, PreVoteReply(node.term, granted=False))
+        why = Why.NO_VOTE if not node.voting else Why.OLD_TERM if request.term <= node.term else Why.SHORTER_LOG
+        node.facts.note(node.now, FactKind.REFUSED_PRE_VOTE, request.term, sender, why)
 
 
 def step_pre_vote_reply(node: Node, sender: int, reply: PreVoteReply) -> None:
     """Count the answer; a refusal may also tell of a later term."""
+    if isinstance(node.role, PreCandidate):
+        kind = FactKind.GOT_PRE_VOTE if reply.granted else FactKind.MISSED_PRE_VOTE
+        node.facts.note(node.now, kind, node.term + 1, sender)
     if not reply.granted and reply.term > node.term:
         become_follower(node, reply.term, None)
     elif isinstance(node.role, PreCandidate) and (not reply.granted or reply.term == node.term + 1):
@@ -176,6 +193,7 @@ def step_request_vote(node: Node, sender: int, request: RequestVote) -> None:
     if _is_bound_to_leader(node) and not request.transfer:
         # Not even its term is taken over, or a removed or partitioned server could depose a healthy leader
         # (thesis §4.2.3).
+        node.facts.note(node.now, FactKind.REFUSED_VOTE, request.term, sender, Why.HAS_LEADER)
         return
     if request.term > node.term:
         become_follower(node, request.term, None)
@@ -187,8 +205,16 @@ def step_request_vote(node: Node, sender: int, request: RequestVote) -> None:
         node.vote = sender
         node.role.deadline = node.now + _election_wait(node, transfer=request.transfer)
         node.promise(sender, RequestVoteReply(node.term, granted=True))
+        node.facts.note(node.now, FactKind.GRANTED_VOTE, request.term, sender)
     else:
         node.send(sender, RequestVoteReply(node.term, granted=False))
+        node.facts.note(
+            node.now,
+            FactKind.REFUSED_VOTE,
+            request.term,
+            sender,
+            _why_refused(node, request.term, up_to_date=up_to_date),
+        )
 
 
 def step_request_vote_reply(node: Node, sender: int, reply: RequestVoteReply) -> None:
@@ -196,8 +222,29 @@ def step_request_vote_reply(node: Node, sender: int, reply: RequestVoteReply) ->
     if reply.term > node.term:
         become_follower(node, reply.term, None)
     elif isinstance(node.role, Candidate) and reply.term == node.term:
+        kind = FactKind.GOT_VOTE if reply.granted else FactKind.MISSED_VOTE
+        node.facts.note(node.now, kind, node.term, sender)
         node.role.votes[sender] = reply.granted
         _count_votes(node, node.role)
+
+
+def _why_refused(node: Node, term: int, *, up_to_date: bool) -> Why:
+    if term < node.term:
+        return Why.OLD_TERM
+    if not node.voting:
+        return Why.NO_VOTE
+    return Why.VOTED_FOR_ANOTHER if up_to_date else Why.SHORTER_LOG
+
+
+def _ground(role: AnyRole) -> tuple[int | None, Why]:
+    """Return whom a node misses that asks for pre-votes, and why it asks."""
+    match role:
+        case Follower(leader=None, lost=lost) if lost is not None:
+            return lost, Why.CONNECTION_LOST
+        case Follower(leader=leader):
+            return leader, Why.SILENCE
+        case _:
+            return None, Why.NO_RESULT
 
 
 def _count_pre_votes(node: Node, role: PreCandidate) -> None:

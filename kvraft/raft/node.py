@@ -12,6 +12,7 @@ from collections.abc import Callable, Collection, Sequence
 from kvraft.raft import acknowledged, changes, election, identity, read_index, replication, snapshots, transfer
 from kvraft.raft.acknowledged import Acknowledged
 from kvraft.raft.errors import MessageRefused, NotLeader, TryAgain
+from kvraft.raft.facts import Facts
 from kvraft.raft.log import Log
 from kvraft.raft.membership import Membership
 from kvraft.raft.messages import (
@@ -122,7 +123,7 @@ class Node:
         self.elections_in_vain = 0
         """Elections in a row, stood in or voted in, since a leader was last heard from; see `election`."""
         self.role, self.is_leader = Follower(now + self.random_timeout()), False
-        self.states = States()
+        self.states, self.facts = States(), Facts()
         # Effects since the last Ready.
         self.messages: list[tuple[int, Message]] = []
         self.replies: list[tuple[int, Message]] = []
@@ -297,7 +298,7 @@ class Node:
                 progress[peer].become_probe()
                 transfer.note_lost(leader, peer)
             case Follower(leader=leader) as follower if peer == (self.vote if leader is None else leader):
-                follower.leader = None
+                follower.leader, follower.lost = None, peer
                 follower.last_contact = float("-inf")
                 if follower.deadline > now + self.options.peer_lost_delay_max:
                     delay = self.random.uniform(self.options.peer_lost_delay_min, self.options.peer_lost_delay_max)

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from kvraft.raft import acknowledged, changes, election, identity, quorum, read_index, transfer
 from kvraft.raft.errors import CommittedContradicted, MemberForgot, MessageRefused
+from kvraft.raft.facts import Why
 from kvraft.raft.membership import Membership, UnknownMembership
 from kvraft.raft.messages import AppendEntries, AppendEntriesReply, Heartbeat, HeartbeatReply, Message
 from kvraft.raft.progress import State
@@ -31,7 +32,7 @@ def lead_on(node: Node, leader: Leader) -> None:
     """Do what is due at each heartbeat: step down without a quorum, give up a stuck transfer, show authority."""
     leader.deadline = node.now + node.options.heartbeat_interval
     if _lost_its_quorum(node, leader):
-        election.become_follower(node, node.term, None)
+        election.become_follower(node, node.term, None, Why.NO_QUORUM)
         return
     transfer.give_up_when_late(node, leader)
     transfer.watch_disks(node, leader)

@@ -17,6 +17,8 @@ class Follower:
     leader: int | None = None
     last_contact: float = float("-inf")
     """When it last heard from a leader of its term: the ground of leader stickiness (§6, thesis §4.2.3)."""
+    lost: int | None = None
+    """The leader or candidate whose connection broke last: while `leader` is None, why that is so."""
 
 
 @attrs.define
