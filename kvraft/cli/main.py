@@ -30,6 +30,7 @@ COMMANDS: Final = {
     "leader": ("held", "Show who holds a lock."),
     "lease": ("held", "Grant, renew and end leases, times to live that keys share."),
     "status": ("status", "Show every node: role, lag, size, version, and which is down."),
+    "why": ("why", "Say why there is no leader, why a write was slow, who left when."),
     "member": ("members", "List and change the members of the cluster."),
     "snapshot": ("members", "Let nodes take a snapshot now."),
     "bench": ("bench", "Measure the cluster, with live progress."),

@@ -18,9 +18,11 @@ HISTORY_PATH: Final = Path("~/.kvraft_history")
 HISTORY_LINES: Final = 1_000
 PROMPT: Final = "kvraft> "
 COMPLETED_KEYS: Final = 50
-_READS: Final = frozenset({"GET", "TTL", "RANGE", "PREFIX", "PING", "STATUS", "HELP", "MEMBERS"})
+_READS: Final = frozenset({"GET", "TTL", "RANGE", "PREFIX", "PING", "STATUS", "HELP", "MEMBERS", "EVENTS"})
 _LEAVE: Final = frozenset({"EXIT", "QUIT", "BYE", "\\Q"})
-_WITHOUT_KEY: Final = frozenset({"TXN", "MEMBER", "TRANSFER", "SNAPSHOT", "HELP", "STATUS", "PING", "MEMBERS", "KEEP"})
+_WITHOUT_KEY: Final = frozenset(
+    {"TXN", "MEMBER", "TRANSFER", "SNAPSHOT", "HELP", "STATUS", "PING", "MEMBERS", "KEEP", "EVENTS"}
+)
 
 
 class Completer:

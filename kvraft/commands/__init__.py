@@ -8,6 +8,7 @@ entry of the log, `model` what commands see of the store.
 from kvraft.commands.administration import (
     AddMember,
     AdminCommand,
+    ListEvents,
     ListMembers,
     MoveMember,
     RemoveMember,
@@ -163,6 +164,7 @@ __all__ = [
     "KeepSession",
     "LeasePage",
     "LeaseState",
+    "ListEvents",
     "ListLeases",
     "ListMembers",
     "LocalRead",

@@ -7,6 +7,12 @@ class ListMembers(msgspec.Struct, frozen=True):
     """Tells who belongs to the cluster, as far as the node that is asked knows."""
 
 
+class ListEvents(msgspec.Struct, frozen=True):
+    """Tells what the node that is asked has noted lately. `since`: only after the event with this number."""
+
+    since: int = 0
+
+
 class AddMember(msgspec.Struct, frozen=True):
     """Adds a node as a learner, who becomes a voter when it has caught up. `force`: also when that is not safe."""
 
@@ -53,5 +59,7 @@ class TakeSnapshot(msgspec.Struct, frozen=True):
     """Takes a snapshot now and shortens the log, on the node that is asked."""
 
 
-AdminCommand = ListMembers | AddMember | RemoveMember | ReplaceMember | MoveMember | TransferLeadership | TakeSnapshot
+AdminCommand = (
+    ListMembers | ListEvents | AddMember | RemoveMember | ReplaceMember | MoveMember | TransferLeadership | TakeSnapshot
+)
 """What an operator asks of a running cluster."""

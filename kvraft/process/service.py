@@ -36,6 +36,7 @@ from kvraft.process.assembly import Assembly, Surroundings, assemble, birth, ser
 from kvraft.process.config_drift import differences
 from kvraft.process.daemon import daemonize
 from kvraft.process.huge_pages import use_huge_pages
+from kvraft.process.insight import Insight
 from kvraft.process.join import Joining
 from kvraft.process.logs import NodeLog
 from kvraft.process.move import MOVE_PAUSE_S, Moving
@@ -173,6 +174,7 @@ class NodeService(Service):
         self._names = Names()
         self._ports: list[IListeningPort] = []
         self._node: Assembly | None = None
+        self._insight: Insight | None = None
         self._open: Sequence[Storage | SnapshotStorage] = ()
         self._stopping = Event()
         self._looking: IDelayedCall | None = None
@@ -221,13 +223,15 @@ class NodeService(Service):
         places = _places(listening)
         self._ports = [self._accept(each, node.port) for each in listening]
         web = _places(for_http)
+        self._insight = insight = Insight(node, initial.storage, self._reactor)
         if peer is not None and for_http:
-            http_port = self._build_http_port(peer, node, limits)
+            http_port = self._build_http_port(peer, node, limits, insight)
             self._ports += [self._accept(each, http_port) for each in for_http]
         if initial.belongs(self._id) and initial.latest_membership is not None:
             for line in differences(self._config.peers, initial.latest_membership):
                 self._log.warn("{line}", line=line)
         node.start()
+        insight.start()
         self._look_for_move(initial.incarnation, initial.latest_membership)
         collector.hide_all()
         self._log.info(
@@ -346,6 +350,8 @@ class NodeService(Service):
         await self._node.replica.hand_over(HAND_OVER_TIMEOUT_S)
         await gatherResults([maybeDeferred(port.stopListening) for port in self._ports])
         self._node.replica.stop()
+        if self._insight is not None:
+            self._insight.stop()
         await self._node.peers.stop()
         for storage in self._open:
             closed = storage.close()
@@ -362,14 +368,26 @@ class NodeService(Service):
             why = f"node {self._id} cannot listen on {what}: {error.strerror or error}; {advice(error, key)}"
             exits.leave(exit_status.OSERR, why)
 
-    def _build_http_port(self, peer: Peer, node: Assembly, limits: ServerLimits) -> SharedPort:
+    def _build_http_port(self, peer: Peer, node: Assembly, limits: ServerLimits, insight: Insight) -> SharedPort:
         # Only where it is wanted: Twisted's web server takes a node a tenth of a second to load, and memory.
+        from kvraft.metrics import RequestCounts
+        from kvraft.server.counted import CountedDatabase
+        from kvraft.server.http.monitoring import resources
         from kvraft.server.http.names import HostNames
         from kvraft.server.http.node import HttpNode
         from kvraft.server.http.port import build_http_port
 
         names = HostNames(peer, self._config.peers)
-        web = HttpNode(database=node.replica.intake, names=names, limits=limits, clock=self._reactor)
+        counts = RequestCounts("http")
+        insight.requests.append(counts)
+        web = HttpNode(
+            database=CountedDatabase(node.replica.intake, counts, self._reactor),
+            names=names,
+            limits=limits,
+            clock=self._reactor,
+            newest_point=lambda: insight.series.newest,
+            resources=resources(insight.samples, insight.series, insight.events.read, self._reactor),
+        )
         return build_http_port(web, node.port.occupancy)
 
     def _accept(self, listening: socket.socket, factory: SharedPort) -> IListeningPort:

@@ -11,6 +11,7 @@ from kvraft.commands import (
     AddMember,
     AdminCommand,
     Caller,
+    ListEvents,
     ListMembers,
     MoveMember,
     RemoveMember,
@@ -21,6 +22,7 @@ from kvraft.commands import (
 from kvraft.config import Address, WrongValue
 from kvraft.config.values import PEERS_MAX
 from kvraft.errors import OutcomeUnknown, Refused, RequestFailed
+from kvraft.events import EventRing
 from kvraft.peers import Address as Place
 from kvraft.peers.addresses import written
 from kvraft.raft import Membership, Node, NotLeader, ProposalRefused, TryAgain
@@ -67,6 +69,7 @@ class Administration:
         timeout: longest wait for a change to be committed, seconds.
         peers: the connections to the other members, as they are then.
         feature_level: the cluster's, as of what is applied here.
+        events: what has happened on this node lately.
     """
 
     _log = Logger(namespace="kvraft.replica")
@@ -80,6 +83,7 @@ class Administration:
         timeout: float,
         peers: Callable[[], PeerTransport] = NoPeers,
         feature_level: Callable[[], int] = lambda: 0,
+        events: EventRing | None = None,
     ) -> None:
         self._node = node
         self._not_leader = not_leader
@@ -88,6 +92,7 @@ class Administration:
         self._timeout = timeout
         self._peers = peers
         self._feature_level = feature_level
+        self._events = events or EventRing(node.id, lambda: node.now)
         self._waits: list[_Wait] = []
 
     def carry_out(self, caller: Caller, command: AdminCommand, now: float) -> Deferred[dict[str, object]]:
@@ -102,7 +107,8 @@ class Administration:
             return fail(AdminRefused(str(refusal)))
         except AdminRefused as refusal:
             return fail(refusal)
-        if not isinstance(command, ListMembers):
+        if not isinstance(command, ListMembers | ListEvents):
+            self._events.note("operator", caller=str(caller), command=str(command))
             self._log.info("{caller} has asked for {command}", caller=caller, command=command)
         return promise
 
@@ -137,9 +143,9 @@ class Administration:
         """Begin with what is asked; raises why it cannot be done."""
         match command:
             case ListMembers():
-                answered: Deferred[dict[str, object]] = Deferred()
-                answered.callback(self._members())
-                return answered
+                return succeed(self._members())
+            case ListEvents(since=since):
+                return succeed(self._events.read(since))
             case TakeSnapshot():
                 return self._take_snapshot()
             case TransferLeadership(node=target):

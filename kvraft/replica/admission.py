@@ -10,6 +10,7 @@ from twisted.logger import Logger
 from kvraft.config import Address
 from kvraft.config.values import PEERS_MAX
 from kvraft.errors import exit_status
+from kvraft.events import Note, ignore
 from kvraft.peers import OTHER_INCARNATION, REMOVED, TOO_OLD, Facts, Hello
 from kvraft.raft import CommittedContradicted, Membership, MessageRefused, Node
 from kvraft.raft.acknowledged import Acknowledged
@@ -67,6 +68,7 @@ class Admission:
     Args:
         store: returns the state as it is now.
         depart: ends this node, because it does not belong to its cluster; called `LAST_ANSWERS_S` after that is known.
+        note: takes what happens to the members.
     """
 
     _log = Logger(namespace="kvraft.replica")
@@ -77,13 +79,14 @@ class Admission:
         clock: IReactorTime,
         depart: Callable[[exit_status.FatalReason], None],
         store: Callable[[], Store] = Store,
+        note: Note = ignore,
     ) -> None:
         self._node = node
         self._clock = clock
         self._depart = depart
         self._store = store
         self._features = Features(node)
-        self._membership_log = MembershipLog(node)
+        self._membership_log = MembershipLog(node, note)
         self._told: tuple[Membership, bool] | None = None
         """The last configuration that the connections were told, and whether it was committed."""
         self._refused_by: dict[str, set[int]] = {each: set() for each in REFUSALS}

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 from kvraft.raft import Entry, Node
 from kvraft.replica.first_proposals import BEGINS, FirstProposals
+from kvraft.replica.instruments import Instruments
 from kvraft.replica.lock_waits import LockWaits
 from kvraft.replica.persistence import Saver
 from kvraft.replica.proposals import Proposals
@@ -27,6 +28,7 @@ class Applier:
         snapshotter: Snapshotter,
         watches: Watches,
         lock_waits: LockWaits,
+        instruments: Instruments,
     ) -> None:
         self._node = node
         self._state = state
@@ -37,6 +39,7 @@ class Applier:
         self._snapshotter = snapshotter
         self._watches = watches
         self._lock_waits = lock_waits
+        self._instruments = instruments
         self.waiting: Sequence[Entry] = ()
         """Committed entries that are not applied yet because a save is under way."""
 
@@ -67,6 +70,7 @@ class Applier:
             self._watches.applied(state.store, None if batch is None else batch.content[1])
         if batch is not None:
             batch.answer(results)
+            self._instruments.answered(batch)
         if state.store.locks.told:
             self._lock_waits.settle(state.store.locks.told)
         if entry.kind in BEGINS and self._node.is_leader and entry.term == self._node.term:

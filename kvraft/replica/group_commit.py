@@ -47,7 +47,8 @@ class GroupCommit:
                 continue
             for submission in submissions:
                 submission.is_proposed = True
-            self.under_way.add(index, Batch(term, submissions, queries, len(mutations) + len(queries), content), now)
+            operations = len(mutations) + len(queries)
+            self.under_way.add(index, Batch(term, submissions, queries, operations, content, now), now)
 
     def must_wait(self) -> bool:
         """Whether `propose` would propose nothing now: until the disk is done, or the batch delay over."""

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from twisted.internet.interfaces import IReactorTime
 
 from kvraft.config import Address
+from kvraft.events import Note, ignore
 from kvraft.peers import Facts, Hello
 from kvraft.peers.forwarded import Forwarded, ForwardedAnswer, PeerMessage, Published
 from kvraft.raft import Message, Node
@@ -30,6 +31,7 @@ class Inbox:
         forwarding: Forwarding,
         publishing: Publishing,
         rejoin: Rejoin | None,
+        note: Note = ignore,
     ) -> None:
         self._turn = turn
         self._node = node
@@ -39,6 +41,9 @@ class Inbox:
         self._forwarding = forwarding
         self._publishing = publishing
         self._rejoin = rejoin
+        self._note = note
+        self._linked: set[int] = set()
+        """The peers to which a connection stands, as it was noted: two connections with each break together."""
 
     def receive(self, sender: int, arrived: Sequence[PeerMessage]) -> None:
         """Take what arrived from `sender`; raises MessageRefused when it must be disconnected."""
@@ -92,6 +97,7 @@ class Inbox:
     def refused(self, peer: int, code: str, message: str) -> None:
         """`peer` does not want to talk to this node; the log says so, and one peer's word is no reason to stop."""
         if not self._turn.is_stopped:
+            self._note("refused_by", peer=peer, code=code)
             self._admission.refused(peer, code)
 
     def facts(self, to: int) -> Facts:
@@ -102,12 +108,18 @@ class Inbox:
     def link_up(self, peer: int) -> None:
         """A connection to `peer` stands."""
         if not self._turn.is_stopped:
+            if peer not in self._linked:
+                self._linked.add(peer)
+                self._note("link_up", peer=peer)
             self._checksums.forget(peer)
             self._turn.tell(self._node.peer_connected, peer, self._clock.seconds())
 
     def peer_lost(self, peer: int) -> None:
         """A connection to or from `peer` broke."""
         if not self._turn.is_stopped:
+            if peer in self._linked:
+                self._linked.discard(peer)
+                self._note("link_lost", peer=peer)
             self._forwarding.lost(peer)
             self._turn.tell(self._node.peer_lost, peer, self._clock.seconds())
 

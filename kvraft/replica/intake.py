@@ -11,6 +11,7 @@ from kvraft.commands import (
     AdminCommand,
     Caller,
     ClusterView,
+    ListEvents,
     LocalRead,
     Operation,
     Result,
@@ -159,7 +160,7 @@ class Intake:
 
     def administer(self, caller: Caller, command: AdminCommand) -> Deferred[dict[str, object]]:
         """Carry out what an operator asks; see `kvraft.server.database.Database`."""
-        if self._turn.is_stopped:
+        if self._turn.is_stopped and not isinstance(command, ListEvents):
             return fail(self._checksums.why_stopped())
         self._turn.schedule()
         return self._administration.carry_out(caller, command, self._clock.seconds())
@@ -181,6 +182,11 @@ class Intake:
     def follow_messages(self, tell: Callable[[bytes, bytes], object]) -> None:
         """Tell of messages of other members; see `kvraft.server.database.Database`."""
         self.publishing.follow(tell)
+
+    @property
+    def watch_count(self) -> int:
+        """How many watches there are on this node."""
+        return self._watches.count
 
     def cluster(self) -> ClusterView:
         """Say who leads; see `kvraft.server.database.Database`."""

@@ -4,6 +4,7 @@ from typing import Final
 
 from twisted.logger import Logger
 
+from kvraft.events import Note, ignore
 from kvraft.raft import Membership, Node
 
 _log: Final = Logger(namespace="kvraft.replica")
@@ -12,8 +13,9 @@ _log: Final = Logger(namespace="kvraft.replica")
 class MembershipLog:
     """Compares the configurations of a node's log; `look` is called when the last one has changed or is committed."""
 
-    def __init__(self, node: Node) -> None:
+    def __init__(self, node: Node, note: Note = ignore) -> None:
         self._node = node
+        self._note = note
         self._settled = node.membership_at(node.commit)
         """The last committed configuration that was seen."""
         self._begun: int | None = None
@@ -26,12 +28,14 @@ class MembershipLog:
         if self._begun is not None and all(at != self._begun for at, _ in node.memberships[1:]):
             if self._begun > node.commit:
                 _log.warn("the change of the members at entry {index} was given up", index=self._begun)
+                self._note("change_given_up", index=self._begun)
             self._begun = None
         if index > node.commit:
             changes = changes_between(node.membership_at(index - 1), present)
             if changes and node.is_leader and self._begun != index:
                 self._begun = index
                 _log.info("a change of the members begins at entry {index}: {what}", index=index, what=_join(changes))
+                self._note("change_begins", index=index, changes=changes)
         elif self._begun is not None:
             self._begun = None
         settled = node.membership_at(node.commit)
@@ -40,6 +44,8 @@ class MembershipLog:
             self._settled = settled
             if changes:
                 _log.info("a change of the members is committed: {what}", what=_join(changes))
+                at = max(each for each, _ in node.memberships if each <= node.commit)
+                self._note("change_committed", index=at, changes=changes)
 
 
 def changes_between(before: Membership, after: Membership) -> list[str]:

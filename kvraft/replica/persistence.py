@@ -8,6 +8,7 @@ from twisted.internet.defer import Deferred, succeed
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
+from kvraft.events import Note, ignore
 from kvraft.raft import Entry, HardState, Node, Ready
 from kvraft.storage import JournalFull, Storage
 
@@ -24,14 +25,25 @@ class Saver:
         storage: the journal.
         durable: called with the Readys that became durable together.
         failed: called when the journal refuses; nothing is reported as durable after that.
+        seconds: tells the time.
+        took: called with the seconds that each save has taken.
     """
 
     def __init__(
-        self, storage: Storage, durable: Callable[[list[Ready]], None], failed: Callable[[Failure], None]
+        self,
+        storage: Storage,
+        durable: Callable[[list[Ready]], None],
+        failed: Callable[[Failure], None],
+        seconds: Callable[[], float] = lambda: 0.0,
+        took: Callable[[float], None] = lambda _: None,
     ) -> None:
         self._storage = storage
         self._durable = durable
         self._failed = failed
+        self._seconds = seconds
+        self._took = took
+        self._began: float | None = None
+        """When the save under way was asked for; None while none is."""
         self._waiting: deque[Ready] = deque()
         self._saving: list[Ready] = []
         self._idlers: list[Deferred[None]] = []
@@ -75,12 +87,16 @@ class Saver:
             self._saved(None)
             return
         hard_state, entries = merge(self._saving)
+        self._began = self._seconds()
         saved: Deferred[None] = self._storage.save(hard_state, entries)
         saved.addCallbacks(self._saved, self._failed)
         saved.addErrback(self._failed)
 
     def _saved(self, _: None) -> None:
         durable, self._saving = self._saving, []
+        if self._began is not None:
+            self._took(self._seconds() - self._began)
+            self._began = None
         self._durable(durable)
         if self._waiting and not self._saving:
             self._begin()
@@ -107,12 +123,14 @@ class DiskWatch:
     Args:
         stall_max: longest time of a save, seconds, after which a leader makes way if another node can do better
             (row 26).
+        note: takes what happens.
     """
 
-    def __init__(self, node: Node, storage: Storage, stall_max: float) -> None:
+    def __init__(self, node: Node, storage: Storage, stall_max: float, note: Note = ignore) -> None:
         self._node = node
         self._storage = storage
         self._stall_max = stall_max
+        self._note = note
         self._full: JournalFull | None = None
         """As it was told last."""
 
@@ -130,13 +148,16 @@ class DiskWatch:
                 id=node.id,
                 seconds=now - since,
             )
+            self._note("makes_way", term=node.term, seconds=round(now - since, 2))
 
     def _tell(self, full: JournalFull | None) -> None:
         if full is None:
             lacked_files = self._full is not None and self._full.lacks_files
             what = "may open files" if lacked_files else "has room on its disk"
             _log.warn("node {id} {what} again and goes on", id=self._node.id, what=what)
+            self._note("disk_ok")
             return
+        self._note("disk_full", reason=str(full))
         _log.error(
             "node {id} cannot save anything and confirms nothing until it can; it does not lead meanwhile: {why}",
             id=self._node.id,

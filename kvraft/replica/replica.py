@@ -16,6 +16,7 @@ from kvraft.replica.expiry import Expirer
 from kvraft.replica.first_proposals import FirstProposals
 from kvraft.replica.group_commit import GroupCommit
 from kvraft.replica.inbox import Inbox
+from kvraft.replica.instruments import Instruments
 from kvraft.replica.intake import Intake
 from kvraft.replica.limits import READYS_A_TURN_MAX, TURN_GAP_S_MAX, TURN_S_MAX
 from kvraft.replica.lock_waits import LockWaits
@@ -78,16 +79,18 @@ class Replica:
         self._state = state = State(store, lambda: self._peers)
         self._watches = Watches(state, clock, options.watches_max)
         self._lock_waits = LockWaits(self._propose)
-        self._saver = Saver(storage, self._became_durable, self._save_failed)
-        self._disk_watch = DiskWatch(node, storage, options.disk_stall_max)
+        self.instruments = Instruments(node, clock.seconds, options.request_timeout)
+        note = self.instruments.events.note
+        self._saver = Saver(storage, self._became_durable, self._save_failed, clock.seconds, self.instruments.saved)
+        self._disk_watch = DiskWatch(node, storage, options.disk_stall_max, note)
         self._redirects = Redirects(node, lambda: self._administration.is_transferring)
         self._commits = GroupCommit(node, self._saver, self._redirects)
         self._expirer = Expirer(node, state, clock, self._commits)
         self._reads = Reads(node, self._redirects.refuse, lambda store: self._commits.present(store, clock.seconds()))
         self._deadlines = Deadlines()
         self._transfer_on_stop = TransferOnStop(node, clock, self._redirects, self._deadlines, self.schedule)
-        self._checksums = StateChecksums(node)
-        self._admission = Admission(node, clock, self._depart, lambda: state.store)
+        self._checksums = StateChecksums(node, note)
+        self._admission = Admission(node, clock, self._depart, lambda: state.store, note)
         self._snapshotter = self._make_snapshotter(storage, snapshots, make_snapshot_id, options)
         self._administration = Administration(
             node,
@@ -97,6 +100,7 @@ class Replica:
             options.request_timeout,
             lambda: self._peers,
             lambda: state.store.feature_level,
+            self.instruments.events,
         )
         self._applier = self._make_applier(clock, options, make_cluster_id)
         self.intake = self._make_intake(storage, options, make_snapshot_id)
@@ -142,6 +146,7 @@ class Replica:
             self._snapshotter,
             self._watches,
             self._lock_waits,
+            self.instruments,
         )
 
     def _make_intake(self, storage: Storage, options: ReplicaOptions, make_run: Callable[[], str]) -> Intake:
@@ -174,12 +179,28 @@ class Replica:
             forwarding=self.intake.forwarding,
             publishing=self.intake.publishing,
             rejoin=self._rejoin,
+            note=self.instruments.events.note,
         )
 
     @property
     def store(self) -> Store:
         """The state machine, as it is now."""
         return self._state.store
+
+    @property
+    def differs_at(self) -> int | None:
+        """The entry at which this node's state was found to be another than the others'; None: nowhere."""
+        return self._checksums.differs_at
+
+    def queues(self) -> dict[str, int]:
+        """Return how much waits at each place of the way of a write, for metrics."""
+        waiting = self._commits.waiting
+        return {
+            "writes": len(waiting),
+            "write_bytes": waiting.size,
+            "proposed": self._commits.under_way.under_way,
+            "unapplied": len(self._applier.waiting),
+        }
 
     # Life.
 
@@ -194,6 +215,7 @@ class Replica:
 
     async def hand_over(self, patience: float) -> None:
         """Pass leadership on, if this node leads, and wait up to `patience` seconds for that and for open answers."""
+        self.instruments.events.note("stopping")
         if self.node.is_leader and not self.is_stopped:
             await self._transfer_on_stop.begin(patience)
 
@@ -274,6 +296,7 @@ class Replica:
                 self._snapshotter.consider(self._state.store)
                 self._arm_timer(now)
                 self._transfer_on_stop.look()
+            self.instruments.turn_ended(now)
         except Exception as error:  # noqa: BLE001 - nothing is fire-and-forget: a failure in a turn stops the node
             self._fail(fatal_reason(error, f"a turn failed: {error}"), Failure())
 
@@ -317,8 +340,11 @@ class Replica:
         if ready.messages:
             self._peers.send(ready.messages)
         self._saver.save(ready)
+        if self.node.facts:
+            self.instruments.take_facts()
         if ready.soft_state is not None:
             log_transition(self.node.id, ready.soft_state)
+            self.instruments.transition(ready.soft_state)
             self.intake.leader_changed()  # before those who wait are refused: they may have to be told in another way
         if ready.entries and not self.node.is_leader:
             self._redirects.refuse_overwritten(self._commits.under_way)

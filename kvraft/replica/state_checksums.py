@@ -15,6 +15,7 @@ from typing import Final
 from twisted.logger import Logger
 
 from kvraft.errors import Refused
+from kvraft.events import Note, ignore
 from kvraft.raft import Node
 from kvraft.raft.quorum import majority
 from kvraft.replica.submissions import Stopping
@@ -39,8 +40,9 @@ class StateChecksums:
 
     _log = Logger(namespace="kvraft.replica")
 
-    def __init__(self, node: Node) -> None:
+    def __init__(self, node: Node, note: Note = ignore) -> None:
         self._node = node
+        self._note = note
         self.differs_at: int | None = None
         """Where this node's state was found to be the wrong one; it serves nothing from then on."""
         self._recent: list[tuple[int, int]] = [(0, 0)] * RECENT
@@ -70,6 +72,7 @@ class StateChecksums:
         if wrong_at is None:
             return False
         self.differs_at = wrong_at
+        self._note("differs", peer=node.id, index=wrong_at)
         self._log.error(
             "node {id} has come to another state than the others at entry {index}: it stops serving and leaves its "
             "files as they are; see 'When a node's state differs' in docs/operations.md",
@@ -125,6 +128,7 @@ class StateChecksums:
             return None
         for peer in differ - node.states.differing.keys():
             node.state_differs(peer, self._differ[peer], node.now)
+            self._note("differs", peer=peer, index=self._differ[peer])
             self._log.error(
                 "node {peer} has come to another state than node {id} at entry {index}: it is told to stop serving",
                 peer=peer,

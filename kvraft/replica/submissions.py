@@ -100,6 +100,8 @@ class Batch:
     """How many there are in all submissions."""
     content: DecodedBatch
     """What the entry's payload was encoded from."""
+    proposed_at: float = 0.0
+    """When it was, in the clock's seconds."""
 
     def apply(self, store: Store, entry: Entry) -> list[Result]:
         """Apply the batch's entry, and run each query at its place; return what all of it came to, in order."""

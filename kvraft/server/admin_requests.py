@@ -1,4 +1,4 @@
-"""Reads the lines of an operator: who belongs to the cluster, who leads, take a snapshot."""
+"""Reads the lines of an operator: who belongs to the cluster, who leads, what has happened, take a snapshot."""
 
 from collections.abc import Callable, Sequence
 from typing import Final
@@ -7,6 +7,7 @@ from kvraft.commands import (
     AddMember,
     AdminCommand,
     InvalidCommand,
+    ListEvents,
     ListMembers,
     MoveMember,
     RemoveMember,
@@ -22,6 +23,8 @@ ADDRESS_BYTES_MAX: Final = 300
 """A host name has at most 253 bytes, and the port follows."""
 WORDS_WITH_INCARNATION: Final = 3
 """A node that says of itself that it has moved names its memory behind its address."""
+EVENT_DIGITS_MAX: Final = 15
+"""Digits in the number of an event."""
 _SHOWN_BYTES: Final = 20
 """So much of a wrong id is repeated in its error."""
 
@@ -31,6 +34,7 @@ ADMIN_USAGES: Final = {
     "MEMBER MOVE <id> <host:port>; each may end with FORCE",
     b"TRANSFER": "TRANSFER <id>",
     b"SNAPSHOT": "SNAPSHOT",
+    b"EVENTS": "EVENTS [<number of the last event that is known>]",
 }
 """Every administrative command and how it is written."""
 
@@ -59,6 +63,15 @@ def _members(words: Sequence[bytes]) -> AdminCommand:
 def _snapshot(words: Sequence[bytes]) -> AdminCommand:
     _expect(words, 0)
     return TakeSnapshot()
+
+
+def _events(words: Sequence[bytes]) -> AdminCommand:
+    if not words:
+        return ListEvents()
+    _expect(words, 1)
+    if not words[0].isdigit() or len(words[0]) > EVENT_DIGITS_MAX:
+        raise InvalidCommand(f"{_text(words[0][:_SHOWN_BYTES])!r} is no number of an event; it is a whole number")
+    return ListEvents(int(words[0]))
 
 
 def _transfer(words: Sequence[bytes]) -> AdminCommand:
@@ -96,6 +109,7 @@ _READERS: Final[dict[bytes, Callable[[Sequence[bytes]], AdminCommand]]] = {
     b"MEMBER": _member,
     b"TRANSFER": _transfer,
     b"SNAPSHOT": _snapshot,
+    b"EVENTS": _events,
 }
 
 

@@ -8,6 +8,7 @@ from typing_extensions import override
 
 from kvraft.commands import Failure
 from kvraft.errors import RequestFailed
+from kvraft.metrics import RequestCounts
 from kvraft.server import replies
 from kvraft.server.database import Database
 from kvraft.server.dialect import Requests
@@ -100,8 +101,10 @@ class LineProtocol(Session, LineReceiver):
 
     delimiter = b"\n"
 
-    def __init__(self, database: Database, limits: ServerLimits, clock: IReactorTime) -> None:
-        super().__init__(LineDialect(limits), database, limits, clock)
+    def __init__(
+        self, database: Database, limits: ServerLimits, clock: IReactorTime, counts: RequestCounts | None = None
+    ) -> None:
+        super().__init__(LineDialect(limits), database, limits, clock, counts)
 
     @override
     def lineReceived(self, line: bytes) -> None:

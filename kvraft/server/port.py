@@ -1,6 +1,6 @@
 """The one address of a node: the first byte of a connection tells what it speaks."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Final
 
 import attrs
@@ -8,6 +8,7 @@ from twisted.internet.interfaces import IAddress, IProtocol, IReactorTime
 from twisted.internet.protocol import ServerFactory
 from typing_extensions import override
 
+from kvraft.metrics import RequestCounts
 from kvraft.server import replies
 from kvraft.server.database import Database
 from kvraft.server.limits import ServerLimits
@@ -50,6 +51,7 @@ class SharedPort(ServerFactory):
         clock: tells the time, and calls later.
         occupancy: counts the connections of all ports of the node; None: there is no other port.
         refuse_byte: returns what is said about a first byte that names nobody.
+        requests: where the protocols count what clients ask.
     """
 
     noisy = False
@@ -61,7 +63,10 @@ class SharedPort(ServerFactory):
         clock: IReactorTime,
         occupancy: Occupancy | None = None,
         refuse_byte: Callable[[int], bytes] | None = None,
+        requests: Sequence[RequestCounts] = (),
     ) -> None:
+        self.requests = requests
+        """What clients have asked, by protocol."""
         self._speakers = speakers
         self._limits = limits
         self._clock = clock
@@ -72,6 +77,11 @@ class SharedPort(ServerFactory):
     def clients(self) -> int:
         """Client connections that are open, on whatever port of the node."""
         return self.occupancy.clients
+
+    @property
+    def clients_max(self) -> int:
+        """Client connections that may be open."""
+        return self._limits.clients
 
     @override
     def buildProtocol(self, addr: IAddress | None) -> FirstByte | None:
@@ -131,7 +141,8 @@ def build_port(
     database: Database, build_acceptor: Callable[[], IProtocol], limits: ServerLimits, clock: IReactorTime
 ) -> SharedPort:
     """Make the factory of the one client and peer port. `build_acceptor` makes the protocol of a peer that calls."""
-    line_client = Speaker(lambda: LineProtocol(database, limits, clock))
+    lines = RequestCounts("line")
+    line_client = Speaker(lambda: LineProtocol(database, limits, clock, lines))
     peer = Speaker(build_acceptor, is_client=False)
     node = RespNode(database, limits, clock)
     redis_client = Speaker(lambda: RespProtocol(node), too_many=TOO_MANY_FOR_RESP)
@@ -140,4 +151,4 @@ def build_port(
         **dict.fromkeys(PEER_STARTS, peer),
         **dict.fromkeys(RESP_STARTS, redis_client),
     }
-    return SharedPort(speakers, limits, clock)
+    return SharedPort(speakers, limits, clock, requests=[lines, node.counts])

@@ -19,6 +19,7 @@ from kvraft.commands import Caller
 from kvraft.commands import Failure as Failed
 from kvraft.config import Address
 from kvraft.errors import RequestFailed
+from kvraft.metrics import RequestCounts
 from kvraft.net.write_now import write_now
 from kvraft.server.close import ClosingRule, IClientTransport, LingeringClose
 from kvraft.server.database import Database
@@ -45,11 +46,23 @@ class Session(Protocol):
     """Whether the client has to read before anything more is written."""
     _log = Logger()
 
-    def __init__(self, dialect: Dialect, database: Database, limits: ServerLimits, clock: IReactorTime) -> None:
+    def __init__(
+        self,
+        dialect: Dialect,
+        database: Database,
+        limits: ServerLimits,
+        clock: IReactorTime,
+        counts: RequestCounts | None = None,
+    ) -> None:
         self._dialect = dialect
         self._database = database
         self._limits = limits
         self._clock = clock
+        self._counts = counts or RequestCounts("none")
+        self._asked_at = 0.0
+        """When what is in flight was asked, in the clock's seconds."""
+        self._has_failed = False
+        """Whether it was refused, or one of its commands has failed."""
         self._rule = ClosingRule(clock, limits, self._close)
         self._closing: LingeringClose | None = None
         self._stall: IDelayedCall | None = None
@@ -132,6 +145,7 @@ class Session(Protocol):
                 if requests.keeps:
                     rule.keeps = True
                 self._in_flight = requests
+                self._asked_at = self._clock.seconds()
                 if requests.operations:
                     self._database.ask(self.caller, requests.operations, self._answered)
                 elif requests.command is not None:
@@ -195,7 +209,9 @@ class Session(Protocol):
         try:
             assert requests is not None, "nothing was asked, and is answered"
             answers: Sequence[Answer] = requests.answers
+            outcome, self._has_failed = results, isinstance(results, Exception)
             if isinstance(results, Exception):
+                self._count(requests, results)  # the dialect may drop the connection over it
                 results = answers = self._refusals(requests, results)
             elif len(results) != len(answers):
                 raise ValueError(f"{len(answers)} operations came back with {len(results)} results")
@@ -204,6 +220,8 @@ class Session(Protocol):
             if requests.notes:
                 answers, results = self._arrange(requests.notes, answers, results)
             self._write_answers(answers, results, 0)
+            if not isinstance(outcome, Exception):
+                self._count(requests, outcome)
             self._in_flight = None
             if not self._proceeding and not (  # most often nothing waits, and nothing is to be decided
                 rule.keeps and self._reading and not (self._dialect.has_input or self.paused or rule.client_finished)
@@ -213,6 +231,15 @@ class Session(Protocol):
             self._abort()
         except Exception:  # noqa: BLE001 - one client's connection ends, not the node
             self._break()
+
+    def _count(self, requests: Requests, outcome: Sequence[object] | Exception) -> None:
+        """Count requests that are answered; what is not encoded yet may hold failures, too."""
+        alone = requests.command or requests.lock
+        operations = requests.operations or (() if alone is None else (alone,))
+        if operations:
+            may_have_failed = self._has_failed or bool(self._results)
+            took = self._clock.seconds() - self._asked_at
+            self._counts.note(operations, outcome, took, may_have_failed=may_have_failed)
 
     def _arrange(
         self, notes: Sequence[tuple[int, Note]], answers: Sequence[Answer], results: Sequence[object]
@@ -248,6 +275,7 @@ class Session(Protocol):
             while room > 0 and position < len(results):
                 answer, result = answers[position], results[position]
                 if type(result) is Failed:
+                    self._has_failed = True
                     answer = self._dialect.fail(result)
                 elif not isinstance(answer, bytes):
                     answer = answer(result)

@@ -55,6 +55,7 @@ from typing import Protocol
 
 from twisted.internet.defer import Deferred
 
+from kvraft.metrics import Histogram
 from kvraft.raft.types import Entry, HardState
 from kvraft.storage.errors import (
     JournalDamaged,
@@ -163,6 +164,11 @@ class Storage(Protocol):
     @property
     def syncs(self) -> int:
         """Syncs so far, for metrics."""
+        ...
+
+    @property
+    def sync_times(self) -> Histogram:
+        """How long the syncs of saves took, for metrics."""
         ...
 
     @property

@@ -10,8 +10,10 @@ from contextlib import suppress
 from functools import partial
 from operator import attrgetter
 from pathlib import Path
+from time import perf_counter
 from typing import Final, NoReturn, Self
 
+from kvraft.metrics import Histogram
 from kvraft.raft.types import Entry, HardState
 from kvraft.storage.errors import (
     JournalFailed,
@@ -92,6 +94,8 @@ class Journal:
         """Calls of fdatasync since it was opened, those for new segments included."""
         self.bytes_written = 0
         """Bytes of all saves since it was opened."""
+        self.sync_times = Histogram()
+        """How long the sync of each save took."""
 
     @classmethod
     def open(
@@ -313,12 +317,14 @@ class Journal:
                 self._written_to = self._end
                 self._wait_for_room("write to", segment.path, error)
             self._die("write to", segment.path, error)
+        began = perf_counter()
         try:
             self._file.fdatasync()
         except OSError as error:
             self._die("sync", segment.path, error)
         self.syncs += 1
         self.bytes_written += len(save)
+        self.sync_times.observe(perf_counter() - began)
         self._end += len(save)
         self._saves += 1
 

@@ -11,6 +11,7 @@ from twisted.internet.defer import Deferred, fail
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.python.failure import Failure
 
+from kvraft.metrics import Histogram
 from kvraft.raft.types import Entry, HardState
 from kvraft.storage.errors import JournalFailed, JournalFull, SaveRefused
 from kvraft.storage.journal import Journal
@@ -56,6 +57,11 @@ class JournalJobs:
     def syncs(self) -> int:
         """See `Journal.syncs`."""
         return self.journal.syncs
+
+    @property
+    def sync_times(self) -> Histogram:
+        """See `Journal.sync_times`."""
+        return self.journal.sync_times
 
     @property
     def bytes_written(self) -> int:

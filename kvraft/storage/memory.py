@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from twisted.internet.defer import Deferred, fail
 from twisted.internet.interfaces import IReactorTime
 
+from kvraft.metrics import Histogram
 from kvraft.raft.types import Entry, HardState
 from kvraft.storage.errors import SaveRefused
 from kvraft.storage.extent import Extent
@@ -23,6 +24,7 @@ class MemoryJournal:
         self.delay = delay
         self.syncs = 0
         self.bytes_written = 0
+        self.sync_times = Histogram()
         self.segments = 0
         self._counts = counts
         self._reactor = reactor

@@ -1,9 +1,10 @@
 """What the resources need of the node that they belong to."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import attrs
 from twisted.internet.interfaces import IReactorTime
+from twisted.web.resource import IResource
 
 from kvraft.server.database import Database
 from kvraft.server.http.names import HostNames
@@ -29,3 +30,5 @@ class HttpNode:
     )
     newest_point: Callable[[], dict[str, object] | None] = no_point
     """Returns the latest measurement, in values that JSON can hold; None: there is none."""
+    resources: Mapping[bytes, IResource] = attrs.field(factory=dict)
+    """What other rooms offer, by the first segment of its path."""

@@ -31,7 +31,7 @@ ROUTES: Final = (*_ROUTES, openapi.route_beside(_ROUTES))
 def resources(node: HttpNode) -> Mapping[bytes, IResource]:
     """Return what else there is, by the first segment of its path; b"" is the page at /."""
     page = Page(node.names.addresses.values())
-    return {b"": page.front, b"page": page}
+    return {**node.resources, b"": page.front, b"page": page}
 
 
 class Calls(Resource):

@@ -19,6 +19,7 @@ from kvraft.commands import (
     Subscription,
 )
 from kvraft.errors import NotLeaderRefusal
+from kvraft.metrics import RequestCounts
 from kvraft.server.database import Database
 from kvraft.server.limits import ServerLimits
 from kvraft.server.resp.channels import Channels
@@ -140,6 +141,7 @@ class RespNode:
         self.connections_made = 0
         self.commands = 0
         """How many were read since the start, by connections that are closed."""
+        self.counts = RequestCounts("resp")
         self.channels = Channels()
         self.keyspace_events = KeyspaceEvents(database, clock, self.channels)
         self.last_leader = database.cluster().leader

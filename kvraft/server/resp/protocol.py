@@ -21,7 +21,7 @@ class RespProtocol(Session):
         self._told_bytes = 0
         """What was told since the client has to read first."""
         self._resp = RespDialect(self.connection, node.limits.line_bytes)
-        super().__init__(self._resp, node.database, node.limits, node.clock)
+        super().__init__(self._resp, node.database, node.limits, node.clock, node.counts)
 
     @override
     def connectionMade(self) -> None:

@@ -1,0 +1,110 @@
+"""What clients have asked over one protocol, by command and outcome."""
+
+import re
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from enum import Enum
+from typing import Final
+
+from kvraft.commands import Failure, LocalRead, Mutation, StaleRead
+from kvraft.errors import RequestFailed
+from kvraft.metrics.histogram import Histogram
+
+_BEFORE_CAPITAL: Final = re.compile(r"(?<!^)(?=[A-Z])")
+_ADMINISTRATION: Final = "kvraft.commands.administration"
+OK: Final = "OK"
+"""The outcome of a request that was carried out."""
+DEFECT: Final = "INTERNAL"
+
+
+class Effect(Enum):
+    """What a command does to the store."""
+
+    WRITE = "write"
+    READ = "read"
+    OTHER = "other"
+    """It neither reads nor writes, or its time says nothing, since it waits for others to let go."""
+
+
+class CommandCounts:
+    """What has become of one command."""
+
+    __slots__ = ("effect", "failures", "name", "requests", "seconds")
+
+    def __init__(self, command: type) -> None:
+        self.name = _BEFORE_CAPITAL.sub("_", command.__name__).lower()
+        self.effect = _effect(command)
+        self.requests = 0
+        self.failures: Counter[str] = Counter()
+        """Of the requests, those that were refused or have failed, by the code that the client was told."""
+        self.seconds = Histogram()
+        """For each submission that held the command, from when it was whole to when it was answered."""
+
+    @property
+    def outcomes(self) -> Iterator[tuple[str, int]]:
+        """Each outcome, and how many requests came to it."""
+        yield OK, self.requests - sum(self.failures.values())
+        yield from self.failures.items()
+
+
+class RequestCounts:
+    """What clients have asked over one protocol.
+
+    A submission is noted once, when it is answered, however many requests it holds.
+    """
+
+    def __init__(self, protocol: str) -> None:
+        self.protocol = protocol
+        self._commands: dict[type, CommandCounts] = {}
+
+    def __iter__(self) -> Iterator[CommandCounts]:
+        return iter([*self._commands.values()])
+
+    def note(
+        self,
+        operations: Sequence[object],
+        outcome: Sequence[object] | Exception,
+        seconds: float,
+        *,
+        may_have_failed: bool = True,
+    ) -> None:
+        """Note what became of a submission, and how long it took.
+
+        Unless it `may_have_failed`, nobody looks for commands that have: to look costs as much as all the rest.
+        """
+        count = len(operations)
+        kind = type(operations[0])
+        if count > 1 and len(kinds := set(map(type, operations))) > 1:
+            for kind in kinds:
+                command = self._commands.get(kind) or self._begin(kind)
+                command.requests += sum(type(operation) is kind for operation in operations)
+                command.seconds.observe(seconds)
+        else:  # as most clients ask
+            command = self._commands.get(kind) or self._begin(kind)
+            command.requests += count
+            command.seconds.observe(seconds)
+        if not may_have_failed:
+            return
+        if isinstance(outcome, Exception):
+            code = _code(outcome)
+            for operation in operations:
+                self._commands[type(operation)].failures[code] += 1
+        else:
+            for operation, result in zip(operations, outcome, strict=False):
+                if type(result) is Failure:
+                    self._commands[type(operation)].failures[result.code] += 1
+
+    def _begin(self, kind: type) -> CommandCounts:
+        counts = self._commands[kind] = CommandCounts(kind)
+        return counts
+
+
+def _effect(command: type) -> Effect:
+    if issubclass(command, Mutation):
+        return Effect.OTHER if command.__name__ == "AcquireLock" else Effect.WRITE
+    is_read = hasattr(command, "run") or issubclass(command, StaleRead | LocalRead)
+    return Effect.READ if is_read and command.__module__ != _ADMINISTRATION else Effect.OTHER
+
+
+def _code(error: Exception) -> str:
+    return error.code if isinstance(error, RequestFailed) else DEFECT

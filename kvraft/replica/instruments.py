@@ -1,0 +1,96 @@
+"""What a replica counts and notes of its own work, for monitoring and for people. Nothing depends on it."""
+
+from collections import Counter
+from collections.abc import Callable
+from typing import Final
+
+from kvraft.events import EventRing
+from kvraft.metrics import Histogram
+from kvraft.raft import Node, Role, SoftState
+from kvraft.raft.facts import FactKind, Why
+from kvraft.replica.submissions import Batch
+
+SLOW_SYNC_S: Final = 0.1
+"""A save that takes longer is noted: a heartbeat interval, so that elections may come of it. Seconds."""
+LONG_TURN_S: Final = 0.05
+"""A turn that takes longer is noted: half a heartbeat interval, in which the node answers nobody. Seconds."""
+SLOW_WRITE_S: Final = 0.1
+"""A write that takes longer until it is answered is noted, seconds."""
+
+
+class Instruments:
+    """The counts and the events of one replica.
+
+    It is told once a turn, a save or an entry of the log, never once a request.
+
+    Args:
+        seconds: tells the time by the reactor's clock.
+        request_timeout: longest wait for a request, seconds: from its deadline follows when it came.
+    """
+
+    def __init__(self, node: Node, seconds: Callable[[], float], request_timeout: float) -> None:
+        self._node = node
+        self._seconds = seconds
+        self._request_timeout = request_timeout
+        self.events = EventRing(node.id, seconds)
+        self.turns = Histogram()
+        self.saves = Histogram()
+        """From when a save was asked for to when the node knows that it is durable."""
+        self.commits = Histogram()
+        """From when an entry of this leader was proposed to when it was applied and answered."""
+        self.elections: Counter[Why] = Counter()
+        """Elections that this node stood or asked for, by the reason."""
+        self.leaderships = 0
+        """How often this node became leader."""
+        self.leader_changes = 0
+        """How often another leader, or none, was known."""
+        self._leader: int | None = None
+
+    def turn_ended(self, began: float) -> None:
+        """Count a turn that ends now."""
+        took = self._seconds() - began
+        self.turns.observe(took)
+        if took > LONG_TURN_S:
+            self.events.note("long_turn", seconds=round(took, 4))
+
+    def saved(self, took: float) -> None:
+        """Count a save."""
+        self.saves.observe(took)
+        if took > SLOW_SYNC_S:
+            self.events.note("slow_sync", seconds=round(took, 4))
+
+    def answered(self, batch: Batch) -> None:
+        """Count a batch of this leader's that was applied and answered."""
+        now = self._seconds()
+        self.commits.observe(now - batch.proposed_at)
+        came_at = batch.submissions[0].deadline - self._request_timeout
+        if now - came_at > SLOW_WRITE_S:
+            self.events.note(
+                "slow_write",
+                seconds=round(now - came_at, 4),
+                waited=round(max(0.0, batch.proposed_at - came_at), 4),
+                replicated=round(now - batch.proposed_at, 4),
+            )
+
+    def take_facts(self) -> None:
+        """Note what the core tells of elections."""
+        for fact in self._node.facts.take():
+            if fact.kind is FactKind.ASKED or fact.why is Why.TRANSFER:
+                self.elections[fact.why or Why.SILENCE] += 1
+            facts = {"term": fact.term}
+            peer = {} if fact.peer is None else {"peer": fact.peer}
+            why = {} if fact.why is None else {"why": fact.why.value}
+            self.events.note(fact.kind.value, at=fact.at, **facts, **peer, **why)
+
+    def transition(self, state: SoftState) -> None:
+        """Note what this node has become."""
+        if state.leader != self._leader:
+            self._leader = state.leader
+            self.leader_changes += 1
+        if state.role is Role.LEADER:
+            self.leaderships += 1
+            self.events.note("leads", term=state.term)
+        elif state.leader is not None:
+            self.events.note("follows", term=state.term, leader=state.leader)
+        elif state.role is Role.FOLLOWER:
+            self.events.note("no_leader", term=state.term)
