@@ -1,8 +1,8 @@
-"""What clients do all the time, and what they note of it.
+"""The clients: they send requests all the time and record each answer in the history.
 
-Every attempt is an operation of its own with a value of its own: a client that was refused tries again with another
-value, so that a refusal that was none shows itself. Only what is unknown is now and then repeated with the same value,
-as real clients do.
+Every attempt is an operation of its own with a unique value. A client that was refused tries again with another value,
+so that a refused write that took effect all the same is detected. Only a write with unknown outcome is sometimes
+repeated with the same value, as real clients do.
 """
 
 from collections import Counter
@@ -19,42 +19,44 @@ from kvraft.config import Address
 from kvraft.simulation.history import Action, History
 
 HOT_KEYS: Final = 6
-"""Keys that all clients read, write and delete all the time: where order shows."""
+"""Keys that all clients read, write and delete all the time: they show errors of order."""
 ONCE_SHARE: Final = 0.2
-"""Share of the operations that write a key which is never written again: where loss shows."""
+"""Share of the operations that write a key which is never written again: they show lost writes."""
 ONCE_READ_SHARE: Final = 0.3
-"""Share of those that read such a key again instead."""
+"""Share of these operations that read such a key again instead."""
 REPEAT_SHARE: Final = 0.3
-"""Share of the unknown writes that are repeated with their value."""
+"""Share of the writes with unknown outcome that are repeated with the same value."""
 BATCH_MAX: Final = 4
-"""Requests that a client sends together, at most."""
+"""Most requests that a client sends together."""
 PATIENCES_S: Final = (0.2, 0.4, 1.0, 4.0)
-"""How long clients wait for an answer before they go elsewhere. While a leader stands still or is cut off, the
-impatient find its successor, and the patient are still there when it goes on: it must tell them nothing stale then."""
+"""How long clients wait for an answer before they try another node, seconds. While a leader is paused or cut off,
+clients with a short wait find its successor. Clients with a long wait are still connected when it resumes, and must get
+no stale answer then."""
 READERS_EVERY: Final = 3
-"""Every so many clients one only reads, and so stays with a leader for as long as that answers, be it deposed."""
+"""One client in so many only reads, and so stays connected to a leader that answers, even to a deposed one."""
 THINK_S: Final = 0.008
-"""Between two batches of one client, on average: many operations meet each fault, and the machine has room."""
+"""Average pause between two batches of one client, seconds: many operations fall into each fault, without filling the
+machine."""
 PAUSE_WITHOUT_LEADER_S: Final = 0.05
 OPERATIONS_MAX: Final = 1_000_000
-"""Of all clients together."""
+"""Most operations of all clients together."""
 
 UNKNOWN_CODES: Final = frozenset({"UNKNOWN", "INTERNAL"})
-"""Errors that leave open whether the write happened."""
+"""Errors after which it is unknown whether the write took effect."""
 DEFINITE_CODES: Final = frozenset({"NOT_LEADER", "OVERLOADED", "TIMEOUT", "STOPPING"})
-"""Errors that promise that it did not."""
+"""Errors that guarantee that the write did not take effect."""
 
 
 class Client:
-    """One client: asks, and notes what it is told.
+    """One client: sends requests, and records the answers.
 
     Args:
         reactor: connects and keeps the time.
         number: its name in the history.
-        addresses: where the nodes are reached.
-        history: where everything is noted.
-        random: decides what it does.
-        patience_s: how long it waits for an answer before it goes elsewhere.
+        addresses: the addresses of the nodes.
+        history: records the operations and their outcomes.
+        random: chooses the operations.
+        patience_s: how long it waits for an answer before it tries another node.
         only_reads: whether it writes nothing.
     """
 
@@ -81,17 +83,17 @@ class Client:
         self._written = 0
         self._once = 0
         self._repeat: tuple[str, str] | None = None
-        """A key and the value that may be there or not."""
+        """A key and value whose write has an unknown outcome."""
         self._is_stopping = False
         self.told: Counter[str] = Counter()
-        """How often it was told what."""
+        """How often each answer came."""
 
     def stop(self) -> None:
-        """End behind what is under way."""
+        """End after the requests that are in progress."""
         self._is_stopping = True
 
     async def run(self) -> None:
-        """Ask until it is stopped."""
+        """Send requests until it is stopped."""
         while not self._is_stopping and len(self._history) < OPERATIONS_MAX:
             if not await self._is_connected():
                 await self._sleep(PAUSE_WITHOUT_LEADER_S)
@@ -111,11 +113,11 @@ class Client:
         return [key for key, answer in zip(keys, answers, strict=True) if "value" not in answer]
 
     def close(self) -> None:
-        """Give its connection back."""
+        """Close its connection."""
         if self._connection is not None:
             self._connection.close()
 
-    # --- what it asks ------------------------------------------------------------------------------------------------
+    # --- requests ----------------------------------------------------------------------------------------------------
 
     def _choose(self) -> tuple[Action, str, str | None]:
         hot = f"hot-{self._random.randrange(HOT_KEYS)}"
@@ -174,7 +176,7 @@ class Client:
             self.told[name] += 1
             self._history.lose(ticket, name)
 
-    # --- whom it asks ------------------------------------------------------------------------------------------------
+    # --- choice of the node ------------------------------------------------------------------------------------------
 
     async def _is_connected(self) -> bool:
         if self._connection is not None and self._connection.is_open:
@@ -187,7 +189,7 @@ class Client:
             return False
 
     async def _go_on(self, answers: Sequence[Answer]) -> None:
-        """Go to the leader or to anybody else when the answers were not those of a leader; then pause."""
+        """Turn to the leader, or to a random node if none is hinted, after a refusal; then pause."""
         refusals = [answer for answer in answers if "error" in answer or not answer]
         if not refusals:
             await self._sleep(self._random.expovariate(1 / THINK_S))
@@ -198,7 +200,7 @@ class Client:
         await self._sleep(0.0 if hint else PAUSE_WITHOUT_LEADER_S)
 
     def _find(self, hint: str) -> Address:
-        """Return the address of a node whose name is for the other nodes alone; its port is nobody else's."""
+        """Return the client's address for a hint. Only nodes resolve the hinted name, but each port is unique."""
         named = Address.parse(hint)
         return next((each for each in self._addresses if each.port == named.port), named)
 

@@ -1,7 +1,7 @@
-"""The harm that is done: each fault is inflicted, lasts, and is undone; a lane does one after another.
+"""The faults: each is injected, lasts for a while, and is undone; a lane injects one after another.
 
-Two lanes work side by side, one on processes and one on the network, so that every kind of the one meets every kind of
-the other. What a lane has done it undoes before it does the next.
+Two lanes run concurrently, one for processes and one for the network, so that every process fault coincides with every
+network fault. A lane undoes a fault before it injects the next.
 """
 
 from collections import Counter
@@ -18,37 +18,38 @@ from kvraft.chaos.pipes import CUT, FINE, HELD, Condition
 from kvraft.chaos.proxy import CLIENT, Link, Network, between
 
 GAP_S: Final = (0.2, 3.0)
-"""Shortest and longest pause of a lane between two faults."""
+"""Shortest and longest pause of a lane between two faults, seconds."""
 SPAN_S: Final = (0.1, 6.0)
-"""Shortest and longest time that a fault lasts."""
+"""Shortest and longest duration of a fault, seconds."""
 ABOUT_AN_ELECTION_S: Final = (0.2, 0.8)
-"""Shortest and longest time of a fault that ends about when its victim is replaced: two may think that they lead."""
+"""Shortest and longest duration of a fault that ends about when its target is replaced as leader, seconds: then two
+nodes may be in the role of leader."""
 ABOUT_AN_ELECTION_SHARE: Final = 0.4
-"""How often a fault lasts about so long."""
+"""Share of the faults that last about so long."""
 DELAY_S: Final = (0.01, 0.3)
-"""Shortest and longest delay of a slow link: beside heartbeats, and beyond what an election waits."""
+"""Shortest and longest delay of a slow link, seconds: from below a heartbeat interval to above an election timeout."""
 SYNC_S: Final = (0.05, 0.3, 1.2)
 """How much longer each sync takes on a slow disk."""
 LOOK_UP_S: Final = (0.3, 2.0)
-"""Shortest and longest time of a slow look-up: less, and more, than connecting to an address may take."""
+"""Shortest and longest time of a slow look-up, seconds: below and above the time limit of connecting to an address."""
 SLOW_BYTES_PER_S: Final = 100_000
 FLAPS: Final = 6
 FLAP_S: Final = (0.05, 0.6)
 LOST_SHARE: Final = 0.5
-"""How often what was held up is lost with its connection instead of arriving late."""
+"""Share of the faults after which delayed bytes are lost with their connection instead of arriving late."""
 EXIT_POLL_S: Final = 0.05
 
 
 @attrs.define
 class World:
-    """What faults are done to, and what they note."""
+    """The targets of faults, and the record of what was injected."""
 
     reactor: Any
     nodes: Nodes
     network: Network
     observer: Observer
     note: Callable[[str], None]
-    """Is told what is done, for people."""
+    """Takes a line for people about what is done."""
     injected: Counter[str] = attrs.field(factory=Counter)
 
     async def sleep(self, seconds: float) -> None:
@@ -57,16 +58,16 @@ class World:
 
 
 Fault = Callable[[World, Random, float], Awaitable[None]]
-"""Inflicts, waits so many seconds, and undoes; its randomness is its own."""
+"""Injects a fault, waits so many seconds, and undoes it; it has its own source of randomness."""
 
 
 class Lane:
-    """Does one fault after another.
+    """Injects one fault after another.
 
     Args:
-        world: to whom.
-        random: decides which, when and for how long.
-        faults: of each, how often it is chosen beside the others.
+        world: the targets.
+        random: chooses the fault, its time and its duration.
+        faults: the relative frequency of each fault.
     """
 
     def __init__(self, world: World, random: Random, faults: Mapping[Fault, int]) -> None:
@@ -75,7 +76,7 @@ class Lane:
         self._faults = faults
 
     async def run(self, until: float) -> None:
-        """Do harm until the reactor's clock shows `until`; nothing lasts longer."""
+        """Inject faults until the reactor's clock shows `until`; no fault lasts longer."""
         world = self._world
         while True:
             gap = self._random.uniform(*GAP_S)
@@ -98,7 +99,7 @@ class Lane:
         return self._random.triangular(*SPAN_S, SPAN_S[0])
 
 
-# --- whom ------------------------------------------------------------------------------------------------------------
+# --- targets ---------------------------------------------------------------------------------------------------------
 
 
 async def _leader_or_any(world: World, random: Random) -> int:
@@ -125,22 +126,22 @@ async def _kill(world: World, nodes: list[int], span: float) -> None:
 
 
 async def kill_the_leader(world: World, random: Random, span: float) -> None:
-    """The leader dies without a word."""
+    """The leader is killed."""
     await _kill(world, [await _leader_or_any(world, random)], span)
 
 
 async def kill_one(world: World, random: Random, span: float) -> None:
-    """Any node dies."""
+    """Any node is killed."""
     await _kill(world, [random.choice(world.nodes.ids)], span)
 
 
 async def kill_a_majority(world: World, random: Random, span: float) -> None:
-    """More than half of the nodes die at once."""
+    """More than half of the nodes are killed at once."""
     await _kill(world, _majority(world, random), span)
 
 
 async def kill_all(world: World, random: Random, span: float) -> None:
-    """All nodes die at once and come back one after another."""
+    """All nodes are killed at once and restarted one after another."""
     world.note("kill -9 all")
     world.nodes.kill(world.nodes.ids)
     await world.sleep(span / 2)
@@ -150,7 +151,7 @@ async def kill_all(world: World, random: Random, span: float) -> None:
 
 
 async def stop_and_start(world: World, random: Random, span: float) -> None:
-    """A node, as a rule the leader, is asked to end, and comes back."""
+    """A node, usually the leader, is stopped gracefully and restarted."""
     leader = await _leader_or_any(world, random)
     node = random.choice([leader, leader, *world.nodes.ids])
     world.note(f"stop {node}")
@@ -173,22 +174,22 @@ async def _pause(world: World, nodes: list[int], span: float) -> None:
 
 
 async def pause_the_leader(world: World, random: Random, span: float) -> None:
-    """The leader stands still and goes on later, in the belief that no time has passed."""
+    """The leader is paused and resumed later; it cannot see how long it was paused until it reads its clock."""
     await _pause(world, [await _leader_or_any(world, random)], span)
 
 
 async def pause_one(world: World, random: Random, span: float) -> None:
-    """Any node stands still."""
+    """Any node is paused."""
     await _pause(world, [random.choice(world.nodes.ids)], span)
 
 
 async def pause_a_majority(world: World, random: Random, span: float) -> None:
-    """More than half of the nodes stand still."""
+    """More than half of the nodes are paused."""
     await _pause(world, _majority(world, random), span)
 
 
 async def pause_and_kill_the_next(world: World, random: Random, span: float) -> None:
-    """The leader stands still until another has taken over, who is killed, while the first one goes on."""
+    """The leader is paused until another node leads; then it is resumed, and the new leader is killed."""
     first = await _leader_or_any(world, random)
     world.nodes.pause([first])
     await world.sleep(span / 2)
@@ -202,7 +203,7 @@ async def pause_and_kill_the_next(world: World, random: Random, span: float) -> 
 
 
 async def _harm(world: World, random: Random, links: list[Link], condition: Condition, span: float) -> None:
-    """Treat links badly for a while; afterwards what was held up arrives late, or is lost with its connection."""
+    """Apply a condition to links for a while; afterwards held bytes arrive late, or are lost with their connection."""
     world.note(f"{links}: {condition}")
     world.network.set_condition(links, condition)
     await world.sleep(span)
@@ -216,7 +217,7 @@ def _cut_or_held(random: Random) -> Condition:
 
 
 async def isolate_the_leader(world: World, random: Random, span: float) -> None:
-    """The leader reaches no other node and none reaches it; clients reach all."""
+    """The leader and the other nodes cannot reach each other; clients reach all nodes."""
     leader = await _leader_or_any(world, random)
     others = _others(world, leader)
     links = between([leader], others) + between(others, [leader])
@@ -224,7 +225,7 @@ async def isolate_the_leader(world: World, random: Random, span: float) -> None:
 
 
 async def split(world: World, random: Random, span: float) -> None:
-    """The nodes fall into two parts."""
+    """The nodes are partitioned into two groups."""
     shuffled = random.sample(world.nodes.ids, len(world.nodes.ids))
     at = random.randint(1, len(shuffled) - 1)
     one, other = shuffled[:at], shuffled[at:]
@@ -232,25 +233,25 @@ async def split(world: World, random: Random, span: float) -> None:
 
 
 async def deafen_one(world: World, random: Random, span: float) -> None:
-    """One way only: a node, as a rule the leader, speaks and hears nothing."""
+    """One way only: a node, usually the leader, can send but receives nothing."""
     node = random.choice([await _leader_or_any(world, random), *world.nodes.ids])
     await _harm(world, random, between(_others(world, node), [node]), _cut_or_held(random), span)
 
 
 async def mute_one(world: World, random: Random, span: float) -> None:
-    """One way only: a node, as a rule the leader, hears and is not heard."""
+    """One way only: a node, usually the leader, receives but nothing that it sends arrives."""
     node = random.choice([await _leader_or_any(world, random), *world.nodes.ids])
     await _harm(world, random, between([node], _others(world, node)), _cut_or_held(random), span)
 
 
 async def cut_a_pair(world: World, random: Random, span: float) -> None:
-    """Two nodes do not reach each other; the others are a bridge between them."""
+    """Two nodes cannot reach each other; the others reach both."""
     one, other = random.sample(world.nodes.ids, 2)
     await _harm(world, random, [(one, other), (other, one)], _cut_or_held(random), span)
 
 
 async def slow_down(world: World, random: Random, span: float) -> None:
-    """All that a node sends and receives arrives late, and at a trickle."""
+    """Everything that a node sends and receives is delayed, and may be limited to a low rate."""
     node = random.choice(world.nodes.ids)
     others = _others(world, node)
     condition = Condition(delay_s=random.uniform(*DELAY_S), bytes_per_s=random.choice((None, SLOW_BYTES_PER_S)))
@@ -258,7 +259,7 @@ async def slow_down(world: World, random: Random, span: float) -> None:
 
 
 async def flap(world: World, random: Random, span: float) -> None:
-    """The links of one node come and go."""
+    """The links of one node fail and recover repeatedly."""
     node = random.choice(world.nodes.ids)
     others = _others(world, node)
     links = between([node], others) + between(others, [node])
@@ -268,7 +269,7 @@ async def flap(world: World, random: Random, span: float) -> None:
 
 
 async def wedge_connections(world: World, random: Random, span: float) -> None:
-    """The connections of a node, as a rule the leader, stay open and carry nothing for good; new ones would."""
+    """The present connections of a node, usually the leader, stay open but carry nothing, for good; new ones work."""
     node = random.choice([await _leader_or_any(world, random), *world.nodes.ids])
     others = _others(world, node)
     one_way, other_way = between([node], others), between(others, [node])
@@ -279,7 +280,7 @@ async def wedge_connections(world: World, random: Random, span: float) -> None:
 
 
 async def slow_names(world: World, random: Random, span: float) -> None:
-    """The look-up of a node's name, or of all names, takes long or never ends, and connections must be made anew."""
+    """The look-up of one node's name or of all names is slow or never ends, and connections to them are broken."""
     nodes = random.choice(([await _leader_or_any(world, random)], world.nodes.ids))
     delay_s, hang = random.choice(((random.uniform(*LOOK_UP_S), False), (0.0, True)))
     world.note(f"the names of {list(nodes)} {'hang' if hang else f'take {delay_s:.1f} s'}")
@@ -290,7 +291,7 @@ async def slow_names(world: World, random: Random, span: float) -> None:
 
 
 async def disconnect_clients(world: World, _random: Random, span: float) -> None:
-    """All clients lose their connections, again and again; some lose answers to what was carried out."""
+    """All clients lose their connections repeatedly, and some of them the answers to requests that were executed."""
     links = between([CLIENT], world.nodes.ids)
     for _ in range(FLAPS):
         world.network.break_off(links)
@@ -298,7 +299,7 @@ async def disconnect_clients(world: World, _random: Random, span: float) -> None
 
 
 async def hold_up_answers(world: World, random: Random, span: float) -> None:
-    """What clients and a node say to each other does not arrive, and then does or is lost."""
+    """Bytes between clients and a node are held up, and then arrive or are lost."""
     node = await _leader_or_any(world, random)
     await _harm(world, random, [(CLIENT, node)], HELD, span)
 
@@ -307,7 +308,7 @@ async def hold_up_answers(world: World, random: Random, span: float) -> None:
 
 
 async def transfer(world: World, random: Random, _span: float) -> None:
-    """The leader is told to let another one lead."""
+    """The leader is commanded to transfer leadership to another node."""
     leader = await _leader_or_any(world, random)
     target = random.choice(world.nodes.ids)
     answer = await world.observer.command(leader, f"TRANSFER {target}")
@@ -315,7 +316,7 @@ async def transfer(world: World, random: Random, _span: float) -> None:
 
 
 async def slow_disks(world: World, random: Random, span: float) -> None:
-    """Each sync of the leader, of a majority or of all takes longer, up to twice an election timeout and more."""
+    """Each sync of the leader, of a majority or of all takes longer, up to more than twice an election timeout."""
     nodes = random.choice(([await _leader_or_any(world, random)], _majority(world, random), [*world.nodes.ids]))
     seconds = random.choice(SYNC_S)
     world.note(f"each sync of {nodes} takes {seconds} s longer")
@@ -325,7 +326,7 @@ async def slow_disks(world: World, random: Random, span: float) -> None:
 
 
 async def snapshot(world: World, random: Random, _span: float) -> None:
-    """A node is told to take a snapshot now."""
+    """A node is commanded to take a snapshot now."""
     node = random.choice(world.nodes.ids)
     answer = await world.observer.command(node, "SNAPSHOT")
     world.note(f"SNAPSHOT at {node}: {answer}")

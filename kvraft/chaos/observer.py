@@ -1,4 +1,4 @@
-"""Asks the nodes themselves, past the proxy: who leads, who answers, and whether they hold the same."""
+"""Asks the nodes directly, without the proxy: which one leads, which ones answer, whether their states are equal."""
 
 from collections.abc import Awaitable, Callable
 from typing import Any, Final
@@ -9,22 +9,22 @@ from kvraft.chaos.connection import Answer, ask
 from kvraft.chaos.nodes import Nodes
 
 STATUS_S: Final = 1.0
-"""Longest wait for a node that is asked for its status."""
+"""Longest wait for the status of a node, seconds."""
 COMMAND_S: Final = 5.0
-"""Longest wait for the answer to a command."""
+"""Longest wait for the answer to a command, seconds."""
 POLL_S: Final = 0.1
 
 
 class NeverHappened(Exception):
-    """A state that must come by itself did not come in time; the text says which."""
+    """An expected state was not reached in time; the text says which."""
 
 
 class Observer:
-    """Knows what the nodes say of themselves.
+    """Reads the status of the nodes.
 
     Args:
         reactor: connects and keeps the time.
-        nodes: who is asked.
+        nodes: the nodes.
     """
 
     def __init__(self, reactor: Any, nodes: Nodes) -> None:
@@ -32,15 +32,15 @@ class Observer:
         self._nodes = nodes
 
     async def status(self, node: int) -> Answer:
-        """What a node says of itself; empty when it does not answer."""
+        """Return the status of a node; empty when it does not answer."""
         return await ask(self._reactor, self._nodes.real_address(node), "STATUS", STATUS_S)
 
     async def command(self, node: int, line: str) -> Answer:
-        """Give a node a command; return its answer, empty when there is none."""
+        """Send a command to a node; return its answer, empty when there is none."""
         return await ask(self._reactor, self._nodes.real_address(node), line, COMMAND_S)
 
     async def leader(self) -> int | None:
-        """Return who leads in the highest term that anybody who runs knows of, None when nobody says that he does."""
+        """Return the leader of the highest term among the running nodes that report to lead; None if none does."""
         best: tuple[int, int] | None = None
         for node in self._nodes.running:
             status = await self.status(node)
@@ -48,7 +48,7 @@ class Observer:
                 best = max(best or (-1, -1), (status["term"], node))
         return None if best is None else best[1]
 
-    # --- what must come ----------------------------------------------------------------------------------------------
+    # --- expected states ---------------------------------------------------------------------------------------------
 
     async def await_answers(self, patience_s: float) -> float:
         """Wait until every node answers; return how long that took, in seconds.
@@ -67,10 +67,10 @@ class Observer:
         return await self.wait_for("one leader whom all follow and who answers", self._is_led, patience_s)
 
     async def await_equality(self, patience_s: float) -> float:
-        """Wait until all nodes have applied the same and hold the same; return how long that took, in seconds.
+        """Wait until all nodes have applied the same log and hold equal states; return how long it took, in seconds.
 
         Raises:
-            NeverHappened: they never do; the text tells what they hold.
+            NeverHappened: they do not; the text holds their states.
         """
         return await self.wait_for("nodes that hold the same", self._are_equal, patience_s)
 

@@ -1,4 +1,4 @@
-"""One connection through the proxy: what each side sends is passed on to the other, held up, or slowed down."""
+"""One connection through the proxy: the bytes of each side are passed on to the other, held up, or slowed down."""
 
 from collections import deque
 from typing import Any, Final
@@ -8,21 +8,21 @@ from twisted.internet.interfaces import IDelayedCall, IPushProducer, IReactorTim
 from zope.interface import implementer
 
 WAITING_BYTES_MAX: Final = 1024 * 1024
-"""What may wait in one direction before its sender is read no further."""
+"""Bytes that may wait in one direction before reading from its sender is paused."""
 
 
 @attrs.frozen
 class Condition:
-    """How one way between two ends is."""
+    """The condition of one direction between two ends."""
 
     is_cut: bool = False
     """Connections break, and new ones break at once."""
     is_held: bool = False
-    """Nothing passes, not even that the other end has closed, as when packets are lost; later everything does."""
+    """Nothing passes, not even a close, as when packets are lost; everything passes once the condition ends."""
     delay_s: float = 0.0
-    """How much later everything arrives."""
+    """The delay of all bytes, seconds."""
     bytes_per_s: float | None = None
-    """How much passes at most; None: all."""
+    """The highest rate; None: no limit."""
 
 
 FINE: Final = Condition()
@@ -48,7 +48,7 @@ class Pipe:
         self._waiting: deque[tuple[float, bytes]] = deque()
         self._waiting_bytes = 0
         self._free_at = 0.0
-        """When what was sent last has left, at the rate of a slow link."""
+        """When the last bytes have been sent at the rate of a slow link, in the clock's seconds."""
         self._call: IDelayedCall | None = None
         self._is_full = False
         """Whether the sink takes no more for now."""
@@ -56,11 +56,11 @@ class Pipe:
         self._has_ended = False
         """Whether the source has closed."""
         self._is_closed = False
-        """Whether the sink was told so."""
+        """Whether the sink was closed."""
         sink.registerProducer(self, True)
 
     def receive(self, data: bytes) -> None:
-        """Pass on what the source has sent, or let it wait."""
+        """Pass on bytes from the source, or let them wait."""
         now = self._clock.seconds()
         due = now + self._condition.delay_s
         if self._condition.bytes_per_s is not None:
@@ -72,22 +72,22 @@ class Pipe:
         self._go_on()
 
     def set_condition(self, condition: Condition) -> None:
-        """Treat everything like that from now on; what waits already keeps its time."""
+        """Apply a condition from now on; bytes that wait already keep their time of delivery."""
         self._condition = condition
         self._go_on()
 
     def end(self) -> None:
-        """Close the sink behind what waits: the source has closed."""
+        """Close the sink after the bytes that wait: the source has closed."""
         self._has_ended = True
         self._go_on()
 
     def drop(self) -> None:
-        """Forget what waits."""
+        """Drop the bytes that wait."""
         self._waiting.clear()
         self._waiting_bytes = 0
         self._cancel()
 
-    # --- what the sink asks for --------------------------------------------------------------------------------------
+    # --- called by the sink ------------------------------------------------------------------------------------------
 
     def pauseProducing(self) -> None:
         """Read no more: the sink is full."""
@@ -100,7 +100,7 @@ class Pipe:
         self._read_or_not()
 
     def stopProducing(self) -> None:
-        """Forget what waits: the sink is gone."""
+        """Drop the bytes that wait: the sink is gone."""
         self.drop()
 
     # --- in time -----------------------------------------------------------------------------------------------------

@@ -1,8 +1,8 @@
-"""The network between all nodes and to the clients: one proxy before each node, which knows who speaks.
+"""The network between all nodes and to the clients: one proxy in front of each node, which identifies each sender.
 
 A node's address in config.json is the proxy's, and the node itself binds another one. The first line of a connection
-between nodes says who dialed, and each node sends only on connections that it has dialed: so a *link*, from one node to
-another, is one direction of the traffic between the two, and can be harmed alone.
+between nodes names the node that dialed, and each node sends only on connections that it has dialed. So a *link*, from
+one node to another, is one direction of the traffic between the two, and can be harmed alone.
 """
 
 from collections import defaultdict
@@ -21,15 +21,15 @@ from kvraft.chaos.pipes import FINE, HELD, Condition, Pipe
 from kvraft.config import Address
 
 CLIENT: Final = -1
-"""Where the links of clients come from."""
+"""The source of the links of clients."""
 
 Link = tuple[int, int]
-"""From whom to whom."""
+"""The node that dials, and the node that is dialed."""
 
 HELLO_BYTES_MAX: Final = 4 * 1024
-"""A first line between nodes is no longer."""
+"""Longest first line between nodes, bytes."""
 DIAL_TIMEOUT_S: Final = 1.0
-"""Longest wait for a node to take a connection; one that is paused still does, by its kernel."""
+"""Longest wait for a node to accept a connection, seconds; the kernel of a paused process still accepts."""
 
 
 class _Hello(msgspec.Struct):
@@ -37,11 +37,11 @@ class _Hello(msgspec.Struct):
 
 
 class Network:
-    """What lies between the nodes and before them.
+    """The proxies of all nodes.
 
     Args:
         reactor: listens, dials and keeps the time.
-        places: of each node, where the others and clients reach it, and where it really listens.
+        places: for each node, the address at which others reach it, and the address at which it listens.
     """
 
     def __init__(self, reactor: Any, places: Mapping[int, tuple[Address, Address]]) -> None:
@@ -50,11 +50,11 @@ class Network:
         self._conditions: defaultdict[Link, Condition] = defaultdict(lambda: FINE)
         self._passages: defaultdict[Link, set[Passage]] = defaultdict(set)
         self._unknown: set[Passage] = set()
-        """Connections that have not said yet who they are."""
+        """Connections whose source is not identified yet."""
         self._ports: list[IListeningPort] = []
 
     def open(self) -> None:
-        """Listen before every node.
+        """Listen in front of every node.
 
         Raises:
             CannotListenError: a port is taken.
@@ -63,7 +63,7 @@ class Network:
             self._ports.append(self._reactor.listenTCP(public.port, _Before(self, node), interface=public.host))
 
     async def close(self) -> None:
-        """Take no more connections, and end those that there are."""
+        """Accept no more connections, and end all that are open."""
         for port in self._ports:
             await maybeDeferred(port.stopListening)
         self.break_off(self._passages)
@@ -73,7 +73,7 @@ class Network:
     # --- harm --------------------------------------------------------------------------------------------------------
 
     def set_condition(self, links: Iterable[Link], condition: Condition) -> None:
-        """Treat these links like that from now on."""
+        """Apply a condition to these links from now on."""
         for link in tuple(links):
             self._conditions[link] = condition
             for passage in tuple(self._passages[link]):
@@ -86,7 +86,7 @@ class Network:
                 passage.abort()
 
     def wedge(self, links: Iterable[Link]) -> None:
-        """Let the connections that these links have stay open and carry nothing, for good; new ones are not harmed."""
+        """Keep the present connections of these links open and carry nothing on them, for good; new ones work."""
         for link in tuple(links):
             for passage in tuple(self._passages[link]):
                 passage.wedge()
@@ -96,33 +96,33 @@ class Network:
         self.set_condition(tuple(self._conditions), FINE)
 
     def count(self, link: Link) -> int:
-        """How many connections a link has."""
+        """Return how many connections a link has."""
         return len(self._passages[link])
 
     def passages(self, link: Link) -> "frozenset[Passage]":
         """Return the connections of a link."""
         return frozenset(self._passages[link])
 
-    # --- for its passages --------------------------------------------------------------------------------------------
+    # --- called by passages ------------------------------------------------------------------------------------------
 
     def begin(self, passage: "Passage") -> None:
-        """Note a connection of which nothing is known."""
+        """Register a connection whose source is not identified yet."""
         self._unknown.add(passage)
 
     def identify(self, passage: "Passage", link: Link) -> Condition:
-        """Note whose connection that is; return how it is to be treated."""
+        """Register a connection under its link; return the condition of the link."""
         self._unknown.discard(passage)
         self._passages[link].add(passage)
         return self._conditions[link]
 
     def forget(self, passage: "Passage") -> None:
-        """Note that a connection has ended."""
+        """Remove a connection that has ended."""
         self._unknown.discard(passage)
         for passages in self._passages.values():
             passages.discard(passage)
 
     def dial(self, node: int, protocol: Protocol) -> "Deferred[Protocol]":
-        """Connect to where a node really listens."""
+        """Connect to the address at which a node listens."""
         _, real = self._places[node]
         endpoint = TCP4ClientEndpoint(self._reactor, real.host, real.port, timeout=DIAL_TIMEOUT_S)
         connecting: Deferred[Protocol] = connectProtocol(endpoint, protocol)
@@ -144,24 +144,24 @@ class Passage:
         self._forward: Pipe | None = None
         self._backward: Pipe | None = None
         self._begun = bytearray()
-        """What came before it was known whose it is, or before the node has taken the connection."""
+        """What arrived before the source was identified, or before the node accepted the connection."""
         self._condition: Condition | None = None
-        """None until it is known whose it is."""
+        """None until the source is identified."""
         self._has_ended = False
         """Whether it was aborted."""
         self._is_wedged = False
-        """Whether it carries nothing any more, whatever becomes of its link."""
+        """Whether it carries nothing any more, whatever the condition of its link becomes."""
         self._sides = 2
-        """How many of its sides are connected, once the node has taken it."""
+        """How many of its sides are connected, once the node has accepted it."""
 
     def front_made(self, transport: Any) -> None:
-        """Take the connection of whoever wants to reach the node."""
+        """Handle a connection from a peer or client to the node."""
         transport.setTcpNoDelay(True)
         self._front = transport
         self._network.begin(self)
 
     def front_received(self, data: bytes) -> None:
-        """Pass on what was sent to the node; find out first who sends it."""
+        """Identify the source from the first bytes, then pass all bytes on to the node."""
         if self._forward is not None:
             self._forward.receive(data)
             return
@@ -177,7 +177,7 @@ class Passage:
             self._network.dial(self._node, _Back(self)).addErrback(lambda _: self.abort())
 
     def front_lost(self) -> None:
-        """Close the node's side behind what waits for it."""
+        """Close the node's side after everything that waits has been written to it."""
         if self._forward is None:
             self.abort()
             return
@@ -185,7 +185,7 @@ class Passage:
         self._lost_one()
 
     def back_made(self, transport: Any) -> None:
-        """Begin to pass on: the node has taken the connection."""
+        """Begin to pass bytes on: the node has accepted the connection."""
         if self._has_ended or self._condition is None:
             transport.abortConnection()
             return
@@ -198,18 +198,18 @@ class Passage:
         self._forward.receive(bytes(self._begun))
 
     def back_received(self, data: bytes) -> None:
-        """Pass on what the node has sent."""
+        """Pass on bytes from the node."""
         if self._backward is not None:
             self._backward.receive(data)
 
     def back_lost(self) -> None:
-        """Close the other side behind what waits for it."""
+        """Close the other side after everything that waits has been written to it."""
         if self._backward is not None:
             self._backward.end()
         self._lost_one()
 
     def set_condition(self, condition: Condition) -> None:
-        """Treat it like that from now on."""
+        """Apply a condition to this connection from now on."""
         if condition.is_cut:
             self.abort()
             return
@@ -221,7 +221,7 @@ class Passage:
                 pipe.set_condition(condition)
 
     def wedge(self) -> None:
-        """Stay open and carry nothing, for good, not even that one side has closed."""
+        """Stay open and carry nothing, for good; not even the close of one side is passed on."""
         self.set_condition(HELD)
         self._is_wedged = True
 
@@ -243,7 +243,7 @@ class Passage:
 
 
 class _Before(Factory):
-    """Takes the connections to one node."""
+    """Accepts the connections to one node."""
 
     noisy = False
 
@@ -257,7 +257,7 @@ class _Before(Factory):
 
 
 class _Front(Protocol):
-    """The side of whoever dialed."""
+    """The side of the peer or client that dialed."""
 
     def __init__(self, passage: Passage) -> None:
         self._passage = passage
@@ -295,7 +295,10 @@ class _Back(Protocol):
 
 
 def _sender(begun: bytes | bytearray) -> int | None:
-    """Return who speaks, None while that cannot be known. What is neither node nor client is for the node to refuse."""
+    """Return the sender, or None while the first line is incomplete.
+
+    A sender that is neither node nor client counts as a client, and the node refuses it.
+    """
     if not begun.startswith(b"{"):
         return CLIENT
     line, newline, _ = bytes(begun[:HELLO_BYTES_MAX]).partition(b"\n")
@@ -308,5 +311,5 @@ def _sender(begun: bytes | bytearray) -> int | None:
 
 
 def between(group: Collection[int], others: Collection[int]) -> list[Link]:
-    """Return the links from each of `group` to each of `others`, but none to itself."""
+    """Return the links from each of `group` to each of `others`, without links from a node to itself."""
     return [(one, other) for one in group for other in others if one != other]

@@ -22,19 +22,19 @@ from kvraft.simulation.history import History, Operation, Outcome
 from kvraft.simulation.linearizability import Report, Verdict, check
 
 START_S: Final = 30.0
-"""Longest wait for all nodes to answer, at the beginning and after the last fault."""
+"""Longest wait for all nodes to answer, at the beginning and after the last fault, seconds."""
 LIVENESS_S: Final = 10.0
-"""Longest wait for one leader and progress after that: twenty of the longest election timeouts."""
+"""Longest wait for one leader and progress after that, seconds: twenty of the longest election timeouts."""
 EQUALITY_S: Final = 20.0
-"""Longest wait for all nodes to hold the same once nobody writes."""
+"""Longest wait for all nodes to hold the same state once the writes have ended, seconds."""
 READ_BACK_S: Final = 60.0
-"""Longest wait for the last values of all keys."""
+"""Longest wait for the last values of all keys, seconds."""
 READ_BACK_BATCH: Final = 100
 """Keys that are read back at once."""
 PROGRESS_S: Final = 30.0
-"""How often a run says how far it is, seconds."""
+"""Interval of progress messages, seconds."""
 EXPLAINED_MAX: Final = 5
-"""Keys whose violation is explained; one defect often shows on many."""
+"""Most keys whose violation is explained; one defect often shows on many."""
 
 HISTORY: Final = "history.jsonl"
 FAULTS: Final = "faults.log"
@@ -43,12 +43,12 @@ EXPLANATION: Final = "violation.txt"
 
 @attrs.frozen
 class Plan:
-    """What is run."""
+    """The parameters of a run."""
 
     folder: Path
-    """Where everything is kept; it must not exist."""
+    """The folder of all files; it must not exist."""
     seconds: float
-    """How long harm is done."""
+    """How long faults are injected."""
     seed: int
     nodes: int = 3
     clients: int = 6
@@ -60,7 +60,7 @@ class Plan:
 
 @attrs.frozen
 class Result:
-    """What came of a run."""
+    """The outcome of a run."""
 
     plan: Plan
     operations: int
@@ -68,11 +68,11 @@ class Result:
     faults: int
     report: Report
     findings: tuple[str, ...]
-    """What else is wrong: no leader, nodes that differ, complain or end."""
+    """Other failures: no leader, nodes whose states differ, or nodes that log errors or end."""
 
     @property
     def is_clean(self) -> bool:
-        """Whether everything that was promised was kept; a run in which nothing was acknowledged proves nothing."""
+        """Whether no guarantee was violated, and at least one operation was acknowledged."""
         return self.report.verdict is Verdict.LINEARIZABLE and not self.findings and bool(self.outcomes[Outcome.OK])
 
     def __str__(self) -> str:
@@ -85,12 +85,12 @@ class Result:
 
 
 class Run:
-    """Starts everything, does harm, heals, and judges.
+    """Starts nodes and clients, injects faults, heals, and judges the history.
 
     Args:
         reactor: Twisted's.
-        plan: what is run.
-        say: takes a line that tells how far the run is.
+        plan: the parameters.
+        say: takes a line about the progress.
     """
 
     def __init__(self, reactor: Any, plan: Plan, say: Callable[[str], None] = lambda _: None) -> None:
@@ -120,10 +120,10 @@ class Run:
             for number in range(plan.clients)
         ]
         self._reader = Client(reactor, plan.clients, addresses, self._history, Random(plan.seed))
-        """Reads everything back at the end."""
+        """Reads all keys back at the end."""
 
     async def run(self) -> Result:
-        """Return what came of it, with every process ended."""
+        """Run, end every process, and return the outcome."""
         try:
             self._network.open()
             self.nodes.start(self.nodes.ids)
@@ -147,7 +147,7 @@ class Run:
     # --- its parts ---------------------------------------------------------------------------------------------------
 
     async def _harm(self) -> None:
-        """Let clients work, and harm be done, for as long as the plan says."""
+        """Run clients and faults for as long as the plan says, then heal everything."""
         until = self._reactor.seconds() + self._plan.seconds
         progress = LoopingCall(self._say_progress, until)
         progress.clock = self._reactor
@@ -177,7 +177,7 @@ class Run:
             await gatherResults(running)
 
     async def _recover(self) -> None:
-        """Let all nodes die and come back, read everything back, and let the nodes compare what they hold."""
+        """Kill and restart all nodes, read all keys back, and compare the states of the nodes."""
         self.nodes.kill(self.nodes.ids)
         self.nodes.start(self.nodes.ids)
         await self._observer.await_answers(START_S)
@@ -199,7 +199,7 @@ class Run:
         )
 
     def _judge(self) -> Result:
-        operations = histories.load(self._plan.folder / HISTORY)  # what is judged is what can be judged again
+        operations = histories.load(self._plan.folder / HISTORY)  # judge the file, which can be judged again later
         report = check(operations)
         if report.violations:
             explanations = "\n\n".join(str(explain(each)) for each in report.violations[:EXPLAINED_MAX])

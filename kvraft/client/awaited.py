@@ -1,7 +1,7 @@
-"""What the clients for asyncio and for Twisted share: coroutines over what `execute` returns.
+"""The code that the clients for asyncio and for Twisted share: coroutines that await the results of `execute`.
 
-A future of asyncio and a Deferred can both be awaited, so ranges, leases and locks are written once. How to wait, and
-how to begin a coroutine beside the caller's, is added by each.
+A future of asyncio and a Deferred can both be awaited, so ranges, leases and locks are written once. Each client adds
+how to wait, and how to run a coroutine concurrently with the caller's.
 """
 
 import contextlib
@@ -20,14 +20,14 @@ T = TypeVar("T")
 
 
 class Executor(Protocol):
-    """A client, as far as it is needed here."""
+    """The methods of a client that are needed here."""
 
     def execute(self, request: Request[T], timeout: float | None = None) -> Awaitable[T]:
         """Carry out a request; `timeout` instead of the client's."""
         ...
 
     def close(self) -> None:
-        """Give the connection back."""
+        """Close the connection."""
         ...
 
 
@@ -41,17 +41,17 @@ class Ranges(ABC):
     def range(
         self, start: Text, end: Text | None, *, limit: int | None = None, reverse: bool = False, at: int | None = None
     ) -> AsyncIterator[KeyItem]:
-        """Read the keys from `start` on and before `end`, page by page, all of one state; None: no end."""
+        """Read the keys from `start` on and before `end`, page by page, all at one revision; None: no end."""
         return self._pages(Pages(Span.between(start, end).shown(reverse=reverse, at=at), limit))
 
     def prefix(
         self, start: Text, *, limit: int | None = None, reverse: bool = False, at: int | None = None
     ) -> AsyncIterator[KeyItem]:
-        """Read the keys that begin so, page by page, all of one state."""
+        """Read the keys with a prefix, page by page, all at one revision."""
         return self._pages(Pages(Span.prefix(start).shown(reverse=reverse, at=at), limit))
 
     async def keys(self, start: Text = b"", *, limit: int | None = None, reverse: bool = False) -> AsyncIterator[bytes]:
-        """Read the keys that begin so, without their values."""
+        """Read the keys with a prefix, without their values."""
         async for item in self._pages(Pages(Span.prefix(start).shown(reverse=reverse, only_keys=True), limit)):
             yield item.key
 
@@ -65,7 +65,7 @@ Signal = TypeVar("Signal")
 
 
 class Loop(Protocol[Signal]):
-    """What an event loop is needed for."""
+    """The functions of an event loop that are needed here."""
 
     def now(self) -> float:
         """Return the time, seconds."""
@@ -76,20 +76,20 @@ class Loop(Protocol[Signal]):
         ...
 
     def start(self, coroutine: Coroutine[Any, Any, None]) -> Callable[[], object]:
-        """Let a coroutine run beside the caller's; return what cancels it."""
+        """Run a coroutine concurrently with the caller's; return a function that cancels it."""
         ...
 
     def make_signal(self) -> Signal:
-        """Return what a caller can wait for."""
+        """Return a signal for which a caller can wait."""
         ...
 
     def give(self, signal: Signal) -> None:
-        """Let those go on who wait for it."""
+        """Resume the callers that wait for the signal."""
         ...
 
 
 class Kept(ABC, Generic[Signal]):
-    """Something that is held from `async with` to its end, unless it is lost."""
+    """A lease or lock that an `async with` block holds, unless it is lost."""
 
     def __init__(self, client: Executor, loop: Loop[Signal], held: Held) -> None:
         self._client = client
@@ -97,11 +97,11 @@ class Kept(ABC, Generic[Signal]):
         self._held = held
         self._stop_keeping: Callable[[], object] | None = None
         self.lost = loop.make_signal()
-        """Given as soon as it may be somebody else's: its renewals have failed for too long, or a node says so."""
+        """Given as soon as another client may hold it: its renewals have failed for too long, or a node answered so."""
 
     @abstractmethod
     async def _begin(self) -> None:
-        """Have it granted."""
+        """Acquire it."""
 
     @abstractmethod
     def _renewal(self) -> Request[Any]:
@@ -109,7 +109,7 @@ class Kept(ABC, Generic[Signal]):
 
     @abstractmethod
     async def _end(self) -> None:
-        """Give it back."""
+        """Release it."""
 
     @property
     def is_held(self) -> bool:
@@ -129,7 +129,7 @@ class Kept(ABC, Generic[Signal]):
         was_held = self.is_held
         self._held.is_gone = True
         if was_held:
-            # What cannot be given back ends by itself when its time is over.
+            # If the release fails, it ends when its time to live is over.
             with contextlib.suppress(ClientError):
                 await self._end()
 
@@ -174,7 +174,7 @@ class Lock(Kept[Signal]):
     """A lock with its token; see `lock` of the client.
 
     Args:
-        own: a client with a connection of its own, on which it is waited for.
+        own: a client with a separate connection, on which to wait for the lock.
     """
 
     def __init__(
@@ -185,10 +185,10 @@ class Lock(Kept[Signal]):
         self._name = name
         self._wait_s = wait_s
         self.token = 0
-        """Higher than that of everybody who has held it before."""
+        """Higher than the token of every earlier holder."""
 
     def guard(self, request: Request[T]) -> Request[T]:
-        """Return a write that is carried out only while this token counts; else it raises StaleToken."""
+        """Return a write that is applied only while the lock is held with this token; else it raises StaleToken."""
         return holding.guarded(self._name, self.token, request)
 
     async def _begin(self) -> None:
@@ -208,9 +208,9 @@ class Lock(Kept[Signal]):
                 else:
                     break
         finally:
-            self._own.close()  # who waits on a connection that ends is taken out of the queue
+            self._own.close()  # a request that still waits leaves the queue with its connection
         self._held.granted(asked_at)
-        if now() >= self._held.renew_at:  # it was waited for: when its time began is not known
+        if now() >= self._held.renew_at:  # it waited in the queue: when its time to live began is unknown
             self._held.deadline = now() + self._held.ttl_s
             await self._renew()
 

@@ -1,4 +1,4 @@
-"""The blocking client: a call returns with its result. It uses sockets and nothing else."""
+"""The blocking client: a call returns with its result. It needs only the standard library's sockets."""
 
 import contextlib
 import select
@@ -26,11 +26,11 @@ T = TypeVar("T")
 
 _READ_BYTES: Final = 256 * 1024
 _POLL_S: Final = 0.5
-"""Longest sleep in one call of the operating system, so that Ctrl-C is always soon answered."""
+"""Longest sleep in one system call, seconds, so that Ctrl-C takes effect soon."""
 
 
 class _Driver:
-    """Keeps the connection that a machine wants, and moves its bytes, while somebody waits."""
+    """Makes the connection that a machine asks for, and moves its bytes, while a caller waits."""
 
     def __init__(self, machine: Machine) -> None:
         self._machine = machine
@@ -39,7 +39,7 @@ class _Driver:
         self._output = memoryview(b"")
 
     def run(self, is_done: Callable[[], bool], until: float | None = None) -> bool:
-        """Go on until that is so, or until a time; return whether it is so."""
+        """Run until `is_done` is true, or until a time; return whether it is true."""
         while not is_done():
             now = time.monotonic()
             if until is not None and now >= until:
@@ -48,7 +48,7 @@ class _Driver:
         return True
 
     def close(self) -> None:
-        """Give the connection back."""
+        """Close the connection."""
         self._link = None
         if self._socket is not None:
             self._socket.close()
@@ -93,7 +93,7 @@ class _Driver:
         self.close()
 
     def _exchange(self, connection: socket.socket, pause_s: float) -> None:
-        """Send what can be sent, and take what has come; wait a while for either."""
+        """Send and receive what is possible now; wait up to `pause_s` for either."""
         if not self._output:
             self._output = memoryview(self._machine.take_output())
         if self._output:
@@ -114,7 +114,7 @@ class _Driver:
 
 
 class Pending(Generic[T]):
-    """A result that is on its way."""
+    """A result that may not have arrived yet."""
 
     __slots__ = ("_error", "_is_done", "_run", "_value")
 
@@ -125,14 +125,14 @@ class Pending(Generic[T]):
         self._error: ClientError | None = None
 
     def is_done(self) -> bool:
-        """Whether it is there."""
+        """Whether the request has ended."""
         return self._is_done
 
     def result(self) -> T:
-        """Wait for it, and return it.
+        """Wait for the result, and return it.
 
         Raises:
-            ClientError: there is none.
+            ClientError: the request failed.
         """
         if not self._is_done:
             self._run(self.is_done)
@@ -142,15 +142,15 @@ class Pending(Generic[T]):
         return value
 
     def finish(self, value: Any, error: ClientError | None) -> None:
-        """Note how it ended."""
+        """Store the result or the error."""
         self._value, self._error, self._is_done = value, error, True
 
 
 class Watch(Iterator[Event]):
     """Every change, one after the other, through any number of failures; see `Client.watch`.
 
-    It reads only while somebody waits for an event. What comes meanwhile waits at the node, which ends a watch that is
-    not read for long; this one then goes on where it was.
+    It reads only while a caller waits for an event. Other events wait at the node, which ends a watch that is not read
+    for long; the client then begins another one after the last event.
     """
 
     def __init__(self, following: Following) -> None:
@@ -159,7 +159,7 @@ class Watch(Iterator[Event]):
 
     @property
     def revision(self) -> int:
-        """The revision of the store when the watch began: all later changes are told."""
+        """The revision of the store when the watch began: all later changes are delivered."""
         self._driver.run(lambda: self._following.revision is not None or self._following.error is not None)
         if self._following.revision is None:
             assert self._following.error is not None, "a watch that does not stand has failed"
@@ -175,7 +175,7 @@ class Watch(Iterator[Event]):
         """Return the next event; None when there is none in time.
 
         Raises:
-            Compacted: the changes that come next are not kept any more.
+            Compacted: the next changes are not kept any more.
         """
         events = self._following.events
         until = None if timeout_s is None else time.monotonic() + timeout_s
@@ -188,7 +188,7 @@ class Watch(Iterator[Event]):
         return None
 
     def close(self) -> None:
-        """End it."""
+        """End the watch."""
         self._following.close()
         self._driver.close()
 
@@ -274,15 +274,15 @@ class Batch:
 
 
 class Client:
-    """A client that waits: each method returns the result, or raises a `ClientError`.
+    """A blocking client: each method returns the result, or raises a `ClientError`.
 
-    It may be shared by threads, whose calls then take turns; threads that are to work side by side have one each.
+    It may be shared by threads, whose calls then take turns; for concurrent calls each thread needs its own client.
 
     Args:
         nodes: "host:port", several separated by commas, or a list of them; None: KVRAFT_NODES, or config.json here.
-        timeout: seconds that a request may take, with everything that is tried.
-        exactly_once: whether writes go through a session, so that one whose answer is lost is sent again, and carried
-            out once. It costs a round trip at the first write, and 128 writes can be under way.
+        timeout: seconds that a request may take, with all attempts.
+        exactly_once: whether writes use a session, so that a write whose answer is lost is sent again and applied
+            once. It costs a round trip at the first write, and limits a client to 128 writes in flight.
     """
 
     def __init__(
@@ -304,7 +304,7 @@ class Client:
         self.close()
 
     def close(self) -> None:
-        """Give the connection back."""
+        """Close the connection."""
         with self._lock:
             self._channel.close()
             self._driver.close()
@@ -318,7 +318,7 @@ class Client:
 
     @contextlib.contextmanager
     def batch(self) -> Iterator[Batch]:
-        """Send several requests together. At the end of the `with` block all are answered; `result()` tells how.
+        """Send several requests together. After the `with` block all have ended; `result()` returns or raises.
 
         ::
 
@@ -326,7 +326,7 @@ class Client:
                 pending = [batch.get(key) for key in keys]
             values = [each.result() for each in pending]
 
-        It is no transaction: another client's requests may come between, and some may fail.
+        It is no transaction: another client's requests may be executed in between, and some requests may fail.
         """
         batch = Batch(self._start)
         yield batch
@@ -408,7 +408,7 @@ class Client:
         """Send a line of the protocol as it is; one that only `reads` is asked again when its answer is lost."""
         return self.execute(requests.raw_text(line, reads=reads))
 
-    # --- what is held for a time -------------------------------------------------------------------------------------
+    # --- leases and locks --------------------------------------------------------------------------------------------
 
     def lease(self, ttl: float = TTL_S) -> "Lease":
         """Return a lease, which is granted when it is entered, keeps itself alive, and ends with its keys.
@@ -421,10 +421,10 @@ class Client:
         return Lease(self, Held(ttl))
 
     def lock(self, name: Text, ttl: float = TTL_S, *, wait: float | None = None) -> "Lock":
-        """Return a lock, or an election: who enters it holds it, with a `token`, until the end or until it is `lost`.
+        """Return a lock, or an election: a `with` block holds it, with a `token`, to its end or until it is `lost`.
 
-        `wait`: seconds to wait for it, None for as long as it takes; else LockHeld is raised. It is free `ttl` seconds
-        after its holder has died. What must not be done by two is written through the token::
+        `wait`: seconds to wait for it, None for as long as it takes; after that LockHeld is raised. It becomes free
+        `ttl` seconds after its holder has died. Guard writes that only the holder may make with the token::
 
             with client.lock("job") as lock:
                 client.execute(lock.guard(requests.set_("result", "1")))
@@ -432,7 +432,7 @@ class Client:
         return Lock(self, self._of_its_own(), Held(ttl), name, wait)
 
     def _of_its_own(self) -> "Client":
-        """Return a client with a connection of its own, on which a lock is waited for."""
+        """Return a client with a separate connection, on which to wait for a lock."""
         own = Client(map(str, self._nodes), timeout=self._timeout_s, exactly_once=False)
         own._channel.silence_s = SILENCE_S + WAIT_S
         return own
@@ -442,17 +442,17 @@ class Client:
     def range(
         self, start: Text, end: Text | None, *, limit: int | None = None, reverse: bool = False, at: int | None = None
     ) -> Iterator[KeyItem]:
-        """Read the keys from `start` on and before `end`, page by page, all of one state; None: no end."""
+        """Read the keys from `start` on and before `end`, page by page, all at one revision; None: no end."""
         return self._pages(Pages(Span.between(start, end).shown(reverse=reverse, at=at), limit))
 
     def prefix(
         self, start: Text, *, limit: int | None = None, reverse: bool = False, at: int | None = None
     ) -> Iterator[KeyItem]:
-        """Read the keys that begin so, page by page, all of one state."""
+        """Read the keys with a prefix, page by page, all at one revision."""
         return self._pages(Pages(Span.prefix(start).shown(reverse=reverse, at=at), limit))
 
     def keys(self, start: Text = b"", *, limit: int | None = None, reverse: bool = False) -> Iterator[bytes]:
-        """Read the keys that begin so, without their values."""
+        """Read the keys with a prefix, without their values."""
         return (
             item.key for item in self._pages(Pages(Span.prefix(start).shown(reverse=reverse, only_keys=True), limit))
         )
@@ -466,19 +466,19 @@ class Client:
     def watch(self, key: Text, *, first: int | None = None, previous: bool = False) -> Watch:
         """Return every change of a key, from the revision `first` on, or from now on.
 
-        It goes on by itself when a node fails, and tells each event once. With `previous` events tell what stood there
-        before. It has a connection of its own.
+        It continues on another node when a node fails, and delivers each event once. With `previous` events hold the
+        item before the change. It has its own connection.
         """
         return self._watch(watch_key(key), first, previous=previous)
 
     def watch_prefix(self, start: Text, *, first: int | None = None, previous: bool = False) -> Watch:
-        """Return every change of the keys that begin so; see `watch`."""
+        """Return every change of the keys with a prefix; see `watch`."""
         return self._watch(watch_prefix(start), first, previous=previous)
 
     def _watch(self, written: bytes, first: int | None, *, previous: bool) -> Watch:
         watch = Watch(Following(written, first, self._nodes, self._random, with_previous=previous))
         try:
-            watch.revision  # noqa: B018 - from here on every change is told
+            watch.revision  # noqa: B018 - from here on every change is delivered
         except BaseException:
             watch.close()
             raise

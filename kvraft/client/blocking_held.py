@@ -1,4 +1,4 @@
-"""Locks and leases for the blocking client, which renew themselves and say when they are lost."""
+"""Locks and leases for the blocking client, which renew themselves and signal when they are lost."""
 
 import contextlib
 import threading
@@ -21,7 +21,7 @@ T = TypeVar("T")
 
 
 class _Kept(ABC):
-    """Something that is held from `with` to its end, unless it is lost."""
+    """A lease or lock that a `with` block holds, unless it is lost."""
 
     def __init__(self, client: "Client", held: Held) -> None:
         self._client = client
@@ -29,11 +29,11 @@ class _Kept(ABC):
         self._keeping: threading.Thread | None = None
         self._is_over = threading.Event()
         self.lost = threading.Event()
-        """Set as soon as it may be somebody else's: its renewals have failed for too long, or a node says so."""
+        """Set as soon as another client may hold it: its renewals have failed for too long, or a node answered so."""
 
     @abstractmethod
     def _begin(self) -> None:
-        """Have it granted."""
+        """Acquire it."""
 
     @abstractmethod
     def _renewal(self) -> Request[Any]:
@@ -41,7 +41,7 @@ class _Kept(ABC):
 
     @abstractmethod
     def _end(self) -> None:
-        """Give it back."""
+        """Release it."""
 
     @property
     def is_held(self) -> bool:
@@ -63,7 +63,7 @@ class _Kept(ABC):
         was_held = self.is_held
         self._held.is_gone = True
         if was_held:
-            # What cannot be given back ends by itself when its time is over.
+            # If the release fails, it ends when its time to live is over.
             with contextlib.suppress(ClientError):
                 self._end()
 
@@ -115,10 +115,10 @@ class Lock(_Kept):
         self._name = name
         self._wait_s = wait_s
         self.token = 0
-        """Higher than that of everybody who has held it before."""
+        """Higher than the token of every earlier holder."""
 
     def guard(self, request: Request[T]) -> Request[T]:
-        """Return a write that is carried out only while this token counts; else it raises StaleToken."""
+        """Return a write that is applied only while the lock is held with this token; else it raises StaleToken."""
         return holding.guarded(self._name, self.token, request)
 
     def _begin(self) -> None:
@@ -138,9 +138,9 @@ class Lock(_Kept):
                 else:
                     break
         finally:
-            self._own.close()  # who waits on a connection that ends is taken out of the queue
+            self._own.close()  # a request that still waits leaves the queue with its connection
         self._held.granted(asked_at)
-        if now() >= self._held.renew_at:  # it was waited for: when its time began is not known
+        if now() >= self._held.renew_at:  # it waited in the queue: when its time to live began is unknown
             self._held.deadline = now() + self._held.ttl_s
             self._renew(now)
 

@@ -1,18 +1,18 @@
-"""The policy of a client: whom to ask, what to ask again, and when to give up. It does no input or output.
+"""The policy of a client: which node to ask, what to send again, and when to give up. It does no input or output.
 
-Requests go out in the order in which they were submitted, on one connection to the node that is presumed to lead, as
-many as there are; answers come back in that order. What becomes of a request:
+Requests are sent in the order in which they were submitted, pipelined on one connection to the presumed leader; answers
+come back in that order. A request ends in one of these ways:
 
-* Its answer is a result, or a definite error of its own: that is it.
-* The node refuses for now (`NOT_LEADER`, `OVERLOADED`, `TIMEOUT`, `STOPPING`, `STATE_DIFFERS`, `BUSY`): it is asked
-  again, where the hint points, or elsewhere after a back-off, until its deadline. It certainly had no effect.
-* `UNKNOWN`, or the connection ends before the answer: a request that only reads is asked again, and so is a write that
-  has a number within a session, which is carried out once however often it is sent. Without a session a write is told
-  as `OutcomeUnknown`: to ask again could carry it out twice.
-* Its deadline passes: `Unavailable` where it certainly had no effect, else `OutcomeUnknown`.
+* The answer is a result or a definite error: the request ends with it.
+* The node refuses for now (`NOT_LEADER`, `OVERLOADED`, `TIMEOUT`, `STOPPING`, `STATE_DIFFERS`, `BUSY`): the request
+  certainly had no effect. Until its deadline it is sent again, to the hinted leader, or to a node after a back-off.
+* `UNKNOWN`, or the connection ends before the answer: a read is sent again, and so is a write that has a number within
+  a session, which is applied once however often it is sent. A write without a session ends with `OutcomeUnknown`: to
+  send it again could apply it twice.
+* Its deadline passes: it ends with `Unavailable` if it certainly had no effect, else with `OutcomeUnknown`.
 
-A connection on which a node has said that it does not lead is left only when every request on it is answered, so that a
-change of leaders leaves no outcome unknown that the node knows.
+A connection to a node that has answered `NOT_LEADER` is closed only after every request on it is answered, so that a
+change of leader leaves no outcome unknown that the node can report.
 """
 
 from collections import deque
@@ -28,9 +28,9 @@ from kvraft.client.route import Route
 from kvraft.client.session import UNKNOWN_TO_NODE, Session
 
 TIMEOUT_S: Final = 10.0
-"""How long a request may take with everything that is tried, unless the client says otherwise."""
+"""Default time for a request including all attempts, seconds."""
 PENDING_MAX: Final = 100_000
-"""Requests of one client that may wait at a time."""
+"""Most requests of one client that wait at a time."""
 
 _AGAIN_HERE: Final = frozenset({"OVERLOADED", "BUSY"})
 _AGAIN: Final = _AGAIN_HERE | {"NOT_LEADER", "STOPPING", "STATE_DIFFERS", "TIMEOUT"}
@@ -45,13 +45,13 @@ Finished = tuple[Request[Any], Any, ClientError | None]
 
 
 class Channel:
-    """The conversation of one client with its cluster; a `Machine`.
+    """The requests of one client to its cluster; a `Machine`.
 
     Args:
-        nodes: where the cluster is.
+        nodes: the addresses of the cluster.
         random: for the back-off.
-        pending_max: requests that may wait at a time.
-        exactly_once: whether writes have numbers, so that they can be asked again.
+        pending_max: most requests that wait at a time.
+        exactly_once: whether writes have numbers, so that they can be sent again.
     """
 
     def __init__(
@@ -61,30 +61,30 @@ class Channel:
         self.link: Link | None = None
         self._pending_max = pending_max
         self._queue: deque[Request[Any]] = deque()
-        """Those that are to be sent, in order."""
+        """Requests to send, in order."""
         self._owed: deque[Request[Any]] = deque()
-        """Those that were sent on this connection and not answered, in order."""
+        """Requests that were sent on this connection and are not answered, in order."""
         self._again: list[Request[Any]] = []
-        """Those that were refused for now; they come before the queue as soon as that is sent."""
+        """Requests that were refused for now; the next step puts them at the front of the queue."""
         self._output: list[bytes] = []
         self._lines = Lines()
         self._is_leaving = False
-        """Whether this connection is given up as soon as nothing is owed on it."""
+        """Whether this connection is closed as soon as every request on it is answered."""
         self._hold_until = 0.0
-        """Nothing is sent before, and no connection made."""
+        """Before this time nothing is sent, and no connection is made."""
         self._heard_at = 0.0
-        """When the node last sent something, or was first asked something after it owed nothing."""
+        """When the node last sent something, or was sent a request while it owed no answer."""
         self._soonest = float("inf")
-        """No deadline is earlier."""
+        """A lower bound of all deadlines."""
         self._session = Session() if exactly_once else None
         self._waits_for_session = False
-        """Whether the first of the queue may not be sent yet, and nothing after it."""
+        """Whether the first request of the queue, and so all after it, must wait for the session."""
         self._finished: list[Finished] = []
         self._is_closed = False
         self.silence_s = SILENCE_S
-        """Longest silence of a node that owes an answer; more on a connection on which a lock is waited for."""
+        """Longest silence of a node that owes an answer, seconds; longer on a connection that waits for a lock."""
 
-    # --- what a shell asks -------------------------------------------------------------------------------------------
+    # --- called by a shell -------------------------------------------------------------------------------------------
 
     def take_finished(self) -> list[Finished]:
         """Return the requests that have ended since the last call."""
@@ -92,7 +92,7 @@ class Channel:
         return finished
 
     def take_output(self) -> bytes:
-        """Return what is to be sent now, once."""
+        """Return the bytes to send now, and clear them."""
         output, self._output = self._output, []
         return b"".join(output)
 
@@ -110,10 +110,10 @@ class Channel:
         can_send = self._queue and not self._is_leaving and not self._waits_for_session
         return min(soonest, self._hold_until) if can_send else soonest
 
-    # --- what happens ------------------------------------------------------------------------------------------------
+    # --- events ------------------------------------------------------------------------------------------------------
 
     def submit(self, request: Request[Any], now: float, timeout_s: float = TIMEOUT_S) -> None:
-        """Carry out a request; it ends after `timeout_s` at the latest."""
+        """Queue or send a request; it ends after `timeout_s` at the latest."""
         if self._is_closed:
             self._end(request, ClientClosed("the client is closed; make another one"))
             return
@@ -131,7 +131,7 @@ class Channel:
             self._step(now)
 
     def connected(self, now: float) -> None:
-        """The connection stands: say that it is to stay, and send what waits right behind."""
+        """The connection is made: send KEEP, and right after it the requests that wait."""
         assert self.link is not None, "a connection was made that nobody wanted"
         self.link.is_connected = True
         keep = raw(b"KEEP", Effect.NONE)
@@ -141,19 +141,19 @@ class Channel:
         self._step(now)
 
     def lost(self, now: float) -> None:
-        """There is no connection any more: go elsewhere, and judge what was owed on this one."""
+        """The connection is lost: turn to another node, and send again or end what was not answered."""
         if self.link is None:
             return
         was_used = not self.link.is_connected or bool(self._owed)
         self._drop()
-        # An idle connection that a node has closed, say as it stopped, is no reason to wait.
+        # The close of an idle connection, as when its node stops, needs no back-off.
         pause_s = self.route.failed()
         if was_used:
             self._hold_until = now + pause_s
         self._step(now)
 
     def received(self, data: bytes, now: float) -> None:
-        """The node has sent `data`: the next answers, in their order."""
+        """The node has sent `data`: the next answers, in order."""
         self._heard_at = now
         try:
             answers = self._lines.feed(data)
@@ -163,7 +163,7 @@ class Channel:
         owed, finished = self._owed, self._finished
         succeeded = False
         for answer in answers:
-            if not owed:  # nobody asked: this is no kvraft node, or one that says farewell
+            if not owed:  # an answer without a request: no kvraft node, or one that is closing
                 self.lost(now)
                 return
             request = owed.popleft()
@@ -185,7 +185,7 @@ class Channel:
         self._step(now)
 
     def woken(self, now: float) -> None:
-        """Time has passed: give up what has waited too long."""
+        """Time has passed: end requests past their deadline, and drop a connection that is silent for too long."""
         if now >= self._soonest:
             self._expire(now)
         link = self.link
@@ -198,7 +198,7 @@ class Channel:
             self._step(now)
 
     def close(self) -> None:
-        """End: what was not sent is told so, and what was sent is unknown."""
+        """Close the client: requests that were not sent end with `ClientClosed`, writes that were sent are unknown."""
         self._is_closed = True
         self._drop()
         for request in self._queue:
@@ -208,7 +208,7 @@ class Channel:
     # --- sending -----------------------------------------------------------------------------------------------------
 
     def _step(self, now: float) -> None:
-        """Do what can be done now: leave, connect, send."""
+        """Do what can be done now: close the connection, connect, or send."""
         if self._is_leaving and not self._owed:
             self._drop()
         if self._again and not self._is_leaving:
@@ -222,7 +222,7 @@ class Channel:
             self._send_queue(now)
 
     def _send_queue(self, now: float) -> None:
-        """Send what waits, up to the first write that needs a session first, or an answer to one of those before it."""
+        """Send the queue, up to the first write that needs a session, or needs an earlier write to be answered."""
         queue, session = self._queue, self._session
         self._waits_for_session = False
         while queue:
@@ -246,10 +246,10 @@ class Channel:
             b"#%d:%d %b\n" % (request.session, number, request.line) if number else request.line + b"\n"
         )
 
-    # --- what becomes of a request -----------------------------------------------------------------------------------
+    # --- the end of a request ----------------------------------------------------------------------------------------
 
     def _refused(self, request: Request[Any], answer: Answer, now: float) -> None:
-        """Judge an error: it is the request's own, or a reason to ask again."""
+        """Handle an error: end the request with it, or send the request again."""
         code = answer["error"]
         session = self._session
         if session is not None and request is session.opening:
@@ -273,7 +273,7 @@ class Channel:
         request.refusal = answer
         if not request.is_over:
             self._again.append(request)
-        # Of the refusals of one connection only the first counts: the others tell the same.
+        # Only the first refusal of a connection counts: the others have the same cause.
         if code in _AGAIN_HERE:
             if now >= self._hold_until:
                 self._hold_until = now + self.route.pause()
@@ -283,7 +283,7 @@ class Channel:
             self._hold_until = max(self._hold_until, now + pause_s)
 
     def _renumber(self, session: Session, request: Request[Any], answer: Answer) -> None:
-        """A number is not known any more: the request was not carried out now, and perhaps when it was sent first."""
+        """The node dropped a number's answer: the request was not applied now, but may have been when sent first."""
         if answer["error"] == "SESSION_EXPIRED":
             session.expired(request)
         session.settled(request)
@@ -294,7 +294,7 @@ class Channel:
             self._again.append(request)
 
     def _drop(self) -> None:
-        """Give up the connection, and judge what is owed on it: what may be asked again is, in its place."""
+        """Close the connection; requeue unanswered requests that may be sent again, in order, and end the others."""
         self.link = None
         self._is_leaving = False
         self._lines = Lines()
@@ -335,7 +335,7 @@ class Channel:
         return True
 
     def _give_up(self, request: Request[Any], error: ClientError) -> None:
-        """End a request that is not under way."""
+        """End a request that is not in flight."""
         if not request.is_over:
             self._end(request, _lost(request) if request.may_have_happened else error)
 

@@ -1,25 +1,25 @@
-"""What a client raises: one tree, and each error says whether the write can have happened.
+"""The errors that a client raises: one tree, in which each error says whether the write can have taken effect.
 
 ::
 
     ClientError                 `code` as in docs/protocol.md, `definite`, `details`
     ├── Definite                the request had no effect and never will have one
-    │   ├── Unavailable         nobody answered it in time, and it was certainly not carried out; try again
+    │   ├── Unavailable         no node executed it in time, and none will; try again
     │   ├── ConditionFailed     the condition of a write did not hold; `found`, `revision`
-    │   ├── NoSuchKey           the key is not there, or has expired
-    │   ├── NoSuchLease         the lease has ended, or there never was one
-    │   ├── LockHeld            somebody else holds the lock; `token`
+    │   ├── NoSuchKey           the key does not exist, or has expired
+    │   ├── NoSuchLease         the lease has ended, or never existed
+    │   ├── LockHeld            another client holds the lock; `token`
     │   ├── StaleToken          the lock is not held with this token any more; `token`
-    │   ├── NotACounter         the value is no whole number of 64 bits, or the sum would be none
+    │   ├── NotACounter         the value is no 64-bit integer, or the sum would be none
     │   ├── QuotaExceeded       the store is full
-    │   ├── TooLarge            a key, a value, a transaction or its result is larger than one may be
+    │   ├── TooLarge            a key, a value, a transaction or its result exceeds its limit
     │   ├── Compacted           that revision is not kept any more; `oldest_revision`
-    │   ├── FutureRevision      the store has not come to that revision
-    │   ├── InvalidRequest      it can never be carried out as it stands; the text says why
-    │   │   └── NodesUnknown    nothing says where the cluster is
-    │   ├── Refused             an operator's command that cannot be carried out now; the text says why
+    │   ├── FutureRevision      the store has not reached that revision
+    │   ├── InvalidRequest      it can never be executed as it is; the text says why
+    │   │   └── NodesUnknown    no addresses of the cluster are given
+    │   ├── Refused             an operator's command that cannot be executed now; the text says why
     │   └── ClientClosed        the client was closed before it was sent
-    └── OutcomeUnknown          it may have happened, or may still happen: read it back before you repeat it
+    └── OutcomeUnknown          it may have taken effect, or still may: read it back before you repeat it
 
 A read has no effect, so it never ends with `OutcomeUnknown`.
 """
@@ -39,7 +39,7 @@ class ClientError(Exception):
     def __init__(self, message: str, code: str = "", details: Mapping[str, Any] | None = None) -> None:
         super().__init__(message)
         self.code = code
-        """As the node said it, see docs/protocol.md; empty where no node said anything."""
+        """The code in the node's answer, see docs/protocol.md; empty without an answer."""
         self.details: Mapping[str, Any] = details or {}
         """The whole answer of the node."""
 
@@ -51,7 +51,7 @@ class Definite(ClientError):
 
 
 class Unavailable(Definite):
-    """Nobody carried it out in time: no leader was found, or all that were asked refused for the moment."""
+    """No node executed the request in time: no leader was found, or each node refused for the moment."""
 
 
 class ConditionFailed(Definite):
@@ -59,7 +59,7 @@ class ConditionFailed(Definite):
 
     @property
     def found(self) -> Item | None:
-        """What stands under the key, None for nothing."""
+        """The item of the key; None: there is none."""
         found = self.details.get("found")
         return None if found is None else read_item(found)
 
@@ -70,7 +70,7 @@ class ConditionFailed(Definite):
 
 
 class NoSuchKey(Definite):
-    """The key is not there, or has expired."""
+    """The key does not exist, or has expired."""
 
 
 class NoSuchLease(Definite):

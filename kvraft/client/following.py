@@ -1,7 +1,7 @@
-"""The policy of a watch: it goes on after each failure, on any node, and tells each event once. No input or output.
+"""The policy of a watch: it continues after each failure, on any node, and delivers each event once. It does no I/O.
 
-Events are handed on by whole revisions: where a connection ends between two events of one transaction, the first is
-not told, and both are asked for again.
+Events are delivered by whole revisions: if a connection ends between two events of one transaction, the first is
+discarded, and both are asked for again.
 """
 
 from collections import deque
@@ -17,23 +17,23 @@ from kvraft.client.route import Route
 from kvraft.client.values import Event, Text, read_event, to_bytes
 
 WATCH_SILENCE_S: Final = 15.0
-"""Longest silence of a node that serves a watch: it tells its progress every 10 s, and with thousands of watches a
-second later (docs/watches.md)."""
+"""Longest silence of a node that serves a watch, seconds: the node sends its progress every 10 s, and up to a second
+later with thousands of watches (docs/watches.md)."""
 EVENTS_HELD_MAX: Final = 1_000
-"""Events that wait for the caller before the connection is read no further."""
+"""Events that wait for the caller before reading from the connection is paused."""
 
 _FINAL: Final = frozenset({"COMPACTED", "INVALID", "USAGE", "UNKNOWN_COMMAND", "LEVEL_TOO_LOW", "LINE_TOO_LONG"})
-"""Errors that a watch meets on every node alike."""
+"""Errors that every node would answer alike: the watch ends."""
 
 
 def watch_key(key: Text) -> bytes:
-    """Return how a watch of a key is written."""
+    """Return the command that watches a key."""
     name = to_bytes(key)
     return b"WATCH " + (quoted(name) if name.upper() == b"PREFIX" else argument(name))
 
 
 def watch_prefix(start: Text) -> bytes:
-    """Return how a watch of all keys that begin so is written."""
+    """Return the command that watches all keys with a prefix."""
     return b"WATCH PREFIX " + argument(to_bytes(start))
 
 
@@ -42,9 +42,9 @@ class Following:
 
     Args:
         written: the command, without the revision from which it begins.
-        first: the revision from which it begins; None: what comes from now on.
-        with_previous: whether events tell what stood there before.
-        nodes: where the cluster is.
+        first: the revision from which it begins; None: the next one.
+        with_previous: whether events hold the item before the change.
+        nodes: the addresses of the cluster.
         random: for the choice of nodes and the back-off.
     """
 
@@ -63,34 +63,34 @@ class Following:
         self._random = random
         self.link: Link | None = None
         self.events: deque[Event] = deque()
-        """What is to be told; the shell takes it from the left."""
+        """Events to deliver; the shell takes them from the left."""
         self.error: ClientError | None = None
-        """Why it has ended, for the caller to see after the events."""
+        """Why the watch has ended; the caller gets it after the events."""
         self.revision: int | None = None
-        """The revision that the store had when the watch stood first; None until it does."""
+        """The revision of the store when the first node accepted the watch; None before that."""
         self.next_revision = first
-        """The first revision that was not told completely."""
+        """The first revision that was not delivered completely."""
         self._partial: list[Event] = []
-        """Those of a revision of which another one follows."""
+        """Events of a revision whose last event has not arrived."""
         self._output: list[bytes] = []
         self._lines = Lines()
         self._hold_until = 0.0
         self._heard_at = 0.0
         self._stands = False
-        """Whether this connection's node has taken the watch."""
+        """Whether the node of this connection has accepted the watch."""
 
     @property
     def is_full(self) -> bool:
-        """Whether the caller has to take events before more are read."""
+        """Whether the caller must take events before more are read."""
         return len(self.events) >= EVENTS_HELD_MAX
 
     def take_output(self) -> bytes:
-        """Return what is to be sent now, once."""
+        """Return the bytes to send now, and clear them."""
         output, self._output = self._output, []
         return b"".join(output)
 
     def wake_at(self) -> float | None:
-        """Return when `woken` must be called at the latest."""
+        """Return when `woken` must be called at the latest; None: never."""
         if self.error is not None:
             return None
         if self.link is None:
@@ -100,7 +100,7 @@ class Following:
         return self._heard_at + (WATCH_SILENCE_S if self._stands else SILENCE_S)
 
     def connected(self, now: float) -> None:
-        """The connection stands: ask."""
+        """The connection is made: send the command."""
         assert self.link is not None, "a connection was made that nobody wanted"
         self.link.is_connected = True
         self._heard_at = now
@@ -108,7 +108,7 @@ class Following:
         self._output.append(self._written + from_ + (b" PREV" if self._with_previous else b"") + b"\n")
 
     def lost(self, now: float) -> None:
-        """There is no connection any more: go on at another node."""
+        """The connection is lost: continue at another node."""
         if self.link is not None:
             self._go_on(now, self._route.failed())
 
@@ -135,16 +135,16 @@ class Following:
             self.link = Link(self._route.node, now)
 
     def resumed(self, now: float) -> None:
-        """The caller has taken events, and the connection is read again: what was silence was ours."""
+        """The caller has taken events, and the connection is read again: the pause does not count as silence."""
         self._heard_at = now
 
     def close(self) -> None:
-        """End it."""
+        """End the watch."""
         self.link = None
         if self.error is None:
             self.error = ClientClosed("the watch was closed")
 
-    # --- what a node says --------------------------------------------------------------------------------------------
+    # --- answers of the node -----------------------------------------------------------------------------------------
 
     def _take(self, answer: dict[str, Any], now: float) -> None:
         event = answer.get("event")
@@ -161,7 +161,7 @@ class Following:
                 self.next_revision = told.revision + 1
 
     def _take_other(self, answer: dict[str, Any], now: float) -> None:
-        """Take the answer to the request, or the end of the watch."""
+        """Handle the answer to the command, or the end of the watch."""
         code = answer.get("error")
         if code is None:
             self._stands = True
@@ -173,7 +173,7 @@ class Following:
         elif code in _FINAL:
             self.error = from_answer(answer)
             self.link = None
-        elif code == "SLOW_WATCHER":  # the rest was told; nothing is wrong with the node
+        elif code == "SLOW_WATCHER":  # all sent events are delivered, and the node has not failed
             self._go_on(now, 0.0)
         else:
             self._go_on(now, self._route.failed())

@@ -1,8 +1,8 @@
-"""What is held for a time, a lock or a lease: when to renew it, and how long it is certainly held. It does no I/O.
+"""Locks and leases, which are held for a time: when to renew one, and until when it is certainly held. It does no I/O.
 
-The time counts from before the request was sent, by the clock of this machine. So this client calls it lost before the
-cluster gives it to anybody else, whatever the network does. A process that was stopped in between does not notice by
-itself: that is what a token is for, which each write brings along.
+The time to live counts from before the request was sent, by the clock of this machine. So this client gives a lock up
+before the cluster grants it to another client, whatever the network does. A process that was paused does not notice
+that its time is over; so its writes carry a token, and fail when the lock is no longer held with it.
 """
 
 import uuid
@@ -14,40 +14,40 @@ from kvraft.client.requests import Answer, Effect, Request, T
 from kvraft.client.values import Text, to_bytes
 
 RENEWALS: Final = 3
-"""A third of the time passes between two renewals, so that one may fail."""
+"""Renewals in one time to live: a third of it passes between two, so that one may fail."""
 RETRY_S: Final = 0.1
-"""Pause after a renewal that failed."""
+"""Pause after a renewal that failed, seconds."""
 WAIT_S: Final = 10.0
-"""Longest wait for a lock in one request. Who waits longer asks again."""
+"""Longest wait for a lock in one request, seconds. For a longer wait the request is repeated."""
 TTL_S: Final = 10.0
-"""Time of a lock or lease, unless the caller says otherwise: it is free so long after its holder has died."""
+"""Default time to live of a lock or lease, seconds: it is free so long after its holder has died."""
 _GONE: Final = frozenset({"STALE_TOKEN", "NO_SUCH_LEASE", "NO_SUCH_LOCK"})
 _AGAIN: Final = frozenset({"LOCK_TIMEOUT", "SUPERSEDED"})
-"""Answers to a LOCK after which it is asked again, while there is time."""
+"""Answers to a LOCK after which it is sent again, while there is time."""
 ANSWER_S: Final = 10.0
-"""Longest time for the answer to a LOCK, beyond what it waits."""
+"""Longest time for the answer to a LOCK, beyond its wait, seconds."""
 
 
 class Held:
-    """Something that was granted for a time, as long as it is renewed."""
+    """A lock or lease: it is held for a time to live from each renewal on."""
 
     def __init__(self, ttl_s: float) -> None:
         if ttl_s <= 0:
             raise InvalidRequest("the time to live is a number of seconds above 0")
         self.ttl_s: Final = ttl_s
         self.deadline = 0.0
-        """Until then it is certainly held."""
+        """Until this time it is certainly held."""
         self.renew_at = 0.0
         self.is_gone = False
-        """Whether a node has said that it is not held any more, or it was given back."""
+        """Whether a node has answered that it is not held any more, or it was released."""
 
     def granted(self, asked_at: float) -> None:
-        """It was granted or renewed by a request that was sent not before `asked_at`."""
+        """It was granted or renewed by a request that was not sent before `asked_at`."""
         self.deadline = asked_at + self.ttl_s
         self.renew_at = asked_at + self.ttl_s / RENEWALS
 
     def failed(self, error: ClientError, now: float) -> None:
-        """A renewal has failed: it is tried again, unless the node says that nothing is held."""
+        """A renewal has failed: it is repeated, unless the node answered that the lock or lease does not exist."""
         self.renew_at = now + RETRY_S
         if error.code in _GONE:
             self.is_gone = True
@@ -57,7 +57,7 @@ class Held:
         return not self.is_gone and now < self.deadline
 
     def pause_s(self, now: float) -> float:
-        """Return how long to wait before it is renewed, or found to be lost."""
+        """Return how long to wait before it must be renewed, or is lost."""
         return max(0.0, min(self.renew_at, self.deadline) - now)
 
 
@@ -66,34 +66,34 @@ def _seconds(seconds: float) -> bytes:
 
 
 def new_owner() -> bytes:
-    """Return a name that no other request for a lock has: with it a LOCK may be sent again."""
+    """Return an owner name that is unique to one acquisition, so that its LOCK may be sent again."""
     return uuid.uuid4().hex.encode()
 
 
 def acquire(name: Text, ttl_s: float, wait_s: float, owner: bytes) -> Request[int]:
-    """Take a lock; the result is its token. It may be repeated: the same owner gets the same token."""
+    """Acquire a lock; the result is its token. It may be sent again: the same owner gets the same token."""
     wait = b" WAIT " + _seconds(wait_s) if wait_s > 0 else b""
     line = b"LOCK %b TTL %b%b OWNER %b" % (argument(to_bytes(name)), _seconds(ttl_s), wait, owner)
     return Request(line, _token, Effect.NONE)
 
 
 def renew(name: Text, token: int) -> Request[int]:
-    """Give a lock all of its time again."""
+    """Restart the time to live of a lock."""
     return Request(b"RENEW %b %d" % (argument(to_bytes(name)), token), _token, Effect.NONE)
 
 
 def release(name: Text, token: int) -> Request[None]:
-    """Give a lock back."""
+    """Release a lock."""
     return Request(b"UNLOCK %b %d" % (argument(to_bytes(name)), token), lambda _: None, Effect.NONE)
 
 
 def leader(name: Text) -> Request[Answer]:
-    """Ask who holds a lock."""
+    """Ask for the holder of a lock."""
     return Request(b"LEADER " + argument(to_bytes(name)), dict, Effect.NONE)
 
 
 def guarded(name: Text, token: int, request: Request[T]) -> Request[T]:
-    """Carry out a write only if a lock is held with this token where the write stands in the log."""
+    """Apply a write only if a lock is held with this token at the write's position in the log."""
     return Request(b"TOKEN %b %d %b" % (argument(to_bytes(name)), token, request.line), request.read, Effect.UNNUMBERED)
 
 
@@ -108,7 +108,7 @@ def grant(ttl_s: float) -> Request[int]:
 
 
 def keep_alive(lease: int) -> Request[int]:
-    """Give a lease all of its time again."""
+    """Restart the time to live of a lease."""
     return Request(b"LEASE KEEPALIVE %d" % lease, _lease, Effect.NONE)
 
 
@@ -123,10 +123,10 @@ def _lease(answer: Answer) -> int:
 
 
 def is_asked_again(error: ClientError, left_s: float | None) -> bool:
-    """Whether a LOCK that ended so is asked again; `left_s`: how long its caller still waits, None for ever."""
+    """Whether to send a LOCK again after this error; `left_s`: how long its caller still waits, None for ever."""
     return (left_s is None or left_s > 0) and (error.code in _AGAIN or isinstance(error, Unavailable))
 
 
 def what_is_waited_for(left_s: float | None) -> float:
-    """Return how long one request for a lock waits."""
+    """Return how long one request for a lock waits, seconds."""
     return WAIT_S if left_s is None else min(WAIT_S, max(0.0, left_s))

@@ -1,4 +1,4 @@
-"""The session of a client: its writes have numbers, and one that is sent again is carried out once."""
+"""The session of a client: its writes have numbers, so that one that is sent again is applied once."""
 
 import enum
 from typing import Any, Final
@@ -6,12 +6,12 @@ from typing import Any, Final
 from kvraft.client.requests import Answer, Effect, Request, raw
 
 WINDOW: Final = 128
-"""Writes of a session that may be under way: the answers to so many numbers are kept."""
+"""Most writes of a session in flight: the cluster keeps the answers to so many numbers."""
 TTL_S: Final = 60
-"""Time after which a session expires that is not used. The next write opens another."""
+"""Time after which an unused session expires, seconds. The next write opens another."""
 
 UNKNOWN_TO_NODE: Final = frozenset({"UNKNOWN_COMMAND", "USAGE", "INVALID", "LEVEL_TOO_LOW"})
-"""Answers to SESSION of a cluster of an earlier version."""
+"""Answers of a cluster of an earlier version to SESSION."""
 
 
 class _State(enum.Enum):
@@ -19,7 +19,7 @@ class _State(enum.Enum):
     OPENING = enum.auto()
     OPEN = enum.auto()
     UNSUPPORTED = enum.auto()
-    """The nodes know no sessions: writes go without numbers, and one whose answer is lost is unknown."""
+    """The nodes do not support sessions: writes have no numbers, and one whose answer is lost is unknown."""
 
 
 class Session:
@@ -30,12 +30,12 @@ class Session:
         self._id = 0
         self._next = 1
         self._under_way: dict[int, Request[Any]] = {}
-        """Those that have a number and no answer, the lowest number first."""
+        """Requests that have a number and no answer, the lowest number first."""
         self.opening: Request[Answer] | None = None
-        """The request that opens it, as long as that is under way."""
+        """The request that opens the session, while it is in flight."""
 
     def begin(self) -> Request[Answer] | None:
-        """Return the request that opens a session, if one is needed and none is under way."""
+        """Return the request that opens a session, if one is needed and none is in flight."""
         if self._state is not _State.NONE:
             return None
         self._state = _State.OPENING
@@ -45,19 +45,19 @@ class Session:
         return self.opening
 
     def opened(self, answer: Answer) -> None:
-        """It is open."""
+        """The session is open."""
         self.opening = None
         self._id, self._next = answer["client"], 1
         self._under_way.clear()
         self._state = _State.OPEN
 
     def not_opened(self, *, is_supported: bool = True) -> None:
-        """It was refused, or the answer is lost."""
+        """The session was refused, or the answer is lost."""
         self.opening = None
         self._state = _State.NONE if is_supported else _State.UNSUPPORTED
 
     def admits(self, request: Request[Any]) -> bool:
-        """Whether a request may be sent now; it is given its number if it needs one."""
+        """Return whether a request may be sent now; give it a number if it needs one."""
         if request.effect is not Effect.ONCE or request.number or self._state is _State.UNSUPPORTED:
             return True
         if self._state is not _State.OPEN:
@@ -70,12 +70,12 @@ class Session:
         return True
 
     def settled(self, request: Request[Any]) -> None:
-        """A request with a number has ended: nobody will ask for its answer again."""
+        """A request with a number has ended: it will not be sent again."""
         if self._under_way.get(request.number) is request:
             del self._under_way[request.number]
 
     def expired(self, request: Request[Any]) -> None:
-        """The node does not know the session of a request any more: another one is opened."""
+        """The session of a request has expired: the next write opens another one."""
         if request.session == self._id and self._state is _State.OPEN:
             self._state = _State.NONE
             self._under_way.clear()

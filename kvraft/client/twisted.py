@@ -1,4 +1,4 @@
-"""The client for Twisted: a method returns a Deferred, and what is asked in one turn of the reactor leaves together."""
+"""The client for Twisted: methods return Deferreds, and requests of one turn of the reactor are sent together."""
 
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterable
 from random import Random
@@ -28,7 +28,7 @@ T = TypeVar("T")
 
 
 class _Connection(Protocol):
-    """The connection for one link; once another link is wanted it tells nothing any more."""
+    """The connection for one link; once the machine asks for another link, its events are ignored."""
 
     def __init__(self, driver: "_Driver", link: Link) -> None:
         self._driver = driver
@@ -50,12 +50,12 @@ class _Connection(Protocol):
 
 
 class _Driver:
-    """Keeps the connection that a machine wants, moves its bytes, and wakes it.
+    """Makes the connection that a machine asks for, moves its bytes, and wakes it.
 
     Args:
         reactor: connects and keeps the time.
-        machine: what is driven.
-        changed: called when it may have something for its owner.
+        machine: the machine to drive.
+        changed: called when the machine may have results for its owner.
     """
 
     def __init__(self, reactor: Any, machine: Machine, changed: Callable[[], None]) -> None:
@@ -72,12 +72,12 @@ class _Driver:
         self._is_closed = False
 
     def touch(self) -> None:
-        """Look at the machine at the end of this turn of the reactor."""
+        """Step the machine at the end of this turn of the reactor."""
         if self._next_step is None:
             self._next_step = self._reactor.callLater(0, self._step)
 
     def close(self) -> None:
-        """Give the connection back."""
+        """Close the connection."""
         self._is_closed = True
         self._drop()
         for timer in (self._timer, self._next_step):
@@ -85,15 +85,15 @@ class _Driver:
                 timer.cancel()
 
     def pause(self, *, is_full: bool) -> None:
-        """Read no further while the machine `is_full`."""
+        """Pause reading while the machine `is_full`."""
         if is_full != self._is_paused and self._transport is not None:
             self._is_paused = is_full
             self._transport.pauseProducing() if is_full else self._transport.resumeProducing()
 
-    # --- what connections tell ---------------------------------------------------------------------------------------
+    # --- called by connections ---------------------------------------------------------------------------------------
 
     def made(self, connection: Protocol, link: Link) -> None:
-        """A connection stands."""
+        """A connection is made."""
         if link is self._link and link is self._machine.link:
             self._transport = connection.transport
             self._machine.connected(self.now())
@@ -103,27 +103,27 @@ class _Driver:
             transport.abortConnection()
 
     def received(self, data: bytes, link: Link) -> None:
-        """A connection has brought something."""
+        """A connection has received bytes."""
         if link is self._link:
             self._machine.received(data, self.now())
             self._step()
 
     def lost(self, link: Link) -> None:
-        """There is no such connection."""
+        """A connection is lost, or could not be made."""
         if link is self._link:
             self._transport = None
             if link is self._machine.link:
                 self._machine.lost(self.now())
             self._step()
 
-    # --- what the machine wants --------------------------------------------------------------------------------------
+    # --- steps of the machine ----------------------------------------------------------------------------------------
 
     def _step(self) -> None:
         if self._next_step is not None and self._next_step.active():
             self._next_step.cancel()
         self._next_step = None
         if self._is_closed:
-            self._changed()  # what is asked of a client that is closed has its answer too
+            self._changed()  # requests to a closed client end with an error
             return
         link = self._machine.link
         if link is not self._link:
@@ -143,7 +143,7 @@ class _Driver:
         endpoint = HostnameEndpoint(self._reactor, link.address.host, link.address.port, timeout=CONNECT_S)
         connecting: Deferred[Any] = endpoint.connect(factory)
         self._connecting = connecting
-        # Whatever it fails with, there is no connection; a connection that is made tells of itself.
+        # Any failure means that there is no connection; on success the connection itself calls `made`.
         connecting.addErrback(lambda _: self.lost(link))
 
     def _drop(self) -> None:
@@ -157,7 +157,7 @@ class _Driver:
             self._transport = None
 
     def _set_timer(self) -> None:
-        """Wake up in time. A timer that is too early is left: it finds nothing to do, and costs less than a new one."""
+        """Set the timer. An earlier timer stays: an early wake-up does nothing, and costs less than a new timer."""
         wake_at = self._machine.wake_at()
         if wake_at is None or (self._timer is not None and self._timer.getTime() <= wake_at):
             return
@@ -205,7 +205,7 @@ class Watch(AsyncIterator[Event]):
         return self._waiting
 
     async def begin(self) -> int:
-        """Wait until the watch stands; return the revision of the store then: all later changes are told."""
+        """Wait until the watch has begun; return the revision of the store then: all later changes are delivered."""
         self._start()
         while self._following.revision is None:
             await self._wait()
@@ -239,7 +239,7 @@ class Watch(AsyncIterator[Event]):
         return event
 
     def close(self) -> None:
-        """End it."""
+        """End the watch."""
         self._following.close()
         if self._driver is not None:
             self._driver.close()
@@ -247,7 +247,7 @@ class Watch(AsyncIterator[Event]):
 
 
 class _Loop(awaited.Loop["Deferred[None]"]):
-    """What a lease or a lock needs of a reactor."""
+    """The reactor's functions that leases and locks need."""
 
     def __init__(self, reactor: Any) -> None:
         self._reactor = reactor
@@ -278,16 +278,16 @@ class _Loop(awaited.Loop["Deferred[None]"]):
 class Client(Ranges):
     """A client for Twisted: each method returns a Deferred of its result, or of a `ClientError`.
 
-    What is asked in one turn of the reactor leaves together, and is carried out in its order unless the leader changes.
-    To wait for one before the next is asked is what makes an order certain. Ranges and watches are read with
+    Requests of one turn of the reactor are sent together, and are executed in their order unless the leader changes. To
+    be certain of the order, wait for each request before sending the next. Ranges and watches are read with
     `async for`, in a coroutine under `Deferred.fromCoroutine`.
 
     Args:
         reactor: connects and keeps the time; its clock should not follow the wall clock.
         nodes: "host:port", several separated by commas, or a list of them; None: KVRAFT_NODES, or config.json here.
-        timeout: seconds that a request may take, with everything that is tried.
-        exactly_once: whether writes go through a session, so that one whose answer is lost is sent again, and carried
-            out once. It costs a round trip at the first write, and 128 writes can be under way.
+        timeout: seconds that a request may take, with all attempts.
+        exactly_once: whether writes use a session, so that a write whose answer is lost is sent again and applied
+            once. It costs a round trip at the first write, and limits a client to 128 writes in flight.
     """
 
     def __init__(
@@ -314,7 +314,7 @@ class Client(Ranges):
         self.close()
 
     def close(self) -> None:
-        """Give the connection back."""
+        """Close the connection."""
         self._channel.close()
         self._driver.close()
         self._hand_out()

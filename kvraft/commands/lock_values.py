@@ -1,4 +1,4 @@
-"""A lock as it stands in the store: who holds it, and who waits for it. What happens to it is decided here alone."""
+"""A lock as the store holds it: its holder and the requests that wait for it. Only this module decides its changes."""
 
 from collections.abc import Callable
 
@@ -6,53 +6,53 @@ import msgspec
 
 
 class Waiter(msgspec.Struct, frozen=True, gc=False, array_like=True):
-    """A place in the queue of a lock."""
+    """A request in the queue of a lock."""
 
     ticket: int
-    """Names this request, once and for all."""
+    """Identifies this request; never used again."""
     owner: bytes
-    """What the client calls itself; may be empty."""
+    """The name that the client gave; may be empty."""
     ttl_us: int
-    """How long it is to hold the lock unless it renews it, microseconds."""
+    """How long the client is to hold the lock unless it renews it, microseconds."""
     until: int
-    """When it waits no more, in cluster time."""
+    """When its wait ends, in cluster time."""
 
 
 class Lock(msgspec.Struct, frozen=True, gc=False, array_like=True):
-    """A lock that somebody holds, unless its deadline has passed."""
+    """A lock that is held, unless its deadline has passed."""
 
     token: int
-    """The holder's token: no other grant of any lock has had it, and all later ones have higher ones."""
+    """The holder's token: unique among all grants of all locks, and lower than that of every later grant."""
     owner: bytes
     ttl_us: int
     deadline: int
-    """When the holder has lost it, in cluster time."""
+    """When the holder loses the lock, in cluster time."""
     ticket: int
-    """The request by which it was granted, or that the same owner made last."""
+    """The request by which it was granted, or the latest request of the same owner."""
     waiters: tuple[Waiter, ...] = ()
-    """In the order in which they are granted it."""
+    """In the order in which they will be granted the lock."""
 
     @property
     def next_deadline(self) -> int:
-        """When something happens to it by itself."""
+        """The earliest deadline of its holder and its waiters, in cluster time."""
         return min([self.deadline, *(waiter.until for waiter in self.waiters)])
 
 
 class Told(msgspec.Struct, frozen=True, gc=False, array_like=True):
-    """What became of a request that waited for a lock."""
+    """The outcome of a request that waited for a lock."""
 
     ticket: int
     token: int
-    """0: its wait has ended; SUPERSEDED: the same owner has asked again."""
+    """The token that it was granted; 0: its wait has ended; SUPERSEDED: the same owner has asked again."""
 
 
 SUPERSEDED = -1
 
 
 def settled(lock: Lock, now: int, next_number: Callable[[], int]) -> tuple[Lock | None, list[Told]]:
-    """Return what a lock is at a time, None when nobody has or wants it, and what its waiters must be told.
+    """Return the lock at a time, None when it is neither held nor waited for, and the outcomes of its waiters.
 
-    Waiters whose wait has ended are left out before anybody is granted the lock.
+    Waiters whose wait has ended are removed before the lock is granted to the next one.
     """
     told = [Told(waiter.ticket, 0) for waiter in lock.waiters if waiter.until <= now]
     waiters = tuple(waiter for waiter in lock.waiters if waiter.until > now) if told else lock.waiters

@@ -1,9 +1,9 @@
 """Locks that hand out fencing tokens, and writes that only the holder of a token may make.
 
 A lock is held until a deadline in cluster time (`kvraft.replica.cluster_clock`), which its holder moves by renewing it.
-Who waits has a place in a queue that stands in the log, so it is the same under the next leader. Each grant has a token
-higher than all before it. A write that is guarded by a token is carried out only if its lock is held with that token
-where the write stands in the log; so a holder that has lost its lock without noticing can change nothing.
+The queue of a lock is replicated through the log, so it is the same under the next leader. Each grant has a token that
+is higher than all earlier ones. A write that is guarded by a token is applied only if its lock is held with that token
+at the write's position in the log; so a holder that has lost its lock without noticing can change nothing.
 """
 
 from typing import Annotated, ClassVar, Final
@@ -30,17 +30,17 @@ from kvraft.commands.transactions import Transact
 LOCK_NAME_BYTES_MAX: Final = 1_024
 OWNER_BYTES_MAX: Final = 128
 LOCK_WAITERS_MAX: Final = 256
-"""So many may wait for one lock: the lock with its queue is one row of a snapshot, and is copied when it changes."""
+"""Most requests that wait for one lock. The lock and its queue are one row of a snapshot, copied at each change."""
 WAIT_US_MAX: Final = 86_400 * SECOND_US
 """Longest wait for a lock, microseconds: a day."""
 LOCKS_MAX: Final = 100_000
-"""So many locks may be held at a time unless `limits.locks` says otherwise."""
+"""Most locks that are held at a time unless `limits.locks` says otherwise."""
 
 _Count = Annotated[int, msgspec.Meta(ge=0)]
 
 
 def stale_token(present: int) -> Failure:
-    """Return the result of a command whose token is not that of its lock any more; `present` 0: nobody holds it."""
+    """Return the failure of a command whose token is no longer its lock's; `present` 0: the lock is not held."""
     holds = f"it is held with token {present}" if present else "nobody holds it"
     return Failure(
         "STALE_TOKEN",
@@ -50,7 +50,7 @@ def stale_token(present: int) -> Failure:
 
 
 def settle(transaction: Transaction, name: bytes, lock: Lock) -> Lock | None:
-    """Let happen to a lock what has become due, and return what it is then."""
+    """Apply to a lock all deadlines that have passed, and return the lock afterwards; None: it is free."""
     now_it_is, told = settled(lock, transaction.cluster_time, transaction.next_number)
     if now_it_is is not lock:
         transaction.put_lock(name, now_it_is)
@@ -67,7 +67,7 @@ def _held(transaction: Transaction, name: bytes, token: int) -> Lock | None:
 class AcquireLock(Mutation, frozen=True, gc=False, array_like=True, tag=14):
     """Takes a lock, or a place in its queue. Its result is `Granted` or `Queued`.
 
-    An owner that is named and asks again keeps what it has: the lock and its token, or its place.
+    An owner that is named and asks again keeps the lock and its token, or its place in the queue.
     """
 
     LEVEL: ClassVar[int] = 3
@@ -75,7 +75,7 @@ class AcquireLock(Mutation, frozen=True, gc=False, array_like=True, tag=14):
     name: bytes
     ttl_us: Ttl
     wait_us: _Count
-    """0: it takes no place in the queue."""
+    """0: the request does not wait."""
     owner: bytes
 
     @property
@@ -92,7 +92,7 @@ class AcquireLock(Mutation, frozen=True, gc=False, array_like=True, tag=14):
             ticket = transaction.next_number()
             self._hold(transaction, Lock(ticket, self.owner, 0, 0, ticket))
             return Granted(ticket, self.ttl_us, ticket)
-        if self.owner and lock.owner == self.owner:  # another ticket, so that nobody takes back an earlier request
+        if self.owner and lock.owner == self.owner:  # a new ticket: the withdrawal of an earlier one frees nothing
             self._hold(transaction, msgspec.structs.replace(lock, ticket=transaction.next_number()))
             return Granted(lock.token, self.ttl_us)
         return self._wait(transaction, lock)
@@ -121,7 +121,7 @@ class AcquireLock(Mutation, frozen=True, gc=False, array_like=True, tag=14):
 
 
 class ReleaseLock(Mutation, frozen=True, gc=False, array_like=True, tag=15):
-    """Gives a lock back; the first who waits for it has it at once. Its result is 1."""
+    """Releases a lock, which is granted to the first waiter at once. Its result is 1."""
 
     LEVEL: ClassVar[int] = 3
 
@@ -143,14 +143,14 @@ class ReleaseLock(Mutation, frozen=True, gc=False, array_like=True, tag=15):
 
 
 class RenewLock(Mutation, frozen=True, gc=False, array_like=True, tag=16):
-    """Lets the time of a lock that is held begin anew. Its result is `Granted`."""
+    """Restarts the time to live of a lock that is held. Its result is `Granted`."""
 
     LEVEL: ClassVar[int] = 3
 
     name: bytes
     token: _Count
     ttl_us: Ttl
-    """0: as long as the last time."""
+    """0: the same time to live as before."""
 
     @property
     @override
@@ -169,9 +169,9 @@ class RenewLock(Mutation, frozen=True, gc=False, array_like=True, tag=16):
 
 
 class WithdrawRequest(Mutation, frozen=True, gc=False, array_like=True, tag=17):
-    """Takes back a request for a lock whose client has gone before it was told. Its result is 1, or 0 for none such.
+    """Withdraws a request for a lock whose client left before it was answered. Its result is 1; 0: no such request.
 
-    Only a leader proposes it. If the lock was granted by just that request, it is released.
+    Only a leader proposes it. If this request was granted the lock, the lock is released.
     """
 
     LEVEL: ClassVar[int] = 3
@@ -200,7 +200,7 @@ class WithdrawRequest(Mutation, frozen=True, gc=False, array_like=True, tag=17):
 
 
 class Guarded(Mutation, frozen=True, gc=False, array_like=True, tag=18):
-    """Carries out a command if a lock is held with a token. Its result is that of the command."""
+    """Applies a command if a lock is held with a token. Its result is that of the command."""
 
     LEVEL: ClassVar[int] = 3
 
@@ -221,9 +221,9 @@ class Guarded(Mutation, frozen=True, gc=False, array_like=True, tag=18):
 
 
 class SetLockLimit(Mutation, frozen=True, gc=False, array_like=True, tag=13):
-    """Bounds how many locks may be held from here on. Its result is 0.
+    """Sets the maximum number of locks that are held. Its result is 0.
 
-    Those that are held already stay. It stands in the log so that all members decide the same.
+    Locks that are held already stay. The bound is replicated through the log so that all members decide alike.
     """
 
     LEVEL: ClassVar[int] = 3
@@ -242,12 +242,12 @@ class SetLockLimit(Mutation, frozen=True, gc=False, array_like=True, tag=13):
 
 
 class DescribeLock(msgspec.Struct, frozen=True, gc=False):
-    """Asks who holds a lock. Its result is a `LockState`, or None."""
+    """Asks for the holder of a lock. Its result is a `LockState`, or None."""
 
     name: bytes
 
     def run(self, view: View) -> LockState | None:
-        """Return who holds it."""
+        """Return the state of the lock; None: it is not held."""
         return view.holder(self.name)
 
 
@@ -255,7 +255,7 @@ def acquire_lock(name: bytes, ttl_us: int, wait_us: int = 0, owner: bytes = b"")
     """Return an `AcquireLock` that may be proposed.
 
     Raises:
-        InvalidCommand: the name, the owner or a time cannot be.
+        InvalidCommand: the name, the owner or a time is not allowed.
     """
     check_lock(name)
     check_ttl(ttl_us)
@@ -270,7 +270,7 @@ def release_lock(name: bytes, token: int) -> ReleaseLock:
     """Return a `ReleaseLock` that may be proposed.
 
     Raises:
-        InvalidCommand: the name or the token cannot be.
+        InvalidCommand: the name or the token is not allowed.
     """
     check_lock(name)
     check_token(token)
@@ -281,7 +281,7 @@ def renew_lock(name: bytes, token: int, ttl_us: int = 0) -> RenewLock:
     """Return a `RenewLock` that may be proposed.
 
     Raises:
-        InvalidCommand: the name, the token or the time cannot be.
+        InvalidCommand: the name, the token or the time is not allowed.
     """
     check_lock(name)
     check_token(token)
@@ -294,7 +294,7 @@ def guarded(name: bytes, token: int, command: Transact | Expire) -> Guarded:
     """Return a `Guarded` that may be proposed.
 
     Raises:
-        InvalidCommand: the name or the token cannot be.
+        InvalidCommand: the name or the token is not allowed.
     """
     check_lock(name)
     check_token(token)
@@ -302,17 +302,17 @@ def guarded(name: bytes, token: int, command: Transact | Expire) -> Guarded:
 
 
 def describe_lock(name: bytes) -> DescribeLock:
-    """Return the question who holds a lock.
+    """Return a `DescribeLock` that may be run.
 
     Raises:
-        InvalidCommand: the name cannot be.
+        InvalidCommand: the name is not allowed.
     """
     check_lock(name)
     return DescribeLock(name)
 
 
 def check_lock(name: bytes) -> None:
-    """Refuse a name that no lock may have.
+    """Raise for a name that no lock may have.
 
     Raises:
         InvalidCommand: it is empty or too long.
@@ -322,10 +322,10 @@ def check_lock(name: bytes) -> None:
 
 
 def check_token(token: int) -> None:
-    """Refuse a number that is no token.
+    """Raise for a number that cannot be a token.
 
     Raises:
-        InvalidCommand: it is none.
+        InvalidCommand: it cannot.
     """
     if not 1 <= token < 2**63:
         raise InvalidCommand(f"{token} is no token")

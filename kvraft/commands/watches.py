@@ -1,7 +1,7 @@
-"""Watches: who wants to be told of changes, of which, and how. Servers and the node meet here.
+"""Watches: which changes a client asks for, and how it gets them. This is the seam between the servers and the node.
 
-The guarantees are those of etcd. Revisions come in order, each once and none left out, and all that one transaction has
-changed comes together. A watch that ends can be continued from the revision that it was told last.
+The guarantees are those of etcd. Revisions come in order, each once and without gaps, and all changes of one
+transaction come together. A watch that ended can be continued after the last revision that it delivered.
 """
 
 from collections.abc import Sequence
@@ -18,60 +18,60 @@ class Change(msgspec.Struct, frozen=True, gc=False):
     revision: int
     key: bytes
     before: Item | None
-    """What stood under the key before; None: nothing."""
+    """The item before the change; None: there was none."""
     after: Item | None
-    """What stands there now; None: nothing."""
+    """The item after the change; None: the key was removed."""
     has_expired: bool = False
-    """Whether it was removed because its time or its lease was over. One that came with a snapshot does not say."""
+    """Whether the key expired or its lease ended; always False for changes that were loaded from a snapshot."""
     encoded: dict[object, bytes] = msgspec.field(default_factory=dict)
-    """What servers have made of it, by their format: a change is encoded once for all who are told it."""
+    """The encoded change, by format: it is encoded once for all watches that get it."""
 
     def size(self, *, with_previous: bool) -> int:
-        """Return its bytes of key and values."""
+        """Return how many bytes its key and values have."""
         size = len(self.key) + (len(self.after[0]) if self.after is not None else 0)
         return size + len(self.before[0]) if with_previous and self.before is not None else size
 
 
 class Selection(msgspec.Struct, frozen=True):
-    """Which changes somebody wants to be told."""
+    """Which changes a watch delivers."""
 
     span: Span
-    """Those of these keys; one key is `Span(key, key + b"\\0")`, all that begin alike are `prefix_span`."""
+    """The watched keys; one key is `Span(key, key + b"\\0")`, all keys with a prefix are `prefix_span`."""
     from_revision: int | None = None
-    """The first revision whose changes count; None: the next one."""
+    """The first revision to deliver; None: the next one."""
     with_previous: bool = False
-    """Whether what stood under a key before is told too; then it counts among the bytes that are told."""
+    """Whether the item before each change is delivered too; then its bytes count as delivered."""
 
 
 class Sink(Protocol):
-    """Takes what a watch finds: one client's end of it. No method may raise, and none is called after `closed`."""
+    """One client's end of a watch: takes its changes. No method may raise, and none is called after `closed`."""
 
     @property
     def room_bytes(self) -> int:
-        """How many bytes of keys and values may come now, while `is_drained` is false.
+        """How many bytes of keys and values may be delivered now, while `is_drained` is false.
 
-        A watch that has more to tell than that is closed.
+        A watch that has more to deliver is closed.
         """
         ...
 
     @property
     def is_drained(self) -> bool:
-        """Whether the client has read what it was told.
+        """Whether the client has read everything that was sent.
 
-        Then more than `room_bytes` may come, if it is one revision; a longer backlog comes piece by piece.
+        Then one revision may exceed `room_bytes`; a longer backlog is delivered in parts.
         """
         ...
 
     def events(self, changes: Sequence[Change]) -> None:
-        """Take the changes of one or more revisions, each whole, in order."""
+        """Take the changes of one or more complete revisions, in order."""
         ...
 
     def progress(self, revision: int) -> None:
-        """Take note that all changes up to `revision`, that one included, have been told."""
+        """Called when all changes up to and including `revision` have been delivered."""
         ...
 
     def closed(self, reason: Exception, resume_from: int | None) -> None:
-        """Take note that nothing more comes, and why: a `kvraft.errors.RequestFailed`.
+        """Called when the watch has ended; `reason` is a `kvraft.errors.RequestFailed`.
 
         A watch from the revision `resume_from` misses nothing; None: there is no such revision any more.
         """
@@ -79,17 +79,20 @@ class Sink(Protocol):
 
 
 class Subscription(Protocol):
-    """A watch that is under way."""
+    """A watch that has begun."""
 
     @property
     def revision(self) -> int:
-        """The revision that the store had when the watch began."""
+        """The revision of the store when the watch began."""
         ...
 
     def resume(self) -> None:
-        """Take note that the client has read what it was told: `Sink.is_drained` is true again."""
+        """Called when the client has read everything: `Sink.is_drained` is true again."""
         ...
 
     def cancel(self) -> None:
-        """End it: nothing is called any more, `closed` neither. May be called again, and after `closed`."""
+        """End the watch: no method of the sink is called any more, nor is `closed`.
+
+        May be called again, and after `closed`.
+        """
         ...

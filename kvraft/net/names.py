@@ -1,11 +1,11 @@
-"""Looks up the addresses of names, so that a look-up that takes long or never ends delays only who needs its answer.
+"""Looks up the addresses of names, so that a look-up that is slow or never ends delays only the callers that need it.
 
 The operating system looks names up in calls that block for as long as its servers do not answer. So each look-up has a
 daemon thread of its own: neither other names, nor the reactor with its thread pool, nor the end of the process waits
-for it. Whoever asks for a name that is being looked up waits for that look-up: a second one would hang as well.
+for it. A second caller that asks for the same name waits for the first look-up: another one would hang as well.
 
 The last answer for each name is kept, and is used when the next look-up fails or takes long. An address is only a hint:
-who answers there proves in its hello which member it is.
+the node that answers there proves in its hello which member it is.
 """
 
 import socket
@@ -21,22 +21,22 @@ from twisted.internet.defer import Deferred
 LOOK_UPS_MAX: Final = 64
 """Names that are looked up at once, each on a thread; a further one fails until one of these has ended."""
 ANSWERS_MAX: Final = 256
-"""Names of which the last answer is kept; that of the name which was answered longest ago goes first."""
+"""Names whose last answer is kept; the oldest answer is dropped first."""
 LOOK_UP_S: Final = 3.0
-"""Longest wait for a look-up when nothing is known of the name, in seconds. The look-up itself goes on."""
+"""Longest wait for a look-up of a name without an earlier answer, in seconds. The look-up itself goes on."""
 LOOK_UP_AGAIN_S: Final = 0.5
 """Longest wait for a look-up when an earlier answer can be used instead, in seconds."""
 
 
 class LookUpFailed(OSError):
-    """There is no answer, or none in time; the text names the name and says why."""
+    """There is no answer, or none in time; the text holds the name and the reason."""
 
 
 Hosts = tuple[str, ...]
-"""Numeric addresses, none twice, those to try first in front."""
+"""Numeric addresses without duplicates, in the order in which to try them."""
 Done = Callable[[Hosts | LookUpFailed], object]
 Begin = Callable[[str, Done], object]
-"""Begins to look a name up, and calls once, from any thread, with the result: the seam to the operating system."""
+"""Begins to look a name up, and calls `Done` once, from any thread: the seam to the operating system."""
 
 
 @attrs.frozen
@@ -45,7 +45,7 @@ class Found:
 
     hosts: Hosts
     doubt: LookUpFailed | None = None
-    """Why these are from an earlier look-up; None when they are not."""
+    """Why the addresses are those of an earlier look-up; None when they are new."""
 
 
 def resolve(name: str) -> Hosts | LookUpFailed:
@@ -64,7 +64,7 @@ def resolve_on_a_thread(name: str, done: Done) -> None:
 
 
 class Names:
-    """Looks names up, each once at a time; any thread may ask.
+    """Looks names up, with one look-up for each name at a time; thread-safe.
 
     Args:
         begin: begins a look-up.
@@ -74,12 +74,12 @@ class Names:
         self._begin = begin
         self._lock = Lock()
         self._waiting: dict[str, dict[object, Done]] = {}
-        """Who waits for each look-up that is under way."""
+        """For each name that is being looked up, the callers that wait for it."""
         self._known: dict[str, Hosts] = {}
         """The last answers, the oldest first."""
 
     async def find(self, name: str, reactor: Any) -> Found:
-        """Return the addresses of a name, to the reactor's thread; an address is its own.
+        """Return the addresses of a name, in the reactor's thread; a numeric address is returned as it is.
 
         Raises:
             LookUpFailed: there are none, or none in time.
@@ -96,7 +96,7 @@ class Names:
             return self._earlier(name, failed)
 
     def wait(self, name: str, longest_s: float | None = None) -> Found:
-        """Return the addresses of a name; block for `longest_s` at most, and as `find` waits unless that is given.
+        """Return the addresses of a name; block for at most `longest_s`, or as long as `find` waits without it.
 
         Raises:
             LookUpFailed: there are none, or none in time.
@@ -122,7 +122,7 @@ class Names:
         return LOOK_UP_AGAIN_S if name in self._known else LOOK_UP_S
 
     def _earlier(self, name: str, failed: LookUpFailed) -> Found:
-        """Return what was answered before."""
+        """Return the earlier answer, or raise `failed` when there is none."""
         hosts = self._known.get(name)
         if hosts is None:
             raise failed
@@ -144,7 +144,7 @@ class Names:
                 self._end(name, LookUpFailed(f"the name {name} cannot be looked up: {error}"))
 
     def _leave(self, name: str, who: object) -> None:
-        """Wait no longer; the look-up goes on."""
+        """Stop waiting; the look-up goes on."""
         with self._lock:
             self._waiting.get(name, {}).pop(who, None)
 
@@ -163,7 +163,7 @@ class Names:
 
 
 def _tell(waits: "Deferred[Hosts]", answer: Hosts | LookUpFailed) -> None:
-    """Give an answer to whoever waits, unless it came too late."""
+    """Give an answer to the caller that waits, unless it came too late."""
     if waits.called:
         return
     if isinstance(answer, LookUpFailed):

@@ -1,7 +1,7 @@
-"""One node as a process: how it is told to start, put together, run as a service, and ended.
+"""One node as a process: its options, its assembly, its service, and its end.
 
-`start` brings the command line and config.json together, `assembly` puts the parts of a node together, and `service` is
-what `twistd kvraft` runs. `join` adds a node to a running cluster and keeps what it was told in its `seed`, `move`
-tells the cluster a new address; both `ask` members over the line protocol. `config_drift` says where config.json
-differs from the log. `daemon` runs a node in the background, `logs` lays its log out, and `exits` ends the process.
+`start` combines the command line and config.json, `assembly` builds the parts of a node, and `service` is what
+`twistd kvraft` runs. `join` adds a node to a running cluster and keeps the members it got in its `seed`, `move` reports
+a new address to the cluster; both `ask` members over the line protocol. `config_drift` reports where config.json
+differs from the log. `daemon` runs a node in the background, `logs` formats its log, and `exits` ends the process.
 """

@@ -1,7 +1,7 @@
-"""Runs a node in the background, and tells whoever started it whether it has started.
+"""Runs a node in the background, and reports to the process in the foreground whether it has started.
 
-Twisted's own way is not used. There the process in the foreground waits for a word that never comes when the service
-leaves with an exit status (it holds the writing end of that pipe itself), and it knows no status but 0 and 1.
+Twisted's own implementation is not used. There the process in the foreground holds the writing end of the status pipe
+itself, so it waits for ever when the service ends with an exit status; and it knows no status but 0 and 1.
 """
 
 import os
@@ -14,18 +14,18 @@ from twisted.internet.interfaces import IReactorDaemonize
 
 STARTED: Final = b"0"
 UMASK: Final = 0o077
-"""What twistd sets for a daemon unless it is told otherwise."""
+"""The default that twistd sets for a daemon."""
 
 
 def daemonize(options: MutableMapping[str, Any] | None, reactor: object) -> Callable[[], None]:
-    """Go on in the background if twistd's `options` ask for it; return what is to be called when the node has started.
+    """Go to the background if twistd's `options` ask for it; return a function to call when the node has started.
 
-    The process in the foreground ends then with status 0, or with the status of the one in the background if that ends
-    first. Until then both have the same standard streams, so that last words are read.
+    Then the process in the foreground ends with status 0, or with the status of the one in the background if that ends
+    first. Until then both share the standard streams, so that error messages are seen.
     """
     if options is None or options.get("nodaemon", True):
         return _nothing
-    options["nodaemon"] = True  # done here, so twistd shall not
+    options["nodaemon"] = True  # it is done here, so twistd must not do it
     if options.get("umask") is None:
         options["umask"] = UMASK
     sys.stdout.flush()
@@ -45,13 +45,13 @@ def daemonize(options: MutableMapping[str, Any] | None, reactor: object) -> Call
 
 
 def _nothing() -> None:
-    """Do nothing: whoever runs in the foreground is seen to start."""
+    """Do nothing: a node in the foreground has nothing to report."""
 
 
 def _wait(child: int, reading: int) -> int:
-    """Return the exit status: 0 once the child has said that it started, else its own.
+    """Return the exit status: 0 once the child has reported its start, else the child's.
 
-    The child has left the terminal, so that Ctrl-C would end nobody but the one who waits for it.
+    The child has left the terminal, so Ctrl-C reaches only this process, which passes the signal on.
     """
 
     def pass_on(number: int, _frame: object) -> None:
@@ -64,11 +64,11 @@ def _wait(child: int, reading: int) -> int:
         return 0
     _, status = os.waitpid(child, 0)
     code = os.waitstatus_to_exitcode(status)
-    return code if code >= 0 else 128 - code  # as a shell tells of a signal
+    return code if code >= 0 else 128 - code  # as a shell reports a signal
 
 
 def _say_started(writing: int) -> None:
-    """Let go of the terminal, and of the process that waits."""
+    """Detach from the terminal, and report the start to the process that waits."""
     null = os.open(os.devnull, os.O_RDWR)
     for stream in range(3):
         os.dup2(null, stream)

@@ -1,8 +1,8 @@
-"""Joins a new node to a running cluster of which it knows the address of one member: `--join`.
+"""Joins a new node to a running cluster, given the address of one member: `--join`.
 
-The node asks that member which nodes belong to the cluster, and asks the leader for MEMBER ADD. A node that was
-interrupted asks again, and is answered that it belongs already. All this happens before the node takes part, so it may
-wait.
+The node asks that member for the members of the cluster, and asks the leader for MEMBER ADD. A node that was
+interrupted asks again, and finds that it is a member already. All this happens before the node takes part in Raft, so
+it may block.
 """
 
 import time
@@ -20,14 +20,15 @@ from kvraft.process.seed import SEED_VERSION, JoinFailed, Seed
 from kvraft.store import FEATURE_LEVEL, UnknownFeatureLevel
 
 UNREACHABLE_S: Final = 5.0
-"""Longest time in which nobody answers, seconds: the member may be starting just now."""
+"""Longest time without an answer from the member, seconds: it may be starting."""
 PATIENCE_S: Final = 30.0
-"""Longest time in which the cluster answers and cannot add the node: it elects, or changes otherwise. Seconds."""
+"""Longest time in which the cluster answers but cannot add the node, seconds: an election or another change of members
+is in progress."""
 JOIN_PAUSE_S: Final = 0.2
-"""Between two questions, seconds."""
+"""Pause between two requests, seconds."""
 
 _FINAL: Final = frozenset({"REFUSED", "INVALID", "USAGE", "UNKNOWN_COMMAND"})
-"""Errors to which the same question would get the same answer."""
+"""Errors that a repeated request would get again."""
 
 
 @attrs.define
@@ -37,11 +38,11 @@ class Joining:
     Attributes:
         me: this node's id.
         incarnation: names its data directory.
-        address: where it will be reached.
+        address: the address at which it will be reached.
         contact: a member of the cluster.
         cluster_id: the cluster that the data directory belongs to; None when it belongs to none.
         keep: makes the seed durable.
-        ask: see `ask`.
+        ask: see `kvraft.process.ask`.
     """
 
     me: int
@@ -56,10 +57,10 @@ class Joining:
     _told: Seed | None = None
 
     def join(self) -> Seed:
-        """Become a member, and return what is known of the others.
+        """Become a member, and return the seed with the other members.
 
         Raises:
-            JoinFailed: nobody answers, or the cluster does not take this node in.
+            JoinFailed: there was no answer, or the cluster refused this node.
         """
         give_up = self.seconds() + PATIENCE_S
         heard = self.seconds()
@@ -83,16 +84,16 @@ class Joining:
         )
 
     def check(self) -> None:
-        """Say whether `contact` belongs to another cluster than this node, which is a member already; silence is none.
+        """Check that `contact` is not a member of another cluster than this node's; no answer is no error.
 
         Raises:
-            JoinFailed: it does.
+            JoinFailed: it is.
         """
         with suppress(OSError):
             self._look()
 
     def _try(self) -> str:
-        """Take one step; return why another one is needed, or nothing when this node belongs to the cluster."""
+        """Try once to join; return why another try is needed, or "" when this node is a member."""
         view, cluster_id = self._look()
         if view.changing:
             return "the members are just being changed"
@@ -109,7 +110,7 @@ class Joining:
         if answer.get("status") == "OK":
             return ""
         why = str(answer.get("message") or answer.get("error"))
-        if answer.get("error") in _FINAL and "already" not in why:  # then the next look tells whose it is
+        if answer.get("error") in _FINAL and "already" not in why:  # the next try finds out which node has the id
             raise JoinFailed(exit_status.NOPERM, f"node {self.me} cannot join: {why}")
         return why
 
@@ -150,7 +151,7 @@ class Joining:
             self._told = seed
 
     def _check_mine(self, mine: Member) -> None:
-        """Refuse an id that belongs to somebody else."""
+        """Raise JoinFailed if the id belongs to another node."""
         is_other = mine.incarnation not in {None, self.incarnation}
         if is_other or (mine.incarnation is None and mine.address != str(self.address)):
             raise JoinFailed(
@@ -160,7 +161,7 @@ class Joining:
             )
 
     def _check_new(self, view: MembersView) -> None:
-        """Refuse what the leader would refuse, with the status that says why."""
+        """Raise JoinFailed for what the leader would refuse, with a specific exit status."""
         if self.me in view.removed or self.me < view.removed_below:
             raise JoinFailed(
                 exit_status.REMOVED,

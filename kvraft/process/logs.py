@@ -1,14 +1,14 @@
-"""What the log of a node looks like: a line for each thing that happened, and nothing of Twisted's routine.
+"""The format of a node's log: a line for each event, without the routine messages of Twisted.
 
 ::
 
     2026-11-29T09:06:41.512Z info  replica  node 0 became LEADER for term 1
 
-The time is UTC with milliseconds, so that the logs of several machines can be laid beside each other; the level is
-debug, info, warn, error or critical; then the part of kvraft that says it ("twisted" for Twisted itself). What belongs
-to a line above it, such as a traceback, is indented by a tab.
+The time is UTC with milliseconds, so that the logs of several machines can be compared; the level is debug, info, warn,
+error or critical; then comes the package of kvraft that logs ("twisted" for Twisted itself). Continuation lines, such
+as a traceback, are indented by a tab.
 
-Where the log goes is twistd's choice, by its own options: --logfile with its rotation, --syslog, or standard output.
+The options of twistd choose the destination: --logfile with its rotation, --syslog, or standard output.
 """
 
 import re
@@ -34,7 +34,7 @@ _ROUTINE: Final = re.compile(
     r"twistd \S+ \(.*\) starting up\.|reactor class: \S+|Server Shut Down\.|Main loop terminated\.|Log opened\."
     r"|Received SIG\w+, shutting down\.|\S+ starting on \d+|\(\w+ Port \d+ Closed\)|(Starting|Stopping) factory .*"
 )
-"""What Twisted says at each start and stop. Everything else that it says is shown."""
+"""Messages of Twisted at each start and stop, which are left out. All its other messages are shown."""
 
 _OWN: Final = "kvraft."
 
@@ -43,7 +43,7 @@ class NodeLog:
     """The log observer of a node.
 
     Args:
-        options: twistd's own; read at once, since a process that goes on in the background changes them.
+        options: twistd's own; read at once, since going to the background changes them.
     """
 
     def __init__(self, options: Mapping[str, Any]) -> None:
@@ -53,12 +53,12 @@ class NodeLog:
         self._is_chosen = options.get("logger") is not None
 
     def begin(self) -> ILogObserver | None:
-        """Open the log, and return what writes it; None where somebody has chosen an observer with --logger.
+        """Open the log, and return the observer that writes it; None where --logger has chosen another observer.
 
         Raises:
             OSError: it cannot be opened.
         """
-        observer = None if self._is_chosen else self._twistd._getLogObserver()  # noqa: SLF001 - nobody else knows where it goes
+        observer = None if self._is_chosen else self._twistd._getLogObserver()  # noqa: SLF001 - only it knows the destination
         LOG_PLACE.has_begun = True
         LOG_PLACE.is_stdout = self._is_stdout and not self._is_chosen
         if observer is None:
@@ -71,7 +71,7 @@ class NodeLog:
 
 @implementer(ILogObserver)
 class _Brief:
-    """Passes to syslog, which has a time of its own, what a file would hold."""
+    """Passes the lines of the log to syslog, without their time, which syslog adds itself."""
 
     def __init__(self, syslog: LegacyLogObserverWrapper) -> None:
         self._syslog = syslog
@@ -82,7 +82,7 @@ class _Brief:
 
 
 def lay_out(event: LogEvent) -> str | None:
-    """Return an event as it stands in the log, None when it is none that anybody needs."""
+    """Return the text of an event in the log; None for routine messages and empty events."""
     if is_routine(event):
         return None
     text = eventAsText(event, includeTimestamp=False, includeSystem=False)
@@ -93,7 +93,7 @@ def lay_out(event: LogEvent) -> str | None:
 
 
 def _printable(text: str) -> str:
-    """Return what any file takes: the name of a file may hold bytes that are no text in this locale."""
+    """Return text that can be encoded: the name of a file may hold bytes that are no text in this locale."""
     try:
         text.encode()
     except UnicodeEncodeError:
@@ -102,7 +102,7 @@ def _printable(text: str) -> str:
 
 
 def is_routine(event: LogEvent) -> bool:
-    """Whether it is what Twisted says at each start and stop."""
+    """Whether it is a message of Twisted at each start and stop."""
     if event.get("log_level", LogLevel.info) > LogLevel.info or "log_failure" in event or _is_own(event):
         return False
     return _ROUTINE.fullmatch(formatEvent(event)) is not None
@@ -122,7 +122,7 @@ def _level(event: LogEvent) -> str:
 
 
 def _name(event: LogEvent) -> str:
-    """Return the part of kvraft that speaks, "twisted", or the stream that somebody has printed to."""
+    """Return the package of kvraft that logs, "twisted", or the standard stream that code has printed to."""
     namespace = str(event.get("log_namespace", ""))
     if _is_own(event):
         return f"{namespace}.".removeprefix(_OWN).partition(".")[0] or "kvraft"

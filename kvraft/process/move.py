@@ -1,4 +1,4 @@
-"""Tells the cluster the new address of a member that has moved."""
+"""Reports the new address of a member that has moved to the cluster."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
@@ -11,27 +11,27 @@ from kvraft.config import Address, WrongValue
 from kvraft.process.ask import Ask, Member, MembersView
 
 MOVE_PAUSE_S: Final = 1.0
-"""Between two attempts to say that this node has moved, seconds."""
+"""Pause between two attempts, seconds."""
 
 
 @attrs.define
 class Moving:
-    """Tells the cluster that a member is reached elsewhere now, until it is known. Runs in a thread of its own.
+    """Sends MEMBER MOVE with a member's new address to the leader until it is committed. Runs in its own thread.
 
-    The node asks by itself, since nobody can reach it where the log says; who it is stands in its request, so that a
-    node with another incarnation moves no member. The address of a hello is not used: a connection's other end is not
-    proven, and an address that is told in passing would be taken over in passing. A node that leads without being known
-    where it is asks itself.
+    The moved node must send the request, since the others cannot reach it at the address in the log. The request holds
+    its incarnation, so that another node with the same id cannot move the member. The address in a hello is not used:
+    the other end of a connection is not authenticated, so any hello could change a member's address. A node that leads
+    and has moved sends the request to itself.
 
     Attributes:
         me: the member.
         incarnation: names its data directory.
-        address: where it is reached now.
-        contacts: by the id of each member, this one too, where it may be reached: where the log says, and where
-            config.json says so, for a cluster that has moved as a whole.
+        address: the address at which it is reached now.
+        contacts: for each member including this one, the addresses at which it may be reached: the one in the log, and
+            the one in config.json, for a cluster whose members have all moved.
         pause: waits so many seconds, and returns whether to give up.
         say: takes a sentence for the log.
-        ask: see `ask`.
+        ask: see `kvraft.process.ask`.
     """
 
     me: int
@@ -43,7 +43,7 @@ class Moving:
     ask: Ask
 
     def run(self) -> None:
-        """Ask until it is done."""
+        """Try until the move is done."""
         said = ""
         while True:
             why = self._try()
@@ -57,7 +57,7 @@ class Moving:
                 return
 
     def _try(self) -> str:
-        """Take one step; return why another one is needed, or nothing when it is done."""
+        """Try once; return why another try is needed, or "" when the move is done."""
         why, refusal = "no member answers", ""
         for contact in {each: None for places in self.contacts.values() for each in places}:
             try:
@@ -73,7 +73,7 @@ class Moving:
         return refusal or why
 
     def _ask_leader(self, leader: Member) -> dict[str, Any]:
-        """Return what the leader answers, wherever it is reached; nothing if it does not, or does not lead any more."""
+        """Return the leader's answer; an empty one if it does not answer at any address, or does not lead any more."""
         for address in self._places_of(leader):
             with suppress(OSError):
                 (answer,) = self.ask(address, f"MEMBER MOVE {self.me} {self.address} {self.incarnation}\n")
@@ -82,7 +82,7 @@ class Moving:
         return {}
 
     def _places_of(self, leader: Member) -> Iterator[Address]:
-        """Yield where a leader may be reached: it may have moved, too, or be this node."""
+        """Yield the addresses at which the leader may be reached: it may have moved too, or be this node."""
         with suppress(WrongValue):
             yield Address.parse(leader.address)
         for address in self.contacts.get(leader.id, ()):

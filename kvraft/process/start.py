@@ -1,4 +1,4 @@
-"""Which node is to be started, and how: the command line and config.json brought together."""
+"""Which node to start, and how: combines the command line and config.json."""
 
 from pathlib import Path
 from typing import Final
@@ -16,15 +16,15 @@ class WrongOption(Exception):
 
 @attrs.frozen
 class Start:
-    """A node that is to be started."""
+    """A node to start."""
 
     config: Config
     """Without a peer where there is no config.json."""
     node_id: int
     peer: Peer | None
-    """Where it listens; None when that stands in its data directory alone."""
+    """Its addresses; None when only its data directory holds its address."""
     join: Address | None = None
-    """A member of the cluster that it is to join."""
+    """A member of the cluster to join."""
 
     @property
     def folder(self) -> Path:
@@ -33,7 +33,7 @@ class Start:
 
 
 def read_config(path: Path, data_dir: str | None, *, may_miss: bool) -> Config:
-    """Return what config.json says, or the defaults when it `may_miss` and does.
+    """Return the content of config.json, or the defaults when it `may_miss` and does not exist.
 
     Raises:
         ConfigError: it cannot be used.
@@ -61,7 +61,7 @@ def read_address(option: str, text: str | None) -> Address | None:
     """Return the address that an option names.
 
     Raises:
-        WrongOption: it is none, or nobody could connect to it.
+        WrongOption: it is none, or no other machine could connect to it.
     """
     if text is None:
         return None
@@ -75,11 +75,11 @@ def read_address(option: str, text: str | None) -> Address | None:
 
 
 def plan(config: Config, node_id: int, address: Address | None, join: Address | None) -> Start:
-    """Decide where a node listens: `--address`, else its entry in config.json, else what its data directory says.
+    """Choose a node's address: `--address`, else its entry in config.json, else the one in its data directory.
 
     Raises:
-        UnknownNode: nothing says where.
-        WrongOption: it is to join, and nothing says where.
+        UnknownNode: there is none of them.
+        WrongOption: the node is to join, and there is none of them.
     """
     listed = {peer.id: peer for peer in config.peers}.get(node_id)
     if address is not None:
@@ -92,17 +92,18 @@ def plan(config: Config, node_id: int, address: Address | None, join: Address | 
             raise WrongOption(
                 f"say where node {node_id} is reached: --address HOST:PORT, since config.json does not list it"
             )
-        config.peer(node_id)  # which raises, and names those that are listed
+        config.peer(node_id)  # which raises, with the ids that are listed
     return start
 
 
 def resolve_address(start: Start, membership: Membership | None, seed: str | None) -> Address | None:
-    """Return where the node itself is reached; None when nothing says so.
+    """Return the address at which other nodes reach this one; None when there is none.
 
-    1. What it is started with counts most, `--address` or else its entry in config.json (`plan`): nobody else knows
-       better, and a node that has moved says so in this way.
-    2. `membership`, the latest configuration on its disk.
-    3. `seed`, the address with which it has joined, until its log says more.
+    In order of precedence:
+
+    1. `--address`, or else its entry in config.json (`plan`): this is how an operator moves a node.
+    2. Its address in `membership`, the latest configuration on its disk.
+    3. `seed`, the address with which it has joined, until its log has a configuration.
     """
     if start.peer is not None:
         return start.peer.address

@@ -1,19 +1,19 @@
-"""When a client's connection closes by itself, and how: no answer is lost on the way.
+"""When the server closes a client's connection, and how it does so without losing an answer.
 
 Tools for one request (`echo 'GET a' | nc host 8080`) wait until the server closes, and people who type several lines
-want all of them answered. So:
+expect an answer to each. So:
 
-* nothing closes while an answer is owed;
-* behind a client's half-close the connection closes after the last answer;
-* one request alone is answered and closed;
+* no connection closes while an answer is owed;
+* after a client's half-close the connection closes after the last answer;
+* after a single request the connection closes with its answer;
 * several lines are all answered, in order, and the connection closes after a short silence;
-* `KEEP` makes it stay, and so does a watch as long as it stands, even after the client's half-close;
-* without it a connection closes `idle_s` after its last whole request at the latest: neither letters nor blank lines
-  keep it open.
+* `KEEP` keeps the connection open, and so does a watch until it ends, even after the client's half-close;
+* without `KEEP` a connection closes at the latest `idle_s` after its last complete request: neither letters nor blank
+  lines keep it open.
 
-Closing takes three steps. A close with input unread makes the kernel send a reset, and a reset makes the client's
-kernel throw away answers that the client has not read yet. So our side closes first, input is read and dropped until
-the client's side closes too, and only then the connection is given up.
+Closing takes three steps. A close with unread input makes the kernel send a reset, and a reset makes the client's
+kernel discard answers that the client has not read yet. So the server closes its side first, then reads and drops
+input until the client closes its side too, and only then closes the connection.
 """
 
 from collections.abc import Callable
@@ -24,11 +24,11 @@ from kvraft.server.limits import ServerLimits
 
 
 class IClientTransport(ITCPTransport, IConsumer, IPushProducer):
-    """What Twisted's TCP connections are: they half-close, have a producer, and can be paused."""
+    """The interface of Twisted's TCP connections: they half-close, have a producer, and can be paused."""
 
 
 class ClosingRule:
-    """Decides when to close one connection. It must be told what happens, and calls `close` at most once."""
+    """Decides when to close one connection. Its owner reports events; it calls `close` at most once."""
 
     def __init__(self, clock: IReactorTime, limits: ServerLimits, close: Callable[[], None]) -> None:
         self._clock = clock
@@ -36,20 +36,20 @@ class ClosingRule:
         self._close = close
         self._timer: IDelayedCall | None = None
         self.is_settled = False
-        """Whether everything is answered; input makes it False, and what was decided is decided anew later."""
+        """Whether everything is answered; new input sets it to False, and the rule decides again later."""
         self._asked = 0  # requests at the last decision
         self._asked_at = clock.seconds()
         self.requests = 0
-        """Requests so far. Blank lines are none."""
+        """Requests so far, without blank lines."""
         self.keeps = False
-        """Whether the client asked for the connection to stay."""
+        """Whether the client asked to keep the connection open."""
         self.watches = False
-        """Whether the client is told of changes: the connection stays meanwhile."""
+        """Whether the client has a watch, which keeps the connection open."""
         self.client_finished = False
         """Whether the client has closed its side: no more input comes."""
 
     def settled(self, *, line_begun: bool) -> None:
-        """Note that nothing is owed and no whole line waits. `line_begun`: a piece of a line does."""
+        """Called when no answer is owed and no complete line waits. `line_begun`: a part of a line waits."""
         if self.watches:
             pass
         elif self.client_finished:
@@ -57,21 +57,21 @@ class ClosingRule:
         elif self.keeps:
             pass
         elif self.requests == 1 and not line_begun:
-            # Not at once: at the end of this turn, when a second line that is already here has been read.
+            # Close at the end of this turn, after a second line that has already arrived has been read.
             self._close_after(0)
         else:
             left_s = self._idle_left_s()
             self._close_after(left_s if self.requests == 0 else min(left_s, self._limits.silence_s))
 
     def _idle_left_s(self) -> float:
-        """Return how long the client may wait with its next whole request; the time begins when all is answered."""
+        """Return the time left for the next complete request; it begins when all earlier ones are answered."""
         now = self._clock.seconds()
         if self.requests != self._asked:
             self._asked, self._asked_at = self.requests, now
         return max(0.0, self._asked_at + self._limits.idle_s - now)
 
     def stop(self) -> None:
-        """Decide nothing any more."""
+        """Stop the timer."""
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
@@ -90,7 +90,7 @@ class ClosingRule:
 
 
 class LingeringClose:
-    """Carries out the close of one connection, whose protocol passes on what happens and drops all further input."""
+    """Closes one connection, whose protocol reports events and drops all further input."""
 
     def __init__(self, transport: IClientTransport, clock: IReactorTime, limits: ServerLimits) -> None:
         self._transport = transport
@@ -100,7 +100,7 @@ class LingeringClose:
         self._our_side_closed = False
 
     def begin(self, *, client_finished: bool) -> None:
-        """Send what is written, then close our side; all of it when the client's is closed already."""
+        """Send all output, then close our side, or the connection if the client's side is closed already."""
         self._timer = self._clock.callLater(self._limits.stall_s, self._expired)
         if client_finished:
             self._transport.loseConnection()
@@ -108,7 +108,7 @@ class LingeringClose:
             self._transport.loseWriteConnection()
 
     def our_side_closed(self) -> None:
-        """Everything is sent: the client has until the deadline to close its side."""
+        """All output is sent: the client has until the deadline to close its side."""
         self._our_side_closed = True
         if self._timer is not None:
             self._timer.reset(self._limits.linger_s)

@@ -1,4 +1,4 @@
-"""What the servers need of the node behind them: the seam that the replica implements."""
+"""What the servers need of their node: the seam that the replica implements."""
 
 from collections.abc import Callable, Sequence
 from typing import Protocol
@@ -19,43 +19,43 @@ from kvraft.commands import (
 
 
 class Database(Protocol):
-    """Carries out what clients ask. Each call says who asks."""
+    """Executes the requests of clients. Each call names its caller."""
 
     def ask(
         self, caller: Caller, operations: Sequence[Operation], reply: Callable[[Sequence[Result] | Exception], object]
     ) -> None:
-        """Carry out `operations` in order, as if nothing came between the reads and the writes of one submission.
+        """Execute `operations` in order, as if nothing came between the reads and the writes of one submission.
 
-        `reply` is called once, perhaps before `ask` returns: with one result an operation, in their order, when all
-        writes among them are durable on a majority and every read is linearizable; or with the reason why there are no
-        results, a `kvraft.errors.RequestFailed`, for all operations alike. It must not raise. Nobody can take a call
-        back: a client that has gone does not take back what it has asked.
+        `reply` is called once, perhaps before `ask` returns. It gets one result for each operation, in their order,
+        when all writes among them are durable on a majority and every read is linearizable. Or it gets a
+        `kvraft.errors.RequestFailed`, the reason why no operation has a result. It must not raise. A call cannot be
+        withdrawn, even if the client disconnects.
         """
         ...
 
     def administer(self, caller: Caller, command: AdminCommand) -> Deferred[dict[str, object]]:
-        """Carry out what an operator asks; the Deferred fires with what to tell, in values that JSON can hold.
+        """Execute an operator's command; the Deferred fires with the answer, in values that JSON can hold.
 
-        It fails with `kvraft.errors.RequestFailed` when it cannot be done, or when nobody knows whether it was.
+        It fails with `kvraft.errors.RequestFailed` when it cannot be done, or when it is unknown whether it was done.
         """
         ...
 
     def watch(self, caller: Caller, selection: Selection, sink: Sink) -> Subscription:
-        """Reply `sink` of all changes of `selection`, until the subscription is cancelled or the sink closed.
+        """Deliver all changes of `selection` to `sink`, until the subscription is cancelled or the sink closed.
 
-        Nothing is told before this returns. Every member can be asked.
+        Nothing is delivered before this returns. Every member can serve a watch.
 
         Raises:
-            kvraft.errors.RequestFailed: it is not possible.
+            kvraft.errors.RequestFailed: the watch cannot begin.
         """
         ...
 
     def cluster(self) -> ClusterView:
-        """Return who belongs to the cluster and who leads it, as far as this node knows."""
+        """Return the members of the cluster and its leader, as far as this node knows them."""
         ...
 
     def follow_leader(self, tell: Callable[[], object]) -> None:
-        """Call `tell` at each change of the leader or the term, as long as this node runs. It must not raise."""
+        """Call `tell` at each change of the leader or the term, as long as this node runs. `tell` must not raise."""
         ...
 
     def publish(self, caller: Caller, channel: bytes, message: bytes) -> None:
@@ -75,12 +75,12 @@ class Database(Protocol):
         """Ask for a lock, and wait for it if the request says so.
 
         `reply` is called once, perhaps before this returns: with one result, `Granted` or a `Failure`, or with the
-        reason why there is none, as by `ask`. What is returned gives the request up: then nothing is told any more, and
-        unless something was told the request is taken back, its place in the queue or the lock itself. It may be called
-        again.
+        reason why there is none, as by `ask`. The returned function gives the request up: `reply` is not called any
+        more, and if it was not called before, the request is withdrawn together with its place in the queue or the
+        lock itself. The function may be called again.
         """
         ...
 
     def status(self, caller: Caller) -> dict[str, object]:
-        """Describe this node, in values that JSON can hold. Cheap, and changes nothing."""
+        """Return the status of this node, in values that JSON can hold. Cheap, and without effect."""
         ...

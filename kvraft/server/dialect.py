@@ -1,7 +1,7 @@
-"""The seam between a connection and what it speaks: a dialect makes requests of bytes, a session carries them out.
+"""The seam between a connection and its protocol: a dialect parses bytes into requests, a session executes them.
 
-A request is an operation and its answer: how that is written is known where the request is read, and is not told by the
-type of a result.
+A request is an operation and its answer format. The format depends on the command, so it is chosen where the request is
+parsed; the type of a result does not determine it.
 """
 
 from collections.abc import Callable, Sequence
@@ -13,50 +13,50 @@ from kvraft.commands import AcquireLock, AdminCommand, Change, Failure, Operatio
 from kvraft.errors import RequestFailed
 
 Answer = bytes | Callable[[Any], bytes]
-"""How a request is answered: with these bytes whatever comes of it, or with what this makes of its result.
+"""The answer to a request: these bytes whatever its result, or what this function makes of the result.
 
 A command that fails is answered by `Dialect.fail`, and requests without results by `Dialect.refuse`."""
 
 Note = bytes | Callable[[dict[str, object]], bytes]
-"""An answer that needs no store: these bytes, or what this makes of the node's status when the answer is due."""
+"""An answer that needs no store: these bytes, or what this function makes of the node's status when it is due."""
 
 
 class Disconnect(Exception):
-    """What the client sends must neither be carried out nor answered: the connection is dropped."""
+    """The input must neither be executed nor answered: the connection is dropped."""
 
 
 class WatchWriter(Protocol):
-    """How a client is told of what it watches. A connection counts its watches from 1."""
+    """Writes the events of a watch for its client. A connection numbers its watches from 1."""
 
     with_previous: bool
-    """Whether what stood under a key before is told."""
+    """Whether the item before each change is written too."""
 
     def begun(self, number: int, revision: int) -> bytes:
-        """Return the answer: the watch stands, and the store has this revision."""
+        """Return the answer to a watch that has begun at this revision of the store."""
         ...
 
     def events(self, number: int, changes: Sequence[Change]) -> bytes:
-        """Return changes of whole revisions."""
+        """Return the changes of complete revisions."""
         ...
 
     def progress(self, number: int, revision: int) -> bytes:
-        """Return that all changes up to this revision have been told."""
+        """Return the message that all changes up to this revision have been delivered."""
         ...
 
     def closed(self, number: int, reason: RequestFailed, resume_from: int | None) -> bytes:
-        """Return why a watch has ended, and from which revision another one misses nothing, if there is one."""
+        """Return why a watch has ended, and the revision from which another one misses nothing, if there is one."""
         ...
 
 
 class Watch(msgspec.Struct, frozen=True):
-    """A client's wish to be told of changes."""
+    """A request to begin a watch."""
 
     selection: Selection
     writer: WatchWriter
 
 
 class Unwatch(msgspec.Struct, frozen=True):
-    """A client's wish to be told no more by one of its watches."""
+    """A request to end one of the connection's watches."""
 
     number: int
 
@@ -65,29 +65,29 @@ class Requests(msgspec.Struct, gc=False):
     """Requests that arrived together, in their order."""
 
     operations: list[Operation]
-    """What the store is asked."""
+    """The operations for the store."""
     answers: list[Answer]
     """The answer to each operation, or to the command."""
     notes: list[tuple[int, Note]]
     """Answers that need no store, each with the number of operations before it."""
     count: int
-    """How many requests there are; a note may answer none."""
+    """How many requests there are; a note may belong to none."""
     keeps: bool = False
-    """Whether the client asks for the connection to stay open."""
+    """Whether the client asks to keep the connection open."""
     command: AdminCommand | None = None
-    """What an operator asks: then there is no operation beside it, and its answer is the one result."""
+    """An operator's command: then there are no operations, and its answer is the only result."""
     watch: Watch | Unwatch | None = None
-    """A watch to begin or to end: likewise; the result of one that begins is its answer."""
+    """A watch to begin or to end: then there are no operations, and the answer to a new watch is the only result."""
     lock: AcquireLock | None = None
-    """A lock to wait for: likewise; the result comes when it is granted, or will not be."""
+    """A lock to wait for: then there are no operations, and the result comes when the wait has ended."""
 
 
 class Dialect(Protocol):
-    """What one connection speaks. It holds the input that is not carried out yet."""
+    """The protocol of one connection. It holds the input that is not executed yet."""
 
     @property
     def held(self) -> int:
-        """Bytes that wait; the session reads no more while they are above its limit."""
+        """Bytes held; the session pauses reading while they are above its limit."""
         ...
 
     @property
@@ -105,7 +105,7 @@ class Dialect(Protocol):
         ...
 
     def take(self, data: bytes = b"") -> Requests | None:
-        """Return the next requests, `data` coming after all that is held; None while no request is whole.
+        """Return the next requests from the held input and `data` after it; None while no request is complete.
 
         Raises:
             Disconnect: the connection must be dropped.
@@ -113,7 +113,7 @@ class Dialect(Protocol):
         ...
 
     def take_last(self) -> Requests | None:
-        """Return what is held, when it is no whole request and nothing follows it, as if it were one.
+        """Return the held incomplete request as if it were complete, since no more input follows.
 
         Raises:
             Disconnect: the connection must be dropped.
@@ -121,14 +121,14 @@ class Dialect(Protocol):
         ...
 
     def clear(self) -> None:
-        """Drop what is held."""
+        """Drop the held input."""
         ...
 
     def refuse(self, reason: RequestFailed, requests: Requests) -> Sequence[bytes]:
         """Return the answers to `requests`, none of which has a result.
 
         Raises:
-            Disconnect: the connection must be dropped instead, so that the client turns to another node.
+            Disconnect: the connection must be dropped instead, so that the client connects to another node.
         """
         ...
 
@@ -138,5 +138,5 @@ class Dialect(Protocol):
 
     @property
     def defect(self) -> bytes:
-        """The last answer on a connection whose request has met a defect in this node."""
+        """The last answer on a connection whose request has raised an unexpected error in this node."""
         ...

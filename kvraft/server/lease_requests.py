@@ -1,4 +1,4 @@
-"""LEASE: read as operations, with their answers."""
+"""LEASE of the line protocol: parses it into operations, and writes their answers."""
 
 from functools import partial
 from typing import Final
@@ -24,11 +24,11 @@ LEASE_USAGE: Final = (
 
 
 def read_lease(arguments: Arguments) -> tuple[Operation, Answer]:
-    """Return what a line asks, and how that is answered.
+    """Return the operation of a line, and its answer.
 
     Raises:
-        WrongUsage: it is not written as it must be.
-        InvalidCommand: it can never be carried out.
+        WrongUsage: its syntax is wrong.
+        InvalidCommand: it can never be executed.
     """
     match arguments.keyword():
         case b"GRANT":
@@ -85,7 +85,7 @@ def _list(arguments: Arguments) -> tuple[Operation, Answer]:
 
 
 def granted(ttl_us: int, lease: int) -> bytes:
-    """Return the line for a lease that begins, or begins anew."""
+    """Return the line for a lease that was granted or renewed."""
     return replies.status({"lease": lease, "ttl": replies.seconds(ttl_us)})
 
 
@@ -104,7 +104,7 @@ def _members(state: LeaseState) -> dict[str, object]:
 
 
 def described(state: LeaseState, *, with_keys: bool) -> bytes:
-    """Return the line for what a lease is."""
+    """Return the line that describes a lease."""
     told = _members(state)
     if with_keys:
         told["keys"] = [replies.text("key", key) for key in state.keys]

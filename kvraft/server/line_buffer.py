@@ -3,22 +3,22 @@
 from typing import Final
 
 LINES_AT_ONCE: Final = 1024
-"""Lines that one client may have carried out together, so that a long chunk does not hold up everybody else."""
+"""Most lines of one client that are executed together, so that a long chunk does not delay other clients."""
 
 
 class LineBuffer:
-    """Input that is not carried out yet.
+    """Input that is not executed yet.
 
-    The owner asks for no more input while `len()` is above `line_bytes`; a read on top of that is all there can be.
+    The owner pauses reading while `len()` is above `line_bytes`, so at most one read is held beyond that.
     """
 
     def __init__(self, line_bytes: int) -> None:
         self._line_bytes = line_bytes
         self.held = bytearray()
-        """What waits, to look at: whether that is anything is asked twice for every request."""
-        self._has_line = False  # a line feed is somewhere in it: nobody searches for it twice
+        """The held bytes; public because the session checks it twice for every request."""
+        self._has_line = False  # whether it holds a line feed, to search for it only once
         self.overflowed = False
-        """Whether the next line is too long. It is not kept, and neither is anything behind it."""
+        """Whether the next line is too long. It is dropped, and so is all input after it."""
 
     def __len__(self) -> int:
         return len(self.held)
@@ -30,7 +30,7 @@ class LineBuffer:
             self._has_line = self._has_line or b"\n" in data
 
     def take(self, data: bytes = b"") -> list[bytes]:
-        """Return the next whole lines, `data` being behind all that is held. At most LINES_AT_ONCE; none: []."""
+        """Return the next complete lines of the held input and `data` after it, at most LINES_AT_ONCE; none: []."""
         if self.overflowed:
             return []
         if self.held:
@@ -49,18 +49,18 @@ class LineBuffer:
         return lines if len(data) <= self._line_bytes else self._within_limit(lines)
 
     def take_last(self) -> list[bytes]:
-        """Return what is left at the end of all input as a line of its own, or [] when nothing is."""
+        """Return the rest at the end of all input as a line, or [] when there is none."""
         last = bytes(self.held)
         self.held.clear()
         return [last] if last else []
 
     def clear(self) -> None:
-        """Forget everything."""
+        """Drop all held input."""
         self.held.clear()
         self._has_line = False
 
     def _within_limit(self, lines: list[bytes]) -> list[bytes]:
-        """Return the `lines` in front of the first that is too long, and overflow if there is one."""
+        """Return the `lines` before the first that is too long, and overflow if there is one."""
         for position, line in enumerate(lines):
             if len(line) > self._line_bytes:
                 self._overflow()

@@ -1,4 +1,4 @@
-"""The one address of a node: the first byte of a connection tells what it speaks."""
+"""The one port of a node: the first byte of a connection selects its protocol."""
 
 from collections.abc import Callable, Mapping, Sequence
 from typing import Final
@@ -19,34 +19,34 @@ from kvraft.server.resp.node import RespNode
 from kvraft.server.sniff import FirstByte, Refusal
 
 LINE_PROTOCOL_STARTS: Final = b"abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ# \r\n"
-"""A letter, the mark of a numbered write, or what people type by mistake: a space, or the end of a blank line."""
+"""A letter, the mark of a numbered write, or a mistake at the keyboard: a space, or the end of a blank line."""
 PEER_STARTS: Final = b"{"
 RESP_STARTS: Final = b"*"
-"""A Redis client's command is an array. Inline commands begin with a letter: they are the line protocol's."""
+"""A Redis client's command is an array. Redis inline commands begin with a letter and go to the line protocol."""
 TOO_MANY_FOR_RESP: Final = b"-ERR max number of clients reached\r\n"
-"""Redis' words, after which clients try again."""
+"""The error text of Redis, after which its clients try again."""
 
 
 @attrs.frozen
 class Speaker:
-    """What a first byte leads to."""
+    """The protocol that a first byte selects."""
 
     build: Callable[[], IProtocol]
-    """Makes the protocol that takes the connection over, its first bytes included."""
+    """Makes the protocol that takes over the connection, including its first bytes."""
     is_client: bool = True
-    """Whether the connection counts as a client's. A peer's never does: clients cannot crowd out the cluster."""
+    """Whether the connection counts as a client's. A peer's does not, so that clients cannot crowd out peers."""
     too_many: bytes | None = None
-    """What a client is told when there are too many; None: an error of the line protocol."""
+    """The answer to a client when there are too many; None: an error of the line protocol."""
 
 
 class SharedPort(ServerFactory):
-    """Accepts every connection that comes to an address and hands it to whom its first byte names.
+    """Accepts the connections of an address and hands each to the protocol that its first byte selects.
 
-    It counts: the clients that are there, and those that have not said anything yet. Of these the oldest gives way to
-    the newest, since whoever means it speaks at once.
+    It counts the clients, and the connections that have sent nothing yet. When there are too many silent connections,
+    the oldest is dropped for a new one, since real clients and peers send at once.
 
     Args:
-        speakers: whom each first byte names.
+        speakers: the protocol for each first byte.
         limits: what clients may cost.
         clock: tells the time, and calls later.
         occupancy: counts the connections of all ports of the node; None: there is no other port.
@@ -75,7 +75,7 @@ class SharedPort(ServerFactory):
 
     @property
     def clients(self) -> int:
-        """Client connections that are open, on whatever port of the node."""
+        """How many client connections are open, on all ports of the node."""
         return self.occupancy.clients
 
     @property
@@ -85,7 +85,7 @@ class SharedPort(ServerFactory):
 
     @override
     def buildProtocol(self, addr: IAddress | None) -> FirstByte | None:
-        """Wait for the first byte of a new connection; None, which closes it, while there is no room even for that."""
+        """Return a protocol that waits for the first byte; None, which closes the connection, if there is no room."""
         if not self.occupancy.has_room:
             return None
         silent = self.occupancy.silent
@@ -99,7 +99,7 @@ class SharedPort(ServerFactory):
         return connection
 
     def _choose(self, connection: FirstByte, first: int) -> IProtocol:
-        """Return the protocol that takes `connection` over. One that is refused stays among the silent ones."""
+        """Return the protocol that takes over `connection`. A refused connection stays among the silent ones."""
         speaker = self._speakers.get(first)
         if speaker is None:
             return Refusal(self._refuse_byte(first), self._limits, self._clock)
@@ -124,7 +124,7 @@ class SharedPort(ServerFactory):
 
 
 def too_many_clients(clients: int) -> str:
-    """Return what a client is told that is refused because there are too many."""
+    """Return the error text for a client that is refused because there are too many."""
     return f"{clients} clients are connected, as many as are allowed; close some, or try again in a moment"
 
 

@@ -1,4 +1,4 @@
-"""WATCH and UNWATCH: read as wishes of a client, and what it is told, one JSON object a line."""
+"""WATCH and UNWATCH of the line protocol: parses them, and writes their events, one JSON object a line."""
 
 from collections.abc import Sequence
 from typing import Final
@@ -16,17 +16,17 @@ WATCH_USAGES: Final = {
     b"WATCH": "WATCH <key> | PREFIX <prefix> [FROM <revision>] [PREV]",
     b"UNWATCH": "UNWATCH <number>",
 }
-"""The commands, and how they are written."""
+"""The syntax of each command."""
 
 _encode: Final = msgspec.json.Encoder().encode
 
 
 def read_watch(verb: bytes, content: bytes) -> tuple[Watch | Unwatch, Answer]:
-    """Return what a line asks, and how that is answered. `content` is what stands after the command.
+    """Return the request of a line, and its answer. `content` is the part after the command.
 
     Raises:
-        WrongUsage: it is not written as it must be.
-        InvalidCommand: it can never be carried out.
+        WrongUsage: its syntax is wrong.
+        InvalidCommand: it can never be executed.
     """
     arguments = Arguments(content)
     if verb == b"UNWATCH":
@@ -62,17 +62,17 @@ def _span(arguments: Arguments, *, quoted: bool) -> Span:
 
 
 class LineWriter:
-    """Writes what a watch tells as lines; see `kvraft.server.dialect.WatchWriter`."""
+    """Writes the events of a watch as lines; see `kvraft.server.dialect.WatchWriter`."""
 
     def __init__(self, *, with_previous: bool) -> None:
         self.with_previous = with_previous
 
     def begun(self, number: int, revision: int) -> bytes:
-        """Return the line that answers."""
+        """Return the line that answers WATCH."""
         return b'{"watch":%d,"revision":%d}\n' % (number, revision)
 
     def events(self, number: int, changes: Sequence[Change]) -> bytes:
-        """Return a line for each change; `more` stands in all lines of a revision but its last."""
+        """Return a line for each change; every line of a revision but its last has the member `more`."""
         last = b'{"watch":%d,' % number
         lines: list[bytes] = []
         following = 0
@@ -84,7 +84,7 @@ class LineWriter:
         return b"".join(lines)
 
     def _encoded(self, change: Change) -> bytes:
-        """Return the line of a change without its beginning, which differs from watch to watch."""
+        """Return the line of a change without its beginning, which differs between watches."""
         form = "lines with what stood before" if self.with_previous else "lines"
         line = change.encoded.get(form)
         if line is None:

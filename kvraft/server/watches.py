@@ -1,4 +1,4 @@
-"""The watches of one connection: each tells its events between the answers, within one budget for all of them."""
+"""The watches of one connection: their events are written between the answers, within one budget for all of them."""
 
 from collections.abc import Sequence
 from typing import Final, Protocol
@@ -26,11 +26,11 @@ class Connection(Protocol):
     paused: bool
 
     def write_events(self, data: bytes) -> None:
-        """Write whole lines."""
+        """Write complete lines."""
         ...
 
     def watch_ended(self) -> None:
-        """Take note that there is one watch less, and that nobody asked for that."""
+        """Called when the node, not the client, has ended a watch."""
         ...
 
 
@@ -44,14 +44,14 @@ class Following:
         self._watches: dict[int, Subscription] = {}
         self._begun = 0
         self._waiting_bytes = 0
-        """Events that were written since the client has to read first."""
+        """Bytes of events that were written while the client was not reading."""
 
     def __bool__(self) -> bool:
         return bool(self._watches)
 
     @property
     def room_bytes(self) -> int:
-        """How many bytes may be written yet."""
+        """How many more bytes may be written."""
         return self._limits.watch_bytes - self._waiting_bytes
 
     @property
@@ -63,7 +63,7 @@ class Following:
         """Begin a watch and return its answer.
 
         Raises:
-            RequestFailed: it is not possible.
+            RequestFailed: the watch cannot begin.
         """
         if len(self._watches) >= self._limits.watches:
             raise Overloaded(f"one connection has at most {self._limits.watches} watches; open another")
@@ -87,31 +87,31 @@ class Following:
         return OK
 
     def end_all(self) -> None:
-        """End all of them without a word."""
+        """End all watches without an answer."""
         for subscription in self._watches.values():
             subscription.cancel()
         self._watches.clear()
 
     def resume(self) -> None:
-        """Go on: the client has read everything."""
+        """Resume all watches: the client has read everything."""
         self._waiting_bytes = 0
         for subscription in [*self._watches.values()]:
             subscription.resume()
 
     def write(self, data: bytes) -> None:
-        """Write whole lines."""
+        """Write complete lines."""
         self._connection.write_events(data)
         if self._connection.paused:
             self._waiting_bytes += len(data)
 
     def closed(self, number: int) -> None:
-        """Take note that the node has ended a watch."""
+        """Remove a watch that the node has ended."""
         self._watches.pop(number, None)
         self._connection.watch_ended()
 
 
 class WatchSink:
-    """Writes what one watch finds; see `kvraft.commands.Sink`."""
+    """Writes the events of one watch; see `kvraft.commands.Sink`."""
 
     def __init__(self, following: Following, number: int, writer: WatchWriter) -> None:
         self._following = following
@@ -120,7 +120,7 @@ class WatchSink:
 
     @property
     def room_bytes(self) -> int:
-        """How many bytes may come."""
+        """How many more bytes may be written."""
         return self._following.room_bytes
 
     @property
@@ -133,11 +133,11 @@ class WatchSink:
         self._following.write(self._writer.events(self._number, changes))
 
     def progress(self, revision: int) -> None:
-        """Write how far the store has come."""
+        """Write a progress line."""
         self._following.write(self._writer.progress(self._number, revision))
 
     def closed(self, reason: Exception, resume_from: int | None) -> None:
-        """Write why nothing more comes."""
+        """Write why the watch has ended."""
         assert isinstance(reason, RequestFailed), "a watch ends for a reason that clients can be told"
         self._following.write(self._writer.closed(self._number, reason, resume_from))
         self._following.closed(self._number)

@@ -1,4 +1,4 @@
-"""One transaction: what a mutation changes, at one revision, all of it or nothing."""
+"""One transaction: the changes of one mutation, which take effect at one revision together or not at all."""
 
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
@@ -46,17 +46,17 @@ class Transaction:
         self._store = store
         self.revision = store.revision + 1
         self.events: list[Event] = []
-        """What has been changed, in the order in which it was."""
+        """The changes of keys, in the order in which they were made."""
         self._undo: list[tuple[Callable[..., object], tuple[Any, ...]]] = []
-        """What takes back all other changes, in the order in which they were made."""
+        """The calls that undo all other changes, in the order in which those were made."""
         self.told: Sequence[Told] = ()
-        """What has become of requests that waited for locks."""
+        """The outcomes of requests that waited for locks."""
         self._used_before = 0
         """Bytes that the store held before a numbered write."""
 
     @property
     def cluster_time(self) -> int:
-        """The stamp of the batch, or a later one that came before it; microseconds since the cluster was born."""
+        """The highest stamp up to and including this batch's; microseconds since the cluster was created."""
         return self._store.cluster_time
 
     def get(self, key: bytes) -> Item | None:
@@ -68,23 +68,23 @@ class Transaction:
         return self._store.time_to_live(key)
 
     def lease_of(self, key: bytes) -> int:
-        """Return the lease to which a key is attached; 0: to none, or the key is not there."""
+        """Return the lease to which a key is attached; 0: to none, or the key does not exist."""
         return self._store.lease_of(key)
 
     def lease(self, lease: int, keys_max: int) -> LeaseState | None:
-        """Return what a lease is, with so many of its keys; None: there is none, or it has ended."""
+        """Return the state of a lease with at most `keys_max` of its keys; None: it does not exist, or has ended."""
         return self._store.lease(lease, keys_max)
 
     def leases(self, after: int, limit: int) -> LeasePage:
-        """Return the first leases with numbers above one."""
+        """Return the first leases whose numbers are higher than `after`."""
         return self._store.leases(after, limit)
 
     def token_of(self, name: bytes) -> int:
-        """Return the token with which a lock is held; 0: nobody holds it."""
+        """Return the token with which a lock is held; 0: it is not held."""
         return self._store.token_of(name)
 
     def holder(self, name: bytes) -> LockState | None:
-        """Return who holds a lock."""
+        """Return the holder of a lock."""
         return self._store.holder(name)
 
     def get_at(self, key: bytes, revision: int) -> Item | None:
@@ -92,11 +92,11 @@ class Transaction:
         return self._store.get_at(key, revision)
 
     def mark(self, key: bytes) -> Mark:
-        """Return what changes with each change of a key, those of this transaction included."""
+        """Return the mark of a key, with the changes of this transaction included."""
         return self._store.mark(key)
 
     def scan(self, place: int, count: int) -> Scanned:
-        """Return some keys from a place on, the changes of this transaction included."""
+        """Return some keys from a scan position on, with the changes of this transaction included."""
         return self._store.scan(place, count)
 
     @property
@@ -105,7 +105,7 @@ class Transaction:
         return bool(self.events)
 
     def page(self, span: Span, limit: int, *, reverse: bool = False, revision: int | None = None) -> Page:
-        """Return the first keys of a range, the changes of this transaction included unless a revision is named."""
+        """Return the first keys of a range; without a `revision`, the changes of this transaction are included."""
         return self._store.page(span, limit, reverse=reverse, revision=revision)
 
     def count(self, span: Span) -> int:
@@ -115,11 +115,11 @@ class Transaction:
     def put(self, key: bytes, value: bytes, ttl_us: int | None = 0, lease: int = 0) -> None:
         """Store `value` under `key`; see `kvraft.commands.Transaction`.
 
-        What has expired and is not removed yet is replaced as any other item, so that the history is whole, and the new
-        one begins with version 1. The version of a key grows by one, however often one transaction writes it.
+        An item that has expired and is not removed yet is replaced like any other, so that the history is complete; the
+        new item begins with version 1. The version of a key rises by one per transaction, however often it is written.
 
         Raises:
-            CommandFailed: the store would grow by it beyond its quota, or there is no such lease.
+            CommandFailed: the store would exceed its quota, or there is no such lease.
         """
         store, revision = self._store, self.revision
         if lease and store.leased.has_ended(lease, store.cluster_time):
@@ -142,7 +142,7 @@ class Transaction:
             self._attach(key, lease)
 
     def delete(self, key: bytes) -> bool:
-        """Remove `key`; return whether it was there."""
+        """Remove `key`; return whether it existed."""
         if self._store.hides_keys and self._store.get(key) is None:
             return False
         return self._remove(key) is not None
@@ -176,10 +176,10 @@ class Transaction:
         return old
 
     def expire(self, key: bytes, ttl_us: int) -> None:
-        """Let a key that is there expire after a time; 0: never.
+        """Let an existing key expire after a time; 0: never.
 
         Raises:
-            CommandFailed: the store would grow by it beyond its quota.
+            CommandFailed: the store would exceed its quota.
         """
         store = self._store
         self._attach(key, 0)
@@ -200,10 +200,10 @@ class Transaction:
             self._undo.append((expiry.set, (key, old)))
 
     def _attach(self, key: bytes, lease: int) -> None:
-        """Attach a key to a lease, or with 0 to none.
+        """Attach a key to a lease; 0 detaches it.
 
         Raises:
-            CommandFailed: the store would grow by it beyond its quota.
+            CommandFailed: the store would exceed its quota.
         """
         leased = self._store.leased
         old = leased.of(key)
@@ -237,7 +237,7 @@ class Transaction:
         return min(removed, keys_max)
 
     def _remove_all(self, keys: Iterable[bytes], keys_max: int, bytes_max: int) -> tuple[int, int]:
-        """Remove the first of some keys; return how many, and how many bytes of values may be removed yet."""
+        """Remove the first of `keys`; return how many were removed, and how many bytes of values still may be."""
         removed = 0
         for key in [*islice(keys, keys_max)]:
             if bytes_max < 0:
@@ -250,7 +250,7 @@ class Transaction:
     # --- leases ------------------------------------------------------------------------------------------------------
 
     def grant_lease(self, ttl_us: int, lease: int) -> int:
-        """Begin a lease and return its number; see `kvraft.commands.Transaction`."""
+        """Create a lease and return its number; see `kvraft.commands.Transaction`."""
         leased = self._store.leased
         last, number = leased.last, lease or leased.last + 1
         if not last < number <= min(last + LEASE_ID_STEP_MAX, LEASE_ID_MAX):
@@ -267,13 +267,13 @@ class Transaction:
         return number
 
     def renew_lease(self, lease: int) -> int:
-        """Let the time of a lease begin anew, and return that time, microseconds."""
+        """Restart the time to live of a lease, and return it, microseconds."""
         ttl_us, _ = self._present_lease(lease)
         self._set_lease(lease, (ttl_us, self._deadline(ttl_us)))
         return ttl_us
 
     def revoke_lease(self, lease: int, keys_max: int, bytes_max: int) -> None:
-        """End a lease and remove keys of it; see `kvraft.commands.Transaction`."""
+        """End a lease and remove its keys; see `kvraft.commands.Transaction`."""
         ttl_us, _ = self._present_lease(lease)
         leased = self._store.leased
         self._remove_all(leased.keys_of(lease), keys_max, bytes_max)
@@ -294,17 +294,17 @@ class Transaction:
         self._undo.append((leased.set, (lease, leased.set(lease, content))))
 
     def set_lease_limit(self, leases_max: int) -> None:
-        """Bound how many leases there may be from here on."""
+        """Set the maximum number of leases."""
         self._store.leased.leases_max = leases_max
 
     # --- locks -------------------------------------------------------------------------------------------------------
 
     def lock(self, name: bytes) -> Lock | None:
-        """Return a lock as it was left."""
+        """Return a lock as it is stored: deadlines that have passed since may not be settled."""
         return self._store.locks.get(name)
 
     def put_lock(self, name: bytes, lock: Lock | None) -> None:
-        """Store a lock, or none; see `kvraft.commands.Transaction`."""
+        """Store a lock, or remove it; see `kvraft.commands.Transaction`."""
         locks = self._store.locks
         old = locks.get(name)
         if lock is not None:
@@ -317,35 +317,35 @@ class Transaction:
         self._undo.append((locks.set, (name, locks.set(name, lock))))
 
     def next_number(self) -> int:
-        """Return a token or ticket higher than all before it."""
+        """Return a token or ticket that is higher than all earlier ones."""
         locks = self._store.locks
         self._undo.append((locks.set_last, (locks.last,)))
         locks.set_last(max(locks.last + 1, self.revision))
         return locks.last
 
     def tell_waiters(self, told: Sequence[Told]) -> None:
-        """Let those who wait be told, if this transaction succeeds."""
+        """Add outcomes of requests that waited for a lock; they count if this transaction succeeds."""
         if told:
             self.told = [*self.told, *told]
 
     def set_lock_limit(self, locks_max: int) -> None:
-        """Bound how many locks may be held from here on."""
+        """Set the maximum number of locks that are held."""
         self._store.locks.locks_max = locks_max
 
     # --- all of it ---------------------------------------------------------------------------------------------------
 
     def identify(self, cluster_id: str) -> str:
-        """Give the cluster its identity unless it has one; return the one that holds."""
+        """Set the cluster's id unless it has one; return the id that is in force."""
         if self._store.cluster_id is None:
             self._store.cluster_id = cluster_id
         return self._store.cluster_id
 
     def set_quota(self, bytes_max: int, keys_max: int) -> None:
-        """Bound what the store holds from here on; 0 for no bound."""
+        """Set the quota of the store in bytes and keys; 0 for no bound."""
         self._store.quota_bytes, self._store.quota_keys = bytes_max, keys_max
 
     def set_history(self, bounds: HistoryBounds) -> None:
-        """Bound what is kept of the past from here on."""
+        """Set the bounds of the history."""
         store = self._store
         store.history.set_bounds(bounds, store.revision, store.cluster_time)
 
@@ -369,7 +369,7 @@ class Transaction:
             self._store.client_sessions.remove(client)
 
     def recall(self, client: int, number: int) -> bytes | None:
-        """Return the answer that is kept under a number of a session; see `kvraft.commands.Transaction`."""
+        """Return the answer that a session keeps for a number; see `kvraft.commands.Transaction`."""
         store = self._store
         session = self._session(client)
         answer = session.answers.get(number)
@@ -387,13 +387,13 @@ class Transaction:
         return None
 
     def remember(self, client: int, number: int, answer: bytes, *, is_failure: bool) -> None:
-        """Keep the answer to a number of a session; see `kvraft.commands.Transaction`."""
+        """Keep a session's answer for a number; see `kvraft.commands.Transaction`."""
         store, sessions = self._store, self._store.client_sessions
         session = self._session(client).renewed(store.cluster_time)
         room = sessions.bounds.bytes - sessions.bytes_used + session.size
         full = self._sessions_full
         kept = Answer(answer, is_failure)
-        if store.quota_bytes:  # an answer may take what its write has freed, also where the store holds too much
+        if store.quota_bytes:  # an answer may use the bytes that its write freed, even if the store is above its quota
             within_quota = max(store.quota_bytes, self._used_before) - store.bytes_used + session.size
             if within_quota < room:
                 room, full = within_quota, partial(self._too_large, kept.size)
@@ -415,15 +415,15 @@ class Transaction:
         return session
 
     def _cover(self, answers: Iterable[Answer]) -> None:
-        """Take answers into the checksum, as values that are replaced, but for those whose text versions may differ."""
+        """Add answers to the checksum as replaced values; not failures, whose wording may differ between versions."""
         self._store.keys.replaced += [answer.content for answer in answers if not answer.is_failure]
 
     def end_expired_sessions(self, sessions_max: int) -> None:
-        """End sessions of clients that have expired, those of the earliest deadlines first, at most so many."""
+        """End expired sessions of clients, those with the earliest deadlines first, at most `sessions_max`."""
         self._store.client_sessions.end_expired(self.cluster_time, sessions_max)
 
     def bound_sessions(self, bounds: SessionBounds) -> None:
-        """Bound how many sessions there are and what they take, from here on."""
+        """Set the maximum number of sessions and of their bytes."""
         self._store.client_sessions.bounds = bounds
 
     def _sessions_full(self) -> Failure:
@@ -436,7 +436,7 @@ class Transaction:
         )
 
     def attempt(self, mutation: Appliable) -> Result:
-        """Apply a mutation as a part of this one: what it comes to, or the `Failure` if it fails, without effect."""
+        """Apply a mutation as a part of this one; return its result, or the `Failure` if it failed without effect."""
         events, steps = len(self.events), len(self._undo)
         try:
             return mutation.apply(self)
@@ -445,7 +445,7 @@ class Transaction:
             return failed.failure
 
     def changes(self) -> list[Event]:
-        """Return what has been changed, each key once, as it was before and as it is now."""
+        """Return the changes, one for each key: the item before the transaction and the item now."""
         events = self.events
         if len(events) == 1 or len({key for key, _, _ in events}) == len(events):
             return events
@@ -457,11 +457,11 @@ class Transaction:
         return [(key, old, last[key]) for key, old in first.items() if old is not None or last[key] is not None]
 
     def roll_back(self) -> None:
-        """Put everything back as it was; the transaction must not be used any more."""
+        """Undo all changes; the transaction must not be used afterwards."""
         self._take_back(0, 0)
 
     def _take_back(self, events: int, steps: int) -> None:
-        """Undo what came after so many events, and after so many steps that are kept to be undone."""
+        """Undo all but the first `events` changes of keys and the first `steps` other changes."""
         store = self._store
         for key, old, _ in reversed(self.events[events:]):
             if old is None:
