@@ -1,53 +1,53 @@
-"""What this node must never forget, on disk: a write-ahead log of hard states and entries, and snapshots of the store.
+"""The durable state of this node: a write-ahead log of hard states and entries, and snapshots of the store.
 
 The tour
 ========
 
 `Journal` is the log itself, synchronous. `Journal.save` makes a hard state and entries durable together: one buffer,
-one write, one fdatasync. `Journal.open` reads everything back, and is where the care is: after a crash the last save
-may be there in part, and that must not be confused with a disk that has forgotten what it once confirmed.
+one write, one fdatasync. `Journal.open` reads everything back. After a crash the last save may be on the disk in part,
+and recovery must tell that apart from a disk that has lost what it once confirmed.
 
-A snapshot takes the place of the log up to one entry. `Snapshots` writes it, or receives it from a leader, verifies it
-and only then gives it its name; `Journal.compact` lets the log begin after it, `Journal.reset_to` begins the log anew
-after one that was received. `open_storage` opens both and brings together what a crash has left apart.
+A snapshot replaces the log up to one entry. `Snapshots` writes it, or receives it from a leader, verifies it and only
+then gives it its final name; `Journal.compact` lets the log begin after it, `Journal.reset_to` restarts the log after
+one that was received. `open_storage` opens both and makes them consistent after a crash between the two.
 
 ================  ===================================================================================================
-layout            the bytes: segments, saves, seals, marks, and what tells the end of a save
-segments          the files: names, a creation that is durable before it is used, and which are no longer needed
-recovery          reading back: replay, cut off what was interrupted, refuse what is damaged; the rule, where it errs
-extent            how far the log reaches, and what may therefore be done with it
+layout            the bytes: segments, saves, seals, marks, and how the end of a save is recognised
+segments          the files: names, durable creation before first use, and which are no longer needed
+recovery          reading back: replay, cut off what was interrupted, refuse damage; the rule and where it errs
+extent            the first and last index of the log, and which saves these allow
 journal           `Journal`: saving, rotation, compaction, death at the first refusal of the operating system
 snapshot_layout   the bytes of a snapshot, and how they are verified
-snapshot_files    its file: names, and one that grows and is named when it is whole
+snapshot_files    its file: names, and a draft that is renamed when it is complete
 snapshots         `Snapshots`: taking, receiving, reading, and which are kept
 opening           `open_storage`: journal and snapshots after a crash between the two
 files             the seam to the disk, so that a simulation can be the disk
 worker            a thread that does jobs in order, behind Deferreds
 journal_jobs      `JournalJobs`: the journal, its methods as a worker's jobs
 snapshot_jobs     `SnapshotJobs`: the snapshots, with another worker, so that they delay no save
-memory            `MemoryJournal`: the twin of the one without a disk
-memory_snapshots  `MemorySnapshots`: the twin of the other
-errors            what can be refused and what can fail, for a person at three in the morning
+memory            `MemoryJournal`: the in-memory twin of `JournalJobs`
+memory_snapshots  `MemorySnapshots`: the in-memory twin of `SnapshotJobs`
+errors            the errors, each with what a person can do
 ================  ===================================================================================================
 
-The rules that everything here serves:
+The rules of this package:
 
-* Term, vote and entries of one save become durable together or not at all: the hard state stands in the seal that ends
-  the save. A term never goes back, a vote is never changed.
+* Term, vote and entries of one save become durable together or not at all: the hard state is in the seal that ends
+  the save. A term never decreases, and a vote never changes within a term.
 * A save that has returned survives a power failure at any later moment, even between any two operations on files. A
   file is used only when its bytes, its length and its name are durable.
-* After a write or sync that failed nothing is tried again: the kernel may have dropped the bytes and say "done" to the
-  next sync. The journal is dead, and what was read at the next opening is written anew before anybody relies on it.
-* A write that finds no room has promised nothing: the journal waits, cuts off what was written in part, and goes on
-  when there is room. A sync that finds none is a sync that failed.
-* Nothing is repaired in silence. What is cut off, an interrupted last save, and what is removed, a snapshot that has
-  decayed while the log reaches back to the one before it, is noted for the log.
-* A snapshot is durable before the log is shortened, and the mark that says so before a segment is deleted.
-* A snapshot that fails harms nothing. Only the journal's failures stop the node.
+* After a write or sync that failed nothing is tried again: the kernel may have dropped the bytes and report success to
+  the next sync. The journal is dead. The next opening writes the last save again and syncs it before it is used.
+* A write that finds no room has acknowledged nothing: the journal waits, cuts off what was written in part, and goes on
+  when there is room. A sync that finds no room is a sync that failed.
+* Every repair is noted for the log: an interrupted last save that is cut off, and a decayed snapshot that is removed
+  because the log reaches back to the one before it.
+* A snapshot is durable before the log is shortened, and the mark that says so is durable before a segment is deleted.
+* A failed snapshot has no effect on the log or on other snapshots. Only failures of the journal stop the node.
 
 What is not done: compaction deletes whole segments and rewrites none, so up to one segment more than needed stays.
-To take the snapshot before the newest again, the log must reach back to it: how far it is compacted is the caller's
-choice. Nothing is encrypted. There is no second copy on this node: the other members are the copies.
+The snapshot before the newest can only be used if the log reaches back to it; the caller chooses how far to compact.
+Nothing is encrypted. There is no second copy on this node: the other members hold the copies.
 """
 
 from collections.abc import Sequence
@@ -142,22 +142,22 @@ __all__ = [
 class Storage(Protocol):
     """What a replica needs of its journal; `JournalJobs` is the real one, `MemoryJournal` its twin.
 
-    Saves finish in the order in which they were asked for, and never before `save` has returned.
+    Saves finish in the order of the calls, and never before `save` has returned.
     """
 
     @property
     def pending_since(self) -> float | None:
-        """The reactor's time in seconds when the oldest unfinished save was asked for, None when all are finished.
+        """The reactor's time in seconds of the call for the oldest unfinished save; None when all are finished.
 
-        A watchdog compares it with now: a disk that hangs reports nothing by itself.
+        A watchdog compares it with now, since a disk that hangs reports no error.
         """
         ...
 
     @property
     def full(self) -> JournalFull | None:
-        """Why nothing is saved at the moment, None while there is room.
+        """Why nothing is saved at the moment; None while there is room.
 
-        What was asked for waits and is tried again now and then; so nothing is lost, and nothing is promised.
+        Pending saves wait and are retried periodically; they are neither lost nor acknowledged.
         """
         ...
 
@@ -178,19 +178,19 @@ class Storage(Protocol):
 
     @property
     def segments(self) -> int:
-        """Files that the journal consists of now, for metrics."""
+        """Number of the journal's files, for metrics."""
         ...
 
     def save(self, hard_state: HardState | None, entries: Sequence[Entry]) -> Deferred[None]:
         """Make both durable together; the Deferred fires with None when they are.
 
-        It fails with JournalFailed when the disk refuses, and so does every later save: the node must stop, for nobody
-        may promise what cannot be kept. It fails with SaveRefused for a save that breaks the rules, a bug.
+        It fails with JournalFailed when the disk refuses, and so does every later save: the node must stop, since it
+        can acknowledge nothing any more. It fails with SaveRefused for a save that breaks the rules, which is a bug.
         """
         ...
 
     def compact(self, index: int, term: int) -> Deferred[None]:
-        """Let the log begin after the entry at `index`, which a durable snapshot covers; takes its turn among saves.
+        """Let the log begin after the entry at `index`, which a durable snapshot covers; ordered with the saves.
 
         It fails with SaveRefused when the log has no such entry, and with JournalFailed as `save` does.
         """
@@ -205,19 +205,19 @@ class Storage(Protocol):
         ...
 
     def close(self) -> Deferred[None]:
-        """Finish what was asked for and give the directory back."""
+        """Finish all pending calls and release the directory."""
         ...
 
 
 class SnapshotStorage(Protocol):
     """What a replica needs of its snapshots; `SnapshotJobs` is the real one, `MemorySnapshots` its twin.
 
-    Jobs are done in the order in which they were asked for, and their Deferreds fire in that order, never before the
-    call has returned. Whoever writes waits for each Deferred before the next slice: that is the back-pressure.
+    Jobs are done in the order of the calls, and their Deferreds fire in that order, never before the call has returned.
+    A caller that writes waits for each Deferred before the next slice, which is the back-pressure.
 
-    Every Deferred fails with SnapshotFailed when the operating system refuses something: what was in progress is given
-    up and removed, everything else is as before, and another try may be made later. The node goes on. It fails with
-    SnapshotRefused for a call out of turn.
+    Every Deferred fails with SnapshotFailed when the operating system refuses something: the snapshot in progress is
+    aborted and removed, everything else is as before, and the caller may try again later. The node goes on. It fails
+    with SnapshotRefused for a call out of order.
     """
 
     @property
@@ -227,7 +227,7 @@ class SnapshotStorage(Protocol):
 
     @property
     def pending_since(self) -> float | None:
-        """The reactor's time in seconds when the oldest unfinished job was asked for, None without one."""
+        """The reactor's time in seconds of the call for the oldest unfinished job; None without one."""
         ...
 
     @property
@@ -240,40 +240,40 @@ class SnapshotStorage(Protocol):
         ...
 
     def write(self, chunk: bytes) -> Deferred[None]:
-        """Add a chunk of at most CHUNK_BYTES_MAX bytes to it."""
+        """Add a chunk of at most CHUNK_BYTES_MAX bytes to the snapshot."""
         ...
 
     def finish(self) -> Deferred[Snapshot]:
-        """Make it durable, verify it, and make it `latest`. Only then may the log be compacted.
+        """Make the snapshot durable, verify it, and make it `latest`. Only then may the log be compacted.
 
-        SnapshotRefused: a snapshot that was received meanwhile is not older; this one was removed.
+        SnapshotRefused: a snapshot that was received meanwhile is at least as new; this one was removed.
         """
         ...
 
     def abort(self) -> Deferred[None]:
-        """Give it up; does nothing when there is none."""
+        """Abort and remove the snapshot in progress; does nothing when there is none."""
         ...
 
     def begin_incoming(self, identity: SnapshotIdentity) -> Deferred[int]:
-        """Begin to receive a snapshot from a leader, and tell at which offset it has to go on.
+        """Begin to receive a snapshot from a leader; the Deferred fires with the offset at which it must continue.
 
-        After a broken connection or a restart, the same identity goes on where it was. Another identity replaces it.
+        After a broken connection or a restart, the same identity resumes the transfer. Another identity replaces it.
         """
         ...
 
     def write_incoming(self, offset: int, data: bytes) -> Deferred[int]:
-        """Take the bytes at `offset`, which must be the next ones, and tell how many are there."""
+        """Write the bytes at `offset`, which must be the next; the Deferred fires with the bytes received so far."""
         ...
 
     def finish_incoming(self) -> Deferred[Snapshot]:
-        """Verify all of it, make it durable and `latest`. Only then may the log be reset and the store be replaced.
+        """Verify the snapshot, make it durable and `latest`. Only then may the log be reset and the store be replaced.
 
-        SnapshotUnsound: it is not sound; it was removed, and everything is as before.
+        SnapshotUnsound: it does not verify; it was removed, and everything is as before.
         """
         ...
 
     def abort_incoming(self) -> Deferred[None]:
-        """Give it up; does nothing when there is none."""
+        """Abort and remove the incoming snapshot; does nothing when there is none."""
         ...
 
     def read(self, snapshot_id: str, offset: int, size: int) -> Deferred[bytes]:
@@ -284,12 +284,12 @@ class SnapshotStorage(Protocol):
         ...
 
     def read_chunk(self, snapshot_id: str, offset: int) -> Deferred[SnapshotChunk | None]:
-        """Read the chunk at `offset`, verified, to be loaded: 0 for the first, then `next_offset`; None at the end.
+        """Read and verify the chunk at `offset`: 0 for the first, then `next_offset`; None at the end.
 
         SnapshotDamaged: it has decayed since it was verified.
         """
         ...
 
     def close(self) -> Deferred[None]:
-        """Finish what was asked for; what is being written is removed, what is being received stays to be resumed."""
+        """Finish all pending calls; a snapshot being written is removed, one being received stays to be resumed."""
         ...

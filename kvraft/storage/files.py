@@ -1,11 +1,11 @@
-"""Everything the journal does to a disk goes through this seam, so that a simulation can be the disk.
+"""The seam to the disk: all storage goes through it, so that a simulation can replace the disk.
 
-The contract is POSIX at its least generous. After a power failure:
+The contract is the weakest that POSIX allows. After a power failure:
 
-* bytes that were written and not synced are there, are not there, or are there in part, sector by sector;
-* a name that was created, renamed or removed is as it was before or after, until its *directory* was synced;
-* when a sync has failed, what it should have made durable may be lost although it can still be read, and another sync
-  that succeeds proves nothing about it.
+* bytes that were written and not synced may be present, missing, or present in part, sector by sector;
+* a name that was created, renamed or removed may be in the old or the new state until its *directory* was synced;
+* after a sync that failed, the bytes that it should have made durable may be lost although they can still be read, and
+  a later sync that succeeds proves nothing about them.
 
 Every method may raise OSError. A `File` is used by one thread at a time; the operations on names are called by the
 journal's thread and by that of the snapshots, at the same time, but never on the same name.
@@ -20,10 +20,11 @@ from typing import Final, Protocol
 
 DIRECTORY_MODE: Final = 0o700
 FILE_MODE: Final = 0o600
-"""What a client stored is nobody else's business."""
+"""Only the user that runs the node may read the data of clients."""
 
 _NO_DIRECTORY_LOCKS: Final = frozenset({errno.EBADF, errno.ENOTSUP, errno.EOPNOTSUPP})
-"""What a network file system may say to a lock on a directory. NFS does: there a deleted lock file protects nobody."""
+"""Errors of a network file system, such as NFS, for a lock on a directory: there a lock file that was deleted does not
+protect the directory."""
 
 if sys.platform == "darwin":
 
@@ -32,7 +33,7 @@ if sys.platform == "darwin":
         fcntl.fcntl(fd, fcntl.F_FULLFSYNC)
 
     def _allocate(fd: int, length: int) -> None:
-        # macOS has no posix_fallocate: a full disk is found out by the write.
+        # macOS has no posix_fallocate: only the write detects a full disk.
         os.ftruncate(fd, length)
 
 else:
@@ -69,7 +70,7 @@ class File(Protocol):
         ...
 
     def close(self) -> None:
-        """Give the file back; makes nothing durable."""
+        """Close the file; makes nothing durable."""
         ...
 
 
@@ -77,7 +78,7 @@ class Lock(Protocol):
     """An exclusive lock that is held until it is released or the process ends, however it ends."""
 
     def release(self) -> None:
-        """Let others have it; to release twice does nothing."""
+        """Release the lock; to release twice does nothing."""
         ...
 
 
@@ -89,13 +90,13 @@ class Files(Protocol):
         ...
 
     def lock(self, path: Path) -> Lock:
-        """Take the exclusive lock that the file `path` stands for, creating the file, and its directory's; never waits.
+        """Lock the file `path`, which is created, and its directory, both exclusively; never waits.
 
-        The file alone is not enough: when somebody has deleted it the next process creates and locks another one. The
-        directory is what all files of a journal are found in, whatever their names are by now.
+        The file alone is not enough: if it is deleted, the next process creates and locks another one. The directory
+        stays the same, whatever its files are called.
 
         Raises:
-            BlockingIOError: somebody else has it, in this process or in another.
+            BlockingIOError: the lock is held already, in this process or in another.
         """
         ...
 
@@ -165,16 +166,16 @@ class OsFile:
 
 
 class OsLock:
-    """Locks by flock(2): they end with the process, so none is ever left behind."""
+    """Locks by flock(2), which end with the process, so that no stale lock remains."""
 
     def __init__(self) -> None:
         self._fds: list[int] = []
 
     def take(self, path: Path, flags: int) -> None:
-        """Open `path` and lock it, too.
+        """Open `path` and lock it, in addition to those locked before.
 
         Raises:
-            BlockingIOError: somebody else has locked it.
+            BlockingIOError: it is locked already.
             OSError: it cannot be opened, or its file system has no such locks.
         """
         fd = os.open(path, flags | os.O_CLOEXEC, FILE_MODE)

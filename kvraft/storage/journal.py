@@ -1,7 +1,7 @@
 """The journal: a segmented, append-only, preallocated write-ahead log of hard states and entries.
 
-One save is one buffer, one write and one fdatasync. The hard state stands in the seal that ends every save, so term,
-vote and entries become durable together or not at all. `layout` draws the bytes, `recovery` tells how they are read.
+One save is one buffer, one write and one fdatasync. The hard state is in the seal that ends every save, so term, vote
+and entries become durable together or not at all. `layout` defines the bytes, `recovery` how they are read.
 """
 
 import uuid
@@ -42,17 +42,17 @@ from kvraft.storage.recovery import Recovered, RecoveredLog, replay_directory
 from kvraft.storage.segments import FIRST_SEGMENT, NoRoom, Segment, count_covered, create_segment, segment_path
 
 SEGMENT_BYTES: Final = 16 * 1024 * 1024
-"""Length of a segment, in bytes; one that a single save does not fit in is made as long as that save needs."""
+"""Length of a segment, in bytes; for a save that is longer, a segment is made as long as that save needs."""
 
 ZEROS_AHEAD: Final = 256 * 1024
-"""So much of a segment is overwritten with zeros at a time, in bytes, just before it is needed.
+"""Bytes of a segment that are overwritten with zeros at a time, just before they are needed.
 
-Preallocated space is not yet *written* space: each sync of fresh space makes the file system record that it is written
-now, through its own journal, which all files share. With zeros written ahead a sync only writes data: a third less
-time, 0.18 ms instead of 0.27, for three processes that sync at once (measured on ext4)."""
+Preallocated space is not yet *written* space: each sync of fresh space makes the file system record in its own journal,
+which all files share, that the space is written now. With zeros written ahead a sync only writes data, which takes a
+third less time: 0.18 ms instead of 0.27, for three processes that sync at once (measured on ext4)."""
 
 PREPARED_BYTES_MAX: Final = 256 * 1024
-"""A longer save is laid out by whoever writes it, in bytes: to join and search it takes longer than that waits."""
+"""A longer save, in bytes, is encoded by the writing thread: encoding it would block the caller for too long."""
 
 LOCK_NAME: Final = "lock"
 
@@ -60,11 +60,11 @@ _record_of: Final = attrgetter("record")
 
 
 class Journal:
-    """What this node has promised, durable. Synchronous; used by one thread at a time.
+    """The durable hard state and log of this node. Synchronous; used by one thread at a time.
 
-    After the first `JournalFailed` it is dead: every later call raises the same error and touches nothing. After a
-    `JournalFull` every later call raises that one, until `try_again` has found room. `open` makes it; `close` gives the
-    directory back.
+    After the first `JournalFailed` it is dead: every later call raises the same error and has no effect. After a
+    `JournalFull` every later call raises that error, until `try_again` has found room. `open` makes a journal; `close`
+    releases the directory.
     """
 
     def __init__(self, files: Files, directory: Path, lock: Lock, file: File, replay: RecoveredLog) -> None:
@@ -79,19 +79,19 @@ class Journal:
         self._saves = replay.saves
         self._end = replay.end
         self._written_to = replay.end
-        """Up to here the last segment was written to since it was opened, be it with zeros."""
+        """Up to this offset the last segment was written since it was opened, zeros included."""
         self._segment_bytes = SEGMENT_BYTES
         self._failure: JournalFailed | None = None
         self._full: JournalFull | None = None
         self._scraps_end = 0
-        """Up to here the last segment may hold parts of a save that found no room; after `_end` they are cut off."""
+        """Up to this offset the last segment may hold parts of a save that found no room; `try_again` cuts them off."""
         self._unsettled: bytes = b""
-        """The last save, where an opening found no room to write it once more."""
+        """The last save, if the opening found no room to write it again."""
         self._closed = False
         self._is_writing = False
-        """Whether some thread is in the middle of a write: until it is done the journal is that thread's."""
+        """Whether a thread is writing: until it is done only that thread may use the journal."""
         self.syncs = 0
-        """Calls of fdatasync since it was opened, those for new segments included."""
+        """Calls of fdatasync since the opening, those for new segments included."""
         self.bytes_written = 0
         """Bytes of all saves since it was opened."""
         self.sync_times = Histogram()
@@ -107,9 +107,9 @@ class Journal:
         make_incarnation: Callable[[], str] = lambda: uuid.uuid4().hex,
         segment_bytes: int = SEGMENT_BYTES,
     ) -> tuple[Self, Recovered]:
-        """Lock the directory, read the journal in it or begin one, and make sure that what was read is durable.
+        """Lock the directory, read the journal in it or create one, and make sure that what was read is durable.
 
-        `make_incarnation` returns a random UUID as 32 hex digits; it is asked only when a journal begins.
+        `make_incarnation` returns a random UUID as 32 hex digits; it is called only when a journal is created.
 
         Raises:
             JournalLocked: another process has it open.
@@ -117,7 +117,7 @@ class Journal:
             JournalDamaged: see `recovery`.
             PathUnusable: no directory can be there.
             JournalFailed: the operating system refused something.
-            JournalFull: there is no room to begin a journal, or a file could not be opened.
+            JournalFull: there is no room to create a journal, or a file could not be opened.
         """
         files = OsFiles() if files is None else files
         lock = _lock(files, directory)
@@ -159,11 +159,11 @@ class Journal:
 
     @property
     def full(self) -> JournalFull | None:
-        """Why nothing is saved at the moment, None while there is room."""
+        """Why nothing is saved at the moment; None while there is room."""
         return self._full
 
     def try_again(self) -> None:
-        """Cut off what a save has left that found no room; from then on saves are made again.
+        """Cut off the parts of a save that found no room, and allow saves again.
 
         Raises:
             JournalFull: there is no room yet.
@@ -180,7 +180,7 @@ class Journal:
 
     @property
     def extent(self) -> Extent:
-        """What is durable, in outline; it must not be changed."""
+        """The outline of the durable log; callers must not change it."""
         return self._extent
 
     @property
@@ -191,7 +191,7 @@ class Journal:
     def save(self, hard_state: HardState | None, entries: Sequence[Entry]) -> None:
         """Make `hard_state` (None: unchanged) and `entries` durable together; they are when this returns.
 
-        Entries replace what stands at their indexes and everything after. Nothing to save is no save.
+        Entries replace those at their indexes and all after them. With nothing to save, nothing is written.
 
         Raises:
             SaveRefused: the save breaks a rule, or the journal is closed; nothing was written.
@@ -200,15 +200,15 @@ class Journal:
         self.prepare_save(hard_state, entries)()
 
     def prepare_save(self, hard_state: HardState | None, entries: Sequence[Entry]) -> Callable[[], None]:
-        """Do of a short save what needs no disk, and return the rest, to be called ahead of anything else.
+        """Encode a short save, and return a function that writes it, to be called before anything else is saved.
 
-        It is called once, or until there is room: where it raises JournalFull nothing is changed.
+        The function is called once, or again until there is room: when it raises JournalFull nothing is changed.
 
-        A thread that waits for the disk has little left then for which it must wait for the interpreter, too. Nothing
-        is changed here; so who forgets the rest has saved nothing.
+        The encoding is done here so that the thread that waits for the disk rarely waits for the interpreter's lock.
+        Preparing changes nothing: if the function is not called, nothing is saved.
 
         Raises:
-            SaveRefused, JournalFailed: as `save`; so does what is returned, SaveRefused when another save overtook it.
+            SaveRefused, JournalFailed: as `save`. So does the function; also SaveRefused if another save came first.
         """
         assert not self._is_writing, "a save is prepared while another thread writes: the journal is that thread's"
         self._check_usable()
@@ -226,9 +226,9 @@ class Journal:
     def compact(self, index: int, term: int) -> None:
         """Let the log begin after the entry at `index`, and delete the segments that it no longer needs.
 
-        The caller has a durable snapshot of everything up to that entry, or of more. A mark in the log says so and is
-        durable before the first segment is deleted; a segment that a crash brings back is deleted at the next opening.
-        Where the log begins there already, nothing happens.
+        The caller has a durable snapshot of everything up to that entry or further. A mark in the log records it, and
+        is durable before the first segment is deleted; a segment that reappears after a crash is deleted at the next
+        opening. If the log begins there already, nothing happens.
 
         Raises:
             SaveRefused: the entry is not in the log, or of another term; nothing was written.
@@ -243,13 +243,13 @@ class Journal:
         self._delete_covered()
 
     def reset_to(self, index: int, term: int, hard_state: HardState | None = None) -> None:
-        """Empty the log and let it begin after `index`: what a follower does with a snapshot that it was sent (§7).
+        """Empty the log and let it begin after `index`, as a follower does after it has received a snapshot (§7).
 
-        The snapshot is durable before. One save makes the new beginning and `hard_state` (None: unchanged) durable
-        together; then the segments that held the old log are deleted as in `compact`.
+        The snapshot must be durable already. One save makes the new beginning and `hard_state` (None: unchanged)
+        durable together; then the segments of the old log are deleted as in `compact`.
 
         Raises:
-            SaveRefused: the log would begin earlier than it does, or a promise is taken back; nothing was written.
+            SaveRefused: the log would begin earlier than it does, or term or vote would go back; nothing was written.
             JournalFailed: the operating system refused something, now or earlier.
         """
         self._check_usable()
@@ -270,7 +270,7 @@ class Journal:
         self._note_save(hard_state, entries)
 
     def _save_prepared(self, begin: int, save: bytes, hard_state: HardState, entries: Sequence[Entry]) -> None:
-        """Make a save durable that was laid out to begin there."""
+        """Make a save durable that was encoded for the offset `begin`."""
         self._check_usable()
         if begin != self._end:
             raise SaveRefused("something else was saved since this save was prepared")
@@ -283,23 +283,23 @@ class Journal:
             self._segments[-1].note_entries(entries[0].index, entries[-1].index)
 
     def _append(self, records: list[bytes], hard_state: HardState) -> None:
-        """Make one save durable. `records` belongs to the callee."""
+        """Make one save durable; `records` is modified."""
         length = _length_of(records)
         if not self._fits(length, hard_state):
             self._rotate(length, hard_state)
         self._write(self._lay_out(records, hard_state))
 
     def _fits(self, length: int, hard_state: HardState) -> bool:
-        """Whether a save of `length` bytes fits in the last segment, and what it says in its format."""
+        """Whether a save of `length` bytes fits in the last segment, and its content in the segment's format."""
         header = self._segments[-1].header
         return self._end + length <= header.size and format_for(hard_state) <= header.version
 
     def _lay_out(self, records: list[bytes], hard_state: HardState) -> bytes:
-        """Return the bytes of the next save. `records` belongs to the callee."""
+        """Return the bytes of the next save; `records` is modified."""
         return join_save(records, self._saves + 1, hard_state, self._end, self._segments[-1].header.incarnation)
 
     def _write(self, save: bytes) -> None:
-        """Make durable what was laid out for this place."""
+        """Make a save durable that was encoded for the present end."""
         self._is_writing = True
         try:
             self._write_and_sync(save)
@@ -329,7 +329,7 @@ class Journal:
         self._saves += 1
 
     def _with_zeros(self, save: bytes, size: int) -> bytes:
-        """Return `save` with zeros after it where it reaches into what is not written yet of a file of `size`."""
+        """Return `save`, followed by zeros if it reaches beyond the written part of a file of `size` bytes."""
         end = self._end + len(save)
         if end <= self._written_to:
             return save
@@ -338,10 +338,10 @@ class Journal:
         return save + bytes(ahead)
 
     def close(self) -> None:
-        """Give the files and the lock back. What was saved is durable already; to close twice does nothing.
+        """Close the file and release the lock. All saves are durable already; to close twice does nothing.
 
         Raises:
-            JournalFailed: the operating system refused it; the lock is released all the same.
+            JournalFailed: the operating system refused to close; the lock is released all the same.
         """
         if self._closed:
             return
@@ -362,9 +362,9 @@ class Journal:
             raise self._full
 
     def _rotate(self, length: int, hard_state: HardState) -> None:
-        """Begin a new segment that a save of `length` bytes fits in. The one before is complete and durable.
+        """Begin a new segment with room for a save of `length` bytes. The one before is complete and durable.
 
-        Its format is the earliest that will do, so that the version of kvraft that wrote this journal reads on.
+        Its format is the earliest possible, so that the version of kvraft that wrote this journal can read it.
         """
         before = self._segments[-1].header
         header = SegmentHeader(
@@ -391,7 +391,7 @@ class Journal:
         self._end = self._written_to = HEADER_BYTES
 
     def _clear_up(self, replay: RecoveredLog) -> None:
-        """Delete what an earlier process had no time to delete. What covers it is durable by now."""
+        """Delete segments that an earlier process did not delete. The snapshot that covers them is durable."""
         for path in replay.leftovers:
             self._remove(path)
         removed = len(replay.leftovers) + self._delete_covered()
@@ -402,9 +402,9 @@ class Journal:
             )
 
     def _delete_covered(self) -> int:
-        """Delete the first segments while they hold nothing of the log; return how many they were.
+        """Delete the first segments that hold nothing of the log; return how many.
 
-        Their directory is not synced: it does not matter when they vanish, or whether all of them do.
+        Their directory is not synced: it does not matter when they disappear, or whether all of them do.
         """
         covered = count_covered(self._segments, self._extent.base_index)
         for _ in range(covered):
@@ -421,10 +421,10 @@ class Journal:
     def _settle(self, replay: RecoveredLog) -> None:
         """Make durable what was read.
 
-        What a killed process had written can be read although it was never synced, and after a sync that failed it can
-        be read although no later sync will ever write it: the kernel has marked it clean. So the last save, the only
-        one that can be in such a state, is written once more and synced, before anybody relies on it. Where there is no
-        room for that, `try_again` does it later.
+        Bytes that a killed process had written can be read although they were never synced. After a sync that failed
+        they can be read although no later sync will write them, since the kernel has marked them clean. Only the last
+        save can be in such a state, so it is written again and synced before it is used. Without room for that,
+        `try_again` does it later.
         """
         self._unsettled = replay.tail
         self._scraps_end = replay.end + replay.torn_bytes
@@ -432,7 +432,7 @@ class Journal:
             self._overwrite(replay.tail + bytes(replay.torn_bytes), replay.end - len(replay.tail))
 
     def _overwrite(self, data: bytes, begin: int) -> None:
-        """Write over what is in doubt around the end of the log, and make it durable."""
+        """Overwrite the bytes around the end of the log that may not be durable, and sync them."""
         path = self._segments[-1].path
         try:
             self._file.pwrite(data, begin)
@@ -464,11 +464,11 @@ def _length_of(records: Sequence[bytes]) -> int:
 
 
 def _save_nothing() -> None:
-    """Do what a save of nothing does."""
+    """Do nothing, for a save without content."""
 
 
 def _lock(files: Files, directory: Path) -> Lock:
-    """Take the directory, which is made if it does not exist."""
+    """Lock the directory, and create it if it does not exist."""
     try:
         files.make_directory(directory)
         return files.lock(directory / LOCK_NAME)

@@ -1,9 +1,9 @@
-"""The bytes of a segment: the journal's own two records, and how the end of a save is recognised.
+"""The bytes of a segment: the journal's own records, and how the end of a save is recognised.
 
-Everything is framed as `kvraft.raft.types` frames an entry; kinds from 128 upward are the journal's own::
+Every record is framed as `kvraft.raft.types` frames an entry; kinds from 128 upward are the journal's own::
 
     segment   header record, then saves, then zeros up to the preallocated size
-    save      entry records as they came (none is fine) or one mark, then one seal
+    save      entry records as they came (may be none) or one mark, then one seal
     header    term 0, index = the segment's number; kind 128; payload:
                   u16 format version   u64 size of the file   i64 node id   16 bytes incarnation
                   u64 number of the last save before this segment   u64 last index before this segment
@@ -11,20 +11,20 @@ Everything is framed as `kvraft.raft.types` frames an entry; kinds from 128 upwa
                   i64 vote or -1   u64 commit   u64 offset where the save begins   u32 zero pieces
                   16 bytes incarnation   0xFF
               the highest bit of the commit index says that the node is a founder
-    mark      term and index of the last entry that a durable snapshot covers; no payload; kind 130, the log goes on
-              after it as it was, or 131, the log is empty and begins anew after it
+    mark      term and index of the last entry that a durable snapshot covers; no payload; kind 130, the log continues
+              after it as it was, or 131, the log is empty and begins after it
 
-Format 2 has marks, and its first segment may have a number above 1: those before it were deleted after a mark. In
-format 1 there are none. Format 3 knows founders. All three are read. A new journal is of format 3; an older one keeps
-its format until it has to say what only a later one can, and then begins a new segment. So the version of kvraft that
-wrote it can be put back until then, and refuses the journal from then on, instead of overlooking what it does not know.
+Format 2 adds marks, and its first segment may have a number above 1, when earlier ones were deleted after a mark.
+Format 3 adds founders. All three formats are read. A new journal has format 3. An older one keeps its format until it
+must record something that only a later format can, and then begins a new segment. So until then a downgrade to the
+version of kvraft that wrote it is possible; afterwards that version refuses the journal instead of ignoring the record.
 
 The **end mark** of a save is the incarnation at the end of its seal. It is random, so no client can write a value that
-looks like one, and either half of it is enough, so that one wrong byte does not hide it.
+looks like one. Either half of it is enough to recognise it, so that one wrong byte does not hide it.
 
-**Pieces** are what a disk writes whole: a save cut at every multiple of 512 bytes in its file. A piece that was not
-written reads as zeros. The seal says how many pieces are zeros by right (values full of zeros exist), so that a missing
-piece is told from an honest one. Thanks to the closing 0xFF no save ends in zeros, and the last piece never is one.
+**Pieces** are the units that a disk writes as a whole: a save is cut at every multiple of 512 bytes in its file. A
+piece that was not written reads as zeros. The seal holds the number of pieces that consist of zeros, since values may
+consist of zeros, so that a missing piece is detected. The closing 0xFF ensures that the last piece is never all zeros.
 """
 
 import struct
@@ -39,13 +39,13 @@ from kvraft.raft.errors import CorruptRecord
 from kvraft.raft.types import RECORD_HEADER, Entry, HardState, decode_record, encode_record
 
 FORMAT_VERSION: Final = 3
-"""The latest, and that of a new journal."""
+"""The latest format, used for a new journal."""
 FORMAT_VERSION_MIN: Final = 1
-"""The oldest that is read."""
+"""The oldest format that is read."""
 FORMAT_VERSION_MARKS: Final = 2
-"""The first that has marks."""
+"""The first format with marks."""
 FORMAT_VERSION_FOUNDERS: Final = 3
-"""The first that knows founders."""
+"""The first format with founders."""
 
 KIND_OWN_MIN: Final = 128
 """Lowest kind of a record that is the journal's own and no entry."""
@@ -55,14 +55,14 @@ KIND_COMPACTED: Final = 130
 KIND_RESET: Final = 131
 
 SECTOR_BYTES: Final = 512
-"""The most that every disk writes whole, or not at all."""
+"""The largest unit that every disk writes completely or not at all."""
 
 INCARNATION_BYTES: Final = 16
 _MARK_HALF_BYTES: Final = INCARNATION_BYTES // 2
 _CLOSING: Final = 0xFF
 _CLOSING_BYTES: Final = 1
 _FOUNDER: Final = 1 << 63
-"""In the field of the commit index, which is never so high."""
+"""A bit in the field of the commit index, which is never so high."""
 
 _VERSION: Final = struct.Struct(">H")
 _SEGMENT: Final = struct.Struct(f">Qq{INCARNATION_BYTES}sQQ")
@@ -76,7 +76,7 @@ _ZERO_SECTOR: Final = bytes(SECTOR_BYTES)
 
 
 class UnknownFormat(Exception):
-    """A sound header of a format version that is not ours; its number is the only argument."""
+    """A sound header of an unknown format version, whose number is the only argument."""
 
 
 class SegmentHeader(msgspec.Struct, frozen=True):
@@ -84,7 +84,7 @@ class SegmentHeader(msgspec.Struct, frozen=True):
 
     number: int
     size: int
-    """Length of the whole file, in bytes: a shorter one was cut by somebody."""
+    """Length of the whole file, in bytes: a shorter file was truncated from outside."""
     node_id: int
     incarnation: bytes
     saves: int
@@ -134,12 +134,12 @@ def decode_header(data: bytes) -> SegmentHeader:
 
 
 def format_for(hard_state: HardState) -> int:
-    """Return the first format that can say this of a node."""
+    """Return the first format that can hold this hard state."""
     return FORMAT_VERSION_FOUNDERS if hard_state.founder else FORMAT_VERSION_MIN
 
 
 def encode_mark(kind: int, index: int, term: int) -> bytes:
-    """Return the record that says where the log begins, MARK_BYTES long."""
+    """Return the record that marks where the log begins, MARK_BYTES long."""
     return encode_record(term, index, kind, b"")
 
 
@@ -152,10 +152,10 @@ def encode_seal(number: int, hard_state: HardState, start: int, zero_pieces: int
 
 
 def decode_seal(record: Entry) -> Seal:
-    """Read the seal that `record` is.
+    """Decode `record` as a seal.
 
     Raises:
-        CorruptRecord: it is none; the offset in the error means nothing.
+        CorruptRecord: it is none; the offset in the error has no meaning.
     """
     if record.kind != KIND_SEAL or len(record.record) != SEAL_BYTES:
         raise CorruptRecord(0, "it is no seal")
@@ -167,7 +167,7 @@ def decode_seal(record: Entry) -> Seal:
 
 
 def count_zero_pieces(save: bytes, start: int) -> int:
-    """Count the pieces of a save at offset `start` of its file that are nothing but zeros."""
+    """Count the pieces of a save at offset `start` of its file that consist of zeros."""
     length = len(save)
     head = min(-start % SECTOR_BYTES, length)
     tail = head + (length - head) // SECTOR_BYTES * SECTOR_BYTES
@@ -176,7 +176,7 @@ def count_zero_pieces(save: bytes, start: int) -> int:
         count += 1
     if tail < length and save.count(0, tail) == length - tail:
         count += 1
-    if save.find(_ZERO_SECTOR, head, tail) >= 0:  # hardly ever, so the pieces are only looked at one by one then
+    if save.find(_ZERO_SECTOR, head, tail) >= 0:  # rare, so the pieces are checked one by one only then
         count += sum(save.startswith(_ZERO_SECTOR, at) for at in range(head, tail, SECTOR_BYTES))
     return count
 
@@ -187,26 +187,26 @@ def join_save(records: list[bytes], number: int, hard_state: HardState, start: i
     save = b"".join(records)
     zero_pieces = count_zero_pieces(save, start)
     if zero_pieces:
-        # Neither the count nor the checksum turns another piece to zeros or back: the pieces that hold them also hold
-        # the seal's length or its closing byte.
+        # Writing the count and the checksum does not change the number of zero pieces: the pieces that hold them also
+        # hold the seal's length or its closing byte.
         save = save[:-SEAL_BYTES] + encode_seal(number, hard_state, start, zero_pieces, incarnation)
     return save
 
 
 def find_seals(data: bytes, start: int, incarnation: bytes) -> Iterator[Seal]:
-    """Yield every sound seal of this incarnation in `data` after `start`, whatever stands around it."""
+    """Yield every sound seal of this incarnation in `data` after `start`, whatever bytes surround it."""
     behind = _CLOSING_BYTES + INCARNATION_BYTES
     at = data.find(incarnation, start)
     while at >= 0:
         begin = at + behind - SEAL_BYTES
         if begin >= start:
-            with suppress(CorruptRecord):  # it may be the bytes of an incarnation in something else
+            with suppress(CorruptRecord):  # the bytes of the incarnation may occur elsewhere
                 yield decode_seal(decode_record(data, begin))
         at = data.find(incarnation, at + 1)
 
 
 def find_end_mark(data: bytes, start: int, incarnation: bytes) -> int | None:
-    """Return where the first save after `start` ends that has either half of its end mark, or None without one.
+    """Return the end of the first save after `start` that has either half of its end mark; None without one.
 
     The end may lie after the end of `data`.
     """

@@ -1,29 +1,29 @@
 """Reading a journal back: replay what is whole, cut off what was interrupted, refuse what is damaged.
 
-Saves are replayed in order up to the last sound seal. What stands after it is judged by one rule; S is where the last
-sound save ends, X the first record after it that is not sound:
+Saves are replayed in order up to the last sound seal. The bytes after it are judged by one rule, in which S is the end
+of the last sound save, and X the first record after it that is not sound:
 
 1. Nothing but zeros after S: a clean end.
 2. A sound seal of another save than the next one, anything after an end mark, or a later segment: **damage**. Saves
    are made one after the other, each synced before the next begins, so a crash can only harm the very last one.
 3. The end mark of the save at S is missing, or there are only zeros from some point before its end on, or more of its
    pieces are zeros than its seal counts (`layout` explains mark and pieces), or, where the seal itself is not sound, a
-   piece of the seal is zeros: **torn**. The save was interrupted, so its sync never returned and nobody was promised
-   anything. It is dropped as a whole, sound entries included, and its bytes are made zeros again.
-4. Otherwise everything that was to be written is there, but some of it is wrong: **damage**, on data that may have been
+   piece of the seal is zeros: **torn**. The save was interrupted, so its sync never returned and it was never
+   confirmed. It is dropped as a whole, sound entries included, and its bytes are overwritten with zeros.
+4. Otherwise the whole save was written, but some of its bytes are wrong: **damage** of data that may have been
    confirmed.
 
-Rule 3 cannot be free of error. Damage that happens to look like an interrupted write, in the last save and nowhere
-else (a piece or the end of it turned to zeros, or both halves of its end mark destroyed), is taken for one and drops a
-save that may have been confirmed. And a disk that tears writes in the middle of a sector, leaving something else than
-zeros after the tear, makes rule 4 refuse a save that was only interrupted. Zeros by the sector are what interrupted
-writes on a preallocated file look like, flipped bits are what decay looks like; where one imitates the other no journal
-of a single node can tell. Every cut is noted for the log.
+Rule 3 can err. Damage in the last save that looks like an interrupted write (a piece or the end of it turned to zeros,
+or both halves of its end mark destroyed) is taken for one, and drops a save that may have been confirmed. Rule 4 can
+err too: a disk that tears writes in the middle of a sector, and leaves something else than zeros after the tear, makes
+it refuse a save that was only interrupted. Interrupted writes to a preallocated file leave sectors of zeros, and decay
+flips bits; where one looks like the other, the journal of a single node cannot distinguish them. Every cut is noted for
+the log.
 
 The first segments may be gone, because a durable snapshot covers them. Their removal is never synced, so any of them
-may come back after a crash: only the last segments without a gap in their numbers are read, and what stands before a
-gap is left over. Whether the missing ones may be missing is not told by their names but by the log: a mark has to cover
-all of it up to the first entry that is there. Otherwise the segments were not deleted by the journal: **damage**.
+may reappear after a crash: only the last segments without a gap in their numbers are read, and those before a gap are
+leftovers. The log decides whether missing segments may be missing: a mark must cover everything up to the first entry
+that is present. Otherwise the journal did not delete the segments: **damage**.
 """
 
 from collections.abc import Sequence
@@ -71,11 +71,11 @@ class Recovered:
     entries: Sequence[Entry]
     """The log after `snapshot_index`."""
     incarnation: str
-    """Made when this journal was, and never changed: the same node id with another one is another node (hex)."""
+    """Created with this journal and never changed, hex: the same node id with another incarnation is another node."""
     notes: Sequence[str]
-    """What the log of the node should say about the opening, one sentence each."""
+    """Sentences about the opening, for the log of the node."""
     snapshot_index: int = 0
-    """The entries begin right after this index: a snapshot covers what is up to it. 0 when nothing was compacted."""
+    """The entries begin right after this index, up to which a snapshot covers the log. 0: nothing was compacted."""
     snapshot_term: int = 0
     """The term of the entry at `snapshot_index`."""
 
@@ -87,7 +87,7 @@ class RecoveredLog:
     node_id: int
     hard_state: HardState = attrs.field(factory=HardState)
     base_index: int = 0
-    """The entries begin right after it."""
+    """The entries begin right after this index."""
     base_term: int | None = 0
     """None while the segments that hold it are missing and no mark has covered them."""
     skipped: Entry | None = None
@@ -97,7 +97,7 @@ class RecoveredLog:
     last_index: int = 0
     segments: list[Segment] = attrs.field(factory=list)
     tail: bytes = b""
-    """The last save of the last segment as it stands on the disk, or the header where there is none yet."""
+    """The bytes of the last save of the last segment, or of its header when it has no save yet."""
     end: int = 0
     """Where the next save belongs in the last segment."""
     torn_bytes: int = 0
@@ -107,16 +107,16 @@ class RecoveredLog:
     notes: list[str] = attrs.field(factory=list)
 
     def begin(self, header: SegmentHeader) -> None:
-        """Begin with the first segment that is there."""
+        """Begin with the first segment that is present."""
         self.saves = header.saves
         self.base_index = self.last_index = header.last_index
         self.base_term = None if header.saves else 0
 
     def accept(self, segment: Segment, save: "SoundSave") -> None:
-        """Take over one sound save; its entries replace what stands at their indexes and after."""
+        """Apply one sound save; its entries replace those at their indexes and after."""
         if save.entries:
             first, last = save.entries[0].index, save.entries[-1].index
-            if first <= self.base_index:  # only where what is before it is missing
+            if first <= self.base_index:  # only when the segments before this one are missing
                 self.base_index = first - 1
                 if self.skipped is not None and self.skipped.index == self.base_index:
                     self.base_term = self.skipped.term
@@ -131,7 +131,7 @@ class RecoveredLog:
         self.saves = save.seal.number
 
     def term_at(self, index: int) -> int | None:
-        """Return the term of the entry at `index`, None where it is not known."""
+        """Return the term of the entry at `index`; None where it is unknown."""
         if index == self.base_index:
             return self.base_term
         return self.entries[index - self.base_index - 1].term if self.base_index < index <= self.last_index else None
@@ -150,7 +150,7 @@ class RecoveredLog:
 
 @attrs.frozen
 class SoundSave:
-    """A save as it was read."""
+    """A save that was read and verified."""
 
     entries: list[Entry]
     mark: Entry | None
@@ -160,10 +160,10 @@ class SoundSave:
 
 
 def replay_directory(files: Files, directory: Path, node_id: int) -> RecoveredLog:
-    """Read every segment; changes nothing but removes drafts.
+    """Read every segment; the only change is that drafts are removed.
 
     Raises:
-        JournalDamaged: the rule above says so.
+        JournalDamaged: by the rule above.
         JournalMismatch: the journal is another node's, or of an unknown format.
         OSError: the disk could not be read.
     """
@@ -217,7 +217,7 @@ def _replay_segment(replay: RecoveredLog, path: Path, data: bytes, *, is_last: b
 
 
 def _read_header(replay: RecoveredLog, path: Path, data: bytes) -> SegmentHeader:
-    """Read the header and hold it against what was replayed before."""
+    """Read the header and check it against the segments replayed before."""
     try:
         header = decode_header(data)
     except CorruptRecord as broken:
@@ -278,7 +278,7 @@ def _read_save(data: bytes, start: int) -> SoundSave:
 
 
 def _check_save(replay: RecoveredLog, path: Path, start: int, save: SoundSave) -> None:
-    """Refuse a sound save that does not continue the one before: no crash makes such a thing."""
+    """Raise JournalDamaged for a sound save that does not continue the one before, which no crash can cause."""
     entries, seal = save.entries, save.seal
     lowest = 1 if replay.base_term is None else replay.base_index + 1
     why = None if save.mark is None else _fault_of_mark(replay, save.mark)
@@ -301,7 +301,7 @@ def _check_save(replay: RecoveredLog, path: Path, start: int, save: SoundSave) -
 
 
 def _fault_of_mark(replay: RecoveredLog, mark: Entry) -> str | None:
-    """Return why a sound mark cannot stand where it does, or None."""
+    """Return why a sound mark is not possible at its position, or None."""
     where = f"entry {mark.index} of term {mark.term}"
     if replay.segments[-1].header.version < FORMAT_VERSION_MARKS:
         return "a segment of this format has no marks"
@@ -316,7 +316,7 @@ def _fault_of_mark(replay: RecoveredLog, mark: Entry) -> str | None:
 
 
 def _judge(replay: RecoveredLog, path: Path, data: bytes, start: int, broken: CorruptRecord, *, is_last: bool) -> None:
-    """Return when the save at `start` was interrupted, and raise JournalDamaged when it was not.
+    """Return normally if the save at `start` was interrupted; raise JournalDamaged if it was not.
 
     `data` is the segment without the zeros at its end.
     """
@@ -334,7 +334,7 @@ def _judge(replay: RecoveredLog, path: Path, data: bytes, start: int, broken: Co
     if end < len(data):
         raise JournalDamaged(path, broken.offset, f"{broken.why}, and a later save was begun")
     if sealed is None:
-        # Only the seal's own pieces count: if none of them is missing, it was written and has decayed since.
+        # Only the seal's own pieces count: if none of them is missing, the seal was written and has decayed since.
         first_piece, zero_pieces = max(start, (end - SEAL_BYTES) // SECTOR_BYTES * SECTOR_BYTES), 0
     else:
         first_piece, zero_pieces = start, sealed.zero_pieces
