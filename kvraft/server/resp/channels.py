@@ -63,15 +63,18 @@ class Channels:
         for pattern in [*connection.patterns]:
             self.unsubscribe(connection, pattern, is_pattern=True)
 
-    def publish(self, channel: bytes, message: bytes) -> int:
-        """Tell a message to those who subscribe to its channel here; return how many were told."""
+    def publish(self, channel: bytes, message: bytes, *, of_key: bool = False) -> int:
+        """Tell a message to those who subscribe to its channel here; return how many were told.
+
+        What has become of a key (`of_key`) is told only where a channel or pattern asks for that.
+        """
         told = 0
         if channel in self.subscribers:
             for connection in [*self.subscribers[channel]]:
                 connection.push(push([bulk(b"message"), bulk(channel), bulk(message)], connection.protocol))
                 told += 1
         for pattern, watchers in [*self.watchers.items()] if self.watchers else ():
-            if read_pattern(pattern).matches(channel):
+            if (not of_key or pattern.startswith(NOTIFICATIONS)) and read_pattern(pattern).matches(channel):
                 for connection in [*watchers]:
                     parts = [bulk(b"pmessage"), bulk(pattern), bulk(channel), bulk(message)]
                     connection.push(push(parts, connection.protocol))

@@ -64,8 +64,8 @@ class KeyspaceEvents:
         publish = self._channels.publish
         for change in changes:
             event = b"set" if change.after is not None else b"expired" if change.has_expired else b"del"
-            publish(_KEYSPACE + change.key, event)
-            publish(_KEYEVENT + event, change.key)
+            publish(_KEYSPACE + change.key, event, of_key=True)
+            publish(_KEYEVENT + event, change.key, of_key=True)
 
     def progress(self, revision: int) -> None:
         """Nothing has changed."""

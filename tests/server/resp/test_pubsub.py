@@ -149,7 +149,7 @@ def test_changes_of_keys_are_told_while_somebody_subscribes() -> None:
     second.says(b"PSUBSCRIBE", b"__keyevent@0__:*")
     (watch,) = client.database.watches
     assert watch.selection.span == Span(b"", None)
-    for each in (first, second):
+    for each in (client, first, second):
         told(each)
     watch.sink.events([Change(1, b"k", None, ONE), Change(2, b"k", ONE, None), Change(3, b"x", ONE, None, True)])
 
@@ -159,6 +159,7 @@ def test_changes_of_keys_are_told_while_somebody_subscribes() -> None:
         [b"pmessage", b"__keyevent@0__:*", b"__keyevent@0__:del", b"k"],
         [b"pmessage", b"__keyevent@0__:*", b"__keyevent@0__:expired", b"x"],
     ]
+    assert told(client) == []
     first.says(b"UNSUBSCRIBE")
     assert not watch.cancelled
     second.protocol.connectionLost()
