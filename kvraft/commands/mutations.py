@@ -107,7 +107,6 @@ NumberedWrite = (
     | GetAndExpire
     | SetRange
     | AddFloat
-    | Increment
     | DeleteMany
     | ChangeExpiry
     | Copy

@@ -317,6 +317,46 @@ def test_many_at_once_come_to_what_each_does_alone(quota: SetQuota, entries: lis
     assert [*chain(*frozen[0])] == [*chain(*frozen[1])] == []
 
 
+def test_a_version_grows_once_in_one_transaction() -> None:
+    """However often the transaction writes the key, one by one or among others."""
+    store = grown([Set(b"old", b"0")])
+
+    store.transact(Block([], [Set(b"old", b"1"), SetMany([(b"old", b"2"), (b"new", b"1")], False), Set(b"new", b"2")]))
+
+    assert [store.keys.get(key) for key in (b"old", b"new")] == [(b"2", 1, 2, 2), (b"2", 2, 2, 1)]
+
+
+def test_counters_that_are_added_to_together_expire_as_alone() -> None:
+    """One that has expired begins at 0, and one that has not keeps its time."""
+    store = grown([set_if(b"gone", b"5", ttl_us=1), set_if(b"stays", b"5", ttl_us=9_000_000)])
+    additions = [Increment(key, 1) for key in (b"gone", b"stays", b"new", b"stays")]
+
+    assert store.apply(batch(store.applied_index + 1, *additions, time_us=5_000_000)) == [1, 6, 1, 7]
+
+    assert [store.get(b"gone"), store.expiry.get(b"gone")] == [(b"1", 3, 3, 1), None]
+    assert store.expiry.get(b"stays") is not None
+
+
+def test_counters_that_are_added_to_together_stay_within_the_quota() -> None:
+    """Each one by itself is refused or not."""
+    store = grown([Set(b"old", b"1"), SetQuota(0, 2)])
+    additions = [Increment(key, 1) for key in (b"old", b"new", b"too many", b"old")]
+
+    results = store.apply(batch(store.applied_index + 1, *additions))
+
+    assert [getattr(result, "code", result) for result in results] == [2, 1, "QUOTA_EXCEEDED", 3]
+
+
+def test_many_keys_are_removed_as_each_alone() -> None:
+    """One that has expired is not there any more; the time of one that has not goes with it."""
+    store = grown([set_if(b"gone", b"5", ttl_us=1), set_if(b"goes", b"5", ttl_us=9_000_000), Set(b"k", b"1")])
+    store.apply(batch(store.applied_index + 1, time_us=5_000_000))
+
+    assert store.transact(delete_many([b"gone", b"goes", b"k", b"k", b"nothing"])) == 2
+    assert store.expiry.get(b"goes") is None
+    assert [*store.keys.ordered.between(b"", None)] == [b"gone"]
+
+
 # --- single commands -------------------------------------------------------------------------------------------------
 
 
