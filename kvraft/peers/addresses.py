@@ -1,15 +1,15 @@
-"""Where to dial a peer: where the log says, and, while nobody answers as that peer there, where else it may be.
+"""Where to dial a peer: at its address in the log and, while it does not answer there, at other likely addresses.
 
-A cluster that comes back at other addresses has a log that knows the old ones, and to change the log it needs a leader.
-So a node also tries where its own config.json lists the peer, and, as long as it knows no leader, where the peer itself
-says that it is reached: a hello says so (`reached_at`). Both are hints and nothing more. Every connection begins with
-hellos that check who is there, so a wrong hint costs one attempt to connect. What the log says is tried first and, as
-long as it fails, every second time.
+A cluster that restarts at other addresses still has the old ones in its log, and to change the log it needs a leader.
+So a node also tries the peer's address in its own config.json and, while it knows no leader, the address that the peer
+announces in its hello (`reached_at`). Both are only hints. Every connection begins with hellos that check the peer's
+identity, so a wrong hint costs one attempt to connect. The address in the log is tried first and, while it fails, every
+second time.
 
-A hello's word is not taken while another node leads, because a copy of a member's data directory says hello as well:
-for the moment in which the member cannot be reached, the leader would replicate to the copy. A node that has moved asks
-the leader to be moved in the log, which decides (`kvraft.process.move`). The leader's own word counts: a node that
-was away while it moved must answer it to hear of that.
+An announced address is not used while another node leads, because a process on a copy of a member's data directory
+announces one too: while the member cannot be reached, the leader would replicate to the copy. A node that has moved
+asks the leader to change its address in the log (`kvraft.process.move`). The address that the leader itself announces
+is used: a node that was down while the leader moved must connect to it to receive the entry with the new address.
 """
 
 from collections.abc import Callable
@@ -27,14 +27,14 @@ AnyAddress = TypeVar("AnyAddress", bound=Address)
 
 @attrs.frozen
 class Place:
-    """An address as a hello says it."""
+    """An address as it stands in a hello."""
 
     host: str
     port: int
 
 
 def same(one: Address | None, other: Address | None) -> bool:
-    """Whether two addresses are one place."""
+    """Whether two addresses have the same host and port."""
     if one is None or other is None:
         return one is other
     return (one.host, one.port) == (other.host, other.port)
@@ -48,12 +48,12 @@ def written(address: Address | None) -> str | None:
 
 
 def places_of(known: AnyAddress, listed: AnyAddress | None, told: AnyAddress | None) -> list[AnyAddress]:
-    """Return where a member may be reached, in the order in which the sources count, and no place twice.
+    """Return the addresses at which a member may be reached, without duplicates, the most reliable source first.
 
     Args:
-        known: where the log says, on which the members have agreed.
-        listed: where config.json says, which an operator may have changed for a cluster that moves as a whole.
-        told: where the member itself says, for whoever may take its word.
+        known: from the log, on which the members have agreed.
+        listed: from config.json, which an operator may have changed for a cluster that moves as a whole.
+        told: from the member's own hello; None where that must not be used.
     """
     places = [known]
     for hint in (listed, told):
@@ -64,13 +64,13 @@ def places_of(known: AnyAddress, listed: AnyAddress | None, told: AnyAddress | N
 
 @implementer(IStreamClientEndpoint)
 class Addresses:
-    """The endpoint of one peer: each attempt to connect goes to the next of the addresses where it may be.
+    """The endpoint of one peer: each attempt to connect goes to the next of its likely addresses.
 
     Args:
-        known: where the log says that the peer is.
-        listed: where config.json says so; None when it does not list the peer.
+        known: the peer's address in the log.
+        listed: its address in config.json; None when that does not list the peer.
         dial: makes the endpoint of one address.
-        may_ask: whether the peer's own word counts at the moment.
+        may_ask: whether the address that the peer announces may be used at the moment.
     """
 
     def __init__(
@@ -82,21 +82,21 @@ class Addresses:
     ) -> None:
         self.known = known
         self.told: Address | None = None
-        """Where the peer says that it is reached."""
+        """The address that the peer announced in its latest hello."""
         self.told_by: str | None = None
-        """Which process of the peer said so."""
+        """The run id of the process that announced it."""
         self.dialed = known
-        """Where the latest attempt went."""
+        """The address of the latest attempt."""
         self._listed = listed
         self._dial = dial
         self._may_ask = may_ask
         self._attempts = 0
-        """Since somebody answered as the peer."""
+        """Attempts since the peer last answered."""
         self._endpoints: dict[tuple[str, int], IStreamClientEndpoint] = {}
-        """Those that were dialed since then, by (host, port); each takes the hosts of a name in turn."""
+        """Those dialed since then, by (host, port). They are kept because each tries a name's hosts in turn."""
 
     def moved(self, known: Address) -> "Addresses":
-        """Return those of the same peer after the log has taken another address over."""
+        """Return the addresses of the same peer after an entry has changed the one in the log to `known`."""
         addresses = Addresses(known, self._listed, self._dial, self._may_ask)
         addresses.told, addresses.told_by = self.told, self.told_by
         return addresses
@@ -107,7 +107,7 @@ class Addresses:
         return self._endpoint(self.dialed).connect(protocolFactory)
 
     def answered(self) -> None:
-        """Take note that somebody answered as the peer where the latest attempt went."""
+        """Take note that the peer has answered at the address of the latest attempt."""
         self._attempts = 0
         self._endpoints.clear()
 

@@ -30,19 +30,19 @@ class PeerStatus:
     """How one peer is connected, for people and metrics."""
 
     connected: bool
-    """Whether what is sent to the peer has a connection to travel on."""
+    """Whether the outbound link to the peer is established."""
     inbound: bool
-    """Whether the peer has one to us."""
+    """Whether an accepted connection from the peer exists."""
     outbox_bytes: int
-    """Bytes that wait for the peer, without those that its transport has already."""
+    """Bytes that wait for the peer, without those handed to the transport already."""
     overflows: int
-    """How often the link was given up because too much waited."""
+    """How often the link was aborted because too many bytes waited."""
     last_refusal: str | None
-    """Why the peer cannot be talked to; None while it can."""
+    """Why the latest attempt to connect failed; None while the link is established."""
     run: str | None = None
-    """Which process answers at the peer's address; None while none does."""
+    """The run id of the process that answers at the peer's address; None while none does."""
     reached_at: str | None = None
-    """Where the peer has answered; None while what is sent to it has no connection."""
+    """The address at which the peer has answered; None while the link is not established."""
     runs_twice: bool = False
     """Whether a second process with the peer's identity was refused lately."""
 
@@ -57,19 +57,19 @@ class Peers:
     Args:
         reactor: Keeps the time; with the default `dial` it also connects by TCP.
         me: This node's id.
-        incarnation: Names this node's data: drawn with its data directory, and kept for as long as that exists.
-        addresses: Where every member listens, by id, until `set_members` says otherwise. This node's own is ignored.
-        receiver: Takes what comes in.
+        incarnation: Identifies this node's data directory: drawn with it, and kept for as long as it exists.
+        addresses: Every member's address, by id, until `set_members` replaces them. This node's own is ignored.
+        receiver: Takes the messages and events of all connections.
         random: Draws the pauses between attempts to connect.
-        cluster_id: The cluster's id as the log knows it, or None.
-        run: Names this process; drawn from `random` unless it is given.
-        facts: What the owner adds to the hello for a peer; called for each hello.
-        outbox_bytes_max: Most bytes that may wait behind the write that is under way, for one peer.
+        cluster_id: The cluster's id as of the log, or None.
+        run: Identifies this process; drawn from `random` if None.
+        facts: Returns what the owner adds to the hello for a peer; called for each hello.
+        outbox_bytes_max: Most bytes that may wait for one peer, after those handed to the transport.
         dial: Makes the endpoint of a numeric address.
-        names: Looks the addresses of names up.
-        listed: Where config.json says that members listen: there they are looked for as well.
-        reached_at: Where this node is reached, whatever the log says; None when it tells nobody.
-        leader: Who leads, as far as this node knows; see `addresses`.
+        names: Resolves host names.
+        listed: The members' addresses in config.json, which are tried as well.
+        reached_at: The address at which this node is reached, announced in each hello; None: it announces none.
+        leader: Returns the leader's id, None when no leader is known; see `addresses`.
     """
 
     def __init__(
@@ -111,7 +111,7 @@ class Peers:
         """Of each member but this node: the keys of `_links`."""
         self._links: dict[int, Link] = {}
         self._leaving: dict[int, Link] = {}
-        """Links to those that have left, until nothing of them is left."""
+        """Links to removed members, until they are closed."""
         self._is_started = False
         self._is_stopped = False
         self._keeping_alive: IDelayedCall | None = None
@@ -119,7 +119,7 @@ class Peers:
 
     @property
     def cluster_id(self) -> str | None:
-        """The cluster that this node takes itself to belong to: told by the log, or provisionally by a peer."""
+        """The id of this node's cluster: from the log or, until the log holds one, provisionally from a peer."""
         return self._identity.cluster_id
 
     def start(self) -> None:
@@ -135,19 +135,19 @@ class Peers:
         removed: Collection[int] = (),
         incarnations: Mapping[int, str] | None = None,
     ) -> None:
-        """Talk to these members from now on, and to nobody else.
+        """Connect to these members from now on, and to no other node.
 
-        Who is new is dialed, and who has another address than before is dialed there; for all others nothing changes.
-        Who has left cannot connect any more, and is not dialed again. A link to it that stands goes on to carry what is
-        sent for `LAST_WORDS_S`, so that the member can hear that it has left, and is closed then. The end of each
-        connection is reported as any other loss. After `stop` nothing happens.
+        A new member is dialed, and a member whose address has changed is dialed at the new one; the other links stay.
+        A removed member cannot connect any more, and is not dialed again. An established link to it carries messages
+        for another `LAST_WORDS_S`, so that the member can receive the commit index that covers its removal, and is then
+        closed. The end of each connection is reported like any other loss. After `stop` nothing happens.
 
         Args:
-            addresses: Where every member listens, by id. This node's own entry is ignored.
-            removed: Who once belonged to the cluster: their hellos are refused with REMOVED, those of others that are
-                no members with UNKNOWN_NODE. An id that is also in `addresses` is a member.
-            incarnations: The one that a member must have; one with another is refused with OTHER_INCARNATION, and
-                its connections are dropped.
+            addresses: Every member's address, by id. This node's own entry is ignored.
+            removed: Ids of former members. Their hellos are refused with REMOVED, those of other nodes that are no
+                members with UNKNOWN_NODE. An id that is also in `addresses` is a member.
+            incarnations: The incarnation that each member must have. A member with another one is refused with
+                OTHER_INCARNATION, and its connections are dropped.
         """
         if self._is_stopped:
             return
@@ -169,7 +169,7 @@ class Peers:
             link.drop_other()
 
     def stop(self) -> Deferred[None]:
-        """Close every connection; the Deferred fires when nothing is left. Nothing is delivered from now on."""
+        """Close every connection; the Deferred fires when all are closed. Nothing is delivered after this call."""
         self._is_stopped = True
         if self._keeping_alive is not None and self._keeping_alive.active():
             self._keeping_alive.cancel()
@@ -180,8 +180,8 @@ class Peers:
     def send(self, outgoing: Sequence[tuple[int, PeerMessage]]) -> None:
         """Send each message to its peer, in order, with one write for each peer.
 
-        A message object that goes to several peers is encoded once. What goes to a peer without an established link
-        is dropped: any message may be lost.
+        A message object that goes to several peers is encoded once. Messages to a peer without an established link are
+        dropped: Raft allows that any message is lost.
 
         Raises:
             WireError: a message is too long for a frame; nothing of this call was sent.
@@ -200,29 +200,29 @@ class Peers:
             link.write(parts[0] if len(parts) == 1 else b"".join(parts))
 
     def build_acceptor(self) -> IProtocol:
-        """Return the protocol for one inbound connection whose first byte says that it is a peer's."""
+        """Return the protocol for one inbound connection whose first byte shows that it is a peer's."""
         return self._inbounds.build()
 
     def learn_cluster(self, cluster_id: str) -> None:
-        """Take the id that the log has agreed on, and drop the connections to nodes that named another."""
+        """Take the cluster id of the log, and drop the connections to nodes whose hello names another."""
         self._identity.cluster_id = cluster_id
         self._inbounds.drop_strangers(cluster_id)
         for link in self._links.values():
             link.drop_stranger(cluster_id)
 
     def connected(self, peer: int) -> bool:
-        """Whether what is sent to `peer` has an established link to travel on."""
+        """Whether the outbound link to `peer` is established."""
         link = self._links.get(peer)
         return link is not None and link.connected
 
     def reached_at(self, node: int) -> Address | None:
-        """Return where a member answers, or where this node itself is reached; None when that is unknown."""
+        """Return the address at which a member answers, or this node's own; None when it is unknown."""
         if node == self._identity.me:
             return self._identity.reached_at
         return self._addresses[node].dialed if self.connected(node) else None
 
     def says_at(self, node: int) -> Address | None:
-        """Return where the process that answers as a member says that it is reached; None when that is unknown."""
+        """Return the address that the process which answers as a member announces in its hello; None when unknown."""
         addresses, run = self._addresses.get(node), self._run_of(node)
         return addresses.told if addresses is not None and run is not None and addresses.told_by == run else None
 
@@ -251,7 +251,7 @@ class Peers:
         self._presence.look()
 
     def _run_of(self, peer: int) -> str | None:
-        """Return which process answers at a peer's address; None while none does."""
+        """Return the run id of the process that answers at a peer's address; None while none does."""
         link = self._links.get(peer)
         return link.run if link is not None else None
 
@@ -259,7 +259,11 @@ class Peers:
         return MemberEndpoint(self._reactor, address.host, address.port, self._names, self._dial)
 
     def _take_in(self, peer: int, address: Address) -> None:
-        """Dial a new member: after the end of its last link, if it left a moment ago, so that losses come in order."""
+        """Dial a new member.
+
+        If a link to it from before its removal is still closing, dial after that has ended, so that its loss is
+        reported before the new link is.
+        """
         addresses = self._addresses[peer] = Addresses(
             address,
             self._listed.get(peer),
@@ -285,7 +289,7 @@ class Peers:
             link.start()
 
     def _let_in(self, peer: int, address: Address) -> None:
-        """Talk to a node that is no member here, until `set_members` says otherwise."""
+        """Accept and dial a node that is no member in this node's configuration, until the next `set_members`."""
         self._identity.let_in(peer, address)
         self._take_in(peer, address)
 
@@ -306,7 +310,7 @@ class Peers:
         self._inbounds.drop_second_run(peer, hello.run)
 
     def _note_place(self, hello: Hello) -> None:
-        """Take note of where a peer says that it is reached, and where it looks for this node."""
+        """Take note of the address that a peer announces, and of the one at which it dials this node."""
         self._note_own_place(hello)
         addresses = self._addresses.get(hello.sender)
         if addresses is None or hello.reached_at is None:
@@ -322,7 +326,7 @@ class Peers:
         addresses.told, addresses.told_by = told, hello.run
 
     def _note_own_place(self, hello: Hello) -> None:
-        """Say in the log if a peer looks for this node where it is not: once for each such place."""
+        """Log a warning if a peer dials this node at an address that is not its own: once for each such address."""
         here = self._identity.reached_at
         if here is None or hello.to_address is None or same(here, Place(*hello.to_address)):
             return
@@ -337,15 +341,15 @@ class Peers:
         )
 
     def _start(self, link: Link) -> None:
-        """Start a link that had to wait, unless it is not wanted any more; one that was stopped ends at once."""
+        """Start a link that had to wait, unless the member was removed meanwhile; a stopped link ends at once."""
         if self._links.get(link.peer) is link:
             link.start()
 
     def _let_go(self, peer: int) -> None:
-        """Leave a member that has left."""
+        """Close the link to a removed member after `LAST_WORDS_S`."""
         link = self._links.pop(peer)
         del self._addresses[peer]
-        if not link.started:  # it waits for its predecessor, or for the start of us all
+        if not link.started:  # it waits for its predecessor's end, or for `start`
             return
         self._leaving[peer] = link
         link.leave(LAST_WORDS_S).addCallback(lambda _: self._leaving.pop(peer))

@@ -1,13 +1,13 @@
 """Membership changes (§6, thesis §4): by joint consensus, learners first, one at a time, and never into a dead end.
 
 A change of voters goes through a *joint* configuration, in which every decision needs a majority of the old voters and
-one of the new; when that is committed the leader appends the new configuration alone. A change of learners decides
-nothing, so it needs one entry only. Each node goes by the latest configuration in its log, committed or not (§6).
+one of the new. When that is committed, the leader appends the new configuration alone. A change of learners affects no
+quorum, so it needs one entry only. Each node uses the latest configuration in its log, committed or not (§6).
 
-A new member begins as a learner. It catches up in rounds (thesis §4.2.1): a round brings it what the log held when the
-round began, and when one was shorter than an election timeout the learner is close enough to vote without holding the
-others up. The leader promotes it then by itself. Unlike the thesis, no number of long rounds is the last: after
-`CATCH_UP_ROUNDS_MAX` of them the learner counts as slow, which MEMBERS shows, and the rounds go on.
+A new member begins as a learner. It catches up in rounds (thesis §4.2.1): a round replicates the entries that the log
+held when the round began. After a round shorter than an election timeout the learner can vote without delaying commits,
+and the leader promotes it. Unlike the thesis, the leader never gives up: after `CATCH_UP_ROUNDS_MAX` long rounds the
+learner counts as slow, which MEMBERS shows, and the rounds go on.
 """
 
 from __future__ import annotations
@@ -31,18 +31,18 @@ CATCH_UP_ROUNDS_MAX = 10
 
 
 def propose(node: Node, leader: Leader, target: Membership, *, force: bool, unreachable: Collection[int] = ()) -> int:
-    """Begin to change to `target`, which is not joint; return the index of the entry that begins it.
+    """Begin to change to `target`, which is not joint; return the index of the first entry of the change.
 
-    `unreachable` are members that do not answer where `target` has them.
+    `unreachable` are members that do not answer at their address in `target`.
 
     Raises:
-        ProposalRefused: another change is under way, or this leader cannot know yet whether one is, or the change
-            would leave no quorum of living members and is not forced, or it would make a learner of a voter.
+        ProposalRefused: another change is or may be under way, or the change is not forced and would leave no quorum
+            of live members, or it would make a voter a learner.
     """
     if target.learners & node.membership.voters:
         raise ProposalRefused("a voter cannot become a learner; remove it first, and add it again")
     if node.commit < leader.term_start:
-        # Else two leaders in a row could each begin a change that the other does not know (row 14).
+        # Otherwise two leaders in a row could each begin a change without the other's entry in their logs (row 14).
         raise TryAgain("this leader has not committed an entry of its term yet; ask again in a moment")
     if is_under_way(node):
         raise TryAgain("another membership change is under way; ask again when it is done")
@@ -66,8 +66,8 @@ def propose(node: Node, leader: Leader, target: Membership, *, force: bool, unre
 def is_under_way(node: Node) -> bool:
     """Whether a change has begun and is not committed.
 
-    A configuration that does nothing but bind incarnations is none: it has the members, the quorums too, of the one
-    before, so another may follow it before it is committed.
+    A configuration that only binds incarnations does not count: its members and quorums are those of the one before, so
+    another change may follow before it is committed.
     """
     if node.membership.outgoing:
         return True
@@ -77,7 +77,7 @@ def is_under_way(node: Node) -> bool:
 
 
 def adopt(node: Node, entries: Iterable[Entry]) -> None:
-    """Go by the configurations among entries that were just appended (§6)."""
+    """Use the configurations among entries that were just appended (§6)."""
     for entry in entries:
         if entry.kind == EntryKind.MEMBERSHIP:
             assert entry.index > node.membership_index, f"entry {entry.index} comes after {node.membership_index}"
@@ -86,14 +86,14 @@ def adopt(node: Node, entries: Iterable[Entry]) -> None:
 
 
 def forget_from(node: Node, index: int) -> None:
-    """Go back to the configuration before `index`, where the log was cut."""
+    """Return to the latest configuration before `index`, where a conflict has cut the log."""
     assert index > node.memberships[0][0], "the first configuration is committed, and is never cut off"
     while node.memberships[-1][0] >= index:
         node.memberships.pop()
 
 
 def settle(node: Node, leader: Leader) -> None:
-    """Finish a change whose entry has just been committed: leave the joint configuration, drop members that left."""
+    """Continue a change whose entry has just been committed: leave the joint configuration, drop removed members."""
     if node.commit < node.membership_index:
         return
     if node.membership.outgoing:
@@ -101,7 +101,7 @@ def settle(node: Node, leader: Leader) -> None:
         return
     gone = leader.progress.keys() - node.membership.members
     if gone:
-        # They learn that they have left: the last they are sent is a commit index that covers it.
+        # The last message to a removed member has a commit index that covers its removal.
         for peer in gone:
             replication.send_last_words(node, leader, peer)
             del leader.progress[peer]
@@ -111,19 +111,19 @@ def settle(node: Node, leader: Leader) -> None:
 
 
 def promote_caught_up(node: Node, leader: Leader) -> None:
-    """Look after learners on their way to a vote; called at every heartbeat."""
-    if node.membership.outgoing:  # nothing can follow before it is done, nor be told from it
+    """Promote a learner that has caught up; called at every heartbeat."""
+    if node.membership.outgoing:  # no change can begin until the joint configuration is left
         return
     for learner in sorted(node.membership.promoting & _alive(node, leader)):
         if identity.may_be_promoted(node, learner) and _ends_round(node, leader.progress[learner]):
-            # When the change is not safe, or another one is under way, a later round tries again.
+            # If the change would leave no live quorum, or another one is under way, a later round tries again.
             with suppress(ProposalRefused):
                 propose(node, leader, node.membership.promoted(learner), force=False)
                 return
 
 
 def waits_for(node: Node, learner: int) -> str | None:
-    """Say what a learner on its way to a vote waits for, as its leader knows it; None for one that does not wait."""
+    """Return why a learner is not promoted yet, for people; None if it does not wait, or this node does not lead."""
     if not isinstance(node.role, Leader) or learner not in node.membership.promoting & node.role.progress.keys():
         return None
     progress = node.role.progress[learner]
@@ -172,7 +172,7 @@ def _alive(node: Node, leader: Leader) -> set[int]:
 
 
 def _refuse_dead_end(node: Node, leader: Leader, target: Membership, unreachable: Collection[int]) -> None:
-    """Refuse what would leave no majority of members that are heard from where they would be reached."""
+    """Refuse a change after which no majority of the voters would be live and reachable at its address."""
     alive = _alive(node, leader) - set(unreachable)
     if len(target.voters & alive) >= quorum.majority(len(target.voters)):
         return

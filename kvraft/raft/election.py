@@ -13,9 +13,9 @@ from kvraft.raft.roles import AnyRole, Candidate, Follower, Leader, PreCandidate
 from kvraft.raft.types import EntryKind
 
 ELECTION_WAIT_GROWTH = 2
-"""So many times longer is each wait than the one before, after an election without a leader."""
+"""Factor by which the wait for an outcome grows with each election in a row that elects no leader."""
 VOTERS_SAVES = 3
-"""So many times as long as its own save a candidate waits for those of the voters, at least."""
+"""A candidate waits for the voters' saves at least so many times as long as its own save took."""
 ELECTION_WAIT_FACTOR_MAX = 16
 """Longest wait for the outcome of an election, in election timeouts."""
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 
 def become_follower(node: Node, term: int, leader: int | None, why: Why = Why.RESIGNED) -> None:
-    """Follow in `term`: the node's own term, or a higher one that it has just heard of (§5.1).
+    """Become a follower in `term`: the node's own term, or a higher one just received in a message (§5.1).
 
     `why` is the reason why a leader steps down in its own term.
     """
@@ -41,12 +41,12 @@ def become_follower(node: Node, term: int, leader: int | None, why: Why = Why.RE
         node.match_index = 0
     match node.role:
         case Leader(new_reads=tickets, read_rounds=rounds):
-            # They were never confirmed, so they must not be answered: a later leader may have written (row 8).
+            # These reads were never confirmed: a later leader may have committed writes since (row 8).
             node.aborted_reads += [read.ticket for waiting in rounds for read in waiting.reads]
             node.aborted_reads += tickets
             deadline = node.now + node.random_timeout()
         case role:
-            # Only a leader's word or a granted vote resets the timer, not a mere term (§5.2).
+            # Only a leader's message or a granted vote resets the timer; a higher term alone does not (§5.2).
             deadline = role.deadline
     follower = Follower(deadline)
     _take_role(node, follower)
@@ -55,12 +55,12 @@ def become_follower(node: Node, term: int, leader: int | None, why: Why = Why.RE
 
 
 def _take_role(node: Node, role: AnyRole) -> None:
-    """Let the node go on in another role (Figure 4): no other line sets it."""
+    """Change the role (Figure 4). After construction no other line sets it."""
     node.role, node.is_leader = role, isinstance(role, Leader)
 
 
 def hear_from_leader(node: Node, follower: Follower, leader: int) -> None:
-    """Reset the election timer: the leader of this term has spoken (§5.2)."""
+    """Reset the election timer: a message of this term's leader has arrived (§5.2)."""
     assert follower.leader in (None, leader), f"term {node.term} has two leaders: {follower.leader}, {leader} (§5.2)"
     assert leader != node.id, "a node does not follow itself"
     follower.leader = leader
@@ -70,7 +70,7 @@ def hear_from_leader(node: Node, follower: Follower, leader: int) -> None:
 
 
 def pre_campaign(node: Node) -> None:
-    """Ask whether an election could be won (thesis §9.6)."""
+    """Ask the other voters whether an election could be won, without a new term: PreVote (thesis §9.6)."""
     deadline = node.now + node.random_timeout()
     if _is_saving_its_vote(node):
         node.role.deadline = deadline
@@ -89,11 +89,11 @@ def pre_campaign(node: Node) -> None:
 
 
 def campaign(node: Node, *, transfer: bool = False) -> None:
-    """Start an election (§5.2): new term, a vote for oneself, RequestVote to everyone else.
+    """Start an election (§5.2): new term, a vote for itself, RequestVote to every other voter.
 
-    RequestVote is a promise: it leaves when the term, the vote and the log that it boasts of are durable. Else a
-    candidate could crash, stand in the same term once more with a shorter log, and count the votes that were given to
-    the longer one.
+    RequestVote is a promise: it is sent after the term, the vote and the log that it describes are durable. Otherwise
+    a candidate could crash, campaign again in the same term with a shorter log, and count the votes that were granted
+    to the longer one.
     """
     assert node.voting, "who may have forgotten its vote does not stand"
     assert not isinstance(node.role, Leader), f"the leader of term {node.term} stands against itself"
@@ -111,33 +111,33 @@ def _request_vote(node: Node, voter: int, *, transfer: bool) -> None:
 
 
 def repeat(node: Node, peer: int) -> None:
-    """Repeat what may have got lost on the way to `peer`, whose connection stands again (§5.1: requests are retried).
+    """Repeat the vote request or the vote that may have been lost before `peer` reconnected (§5.1: RPCs are retried).
 
-    The wait for an election on a slow disk may be long, and the vote that decides may be that of a node which was down
-    when it was asked, or whose answer had no connection yet.
+    On slow disks an election waits long, and the deciding vote may be that of a voter that was down when the request
+    was sent, or that had no connection for its reply yet.
     """
     match node.role:
         case PreCandidate(votes=votes) if peer not in votes and peer in _other_voters(node):
             node.send(peer, PreVote(node.term + 1, node.log.last_index, node.log.last_term))
         case Candidate(votes=votes) if node.id in votes and peer not in votes and peer in _other_voters(node):
-            _request_vote(node, peer, transfer=node.role.transfer)  # its first one leaves with the own vote's save
+            _request_vote(node, peer, transfer=node.role.transfer)  # the first one is sent once the own vote is durable
         case Follower(leader=None) if node.vote == peer and not _is_saving_its_vote(node):
             node.promise(peer, RequestVoteReply(node.term, granted=True))
 
 
 def count_own_vote(node: Node) -> None:
-    """Count a candidate's vote for itself, now that it is durable: before, a crash could let it vote twice (row 2)."""
+    """Count a candidate's vote for itself once it is durable: before that, a crash could let it vote twice (row 2)."""
     durable = node.durable_hard_state
     if isinstance(node.role, Candidate) and (durable.term, durable.vote) == (node.term, node.id):
         node.role.votes[node.id] = True
-        # The voters' saves come now, and take about as long.
+        # Now the voters save their votes, which takes about as long.
         took = node.now - node.role.began
         node.role.deadline = max(node.role.deadline, node.now + VOTERS_SAVES * took)
         _count_votes(node, node.role)
 
 
 def become_leader(node: Node) -> None:
-    """Lead this term: reset what is known of the others and append the term's empty entry (§5.3, §8)."""
+    """Become leader: reset the progress of every other member and append the term's empty entry (§5.3, §8)."""
     assert isinstance(node.role, Candidate), f"a {type(node.role).__name__} wins an election"
     assert node.vote == node.id, f"a leader has voted for {node.vote} (§5.2)"
     assert node.durable_hard_state.term == node.term, "nobody is elected in a term that its disk does not know"
@@ -157,7 +157,7 @@ def become_leader(node: Node) -> None:
 
 
 def step_pre_vote(node: Node, sender: int, request: PreVote) -> None:
-    """Say whether `sender` could have this node's vote in a later term; neither term nor vote change by it."""
+    """Answer whether this node would vote for `sender` in a later term; neither its term nor its vote changes."""
     if _is_bound_to_leader(node) or _is_saving_its_vote(node):
         why = Why.HAS_LEADER if _is_bound_to_leader(node) else Why.SAVING_A_VOTE
         node.facts.note(node.now, FactKind.REFUSED_PRE_VOTE, request.term, sender, why)
@@ -166,8 +166,8 @@ def step_pre_vote(node: Node, sender: int, request: PreVote) -> None:
     if node.voting and request.term > node.term and up_to_date:
         node.send(sender, PreVoteReply(request.term, granted=True))
         node.facts.note(node.now, FactKind.GRANTED_PRE_VOTE, request.term, sender)
-        # Step back a little: when a leader dies everyone notices at once, and two who stand at the same time split
-        # the votes and wait for another whole election timeout.
+        # Delay this node's own election: when a leader dies all followers notice at once, and two candidates at the
+        # same time split the votes and wait for another whole election timeout.
         step_back = node.options.peer_lost_delay_max + node.random.uniform(0, node.options.peer_lost_delay_max)
         node.role.deadline = max(node.role.deadline, node.now + step_back)
     else:
@@ -177,7 +177,7 @@ def step_pre_vote(node: Node, sender: int, request: PreVote) -> None:
 
 
 def step_pre_vote_reply(node: Node, sender: int, reply: PreVoteReply) -> None:
-    """Count the answer; a refusal may also tell of a later term."""
+    """Count the answer; a refusal may also carry a later term."""
     if isinstance(node.role, PreCandidate):
         kind = FactKind.GOT_PRE_VOTE if reply.granted else FactKind.MISSED_PRE_VOTE
         node.facts.note(node.now, kind, node.term + 1, sender)
@@ -191,8 +191,8 @@ def step_pre_vote_reply(node: Node, sender: int, reply: PreVoteReply) -> None:
 def step_request_vote(node: Node, sender: int, request: RequestVote) -> None:
     """Give this term's one vote to `sender` if its log is as up to date as ours (Figure 2, §5.4.1)."""
     if _is_bound_to_leader(node) and not request.transfer:
-        # Not even its term is taken over, or a removed or partitioned server could depose a healthy leader
-        # (thesis §4.2.3).
+        # Its term is not adopted either: otherwise a removed or partitioned node could depose a healthy leader (thesis
+        # §4.2.3).
         node.facts.note(node.now, FactKind.REFUSED_VOTE, request.term, sender, Why.HAS_LEADER)
         return
     if request.term > node.term:
@@ -261,10 +261,10 @@ def _count_votes(node: Node, role: Candidate) -> None:
 
 
 def _may_stand(node: Node) -> bool:
-    """Whether this node may have to lead: it is a voter, or was one before a change that is not known to be committed.
+    """Whether this node may campaign: it is a voter, or was one before a change that is not known to be committed.
 
-    Of those who hold the entry that removes them one may be needed to bring it to the voters who remain and lack it,
-    whom nobody with a longer log would elect (thesis §4.2.2). Its own vote does not count then.
+    A node whose log holds the entry that removes it may have to lead: the remaining voters may lack that entry, and
+    nodes with a longer log would not vote for them (thesis §4.2.2). Its own vote does not count then.
     """
     if node.membership.decides(node.id):
         return True
@@ -272,18 +272,19 @@ def _may_stand(node: Node) -> bool:
 
 
 def _election_wait(node: Node, *, transfer: bool) -> float:
-    """Return how long to wait for the outcome of an election that this node has just taken part in, seconds.
+    """Return how long to wait for the outcome of an election in which this node has just voted, seconds.
 
-    An election takes two saves one after the other, the candidate's and then the voters'. Where they take longer than
-    an election timeout, a wait of that length ends every election before its votes arrive, and each one in vain puts
-    one more save in front of the next. So, unlike the paper, a node whose own vote is not on its disk yet stays in the
-    election that it is for (`_is_saving_its_vote`), and a candidate whose own save took long gives the voters as much
-    time (`VOTERS_SAVES`). Where the voters' disks are slower than its own, only the next election can be longer: the
-    wait grows with each one in a row that brought no leader, up to `ELECTION_WAIT_FACTOR_MAX` timeouts. A disk that is
-    fast decides the first election within its first wait.
+    An election takes two saves one after the other, the candidate's and then the voters'. If they take longer than an
+    election timeout, a wait of that length ends every election before its votes arrive, and each failed election queues
+    one more save in front of the next. So, unlike the paper, a node whose vote is not durable yet takes part in no
+    other election (`_is_saving_its_vote`), and a candidate whose own save took long waits in proportion for the voters
+    (`VOTERS_SAVES`). If the voters' disks are slower than the candidate's, only a later election can wait longer: the
+    wait grows with each election in a row that elects no leader, up to `ELECTION_WAIT_FACTOR_MAX` timeouts. With fast
+    disks the first election ends within its first wait.
 
-    An election that the leader has ordered gets the longest wait at once. Nobody else stands meanwhile, so to end it
-    early would only lose the leader without a successor. If the candidate dies, its broken connection ends the wait.
+    A candidate that the leader has ordered to campaign gets the longest wait at once. No other node campaigns
+    meanwhile, so a shorter wait would only leave the cluster without a leader. If the candidate dies, its broken
+    connection ends the wait.
     """
     factor = ELECTION_WAIT_FACTOR_MAX
     if not transfer:
@@ -297,17 +298,17 @@ def _other_voters(node: Node) -> list[int]:
 
 
 def _is_saving_its_vote(node: Node) -> bool:
-    """Whether this node has given a vote in this term, to itself or another, that is not on its disk yet.
+    """Whether this node has voted in this term, for itself or another, and the vote is not durable yet.
 
-    It takes part in no further election meanwhile: that would only end the one under way, and could count on this
-    node's vote no sooner.
+    Until then it takes part in no further election: that would only end the one under way, and this node's vote in the
+    new one would be durable even later.
     """
     durable = node.durable_hard_state
     return node.vote is not None and (durable.term, durable.vote) != (node.term, node.vote)
 
 
 def _is_bound_to_leader(node: Node) -> bool:
-    """Whether this node has a current leader and so takes part in no election (§6, thesis §4.2.3)."""
+    """Whether this node leads or has a current leader, and so takes part in no election (§6, thesis §4.2.3)."""
     match node.role:
         case Leader():
             return True

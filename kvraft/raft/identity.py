@@ -1,4 +1,4 @@
-"""What a member is: an id and an incarnation. Keeps a node whose disk was lost from breaking its promises.
+"""A member's identity: its id and its incarnation. It keeps a node whose disk was lost from breaking its promises.
 
 Raft counts on a node because its disk keeps what it promised (Figure 2). A disk that was lost or emptied, under an old
 id, makes another node: its vote could elect a leader that lacks what the old one acknowledged (row 1; row 19 for ids
@@ -51,12 +51,12 @@ incarnation and the leader has bound them all. Without TLS an incarnation is a c
 *Older copies.* A data directory that was put back from a copy has its incarnation and not all that it acknowledged. Its
 vote could elect a leader that lacks a confirmed entry, like that of a wiped node. It could be sent the entries anew and
 would hold them again, but until then, and for entries that no leader counts any more, it votes as if it had never
-confirmed them. So the others name what they know of its acknowledgements (`acknowledged`) at each connection. It finds
-by its own log that it lacks something, and ends, with a mark in its directory. It votes no more and is replaced, so it
-counts as dead, like a wiped node. A leader whose probe at a member's match index is denied again and again drops the
-connection, so that the acknowledgements are named once more. A node whose own committed entry a leader contradicts has
-the opposite proof, that confirmed entries were lost elsewhere (`CommittedContradicted`); it ends too and keeps what the
-others have lost.
+confirmed them. So each hello names what the sender has recorded of the receiver's acknowledgements (`acknowledged`).
+The node compares that with its own log; if it lacks something, it stops, with a mark in its directory. It never votes
+again and is replaced, so it counts as dead, like a wiped node. A leader whose probe at a member's match index is
+rejected `DENIALS_MAX` times in a row drops the connection, so that the next hello names the acknowledgements again. A
+leader that contradicts a node's committed entry is the opposite proof: confirmed entries were lost elsewhere
+(`CommittedContradicted`). That node stops too, and its directory keeps what the others have lost.
 
 Nodes without a disk have no incarnation here (`Node.incarnation` is None) and come back by other rules.
 """
@@ -80,20 +80,20 @@ if TYPE_CHECKING:
 
 @attrs.define
 class Heard:
-    """What others have said of themselves since this node began."""
+    """What the other members' hellos have said since this process began."""
 
     incarnations: dict[int, str | None] = attrs.field(factory=dict)
-    """None for a member that has not named one."""
+    """By member: its incarnation; None if its hello named none."""
     newborn: set[int] = attrs.field(factory=set)
-    """Members that have said that their logs are empty."""
+    """Members whose hellos said that their logs are empty."""
     nonempty: set[int] = attrs.field(factory=set)
-    """Members that have said that they are not."""
+    """Members whose hellos said that their logs are not empty."""
     acknowledged: dict[int, Acknowledged] = attrs.field(factory=dict)
-    """By member: what it has acknowledged, to this node or to others that have led meanwhile."""
+    """By member: its highest acknowledgement to this node or to another leader since."""
 
 
 def begin(node: Node) -> None:
-    """Take the vote from a node that has no right to it, judged by what its disk held when it began."""
+    """Decide, from what its disk held when the process began, whether the node may vote."""
     if node.incarnation is None:
         return
     if _is_newborn(node) and _is_birth(node):
@@ -105,13 +105,13 @@ def _has_vote(node: Node) -> bool:
     bindings = node.membership.incarnations
     if node.id in bindings:
         return bindings[node.id] == node.incarnation
-    if node.founder or node.vote is not None:  # only a node that had the right has voted
+    if node.founder or node.vote is not None:  # it could vote before, and its disk has kept that
         return True
-    return node.log.last_index > 0 and not bindings  # an earlier kvraft's
+    return node.log.last_index > 0 and not bindings  # the log of an earlier kvraft
 
 
 def is_stranger(node: Node) -> bool:
-    """Whether the log binds this id to another incarnation: this node must not take part."""
+    """Whether the log binds this node's id to another incarnation: then it must not take part."""
     return node.incarnation is not None and is_other(node.membership, node.id, node.incarnation)
 
 
@@ -121,7 +121,7 @@ def is_other(membership: Membership, member: int, incarnation: str) -> bool:
 
 
 def hear(node: Node, peer: int, incarnation: str | None, *, is_empty: bool | None) -> None:
-    """Take what `peer` says of itself; None for what it did not say, as an earlier kvraft does not."""
+    """Take the incarnation from `peer`'s hello, and whether its log is empty; None from an earlier kvraft."""
     if node.incarnation is None:
         return
     if incarnation is None or is_empty is None:
@@ -139,32 +139,32 @@ def hear(node: Node, peer: int, incarnation: str | None, *, is_empty: bool | Non
 
 
 def confirm(node: Node) -> None:
-    """Give a node its vote when its log binds it; called when the configuration has changed."""
+    """Give the node its vote if its log binds its id to its incarnation; called after each configuration change."""
     if not node.voting and node.membership.incarnations.get(node.id, "") == node.incarnation:
         node.regain_vote()
 
 
 def bind_first(node: Node, leader: Leader) -> None:
-    """Bind all incarnations that are known, right after the first entry of the first leader."""
+    """Bind all known incarnations, directly after the first entry of the cluster's first leader."""
     new = _unbound(node)
     if new and node.log.last_index == 1 and None not in node.heard.incarnations.values():
         changes.append(node, leader, node.membership.bound(new))
 
 
 def bind(node: Node, leader: Leader) -> None:
-    """Bind members that are not bound yet and have named their incarnation; called at every heartbeat."""
+    """Bind the members that have named their incarnation and are not bound yet; called at every heartbeat."""
     membership = node.membership
     new = _unbound(node)
     if not new:
         return
     if not membership.incarnations and not new.keys() >= membership.members:
-        return  # one of an earlier kvraft could not read it
-    with suppress(ProposalRefused):  # when another change is under way: at a later heartbeat
+        return  # a member of an earlier kvraft could not read the configuration
+    with suppress(ProposalRefused):  # another change is under way: a later heartbeat tries again
         changes.propose(node, leader, membership.bound(new), force=True)
 
 
 def may_be_promoted(node: Node, learner: int) -> bool:
-    """Whether a learner is bound, where any member is: else it would become a voter without a vote."""
+    """Whether the learner's id is bound, or no member's is: otherwise it would become a voter that cannot vote."""
     bindings = node.membership.incarnations
     return not bindings or learner in bindings
 
@@ -181,12 +181,12 @@ def _unbound(node: Node) -> dict[int, str]:
 
 
 def _is_newborn(node: Node) -> bool:
-    """Whether the node holds nothing and has not voted."""
+    """Whether the node's log is empty and it has not voted."""
     return node.log.last_index == 0 and node.vote is None
 
 
 def _is_birth(node: Node) -> bool:
-    """Whether the node belongs to a majority without a log, and knows no member with one."""
+    """Whether this node is one of a majority of voters with empty logs, and knows no member with a log."""
     if node.heard.nonempty or not node.membership.decides(node.id):
         return False
     empty = node.heard.newborn | {node.id}

@@ -1,8 +1,7 @@
-"""The rules that hold on every node after every step, and in every cluster: checked by the tests and the simulator.
+"""The invariants of a node and of a cluster, which the tests and the simulator check after every step.
 
-`check` looks at one node at one point in time, `NodeHistory` at what may change from one point to the next, and
-`ClusterHistory` at Figure 3: what all nodes together must never do. Each raises `InvariantViolated`, which names the
-rule.
+`check` checks one node at one point in time, `NodeHistory` the changes of a node from one step to the next, and
+`ClusterHistory` the properties of Figure 3 over all nodes. Each raises `InvariantViolated`, which names the rule.
 """
 
 from collections.abc import Iterable
@@ -21,7 +20,7 @@ def _demand(node: Node, rule: str, *, holds: bool) -> None:
 
 
 def _broken(node: Node, rule: str) -> InvariantViolated:
-    """Return what is raised; called where the text would cost more than the question, which is asked at every step."""
+    """Return the error to raise. Checks that run at every step call it only after they fail: the text is costly."""
     return InvariantViolated(f"node {node.id}, term {node.term}: {rule}")
 
 
@@ -96,7 +95,7 @@ def _check_peers(node: Node, leader: Leader) -> None:
 
 
 class NodeHistory:
-    """Watches one running node; a restart begins a new history, in which only what is durable is held against it."""
+    """Checks the changes of one running node. A restarted node gets a new history, since only durable state is kept."""
 
     def __init__(self, node: Node) -> None:
         self._node = node
@@ -124,7 +123,7 @@ class NodeHistory:
         self._remember()
 
     def peer_forgot(self, peer: int) -> None:
-        """Expect nothing of a member that has come back without its data: what it acknowledged is lost with it."""
+        """Allow the match index of a member to go back: it has restarted without the data that it acknowledged."""
         self._match.pop(peer, None)
 
     def _check_leader(self, node: Node, leader: Leader) -> None:
@@ -150,16 +149,16 @@ class NodeHistory:
 
 @attrs.define
 class ClusterHistory:
-    """Figure 3, over everything that the nodes of a cluster have ever done. Observe it after each step."""
+    """Checks Figure 3 over the whole history of a cluster. Call `observe` after each step."""
 
     leaders: dict[int, int] = attrs.field(factory=dict)
-    """Who led each term."""
+    """By term: the id of its leader."""
     committed: dict[int, Entry] = attrs.field(factory=dict)
-    """Every entry that any node has held to be committed."""
+    """By index: every entry that has been below any node's commit index."""
     _committed_in: dict[int, int] = attrs.field(factory=dict)
-    """The term of the node that was first seen to hold an entry to be committed: its leader's, or a later one."""
+    """By index: the term of the first node that was observed with the entry committed, its leader's or a later one."""
     _compared: dict[int, tuple[Node, int]] = attrs.field(factory=dict)
-    """For each id the node that was last seen under it, and how far its committed entries were compared."""
+    """By id: the node observed last, and the index up to which its committed entries were compared."""
 
     def observe(self, nodes: Iterable[Node]) -> None:
         """Check the five properties of Figure 3; leader append-only is `NodeHistory`'s."""
@@ -188,7 +187,7 @@ class ClusterHistory:
 
     def _check_state_machine_safety(self, node: Node) -> None:
         known, compared = self._compared.get(node.id, (node, 0))
-        if known is not node:  # restarted: all that it holds is compared once more
+        if known is not node:  # restarted: all its committed entries are compared again
             compared = 0
         last_covered = self.committed.get(node.log.snapshot_index)
         if last_covered is not None and node.log.snapshot_term != last_covered.term:
@@ -207,9 +206,9 @@ class ClusterHistory:
         self._compared[node.id] = (node, node.commit)
 
     def _check_completeness(self, node: Node) -> None:
-        """Hold a new leader's log against all that was committed in earlier terms; from then on it only appends.
+        """Check that a new leader's log has all entries committed in earlier terms; from then on it only appends.
 
-        Not against what a later leader has committed already: a candidate may learn late that it was elected.
+        Entries that a later leader has committed already do not count: a candidate may receive its votes late.
         """
         for index, entry in self.committed.items():
             if self._committed_in[index] < node.term and index > node.log.snapshot_index:

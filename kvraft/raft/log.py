@@ -6,8 +6,8 @@ Three marks move along it, and `handed_over` and `durable` fall back when a conf
           on this          given to the         new since the
           node's disk      driver to save       last Ready
 
-The commit index and what was given out to be applied lie beside these: an entry can be committed by the others' disks
-before it is durable on this one.
+The commit index and the applied index are independent of these: an entry can be committed on the others' disks before
+it is durable on this one.
 """
 
 from bisect import bisect_right
@@ -29,7 +29,7 @@ class Log:
         """The index of the last entry, or of the snapshot when there is none."""
         self._entries = list(entries)
         self._dropped = 0
-        """Bytes of the records that stood before the first entry."""
+        """Bytes of the records that were dropped before the first entry."""
         self._ends = list(accumulate(len(entry.record) for entry in self._entries))
         """For each entry, the bytes of all records up to it and with it, `_dropped` included."""
         for place, entry in enumerate(self._entries, snapshot_index + 1):
@@ -40,8 +40,8 @@ class Log:
         self.handed_over = self.last_index
         """The last index that a Ready has carried to the journal."""
         self._saving: deque[int] = deque()
-        """Of each save of entries under way, oldest first, the last entry that no conflict has cut off since. Term and
-        index alone do not tell two saves of one entry apart: it may be saved, cut off, and come again."""
+        """For each save under way, oldest first, its last entry that no conflict has cut off since. Term and index
+        would not distinguish two saves of one entry: it may be saved, cut off, and appended again."""
 
     @property
     def size(self) -> int:
@@ -54,7 +54,7 @@ class Log:
         return self._entries[-1].term if self._entries else self.snapshot_term
 
     def term_at(self, index: int) -> int | None:
-        """Return the term of the entry at `index`; None when the log does not reach there or no longer holds it."""
+        """Return the term of the entry at `index`; None if it is beyond the log's end or compacted away."""
         place = index - self.snapshot_index - 1
         if 0 <= place < len(self._entries):
             return self._entries[place].term
@@ -63,12 +63,12 @@ class Log:
     def matches(self, index: int, term: int) -> bool:
         """Whether the log contains an entry at `index` with `term` (AppendEntries, receiver's step 2).
 
-        What a snapshot covers was committed, so every leader has the same there.
+        Entries that a snapshot covers were committed, so every leader's log has the same ones.
         """
         return index < self.snapshot_index or self.term_at(index) == term
 
     def is_up_to_date(self, last_index: int, last_term: int) -> bool:
-        """Whether a log that ends with these is at least as up to date as this one (§5.4.1)."""
+        """Whether a log that ends with this entry is at least as up to date as this log (§5.4.1)."""
         return (last_term, last_index) >= (self.last_term, self.last_index)
 
     def __getitem__(self, index: int) -> Entry:
@@ -111,7 +111,7 @@ class Log:
         self.last_index = min(self.last_index, index - 1)
         self.handed_over = min(self.handed_over, index - 1)
         self.durable = min(self.durable, index - 1)
-        # The disk will cut off what is on its way to it, whatever stands in its place by then.
+        # A save under way may still store the entries that were cut off; they do not count as durable.
         self._saving = deque(min(last, index - 1) for last in self._saving)
 
     def find_conflict(self, entries: Sequence[Entry]) -> Entry | None:
@@ -126,15 +126,15 @@ class Log:
         return self.snapshot_index + bisect_right(self._ends, self._dropped + self.size - size)
 
     def index_within(self, size: int, count: int) -> int:
-        """Return the last index up to which there are at most `count` entries of `size` bytes, but one if there is any.
+        """Return the last index up to which at most `count` entries with `size` bytes are held, at least one if any is.
 
-        That is how much of the log is forgotten at once.
+        One call of `compact` drops so many, so that it stays short.
         """
         places = min(count, bisect_right(self._ends, self._dropped + size))
         return min(self.last_index, self.snapshot_index + max(1, places))
 
     def compact(self, index: int) -> None:
-        """Forget the entries up to `index`, which a durable snapshot covers (§7)."""
+        """Drop the entries up to `index`, which a durable snapshot covers (§7)."""
         term = self.term_at(index)
         if term is None:
             raise InvariantViolated(f"the log cannot be compacted to {index}: it holds nothing there")
@@ -145,7 +145,7 @@ class Log:
         assert len(self._entries) == len(self._ends) == self.last_index - index, "the log lacks entries"
 
     def restart_after(self, index: int, term: int) -> None:
-        """Begin anew, empty, after a snapshot that ends with (index, term) (Figure 13, step 7)."""
+        """Drop every entry; the log begins after a snapshot that ends with (index, term) (Figure 13, step 7)."""
         assert index >= self.snapshot_index, f"the log begins after {self.snapshot_index} and goes back to {index}"
         self._drop(self.snapshot_index + 1, self.last_index)
         self.snapshot_index, self.snapshot_term = index, term
@@ -160,7 +160,7 @@ class Log:
         del self._ends[begin:end]
 
     def take_unsaved(self) -> tuple[Entry, ...]:
-        """Return the entries that no Ready has carried yet, and mark them handed over."""
+        """Return the entries that no Ready has handed to the driver yet, and mark them handed over."""
         unsaved = self.slice(self.handed_over + 1, self.last_index)
         self.handed_over = self.last_index
         if unsaved:
@@ -168,7 +168,7 @@ class Log:
         return unsaved
 
     def saved(self) -> None:
-        """Note that the oldest entries that were taken are on the disk, less those that a conflict has cut off since.
+        """Take that the oldest save under way is durable; entries that a conflict has cut off since do not count.
 
         Called once for each time that `take_unsaved` returned entries, in that order.
         """
@@ -180,8 +180,8 @@ class Log:
     def last_agreement(self, index: int, term: int) -> tuple[int, int]:
         """Return the last (index, term) of this log at or below `index` whose term is at most `term`.
 
-        Nothing above it can be shared with a log that holds `term` at `index`, so both sides of a conflict use it to
-        skip whole terms (§5.3, "the protocol can be optimized").
+        No entry above it can match a log that has `term` at `index`, so both sides of a conflict use it to skip whole
+        terms (§5.3, "the protocol can be optimized").
         """
         index = min(index, self.last_index)
         while index > self.snapshot_index:

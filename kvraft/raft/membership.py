@@ -1,8 +1,8 @@
-"""Which nodes belong to the cluster, and which decide (§6, thesis §4).
+"""The cluster configuration: its voters, its learners and, while a change is under way, the outgoing voters (§6).
 
-A membership has voters, learners, which receive the log but decide nothing (thesis §4.2.1), and, while a change is
-under way, the outgoing voters, whose majority is needed as well. It changes only through entries of the log, and each
-node goes by the latest one in its log, committed or not (§6).
+Learners receive the log but do not count for any quorum (thesis §4.2.1). In a joint configuration a majority of the
+outgoing voters is needed as well. A configuration changes only through entries of the log, and each node uses the
+latest one in its log, committed or not (§6).
 """
 
 from collections.abc import Collection, Iterable, Iterator, Mapping
@@ -13,31 +13,31 @@ import msgspec
 from kvraft.raft.quorum import Voters
 
 REMOVED_MAX = 64
-"""So many removed ids a configuration names at most when it is compacted."""
+"""The most removed ids that a compacted configuration lists."""
 REMOVED_KEPT = 32
-"""So many of them, the highest, it names then."""
+"""How many of them, the highest, are kept when there were more."""
 _IS_JOINT = "no target can be told from a configuration that is half-way to another one (§6)"
 
 
 @attrs.frozen
 class Departed(Collection[int]):
-    """Everybody who once belonged to the cluster. To go through it gives those that are named one by one."""
+    """The ids of all former members. Iteration and length cover only those that are listed one by one."""
 
     named: frozenset[int]
     below: int
     members: frozenset[int]
-    """Those who stay: an outgoing voter has departed already."""
+    """The voters and learners. An outgoing voter is not among them: it counts as departed."""
 
     def __contains__(self, node: object) -> bool:
-        """Whether the id was removed, or is one of those that are not given any more."""
+        """Whether the id was removed, or is below the lowest id that may still be assigned."""
         return node in self.named or (isinstance(node, int) and node < self.below and node not in self.members)
 
     def __iter__(self) -> Iterator[int]:
-        """Go through those that are named."""
+        """Iterate over the listed ids."""
         return iter(self.named)
 
     def __len__(self) -> int:
-        """Return how many are named."""
+        """Return how many ids are listed."""
         return len(self.named)
 
 
@@ -46,29 +46,29 @@ def _ids(nodes: Iterable[int]) -> frozenset[int]:
 
 
 def _without(facts: Mapping[int, str], node: int | None) -> dict[int, str]:
-    """Return what is known of the members, less what is known of one."""
+    """Return a copy of `facts`, which are keyed by member, without the entry of `node`."""
     return {member: fact for member, fact in facts.items() if member != node}
 
 
 @attrs.frozen
 class Membership:
-    """One configuration. Invariants: there is a voter; no learner is a voter; those to be promoted are learners."""
+    """One configuration. Invariants: it has a voter; no learner is a voter; every node to be promoted is a learner."""
 
     voters: frozenset[int] = attrs.field(converter=_ids)
     outgoing: frozenset[int] = attrs.field(default=frozenset(), converter=_ids)
     learners: frozenset[int] = attrs.field(default=frozenset(), converter=_ids)
     promoting: frozenset[int] = attrs.field(default=frozenset(), converter=_ids)
-    """Learners that become voters by themselves when they have caught up."""
+    """Learners that the leader promotes to voters when they have caught up."""
     replacing: Mapping[int, int] = attrs.field(factory=dict)
-    """For some of these the voter that leaves when they become one."""
+    """By learner in `promoting`: the voter that is removed when the learner is promoted."""
     addresses: Mapping[int, str] = attrs.field(factory=dict)
-    """Where each member is reached; the core only keeps them."""
+    """Every member's address; the core stores them and does not use them."""
     removed: frozenset[int] = attrs.field(default=frozenset(), converter=_ids)
-    """Who once belonged to the cluster: their ids are never used again (row 19)."""
+    """Ids of former members: they are never used again (row 19)."""
     incarnations: Mapping[int, str] = attrs.field(factory=dict)
-    """The incarnation to which a member's id is bound, once it is; see `identity`."""
+    """The incarnation to which each member's id is bound; a member without one is not bound yet. See `identity`."""
     removed_below: int = 0
-    """Each id below it that is no member counts as removed, be it that it was never used; `removed` names the others.
+    """Each id below it that is no member counts as removed, even if it was never used; `removed` lists those above.
     Governed by feature level 2."""
 
     def __attrs_post_init__(self) -> None:
@@ -85,7 +85,7 @@ class Membership:
 
     @property
     def majorities(self) -> tuple[Voters, ...]:
-        """The sets of voters of each of which a majority must agree: two while a change is under way."""
+        """The sets of voters; each needs a majority of its own. A joint configuration has two."""
         return (self.voters, self.outgoing) if self.outgoing else (self.voters,)
 
     @property
@@ -95,31 +95,31 @@ class Membership:
 
     @property
     def departed(self) -> Departed:
-        """Who once belonged to the cluster."""
+        """The ids of all former members."""
         return Departed(self.removed, self.removed_below, self.voters | self.learners)
 
     def removed_with(self, node: int) -> frozenset[int]:
-        """Return whom `removed` names when `node` has left, too."""
+        """Return the value of `removed` after `node` is removed."""
         return self.removed | {node} if node >= self.removed_below else self.removed
 
     def compacted(self) -> "Membership":
-        """Return the same configuration, in which no more than `REMOVED_MAX` removed ids are named.
+        """Return the same configuration with no more than `REMOVED_MAX` removed ids.
 
-        They would grow for ever, and travel in every configuration. Instead of the lowest the configuration says from
-        where on ids are given: those below that were never used are lost, which costs nothing, and no removed one can
-        come back.
+        Otherwise the list would grow without bound, and every configuration carries it. `removed_below` replaces the
+        lowest ids: none below it is assigned any more. So no removed id can return; the unused ids below it are lost,
+        which costs nothing.
         """
         if len(self.removed) <= REMOVED_MAX:
             return self
         kept = sorted(self.removed)[-REMOVED_KEPT:]
         return attrs.evolve(self, removed=kept, removed_below=kept[0])
 
-    # The configurations that can follow. Each is told by what changes; all else stays.
+    # The configurations that can follow this one.
 
     def with_learner(self, node: int, address: str, *, replaces: int | None = None) -> "Membership":
-        """Return the configuration in which `node` is a learner that will be promoted.
+        """Return the configuration in which `node` is a learner that will be promoted. It may be a learner already.
 
-        It takes the place of the voter `replaces` then, if one is named. It may be a learner already.
+        If `replaces` is given, that voter is removed when `node` is promoted.
         """
         assert not self.outgoing, _IS_JOINT
         assert node not in self.voters, f"node {node} votes already"
@@ -135,7 +135,7 @@ class Membership:
         )
 
     def without(self, node: int) -> "Membership":
-        """Return the configuration that `node` has left; nobody replaces it any more."""
+        """Return the configuration without `node`; a pending replacement of it or by it is dropped."""
         assert not self.outgoing, _IS_JOINT
         assert node in self.members, f"node {node} leaves and is no member"
         assert self.voters != {node}, f"node {node} is the only voter"
@@ -156,9 +156,9 @@ class Membership:
         return attrs.evolve(self, addresses={**self.addresses, node: address})
 
     def promoted(self, learner: int) -> "Membership":
-        """Return the configuration in which `learner` votes, and whom it replaces does not belong to it any more.
+        """Return the configuration in which `learner` is a voter and the voter that it replaces is removed.
 
-        If that one has left already nobody else leaves, also when it has come back to learn.
+        If the replaced node is no voter any more, even if it is a learner, no node is removed.
         """
         assert not self.outgoing, _IS_JOINT
         assert learner in self.promoting, f"node {learner} is not on its way to a vote"
@@ -176,15 +176,16 @@ class Membership:
         )
 
     def bound(self, memories: Mapping[int, str]) -> "Membership":
-        """Return the configuration that binds these members to their memories, too."""
+        """Return the configuration that also binds these members to their incarnations."""
         twice = memories.keys() & self.incarnations.keys()
         assert not twice, f"the members {sorted(twice)} are bound once more"
         return attrs.evolve(self, incarnations={**self.incarnations, **memories})
 
     def joint_from(self, before: "Membership") -> "Membership":
-        """Return the joint configuration that leads to this one: the voters of the one `before` decide as well (§6).
+        """Return the joint configuration on the way from `before` to this one: voters of both count (§6).
 
-        They are reached and known as long. A learner that leaves in the same change leaves at once: it decides nothing.
+        It keeps the addresses and incarnations of the voters of `before`. A learner that the same change removes is
+        removed at once, since it counts for no quorum.
         """
         assert not self.outgoing, "a joint configuration leads to one that is not"
         assert not before.outgoing, "a joint configuration follows a joint one (§6)"
@@ -199,7 +200,7 @@ class Membership:
         )
 
     def without_outgoing(self) -> "Membership":
-        """Return the configuration to which this joint one leads (§6)."""
+        """Return the configuration that follows this joint one (§6)."""
         assert self.outgoing, "a configuration that is not joint leads nowhere"
         remaining = self.voters | self.learners
         return attrs.evolve(
@@ -210,11 +211,11 @@ class Membership:
         )
 
     def differs_in_members(self, other: "Membership") -> bool:
-        """Whether more is different than which members are bound to their memories."""
+        """Whether the configurations differ in more than the bindings to incarnations."""
         return attrs.evolve(self, incarnations={}) != attrs.evolve(other, incarnations={})
 
     def decides(self, node: int) -> bool:
-        """Whether the vote and the acknowledgement of `node` count."""
+        """Whether the votes and acknowledgements of `node` count for a quorum."""
         return node in self.voters or node in self.outgoing
 
     def encode(self) -> bytes:
@@ -237,8 +238,8 @@ class Membership:
         """Read what `encode` wrote.
 
         Raises:
-            UnknownMembership: it holds a field of a later kvraft.
-            ValueError: it is no membership.
+            UnknownMembership: it has a field that only a later kvraft knows.
+            ValueError: it is no configuration.
         """
         try:
             stored = msgspec.json.decode(payload, type=_Stored)
@@ -259,13 +260,13 @@ class Membership:
 
 
 class UnknownMembership(ValueError):
-    """A configuration of a later kvraft; this one must not go by a part of it."""
+    """A configuration written by a later kvraft. To use only the known fields would be unsafe."""
 
     needs_upgrade = True
 
 
 def _check_fields(payload: bytes) -> None:
-    """Refuse a configuration that cannot be read for holding a field of a later kvraft."""
+    """Raise UnknownMembership if the payload cannot be read because it has a field of a later kvraft."""
     fields = msgspec.json.decode(payload)
     unknown = sorted(fields.keys() - set(_Stored.__struct_fields__)) if isinstance(fields, dict) else []
     if unknown:

@@ -1,7 +1,7 @@
 """The messages that nodes exchange (Figure 2; PreVote of thesis §9.6, TimeoutNow of §3.10).
 
-Every message carries the sender's term, except that a `PreVote` carries the term its sender *would* campaign in. The
-sender is not part of a message: the connection names it.
+Every message carries the sender's term, except that a `PreVote` carries the term in which its sender *would* campaign.
+The sender is not part of a message: it is known from the connection.
 """
 
 from typing import Annotated
@@ -26,7 +26,7 @@ class PreVote(_Message, frozen=True, tag="PreVote"):
 
 
 class PreVoteReply(_Message, frozen=True, tag="PreVoteReply"):
-    """A grant repeats the term that was asked for; a refusal carries the term of the node that refuses."""
+    """A grant repeats the term of the request; a refusal carries the term of its sender."""
 
     granted: bool
 
@@ -34,7 +34,7 @@ class PreVoteReply(_Message, frozen=True, tag="PreVoteReply"):
 class RequestVote(_Message, frozen=True, tag="RequestVote"):
     """Asks for a vote (§5.2): a promise, since the sender's own term, vote and log are durable before it leaves.
 
-    `transfer` says that the leader itself ordered this election (thesis §3.10).
+    `transfer`: the leader has ordered this election (thesis §3.10).
     """
 
     last_index: Count
@@ -72,20 +72,21 @@ class AppendEntriesReply(_Message, frozen=True, tag="AppendEntriesReply"):
 
 
 class Heartbeat(_Message, frozen=True, tag="Heartbeat"):
-    """Keeps authority (§5.2), tells the commit index, and asks for confirmation of a read round (thesis §6.4)."""
+    """Prevents elections (§5.2), carries the commit index, and asks to confirm a read round (thesis §6.4)."""
 
     commit: Count
     round: Count
     differs: Count = 0
-    """Where the receiver's state machine was found to differ from those of the others; 0: nowhere."""
+    """The index at which the receiver's state machine was found to differ from the others'; 0: it does not."""
     matches: tuple[tuple[Count, Count], ...] = ()
-    """(member, last entry that it has acknowledged), once a heartbeat interval; see `acknowledged`."""
+    """(member, last entry that it has acknowledged), once in each heartbeat interval; see `acknowledged`."""
 
 
 class HeartbeatReply(_Message, frozen=True, tag="HeartbeatReply"):
     """Confirms that the sender still followed this leader when it received `round`.
 
-    About once a heartbeat it also names the state machine's checksum after entry `applied`, 0 where it does not.
+    About once in each heartbeat interval it also carries the state machine's checksum after entry `applied`; otherwise
+    both are 0.
     """
 
     round: Count
@@ -96,8 +97,8 @@ class HeartbeatReply(_Message, frozen=True, tag="HeartbeatReply"):
 class InstallSnapshot(_Message, frozen=True, tag="InstallSnapshot"):
     """A piece of a snapshot for a member whose entries the leader no longer holds (§7). The data travel as they are.
 
-    The first piece of every connection is empty: an offer, to which the reply says what is there already. `snapshot` is
-    the file's own id, since two leaders' files may differ in their bytes and yet hold the same.
+    The first piece on every connection is empty: the reply to it says how much the member has already. `snapshot` is
+    the file's own id, since two leaders' files of the same state may differ in their bytes.
     """
 
     snapshot: Annotated[str, Meta(pattern=r"\A[0-9a-f]{32}\Z")]
@@ -111,7 +112,7 @@ class InstallSnapshot(_Message, frozen=True, tag="InstallSnapshot"):
 
 
 class InstallSnapshotReply(_Message, frozen=True, tag="InstallSnapshotReply"):
-    """How much of the snapshot is held; `installed` when it, or something newer, has become the member's state."""
+    """How much of the snapshot was received; `installed`: the member's state includes the snapshot."""
 
     snapshot: str
     received: Count

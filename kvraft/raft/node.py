@@ -1,9 +1,8 @@
 """One member of the cluster: takes inputs, keeps the state of Figure 2, and returns effects.
 
-The node performs nothing itself. Its inputs are a message, a proposal, a read, news of a connection, and the time; its
-output is a `Ready`. What it does with them is told in the modules that are named after the parts of the paper:
-`election` (§5.2, §5.4.1, thesis §9.6), `replication` (§5.3, §5.4.2), `read_index` (thesis §6.4), `transfer` (thesis
-§3.10).
+The node does no I/O. Its inputs are messages, proposals, reads, connection events and the time; its output is a
+`Ready`. The rules are in modules named after the parts of the paper: `election` (§5.2, §5.4.1, thesis §9.6),
+`replication` (§5.3, §5.4.2), `read_index` (thesis §6.4), `transfer` (thesis §3.10).
 """
 
 import random
@@ -54,27 +53,26 @@ _STEPS: dict[type[Message], Callable[..., None]] = {
 
 
 class Node:
-    """A member of the cluster. Its attributes may be read by anyone and are written by this package alone.
+    """A member of the cluster. Only this package may write its attributes.
 
     Args:
         node_id: this member.
-        membership: the configuration that the snapshot holds, or the one the cluster is born with; those in `entries`
-            take its place.
-        hard_state: what the journal remembers; the default for a node that has never run.
-        entries: the log that the journal remembers, from after the snapshot.
-        snapshot: (index, term) of the entry after which the log begins.
-        applied: up to here the state machine has what it begins with, and `membership` is the configuration there; no
-            less than `snapshot`.
+        membership: the configuration at `applied`: from the snapshot or, without one, the cluster's first; later ones
+            in `entries` replace it.
+        hard_state: the one in the journal; the default for a node that has never run.
+        entries: the log in the journal, after the snapshot.
+        snapshot: (index, term) of the last entry that the snapshot covers: the log begins after it.
+        applied: the index up to which the state machine has applied the log already, at least that of `snapshot`.
         now: the time, in seconds; every later time must come from the same clock and may not go back.
         random: the source of all randomness.
-        voting: False for a node that may have forgotten a promise: it neither votes nor campaigns.
-        incarnation: names this node's data directory; None without one. See `identity`, which decides then whether
-            the node may vote.
+        voting: False for a node that may have lost a promise: it neither votes nor campaigns.
+        incarnation: identifies this node's data directory; None for a node without a disk. With one, `identity`
+            decides whether the node may vote.
     """
 
     role: AnyRole
     is_leader: bool
-    """Whether `role` is a Leader; an attribute, since it is asked for each request. `election` sets both together."""
+    """Whether `role` is a Leader; stored, because each request reads it. `election` sets both together."""
 
     def __init__(
         self,
@@ -93,7 +91,7 @@ class Node:
     ) -> None:
         self.id = node_id
         self.memberships: list[tuple[int, Membership]] = [(max(applied, snapshot[0]), membership)]
-        """(index, configuration) of all that the log holds, after the one it begins with; the last one counts (§6)."""
+        """(index, configuration): the one at the start of the log and all those in it; the last one counts (§6)."""
         self.options = options or RaftOptions()
         self.random = random
         self.now = now
@@ -105,30 +103,29 @@ class Node:
         self.term, self.vote, self.founder = stored.term, stored.vote, stored.founder
         self.log = Log(entries, *snapshot)
         if self.term < self.log.last_term:
-            # A snapshot was durable before the hard state of its term, in which we have promised nothing.
+            # The snapshot became durable before the hard state of its term, so this node has promised nothing in it.
             self.term, self.vote = self.log.last_term, None
         changes.adopt(self, (entry for entry in entries if entry.index > applied))
         self.durable_hard_state = stored
         # Volatile state; invariant: applying <= commit <= log.last_index.
         self.commit = max(self.log.snapshot_index, applied, min(stored.commit, self.log.last_index))
         self.applying = max(self.log.snapshot_index, applied)
-        """The last index that was given out to be applied."""
+        """The last index that a Ready has handed out to be applied."""
         assert self.applying <= self.commit <= self.log.last_index, "what was applied is committed and in the log"
         assert self.memberships[0][0] <= self.commit, "the first configuration is committed"
         self.match_index = 0
-        """Up to here the log is known to match that of this term's leader, whom it outlives: who asks for pre-votes and
-        then hears from the same leader again is not sent the same entries again. A heartbeat's commit index counts no
-        further."""
+        """Up to this index the log is known to match that of this term's leader. A heartbeat's commit index counts only
+        up to it. It is kept while the term lasts, so a pre-candidate that returns to the same leader keeps it."""
         identity.begin(self)
         self.elections_in_vain = 0
-        """Elections in a row, stood in or voted in, since a leader was last heard from; see `election`."""
+        """Elections in which this node has campaigned or voted since the last contact with a leader; see `election`."""
         self.role, self.is_leader = Follower(now + self.random_timeout()), False
         self.states, self.facts = States(), Facts()
         # Effects since the last Ready.
         self.messages: list[tuple[int, Message]] = []
         self.replies: list[tuple[int, Message]] = []
         self.ack: tuple[int, AppendEntriesReply] | None = None
-        """The newest acknowledgement of entries; it stands for all before it."""
+        """The newest acknowledgement of entries; it covers all earlier ones."""
         self.confirmed_reads: list[Read] = []
         self.aborted_reads: list[object] = []
         self.snapshots_wanted: list[int] = []
@@ -143,26 +140,26 @@ class Node:
         """Take a message from another member.
 
         Raises:
-            MessageRefused: no honest member can have sent it; the node is unchanged.
+            MessageRefused: no correct member can have sent it; the node is unchanged.
         """
         self.observe_time(now)
         if sender == self.id:
             raise MessageRefused("a message from myself")
-        # A node that holds nothing may join a cluster of any age.
+        # A node with an empty log may join a cluster in any term.
         if self.log.last_index > 0 and message.term > self.term + TERM_LEAP_MAX:
             raise MessageRefused(f"term {message.term} is absurd: this node is in term {self.term}")
         _STEPS[type(message)](self, sender, message)
 
     def wake(self, now: float) -> None:
-        """Do what is due; harmless when called early, and late is only late."""
+        """Do what is due at `deadline`. An early call has no effect; a late call only delays the work."""
         self.observe_time(now)
         if now < self.role.deadline:
             return
         if isinstance(self.role, Leader):
             replication.lead_on(self, self.role)
         else:
-            # Each timeout asks again whether an election can be won, even for a candidate: its term grows no further
-            # while it cannot (row 24).
+            # A candidate, too, starts with PreVote after each timeout: its term does not grow while it cannot win
+            # (row 24).
             election.pre_campaign(self)
 
     def propose(self, payloads: Sequence[bytes], now: float, kind: int = EntryKind.COMMANDS) -> tuple[int, int]:
@@ -170,7 +167,7 @@ class Node:
 
         Raises:
             NotLeader: this node does not lead.
-            ProposalRefused: leadership is being handed over, or too much waits to be committed.
+            ProposalRefused: leadership is being transferred, or too many bytes wait to be committed.
         """
         self.observe_time(now)
         if not isinstance(self.role, Leader):
@@ -186,7 +183,7 @@ class Node:
         return self.term, first
 
     def read_index(self, ticket: object, now: float) -> None:
-        """Ask for the index at which a linearizable read may be answered; it comes with `ticket` in a later Ready.
+        """Request the index at which a linearizable read may be answered; a later Ready returns it with `ticket`.
 
         Raises:
             NotLeader: this node does not lead.
@@ -197,7 +194,7 @@ class Node:
         self.role.new_reads.append(ticket)
 
     def transfer_leadership(self, target: int, now: float) -> None:
-        """Begin to hand leadership to `target`; proposals are refused until it is done or given up.
+        """Begin to transfer leadership to `target`; proposals are refused until the transfer succeeds or is abandoned.
 
         Raises:
             NotLeader: this node does not lead.
@@ -210,22 +207,25 @@ class Node:
 
     @property
     def is_transferring(self) -> bool:
-        """Whether this leader is handing its leadership over."""
+        """Whether this node leads and is transferring its leadership."""
         return isinstance(self.role, Leader) and self.role.transfer is not None
 
     def best_successor(self) -> int | None:
-        """Return the voter whose log is longest among those heard from lately; None on a node that does not lead."""
+        """Return the voter with the longest log among those that have answered recently; None unless this node leads.
+
+        Also None when no voter has answered recently.
+        """
         return transfer.best_target(self, self.role) if isinstance(self.role, Leader) else None
 
     def resign(self, now: float) -> None:
-        """Stop leading without a successor, and give the others time to elect one of theirs."""
+        """Step down without a successor, and wait long enough for the others to elect one."""
         self.observe_time(now)
         if isinstance(self.role, Leader):
             election.become_follower(self, self.term, None)
             self.role.deadline = now + 2 * self.options.election_timeout_max
 
     def make_way(self, now: float) -> bool:
-        """Stop leading over a disk that has not answered for long, if another can do better; return whether it did."""
+        """Step down because this node's disk does not answer, if another voter could lead; return whether it did."""
         self.observe_time(now)
         if not (isinstance(self.role, Leader) and transfer.can_another_do_better(self, self.role)):
             return False
@@ -233,7 +233,7 @@ class Node:
         return True
 
     def stand_back(self, now: float) -> None:
-        """Neither lead nor stand for election for a while: what this node would promise cannot be made durable."""
+        """Neither lead nor campaign for two election timeouts: this node cannot make its promises durable."""
         self.observe_time(now)
         if not isinstance(self.role, Follower):
             election.become_follower(self, self.term, None)
@@ -242,14 +242,14 @@ class Node:
     def change_membership(
         self, target: Membership, now: float, *, force: bool = False, unreachable: Collection[int] = ()
     ) -> tuple[int, int]:
-        """Begin to change the membership to `target`; return the term and the index of the entry that begins it.
+        """Begin to change the membership to `target`; return the term and the index of the first entry of the change.
 
-        Unless `force`, a majority of its voters must be heard from, those that are `unreachable` left out: members that
-        do not answer where `target` has them.
+        Unless `force`, a majority of the voters of `target` must have answered recently. Those in `unreachable`, which
+        do not answer at their address in `target`, do not count.
 
         Raises:
             NotLeader: this node does not lead.
-            ProposalRefused: another change is under way, or this one would leave no living quorum; see `changes`.
+            ProposalRefused: another change is under way, or this one would leave no live quorum; see `changes`.
         """
         self.observe_time(now)
         if not isinstance(self.role, Leader):
@@ -257,40 +257,40 @@ class Node:
         return self.term, changes.propose(self, self.role, target, force=force, unreachable=unreachable)
 
     def compact(self, index: int) -> None:
-        """Forget the log up to `index`; a durable snapshot must cover what was applied at least as far."""
+        """Drop the log up to `index`; a durable snapshot must cover at least as much."""
         index = min(index, self.applying)
         if index <= self.log.snapshot_index:
-            return  # a snapshot from the leader has overtaken the one that the caller took
+            return  # a snapshot from the leader already covers more
         self.log.compact(index)
         while len(self.memberships) > 1 and self.memberships[1][0] <= self.log.snapshot_index:
             del self.memberships[0]
         assert self.memberships[0][0] <= self.commit, "the first configuration is committed"
 
     def membership_at(self, index: int) -> Membership:
-        """Return the configuration that stands in the log at or before `index`: what a snapshot up to there holds."""
+        """Return the latest configuration at or before `index`, which a snapshot up to `index` must contain."""
         return next(membership for at, membership in reversed(self.memberships) if at <= index)
 
     def install_snapshot(self, index: int, term: int, membership: Membership) -> bool:
-        """Go on after a snapshot that is durable, verified and loaded; False when it is of no use any more."""
+        """Replace the log by a snapshot that is durable, verified and loaded; False if it covers nothing new."""
         return snapshots.install(self, index, term, membership)
 
     def snapshot_sent(self, peer: int, installed_index: int | None, now: float) -> None:
-        """Learn that `peer` has installed the snapshot that ends with `installed_index`; None: that it has not."""
+        """Take the end of sending a snapshot: `peer` has installed it up to `installed_index`, or failed to if None."""
         self.observe_time(now)
         if isinstance(self.role, Leader):
             snapshots.note_sent(self, self.role, peer, installed_index)
 
     def peer_introduced(self, peer: int, incarnation: str | None, now: float, *, is_empty: bool | None) -> None:
-        """`peer` names its incarnation, and whether its log is empty; None for what it does not say."""
+        """Take the incarnation in `peer`'s hello, and whether its log is empty; None for what the hello leaves out."""
         self.observe_time(now)
         identity.hear(self, peer, incarnation, is_empty=is_empty)
 
     def peer_lost(self, peer: int, now: float) -> None:
-        """A connection to or from `peer` broke: a hint, not proof, that it is dead.
+        """Take the loss of a connection to or from `peer`: a hint, not proof, that it is dead.
 
-        A follower whose leader it was, or the candidate that it voted for, asks soon whether it could win an election,
-        instead of waiting out its timeout. PreVote and the stickiness of the others make that harmless when only one
-        link broke.
+        If `peer` is this follower's leader, or the candidate that it voted for, the follower starts PreVote soon,
+        without waiting for its whole election timeout. If only one link broke, PreVote and the leader stickiness of the
+        others keep this harmless.
         """
         self.observe_time(now)
         match self.role:
@@ -305,22 +305,22 @@ class Node:
                     follower.deadline = now + delay
 
     def peer_connected(self, peer: int, now: float) -> None:
-        """A connection to `peer` stands again: what was sent before may be lost, so repeat it or probe now."""
+        """Take a new connection to `peer`: earlier messages may be lost, so probe its log and repeat vote requests."""
         self.observe_time(now)
         if isinstance(self.role, Leader) and peer in self.role.progress:
             self.role.progress[peer].become_probe()
         election.repeat(self, peer)
 
     def acknowledged_by(self, peer: int) -> Acknowledged | None:
-        """Return what `peer` is known to have acknowledged: it must find that on its disk."""
+        """Return what `peer` is known to have acknowledged, which its disk must hold."""
         return acknowledged.known(self, peer)
 
     def lacks(self, told: Acknowledged) -> bool:
-        """Whether this node lacks what another one says that it has acknowledged."""
+        """Whether this node lacks an entry that another member has recorded as acknowledged by it."""
         return acknowledged.lacks(self, told)
 
     def peer_forgot(self, peer: int, now: float) -> None:
-        """`peer` came back without its log: what it acknowledged before counts for nothing any more."""
+        """Take that `peer` has restarted without its log: its earlier acknowledgements do not count any more."""
         self.observe_time(now)
         if (progress := self.progress_of(peer)) is not None:
             progress.match = 0
@@ -328,16 +328,16 @@ class Node:
             progress.next = self.log.last_index + 1
 
     def state_differs(self, peer: int, index: int, now: float) -> None:
-        """Tell `peer` at once, and with each heartbeat, that its state was found to differ at `index`."""
+        """Send `peer`, now and in each heartbeat, the `index` at which its state differs from the others'."""
         self.observe_time(now)
         if isinstance(self.role, Leader) and peer in self.role.progress:
             self.states.differing[peer] = index
             self.send(peer, Heartbeat(self.term, self.commit, self.role.round, differs=index))
 
     def regain_vote(self) -> None:
-        """Let a node vote again that has caught up with what it may have forgotten.
+        """Give the vote to a node that holds again what it may have lost.
 
-        Its vote in this term stays unused.
+        It does not vote for another node in the current term, in which it may have voted before.
         """
         assert not self.voting, "who has a vote cannot get it once more, and must not lose that of this term"
         assert not isinstance(self.role, Leader | Candidate), "nobody stands without a vote"
@@ -354,17 +354,17 @@ class Node:
 
     @property
     def membership(self) -> Membership:
-        """The configuration by which this node goes: the latest in its log (§6)."""
+        """The configuration in effect: the latest in this node's log, committed or not (§6)."""
         return self.memberships[-1][1]
 
     @property
     def membership_index(self) -> int:
-        """The index of its entry; where the log begins when it has none."""
+        """The index of its entry; without one, the index from which the log and the state machine started."""
         return self.memberships[-1][0]
 
     @property
     def leader(self) -> int | None:
-        """The leader of this term, as far as it is known here."""
+        """The leader of this term; None when this node knows none."""
         if isinstance(self.role, Follower):
             return self.role.leader
         return self.id if self.is_leader else None
@@ -380,15 +380,15 @@ class Node:
         return HardState(self.term, self.vote, self.commit, self.founder)
 
     def progress_of(self, peer: int) -> Progress | None:
-        """Return what this leader knows of `peer`'s log; None for no member, and on a node that does not lead."""
+        """Return the progress of `peer`; None if it is no member, or if this node does not lead."""
         return self.role.progress.get(peer) if isinstance(self.role, Leader) else None
 
     def heard_since(self, moment: float) -> dict[int, Progress]:
-        """Return what this leader knows of those it has heard from at `moment` or later; nothing on other nodes."""
+        """Return the progress of the members that have answered at `moment` or later; empty unless this node leads."""
         return self.role.heard_since(moment) if isinstance(self.role, Leader) else {}
 
     def has_ready(self) -> bool:
-        """Whether `ready` has anything to tell."""
+        """Whether `ready` would return any effect."""
         return bool(
             self.messages
             or self.replies
@@ -406,7 +406,7 @@ class Node:
         )
 
     def ready(self) -> Ready:
-        """Take the effects of everything since the last call; see `Ready` for what must be done with them."""
+        """Return the effects of all inputs since the last call; see `Ready` for what must be done with them."""
         if isinstance(self.role, Leader):
             read_index.begin_round(self, self.role)
             replication.send_entries(self, self.role)
@@ -446,7 +446,7 @@ class Node:
         return ready
 
     def advance(self, ready: Ready) -> None:
-        """Learn that what `ready` wanted saved is durable. Called once for each Ready, in their order."""
+        """Take that the hard state and entries of `ready` are durable. Called once for each Ready, in order."""
         if ready.hard_state is not None:
             assert self.durable_hard_state.term <= ready.hard_state.term <= self.term, "saves end in their order"
             self.durable_hard_state = ready.hard_state
@@ -456,7 +456,7 @@ class Node:
             if isinstance(self.role, Leader):
                 replication.advance_commit(self, self.role)
 
-    # What the parts of the algorithm share.
+    # Shared by the modules of this package.
 
     def observe_time(self, now: float) -> None:
         """Take the time of an input."""
@@ -468,11 +468,11 @@ class Node:
         return self.random.uniform(self.options.election_timeout_min, self.options.election_timeout_max)
 
     def send(self, to: int, message: Message) -> None:
-        """Send what promises nothing."""
+        """Send a message that needs no durable state."""
         self.messages.append((to, message))
 
     def promise(self, to: int, message: Message) -> None:
-        """Send what may be said only when the state it rests on is durable."""
+        """Send a message that may leave only after the state it describes is durable."""
         assert to != self.id, "a promise to myself"
         assert message.term <= self.term, f"a promise in term {message.term}, and this node is in {self.term}"
         self.replies.append((to, message))
@@ -481,12 +481,12 @@ class Node:
         shown, role = self._shown, self.role
         if shown.term != self.term or shown.role is not _ROLES[type(role)]:
             return True
-        # The leader of a leader's term is known, and a candidate of either kind knows none.
+        # Within a role and term only a follower's leader can change: a leader is its own, and a candidate has none.
         return isinstance(role, Follower) and shown.leader != role.leader
 
     @staticmethod
     def _check_promises(before: HardState, after: HardState) -> None:
-        """Check that what is to be saved takes nothing back that was promised (Figure 2)."""
+        """Check that the hard state to be saved breaks no promise of the one before (Figure 2)."""
         assert after.term >= before.term, f"the term goes back from {before.term} to {after.term}"
         if after.term == before.term:
             assert before.vote in (None, after.vote), f"the vote for {before.vote} in term {after.term} stands (§5.2)"

@@ -1,4 +1,4 @@
-"""What a leader knows about each other member's log (nextIndex and matchIndex of Figure 2), and how it sends to it.
+"""A leader's view of each other member's log (nextIndex and matchIndex of Figure 2), and how it sends entries to it.
 
 A member is *probed*, one message at a time, until the leader has found where the logs agree; then entries are
 *replicated* optimistically, many messages in flight, within a window of messages and bytes. A member that lacks entries
@@ -11,7 +11,10 @@ from collections import deque
 import attrs
 
 DENIALS_MAX = 3
-"""Refusals in a row of what a member has acknowledged until it counts as forgotten; each takes a round trip."""
+"""After so many rejections in a row of an entry that the member has acknowledged, its log counts as lost.
+
+Each takes a round trip.
+"""
 
 
 class State(enum.Enum):
@@ -24,7 +27,7 @@ class State(enum.Enum):
 
 @attrs.define
 class Progress:
-    """One member, as its leader sees it. Invariant: match < next."""
+    """The leader's state for one other member. Invariant: match < next."""
 
     next: int
     """Index of the next entry to send."""
@@ -32,36 +35,36 @@ class Progress:
     """Highest index known to be durable on that member. It only grows (row 38 of the list of known failures)."""
     state: State = State.PROBE
     probing: bool = False
-    """Whether the one probe is on its way."""
+    """Whether a probe is in flight; there is at most one."""
     last_contact: float = 0.0
-    """When the member was last heard from in this term; when it became known, before it has spoken."""
+    """When the member last answered in this term; before its first answer, when its progress was created."""
     has_spoken: bool = False
-    """Whether it was heard from at all in this term."""
+    """Whether the member has answered in this term."""
     confirmed_round: int = 0
     """The newest heartbeat round that the member has answered (thesis §6.4)."""
     denials: int = 0
-    """Refusals in a row of what the member has acknowledged."""
+    """Rejections in a row of an entry that the member has acknowledged."""
     inflight: deque[tuple[int, int]] = attrs.field(factory=deque)
     """(last index, bytes) of each message that was sent and not acknowledged."""
     inflight_bytes: int = 0
     rounds: int = 0
-    """Catch-up rounds of a learner in a row that were not short (thesis §4.2.1), with the one that runs; this one began
-    at `round_began` and ends when `match` has reached `round_end`, 0 before the first."""
+    """Catch-up rounds of a learner in a row that were too long, and the current one (thesis §4.2.1). The current round
+    began at `round_began` and ends when `match` reaches `round_end`, which is 0 before the first round."""
     round_began: float = 0.0
     round_end: int = 0
     oldest_sent: float = 0.0
-    """When the window last moved: the time by which a lost message is recognised."""
+    """When the window last moved; a message that stays unanswered too long after it counts as lost."""
 
     def heard(self, now: float) -> None:
-        """Note a sign of life."""
+        """Record an answer of the member."""
         self.last_contact = now
         self.has_spoken = True
 
     def become_probe(self) -> None:
-        """Forget what was in flight and look for the place where the logs agree: where we look already, or from what is
-        certain.
+        """Drop the window and probe for the last entry that both logs have.
 
-        A new leader knows nothing for certain (match is 0), and would have to send a snapshot if it began there.
+        A running probe goes on where it is; from another state the probe begins after `match`. A new leader's `match`
+        is 0, so a probe that began there would need a snapshot.
         """
         if self.state is not State.PROBE:
             self.next = self.match + 1
@@ -72,7 +75,7 @@ class Progress:
         assert self.match < self.next, f"match {self.match} < next {self.next}"
 
     def become_replicate(self) -> None:
-        """Send without waiting, from after what matches."""
+        """Send entries after `match` without waiting for each answer."""
         self.become_probe()
         self.state = State.REPLICATE
 
@@ -90,7 +93,7 @@ class Progress:
         return len(self.inflight) >= max_messages or self.inflight_bytes >= max_bytes
 
     def sent(self, last_index: int, size: int, now: float) -> None:
-        """Note a message that carries entries up to `last_index`."""
+        """Record that a message with entries up to `last_index` was sent."""
         assert self.state is not State.SNAPSHOT, "who receives a snapshot is sent no entries"
         assert last_index >= self.next - 1, f"entry {self.next} is next, and what was sent ends at {last_index}"
         if self.state is State.PROBE:
@@ -105,7 +108,7 @@ class Progress:
         self.next = last_index + 1
 
     def acknowledged(self, index: int, now: float) -> bool:
-        """Note that the member's log matches up to `index`; return whether that is news."""
+        """Record that the member's log matches up to `index`; return whether `match` has grown."""
         while self.inflight and self.inflight[0][0] <= index:
             self.inflight_bytes -= self.inflight.popleft()[1]
             self.oldest_sent = now
@@ -119,18 +122,19 @@ class Progress:
         return is_news
 
     def denied(self, prev_index: int, agreement: int) -> bool:
-        """Note a refusal; return whether the member has denied `DENIALS_MAX` times in a row what it acknowledged.
+        """Record a rejection; return whether the member has lost entries that it acknowledged.
 
-        Each answers a probe of its own, so a late or repeated answer from before the acknowledgement is not enough.
+        That takes `DENIALS_MAX` rejections in a row of a probe at `match`. Each answers a probe of its own, so a late
+        or repeated answer from before the acknowledgement is not enough.
         """
         if self.state is State.PROBE and prev_index == self.match and agreement < self.match:
             self.denials += 1
         return self.denials >= DENIALS_MAX
 
     def rejected(self, prev_index: int, agreement: int) -> bool:
-        """Note that the log did not match at `prev_index` and can match at `agreement` at best.
+        """Record that the log did not match at `prev_index`, and that `agreement` is the highest index that can match.
 
-        Returns whether the answer is about what was last asked; a late one changes nothing.
+        Returns whether the rejection answers the latest message; a late one changes nothing.
         """
         if self.state is State.REPLICATE:
             if prev_index <= self.match:

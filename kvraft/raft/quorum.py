@@ -1,7 +1,7 @@
 """Majorities: what a set of voters has agreed on, with one configuration or two joint ones (§5, §6).
 
-In joint consensus every decision needs a majority of the old voters *and* a majority of the new ones, so each function
-takes all the majorities that must agree and lets the most reluctant one decide.
+In joint consensus every decision needs a majority of the old voters *and* a majority of the new ones. So each function
+takes all the sets of voters and returns what a majority of every set supports.
 """
 
 import enum
@@ -13,7 +13,7 @@ _T = TypeVar("_T", int, float)
 
 
 class Outcome(enum.Enum):
-    """Where an election stands."""
+    """The state of an election."""
 
     WON = "won"
     PENDING = "pending"
@@ -28,8 +28,8 @@ def majority(size: int) -> int:
 def reached(majorities: Iterable[Voters], value: Callable[[int], _T]) -> _T:
     """Return the highest value that a majority of each set of voters has reached.
 
-    With match indexes this is the index that is stored on a quorum (§5.3); with times of last contact it is the moment
-    since which a quorum has been heard from (CheckQuorum); with read rounds the newest confirmed one (thesis §6.4).
+    With match indexes this is the index stored on a quorum (§5.3); with times of last contact, the time since which
+    each member of a quorum has answered (CheckQuorum); with read rounds, the newest confirmed one (thesis §6.4).
     """
     return min(sorted(map(value, voters))[len(voters) - majority(len(voters))] for voters in majorities)
 

@@ -1,9 +1,9 @@
 """Linearizable reads without the log: ReadIndex (thesis §6.4).
 
-A read may be answered when the leader has (1) committed an entry of its own term, so that its commit index covers
-everything that was ever acknowledged (row 5), (2) noted that commit index, (3) been confirmed as leader by a quorum's
-answers to a heartbeat that was sent *after* the read came in (rows 6 to 8), and (4) applied the noted index. All reads
-that came in since the last round share the next one.
+A read may be answered when the leader has (1) committed an entry of its own term, so that its commit index covers every
+write that was ever acknowledged (row 5), (2) recorded that commit index, (3) been confirmed as leader by a quorum's
+answers to a heartbeat that was sent *after* the read arrived (rows 6 to 8), and (4) applied the recorded index. All
+reads that arrived since the last round share the next one.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ def can_begin_round(node: Node, leader: Leader) -> bool:
 
 
 def begin_round(node: Node, leader: Leader) -> None:
-    """Ask a quorum to confirm, with a round number that was never used, that this node still leads."""
+    """Send heartbeats with a new round number, by which a quorum confirms that this node still leads."""
     if not can_begin_round(node, leader):
         return
     leader.round += 1

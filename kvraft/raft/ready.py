@@ -1,6 +1,7 @@
-"""What the core wants done: the effects of everything that happened since the last time it was asked.
+"""The output of the core: the effects of all inputs since the last Ready.
 
-Durability is a type here, as in etcd's Ready: what promises something waits for the disk, the rest may leave.
+As in etcd's Ready, promises are separate: `replies` wait until the disk has stored what they state, while `messages`
+may leave at once.
 """
 
 from collections.abc import Sequence
@@ -44,12 +45,12 @@ class Ready(msgspec.Struct, frozen=True):
     committed: Sequence[Entry] = ()
     reads: Sequence[Read] = ()
     aborted_reads: Sequence[object] = ()
-    """Tickets of reads that were never confirmed because this node stopped leading: they certainly did not happen."""
+    """Tickets of reads that were never confirmed because this node stopped leading: they were not answered."""
     snapshots_wanted: Sequence[int] = ()
     """Members that need entries which are compacted away: send them the latest snapshot, by `InstallSnapshot` messages
-    in this term, and tell `Node.snapshot_sent` how it ended."""
+    in this term, and call `Node.snapshot_sent` at the end, whether it succeeded or not."""
     snapshot_replies: Sequence[tuple[int, InstallSnapshotReply]] = ()
-    """What they answered."""
+    """(member, reply) of the members that receive a snapshot."""
     snapshot_pieces: Sequence[tuple[int, InstallSnapshot]] = ()
     """Pieces of a snapshot that the leader sends to this node: store them, answer how much is there, and when the whole
     is durable, verified and loaded call `Node.install_snapshot`."""

@@ -29,7 +29,7 @@ def append(node: Node, leader: Leader, kind: int, payload: bytes) -> None:
 
 
 def lead_on(node: Node, leader: Leader) -> None:
-    """Do what is due at each heartbeat: step down without a quorum, give up a stuck transfer, show authority."""
+    """Do what is due at each heartbeat interval: CheckQuorum, end a stuck transfer, and send the heartbeats."""
     leader.deadline = node.now + node.options.heartbeat_interval
     if _lost_its_quorum(node, leader):
         election.become_follower(node, node.term, None, Why.NO_QUORUM)
@@ -42,7 +42,7 @@ def lead_on(node: Node, leader: Leader) -> None:
 
 
 def broadcast_heartbeat(node: Node, leader: Leader, matches: tuple[tuple[int, int], ...] = ()) -> None:
-    """Send one heartbeat to everyone (§5.2); its round confirms every read that asked before it."""
+    """Send a heartbeat to every member (§5.2); a quorum that answers its round confirms the reads of that round."""
     heartbeat = Heartbeat(node.term, node.commit, leader.round, matches=matches)
     for peer in leader.progress:
         if peer in node.states.differing:
@@ -52,7 +52,7 @@ def broadcast_heartbeat(node: Node, leader: Leader, matches: tuple[tuple[int, in
 
 
 def send_last_words(node: Node, leader: Leader, peer: int) -> None:
-    """Tell a member that has left that this is committed; nothing is sent to it after that."""
+    """Send a removed member the commit index that covers its removal; it is the last message to that member."""
     progress = leader.progress[peer]
     if node.log.term_at(progress.next - 1) is not None:
         node.send(peer, _entries_from(node, progress.next))
@@ -62,7 +62,7 @@ def has_work(node: Node, leader: Leader) -> bool:
     """Whether `send_entries` or a new read round would send anything."""
     if read_index.can_begin_round(node, leader):
         return True
-    # Not any(): this is asked several times a turn, mostly in vain, and a generator takes longer than the answer.
+    # Not any(): this runs several times a turn and is mostly false, and to make a generator takes longer than the loop.
     for progress in leader.progress.values():  # noqa: SIM110 - see above
         if _has_something_for(node, progress):
             return True
@@ -70,7 +70,7 @@ def has_work(node: Node, leader: Leader) -> bool:
 
 
 def send_entries(node: Node, leader: Leader) -> None:
-    """Send every member what it lacks, as far as its window allows; members in step share one message object."""
+    """Send every member the entries that it lacks, within its window; members with equal `next` share one message."""
     shared: dict[int, AppendEntries] = {}
     for peer, progress in leader.progress.items():
         if progress.state is not State.SNAPSHOT and node.log.term_at(progress.next - 1) is None:
@@ -86,9 +86,10 @@ def send_entries(node: Node, leader: Leader) -> None:
 
 
 def advance_commit(node: Node, leader: Leader) -> None:
-    """Commit what a quorum has stored, if it is of this term: earlier terms' entries follow with it (§5.4.2).
+    """Commit up to the highest entry that a quorum has stored, if it is of this term (§5.4.2).
 
-    The leader's own disk counts like any other, and only what it has made durable (row 3).
+    Entries of earlier terms are committed only together with one of this term. The leader counts like any other voter,
+    with what is durable on its own disk (row 3).
     """
     index = quorum.reached(
         node.membership.majorities,
@@ -104,7 +105,7 @@ def advance_commit(node: Node, leader: Leader) -> None:
 
 
 def step_append_entries_reply(node: Node, sender: int, reply: AppendEntriesReply) -> None:
-    """Learn how far a member's log matches, or where to look next."""
+    """Update a member's progress: how far its log matches, or where to probe next."""
     if reply.term > node.term:
         election.become_follower(node, reply.term, None)
         return
@@ -121,7 +122,7 @@ def step_append_entries_reply(node: Node, sender: int, reply: AppendEntriesReply
             node.peer_forgot(sender, node.now)
             raise MemberForgot(f"it has lost entries up to {lost}, which it had acknowledged, and holds {reply.index}")
         agreement = reply.index
-        if agreement >= node.log.snapshot_index:  # else only a snapshot can help
+        if agreement >= node.log.snapshot_index:  # otherwise only a snapshot can bring it up to date
             agreement, _ = node.log.last_agreement(reply.index, reply.hint_term)
         progress.rejected(reply.prev_index, agreement)
         return
@@ -133,7 +134,7 @@ def step_append_entries_reply(node: Node, sender: int, reply: AppendEntriesReply
 
 
 def step_heartbeat_reply(node: Node, sender: int, reply: HeartbeatReply) -> None:
-    """Count a member as alive and as a witness of the read round; send again what seems to be lost."""
+    """Record that a member is alive and confirms the read round; probe it again if a message seems lost."""
     if reply.term > node.term:
         election.become_follower(node, reply.term, None)
         return
@@ -153,10 +154,10 @@ def step_heartbeat_reply(node: Node, sender: int, reply: HeartbeatReply) -> None
 
 
 def _has_something_for(node: Node, progress: Progress) -> bool:
-    """Whether a member lacks entries that its window has room for, or is to be probed.
+    """Whether a member lacks entries that fit its window, or must be probed.
 
-    A probe may be empty: a member that has just restarted holds every entry, and yet does not know that they match, and
-    must not believe a heartbeat's commit index until a leader has told it so.
+    A probe may be empty: a restarted member may hold every entry, but it must not apply a heartbeat's commit index
+    until an AppendEntries of this term's leader has shown that its log matches.
     """
     if progress.state is not State.PROBE and progress.next > node.log.last_index:
         return False
@@ -171,7 +172,7 @@ def _entries_from(node: Node, first: int) -> AppendEntries:
 
 
 def _lost_its_quorum(node: Node, leader: Leader) -> bool:
-    """CheckQuorum: whether no quorum has been heard from for an election timeout (thesis §6.2)."""
+    """CheckQuorum: whether no quorum has answered for an election timeout (thesis §6.2)."""
     heard = quorum.reached(
         node.membership.majorities,
         lambda voter: node.now if voter == node.id else leader.progress[voter].last_contact,
@@ -180,7 +181,7 @@ def _lost_its_quorum(node: Node, leader: Leader) -> bool:
 
 
 def _seems_lost(node: Node, progress: Progress) -> bool:
-    """Whether a message that waits for its answer must be given up: heartbeats sent after it have been answered."""
+    """Whether the oldest unanswered message counts as lost: it is too old although the member answers heartbeats."""
     if progress.state is State.SNAPSHOT:
         return False
     if progress.state is State.PROBE:
@@ -219,21 +220,21 @@ def step_append_entries(node: Node, sender: int, request: AppendEntries) -> None
         for entry in new:
             log.append(entry)
         changes.adopt(node, new)
-    # What is committed here is in the log of every later leader (leader completeness, §5.4).
+    # Committed entries are in the log of every later leader (leader completeness, §5.4).
     last_new = max(request.prev_index + len(request.entries), log.snapshot_index)
     assert last_new <= log.last_index, f"the log matches up to {last_new}, and ends at {log.last_index}"
     node.match_index = max(node.match_index, last_new)
     node.commit = max(node.commit, min(request.commit, last_new))
-    # One acknowledgement a turn is enough: it covers everything that matches.
+    # One acknowledgement for each Ready is enough: it covers every entry that matches.
     reply = AppendEntriesReply(node.term, success=True, prev_index=request.prev_index, index=node.match_index)
     node.ack = (sender, reply)
 
 
 def step_heartbeat(node: Node, sender: int, request: Heartbeat) -> None:
-    """Reset the election timer, learn the commit index, confirm the round."""
+    """Reset the election timer, advance the commit index, and confirm the round."""
     if request.term < node.term:
-        # Rounds are counted anew in each term: an answer in this one must not confirm a number of an older one, or a
-        # sender that has come to lead this term would take it for one of its own (row 6).
+        # Rounds are numbered anew in each term. The reply carries this node's term, so it must not carry the round of
+        # an older one: a sender that leads this term by now would count it for its own round (row 6).
         _tell_term(node, sender, HeartbeatReply(node.term, 0))
         return
     follow(node, sender, request.term)
@@ -244,7 +245,7 @@ def step_heartbeat(node: Node, sender: int, request: Heartbeat) -> None:
     for member, index in request.matches:
         if member != node.id:
             acknowledged.note(node, member, request.term, index, request.commit)
-    # Read rounds bring many more heartbeats than there are intervals: states are named once in each.
+    # Read rounds send many heartbeats in one interval: the state's checksum is reported in only one or two of them.
     if node.now - node.states.told_at >= node.options.heartbeat_interval / 2:
         node.states.told_at = node.now
         reply = HeartbeatReply(node.term, request.round, *node.states.mine)
@@ -254,10 +255,11 @@ def step_heartbeat(node: Node, sender: int, request: Heartbeat) -> None:
 
 
 def _tell_term(node: Node, leader: int, reply: Message) -> None:
-    """Answer a leader when this node's term is durable.
+    """Answer a leader once this node's term is durable.
 
-    A node that confirms a leader's term must not fall back to an earlier one. A node that ends a leadership by a later
-    term is mostly the candidate that this leader has ordered to stand; it asks for no vote until its own is durable.
+    A node that confirms a leader's term must not return to an earlier one after a crash. A node that makes a leader
+    step down by a later term is mostly the candidate that this leader has ordered to campaign; it requests no votes
+    until its own is durable.
     """
     if node.durable_hard_state.term == node.term:
         node.send(leader, reply)
@@ -266,7 +268,11 @@ def _tell_term(node: Node, leader: int, reply: Message) -> None:
 
 
 def follow(node: Node, leader: int, term: int) -> None:
-    """Recognise the leader of `term` (§5.2)."""
+    """Follow `leader` in `term` (§5.2).
+
+    Raises:
+        MessageRefused: another leader of that term is known.
+    """
     match node.role:
         case Leader() if term == node.term:
             raise MessageRefused(f"node {leader} claims to lead term {term}, which this node leads")
@@ -279,7 +285,7 @@ def follow(node: Node, leader: int, term: int) -> None:
 
 
 def _refuse_impossible_entries(node: Node, request: AppendEntries) -> None:
-    """Refuse what no leader can send, before anything is changed by it."""
+    """Refuse entries that no correct leader can send, before any state changes."""
     log, term = node.log, request.prev_term
     if term > request.term:
         raise MessageRefused(f"entry {request.prev_index} is of term {term}, later than the leader's {request.term}")
@@ -301,7 +307,7 @@ def _refuse_unreadable_membership(entry: Entry) -> None:
     try:
         Membership.decode(entry.payload)
     except UnknownMembership:
-        raise  # a later kvraft wrote it: this node is to be upgraded, and its leader is no liar
+        raise  # a later kvraft wrote it: the leader is right, and this node must be upgraded
     except ValueError as error:
         raise MessageRefused(f"entry {entry.index} holds no membership: {error}") from error
 

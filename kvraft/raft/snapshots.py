@@ -1,7 +1,7 @@
-"""Snapshots in place of a log that is gone (§7): who needs one, who may send one, and what installing one changes.
+"""Snapshots that replace compacted log entries (§7): which are accepted, and what installing one changes.
 
-The core knows of a snapshot only where it ends. Taking, storing, sending and loading the bytes is the driver's work,
-since they are many; the core decides which of them are accepted.
+The core keeps only the index and the term of a snapshot. The driver creates, stores, sends and loads its bytes, which
+are many; the core decides which pieces are accepted.
 """
 
 from __future__ import annotations
@@ -19,22 +19,22 @@ if TYPE_CHECKING:
 
 
 def step_install_snapshot(node: Node, sender: int, request: InstallSnapshot) -> None:
-    """Take a piece from this term's leader (Figure 13); what is up to our commit index is not needed any more."""
+    """Take a piece from this term's leader (Figure 13); a snapshot up to this node's commit index is not needed."""
     if request.term < node.term:
         node.promise(sender, InstallSnapshotReply(node.term, request.snapshot, 0))
         return
     _refuse_impossible_piece(node, request)
     replication.follow(node, sender, request.term)
     if request.index <= node.commit:
-        # A promise: what is committed by the others' disks may not be on ours yet, and the leader never looks behind
-        # what it was told.
+        # A promise: entries that are committed on the others' disks may not be durable here yet, and the leader's match
+        # index never goes back below what this reply claims.
         node.promise(sender, InstallSnapshotReply(node.term, request.snapshot, request.size, installed=True))
     else:
         node.snapshot_pieces.append((sender, request))
 
 
 def step_install_snapshot_reply(node: Node, sender: int, reply: InstallSnapshotReply) -> None:
-    """Pass on how far the member has come."""
+    """Pass on how much of the snapshot the member has received."""
     if reply.term > node.term:
         election.become_follower(node, reply.term, None)
     elif isinstance(node.role, Leader) and reply.term == node.term and sender in node.role.progress:
@@ -43,11 +43,11 @@ def step_install_snapshot_reply(node: Node, sender: int, reply: InstallSnapshotR
 
 
 def install(node: Node, index: int, term: int, membership: Membership) -> bool:
-    """Replace the log up to `index` by a snapshot; return False when the log has come as far by itself."""
+    """Replace the log up to `index` by a snapshot; return False if the commit index has reached `index` already."""
     if index <= node.commit:
         return False
     if node.log.term_at(index) == term:
-        node.log.compact(index)  # what follows it stays (Figure 13, step 6)
+        node.log.compact(index)  # the entries after it stay (Figure 13, step 6)
         node.memberships = [(index, membership), *(each for each in node.memberships if each[0] > index)]
     else:
         node.log.restart_after(index, term)
@@ -56,18 +56,18 @@ def install(node: Node, index: int, term: int, membership: Membership) -> bool:
     node.commit = node.applying = index
     assert node.membership_index <= node.log.last_index, "a configuration is left whose entry is gone (§6)"
     identity.confirm(node)
-    # It is committed, so this term's leader has the same up to here, also when it is not the one who sent it.
+    # The snapshot is committed, so this term's leader has the same entries, even if an earlier leader has sent it.
     node.match_index = max(node.match_index, index)
     return True
 
 
 def note_sent(node: Node, leader: Leader, peer: int, installed_index: int | None) -> None:
-    """Go on with entries after what `peer` has installed, or try anew when it has not."""
+    """Send `peer` the entries after its installed snapshot, or probe it again if the transfer failed."""
     progress = leader.progress.get(peer)
     if progress is None:
         return
     if installed_index is not None:
-        # Nothing becomes committed by it.
+        # The new match index cannot commit anything.
         assert installed_index <= node.commit, f"node {peer} has a snapshot of entry {installed_index} from this node"
         progress.match = max(progress.match, installed_index)
         transfer.order_when_caught_up(node, leader, peer)
@@ -77,7 +77,7 @@ def note_sent(node: Node, leader: Leader, peer: int, installed_index: int | None
 
 
 def _refuse_impossible_piece(node: Node, request: InstallSnapshot) -> None:
-    """Refuse what no leader can send, before anything is changed by it."""
+    """Refuse a piece that no correct leader can send, before any state changes."""
     if request.index_term > request.term:
         raise MessageRefused(f"a snapshot of term {request.index_term}, later than the leader's {request.term}")
     if request.offset + len(request.data) > request.size:

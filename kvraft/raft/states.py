@@ -1,6 +1,6 @@
-"""What members say about the state that their machines have come to; the driver compares it.
+"""Checksums of the members' state machines, which the driver compares.
 
-The core carries it in heartbeats and their answers, and looks at none of it.
+The core only carries them in heartbeats and their replies.
 """
 
 import attrs
@@ -8,15 +8,15 @@ import attrs
 
 @attrs.define
 class States:
-    """This node's state, and what is known of the others'."""
+    """The checksum of this node's state machine, and those reported by others."""
 
     mine: tuple[int, int] = (0, 0)
-    """(index, checksum) of the state machine, as the driver says; (0, 0) where states are not compared."""
+    """(index, checksum) of the state machine, set by the driver; (0, 0): states are not compared."""
     told_at: float = float("-inf")
-    """When a leader was last told."""
+    """When this node last reported its checksum to a leader."""
     reports: dict[int, tuple[int, int]] = attrs.field(factory=dict)
-    """By member: the latest (index, checksum) that it named to this leader, until the driver has compared it."""
+    """By member: the latest (index, checksum) that it reported to this leader, until the driver has compared it."""
     differing: dict[int, int] = attrs.field(factory=dict)
-    """By member: where the driver has found that its state differs; heartbeats say so."""
+    """By member: the index at which the driver has found its state to differ; heartbeats carry it."""
     differs_at: int = 0
-    """Where this node's leader says that this node's state differs; 0: nowhere."""
+    """The index at which, by the leader's heartbeat, this node's state differs; 0: it does not."""

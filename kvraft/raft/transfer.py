@@ -1,9 +1,10 @@
-"""Leadership transfer (thesis §3.10): stop taking proposals, let the target catch up, order it to stand at once.
+"""Leadership transfer (thesis §3.10): refuse proposals, let the target catch up, order it to campaign at once.
 
-The transfer belongs to the leader's role, so it cannot survive a step-down (row 23), and it is given up after an
-election timeout, so that a dead target does not stop the cluster. A target that was ordered to stand and is silent from
-then on may be alive and saving its vote for itself on a slow disk. What the leader took now would make its log longer
-than the target's, and the election fail; so that one gets more time, as long as its connection stands.
+The transfer is part of the leader's role, so it ends when the leader steps down (row 23). It is abandoned after an
+election timeout, so that a dead target does not stop the cluster. A target that was ordered to campaign and has not
+answered since may be alive and saving its vote for itself on a slow disk. A proposal accepted now would make the
+leader's log longer than the target's, and the election would fail. So such a target gets more time, as long as its
+connection stands.
 """
 
 from __future__ import annotations
@@ -25,7 +26,11 @@ if TYPE_CHECKING:
 
 
 def begin(node: Node, leader: Leader, target: int) -> None:
-    """Begin to hand over to `target`; raises ProposalRefused when that cannot be."""
+    """Begin to transfer leadership to `target`.
+
+    Raises:
+        ProposalRefused: the target cannot lead, or another transfer is under way.
+    """
     if target == node.id:
         raise ProposalRefused(f"node {target} leads already")
     if target not in node.membership.voters:
@@ -37,7 +42,7 @@ def begin(node: Node, leader: Leader, target: int) -> None:
 
 
 def best_target(node: Node, leader: Leader) -> int | None:
-    """Return the voter with the longest log among those heard from lately."""
+    """Return the voter with the longest log among those that have answered recently; None if none has."""
     recent = node.now - node.options.election_timeout_min
     candidates = [
         (progress.match, -peer)
@@ -48,7 +53,7 @@ def best_target(node: Node, leader: Leader) -> int | None:
 
 
 def watch_disks(node: Node, leader: Leader) -> None:
-    """Note since when another voter's disk is ahead of where this leader's own stands; called at every heartbeat."""
+    """Record since when another voter's durable log is longer than this leader's; called at every heartbeat."""
     durable = node.log.durable
     if not any(leader.progress[voter].match > durable for voter in _other_voters(node, leader)):
         leader.overtaken_at = None
@@ -57,10 +62,10 @@ def watch_disks(node: Node, leader: Leader) -> None:
 
 
 def can_another_do_better(node: Node, leader: Leader) -> bool:
-    """Whether to resign over this node's disk would help: another voter's is ahead of it for an election timeout.
+    """Whether a step-down of this leader would help: another voter's durable log is longer for an election timeout.
 
-    That voter, and a majority without this node, must have been heard from lately, or nobody could be elected. Where
-    all disks are equally slow nobody is ahead for so long, and a cluster of two has no majority without its leader.
+    That voter, and a majority without this node, must have answered recently; otherwise no election could succeed. If
+    all disks are equally slow, no voter is ahead for so long. A cluster of two has no majority without its leader.
     """
     if leader.overtaken_at != node.log.durable:
         return False
@@ -83,7 +88,7 @@ def _other_voters(node: Node, leader: Leader) -> frozenset[int]:
 
 
 def order_when_caught_up(node: Node, leader: Leader, peer: int) -> None:
-    """Send TimeoutNow when the target has the whole log, once."""
+    """Send TimeoutNow, once, if `peer` is the transfer's target and has the whole log."""
     transfer = leader.transfer
     if transfer is None or transfer.target != peer or transfer.ordered:
         return
@@ -97,9 +102,9 @@ def order_when_caught_up(node: Node, leader: Leader, peer: int) -> None:
 
 
 def order_successor(node: Node, leader: Leader) -> None:
-    """Let the voter with the longest log stand at once: this leader has removed itself (thesis §4.2.2).
+    """Order the voter with the longest log to campaign at once: this leader has removed itself (thesis §4.2.2).
 
-    Where no voter was heard from lately, one stands by itself when its election timeout is over.
+    If no voter has answered recently, one campaigns after its own election timeout.
     """
     successor = best_target(node, leader)
     if successor is not None:
@@ -107,7 +112,7 @@ def order_successor(node: Node, leader: Leader) -> None:
 
 
 def give_up_when_late(node: Node, leader: Leader) -> None:
-    """Take proposals again when the target did not take over in time."""
+    """Abandon the transfer, and so accept proposals again, if the target did not take over in time."""
     transfer = leader.transfer
     if transfer is None or node.now < transfer.deadline:
         return
@@ -122,13 +127,13 @@ def _is_silent(node: Node, leader: Leader, peer: int) -> bool:
 
 
 def note_lost(leader: Leader, peer: int) -> None:
-    """Give a target no more time than others get: its connection broke, so its silence says nothing."""
+    """Withdraw the extra time of a target whose connection broke: it may not be alive and saving its vote."""
     if leader.transfer is not None and leader.transfer.target == peer:
         leader.transfer.last_deadline = leader.transfer.deadline
 
 
 def step_timeout_now(node: Node, sender: int, order: TimeoutNow) -> None:
-    """Stand for election at once: the leader of this term asks for it."""
+    """Campaign at once: the leader of this term has ordered it."""
     if order.term > node.term:
         election.become_follower(node, order.term, None)
     is_from_leader = isinstance(node.role, Follower) and node.role.leader in (None, sender)

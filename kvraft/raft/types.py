@@ -1,7 +1,7 @@
 """The values of the log: entries and their records, and the hard state.
 
-A *record* is the one encoding of an entry: the same bytes stand in the leader's memory, in a frame on the wire and on
-every disk, so the checksum that the leader computed guards the entry end to end::
+A *record* is the only encoding of an entry: memory, the wire and every disk hold the same bytes, so the checksum that
+the leader computed protects the entry end to end::
 
     length  u32   bytes that follow the checksum: the rest of the header and the payload
     crc     u32   CRC-32 of the length field and of everything after the checksum
@@ -28,7 +28,7 @@ _LENGTH_AND_CRC: Final = struct.Struct(">II")
 _BODY_HEADER: Final = struct.Struct(">QQB")
 
 RECORD_BYTES_MAX: Final = 64 * 1024 * 1024
-"""Longest record that is ever made or accepted, in bytes."""
+"""Longest record that is written or accepted, in bytes."""
 
 PAYLOAD_BYTES_MAX: Final = RECORD_BYTES_MAX - _BODY_HEADER.size
 """Longest payload of an entry, in bytes: its record is the longest that a journal and a frame take."""
@@ -38,7 +38,7 @@ TERM_MAX: Final = 2**53 - 1
 
 
 class EntryKind(enum.IntEnum):
-    """What an entry is for. The core looks inside none but MEMBERSHIP.
+    """What an entry is for. The core decodes only the payload of MEMBERSHIP.
 
     Numbers from 128 upward are not entries: the journal uses them for records of its own.
     """
@@ -50,11 +50,11 @@ class EntryKind(enum.IntEnum):
     MEMBERSHIP = 3
     """A configuration of the cluster (§6)."""
     FEATURE_LEVEL = 4
-    """From here on the log may hold what every member has said it understands."""
+    """Raises the cluster's feature level: later entries may use what every member supports at that level."""
 
 
 class Entry(msgspec.Struct, frozen=True, gc=False):
-    """One entry of the replicated log, with its record encoded once and for all."""
+    """One entry of the replicated log, with its encoded record."""
 
     term: int
     index: int
@@ -66,7 +66,7 @@ class Entry(msgspec.Struct, frozen=True, gc=False):
         """Encode a new entry; `payload` is copied into its record.
 
         Raises:
-            ValueError: no journal would take it. Limits on what a client sends keep payloads far from that.
+            ValueError: the payload exceeds `PAYLOAD_BYTES_MAX`. The limits on client requests keep payloads far below.
         """
         if len(payload) > PAYLOAD_BYTES_MAX:
             raise ValueError(f"a payload of {len(payload)} bytes; an entry holds at most {PAYLOAD_BYTES_MAX}")
@@ -135,7 +135,7 @@ class HardState(msgspec.Struct, frozen=True):
 
 
 class Role(enum.Enum):
-    """What a node is at the moment (Figure 4, with the pre-candidate of thesis §9.6)."""
+    """The role of a node (Figure 4, with the pre-candidate of thesis §9.6)."""
 
     FOLLOWER = "follower"
     PRE_CANDIDATE = "pre-candidate"
@@ -144,7 +144,7 @@ class Role(enum.Enum):
 
 
 class SoftState(msgspec.Struct, frozen=True):
-    """What the driver shows at once and no disk keeps."""
+    """The node's state that is shown to users and not stored on disk."""
 
     role: Role
     term: int

@@ -1,35 +1,38 @@
-"""The replica: the node, the journal, the peers, the store and the waiting clients, brought together in turns.
+"""The replica: runs the node, the journal, the peers, the store and the waiting clients, in turns.
 
-`replica` is the turn, and puts the other parts together. Two of them are seen from outside: `intake` takes what servers
-ask, `inbox` what peers tell; for them and others that give it work `turn` says what a turn is. The way of a write leads
-from `submissions`, which know who waits for what, through `group_commit` into the log, where `proposals` know it while
-it is under way, and by `persistence` to the disk; `apply` takes what is committed to the store, which `state` holds,
-and answers. `watches` tells those who follow changes, which `watch_index` finds. `reads` is the way of those that
-change nothing, `redirects` that of those whom another node must answer.
+`replica` runs the turn and assembles the other modules. Two of them take work from outside: `intake` takes requests
+from servers, `inbox` messages and events from peers; `turn` defines what they need of the turn. A write goes from
+`submissions`, where its client waits, through `group_commit` into the log, where `proposals` holds it while it is under
+way, and by `persistence` to the disk. `apply` applies committed entries to the store in `state`, and answers. `watches`
+sends changes to the clients that follow them, which `watch_index` finds. `reads` carries out requests that change
+nothing, and `redirects` refuses those that another node must answer. `forwarding` passes requests on to the leader,
+`local_reads` lets a follower answer reads, and `lock_waits` holds clients that wait for a lock.
 
-`first_proposals` is what a new leader writes first, `cluster_clock` the time in the log, `administration` what an
-operator asks, `transfer_on_stop` how a leader that is stopped passes leadership on. `admission` follows the members and
-decides which nodes are connected to. `snapshots` is the life of a snapshot, `state_checksums` the comparison of the
-members' states. `status` is what STATUS tells, `peer_transport` what the replica needs of the connections to others.
-`initial_state` is what a node reads when it starts, `startup_replay` applies the log that it read then, and `rejoin` is
-the way back for a node that keeps nothing on disk.
+`first_proposals` holds the first writes of a new leader, `cluster_clock` the time in the log, `expiry` the removal of
+what is past its deadline. `administration` carries out administrative commands, and `transfer_on_stop` transfers the
+leadership of a leader that is stopped. `admission` follows the members and decides to which nodes this one connects.
+`snapshots` creates, sends, receives and installs snapshots, and `state_checksums` compares the members' states.
+`status` makes the answer of STATUS, and `peer_transport` is what the replica needs of the connections. `initial_state`
+reads the data directory at the start, `startup_replay` applies the log that it read, and `rejoin` lets a node without a
+disk take part again.
 
-What belongs to one leadership, and who ends it when that ends:
+What belongs to one term of leadership, and what resets it:
 
 ==========================  ==========================================================================================
-`GroupCommit.waiting`       refused by `end_leadership`, which the turn calls when the node leads no more
+`GroupCommit.waiting`       refused by `end_leadership`, which the turn calls when the node stops leading
 `Proposals._batches`        taken when applied, covered by a snapshot, or overwritten (`Redirects.refuse_overwritten`)
- `Proposals.is_delaying`       `Proposals.end_leadership`; `_proposed_at` means nothing without batches under way
+`Proposals.is_delaying`     reset by `Proposals.end_leadership`; `_proposed_at` has no effect without batches under way
 `Reads._new`, `_confirmed`  the next turn refuses the first; the others are confirmed, so any later state answers them
-`ClusterClock`              `begin_term` begins anew in each term that this node leads
-`Redirects._parked`         `settle` at each transition, and when `hand_over` ends; so does `is_transferring_on_stop`
-`Administration._waits`     each says itself when it has failed, by term and log; all have a deadline
-`Features._proposed`        names its term: it counts in no other
-`StateChecksums`                 what was found is of `_term`
-`Watches`                   of the node and not of a leadership: they tell what is applied
-`Snapshotter._senders`      `carry_out` stops them when the node leads no more or they have left; each is of one term
-`SnapshotCreator`, `Saver`    of the node and not of a leadership: what they do is right under any leader
-`raft.roles.Leader`         holds what else a leader knows, and goes with it
+`ClusterClock`              reset by `begin_term` in each term that this node leads
+`Redirects._parked`         refused by `settle` at each transition, and at the end of a transfer on stop
+`Administration._waits`     each finds by term and log when it has failed; all have a deadline
+`Features._proposed`        includes its term and counts in no other
+`StateChecksums`            the findings belong to `_term`
+`LockWaits`                 answered by `end_leadership`
+`Watches`                   belong to the node: they send what is applied, under any leader
+`Snapshotter._senders`      stopped by `carry_out` when the node stops leading or the member is removed
+`SnapshotCreator`, `Saver`  belong to the node: their work is valid under any leader
+`raft.roles.Leader`         holds the rest of a leader's state, and is dropped with the role
 ==========================  ==========================================================================================
 """
 

@@ -1,4 +1,4 @@
-"""What an operator asks of a running cluster: who belongs to it, who joins and leaves, who leads, a snapshot."""
+"""Administrative commands: list and change the members, transfer leadership, take a snapshot."""
 
 from collections.abc import Callable, Mapping
 from typing import Final
@@ -42,14 +42,14 @@ class AdminRefused(Refused):
 
 
 class Busy(AdminRefused):
-    """The cluster cannot be changed like this just now, and can in a moment."""
+    """The cluster cannot be changed like this now, but can be in a moment."""
 
     code = "BUSY"
 
 
 @attrs.define
 class _Wait:
-    """Somebody who waits for something to have happened."""
+    """A command that was begun and waits for its outcome."""
 
     is_done: Callable[[], bool]
     has_failed: Callable[[], RequestFailed | None]
@@ -63,13 +63,13 @@ class Administration:
     """Carries out administrative commands. `look` must be called in every turn.
 
     Args:
-        not_leader: makes the refusal of a node that does not lead.
-        snapshot: begins to take a snapshot; fires also when there is none in the end.
-        snapshots: where it is then.
+        not_leader: returns the error of a node that does not lead.
+        snapshot: begins to take a snapshot; its Deferred fires at the end, even if that has failed.
+        snapshots: where a finished snapshot is found.
         timeout: longest wait for a change to be committed, seconds.
-        peers: the connections to the other members, as they are then.
-        feature_level: the cluster's, as of what is applied here.
-        events: what has happened on this node lately.
+        peers: returns the current connections to the other members.
+        feature_level: returns the cluster's feature level as of the applied entries.
+        events: the latest events on this node.
     """
 
     _log = Logger(namespace="kvraft.replica")
@@ -96,7 +96,7 @@ class Administration:
         self._waits: list[_Wait] = []
 
     def carry_out(self, caller: Caller, command: AdminCommand, now: float) -> Deferred[dict[str, object]]:
-        """Do it; the Deferred fires with what to tell the operator when it is done, or fails with RequestFailed."""
+        """Carry out a command; the Deferred fires with the answer for the operator, or fails with RequestFailed."""
         try:
             promise = self._begin(command, now)
         except NotLeader:
@@ -113,7 +113,7 @@ class Administration:
         return promise
 
     def look(self, now: float) -> None:
-        """Answer those whose wait is over."""
+        """Answer the commands that are done, have failed, or are past their deadline."""
         for wait in [*self._waits]:
             error = wait.has_failed()
             if error is None and not wait.is_done():
@@ -130,17 +130,23 @@ class Administration:
 
     @property
     def is_transferring(self) -> bool:
-        """Whether somebody waits for another node to lead, which will be known in a moment."""
+        """Whether an operator's leadership transfer is under way."""
         return any(wait.is_transfer for wait in self._waits)
 
     def stop(self) -> None:
-        """Reply everybody who waits that nobody knows."""
+        """Answer every waiting command that its outcome is unknown."""
         waits, self._waits = self._waits, []
         for wait in waits:
             wait.promise.errback(OutcomeUnknown("this node was stopped; ask another for MEMBERS"))
 
     def _begin(self, command: AdminCommand, now: float) -> Deferred[dict[str, object]]:
-        """Begin with what is asked; raises why it cannot be done."""
+        """Begin a command.
+
+        Raises:
+            NotLeader: this node does not lead.
+            ProposalRefused: the core refuses the change.
+            AdminRefused: the change is not possible.
+        """
         match command:
             case ListMembers():
                 return succeed(self._members())
@@ -173,9 +179,9 @@ class Administration:
     ) -> Deferred[dict[str, object]]:
         node, answer = self._node, {**DONE}
         if not node.is_leader:
-            raise NotLeader(node.leader)  # and may know an old configuration, or half of a new one
+            raise NotLeader(node.leader)  # its configuration may be outdated, or joint
         if node.membership.outgoing:
-            # No target can be told from a configuration that is half-way to another one.
+            # The target configuration is computed from the current one, which must not be joint.
             raise TryAgain("another membership change is under way; ask again when it is done")
         match command:
             case AddMember(node=new, address=address):
@@ -213,10 +219,10 @@ class Administration:
         return wait.promise
 
     def _find_unreachable(self, target: Membership) -> set[int]:
-        """Return the voters that do not answer where `target` has them.
+        """Return the voters that do not answer at their address in `target`.
 
-        A member that stays answers wherever it does. This node needs no connection to itself, but the others must find
-        it where it moves.
+        For a member whose address does not change, any connection counts. This node has no connection to itself; it
+        counts as unreachable only if its new address is not its own.
         """
         unreachable, before = set(), self._node.membership.addresses
         for voter in target.voters:
@@ -227,10 +233,14 @@ class Administration:
         return unreachable
 
     def _refuse_copy(self, member: int, address: str) -> None:
-        """Refuse to move a member to `address`, which asks for it by itself, while it answers elsewhere.
+        """Refuse a member's own request to be moved to `address` while the member answers at another one.
 
-        A process that has moved does not run at another place any more, so who asks is a copy, unless the process that
-        answers says itself that it is reached at `address`, as one with two addresses may.
+        A process that has moved does not run at its old address any more, so the request comes from a copy of its data
+        directory. The exception is a process that answers at another address and announces `address` in its hello, as
+        one with two addresses may.
+
+        Raises:
+            AdminRefused: the member runs twice.
         """
         place, says = self._peers().reached_at(member), self._peers().says_at(member)
         if (place is not None or member == self._node.id) and not (_is_at(place, address) or _is_at(says, address)):
@@ -264,7 +274,7 @@ class Administration:
         return wait.promise
 
     def _take_snapshot(self) -> Deferred[dict[str, object]]:
-        """Take one, unless there is one of all that was applied."""
+        """Take a snapshot, unless the latest one covers everything applied."""
         before, applied = self._snapshot_index(), self._node.applying
 
         def tell(_: None) -> dict[str, object]:
@@ -323,10 +333,10 @@ def moved(membership: Membership, member: int, address: str, incarnation: str | 
 
 
 def _free_address(membership: Membership, member: int, address: str) -> str:
-    """Return an address in its one spelling, or the same place could be taken twice.
+    """Return an address in its canonical form, so that two members cannot have the same one in two spellings.
 
     Raises:
-        AdminRefused: it is none, nobody could connect to it, or another member has it.
+        AdminRefused: it is no valid address, the others cannot connect to it, or another member has it.
     """
     try:
         place = Address.parse(address)

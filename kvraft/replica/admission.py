@@ -1,4 +1,4 @@
-"""Lets the connections follow the configuration, and notices when this node does not belong to its cluster any more."""
+"""Connects this node to the members of its configuration, and stops it when it is no member any more."""
 
 from collections.abc import Callable
 from typing import Final
@@ -22,7 +22,7 @@ from kvraft.replica.peer_transport import PeerTransport
 from kvraft.store import FEATURE_LEVEL, Store
 
 LAST_ANSWERS_S: Final = 0.5
-"""How long a node that was removed stays, so that the last it says reaches its clients and its successor, seconds."""
+"""How long a removed node runs on, so that its last answers and messages reach clients and its successor, seconds."""
 
 REMOVED_ITSELF: Final = exit_status.FatalReason(
     "it was removed from its cluster; its id is never used again, its data may be deleted", exit_status.REMOVED
@@ -47,7 +47,8 @@ KNOWS_BETTER: Final = exit_status.FatalReason(
     exit_status.IOERR,
 )
 CONTRADICTIONS_MAX: Final = 5
-"""Contradictions of what is committed until this node ends; its leader is dropped at each and tries again at once."""
+"""After so many contradictions of a committed entry this node stops. After each one the connection to the leader is
+dropped, and the leader tries again at once."""
 
 IS_TOO_OLD: Final = exit_status.FatalReason(
     f"the cluster has a higher feature level than this kvraft, which knows {FEATURE_LEVEL}: upgrade this node; its "
@@ -59,16 +60,16 @@ REFUSALS: Final = {
     OTHER_INCARNATION: OTHER_DATA_DIRECTORY,
     TOO_OLD: IS_TOO_OLD,
 }
-"""What a node ends with when enough others refuse it so."""
+"""By refusal code: the reason with which a node stops when enough others refuse it."""
 
 
 class Admission:
-    """Decides which nodes are connected to, and collects what others say about this node's membership.
+    """Decides to which nodes this one connects, and collects the others' refusals of this node.
 
     Args:
-        store: returns the state as it is now.
-        depart: ends this node, because it does not belong to its cluster; called `LAST_ANSWERS_S` after that is known.
-        note: takes what happens to the members.
+        store: returns the current state machine.
+        depart: stops this node, with the reason; called `LAST_ANSWERS_S` after it is known not to be a member.
+        note: records an event of the membership.
     """
 
     _log = Logger(namespace="kvraft.replica")
@@ -88,18 +89,18 @@ class Admission:
         self._features = Features(node)
         self._membership_log = MembershipLog(node, note)
         self._told: tuple[Membership, bool] | None = None
-        """The last configuration that the connections were told, and whether it was committed."""
+        """The last configuration that was passed to the connections, and whether it was committed."""
         self._refused_by: dict[str, set[int]] = {each: set() for each in REFUSALS}
-        """The members that refuse this node because it was removed, has another incarnation, or is too old."""
+        """By refusal code: the members that refuse this node with it."""
         self._sponsors: dict[int, tuple[int, Address]] = {}
-        """Nodes that are no members here and go by a later configuration: its index there, and where they are."""
+        """Nodes that are no members here but use a later configuration: (its index, the node's address), by id."""
         self._contradictions = 0
         self._contradicted_at = 0
-        """What was committed here at the last contradiction."""
+        """The commit index at the last contradiction."""
         self._departure: IDelayedCall | None = None
 
     def look(self, peers: PeerTransport) -> None:
-        """Connect to new members at once, disconnect those that left when that is committed; called in every turn."""
+        """Connect to new members at once, and disconnect removed ones after the commit; called in every turn."""
         node = self._node
         self._features.look(peers, self._store())
         begins, present = node.memberships[-1]
@@ -111,7 +112,7 @@ class Admission:
         certain = max((index for index, _ in node.memberships if index <= node.commit), default=0)
         addresses: dict[int, Address] = {}
         for index, membership in node.memberships:
-            if index >= certain:  # those that are not committed yet may be needed to commit them
+            if index >= certain:  # the members of an uncommitted configuration may be needed to commit it
                 addresses |= {member: Address.parse(where) for member, where in membership.addresses.items()}
         for sponsor, (index, address) in [*self._sponsors.items()]:
             if index > begins:
@@ -125,11 +126,12 @@ class Admission:
             self._begin_to_leave(OTHER_DATA_DIRECTORY)
 
     def refused(self, peer: int, code: str) -> None:
-        """Take a peer's word that it does not talk to this node.
+        """Take a peer's refusal of this node.
 
-        A removal is accepted when this node's own log says so, too, or when most of the others do: the node may have
-        been down when that happened, or have died before it learned that its removal is committed. The same is true for
-        an incarnation that is not the bound one; but no quorum needs a node without a vote: one refusal is enough.
+        A removal counts as true if this node's own log has it, or if a majority of the other members refuse this node:
+        it may have been down at its removal, or have crashed before it received the commit. Refusals for another
+        incarnation or a too low feature level need a majority too, unless this node has no vote: then no quorum needs
+        it, and one refusal is enough.
         """
         if code not in self._refused_by:
             return
@@ -144,10 +146,10 @@ class Admission:
             self._begin_to_leave(why)
 
     def hello(self, hello: Hello) -> None:
-        """Note that a peer talks to this node, and what it says of itself.
+        """Take the hello of a peer that accepts this node.
 
         Raises:
-            MessageRefused: it is too old.
+            MessageRefused: the peer's kvraft is too old for the cluster's feature level.
         """
         self._look_for_what_was_acknowledged(hello)
         self._features.hello(hello, self._store())
@@ -157,9 +159,10 @@ class Admission:
         self._node.peer_introduced(hello.sender, incarnation, self._clock.seconds(), is_empty=hello.empty)
 
     def was_told_impossible(self, refusal: MessageRefused) -> None:
-        """Note a message that was refused: a node whose committed entries are contradicted again and again ends.
+        """Count contradictions of committed entries, and stop this node at `CONTRADICTIONS_MAX`.
 
-        When more has been committed here since the last time, a leader has agreed with this node in between.
+        If the commit index has grown since the last one, a leader has agreed with this node in between, and the count
+        begins anew.
         """
         if isinstance(refusal, CommittedContradicted):
             if self._node.commit > self._contradicted_at:
@@ -169,16 +172,16 @@ class Admission:
                 self._begin_to_leave(KNOWS_BETTER)
 
     def admits(self, hello: Hello, ours: str | None) -> Address | None:
-        """Return where to reach a node that is no member here and has a later configuration; None: it is not connected.
+        """Return the address of a node that is no member here but has a later configuration; None: do not connect.
 
-        While a member was away, all others may have been replaced. Then it knows no node that can bring it up to date,
-        and must accept a leader that is not in its configuration (§6, thesis §4.2.1). So it accepts nodes with a later
-        configuration, until it has that configuration itself. This gives such a node no power: votes and
-        acknowledgements count by the configuration alone.
+        While a member was down, all others may have been replaced. Then no member of its configuration can bring it up
+        to date, and it must accept a leader that is not in its configuration (§6, thesis §4.2.1). So it accepts nodes
+        with a later configuration, until it has that configuration itself. This is safe: votes and acknowledgements
+        count by the configuration alone.
 
-        A node may even have been cut off before it knew its cluster's id (`ours`). While it has no vote, and in term 0,
-        it accepts any cluster that lists this node. Otherwise it accepts only a node whose log binds this node's id to
-        its incarnation (`to_incarnation`): only its own cluster can know that.
+        A node may even have been cut off before its log held its cluster's id (`ours`). While it has no vote, and in
+        term 0, it accepts any cluster that lists this node. Otherwise it accepts only a node whose log binds this
+        node's id to its incarnation (`to_incarnation`): only the log of its own cluster can have that.
         """
         if ours is None and self._node.voting and not self._is_known_as(hello.to_incarnation):
             return None
@@ -195,16 +198,13 @@ class Admission:
         return address
 
     def _is_known_as(self, incarnation: str | None) -> bool:
-        """Whether a cluster that binds this voter to that incarnation can be its own."""
+        """Whether a cluster that binds this voter's id to that incarnation can be its own."""
         if incarnation is None:
-            return self._node.term == 0  # all promises have a term
+            return self._node.term == 0  # then this node has promised nothing yet
         return incarnation == self._node.incarnation
 
     def facts(self, to: int) -> Facts:
-        """Say in the hello for node `to` what this node speaks, by which configuration it goes, and where it is.
-
-        And what it holds, and what `to` has acknowledged.
-        """
+        """Return the facts in the hello for node `to`; see `Facts`."""
         node = self._node
         acknowledged = node.acknowledged_by(to)
         return Facts(
@@ -216,14 +216,14 @@ class Admission:
         )
 
     def stop(self) -> None:
-        """Do nothing more."""
+        """Cancel a pending departure."""
         if self._departure is not None and self._departure.active():
             self._departure.cancel()
 
     def _look_for_what_was_acknowledged(self, hello: Hello) -> None:
-        """End at once if this node lacks what it has acknowledged, as far as a member knows: it must not vote.
+        """Stop at once, before it can vote, if this node lacks an entry that it has acknowledged to a member.
 
-        The member's word is not enough: this node's own log decides.
+        The hello only names the entry; this node's own log decides whether it is missing.
         """
         if hello.acknowledged is None:
             return

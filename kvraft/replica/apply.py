@@ -1,4 +1,4 @@
-"""Applying what is committed to the store, in order, and answering those who wait for it."""
+"""Applies committed entries to the store, in order, and answers their submissions."""
 
 from collections.abc import Sequence
 
@@ -15,7 +15,7 @@ from kvraft.replica.watches import Watches
 
 
 class Applier:
-    """Applies entries; each answers the batch that was proposed as it."""
+    """Applies entries, and answers the batch that this node has proposed as each."""
 
     def __init__(
         self,
@@ -44,9 +44,10 @@ class Applier:
         """Committed entries that are not applied yet because a save is under way."""
 
     def apply(self, entries: Sequence[Entry]) -> None:
-        """Apply what is committed; a follower does so when the save that is under way is done.
+        """Apply committed entries; a follower does so after the save that is under way.
 
-        The leader waits for its disk and not for its store, and the thread of the disk waits for the interpreter.
+        A leader waits for the acknowledgement, and so for the follower's disk, but not for the follower's store. To
+        apply during a save would slow the save down: the disk's thread needs the interpreter lock.
         """
         earlier, self.waiting = self.waiting, ()
         for entry in earlier:

@@ -1,9 +1,9 @@
-"""The garbage collector of this process: all that kvraft does to it is done here.
+"""Controls Python's garbage collector; no other module of kvraft does.
 
-While a store is loaded the collector would look at every key again and again, and find nothing: at 1 million keys a
-pass takes longer than a turn may (measured: 114 ms). So who loads lets it rest, for a bounded time: a `Rest` that is
-not renewed is over after `REST_S_MAX`, be it that a disk hangs on which its holder waits. The collector works when
-nobody's rest is left.
+While a store is loaded, the collector would scan every key again and again and find nothing: at 1 million keys a pass
+takes longer than a turn may (measured: 114 ms). So a loader disables it for a bounded time: a `Rest` that is not
+renewed ends after `REST_S_MAX`, for example when its holder waits for a disk that hangs. The collector is enabled when
+no rest is left.
 """
 
 import gc
@@ -14,30 +14,30 @@ from typing import Final
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 
 REST_S_MAX: Final = 1.0
-"""Longest time that the collector rests without a sign of its holder, seconds."""
+"""Longest time that a `Rest` lasts after its last renewal, seconds."""
 THRESHOLD: Final = (20_000, 20, 50)
 """Fewer, larger collections than by default: nearly everything here is freed by its reference count."""
 
 _resting: set[object] = set()
-"""Who lets the collector rest. It is the process's, and so is this."""
+"""The holders of a rest. Global, because the collector is one for the whole process."""
 
 
 def set_up() -> None:
-    """Let the collector look less often than it does by default."""
+    """Let the collector run less often than by default."""
     gc.set_threshold(*THRESHOLD)
 
 
 def hide_all() -> None:
-    """Hide from the collector whatever there is, without a pass over it.
+    """Exclude all present objects from collection, without a pass over them.
 
-    Also what is no key: a little garbage that is never found, a stall that never comes.
+    Garbage among them is never freed; it is little, and a pass to find it would stall the node.
     """
     gc.freeze()
 
 
 @contextmanager
 def resting() -> Iterator[None]:
-    """Let the collector rest while a block runs that gives nobody else a turn."""
+    """Disable the collector during a block of code that does not return to the reactor."""
     holder = object()
     _begin(holder)
     try:
@@ -47,14 +47,14 @@ def resting() -> Iterator[None]:
 
 
 class Rest:
-    """Lets the collector rest across turns, for `REST_S_MAX` after each `renew`."""
+    """Disables the collector across turns, for `REST_S_MAX` after each `renew`."""
 
     def __init__(self, clock: IReactorTime) -> None:
         self._clock = clock
         self._timeout: IDelayedCall | None = None
 
     def renew(self) -> None:
-        """Let it rest (on)."""
+        """Begin the rest, or extend it."""
         _begin(self)
         if self._timeout is None:
             self._timeout = self._clock.callLater(REST_S_MAX, self._expire)
@@ -62,7 +62,7 @@ class Rest:
             self._timeout.reset(REST_S_MAX)
 
     def end(self) -> None:
-        """Let it work again, unless somebody else has a reason."""
+        """Enable the collector again, unless another rest lasts."""
         if self._timeout is not None:
             self._timeout.cancel()
         self._expire()
@@ -73,7 +73,7 @@ class Rest:
 
 
 def end_all() -> None:
-    """Let the collector work whoever wants it to rest: a process has ended that was only simulated."""
+    """End every rest: a simulated process has ended, and its holders never end theirs."""
     _resting.clear()
     gc.enable()
 

@@ -1,4 +1,4 @@
-"""What a new leader writes first: what all members must agree on and only the log can tell them."""
+"""The first writes of a new leader: the cluster's id, and bounds that must be the same on all members."""
 
 from collections.abc import Callable, Iterator
 from typing import Final
@@ -14,17 +14,17 @@ from kvraft.replica.turn import Turn
 from kvraft.store import Store
 
 BEGINS: Final = (EntryKind.EMPTY, EntryKind.FEATURE_LEVEL)
-"""Kinds of entries after which a leader may have something to write itself."""
+"""Kinds of entries after which a leader may have to write one of these."""
 
 
 def first_writes(
     kind: int, store: Store, options: ReplicaOptions, make_cluster_id: Callable[[], str]
 ) -> Iterator[Mutation]:
-    """Yield the commands that this leader has to propose: the cluster's id, once; bounds where they are others.
+    """Yield the commands that this leader must propose: the cluster's id, once, and bounds that have changed.
 
-    Like any other write they may have to wait, and are dropped when another leads before they are in the log.
+    They are queued like any other write, and are dropped if this node stops leading before they are in the log.
     """
-    if kind == EntryKind.EMPTY and store.cluster_id is None:  # else it is on its way already
+    if kind == EntryKind.EMPTY and store.cluster_id is None:  # after a FEATURE_LEVEL entry it was proposed before
         yield Identify(make_cluster_id())
     if store.feature_level >= SetQuota.LEVEL and options.quota != (store.quota_bytes, store.quota_keys):
         yield SetQuota(*options.quota)
@@ -39,7 +39,7 @@ def first_writes(
 
 
 class FirstProposals:
-    """What this node does when it comes to lead."""
+    """Proposes the first writes of this node's leadership."""
 
     def __init__(
         self,
@@ -56,7 +56,7 @@ class FirstProposals:
         self._make_cluster_id = make_cluster_id
 
     def begin(self, kind: int, store: Store) -> None:
-        """The first entry of this leader's term, or a new feature level, is applied, and all that came before it."""
+        """Propose the writes: the first entry of this leader's term, or a new feature level, was just applied."""
         now = self._clock.seconds()
         if kind == EntryKind.EMPTY:
             self._commits.continue_time(store, now)

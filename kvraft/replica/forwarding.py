@@ -1,11 +1,11 @@
-"""Requests that a follower passes on to the leader, and those that it answers for others when it leads.
+"""Forwards requests from a follower to the leader, and carries out forwarded requests when this node leads.
 
-A request takes one hop: whoever is asked by a member and does not lead says so. What certainly was not carried out is
-passed on again, to whoever leads then, until its time is over; so are reads, and writes of sessions, which are carried
-out once however often they are sent. Of any other write that was on its way when the connection broke, or the leader
-changed, nobody knows what became of it, and the client is told so.
+A request takes one hop: a member that receives a forwarded request and does not lead refuses it. A request that was
+certainly not carried out is forwarded again, to the leader at that time, until its deadline; so are reads, and writes
+of sessions, which are applied once however often they are sent. Any other write that was under way when the connection
+broke has an unknown outcome, and its client receives that error.
 
-Frames of this kind are sent from feature level 3 on: every member knows them then.
+These frames are sent from feature level 3 on, when every member supports them.
 """
 
 from collections.abc import Callable, Sequence
@@ -38,13 +38,13 @@ from kvraft.replica.submissions import Reply, Submission
 from kvraft.store import Store
 
 FORWARDING_LEVEL: Final = 3
-"""The feature level from which on members know these frames."""
+"""The feature level from which on every member supports these frames."""
 FORWARDED_BYTES_MAX: Final = 8 * 1024 * 1024
-"""Most bytes of requests that are on their way to the leader; a single one may be longer."""
+"""Most bytes of requests that are being forwarded or wait for it; a single one may be longer."""
 FORWARDED_MAX: Final = 20_000
-"""Most requests that are on their way to the leader, or wait for one."""
+"""Most requests that are being forwarded or wait for a leader."""
 AGAIN_S: Final = 0.05
-"""So long after a refusal a request is passed on again, seconds: the refusing node may not know yet who leads."""
+"""Pause after a refusal before requests are forwarded again, seconds: the new leader may not be known yet."""
 LOST: Final = "the connection to the leader broke; the write may have happened: read it back before repeating it"
 _ANSWER_OVERHEAD_BYTES: Final = 64
 _MICROSECONDS: Final = 1_000_000
@@ -66,7 +66,7 @@ class RefusedByLeader(Refused):
 
 
 class AppliedIndex(msgspec.Struct, frozen=True, gc=False):
-    """Asks how far the state machine is; as a read of the leader it covers all that was committed before."""
+    """Asks for the applied index; as a linearizable read of the leader it covers everything committed before."""
 
     def run(self, view: Any) -> int:
         """Return the index of the last entry that is applied."""
@@ -76,28 +76,28 @@ class AppliedIndex(msgspec.Struct, frozen=True, gc=False):
 
 @attrs.define(eq=False)
 class Passed:
-    """A request that was taken to be passed on."""
+    """A request that is to be forwarded."""
 
     caller: Caller
     submission: Submission
     content: bytes
-    """The operations; none: it asks for the index."""
+    """The encoded operations; empty: `AppliedIndex` alone."""
     sent_to: int | None = None
     sent_at: float = 0.0
 
     @property
     def is_safe_to_repeat(self) -> bool:
-        """Whether it may be sent again though it may have been carried out."""
+        """Whether it may be sent again even if it has been carried out."""
         return all(not isinstance(each, Mutation) or isinstance(each, Once) for each in self.submission.operations)
 
 
 class Forwarding:
-    """Passes requests on, and carries out those of other members.
+    """Forwards requests, and carries out those of other members.
 
     Args:
-        make_run: makes a name for this process, of hexadecimal digits.
-        lead: carries out what is asked if this node leads; else refuses it.
-        schedule: lets a turn follow.
+        make_run: returns an id for this process, of hexadecimal digits.
+        lead: carries out operations if this node leads; otherwise refuses them.
+        schedule: schedules a turn.
     """
 
     def __init__(
@@ -118,27 +118,28 @@ class Forwarding:
         self._run: str | None = None
         self._next_ticket = 1
         self._parked: list[Passed] = []
-        """Not under way: they wait for a leader that can be reached."""
+        """Requests that wait for a leader that can be reached."""
         self._under_way: dict[int, Passed] = {}
+        """Requests that were sent and not answered yet, by ticket."""
         self._bytes = 0
-        """Of what is under way."""
+        """Bytes of the requests in both."""
         self._not_before = 0.0
 
     # --- passing on --------------------------------------------------------------------------------------------------
 
     @property
     def is_possible(self) -> bool:
-        """Whether all members know the frames."""
+        """Whether all members support the frames."""
         return self._state.store.feature_level >= FORWARDING_LEVEL
 
     @property
     def is_idle(self) -> bool:
-        """Whether nothing is to be passed on or answered."""
+        """Whether no request waits to be forwarded or answered."""
         return not (self._parked or self._under_way)
 
     @property
     def reaches_leader(self) -> bool:
-        """Whether there is a leader, as far as this node knows, and a connection to it."""
+        """Whether this node knows a leader and is connected to it, or leads itself."""
         leader = self._node.leader
         if leader is None or leader == self._node.id:
             return leader is not None
@@ -146,7 +147,7 @@ class Forwarding:
         return status is not None and status.connected
 
     def take(self, caller: Caller, submission: Submission) -> bool:
-        """Pass a submission on, now or as soon as that is possible; return False where it never can be."""
+        """Forward a submission, now or as soon as possible; return False if its operations cannot be encoded."""
         operations = [each if isinstance(each, Mutation) else unplaced(each) for each in submission.operations]
         content = b"" if operations == [AppliedIndex()] else pack_operations(operations)
         if content is None:
@@ -161,7 +162,7 @@ class Forwarding:
         return True
 
     def look(self) -> None:
-        """Pass on what waits, if there is a leader to take it; and take back what an earlier leader may not answer."""
+        """Forward the waiting requests if a leader can be reached, and repeat those sent to an earlier leader."""
         leader = self._node.leader
         for ticket, passed in [*self._under_way.items()]:
             if passed.submission.answered:
@@ -203,7 +204,11 @@ class Forwarding:
         self._bytes -= len(passed.content)
 
     def answered(self, sender: int, message: ForwardedAnswer) -> None:
-        """Take an answer."""
+        """Take the answer to a forwarded request.
+
+        Raises:
+            MessageRefused: no correct member can have sent it.
+        """
         passed = self._under_way.get(message.ticket)
         if message.run != self._run or passed is None or passed.sent_to != sender:
             return
@@ -220,7 +225,7 @@ class Forwarding:
             self._refused(passed, *refusal)
 
     def _placed(self, passed: Passed, results: list[Result]) -> list[Result]:
-        """Give reads that may be stale their age: the leader has answered since they were sent."""
+        """Give stale reads their age: the leader has answered them after they were sent."""
         age_us = int((self._clock.seconds() - passed.sent_at) * _MICROSECONDS)
         operations = passed.submission.operations
         return [
@@ -244,7 +249,7 @@ class Forwarding:
         self._clock.callLater(AGAIN_S, self._schedule)
 
     def lost(self, peer: int) -> None:
-        """A connection from or to a member broke: its answers may be lost with it."""
+        """Take the loss of a connection from or to a member: answers may be lost with it."""
         for ticket, passed in [*self._under_way.items()]:
             if passed.sent_to != peer:
                 continue
@@ -261,10 +266,10 @@ class Forwarding:
     # --- carrying out ------------------------------------------------------------------------------------------------
 
     def carry_out(self, sender: int, message: Forwarded) -> None:
-        """Carry out what a member passes on, if this node leads, and tell it what came of it.
+        """Carry out a member's forwarded request if this node leads, and send the outcome; otherwise refuse it.
 
         Raises:
-            MessageRefused: no honest member can have sent it.
+            MessageRefused: no correct member can have sent it.
         """
         try:
             origin, content = _request_decoder.decode(message.data)

@@ -1,4 +1,4 @@
-"""Group commit: one entry of all writes that have come together, when the save of the last one is done."""
+"""Group commit: the writes that arrive during a save are proposed as one entry after it."""
 
 from kvraft.commands import encode_batch
 from kvraft.raft import Node, NotLeader, ProposalRefused
@@ -12,7 +12,7 @@ from kvraft.store import Store
 
 
 class GroupCommit:
-    """Takes writes from their queue into the log, and knows those that are under way."""
+    """Proposes the queued writes, and keeps the batches that are under way."""
 
     def __init__(self, node: Node, saver: Saver, redirects: Redirects) -> None:
         self._node = node
@@ -24,12 +24,12 @@ class GroupCommit:
         self._clock = ClusterClock()
 
     def propose(self, store: Store, now: float) -> None:
-        """Make one entry of all writes that have come together, when the last one's save is done.
+        """Propose all queued writes as one entry, unless a save is under way or the batch is delayed.
 
-        To propose while the disk is busy would only cut the same writes into more entries, each with its syncs and
-        messages on every node: a tenth less throughput at 64 connections on a quiet machine (measured).
+        To propose during a save would only split the same writes into more entries, each with its syncs and messages on
+        every node: a tenth less throughput at 64 connections on a quiet machine (measured).
         """
-        self._redirects.refuse_overwritten(self.under_way)  # this leadership may begin in their place
+        self._redirects.refuse_overwritten(self.under_way)  # new entries may take the same indexes
         is_delayed = self.under_way.decide_delay(len(self.waiting), now)
         while self.waiting and self._saver.idle and not is_delayed:
             submissions = self.waiting.take(BATCH_BYTES_MAX)
@@ -51,7 +51,7 @@ class GroupCommit:
             self.under_way.add(index, Batch(term, submissions, queries, operations, content, now), now)
 
     def must_wait(self) -> bool:
-        """Whether `propose` would propose nothing now: until the disk is done, or the batch delay over."""
+        """Whether `propose` would propose nothing now: a save is under way, or the batch is delayed."""
         return not self._saver.idle or self.under_way.awaits_more(len(self.waiting))
 
     def delayed_until(self) -> float | None:
@@ -64,13 +64,13 @@ class GroupCommit:
         return self.under_way.delay_until(len(self.waiting))
 
     def continue_time(self, store: Store, now: float) -> None:
-        """Go on with the cluster's time as all that was committed before this leadership has left it."""
+        """Continue the cluster's time from the entries that were committed before this node became leader."""
         self._stamp(store, now)
         self._clock.continue_from(store.cluster_time, now)
 
     def when(self, stamp: int, store: Store, now: float) -> float:
-        """Return when this leader's clock shows that cluster time, in seconds of the monotonic clock."""
-        self._stamp(store, now)  # so that the time of this leadership has begun
+        """Return when the cluster time reaches `stamp`, in seconds of the monotonic clock."""
+        self._stamp(store, now)  # so that the cluster clock has begun this term
         return self._clock.when(stamp)
 
     def present(self, store: Store, now: float) -> int:
@@ -78,12 +78,12 @@ class GroupCommit:
         return self._stamp(store, now)
 
     def end_leadership(self) -> None:
-        """Refuse what waits, as this node does not lead any more; also while it waits for a disk that never answers."""
+        """Refuse the queued writes: this node does not lead any more. It does not wait for a save under way."""
         self._redirects.refuse(self.waiting.take_all())
         self.under_way.end_leadership()
 
     def _stamp(self, store: Store, now: float) -> int:
         """Return the cluster time for a batch of this leader, in microseconds."""
-        # It may be asked for before the turn that shows the transition.
+        # A stamp may be needed before the turn that takes the transition to leader.
         self._clock.begin_term(self._node.term, store.cluster_time, now)
         return self._clock.stamp(now)

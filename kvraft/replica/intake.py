@@ -1,4 +1,4 @@
-"""What servers ask of the replica: the way in for requests."""
+"""Takes requests from the servers."""
 
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -45,8 +45,8 @@ class Intake:
     """Takes requests or refuses them; see `kvraft.server.database.Database`.
 
     Args:
-        describe: says how this node is, in values that JSON can hold.
-        connected: says to which members this node has a connection.
+        describe: returns this node's status, in values that JSON can hold.
+        connected: returns the members to which this node is connected.
     """
 
     def __init__(
@@ -112,14 +112,14 @@ class Intake:
                 self._turn.schedule()
 
     def _lead(self, caller: Caller, operations: Sequence[Operation], tell: Reply) -> None:
-        """Carry out what another member passes on, if this node leads."""
+        """Carry out a forwarded request if this node leads; otherwise refuse it."""
         if self._node.is_leader or self._turn.is_stopped:
             self.ask(caller, operations, tell)
         else:
             tell(self._redirects.error())
 
     def _follow(self, caller: Caller, submission: Submission) -> None:
-        """Answer reads here, or pass a submission on, where that is asked for; else say who leads."""
+        """Answer reads here, or forward the submission, if the caller allows it; otherwise name the leader."""
         forwards = self._options.forwards or caller.forwards
         reads_here = not submission.writes and all(
             isinstance(each, StaleRead | LocalRead) or forwards for each in submission.operations
@@ -138,20 +138,20 @@ class Intake:
                 submission.answer(self._redirects.error())
 
     def _ask_leader(self, operations: Sequence[Operation], tell: Reply) -> None:
-        """Have the leader carry out operations of this node's own."""
+        """Forward operations of this node's own to the leader."""
         submission = Submission(operations, self._clock.seconds() + self._options.request_timeout, tell)
         self._deadlines.watch(submission)
         self.forwarding.take(Caller("this node"), submission)
 
     def look(self) -> None:
-        """Go on with what waits for the leader, or for entries to be applied; called in every turn."""
+        """Continue with requests that wait for a leader or for entries to be applied; called in every turn."""
         if not self.forwarding.is_idle:
             self.forwarding.look()
         if self.local_reads.are_waiting:
             self.local_reads.look()
 
     def submit(self, caller: Caller, operations: Sequence[Operation]) -> Deferred[list[Result]]:
-        """Do what `ask` does, for whoever would rather have a Deferred."""
+        """Do what `ask` does, with a Deferred in place of the callback."""
         return promised(partial(self.ask, caller, operations))
 
     def acquire(self, caller: Caller, request: AcquireLock, reply: Reply) -> Callable[[], None]:
@@ -159,14 +159,14 @@ class Intake:
         return self._lock_waits.begin(self.ask, caller, request, reply)
 
     def administer(self, caller: Caller, command: AdminCommand) -> Deferred[dict[str, object]]:
-        """Carry out what an operator asks; see `kvraft.server.database.Database`."""
+        """Carry out an administrative command; see `kvraft.server.database.Database`."""
         if self._turn.is_stopped and not isinstance(command, ListEvents):
             return fail(self._checksums.why_stopped())
         self._turn.schedule()
         return self._administration.carry_out(caller, command, self._clock.seconds())
 
     def watch(self, caller: Caller, selection: Selection, sink: Sink) -> Subscription:
-        """Tell of changes; see `kvraft.server.database.Database`."""
+        """Begin a watch; see `kvraft.server.database.Database`."""
         if self._turn.is_stopped:
             raise self._checksums.why_stopped()
         level = self._state.store.feature_level
@@ -175,21 +175,21 @@ class Intake:
         return self._watches.add(selection, sink)
 
     def publish(self, caller: Caller, channel: bytes, message: bytes) -> None:
-        """Tell the other members a message; see `kvraft.server.database.Database`."""
+        """Send a published message to the other members; see `kvraft.server.database.Database`."""
         if not self._turn.is_stopped:
             self.publishing.publish(channel, message)
 
     def follow_messages(self, tell: Callable[[bytes, bytes], object]) -> None:
-        """Tell of messages of other members; see `kvraft.server.database.Database`."""
+        """Call `tell` with each message from another member; see `kvraft.server.database.Database`."""
         self.publishing.follow(tell)
 
     @property
     def watch_count(self) -> int:
-        """How many watches there are on this node."""
+        """The number of watches on this node."""
         return self._watches.count
 
     def cluster(self) -> ClusterView:
-        """Say who leads; see `kvraft.server.database.Database`."""
+        """Return the leader and the members; see `kvraft.server.database.Database`."""
         soft, membership = self._node.soft_state, self._node.membership
         return ClusterView(
             self._node.id,
@@ -202,11 +202,11 @@ class Intake:
         )
 
     def follow_leader(self, tell: Callable[[], object]) -> None:
-        """Tell of each change of the leader; see `kvraft.server.database.Database`."""
+        """Call `tell` at each change of the leader; see `kvraft.server.database.Database`."""
         self._followers.append(tell)
 
     def leader_changed(self) -> None:
-        """Tell those who follow the leader that it is another one, or none."""
+        """Call the callbacks of `follow_leader`: the role, the term or the known leader has changed."""
         for tell in self._followers:
             tell()
 

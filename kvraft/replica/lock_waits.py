@@ -1,9 +1,10 @@
 """Clients of this node that wait for a lock.
 
-Who waits for which lock, and who is granted it, stands in the log. Here is only whom to tell of it: when an entry is
-applied by which a request is granted, has waited long enough, or is replaced by another of the same owner. A client
-that goes before it was told takes its request back. When this node does not lead any more, those who wait are told that
-they must ask again: their places stay theirs until their waits end.
+The queue of each lock and its grants are replicated state. This module keeps only the reply callbacks of the clients
+connected here. A wait is answered when an applied entry grants the request, ends its wait, or replaces it by a later
+request of the same owner. If the client disconnects first, the request is withdrawn by a log entry. When this node
+stops leading, every wait is answered with an error that asks the client to repeat the request at the leader: its place
+in the queue stays until its wait ends.
 """
 
 from collections.abc import Callable, Sequence
@@ -17,7 +18,7 @@ Ask = Callable[[Caller, Sequence[Operation], Reply], None]
 
 
 class Wait:
-    """One request for a lock; whoever made it is told once, unless it gives up."""
+    """One request for a lock. It is answered once, unless the client gives up first."""
 
     __slots__ = ("_waits", "is_over", "reply", "request", "ticket")
 
@@ -26,19 +27,19 @@ class Wait:
         self.request = request
         self.reply = reply
         self.ticket = 0
-        """By which the log knows it; 0: not yet."""
+        """The request's number in the replicated queue; 0: not known yet."""
         self.is_over = False
-        """Whether there is nobody to be told any more."""
+        """Whether it was answered or given up, so that no reply may follow."""
 
     def give_up(self) -> None:
-        """Take the request back, if nothing has come of it. May be called again."""
+        """Withdraw the request unless it was answered. May be called again."""
         if not self.is_over:
             self.is_over = True
             if self.ticket:
                 self._waits.withdraw(self)
 
     def answered(self, outcome: list[Result] | RequestFailed) -> None:
-        """Take what the request has come to."""
+        """Take the outcome of the request's log entry: granted, queued, or failed."""
         result = None if isinstance(outcome, RequestFailed) else outcome[0]
         if isinstance(result, Queued | Granted):
             self.ticket = result.ticket
@@ -51,17 +52,17 @@ class Wait:
             self.end(outcome)
 
     def end(self, outcome: list[Result] | RequestFailed) -> None:
-        """Reply the client, if it is still there."""
+        """Answer the client, unless it was answered or has given up."""
         if not self.is_over:
             self.is_over = True
             self.reply(outcome)
 
 
 class LockWaits:
-    """The requests that wait, by their tickets.
+    """The queued requests of clients connected here, by ticket.
 
     Args:
-        propose: lets a mutation be proposed if this node leads; nobody is told what comes of it.
+        propose: proposes a mutation if this node leads; its outcome is not reported.
     """
 
     def __init__(self, propose: Callable[[Mutation], None]) -> None:
@@ -69,36 +70,39 @@ class LockWaits:
         self._queued: dict[int, Wait] = {}
 
     def begin(self, ask: Ask, caller: Caller, request: AcquireLock, reply: Reply) -> Callable[[], None]:
-        """Ask for a lock with `ask`, which takes what clients ask; see `kvraft.server.database.Database.acquire`."""
+        """Submit `request` with `ask`; return the function that gives it up.
+
+        See `kvraft.server.database.Database.acquire`.
+        """
         wait = Wait(self, request, reply)
         ask(caller, [request], wait.answered)
         return wait.give_up
 
     def add(self, wait: Wait) -> None:
-        """Take note of a request that waits."""
+        """Take a request that is queued."""
         self._queued[wait.ticket] = wait
 
     def withdraw(self, wait: Wait) -> None:
-        """Take a request back."""
+        """Remove a request from the replicated queue, by a log entry."""
         self._queued.pop(wait.ticket, None)
         self._propose(WithdrawRequest(wait.request.name, wait.ticket))
 
     def settle(self, told: Sequence[Told]) -> None:
-        """Reply those who wait here what has become of their requests."""
+        """Answer the waits whose requests an applied entry has settled."""
         for each in told:
             wait = self._queued.pop(each.ticket, None)
             if wait is not None:
                 wait.end([_outcome(wait.request, each)])
 
     def end_leadership(self) -> None:
-        """Let those who wait ask elsewhere."""
+        """Answer every wait: the client must ask the new leader."""
         self._end(
             "this node does not lead any more; the place in the queue stays until the wait ends: ask again with the "
             "same OWNER at the leader"
         )
 
     def stop(self) -> None:
-        """Let those who wait ask elsewhere, as this node is being stopped."""
+        """Answer every wait: this node is being stopped, and the client must ask another."""
         self._end("this node was stopped; the place in the queue stays until the wait ends: ask another node")
 
     def _end(self, why: str) -> None:

@@ -1,4 +1,4 @@
-"""Batches under way: they stand in this leader's log and are not applied yet."""
+"""Batches under way: proposed in this leader's log and not applied yet."""
 
 from typing import Final
 
@@ -17,15 +17,15 @@ class Proposals:
 
     def __init__(self) -> None:
         self._batches: dict[int, Batch] = {}
-        """In the order of their indexes; invariant: each one's entry stands in the log, but for those that
-        `overwritten` returns next."""
+        """In the order of their indexes; invariant: the entry of each is in the log, except for those that the next
+        `overwritten` returns."""
         self._proposed_at = 0.0
         """When the latest was proposed."""
         self.is_delaying = False
         """Whether the submissions that waited at the last decision are delayed."""
 
     def add(self, index: int, batch: Batch, now: float) -> None:
-        """Note that `batch` was proposed; what an earlier leadership proposed there must have been removed."""
+        """Add a batch that was proposed at `index`; those of an earlier term at or after it must have been removed."""
         assert not self._batches or next(reversed(self._batches)) < index, f"two batches stand at entry {index}"
         self._batches[index] = batch
         self._proposed_at = now
@@ -37,7 +37,8 @@ class Proposals:
     def overwritten(self, log: Log) -> list[tuple[int, Batch]]:
         """Remove and return, with their indexes, the batches whose entries `log` does not hold any more.
 
-        Where one stands, all before it do (Log Matching, §5.3). So this costs one look when nothing was overwritten.
+        If the entry of one is in the log, those before it are as well (Log Matching, §5.3). So only the latest is
+        compared when nothing was overwritten.
         """
         gone: list[tuple[int, Batch]] = []
         while self._batches:
@@ -48,7 +49,7 @@ class Proposals:
         return gone
 
     def end_leadership(self) -> None:
-        """Do not delay the first submission of the next leadership by what this one has in flight."""
+        """End the delay, so that batches of this term in flight do not delay the first one of the next."""
         self.is_delaying = False
 
     @property
@@ -67,7 +68,7 @@ class Proposals:
         return self.is_delaying
 
     def awaits_more(self, waiting: int) -> bool:
-        """Whether submissions are delayed, and that many are too few for another decision."""
+        """Whether submissions are delayed, and `waiting` is still fewer than are in flight."""
         return self.is_delaying and waiting < self.under_way
 
     def delay_until(self, waiting: int) -> float:

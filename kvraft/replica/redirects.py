@@ -1,4 +1,4 @@
-"""Says who leads, to those whose requests this node does not carry out."""
+"""Refuses submissions that this node does not carry out, with the leader's address."""
 
 from collections.abc import Callable, Sequence
 from typing import Final
@@ -13,39 +13,39 @@ OVERWRITTEN: Final = "another leader's entry took its place here; it may still h
 
 
 class Redirects:
-    """Refuses submissions that are not in the log and never will be, with the leader's address.
+    """Refuses submissions that another node must carry out, or whose entries were replaced.
 
     Args:
-        is_transferring: whether an operator has leadership moved at this moment.
+        is_transferring: whether an operator's leadership transfer is under way.
     """
 
     def __init__(self, node: Node, is_transferring: Callable[[], bool]) -> None:
         self._node = node
         self._is_transferring = is_transferring
         self.is_transferring_on_stop = False
-        """Whether this node passes leadership on because it is being stopped."""
+        """Whether this node transfers its leadership because it is being stopped."""
         self._parked: list[Submission] = []
-        """Refused while leadership is handed over: they wait to be told who leads now."""
+        """Submissions that wait during a leadership transfer until the new leader is known."""
 
     def refuse(self, submissions: Sequence[Submission]) -> None:
-        """Say who leads, now or as soon as the successor is known."""
+        """Refuse submissions, now or, during a leadership transfer, as soon as the new leader is known."""
         if (self.is_transferring_on_stop or self._is_transferring()) and self._node.leader is None:
-            self._parked += submissions  # the successor is known in a moment
+            self._parked += submissions  # the new leader is known in a moment
         elif submissions:
             error = self.error()
             for submission in submissions:
                 submission.answer(error)
 
     def settle(self) -> None:
-        """Say to those who wait for it who leads now, if that is known."""
+        """Refuse the parked submissions, if the leader is known or no transfer is under way any more."""
         parked, self._parked = self._parked, []
         self.refuse(parked)
 
     def refuse_overwritten(self, proposals: Proposals) -> None:
-        """Reply those whose entries another leader's have replaced here.
+        """Refuse the submissions whose entries were replaced in this log by another leader's.
 
-        Where the replacement is committed, theirs certainly never happened (row 12). Else a member that still holds
-        theirs may come to lead and commit it.
+        If the replacement is committed, they certainly have no effect (row 12). Otherwise a member that still has their
+        entry may be elected and commit it.
         """
         log, commit = self._node.log, self._node.commit
         for index, batch in proposals.overwritten(log):
@@ -53,13 +53,13 @@ class Redirects:
             batch.refuse(self.error() if is_certain else OutcomeUnknown(OVERWRITTEN))
 
     def refuse_covered(self, proposals: Proposals, index: int) -> None:
-        """Reply those whose entries a snapshot up to `index` has replaced, or cut off after it."""
+        """Refuse the submissions whose entries a snapshot up to `index` has covered, or cut off after it."""
         for batch in proposals.take_up_to(index):
             batch.refuse(OutcomeUnknown(COVERED))
         self.refuse_overwritten(proposals)
 
     def error(self) -> NotLeaderRefusal:
-        """Return what a client is told."""
+        """Return the refusal with the leader's address, if a leader is known."""
         leader = self._node.leader
         return NotLeaderRefusal(
             None if leader is None or leader == self._node.id else self._node.membership.addresses.get(leader)

@@ -1,4 +1,4 @@
-"""The replica: the turn, in which node, journal, peers, store and waiting clients meet."""
+"""The replica: its turn takes the node's effects to the journal, the peers, the store and the waiting clients."""
 
 from collections.abc import Callable
 
@@ -41,11 +41,11 @@ from kvraft.store import Store
 
 
 class Replica:
-    """Carries out what the node makes of requests and messages, in turns.
+    """Carries out the node's effects, in turns.
 
-    An event only changes the node or joins a queue; one *turn* at the end of the reactor's iteration proposes what has
-    come together as one entry, asks for one read round, and carries out everything that the node wants done. Requests
-    come in by `intake`, what peers say by `inbox`.
+    An event only changes the node or joins a queue. One *turn* at the end of the reactor's iteration proposes the
+    queued writes as one entry, begins one read round, and carries out the node's Readys. Requests come in by `intake`,
+    messages and events of peers by `inbox`.
 
     Args:
         fatal: called once, with the reason, when this node must not go on.
@@ -75,7 +75,7 @@ class Replica:
         self._turn: IDelayedCall | None = None
         self._timer: IDelayedCall | None = None
         self._startup_replay: StartupReplay | None = None
-        """As long as the log that was read at the start is not applied."""
+        """Set until the log that was read at the start is applied."""
         self._state = state = State(store, lambda: self._peers)
         self._watches = Watches(state, clock, options.watches_max)
         self._lock_waits = LockWaits(self._propose)
@@ -184,16 +184,16 @@ class Replica:
 
     @property
     def store(self) -> Store:
-        """The state machine, as it is now."""
+        """The current state machine."""
         return self._state.store
 
     @property
     def differs_at(self) -> int | None:
-        """The entry at which this node's state was found to be another than the others'; None: nowhere."""
+        """The index at which this node's state was found to differ from the others'; None: it does not."""
         return self._checksums.differs_at
 
     def queues(self) -> dict[str, int]:
-        """Return how much waits at each place of the way of a write, for metrics."""
+        """Return how much waits at each stage of a write, for metrics."""
         waiting = self._commits.waiting
         return {
             "writes": len(waiting),
@@ -209,18 +209,18 @@ class Replica:
         self._peers = peers
 
     def start(self) -> None:
-        """Begin: apply what the journal remembers to be committed, and arm the election timer."""
+        """Apply the journal's entries up to the stored commit index, and arm the election timer."""
         self._startup_replay = StartupReplay(self.node, self.store, self._clock)
         self.schedule()
 
     async def hand_over(self, patience: float) -> None:
-        """Pass leadership on, if this node leads, and wait up to `patience` seconds for that and for open answers."""
+        """Transfer leadership if this node leads; wait up to `patience` seconds for that and for pending answers."""
         self.instruments.events.note("stopping")
         if self.node.is_leader and not self.is_stopped:
             await self._transfer_on_stop.begin(patience)
 
     def stop(self) -> None:
-        """Stop at once. What waits is told so; what stands in the log may still happen."""
+        """Stop at once. Waiting requests are answered with an error; writes in the log may still happen."""
         if self.is_stopped:
             return
         self.is_stopped = True
@@ -241,14 +241,14 @@ class Replica:
     # The turn; see `kvraft.replica.turn.Turn`.
 
     def tell(self, event: Callable[..., None], *news: object) -> None:
-        """Let the node take an event, and carry out what it makes of it."""
+        """Let the node take an event, and schedule a turn for its effects."""
         try:
             self.let(event, *news)
         finally:
             self.schedule()
 
     def let(self, event: Callable[..., None], *news: object) -> None:
-        """Let the node take an event; a bug in the core stops this node."""
+        """Let the node take an event; an unexpected exception stops this node."""
         try:
             event(*news)
         except MessageRefused as refusal:
@@ -258,7 +258,7 @@ class Replica:
             self._fail(fatal_reason(error, f"an event could not be processed: {error}"), Failure())
 
     def schedule(self) -> None:
-        """Let a turn follow."""
+        """Schedule a turn, unless one is due."""
         if not self.is_due and not self.is_stopped:
             self.is_due = True
             self._turn = self._clock.callLater(0, self.run)
@@ -301,9 +301,9 @@ class Replica:
             self._fail(fatal_reason(error, f"a turn failed: {error}"), Failure())
 
     def _arm_timer(self, now: float) -> None:
-        """Hold one timer at or before the node's deadline; a deadline that moves away costs nothing here."""
+        """Keep one timer at or before the node's deadline; when the deadline moves to later, the timer stays."""
         deadline = self.node.deadline
-        if deadline - now > TURN_GAP_S_MAX:  # an election on slow disks takes long, and somebody may wait for an answer
+        if deadline - now > TURN_GAP_S_MAX:  # an election on slow disks takes long; requests must expire meanwhile
             deadline = now + TURN_GAP_S_MAX
         delayed_until = self._commits.delayed_until() if self._commits.under_way.is_delaying else None
         if delayed_until is not None:
@@ -329,10 +329,10 @@ class Replica:
             return
         if self.store.has_deadlines:
             self._expirer.look(now)
-        if self._commits.waiting:  # they go together with what else has arrived by the next iteration
+        if self._commits.waiting:  # propose them together with what else has arrived by the next iteration
             self.schedule()
         elif is_early and self.node.leader is not None and not self.node.has_ready():
-            self._arm_timer(now)  # the writes that it was set for have gone, or the deadline has moved
+            self._arm_timer(now)  # its delayed writes were proposed meanwhile, or the deadline has moved
         else:
             self.run()
 
@@ -345,7 +345,7 @@ class Replica:
         if ready.soft_state is not None:
             log_transition(self.node.id, ready.soft_state)
             self.instruments.transition(ready.soft_state)
-            self.intake.leader_changed()  # before those who wait are refused: they may have to be told in another way
+            self.intake.leader_changed()  # before waiting requests are refused: it may change the form of the refusal
         if ready.entries and not self.node.is_leader:
             self._redirects.refuse_overwritten(self._commits.under_way)
         if ready.committed or self._applier.waiting:
@@ -359,7 +359,7 @@ class Replica:
             self._redirects.settle()
 
     def _became_durable(self, readys: list[Ready]) -> None:
-        """Keep the promises that waited for the disk."""
+        """Send the replies that waited for the disk, and advance the node."""
         if self.is_stopped:
             return
         replies = [reply for ready in readys for reply in ready.replies]
@@ -377,7 +377,7 @@ class Replica:
         self._fail(fatal_reason(failure.value, failure.getErrorMessage()), failure)
 
     def _propose(self, mutation: Mutation) -> None:
-        """Let a mutation of this node's own be proposed, if it leads; nobody waits for it."""
+        """Queue a mutation of this node's own if it leads; its outcome is not reported."""
         if self.node.is_leader and not self.is_stopped:
             self._commits.waiting.append(Submission([mutation], self._clock.seconds(), lambda _: None))
             self.schedule()
@@ -392,7 +392,7 @@ class Replica:
         self._fail(fatal_reason(failure.value, what), failure)
 
     def _fail(self, what: FatalReason, failure: Failure) -> None:
-        """Stop for good: whoever goes on after this risks the data."""
+        """Stop for good: to go on after a defect would risk the data."""
         if self.is_stopped:
             return
         log_defect(self.node.id, failure)

@@ -1,13 +1,13 @@
-"""Whether all members have come to the same state: compared at each heartbeat, at an equal index.
+"""Detects members whose state machines differ: the leader compares checksums at each heartbeat, at equal indexes.
 
-A follower names in its answers to heartbeats how far it has applied the log and its store's checksum there. The leader
-holds that against what its own store had at the same index. A memory that has flipped a bit, or code that is not as
-deterministic as it should be, makes the two differ from the next entry on that the damage has to do with, and for ever.
+A follower reports in its heartbeat replies its applied index and its store's checksum there. The leader compares that
+with its own checksum at the same index. A flipped bit in memory, or code that is not deterministic, makes the two
+differ from the next entry that touches the damage, and for ever.
 
-Who is wrong is decided by the members: a leader that differs from a majority of the others stops itself; else each
-member that differs from the leader is told so in a heartbeat, and stops. As long as members that have not been heard
-could still make the leader the one that is wrong, it waits for them, but no longer than `DOUBT_S`: with two members
-that differ and no third, the leader's state counts.
+The majority decides which state is wrong. A leader that differs from a majority of the others stops itself; otherwise
+each member that differs from the leader receives that in a heartbeat, and stops. While members that have not reported
+could still show that the leader is wrong, it waits for them, but no longer than `DOUBT_S`. With two members that differ
+and no third, the leader's state counts.
 """
 
 from typing import Final
@@ -22,11 +22,11 @@ from kvraft.replica.submissions import Stopping
 from kvraft.store import Store
 
 COMPARED_FROM_LEVEL: Final = 2
-"""The feature level from which on the checksum covers what a write replaces, and members name it."""
+"""The feature level from which on the checksum covers what a write replaces, and members report it."""
 RECENT: Final = 4096
-"""So many of its latest checksums a node keeps: a follower may be so many entries late and is still compared."""
+"""A node keeps so many of its latest checksums: a follower that is so many entries late can still be compared."""
 DOUBT_S: Final = 0.5
-"""How long a leader waits for members that have not been heard before it calls another one wrong, seconds."""
+"""How long a leader waits for members that have not reported before it judges another one wrong, seconds."""
 
 
 class StateDiffers(Refused):
@@ -44,25 +44,25 @@ class StateChecksums:
         self._node = node
         self._note = note
         self.differs_at: int | None = None
-        """Where this node's state was found to be the wrong one; it serves nothing from then on."""
+        """The index at which this node's state was found to be wrong; from then on it serves nothing."""
         self._recent: list[tuple[int, int]] = [(0, 0)] * RECENT
-        """(index, checksum) of the latest entries that were applied, each at its index modulo RECENT."""
+        """(index, checksum) of the latest applied entries, each at its index modulo RECENT."""
         self._term = 0
-        """The term in which what follows was found."""
+        """The term to which the findings below belong."""
         self._agree: dict[int, int] = {}
-        """By member: the last index at which its checksum was the same."""
+        """By member: the last index at which its checksum was equal."""
         self._differ: dict[int, int] = {}
-        """By member: the first index at which its checksum was another."""
+        """By member: the first index at which its checksum was different."""
         self._doubted_since = 0.0
 
     def applied(self, store: Store) -> None:
-        """Note the state after an entry that was just applied."""
+        """Record the checksum after an entry that was just applied."""
         if store.feature_level >= COMPARED_FROM_LEVEL:
             index = store.applied_index
             self._node.states.mine = self._recent[index % RECENT] = (index, store.checksum)
 
     def look(self) -> bool:
-        """Compare what was reported since the last time; return whether this node must stop serving."""
+        """Compare the checksums reported since the last call; return whether this node must stop serving."""
         node = self._node
         wrong_at = node.states.differs_at or None
         if node.states.reports:
@@ -82,13 +82,13 @@ class StateChecksums:
         return True
 
     def forget(self, peer: int) -> None:
-        """Compare `peer` anew: a connection to it has been made, maybe to a process that was restarted."""
+        """Drop the findings about `peer`: a new connection to it may lead to a restarted process."""
         self._agree.pop(peer, None)
         self._differ.pop(peer, None)
         self._node.states.differing.pop(peer, None)
 
     def why_stopped(self) -> Refused:
-        """Return what clients are told by a node that has stopped."""
+        """Return the error that clients receive from a node that has stopped."""
         if self.differs_at is not None:
             return StateDiffers(f"this node's state differs from the others' at entry {self.differs_at}; ask another")
         return Stopping("this node is being stopped; ask another")

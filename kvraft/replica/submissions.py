@@ -1,4 +1,4 @@
-"""Who waits for what: submissions on their way into the log, in it, and to be read."""
+"""Clients' submissions: those that wait to be proposed, those in the log, and the deadlines of all."""
 
 from collections import deque
 from collections.abc import Callable, Sequence
@@ -20,7 +20,7 @@ Reply = Callable[[list[Result] | RequestFailed], object]
 
 
 class TimedOut(Refused):
-    """The request waited too long before it was begun, or was only a read: it certainly changed nothing."""
+    """The request timed out before it was proposed, or was only a read: it certainly changed nothing."""
 
     code = "TIMEOUT"
 
@@ -32,9 +32,10 @@ class Stopping(Refused):
 
 
 class Submission:
-    """What one client asked at once, and the callback that takes its outcome. It is answered or refused once.
+    """The operations of one request, and the callback that takes their outcome. It is answered or refused once.
 
-    A function and not a Deferred: a Deferred costs 3 µs, a tenth of what a SET costs its leader (measured).
+    The callback is a function and not a Deferred: a Deferred costs 3 µs, a tenth of what a SET costs its leader
+    (measured).
     """
 
     __slots__ = ("_reply", "answered", "deadline", "is_proposed", "operations", "size", "writes")
@@ -45,34 +46,34 @@ class Submission:
         self._reply = reply
         self.answered = False
         self.is_proposed = False
-        """Whether it stands in the log, so that it may happen whatever becomes of this node."""
+        """Whether it is in the log, so that it may be carried out even if this node fails."""
         size = writes = 0
         for operation in operations:
             if isinstance(operation, Mutation):
                 size += operation.size
                 writes += 1
         self.size = size
-        """Bytes that its writes take in the log at most."""
+        """Most bytes that its writes take in the log."""
         self.writes = writes
         """How many of its operations are writes."""
 
     @property
     def level(self) -> int:
-        """The feature level that the cluster must have for all of its operations."""
+        """The feature level that its operations require of the cluster."""
         return max((each.LEVEL for each in self.operations if isinstance(each, Mutation)), default=0)
 
     def answer(self, outcome: list[Result] | RequestFailed) -> None:
-        """Give the results, or say why there are none, unless the client has been told something else already."""
+        """Call the callback with the results or the error, unless the submission was answered before."""
         if self.answered:
             return
         self.answered = True
         try:
             self._reply(outcome)
-        except Exception:  # noqa: BLE001 - a defect behind one client must neither stop the node nor miss the others
+        except Exception:  # noqa: BLE001 - a defect in one client's callback must not affect the node or other clients
             _log.failure("Whoever waited for an answer failed over it")
 
     def expire(self) -> None:
-        """Say that the time is over, and whether the writes may still happen."""
+        """Answer with a timeout that says whether the writes may still happen."""
         if self.is_proposed:
             self.answer(
                 OutcomeUnknown("no majority answered in time; it may still happen: read it back before repeating it")
@@ -82,7 +83,7 @@ class Submission:
 
 
 def _stopping_error(submission: Submission) -> RequestFailed:
-    """Return what the client hears whose submission waits while its node is stopped."""
+    """Return the error for a submission that waits when its node is stopped."""
     if submission.is_proposed:
         return OutcomeUnknown("this node was stopped; the write may still happen: read it back before repeating it")
     return Stopping("this node was stopped and nothing was changed; ask another")
@@ -97,14 +98,14 @@ class Batch:
     queries: Sequence[tuple[int, Query]]
     """(position among the entry's mutations, query) of every query between them."""
     operations: int
-    """How many there are in all submissions."""
+    """The number of operations in all submissions."""
     content: DecodedBatch
     """What the entry's payload was encoded from."""
     proposed_at: float = 0.0
     """When it was, in the clock's seconds."""
 
     def apply(self, store: Store, entry: Entry) -> list[Result]:
-        """Apply the batch's entry, and run each query at its place; return what all of it came to, in order."""
+        """Apply the batch's entry, running each query at its place; return the results of all operations, in order."""
         if not self.queries:
             return store.apply(entry, self.content)
         application = store.begin(entry, self.content)
@@ -121,7 +122,7 @@ class Batch:
         if len(self.submissions) == 1:
             self.submissions[0].answer(results)
             return
-        if expected == len(self.submissions):  # one operation each, for none has less: so most clients ask
+        if expected == len(self.submissions):  # each has one operation, since none has fewer: the common case
             for submission, result in zip(self.submissions, results, strict=True):
                 submission.answer([result])
             return
@@ -132,13 +133,13 @@ class Batch:
             begin = end
 
     def refuse(self, error: RequestFailed) -> None:
-        """Reply every submission that it has no results."""
+        """Answer every submission with `error`."""
         for submission in self.submissions:
             submission.answer(error)
 
 
 def promised(ask: Callable[[Reply], None]) -> Deferred[list[Result]]:
-    """Ask, and return a Deferred that fires with the results or fails with why there are none."""
+    """Call `ask`, and return a Deferred that fires with the results or fails with the error."""
     promise: Deferred[list[Result]] = Deferred()
 
     def reply(outcome: list[Result] | RequestFailed) -> None:
@@ -152,7 +153,7 @@ def promised(ask: Callable[[Reply], None]) -> Deferred[list[Result]]:
 
 
 class WriteQueue:
-    """Submissions with a write among them that are not in the log yet, oldest first."""
+    """Submissions with at least one write that are not in the log yet, oldest first."""
 
     def __init__(self) -> None:
         self._waiting: deque[Submission] = deque()
@@ -166,7 +167,7 @@ class WriteQueue:
         return len(self._waiting)
 
     def append(self, submission: Submission, bytes_max: float = float("inf")) -> bool:
-        """Add one at the end; return False when there would be more than `bytes_max`. When nothing waits, one fits."""
+        """Add one at the end; return False if the queue would exceed `bytes_max`. An empty queue takes any one."""
         size = self.size + submission.size
         if size > bytes_max and self._waiting:
             return False
@@ -175,13 +176,13 @@ class WriteQueue:
         return True
 
     def put_back(self, submissions: Sequence[Submission]) -> None:
-        """Return what was taken to where it was."""
+        """Return what `take` has removed to the front of the queue."""
         self._waiting.extendleft(reversed(submissions))
         self.size += sum(submission.size for submission in submissions)
 
     def take(self, bytes_max: int) -> list[Submission]:
-        """Remove the oldest that nobody has answered yet, up to `bytes_max` of writes, and at least one."""
-        if self.size <= bytes_max:  # as almost always
+        """Remove and return the oldest unanswered ones, up to `bytes_max` of writes, and at least one if any waits."""
+        if self.size <= bytes_max:  # the common case
             return [submission for submission in self.take_all() if not submission.answered]
         taken: list[Submission] = []
         room = bytes_max
@@ -194,7 +195,7 @@ class WriteQueue:
         return taken
 
     def take_all(self) -> list[Submission]:
-        """Remove everything."""
+        """Remove and return everything."""
         taken = [*self._waiting]
         self._waiting.clear()
         self.size = 0
@@ -218,17 +219,17 @@ def lay_out(submissions: Sequence[Submission]) -> tuple[list[Mutation], list[tup
 
 
 class Deadlines:
-    """Every submission that is not answered yet, oldest first; all wait equally long, so the oldest expires first."""
+    """Every unanswered submission, oldest first: all have the same timeout, so the oldest expires first."""
 
     def __init__(self) -> None:
         self._waiting: deque[Submission] = deque()
 
     def watch(self, submission: Submission) -> None:
-        """Expire `submission` at its deadline."""
+        """Add a submission, to be expired at its deadline."""
         self._waiting.append(submission)
 
     def expire(self, now: float) -> None:
-        """Forget what was answered, and end the wait of what is late."""
+        """Expire the submissions past their deadline, and drop answered ones from the front."""
         waiting = self._waiting
         while waiting and (waiting[0].answered or waiting[0].deadline <= now):
             submission = waiting.popleft()
@@ -236,7 +237,7 @@ class Deadlines:
                 submission.expire()
 
     def end(self) -> None:
-        """End every wait at once: the node is being stopped."""
+        """Answer every submission at once: the node is being stopped."""
         while self._waiting:
             submission = self._waiting.popleft()
             submission.answer(_stopping_error(submission))

@@ -1,8 +1,9 @@
-"""The watches of this node: they are told what is applied here, in the order in which it is applied.
+"""The watches of this node: each sends its client the changes applied here, in the order in which they are applied.
 
-A *live* watch is told each log entry's changes at the end of the turn that applies it. One that asks for the past, or
-could not be told all at once, is *behind*: it reads the history in slices, until it has come to the present. So one
-that has much to be told delays nobody. The history keeps what those need that are behind, as far as its bounds go.
+A *live* watch sends each log entry's changes at the end of the turn that applies the entry. A watch that starts at a
+past revision, or whose pending changes exceeded a bound, is *catching up*: it reads the history in slices until it
+reaches the latest revision, and is live from then on. So a watch with a long backlog delays no other. The history
+keeps the changes that such a watch needs only within its own bounds; beyond them the watch ends with COMPACTED.
 """
 
 from bisect import bisect_right
@@ -22,25 +23,25 @@ from kvraft.store.changes import Change as Recorded
 from kvraft.store.changes import SetRun
 
 PROGRESS_S: Final = 10.0
-"""A watch that was told nothing for so long is told how far the store has come, seconds."""
+"""A watch that has sent nothing for so long sends the latest revision, seconds."""
 PROGRESS_AT_ONCE: Final = 200
-"""So many are told so in one turn of the reactor."""
+"""So many watches send that in one turn of the reactor."""
 PROGRESS_PAUSE_S: Final = 0.01
-"""Wait before the next ones are, seconds."""
+"""Pause before the next ones do, seconds."""
 TOLD_AT_ONCE: Final = 500
-"""So many live watches are told changes in one turn of the reactor."""
+"""So many live watches send changes in one turn of the reactor."""
 PENDING_BYTES_MAX: Final = 1024 * 1024
-"""Keys and values that wait to be told to a live watch; one for which there are more reads them from the history."""
+"""Keys and values that may be pending for a live watch, bytes; with more, it drops them and reads the history."""
 CHANGES_AT_ONCE: Final = 500
-"""So many changes of the history are read in one turn of the reactor, for all watches that are behind."""
+"""So many changes of the history are read in one turn of the reactor, for all watches that are catching up."""
 CHANGES_A_WATCH: Final = 20
-"""A watch that is behind is counted with so many beside those that are read for it."""
+"""The fixed cost of serving one watch that is catching up, counted as so many changes on top of those read for it."""
 SLICE_BYTES: Final = 256 * 1024
-"""A watch that is behind is told about so many bytes of keys and values at once, and at least one revision."""
+"""A watch that is catching up sends about so many bytes of keys and values at a time, and at least one revision."""
 
 
 class SlowWatcher(RequestFailed):
-    """The client has not read what it was told."""
+    """The client reads more slowly than the changes come."""
 
     code = "SLOW_WATCHER"
     definite = True
@@ -75,22 +76,22 @@ class Watch:
         self.first = revision + 1 if selection.from_revision is None else selection.from_revision
         """The first revision whose changes count."""
         self.pending: list[Change] = []
-        """What a live watch is to be told next."""
+        """The changes that a live watch sends next."""
         self.pending_bytes = 0
         self.is_live = False
         self.reached = self.first - 1
-        """While it is behind: all changes up to this revision have been told."""
+        """While it is catching up: all changes up to this revision have been sent."""
         self.reading: Iterator[tuple[int, Iterator[Recorded]]] | None = None
-        """While it is behind: what is left of the record that it reads, by revision."""
+        """While it is catching up: the rest of the record that it reads, by revision."""
         self.expiries: frozenset[int] = frozenset()
-        """The revisions of that record at which keys were removed that had expired."""
+        """The revisions of that record at which expired keys were removed."""
 
     def resume(self) -> None:
-        """Take note that the client has read what it was told."""
+        """Take note that the client has read what was sent."""
         self._watches.resume(self)
 
     def cancel(self) -> None:
-        """End it without a word."""
+        """End it without calling the sink."""
         self._watches.remove(self)
 
 
@@ -98,7 +99,7 @@ class Watches:
     """All watches of one node.
 
     Args:
-        watches_max: so many there may be.
+        watches_max: the largest number of watches.
     """
 
     def __init__(self, state: State, clock: IReactorTime, watches_max: int) -> None:
@@ -107,17 +108,17 @@ class Watches:
         self._watches_max = watches_max
         self._all: dict[Watch, None] = {}
         self.is_needed = False
-        """Whether there are any: otherwise nobody need tell what is applied."""
+        """Whether there are any: if not, the caller can skip `applied`."""
         self._index: WatchIndex[Watch] = WatchIndex()
         """The live ones."""
         self._seen = 0
-        """The revision of the latest change that the live ones have been told, or that is pending for them."""
+        """The revision of the latest change that the live ones have sent, or that is pending for them."""
         self._due: dict[Watch, None] = {}
-        """Live ones that something is pending for, the one that waits longest first."""
+        """Live ones with pending changes, the one that waits longest first."""
         self._behind: dict[Watch, None] = {}
-        """Those that are behind and whose client reads, in the order in which they are served."""
+        """Those that are catching up and whose client reads, in the order in which they are served."""
         self._quiet: dict[Watch, float] = {}
-        """When each is to be told how far the store is, the first one first."""
+        """When each sends its next progress message, the earliest first."""
         self._step: IDelayedCall | None = None
         self._timer: IDelayedCall | None = None
 
@@ -132,8 +133,8 @@ class Watches:
         """Begin a watch; see `kvraft.server.database.Database`.
 
         Raises:
-            Overloaded: there are as many as there may be.
-            WatchCompacted: it asks for changes that are not kept any more.
+            Overloaded: this node has `watches_max` watches already.
+            WatchCompacted: it asks for changes that the history does not hold any more.
         """
         store = self._state.store
         if len(self._all) >= self._watches_max:
@@ -154,7 +155,7 @@ class Watches:
         return watch
 
     def remove(self, watch: Watch) -> None:
-        """End a watch without a word."""
+        """End a watch without calling its sink."""
         self._index.remove(watch.span, watch)
         watch.reading = None
         watch.pending = []
@@ -165,18 +166,21 @@ class Watches:
             self._cancel_calls()
 
     def resume(self, watch: Watch) -> None:
-        """Go on with a watch that is behind, and whose client had to read first."""
+        """Go on with a watch that is catching up and had to wait until its client had read."""
         if watch in self._all and not watch.is_live:
             self._behind[watch] = None
             self._go_on()
 
     def stop(self, why: RequestFailed) -> None:
-        """End all of them: this node is being stopped."""
+        """End all watches: this node is being stopped."""
         for watch in [*self._all]:
             self._end(watch, why, self._position(watch) + 1)
 
     def replaced(self, store: Store) -> None:
-        """Go on with another store, of an installed snapshot: its history must connect with what has been told."""
+        """Go on with the store of an installed snapshot.
+
+        A watch whose next changes are not in the new store's history ends with COMPACTED.
+        """
         for watch in [*self._all]:
             position = self._position(watch)
             if position < store.oldest_revision:
@@ -190,7 +194,7 @@ class Watches:
         watch.sink.closed(reason, resume_from)
 
     def _position(self, watch: Watch) -> int:
-        """Return the revision up to which all changes have been told, or do not count."""
+        """Return the revision up to which all changes have been sent, or are older than the watch."""
         if not watch.is_live:
             return watch.reached
         told = watch.pending[0].revision - 1 if watch.pending else self._seen
@@ -202,7 +206,7 @@ class Watches:
         self._index.add(watch.span, watch)
 
     def _fall_behind(self, watch: Watch, reached: int) -> None:
-        """Let a watch read from the history what comes after a revision."""
+        """Let a watch read the changes after revision `reached` from the history."""
         self._index.remove(watch.span, watch)
         self._due.pop(watch, None)
         watch.pending, watch.pending_bytes = [], 0
@@ -215,7 +219,12 @@ class Watches:
     # --- the present -------------------------------------------------------------------------------------------------
 
     def applied(self, store: Store, commands: Sequence[Mutation] | None) -> None:
-        """Find what the entry that was just applied has changed; `commands` are its own, where the caller has them."""
+        """Queue the changes of the entry just applied for the live watches that follow their keys.
+
+        Args:
+            store: the store after the entry.
+            commands: the entry's mutations, if the caller has them decoded.
+        """
         record = store.history.latest
         if record is None or record.last <= self._seen:
             return
@@ -244,11 +253,14 @@ class Watches:
             self._fall_behind_or_end(watch)
 
     def tell(self) -> None:
-        """Reply what is pending, once for all that was applied in one turn; of many watches the others come later."""
+        """Send the pending changes of all entries applied in this turn, for at most `TOLD_AT_ONCE` watches.
+
+        The others send theirs in later turns of the reactor.
+        """
         if self._due:
             now = self._clock.seconds()
             for watch in [*islice(self._due, TOLD_AT_ONCE)]:
-                if watch in self._due:  # to tell one may end another
+                if watch in self._due:  # the sink of one may end another
                     self._tell(watch, now)
             self._go_on()
 
@@ -263,7 +275,7 @@ class Watches:
         watch.sink.events(changes)
 
     def _fall_behind_or_end(self, watch: Watch) -> None:
-        """Let a watch whose client reads read the history; end the others'."""
+        """Let the watch read the history if its client has read everything sent so far; otherwise end it."""
         first = watch.pending[0].revision
         if watch.sink.is_drained:
             self._fall_behind(watch, first - 1)
@@ -287,14 +299,14 @@ class Watches:
         for watch in [*islice(self._behind, CHANGES_AT_ONCE // CHANGES_A_WATCH)]:
             if room <= 0:
                 break
-            if watch not in self._behind:  # to tell one may end another
+            if watch not in self._behind:  # the sink of one may end another
                 continue
             del self._behind[watch]
             if watch.sink.is_drained:  # else it waits for `resume`
                 room -= CHANGES_A_WATCH + self._read_on(watch, room)
 
     def _read_on(self, watch: Watch, room: int) -> int:
-        """Reply a watch the next slice of what it has missed; return how many changes were looked at."""
+        """Send a watch the next slice of the history; return how many changes were looked at."""
         store = self._state.store
         if watch.reached < store.oldest_revision:
             self._end(watch, WatchCompacted(watch.reached + 1, store.oldest_revision), None)
@@ -334,7 +346,7 @@ class Watches:
     # --- progress ----------------------------------------------------------------------------------------------------
 
     def _told(self, watch: Watch, now: float) -> None:
-        """Let a watch be told how far the store is when it has been quiet for some time from now."""
+        """Schedule the next progress message of a watch that sends something now."""
         self._requeue(watch, now)
         if self._timer is None:
             self._timer = self._clock.callLater(PROGRESS_S, self._look_for_quiet)
@@ -365,5 +377,5 @@ class Watches:
 
 
 def _past_items(store: Store, revision: int) -> Callable[[bytes], Item | None]:
-    """Return what tells the item of a key at a revision of the past."""
+    """Return a function from a key to its item at a past revision."""
     return lambda key: store.history.item_at(revision, key, store.keys.get(key))
