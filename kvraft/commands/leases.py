@@ -20,6 +20,7 @@ from kvraft.commands.model import (
     Result,
     Transaction,
     View,
+    check_key,
 )
 
 LEASE_ID_MAX: Final = 2**53 - 1
@@ -136,6 +137,16 @@ class DescribeLease(msgspec.Struct, frozen=True, gc=False):
         return view.lease(self.lease, self.keys_max) or no_such_lease(self.lease)
 
 
+class LeaseOf(msgspec.Struct, frozen=True, gc=False):
+    """Asks to which lease a key is attached. Its result is the number of the lease; 0: to none, or it is not there."""
+
+    key: bytes
+
+    def run(self, view: View) -> int:
+        """Return the number."""
+        return view.lease_of(self.key)
+
+
 class ListLeases(msgspec.Struct, frozen=True, gc=False):
     """Asks which leases there are. Its result is a `LeasePage`."""
 
@@ -197,6 +208,16 @@ def describe_lease(lease: int, *, with_keys: bool = False) -> DescribeLease:
     """
     check_lease(lease)
     return DescribeLease(lease, LISTED_KEYS_MAX if with_keys else 0)
+
+
+def lease_of(key: bytes) -> LeaseOf:
+    """Return the question to which lease `key` is attached.
+
+    Raises:
+        InvalidCommand: the key is empty or too long.
+    """
+    check_key(key)
+    return LeaseOf(key)
 
 
 def check_lease(lease: int) -> None:

@@ -12,7 +12,7 @@ from kvraft.commands.base import Mutation
 from kvraft.commands.batches import AnyMutation
 from kvraft.commands.expiry import TimeToLive
 from kvraft.commands.key_queries import AnyKey, Exists, GetMany, Marks, Matching, Scan, TimeLeft
-from kvraft.commands.leases import DescribeLease, ListLeases
+from kvraft.commands.leases import DescribeLease, LeaseOf, ListLeases
 from kvraft.commands.queries import Count, Get, GetAt, Operation, Range
 
 QUERIES: Final[tuple[type[Any], ...]] = (
@@ -30,6 +30,7 @@ QUERIES: Final[tuple[type[Any], ...]] = (
     AnyKey,
     Matching,
     Marks,
+    LeaseOf,
 )
 """Every query that can be passed on, by its number from 1 on: what a number means never changes."""
 _NUMBERS: Final = {query: number for number, query in enumerate(QUERIES, 1)}

@@ -13,6 +13,7 @@ from kvraft.commands import (
     Failure,
     Get,
     GetAt,
+    LeaseOf,
     LocalRead,
     Once,
     OpenSession,
@@ -227,7 +228,14 @@ def test_too_many_requests_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     assert answer(cluster, follower, Set(KEY, b"v" * 200)) == [2]
 
 
-QUERIES: Final = [Get(KEY), GetAt(KEY, 3), Range(Span(b"a", None), 5, True, 7), Count(Span(b"", b"z")), TimeToLive(KEY)]
+QUERIES: Final = [
+    Get(KEY),
+    GetAt(KEY, 3),
+    Range(Span(b"a", None), 5, True, 7),
+    Count(Span(b"", b"z")),
+    TimeToLive(KEY),
+    LeaseOf(KEY),
+]
 
 
 @given(st.lists(MUTATIONS | st.sampled_from(QUERIES), max_size=6))

@@ -31,6 +31,7 @@ from kvraft.commands import (
     describe_lease,
     grant_lease,
     increment,
+    lease_of,
     persist_key,
     put_if,
     transact,
@@ -148,7 +149,8 @@ def test_what_keeps_a_key_at_its_lease_and_what_ends_it() -> None:
     assert store.leased.rows()[1] == {b"7": 1, b"text": 1, b"moved": 2}
     assert store.expiry.deadlines() == {b"own": 5_001}
     told(store, 2, attach(b"own", 2))
-    assert (store.lease_of(b"own"), store.expiry.deadlines()) == (2, {})
+    assert (lease_of(b"own").run(store), store.expiry.deadlines()) == (2, {})
+    assert lease_of(b"nothing").run(store) == 0
 
 
 def test_a_number_is_given_once() -> None:

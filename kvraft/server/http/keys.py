@@ -7,14 +7,15 @@ from kvraft.commands import (
     Delete,
     Failure,
     InvalidCommand,
-    Operation,
     Outcome,
+    Query,
     Result,
     Set,
     Transact,
     delete_key,
     get_key,
     get_key_at,
+    lease_of,
     put_if,
     remove_if,
     set_key,
@@ -60,15 +61,15 @@ def _get(call: Call) -> None:
         return
     key, revision = call.variable("key"), call.arguments.revision("revision")
     if call.wants_json and revision is None:
-        reads: list[Operation] = [placed(call, get_key(key)), placed(call, time_to_live(key))]
-        call.ask_all(reads, lambda results: _described(call, key, results))
+        reads: list[Query] = [get_key(key), time_to_live(key), lease_of(key)]
+        call.ask_all([placed(call, each) for each in reads], lambda results: _described(call, key, results))
     else:
         query = get_key(key) if revision is None else get_key_at(key, revision)
         call.ask_all([placed(call, query)], lambda results: _described(call, key, results))
 
 
 def _described(call: Call, key: bytes, results: Sequence[Result]) -> Answer:
-    """Return what stands under a key, as bytes or as JSON. A second result is the time that it has left."""
+    """Return what stands under a key, as bytes or as JSON. Further results are the time it has left, and its lease."""
     item, headers = fresh(results[0])
     if isinstance(item, Failure):
         return answers.failure(item)
@@ -88,9 +89,11 @@ def _described(call: Call, key: bytes, results: Sequence[Result]) -> Answer:
     if not call.wants_json:
         return Answer(answers.OK, content, answers.BYTES, headers)
     told = {**replies.text("key", key), **replies.members(item)}
-    left = fresh(results[1])[0] if len(results) > 1 else None
+    left, lease = (fresh(each)[0] for each in results[1:]) if len(results) > 1 else (None, 0)
     if isinstance(left, int):
         told["ttl"] = replies.seconds(left)
+    if lease:
+        told["lease"] = lease
     return answers.json(told, headers=headers)
 
 

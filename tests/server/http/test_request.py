@@ -104,10 +104,12 @@ def test_a_body_that_is_too_long_by_its_header() -> None:
     node = WebNode(limits=ServerLimits(line_bytes=10))
     client = node.connect()
 
-    client.sends(b"PUT /kv/a HTTP/1.1\r\nHost: %b\r\nContent-Length: 11\r\n\r\n" % HOST.encode(), b"12345678901")
+    client.sends(b"PUT /kv/a HTTP/1.1\r\nHost: %b\r\nContent-Length: 11\r\n\r\n" % HOST.encode())
 
     response = client.read()
     assert (response.status, response.error) == (413, "BODY_TOO_LONG")
+    client.sends(b"12345678901")
+    assert client.transport.written() == b""
     assert client.transport.is_half_closed()
     assert node.ask("PUT", "/kv/a", b"1234567890").status == 200
 

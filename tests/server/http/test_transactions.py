@@ -50,6 +50,7 @@ def test_the_life_of_a_lease(node: WebNode) -> None:
     """It begins, keys go with it, it is renewed, described, listed and ended."""
     assert node.ask("POST", "/leases", b'{"ttl":60}').json == {"lease": 1, "ttl": 60.0}
     assert node.ask("PUT", "/kv/a?lease=1", b"1").status == 200
+    assert node.ask("GET", "/kv/a", accept="application/json").json["lease"] == 1
     assert node.ask("POST", "/leases/1/keepalive").json == {"lease": 1, "ttl": 60.0}
     assert node.ask("GET", "/leases/1?keys").json["keys"] == [{"key": "a"}]
     assert [each["lease"] for each in node.ask("GET", "/leases").json["leases"]] == [1]
