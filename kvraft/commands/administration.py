@@ -1,10 +1,10 @@
-"""What an operator asks of a running cluster."""
+"""The commands of an operator to a running cluster."""
 
 import msgspec
 
 
 class ListMembers(msgspec.Struct, frozen=True):
-    """Tells who belongs to the cluster, as far as the node that is asked knows."""
+    """Lists the members of the cluster, as far as the asked node knows them."""
 
 
 class ListEvents(msgspec.Struct, frozen=True):
@@ -14,7 +14,7 @@ class ListEvents(msgspec.Struct, frozen=True):
 
 
 class AddMember(msgspec.Struct, frozen=True):
-    """Adds a node as a learner, who becomes a voter when it has caught up. `force`: also when that is not safe."""
+    """Adds a node as a learner, which becomes a voter when it has caught up. `force`: also when that is not safe."""
 
     node: int
     address: str
@@ -22,14 +22,14 @@ class AddMember(msgspec.Struct, frozen=True):
 
 
 class RemoveMember(msgspec.Struct, frozen=True):
-    """Removes a node, for good: its id is never used again. `force`: also when no living majority would remain."""
+    """Removes a node for good: its id is never used again. `force`: also when no running majority would remain."""
 
     node: int
     force: bool = False
 
 
 class ReplaceMember(msgspec.Struct, frozen=True):
-    """Adds a node as a learner, which takes the place of an old one in one step when it has caught up."""
+    """Adds a node as a learner, which replaces an old member in one step when it has caught up."""
 
     old: int
     new: int
@@ -38,9 +38,9 @@ class ReplaceMember(msgspec.Struct, frozen=True):
 
 
 class MoveMember(msgspec.Struct, frozen=True):
-    """Lets a member be reached at another address. `incarnation`: only if it is known with that memory.
+    """Changes the address of a member. `incarnation`: only if the member is known with this incarnation.
 
-    `force`: also when nobody answers there and the others alone are no majority.
+    `force`: also when no node answers at the address and the other members alone are no majority.
     """
 
     node: int
@@ -50,16 +50,16 @@ class MoveMember(msgspec.Struct, frozen=True):
 
 
 class TransferLeadership(msgspec.Struct, frozen=True):
-    """Lets another voter lead."""
+    """Transfers leadership to another voter."""
 
     node: int
 
 
 class TakeSnapshot(msgspec.Struct, frozen=True):
-    """Takes a snapshot now and shortens the log, on the node that is asked."""
+    """Takes a snapshot now and compacts the log, on the asked node."""
 
 
 AdminCommand = (
     ListMembers | ListEvents | AddMember | RemoveMember | ReplaceMember | MoveMember | TransferLeadership | TakeSnapshot
 )
-"""What an operator asks of a running cluster."""
+"""A command of an operator to a running cluster."""

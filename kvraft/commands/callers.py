@@ -1,20 +1,20 @@
-"""Who asks: passed along with every request, from the connection it arrived on to the node that carries it out."""
+"""The caller of a request: passed along from the connection on which it arrived to the node that executes it."""
 
 import msgspec
 from typing_extensions import override
 
 
 class Caller(msgspec.Struct, frozen=True):
-    """Who asks, as far as this node knows. A connection has one, which all of its requests share.
+    """The source of requests. Each connection has one, which all of its requests share.
 
-    Nobody is known by name, and everybody may ask for everything. What a caller is called and may do belongs here.
+    Callers are not authenticated, and each may send any request. Names and permissions would belong here.
     """
 
     origin: str
-    """Where the requests come from, for the log: a client's address and port, or what of this program makes them."""
+    """Where the requests come from, for the log: a client's address and port, or a part of this program."""
 
     forwards: bool = False
-    """Whether a node that does not lead is to pass its requests on, whatever `on_follower` says."""
+    """Whether a node that does not lead must forward its requests, whatever `on_follower` says."""
 
     @override
     def __str__(self) -> str:

@@ -1,9 +1,9 @@
-"""Client sessions, in which a write that is sent again is carried out once.
+"""Client sessions, in which a write that is sent again is applied once.
 
-A client opens a session, whose id is agreed in the log and never given again, and numbers its writes from 1. The store
-keeps the answers to the latest `WINDOW` numbers of each session. A write whose number has an answer is not carried
-out: it is given that answer (`kvraft.commands.mutations.Once`). So a client that does not know what became of a write
-sends it again under the same number, to whatever leader there is.
+A client opens a session, whose id is assigned through the log and never reused, and numbers its writes from 1. The
+store keeps the answers to the latest `WINDOW` numbers of each session. A write whose number has an answer already is
+not applied, and gets that answer (`kvraft.commands.mutations.Once`). So a client can send a write with an unknown
+outcome again with the same number, to the present leader.
 
 A session that is not used for its time to live expires, by cluster time and through the log, as keys do.
 """
@@ -26,12 +26,12 @@ from kvraft.commands.model import (
 )
 from kvraft.commands.transactions import Nested, Put, Remove, RemoveRange, Transact
 
-# All members must go by the same limits: another window, or another longest answer, needs another opcode.
+# All members must use the same limits: another window, or another longest answer, needs another opcode.
 WINDOW: Final = 128
-"""Numbers of one session whose answers are kept: the highest that was carried out, and those right below it. A client
-may have so many writes under way."""
+"""Numbers of one session whose answers are kept: the highest that was applied, and those right below it. It is also the
+most writes that a client may have in flight."""
 ANSWER_BYTES_MAX: Final = 64 * 1024
-"""Longest answer that is kept, bytes as it is packed; a write that would have a longer one fails."""
+"""Longest packed answer that is kept, bytes; a write with a longer one fails."""
 SESSION_ANSWERS_BYTES_MAX: Final = 1024 * 1024
 """Most bytes of the answers of one session, as they are counted; beyond it the lowest numbers leave the window."""
 SEQUENCE_MAX: Final = 2**63 - 1
@@ -42,7 +42,7 @@ SESSION_TTL_US_MAX: Final = 7 * 86_400 * SECOND_US
 SESSION_TTL_US: Final = 300 * SECOND_US
 """The time to live of a session for which none is given, microseconds."""
 MESSAGE_CHARS_MAX: Final = 1_000
-"""So much of the text of a failure is kept."""
+"""Most characters of a failure's text that are kept."""
 
 Number = Annotated[int, msgspec.Meta(ge=1)]
 """A client's id, or the number of a write."""

@@ -1,4 +1,4 @@
-"""What commands have in common: what they are given of the store, and what they come to."""
+"""The types that all commands share: their view of the store, and their results."""
 
 from collections.abc import Sequence
 from typing import Final, NamedTuple, Protocol
@@ -21,9 +21,9 @@ class Span(msgspec.Struct, frozen=True, gc=False, array_like=True):
     """A range of keys."""
 
     start: bytes
-    """Its first key, if that is there."""
+    """The lower bound, inclusive."""
     end: bytes | None
-    """The first key that is not in it any more; None: there is none."""
+    """The upper bound, exclusive; None: no bound."""
 
     def __contains__(self, key: bytes) -> bool:
         return self.start <= key and (self.end is None or key < self.end)
@@ -36,18 +36,18 @@ def prefix_span(prefix: bytes) -> Span:
 
 
 class HistoryBounds(NamedTuple):
-    """How much of the past the store keeps."""
+    """How much history the store keeps."""
 
     revisions: int = 10_000
-    """So many revisions, and the rest of the log entry that holds the oldest of them; 0: none."""
+    """Number of revisions, and the rest of the log entry that holds the oldest of them; 0: none."""
     bytes: int = 16 * 1024 * 1024
-    """At most so many bytes: of log entries, of the values that they replaced, and an overhead for each change."""
+    """Most bytes: of log entries, of the values that they replaced, and an overhead for each change."""
     seconds: int = 3_600
-    """Nothing older than this, by cluster time."""
+    """Highest age, by cluster time."""
 
 
 class SessionBounds(NamedTuple):
-    """How many sessions clients may have, and what they may take."""
+    """The maximum number of client sessions, and of their bytes."""
 
     sessions: int = 10_000
     bytes: int = 64 * 1024 * 1024
@@ -69,30 +69,30 @@ class Page(msgspec.Struct, frozen=True, gc=False):
     revision: int
     items: list[tuple[bytes, Item]]
     following: bytes | None
-    """Where the next page begins: its first key, or, in reverse order, the key before which it begins. None: there is
-    no more."""
+    """Where the next page begins: its first key, or, in reverse order, its exclusive upper bound. None: this is the
+    last page."""
 
 
 class Outcome(msgspec.Struct, frozen=True, gc=False):
-    """What a transaction came to."""
+    """The result of a transaction."""
 
     succeeded: bool
-    """Whether its comparisons held, so that its first list of operations was carried out, and not its second."""
+    """Whether its comparisons held, so that its first list of operations was executed, and not its second."""
     revision: int
-    """The revision of the store with it."""
+    """The revision of the store after it."""
     results: list["OperationResult"]
-    """Of the operations that were carried out, in their order."""
+    """The results of the executed operations, in their order."""
 
 
 class LeaseState(msgspec.Struct, frozen=True, gc=False):
-    """A lease as it is."""
+    """The state of a lease."""
 
     lease: int
     """Its number."""
     ttl_us: int
-    """What it has when it is renewed, microseconds."""
+    """The time to live that each renewal restarts, microseconds."""
     left_us: int
-    """How long it has until it ends."""
+    """The time until it ends, microseconds."""
     key_count: int
     """How many keys are attached to it."""
     keys: list[bytes]
@@ -102,11 +102,11 @@ class LeaseState(msgspec.Struct, frozen=True, gc=False):
 
 
 class LeasePage(msgspec.Struct, frozen=True, gc=False):
-    """Some leases, by their numbers."""
+    """Some leases, in the order of their numbers."""
 
     leases: list[LeaseState]
     last: int | None
-    """The next page has the leases above this one. None: there is no more."""
+    """The next page holds the leases above this number. None: this is the last page."""
 
 
 class Aged(msgspec.Struct, frozen=True, gc=False):
@@ -114,32 +114,32 @@ class Aged(msgspec.Struct, frozen=True, gc=False):
 
     result: "Result"
     age_us: int | None
-    """The state was certainly that of the cluster so long ago, microseconds; None: that is not known."""
+    """An upper bound of the state's age, microseconds; None: unknown."""
 
 
 class Answers(msgspec.Struct, frozen=True, gc=False):
-    """What commands came to that were carried out together."""
+    """The results of commands that were executed together."""
 
     results: "list[Result] | None"
-    """One for each; None: none was carried out."""
+    """One for each; None: none was executed."""
 
 
 class Scanned(msgspec.Struct, frozen=True, gc=False):
-    """Some of the keys, in an order of their own."""
+    """Some of the keys, in the order of a scan."""
 
     following: int
-    """The place where to go on; 0: there is no more."""
+    """The position at which to continue the scan; 0: it is complete."""
     keys: list[bytes]
 
 
 class Granted(msgspec.Struct, frozen=True, gc=False):
-    """A lock that the client has."""
+    """A lock that the client holds."""
 
     token: int
     ttl_us: int
-    """How long, unless it renews it, microseconds."""
+    """How long the client holds it without a renewal, microseconds."""
     ticket: int = 0
-    """The request by which it was granted; 0: it had it already."""
+    """The request by which it was granted; 0: the client held it already."""
 
 
 class Queued(msgspec.Struct, frozen=True, gc=False):
@@ -149,23 +149,23 @@ class Queued(msgspec.Struct, frozen=True, gc=False):
 
 
 class LockState(msgspec.Struct, frozen=True, gc=False):
-    """A lock that somebody holds."""
+    """A lock that is held."""
 
     token: int
     owner: bytes
-    """What the holder calls itself; may be empty."""
+    """The name that the holder gave; may be empty."""
     left_us: int
-    """How long it has the lock, unless it renews it."""
+    """How long the holder has the lock without a renewal, microseconds."""
     waiting: int
-    """How many wait for it."""
+    """How many requests wait for it."""
 
 
 Mark = tuple[int, int]
-"""The modify revision of a key, and when it expires, microseconds of cluster time, or below 0 its lease; 0 each where
-there is none. As long as it is the same, so is the key."""
+"""The modify revision of a key; and its deadline, microseconds of cluster time, or the negative number of its lease. 0
+where there is none. A key has not changed while its mark is the same."""
 
 OperationResult = Item | int | Page | Outcome | None
-"""What one operation of a transaction came to; each class of operations says what it gives."""
+"""The result of one operation of a transaction; each class of operations documents its own."""
 Result = (
     Item
     | int
@@ -185,7 +185,7 @@ Result = (
     | list[Mark]
     | None
 )
-"""What one command came to; each class of commands says what it gives. Any may give a `Failure`."""
+"""The result of one command; each class of commands documents its own. The result of any may be a `Failure`."""
 
 
 class InvalidCommand(ValueError):
@@ -201,7 +201,7 @@ class CommandFailed(Exception):
 
 
 class View(Protocol):
-    """What a query sees: the store at one revision."""
+    """The store at one revision, as a query sees it."""
 
     @property
     def revision(self) -> int:
@@ -210,7 +210,7 @@ class View(Protocol):
 
     @property
     def cluster_time(self) -> int:
-        """The time that all members agree on, microseconds since the cluster was born."""
+        """The time that all members agree on, microseconds since the cluster was created."""
         ...
 
     def get(self, key: bytes) -> Item | None:
@@ -222,35 +222,35 @@ class View(Protocol):
         ...
 
     def lease_of(self, key: bytes) -> int:
-        """Return the lease to which a key is attached; 0: to none, or the key is not there."""
+        """Return the lease to which a key is attached; 0: to none, or the key does not exist."""
         ...
 
     def lease(self, lease: int, keys_max: int) -> LeaseState | None:
-        """Return what a lease is, with so many of its keys; None: there is none, or it has ended."""
+        """Return the state of a lease with at most `keys_max` of its keys; None: it does not exist, or has ended."""
         ...
 
     def leases(self, after: int, limit: int) -> LeasePage:
-        """Return the first leases with numbers above one. There may be fewer than `limit` and yet more to follow."""
+        """Return the first leases with numbers above `after`. A page with fewer than `limit` need not be the last."""
         ...
 
     def mark(self, key: bytes) -> Mark:
-        """Return what changes with each change of a key; the same for all keys that are not there."""
+        """Return the mark of a key, which differs after each change; it is the same for all keys that do not exist."""
         ...
 
     def scan(self, place: int, count: int) -> Scanned:
-        """Return some keys from a place on, 0 for the first one: about `count`, and fewer where some have expired.
+        """Return some keys from a scan position on, 0 for the first: about `count`, and fewer where some have expired.
 
-        Places have nothing to do with how the keys are sorted. That of a key never changes, so that whoever goes on to
-        the end meets each key that is there all the time exactly once.
+        Positions are unrelated to the order of the keys. The position of a key never changes, so a complete scan
+        returns each key that exists all the time exactly once.
         """
         ...
 
     def token_of(self, name: bytes) -> int:
-        """Return the token with which a lock is held; 0: nobody holds it."""
+        """Return the token with which a lock is held; 0: it is not held."""
         ...
 
     def holder(self, name: bytes) -> LockState | None:
-        """Return who holds a lock."""
+        """Return the holder of a lock; None: it is not held."""
         ...
 
     def get_at(self, key: bytes, revision: int) -> Item | None:
@@ -262,9 +262,9 @@ class View(Protocol):
         ...
 
     def page(self, span: Span, limit: int, *, reverse: bool = False, revision: int | None = None) -> Page:
-        """Return the first keys of a range, at most so many, as they are or were at a revision.
+        """Return the first keys of a range, at most `limit`, as they are or were at a revision.
 
-        There may be fewer than `limit` and yet more to follow.
+        A page with fewer than `limit` keys need not be the last.
 
         Raises:
             CommandFailed: that revision is not kept any more, or is still to come.
@@ -277,26 +277,26 @@ class View(Protocol):
 
 
 class Appliable(Protocol):
-    """What can be done to the store; see `kvraft.commands.base.Mutation`."""
+    """A change that can be applied to the store; see `kvraft.commands.base.Mutation`."""
 
     def apply(self, transaction: "Transaction") -> "Result":
-        """Do it, and return its result.
+        """Apply it, and return its result.
 
         Raises:
-            CommandFailed: it cannot be done.
+            CommandFailed: it failed.
         """
         ...
 
 
 class Transaction(View, Protocol):
-    """What a mutation sees of the store and does to it: all of it at one revision, or nothing.
+    """The store as a mutation reads and changes it: all changes take effect at one revision, or none does.
 
-    A mutation reads no clock and draws no random number: what it does depends on this alone.
+    A mutation reads no clock and draws no random number: its effect depends on the store alone.
     """
 
     @property
     def revision(self) -> int:
-        """The revision that this transaction makes, if it changes a key."""
+        """The revision that the store will have after this transaction, if it changes a key."""
         ...
 
     @property
@@ -305,12 +305,12 @@ class Transaction(View, Protocol):
         ...
 
     def put(self, key: bytes, value: bytes, ttl_us: int | None = 0, lease: int = 0) -> None:
-        """Store `value` under `key`, to expire after a time, microseconds; 0: never; None: when the key does anyway.
+        """Store `value` under `key`, to expire after `ttl_us` microseconds; 0: never; None: keep the deadline.
 
-        With a lease the key goes when that ends.
+        With a lease the key is removed when the lease ends.
 
         Raises:
-            CommandFailed: the store would grow by it beyond its quota, or there is no such lease.
+            CommandFailed: the store would exceed its quota, or there is no such lease.
         """
         ...
 
@@ -323,7 +323,7 @@ class Transaction(View, Protocol):
         ...
 
     def delete(self, key: bytes) -> bool:
-        """Remove `key`; return whether it was there."""
+        """Remove `key`; return whether it existed."""
         ...
 
     def delete_all(self, keys: Sequence[bytes]) -> int:
@@ -331,35 +331,35 @@ class Transaction(View, Protocol):
         ...
 
     def expire(self, key: bytes, ttl_us: int) -> None:
-        """Let a key that is there expire after a time, microseconds; 0: never. It makes no revision.
+        """Let an existing key expire after a time, microseconds; 0: never. This makes no revision.
 
-        It is attached to no lease any more.
+        The key is detached from its lease.
 
         Raises:
-            CommandFailed: the store would grow by it beyond its quota.
+            CommandFailed: the store would exceed its quota.
         """
         ...
 
     def remove_expired(self, keys_max: int, bytes_max: int) -> int:
-        """Remove keys that have expired, those of the earliest deadlines first, and leases that have ended; free locks.
+        """Remove expired keys, those with the earliest deadlines first, and ended leases, and release expired locks.
 
-        No more than `keys_max`, and none once more than `bytes_max` of values have been removed. Return how many. Keys
-        with deadlines of their own come first, then leases one by one, each after its keys, then locks: each that has
-        changed counts as a key, and so does each request that has waited for it.
+        At most `keys_max` are removed, and none once more than `bytes_max` of values have been removed. Return how
+        many. Keys with their own deadlines come first, then leases one by one, each after its keys, then locks. Each
+        changed lock counts as a key, and so does each request whose wait for it has ended.
         """
         ...
 
     def grant_lease(self, ttl_us: int, lease: int) -> int:
-        """Begin a lease of this number, or of the next one if it is 0, and return its number.
+        """Create a lease with this number, or with the next one if it is 0, and return its number.
 
         Raises:
-            CommandFailed: the number was given before, there are as many leases as there may be, or the store would
-                grow by it beyond its quota.
+            CommandFailed: the number was used before, the maximum number of leases is reached, or the store would
+                exceed its quota.
         """
         ...
 
     def renew_lease(self, lease: int) -> int:
-        """Let the time of a lease begin anew, and return that time, microseconds.
+        """Restart the time to live of a lease, and return it, microseconds.
 
         Raises:
             CommandFailed: there is no such lease, or it has ended.
@@ -367,7 +367,7 @@ class Transaction(View, Protocol):
         ...
 
     def revoke_lease(self, lease: int, keys_max: int, bytes_max: int) -> None:
-        """End a lease and remove keys of it, within bounds as those of `remove_expired`; the rest is seen by nothing.
+        """End a lease and remove its keys within the bounds of `remove_expired`; the remaining keys are hidden.
 
         Raises:
             CommandFailed: there is no such lease, or it has ended.
@@ -375,47 +375,47 @@ class Transaction(View, Protocol):
         ...
 
     def set_lease_limit(self, leases_max: int) -> None:
-        """Bound how many leases there may be from here on."""
+        """Set the maximum number of leases."""
         ...
 
     def attempt(self, mutation: "Appliable") -> "Result":
-        """Apply a mutation as a part of this one: what it comes to, or the `Failure` if it fails, without effect."""
+        """Apply a mutation as a part of this one; return its result, or the `Failure` if it failed without effect."""
         ...
 
     def lock(self, name: bytes) -> Lock | None:
-        """Return a lock as it was left: its deadline, or those of its waiters, may have passed since."""
+        """Return a lock as it is stored: its deadline, or those of its waiters, may have passed since."""
         ...
 
     def put_lock(self, name: bytes, lock: Lock | None) -> None:
-        """Store a lock; None: nobody has or wants it.
+        """Store a lock; None: remove it, since it is neither held nor waited for.
 
         Raises:
-            CommandFailed: it is a new one and there are as many as there may be, or the store would grow by it beyond
-                its quota.
+            CommandFailed: it is a new one and the maximum number of locks is reached, or the store would exceed its
+                quota.
         """
         ...
 
     def next_number(self) -> int:
-        """Return a token or ticket: higher than all before it, and not below the revision of this transaction."""
+        """Return a token or ticket: higher than all earlier ones, and not below the revision of this transaction."""
         ...
 
     def tell_waiters(self, told: Sequence[Told]) -> None:
-        """Let those who wait for a lock be told what has become of their requests, if this transaction succeeds."""
+        """Report outcomes of requests that waited for a lock; they are sent if this transaction succeeds."""
         ...
 
     def set_lock_limit(self, locks_max: int) -> None:
-        """Bound how many locks may be held from here on."""
+        """Set the maximum number of locks that are held."""
         ...
 
     def end_expired_sessions(self, sessions_max: int) -> None:
-        """End sessions of clients that have expired, those of the earliest deadlines first, at most so many."""
+        """End expired sessions of clients, those with the earliest deadlines first, at most `sessions_max`."""
         ...
 
     def open_session(self, ttl_us: int) -> int:
         """Open a client's session, and return the client's id.
 
         Raises:
-            CommandFailed: there may be no more of them.
+            CommandFailed: the bounds of sessions are reached.
         """
         ...
 
@@ -423,12 +423,12 @@ class Transaction(View, Protocol):
         """Renew a session, or end it.
 
         Raises:
-            CommandFailed: there is none.
+            CommandFailed: there is no such session.
         """
         ...
 
     def recall(self, client: int, number: int) -> bytes | None:
-        """Return the answer that is kept under a number of a session, and renew the session; None: it has none yet.
+        """Return the answer that a session keeps for a number, and renew the session; None: there is none yet.
 
         Raises:
             CommandFailed: there is no such session, or its answer to this number is not kept any more.
@@ -436,7 +436,7 @@ class Transaction(View, Protocol):
         ...
 
     def remember(self, client: int, number: int, answer: bytes, *, is_failure: bool) -> None:
-        """Keep the answer to a number of a session that has none yet, and renew the session.
+        """Keep a session's answer for a number that has none yet, and renew the session.
 
         Raises:
             CommandFailed: there is no room for it.
@@ -444,24 +444,24 @@ class Transaction(View, Protocol):
         ...
 
     def bound_sessions(self, bounds: SessionBounds) -> None:
-        """Bound how many sessions there are and what they take, from here on."""
+        """Set the maximum number of sessions and of their bytes."""
         ...
 
     def identify(self, cluster_id: str) -> str:
-        """Give the cluster its identity unless it has one; return the one that holds."""
+        """Set the cluster's id unless it has one; return the id that is in force."""
         ...
 
     def set_quota(self, bytes_max: int, keys_max: int) -> None:
-        """Bound what the store holds from here on; 0 for no bound."""
+        """Set the quota of the store in bytes and keys; 0 for no bound."""
         ...
 
     def set_history(self, bounds: HistoryBounds) -> None:
-        """Bound what is kept of the past from here on."""
+        """Set the bounds of the history."""
         ...
 
 
 def check_key(key: bytes) -> None:
-    """Refuse a key that no command may name.
+    """Raise for a key that no command may name.
 
     Raises:
         InvalidCommand: it is empty or too long.
@@ -473,7 +473,7 @@ def check_key(key: bytes) -> None:
 
 
 def check_value(value: bytes) -> None:
-    """Refuse a value that no command may store.
+    """Raise for a value that no command may store.
 
     Raises:
         InvalidCommand: it is too long.
@@ -483,11 +483,11 @@ def check_value(value: bytes) -> None:
 
 
 def check_span(span: Span) -> None:
-    """Refuse a range that no command may name.
+    """Raise for a range that no command may name.
 
     Raises:
         InvalidCommand: one of its ends is too long.
     """
     for key in (span.start, span.end or b""):
-        if len(key) > KEY_BYTES_MAX + 1:  # one more than a key, so that what comes after the longest can be named
+        if len(key) > KEY_BYTES_MAX + 1:  # one more than a key, for the end right after the longest key
             raise InvalidCommand(f"an end of the range has {len(key)} bytes; at most {KEY_BYTES_MAX} are allowed")

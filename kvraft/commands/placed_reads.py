@@ -1,8 +1,8 @@
-"""Reads that say who answers them: the member that is asked, and how old its state may be.
+"""Reads that the asked member answers itself, and a bound of the age of its state.
 
-A `LocalRead` is linearizable all the same: the member asks the leader how far the log is committed, and answers when it
-has come so far. A `StaleRead` shows the state that is here, with its age: the time since this state was certainly that
-of the cluster. The leader answers both as any other read.
+A `LocalRead` is linearizable: the member asks the leader for a read index, and answers when it has applied the log up
+to it (thesis §6.4). A `StaleRead` returns the member's present state with its age: the time since this state was
+certainly that of the cluster. The leader answers both like any other read.
 """
 
 import msgspec
@@ -12,7 +12,7 @@ from kvraft.commands.queries import Query
 
 
 class LocalRead(msgspec.Struct, frozen=True, gc=False):
-    """A linearizable read that the member answers which is asked."""
+    """A linearizable read that the asked member answers."""
 
     query: Query
 
@@ -22,18 +22,18 @@ class LocalRead(msgspec.Struct, frozen=True, gc=False):
 
 
 class StaleRead(msgspec.Struct, frozen=True, gc=False):
-    """A read of what a member has. Its result is `Aged`."""
+    """A read of the asked member's state. Its result is `Aged`."""
 
     query: Query
     max_age_us: int | None
-    """None: however old it is."""
+    """None: any age."""
 
     def run(self, view: View) -> Aged:
-        """Return the answer, where the state is certainly that of the cluster."""
+        """Return the answer of a leader, whose state has age 0."""
         return self.answer(view, 0)
 
     def answer(self, view: View, age_us: int | None) -> Aged:
-        """Return the answer of a member whose state has this age; None: it is not known."""
+        """Return the answer of a member whose state has this age; None: unknown."""
         if self.max_age_us is not None and (age_us is None or age_us > self.max_age_us):
             text = "this member's state is older than asked for, or its age is not known; ask another, or the leader"
             return Aged(Failure("TOO_STALE", text), age_us)
@@ -41,5 +41,5 @@ class StaleRead(msgspec.Struct, frozen=True, gc=False):
 
 
 def unplaced(query: Query) -> Query:
-    """Return the read itself, whoever answers it."""
+    """Return the query of a placed read, or the query itself."""
     return query.query if isinstance(query, LocalRead | StaleRead) else query

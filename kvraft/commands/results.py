@@ -1,7 +1,7 @@
-"""Results as bytes: kept in the store for clients that ask again, and told by one node to another.
+"""Results as bytes: kept in the store for writes that are sent again, and sent from one node to another.
 
-A result is packed as MessagePack. What is neither nothing, nor a number, nor a text is an array that opens with its
-kind. The layout stands in snapshots: what a kind means never changes.
+A result is packed as MessagePack. None, integers and strings are packed as they are; every other result is an array
+that begins with its kind. Snapshots hold this layout, so the meaning of a kind never changes.
 """
 
 from collections.abc import Sequence
@@ -42,15 +42,15 @@ _decode: Final = msgspec.msgpack.Decoder().decode
 
 
 def pack_result(result: Result) -> bytes:
-    """Return the bytes of a result; `unpack_result` makes an equal one of them."""
+    """Return the bytes of a result; `unpack_result` reverses it."""
     return _encode(_packed(result))
 
 
 def unpack_result(content: bytes) -> Any:
-    """Return the result of which these are the bytes.
+    """Return the result with these bytes.
 
     Raises:
-        ValueError: of none.
+        ValueError: they are no result.
     """
     try:
         return _unpacked(_decode(content))
@@ -64,10 +64,10 @@ def pack_results(results: Sequence[Result]) -> bytes:
 
 
 def unpack_results(content: bytes) -> list[Any]:
-    """Return the results of which these are the bytes.
+    """Return the results with these bytes.
 
     Raises:
-        ValueError: of none.
+        ValueError: they are no results.
     """
     try:
         return [*map(_unpacked, _decode(content))]

@@ -1,14 +1,14 @@
-"""Records of changes, and what they are in a snapshot.
+"""Records of changes, and their layout in a snapshot.
 
     [3, number, [[last revision, cluster time, size, [change, ...]], ...]]
     [4, number, part, parts, bytes]      a part of one such record with a single change, whose values are long
 
 A change is `[revision, key, old value, its revision, its create revision, its version, new value, create revision,
-version]`. A value is nil where nothing stands. Create revision and version are 0 where the current item, or a later
-change, tells them. Chunks are numbered from 0 in the order of the changes. A record may be spread over chunks that
-follow each other: its last revision tells which changes belong together.
+version]`. A value is nil where there is none. Create revision and version are 0 where they follow from the current
+item or a later change. Chunks are numbered from 0 in the order of the changes. A record may be spread over consecutive
+chunks: changes with the same last revision belong to one record.
 
-What is checked here is that no change is missing between the oldest revision and that of the snapshot.
+The loader checks that no change is missing between the oldest revision and that of the snapshot.
 """
 
 from array import array
@@ -33,50 +33,50 @@ RECORD_OVERHEAD_BYTES: Final = 64
 _Count = Annotated[int, msgspec.Meta(ge=0)]
 _Positive = Annotated[int, msgspec.Meta(ge=1)]
 Old = tuple[bytes, int, int, int] | tuple[bytes, int] | None
-"""What a change replaced: an item; or its value and modify revision, the create revision being that of what comes next
-under the key, and the version one less; or nothing."""
+"""The replaced content: a complete item; or its value and modify revision only, when its create revision is that of the
+key's next item, and its version one less; or None."""
 New = tuple[bytes, int, int, int] | tuple[bytes] | None
-"""What a change left: an item; or its value alone; or nothing."""
+"""The new content: a complete item; or its value only; or None."""
 _ITEM_FIELDS: Final = 4
 
 
 def is_item(content: Old | New) -> TypeIs[Item]:
-    """Whether all is known of an item."""
+    """Whether this is a complete item."""
     return content is not None and len(content) == _ITEM_FIELDS
 
 
 Change = tuple[int, bytes, Old, New]
-"""A revision, a key, and what stood under it before and afterwards."""
+"""A revision, a key, and its content before and after."""
 _StoredChange = tuple[_Positive, bytes, bytes | None, _Count, _Count, _Count, bytes | None, _Count, _Count]
 _StoredRecord = tuple[_Positive, _Count, _Count, list[_StoredChange]]
 
 Event = tuple[bytes, Item | None, Item | None]
-"""A key, what stood under it before, and what stands there now; None: nothing."""
+"""A key, and its item before and after; None: it has none."""
 
 
 class SetRun(msgspec.Struct, frozen=True, gc=False):
-    """Sets that followed each other, each at a revision of its own.
+    """Consecutive sets, each at its own revision.
 
-    Little of what they replaced is kept as an object: commands are read from the log entry again when they are needed,
-    which the log holds in memory anyway, and old values are one string. To keep commands and items costs every write a
-    quarter more, since the memory that it takes and frees is never in the processor's cache (measured).
+    It keeps few objects: commands are decoded again when needed from the log entry, which the log holds in memory
+    anyway, and the old values are one string. Keeping commands and items would make every write a quarter slower, since
+    the memory that it allocates and frees is never in the processor's cache (measured).
     """
 
     first: int
     """The revision of the first one."""
     source: Entry | Sequence[Set]
-    """Where the commands are; small runs keep them."""
+    """The entry with the commands; small runs keep the commands themselves."""
     place: int
-    """How many commands come before them in the entry."""
+    """How many commands precede them in the entry."""
     values: bytes
-    """The values that they replaced, one after the other."""
+    """The replaced values, joined."""
     lengths: "array[int]"
-    """The length of each of these; 0 as well where there was none."""
+    """The length of each replaced value; also 0 where there was none."""
     revisions: "array[int]"
-    """The modify revision of each; 0 where there was none."""
+    """The modify revision of each replaced item; 0 where there was none."""
 
     def sets(self, commands: Sequence[Mutation] | None = None) -> Sequence[Mutation]:
-        """Return the sets; `commands` are those of the log entry, where the caller has them."""
+        """Return the sets; `commands` are those of the log entry, if the caller has them."""
         if not isinstance(self.source, Entry):
             return self.source
         if commands is None:
@@ -84,7 +84,7 @@ class SetRun(msgspec.Struct, frozen=True, gc=False):
         return commands[self.place : self.place + len(self.lengths)]
 
     def read(self, sets: Sequence[Mutation] | None = None) -> Iterator[Change]:
-        """Yield the changes, oldest first; `sets` is what `sets` returns, where the caller has it."""
+        """Yield the changes, oldest first; `sets` is the result of `sets`, if the caller has it."""
         end = 0
         for revision, (write, length, was) in enumerate(
             zip(self.sets() if sets is None else sets, self.lengths, self.revisions, strict=True), self.first
@@ -105,12 +105,12 @@ class SetRun(msgspec.Struct, frozen=True, gc=False):
 
 
 class TransactionRun(msgspec.Struct, frozen=True, gc=False):
-    """What one transaction changed."""
+    """The changes of one transaction."""
 
     revision: int
     events: list[Event]
     is_expiry: bool = False
-    """Whether it has removed what had expired."""
+    """Whether it removed expired keys or keys of ended leases."""
 
     def read(self) -> Iterator[Change]:
         """Yield the changes, in their order."""
@@ -152,16 +152,16 @@ Run = SetRun | TransactionRun | ChangeRun
 
 
 class Record(msgspec.Struct, frozen=True, gc=False):
-    """What one log entry has changed."""
+    """The changes of one log entry."""
 
     last: int
     """The revision of the last change."""
     time_us: int
     """The cluster time of the entry, microseconds."""
     size: int
-    """Bytes that it is counted with."""
+    """Bytes that the record counts."""
     changes: int
-    """How many there are."""
+    """How many changes there are."""
     runs: list[Run]
 
 
@@ -205,7 +205,7 @@ _long_decoder: Final = msgspec.msgpack.Decoder(_StoredRecord)
 
 
 def gather(records: Iterable[Record]) -> Iterator[Chunk]:
-    """Yield chunk after chunk, each filled as far as it will go, and read no further than each needs."""
+    """Yield the chunks one by one, each filled as far as possible; read only the records that each chunk needs."""
     bytes_full, changes_full = chunks.room()
     number = size = count = 0
     gathered: list[_StoredRecord] = []
@@ -279,10 +279,10 @@ def _cut(number: int, record: _StoredRecord) -> Iterator[ChangesPart]:
 
 
 class ChangesLoader(SectionLoader):
-    """Puts a history together from its chunks.
+    """Builds a history from its chunks.
 
     Args:
-        restore: takes a record and puts it at the end.
+        restore: appends a record to the history.
     """
 
     def __init__(self, restore: Callable[[Record], None], state: HistoryState, revision: int) -> None:
@@ -292,12 +292,12 @@ class ChangesLoader(SectionLoader):
         self._state = state
         self._revision = revision
         self._next = 0
-        """The number of the chunk that comes next."""
+        """The number of the next chunk."""
         self._waiting: dict[int, Changes | ChangesPart] = {}
-        """Chunks that came before their turn."""
+        """Chunks that came before an earlier one."""
         self._parts: list[bytes] = []
         self._begun: list[_StoredRecord] = []
-        """The pieces of the record that may not be whole yet."""
+        """The pieces of the record that may be incomplete."""
         self._reached = state.history_oldest
         """The revision of the latest change."""
         self._loaded = 0
@@ -360,7 +360,7 @@ class ChangesLoader(SectionLoader):
         self._begun.append(record)
 
     def _end_record(self) -> None:
-        """Put the pieces of a record together."""
+        """Join the pieces of a record."""
         pieces, self._begun = self._begun, []
         if not pieces:
             return

@@ -1,16 +1,16 @@
-"""The feature level: the lowest version that all members speak, agreed in the log; and what each level brings.
+"""The feature level: the highest level that all members support, agreed through the log; and what each level adds.
 
-A leader raises it by an entry of its own kind when every member, learners included, is connected and has said in its
-hello that it speaks so much; it never falls. Whatever a later kvraft writes into the log that an earlier one cannot
-read must wait for its level: `Store.feature_level` tells it, the same on every member at the same index.
+A leader raises it by an entry of its own kind when every member, learners included, is connected and has announced in
+its hello that it supports the level; it never falls. Anything that a later kvraft writes into the log and that an
+earlier one cannot read must wait for its level. `Store.feature_level` is the same on every member at the same index.
 
-`LEVELS` alone says what may stand in the log and in a snapshot. What a node finds there and does not find in the table
-was written by a later kvraft: it changes nothing and stops, with the words to upgrade, for to guess or to skip would
-let its state diverge. A known opcode with malformed content is a `Failure` instead, the same on every member. What an
-opcode, an entry kind or a section means never changes: other arguments are another opcode.
+Only `LEVELS` defines what the log and a snapshot may hold. If a node finds something there that is not in the table, a
+later kvraft wrote it: the node changes nothing and stops with a message to upgrade, since guessing or skipping would
+let its state diverge. A known opcode with malformed content is a `Failure` instead, the same on every member. The
+meaning of an opcode, an entry kind or a section never changes: other arguments need another opcode.
 
-Facts in a hello are listed for completeness: each is optional for the receiver, which ignores what it does not know.
-The framing of files (segments, snapshot files) has format numbers of its own, and is not governed by levels.
+Facts in a hello are listed for completeness: each is optional for the receiver, which ignores unknown ones. The framing
+of files (segments, snapshot files) has its own format numbers, and does not depend on levels.
 """
 
 from typing import Final
@@ -24,19 +24,19 @@ from kvraft.store.sections import SECTIONS, chunk_kinds, state_fields
 
 @attrs.frozen(kw_only=True)
 class Level:
-    """What one feature level brings, beside what the levels before it have brought."""
+    """What one feature level adds to the levels before it."""
 
     opcodes: frozenset[int] = frozenset()
-    """Commands in a batch: those whose class in `kvraft.commands.MUTATIONS` names this level."""
+    """Opcodes of commands in a batch: those whose class in `kvraft.commands.MUTATIONS` has this level."""
     entry_kinds: frozenset[int] = frozenset()
     """Kinds of log entries."""
     configuration: frozenset[str] = frozenset()
     """Fields of a MEMBERSHIP entry's payload."""
     snapshot_state: frozenset[str] = frozenset()
-    """Fields of a snapshot's state: those of its header, and those of sections whose class names this level. Those of a
-    level above 0 are left out of the snapshots of a lower one."""
+    """Fields of a snapshot's state: those of its header, and those of sections whose class has this level. Fields of a
+    level above 0 are omitted from the snapshots of a lower one."""
     snapshot_chunks: frozenset[int] = frozenset()
-    """Kinds of a snapshot's chunks: those whose class in a section of `kvraft.store.sections` names this level."""
+    """Kinds of a snapshot's chunks: those whose class in a section of `kvraft.store.sections` has this level."""
     hello_facts: frozenset[str] = frozenset()
     """Facts in a hello."""
 
@@ -72,26 +72,26 @@ LEVELS: Final = (
         snapshot_chunks=chunk_kinds(1),
         hello_facts=frozenset({"level", "configuration", "address", "empty", "fresh", "term", "last_index"}),
     ),
-    Level(  # beside these: the store's checksum covers what a write replaces, and heartbeats' answers name it
+    Level(  # also: the store's checksum covers replaced values, and the answers to heartbeats hold the checksum
         opcodes=_opcodes(2),
         configuration=frozenset({"removed_below"}),
         snapshot_state=frozenset({"quota_bytes", "quota_keys"}) | state_fields(2),
         snapshot_chunks=chunk_kinds(2),
         hello_facts=frozenset({"acknowledged"}),
     ),
-    Level(  # beside these: from it on the store keeps a history
+    Level(  # also: the store keeps a history
         opcodes=_opcodes(3),
         snapshot_state=state_fields(3),
         snapshot_chunks=chunk_kinds(3),
     ),
 )
-"""By level, from 0 on: everything that may stand in the log, in a snapshot, and in a hello."""
+"""By level, from 0 on: everything that the log, a snapshot and a hello may hold."""
 
 COMPACTED_MEMBERSHIP_LEVEL: Final = 2
-"""From it on a configuration may name a bound of removed ids instead of each."""
+"""From this level on a configuration may hold a bound of removed ids instead of each of them."""
 
 FEATURE_LEVEL: Final = len(LEVELS) - 1
-"""What this kvraft speaks."""
+"""The highest level that this kvraft supports."""
 LEVEL_BYTES: Final = 2
 
 ENTRY_KINDS: Final = frozenset[int]().union(*(level.entry_kinds for level in LEVELS))
@@ -103,7 +103,7 @@ assert sum(len(level.snapshot_chunks) for level in LEVELS) == sum(len(section.CH
 
 
 class UnknownFeatureLevel(Exception):
-    """The cluster speaks what this kvraft does not know; nothing was changed."""
+    """The cluster has a level that this kvraft does not support; nothing was changed."""
 
     needs_upgrade = True
 
@@ -115,7 +115,7 @@ class UnknownFeatureLevel(Exception):
 
 
 class UnknownEntryKind(Exception):
-    """An entry of a later kvraft; nothing was changed."""
+    """An entry that a later kvraft wrote; nothing was changed."""
 
     needs_upgrade = True
 
@@ -129,7 +129,7 @@ def encode_level(level: int) -> bytes:
 
 
 def decode_level(payload: bytes) -> int:
-    """Return the level that an entry raises to.
+    """Return the level to which an entry raises the cluster.
 
     Raises:
         UnknownFeatureLevel: a later kvraft wrote it.

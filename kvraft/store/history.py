@@ -1,13 +1,13 @@
-"""What has changed lately: for reads of the past, and for whoever follows changes.
+"""The recent changes of the store: for reads at earlier revisions, and for watches.
 
-The history is a series of records, one for each log entry that changed something. A record holds what each change has
-replaced, not what stood in the whole store: a past state is today's, with the changes since then undone. So a write
-pays for one list, and a read of the past for looking through what came after it. Whoever reads the past often is helped
-by an index of the older records, which is made when it is first needed.
+The history is a series of records, one for each log entry that changed something. A record holds the old item of each
+change, not a copy of the store: a past state is the present one with the later changes undone. So a write costs one
+list, and a read at an earlier revision searches the changes after it. An index of the older records, which is made when
+it is first needed, speeds up such reads.
 
-What is kept is bounded by the number of revisions, by bytes and by cluster time. The bounds are agreed in the log, and
-records are dropped one log entry at a time, so every member can read equally far back. The history begins when the
-cluster has come to feature level 3.
+The history is bounded by the number of revisions, by bytes and by cluster time. The bounds are replicated through the
+log, and records are dropped one log entry at a time, so every member can read equally far back. The history begins when
+the cluster reaches feature level 3.
 """
 
 from bisect import bisect_right
@@ -37,19 +37,19 @@ from kvraft.store.section import AlreadyFrozen, FrozenSection, Released, Section
 HISTORY_LEVEL: Final = 3
 """The feature level from which on there is a history."""
 CHANGE_BYTES: Final = 200
-"""What a change is counted with beside the bytes of its log entry and of what it replaced."""
+"""Bytes that a change counts in addition to those of its log entry and of the replaced value."""
 SEGMENT_CHANGES: Final = 1_000
-"""Changes that one piece of the index covers, at least."""
+"""Fewest changes that a complete segment of the index covers."""
 TRIM_EVERY: Final = 256
-"""The bounds are looked at when the revision passes a multiple of this, or of an eighth of the revisions to be kept, if
-that is less: to do so for each log entry costs more than all the rest."""
+"""The bounds are checked when the revision passes a multiple of this, or of an eighth of the revisions to be kept, if
+that is less: to check them for each log entry costs more than all the rest."""
 FREED_AT_ONCE: Final = 2_000
-"""Changes that are freed in one step, when bounds are lowered or time has passed: a millisecond."""
+"""Most changes that are freed in one step, after bounds were lowered or time has passed: a millisecond."""
 _SECOND_US: Final = 1_000_000
 
 
 class Segment:
-    """An index of some changes that follow each other."""
+    """An index of some consecutive changes."""
 
     __slots__ = ("_keys", "_with_items", "changes", "first", "last", "olds")
 
@@ -59,9 +59,9 @@ class Segment:
         self.last = first - 1
         self.changes = 0
         self.olds: dict[bytes, list[tuple[int, Old]]] = {}
-        """Of each key: the revisions of its changes, oldest first, and what each replaced."""
+        """For each key the revisions of its changes, oldest first, with what each replaced."""
         self._with_items: set[bytes] = set()
-        """Keys with a change that replaced an item of which all is known."""
+        """Keys with a change that holds the complete replaced item."""
         self._keys: list[bytes] | None = None
 
     def add(self, run: Run) -> None:
@@ -76,20 +76,20 @@ class Segment:
 
     @property
     def keys(self) -> list[bytes]:
-        """The keys that it changes, in order."""
+        """The changed keys, in order."""
         if self._keys is None:
             self._keys = sorted(self.olds)
         return self._keys
 
     def find(self, key: bytes, after: int) -> int | None:
-        """Return the place, among the changes of a key, of the first one after a revision."""
+        """Return the position, among the changes of a key, of the first one after a revision."""
         found = self.olds.get(key)
         if found is None or found[-1][0] <= after:
             return None
         return 0 if self.first > after else bisect_right(found, after, key=itemgetter(0))
 
     def count(self, key: bytes, place: int) -> tuple[int, Item | None]:
-        """Count the changes of a key from a place on, up to one that replaced an item of which all is known."""
+        """Count the changes of a key from a position on, up to one that holds the complete replaced item."""
         olds = self.olds.get(key, ())
         if key in self._with_items:
             for passed, (_, old) in enumerate(olds[place:]):
@@ -107,50 +107,50 @@ class History(Section):
     def __init__(self) -> None:
         self.bounds = HistoryBounds()
         self.oldest = 0
-        """The oldest revision whose state can be read. All changes after it are here."""
+        """The oldest revision whose state can be read. The history holds all changes after it."""
         self.bytes = 0
         self.records: deque[Record] = deque()
-        """By log entry. No record is changed once it is here."""
+        """One for each log entry. A record is never changed."""
         self.latest: Record | None = None
-        """The record of the latest log entry that changed something, for those who follow changes: it is here also
-        where the bounds let it be kept no longer."""
+        """The record of the latest log entry that changed something, for watches: it is set even if the bounds have
+        dropped the record."""
         self.open: list[Run] = []
-        """What the log entry that is being applied has changed so far."""
+        """The changes so far of the log entry that is being applied."""
         self._open_changes = 0
         self._trim_at = TRIM_EVERY
-        """The revision at which the bounds are looked at next."""
+        """The revision at which the bounds are checked next."""
         self._segments: list[Segment] = []
         """The index, as far as it has been needed; it may begin before the oldest record."""
         self._indexed = 0
-        """The revision up to which it goes."""
+        """The revision up to which the index reaches."""
         self._open_index: tuple[list[Run], Segment, int] | None = None
-        """An index of what was `open` when it was needed, and of how many runs."""
+        """An index of the `open` runs, and of how many of them."""
         self._useless: list[Record] = []
-        """Dropped, and to be freed step by step."""
+        """Dropped records, to be freed step by step."""
         self._frozen: object | None = None
-        """Stands for the snapshot that is to be read."""
+        """Identifies the snapshot that is being read."""
 
     # --- writing -----------------------------------------------------------------------------------------------------
 
     def begin(self, revision: int) -> None:
-        """Keep what comes after this revision."""
+        """Begin the history after this revision."""
         self.oldest = self._indexed = revision
         self._trim_at = self._next_trim(revision)
 
     def set_bounds(self, bounds: HistoryBounds, revision: int, time_us: int) -> None:
-        """Keep so much from here on."""
+        """Set the bounds, and drop what exceeds them."""
         self.bounds = bounds
         self._trim(revision, time_us, bounds.bytes)
 
     def note(self, run: Run, changes: int) -> None:
-        """Take what the log entry that is being applied has changed."""
+        """Add changes of the log entry that is being applied."""
         self.open.append(run)
         self._open_changes += changes
 
     def seal(self, revision: int, time_us: int, entry_bytes: int, room: int | None = None) -> None:
-        """End the record of a log entry at this revision; now and then, drop what the bounds do not allow any more.
+        """End the record of a log entry at this revision; if the bounds are due to be checked, drop what exceeds them.
 
-        `room` is what the store's quota leaves for the history, bytes; None: as much as it may have.
+        `room` is what the store's quota leaves for the history, bytes; None: no limit beyond the bounds.
         """
         changes = self._open_changes
         size = entry_bytes + changes * CHANGE_BYTES
@@ -165,7 +165,7 @@ class History(Section):
             self._trim(revision, time_us, bytes_max)
 
     def _trim(self, revision: int, time_us: int, bytes_max: int) -> None:
-        """Drop what the bounds do not allow any more: the same on every member, and without a look at what is read."""
+        """Drop the records that exceed the bounds: the same on every member, so it ignores reads in progress."""
         self._free()
         self._trim_at = self._next_trim(revision)
         records = self.records
@@ -199,9 +199,9 @@ class History(Section):
     def item_at(
         self, revision: int, key: bytes, current: Item | None, segments: Sequence[Segment] | None = None
     ) -> Item | None:
-        """Return what stood under `key` at a revision that is kept; `current` is what stands there now.
+        """Return the item of `key` at a kept revision; `current` is its present item.
 
-        `segments` is what `index` returned for that revision, where the caller has it.
+        `segments` is the result of `index` for that revision, if the caller has it.
         """
         if segments is None:
             segments = self.index(revision)
@@ -216,7 +216,7 @@ class History(Section):
         return current
 
     def index(self, after: int) -> list[Segment]:
-        """Bring the index up to date; return the parts that hold changes after a revision, oldest first."""
+        """Bring the index up to date; return the segments with changes after a revision, oldest first."""
         segments = self._segments
         missing = [*takewhile(lambda record: record.last > self._indexed, reversed(self.records))]
         for record in reversed(missing):
@@ -248,7 +248,7 @@ class History(Section):
 
     @override
     def freeze(self) -> FrozenSection:
-        """Hold what is kept now still: the list of records is copied, at most some milliseconds at its bounds."""
+        """Freeze the history: the list of records is copied, which takes at most some milliseconds."""
         if self._frozen is not None:
             raise AlreadyFrozen("another snapshot is being taken; only one is taken at a time")
         records = [*self.records]
@@ -303,7 +303,7 @@ class History(Section):
 def _complete(
     old: tuple[bytes, int], key: bytes, segments: Sequence[Segment], place: int, current: Item | None
 ) -> Item:
-    """Return an item of which value and revision are known, from what came after it under its key."""
+    """Return an item whose value and modify revision are known, completed from later changes of its key."""
     later: Item | None = None
     passed = 0
     for segment in segments:

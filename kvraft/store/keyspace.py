@@ -1,14 +1,14 @@
 """The keys and their items, spread over many small dicts that a snapshot can read one by one.
 
-A dict that grows stalls for its resize (398 ms at 10 million keys, measured); thousands of small ones never do. Which
-shard a key falls into is told by its CRC-32, not by its hash, which Python salts: so equal runs make equal snapshots,
-to the byte, and a simulation can be repeated. Nothing that others see depends on it all the same.
+A large dict stalls while it is resized (398 ms at 10 million keys, measured); thousands of small ones do not. The shard
+of a key is chosen by its CRC-32, since Python salts its hashes. So equal runs make equal snapshots, to the byte, and a
+simulation can be repeated. No result that clients see depends on the shards.
 
-A snapshot copies on write, but no more than the item that is written: `Keyspace.freeze` copies nothing at all, and from
-then on a write to a shard that the snapshot has not read yet first leaves the old item, or that there was none, with
-its `FrozenShards`. To copy the whole shard at its first write is the simpler way, and stalls: with 1 million keys the
-first 800 random writes took 20 ms that way and 2 ms this way, and the garbage collector, which walks through every new
-dict, then stood still over the copies for 73 ms instead of 5 (measured).
+A snapshot copies on write, and only the written item: `Keyspace.freeze` copies nothing. Afterwards a write to a shard
+that the snapshot has not read yet first saves the old item, or its absence, in the snapshot's `FrozenShards`. Copying
+the whole shard at its first write would be simpler, but it stalls: with 1 million keys the first 800 random writes took
+20 ms that way and 2 ms this way, and a garbage collection, which walks through every new dict, took 73 ms instead of 5
+(measured).
 """
 
 import hashlib
@@ -29,17 +29,17 @@ from kvraft.store.ordered import OrderedKeys
 from kvraft.store.section import AlreadyFrozen, FrozenSection, Released, Section
 
 SHARDS: Final = 4096
-"""How many dicts; a power of two. A snapshot reads one at a time: 244 items at 1 million keys, 2,441 at 10 million. It
-costs 1 to 2.5 µs an item (measured), since key and item lie somewhere in memory and are not in the cache."""
+"""Number of dicts; a power of two. A snapshot reads one at a time: 244 items at 1 million keys, 2,441 at 10 million. It
+costs 1 to 2.5 µs an item (measured), since key and item are scattered in memory and not in the processor's cache."""
 _MASK: Final = SHARDS - 1
 _SHARD_BITS: Final = _MASK.bit_length()
 _PLACES_OF_A_SHARD: Final = 2**32 // SHARDS
 ITEM_BYTES: Final = 240
-"""What an item is counted with beside the bytes of its key and value: its place in a dict, a tuple, and the headers of
-five objects (measured: 316 bytes an item in all with 80 bytes of key and value)."""
+"""Bytes that an item counts in addition to its key and value: its place in a dict, a tuple, and the headers of five
+objects (measured: 316 bytes an item in all with 80 bytes of key and value)."""
 _EMPTY: Final[dict[bytes, Item]] = {}
-"""Stands for every shard that has never held a key, so that a small store is made and read in no time: written to by
-nobody."""
+"""Shared by all shards that have never held a key, so that a small store is created and read quickly; never written
+to."""
 
 
 _Content = TypeVar("_Content")
@@ -49,30 +49,30 @@ class Thaws(Protocol[_Content]):
     """A table of shards."""
 
     def thaw(self, frozen: "FrozenShards[_Content]") -> None:
-        """Keep nothing for `frozen` any more."""
+        """Stop saving replaced content for `frozen`."""
         ...
 
 
 class FrozenShards(Iterator[list[tuple[bytes, _Content]]], Generic[_Content]):
-    """What a table of shards held when it was frozen, shard by shard, to be read once; no later write shows in it.
+    """The content of a table of shards when it was frozen, shard by shard, to be read once; later writes do not show.
 
-    Writes pay for it until the last shard is read. Who stops earlier must call `release`.
+    It slows writes down until the last shard is read. A reader that stops earlier must call `release`.
     """
 
     def __init__(self, table: Thaws[_Content], shards: list[dict[bytes, _Content]]) -> None:
         self._table = table
         self._shards = shards
         self._next = 0
-        """The shard to read next. Those before it are read, and writes to them concern nobody here."""
+        """The shard to read next. Writes to the shards before it need not be recorded."""
         self._overtaken: defaultdict[int, dict[bytes, _Content | None]] = defaultdict(dict)
-        """By shard: what stood under each key that was written since. None: nothing did."""
+        """By shard, for each key that was written since: its content when the table was frozen. None: it had none."""
         self._released = False
 
     def __next__(self) -> list[tuple[bytes, _Content]]:
         """Return keys and content of the next shard that holds any, or of the last one, in no particular order.
 
         Raises:
-            Released: before it came to the end.
+            Released: it was released before its end.
         """
         if self._released:
             raise Released("this snapshot was released before its end; take a new one")
@@ -92,18 +92,18 @@ class FrozenShards(Iterator[list[tuple[bytes, _Content]]], Generic[_Content]):
 
     @property
     def items_kept(self) -> int:
-        """How many writes have overtaken it and left it what they replaced."""
+        """How many items it has saved because they were overwritten before they were read."""
         return sum(map(len, self._overtaken.values()))
 
     def keep(self, index: int, key: bytes, old: _Content | None) -> None:
-        """Take what stood under `key` in the shard `index` until now; the first one of a key is the one that counts."""
+        """Save the content of `key` in the shard `index` before a write; only the first for each key counts."""
         if index >= self._next:
             self._overtaken[index].setdefault(key, old)
 
     def release(self) -> list[dict[bytes, _Content | None]]:
-        """Give up what was not read; harmless when called again, or behind the end.
+        """Give up the shards that were not read; harmless when called again, or after the end.
 
-        Returns what was kept for it, in pieces: to free all of it at once could take long.
+        Returns the saved content in pieces, since freeing all of it at once could take long.
         """
         if self._next == len(self._shards) or self._released:
             return []
@@ -129,26 +129,26 @@ class Keyspace(Section):
         self.bytes_used = 0
         """Bytes of all keys and values, and ITEM_BYTES for each."""
         self.replaced: list[bytes] = []
-        """The values that writes have replaced or removed; `Store` takes them into its checksum, entry by entry."""
+        """The values that writes have replaced or removed; `Store` adds them to its checksum, entry by entry."""
 
     def get(self, key: bytes) -> Item | None:
         """Return what is stored under `key`."""
         return self._shards[crc32(key) & _MASK].get(key)
 
     def pairs(self, keys: Iterable[bytes]) -> list[tuple[bytes, Item | None]]:
-        """Return keys, and what is stored under each: all at once, since a call for each costs as much again."""
+        """Return the items of several keys; one call for each would take twice as long."""
         shards, checksum, mask = self._shards, crc32, _MASK
         return [(key, shards[checksum(key) & mask].get(key)) for key in keys]
 
     def scan(self, place: int, count: int) -> tuple[list[bytes], int]:
-        """Return about `count` keys from a place on, and the place of those that come next; 0: there are none.
+        """Return about `count` keys from a scan position on, and the position of the next ones; 0: there are none.
 
-        The place of a key is made of its shard and of its checksum. Keys of one place are returned together.
+        The position of a key consists of its shard and its checksum. Keys with the same position are returned together.
         """
         index, low = divmod(place, _PLACES_OF_A_SHARD)
         found: list[bytes] = []
         last = _PLACES_OF_A_SHARD
-        """Where the last one stands in its shard, or what stands nowhere."""
+        """The position of the last key within its shard, or one that no key has."""
         for shard_index in range(index, SHARDS):
             shard = self._shards[shard_index]
             if not shard:
@@ -165,13 +165,13 @@ class Keyspace(Section):
         return found, 0
 
     def set_all(self, writes: Sequence[Set], revision: int) -> tuple[list[bytes], bytes, "array[int]"]:
-        """Carry out `writes`, the first at `revision` and each at the next.
+        """Apply `writes`, the first at `revision` and each following one at the next.
 
-        All at once, since a call for each costs more than the rest of it (measured).
+        They are applied in one loop, since a call for each would cost more than the rest (measured).
 
         Returns:
-            The values that each has replaced, all of them joined, and their modify revisions; for a new key an empty
-            value and 0.
+            The values that they replaced, these values joined, and their modify revisions; for a new key an empty value
+            and 0.
         """
         shards, frozen, grown = self._shards, self._frozen, 0
         checksum, mask = crc32, _MASK
@@ -212,7 +212,7 @@ class Keyspace(Section):
         return values, content, revisions
 
     def put(self, key: bytes, item: Item) -> Item | None:
-        """Store `item` under `key`; return what stood there."""
+        """Store `item` under `key`; return the old item."""
         index = crc32(key) & _MASK
         shard = self._shards[index]
         old = shard.get(key)
@@ -285,7 +285,7 @@ class Keyspace(Section):
         return events
 
     def delete(self, key: bytes) -> Item | None:
-        """Remove `key`; return what stood there."""
+        """Remove `key`; return its item."""
         index = crc32(key) & _MASK
         old = self._shards[index].pop(key, None)
         if old is None:
@@ -299,7 +299,7 @@ class Keyspace(Section):
         return old
 
     def restore(self, items: list[Pair]) -> bytes | None:
-        """Put back items of a snapshot, up to the first whose key is there already; return that key."""
+        """Load items of a snapshot, up to the first whose key exists already; return that key."""
         assert self._frozen is None, "a keyspace that is being restored is nobody's to freeze"
         shards, grown = self._shards, 0
         new_keys: list[bytes] = []
@@ -327,7 +327,7 @@ class Keyspace(Section):
             yield from shard.items()
 
     def digest(self) -> str:
-        """Return a hash of all keys and items, the same on every node that holds the same. It reads everything."""
+        """Return a hash of all keys and items, equal on nodes with equal content. It reads everything."""
         digest = hashlib.sha256()
         for key, (value, create_revision, modify_revision, version) in sorted(self.items()):
             digest.update(b"%d %b %d %b" % (len(key), key, len(value), value))
@@ -345,7 +345,7 @@ class Keyspace(Section):
         return FrozenSection(KeyspaceState(self.key_count), gather(chain.from_iterable(shards)), shards.release)
 
     def freeze_shards(self) -> FrozenShards[Item]:
-        """Hold what is stored now still, to be read shard by shard.
+        """Freeze the present content, to be read shard by shard.
 
         Raises:
             AlreadyFrozen: another snapshot has not been read to its end or released.
@@ -361,12 +361,12 @@ class Keyspace(Section):
 
     @override
     def dismantle(self) -> list[Sized]:
-        """Give up everything and return it in pieces: to free 1 million keys at once takes 240 ms (measured)."""
+        """Empty the table and return its content in pieces: to free 1 million keys at once takes 240 ms (measured)."""
         kept = [] if self._frozen is None else self._frozen.release()
         shards, self._shards = self._shards, []
         return [*shards, *kept, *self.ordered.pieces()]
 
     def thaw(self, frozen: FrozenShards[Item]) -> None:
-        """Keep nothing for `frozen` any more; only `FrozenShards` itself calls this."""
+        """Stop saving replaced items for `frozen`; only `FrozenShards` itself calls this."""
         assert self._frozen is frozen, "a snapshot thaws what another one holds"
         self._frozen = None

@@ -1,8 +1,8 @@
-"""Leases and the keys that are attached to them: who ends when, in cluster time, and what goes with it.
+"""Leases with their deadlines in cluster time, and the keys that are attached to them.
 
-A lease that has ended stays here until its last key has been removed, and hides those that are left. The keys of a
-lease are removed in their order, those of the lease with the earliest deadline first: the same on every member, however
-the table came to be.
+A lease that has ended stays here until its last key has been removed, and its remaining keys are hidden. The keys of a
+lease are removed in their order, those of the lease with the earliest deadline first: the same on every member, whether
+the table was built by entries or from a snapshot.
 """
 
 from collections.abc import Iterator, Mapping, Sized
@@ -21,14 +21,14 @@ from kvraft.store.section import FrozenSection, Section, SectionLoader
 from kvraft.store.table import DeadlineOrder, Table, gather
 
 LEASE_BYTES: Final = 600
-"""What a lease is counted with: its place in a dict and two ordered lists, and what stands there."""
+"""Bytes that a lease counts: its place in a dict and two ordered lists, and their objects."""
 ATTACHMENT_BYTES: Final = 200
-"""What an attached key is counted with beside its bytes: two places in dicts and lists, and a string that holds the key
-once more."""
+"""Bytes that an attached key counts in addition to its own: two places in dicts and lists, and a string that holds the
+key again."""
 _LEASE_SHARDS: Final = 256
 _ID_BYTES: Final = 8
 _ROW_BYTES: Final = 32
-"""The most that a lease takes in a chunk, and an attached key beside its bytes."""
+"""Most bytes of a lease in a chunk, and of an attached key in addition to its own bytes."""
 
 _Count = Annotated[int, msgspec.Meta(ge=0)]
 _Positive = Annotated[int, msgspec.Meta(ge=1)]
@@ -84,16 +84,16 @@ class Leases(Section):
         self._deadlines = DeadlineOrder()
         self._ids = OrderedKeys()
         self._keys = OrderedKeys()
-        """The lease and the key, of each that is attached."""
+        """The number of the lease, followed by the key, for each attached key."""
         self.last = 0
-        """The highest number that was given."""
+        """The highest number of a lease so far."""
         self.leases_max = LEASES_MAX
         self.bytes_used = 0
         """LEASE_BYTES for each lease, and for each attached key its bytes and ATTACHMENT_BYTES."""
 
     @property
     def count(self) -> int:
-        """How many leases are here, those that have ended and still hide keys included."""
+        """How many leases there are, including ended ones whose keys are not removed yet."""
         return self._leases.count
 
     @property
@@ -106,7 +106,7 @@ class Leases(Section):
         return self._leases.get(_name(lease))
 
     def set(self, lease: int, content: Lease | None) -> Lease | None:
-        """Store a lease, or remove it; return what it was."""
+        """Store a lease, or remove it; return the old one."""
         name = _name(lease)
         old = self._leases.set(name, content)
         self._deadlines.move(name, None if old is None else old[1], None if content is None else content[1])
@@ -119,7 +119,7 @@ class Leases(Section):
         return old
 
     def set_last(self, last: int) -> None:
-        """Note the highest number that was given."""
+        """Set the highest number of a lease."""
         self.last = last
 
     def of(self, key: bytes) -> int:
@@ -127,7 +127,7 @@ class Leases(Section):
         return self._attached.get(key) or 0
 
     def attach(self, key: bytes, lease: int) -> int:
-        """Attach a key to a lease, or with 0 to none; return to which it was attached."""
+        """Attach a key to a lease, or detach it with 0; return the old lease."""
         old = self._attached.set(key, lease or None) or 0
         if old:
             self._keys.remove(_name(old) + key)
@@ -143,11 +143,11 @@ class Leases(Section):
         return self._deadlines.earliest
 
     def has_due(self, time_us: int) -> bool:
-        """Whether a lease has ended at this time that is still here."""
+        """Whether there is a lease that has ended at this time."""
         return self._deadlines.has_due(time_us)
 
     def has_ended(self, lease: int, time_us: int) -> bool:
-        """Whether a lease is not there at this time, or has ended."""
+        """Whether a lease does not exist, or has ended at this time."""
         found = self.get(lease)
         return found is None or found[1] <= time_us
 
@@ -173,9 +173,9 @@ class Leases(Section):
         return self._keys.count(_name(lease), _name(lease + 1))
 
     def described(self, lease: int, keys_max: int, time_us: int, present_us: int) -> LeaseState | None:
-        """Return what a lease is, and at most so many of its keys, unless it has ended at a time.
+        """Return the state of a lease with at most `keys_max` of its keys; None if it has ended at `time_us`.
 
-        What it has left is counted from `present_us`.
+        Its remaining time counts from `present_us`.
         """
         found = self.get(lease)
         if found is None or found[1] <= time_us:
@@ -186,9 +186,9 @@ class Leases(Section):
         return LeaseState(lease, ttl_us, max(0, deadline - present_us), count, keys, count > len(keys))
 
     def listed(self, after: int, limit: int, time_us: int, present_us: int) -> LeasePage:
-        """Return the first leases with numbers above one; see `described`.
+        """Return the first leases with numbers above `after`; see `described`.
 
-        Of the leases that it looks at, at most `limit` and one, those that have ended are left out.
+        It examines at most `limit` leases, and leaves out those that have ended.
         """
         names = [*islice(self._ids.between(_name(after + 1), None), limit + 1)]
         looked_at = [*map(_number, names[:limit])]
@@ -231,13 +231,13 @@ class Leases(Section):
 
 
 class LeasesLoader(SectionLoader):
-    """Puts the table together from its chunks."""
+    """Builds the table from its chunks."""
 
     def __init__(self, leases: Leases, state: LeasesState) -> None:
         self._leases = leases
         self._state = state
         self._missing: set[int] = set()
-        """Leases of which keys have come, and not they themselves."""
+        """Leases whose keys have been loaded, but not the leases themselves."""
 
     @property
     @override

@@ -1,4 +1,4 @@
-"""The locks that are held, with their queues, and the order in which something happens to them by itself."""
+"""The locks that are held, with their queues, and the order of their deadlines."""
 
 from collections.abc import Iterator, Mapping, Sized
 from itertools import chain
@@ -15,15 +15,14 @@ from kvraft.store.section import FrozenSection, Section, SectionLoader
 from kvraft.store.table import DeadlineOrder, Table, gather
 
 LOCK_BYTES: Final = 600
-"""What a lock is counted with beside the bytes of its name and owner: two places in dicts and lists, and what stands
-there."""
+"""Bytes that a lock counts in addition to its name and owner: two places in dicts and lists, and their objects."""
 WAITER_BYTES: Final = 250
-"""What a place in a queue is counted with beside the bytes of its owner."""
+"""Bytes that a place in a queue counts in addition to its owner."""
 _SHARDS: Final = 256
 _ROW_BYTES: Final = 64
-"""The most that a lock takes in a chunk beside the bytes of its name and owner."""
+"""Most bytes of a lock in a chunk in addition to its name and owner."""
 _PLACE_BYTES: Final = 40
-"""The most that a place in a queue takes in a chunk beside the bytes of its owner."""
+"""Most bytes of a place in a queue in a chunk in addition to its owner."""
 assert (
     LOCK_NAME_BYTES_MAX + OWNER_BYTES_MAX + _ROW_BYTES + LOCK_WAITERS_MAX * (OWNER_BYTES_MAX + _PLACE_BYTES)
     < CHUNK_BYTES_MAX
@@ -64,11 +63,11 @@ class Locks(Section):
         self.locks_max = LOCKS_MAX
         self.bytes_used = 0
         self.told: list[Told] = []
-        """What became of requests that waited, in the entry that was applied last; it is no part of the state."""
+        """Outcomes of waiting requests in the entry that was applied last; they are no part of the state."""
 
     @property
     def count(self) -> int:
-        """How many locks are here, those whose deadlines have passed unnoticed included."""
+        """How many locks there are, including those whose deadlines have passed and are not settled."""
         return self._locks.count
 
     def get(self, name: bytes) -> Lock | None:
@@ -76,7 +75,7 @@ class Locks(Section):
         return self._locks.get(name)
 
     def set(self, name: bytes, lock: Lock | None) -> Lock | None:
-        """Store a lock, or remove it; return what it was."""
+        """Store a lock, or remove it; return the old one."""
         old = self._locks.set(name, lock)
         self._deadlines.move(
             name, None if old is None else old.next_deadline, None if lock is None else lock.next_deadline
@@ -85,20 +84,20 @@ class Locks(Section):
         return old
 
     def set_last(self, last: int) -> None:
-        """Note the highest token or ticket that was given."""
+        """Set the highest token or ticket that was given."""
         self.last = last
 
     @property
     def earliest(self) -> int | None:
-        """When something happens to a lock next, in cluster time."""
+        """The earliest deadline of a holder or waiter, in cluster time."""
         return self._deadlines.earliest
 
     def due(self, time_us: int) -> Iterator[bytes]:
-        """Yield the locks to which something happens by this time, the earliest first; nothing is changed meanwhile."""
+        """Yield the locks with a deadline up to this time, the earliest first; nothing may be changed meanwhile."""
         return self._deadlines.due(time_us)
 
     def holder(self, name: bytes, time_us: int, present_us: int) -> LockState | None:
-        """Return who holds a lock at a time; what it has left is counted from `present_us`."""
+        """Return the holder of a lock at a time; its remaining time counts from `present_us`."""
         lock = self.get(name)
         if lock is None or lock.deadline <= time_us:
             return None
@@ -133,7 +132,7 @@ class Locks(Section):
 
 
 def size(name: bytes, lock: Lock | None) -> int:
-    """Return with how many bytes a lock counts."""
+    """Return how many bytes a lock counts."""
     if lock is None:
         return 0
     return LOCK_BYTES + len(name) + len(lock.owner) + sum(WAITER_BYTES + len(each.owner) for each in lock.waiters)
@@ -146,7 +145,7 @@ def _row_bytes(row: tuple[bytes, Lock]) -> int:
 
 
 class LocksLoader(SectionLoader):
-    """Puts the table together from its chunks."""
+    """Builds the table from its chunks."""
 
     def __init__(self, locks: Locks, state: LocksState) -> None:
         self._locks = locks

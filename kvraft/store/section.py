@@ -1,12 +1,12 @@
 """A section: one table of the store, which freezes for a snapshot, copies on write, and is loaded from chunks.
 
 `kvraft.store.sections` lists them all, in the order in which a snapshot holds them. A new table is a class and its
-place in that list: snapshots and the table of feature levels take from the class what they must know, and name no
-section. What belongs to no table (the revision, the cluster time, the quota) is the snapshot's header, and no section
-(`kvraft.store.snapshot`): it is a handful of values, copied at once.
+place in that list: snapshots and the table of feature levels get everything from the class, and depend on no particular
+section. Values that belong to no table (the revision, the cluster time, the quota) are in the snapshot's header
+(`kvraft.store.snapshot`), and are copied at once.
 
-A section whose chunks and fields are of a level above 0 stays empty until the cluster has come to that level, since
-only commands of that level write to it; so nothing of it stands in the snapshots that an older member may have to read.
+A section whose chunks and fields have a level above 0 stays empty until the cluster has reached that level, since only
+commands of that level write to it; so the snapshots that an older member may have to read do not contain it.
 """
 
 from abc import ABC, abstractmethod
@@ -19,24 +19,24 @@ from kvraft.store.chunks import Chunk, State
 
 
 class AlreadyFrozen(Exception):
-    """It is frozen for another snapshot; finish or release that one first."""
+    """The section is frozen for another snapshot; finish or release that one first."""
 
 
 class Released(Exception):
-    """The frozen state was let go before it was read to its end, so what was read of it is not the whole."""
+    """The frozen state was released before it was read to its end, so the chunks read so far are incomplete."""
 
 
 @attrs.frozen(eq=False)
 class FrozenSection:
-    """What a section held when it was frozen, to be read once; no later write shows in it."""
+    """The content of a section when it was frozen, to be read once; later writes do not show."""
 
     state: State
     chunks: Iterator[Chunk]
-    """Whoever takes the next chunk pays for that one and no more: it is a step of a millisecond or two. With the last
-    one the section thaws. After `release` or `Section.dismantle`, before that, it raises `Released`."""
+    """Each chunk is made when it is taken, in a step of a millisecond or two. The section thaws with the last one. If
+    `release` or `Section.dismantle` was called before that, it raises `Released`."""
     release: Callable[[], Sequence[Sized]]
-    """Gives up what was not read; harmless when called again, and after the end. Returns what was kept for it, in
-    pieces: to free all of it at once could take long."""
+    """Gives up the chunks that were not read; harmless when called again, and after the end. Returns the saved content
+    in pieces, since freeing all of it at once could take long."""
 
 
 class SectionLoader(Protocol):
@@ -44,7 +44,7 @@ class SectionLoader(Protocol):
 
     @property
     def loaded(self) -> int:
-        """How many rows of the table, keys for instance, have been added as a whole."""
+        """How many complete rows of the table, such as keys, have been added."""
         ...
 
     @property
@@ -56,12 +56,12 @@ class SectionLoader(Protocol):
         """Add a chunk of one of the section's kinds; they come in any order.
 
         Raises:
-            SnapshotInvalid: it cannot be of this snapshot.
+            SnapshotInvalid: it does not fit this snapshot.
         """
         ...
 
     def finish(self) -> None:
-        """See that everything is there.
+        """Check that everything has been loaded.
 
         Raises:
             SnapshotInvalid: something is missing, or there is more than the state promises.
@@ -80,11 +80,11 @@ class Section(ABC):
     @property
     @abstractmethod
     def frozen(self) -> bool:
-        """Whether writes leave what they replace with a snapshot."""
+        """Whether writes save replaced content for a snapshot."""
 
     @abstractmethod
     def freeze(self) -> FrozenSection:
-        """Hold what is stored now still for a snapshot. It costs the same however much that is.
+        """Freeze the present content for a snapshot, in constant time.
 
         Raises:
             AlreadyFrozen: another snapshot has not been read to its end or released.
@@ -95,12 +95,12 @@ class Section(ABC):
         """Begin to fill this section, which is empty, from a snapshot with this state, taken at `revision`.
 
         Raises:
-            SnapshotInvalid: the fields of this section are not what they must be.
+            SnapshotInvalid: the fields of this section are invalid.
         """
 
     @abstractmethod
     def dismantle(self) -> Sequence[Sized]:
-        """Give up everything and return it in pieces, since to free much at once takes long.
+        """Empty the section and return its content in pieces, since freeing much at once takes long.
 
-        The section must not be used any more; a snapshot that is being read is released.
+        The section must not be used afterwards; a snapshot that is being read is released.
         """

@@ -1,12 +1,12 @@
-"""The whole store as a series of chunks, taken in small steps while writes go on, and put together again from them.
+"""Snapshots of the store: taken as a series of chunks in small steps while writes go on, and loaded from these chunks.
 
-A snapshot is a *state*, fit for the header of a file, and *chunks*, MessagePack arrays that open with their kind. Some
-fields of the state are the snapshot's own (`_Header`); the others, and all chunks, belong to the sections of the store.
-What stands in them is theirs to say: here every section is frozen, read to its end, one after the other, and given its
-chunks back, and none is known by name.
+A snapshot is a *state*, fit for the header of a file, and *chunks*, MessagePack arrays that begin with their kind. Some
+fields of the state are the snapshot's own (`_Header`); the others, and all chunks, belong to the sections of the store,
+which define their content. This module freezes and reads each section in turn, and passes the chunks of a snapshot back
+to their sections; it does not depend on particular sections.
 
-The order of fields and of chunks carries no meaning. Chunks carry no checksum; the file or frame that holds them guards
-them against damage. What is checked is that they come to a store that could have been.
+The order of fields and of chunks carries no meaning. Chunks have no checksum: the file or frame that holds them
+protects them against damage. The loader checks that the chunks form a possible store.
 """
 
 from collections.abc import Callable, Generator, Iterator, Sized
@@ -31,7 +31,7 @@ _Positive = Annotated[int, msgspec.Meta(ge=1)]
 
 
 class _Header(State, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
-    """What of a store is in no section."""
+    """The values of a store that belong to no section."""
 
     layout: _Positive
     applied_index: _Count
@@ -41,10 +41,10 @@ class _Header(State, frozen=True, forbid_unknown_fields=True, omit_defaults=True
     cluster_id: str | None
     checksum: _Count
     feature_level: _Count = 0
-    """Left out at 0, so that whoever does not know of levels reads the snapshots of a cluster that has none."""
+    """Omitted at 0, so that a version without feature levels can read the snapshots of a cluster at level 0."""
     quota_bytes: _Count = 0
     quota_keys: _Count = 0
-    """Left out at 0 as well: only from feature level 2 on can there be others."""
+    """Omitted at 0 as well: they can differ from 0 only from feature level 2 on."""
 
 
 _parts_decoder = msgspec.msgpack.Decoder(list[msgspec.Raw])
@@ -52,7 +52,7 @@ _kind_decoder = msgspec.msgpack.Decoder(_Count)
 
 
 def take(store: Store) -> "StoreSnapshot":
-    """Freeze what `store` holds now; reading it is left to the caller, chunk by chunk.
+    """Freeze the present content of `store`; the caller reads it chunk by chunk.
 
     Raises:
         AlreadyFrozen: another snapshot of it has not been read to its end or released.
@@ -75,9 +75,9 @@ def take(store: Store) -> "StoreSnapshot":
 
 
 class StoreSnapshot(Iterator[bytes]):
-    """An iterator of the chunks of one snapshot. The store may be written to between two steps.
+    """An iterator over the chunks of one snapshot. The store may be written to between two steps.
 
-    One step makes one chunk, and reads no more of a section than it needs for that.
+    One step makes one chunk, and reads only as much of a section as it needs for that.
     """
 
     def __init__(self, header: _Header, frozen: list[FrozenSection]) -> None:
@@ -102,9 +102,9 @@ class StoreSnapshot(Iterator[bytes]):
         return next(self._chunks)
 
     def release(self) -> list[Sized]:
-        """Let go of the store; harmless behind the end.
+        """Stop reading the store; harmless after the end.
 
-        Returns what was kept for this snapshot, in pieces: it takes some 0.4 µs to free what one write has left
+        Returns the content that was saved for this snapshot, in pieces: to free that of one write takes some 0.4 µs
         (measured), and there may be millions.
         """
         self._released = True
@@ -120,20 +120,21 @@ def _encode_all(frozen: list[FrozenSection], level: int) -> Generator[bytes, Non
 
 
 class StoreLoader:
-    """Puts a store together from a snapshot; nobody sees it before it is whole.
+    """Builds a store from a snapshot; `finish` returns it when it is complete.
 
-    It makes one store, and after an error none. Who gives it up half-way calls `dismantle`.
+    It makes one store, and none after an error. A caller that gives up calls `dismantle`.
 
-    The garbage collector finds nothing to do among keys and items, but does not know that: whoever loads much lets it
-    rest meanwhile, and then hides from it what was loaded, without a collection before it (`kvraft.replica.collector`).
+    Keys and items contain no garbage, but the garbage collector would walk through all of them. A caller that loads
+    much disables it meanwhile, and then hides the loaded objects from it without a collection
+    (`kvraft.replica.collector`).
     """
 
     def __init__(self, state: dict[str, Any]) -> None:
-        """Begin with the state of a snapshot, as it came back from JSON.
+        """Begin with the state of a snapshot, as decoded from JSON.
 
         Raises:
             UnknownSnapshotLayout: a later kvraft took it.
-            SnapshotInvalid: it is no state of a snapshot.
+            SnapshotInvalid: it is not the state of a snapshot.
         """
         self._store = Store()
         self._header = _decode_header(state, self._store)
@@ -149,7 +150,7 @@ class StoreLoader:
 
     @property
     def loaded(self) -> int:
-        """How many rows of all tables have been added as a whole."""
+        """How many complete rows of all tables have been added."""
         return sum(loader.loaded for loader in self._loaders)
 
     @property
@@ -176,10 +177,10 @@ class StoreLoader:
         self._is_usable = True
 
     def finish(self) -> Store:
-        """Return the store, when everything that the state promises is there.
+        """Return the store, which must hold everything that the state promises.
 
         Raises:
-            SnapshotInvalid: a section is not whole.
+            SnapshotInvalid: a section is incomplete.
         """
         self._use_up()
         for loader in self._loaders:
@@ -197,18 +198,18 @@ class StoreLoader:
         return store
 
     def dismantle(self) -> list[Sized]:
-        """Give up what is half built and return it in pieces, as `Store.dismantle` does; not behind `finish`."""
+        """Give up the incomplete store and return it in pieces, as `Store.dismantle` does; not after `finish`."""
         self._is_usable = False
         return self._store.dismantle()
 
     def _use_up(self) -> None:
-        """Be unusable until all went well, so that there is no going on behind an error."""
+        """Mark the loader unusable until the step succeeds, so that it cannot be used after an error."""
         if not self._is_usable:
             raise SnapshotInvalid("this loader has failed or finished before; begin again with a new one")
         self._is_usable = False
 
     def _check_kind(self, chunk: bytes) -> None:
-        """Refuse a chunk that cannot be decoded for being of a later kvraft's kind."""
+        """Raise UnknownSnapshotLayout if a chunk cannot be decoded because a later kvraft has added its kind."""
         with suppress(msgspec.MsgspecError, RecursionError):
             parts = _parts_decoder.decode(chunk)
             found = _kind_decoder.decode(parts[0]) if parts else None

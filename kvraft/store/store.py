@@ -1,4 +1,4 @@
-"""The state machine: applies committed entries, one after the other, the same way on every member."""
+"""The state machine: applies committed entries in order, with the same effect on every member."""
 
 import struct
 import zlib
@@ -46,18 +46,18 @@ from kvraft.store.transaction import Transaction
 _Section = TypeVar("_Section", bound=Section)
 _CHECKSUM_STATE: Final = struct.Struct(">IQQQQ")
 SETS_KEPT: Final = 4
-"""Sets that follow each other are kept for the history if they are no more; of more the log entry is."""
+"""The history keeps up to so many consecutive sets themselves; of a longer run it keeps the log entry."""
 CHECKSUM_COVERS_REPLACED: Final = 2
 """The feature level from which on the checksum covers the values that a write replaces or removes, so that a value that
-has changed in one member's memory is noticed when it is written to."""
+was corrupted in one member's memory is detected when it is overwritten."""
 
 
 class ApplyOutOfOrder(Exception):
-    """An entry was to be applied that is not the next one: a bug, and to go on would corrupt the state (row 33)."""
+    """An entry other than the next one was to be applied: a bug, and applying it would corrupt the state (row 33)."""
 
 
 class Store:
-    """The replicated state, and how far in the log it has come.
+    """The replicated state, and the index up to which the log is applied to it.
 
     It is deterministic: it reads no clock, draws no random number and depends on no order but the log's. A command that
     fails is a `Failure` among the results, the same on every member, and its entry counts as applied (row 40).
@@ -69,12 +69,12 @@ class Store:
         self.revision = 0
         """Counts the writes that changed something, over the whole store."""
         self.cluster_time = 0
-        """The latest stamp of a leader, microseconds since the cluster was born; it never goes back."""
+        """The highest stamp of a leader, microseconds since the cluster was created; it never decreases."""
         self.cluster_id: str | None = None
         self.feature_level = 0
-        """What all members understand; see `features`. It never falls."""
+        """The level that all members support; see `features`. It never falls."""
         self.checksum = 0
-        """A running checksum of everything applied and what it came to: members at the same index must agree on it."""
+        """A running checksum of everything applied and its effects, equal on all members at the same index."""
         self.quota_bytes = 0
         """Most bytes that the store may hold, as `Keyspace.bytes_used` counts them; 0: no bound. Agreed in the log."""
         self.quota_keys = 0
@@ -82,9 +82,9 @@ class Store:
         self._batch_bytes = 0
         """Bytes of the batch that is being applied."""
         self._entry: Entry | None = None
-        """The entry that is being applied, or was the last."""
+        """The entry that is being applied, or that was applied last."""
         self._place = 0
-        """How many of its commands have been."""
+        """How many of its commands have been applied."""
         self.sections: tuple[Section, ...] = tuple(section() for section in SECTIONS)
         """Its tables, in the order in which a snapshot holds them."""
         self.keys = self.section(Keyspace)
@@ -94,9 +94,9 @@ class Store:
         self.locks = self.section(Locks)
         self.client_sessions = self.section(ClientSessions)
         self.hides_keys = False
-        """Whether keys have expired that are still to be removed, and must not be seen; it may be true without need."""
+        """Whether expired keys may exist that are not removed yet, and must be hidden."""
         self.present = 0
-        """The leader's cluster time while it answers reads, 0 else; it is no part of the state."""
+        """The leader's cluster time while it answers reads, else 0; it is no part of the state."""
 
     def section(self, kind: type[_Section]) -> _Section:
         """Return the one section of this class."""
@@ -116,17 +116,17 @@ class Store:
 
     @property
     def has_deadlines(self) -> bool:
-        """Whether anything here ends at a time, so that cluster time must go on."""
+        """Whether anything here has a deadline, so that cluster time must advance."""
         return bool(self.expiry.key_count or self.leased.count or self.locks.count or self.client_sessions.count)
 
     @property
     def has_keys_that_end(self) -> bool:
-        """Whether a key expires, or goes with a lease: else no write needs to look for what a key has of these."""
+        """Whether any key has a deadline or a lease; if not, writes need not look these up."""
         return bool(self.expiry.key_count or self.leased.key_count)
 
     @property
     def earliest_deadline(self) -> int | None:
-        """When the next of it ends, in cluster time."""
+        """The earliest deadline of keys, leases and locks, in cluster time."""
         deadlines = (self.expiry.earliest, self.leased.earliest, self.locks.earliest)
         return min((each for each in deadlines if each is not None), default=None)
 
@@ -150,41 +150,41 @@ class Store:
 
     @property
     def _now(self) -> int:
-        """The time from which it is told what is left of something."""
+        """The time from which remaining times to live are computed."""
         return max(self.present, self.cluster_time)
 
     def lease_of(self, key: bytes) -> int:
-        """Return the lease to which a key is attached; 0: to none, or the key is not there."""
+        """Return the lease to which a key is attached; 0: to none, or the key does not exist."""
         lease = self.leased.of(key)
         return 0 if lease and self.leased.has_ended(lease, self.cluster_time) else lease
 
     def lease(self, lease: int, keys_max: int) -> LeaseState | None:
-        """Return what a lease is, with so many of its keys; None: there is none, or it has ended."""
+        """Return the state of a lease with at most `keys_max` of its keys; None: it does not exist, or has ended."""
         return self.leased.described(lease, keys_max, self.cluster_time, self._now)
 
     def leases(self, after: int, limit: int) -> LeasePage:
-        """Return the first leases with numbers above one; see `kvraft.commands.View`."""
+        """Return the first leases with numbers above `after`; see `kvraft.commands.View`."""
         return self.leased.listed(after, limit, self.cluster_time, self._now)
 
     def mark(self, key: bytes) -> Mark:
-        """Return what changes with each change of a key; the same for all keys that are not there."""
+        """Return the mark of a key; see `kvraft.commands.View`."""
         item = self.get(key)
         return (0, 0) if item is None else (item[2], self.expiry.get(key) or -self.leased.of(key))
 
     def scan(self, place: int, count: int) -> Scanned:
-        """Return some keys from a place on; see `kvraft.commands.View`."""
+        """Return some keys from a scan position on; see `kvraft.commands.View`."""
         keys, following = self.keys.scan(place, count)
         if self.hides_keys:
             keys = [key for key in keys if self.get(key) is not None]
         return Scanned(following, keys)
 
     def token_of(self, name: bytes) -> int:
-        """Return the token with which a lock is held; 0: nobody holds it."""
+        """Return the token with which a lock is held; 0: it is not held."""
         lock = self.locks.get(name)
         return 0 if lock is None or lock.deadline <= self.cluster_time else lock.token
 
     def holder(self, name: bytes) -> LockState | None:
-        """Return who holds a lock."""
+        """Return the holder of a lock; None: it is not held."""
         return self.locks.holder(name, self.cluster_time, self._now)
 
     def get_at(self, key: bytes, revision: int) -> Item | None:
@@ -224,7 +224,7 @@ class Store:
         return self.history.oldest if self.feature_level >= HISTORY_LEVEL else self.revision
 
     def check_kept(self, revision: int) -> None:
-        """Refuse a revision that cannot be read.
+        """Raise for a revision that cannot be read.
 
         Raises:
             CommandFailed: it is not kept any more, or is still to come.
@@ -239,17 +239,17 @@ class Store:
 
     @property
     def frozen(self) -> bool:
-        """Whether a snapshot of it is still to be read."""
+        """Whether a snapshot of the store is being read."""
         return any(section.frozen for section in self.sections)
 
     def dismantle(self) -> list[Sized]:
-        """Give up everything and return it in pieces; see `Section.dismantle`."""
+        """Empty the store and return its contents in pieces; see `Section.dismantle`."""
         return [piece for section in self.sections for piece in section.dismantle()]
 
     def apply(self, entry: Entry, batch: DecodedBatch | None = None) -> list[Result]:
         """Apply the next committed entry and return the results of its mutations, in order.
 
-        `batch` is what its payload decodes to, where the caller knows it already, as the leader that encoded it does.
+        `batch` is the decoded payload, if the caller has it already, like the leader that encoded it.
 
         Raises:
             ApplyOutOfOrder: it is not the next entry.
@@ -262,9 +262,9 @@ class Store:
         return results if malformed is None else [malformed]
 
     def begin(self, entry: Entry, batch: DecodedBatch) -> "Application":
-        """Begin to apply the next committed entry in steps, so that queries can stand between its mutations.
+        """Begin to apply the next committed entry in steps, so that queries can run between its mutations.
 
-        `batch` is what its payload decodes to. Nothing else may be done to the store until it is finished.
+        `batch` is the decoded payload. The store must not be changed otherwise until the entry is finished.
 
         Raises:
             ApplyOutOfOrder: it is not the next entry.
@@ -273,7 +273,7 @@ class Store:
         return Application(self, entry, mutations)
 
     def _open(self, entry: Entry, batch: DecodedBatch | None) -> tuple[Sequence[Mutation], Failure | None]:
-        """Return the mutations of an entry, none where it holds others, and what is wrong with it as a batch."""
+        """Return the mutations of an entry, none for other kinds, and the failure of a malformed batch."""
         if entry.index != self.applied_index + 1:
             raise ApplyOutOfOrder(f"entry {entry.index} cannot be applied after {self.applied_index}")
         self._entry, self._place = entry, 0
@@ -304,7 +304,7 @@ class Store:
         self.feature_level = max(self.feature_level, level)
 
     def look_for_expired(self) -> None:
-        """Hide keys that have expired from here on, if there are any."""
+        """Update whether there are expired keys to hide."""
         self.hides_keys = self.expiry.has_due(self.cluster_time) or self.leased.has_due(self.cluster_time)
 
     def apply_all(self, mutations: Sequence[Mutation]) -> list[Result]:
@@ -324,7 +324,7 @@ class Store:
             self._place += len(run)
         return results
 
-    # What mutations are applied to (`kvraft.commands.Machine`).
+    # The methods that mutations call (`kvraft.commands.Machine`).
 
     def transact(self, mutation: Mutation) -> Result:
         """Apply one mutation as a transaction; a failure is its result."""

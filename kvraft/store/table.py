@@ -1,7 +1,7 @@
-"""What the smaller sections are made of: a table of names, its order by deadlines, and chunks that are filled.
+"""The building blocks of the smaller sections: a table of names, an order by deadlines, and the filling of chunks.
 
-A table is spread over many small dicts, as the keys are, so that none of them ever stalls to grow, and a snapshot
-copies on write no more than the row that is written (`kvraft.store.keyspace`).
+A table is spread over many small dicts, as the keys are, so that none of them stalls while it grows, and a snapshot
+copies only the rows that are written (`kvraft.store.keyspace`).
 """
 
 from collections.abc import Callable, Iterable, Iterator, Sized
@@ -16,11 +16,11 @@ from kvraft.store.ordered import OrderedKeys
 from kvraft.store.section import AlreadyFrozen
 
 _STAMP_BYTES: Final = 9
-"""The length of a deadline in front of its name: room for one more than the latest."""
+"""The length of a deadline before its name, bytes: enough for one more than the latest deadline."""
 _CHUNK_BYTES: Final = 16
 """The most that the encoding adds to the rows of a chunk."""
 _EMPTY: Final[dict[bytes, Any]] = {}
-"""Stands for every shard that has never held a row: written to by nobody."""
+"""Shared by all shards that have never held a row; never written to."""
 
 _Content = TypeVar("_Content")
 _Row = TypeVar("_Row")
@@ -30,7 +30,7 @@ class Table(Generic[_Content]):
     """A mapping of names to values that never change.
 
     Args:
-        shards: over how many dicts it is spread; a power of two.
+        shards: the number of dicts; a power of two.
     """
 
     def __init__(self, shards: int) -> None:
@@ -41,11 +41,11 @@ class Table(Generic[_Content]):
         """How many rows it has."""
 
     def get(self, name: bytes) -> _Content | None:
-        """Return what is stored under a name."""
+        """Return the content of a name."""
         return self._shards[crc32(name) & self._mask].get(name)
 
     def set(self, name: bytes, content: _Content | None) -> _Content | None:
-        """Store something under a name, or nothing any more; return what stood there."""
+        """Store content under a name, or remove it with None; return the old content."""
         index = crc32(name) & self._mask
         shard = self._shards[index]
         old = shard.get(name)
@@ -65,16 +65,16 @@ class Table(Generic[_Content]):
         return old
 
     def rows(self) -> Iterator[tuple[bytes, _Content]]:
-        """Yield every name with what is stored there, in no particular order."""
+        """Yield every name with its content, in no particular order."""
         return chain.from_iterable(shard.items() for shard in self._shards)
 
     @property
     def frozen(self) -> bool:
-        """Whether writes leave what they replace with a snapshot."""
+        """Whether writes save replaced content for a snapshot."""
         return self._frozen is not None
 
     def freeze(self) -> FrozenShards[_Content]:
-        """Hold what is stored now still, to be read shard by shard.
+        """Freeze the present content, to be read shard by shard.
 
         Raises:
             AlreadyFrozen: another snapshot has not been read to its end or released.
@@ -85,25 +85,25 @@ class Table(Generic[_Content]):
         return self._frozen
 
     def thaw(self, frozen: FrozenShards[_Content]) -> None:
-        """Keep nothing for `frozen` any more; only `FrozenShards` itself calls this."""
+        """Stop saving replaced content for `frozen`; only `FrozenShards` itself calls this."""
         assert self._frozen is frozen, "a snapshot thaws what another one holds"
         self._frozen = None
 
     def dismantle(self) -> list[Sized]:
-        """Give up everything and return it in pieces; a snapshot that is being read is released."""
+        """Empty the table and return its content in pieces; a snapshot that is being read is released."""
         kept = [] if self._frozen is None else self._frozen.release()
         shards, self._shards = self._shards, []
         return [*shards, *kept]
 
 
 class DeadlineOrder:
-    """Names in the order of their deadlines, and of the names where deadlines are the same."""
+    """Names in the order of their deadlines, and of the names where deadlines are equal."""
 
     def __init__(self) -> None:
         self._ordered = OrderedKeys()
 
     def move(self, name: bytes, old: int | None, new: int | None) -> None:
-        """Give a name another deadline. None: it has none."""
+        """Change the deadline of a name. None: it has none."""
         if old != new:
             if old is not None:
                 self._ordered.remove(_place(old, name))
@@ -117,17 +117,17 @@ class DeadlineOrder:
         return None if first is None else int.from_bytes(first[:_STAMP_BYTES], "big")
 
     def has_due(self, time_us: int) -> bool:
-        """Whether a deadline has come at this time."""
+        """Whether there is a deadline up to this time."""
         earliest = self.earliest
         return earliest is not None and earliest <= time_us
 
     def due(self, time_us: int) -> Iterator[bytes]:
-        """Yield the names whose deadlines have come, the earliest first. Nothing may be changed meanwhile."""
+        """Yield the names with deadlines up to this time, the earliest first. Nothing may be changed meanwhile."""
         for place in self._ordered.between(b"", _place(time_us + 1, b"")):
             yield place[_STAMP_BYTES:]
 
     def pieces(self) -> list[list[bytes]]:
-        """Give up everything and return it in pieces."""
+        """Empty the order and return its content in pieces."""
         return self._ordered.pieces()
 
 
@@ -136,9 +136,9 @@ def _place(deadline: int, name: bytes) -> bytes:
 
 
 def gather(rows: Iterable[_Row], size: Callable[[_Row], int], make: Callable[[list[_Row]], Chunk]) -> Iterator[Chunk]:
-    """Yield chunk after chunk, each filled as far as it will go, and read no further than each needs.
+    """Yield the chunks one by one, each filled as far as possible; read only the rows that each chunk needs.
 
-    `size` returns the most bytes that a row takes in a chunk, and `make` makes a chunk of rows.
+    `size` returns the most bytes of a row in a chunk, and `make` makes a chunk of rows.
     """
     bytes_full, count_full = chunks.room()
     gathered: list[_Row] = []
