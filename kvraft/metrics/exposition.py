@@ -21,7 +21,7 @@ from kvraft.metrics.histogram import BOUNDS_S, Histogram
 
 CONTENT_TYPE: Final = CONTENT_TYPE_LATEST
 _BOUNDS: Final = (*(f"{bound:g}" for bound in BOUNDS_S), "+Inf")
-HISTOGRAMS_A_PIECE: Final = 8
+HISTOGRAMS_A_PIECE: Final = 4
 """So many histograms are written in one piece: each has twenty lines."""
 
 

@@ -1,6 +1,7 @@
 """What clients have asked over one protocol, by command and outcome."""
 
 import re
+from bisect import bisect_left
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from enum import Enum
@@ -8,7 +9,7 @@ from typing import Final
 
 from kvraft.commands import Failure, LocalRead, Mutation, StaleRead
 from kvraft.errors import RequestFailed
-from kvraft.metrics.histogram import Histogram
+from kvraft.metrics.histogram import BOUNDS_S, Histogram
 
 _BEFORE_CAPITAL: Final = re.compile(r"(?<!^)(?=[A-Z])")
 _ADMINISTRATION: Final = "kvraft.commands.administration"
@@ -74,15 +75,17 @@ class RequestCounts:
         """
         count = len(operations)
         kind = type(operations[0])
-        if count > 1 and len(kinds := set(map(type, operations))) > 1:
-            for kind in kinds:
-                command = self._commands.get(kind) or self._begin(kind)
-                command.requests += sum(type(operation) is kind for operation in operations)
+        if count > 1 and len(set(map(type, operations))) > 1:
+            for each, share in Counter(map(type, operations)).items():
+                command = self._commands.get(each) or self._begin(each)
+                command.requests += share
                 command.seconds.observe(seconds)
         else:  # as most clients ask
             command = self._commands.get(kind) or self._begin(kind)
             command.requests += count
-            command.seconds.observe(seconds)
+            histogram = command.seconds  # as `Histogram.observe`, without the call
+            histogram.counts[bisect_left(BOUNDS_S, seconds)] += 1
+            histogram.total_s += seconds
         if not may_have_failed:
             return
         if isinstance(outcome, Exception):

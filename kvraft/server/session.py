@@ -234,12 +234,14 @@ class Session(Protocol):
 
     def _count(self, requests: Requests, outcome: Sequence[object] | Exception) -> None:
         """Count requests that are answered; what is not encoded yet may hold failures, too."""
-        alone = requests.command or requests.lock
-        operations = requests.operations or (() if alone is None else (alone,))
-        if operations:
-            may_have_failed = self._has_failed or bool(self._results)
-            took = self._clock.seconds() - self._asked_at
-            self._counts.note(operations, outcome, took, may_have_failed=may_have_failed)
+        operations: Sequence[object] = requests.operations
+        if not operations:
+            alone = requests.command or requests.lock
+            if alone is None:
+                return
+            operations = [alone]
+        took = self._clock.seconds() - self._asked_at
+        self._counts.note(operations, outcome, took, may_have_failed=self._has_failed or bool(self._results))
 
     def _arrange(
         self, notes: Sequence[tuple[int, Note]], answers: Sequence[Answer], results: Sequence[object]

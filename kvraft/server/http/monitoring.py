@@ -14,6 +14,10 @@ from twisted.web.server import NOT_DONE_YET, Request
 from kvraft.metrics.catalogue import Sample
 from kvraft.metrics.exposition import CONTENT_TYPE, Exposition
 from kvraft.metrics.series import Series
+from kvraft.server.http import answers
+from kvraft.server.http.call import Call
+from kvraft.server.http.routes import Parameter, Route
+from kvraft.server.http.statuses import NOT_FOUND
 
 EVENT_DIGITS_MAX: Final = 15
 """Digits in the number of an event."""
@@ -119,3 +123,37 @@ def _json(request: Request, value: Any) -> bytes:
     request.setHeader("Content-Type", JSON)
     request.setHeader("Cache-Control", "no-store")
     return json.dumps(value, separators=(",", ":")).encode()
+
+
+def _is_not_measured(call: Call) -> None:
+    """Answer where no resource was added for the path: the node is served without being measured."""
+    call.answer(answers.error("NOT_FOUND", "this node is not measured"))
+
+
+ROUTES: Final = (
+    Route(
+        method="GET",
+        path="/metrics",
+        carry_out=_is_not_measured,
+        summary="The numbers of this node, as Prometheus reads them",
+        answer="text/plain",
+        answer_text="Prometheus' text format.",
+        errors=(NOT_FOUND,),
+    ),
+    Route(
+        method="GET",
+        path="/series",
+        carry_out=_is_not_measured,
+        summary="The last ten minutes of this node, one point a second",
+        errors=(NOT_FOUND,),
+    ),
+    Route(
+        method="GET",
+        path="/events",
+        carry_out=_is_not_measured,
+        summary="What this node has noted: elections, slowness, lost connections, changes of the members, refusals",
+        parameters=(Parameter("since", "integer", "Only what came after the event with this number."),),
+        errors=(NOT_FOUND,),
+    ),
+)
+"""The same paths as routes, which describe them; a resource is asked before a route."""

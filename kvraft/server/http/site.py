@@ -7,7 +7,19 @@ from twisted.web.resource import IResource, Resource
 from twisted.web.server import NOT_DONE_YET, Site
 from typing_extensions import override
 
-from kvraft.server.http import answers, health, keys, leases, locks, openapi, ranges, status, transactions, watches
+from kvraft.server.http import (
+    answers,
+    health,
+    keys,
+    leases,
+    locks,
+    monitoring,
+    openapi,
+    ranges,
+    status,
+    transactions,
+    watches,
+)
 from kvraft.server.http.call import carry_out
 from kvraft.server.http.node import HttpNode
 from kvraft.server.http.page import Page
@@ -23,6 +35,7 @@ _ROUTES: Final[tuple[Route, ...]] = (
     *locks.ROUTES,
     *health.ROUTES,
     *status.ROUTES,
+    *monitoring.ROUTES,
 )
 ROUTES: Final = (*_ROUTES, openapi.route_beside(_ROUTES))
 """What can be called. `openapi.json` tells it, and is made of it."""
