@@ -38,6 +38,7 @@ from kvraft.simulation.conduct import (
     majorities,
 )
 from kvraft.simulation.conduct_of_logs import Tail, Votes, check_allegiance, check_removal
+from kvraft.simulation.conduct_of_reads import ReadRounds
 from kvraft.simulation.founders import Founders
 from kvraft.simulation.member import Member
 from kvraft.simulation.moments import Moments
@@ -53,6 +54,7 @@ class _Watched:
     history: NodeHistory
     conduct: Conduct
     tail: Tail = attrs.field(factory=Tail)
+    reads: ReadRounds = attrs.field(factory=ReadRounds)
     outline: tuple[object, ...] = ()
     commit: int = 0
     applied: int = 0
@@ -183,6 +185,7 @@ class Checks:
         watched.conduct.after_each(leader)
         if leader is not None:
             watched.tail.after_each(node, leader)
+            watched.reads.after_each(node, leader)
         log = node.log
         outline = (  # changes when anything changes that the rules behind it are about
             node.term,
@@ -223,9 +226,8 @@ class Checks:
             watched.begins = begins
             self._check_beginning(node)
         watched.commit = node.commit
-        store = member.store
-        if store.applied_index != watched.applied:
-            watched.applied = store.applied_index
+        if member.store.applied_index != watched.applied:
+            watched.applied = member.store.applied_index
             self._check_state(member, watched)
 
     def promised(self, member: Member, to: int, message: PeerMessage) -> None:
