@@ -46,8 +46,8 @@ coverage: $(BASE) ## tell which lines and branches of the core no simulated run 
 mutants: $(BASE) ## break kvraft in many small ways, and see that the simulator notices each; ARGS="--list" tells them
 	$(BIN)/python -m tests.mutants $(ARGS)
 
-fuzz: $(TESTS) ## ten thousand generated streams of RESP, read in two ways: STREAMS=10000
-	KVRAFT_FUZZ_STREAMS=$(or $(STREAMS),10000) $(BIN)/python -m pytest tests/server/resp/test_fuzz.py
+fuzz: $(TESTS) ## a hundred thousand generated streams of RESP, ten times as many as the tests: STREAMS=100000
+	KVRAFT_FUZZ_STREAMS=$(or $(STREAMS),100000) $(BIN)/python -m pytest tests/server/resp/test_fuzz.py
 
 mutate: $(TESTS) ## draw small changes of the core, and tell which the simulator notices; ARGS="--sample 40 --seed 1"
 	$(BIN)/python -m tests.mutants.generated $(ARGS)

@@ -11,7 +11,7 @@ from kvraft.server.resp.parse import Command, CommandReader, Framer, ProtocolVio
 from tests.server.resp.clients import RespClient, StoreDatabase, command
 from tests.server.twins import logged_by
 
-STREAMS: Final = int(os.environ.get("KVRAFT_FUZZ_STREAMS", "2000"))
+STREAMS: Final = int(os.environ.get("KVRAFT_FUZZ_STREAMS", "10000"))
 LINE_BYTES: Final = 1024
 HELD_BYTES_MAX: Final = 64 * 1024 + LINE_BYTES
 
