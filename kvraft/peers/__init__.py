@@ -1,26 +1,27 @@
-"""What one node and its peers say to each other, and on which connections.
+"""The connections between a node and its peers, and the protocol on them.
 
-One connection a direction: every node dials every other member and sends its own messages on the connection that it
-dialed. On what it accepts it sends nothing but a welcome and signs of life. So there is nothing to agree on when two
-nodes dial each other at once, and an answer travels on the answering node's own connection, never on the one that the
-question came by.
+Each direction has its own connection: every node dials every other member and sends its messages on the connection that
+it has dialed. On an accepted connection it sends only a welcome and signs of life. So no conflict arises when two nodes
+dial each other at once, and a reply travels on the replying node's own connection, never on that of the request.
 
-* `hello` - the first line of a connection, with all that it can say.
-* `frames` - the messages of Raft as bytes.
-* `identity` - who this node is, and whether it and the sender of a hello belong together.
-* `acceptor` - the inbound side. A second connection of one peer replaces the first, with everything it buffered; a
-  second process of it is refused while the first is heard from.
-* `addresses` - where else a peer is looked for while nobody answers as that peer where the log says.
-* `link` - the outbound side: dials, and dials again after 50 to 500 ms; to a member that leaves it carries last words.
-  Where a link dials is looked up by `kvraft.net.endpoint`.
-* `outbox` - the bytes that wait for a peer: counted, bounded. A peer that takes nothing for too long loses its link,
-  and with it everything that waited: Raft sends again what still matters.
-* `keepalive` - how a connection that is open and carries nothing is noticed.
-* `mesh` - `Peers`, which is all of this as the replica sees it, for the members that the replica names.
-* `receiver` - `PeerReceiver`, which is the replica as the peers see it.
+* `hello` - the first line of a connection.
+* `frames` - encodes messages as bytes.
+* `forwarded` - the frames that carry clients' requests and messages between members.
+* `identity` - what this node says in its hellos, and which hellos it refuses.
+* `acceptor` - the inbound connections. A second connection of a peer's process replaces the first, with everything that
+  it buffered; a second process of the peer is refused while the first sends.
+* `addresses` - other addresses that are tried while a peer does not answer at its address in the log.
+* `link` - the outbound connection: dials, and dials again after 50 to 500 ms. To a removed member it carries the last
+  messages. `kvraft.net.endpoint` resolves the address.
+* `outbox` - the bytes that wait for a peer: counted and bounded. The connection to a peer that takes nothing for too
+  long is aborted, and everything that waits is dropped: Raft sends again what is still needed.
+* `keepalive` - detects a connection that is open and carries nothing.
+* `presence` - logs when a peer is connected and disconnected.
+* `mesh` - `Peers`, by which the replica uses all of this.
+* `receiver` - `PeerReceiver`, by which the peers use the replica.
 
-Not done: nothing proves that a peer is who it says; that takes TLS. So a refusal is a hint as well: whoever
-holds a member's address can claim that this node was removed.
+Not done: without TLS nothing proves a peer's identity. So a refusal is only a hint: any process at a member's address
+can claim that this node was removed.
 """
 
 from kvraft.peers.hello import OTHER_INCARNATION, PROTOCOL_VERSION, REMOVED, RUNS_TWICE, TOO_OLD, Facts, Hello

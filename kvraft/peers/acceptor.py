@@ -1,13 +1,13 @@
-"""The connections that peers dialed: they bring messages, and take nothing but a welcome.
+"""The inbound connections: peers dial them and send messages; this node sends only a welcome and signs of life.
 
-Of one peer at most one connection counts. A second one of the same process replaces the first, and so does one of a
+At most one connection of each peer counts. A second one of the same process replaces the first, and so does one of a
 restarted peer, which must not wait until its old connection is found dead. Nothing of the old one is delivered after
-the first byte of the new one.
+the hello of the new one.
 
-A second *process* is refused with RUNS_TWICE as long as the first is heard from: that is no restart but a copy of the
-data directory (a cloned machine, a restored backup), and two that answer under one identity could each acknowledge what
-the other does not hold. Whoever answers at the member's address is the first, whatever came earlier. So nothing that
-the second stores or votes counts for any quorum.
+A second *process* is refused with RUNS_TWICE while the first one sends. That is no restart but a copy of the data
+directory (a cloned machine, a restored backup). Two processes with one identity could each acknowledge entries that the
+other does not hold. The process that answers at the member's address counts as the first one, even if it connected
+later. So nothing that the second one stores or votes counts for any quorum.
 """
 
 from collections.abc import Callable, Collection
@@ -32,22 +32,22 @@ from kvraft.peers.receiver import Address, PeerReceiver
 from kvraft.raft.errors import MessageRefused
 
 REFUSAL_LINGER_S: Final = 1.0
-"""How long a connection that is not wanted may take to close in good order, in seconds."""
+"""How long a refused connection may take to close in good order, in seconds."""
 
 FIRST_RUN_SILENT_S: Final = 1.0
-"""After how much silence the connection of one process of a peer gives way to that of another, in seconds: ten default
-heartbeats. A machine that lost its power and came back waits no longer."""
+"""After so long without a byte, the connection of one process of a peer may be replaced by that of another, in seconds:
+ten default heartbeats. So a machine that lost power and has restarted waits no longer than that."""
 
 RUNS_TWICE_SHOWN_S: Final = 5.0
-"""How long STATUS shows that a peer runs twice after a second process was refused last, in seconds: it asks again at
-least every 0.5 s."""
+"""How long STATUS shows that a peer runs twice after the last refusal of a second process, in seconds: that process
+dials again at least every 0.5 s."""
 
 STRANGERS_MAX: Final = 64
-"""How many connections may be there that have not introduced themselves; the oldest gives way to the newest."""
+"""Most connections without an accepted hello; beyond it the oldest is aborted for the newest."""
 
 
 class InboundConnection(Protocol):
-    """Reads a hello, and after it frames for as long as they are sound."""
+    """Reads a hello, and then frames until one is invalid."""
 
     def __init__(self, inbounds: "Inbounds") -> None:
         self._inbounds = inbounds
@@ -55,11 +55,11 @@ class InboundConnection(Protocol):
         self._decoder = FrameDecoder()
         self._timer: IDelayedCall | None = None
         self._deaf = False
-        """Set when nothing that still arrives is to be delivered: refused, replaced, damaged or lost."""
+        """Set when nothing more is delivered: the connection was refused, replaced, damaged or lost."""
         self.hello: Hello | None = None
-        """What the peer said, once it is accepted."""
+        """The peer's hello, once it is accepted."""
         self.heard_at = 0.0
-        """When the last bytes came."""
+        """When the last bytes arrived."""
         self._watch = Watch()
 
     @override
@@ -88,13 +88,13 @@ class InboundConnection(Protocol):
         self._inbounds.forget(self)
 
     def abort(self) -> None:
-        """Drop the connection and everything that it may still bring."""
+        """Abort the connection; nothing that still arrives is delivered."""
         self._deaf = True
         self._set_timer(None)
         abort_connection(wired(self))
 
     def keep_alive(self) -> None:
-        """Show that the connection carries something, and drop it if nothing came for too long; see `keepalive`."""
+        """Send a sign of life, or drop the connection if nothing arrived for too long; see `keepalive`."""
         if self._deaf or self.hello is None or not self.hello.keepalive:
             return
         if self._watch.is_over():
@@ -104,7 +104,7 @@ class InboundConnection(Protocol):
             write_now(wired(self), ACCEPTOR_SAYS)
 
     def close(self) -> None:
-        """Close in good order, and after `REFUSAL_LINGER_S` in any order, unless the end is on its way already."""
+        """Close in good order, and abort after `REFUSAL_LINGER_S`, unless the connection is closing already."""
         if self._deaf:
             return
         self._deaf = True
@@ -124,7 +124,7 @@ class InboundConnection(Protocol):
         except HelloRefused as refusal:
             self._refuse(refusal)
             return
-        if self._deaf:  # The owner, when told of the hello, found a reason to drop the connection.
+        if self._deaf:  # The owner has dropped the connection when it received the hello.
             return
         write_now(wired(self), self._inbounds.identity.line(hello.sender))
         if rest:
@@ -169,7 +169,7 @@ class InboundConnection(Protocol):
 
 
 class Inbounds:
-    """Every inbound connection of this node, and which of them counts for which peer."""
+    """Every inbound connection of this node, and the one that counts for each peer."""
 
     def __init__(
         self,
@@ -184,11 +184,11 @@ class Inbounds:
     ) -> None:
         self.identity = identity
         self._let_in = let_in
-        """Makes a node one of those that are talked to."""
+        """Accepts a node that is no member, at an address."""
         self._accepted = accepted
-        """Told of each hello that is not refused."""
+        """Called with each hello that is not refused."""
         self._runs = runs
-        """Which process answers at a peer's address; None while none does."""
+        """Returns the run id of the process that answers at a peer's address; None while none does."""
         self._refused_runs: dict[int, float] = {}
         """When a second process of each peer was refused last."""
         self.receiver = receiver
@@ -199,9 +199,9 @@ class Inbounds:
         self._open: dict[InboundConnection, None] = {}
         """All that exist, whether they have introduced themselves or not, in the order of their arrival."""
         self._strangers: dict[InboundConnection, None] = {}
-        """Those that have not, in the order of their arrival."""
+        """Those without an accepted hello, in the order of their arrival."""
         self._by_peer: dict[int, InboundConnection] = {}
-        """Those that count. Each is also in `_open`, and is reported by `peer_lost` when it leaves."""
+        """The connection that counts, by peer. Each is also in `_open`; its end is reported by `peer_lost`."""
         self._stopped: Deferred[None] | None = None
 
     def build(self) -> InboundConnection:
@@ -209,7 +209,7 @@ class Inbounds:
         return InboundConnection(self)
 
     def admit(self, connection: InboundConnection) -> bool:
-        """Whether a new connection may stay; after `stop` none may."""
+        """Take a new connection, aborting the oldest one without a hello if there are too many; False after `stop`."""
         if self._stopped is not None:
             return False
         if len(self._strangers) >= STRANGERS_MAX:
@@ -221,10 +221,10 @@ class Inbounds:
         return True
 
     def check(self, line: bytes) -> Hello:
-        """Read the first line of a connection, and let its sender in if it is no member and the owner decides so.
+        """Read the first line of a connection; a sender that is no member is accepted if the owner decides so.
 
         Raises:
-            HelloRefused: it is no hello, or its sender is not talked to.
+            HelloRefused: it is no hello, or its sender is refused.
         """
         hello = self.identity.read(line)
         if self.identity.may_be_let_in(hello):
@@ -238,7 +238,7 @@ class Inbounds:
         """Let `connection` count for its peer, in place of an older one.
 
         Raises:
-            HelloRefused: the owner does not want to talk to such a peer, or another process of it is heard from.
+            HelloRefused: the owner refuses the peer, or another process of the peer is connected.
         """
         self._strangers.pop(connection, None)
         peer = hello.sender
@@ -258,7 +258,7 @@ class Inbounds:
         self._accepted(hello)
 
     def _refuse_second_run(self, hello: Hello, older: InboundConnection | None) -> None:
-        """Refuse another process than the one at the peer's address, or than the one heard from a moment ago."""
+        """Refuse a process that is not the one at the peer's address or, without one, the one that sent recently."""
         peer, answering = hello.sender, self._runs(hello.sender)
         if answering is not None:
             is_second = answering != hello.run
@@ -271,7 +271,7 @@ class Inbounds:
             raise second_run(peer)
 
     def drop_second_run(self, peer: int, run: str) -> None:
-        """Drop the connection from `peer` if it is not of `run`, the process at the peer's address."""
+        """Drop the connection from `peer` if its process is not `run`, which answers at the peer's address."""
         connection = self._by_peer.get(peer)
         if connection is not None and connection.hello is not None and connection.hello.run != run:
             self._refused_runs[peer] = self.clock.seconds()
@@ -293,7 +293,7 @@ class Inbounds:
             self._stopped.callback(None)
 
     def drop_strangers(self, cluster_id: str) -> None:
-        """Drop the connections of peers that named another cluster in their hello."""
+        """Drop the connections of peers whose hello names another cluster."""
         for peer, connection in list(self._by_peer.items()):
             if connection.hello is not None and connection.hello.cluster not in {None, cluster_id}:
                 self._log.warn(
@@ -305,7 +305,7 @@ class Inbounds:
                 connection.abort()
 
     def drop_others(self) -> None:
-        """Drop the connections of those whose incarnation is another than it must be."""
+        """Drop the connections of peers whose ids are bound to another incarnation."""
         for connection in list(self._by_peer.values()):
             refusal = self.identity.refusal_of_other(connection.hello) if connection.hello is not None else None
             if refusal is not None:
@@ -313,7 +313,7 @@ class Inbounds:
                 connection.abort()
 
     def drop_departed(self, members: Collection[int]) -> None:
-        """Close, in good order, the connections of those that are not among `members`; none of their words count."""
+        """Close, in good order, the connections of peers that are not among `members`; they deliver nothing more."""
         for peer, connection in list(self._by_peer.items()):
             if peer not in members:
                 connection.close()
@@ -328,7 +328,7 @@ class Inbounds:
         self._log.warn("the connection from node {peer} is dropped: {why}", peer=peer, why=SILENT)
 
     def connected(self, peer: int) -> bool:
-        """Whether an accepted connection from `peer` is there."""
+        """Whether an accepted connection from `peer` exists."""
         return peer in self._by_peer
 
     def stop(self) -> Deferred[None]:

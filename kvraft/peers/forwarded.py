@@ -1,8 +1,7 @@
-"""What one member asks another or tells it on behalf of its clients: frames that the core takes no part in.
+"""Frames that carry clients' requests and published messages between members; the core does not see them.
 
-They are sent only once the cluster has agreed on feature level 3, since an earlier version does not know them. What
-stands in them is the business of `kvraft.replica.forwarding` and `kvraft.replica.publishing`; it travels as the frame's
-tail.
+They are sent only from feature level 3 on, since earlier versions do not support them. Their data is the frame's tail;
+`kvraft.replica.forwarding` and `kvraft.replica.publishing` encode and decode it.
 """
 
 from typing import Annotated
@@ -15,7 +14,7 @@ Run = Annotated[str, Meta(pattern=r"\A[0-9a-f]{1,32}\Z")]
 
 
 class Forwarded(Struct, frozen=True, tag_field="type", tag="Forwarded"):
-    """A request. `ticket` is the sender's own, unique in its `run`."""
+    """A request. `ticket` is chosen by the sender and unique in its `run`."""
 
     run: Run
     ticket: Count
@@ -23,7 +22,7 @@ class Forwarded(Struct, frozen=True, tag_field="type", tag="Forwarded"):
 
 
 class ForwardedAnswer(Struct, frozen=True, tag_field="type", tag="ForwardedAnswer"):
-    """The answer to the request with this ticket of this run; from any other run it is none."""
+    """The answer to the request with this ticket of this run; a process with another run ignores it."""
 
     run: Run
     ticket: Count
@@ -31,10 +30,10 @@ class ForwardedAnswer(Struct, frozen=True, tag_field="type", tag="ForwardedAnswe
 
 
 class Published(Struct, frozen=True, tag_field="type", tag="Published"):
-    """Messages of channels, for those who have subscribed at the receiver. Nobody answers, and any may be lost."""
+    """Published messages, for the subscribers at the receiver. It has no answer, and may be lost."""
 
     data: bytes = b""
 
 
 PeerMessage = Message | Forwarded | ForwardedAnswer | Published
-"""All that a frame may hold."""
+"""Every message that a frame may hold."""

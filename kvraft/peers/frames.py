@@ -1,19 +1,19 @@
-"""Message ↔ frame: what nodes say to each other, as bytes.
+"""The encoding of messages between nodes as frames.
 
-A frame is a JSON header that a person can read in a packet capture, and a tail that nobody needs to decode::
+A frame is a JSON header that a person can read in a packet capture, and a tail of raw bytes::
 
     header length  u32, big-endian
     tail length    u32, big-endian
     header         JSON: the message, tagged with its type
     tail           the records of an AppendEntries, one after the other, as they stand in the log,
-                   or the bytes of a snapshot, or what one member asks another or tells it for its clients
+                   or the bytes of a snapshot, or the data of a frame in `forwarded`
 
 A frame in which both lengths are 0 holds no message: it shows that the connection carries something (see
 `kvraft.peers.keepalive`).
 
-The tail is what the leader encoded once, or read from its disk: no base64, no second checksum, no copy of an entry
-field by field. Every other message has an empty tail. Nothing here trusts the other end: a frame that no honest node
-can have made raises `WireError`, and a length is believed only as far as bytes have arrived.
+The tail holds bytes that the leader has encoded once, or read from its disk: no base64, no second checksum, no copy of
+an entry field by field. Every other message has an empty tail. The decoder does not trust the other end: a frame that
+no correct node can have made raises `WireError`, and memory is allocated only for bytes that have arrived.
 """
 
 import struct
@@ -27,18 +27,18 @@ from kvraft.raft.messages import AppendEntries, InstallSnapshot
 from kvraft.raft.types import RECORD_BYTES_MAX, TERM_MAX, Entry, decode_record
 
 HEADER_BYTES_MAX: Final = 64 * 1024
-"""Longest header that is made or believed, in bytes."""
+"""Longest header that is sent or accepted, in bytes."""
 
 TAIL_BYTES_MAX: Final = RECORD_BYTES_MAX + 8 * 1024 * 1024
-"""Longest tail that is made or believed, in bytes: the longest record, and room for the batch it ends."""
+"""Longest tail that is sent or accepted, in bytes: the longest record, and room for the batch it ends."""
 
 ENTRY_KIND_MAX: Final = 127
-"""Highest kind of an entry; those above are the journal's own records and never travel."""
+"""Highest kind of an entry; those above are the journal's own records and are never sent."""
 
 _PREFIX: Final = struct.Struct(">II")
 
 KEEP_ALIVE: Final = _PREFIX.pack(0, 0)
-"""A frame without a message. Earlier versions refuse it, so it is sent only to who says that it knows it."""
+"""A frame without a message. Earlier versions refuse it, so it is sent only to a peer whose hello says `keepalive`."""
 
 _encode_header: Final = msgspec.json.Encoder().encode
 _header_decoder: Final[msgspec.json.Decoder[PeerMessage]] = msgspec.json.Decoder(PeerMessage)
@@ -48,7 +48,7 @@ _WITH_DATA: Final = (InstallSnapshot, Forwarded, ForwardedAnswer, Published)
 
 
 class WireError(Exception):
-    """Bytes that no honest node sends, or a message that fits no frame; the connection is not worth keeping."""
+    """Bytes that no correct node sends, or a message that fits no frame; the connection should be dropped."""
 
 
 def encode(message: PeerMessage) -> bytes:
@@ -73,26 +73,26 @@ def encode(message: PeerMessage) -> bytes:
 
 
 class FrameDecoder:
-    """Cuts a stream of bytes into messages, in time linear in the bytes, however they are cut when they arrive.
+    """Decodes a stream of bytes into messages, in time linear in the bytes, for any division of the stream into chunks.
 
     It holds at most one unfinished frame, so about `HEADER_BYTES_MAX + TAIL_BYTES_MAX` bytes and one chunk.
     """
 
     def __init__(self) -> None:
         self._held = bytearray()
-        """The beginning of one frame. It grows by what arrived, never ahead of it by what a length promises."""
+        """The beginning of one frame. It holds only bytes that have arrived, whatever length the prefix claims."""
         self._needed = _PREFIX.size
-        """Bytes that must be held before it is worth looking at them again: a whole prefix, then the whole frame."""
+        """Bytes that must be held before decoding can continue: a whole prefix, then the whole frame."""
         self._failed: WireError | None = None
 
     def feed(self, data: bytes) -> list[PeerMessage]:
         """Take the next bytes of the stream and return the messages that they complete.
 
-        After an error the place in the stream is lost: every further call raises it again, and whole messages in front
-        of the bad frame that came with the same chunk are dropped, as the network may drop any message.
+        After an error the position in the stream is lost: every further call raises it again. Complete messages in the
+        same chunk before the bad frame are dropped, as the network may drop any message.
 
         Raises:
-            WireError: the stream holds something that no honest node sends.
+            WireError: the stream holds something that no correct node sends.
         """
         if self._failed is not None:
             raise self._failed
@@ -168,7 +168,7 @@ def _decode_tail(message: AppendEntries, data: bytes, offset: int, end: int) -> 
     """Read the records of data[offset:end], which must continue the log after the message's previous entry."""
     entries: list[Entry] = []
     index = message.prev_index
-    term = max(message.prev_term, 1)  # Every entry belongs to an election, and the first election's term is 1.
+    term = max(message.prev_term, 1)  # Every entry has the term of an election, and the first election's term is 1.
     while offset < end:
         try:
             entry = decode_record(data, offset)

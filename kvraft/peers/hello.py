@@ -1,27 +1,28 @@
-"""The first line of every connection between nodes: who is there, and whether they belong together.
+"""The first line of every connection between nodes: it identifies each end and checks that both fit together.
 
 The dialer opens with a hello, one line of JSON, and the acceptor answers with a welcome of the same shape::
 
     {"kvraft":1,"from":0,"to":1,"cluster":null,"incarnation":"5f0c…","run":"92ab…","to_incarnation":"77e1…"}
 
-or says what is wrong with it and closes::
+or with a refusal, and closes::
 
     {"error":"OTHER_CLUSTER","message":"…"}
 
-`cluster` is null as long as the node does not know its cluster's id. `incarnation` names the node's data: it is made
-with a data directory and stays for as long as that exists, so a wiped disk under an old id has a new one and is refused
-when the log knows the old one. `to_incarnation` is the incarnation of the receiver by the sender's configuration; it
-is left out where that says nothing of it. `run` names one process: two at once with one incarnation are a data
-directory and its copy, and the second is refused as long as the first is heard from (see `acceptor`). `keepalive` says
-that the node knows the signs of life of `keepalive`, `reached_at` is the host and the port at which it is reached now
-(see `addresses`), and `to_address` where the sender's log has the receiver, so that a node learns that it is looked for
-elsewhere. The remaining keys are `Facts`, which the owner of a node says of it.
+`cluster` is null until the node has its cluster's id. `incarnation` identifies the node's data directory, for as long
+as that exists; so a wiped disk under an old id has a new incarnation, and is refused when the log binds the id to the
+old one. `to_incarnation` is the incarnation of the receiver in the sender's configuration; it is left out if that has
+none. `run` identifies one process: two at once with one incarnation are a data directory and its copy, and the second
+is refused while the first one sends (see `acceptor`). `keepalive`: the node supports the signs of life of `keepalive`.
+`reached_at` is the host and the port at which the node is reached now (see `addresses`). `to_address` is the receiver's
+address in the sender's log, so that a node can notice that it is dialed elsewhere. The remaining keys are `Facts`,
+which the owner of a node provides.
 
-Versions meet here. What is left out has a default that says nothing. A key that this version does not know is ignored,
-so who has something else to say gives it another name: a known key with a value of another shape is MALFORMED_HELLO.
+Different versions understand each other's hellos by two rules. A key that is left out has a neutral default. A key that
+this version does not define is ignored. So new information needs a new key: a defined key with a value of another shape
+is MALFORMED_HELLO.
 
-A line says who the other end claims to be; without TLS nothing proves it, so whoever can reach a node's port can pose
-as a member. Keep the port inside a network that you trust.
+A line only claims an identity; without TLS nothing proves it, so any process that can reach a node's port can pose as a
+member. Keep the port inside a network that you trust.
 """
 
 from collections.abc import Mapping
@@ -32,7 +33,7 @@ import msgspec
 from kvraft.raft.types import TERM_MAX
 
 PROTOCOL_VERSION: Final = 1
-"""What two nodes must agree on to understand each other's lines and frames."""
+"""The version of the hello and the frames; two nodes can connect only with the same one."""
 
 HELLO_BYTES_MAX: Final = 4 * 1024
 """Longest line at the beginning of a connection, in bytes, with its newline."""
@@ -47,16 +48,16 @@ OTHER_INCARNATION: Final = "OTHER_INCARNATION"
 """The code of a refusal that is final: the cluster has bound this node's id to another incarnation."""
 
 UNSURE_INCARNATION: Final = "UNSURE_INCARNATION"
-"""The same where neither node knows its cluster's id, so they may belong to two clusters: it is not final."""
+"""The same when neither node has a cluster id yet, so they may belong to two clusters: it is not final."""
 
 RUNS_TWICE: Final = "RUNS_TWICE"
-"""The code of a refusal that lasts while another process with the same identity is connected and heard from."""
+"""The code of a refusal that lasts while another process with the same identity is connected and sends."""
 
 TOO_OLD: Final = "TOO_OLD"
 """The code of a refusal that lasts until the node is upgraded: the cluster's feature level is higher than its own."""
 
 REASON_CHARS_MAX: Final = 300
-"""How much of a peer's refusal is believed, in characters."""
+"""How much of a peer's refusal is kept, in characters."""
 
 _HOW_TO_WRITE: Final = "JSON is what kvraft nodes speak; a client writes a line such as: GET <key>"
 
@@ -70,7 +71,7 @@ _Place = Annotated[str, msgspec.Meta(pattern=r"\A[^\s\x00-\x1f\x7f]{3,300}\Z")]
 
 
 class HelloRefused(Exception):
-    """These two do not belong together: a code for programs, and a text that says what to do about it."""
+    """The other end's hello is refused: a code for programs, and a text that says what to do about it."""
 
     def __init__(self, code: str, message: str) -> None:
         super().__init__(message)
@@ -78,37 +79,38 @@ class HelloRefused(Exception):
         self.message = message
 
     def line(self) -> bytes:
-        """Return the line that tells the other end."""
+        """Return the line that is sent to the other end."""
         return msgspec.json.encode({"error": self.code, "message": self.message}) + b"\n"
 
 
 class RefusedByPeer(HelloRefused):
-    """The other end says so: it is its code and its text, not ours."""
+    """The other end has refused this node: the code and the text are the other end's."""
 
 
 class Facts(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """What the owner of a node says of it in the hello to one peer. An earlier version may leave any of it out."""
+    """What the owner of a node adds to the hello for one peer. An earlier version may leave any of it out."""
 
     level: _Count = 0
-    """The highest feature level that it speaks."""
+    """The highest feature level that the sender supports."""
     configuration: _Count = 0
-    """The index at which the configuration begins that it goes by."""
+    """The index of the sender's latest configuration."""
     address: _Place | None = None
-    """Where that configuration has it."""
+    """The sender's address in that configuration."""
     empty: bool | None = None
-    """Whether its log is empty; None: it does not bind its id to its incarnation."""
+    """Whether the sender's log is empty; None: its id is not bound to an incarnation."""
     acknowledged: tuple[_Name, _Count, _Count, _Count, _Count, _Count] | None = None
-    """What it knows the receiver to have acknowledged, in the order of `kvraft.raft.acknowledged.Acknowledged`."""
+    """What the receiver has acknowledged, in the order of `kvraft.raft.acknowledged.Acknowledged`."""
     fresh: bool | None = None
-    """Whether it has begun without its data and must not vote. It and the next two are None where a disk is kept."""
+    """Whether the sender has started without its data and must not vote. This and the next two are None for a node with
+    a disk."""
     term: _Count | None = None
-    """The term that it is in."""
+    """The sender's term."""
     last_index: _Count | None = None
-    """The index of the last entry in its log."""
+    """The index of the last entry in the sender's log."""
 
 
 class Hello(Facts, frozen=True, omit_defaults=True, rename={"version": "kvraft", "sender": "from", "receiver": "to"}):
-    """A hello or a welcome, with all that it says."""
+    """A hello or a welcome."""
 
     version: int
     sender: _NodeId
@@ -122,7 +124,7 @@ class Hello(Facts, frozen=True, omit_defaults=True, rename={"version": "kvraft",
     to_address: tuple[_Host, _Port] | None = None
 
     def line(self) -> bytes:
-        """Return the line that says it.
+        """Return the encoded line.
 
         Raises:
             ValueError: it is too long.
@@ -134,10 +136,11 @@ class Hello(Facts, frozen=True, omit_defaults=True, rename={"version": "kvraft",
 
     @classmethod
     def read(cls, line: bytes, *, may_refuse: bool) -> "Hello":
-        """Read the other end's line. `may_refuse`: instead of its hello it may have sent why it does not talk to us.
+        """Read the other end's line. `may_refuse`: the line may be a refusal in place of a hello.
 
         Raises:
-            HelloRefused: it is no hello, or another version's, or it refuses us.
+            HelloRefused: it is no hello, or of another version.
+            RefusedByPeer: it is a refusal.
         """
         try:
             raw = _decode_object(line)
@@ -147,7 +150,7 @@ class Hello(Facts, frozen=True, omit_defaults=True, rename={"version": "kvraft",
             raise _refusal_of(raw)
         version = raw.get("kvraft")
         if type(version) is int and version != PROTOCOL_VERSION:
-            # Checked before anything else: another version may name everything else otherwise.
+            # Checked before anything else: another version may have other keys.
             raise HelloRefused(
                 "OTHER_VERSION",
                 f"peer protocol {version} is spoken there and {PROTOCOL_VERSION} here; "
@@ -182,7 +185,7 @@ class FirstLine:
 
 
 def _refusal_of(raw: Mapping[str, Any]) -> RefusedByPeer:
-    """Read the line of a peer that refuses us; it goes into logs, so it must be short and of one line."""
+    """Read the refusal of a peer; it goes into logs, so it must be short and of one line."""
     return RefusedByPeer(_printable(str(raw.get("error"))), _printable(str(raw.get("message"))))
 
 

@@ -1,4 +1,4 @@
-"""Who this node is, whom it talks to, and what it says of itself in a hello."""
+"""This node's identity in hellos, and which hellos of others it accepts."""
 
 from collections.abc import Callable, Collection, Mapping
 
@@ -17,7 +17,7 @@ from kvraft.peers.receiver import Address
 
 
 class Identity:
-    """Who this node is, and whom it talks to."""
+    """This node's identity, and the nodes that it accepts."""
 
     def __init__(
         self,
@@ -31,9 +31,9 @@ class Identity:
     ) -> None:
         self.me = me
         self.reached_at = reached_at
-        """Where this node is reached, whatever the log says."""
+        """The address at which this node is reached, even if the log has another."""
         self.cluster_id = cluster_id
-        """Once known it changes only when the log says so: a node never goes from one cluster to another by hearsay."""
+        """Once known it changes only by the log: a hello never moves a node from one cluster to another."""
         self._incarnation = incarnation
         self._run = run
         self._members = frozenset(members)
@@ -48,10 +48,10 @@ class Identity:
         removed: Collection[int],
         incarnations: Mapping[int, str] | None = None,
     ) -> None:
-        """Talk to `members` alone from now on, and tell each where it is looked for.
+        """Accept only `members` from now on, and name in each hello the address at which its receiver is dialed.
 
-        `removed` are told that they once belonged to them. Of those in `incarnations` only one with that incarnation
-        is talked to.
+        `removed` are former members, which are refused with REMOVED. A member in `incarnations` must have that
+        incarnation.
         """
         self._incarnations = incarnations or {}
         self._members = frozenset(members)
@@ -59,7 +59,7 @@ class Identity:
         self._removed = removed
 
     def let_in(self, node: int, address: Address) -> None:
-        """Talk to one node more, until `set_members` says whom to talk to."""
+        """Accept one more node, until the next `set_members`."""
         self._members |= {node}
         self._addresses = {**self._addresses, node: address}
 
@@ -85,10 +85,10 @@ class Identity:
         ).line()
 
     def read(self, line: bytes, expected: int | None = None) -> Hello:
-        """Read the other end's line, which must come from `expected` when a node was dialed.
+        """Read the other end's line; on a connection that this node has dialed, its sender must be `expected`.
 
         Raises:
-            HelloRefused: it is none, it refuses us, it is meant for another node, or it comes from another cluster.
+            HelloRefused: it is no hello, it is a refusal, it is for another node, or it comes from another cluster.
         """
         hello = Hello.read(line, may_refuse=expected is not None)
         self._check_ids(hello, expected)
@@ -101,7 +101,7 @@ class Identity:
         return hello
 
     def may_be_let_in(self, hello: Hello) -> bool:
-        """Whether a sound hello comes from a node that is no member as far as is known here, and may be one by now."""
+        """Whether a valid hello comes from a node that is no member here, but may be one in a later configuration."""
         return (
             hello.sender not in self._members
             and hello.sender not in self._removed
@@ -110,12 +110,12 @@ class Identity:
         )
 
     def accept(self, hello: Hello) -> None:
-        """Talk to who said a sound hello.
+        """Accept the sender of a valid hello.
 
-        A cluster's id that is heard for the first time is adopted provisionally, for the life of this process.
+        While this node has no cluster id, it adopts that of the hello, provisionally for the life of this process.
 
         Raises:
-            HelloRefused: it is no member, or not the one that it must be.
+            HelloRefused: the sender is no member, or its id is bound to another incarnation.
         """
         if (refusal := self._refusal_of_stranger(hello.sender) or self.refusal_of_other(hello)) is not None:
             raise refusal
@@ -123,11 +123,11 @@ class Identity:
             self.cluster_id = hello.cluster
 
     def refusal_of_other(self, hello: Hello) -> HelloRefused | None:
-        """Return why a sound hello is refused: its id is bound to another incarnation. None when it is not.
+        """Return the refusal of a valid hello whose id is bound to another incarnation; None if it is not.
 
-        A node that is refused so ends. Two nodes of different clusters that are so young that neither knows its
-        cluster's id would end each other, so between such two the refusal is not final. When their cluster is one, a
-        node that knows its id will say so.
+        A node that receives this refusal stops. Two nodes of different clusters that have no cluster id yet would stop
+        each other; so between two such nodes the refusal is not final. If they belong to one cluster, a member that has
+        the id will refuse finally.
         """
         if self._incarnations.get(hello.sender, hello.incarnation) == hello.incarnation:
             return None
@@ -152,7 +152,7 @@ class Identity:
             raise HelloRefused("OWN_ID", f"node {self.me} is this node; give every node an id of its own")
 
     def _refusal_of_stranger(self, node: int) -> HelloRefused | None:
-        """Return why a node that is no member is refused; None for a member."""
+        """Return the refusal of a node that is no member; None for a member."""
         if node in self._members:
             return None
         if node in self._removed:

@@ -1,4 +1,4 @@
-"""The connection to one peer: dialed, kept, dialed again, and the only one that this node's messages travel on."""
+"""The outbound connection to one peer: dialed, kept, and dialed again. It carries all messages to that peer."""
 
 from collections.abc import Callable
 from random import Random
@@ -27,19 +27,19 @@ from kvraft.peers.receiver import PeerReceiver
 from kvraft.raft.errors import MessageRefused
 
 BACKOFF_MIN_S: Final = 0.05
-"""Shortest pause between two attempts, in seconds: a peer that restarts is found again at once."""
+"""Shortest pause between two attempts, in seconds, so that a restarted peer is reached soon."""
 BACKOFF_MAX_S: Final = 0.5
-"""Longest pause between two attempts, in seconds. A link that held longer than this begins anew with short pauses."""
+"""Longest pause between two attempts, in seconds. After a link that held longer, the pauses begin short again."""
 
 STOP_GRACE_S: Final = 0.5
-"""How long the last bytes may take to leave when a connection is closed in good order, in seconds."""
+"""How long a connection that is closed in good order may take to send its last bytes, in seconds."""
 
 LAST_WORDS_S: Final = 1.0
-"""How long a link to a member that has left still carries what is sent, in seconds: it shall hear that it has left."""
+"""How long a link to a removed member still carries messages, in seconds: they include the commit of its removal."""
 
 
 class OutboundConnection(Protocol):
-    """Says hello, waits for the welcome, and from then on only writes, and reads signs of life."""
+    """Sends the hello and waits for the welcome; from then on it writes frames, and reads only signs of life."""
 
     def __init__(self, link: "Link") -> None:
         self._link = link
@@ -49,9 +49,9 @@ class OutboundConnection(Protocol):
         self.hello: Hello | None = None
         """The peer's welcome, once it is accepted."""
         self.outbox: Outbox | None = None
-        """There from the welcome until the connection is lost or given up."""
+        """Set from the welcome until the connection is lost or closed."""
         self.established_at: float | None = None
-        """When the link began to use it."""
+        """When the link began to use the connection."""
         self._watch = Watch()
         self.lost: Deferred[None] = Deferred()
         """Fires when the connection is gone."""
@@ -87,18 +87,18 @@ class OutboundConnection(Protocol):
         self.lost.callback(None)
 
     def abort(self) -> None:
-        """Drop the connection and everything that waits for it."""
+        """Abort the connection, and drop everything that waits for it."""
         self._silence()
         abort_connection(wired(self))
 
     def close(self) -> None:
-        """Let what the transport has leave, for `STOP_GRACE_S`; what waits in front of it is dropped."""
+        """Close after the transport has sent its bytes, within `STOP_GRACE_S`; bytes in the outbox are dropped."""
         self._silence()
         self._set_timer(STOP_GRACE_S, self.abort)
         wired(self).loseConnection()
 
     def keep_alive(self) -> None:
-        """Show that the connection carries something, and drop it if nothing came for too long; see `keepalive`."""
+        """Send a sign of life, or drop the connection if nothing arrived for too long; see `keepalive`."""
         if self._deaf or self.outbox is None or self.hello is None or not self.hello.keepalive:
             return
         if self._watch.is_over():
@@ -163,13 +163,13 @@ class Link:
         self.clock = clock
         self.outbox_bytes_max = outbox_bytes_max
         self.overflows = 0
-        """How often a connection was given up because it did not take bytes as fast as they came."""
+        """How often a connection was aborted because it did not take bytes as fast as they came."""
         self.last_refusal: str | None = None
-        """Why the last attempt to talk to the peer failed, in words; None while there is a link."""
+        """Why the last attempt to connect failed, for people; None while the link is established."""
         self._endpoint = endpoint
         self._receiver = receiver
         self._welcomed = welcomed
-        """Told who answers at the peer's address, ahead of the owner."""
+        """Called with the peer's welcome, before the owner."""
         self._random = random
         self._log = log
         self._presence = presence
@@ -178,24 +178,24 @@ class Link:
         self._ending = False
         """Set when no further attempt to connect is to be made."""
         self._silent = False
-        """Set when nothing is to be reported any more."""
+        """Set when the end of the link is not reported."""
         self._last_words: IDelayedCall | None = None
-        """Ends the time that a member which left is given."""
+        """Closes the link to a removed member after its grace period."""
         self._wait: Deferred[Any] | None = None
-        """What the loop waits for when that may be cut short: a connection attempt or a pause."""
+        """The connection attempt or the pause that the loop waits for; it can be cancelled."""
         self._connection: OutboundConnection | None = None
-        """The connection that is there, welcomed or not."""
+        """The current connection, with or without a welcome."""
         self._failures = 0
-        """Attempts since a link last held."""
+        """Attempts since a link last held longer than `BACKOFF_MAX_S`."""
 
     @property
     def outbox(self) -> Outbox | None:
-        """Where the peer's frames go; None while there is no established link."""
+        """The outbox of the current connection; None while the link is not established."""
         return self._connection.outbox if self._connection is not None else None
 
     @property
     def run(self) -> str | None:
-        """Which process of the peer has welcomed us; None while there is no established link."""
+        """The run id of the peer's process that has sent the welcome; None while the link is not established."""
         connection = self._connection
         return (
             connection.hello.run if self.connected and connection is not None and connection.hello is not None else None
@@ -203,7 +203,7 @@ class Link:
 
     @property
     def connected(self) -> bool:
-        """Whether the peer has welcomed us on a connection that is there."""
+        """Whether the link is established: the peer has sent its welcome on the current connection."""
         return self.outbox is not None
 
     @property
@@ -218,15 +218,15 @@ class Link:
         self._running.addErrback(self._report_end)
 
     def stop(self) -> Deferred[None]:
-        """Close in good order and in silence; the Deferred fires when nothing of this link is left."""
+        """Close in good order, without a report; the Deferred fires when the link is closed."""
         self._silent = True
         return self.leave(0.0)
 
     def leave(self, grace_s: float) -> Deferred[None]:
-        """Dial no more, carry what is sent for `grace_s` seconds longer if there is a link, and close in good order.
+        """Stop dialing, and close in good order; an established link carries messages for `grace_s` more seconds.
 
         The end of the link is reported like any other loss. May be called again to shorten the grace. The Deferred,
-        the same each time, fires when nothing of this link is left.
+        the same each time, fires when the link is closed.
         """
         self._ending = True
         self._cancel_last_words()
@@ -237,7 +237,7 @@ class Link:
         return self._running if self._running is not None else succeed(None)
 
     def redial(self, endpoint: IStreamClientEndpoint) -> None:
-        """Leave the connection or the attempt that is there, in good order, and dial `endpoint` from now on."""
+        """Close the current connection or attempt, in good order, and dial `endpoint` from now on."""
         self._endpoint = endpoint
         self._failures = 0
         self.last_refusal = None
@@ -245,7 +245,7 @@ class Link:
         self._interrupt()
 
     def write(self, data: bytes) -> None:
-        """Send frames, or drop them when there is no established link or too much waits for it."""
+        """Send frames, or drop them if the link is not established or too many bytes wait."""
         outbox = self.outbox
         if outbox is None:
             return
@@ -272,7 +272,7 @@ class Link:
         self._log.warn("the connection to node {peer} is dropped and dialed again: {why}", peer=self.peer, why=SILENT)
 
     def drop_stranger(self, cluster_id: str) -> None:
-        """Drop the connection if the peer named another cluster in its welcome."""
+        """Drop the connection if the peer's welcome names another cluster."""
         connection = self._connection
         if connection is None or connection.hello is None or connection.hello.cluster in {None, cluster_id}:
             return
@@ -281,7 +281,7 @@ class Link:
         connection.abort()
 
     def drop_other(self) -> None:
-        """Drop the connection if the peer has another incarnation than it must."""
+        """Drop the connection if the peer's id is bound to another incarnation."""
         connection = self._connection
         if connection is None or connection.hello is None:
             return
@@ -291,14 +291,14 @@ class Link:
             connection.abort()
 
     def adopt(self, connection: OutboundConnection) -> None:
-        """Take note that `connection` is made; nobody has welcomed us on it yet."""
+        """Take a connection that is open and has no welcome yet."""
         self._connection = connection
 
     def welcome(self, connection: OutboundConnection, hello: Hello) -> None:
         """Begin to use `connection`, which the peer has accepted.
 
         Raises:
-            HelloRefused: the owner does not want to talk to such a peer.
+            HelloRefused: the owner refuses the peer.
         """
         self._welcomed(hello)
         try:
@@ -313,7 +313,7 @@ class Link:
         self._receiver.link_up(self.peer)
 
     def refused(self, refusal: HelloRefused) -> None:
-        """Take note why the peer cannot be talked to."""
+        """Record and log why the connection failed."""
         self.last_refusal = f"{refusal.code}: {refusal.message}"
         self._once.warn(
             ("hello", refusal.code),
@@ -341,13 +341,13 @@ class Link:
                 await self._pause()
 
     async def _connect(self) -> float:
-        """Dial once; when there is no connection or no longer one, return how many seconds it was established."""
+        """Dial once; after the end of the connection or the attempt, return how long the link was up, in seconds."""
         connection = OutboundConnection(self)
         endpoint = self._endpoint
         self._wait = connect(endpoint, connection)
         try:
             await self._wait
-        except Exception as error:  # noqa: BLE001 - whatever it is, the peer may be there the next time
+        except Exception as error:  # noqa: BLE001 - after any error the next attempt may succeed
             if not self._ending and endpoint is self._endpoint:  # else it was cancelled
                 self._report_unreachable(error)
             return 0.0
@@ -362,13 +362,13 @@ class Link:
         self._wait = deferLater(self.clock, self._random.uniform(BACKOFF_MIN_S, ceiling))
         try:
             await self._wait
-        except CancelledError:  # Neither an end nor a new address waits for the end of a pause.
+        except CancelledError:  # The link is to end, or to dial a new address at once.
             return
         finally:
             self._wait = None
 
     def _interrupt(self) -> None:
-        """End what is under way, in good order."""
+        """Close the current connection in good order, and cancel the attempt or pause under way."""
         self._last_words = None
         if self._connection is not None:
             self._connection.close()

@@ -1,22 +1,22 @@
-"""Says a thing once, however often a loop that tries again runs into it."""
+"""Logs a warning once, even if a loop that retries meets its cause again and again."""
 
 from typing import Any, Final
 
 from twisted.logger import Logger
 
 CAUSES_MAX: Final = 256
-"""How many causes are remembered. Beyond them nothing new is logged: a stranger may invent causes without end."""
+"""How many causes are kept. Beyond them nothing new is logged: an untrusted client can produce causes without end."""
 
 
 class LogOncePerCause:
-    """Logs a warning the first time that its cause is given, and not again until the cause is forgotten."""
+    """Logs a warning for the first occurrence of its cause, and not again until the cause is dropped."""
 
     def __init__(self, log: Logger) -> None:
         self._log = log
         self._causes: set[tuple[object, ...]] = set()
 
     def warn(self, cause: tuple[object, ...], message: str, **fields: Any) -> None:
-        """Log `message`, a twisted.logger format, unless `cause` is known; a cause opens with the peer's id or None."""
+        """Log `message`, a twisted.logger format, unless `cause` was logged; it begins with the peer's id or None."""
         if cause in self._causes or len(self._causes) > CAUSES_MAX:
             return
         self._causes.add(cause)
@@ -27,5 +27,5 @@ class LogOncePerCause:
             )
 
     def forget(self, *cause: object) -> None:
-        """Forget the causes that open with these values: what was wrong there is right again."""
+        """Drop the causes that begin with these values: the fault is over, and may be logged again."""
         self._causes = {each for each in self._causes if each[: len(cause)] != cause}

@@ -1,4 +1,4 @@
-"""The bytes that wait for one connection: counted, in order, and never more than a limit."""
+"""The bytes that wait for one connection: counted, in order, and bounded."""
 
 from collections import deque
 from typing import Final
@@ -9,14 +9,14 @@ from zope.interface import implementer
 from kvraft.net.write_now import write_now
 
 OUTBOX_BYTES_MAX: Final = 16 * 1024 * 1024
-"""Most bytes that wait behind the write that is under way, before its link is given up."""
+"""Most bytes that wait after the write that is under way; with more, the connection is aborted."""
 
 PIECE_BYTES: Final = 128 * 1024
 """How much is handed to the transport at a time: what Twisted gives to one send()."""
 
 
 class OutboxFull(Exception):
-    """The connection does not take bytes as fast as they come; `waiting` of them are there."""
+    """The connection does not take bytes as fast as they come; `waiting` of them wait."""
 
     def __init__(self, waiting: int) -> None:
         super().__init__(f"{waiting} bytes wait")
@@ -27,34 +27,34 @@ class OutboxFull(Exception):
 class Outbox:
     """Feeds one transport.
 
-    The transport pauses us when its own buffer is full (64 KiB) and resumes us when that is empty. What comes in
-    between waits here, where it can be counted: a transport tells nobody how much it holds.
+    The transport pauses the outbox when its own buffer is full (64 KiB) and resumes it when that is empty. Bytes that
+    are written in between wait here, where they can be counted: Twisted's transport does not show how much it holds.
     """
 
     def __init__(self, transport: ITransport, bytes_max: int = OUTBOX_BYTES_MAX) -> None:
         self._transport = transport
         self._bytes_max = bytes_max
         self._queue: deque[bytes] = deque()
-        """What the transport does not have yet; empty whenever we are not paused."""
+        """What the transport does not have yet; empty whenever the outbox is not paused."""
         self._head_sent = 0
         """How much of the first of `_queue` the transport has."""
         self._queued = 0
-        """Bytes in `_queue`, with what is sent of the first."""
+        """Bytes in `_queue`, including the part of the first that is sent."""
         self._paused = False
         self._closed = False
         IConsumer(transport).registerProducer(self, streaming=True)
 
     @property
     def waiting(self) -> int:
-        """How many bytes the transport does not have yet; what it has is at most 64 KiB and one piece."""
+        """How many bytes the transport does not have yet; it has at most 64 KiB and one piece."""
         return self._queued - self._head_sent
 
     def write(self, data: bytes) -> None:
         """Send `data` after everything before it.
 
         Raises:
-            OutboxFull: too much waits already. One write of any length is taken when none is under way, so that the
-                longest message passes; the limit binds what waits behind it.
+            OutboxFull: too many bytes wait. One write of any length is taken when none is under way, so that the
+                longest message passes; the limit applies to what waits after it.
         """
         if self._closed:
             return
@@ -68,19 +68,19 @@ class Outbox:
             raise OutboxFull(self.waiting)
 
     def write_if_idle(self, data: bytes) -> None:
-        """Send `data`, which matters only when nothing else is under way."""
+        """Send `data` unless other bytes wait."""
         if not self._closed and not self._paused:
             write_now(self._transport, data)
 
     def close(self) -> None:
-        """Forget what waits, and leave the transport alone from now on."""
+        """Drop what waits, and write nothing more to the transport."""
         if not self._closed:
             self._closed = True
             self._clear()
             IConsumer(self._transport).unregisterProducer()
 
     def pauseProducing(self) -> None:
-        """Hold back what comes: the transport's buffer is full. Called by Twisted."""
+        """Queue further writes: the transport's buffer is full. Called by Twisted."""
         self._paused = True
 
     def resumeProducing(self) -> None:

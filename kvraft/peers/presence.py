@@ -1,8 +1,8 @@
-"""Says in the log when a peer comes and goes: one line for each, however many connections that takes.
+"""Logs when a peer is connected and disconnected: one line for both connections.
 
-Each node dials every other, and what it sends travels on the connection that it dialed. So two nodes that talk have two
-connections, which come and go a few milliseconds apart. A peer is connected when both are there and disconnected when
-one of them is lost; where only one of them stands for `ONE_WAY_S` a warning says so.
+Each node dials every other and sends on the connection that it has dialed. So two nodes have two connections, which
+open and close a few milliseconds apart. A peer is connected when both are established, and disconnected when one of
+them is lost. If only one of them is established for `ONE_WAY_S`, a warning is logged.
 """
 
 import enum
@@ -13,12 +13,12 @@ from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 
 ONE_WAY_S: Final = 2.0
-"""How long one connection may stand without the other before that is reported, in seconds; a pause between two attempts
-to connect is at most 0.5 s."""
+"""How long one connection may be established without the other before that is logged, in seconds; a pause between two
+attempts to connect is at most 0.5 s."""
 
 
 class Direction(enum.Enum):
-    """Who dialed a connection, and so whose messages travel on it."""
+    """Which end has dialed a connection, and so sends its messages on it."""
 
     TO = "the connection to it is lost"
     """This node dialed the peer."""
@@ -27,7 +27,7 @@ class Direction(enum.Enum):
 
 
 class Said(enum.Enum):
-    """What the log says last of a peer."""
+    """The state of a peer that was logged last."""
 
     NOTHING = "nothing"
     CONNECTED = "connected"
@@ -44,12 +44,12 @@ _ONE_WAY: Final = {
 class _Peer:
     standing: set[Direction] = attrs.field(factory=set)
     since: float = 0.0
-    """When that last changed."""
+    """When `standing` last changed."""
     said: Said = Said.NOTHING
 
 
 class Presence:
-    """Which connections stand, and what was said of them."""
+    """The established connections of each peer, and what was logged about them."""
 
     def __init__(self, log: Logger, clock: IReactorTime) -> None:
         self._log = log
@@ -57,7 +57,7 @@ class Presence:
         self._peers: dict[int, _Peer] = {}
 
     def came(self, peer: int, direction: Direction) -> None:
-        """Note that a connection is established."""
+        """Record that a connection is established."""
         state = self._peers.setdefault(peer, _Peer())
         state.standing.add(direction)
         state.since = self._clock.seconds()
@@ -66,7 +66,7 @@ class Presence:
             self._log.info("node {peer} is connected", peer=peer)
 
     def went(self, peer: int, direction: Direction) -> None:
-        """Note that an established connection is lost."""
+        """Record that an established connection is lost."""
         state = self._peers.setdefault(peer, _Peer())
         state.standing.discard(direction)
         state.since = self._clock.seconds()
@@ -77,7 +77,7 @@ class Presence:
             del self._peers[peer]
 
     def look(self) -> None:
-        """Report peers that are connected in one direction only; called every `keepalive.INTERVAL_S`."""
+        """Log peers that are connected in one direction only; called every `keepalive.INTERVAL_S`."""
         overdue = self._clock.seconds() - ONE_WAY_S
         for peer, state in self._peers.items():
             if len(state.standing) == 1 and state.since <= overdue and state.said is Said.NOTHING:

@@ -1,4 +1,4 @@
-"""What the peers need from whoever runs the node: the seam through which messages and hellos come in."""
+"""The interface by which the peers deliver messages, hellos and connection events to the owner of the node."""
 
 from typing import Protocol
 
@@ -19,42 +19,42 @@ class Address(Protocol):
 
 
 class PeerReceiver(Protocol):
-    """Takes what peers send and what becomes of the connections to them.
+    """Takes the messages of peers and the events of the connections.
 
-    Every method is called from the reactor, never from within a call to `Peers`, except that stopping is silent: once
-    `Peers.stop` has been called nothing is delivered any more. For one connection the order is `hello`, then
-    `link_up` or any number of `receive`, then `peer_lost`. Connections of both directions come and go independently.
+    Every method is called from the reactor, never from within a call to `Peers`. After `Peers.stop` none is called. For
+    one connection the order is `hello`, then `link_up` or any number of `receive`, then `peer_lost`. The connections of
+    the two directions are independent.
     """
 
     def hello(self, hello: Hello) -> None:
-        """A peer, `hello.sender`, introduced itself on a connection of either direction.
+        """Take the hello of a peer, `hello.sender`, on a connection of either direction.
 
         Raises:
-            MessageRefused: such a peer cannot be talked to; the connection is refused with this text.
+            MessageRefused: the owner refuses the peer; the connection is refused with this text.
         """
 
     def admits(self, hello: Hello, ours: str | None) -> Address | None:
-        """Return where a node is reached that is to be let in although it is no member; None: it is not.
+        """Return the address of a node that is accepted although it is no member; None: it is refused.
 
-        It names our cluster, `ours`; None: we have not heard yet which that is, and it names one. Called before the
-        `hello` of a node that is let in. It is talked to from then on, until `Peers.set_members` names whom to talk to.
+        The node's hello names this node's cluster, `ours`; if that is None, this node has no cluster id yet.
+        Called before `hello`. An accepted node is dialed as well, until the next `Peers.set_members`.
         """
 
     def refused(self, peer: int, code: str, message: str) -> None:
-        """What answers at `peer`'s address refuses to talk to us: a claim, not proof; `message` is one printable line.
+        """Take a refusal by the process at `peer`'s address: a claim, not proof; `message` is one printable line.
 
-        Called at each attempt, so up to twenty times a second, for as long as the peer is dialed.
+        Called at each attempt, so up to twenty times a second, while the peer is dialed.
         """
 
     def receive(self, sender: int, messages: list[PeerMessage]) -> None:
-        """`sender` sent these, in this order. Called once for each chunk of input that completes a message.
+        """Take messages of `sender`, in order. Called once for each chunk of input that completes a message.
 
         Raises:
-            MessageRefused: no honest member can have sent one of them; the connection is dropped.
+            MessageRefused: no correct member can have sent one of them; the connection is dropped.
         """
 
     def link_up(self, peer: int) -> None:
-        """What is sent to `peer` from now on has a connection to travel on."""
+        """The outbound link to `peer` is established."""
 
     def peer_lost(self, peer: int) -> None:
         """An established connection from or to `peer` is lost: a hint, not a proof, that it died.

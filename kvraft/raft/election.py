@@ -189,7 +189,7 @@ def step_pre_vote_reply(node: Node, sender: int, reply: PreVoteReply) -> None:
 
 
 def step_request_vote(node: Node, sender: int, request: RequestVote) -> None:
-    """Give this term's one vote to `sender` if its log is as up to date as ours (Figure 2, §5.4.1)."""
+    """Vote for `sender` in this term if its log is at least as up to date as this node's (Figure 2, §5.4.1)."""
     if _is_bound_to_leader(node) and not request.transfer:
         # Its term is not adopted either: otherwise a removed or partitioned node could depose a healthy leader (thesis
         # §4.2.3).
@@ -237,7 +237,7 @@ def _why_refused(node: Node, term: int, *, up_to_date: bool) -> Why:
 
 
 def _ground(role: AnyRole) -> tuple[int | None, Why]:
-    """Return whom a node misses that asks for pre-votes, and why it asks."""
+    """Return the peer and the reason for the fact that this node requests pre-votes."""
     match role:
         case Follower(leader=None, lost=lost) if lost is not None:
             return lost, Why.CONNECTION_LOST

@@ -12,7 +12,7 @@ about what it holds; its vote is what could do harm.
 
 *Why a wiped node can lose nothing.* Let e be committed, by a quorum C with the wiped member X in it, and let Q be the
 quorum of a later election. While X has no vote, Q consists of other members. Of 2f+1 voters C has f others and Q has
-f+1, of 2f: they share a node that holds e, and the proof of §5.4.3 holds as it stands; X counts as dead. The same is
+f+1, of 2f: they share a node that holds e, and the proof of §5.4.3 holds unchanged; X counts as dead. The same is
 true for k nodes that are wiped at once. If X was bound before, it never votes again: leaders have the committed binding
 and bind no id twice. If it was not, a leader may bind its new incarnation by an entry b. That leader has every e that
 was ever committed with X's help (leader completeness, as shown before), before b in its log. X votes only when it holds

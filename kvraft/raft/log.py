@@ -20,7 +20,7 @@ from kvraft.raft.types import Entry
 
 
 class Log:
-    """Entries with consecutive indexes. Index 0, with term 0, stands before every log (Figure 2)."""
+    """Entries with consecutive indexes. Every log is preceded by index 0 with term 0 (Figure 2)."""
 
     def __init__(self, entries: Sequence[Entry] = (), snapshot_index: int = 0, snapshot_term: int = 0) -> None:
         self.snapshot_index = snapshot_index

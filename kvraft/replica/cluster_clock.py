@@ -1,37 +1,37 @@
-"""Cluster time: the clock that leaders stamp into the log, and that wall clocks cannot move."""
+"""Cluster time: the time that leaders stamp into the log; it does not depend on wall clocks."""
 
 MICROSECONDS = 1_000_000
 
 
 class ClusterClock:
-    """Continues the log's time by this node's monotonic clock, from the last stamp that was applied here.
+    """Continues the log's time by this node's monotonic clock, from the last applied stamp.
 
-    It never goes back. While nobody leads it stands still, so whatever is measured by it never ends early.
+    It never goes back. While there is no leader it stands still, so a deadline in cluster time is never reached early.
     """
 
     def __init__(self) -> None:
         self._term: int | None = None
-        """The latest term in which this node led and took up the cluster's time."""
+        """The latest term in which this node led and has continued the cluster's time."""
         self._stamp = 0
         self._base = 0
         self._base_at = 0.0
 
     def begin_term(self, term: int, stamp: int, now: float) -> None:
-        """Begin anew from `stamp`, unless that was done in `term` already.
+        """Restart from `stamp`, the last one applied, unless that was done in `term` already.
 
-        What an earlier office has stamped may never have come into the log.
+        Stamps of this node's earlier terms do not count: their entries may never have been committed.
         """
         if term != self._term:
             self._term, self._stamp = term, 0
             self.continue_from(stamp, now)
 
     def continue_from(self, stamp: int, now: float) -> None:
-        """Take up the time of the log, in microseconds, at `now`, in seconds of the monotonic clock."""
+        """Continue from the time in the log, in microseconds, at `now`, in seconds of the monotonic clock."""
         self._base = max(stamp, self._stamp)
         self._base_at = now
 
     def when(self, stamp: int) -> float:
-        """Return when this node's clock shows that cluster time, in seconds of the monotonic clock."""
+        """Return when cluster time reaches `stamp`, in seconds of the monotonic clock."""
         return self._base_at + (stamp - self._base) / MICROSECONDS
 
     def stamp(self, now: float) -> int:

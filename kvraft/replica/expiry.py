@@ -1,14 +1,14 @@
-"""Keeps cluster time going while a key can expire or a lease end, and removes what has.
+"""Advances cluster time in the log while a key can expire or a lease can end, and removes what has expired.
 
-Cluster time stands in the stamps of batches, so a leader that writes nothing lets it stand still in the log, and its
-successor would go on from there. So while there are deadlines, the leader writes a `RemoveExpired` at the latest
-`TICK_US` after the last stamp, and when a key expires. Without deadlines it writes nothing.
+Cluster time advances in the log by the stamps of batches. If a leader writes nothing, it stands still there, and the
+next leader would continue from the old value. So while there are deadlines, the leader writes a `RemoveExpired` within
+`TICK_US` of the last stamp, and when a key expires. Without deadlines it writes nothing.
 
-Sessions of clients expire by the same entries. They may do so late, so that they need no stamps beside: one that nobody
-uses costs a single entry, when it expires.
+Clients' sessions expire by the same entries. They may expire late, so they need no regular stamps: an unused session
+costs a single entry, when it expires.
 
-What has expired is decided where the entry is applied, from its stamp and from what stands before it in the log. So one
-that was proposed by a leader of the past removes nothing that was renewed since.
+What has expired is decided when the entry is applied, from its stamp and the entries before it. So an entry of an
+earlier leader removes nothing that was renewed before it in the log.
 """
 
 from typing import Final
@@ -23,13 +23,14 @@ from kvraft.replica.state import State
 from kvraft.replica.submissions import Submission
 
 TICK_US: Final = 500_000
-"""Cluster time in the log is at most so far behind that of the leader while a key can expire, microseconds. Each change
-of leaders may make a deadline as much later."""
+"""While a key can expire, cluster time in the log is at most so much less than the leader's, microseconds. Each change
+of the leader may delay a deadline by as much."""
 GAP_S: Final = 0.05
-"""Between two entries that remove what has expired, seconds, unless more has than one may remove: many keys that expire
-one shortly after the other share an entry."""
+"""Shortest time between two entries that remove what has expired, seconds, so that keys which expire shortly after each
+other share an entry. It does not apply when more has expired than one entry may remove."""
 SLACK_S: Final = 1e-5
-"""An entry is due so long after its time, seconds: stamps are whole microseconds, and timers may be early by less."""
+"""An entry is proposed so long after its time, seconds: stamps are whole microseconds, and a timer may fire early by
+less than this."""
 
 
 class Expirer:
@@ -45,7 +46,7 @@ class Expirer:
         """When the next entry may be proposed, by the monotonic clock."""
 
     def look(self, now: float) -> None:
-        """Let an entry be proposed if one is due. Worth a call only while `Store.has_deadlines`."""
+        """Queue an entry if one is due. Needed only while `Store.has_deadlines`."""
         due_at = self.due_at(now)
         if due_at is not None and due_at <= now + SLACK_S / 2:
             self._not_before = now + GAP_S
@@ -53,7 +54,7 @@ class Expirer:
             self._commits.waiting.append(self._under_way)
 
     def due_at(self, now: float) -> float | None:
-        """Return when the next entry is due, by the monotonic clock; None: none is, for now."""
+        """Return when the next entry is due, by the monotonic clock; None: none is due at present."""
         store, node = self._state.store, self._node
         earliest, session = store.earliest_deadline, store.client_sessions.earliest
         if not node.is_leader or store.applied_term != node.term or (earliest is None and session is None):

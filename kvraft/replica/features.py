@@ -1,4 +1,4 @@
-"""Raises the cluster's feature level when all members speak more, and refuses who speaks too little."""
+"""Raises the cluster's feature level when all members support more, and refuses members that support too little."""
 
 from contextlib import suppress
 
@@ -10,13 +10,13 @@ from kvraft.store.features import FEATURE_LEVEL, encode_level
 
 
 class TooOld(MessageRefused):
-    """A member that does not know what may stand in the log."""
+    """A member does not support everything that the log may contain."""
 
     code = TOO_OLD
 
 
 class Features:
-    """Knows which level each peer has named, and proposes the lowest."""
+    """Keeps the level that each peer supports, and proposes the lowest."""
 
     def __init__(self, node: Node) -> None:
         self._node = node
@@ -24,10 +24,10 @@ class Features:
         """What this node speaks; a simulation of earlier versions lowers it."""
         self._levels: dict[int, int] = {}
         self._proposed = (0, 0)
-        """The term in which this node proposed a level last, and that level; it gets lost only with the term."""
+        """(term, level) of this node's last proposal; within its term the proposal cannot be lost."""
 
     def hello(self, hello: Hello, store: Store) -> None:
-        """Take the level that a peer names.
+        """Take the level in a peer's hello.
 
         Raises:
             TooOld: it is lower than the cluster's.
@@ -40,7 +40,7 @@ class Features:
             )
 
     def look(self, peers: PeerTransport, store: Store) -> None:
-        """Propose a higher level if all members speak it; called in every turn."""
+        """Propose a higher level if all members are connected and support it; called in every turn."""
         node = self._node
         if store.feature_level >= self.speaks or not node.is_leader:
             return

@@ -1,4 +1,4 @@
-"""What the peers tell the replica: the way in for messages, and for what becomes of connections."""
+"""Takes messages of peers, and events of the connections to them."""
 
 from collections.abc import Sequence
 
@@ -18,7 +18,7 @@ from kvraft.replica.turn import Turn
 
 
 class Inbox:
-    """Lets the node take what comes from peers; see `kvraft.peers.PeerReceiver`."""
+    """Passes messages and events of peers to the node; see `kvraft.peers.PeerReceiver`."""
 
     def __init__(
         self,
@@ -43,7 +43,7 @@ class Inbox:
         self._rejoin = rejoin
         self._note = note
         self._linked: set[int] = set()
-        """The peers to which a connection stands, as it was noted: two connections with each break together."""
+        """The peers that were recorded as connected. Both connections of a peer break together and make one event."""
 
     def receive(self, sender: int, arrived: Sequence[PeerMessage]) -> None:
         """Take what arrived from `sender`; raises MessageRefused when it must be disconnected."""
@@ -55,8 +55,8 @@ class Inbox:
             return
         if self._rejoin is not None:
             messages = self._rejoin.admit(messages)
-        # A leader's turn waits for what else comes in this iteration. The others hear from their leader alone, who has
-        # batched already.
+        # A leader's turn waits for what else arrives in this iteration. A follower's messages come from its leader,
+        # which has batched them already.
         at_once = not turn.is_due and not node.is_leader
         turn.is_due |= at_once
         try:
@@ -70,7 +70,7 @@ class Inbox:
                 turn.schedule()
 
     def _take_forwarded(self, sender: int, arrived: Sequence[PeerMessage]) -> Sequence[Message]:
-        """Take what is of no concern to the node, and return the rest, in order."""
+        """Take the messages that are not the core's, and return the rest, in order."""
         messages: list[Message] = []
         for each in arrived:
             if isinstance(each, Forwarded):
@@ -84,29 +84,29 @@ class Inbox:
         return messages
 
     def hello(self, hello: Hello) -> None:
-        """Take what a peer says of itself when a connection begins."""
+        """Take a peer's hello."""
         if not self._turn.is_stopped:
             self._turn.tell(self._admission.hello, hello)
             if self._rejoin is not None:
                 self._turn.tell(self._rejoin.hello, hello)
 
     def admits(self, hello: Hello, ours: str | None) -> Address | None:
-        """Return where a node is reached that is no member here and is talked to; None: it is not."""
+        """Return the address of a node that is accepted although it is no member here; None: it is refused."""
         return None if self._turn.is_stopped else self._admission.admits(hello, ours)
 
     def refused(self, peer: int, code: str, message: str) -> None:
-        """`peer` does not want to talk to this node; the log says so, and one peer's word is no reason to stop."""
+        """Take `peer`'s refusal of this node; see `Admission.refused`."""
         if not self._turn.is_stopped:
             self._note("refused_by", peer=peer, code=code)
             self._admission.refused(peer, code)
 
     def facts(self, to: int) -> Facts:
-        """Say of this node what node `to` needs to know when a connection begins."""
+        """Return the facts in the hello for node `to`."""
         facts = self._admission.facts(to)
         return facts if self._rejoin is None else self._rejoin.add_to(facts)
 
     def link_up(self, peer: int) -> None:
-        """A connection to `peer` stands."""
+        """Take that a connection to `peer` is established."""
         if not self._turn.is_stopped:
             if peer not in self._linked:
                 self._linked.add(peer)
@@ -115,7 +115,7 @@ class Inbox:
             self._turn.tell(self._node.peer_connected, peer, self._clock.seconds())
 
     def peer_lost(self, peer: int) -> None:
-        """A connection to or from `peer` broke."""
+        """Take the loss of a connection to or from `peer`."""
         if not self._turn.is_stopped:
             if peer in self._linked:
                 self._linked.discard(peer)

@@ -1,4 +1,4 @@
-"""What a node begins with: everything that its disk holds, or, when it keeps nothing, an empty state and no vote."""
+"""The initial state of a node: the contents of its data directory or, without a disk, an empty state and no vote."""
 
 import itertools
 import uuid
@@ -31,53 +31,53 @@ from kvraft.storage.snapshots import Snapshots
 from kvraft.store import Store, StoreLoader
 
 PROGRESS_S: Final = 1.0
-"""How often a long load says how far it is, seconds."""
+"""Interval of the progress reports of a long load, seconds."""
 IDENTIFIED_WITHIN: Final = 1000
-"""Entries of a log that begins at its beginning among which the cluster's id stands, if any does: it is the first write
-of the first leader who had a majority."""
+"""The cluster's id is searched in so many entries from the start of the log: it is the first write of the first leader
+that had a majority."""
 
 
 @attrs.frozen(kw_only=True)
 class InitialState:
-    """The state of a node before it takes part."""
+    """The state with which a node starts."""
 
     storage: Storage
     snapshots: SnapshotStorage
     store: Store
-    """Holds what the latest snapshot does."""
+    """The state machine of the latest snapshot."""
     incarnation: str
-    """Names this node's data: made with its folder, and new for each process that has none."""
+    """Identifies this node's data: drawn with its data directory, or for each process without one."""
     remembers: bool
-    """Whether it knows what it has promised, so that it may vote."""
+    """Whether the node has kept its promises on disk, so that it may vote."""
     hard_state: HardState | None = None
     log_begins: tuple[int, int] = (0, 0)
     """Index and term of the entry after which `entries` begin; no later than what the store has applied."""
     entries: Sequence[Entry] = ()
     membership: Membership | None = None
-    """The configuration that the snapshot holds; None without a snapshot."""
+    """The configuration in the snapshot; None without a snapshot."""
     cluster_told: str | None = None
-    """The cluster that this node joined, as long as its log does not say."""
+    """The id of the cluster that this node has joined, until its log holds it."""
     notes: Sequence[str] = ()
-    """What the log should say about the opening, a sentence each."""
+    """Sentences about the opening of the data directory, for the program's log."""
     condemn: Callable[[], None] = lambda: None
-    """Leaves a mark with what was read, so that no node begins with it again; does nothing where the disk refuses."""
+    """Marks the data directory so that no node starts from it again; does nothing if the disk fails."""
 
     @property
     def latest_membership(self) -> Membership | None:
-        """The configuration by which the node will go, as far as its disk says."""
+        """The latest configuration on the disk; None if it holds none."""
         for entry in reversed(self.entries):
             if entry.kind == EntryKind.MEMBERSHIP:
                 return Membership.decode(entry.payload)
         return self.membership
 
     def belongs(self, node_id: int) -> bool:
-        """Whether the disk says that this node is a member."""
+        """Whether this node is a member in the latest configuration on the disk."""
         membership = self.latest_membership
         return membership is not None and node_id in membership.members
 
     @property
     def known_cluster_id(self) -> str | None:
-        """The cluster that the data belong to, as far as the disk says; the first leader's first entries name it."""
+        """The id of the cluster to which the data belong: from the store or the first entries of the log, or None."""
         if self.store.cluster_id is not None:
             return self.store.cluster_id
         for entry in itertools.islice(self.entries, IDENTIFIED_WITHIN):
@@ -90,7 +90,7 @@ class InitialState:
 
 
 def from_nothing(reactor: Any, make_id: Callable[[], str] = lambda: uuid.uuid4().hex) -> InitialState:
-    """Begin without a disk; see `rejoin` for what such a node may do."""
+    """Return the state of a node without a disk; see `rejoin` for what such a node may do."""
     return InitialState(
         storage=MemoryJournal(reactor, counts=False),
         snapshots=MemorySnapshots(reactor),
@@ -101,7 +101,7 @@ def from_nothing(reactor: Any, make_id: Callable[[], str] = lambda: uuid.uuid4()
 
 
 def in_a_thread(name: str, reactor: Any, last: Callable[[], None]) -> Jobs:
-    """Return what does the jobs of a disk beside the reactor."""
+    """Return the worker thread that does the jobs of one storage."""
     return Worker(name, reactor, last)
 
 
@@ -116,21 +116,21 @@ def from_disk(
     make_id: Callable[[], str] = lambda: uuid.uuid4().hex,
     make_jobs: Callable[[str, Any, Callable[[], None]], Jobs] = in_a_thread,
 ) -> InitialState:
-    """Read a node's folder.
+    """Read a node's data directory.
 
     Args:
-        folder: where its files are.
-        node_id: whose they must be.
+        folder: the data directory.
+        node_id: the node to which it must belong.
         reactor: where the Deferreds of both storages fire.
         segment_bytes: size of each file of the journal.
-        progress: told (rows of all tables loaded, rows to load) now and then.
-        files: the disk; None is the machine's.
-        make_id: makes the incarnation of a new folder.
-        make_jobs: makes what does the journal's and the snapshots' jobs, from a name, the reactor and the last job.
+        progress: called with (rows of all tables loaded, rows to load) every `PROGRESS_S`.
+        files: the file system; None: the machine's.
+        make_id: draws the incarnation of a new directory.
+        make_jobs: makes the worker of the journal or the snapshots, from a name, the reactor and the last job.
 
     Raises:
-        StorageError: the folder cannot be opened, or holds what must not be believed.
-        SnapshotInvalid: the snapshot is sound and yet holds no store; of `kvraft.store`.
+        StorageError: the directory cannot be opened, or its contents must not be used.
+        SnapshotInvalid: the snapshot's checksums are right, but it holds no valid store; of `kvraft.store`.
     """
     opened = open_storage(folder, node_id, files=files, make_incarnation=make_id, segment_bytes=segment_bytes)
     try:
@@ -156,7 +156,7 @@ def from_disk(
 
 
 def _condemn(folder: Path, files: Files | None) -> None:
-    with suppress(OSError):  # at the next start the others tell the node again
+    with suppress(OSError):  # at the next start the others' hellos name the acknowledgements again
         mark_outdated(folder, files=files)
 
 

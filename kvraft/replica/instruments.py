@@ -1,4 +1,4 @@
-"""What a replica counts and notes of its own work, for monitoring and for people. Nothing depends on it."""
+"""The metrics and events of a replica, for monitoring and for people. No behaviour depends on them."""
 
 from collections import Counter
 from collections.abc import Callable
@@ -11,21 +11,21 @@ from kvraft.raft.facts import FactKind, Why
 from kvraft.replica.submissions import Batch
 
 SLOW_SYNC_S: Final = 0.1
-"""A save that takes longer is noted: a heartbeat interval, so that elections may come of it. Seconds."""
+"""A save that takes longer becomes an event: a heartbeat interval, so that it may cause elections. Seconds."""
 LONG_TURN_S: Final = 0.05
-"""A turn that takes longer is noted: half a heartbeat interval, in which the node answers nobody. Seconds."""
+"""A turn that takes longer becomes an event: half a heartbeat interval without any answer. Seconds."""
 SLOW_WRITE_S: Final = 0.1
-"""A write that takes longer until it is answered is noted, seconds."""
+"""A write that is answered later becomes an event, seconds."""
 
 
 class Instruments:
-    """The counts and the events of one replica.
+    """The metrics and events of one replica.
 
-    It is told once a turn, a save or an entry of the log, never once a request.
+    It is called once for each turn, save or log entry, never for each request.
 
     Args:
-        seconds: tells the time by the reactor's clock.
-        request_timeout: longest wait for a request, seconds: from its deadline follows when it came.
+        seconds: returns the time by the reactor's clock.
+        request_timeout: longest wait for a request, seconds: a request arrived so long before its deadline.
     """
 
     def __init__(self, node: Node, seconds: Callable[[], float], request_timeout: float) -> None:
@@ -35,15 +35,15 @@ class Instruments:
         self.events = EventRing(node.id, seconds)
         self.turns = Histogram()
         self.saves = Histogram()
-        """From when a save was asked for to when the node knows that it is durable."""
+        """Time of each save, from the request to the report that it is durable."""
         self.commits = Histogram()
-        """From when an entry of this leader was proposed to when it was applied and answered."""
+        """Time of each entry of this leader, from its proposal until it is applied and answered."""
         self.elections: Counter[Why] = Counter()
-        """Elections that this node stood or asked for, by the reason."""
+        """Elections that this node has started, by reason."""
         self.leaderships = 0
         """How often this node became leader."""
         self.leader_changes = 0
-        """How often another leader, or none, was known."""
+        """How often the known leader changed, including to none."""
         self._leader: int | None = None
 
     def turn_ended(self, began: float) -> None:
@@ -60,7 +60,7 @@ class Instruments:
             self.events.note("slow_sync", seconds=round(took, 4))
 
     def answered(self, batch: Batch) -> None:
-        """Count a batch of this leader's that was applied and answered."""
+        """Count a batch that was applied and answered."""
         now = self._seconds()
         self.commits.observe(now - batch.proposed_at)
         came_at = batch.submissions[0].deadline - self._request_timeout
@@ -73,7 +73,7 @@ class Instruments:
             )
 
     def take_facts(self) -> None:
-        """Note what the core tells of elections."""
+        """Record the core's facts about elections as events."""
         for fact in self._node.facts.take():
             if fact.kind is FactKind.ASKED or fact.why is Why.TRANSFER:
                 self.elections[fact.why or Why.SILENCE] += 1
@@ -83,7 +83,7 @@ class Instruments:
             self.events.note(fact.kind.value, at=fact.at, **facts, **peer, **why)
 
     def transition(self, state: SoftState) -> None:
-        """Note what this node has become."""
+        """Record a change of this node's role, term or leader."""
         if state.leader != self._leader:
             self._leader = state.leader
             self.leader_changes += 1

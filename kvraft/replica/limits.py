@@ -1,4 +1,4 @@
-"""What one request, one entry of the log and one turn may hold."""
+"""The limits of one request, one log entry and one turn."""
 
 from typing import ClassVar, Final
 
@@ -9,17 +9,17 @@ from kvraft.raft.types import PAYLOAD_BYTES_MAX
 BATCH_BYTES_MAX: Final = 1024 * 1024
 """Writes in one log entry, bytes; one larger submission still makes one entry."""
 READYS_A_TURN_MAX: Final = 8
-"""Effects that one turn carries out before it lets the reactor look at its sockets."""
+"""Most Readys that one turn carries out before it returns to the reactor."""
 TURN_S_MAX: Final = 0.002
-"""A turn carries out nothing more when it has taken so long, seconds: a backlog waits for the next one."""
+"""A turn that has taken so long carries out no further Ready, seconds: a backlog waits for the next turn."""
 TURN_GAP_S_MAX: Final = 0.5
-"""Longest time between two turns of a node without a leader, seconds: who waits for an answer is told in time."""
+"""Longest time between two turns, seconds, so that requests expire in time while an election takes long."""
 SUBMISSION_BYTES_MAX: Final = PAYLOAD_BYTES_MAX - BATCH_HEADER_BYTES
-"""Writes in one submission, bytes: it goes into one entry, and that entry must fit the journal and the wire."""
+"""Most bytes of the writes in one submission: they share one entry, which must fit the journal and the wire."""
 
 
 class TooLarge(Refused):
-    """The request holds more than one entry of the log takes; it had no effect and never will."""
+    """The request holds more than one log entry takes; it had no effect and never will."""
 
     code = "TOO_LARGE"
     size_max: ClassVar = SUBMISSION_BYTES_MAX
@@ -32,7 +32,7 @@ class TooLarge(Refused):
 
 
 class LevelTooLow(Refused):
-    """Not all members understand the command yet; it had no effect."""
+    """Not all members support the command yet; it had no effect."""
 
     code = "LEVEL_TOO_LOW"
 

@@ -1,9 +1,9 @@
-"""Reads that a follower answers itself: linearizable ones, and those that may be stale but tell their age.
+"""Reads that a follower answers itself: linearizable ones, and stale ones that report their age.
 
-Both rest on one measure. The node asks the leader how far its state machine is; the leader answers as it answers any
-linearizable read, after a majority has confirmed that it leads. When this node's state machine has come as far, its
-state is not older than the moment at which it asked. So the age of the state is the time since then, by this node's own
-monotonic clock: however slow the network or the leader was, it is never less than the truth.
+Both use the same method. The node asks the leader for its applied index; the leader answers as for any linearizable
+read, after a majority has confirmed that it leads. When this node's state machine has applied that index, its state is
+not older than the time of the question. So the age of the state is the time since then, by this node's own monotonic
+clock. It is never less than the true age, however slow the network or the leader was.
 
 One question is under way at a time, and serves all reads that arrived before it was sent.
 """
@@ -21,17 +21,17 @@ from kvraft.replica.state import State
 from kvraft.replica.submissions import Reply, Submission
 
 AGE_WANTED_S: Final = 1.0
-"""A stale read without a bound waits for a younger state if it is older, seconds, and the leader can be asked."""
+"""A stale read without a bound waits for a younger state if the state is older and the leader is reachable, seconds."""
 WAIT_S: Final = 0.1
 """Longest wait of a stale read for a younger state, seconds."""
 _MICROSECONDS: Final = 1_000_000
 
 
 class LocalReads:
-    """Reads that wait for this node's state to be young enough.
+    """Reads that wait until this node's state is young enough.
 
     Args:
-        ask: asks the leader.
+        ask: submits operations to the leader.
     """
 
     def __init__(
@@ -46,20 +46,20 @@ class LocalReads:
         self._forwarding = forwarding
         self._ask_leader = ask
         self._current_at: float | None = None
-        """The state was certainly that of the cluster at this time; None: that is not known of any."""
+        """The state includes everything committed before this time; None: no such time is known."""
         self._asked_at: float | None = None
         """When the question under way was sent."""
         self._proofs: deque[tuple[float, int]] = deque()
-        """(when it was asked, how far the leader was): not applied here yet."""
+        """(time of the question, the leader's applied index), for indexes that are not applied here yet."""
         self._linearizable: list[tuple[float, Submission]] = []
-        """With the time of their arrival."""
+        """(time of arrival, submission)."""
         self._stale: list[tuple[float, Submission]] = []
-        """With the time at which they are answered with whatever there is."""
+        """(time at which it is answered with the present state, submission)."""
         self._timer: IDelayedCall | None = None
 
     @property
     def are_waiting(self) -> bool:
-        """Whether any waits for entries to be applied."""
+        """Whether an index that the leader has named is not applied here yet."""
         return bool(self._proofs)
 
     def take(self, submission: Submission) -> None:
@@ -82,7 +82,7 @@ class LocalReads:
             self._ask(now)
 
     def look(self) -> None:
-        """Answer what can be answered by now; called when entries have been applied."""
+        """Answer the reads for which the state is young enough now; called when entries have been applied."""
         applied = self._state.store.applied_index
         while self._proofs and self._proofs[0][1] <= applied:
             self._current_at = self._proofs.popleft()[0]
@@ -103,7 +103,7 @@ class LocalReads:
                 self._stale.append((until, submission))
 
     def stop(self) -> None:
-        """Wait for nothing more."""
+        """Cancel the timer."""
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
@@ -120,7 +120,7 @@ class LocalReads:
         )
 
     def _ask(self, now: float) -> None:
-        """Ask the leader how far it is, unless a question is under way; the next one follows it."""
+        """Ask the leader for its applied index, unless a question is under way; then the next one follows it."""
         if self._asked_at is None and self._forwarding.is_possible:
             self._asked_at = now
             self._ask_leader([AppliedIndex()], self._told)

@@ -1,4 +1,4 @@
-"""Says in the log who comes, votes, moves and leaves: when a change begins, on its leader, and when it is committed."""
+"""Logs the changes of the members: on the leader when a change begins, and on every node when it is committed."""
 
 from typing import Final
 
@@ -11,18 +11,18 @@ _log: Final = Logger(namespace="kvraft.replica")
 
 
 class MembershipLog:
-    """Compares the configurations of a node's log; `look` is called when the last one has changed or is committed."""
+    """Compares successive configurations; `look` is called when the latest one has changed or was committed."""
 
     def __init__(self, node: Node, note: Note = ignore) -> None:
         self._node = node
         self._note = note
         self._settled = node.membership_at(node.commit)
-        """The last committed configuration that was seen."""
+        """The last committed configuration at the latest `look`."""
         self._begun: int | None = None
-        """The entry of a change that was announced and is not committed; None while there is none."""
+        """The index of a change that was logged as begun and is not committed; None while there is none."""
 
     def look(self) -> None:
-        """Say what has changed since the last time."""
+        """Log what has changed since the last call."""
         node = self._node
         index, present = node.memberships[-1]
         if self._begun is not None and all(at != self._begun for at, _ in node.memberships[1:]):
@@ -49,7 +49,7 @@ class MembershipLog:
 
 
 def changes_between(before: Membership, after: Membership) -> list[str]:
-    """Return a sentence for each difference that an operator cares about; bindings of incarnations are none."""
+    """Return a sentence for each difference that matters to an operator; bindings of incarnations do not."""
     sentences = [
         f"node {node} is a learner at {after.addresses.get(node)}" for node in sorted(after.learners - before.learners)
     ]

@@ -18,18 +18,18 @@ class ReplicaOptions:
     disk_stall_max: float = 1.0
     """A leader whose save takes longer stops leading if another member can do better (row 26)."""
     quota: tuple[int, int] = (0, 0)
-    """Most bytes and most keys that the store may hold, 0 for no bound: what this node writes into the log when it
-    leads."""
+    """Most bytes and most keys that the store may hold, 0 for no bound. The leader writes its own value of this and of
+    the next four into the log."""
     history: HistoryBounds = attrs.field(factory=HistoryBounds)
-    """How much of the past the store keeps: likewise."""
+    """Bounds of the history that the store keeps."""
     leases_max: int = LEASES_MAX
-    """Most leases that there may be: likewise."""
+    """Most leases."""
     locks_max: int = LOCKS_MAX
-    """Most locks that may be held: likewise."""
+    """Most locks that may be held."""
     sessions: SessionBounds = attrs.field(factory=SessionBounds)
-    """How many sessions clients may have, and what they may take: likewise."""
+    """Bounds of the number of clients' sessions, and of their size."""
     forwards: bool = False
-    """Whether this node passes on to the leader what it is asked while it follows."""
+    """Whether this node, while it does not lead, forwards requests to the leader."""
     watches_max: int = 10_000
     """Most watches that clients may have on this node."""
     snapshots: SnapshotOptions = attrs.field(factory=SnapshotOptions)

@@ -1,4 +1,4 @@
-"""What the replica needs of its connections to the other members: the seam through which messages go out."""
+"""The interface by which the replica uses its connections to the other members."""
 
 from collections.abc import Collection, Mapping, Sequence
 from typing import Protocol
@@ -8,26 +8,26 @@ from kvraft.peers.forwarded import PeerMessage
 
 
 class PeerTransport(Protocol):
-    """What the replica needs of its connections to the other members; `kvraft.peers.Peers` is the real one."""
+    """The connections to the other members; `kvraft.peers.Peers` is the real implementation."""
 
     def status(self) -> Mapping[int, PeerStatus]:
         """Return how every other member is connected."""
         ...
 
     def reached_at(self, node: int) -> Address | None:
-        """Return where a member answers, or where this node itself is reached; None when that is unknown."""
+        """Return the address at which a member answers, or this node's own; None when it is unknown."""
         ...
 
     def says_at(self, node: int) -> Address | None:
-        """Return where the process that answers as a member says that it is reached; None when that is unknown."""
+        """Return the address that the process which answers as a member announces in its hello; None when unknown."""
         ...
 
     def send(self, outgoing: Sequence[tuple[int, PeerMessage]]) -> None:
-        """Send each message to its member, in order; whatever cannot be sent now is dropped."""
+        """Send each message to its member, in order; a message that cannot be sent now is dropped."""
         ...
 
     def learn_cluster(self, cluster_id: str) -> None:
-        """From now on talk to members of this cluster alone."""
+        """Accept only members of this cluster from now on."""
         ...
 
     def set_members(
@@ -36,7 +36,7 @@ class PeerTransport(Protocol):
         removed: Collection[int] = (),
         incarnations: Mapping[int, str] | None = None,
     ) -> None:
-        """From now on talk to these nodes and to nobody else; `removed` are told that they have left.
+        """Connect only to these nodes from now on; `removed` are refused as former members.
 
         A node in `incarnations` must have that incarnation.
         """
@@ -44,10 +44,10 @@ class PeerTransport(Protocol):
 
 
 class NoPeers:
-    """The outbox of a replica that is not connected, as that of a cluster of one stays."""
+    """The connections of a replica that is not connected, or is the only member."""
 
     def status(self) -> Mapping[int, PeerStatus]:
-        """Return nothing: there is nobody."""
+        """Return nothing: there are no peers."""
         return {}
 
     def reached_at(self, node: int) -> Address | None:

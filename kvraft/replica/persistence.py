@@ -1,4 +1,4 @@
-"""Saving: one save at a time, and everything that came up meanwhile shares the next (group commit)."""
+"""Saves Readys: one save at a time; the Readys that arrive meanwhile share the next one (group commit)."""
 
 from collections import deque
 from collections.abc import Callable
@@ -15,17 +15,17 @@ from kvraft.storage import JournalFull, Storage
 _log = Logger(namespace="kvraft.replica")
 
 WAITING_MAX: Final = 1000
-"""Readys that wait for a disk before those are dropped that have only replies: a full disk may stay so for days."""
+"""While so many Readys wait for the disk, further ones with only replies are dropped: a disk may be full for days."""
 
 
 class Saver:
-    """Has Readys saved in order and reports each as durable, in order, when all before it are.
+    """Saves Readys in order, and reports each as durable, in order, when all before it are.
 
     Args:
         storage: the journal.
         durable: called with the Readys that became durable together.
-        failed: called when the journal refuses; nothing is reported as durable after that.
-        seconds: tells the time.
+        failed: called when the journal fails; nothing is reported as durable after that.
+        seconds: returns the time.
         took: called with the seconds that each save has taken.
     """
 
@@ -43,16 +43,16 @@ class Saver:
         self._seconds = seconds
         self._took = took
         self._began: float | None = None
-        """When the save under way was asked for; None while none is."""
+        """When the save under way was requested; None while none is."""
         self._waiting: deque[Ready] = deque()
         self._saving: list[Ready] = []
         self._idlers: list[Deferred[None]] = []
-        if storage.pending_since is not None:  # what was read is not durable before that is done
+        if storage.pending_since is not None:  # what was read at the start is durable only after this save
             self._saving = [Ready()]
             self._storage.save(None, ()).addCallbacks(self._saved, failed).addErrback(failed)
 
     def save(self, ready: Ready) -> None:
-        """Save what `ready` wants saved, with the next save; one without a wish only waits for those before it."""
+        """Save `ready` with the next save; if it needs no save, it only waits for those before it."""
         if not (ready.needs_save or self._saving or self._waiting or self._storage.full):
             self._durable([ready])
             return
@@ -68,14 +68,14 @@ class Saver:
         return not self._saving
 
     def when_idle(self) -> Deferred[None]:
-        """Return what fires when everything is durable, at once if it is, or when the node is stopped."""
+        """Return a Deferred that fires when everything is durable, or when the node is stopped."""
         if self.idle:
             return succeed(None)
         self._idlers.append(Deferred())
         return self._idlers[-1]
 
     def end_waits(self) -> None:
-        """Let go of who waits for the disk, which may never answer."""
+        """Fire every Deferred of `when_idle`: the disk may never answer."""
         idlers, self._idlers = self._idlers, []
         for idler in idlers:
             idler.callback(None)
@@ -105,7 +105,7 @@ class Saver:
 
 
 def merge(readys: list[Ready]) -> tuple[HardState | None, list[Entry]]:
-    """Return the last hard state and the entries that stand after all of `readys`: a later one replaces the tail."""
+    """Return the last hard state and the entries after all of `readys`; a later Ready's entries replace the tail."""
     hard_state: HardState | None = None
     entries: list[Entry] = []
     for ready in readys:
@@ -132,7 +132,7 @@ class DiskWatch:
         self._stall_max = stall_max
         self._note = note
         self._full: JournalFull | None = None
-        """As it was told last."""
+        """The state of `Storage.full` that was logged last."""
 
     def look(self, now: float) -> None:
         """Look whether the disk works."""

@@ -1,10 +1,10 @@
-"""Messages of channels: what a client publishes at one member reaches the subscribers at all of them.
+"""Published messages: a client publishes at one member, and the subscribers at all members receive the message.
 
-Nothing of it is stored, and it is not in the log. A message goes once to every member to which there is a connection;
-one to which too many bytes wait already does not get it. So the core's messages never wait long after those of clients,
-and a link is never given up because of them. All that is published in one turn of the reactor shares a frame.
+Messages are not stored, and not in the log. A message is sent once to every connected member, except to one for which
+too many bytes wait already. So the core's messages never wait long after clients' messages, and no link is aborted
+because of them. Everything that is published in one turn of the reactor shares a frame.
 
-Frames of this kind are sent from feature level 3 on: every member knows them then.
+These frames are sent from feature level 3 on, when every member supports them.
 """
 
 from collections.abc import Callable
@@ -18,11 +18,11 @@ from kvraft.raft import MessageRefused
 from kvraft.replica.state import State
 
 PUBLISHING_LEVEL: Final = 3
-"""The feature level from which on members know these frames."""
+"""The feature level from which on every member supports these frames."""
 FRAME_BYTES: Final = 256 * 1024
-"""A frame that holds so many bytes of channels and messages takes no more."""
+"""A frame with so many bytes of channel names and messages is sent at once."""
 OUTBOX_BYTES_MAX: Final = 2 * 1024 * 1024
-"""A member to which more bytes wait gets no messages of channels."""
+"""A member for which more bytes wait is sent no published messages."""
 
 Tell = Callable[[bytes, bytes], object]
 
@@ -31,23 +31,23 @@ _decode: Final = msgspec.msgpack.Decoder(list[tuple[bytes, bytes]]).decode
 
 
 class Publishing:
-    """Passes messages on to the other members, and takes theirs."""
+    """Sends published messages to the other members, and takes theirs."""
 
     def __init__(self, state: State, clock: IReactorTime) -> None:
         self._state = state
         self._clock = clock
         self._tells: list[Tell] = []
         self._waiting: list[tuple[bytes, bytes]] = []
-        """What leaves at the end of this turn."""
+        """(channel, message) of what is sent at the end of this turn."""
         self._bytes = 0
         self._flush: IDelayedCall | None = None
 
     def follow(self, tell: Tell) -> None:
-        """Call `tell` with channel and content of each message that comes from another member."""
+        """Call `tell` with the channel and the content of each message from another member."""
         self._tells.append(tell)
 
     def publish(self, channel: bytes, message: bytes) -> None:
-        """Pass a message on, as far as that is possible."""
+        """Send a message to the other members, if they support it."""
         if self._state.store.feature_level < PUBLISHING_LEVEL:
             return
         self._waiting.append((channel, message))
@@ -77,7 +77,7 @@ class Publishing:
         """Take messages of another member.
 
         Raises:
-            MessageRefused: no honest member can have sent it.
+            MessageRefused: no correct member can have sent it.
         """
         try:
             messages = _decode(published.data)
@@ -88,7 +88,7 @@ class Publishing:
                 tell(channel, message)
 
     def stop(self) -> None:
-        """Pass nothing on any more."""
+        """Send nothing more."""
         if self._flush is not None:
             self._flush.cancel()
             self._flush = None

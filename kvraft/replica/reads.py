@@ -1,4 +1,4 @@
-"""Reads on their way: from the turn they came in, by a round of heartbeats, to the index they may be answered at."""
+"""Linearizable reads on the leader: confirmed by a heartbeat round, answered when their index is applied."""
 
 from collections import deque
 from collections.abc import Callable, Sequence
@@ -9,10 +9,10 @@ from kvraft.store import Store
 
 
 class Reads:
-    """Submissions of reads alone (ReadIndex, thesis §6.4).
+    """Submissions with only reads (ReadIndex, thesis §6.4).
 
     Args:
-        refuse: tells submissions that this node does not lead.
+        refuse: refuses submissions because this node does not lead.
         present: returns this leader's cluster time, in microseconds.
     """
 
@@ -23,16 +23,16 @@ class Reads:
         self._refuse = refuse
         self._present = present
         self._new: list[Submission] = []
-        """Those that came in this turn."""
+        """Those that arrived since the last turn."""
         self._confirmed: deque[tuple[int, list[Submission]]] = deque()
-        """Those that wait for the store to reach an index."""
+        """(index, submissions) that wait until the store has applied the index."""
 
     def append(self, submission: Submission) -> None:
-        """Take one more."""
+        """Add a submission."""
         self._new.append(submission)
 
     def ask(self, now: float) -> None:
-        """Ask for one round that serves every read of this turn."""
+        """Request one read index for all reads of this turn."""
         if not self._new:
             return
         reads, self._new = self._new, []
@@ -42,7 +42,10 @@ class Reads:
             self._refuse(reads)
 
     def carry_out(self, ready: Ready, store: Store) -> None:
-        """Answer what is confirmed and in the store, after what `ready` had applied; refuse what never will be."""
+        """Answer the confirmed reads whose index is applied, and refuse the aborted ones of `ready`.
+
+        Called after the entries of `ready` are applied.
+        """
         for read in ready.reads:
             assert isinstance(read.ticket, list)
             self._confirmed.append((read.index, read.ticket))

@@ -1,30 +1,29 @@
-"""How a node that keeps nothing on disk may come back (`"durability": "memory"`).
+"""How a node that keeps nothing on disk takes part again after a restart (`"durability": "memory"`).
 
-Raft lets a node take part because it remembers its term, its vote and its log (Figure 2). A node that was restarted
-without them could vote twice in a term (row 2), help to elect a leader that lacks an entry which it had
-acknowledged itself (row 1), or, back in term 0, confirm the writes and reads of an old leader whose successor it had
-followed before. So a node without memory begins *deaf*: it takes no message, until one of two things is certain.
+Raft requires that a node keeps its term, its vote and its log (Figure 2). A node that was restarted without them could
+vote twice in a term (row 2), help to elect a leader that lacks an entry which the node has acknowledged (row 1), or,
+back in term 0, confirm the writes and reads of an old leader although it has followed a later one. So a node that has
+started without its data ignores every message, until one of two things is certain.
 
-* **There is nothing to remember.** Every other member has said, since this process began, that it too is without
-  memory and empty, and none has said that it remembers anything. That is the birth of a cluster, or its rebirth, empty,
-  after all members were down together. The node votes at once.
-* **It knows how much it may have promised.** Every other member has said, since this process began and at a time when
-  it had all its memory, what its term and the last index of its log were. Whatever this node promised before, it
-  promised to one of them, and in a term that is no higher than what that one says. So from now on the node *follows*:
-  it takes messages of the highest of those terms and later ones, and acknowledges what it stores. It *votes* again when
-  its log matches that of a leader L as far as an entry of L's own term, and, if L spoke in this very term, as far as
-  L's log reached when it spoke. For an entry that the node once acknowledged in an earlier term, and that was or may
-  yet be committed, stands in L's log before the first one of L's term (leader completeness, Figure 3), and one that it
-  acknowledged to L itself was in L's log before L spoke. In its present term, in which it may have voted, it gives its
-  vote up.
+* **It has promised nothing that still counts.** Every other member's hello has said, since this process began, that it
+  too has started without data and is empty, and no hello has said that a member holds any data. That is the birth of a
+  cluster, or its restart without data after all members were down together. The node votes at once.
+* **The bounds of its promises are known.** Every other member's hello has named, since this process began and while the
+  member had all its data, its term and the last index of its log. Every promise of this node was made to one of them,
+  in a term no higher than the one that this member names. So from now on the node *follows*: it takes messages of the
+  highest of those terms and later ones, and acknowledges what it stores. It *votes* again when its log matches that of
+  a leader L up to an entry of L's own term and, if L's hello was in this same term, up to the last index in that hello.
+  Reason: an entry that the node has acknowledged in an earlier term, and that was or may yet be committed, is in L's
+  log before the first one of L's term (leader completeness, Figure 3). An entry that it has acknowledged to L itself
+  was in L's log before L's hello. In its present term, in which it may have voted before, it does not vote.
 
-Both hold however late a member's word is looked at: what was said bounds promises that were made before this process
-began. A member that says it has forgotten does not take back what it said before; and one that has said nothing
-else tells nothing about what it may have heard from us. So when two members lose their memory together, neither
-returns while the other has not, and a cluster of three stops, on purpose; the log says to stop all members and to start
-them again. What was acknowledged is then lost: that is what this mode gives up.
+Both hold however late a hello is used: it bounds promises that were made before this process began. A later hello in
+which a member says that it has lost its data does not invalidate its earlier one. But a member that has sent only such
+hellos gives no bound. So when two members lose their data together, neither takes part while the other does not, and a
+cluster of three stops, on purpose. The log then says to stop all members and to start them again. Acknowledged writes
+are lost by that: this mode accepts that risk.
 
-What this rests on: all members run in this mode, and nothing that an earlier process of a member sent is delivered
+This assumes that all members run in this mode, and that nothing sent by an earlier process of a member is delivered
 after a hello of its next one.
 """
 
@@ -38,7 +37,7 @@ from kvraft.raft import Message, Node
 
 
 class Rejoin:
-    """Decides when a node without memory may listen, and when it may vote."""
+    """Decides when a node that has started without its data may take messages, and when it may vote."""
 
     _log = Logger(namespace="kvraft.replica")
 
@@ -46,18 +45,18 @@ class Rejoin:
         self._node = node
         self._others = frozenset(others)
         self._newborn: set[int] = set()
-        """Who has said that it is without memory and empty."""
+        """Members whose hellos said that they have started without data and are empty."""
         self._remembered: dict[int, tuple[int, int]] = {}
-        """(term, last index) of each member when it first spoke with all its memory."""
+        """By member: (term, last index) in its first hello with all its data."""
         self._has_complained = False
 
     def add_to(self, facts: Facts) -> Facts:
-        """Say in a hello also whether this node is without memory, and how far its log and term are."""
+        """Return the facts of a hello with this node's term and last index, and whether it has started without data."""
         node = self._node
         return replace(facts, fresh=not node.voting, term=node.term, last_index=node.log.last_index)
 
     def hello(self, hello: Hello) -> None:
-        """Take what a peer says of itself."""
+        """Take a peer's hello."""
         if hello.fresh is None or hello.term is None or hello.last_index is None:
             return
         if hello.fresh:
@@ -68,7 +67,7 @@ class Rejoin:
             self._remembered.setdefault(hello.sender, (hello.term, hello.last_index))
 
     def admit(self, messages: Sequence[Message]) -> Sequence[Message]:
-        """Return those of `messages` that the node may listen to; the others are lost, as any message may be."""
+        """Return those of `messages` that the node may take; the others are dropped, as any message may be."""
         if self._node.voting:
             return messages
         if not self._knows_its_promises:
@@ -105,7 +104,7 @@ class Rejoin:
 
     @property
     def _cannot_tell(self) -> bool:
-        """Whether all have spoken, some with memory and some without."""
+        """Whether every member has sent a hello, some with data and some without."""
         has_heard_all = self._newborn | self._remembered.keys() >= self._others
         return has_heard_all and self._is_anything_remembered and not self._knows_its_promises
 
@@ -116,7 +115,7 @@ class Rejoin:
 
     @property
     def _has_caught_up(self) -> bool:
-        """Whether the log holds all that this node can have acknowledged; see above."""
+        """Whether the log holds everything that this node can have acknowledged; see the module's docstring."""
         node = self._node
         leader = node.leader
         if leader is None or leader == node.id or node.term < self._last_term:

@@ -202,7 +202,7 @@ class Replica:
             "unapplied": len(self._applier.waiting),
         }
 
-    # Life.
+    # Start and stop.
 
     def connect(self, peers: PeerTransport) -> None:
         """Send through `peers` from now on; called once, before `start`."""

@@ -1,4 +1,4 @@
-"""What a node that was restarted says of itself until it has applied the log that it found on its disk."""
+"""Logs the progress of a restarted node until it has applied the log from its disk."""
 
 from typing import Final
 
@@ -9,13 +9,13 @@ from kvraft.raft import Node
 from kvraft.store import Store
 
 PROGRESS_S: Final = 1.0
-"""How often it says how far it is, seconds."""
+"""Interval of the progress lines, seconds."""
 
 
 class StartupReplay:
-    """Watches a node from its start on.
+    """Follows a node from its start until its log is applied.
 
-    Its own log may end with entries that nobody has committed: they are applied when a leader has, or go.
+    The log may end with uncommitted entries. They are applied when a leader has committed them, or replaced by others.
     """
 
     _log = Logger(namespace="kvraft.replica")
@@ -28,7 +28,7 @@ class StartupReplay:
         self._goal = node.log.last_index
 
     def look(self, store: Store) -> bool:
-        """Say how far it is when that is due; return whether it is over."""
+        """Log the progress if that is due; return whether the log is applied."""
         goal = min(self._goal, self._node.log.last_index)
         now = self._clock.seconds()
         if store.applied_index >= goal:

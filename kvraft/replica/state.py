@@ -1,4 +1,4 @@
-"""The state machine of this node: the store as it is now."""
+"""Holds the current store, which is the node's state machine."""
 
 from collections.abc import Callable
 
@@ -10,7 +10,7 @@ class State:
     """Holds the store, which an installed snapshot replaces.
 
     Args:
-        peers: the connections to the other members, as they are then.
+        peers: returns the current connections to the other members.
     """
 
     def __init__(self, store: Store, peers: Callable[[], PeerTransport]) -> None:
@@ -24,12 +24,12 @@ class State:
         return self._peers()
 
     def replace(self, store: Store) -> Store:
-        """Go on with another store; return the one before."""
+        """Replace the store; return the old one."""
         before, self.store = self.store, store
         return before
 
     def tell_cluster(self) -> None:
-        """Reply the connections the cluster's id when it is known or another."""
+        """Pass the cluster's id to the connections if it is new."""
         cluster_id = self.store.cluster_id
         if cluster_id != self._cluster_told and cluster_id is not None:
             self._cluster_told = cluster_id

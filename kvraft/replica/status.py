@@ -1,4 +1,4 @@
-"""What a node says of itself when it is asked for its STATUS."""
+"""The answer of STATUS, and the log lines of transitions and defects."""
 
 from collections.abc import Mapping
 from typing import Final
@@ -25,7 +25,7 @@ _TRANSITIONS: Final = {
 
 
 def log_transition(me: int, state: SoftState) -> None:
-    """Say in the log what this node has become."""
+    """Log a change of this node's role, term or leader."""
     text = _TRANSITIONS[state.role]
     if state.role is not Role.LEADER and state.leader is not None:
         text = "node {id} is FOLLOWER of node {leader} in term {term}"
@@ -33,9 +33,9 @@ def log_transition(me: int, state: SoftState) -> None:
 
 
 def log_defect(me: int, failure: Failure) -> None:
-    """Say in the log where a defect showed that ends this node.
+    """Log the traceback of a defect that stops this node.
 
-    What a disk refuses, or a later version has written, is none; the last words say it all.
+    Errors of the disk and data of a later version are no defects; for them the final message is enough.
     """
     is_told = isinstance(failure.value, JournalFailed | JournalDamaged)
     if not is_told and not getattr(failure.value, "needs_upgrade", False):
@@ -96,7 +96,7 @@ def describe(
 
 
 def _describe_progress(node: Node, peer: int) -> dict[str, object]:
-    """Return what a leader knows of `peer`'s log; nothing on other nodes."""
+    """Return the leader's progress for `peer`, as JSON values; empty unless this node leads."""
     progress = node.progress_of(peer)
     if progress is None:
         return {}

@@ -1,4 +1,4 @@
-"""Passing leadership on when a node is stopped, and waiting for what comes of it."""
+"""Transfers leadership when a leader is stopped, and waits for the result."""
 
 from collections.abc import Callable
 
@@ -12,10 +12,10 @@ from kvraft.replica.submissions import Deadlines
 
 
 class TransferOnStop:
-    """Hands leadership to the best successor, once, before the node ends.
+    """Transfers leadership to the best successor, once, before the node stops.
 
     Args:
-        schedule_turn: lets a turn follow, which sends the order.
+        schedule_turn: schedules a turn, which sends the order.
     """
 
     _log = Logger(namespace="kvraft.replica")
@@ -34,12 +34,12 @@ class TransferOnStop:
         self._deadlines = deadlines
         self._schedule_turn = schedule_turn
         self._over: Deferred[None] | None = None
-        """Fires when nothing is to be waited for any more; None while nobody waits."""
+        """Fires at the end of the wait; None while there is no wait."""
 
     async def begin(self, patience: float) -> None:
-        """Order the successor to stand, and wait up to `patience` seconds for it and for open answers.
+        """Order the successor to campaign; wait up to `patience` seconds for it and for pending answers.
 
-        It ends sooner when the transfer is given up and nobody waits for an answer.
+        The wait ends early when the transfer has succeeded or was abandoned, and no request waits for its answer.
         """
         target = self._node.best_successor()
         if target is None:
@@ -60,7 +60,7 @@ class TransferOnStop:
         self._redirects.settle()
 
     def look(self) -> None:
-        """End the wait if there is nothing to wait for; called after each turn and each save."""
+        """End the wait if a leader is known and no answer is pending; called after each turn and each save."""
         if self._over is None or self._node.leader is None or self._node.is_transferring:
             return
         if self._deadlines.unanswered == 0:

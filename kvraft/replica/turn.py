@@ -1,33 +1,33 @@
-"""The turn, as the parts see it that bring it something to do."""
+"""The interface of the turn, for the modules that give it work."""
 
 from collections.abc import Callable
 from typing import Protocol
 
 
 class Turn(Protocol):
-    """Carries out, at the end of the reactor's iteration, what has come together. `Replica` is the turn."""
+    """Carries out the queued work at the end of the reactor's iteration. `Replica` implements it."""
 
     is_due: bool
-    """Whether one follows, by a call of its own or at the end of what is under way."""
+    """Whether a turn will run, because it is scheduled or because the caller of an event will run it."""
     is_stopped: bool
-    """Whether none follows any more."""
+    """Whether the node was stopped: no further turn runs."""
 
     def schedule(self) -> None:
-        """Let one follow."""
+        """Schedule a turn, unless one is due."""
         ...
 
     def run(self) -> None:
-        """Run one now."""
+        """Run a turn now."""
         ...
 
     def let(self, event: Callable[..., None], *news: object) -> None:
-        """Let the node take an event; a bug in the core stops this node.
+        """Let the node take an event; an unexpected exception stops this node.
 
         Raises:
-            MessageRefused: the event is what no honest member sends.
+            MessageRefused: no correct member can have sent the message.
         """
         ...
 
     def tell(self, event: Callable[..., None], *news: object) -> None:
-        """Let the node take an event, and carry out what it makes of it in the turn that follows; see `let`."""
+        """Let the node take an event, and schedule a turn for its effects; see `let`."""
         ...

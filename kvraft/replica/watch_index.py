@@ -1,6 +1,6 @@
-"""Finds the watches that follow a key, and the items before and after a change that concerns some of them.
+"""Finds the watches that follow a key, and the items before and after a change of it.
 
-A write to a key that nobody follows costs one look-up, and one more for each length that a watched prefix has.
+A write to a key without watches costs one look-up, and one more for each length of a watched prefix.
 """
 
 from collections import Counter
@@ -22,9 +22,9 @@ class WatchIndex(Generic[W]):
         self._by_key: dict[bytes, dict[W, None]] = {}
         self._by_prefix: dict[bytes, dict[W, None]] = {}
         self._lengths: Counter[int] = Counter()
-        """Of the prefixes, with how many prefixes have each."""
+        """By length: the number of watched prefixes."""
         self._ranges: dict[Span, dict[W, None]] = {}
-        """Of all other spans. They are searched one by one."""
+        """All other spans. They are searched one by one."""
 
     def add(self, span: Span, watch: W) -> None:
         """Let `watch` follow the keys of `span`."""
@@ -38,7 +38,7 @@ class WatchIndex(Generic[W]):
             self._ranges.setdefault(span, {})[watch] = None
 
     def remove(self, span: Span, watch: W) -> None:
-        """Let `watch` follow nothing any more; does nothing when it does not."""
+        """Let `watch` follow the keys of `span` no more; does nothing if it does not follow them."""
         if span.end == span.start + b"\0":
             _discard(self._by_key, span.start, watch)
         elif span == prefix_span(span.start):
@@ -51,7 +51,7 @@ class WatchIndex(Generic[W]):
             _discard(self._ranges, span, watch)
 
     def may_concern(self, keys: Sequence[bytes]) -> bool:
-        """Whether any of `keys` is followed; cheaper than to ask for each."""
+        """Whether any watch follows one of `keys`; cheaper than `find` for each key."""
         if self._by_key and not self._by_key.keys().isdisjoint(keys):
             return True
         for length in self._lengths:
@@ -67,7 +67,7 @@ class WatchIndex(Generic[W]):
         if (found := self._by_key.get(key)) is not None:
             yield found
         for length in self._lengths:
-            # A key that is shorter than the prefix is no prefix of that length.
+            # A shorter key has no prefix of that length.
             if length <= len(key) and (found := self._by_prefix.get(key[:length])) is not None:
                 yield found
         for span, followers in self._ranges.items():
@@ -79,7 +79,7 @@ K = TypeVar("K")
 
 
 def _discard(followers: dict[K, dict[W, None]], place: K, watch: W) -> bool:
-    """Remove a watch from a place; return whether nothing is left there that was."""
+    """Remove a watch from a place; return whether it was the last one there."""
     found = followers.get(place)
     if found is None or watch not in found:
         return False
@@ -91,18 +91,21 @@ def _discard(followers: dict[K, dict[W, None]], place: K, watch: W) -> bool:
 
 
 def expiries(runs: Iterable[Run]) -> frozenset[int]:
-    """Return the revisions at which keys were removed that had expired."""
+    """Return the revisions at which expired keys were removed."""
     return frozenset(run.revision for run in runs if isinstance(run, TransactionRun) and run.is_expiry)
 
 
 def complete(
     recorded: Sequence[Recorded], current: Callable[[bytes], Item | None], expired: Collection[int] = ()
 ) -> list[Change]:
-    """Return changes with the whole items before and after them.
+    """Return the recorded changes with the complete items before and after each.
 
-    `recorded` are all changes of the keys that occur there since some revision, oldest first, and `current` is what
-    stands under a key after the last of them. The history leaves out what that tells. `expired` are the revisions at
-    which keys were removed that had expired.
+    The history does not store what can be derived from the later changes and the current item.
+
+    Args:
+        recorded: all changes since some revision of the keys that occur in it, oldest first.
+        current: returns the item of a key after the last of these changes.
+        expired: the revisions at which expired keys were removed.
     """
     after: dict[bytes, Item | None] = {}
     changes: list[Change] = []

@@ -1,4 +1,4 @@
-"""What taking, sending and receiving snapshots have in common."""
+"""What creating, sending and receiving snapshots need of the replica."""
 
 from collections.abc import Callable
 
@@ -21,6 +21,6 @@ class SnapshotContext:
     send: Callable[[int, Message], None]
     """Sends one message to one member."""
     promise: Callable[[int, Message], None]
-    """Sends one message to one member when the term in which it is said is durable."""
+    """Sends one message to one member after the state that it depends on is durable."""
     failed: Callable[[Failure], None]
     """Called when the node must not go on."""

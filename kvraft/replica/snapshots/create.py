@@ -1,4 +1,4 @@
-"""Taking snapshots: when, slice by slice, and shortening the log after them (§7)."""
+"""Takes snapshots, in slices, and compacts the log after them (§7)."""
 
 from collections.abc import Callable
 from typing import Final, Protocol
@@ -15,9 +15,9 @@ from kvraft.storage import JournalFailed, Snapshot, SnapshotFailed, SnapshotHead
 from kvraft.store import Released, Store, StoreSnapshot, take
 
 RETRY_S: Final = 10.0
-"""Wait before a snapshot that failed is tried again, seconds."""
+"""Pause after a failed snapshot before the next attempt, seconds."""
 ABSENT_AFTER_S: Final = 5.0
-"""After so long without a word from a member a leader keeps no log for it any more, seconds."""
+"""After so long without an answer of a member, the leader keeps no log for it any more, seconds."""
 
 
 def _absent_after() -> float:
@@ -26,40 +26,41 @@ def _absent_after() -> float:
 
 @attrs.frozen
 class SnapshotOptions:
-    """When a snapshot is taken, and what of the log stays: sizes in bytes of log records."""
+    """When a snapshot is taken, and how much of the log is kept: sizes in bytes of log records."""
 
     log_bytes_max: int = 32 * 1024 * 1024
-    """A snapshot is taken when this much was applied since the last one, or as much as that one's size, if more: so the
-    disk is never written more than about twice for each write."""
+    """A snapshot is taken when so much was applied since the last one, or as much as that one's size, if more. So each
+    write is written to the disk about twice at most."""
     log_bytes_kept: int = 8 * 1024 * 1024
-    """So much of the log stays after a snapshot, for followers that are a little late."""
+    """So much of the log is kept after a snapshot, for followers that are a little late."""
     log_bytes_for_late: int = 96 * 1024 * 1024
-    """So much of a leader's log stays, or twice the size of the snapshot, if more, while a living member needs it: one
-    that receives a snapshot must find the entries after it when it has installed it, or it would need the next one.
-    Meanwhile a new one is taken when half as much was applied: the second one pushes out the one that is sent."""
+    """So much of a leader's log, or twice the size of the snapshot, if more, is kept while a live member needs it: a
+    member that has installed a snapshot needs the entries after it; without them it would need the next snapshot.
+    While a member receives one, a new one is taken only when half as much was applied: the second new one removes the
+    one that is being sent."""
     absent_after: float = attrs.field(factory=_absent_after)
-    """A member that was not heard from for so long, seconds, has nothing kept for it."""
+    """No log is kept for a member that has not answered for so long, seconds."""
 
 
 class LateMembers(Protocol):
-    """What is known of the members that this node leads."""
+    """The leader's view of the members that need its log."""
 
     @property
     def needed_behind(self) -> int | None:
-        """Behind which entry those that live need the log; None when this node does not lead."""
+        """The live members need the log after this index; None without any, or when this node does not lead."""
         ...
 
     @property
     def is_one_receiving(self) -> bool:
-        """Whether one of those that live is receiving a snapshot."""
+        """Whether a live member is receiving a snapshot."""
         ...
 
 
 class SnapshotCreator:
-    """Takes one snapshot at a time of what a node has applied.
+    """Takes snapshots of the applied state, one at a time.
 
-    A slice is one chunk: it is encoded here, written by another thread, and the next one waits for that. While this
-    node has anything else to do there is a rest between two of them.
+    A snapshot is written in chunks. Each is encoded here and written by another thread; the next one waits for that.
+    While this node has other work, there is a pause between two chunks.
     """
 
     _log = Logger(namespace="kvraft.replica")
@@ -82,7 +83,7 @@ class SnapshotCreator:
         self._applied_bytes = 0
         """Bytes of the entries that were applied since the last snapshot began."""
         self._turns = 0
-        """Turns of the replica so far: when there was one since the last slice, the node is not idle."""
+        """Turns of the replica so far: if there was one since the last chunk, the node is not idle."""
         self._not_before = 0.0
         self._running: Deferred[None] | None = None
         self._stopped = False
@@ -97,10 +98,10 @@ class SnapshotCreator:
         self._applied_bytes += len(entry.record)
 
     def consider(self, store: Store) -> None:
-        """Take note of a turn, and begin to take a snapshot of `store` if it is time for one."""
+        """Count a turn, and begin a snapshot of `store` if one is due."""
         self._turns += 1
         if self._applied_bytes < self._options.log_bytes_max:
-            return  # as in almost every turn
+            return  # the common case
         due = max(self._options.log_bytes_max, self._latest_size)
         if self._members.is_one_receiving:
             due = max(due, self._kept_for_late // 2)
@@ -108,7 +109,7 @@ class SnapshotCreator:
             self.begin(store)
 
     def begin(self, store: Store) -> Deferred[None]:
-        """Take a snapshot of `store` now, unless one is being taken; fires when it is there or has failed."""
+        """Take a snapshot of `store` now, unless one is under way; fires when it is finished or has failed."""
         finished: Deferred[None] = Deferred()
         if self._running is None and not self._stopped:
             counted, self._applied_bytes = self._applied_bytes, 0
@@ -122,7 +123,7 @@ class SnapshotCreator:
         return finished
 
     def stop(self) -> None:
-        """Begin nothing more; what is running ends at its next slice."""
+        """Begin nothing more; a snapshot under way ends at its next chunk."""
         self._stopped = True
 
     def _ended(self, _: object) -> None:
@@ -163,12 +164,12 @@ class SnapshotCreator:
         await self._compact(index)
 
     async def _write(self, snapshot: StoreSnapshot) -> Snapshot | None:
-        """Write all chunks; return None when that has come to be of no use."""
+        """Write all chunks; return None if the node was stopped or the store was replaced meanwhile."""
         while not self._stopped:
             began, turns = self._clock.seconds(), self._turns
             try:
                 chunk = next(snapshot, None)
-            except Released:  # another store has taken this one's place
+            except Released:  # the store was replaced
                 break
             if chunk is None:
                 return await self._snapshots.finish()
@@ -179,7 +180,7 @@ class SnapshotCreator:
         return None
 
     async def _compact(self, snapshot_index: int) -> None:
-        """Let the log begin after the snapshot, less what is kept for followers that are late."""
+        """Compact the log up to the snapshot, less what is kept for late followers."""
         log, needed = self._node.log, self._members.needed_behind
         kept_behind = log.index_before(self._options.log_bytes_kept)
         if needed is not None:
@@ -189,7 +190,7 @@ class SnapshotCreator:
             try:
                 await self._storage.compact(log.snapshot_index, log.snapshot_term)
             except JournalFailed:
-                self._failed(Failure())  # nothing may be written after that
+                self._failed(Failure())  # nothing may be written after such a failure
 
     @property
     def _latest_size(self) -> int:

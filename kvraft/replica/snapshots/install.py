@@ -1,4 +1,4 @@
-"""Installing a snapshot that was received: it takes the place of log and store (§7)."""
+"""Installs a received snapshot: it replaces the log and the store (§7)."""
 
 from twisted.internet.interfaces import IReactorTime
 from twisted.internet.task import deferLater
@@ -40,15 +40,15 @@ class StateInstaller:
         self._clock = clock
 
     async def install(self, snapshot: Snapshot, store: Store, membership: Membership) -> Store:
-        """Put a loaded snapshot in the place of log and store; see `receive.Installer`."""
+        """Replace the log and the store by a loaded snapshot; see `receive.Installer`."""
         node = self._node
         while not self._turn.is_stopped and (not self._saver.idle or node.has_ready()):
-            # What the journal is given before must not come after.
+            # Saves of earlier Readys must reach the journal before the snapshot replaces the log.
             await self._saver.when_idle()
-            await deferLater(self._clock, 0)  # a turn is due when the node has something to be done
+            await deferLater(self._clock, 0)  # a turn is scheduled while the node has a Ready
         header = snapshot.header
         keeps_tail = node.log.term_at(header.index) == header.term
-        if self._turn.is_stopped or node.is_leader:  # who has come to lead has it all in its log
+        if self._turn.is_stopped or node.is_leader:  # a new leader has all these entries in its log
             return store
         if not node.install_snapshot(header.index, header.term, membership):
             return store

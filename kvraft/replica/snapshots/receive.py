@@ -1,4 +1,4 @@
-"""Receiving a snapshot from the leader: stored piece by piece, verified, loaded, and only then put in place."""
+"""Receives a snapshot from the leader: stores it in pieces, verifies it, loads it, and only then installs it."""
 
 from collections import deque
 from collections.abc import Callable
@@ -26,15 +26,15 @@ from kvraft.store import SnapshotInvalid as StoreInvalid
 from kvraft.store import Store, StoreLoader
 
 CHUNKS_A_REPLY: Final = 128
-"""Chunks that are loaded between two signs of life to the leader: a second's work."""
+"""Chunks that are loaded between two replies to the leader: about a second's work."""
 LOADING_SHARE: Final = 0.5
-"""Of the time, so much goes to the loading of a snapshot: whoever is behind has little else to do."""
+"""Share of the time for loading a snapshot: a member that needs one has little other work."""
 MANY_KEYS: Final = 100_000
-"""So many keys take the garbage collector longer than a turn may take (measured: 114 ms at 1 million)."""
+"""A collection over so many keys takes longer than a turn may take (measured: 114 ms at 1 million)."""
 WAITING_MAX: Final = 64
-"""Pieces that may wait to be stored; those beyond are dropped, and asked for again."""
+"""Pieces that may wait to be stored; further ones are dropped, and requested again."""
 FAILURE_PAUSE_S: Final = 5.0
-"""After a failure pieces are dropped for so long, seconds: what goes wrong at once must not be tried without end."""
+"""After a failure pieces are dropped for so long, seconds, so that a failure that repeats makes no busy loop."""
 _HARMLESS: Final = (
     SnapshotDamaged,
     SnapshotFailed,
@@ -43,16 +43,16 @@ _HARMLESS: Final = (
     SnapshotRefused,
     StoreInvalid,
 )
-"""What may go wrong with a snapshot while the old state serves on."""
+"""Failures of a received snapshot after which the node goes on with its old state."""
 
 
 class Installer(Protocol):
-    """What puts a loaded snapshot in the place of log and store."""
+    """Replaces the log and the store by a loaded snapshot."""
 
     async def install(self, snapshot: Snapshot, store: Store, membership: Membership) -> Store:
-        """Replace log and state, durably; does nothing when the log has come as far meanwhile.
+        """Replace log and state, durably; does nothing if the commit index has reached the snapshot meanwhile.
 
-        Returns the store that is of no more use: the replaced one, or the one that was not needed.
+        Returns the store that is not needed any more: the replaced one, or the loaded one.
         """
         ...
 
@@ -66,7 +66,7 @@ class _Transfer:
 
 
 class SnapshotReceiver:
-    """Stores pieces one after the other. The old state serves until the new one is whole."""
+    """Stores pieces one after the other. The old state is used until the new one is complete."""
 
     _log = Logger(namespace="kvraft.replica")
 
@@ -88,7 +88,7 @@ class SnapshotReceiver:
         self._transfer: _Transfer | None = None
 
     def receive(self, sender: int, piece: InstallSnapshot) -> None:
-        """Take a piece that the node has found to come from this term's leader."""
+        """Take a piece that the core has accepted from this term's leader."""
         is_welcome = not self._stopped and self._clock.seconds() >= self._not_before
         if is_welcome and len(self._waiting) < WAITING_MAX:
             self._waiting.append((sender, piece))
@@ -109,13 +109,13 @@ class SnapshotReceiver:
                     await self._take(sender, piece)
                 except _HARMLESS as error:
                     if getattr(error, "needs_upgrade", False):
-                        raise  # no other copy of it would do: this node cannot follow its cluster any more
+                        raise  # every other copy has the same format, which this kvraft cannot read
                     self._give_up(sender, str(error))
         finally:
             self._working = False
 
     def _give_up(self, sender: int, why: str) -> None:
-        """Drop what waits, and what comes for a while; the leader begins anew when it has heard nothing."""
+        """Drop the waiting pieces, and new ones for `FAILURE_PAUSE_S`; the leader begins anew without replies."""
         self._transfer = None
         self._waiting.clear()
         if not self._stopped:
@@ -127,12 +127,12 @@ class SnapshotReceiver:
     async def _take(self, sender: int, piece: InstallSnapshot) -> None:
         identity = SnapshotIdentity(piece.snapshot, piece.index, piece.index_term, piece.size)
         if piece.index <= self._node.commit:
-            if piece.index <= self._node.log.durable:  # else it would be a promise that a crash takes back
+            if piece.index <= self._node.log.durable:  # otherwise a crash could lose what this reply promises
                 self._reply(sender, piece, piece.size, installed=True)
             return
         latest = self._snapshots.latest
         if latest is not None and latest.header.index >= piece.index:
-            await self._install(sender, piece, latest)  # it is whole; only to load it has failed before
+            await self._install(sender, piece, latest)  # it is complete; an earlier attempt to load it has failed
             return
         if self._transfer is None or self._transfer.identity != identity or not piece.data:
             received = await self._snapshots.begin_incoming(identity)
@@ -151,7 +151,7 @@ class SnapshotReceiver:
         if self._stopped:
             return
         keys = store.key_count
-        # The snapshot is durable and covers this: what would go at once below goes in steps.
+        # The snapshot is durable and covers these entries. Drop them in steps, so that the installation stays short.
         await forget(self._clock, self._node, self._node.log.durable)
         useless = await self._installer.install(snapshot, store, membership)
         self._log.info(
@@ -196,7 +196,7 @@ class SnapshotReceiver:
             await rest(self._clock, began, LOADING_SHARE)
 
     def _reply(self, to: int, piece: InstallSnapshot, received: int, *, installed: bool) -> None:
-        # The leader of an earlier term has no use for an answer.
+        # A reply to an earlier term's leader is not needed.
         if piece.term == self._node.term:
             self._promise(to, InstallSnapshotReply(piece.term, piece.snapshot, received, installed))
 
@@ -205,7 +205,7 @@ def read_header(snapshot: Snapshot) -> tuple[dict[str, object], Membership]:
     """Return the store's state and the configuration that a snapshot's header holds.
 
     Raises:
-        StoreInvalid: it does not hold them, or they do not belong to it, so no kvraft has written it.
+        StoreInvalid: the header lacks them, or they do not fit the snapshot's index: no kvraft has written it.
     """
     header = snapshot.header
     match header.state:

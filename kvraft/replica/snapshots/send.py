@@ -1,4 +1,4 @@
-"""Sending the latest snapshot to a member that needs it: offered first, then piece by piece, within a window."""
+"""Sends the latest snapshot to a member that needs one: first an offer, then pieces within a window."""
 
 from collections.abc import Callable
 from typing import Final
@@ -13,23 +13,25 @@ from kvraft.replica.snapshots.context import SnapshotContext
 from kvraft.storage import Snapshot, SnapshotGone
 
 PIECE_BYTES: Final = 128 * 1024
-"""Bytes of a snapshot in one message: a fraction of a millisecond of anybody's time, so that nothing is held up."""
+"""Bytes of a snapshot in one message: it takes each node a fraction of a millisecond, so that other work is not
+delayed."""
 WINDOW_BYTES: Final = 8 * PIECE_BYTES
-"""Bytes that are sent and not yet confirmed."""
+"""Most bytes that are sent and not confirmed yet."""
 OFFER_AGAIN_S: Final = 1.0
-"""Wait for a sign of progress from the member, seconds, before it is asked once more how far it has come: its answer is
-lost when its own connection to this node is made later than ours to it."""
+"""After so long without a reply, seconds, the offer is repeated. A reply is lost if the member's own connection to this
+node is established later than this node's to the member."""
 SILENCE_MAX_S: Final = 10.0
-"""After so many seconds without one everything begins anew, with the latest snapshot."""
+"""After so long without a reply, seconds, the transfer begins anew, with the latest snapshot."""
 RESEND_PAUSE_S: Final = 5.0
-"""So it does after a failure of this node's, seconds: what fails at once must not be tried without end."""
+"""After a failure on this node the transfer begins anew after this pause, seconds, so that a failure that repeats at
+once is not a busy loop."""
 
 
 class SnapshotSender:
     """Sends one snapshot to one member, in one term.
 
     Args:
-        done: called once with whether the member has installed it.
+        done: called once with the member and the installed index, or None if the transfer has failed.
     """
 
     _log = Logger(namespace="kvraft.replica")
@@ -63,7 +65,7 @@ class SnapshotSender:
         return self._snapshot.header.index
 
     def start(self) -> None:
-        """Offer the snapshot; the answer says where to begin."""
+        """Offer the snapshot; the reply says at which offset to begin."""
         self._log.info(
             "node {id} sends node {peer} the snapshot up to entry {index}, {size} bytes",
             id=self._me,
@@ -81,10 +83,10 @@ class SnapshotSender:
             self._silence.cancel()
 
     def replied(self, reply: InstallSnapshotReply) -> None:
-        """Go on where the member wants it."""
+        """Take a reply, and go on at the offset that the member names."""
         if self._over or reply.snapshot != self._snapshot.header.id or self._silence is None:
             return
-        if reply.received > self._snapshot.size:  # no honest member has more than there is
+        if reply.received > self._snapshot.size:  # no correct member has more than the whole snapshot
             return
         if reply.installed:
             self._finish(self._snapshot.header.index)
@@ -123,7 +125,7 @@ class SnapshotSender:
 
     def _failed(self, failure: Failure) -> None:
         if failure.check(SnapshotGone) is not None:
-            self._finish(None)  # there is a newer one
+            self._finish(None)  # a newer snapshot has replaced it
         elif not self._over and self._silence is not None:
             self._give_up_at = self._clock.seconds()
             self._silence.reset(RESEND_PAUSE_S)
@@ -135,7 +137,7 @@ class SnapshotSender:
             )
 
     def _offer(self) -> None:
-        """Ask how far the member has come; pieces follow its answer."""
+        """Send an empty piece, to which the member replies how much it has; pieces follow its reply."""
         self._sent = None
         self._send(self._peer, self._piece(0, b""))
         self._silence = self._clock.callLater(OFFER_AGAIN_S, self._silent)

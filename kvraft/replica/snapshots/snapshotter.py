@@ -1,4 +1,4 @@
-"""All that a replica does with snapshots: it takes them, sends them to members that need one, and receives them."""
+"""The replica's interface to snapshots: takes them, sends them to members that need one, and receives them."""
 
 from collections.abc import Callable
 
@@ -14,7 +14,7 @@ from kvraft.store import Store
 
 
 class Snapshotter:
-    """Keeps the parts together.
+    """Holds the creator, the receiver and the senders of snapshots.
 
     Args:
         sent: called with a member and the index that it has installed, or None when sending to it has failed.
@@ -35,22 +35,22 @@ class Snapshotter:
         self._taker = SnapshotCreator(context, make_id, options, self)
         self._receiver = SnapshotReceiver(context, installer)
         self._senders: dict[int, SnapshotSender] = {}
-        """Snapshots on their way, by member."""
+        """The transfers under way, by member."""
 
     def applied(self, entry: Entry) -> None:
-        """Take note of an entry that was applied."""
+        """Count an entry that was applied."""
         self._taker.applied(entry)
 
     def begin(self, store: Store) -> Deferred[None]:
-        """Take a snapshot now; fires when it is there, or has failed."""
+        """Take a snapshot now; fires when it is finished or has failed."""
         return self._taker.begin(store)
 
     def consider(self, store: Store) -> None:
-        """Begin to take a snapshot if it is time for one."""
+        """Begin a snapshot if one is due; called in every turn."""
         self._taker.consider(store)
 
     def carry_out(self, ready: Ready) -> None:
-        """Do what the node wants done with snapshots."""
+        """Carry out the snapshot effects of a Ready."""
         for peer in ready.snapshots_wanted:
             self._begin_to_send(peer)
         for sender, reply in ready.snapshot_replies:
@@ -64,7 +64,7 @@ class Snapshotter:
                 self._senders.pop(peer).stop()
 
     def stop(self) -> None:
-        """Begin nothing more; what is under way ends at its next step."""
+        """Begin nothing more; work under way ends at its next step."""
         self._taker.stop()
         self._receiver.stop()
         self._stop_senders()
@@ -97,7 +97,7 @@ class Snapshotter:
 
     @property
     def _living(self) -> dict[int, Progress]:
-        """The members that were heard from lately, when this node leads."""
+        """The progress of the members that have answered within `absent_after`; empty unless this node leads."""
         return self._context.node.heard_since(self._context.clock.seconds() - self._options.absent_after)
 
     def _stop_senders(self) -> None:
