@@ -18,7 +18,7 @@ SNAPSHOT_SECONDS_MAX: Final = 120.0
 STALL_VALUE_BYTES: Final = 32 * 1024
 PINGS_A_LOOK: Final = 20
 """Between two looks at the log."""
-ANSWER_BYTES_MAX: Final = 4096
+READ_BYTES: Final = 65_536
 TOOK: Final = "took a snapshot"
 
 
@@ -83,11 +83,31 @@ def keep(cluster: KvraftCluster, member: int) -> Iterator[socket.socket]:
         yield connection
 
 
-def ask(connection: socket.socket, line: bytes) -> None:
-    """Send one request and take its answer, a short line."""
+def ask(connection: socket.socket, line: bytes) -> bytes:
+    """Send one request and return its answer.
+
+    Raises:
+        BenchmarkError: it is an error.
+    """
     connection.sendall(line + b"\n")
-    if b'"error"' in (answer := connection.recv(ANSWER_BYTES_MAX)):
+    return read_answer(connection)
+
+
+def read_answer(connection: socket.socket) -> bytes:
+    """Read the answer to the one request that has none yet.
+
+    Raises:
+        BenchmarkError: it is an error, or the connection ended.
+    """
+    answer = b""
+    while not answer.endswith(b"\n"):
+        piece = connection.recv(READ_BYTES)
+        if not piece:
+            raise BenchmarkError("the connection ended before the answer")
+        answer += piece
+    if answer.startswith(b'{"error"'):
         raise BenchmarkError(answer.decode())
+    return answer
 
 
 def describe(delays: list[float]) -> str:

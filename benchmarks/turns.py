@@ -71,6 +71,8 @@ class ProbedCluster(KvraftCluster):
 class Pinger:
     """Pings a member again and again, inside the `with` block, from a thread."""
 
+    request = b"PING"
+
     def __init__(self, cluster: KvraftCluster, member: int) -> None:
         self._cluster = cluster
         self._member = member
@@ -91,7 +93,7 @@ class Pinger:
         with keep(self._cluster, self._member) as connection:
             while not self._over.wait(PING_SECONDS):
                 began = time.monotonic()
-                ask(connection, b"PING")
+                ask(connection, self.request)
                 self.delays.append((time.monotonic() - began) * 1000)
 
 
@@ -131,13 +133,13 @@ def describe_turns(turns: list[Turn], began: float) -> str:
     )
 
 
-def describe_pings(delays: list[float]) -> str:
-    """The pings in one line."""
+def describe_pings(delays: list[float], what: str = "pings") -> str:
+    """The pings in one line, or what else was asked."""
     if not delays:
-        return "no pings"
+        return f"no {what}"
     worst = ", ".join(f"{delay:.1f}" for delay in sorted(delays)[-LONGEST:])
     p99 = statistics.quantiles(delays, n=100)[-1] if len(delays) > 1 else delays[0]
-    return f"{len(delays)} pings, median {statistics.median(delays):.2f} ms, p99 {p99:.1f}, longest {worst} ms"
+    return f"{len(delays)} {what}, median {statistics.median(delays):.2f} ms, p99 {p99:.1f}, longest {worst} ms"
 
 
 def for_seconds(seconds: float) -> Callable[[], bool]:
