@@ -2,7 +2,7 @@
 
 Whether a key has expired is decided by the stamps of the log, so the replay of the log says what each request could
 see: a write what stood before it in the log, a read what was committed between question and answer. How the stamps
-advance is held against real time. The keys are its own.
+advance is held against real time, whatever a wall clock does (row 29). The keys are its own.
 """
 
 from bisect import bisect_left

@@ -143,7 +143,7 @@ def rot(nemesis: Nemesis) -> Mend | None:
 
 
 def jump_clock(nemesis: Nemesis) -> Mend | None:
-    """Set a wall clock forward or back."""
+    """Set a wall clock forward or back (row 29)."""
     member = nemesis.random.choice([*nemesis.cluster.members.values()])
     seconds = nemesis.random.choice((-HOUR_S, -1.0, 1.0, HOUR_S))
     nemesis.tell(f"clock of {member.machine.name}", f"jumps by {seconds:g} s")

@@ -1,8 +1,8 @@
 """A simulated client of locks and leases, and the judgement of what it was told.
 
-The log says who had which lock when, so a dumb twin that replays it says what each request could be answered. What
-must hold whatever the twin says is judged by real time: nobody loses a lock or a lease before its time, tokens grow,
-and what was written under a later token is never followed by a write under an earlier one.
+The log says which client had which lock when, so a dumb twin that replays it says what each request could be answered.
+What must hold whatever the twin says is judged by real time: no lock and no lease is lost before its time (row 42),
+tokens grow, and what was written under a later token is never followed by a write under an earlier one.
 """
 
 from collections.abc import Collection, Iterable, Iterator, Sequence

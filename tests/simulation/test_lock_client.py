@@ -143,7 +143,7 @@ def test_tokens_grow_and_guard() -> None:
 
 
 def test_what_is_lost_before_its_time_is_found() -> None:
-    """A later token, or a lease that is not there, unless it was given back or has moved."""
+    """A later token, or a lease that is not there, unless it was given back or has moved (row 42)."""
     lock, other = told("LOCK l TTL 2", {"token": 3, "ttl": 2.0}), told("LOCK l TTL 1", {"token": 5, "ttl": 1.0}, 1.0)
     lease = told("LEASE GRANT 2", {"lease": 1, "ttl": 2.0})
     gone = told("LEASE KEEPALIVE 1", {"error": "NO_SUCH_LEASE", "message": ""}, 1.0)
