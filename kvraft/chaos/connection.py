@@ -15,15 +15,15 @@ from typing_extensions import override
 from kvraft.config import Address
 
 CONNECT_S: Final = 1.0
-"""Longest wait for a connection."""
+"""Longest wait for a connection, seconds."""
 ANSWER_S: Final = 4.0
-"""Longest wait for an answer; the connection is given up then, and what it owed is unknown."""
+"""Longest wait for an answer, seconds; then the connection is closed, and unanswered requests are unknown."""
 
 Answer = dict[str, Any]
 
 
 class ClientConnection(Protocol):
-    """Sends lines and hands out their answers.
+    """Sends lines and returns their answers.
 
     Args:
         reactor: keeps the time.
@@ -51,7 +51,7 @@ class ClientConnection(Protocol):
         return answer
 
     def close(self) -> None:
-        """End the connection; what is owed fails."""
+        """Close the connection; unanswered requests fail."""
         self.is_open = False
         transport: Any = self.transport
         if transport is not None:
@@ -99,7 +99,7 @@ async def connect(reactor: Any, address: Address, answer_s: float = ANSWER_S) ->
     """Connect to a node.
 
     Raises:
-        Exception: whatever Twisted has to say when that fails.
+        Exception: Twisted's error, if that fails.
     """
     endpoint = TCP4ClientEndpoint(reactor, address.host, address.port, timeout=CONNECT_S)
     connection: ClientConnection = await connectProtocol(endpoint, ClientConnection(reactor, answer_s))
@@ -107,7 +107,7 @@ async def connect(reactor: Any, address: Address, answer_s: float = ANSWER_S) ->
 
 
 async def ask(reactor: Any, address: Address, line: str, answer_s: float = ANSWER_S) -> Answer:
-    """Return the answer to one line on a connection of its own; empty when there is none."""
+    """Return the answer to one line on a new connection; empty when there is none."""
     try:
         connection = await connect(reactor, address, answer_s)
     except Exception:  # noqa: BLE001 - a node that is down, paused, or on its way up: all the same here

@@ -1,4 +1,4 @@
-"""The nodes as processes: started as people start them, harmed by their process id, and never left behind."""
+"""The nodes as processes: started as people start them, killed or paused by process id, and all ended in the end."""
 
 import contextlib
 import enum
@@ -21,24 +21,24 @@ from kvraft.config import Address
 
 HOST: Final = "127.0.0.1"
 PORTS: Final = range(10_000, 30_000)
-"""Below those that the kernel gives to outgoing connections: a port that is free now stays so until it is bound."""
+"""Below the kernel's range for outgoing connections, so that a free port stays free until it is bound."""
 EXIT_S: Final = 10.0
-"""Longest wait for a process to end that was asked to, before it is killed."""
+"""Longest wait for a process to end after a signal, before it is killed, seconds."""
 REQUEST_TIMEOUT_MS: Final = 2_000
-"""Shorter than a node's default, so that many requests meet each fault."""
+"""Shorter than a node's default, so that many requests fall into each fault."""
 LOG_BYTES: Final = 256 * 1024
-"""After how much a node takes a snapshot: far less than by default, so that it happens many times in a run."""
+"""Size of the log at which a node takes a snapshot: far less than the default, so that a run has many snapshots."""
 
 COMPLAINTS: Final = ("Traceback (most recent call last)", "Unhandled", "AssertionError", "Z critical ", "Z error ")
-"""What no healthy node writes to its log."""
+"""Texts that a healthy node does not log."""
 TOLERATED: Final = ("its disk has not finished a save for",)
-"""What a node says rightly that stood still in the middle of a save."""
+"""Texts that a node may log after it was paused during a save."""
 COMPLAINTS_MAX: Final = 20
-"""How many are told of one node."""
+"""Most complaints that are reported for one node."""
 
 
 class Life(enum.Enum):
-    """What was done to a node last."""
+    """The state of a node's process, by what was done to it last."""
 
     RUNNING = "running"
     PAUSED = "paused"
@@ -56,7 +56,7 @@ def free_ports(count: int) -> list[int]:
     """Return ports on which nothing listens.
 
     Raises:
-        RuntimeError: there are not so many.
+        RuntimeError: there are not enough.
     """
     found: list[int] = []
     for port in random.sample(PORTS, len(PORTS)):
@@ -70,18 +70,18 @@ def free_ports(count: int) -> list[int]:
 
 
 def name_of(node: int) -> str:
-    """Return the name by which the other nodes know a node."""
+    """Return the host name of a node in the configuration."""
     return f"node{node}.test"
 
 
 class Nodes:
-    """The processes of one cluster, in a folder of their own.
+    """The processes of one cluster, in their own folder.
 
     Args:
-        folder: where they keep their data and logs.
-        count: how many there are.
+        folder: the folder of their data and logs.
+        count: how many nodes there are.
         settings: further keys of their config.json.
-        program: what plays twistd; None: twistd on a disk that can be slowed down.
+        program: replaces twistd; None: twistd on a disk that can be slowed down.
     """
 
     def __init__(
@@ -95,7 +95,7 @@ class Nodes:
         self.ids = range(count)
         ports = free_ports(2 * count)
         self.places = {node: (Address(HOST, ports[2 * node]), Address(HOST, ports[2 * node + 1])) for node in self.ids}
-        """Of each: where it is reached, which is the proxy's, and where it really listens."""
+        """For each node its public address, which is the proxy's, and the address at which it listens."""
         self._names_file = folder.absolute() / "names.json"
         self._program = program
         self._processes: dict[int, _Process] = {}
@@ -121,24 +121,24 @@ class Nodes:
         return {"peers": peers, "limits": limits}
 
     def set_names(self, nodes: Iterable[int] = (), delay_s: float = 0.0, *, hang: bool = False) -> None:
-        """Let the look-up of the names of these nodes take so long, or never end, and that of all others no time."""
+        """Delay the look-ups of these nodes' names, or let them hang; the look-ups of all others take no time."""
         harmed = set(nodes)
         names = {name_of(node): Name([HOST]) for node in self.ids if node not in harmed}
         slow = {name_of(node): Name([HOST], delay_s, hang) for node in harmed}
         write_names(self._names_file, names | slow)
 
     def log_path(self, node: int) -> Path:
-        """Where a node writes what it says."""
+        """Return the file of a node's log."""
         return self.folder / f"{node}.log"
 
     def real_address(self, node: int) -> Address:
-        """Where a node listens, past the proxy."""
+        """Return the address at which a node listens, which bypasses the proxy."""
         return self.places[node][1]
 
-    # --- life and death ----------------------------------------------------------------------------------------------
+    # --- processes ---------------------------------------------------------------------------------------------------
 
     def life(self, node: int) -> Life:
-        """What was done to a node last; one that ended by itself is down, and that is a finding."""
+        """Return the state of a node's process; if it ended by itself it is down, and that is a finding."""
         process = self._processes.get(node)
         if process is None:
             return Life.DOWN
@@ -154,7 +154,7 @@ class Nodes:
         return [node for node in self.ids if self.life(node) is Life.RUNNING]
 
     def start(self, nodes: Iterable[int]) -> None:
-        """Start those of these nodes that are down; after `end_all`, none."""
+        """Start the nodes among these that are down; after `end_all`, none."""
         for node in nodes:
             if self._are_ended or self.life(node) is not Life.DOWN:
                 continue
@@ -172,7 +172,7 @@ class Nodes:
             self._processes[node] = _Process(popen)
 
     def slow_disks(self, nodes: Iterable[int], seconds: float) -> None:
-        """Let each sync of these nodes take so much longer from now on."""
+        """Delay each sync of these nodes by `seconds` from now on."""
         for node in nodes:
             write_delay(self._delay_path(node), seconds)
 
@@ -183,31 +183,31 @@ class Nodes:
         return self.folder.absolute() / f"{node}.disk"
 
     def kill(self, nodes: Iterable[int]) -> None:
-        """End nodes as a crash would; all are dead before the first is waited for."""
+        """Kill nodes as a crash would; all get the signal before the first is waited for."""
         self._end(nodes, signal.SIGKILL)
 
     def stop(self, node: int) -> None:
-        """Ask a node to end in good order; it is down when it has."""
+        """Ask a node to stop gracefully."""
         if self.life(node) is Life.RUNNING:
             self._send([node], signal.SIGTERM)
             self._processes[node].life = Life.STOPPING
 
     def pause(self, nodes: Iterable[int]) -> None:
-        """Let nodes stand still, in the middle of whatever they do."""
+        """Pause nodes at any point of their work."""
         for node in nodes:
             if self.life(node) is Life.RUNNING:
                 self._send([node], signal.SIGSTOP)
                 self._processes[node].life = Life.PAUSED
 
     def resume(self, nodes: Iterable[int]) -> None:
-        """Let nodes go on that stand still."""
+        """Resume paused nodes."""
         for node in nodes:
             if self.life(node) is Life.PAUSED:
                 self._send([node], signal.SIGCONT)
                 self._processes[node].life = Life.RUNNING
 
     def end_all(self) -> None:
-        """Leave no process behind, whatever state it is in, and let none begin."""
+        """Kill all processes, whatever state they are in, and let none start."""
         self._are_ended = True
         self._end(tuple(self._processes), signal.SIGKILL)
 
@@ -222,17 +222,17 @@ class Nodes:
             self._processes[node].popen.wait(EXIT_S)
             self._processes[node].life = Life.DOWN
 
-    # --- what they say -----------------------------------------------------------------------------------------------
+    # --- logs --------------------------------------------------------------------------------------------------------
 
     def findings(self) -> list[str]:
-        """Return what nodes did that no healthy node does: to end by themselves, to complain in their logs."""
+        """Return signs of unhealthy nodes: processes that ended by themselves, and complaints in their logs."""
         for node in self._processes:
             self.life(node)
         return [*self._findings, *(each for node in self._processes for each in complaints(self.log_path(node)))]
 
 
 def complaints(log: Path) -> list[str]:
-    """Return the lines of a log that no healthy node writes."""
+    """Return the lines of a log that a healthy node does not write."""
     found = []
     with log.open(encoding="utf-8", errors="replace") as lines:
         for number, line in enumerate(lines, start=1):

@@ -1,7 +1,7 @@
-"""Names that are slow, or whose look-up hangs, in the process of a node (`twistd`).
+"""Slow and hanging look-ups of names in the process of a node (`twistd`).
 
-A file says what each name stands for, and how long its look-up takes. It is read anew for each look-up, and again while
-one hangs, so that names can be slowed down and mended while a node runs. All other names are the operating system's.
+A file holds the addresses of each name, and how long its look-up takes. It is read for each look-up, and again while
+one hangs, so that names can be slowed down and healed while a node runs. Other names are left to the operating system.
 """
 
 import socket
@@ -13,33 +13,33 @@ from typing import Any, Final
 import msgspec
 
 POLL_S: Final = 0.05
-"""Between two looks at whether a look-up still hangs."""
+"""Interval of checks whether a look-up still hangs, seconds."""
 
 
 class Name(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """What the look-up of one name does."""
+    """The behaviour of the look-up of one name."""
 
     hosts: list[str]
     """The addresses that it finds; none: there is no such name."""
     delay_s: float = 0.0
     hangs: bool = False
-    """Whether it never ends, as long as this is so."""
+    """Whether the look-up hangs for as long as this is set."""
 
 
 def write_names(path: Path, names: Mapping[str, Name]) -> None:
-    """Let these names count from now on, in all processes that read the file."""
+    """Replace the names, for all processes that read the file."""
     draft = path.with_suffix(".draft")
     draft.write_bytes(msgspec.json.encode(names))
     draft.replace(path)
 
 
 def read_name(path: Path, name: str) -> Name | None:
-    """Return what the file says of a name, if it says something."""
+    """Return the entry of a name in the file, if it has one."""
     return msgspec.json.decode(path.read_bytes(), type=dict[str, Name]).get(name)
 
 
 def stand_in(path: Path) -> None:
-    """Let the names of the file be looked up there from now on, in this process."""
+    """Replace the look-up of names in this process by one that uses the file."""
     sound = socket.getaddrinfo
 
     def getaddrinfo(host: Any, port: Any, *arguments: Any, **options: Any) -> list[Any]:

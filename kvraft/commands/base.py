@@ -1,4 +1,4 @@
-"""What all commands that change the store have in common."""
+"""The base class of all commands that change the store."""
 
 from collections.abc import Sequence
 from typing import Any, ClassVar, Final, Protocol, Self
@@ -8,7 +8,7 @@ import msgspec
 from kvraft.commands.model import Result, Transaction
 
 ARGUMENTS_BYTES: Final = 12
-"""What a command takes beside up to two arguments, bytes: an array's head, the opcode, and a head of five for each."""
+"""Bytes of a command in addition to those of up to two arguments: the array's head, the opcode, and five for each."""
 INTEGER_BYTES: Final = 9
 
 
@@ -32,25 +32,25 @@ class Mutation(msgspec.Struct, frozen=True, gc=False, array_like=True):
     """A replicated command."""
 
     LEVEL: ClassVar[int] = 0
-    """The feature level (`kvraft.store.features`) that all members must have before it may stand in the log."""
+    """The feature level (`kvraft.store.features`) that the cluster must have before the log may hold it."""
 
     @property
     def size(self) -> int:
-        """Bytes that it takes in the log at most."""
+        """Most bytes that it takes in the log."""
         raise NotImplementedError
 
     def apply(self, transaction: Transaction) -> Result:
-        """Do to the store what the command says, and return its result.
+        """Apply the command to the store, and return its result.
 
         Raises:
-            CommandFailed: it cannot be done; nothing of it takes effect.
+            CommandFailed: it failed without effect.
         """
         raise NotImplementedError
 
     @classmethod
     def apply_all(cls, run: Sequence[Self], machine: Machine) -> list[Result]:
-        """Apply mutations of this class that follow each other, each as a transaction of its own.
+        """Apply consecutive mutations of this class, each as its own transaction.
 
-        A class overrides it only for speed: what comes of it must be the same to the byte.
+        A class overrides it only for speed: the effect must be the same to the byte.
         """
         return [machine.transact(mutation) for mutation in run]

@@ -1,8 +1,8 @@
-"""Commands that change the store: each stands in the log, and every member applies it in the same way.
+"""Commands that change the store: they are replicated through the log, and every member applies them alike.
 
-A mutation is one frozen class. Its tag is its opcode, `LEVEL` the feature level from which on it may stand in the log,
-and `apply` what it does. `MUTATIONS` lists them all: a new one is a class and its place in that list. A leader refuses
-one of a level that the cluster has not agreed on yet. `docs/commands.md` shows how to add one.
+A mutation is one frozen class. Its tag is its opcode, `LEVEL` the feature level from which on the log may hold it, and
+`apply` its effect. `MUTATIONS` lists them all: a new one is a class and its place in that list. A leader refuses a
+mutation of a level that the cluster has not reached. `docs/commands.md` shows how to add one.
 """
 
 from typing import Annotated, Any, ClassVar, Final
@@ -34,7 +34,7 @@ from kvraft.commands.transactions import Transact
 
 
 class Identify(Mutation, frozen=True, gc=False, array_like=True, tag=3):
-    """Gives the cluster its identity; the first one in the log holds for ever. Its result is the id that holds."""
+    """Sets the cluster's id; only the first one in the log takes effect. Its result is the id that is in force."""
 
     cluster_id: str
 
@@ -49,9 +49,9 @@ class Identify(Mutation, frozen=True, gc=False, array_like=True, tag=3):
 
 
 class SetQuota(Mutation, frozen=True, gc=False, array_like=True, tag=4):
-    """Bounds what the store holds from here on, 0 for no bound. Its result is 0.
+    """Sets the quota of the store, 0 for no bound. Its result is 0.
 
-    What is there already stays. It stands in the log so that all members decide the same about each write after it.
+    Existing keys stay. It is replicated through the log so that all members decide alike about each later write.
     """
 
     LEVEL: ClassVar[int] = 2
@@ -71,9 +71,9 @@ class SetQuota(Mutation, frozen=True, gc=False, array_like=True, tag=4):
 
 
 class SetHistory(Mutation, frozen=True, gc=False, array_like=True, tag=5):
-    """Bounds what is kept of the past from here on; see `HistoryBounds`. Its result is 0.
+    """Sets the bounds of the history; see `HistoryBounds`. Its result is 0.
 
-    It stands in the log so that every member can read as far back as any other.
+    It is replicated through the log so that every member can read equally far back.
     """
 
     LEVEL: ClassVar[int] = 3
@@ -119,14 +119,14 @@ NumberedWrite = (
     | Guarded
     | ExpireHeld
 )
-"""The writes that a client may number: all that it may ask for, but those of sessions themselves."""
+"""The writes that a client may number: all that it may send, except those about sessions."""
 
 
 class Once(Mutation, frozen=True, gc=False, array_like=True, tag=20):
-    """Carries out a write of a session, unless its number has an answer already. Its result is that answer.
+    """Applies a write of a session, unless its number has an answer already. Its result is that answer.
 
-    That a write fails is an answer, too, and is kept. Only what the session itself refuses is not: that has carried
-    out nothing, and takes no number.
+    The failure of a write is an answer as well, and is kept. Only a refusal by the session itself is not kept: then
+    nothing was applied, and the number is not used up.
     """
 
     LEVEL: ClassVar[int] = 3
@@ -199,11 +199,11 @@ MUTATIONS: Final[tuple[type[Mutation], ...]] = (
     KeepSession,
     BoundSessions,
 )
-"""Every command that may stand in the log. What an opcode means never changes: other arguments are another opcode."""
+"""Every command that the log may hold. The meaning of an opcode never changes: other arguments need another opcode."""
 
 
 def opcode(mutation: type[Mutation]) -> int:
-    """Return the number that stands for a class of commands in the log."""
+    """Return the number of a class of commands in the log."""
     config: Any = mutation.__struct_config__
     tag = config.tag
     assert isinstance(tag, int), f"{mutation.__name__} has no opcode"
@@ -211,14 +211,14 @@ def opcode(mutation: type[Mutation]) -> int:
 
 
 OPCODES: Final = frozenset(map(opcode, MUTATIONS))
-"""Every opcode that this kvraft can carry out."""
+"""Every opcode that this kvraft can apply."""
 
 
 def numbered(client: int, number: int, write: object) -> Once:
     """Return a write of a session that may be proposed.
 
     Raises:
-        InvalidCommand: it is no write that can be numbered, or there is no such client or number.
+        InvalidCommand: it is no write that can be numbered, or the client or number is not allowed.
     """
     check_number(client)
     check_number(number)

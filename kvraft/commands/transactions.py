@@ -1,12 +1,12 @@
-"""Transactions: comparisons, and what is done where they hold and where they do not; all of it at one revision.
+"""Transactions: comparisons, and the operations for the cases that they hold or not; all take effect at one revision.
 
-`Transact` stands below all conditional commands, whatever protocol they come by: a compare-and-set is a transaction
-with one comparison, and a counter is one with one operation. An operation is one frozen class with a tag, as a
-mutation is. Reads see what the operations before them have written.
+`Transact` implements the conditional commands of all protocols: a compare-and-set is a transaction with one comparison,
+and a counter is one with one operation. An operation is one frozen class with a tag, like a mutation. Reads see the
+writes of earlier operations of the same transaction.
 
-Comparisons are those of etcd: where a key is not there its revisions and its version count as 0, and no comparison of
-its value holds. A comparison over a range must hold for all keys in it; one over an empty range is that of a key that
-is not there.
+Comparisons are those of etcd: the revisions and the version of a key that does not exist count as 0, and no comparison
+of its value holds. A comparison over a range must hold for all keys in it; over an empty range it is evaluated for a
+key that does not exist.
 """
 
 import enum
@@ -37,24 +37,24 @@ from kvraft.commands.model import (
 )
 
 COMPARISONS_MAX: Final = 128
-"""Comparisons of one list."""
+"""Most comparisons of one list."""
 OPERATIONS_MAX: Final = 128
-"""Operations of one list; a nested transaction may use what the list that holds it leaves."""
+"""Most operations of one list, together with those of a list nested in it."""
 TRANSACTION_BYTES_MAX: Final = 16 * 1024 * 1024
-"""Keys and values of one transaction, bytes."""
+"""Most bytes of keys and values of one transaction."""
 TRANSACTION_KEYS_MAX: Final = 1_000
-"""Keys that one transaction may visit by its ranges: to read, to compare or to remove them."""
+"""Most keys that the ranges of one transaction may visit: to read, to compare or to remove them."""
 TRANSACTION_RESULT_BYTES_MAX: Final = 16 * 1024 * 1024
-"""Keys and values that one transaction may return, bytes."""
+"""Most bytes of keys and values that one transaction may return."""
 APPENDED_BYTES_MAX: Final = 1024 * 1024
-"""Longest value that may be appended to comes to, bytes: each time it is copied as a whole."""
+"""Longest result of an append, bytes: each append copies the whole value."""
 _WORK_BYTES: Final = 16 * 1024
-"""What an operation with a range, or one that appends, is counted with in an entry of the log beside its bytes, so that
-the work of one entry stays bounded."""
+"""Bytes that an operation with a range, or an append, counts in a log entry in addition to its own, so that the work of
+one entry stays bounded."""
 
 
 class Target(enum.IntEnum):
-    """What of a key is compared. Numbers up to 4 are etcd's."""
+    """The attribute of a key that is compared. Numbers up to 4 are etcd's."""
 
     VERSION = 0
     CREATE_REVISION = 1
@@ -63,13 +63,13 @@ class Target(enum.IntEnum):
     LEASE = 4
     """The number of the lease to which it is attached; 0: to none."""
     EXISTS = 5
-    """Whether it is there: 1 or 0."""
+    """Whether the key exists: 1 or 0."""
     TOKEN = 6
-    """The token with which the lock of that name is held; 0: nobody holds it."""
+    """The token with which the lock of that name is held; 0: it is not held."""
 
 
 class Relation(enum.IntEnum):
-    """How it must stand to what it is compared with, as etcd numbers it."""
+    """The relation to the operand that must hold, with etcd's numbers."""
 
     EQUAL = 0
     GREATER = 1
@@ -92,10 +92,10 @@ class Compare(msgspec.Struct, frozen=True, gc=False, array_like=True):
     target: Target
     relation: Relation
     operand: int | bytes
-    """What it is compared with."""
+    """The value with which it is compared."""
 
     def holds(self, item: Item | None, number: int = 0) -> bool:
-        """Whether it holds for what stands under one key, and its lease, or the token of the lock of that name."""
+        """Whether it holds for the item of one key; `number` is its lease, or the token of the lock of that name."""
         found: int | bytes
         match self.target:
             case Target.VALUE:
@@ -112,7 +112,7 @@ class Compare(msgspec.Struct, frozen=True, gc=False, array_like=True):
 
 
 _FIELDS: Final = {Target.CREATE_REVISION: 1, Target.MOD_REVISION: 2, Target.VERSION: 3}
-"""Where they stand in an item."""
+"""Their positions in an item."""
 
 
 class Put(msgspec.Struct, frozen=True, gc=False, array_like=True, tag=1):
@@ -121,7 +121,7 @@ class Put(msgspec.Struct, frozen=True, gc=False, array_like=True, tag=1):
     key: bytes
     value: bytes
     ttl_us: Ttl = 0
-    """After so many microseconds it expires; 0: never."""
+    """Time after which it expires, microseconds; 0: never."""
     lease: LeaseId = 0
     """The lease with which it ends; 0: with none."""
 
@@ -137,7 +137,7 @@ class RemoveRange(msgspec.Struct, frozen=True, gc=False, array_like=True, tag=3)
 
     span: Span
     limit: int
-    """Most keys to be removed; 0: all, and the transaction fails where these are more than it may visit."""
+    """Most keys to be removed; 0: all, and the transaction fails if these are more than it may visit."""
 
 
 class Read(msgspec.Struct, frozen=True, gc=False, array_like=True, tag=4):
@@ -161,14 +161,14 @@ class CountRange(msgspec.Struct, frozen=True, gc=False, array_like=True, tag=6):
 
 
 class Add(msgspec.Struct, frozen=True, gc=False, array_like=True, tag=7):
-    """Adds a number to a value that is one; a key that is not there counts as 0. Its result is the sum."""
+    """Adds a number to a value that is a number; a missing key counts as 0. Its result is the sum."""
 
     key: bytes
     by: int
 
 
 class Append(msgspec.Struct, frozen=True, gc=False, array_like=True, tag=8):
-    """Adds bytes at the end of a value; a key that is not there counts as empty. Its result is the new length."""
+    """Appends bytes to a value; a missing key counts as empty. Its result is the new length."""
 
     key: bytes
     value: bytes
@@ -178,7 +178,7 @@ SimpleStep = Put | Remove | RemoveRange | Read | ReadRange | CountRange | Add | 
 
 
 class Nested(msgspec.Struct, frozen=True, gc=False, array_like=True, tag=9):
-    """A transaction within another one, which holds none itself. Its result is an `Outcome`."""
+    """A transaction within another one; it cannot hold nested ones itself. Its result is an `Outcome`."""
 
     compares: list[Compare]
     then: list[SimpleStep]
@@ -190,7 +190,7 @@ STEP_TAGS: Final = frozenset(range(1, 10))
 
 
 class Transact(Mutation, frozen=True, gc=False, array_like=True, tag=6):
-    """Carries out `then` where all comparisons hold, else `otherwise`. Its result is an `Outcome`."""
+    """Executes `then` if all comparisons hold, else `otherwise`. Its result is an `Outcome`."""
 
     LEVEL: ClassVar[int] = 3
 
@@ -209,7 +209,7 @@ class Transact(Mutation, frozen=True, gc=False, array_like=True, tag=6):
 
 
 class _Course:
-    """One transaction that is being applied, and what it may still visit and return."""
+    """One transaction that is being applied, with the keys it may still visit and the bytes it may still return."""
 
     def __init__(self, transaction: Transaction) -> None:
         self._transaction = transaction
@@ -217,7 +217,7 @@ class _Course:
         self._bytes_left = TRANSACTION_RESULT_BYTES_MAX
 
     def run(self, compares: Sequence[Compare], then: Sequence[Step], otherwise: Sequence[Step]) -> Outcome:
-        """Carry out one of the two lists."""
+        """Execute one of the two lists."""
         succeeded = all(map(self._holds, compares))
         results = [self._carry_out(step) for step in (then if succeeded else otherwise)]
         transaction = self._transaction
@@ -234,7 +234,7 @@ class _Course:
         return all(compare.holds(item, number_of(key)) for key, item in found.items)
 
     def _number_of(self, target: Target) -> Callable[[bytes], int]:
-        """Return what looks up what is no part of an item."""
+        """Return the function that looks up a target that is no part of an item."""
         match target:
             case Target.LEASE:
                 return self._transaction.lease_of
@@ -243,7 +243,7 @@ class _Course:
         return _no_number
 
     def _visit(self, span: Span, limit: int, *, reverse: bool = False, whole: bool = False) -> Page:
-        """Return keys of a range; all, where it must be the `whole`, or the transaction fails."""
+        """Return up to `limit` keys of a range; with `whole` all keys, or the transaction fails."""
         items: list[tuple[bytes, Item]] = []
         limit = min(limit, self._keys_left)
         following: bytes | None = span.start

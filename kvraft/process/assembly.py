@@ -1,7 +1,7 @@
-"""One node, put together from its parts: what a process of `twistd kvraft` runs, and each process of the simulator too.
+"""Builds one node from its parts: for a process of `twistd kvraft`, and for each simulated process.
 
-Everything that differs between the two comes in from outside: the reactor with its clock, the disk behind
-`InitialState`, the randomness, the way to dial, and the look-up of names.
+Everything that differs between the two is a parameter: the reactor with its clock, the disk behind `InitialState`, the
+randomness, the way to dial, and the look-up of names.
 """
 
 import uuid
@@ -25,15 +25,15 @@ from kvraft.server import ServerLimits, SharedPort, build_port
 
 @attrs.frozen
 class Surroundings:
-    """What a node is given by the world around it.
+    """The environment of a node.
 
     Attributes:
         reactor: keeps the time, and connects when `dial` does so by TCP.
         random: draws timeouts and pauses.
-        make_id: makes a name that nobody else has, 32 hexadecimal digits or a UUID.
+        make_id: makes a unique name, 32 hexadecimal digits or a UUID.
         fatal: called once, with the reason, when the node must not go on.
         dial: makes the endpoint of a numeric address.
-        names: looks the addresses of names up.
+        names: looks up the addresses of names.
     """
 
     reactor: Any
@@ -46,7 +46,7 @@ class Surroundings:
 
 @attrs.frozen
 class Assembly:
-    """The parts of one node, connected with each other, before anything has begun."""
+    """The parts of one node, connected with each other and not started."""
 
     replica: Replica
     peers: Peers
@@ -54,7 +54,7 @@ class Assembly:
     """The factory of its one address."""
 
     def start(self) -> None:
-        """Begin: dial the others, apply what is known to be committed, arm the election timer."""
+        """Start: dial the other members, apply committed entries, and set the election timer."""
         self.peers.start()
         self.replica.start()
 
@@ -68,10 +68,10 @@ def assemble(
     reached_at: Address | None = None,
     server: ServerLimits | None = None,
 ) -> Assembly:
-    """Put the parts of the node `node_id` together.
+    """Build the node `node_id` from its parts.
 
-    `options` and `server` are what `raft_options` and `server_limits` return unless they are given. `reached_at` is
-    where the node is reached, whatever the log says.
+    `options` and `server` default to `raft_options` and `server_limits`. `reached_at` is the address of the node, which
+    overrides the one in the log.
     """
     reactor, random = surroundings.reactor, surroundings.random
     node = Node(
@@ -120,21 +120,21 @@ def assemble(
 
 
 def _end(initial: InitialState, fatal: Callable[[FatalReason], None], why: FatalReason) -> None:
-    """End a node for good, with a mark on its disk where it must not begin with that again."""
+    """End a node; if its disk is an older copy, mark it so that the node does not start on it again."""
     if why is HAS_AN_OLDER_COPY:
         initial.condemn()
     fatal(why)
 
 
 def birth(config: Config) -> Membership:
-    """Return the configuration with which a cluster is born: config.json's."""
+    """Return the initial configuration of a cluster: config.json's."""
     return Membership(
         (peer.id for peer in config.peers), addresses={peer.id: str(peer.address) for peer in config.peers}
     )
 
 
 def raft_options(config: Config) -> RaftOptions:
-    """Return the core's options, which count seconds."""
+    """Return the core's options, with times in seconds."""
     shortest, longest = config.election_timeout_ms
     return RaftOptions(
         heartbeat_interval=config.heartbeat_ms / 1000,
@@ -166,7 +166,7 @@ def replica_options(config: Config) -> ReplicaOptions:
 
 
 def server_limits(config: Config) -> ServerLimits:
-    """Return what one node takes on from its clients."""
+    """Return the limits of the clients of one node."""
     limits = config.limits
     return ServerLimits(
         clients=limits.clients,

@@ -1,4 +1,4 @@
-"""What config.json says otherwise than the log, in words. The log counts; who edits the file should know that."""
+"""Differences between config.json and the log, as text for the operator. The log is in force."""
 
 from collections.abc import Sequence
 
@@ -7,7 +7,7 @@ from kvraft.raft import Membership
 
 
 def differences(peers: Sequence[Peer], membership: Membership) -> list[str]:
-    """Return a line for each difference; none when both are the same, or the file lists nobody."""
+    """Return a line for each difference; none when both agree, or the file lists no node."""
     if not peers:
         return []
     listed = {peer.id: str(peer.address) for peer in peers}

@@ -1,9 +1,8 @@
-"""The seed: a file in the data directory of a node that has joined a cluster by itself (`--join`).
+"""The seed: a file in the data directory of a node that has joined a cluster with `--join`.
 
-It is durable before the cluster is asked to add the node, and holds what the node was told: where it listens, who the
-members were, and of which cluster. From it the node knows at its next start which nodes to talk to, with `--join` or
-without, until its own log says more. The seed takes the place of config.json and, like it, is never changed by what
-happens later.
+It is durable before the cluster is asked to add the node, and holds the node's address, the members at that time and
+the id of the cluster. At its next start, with `--join` or without, the node connects to these members until its own log
+has a configuration. The seed replaces config.json and, like it, is not changed by later events.
 """
 
 import os
@@ -21,7 +20,7 @@ SEED_VERSION: Final = 1
 
 
 class JoinFailed(Exception):
-    """The node cannot join; the text says what to do about it, `status` is that of the process."""
+    """The node cannot join; the text says what to do about it, `status` is the exit status of the process."""
 
     def __init__(self, status: int, why: str) -> None:
         super().__init__(why)
@@ -29,21 +28,21 @@ class JoinFailed(Exception):
 
 
 class Seed(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """What a node that has joined knew of its cluster when it did."""
+    """The cluster as a node found it when it joined."""
 
     version: int
     id: int
     address: str
-    """Where this node is reached."""
+    """The address of this node."""
     cluster_id: str | None
     members: dict[int, str]
-    """Where the other members are reached."""
+    """The addresses of the other members."""
     learners: list[int] = []
     removed: list[int] = []
 
     @property
     def membership(self) -> Membership:
-        """The configuration that this node begins with. It does not contain the node: the log says when it does."""
+        """The configuration with which this node begins. It does not contain the node until the log adds it."""
         return Membership(
             voters=self.members.keys() - set(self.learners),
             learners=self.learners,
@@ -53,7 +52,7 @@ class Seed(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 def read_seed(folder: Path) -> Seed | None:
-    """Return the seed in a node's data directory, None when it has not joined by itself.
+    """Return the seed in a node's data directory; None if it has not joined with `--join`.
 
     Raises:
         JoinFailed: there is one that cannot be used.
@@ -73,7 +72,7 @@ def read_seed(folder: Path) -> Seed | None:
 
 
 def write_seed(folder: Path, seed: Seed) -> None:
-    """Make the seed durable: whole or not at all.
+    """Make the seed durable, atomically.
 
     Raises:
         JoinFailed: the operating system refuses it.
@@ -96,5 +95,5 @@ def write_seed(folder: Path, seed: Seed) -> None:
 
 
 def _refused(what: str, error: OSError) -> JoinFailed:
-    """Return what to raise for an error of the operating system."""
+    """Return the error to raise for an error of the operating system."""
     return JoinFailed(exit_status.OSERR if lacks_files(error) else exit_status.IOERR, f"{what}: {error}")

@@ -59,12 +59,12 @@ from kvraft.storage import SnapshotStorage, Storage, StorageError
 from kvraft.store import SnapshotInvalid
 
 SWITCH_INTERVAL_S: Final = 0.0005
-"""How long the journal's thread may have to wait for the interpreter. At Python's default of 5 ms a save that is done
-waits that long behind a busy reactor; measured, that costs a quarter of the throughput."""
+"""Longest wait of the journal's thread for the interpreter's lock, seconds. At Python's default of 5 ms a finished save
+waits that long while the reactor is busy, which costs a quarter of the throughput (measured)."""
 HAND_OVER_TIMEOUT_S: Final = 3.0
-"""Longest wait for a successor when a leader is stopped: a hand-over takes two saves, and disks may be slow."""
+"""Longest wait for a successor when a leader is stopped, seconds: a transfer takes two saves, and disks may be slow."""
 CLOSE_TIMEOUT_S: Final = 2.0
-"""Longest wait for the disk when a node is stopped; what was promised is durable already."""
+"""Longest wait for the disk when a node is stopped, seconds; everything acknowledged is durable already."""
 
 
 class Options(usage.Options):
@@ -102,7 +102,7 @@ class Options(usage.Options):
 
     @override
     def parseOptions(self, options: Sequence[str] | None = None) -> None:
-        """Read the command line; leave with the documented status when it makes no sense."""
+        """Read the command line; exit with the documented status if it is wrong."""
         try:
             super().parseOptions(options)  # type: ignore[no-untyped-call]
         except usage.UsageError as error:
@@ -110,7 +110,7 @@ class Options(usage.Options):
 
     @override
     def postOptions(self) -> None:
-        """Read the configuration; leave with one line for each mistake in it."""
+        """Read the configuration; exit with one line for each mistake in it."""
         path = Path(self["config"]).absolute()
         try:
             self.start = self._read(path)
@@ -121,7 +121,7 @@ class Options(usage.Options):
         if self["check"]:
             self._say_valid(path, self.start.config)
         if self.parent is not None and self.parent.get("pidfile") == "twistd.pid":
-            self.parent["pidfile"] = None  # three nodes in one folder would quarrel about it
+            self.parent["pidfile"] = None  # several nodes in one folder would overwrite it
 
     def _read(self, path: Path) -> Start:
         join, address = (read_address(option, self[option]) for option in ("join", "address"))
@@ -144,11 +144,11 @@ class NodeService(Service):
 
     Args:
         start: which node, and how.
-        reactor: everything that waits, listens or dials goes through it.
+        reactor: keeps the time, listens and dials.
         leave_at_once: ends the process when the node must not go on.
         say_started: called once when the node has started.
-        log: what is logged is written as this says; None leaves it to twistd.
-        open_files: how many the process may open.
+        log: formats and writes the log; None leaves it to twistd.
+        open_files: how many files the process may open.
     """
 
     name = "kvraft"
@@ -178,11 +178,11 @@ class NodeService(Service):
         self._open: Sequence[Storage | SnapshotStorage] = ()
         self._stopping = Event()
         self._looking: IDelayedCall | None = None
-        """As long as nothing is known of where the log has this node."""
+        """The next check whether this node has moved, while its log has no configuration."""
 
     @override
     def setServiceParent(self, parent: Any) -> None:
-        """Become a part of twistd's application, and give it a log observer; the log begins after this."""
+        """Join twistd's application, and set its log observer; the log begins after this."""
         super().setServiceParent(parent)  # type: ignore[no-untyped-call]
         try:
             observer = self._node_log.begin() if self._node_log is not None else None
@@ -193,11 +193,11 @@ class NodeService(Service):
 
     @override
     def startService(self) -> None:
-        """Bind the port, read the journal, and begin; leaves the process when that is not possible."""
+        """Bind the port, read the journal, and start; exits the process if that is not possible."""
         super().startService()  # type: ignore[no-untyped-call]
         try:
             self._start_node()
-        except KeyboardInterrupt:  # to read a large journal, or to join, takes a while
+        except KeyboardInterrupt:  # reading a large journal, or joining, takes a while
             exits.interrupted(f"node {self._id} stops: it was interrupted while it started; start it again at any time")
 
     def _start_node(self) -> None:
@@ -209,7 +209,7 @@ class NodeService(Service):
             twisted=twisted.__version__,
         )
         peer = self._start.peer
-        # Before the data are touched, if they are not needed for it: a node that runs already has both.
+        # Bind before the data are touched, unless they hold the address: if the node runs already, it has both.
         listening = None if peer is None else self._bind(peer.listen)
         for_http = [] if peer is None or peer.http is None else self._bind(peer.http, "http")
         initial = self._enter(self._read())
@@ -244,7 +244,7 @@ class NodeService(Service):
         self._say_started()
 
     def _limit_clients(self, initial: InitialState) -> ServerLimits:
-        """Return what is taken on from clients, so that they leave the node the files that it needs itself."""
+        """Return the limits of clients, which leave the node the file descriptors that it needs itself."""
         wanted = server_limits(self._config)
         members = len((initial.latest_membership or birth(self._config)).members | {self._id})
         limits = within(self._open_files, members, wanted)
@@ -260,7 +260,7 @@ class NodeService(Service):
         return limits
 
     def _enter(self, initial: InitialState) -> InitialState:
-        """Join a cluster if that is wanted and not done yet; return what the node begins with then."""
+        """Join a cluster if `--join` asks for it and it is not done yet; return the initial state afterwards."""
         keeps_nothing = self._config.durability is Durability.MEMORY
         folder = self._start.folder
         try:
@@ -287,9 +287,9 @@ class NodeService(Service):
         return attrs.evolve(initial, membership=initial.membership or seed.membership, cluster_told=seed.cluster_id)
 
     def _look_for_move(self, incarnation: str, membership: Membership | None) -> None:
-        """Let the cluster know if this node is reached elsewhere than the log says, as soon as it has a `membership`.
+        """Report this node's address to the cluster if the log has another one, as soon as it has a `membership`.
 
-        Later changes are left alone: an operator may say where the node will be before it is started there.
+        It checks only once: an operator may set a node's new address before the node is started there.
         """
         peer, node = self._start.peer, self._node
         if peer is None or node is None:
@@ -319,7 +319,7 @@ class NodeService(Service):
         Thread(target=moving.run, name="kvraft move", daemon=True).start()
 
     def _reached_at(self, initial: InitialState, seed: Seed | None = None) -> Address:
-        """Return where this node is reached; leaves the process when nothing says so."""
+        """Return the address of this node; exits the process if there is none."""
         try:
             if self._start.peer is None and seed is None:
                 seed = read_seed(self._start.folder)
@@ -336,7 +336,7 @@ class NodeService(Service):
 
     @override
     def stopService(self) -> Deferred[None]:
-        """Hand leadership over, say goodbye, and close the journal."""
+        """Transfer leadership, close the connections, and close the journal."""
         super().stopService()  # type: ignore[no-untyped-call]
         self._log.info("node {id} is asked to stop", id=self._id)
         self._stopping.set()
@@ -360,7 +360,7 @@ class NodeService(Service):
         self._log.info("node {id} has stopped", id=self._id)
 
     def _bind(self, address: Address, key: str = "bind") -> list[socket.socket]:
-        """Listen on an address, instead of which `key` of config.json can name another one."""
+        """Listen on an address; the error text names `key` of config.json, which can set another one."""
         try:
             return listen_on(address, self._names)
         except OSError as error:
@@ -369,7 +369,7 @@ class NodeService(Service):
             exits.leave(exit_status.OSERR, why)
 
     def _build_http_port(self, peer: Peer, node: Assembly, limits: ServerLimits, insight: Insight) -> SharedPort:
-        # Only where it is wanted: Twisted's web server takes a node a tenth of a second to load, and memory.
+        # Imported only if HTTP is configured: loading Twisted's web server takes a tenth of a second, and memory.
         from kvraft.metrics import RequestCounts
         from kvraft.server.counted import CountedDatabase
         from kvraft.server.http.monitoring import resources
@@ -391,14 +391,14 @@ class NodeService(Service):
         return build_http_port(web, node.port.occupancy)
 
     def _accept(self, listening: socket.socket, factory: SharedPort) -> IListeningPort:
-        """Let the reactor accept what comes to a socket, in place of the socket itself."""
+        """Let the reactor accept connections on a duplicate of the socket, and close the socket itself."""
         port: IListeningPort = self._reactor.adoptStreamPort(listening.fileno(), listening.family, factory)
         watch_together(port, self._reactor)
         listening.close()
         return port
 
     def _read(self) -> InitialState:
-        """Read what this node has kept; leaves the process when that must not be believed."""
+        """Read the durable state of this node; exits the process if it is unusable."""
         if self._config.durability is Durability.MEMORY:
             self._refuse_to_ignore_data()
             self._log.warn(
@@ -455,7 +455,7 @@ def _places(listening: Sequence[socket.socket]) -> list[Address]:
 
 
 def ignore_interruptions() -> None:
-    """Go on stopping when Ctrl-C is pressed once more: it takes a few seconds at most, and Twisted would complain."""
+    """Ignore further signals while stopping: it takes a few seconds at most, and Twisted would log errors."""
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.SIG_IGN)
 
@@ -472,7 +472,7 @@ def makeService(options: Options) -> NodeService:
     sys.setswitchinterval(SWITCH_INTERVAL_S)
     collector.set_up()
     use_huge_pages()
-    signal.signal(signal.SIGHUP, signal.SIG_IGN)  # a closed terminal must not end a node; SIGTERM and Ctrl-C do
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)  # closing the terminal must not end a node; SIGTERM and Ctrl-C do
     reactor.addSystemEventTrigger("before", "shutdown", ignore_interruptions)
-    Factory.noisy = False  # or every attempt to reach a member that is down makes two lines of the log
+    Factory.noisy = False  # else every attempt to reach a member that is down logs two lines
     return NodeService(options.start, reactor, say_started=say_started, log=log, open_files=open_files)

@@ -1,4 +1,4 @@
-"""Connections that nobody speaks for yet, and those that are told why nobody will."""
+"""Connections that wait for their first byte, which selects the protocol, and connections that are refused."""
 
 from collections.abc import Callable
 
@@ -13,10 +13,10 @@ from kvraft.server.limits import ServerLimits
 
 
 class FirstByte(Protocol):
-    """A connection until its first byte has come; then it only passes on what happens to the connection.
+    """A connection until its first byte arrives; afterwards it passes events on to the selected protocol.
 
-    Input does not take this way: once handed over, the instance's `dataReceived` *is* that of the protocol which took
-    over. To replace `transport.protocol` instead would not work under TLS, where the transport is a wrapper.
+    Input does not pass through it: after the hand-over the instance's `dataReceived` *is* that of the selected
+    protocol. Replacing `transport.protocol` instead would not work under TLS, where the transport is a wrapper.
     """
 
     transport: IClientTransport
@@ -39,20 +39,20 @@ class FirstByte(Protocol):
 
     @override
     def connectionMade(self) -> None:
-        """Answers are small and awaited: no delay. And a client that vanished must not be kept for ever."""
+        """Disable delays, since clients wait for small answers; detect vanished clients; and set the deadline."""
         self.transport.setTcpNoDelay(True)
         self.transport.setTcpKeepAlive(True)
         self._deadline = self._clock.callLater(self._first_byte_s, self._expired)
 
     @override
     def dataReceived(self, data: bytes) -> None:
-        """Hand the connection over, these first bytes included."""
+        """Hand the connection over, including these first bytes."""
         self._stop_deadline()
         speaker = self._choose(self, data[0])
         self._speaker = speaker
         self.dataReceived = speaker.dataReceived  # type: ignore[method-assign]
         if IHalfCloseableProtocol.providedBy(speaker):
-            # Twisted asks the protocol it knows, which is this one, and ends the connection unless it understands.
+            # Twisted checks this protocol for the interface, and ends the connection if it lacks it.
             alsoProvides(self, IHalfCloseableProtocol)
         speaker.makeConnection(self.transport)
         speaker.dataReceived(data)
@@ -63,11 +63,11 @@ class FirstByte(Protocol):
         self.transport.abortConnection()
 
     def readConnectionLost(self) -> None:
-        """Pass on the client's half-close; called only for a speaker that understands it."""
+        """Pass on the client's half-close; called only if the selected protocol supports it."""
         IHalfCloseableProtocol(self._speaker).readConnectionLost()
 
     def writeConnectionLost(self) -> None:
-        """Pass on that our side is closed; called only for a speaker that understands it."""
+        """Pass on that our side is closed; called only if the selected protocol supports it."""
         IHalfCloseableProtocol(self._speaker).writeConnectionLost()
 
     @override
@@ -90,7 +90,7 @@ class FirstByte(Protocol):
 
 @implementer(IHalfCloseableProtocol)
 class Refusal(Protocol):
-    """Says one line and closes, whatever the client sends."""
+    """Sends one line and closes, whatever the client sends."""
 
     transport: IClientTransport
 
@@ -102,23 +102,23 @@ class Refusal(Protocol):
 
     @override
     def connectionMade(self) -> None:
-        """Say it, and close."""
+        """Send the line, and close."""
         self.transport.write(self._line)
         self._closing = LingeringClose(self.transport, self._clock, self._limits)
         self._closing.begin(client_finished=False)
 
     def readConnectionLost(self) -> None:
-        """The client has closed, too."""
+        """The client has closed its side."""
         if self._closing is not None:
             self._closing.client_finished()
 
     def writeConnectionLost(self) -> None:
-        """The line has left."""
+        """The line is sent, and our side is closed."""
         if self._closing is not None:
             self._closing.our_side_closed()
 
     @override
     def connectionLost(self, reason: Failure = connectionDone) -> None:
-        """The end."""
+        """The connection is closed."""
         if self._closing is not None:
             self._closing.stop()

@@ -1,25 +1,25 @@
-"""What the journal and the snapshots can refuse, and how they fail.
+"""The errors of the journal and the snapshots.
 
 ::
 
     StorageError
     ├── JournalLocked     another process uses this data directory
-    ├── JournalOutdated   an older copy of what the node had acknowledged: the node must not start
-    ├── JournalMismatch   a journal of another node, or of a format that this kvraft does not know; nothing was changed
+    ├── JournalOutdated   an older copy that lacks entries the node had acknowledged: the node must not start
+    ├── JournalMismatch   a journal of another node, or of a format unknown to this kvraft; nothing was changed
     ├── JournalDamaged    bytes that were once complete are wrong; nothing was changed, and the node must not start
-    │   └── SnapshotDamaged   no snapshot that can be read reaches up to where the log begins
-    ├── PathUnusable      no directory can be where the data should be; nothing was changed
-    ├── JournalFailed     the operating system refused an operation; the journal is dead until it is opened anew
+    │   └── SnapshotDamaged   no readable snapshot reaches up to where the log begins
+    ├── PathUnusable      the path of the data directory cannot be a directory; nothing was changed
+    ├── JournalFailed     the operating system refused an operation; the journal is dead until it is opened again
     ├── JournalFull       no room on the disk or in the quota, or no file may be opened; the journal waits
     ├── SaveRefused       a save that breaks the rules: a bug in the caller; nothing was written
-    ├── SnapshotFailed    the operating system refused an operation on a snapshot: it was given up, the node goes on
-    ├── SnapshotUnsound   a snapshot that was received is not sound: it was removed, the leader has to send it anew
-    ├── SnapshotRefused   a snapshot that is not newer than the last one, or a call out of turn; nothing was written
-    └── SnapshotGone      the snapshot that should be read has been replaced by newer ones
+    ├── SnapshotFailed    the operating system refused an operation on a snapshot: it was aborted, the node goes on
+    ├── SnapshotUnsound   a received snapshot does not verify: it was removed, the leader has to send it again
+    ├── SnapshotRefused   a snapshot that is not newer than the last one, or a call out of order; nothing was written
+    └── SnapshotGone      the snapshot to be read has been replaced by newer ones
 
-After `JournalFailed` it is unknown whether the save in progress is on the disk: the next start finds out. Everything
-whose save had returned is there. After `JournalFull` a part of the save may have been written; it is cut off before
-anything else is. After every other error nothing was written.
+After `JournalFailed` it is unknown whether the save in progress is on the disk: the next start finds out. Every save
+that had returned is durable. After `JournalFull` a part of the save may have been written; it is cut off before the
+next write. After every other error nothing was written.
 """
 
 import errno
@@ -29,12 +29,12 @@ from typing import Final
 
 _NO_SPACE: Final = frozenset({errno.ENOSPC, errno.EDQUOT})
 _UNUSABLE: Final = frozenset({errno.EEXIST, errno.ENOTDIR, errno.EISDIR, errno.ELOOP, errno.ENAMETOOLONG})
-"""What the operating system says of a path at which no directory can be."""
+"""Errors of the operating system for a path that cannot be a directory."""
 _NO_FILES: Final = frozenset({errno.EMFILE, errno.ENFILE})
 
 
 def lacks_files(error: OSError) -> bool:
-    """Whether the process or the machine has opened as many files as it may, which says nothing about the disk."""
+    """Whether the limit of open files of the process or the machine is reached, which is no fault of the disk."""
     return error.errno in _NO_FILES
 
 
@@ -44,7 +44,7 @@ def is_full(error: OSError) -> bool:
 
 
 def _room_for(number: int | None, directory: Path) -> str:
-    """Return what is lacking and how to get it, for an error that `is_full`."""
+    """Return what is lacking and how to provide it, for an error that `is_full`."""
     if number == errno.EMFILE:
         return (
             "this process has opened as many files as it may: raise its limit (ulimit -n, LimitNOFILE= of systemd) "
@@ -58,12 +58,12 @@ def _room_for(number: int | None, directory: Path) -> str:
 
 
 def _is_dir(path: Path) -> bool:
-    """Whether a directory is there; unlike `Path.is_dir` it never raises."""
+    """Whether a directory exists; unlike `Path.is_dir` it never raises."""
     return os.path.isdir(path)  # noqa: PTH112 - see above
 
 
 class StorageError(Exception):
-    """Anything that keeps the journal from doing its work; `str()` says what a person can do."""
+    """The base of all errors of this package; `str()` says what a person can do."""
 
 
 class JournalLocked(StorageError):
@@ -78,10 +78,10 @@ class JournalLocked(StorageError):
 
 
 class JournalOutdated(StorageError):
-    """A mark in the directory says that it is an older copy: it lacks what this node has acknowledged."""
+    """A mark in the directory says that it is an older copy: it lacks entries that this node has acknowledged."""
 
     lost_data = True
-    """Decides the status with which the process ends."""
+    """Determines the exit status of the process."""
 
     def __init__(self, mark: Path) -> None:
         super().__init__(
@@ -97,7 +97,7 @@ class JournalMismatch(StorageError):
 
 
 class PathUnusable(StorageError):
-    """The path of the data directory names something else, such as a file. Whoever chose it must choose another."""
+    """The path of the data directory names something else, such as a file. The operator must choose another path."""
 
     is_misconfigured = True
 
@@ -113,9 +113,9 @@ class PathUnusable(StorageError):
 
 
 class JournalDamaged(StorageError):
-    """Bytes in the journal are not what was written, at a place that no interrupted write explains.
+    """Bytes in the journal differ from what was written, and no interrupted write explains it.
 
-    `path` and `offset` (bytes from the start of the file) say where.
+    `path` and `offset` (bytes from the start of the file) are the position.
     """
 
     def __init__(self, path: Path, offset: int, why: str) -> None:
@@ -134,9 +134,9 @@ class JournalDamaged(StorageError):
 
 
 class JournalFailed(StorageError):
-    """The operating system refused an operation. Nothing is tried again: after a failed fsync the next one may lie.
+    """The operating system refused an operation. It is not retried: a success after a failed fsync proves nothing.
 
-    `errno` is the number it gave, or None; `no_space` tells a full disk or quota from a broken disk.
+    `errno` is the system's number, or None; `no_space` distinguishes a full disk or quota from a broken disk.
     """
 
     def __init__(self, action: str, path: Path, directory: Path, error: OSError) -> None:
@@ -165,7 +165,7 @@ class JournalFailed(StorageError):
 class JournalFull(StorageError):
     """A write or a new segment found no room, or no file could be opened. It may be tried again.
 
-    No sync has failed, so nothing is in doubt. `errno` is the number that the operating system gave.
+    No sync has failed, so no durable data are in doubt. `errno` is the operating system's number.
     """
 
     def __init__(self, action: str, path: Path, directory: Path, error: OSError) -> None:
@@ -178,7 +178,7 @@ class JournalFull(StorageError):
 
 
 def opening_error(action: str, path: Path, directory: Path, error: OSError) -> StorageError:
-    """Return what to raise for an error of the operating system while a data directory is opened."""
+    """Return the error to raise when the operating system fails while a data directory is opened."""
     if is_full(error):
         return JournalFull(action, path, directory, error)
     if error.errno in _UNUSABLE:
@@ -191,11 +191,11 @@ class SnapshotDamaged(JournalDamaged):
 
 
 class SnapshotFailed(StorageError):
-    """The operating system refused an operation on a snapshot. What was there before it is still there.
+    """The operating system refused an operation on a snapshot. Earlier snapshots are unchanged.
 
-    The snapshot in progress was given up and its file removed, as far as the system let that happen; another may be
-    tried later. `errno` is the number it gave, or None. `no_space` tells a full disk or quota from a broken disk, and
-    `lacks_files` the limit of open files.
+    The snapshot in progress was aborted and its file removed, if the system allowed that; another may be tried later.
+    `errno` is the system's number, or None. `no_space` means a full disk or quota, and `lacks_files` that the limit of
+    open files is reached.
     """
 
     def __init__(self, action: str, path: Path, error: OSError) -> None:
@@ -219,7 +219,7 @@ class SnapshotUnsound(StorageError):
 
 
 class SnapshotRefused(StorageError):
-    """The caller asked for something that the state of the snapshots does not allow; nothing was written."""
+    """The call is not allowed in the present state of the snapshots; nothing was written."""
 
 
 class SnapshotGone(StorageError):

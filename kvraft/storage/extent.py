@@ -1,4 +1,4 @@
-"""How far a journal's log reaches: where it begins and ends, which terms it has, and what may be done with it next."""
+"""The extent of a journal's log: its first and last index and its terms, and which changes these allow."""
 
 from bisect import bisect_right
 from collections.abc import Iterable, Sequence
@@ -12,7 +12,7 @@ from kvraft.storage.errors import SaveRefused
 from kvraft.storage.layout import KIND_OWN_MIN
 
 LONGEST_RECORD_BYTES: Final = RECORD_BYTES_MAX + 8
-"""What `decode_record` believes: its limit does not count the length and the checksum, 4 bytes each."""
+"""The longest record that `decode_record` accepts: its limit excludes the length and the checksum, 4 bytes each."""
 
 _record_of: Final = attrgetter("record")
 _index_of: Final = attrgetter("index")
@@ -21,7 +21,7 @@ _kind_of: Final = attrgetter("kind")
 
 @attrs.define
 class Extent:
-    """The hard state and the outline of a log, without its entries. `check_…` refuses, `note_…` remembers."""
+    """The hard state and the outline of a log, without its entries. `check_…` raises, `note_…` records a change."""
 
     hard_state: HardState = attrs.field(factory=HardState)
     base_index: int = 0
@@ -34,7 +34,7 @@ class Extent:
     _run_terms: list[int] = attrs.field(factory=list, init=False)
 
     def term_at(self, index: int) -> int | None:
-        """Return the term of the entry at `index`, also of the base; None outside of the log."""
+        """Return the term of the entry at `index`, including the base; None outside of the log."""
         if index == self.base_index:
             return self.base_term
         if not self.base_index < index <= self.last_index:
@@ -42,10 +42,10 @@ class Extent:
         return self._run_terms[bisect_right(self._run_starts, index) - 1]
 
     def check_hard_state(self, hard_state: HardState | None) -> None:
-        """Refuse a promise that is taken back.
+        """Raise if a hard state would revoke the durable one.
 
         Raises:
-            SaveRefused: the term would go back, a vote would change, or a founder would be none any more.
+            SaveRefused: the term would decrease, a vote would change, or the mark of a founder would be lost.
         """
         current = self.hard_state
         if hard_state is None:
@@ -58,11 +58,11 @@ class Extent:
             raise SaveRefused("the node took part in the birth of its cluster, and that would be lost")
 
     def check_save(self, hard_state: HardState | None, entries: Sequence[Entry]) -> None:
-        """Refuse a save that must never be made.
+        """Raise for a save that breaks the rules.
 
         Raises:
             SaveRefused: a gap in the entries, an entry that a snapshot covers, a kind or length that no entry may have,
-                or a promise taken back.
+                or a hard state that would revoke the durable one.
         """
         self.check_hard_state(hard_state)
         if not entries:
@@ -80,7 +80,7 @@ class Extent:
             raise SaveRefused(f"a record is longer than {LONGEST_RECORD_BYTES} bytes, and could never be read again")
 
     def check_compact(self, index: int, term: int) -> None:
-        """Refuse a compaction up to an entry that is not in the log.
+        """Raise for a compaction up to an entry that is not in the log.
 
         Raises:
             SaveRefused: it is outside of the log, or of another term.
@@ -94,10 +94,10 @@ class Extent:
             raise SaveRefused(f"cannot compact up to entry {index} of term {term}: its term is {found}")
 
     def check_reset(self, index: int, term: int, hard_state: HardState | None) -> None:
-        """Refuse a new beginning of the log that would go back, or a promise taken back.
+        """Raise for a reset that would move the beginning of the log back, or revoke the hard state.
 
         Raises:
-            SaveRefused: it does.
+            SaveRefused: it would.
         """
         self.check_hard_state(hard_state)
         if not (0 < index <= TERM_MAX and 0 < term <= TERM_MAX):
@@ -109,23 +109,23 @@ class Extent:
             )
 
     def note_save(self, hard_state: HardState, entries: Sequence[Entry]) -> None:
-        """Remember a save; its entries replace what stands at their indexes and after."""
+        """Record a save; its entries replace those at their indexes and after."""
         self.hard_state = hard_state
         if entries:
             self._cut(entries[0].index)
             self.note_entries(entries)
 
     def note_entries(self, entries: Sequence[Entry]) -> None:
-        """Remember entries that stand right after the last."""
+        """Record entries that follow the last one."""
         terms = self._run_terms
-        # Terms never fall along a log: where the two ends are of one term, everything between is.
+        # Terms never decrease along a log: if both ends have the same term, so have all entries between.
         first, last = entries[0], entries[-1]
         if not (terms and terms[-1] == first.term == last.term):
             self._note_runs(entries)
         self.last_index = last.index
 
     def note_compact(self, index: int, term: int) -> None:
-        """Remember that the log begins after an entry that is in it."""
+        """Record that the log begins after an entry that is in it."""
         runs = zip(self._run_starts, self._run_terms, strict=True)
         behind = max(0, bisect_right(self._run_starts, index + 1) - 1)  # the run that holds the first entry to stay
         kept = [(max(start, index + 1), term_of_run) for start, term_of_run in list(runs)[behind:]]
@@ -133,7 +133,7 @@ class Extent:
         self.base_index, self.base_term = index, term
 
     def note_reset(self, index: int, term: int, hard_state: HardState) -> None:
-        """Remember that the log is empty and begins after this place."""
+        """Record that the log is empty and begins after `index`."""
         self.hard_state = hard_state
         self._run_starts.clear()
         self._run_terms.clear()

@@ -1,4 +1,4 @@
-"""The journal behind Deferreds, so that a `Worker` can wait for the disk in a thread of its own."""
+"""The journal behind Deferreds, so that a `Worker` can wait for the disk in its own thread."""
 
 from collections.abc import Callable, Sequence
 from contextlib import suppress
@@ -18,11 +18,11 @@ from kvraft.storage.journal import Journal
 from kvraft.storage.worker import Jobs
 
 FULL_RETRY_S: Final = 1.0
-"""How often a journal that has no room tries again, seconds."""
+"""Interval at which a journal without room tries again, seconds."""
 
 
 class JournalJobs:
-    """A `Journal` behind Deferreds: each method is a job, done one at a time in the order they were given.
+    """A `Journal` behind Deferreds: each method is a job, and jobs are done one at a time in the order of the calls.
 
     Every method is called on the reactor's thread, and every Deferred fires there. A job that finds no room waits, and
     so does every job after it, until there is room.
@@ -33,9 +33,9 @@ class JournalJobs:
         self._worker = jobs
         self._clock = clock
         self._number = 0
-        """Of the newest job."""
+        """The number of the newest job."""
         self._held: list[_Held] = []
-        """What waits for room; never empty while `_full` says why."""
+        """Jobs that wait for room; never empty while `_full` is set."""
         self._full: JournalFull | None = journal.full
         self._full_since: float | None = None
         self._retry: IDelayedCall | None = None
@@ -50,7 +50,7 @@ class JournalJobs:
 
     @property
     def pending_since(self) -> float | None:
-        """The reactor's time in seconds when the oldest unfinished save (or close) was asked for, None without one."""
+        """The reactor's time in seconds of the call for the oldest unfinished save or close; None without one."""
         return self._worker.pending_since if self._full_since is None else self._full_since
 
     @property
@@ -74,29 +74,29 @@ class JournalJobs:
         return self.journal.segments
 
     def save(self, hard_state: HardState | None, entries: Sequence[Entry]) -> Deferred[None]:
-        """Have both made durable together; the Deferred fires when they are, in the order of the saves.
+        """Make both durable together; the Deferred fires when they are, in the order of the saves.
 
-        It fails with what `Journal.save` raises: after one `JournalFailed` every later save fails with the same error.
-        `entries` must not be changed afterwards.
+        It fails with the errors of `Journal.save`: after one `JournalFailed` every later save fails with the same
+        error. `entries` must not be changed afterwards.
         """
-        if self.pending_since is None:  # the journal is nobody else's now
-            with suppress(SaveRefused, JournalFailed):  # the job itself says so when it is its turn
+        if self.pending_since is None:  # no other thread uses the journal now
+            with suppress(SaveRefused, JournalFailed):  # the job itself fails with it when it is done
                 return self._do(self.journal.prepare_save(hard_state, entries))
         return self._do(partial(self.journal.save, hard_state, entries))
 
     def compact(self, index: int, term: int) -> Deferred[None]:
-        """Have the log begin after `index`; see `Journal.compact`. Takes its turn among the saves."""
+        """Let the log begin after `index`; see `Journal.compact`. Ordered with the saves."""
         return self._do(lambda: self.journal.compact(index, term))
 
     def reset_to(self, index: int, term: int, hard_state: HardState | None = None) -> Deferred[None]:
-        """Have the log emptied; see `Journal.reset_to`. Takes its turn among the saves."""
+        """Empty the log; see `Journal.reset_to`. Ordered with the saves."""
         return self._do(lambda: self.journal.reset_to(index, term, hard_state))
 
     def close(self) -> Deferred[None]:
-        """Finish the saves that were asked for, close the journal, end the thread.
+        """Finish all pending saves, close the journal, and end the thread.
 
-        What still finds no room fails with `JournalFull`. The Deferred never fires when the disk hangs; a caller that
-        wants to leave all the same just does.
+        Saves that still find no room fail with `JournalFull`. The Deferred never fires when the disk hangs; a caller
+        may stop waiting for it.
         """
         if not self._worker.is_closing and self._retry is not None and self._retry.active():
             self._retry.cancel()
@@ -129,7 +129,7 @@ class JournalJobs:
         return held.done
 
     def _try_again(self) -> None:
-        """Give the journal the oldest job that waits for room, and when it is done the others."""
+        """Retry the oldest job that waits for room, and then the others."""
         if self._worker.is_closing:
             return
         self._held.sort(key=_number_of)
@@ -152,7 +152,7 @@ class JournalJobs:
             self._retry = self._clock.callLater(FULL_RETRY_S, self._try_again)
             return
         held, self._held = self._held, []
-        for each in held:  # the journal is dead or closed; each is told the same
+        for each in held:  # the journal is dead or closed; each job fails with the same error
             each.done.errback(failure)
 
 
@@ -161,7 +161,7 @@ class _Held:
     """A job that waits for room."""
 
     number: int
-    """In the order of the calls."""
+    """Its position in the order of the calls."""
     job: Callable[[], None]
     done: Deferred[None] = attrs.field(factory=Deferred)
 

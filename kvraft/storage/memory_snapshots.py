@@ -1,4 +1,4 @@
-"""The in-memory twin of the snapshots' thread: the same code on files that are bytes in memory."""
+"""The in-memory twin of `SnapshotJobs`: the same code on files in memory, without a thread."""
 
 from collections import deque
 from collections.abc import Callable
@@ -50,23 +50,23 @@ class MemoryFile:
 
 
 class _NoLock:
-    """Nobody else can come here."""
+    """No lock: no other process can use the files."""
 
     def release(self) -> None:
         """See `Lock.release`."""
 
 
 class MemoryFiles:
-    """An implementation of `Files` that lasts as long as it lives; its only errors are those of names."""
+    """An implementation of `Files` in memory; its only errors are those of names."""
 
     def __init__(self) -> None:
         self._contents: dict[Path, bytearray] = {}
 
     def make_directory(self, path: Path) -> None:
-        """Nothing to do: directories exist."""
+        """Do nothing: directories need not exist."""
 
     def lock(self, path: Path) -> Lock:
-        """Nobody else can come here."""
+        """Return a lock without effect: no other process can use the files."""
         return _NoLock()
 
     def names(self, directory: Path) -> list[str]:
@@ -98,7 +98,7 @@ class MemoryFiles:
 
 
 class LaterJobs:
-    """Does every job at once and says so `delay` seconds of the reactor later, in order: `Worker` without a thread."""
+    """A `Worker` without a thread: does every job at once, and fires its Deferred `delay` seconds later, in order."""
 
     def __init__(self, reactor: IReactorTime, last: Callable[[], None]) -> None:
         self.delay = 0.0
@@ -117,7 +117,7 @@ class LaterJobs:
         result: object
         try:
             result = job()
-        except Exception:  # noqa: BLE001 - whatever it is belongs to whoever waits for the job
+        except Exception:  # noqa: BLE001 - any error goes to the caller that waits for the job
             result = Failure()
         finished: Deferred[_T] = Deferred()
         self._unfinished.append((self._reactor.seconds(), finished, result))  # type: ignore[arg-type]  # its own result
@@ -136,7 +136,7 @@ class LaterJobs:
 
 
 class MemorySnapshots(SnapshotJobs):
-    """Snapshots without a disk; `delay` as in `MemoryJournal`. They are gone when it is."""
+    """Snapshots without a disk, which are lost with this object; `delay` as in `MemoryJournal`."""
 
     def __init__(self, reactor: IReactorTime, *, delay: float = 0.0) -> None:
         snapshots = Snapshots(MemoryFiles(), _DIRECTORY, [])
@@ -146,7 +146,7 @@ class MemorySnapshots(SnapshotJobs):
 
     @property
     def delay(self) -> float:
-        """Seconds of the reactor until a job is said to be done; may be changed at any time."""
+        """Time until the Deferred of a job fires, in the reactor's seconds; may be changed at any time."""
         return self._later.delay
 
     @delay.setter

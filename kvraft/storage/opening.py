@@ -1,15 +1,15 @@
-"""Opening a journal and its snapshots together, whatever a crash has left of either.
+"""Opening a journal and its snapshots together, in any state that a crash can leave.
 
-The snapshot is always made durable before the journal's log is shortened or begun anew, so a crash between the two
-leaves a snapshot that the log does not know of. One rule brings them together; the snapshot ends at entry S:
+The snapshot is always made durable before the journal's log is compacted or reset, so a crash between the two leaves a
+snapshot that the log does not refer to. One rule makes them consistent, in which the snapshot ends at entry S:
 
 1. S is in the log, with the same term, or is where the log begins: the log stays as it is (§7, step 6).
-2. S is after the end of the log, or the log has another term there: the log is begun anew after S (step 7). So it may
-   be with a snapshot that was received, and with one that was taken of entries which a majority had stored before this
-   node's own disk did. What a snapshot covers is committed: what contradicts it never was.
+2. S is after the end of the log, or the log has another term there: the log is reset to begin after S (step 7). This
+   happens with a snapshot that was received, and with one of entries that a majority had stored before this node's own
+   disk did. Everything that a snapshot covers is committed, so entries that contradict it were never committed.
 3. S is before the beginning of the log: entries between the two are missing, and the node must not start.
 
-The newest snapshot that verifies counts. One that does not is reported, and removed if rule 3 allows the one before it.
+The newest snapshot that verifies is used. One that does not is reported, and removed if rule 3 allows the one before.
 """
 
 import errno
@@ -36,23 +36,23 @@ from kvraft.storage.snapshot_layout import (
 from kvraft.storage.snapshots import SNAPSHOTS_KEPT, Snapshot, Snapshots
 
 OUTDATED: Final = "older-copy"
-"""The name of the file that marks a data directory as an older copy of what it was."""
+"""The name of the file that marks a data directory as an older copy of its node's data."""
 
 
 @attrs.frozen
 class Opened:
-    """Everything that a data directory holds, consistent, and open."""
+    """The content of a data directory, opened and consistent."""
 
     journal: Journal
     snapshots: Snapshots
-    """`latest` is the state to begin with; it reaches at least up to where the log begins."""
+    """`latest` is the state with which to begin; it reaches at least up to where the log begins."""
     recovered: Recovered
     """The log begins at or before the end of the latest snapshot, and ends at or after it."""
 
 
 @attrs.define
 class _Found:
-    """What the files of snapshots turned out to be."""
+    """The files of snapshots, by their state."""
 
     kept: list[Snapshot] = attrs.field(factory=list)
     damaged: list[SnapshotDamaged] = attrs.field(factory=list)
@@ -67,12 +67,12 @@ def open_storage(
     make_incarnation: Callable[[], str] = lambda: uuid.uuid4().hex,
     segment_bytes: int = SEGMENT_BYTES,
 ) -> Opened:
-    """Open the journal and the snapshots of a data directory, and finish what a crash has interrupted.
+    """Open the journal and the snapshots of a data directory, and complete steps that a crash has interrupted.
 
     Raises:
         JournalOutdated: the directory was marked by `mark_outdated`.
         SnapshotDamaged: no snapshot that verifies reaches up to where the log begins.
-        StorageError: what `Journal.open` raises.
+        StorageError: the errors of `Journal.open`.
     """
     files = OsFiles() if files is None else files
     journal, recovered = Journal.open(
@@ -92,7 +92,7 @@ def mark_outdated(directory: Path, *, files: Files | None = None) -> None:
     """Mark a data directory, durably, as an older copy on which the node must not be started again.
 
     Raises:
-        OSError: the disk has refused it.
+        OSError: the disk refused it.
     """
     files = OsFiles() if files is None else files
     if OUTDATED in files.names(directory):
@@ -112,7 +112,7 @@ def _reconcile(files: Files, directory: Path, journal: Journal, recovered: Recov
     found = _find(files, directory)
     newest = found.kept[0].header if found.kept else None
     _check_reach(directory, recovered, newest, found.damaged)
-    # The names that a killed process left are durable: the opening of the journal has synced the directory.
+    # Names that a killed process left are durable: opening the journal has synced the directory.
     notes = [
         f"{error.path} is damaged at offset {error.offset} and was removed: {error.why}" for error in found.damaged
     ]
@@ -132,7 +132,7 @@ def _reconcile(files: Files, directory: Path, journal: Journal, recovered: Recov
 def _reconcile_log(
     journal: Journal, recovered: Recovered, newest: SnapshotHeader | None, notes: list[str]
 ) -> Recovered:
-    """Begin the log anew where rule 2 says so."""
+    """Reset the log if rule 2 requires it."""
     if newest is None or _term_at(recovered, newest.index) == newest.term:
         return recovered
     journal.reset_to(newest.index, newest.term)
@@ -141,7 +141,7 @@ def _reconcile_log(
 
 
 def _find(files: Files, directory: Path) -> _Found:
-    """Verify finished snapshots until one is sound, and tell what is no longer needed; changes nothing."""
+    """Verify finished snapshots until one is sound, and list the files that are no longer needed; changes nothing."""
     found = _Found()
     paths = snapshot_paths(files, directory)
     finished = sorted(filter(None, map(finished_name, paths)), key=lambda name: name.index, reverse=True)
@@ -161,12 +161,12 @@ def _find(files: Files, directory: Path) -> _Found:
 
 
 def _read(files: Files, name: SnapshotName, *, is_newest: bool) -> Snapshot:
-    """Verify a finished file; of those before the newest only the header, since nothing is read from them for now.
+    """Verify a finished file; of those before the newest only the header, since their content is not read now.
 
     Raises:
         SnapshotCorrupt: it is not sound.
         JournalMismatch: another version of kvraft has written it.
-        OSError: the disk could not be read for a reason that is not the file's own.
+        OSError: the disk could not be read, for a reason other than damage of the file.
     """
     file = files.open(name.path)
     try:
@@ -191,7 +191,7 @@ def _read(files: Files, name: SnapshotName, *, is_newest: bool) -> Snapshot:
 def _check_reach(
     directory: Path, recovered: Recovered, newest: SnapshotHeader | None, damaged: list[SnapshotDamaged]
 ) -> None:
-    """Refuse a log whose beginning no snapshot reaches (rule 3)."""
+    """Raise SnapshotDamaged for a log whose beginning no snapshot reaches (rule 3)."""
     base, base_term = recovered.snapshot_index, recovered.snapshot_term
     found = (0, 0) if newest is None else (newest.index, newest.term)
     if found[0] > base or found == (base, base_term):

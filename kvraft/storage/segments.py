@@ -1,8 +1,8 @@
-"""Segments: the files of a journal, how they are named and how a new one comes into being.
+"""Segments: the files of a journal, their names, and how a new one is created.
 
-A segment is written under a draft name, synced, renamed and its directory synced, before anything is saved in it. So a
-file with a segment's name always has a whole header and its full size, and a crash leaves at most a draft, which the
-next start removes.
+A segment is written under a draft name, synced and renamed, and its directory is synced, before anything is saved in
+it. So a file with a segment's name always has a complete header and its full size, and a crash leaves at most a draft,
+which the next start removes.
 """
 
 from collections.abc import Sequence
@@ -23,7 +23,7 @@ FIRST_SEGMENT: Final = 1
 
 
 class NoRoom(Exception):
-    """There is no room for a new segment, or no file may be opened; `error` is what the operating system said."""
+    """There is no room for a new segment, or no file may be opened; `error` is that of the operating system."""
 
     def __init__(self, error: OSError) -> None:
         super().__init__(str(error))
@@ -32,27 +32,27 @@ class NoRoom(Exception):
 
 @attrs.define
 class Segment:
-    """What the journal knows of one of its files: enough to tell when it is no longer needed."""
+    """What the journal keeps about one of its files: enough to decide when it is no longer needed."""
 
     header: SegmentHeader
     path: Path
     first_index: int | None = None
     """Lowest index of an entry ever saved in it; None while there is none."""
     last_index: int | None = None
-    """Highest index of an entry ever saved in it, also when a later save has replaced it; None while there is none."""
+    """Highest index of an entry ever saved in it, even if a later save has replaced it; None while there is none."""
     replaces_from: int | None = None
-    """Lowest index from which on something in it replaced the log; None while nothing did."""
+    """Lowest index from which on a save or mark in it replaced the log; None while none did."""
     has_mark: bool = False
-    """Whether it says where the log begins."""
+    """Whether it has a mark of where the log begins."""
 
     def note_entries(self, first: int, last: int) -> None:
-        """Remember that entries from `first` to `last` were saved in it."""
+        """Record that entries from `first` to `last` were saved in it."""
         self.first_index = first if self.first_index is None else min(first, self.first_index)
         self.last_index = last if self.last_index is None else max(last, self.last_index)
         self.replaces_from = first if self.replaces_from is None else min(first, self.replaces_from)
 
     def note_mark(self, *, is_reset: bool) -> None:
-        """Remember that it says where the log begins; a reset replaces all of the log before it."""
+        """Record that it has a mark of where the log begins; a reset replaces all of the log before it."""
         self.has_mark = True
         if is_reset:
             self.replaces_from = 1
@@ -61,8 +61,9 @@ class Segment:
 def count_covered(segments: Sequence[Segment], base_index: int) -> int:
     """Return how many of the first segments hold nothing of a log that begins after `base_index`.
 
-    Entries in the segments before one of them live on only below its own first index and below everything that it and
-    its successors replaced. The newest mark is never counted: it is what allows the segments before it to be missing.
+    Of the entries in earlier segments, only those below a segment's first index, and below everything that it and later
+    segments replaced, are still in the log. The segment of the newest mark is never counted, since this mark allows the
+    segments before it to be missing.
     """
     lowest, mark_is_kept = None, False
     for position in range(len(segments) - 1, 0, -1):
@@ -83,7 +84,7 @@ def segment_path(directory: Path, number: int) -> Path:
 
 
 def segment_number(name: str) -> int | None:
-    """Return the number of the segment that is called `name`, or None when no segment is."""
+    """Return the number of the segment with this name, or None if it is not the name of a segment."""
     digits = name.removeprefix(_PREFIX)
     if digits == name or len(digits) != _DIGITS or not (digits.isascii() and digits.isdecimal()):
         return None
@@ -91,7 +92,7 @@ def segment_number(name: str) -> int | None:
 
 
 def is_draft(name: str) -> bool:
-    """Whether `name` is that of a segment which a crash left unfinished."""
+    """Whether `name` is that of a draft, which a crash has left unfinished."""
     return name.endswith(_DRAFT_SUFFIX) and segment_number(name.removesuffix(_DRAFT_SUFFIX)) is not None
 
 
@@ -99,8 +100,8 @@ def create_segment(files: Files, directory: Path, header: SegmentHeader) -> File
     """Create a segment, durable with its name, and return it open.
 
     Raises:
-        NoRoom: there is no room for it; nothing of it is left.
-        OSError: as the operation that failed raised it; a draft may be left.
+        NoRoom: there is no room for it; its file was removed.
+        OSError: an operation failed; a draft may remain.
     """
     path = segment_path(directory, header.number)
     draft = path.with_name(path.name + _DRAFT_SUFFIX)
@@ -122,9 +123,9 @@ def create_segment(files: Files, directory: Path, header: SegmentHeader) -> File
 
 
 def _sync_names(files: Files, path: Path) -> None:
-    """Make the name of a new segment durable; where the directory cannot be opened for that, remove the segment.
+    """Make the name of a new segment durable; if the directory cannot be opened for that, remove the segment.
 
-    Should a crash bring it back, it is a whole segment in which nothing is saved.
+    If it reappears after a crash, it is a complete segment in which nothing is saved.
     """
     try:
         files.fsync_directory(path.parent)
@@ -136,7 +137,7 @@ def _sync_names(files: Files, path: Path) -> None:
 
 
 def _lay_out(files: Files, file: File, draft: Path, header: SegmentHeader) -> None:
-    """Give a draft its length and its header; where there is no room for them, remove it."""
+    """Write the header of a draft and allocate its length; if there is no room, remove it."""
     try:
         file.allocate(header.size)
         file.pwrite(encode_header(header), 0)

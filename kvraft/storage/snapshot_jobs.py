@@ -1,4 +1,4 @@
-"""Snapshots behind Deferreds: with a `Worker` of their own a long sync of a snapshot delays no save of the journal."""
+"""Snapshots behind Deferreds: they have their own `Worker`, so a long sync of one delays no save of the journal."""
 
 from collections.abc import Callable
 from typing import TypeVar
@@ -14,13 +14,13 @@ _T = TypeVar("_T")
 
 
 class SnapshotJobs:
-    """The methods of `SnapshotStorage`, each a job. `latest` changes when the Deferred that says so fires."""
+    """The methods of `SnapshotStorage`, each a job. `latest` changes when the Deferred of the finished job fires."""
 
     def __init__(self, snapshots: Snapshots, jobs: Jobs) -> None:
         self._snapshots = snapshots
         self._jobs = jobs
         self._latest = snapshots.latest
-        # These two belong to the jobs.
+        # Only jobs use these two.
         self._writer: SnapshotWriter | None = None
         self._incoming: IncomingSnapshot | None = None
 

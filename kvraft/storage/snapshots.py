@@ -1,8 +1,8 @@
-"""Snapshots of this node: taken by itself or received from a leader, verified before they replace anything.
+"""Snapshots of this node: taken by itself or received from a leader, and verified before they replace anything.
 
-Two are kept: the newest, and the one before it, which stays until the newest has a successor. One at a time is being
-written, one at a time is being received; either may be overtaken by the other, and is then refused at its end. What
-fails here harms nothing: the snapshot in progress is given up, and those that were finished before are as they were.
+Two are kept: the newest, and the one before it, which stays until the newest has a successor. At most one is being
+written and one is being received; if the other one finishes first with a later index, finishing this one is refused. A
+failure aborts only the snapshot in progress; finished snapshots are unchanged.
 
 The directory belongs to the journal, whose lock keeps other processes out; `opening` opens the two together.
 """
@@ -52,7 +52,7 @@ SNAPSHOTS_KEPT: Final = 2
 """The newest, and the one before it."""
 
 READ_BYTES_MAX: Final = 1024 * 1024
-"""Most that is read of a snapshot at once, in bytes."""
+"""Most bytes of a snapshot that are read at once."""
 
 
 @attrs.frozen
@@ -66,7 +66,7 @@ class Snapshot:
 
 
 class SnapshotIdentity(msgspec.Struct, frozen=True):
-    """What a leader says of a snapshot before it sends the first byte."""
+    """The facts about a snapshot that a leader sends before its first byte."""
 
     id: str
     index: int
@@ -82,7 +82,7 @@ class SnapshotIdentity(msgspec.Struct, frozen=True):
 
 
 class SnapshotWriter:
-    """A snapshot that this node takes. At the first error it has removed what it wrote."""
+    """A snapshot that this node takes. At the first error it removes its file."""
 
     def __init__(self, snapshots: "Snapshots", draft: Draft, header: SnapshotHeader) -> None:
         self._snapshots = snapshots
@@ -99,7 +99,7 @@ class SnapshotWriter:
 
     @property
     def path(self) -> Path:
-        """The file that it grows in."""
+        """The file to which it is written."""
         return self._draft.path
 
     def write(self, chunk: bytes) -> None:
@@ -119,7 +119,7 @@ class SnapshotWriter:
         """End the file, read all of it back, and make it the latest snapshot, durable when this returns.
 
         Raises:
-            SnapshotFailed: the operating system refused something, or what is read back is not what was written.
+            SnapshotFailed: the operating system refused something, or the file read back differs from what was written.
             SnapshotRefused: a snapshot that was received meanwhile is not older, or it was finished or aborted.
         """
         footer = encode_footer(self._header.id, self._chunks, self._chunk_bytes, self._draft.size, self._crc)
@@ -141,7 +141,7 @@ class SnapshotWriter:
 
 
 class IncomingSnapshot:
-    """A snapshot that a leader sends: raw bytes of its file, in order. At the first error it has removed them."""
+    """A snapshot that a leader sends: raw bytes of its file, in order. At the first error its file is removed."""
 
     def __init__(self, snapshots: "Snapshots", draft: Draft, identity: SnapshotIdentity) -> None:
         self._snapshots = snapshots
@@ -160,7 +160,7 @@ class IncomingSnapshot:
 
     @property
     def received(self) -> int:
-        """Bytes that are there: the offset at which the leader has to go on."""
+        """Bytes received: the offset at which the leader must continue."""
         return self._draft.size
 
     def write(self, offset: int, data: bytes) -> int:
@@ -168,7 +168,7 @@ class IncomingSnapshot:
 
         Raises:
             SnapshotFailed: the operating system refused something, now or earlier.
-            SnapshotRefused: they do not belong at `received`, or reach beyond the end; what is there stays.
+            SnapshotRefused: `offset` is not `received`, or they reach beyond the end; the bytes so far are kept.
         """
         self._draft.check_open()
         if offset != self.received:
@@ -179,12 +179,12 @@ class IncomingSnapshot:
         return self.received
 
     def finish(self) -> Snapshot:
-        """Verify all of it and make it the latest snapshot, durable when this returns.
+        """Verify the file and make it the latest snapshot, durable when this returns.
 
         Raises:
-            SnapshotUnsound: it is not sound, or not what the leader announced; it was removed.
+            SnapshotUnsound: it does not verify, or is not what the leader announced; it was removed.
             SnapshotFailed: the operating system refused something.
-            SnapshotRefused: bytes are missing and it stays; or a snapshot that was finished meanwhile is not older.
+            SnapshotRefused: bytes are missing, and it is kept; or a snapshot that was finished meanwhile is not older.
         """
         self._draft.check_open()
         if self.received != self.identity.size:
@@ -205,10 +205,10 @@ class IncomingSnapshot:
         self._draft.discard()
 
     def resume(self) -> None:
-        """Take over what an earlier process received; `Snapshots.receive` has called it.
+        """Resume with the bytes that an earlier process received; called by `Snapshots.receive`.
 
-        Every record that is whole and sound is written anew: it could be read although it was never synced, or although
-        a sync of it failed. What stands after them is overwritten by what comes.
+        Every complete, sound record is written again: it may be readable although it was never synced, or although its
+        sync failed. The bytes after these records are overwritten by the bytes that follow from the leader.
         """
         draft = self._draft
         try:
@@ -230,9 +230,9 @@ class IncomingSnapshot:
 
 
 class Snapshots:
-    """The finished snapshots, and those on their way. Synchronous; used by one thread at a time.
+    """The finished snapshots, and those in progress. Synchronous; used by one thread at a time.
 
-    `kept` are the finished files, newest first. Errors of the operating system come as SnapshotFailed.
+    `kept` are the finished files, newest first. Errors of the operating system are raised as SnapshotFailed.
     """
 
     def __init__(self, files: Files, directory: Path, kept: list[Snapshot]) -> None:
@@ -276,7 +276,7 @@ class Snapshots:
         return self._writer
 
     def receive(self, identity: SnapshotIdentity) -> IncomingSnapshot:
-        """Begin to receive a snapshot, or go on where it was broken off; another one that was on its way is given up.
+        """Begin to receive a snapshot, or resume it; another one that was being received is aborted.
 
         Raises:
             SnapshotFailed: the operating system refused something.
@@ -306,7 +306,7 @@ class Snapshots:
     def read(self, snapshot_id: str, offset: int, size: int) -> bytes:
         """Return up to `size` (at most READ_BYTES_MAX) bytes of a finished file, fewer only at its end.
 
-        They are not verified: whoever receives the whole does that.
+        They are not verified: the receiver verifies the whole file.
 
         Raises:
             SnapshotGone: it is not kept any more.
@@ -344,7 +344,7 @@ class Snapshots:
             offset = chunk.next_offset
 
     def close(self) -> None:
-        """Give the files back. What was being written is removed; what was being received stays, to be gone on with."""
+        """Close the files. A snapshot being written is removed; one being received stays, to be resumed."""
         if self._writer is not None:
             self._writer.abort()
         for file in self._open_files.values():
@@ -353,7 +353,7 @@ class Snapshots:
         self._open_files.clear()
 
     def publish(self, draft: Draft, header: SnapshotHeader) -> Snapshot:
-        """Make a verified draft the latest snapshot, and remove those that are no longer kept; for the writers alone.
+        """Make a verified draft the latest snapshot, and remove those no longer kept; only the writers call it.
 
         Raises:
             SnapshotRefused: the latest is not older; the draft was removed.
@@ -406,10 +406,10 @@ class Snapshots:
             self._files.remove(snapshot.path)
 
     def _sweep(self, is_unwanted: Callable[[Path], bool]) -> list[Path]:
-        """Remove what is unwanted of the files that are in nobody's hands, and return what is left of them.
+        """Remove the unwanted files among those that are not in use, and return the other unused ones.
 
         Raises:
-            SnapshotFailed: the operating system refused it; nothing new is begun on top of what cannot be removed.
+            SnapshotFailed: the operating system refused it; no new snapshot is begun then.
         """
         in_use = {snapshot.path for snapshot in self._kept}
         in_use |= {each.path for each in (self._writer, self._incoming) if each is not None and each.is_open}

@@ -1,6 +1,6 @@
-"""A thread that does jobs in order, so that a slow disk blocks no heartbeat and a hung one can be noticed.
+"""A thread that does jobs in order, so that a slow disk blocks no heartbeat and a hung one can be detected.
 
-It is a dedicated daemon thread and not one of the reactor's pool: the pool is joined when the reactor stops, and a sync
+It is a dedicated daemon thread and not one of the reactor's pool: the pool is joined when the reactor stops, so a sync
 that never returns would keep the process from ending.
 """
 
@@ -17,7 +17,7 @@ _T = TypeVar("_T")
 
 
 class ThreadReactor(Protocol):
-    """What of the reactor is needed: Twisted's `IReactorTime.seconds` and `IReactorFromThreads.callFromThread`."""
+    """The methods of the reactor that are used: `IReactorTime.seconds` and `IReactorFromThreads.callFromThread`."""
 
     def seconds(self) -> float:
         """Return the reactor's time."""
@@ -29,29 +29,29 @@ class ThreadReactor(Protocol):
 
 
 class Jobs(Protocol):
-    """What does jobs in order: a `Worker`, or its twin without a thread."""
+    """Does jobs in order: a `Worker`, or its twin without a thread."""
 
     @property
     def is_closing(self) -> bool:
-        """Whether it takes no more jobs."""
+        """Whether it accepts no more jobs."""
         ...
 
     @property
     def pending_since(self) -> float | None:
-        """The reactor's time in seconds when the oldest unfinished job was asked for, None without one."""
+        """The reactor's time in seconds of the call for the oldest unfinished job; None without one."""
         ...
 
     def do(self, job: Callable[[], _T]) -> Deferred[_T]:
-        """Have `job` done; the Deferred fires with what it returns or raises, in the order of these calls."""
+        """Queue `job`; the Deferred fires with its result or its error, in the order of these calls."""
         ...
 
     def close(self) -> Deferred[None]:
-        """Do what was asked for, and then no more."""
+        """Finish all queued jobs, and accept no more."""
         ...
 
 
 class Worker:
-    """Does jobs one at a time in the order they were given, in a thread of its own.
+    """Does jobs one at a time in the order of the calls, in its own thread.
 
     Every method is called on the reactor's thread, and every Deferred fires there. `last` is the job that ends it.
     """
@@ -69,20 +69,20 @@ class Worker:
 
     @property
     def pending_since(self) -> float | None:
-        """The reactor's time in seconds when the oldest unfinished job was asked for, None without one."""
+        """The reactor's time in seconds of the call for the oldest unfinished job; None without one."""
         return self._unfinished[0][0] if self._unfinished else None
 
     def do(self, job: Callable[[], _T]) -> Deferred[_T]:
-        """Have `job` done; the Deferred fires with what it returns or raises, in the order of these calls."""
+        """Queue `job`; the Deferred fires with its result or its error, in the order of these calls."""
         finished: Deferred[_T] = Deferred()
         self._unfinished.append((self._reactor.seconds(), finished))  # type: ignore[arg-type]  # fired with its own
         self._jobs.put(job)
         return finished
 
     def close(self) -> Deferred[None]:
-        """Do what was asked for and the last job, and end the thread.
+        """Finish all queued jobs and the last job, and end the thread.
 
-        The Deferred never fires when the disk hangs; a caller that wants to leave all the same just does.
+        The Deferred never fires when the disk hangs; a caller may stop waiting for it.
         """
         if self._is_closed:
             return succeed(None)
@@ -95,18 +95,18 @@ class Worker:
         return waiter
 
     def _work(self) -> None:
-        """Do the jobs. This alone runs in the thread."""
+        """Do the jobs. Only this method runs in the thread."""
         while (job := self._jobs.get()) is not None:
             result: object
             try:
                 result = job()
-            except BaseException:  # noqa: BLE001 - whatever it is belongs to whoever waits for the job
+            except BaseException:  # noqa: BLE001 - any error goes to the caller that waits for the job
                 result = Failure()
             self._reactor.callFromThread(self._finish, result)
 
     def _finish(self, result: object) -> None:
         _since, finished = self._unfinished.popleft()
-        finished.callback(result)  # a Failure takes the path of errors
+        finished.callback(result)  # a Failure starts the errback chain
 
     def _closed(self, result: Failure | None) -> None:
         self._is_closed = True
