@@ -1,7 +1,9 @@
 """The live page in a real browser, on real nodes that are killed."""
 
+import contextlib
 import json
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -50,17 +52,24 @@ def seen(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Any]]:
             "page": page,
         }
         (folder / "facts.json").write_text(json.dumps(facts), encoding="utf-8")
-        done = subprocess.run(
-            [sys.executable, "-m", "tests.e2e.page_session", str(folder / "facts.json")],
-            env=environment(),
-            cwd=Path(__file__).parents[2],
-            capture_output=True,
-            text=True,
-            timeout=SESSION_S,
-            check=False,
-        )
-        assert done.returncode == 0, done.stdout + done.stderr
-        yield {**facts, **json.loads(done.stdout)}
+        with (folder / "session.out").open("wb") as output:
+            session = subprocess.Popen(
+                [sys.executable, "-m", "tests.e2e.page_session", str(folder / "facts.json")],
+                env=environment(),
+                cwd=Path(__file__).parents[2],
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,  # with its browser, so that both end together
+            )
+        try:
+            status = session.wait(SESSION_S)
+        finally:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(session.pid, signal.SIGKILL)
+            session.wait()
+        said = (folder / "session.out").read_text(encoding="utf-8")
+        assert status == 0, said
+        yield {**facts, **json.loads(said.splitlines()[-1])}
         cluster.check_logs()
 
 

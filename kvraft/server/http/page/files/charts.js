@@ -5,6 +5,7 @@ import { byId, setText } from "./dom.js";
 import { milliseconds, rate, time } from "./words.js";
 
 const WINDOW_S = 300;
+const WINDOW_MIN_S = 60;
 const HEIGHT_PX = 190;
 const AXIS_PX = 52;
 const TIME_AXIS_PX = 30;
@@ -96,9 +97,9 @@ class Chart {
       height: HEIGHT_PX,
       legend: { show: false },
       cursor: { drag: { x: false, y: false }, points: { size: 7 } },
-      scales: { x: { range: (_plot, _min, max) => [max - WINDOW_S, max] }, y: { range: (_plot, _min, max) => [0, Math.max(1, (max ?? 0) * 1.15)] } },
+      scales: { x: { range: (_plot, min, max) => [Math.min(max - WINDOW_MIN_S, Math.max(min, max - WINDOW_S)), max] }, y: { range: (_plot, _min, max) => [0, Math.max(1, (max ?? 0) * 1.15)] } },
       axes: [
-        { ...axis, size: TIME_AXIS_PX, values: (_plot, ticks) => ticks.map((tick) => time(tick).slice(0, 5)), space: 70, incrs: [60, 120, 300] },
+        { ...axis, size: TIME_AXIS_PX, values: (_plot, ticks) => ticks.map((tick) => time(tick).slice(0, tick % 60 ? 8 : 5)), space: 70, incrs: [30, 60, 120, 300] },
         { ...axis, size: AXIS_PX, values: (_plot, ticks) => ticks.map((tick) => this.plan.say(tick).replace("/s", "")), space: 34 },
       ],
       series: [{}, ...this.plan.series.map((each) => ({ stroke: color(each.color), width: 2, fill: `${color(each.color)}1f`, points: { show: false } }))],

@@ -23,7 +23,7 @@ export function rate(number) {
 export function milliseconds(number) {
   if (number === null || number === undefined) return "–";
   if (number >= 1000) return `${(number / 1000).toFixed(1)} s`;
-  return `${number < 10 ? Number(number).toFixed(1) : Math.round(number)} ms`;
+  return `${number > 0 && number < 10 ? Number(number).toFixed(1) : Math.round(number)} ms`;
 }
 
 export function duration(seconds) {
