@@ -23,6 +23,7 @@ holding        locks and leases: when they are renewed, and until when they are 
 following      the policy of a watch: it resumes after each failure
 route, link    nodes, hints and back-off; chunks of bytes cut into answers
 errors         the tree of errors
+recipes        queues, barriers, parties, counters and elections, made of the above
 nodes          where the cluster is
 =============  ======================================================================================================
 

@@ -217,6 +217,13 @@ class Watch(AsyncIterator[Event]):
             driver.pause(is_full=False)
         return event
 
+    async def take(self, timeout_s: float | None = None) -> Event | None:
+        """Return the next event; None when there is none in time."""
+        try:
+            return await asyncio.wait_for(self.__anext__(), timeout_s)
+        except TimeoutError:
+            return None
+
     def close(self) -> None:
         """End it."""
         self._following.close()
@@ -380,16 +387,19 @@ class AsyncClient(Ranges):
         """
         return awaited.Lease(self, _Loop(), Held(ttl))
 
-    def lock(self, name: Text, ttl: float = TTL_S, *, wait: float | None = None) -> awaited.Lock[asyncio.Event]:
+    def lock(
+        self, name: Text, ttl: float = TTL_S, *, wait: float | None = None, identity: Text = b""
+    ) -> awaited.Lock[asyncio.Event]:
         """Return a lock, or an election: who enters it holds it, with a `token`, until the end or until it is `lost`.
 
-        `wait`: seconds to wait for it, None for as long as it takes; else LockHeld is raised. It is free `ttl` seconds
-        after its holder has died. What must not be done by two is written through the token::
+        `wait`: seconds to wait for it, None for as long as it takes; else LockHeld is raised. `identity`: what
+        `LEADER` tells of the holder. It is free `ttl` seconds after the holder has died.
+        What must not be done by two is written through the token::
 
             async with client.lock("job") as lock:
                 await client.execute(lock.guard(requests.set_("result", "1")))
         """
-        return awaited.Lock(self, self._of_its_own(), _Loop(), Held(ttl), name, wait)
+        return awaited.Lock(self, self._of_its_own(), _Loop(), Held(ttl), name, wait, identity)
 
     def _of_its_own(self) -> "AsyncClient":
         """Return a client with a connection of its own, on which a lock is waited for."""

@@ -178,10 +178,18 @@ class Lock(Kept[Signal]):
     """
 
     def __init__(
-        self, client: Executor, own: Executor, loop: Loop[Signal], held: Held, name: Text, wait_s: float | None
+        self,
+        client: Executor,
+        own: Executor,
+        loop: Loop[Signal],
+        held: Held,
+        name: Text,
+        wait_s: float | None,
+        identity: Text,
     ) -> None:
         super().__init__(client, loop, held)
         self._own = own
+        self._owner = holding.new_owner(identity)
         self._name = name
         self._wait_s = wait_s
         self.token = 0
@@ -193,13 +201,12 @@ class Lock(Kept[Signal]):
 
     async def _begin(self) -> None:
         now = self._loop.now
-        owner = holding.new_owner()
         until = None if self._wait_s is None else now() + self._wait_s
         try:
             while True:
                 wait_s = holding.what_is_waited_for(None if until is None else until - now())
                 asked_at = now()
-                request = holding.acquire(self._name, self._held.ttl_s, wait_s, owner)
+                request = holding.acquire(self._name, self._held.ttl_s, wait_s, self._owner)
                 try:
                     self.token = await self._own.execute(request, timeout=wait_s + holding.ANSWER_S)
                 except ClientError as error:

@@ -420,16 +420,17 @@ class Client:
         """
         return Lease(self, Held(ttl))
 
-    def lock(self, name: Text, ttl: float = TTL_S, *, wait: float | None = None) -> "Lock":
+    def lock(self, name: Text, ttl: float = TTL_S, *, wait: float | None = None, identity: Text = b"") -> "Lock":
         """Return a lock, or an election: a `with` block holds it, with a `token`, to its end or until it is `lost`.
 
-        `wait`: seconds to wait for it, None for as long as it takes; after that LockHeld is raised. It becomes free
-        `ttl` seconds after its holder has died. Guard writes that only the holder may make with the token::
+        `wait`: seconds to wait for it, None for as long as it takes; after that LockHeld is raised. `identity`: what
+        LEADER answers about the holder. It becomes free `ttl` seconds after its holder has died. Guard writes that only
+        the holder may make with the token::
 
             with client.lock("job") as lock:
                 client.execute(lock.guard(requests.set_("result", "1")))
         """
-        return Lock(self, self._of_its_own(), Held(ttl), name, wait)
+        return Lock(self, self._of_its_own(), Held(ttl), name, wait, identity)
 
     def _of_its_own(self) -> "Client":
         """Return a client with a separate connection, on which to wait for a lock."""
@@ -477,9 +478,10 @@ class Client:
 
     def _watch(self, written: bytes, first: int | None, *, previous: bool) -> Watch:
         watch = Watch(Following(written, first, self._nodes, self._random, with_previous=previous))
-        try:
-            watch.revision  # noqa: B018 - from here on every change is delivered
-        except BaseException:
-            watch.close()
-            raise
+        if first is None:
+            try:
+                watch.revision  # noqa: B018 - from here on every change is delivered
+            except BaseException:
+                watch.close()
+                raise
         return watch

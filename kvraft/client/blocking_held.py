@@ -109,9 +109,12 @@ class Lease(_Kept):
 class Lock(_Kept):
     """A lock with its token; see `Client.lock`."""
 
-    def __init__(self, client: "Client", own: "Client", held: Held, name: Text, wait_s: float | None) -> None:
+    def __init__(
+        self, client: "Client", own: "Client", held: Held, name: Text, wait_s: float | None, identity: Text
+    ) -> None:
         super().__init__(client, held)
         self._own = own
+        self._owner = holding.new_owner(identity)
         self._name = name
         self._wait_s = wait_s
         self.token = 0
@@ -123,13 +126,12 @@ class Lock(_Kept):
 
     def _begin(self) -> None:
         now = time.monotonic
-        owner = holding.new_owner()
         until = None if self._wait_s is None else now() + self._wait_s
         try:
             while True:
                 wait_s = holding.what_is_waited_for(None if until is None else until - now())
                 asked_at = now()
-                request = holding.acquire(self._name, self._held.ttl_s, wait_s, owner)
+                request = holding.acquire(self._name, self._held.ttl_s, wait_s, self._owner)
                 try:
                     self.token = self._own.execute(request, timeout=wait_s + holding.ANSWER_S)
                 except ClientError as error:

@@ -8,10 +8,12 @@ that its time is over; so its writes carry a token, and fail when the lock is no
 import uuid
 from typing import Final
 
+import msgspec
+
 from kvraft.client.errors import ClientError, InvalidRequest, Unavailable
 from kvraft.client.quoting import argument
 from kvraft.client.requests import Answer, Effect, Request, T
-from kvraft.client.values import Text, to_bytes
+from kvraft.client.values import Text, content, to_bytes
 
 RENEWALS: Final = 3
 """Renewals in one time to live: a third of it passes between two, so that one may fail."""
@@ -21,6 +23,8 @@ WAIT_S: Final = 10.0
 """Longest wait for a lock in one request, seconds. For a longer wait the request is repeated."""
 TTL_S: Final = 10.0
 """Default time to live of a lock or lease, seconds: it is free so long after its holder has died."""
+IDENTITY_BYTES_MAX: Final = 95
+"""Longest text by which a client names itself to a lock: an owner has 128 bytes, of which 33 make it unique."""
 _GONE: Final = frozenset({"STALE_TOKEN", "NO_SUCH_LEASE", "NO_SUCH_LOCK"})
 _AGAIN: Final = frozenset({"LOCK_TIMEOUT", "SUPERSEDED"})
 """Answers to a LOCK after which it is sent again, while there is time."""
@@ -65,15 +69,34 @@ def _seconds(seconds: float) -> bytes:
     return f"{seconds:.6f}".encode()
 
 
-def new_owner() -> bytes:
-    """Return an owner name that is unique to one acquisition, so that its LOCK may be sent again."""
-    return uuid.uuid4().hex.encode()
+class Leader(msgspec.Struct, frozen=True):
+    """Who holds a lock."""
+
+    token: int
+    identity: bytes
+    """The holder's own, from its LOCK."""
+    waiting: int
+    """Requests that wait for it."""
+
+
+def new_owner(identity: Text = b"") -> bytes:
+    """Return an owner name that is unique to one acquisition, so that its LOCK may be sent again.
+
+    It begins with the client's identity.
+
+    Raises:
+        InvalidRequest: the identity is too long.
+    """
+    said = to_bytes(identity)
+    if len(said) > IDENTITY_BYTES_MAX:
+        raise InvalidRequest(f"an identity has at most {IDENTITY_BYTES_MAX} bytes, and this one {len(said)}")
+    return said + b"#" + uuid.uuid4().hex.encode() if said else uuid.uuid4().hex.encode()
 
 
 def acquire(name: Text, ttl_s: float, wait_s: float, owner: bytes) -> Request[int]:
     """Acquire a lock; the result is its token. It may be sent again: the same owner gets the same token."""
     wait = b" WAIT " + _seconds(wait_s) if wait_s > 0 else b""
-    line = b"LOCK %b TTL %b%b OWNER %b" % (argument(to_bytes(name)), _seconds(ttl_s), wait, owner)
+    line = b"LOCK %b TTL %b%b OWNER %b" % (argument(to_bytes(name)), _seconds(ttl_s), wait, argument(owner))
     return Request(line, _token, Effect.NONE)
 
 
@@ -92,6 +115,18 @@ def leader(name: Text) -> Request[Answer]:
     return Request(b"LEADER " + argument(to_bytes(name)), dict, Effect.NONE)
 
 
+def leads(name: Text) -> Request[Leader | None]:
+    """Ask who holds a lock; None for nobody."""
+    return Request(leader(name).line, _leader, Effect.NONE)
+
+
+def _leader(answer: Answer) -> Leader | None:
+    if answer["token"] is None:
+        return None
+    identity, _, _ = (content(answer, "owner") or b"").rpartition(b"#")
+    return Leader(answer["token"], identity, answer["waiting"])
+
+
 def guarded(name: Text, token: int, request: Request[T]) -> Request[T]:
     """Apply a write only if a lock is held with this token at the write's position in the log."""
     return Request(b"TOKEN %b %d %b" % (argument(to_bytes(name)), token, request.line), request.read, Effect.UNNUMBERED)
@@ -103,8 +138,8 @@ def _token(answer: Answer) -> int:
 
 
 def grant(ttl_s: float) -> Request[int]:
-    """Grant a lease; the result is its number."""
-    return Request(b"LEASE GRANT " + _seconds(ttl_s), _lease, Effect.UNNUMBERED)
+    """Grant a lease; the result is its number. It may be repeated: one that nobody renews ends by itself."""
+    return Request(b"LEASE GRANT " + _seconds(ttl_s), _lease, Effect.NONE)
 
 
 def keep_alive(lease: int) -> Request[int]:

@@ -6,6 +6,7 @@ from types import TracebackType
 from typing import Any, Final, Self, TypeVar
 
 from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.defer import TimeoutError as OutOfTime
 from twisted.internet.endpoints import HostnameEndpoint
 from twisted.internet.interfaces import IDelayedCall
 from twisted.internet.protocol import Factory, Protocol, connectionDone
@@ -238,6 +239,16 @@ class Watch(AsyncIterator[Event]):
             driver.pause(is_full=False)
         return event
 
+    async def take(self, timeout_s: float | None = None) -> Event | None:
+        """Return the next event; None when there is none in time."""
+        event = Deferred.fromCoroutine(self.__anext__())
+        if timeout_s is None:
+            return await event
+        try:
+            return await event.addTimeout(timeout_s, self._reactor)
+        except OutOfTime:
+            return None
+
     def close(self) -> None:
         """End the watch."""
         self._following.close()
@@ -410,16 +421,19 @@ class Client(Ranges):
         """
         return awaited.Lease(self, _Loop(self.reactor), Held(ttl))
 
-    def lock(self, name: Text, ttl: float = TTL_S, *, wait: float | None = None) -> "awaited.Lock[Deferred[None]]":
+    def lock(
+        self, name: Text, ttl: float = TTL_S, *, wait: float | None = None, identity: Text = b""
+    ) -> "awaited.Lock[Deferred[None]]":
         """Return a lock, or an election: who enters it holds it, with a `token`, until the end or until it is `lost`.
 
-        `wait`: seconds to wait for it, None for as long as it takes; else LockHeld is raised. It is free `ttl` seconds
-        after its holder has died. What must not be done by two is written through the token::
+        `wait`: seconds to wait for it, None for as long as it takes; else LockHeld is raised. `identity`: what
+        `LEADER` tells of the holder. It is free `ttl` seconds after the holder has died.
+        What must not be done by two is written through the token::
 
             async with client.lock("job") as lock:
                 await client.execute(lock.guard(requests.set_("result", "1")))
         """
-        return awaited.Lock(self, self._of_its_own(), _Loop(self.reactor), Held(ttl), name, wait)
+        return awaited.Lock(self, self._of_its_own(), _Loop(self.reactor), Held(ttl), name, wait, identity)
 
     def _of_its_own(self) -> "Client":
         """Return a client with a connection of its own, on which a lock is waited for."""

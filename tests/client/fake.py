@@ -60,7 +60,8 @@ class FakeNode:
     def tell(self, *lines: str) -> None:
         """Say something to everybody who watches."""
         for watcher in self._watchers:
-            watcher.sendall("".join(f"{line}\n" for line in lines).encode())
+            with contextlib.suppress(OSError):  # it has gone
+                watcher.sendall("".join(f"{line}\n" for line in lines).encode())
 
     def _accept(self) -> None:
         with contextlib.suppress(OSError):

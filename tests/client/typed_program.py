@@ -1,6 +1,7 @@
 """A user's program, for `make check` to type: every result has the type that is written here. It is never run."""
 
 import asyncio
+import threading
 from typing import assert_type
 
 from twisted.internet.defer import Deferred
@@ -18,6 +19,7 @@ from kvraft.client import (
     key,
     transactions,
 )
+from kvraft.client.recipes import Counter, Election, Party, Queue, awaited
 from kvraft.client.twisted import Client as TwistedClient
 
 
@@ -33,6 +35,12 @@ def blocking(client: Client) -> None:
         assert_type(batch.incr("n"), Pending[int])
     with client.watch("a", first=1) as watch:
         assert_type(next(watch), Event)
+    with Queue(client, "jobs").take(wait=5) as job, Party(client, "workers", "me") as party:
+        assert_type(job.value, bytes)
+        assert_type(job.finish(transactions.incr("n")), Outcome)
+        assert_type(party.lost, threading.Event)
+    assert_type(Counter(client, "n").add(2), int)
+    assert_type(Election(client, "e", "me").run(lambda lock: lock.token), int)
 
 
 async def with_asyncio() -> None:
@@ -44,8 +52,12 @@ async def with_asyncio() -> None:
         async with client.watch_prefix("a/") as watch:
             async for event in watch:
                 assert_type(event.value, bytes | None)
+        async with awaited.Queue(client, "jobs").take() as job, awaited.Party(client, "workers", "me") as party:
+            assert_type(job.value, bytes)
+            assert_type(party.lost, asyncio.Event)
 
 
 def with_twisted(client: TwistedClient) -> None:
     """Each call has a Deferred of its result."""
     assert_type(client.incr("n"), Deferred[int])
+    assert_type(awaited.Party(client, "workers", "me").lost, Deferred[None])

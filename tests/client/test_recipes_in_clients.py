@@ -1,0 +1,143 @@
+"""The recipes in the blocking client and those of asyncio and Twisted, on a node in this process."""
+
+import asyncio
+import contextlib
+import threading
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+import pytest_twisted
+
+from kvraft.client import AsyncClient, Client, transactions
+from kvraft.client import twisted as for_twisted
+from kvraft.client.recipes import Barrier, Counter, DoubleBarrier, Election, Party, Queue, TimedOut, awaited
+from tests.client.fake import FakeNode, event, fake_nodes
+from tests.conftest import deadline
+
+
+@contextlib.contextmanager
+def opened_when_it_is_watched(node: FakeNode) -> Iterator[None]:
+    """Remove the key of a barrier as soon as somebody watches it, and let every watch tell so from then on."""
+    is_over = threading.Event()
+
+    def run() -> None:
+        while not node._watchers:
+            time.sleep(0.005)
+        node.lines.ask("DELETE gate")
+        while not is_over.wait(0.005):
+            node.tell(event(node.lines.store.revision, "gate"))
+
+    thread = threading.Thread(target=run, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        is_over.set()
+        thread.join()
+
+
+def test_the_blocking_client_has_all_recipes() -> None:
+    """They wait, give back what failed, and end what they began."""
+    with fake_nodes() as (node,), Client(node.address) as client:
+        counter = Counter(client, "n")
+        assert [counter.value, counter.add(5), counter.add(-2), counter.value] == [0, 5, 3, 3]
+
+        barrier = Barrier(client, "gate")
+        barrier.close()
+        with pytest.raises(TimedOut):
+            barrier.wait(0.02)
+        with opened_when_it_is_watched(node):
+            barrier.wait(10)
+        barrier.open()
+
+        with Party(client, "party", "me") as party:
+            assert party.members() == [b"me"]
+            assert (party.is_held, party.lost.is_set()) == (True, False)
+        assert client.count_prefix("party/") == 0
+
+        queue = Queue(client, "q")
+        queue.put("a", "b")
+        with pytest.raises(ZeroDivisionError), queue.take() as job:
+            raise ZeroDivisionError
+        with queue.take() as job, queue.take() as other:
+            assert [job.value, other.value, len(queue)] == [b"a", b"b", 2]
+            assert other.finish(transactions.set("result", "1"), transactions.incr("n")).results == (None, 4)
+        assert [client.get("result"), len(queue)] == [b"1", 0]
+        with pytest.raises(TimedOut), queue.take(wait=0.02):
+            pass
+
+        with DoubleBarrier(client, "both", 1):
+            assert client.count_prefix("both/members/") == 1
+        with pytest.raises(TimedOut), DoubleBarrier(client, "both", 2, wait=0.02):
+            pass
+        assert client.count_prefix("both/members/") == 0
+
+        election = Election(client, "e", "me")
+        assert election.run(lambda lock: lock.token) == 1
+        assert election.leader() is None
+
+
+async def all_recipes(client: awaited.Holder[Any], node: FakeNode) -> None:
+    """Use each recipe once, with asyncio or Twisted."""
+    counter: awaited.Counter = awaited.Counter(client, "n")
+    assert [await counter.value(), await counter.add(5), await counter.value()] == [0, 5, 5]
+
+    barrier = awaited.Barrier(client, "gate")
+    await barrier.close()
+    with pytest.raises(TimedOut):
+        await barrier.wait(0.02)
+    with opened_when_it_is_watched(node):
+        await barrier.wait(10)
+    await barrier.open()
+
+    async with awaited.Party(client, "party", "me") as party:
+        assert await party.members() == [b"me"]
+        assert party.is_held
+        assert party.lost is not None
+
+    queue = awaited.Queue(client, "q")
+    await queue.put("a", "b")
+    with pytest.raises(ZeroDivisionError):
+        async with queue.take() as job:
+            raise ZeroDivisionError
+    async with queue.take() as job, queue.take() as other:
+        assert [job.value, other.value, await queue.length()] == [b"a", b"b", 2]
+        assert (await other.finish(transactions.incr("n"))).results == (6,)
+    assert await queue.length() == 0
+
+    async with awaited.DoubleBarrier(client, "both", 1):
+        pass
+    with pytest.raises(TimedOut):
+        async with awaited.DoubleBarrier(client, "both", 2, wait=0.02):
+            pass
+
+    async def lead(lock: Any) -> int:
+        return int(lock.token)
+
+    election = awaited.Election(client, "e", "me")
+    assert await election.run(lead) == 1
+    assert await election.leader() is None
+
+
+def test_the_asyncio_client_has_all_recipes() -> None:
+    """As the blocking one."""
+
+    async def run() -> None:
+        with fake_nodes() as (node,):
+            async with AsyncClient(node.address) as client:
+                await all_recipes(client, node)
+
+    asyncio.run(asyncio.wait_for(run(), 20))
+
+
+@pytest_twisted.ensureDeferred
+@deadline(20)
+async def test_the_twisted_client_has_all_recipes() -> None:
+    """As the blocking one."""
+    from twisted.internet import reactor
+
+    with fake_nodes() as (node,):
+        async with for_twisted.Client(reactor, node.address) as client:
+            await all_recipes(client, node)
