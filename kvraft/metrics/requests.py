@@ -61,6 +61,14 @@ class RequestCounts:
     def __iter__(self) -> Iterator[CommandCounts]:
         return iter([*self._commands.values()])
 
+    def note_one(self, kind: type, seconds: float) -> None:
+        """Note a submission of one request that was carried out: what `note` does, in less than half the time."""
+        command = self._commands.get(kind) or self._begin(kind)
+        command.requests += 1
+        histogram = command.seconds
+        histogram.counts[bisect_left(BOUNDS_S, seconds)] += 1
+        histogram.total_s += seconds
+
     def note(
         self,
         operations: Sequence[object],
@@ -83,9 +91,7 @@ class RequestCounts:
         else:  # as most clients ask
             command = self._commands.get(kind) or self._begin(kind)
             command.requests += count
-            histogram = command.seconds  # as `Histogram.observe`, without the call
-            histogram.counts[bisect_left(BOUNDS_S, seconds)] += 1
-            histogram.total_s += seconds
+            command.seconds.observe(seconds)
         if not may_have_failed:
             return
         if isinstance(outcome, Exception):

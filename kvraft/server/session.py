@@ -220,7 +220,9 @@ class Session(Protocol):
             if requests.notes:
                 answers, results = self._arrange(requests.notes, answers, results)
             self._write_answers(answers, results, 0)
-            if not isinstance(outcome, Exception):
+            if len(requests.operations) == 1 and not (self._has_failed or self._results):  # as most clients ask
+                self._counts.note_one(type(requests.operations[0]), self._clock.seconds() - self._asked_at)
+            elif not isinstance(outcome, Exception):
                 self._count(requests, outcome)
             self._in_flight = None
             if not self._proceeding and not (  # most often nothing waits, and nothing is to be decided
