@@ -97,7 +97,7 @@ class Facts(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     address: _Place | None = None
     """The sender's address in that configuration."""
     empty: bool | None = None
-    """Whether the sender's log is empty; None: its id is not bound to an incarnation."""
+    """Whether the sender's log is empty; None: it keeps no disk, so its id is not bound to an incarnation."""
     acknowledged: tuple[_Name, _Count, _Count, _Count, _Count, _Count] | None = None
     """What the receiver has acknowledged, in the order of `kvraft.raft.acknowledged.Acknowledged`."""
     fresh: bool | None = None

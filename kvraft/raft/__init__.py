@@ -43,7 +43,7 @@ compacts the log up to it, less a margin. A member that needs compacted entries 
 (§7). The core keeps only the index and term of a snapshot, and decides which pieces are accepted. See `snapshots`.
 
 **Membership** changes through entries of the log, and each node uses the latest configuration in its log (§6). Voters
-change by *joint consensus*: until the change is committed every decision needs a majority of the old voters and one of
+change by *joint consensus*: while the change is under way every decision needs a majority of the old voters and one of
 the new. A new member begins as a *learner*, which receives the log and counts for no quorum, and the leader promotes it
 when it has caught up (thesis §4.2.1). A change that would leave no majority of live members is refused. See `changes`.
 

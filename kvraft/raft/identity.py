@@ -18,35 +18,35 @@ and bind no id twice. If it was not, a leader may bind its new incarnation by an
 was ever committed with X's help (leader completeness, as shown before), before b in its log. X votes only when it holds
 b, so it holds them too. It has no vote in the term of that moment, in which its old incarnation may have voted.
 
-*Births.* At the birth of a cluster no id is bound, and some nodes must vote. A node that holds nothing and has not
-voted votes if it belongs to a majority whose hellos, since its process began, said that their logs are empty, and no
-hello said otherwise. The first leader binds all incarnations that it knows in its first two entries, which travel and
-are stored together: a log that holds anything names the members of the birth. A wiped node that meets one member with a
-log does not take part in a birth.
+*Births.* At the birth of a cluster no id is bound, and some nodes must vote. A node with an empty log that has not
+voted may vote if it is one of a majority of voters whose hellos, since its process began, have said that their logs are
+empty, and no hello has said the opposite. The first leader binds all known incarnations in its first two entries, which
+are sent and stored together: a log that holds anything names the members of the birth. A wiped node that receives the
+hello of one member with a log does not take part in a birth.
 
-*Founders.* A node that got its vote by a birth is a *founder* from then on (`Node.founder`). The mark is saved with
-whatever the node saves next, so it is durable before the node's first promise, and it is never taken back. After a
-restart a founder has its vote, whatever the others hold by then and whatever its term is. Without the mark a cluster
-could be dead from its birth: the first leader stores its entries and reaches nobody, a later term passes, and the
-others come back with empty logs and no vote in that term, beside one log that holds something.
+*Founders.* A node that got its vote by a birth is a *founder* from then on (`Node.founder`). The mark is part of the
+node's next save, so it is durable before the node's first promise, and it is never removed. After a restart a founder
+has its vote, in any term, and with any logs on the other nodes. Without the mark a cluster could be dead from its
+birth: the first leader stores its entries but reaches no other node, a later term passes, and the others restart with
+empty logs and no vote in that term, while one log holds entries.
 
-*Why a founder's restart can lose nothing.* The mark lies on the same disk as term, vote and log, and no save leaves it
-out. A founder that comes back has the mark, and with it everything that it has promised since it got its vote; so its
-restart is no different from a pause, during which a node keeps its vote, and the proof of §5.4.3 takes no notice of
-pauses. What was not durable was not promised. A wiped disk has lost the mark as well, and its node is treated as one
-that never had it. A log that binds the id to another incarnation counts for more than the mark: it shows that the
-cluster has bound the id, and not to this node.
+*Why a founder's restart can lose nothing.* The mark is on the same disk as term, vote and log, and every save includes
+it. A founder that restarts has the mark, and with it everything that it has promised since it got its vote. So its
+restart is no different from a pause, during which a node keeps its vote, and the proof of §5.4.3 allows pauses. What
+was not durable was not promised. A wiped disk has lost the mark as well, and its node is treated as one that never had
+it. A log that binds the id to another incarnation overrides the mark: the cluster has bound the id, and not to this
+node.
 
-*Why a birth comes to an end.* The first leader was elected by a majority, and each of them had made its vote durable,
-with the mark. So that majority can elect again in any later term, whatever happens to the first entries, as long as its
-disks come back; and a leader binds every other member that connects.
+*Why a birth completes.* The first leader was elected by a majority, and each of these voters had made its vote durable,
+with the mark. So that majority can elect a leader in any later term, even if the first entries are lost, provided that
+its disks are kept; and a leader binds every other member that connects.
 
-*What is not guaranteed.* Until the first leader's binding is committed, and for a voter that has never connected to
-the cluster, a wipe is not noticed. Two nodes that hold nothing, one wiped and one that was never started since the
-birth, cannot distinguish that from a birth while they are a majority and reach no other member: what they then agree on
-has another cluster id, and the others refuse them. A majority whose disks are lost together has lost data: no rule can
-help. Logs of an earlier kvraft bind no id; their nodes vote as they did, until every member has named its
-incarnation and the leader has bound them all. Without TLS an incarnation is a claim: this guards against accidents.
+*What is not guaranteed.* Until the first leader's binding is committed, and for a voter that has never connected to the
+cluster, a wipe is not detected. Two nodes with empty logs, one wiped and one never started since the birth, cannot
+distinguish that from a birth while they are a majority and reach no other member. What they then agree on has another
+cluster id, and the others refuse them. A majority whose disks are lost together has lost data: no rule can help. Logs
+of an earlier kvraft bind no id; their nodes vote as they did, until every member has named its incarnation and the
+leader has bound them all. Without TLS an incarnation is only a claim: this protects against accidents.
 
 *Older copies.* A data directory that was put back from a copy has its incarnation and not all that it acknowledged. Its
 vote could elect a leader that lacks a confirmed entry, like that of a wiped node. It could be sent the entries anew and

@@ -154,7 +154,7 @@ class ClusterHistory:
     leaders: dict[int, int] = attrs.field(factory=dict)
     """By term: the id of its leader."""
     committed: dict[int, Entry] = attrs.field(factory=dict)
-    """By index: every entry that has been below any node's commit index."""
+    """By index: every entry that any node's commit index has covered."""
     _committed_in: dict[int, int] = attrs.field(factory=dict)
     """By index: the term of the first node that was observed with the entry committed, its leader's or a later one."""
     _compared: dict[int, tuple[Node, int]] = attrs.field(factory=dict)

@@ -1,4 +1,4 @@
-"""The log as the core holds it: the entries after the last snapshot, and how far they have come.
+"""The log in the core's memory: the entries after the last snapshot, and how far they are saved.
 
 Three marks move along it, and `handed_over` and `durable` fall back when a conflict cuts the log (§5.3)::
 

@@ -62,7 +62,7 @@ class AppendEntriesReply(_Message, frozen=True, tag="AppendEntriesReply"):
 
     On success `index` is the highest entry known to match the leader's log, durable here: a promise. On failure
     (index, hint_term) is the last place where the logs could agree, which lets the leader skip whole terms (§5.3), and
-    `prev_index` says which probe failed, so that a late answer is recognised.
+    `prev_index` is that of the rejected request, so that a late answer is recognised.
     """
 
     success: bool

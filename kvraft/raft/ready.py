@@ -52,8 +52,8 @@ class Ready(msgspec.Struct, frozen=True):
     snapshot_replies: Sequence[tuple[int, InstallSnapshotReply]] = ()
     """(member, reply) of the members that receive a snapshot."""
     snapshot_pieces: Sequence[tuple[int, InstallSnapshot]] = ()
-    """Pieces of a snapshot that the leader sends to this node: store them, answer how much is there, and when the whole
-    is durable, verified and loaded call `Node.install_snapshot`."""
+    """Pieces of a snapshot from the leader: store them, reply how much is stored, and call `Node.install_snapshot` when
+    the whole snapshot is durable, verified and loaded."""
     soft_state: SoftState | None = None
     """Role, term and known leader, when one of them changed."""
 

@@ -21,7 +21,7 @@ class Features:
     def __init__(self, node: Node) -> None:
         self._node = node
         self.speaks = FEATURE_LEVEL
-        """What this node speaks; a simulation of earlier versions lowers it."""
+        """The level that this node supports; a simulation of earlier versions lowers it."""
         self._levels: dict[int, int] = {}
         self._proposed = (0, 0)
         """(term, level) of this node's last proposal; within its term the proposal cannot be lost."""

@@ -2,8 +2,9 @@
 
 A request takes one hop: a member that receives a forwarded request and does not lead refuses it. A request that was
 certainly not carried out is forwarded again, to the leader at that time, until its deadline; so are reads, and writes
-of sessions, which are applied once however often they are sent. Any other write that was under way when the connection
-broke has an unknown outcome, and its client receives that error.
+of sessions, which are applied once even if they are sent more than once. Any other write under way has an unknown
+outcome if the connection breaks, or if the old leader does not answer after a change of leaders; its client receives
+that error.
 
 These frames are sent from feature level 3 on, when every member supports them.
 """

@@ -119,7 +119,7 @@ class Intake:
             tell(self._redirects.error())
 
     def _follow(self, caller: Caller, submission: Submission) -> None:
-        """Answer reads here, or forward the submission, if the caller allows it; otherwise name the leader."""
+        """Answer reads here, or forward the submission, if that was requested; otherwise refuse it with the leader."""
         forwards = self._options.forwards or caller.forwards
         reads_here = not submission.writes and all(
             isinstance(each, StaleRead | LocalRead) or forwards for each in submission.operations

@@ -118,7 +118,7 @@ def merge(readys: list[Ready]) -> tuple[HardState | None, list[Entry]]:
 
 
 class DiskWatch:
-    """Ends the office of a leader whose disk takes nothing, so that the others can elect one whose disk works.
+    """Makes a leader step down when its disk takes no saves, so that the others can elect one whose disk works.
 
     Args:
         stall_max: longest time of a save, seconds, after which a leader makes way if another node can do better

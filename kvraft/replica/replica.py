@@ -254,7 +254,7 @@ class Replica:
         except MessageRefused as refusal:
             self._admission.was_told_impossible(refusal)
             raise
-        except Exception as error:  # noqa: BLE001 - whatever it is: stop before it costs data
+        except Exception as error:  # noqa: BLE001 - after any unexpected error the node stops, before it costs data
             self._fail(fatal_reason(error, f"an event could not be processed: {error}"), Failure())
 
     def schedule(self) -> None:
