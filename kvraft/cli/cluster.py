@@ -1,8 +1,8 @@
-"""Runs every node of this folder's config.json on this machine, in the foreground, until Ctrl-C: to try things on.
+"""Runs every node of this folder's config.json on this machine, in the foreground, until Ctrl-C: to try kvraft.
 
-It says so when a port is taken, by what, and which ports are free. It waits until one of its own nodes leads and shows
-what to type in another terminal. A node that ends while the cluster starts
-ends all of it, with its last words; one that ends later is only reported, since killing one is a fine thing to try.
+If a port is taken, it reports by what, and which ports are free. It waits until one of its own nodes leads, and shows
+commands to type in another terminal. If a node ends while the cluster starts, all are stopped, and the node's last
+lines are shown; a node that ends later is only reported, since users are invited to kill one.
 """
 
 import errno
@@ -24,16 +24,16 @@ from kvraft.config import Address, Config, ConfigError, Peer, load
 from kvraft.config.address import PORT_MAX
 
 START_TIMEOUT_S: Final = 30.0
-"""Longest wait for a leader."""
+"""Longest wait for a leader, seconds."""
 STOP_TIMEOUT_S: Final = 10.0
-"""Longest wait for the nodes to end by themselves before they are killed."""
+"""Longest wait for the nodes to end by themselves before they are killed, seconds."""
 ANSWER_TIMEOUT_S: Final = 1.0
 POLL_S: Final = 0.1
 LAST_WORDS_MAX: Final = 5
 """Lines of a failed node's output that are shown again at the end."""
 
 SERVES: Final = "serves clients and peers on"
-"""What a node says once it has its port: until then whoever answers there is not this node."""
+"""The text that a node logs once it has its port: until then any answer on the port is not from this node."""
 
 CONFIG_PATH: Final = Path("config.json")
 TWISTD: Final = Path(sys.executable).with_name("twistd")
@@ -53,7 +53,7 @@ class ClusterFailed(Exception):
 
 @attrs.define
 class RunningNode:
-    """One node's process, and what it last said."""
+    """One node's process, and its last lines of output."""
 
     peer: Peer
     process: "subprocess.Popen[str]"
@@ -64,7 +64,7 @@ class RunningNode:
     """Whether it has its port."""
 
     def follow(self) -> threading.Thread:
-        """Copy its output to ours until it ends, each line behind the node's id."""
+        """Copy its output to ours until it ends, with the node's id before each line."""
         thread = threading.Thread(target=self._copy_output, daemon=True)
         thread.start()
         return thread
@@ -85,7 +85,7 @@ def say(text: str) -> None:
 
 
 def leads(answer: bytes) -> bool:
-    """Whether the answer to a GET came from a leader: only a leader has a value to tell, be it null."""
+    """Whether the answer to a GET came from a leader: only a leader's answer has a value, which may be null."""
     try:
         reply = json.loads(answer)
     except ValueError:
@@ -94,7 +94,7 @@ def leads(answer: bytes) -> bool:
 
 
 def ask(address: Address, line: bytes) -> bytes:
-    """Return what a node answers to one line; nothing when it cannot be reached or does not answer in time."""
+    """Return a node's answer to one line; empty if it cannot be reached or does not answer in time."""
     answer = b""
     try:
         with socket.create_connection((address.host, address.port), ANSWER_TIMEOUT_S) as connection:
@@ -108,7 +108,7 @@ def ask(address: Address, line: bytes) -> bytes:
 
 
 def is_free(address: Address) -> bool:
-    """Whether a node could listen there; what is wrong with an address otherwise is for the node to say."""
+    """Whether a node could listen there; the node itself reports other errors of an address."""
     try:
         family, kind, protocol, _, where = socket.getaddrinfo(address.host, address.port, type=socket.SOCK_STREAM)[0]
         with socket.socket(family, kind, protocol) as probe:
@@ -120,7 +120,7 @@ def is_free(address: Address) -> bool:
 
 
 def who_is_at(address: Address) -> str:
-    """Return what has a port that is taken, as far as it says so itself."""
+    """Return the program that has a taken port, if its status identifies it."""
     try:
         status = json.loads(ask(address, b"STATUS"))
         node, cluster_id = status["id"], status["cluster_id"]
@@ -140,7 +140,7 @@ def free_addresses(addresses: Sequence[Address], but_not: Sequence[Address] = ()
 
 
 def check_ports(peers: Sequence[Peer]) -> None:
-    """Make sure that every node can have its ports: what answers there otherwise is a stranger.
+    """Check that the ports of every node are free; else another program would answer there.
 
     Raises:
         ClusterFailed: one is taken; the text says by what, and which are free.
@@ -206,7 +206,7 @@ def launch_twistd(peer: Peer) -> "subprocess.Popen[str]":
         stderr=subprocess.STDOUT,
         text=True,
         errors="replace",
-        # Ctrl-C reaches every process of the terminal's group: the nodes are stopped by us alone, and once.
+        # Ctrl-C reaches every process of the terminal's group, but only this process must stop the nodes, once.
         start_new_session=True,
     )
 
@@ -215,7 +215,7 @@ def wait_for_leader(nodes: Sequence[RunningNode]) -> Peer:
     """Return the node that leads.
 
     Raises:
-        ClusterFailed: a node ended first, or nobody led in time.
+        ClusterFailed: a node ended first, or no node led in time.
     """
     give_up = time.monotonic() + START_TIMEOUT_S
     while time.monotonic() < give_up:
@@ -280,7 +280,7 @@ def run(config: Config, launch: Launch) -> int:
 
 
 def _interrupt(_signal: int, _frame: object) -> NoReturn:
-    # Once: a second Ctrl-C must not leave the nodes behind that the first one is about to stop.
+    # Only once: a second Ctrl-C must not interrupt the stopping of the nodes.
     for number in INTERRUPTIONS:
         signal.signal(number, signal.SIG_IGN)
     raise KeyboardInterrupt

@@ -43,14 +43,14 @@ COMMANDS: Final = {
     "check": ("check", "Say what a config.json or a stopped node's files hold, and whether they are whole."),
     "completion": ("completion", "Print the completion script for a shell."),
 }
-"""Every subcommand: the module that has it, as `<name>_command`, and what it does."""
+"""Every subcommand: the module that defines it as `<name>_command`, and its description."""
 
 
 class Subcommands(click.Group):
-    """The subcommands, each of which is imported when it is used and not before."""
+    """The subcommands, each of which is imported only when it is used."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
-        """Return them in the order in which they are told."""
+        """Return them in the order in which help lists them."""
         return list(COMMANDS)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
@@ -64,7 +64,7 @@ class Subcommands(click.Group):
     def resolve_command(
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
-        """Find the subcommand; for one that is misspelt say which is meant."""
+        """Find the subcommand; suggest one for a misspelt name."""
         if args and args[0] not in COMMANDS and not args[0].startswith("-"):
             import difflib
 
@@ -108,7 +108,7 @@ def main(arguments: list[str] | None = None) -> int:
         click.echo(err=True)
         return 128 + signal.SIGINT
     except BrokenPipeError:
-        # Whoever reads has enough. What is left in the buffer must not be complained about at the end.
+        # The reader has closed the pipe. The rest of the buffer must not cause an error at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 128 + signal.SIGPIPE
     except Exception as error:
@@ -126,7 +126,7 @@ def _wants_json(arguments: list[str]) -> bool:
 
 
 def _told(error: Exception, *, as_json: bool) -> int | None:
-    """Say what went wrong; return the status, or None where the error is a defect of ours."""
+    """Print the error; return the status, or None if the error is a bug in kvraft."""
     status = statuses.status_of(error)
     if status is None:
         return None

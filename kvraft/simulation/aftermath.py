@@ -1,8 +1,8 @@
-"""What an operator may do to a cluster that is well, after the faults of a run: moves, a copy of a node's data.
+"""Scenarios of an operator in a healthy cluster, after the faults of a run: moves, and a copy of a node's data.
 
-These are told apart from faults, because most of what is checked here holds only while nothing else is wrong: a move is
-refused for the members that are down at that moment, a copy is refused while the right process is heard from, and a
-cluster that comes back at other addresses has a leader when its members reach each other.
+They are separate from faults, since most of these checks hold only while there is no other fault: a move is refused
+because of the members that are down, a copy is refused while the original process is heard from, and a cluster that
+restarts at other addresses has a leader when its members reach each other.
 """
 
 import copy
@@ -21,19 +21,22 @@ from kvraft.simulation.requests import CALLER
 
 TRIES: Final = 60
 TRY_S: Final = 0.25
-"""So often, and that far apart in seconds, somebody who has moved asks to be moved in the log, as a node does."""
+"""Number of attempts, and the seconds between two, to change the address of a moved member in the log."""
 LASTING_S: Final = 2.0
-"""A leader that has not heard a majority steps down in this time, virtual seconds."""
+"""A leader that does not hear from a majority steps down in this time, virtual seconds."""
 COPY_S: Final = 3.0
 """How long a copy runs, virtual seconds."""
 FORGOTTEN_S: Final = 6.0
-"""After this time nothing is said any more of a copy that has ended, virtual seconds."""
+"""Time after which the status no longer reports a copy that has ended, virtual seconds."""
 _WRITE: Final = Identify("aftermath")
-"""A write that changes nothing: the cluster has its id."""
+"""A write without effect: the cluster has its id already."""
 
 
 def dead_end(cluster: Cluster, draws: Random) -> None:
-    """Move a voter to where nobody is, when the others that run are no majority: it is refused, and writes go on."""
+    """Move a voter to an address without a node, when the other running voters are no majority.
+
+    The move must be refused, and writes must go on.
+    """
     leader = cluster.elect()
     voters = cluster.members[leader].node.membership.voters
     moved = draws.choice(sorted(voters))
@@ -44,7 +47,7 @@ def dead_end(cluster: Cluster, draws: Random) -> None:
     for each in down:
         cluster.kill(each)
     cluster.elect()
-    cluster.run(1.0)  # until those that are down are not heard from any more
+    cluster.run(1.0)  # until the leader has noticed that they are down
     answer = cluster.ask(cluster.elect(), f"MEMBER MOVE {moved} {_elsewhere(moved)}")[0]
     if answer.get("error") != "REFUSED":
         raise InvariantViolated(
@@ -57,20 +60,20 @@ def dead_end(cluster: Cluster, draws: Random) -> None:
 
 
 def come_back_elsewhere(cluster: Cluster, draws: Random) -> None:
-    """Start all members at other addresses, or some: who is listed in config.json, or says hello, is found.
+    """Restart all or some members at other addresses, which the others find in config.json or by a hello.
 
     Raises:
-        Stuck: they find no leader.
+        Stuck: they elect no leader.
     """
     membership = cluster.members[cluster.elect()].node.membership
     ids = sorted(membership.members)
     knows, movers = draws.random() < 0.5, ids
-    if not knows:  # a minority stays, through whom the others find each other
+    if not knows:  # a minority stays, through which the others find each other
         most = max(1, (len(membership.voters) - 1) // 2)
         stays = draws.sample(sorted(membership.voters), draws.randint(1, most))
         movers = [each for each in ids if each not in stays]
     places = {member: _elsewhere(member) if member in movers else address_of(member) for member in ids}
-    # Who stays may have to lead, so it must lack nothing.
+    # A member that stays may have to lead, so it must have all entries.
     cluster.run_until(cluster.has_settled, what="one state on all members before they move")
     for runs in cluster.running:
         cluster.kill(runs.id)
@@ -89,7 +92,10 @@ def come_back_elsewhere(cluster: Cluster, draws: Random) -> None:
 
 
 def run_a_copy(cluster: Cluster, draws: Random) -> None:
-    """Run a copy of a node beside it: the leader says so, refuses to move it, and goes on; then it is forgotten."""
+    """Run a copy of a node beside it: another node must report it, the leader must refuse its move and lead on.
+
+    After the copy has ended, the report must disappear.
+    """
     leader, term = _await_lasting_leader(cluster)
     node = cluster.members[leader].node
     ids = sorted(node.membership.voters)
@@ -117,7 +123,7 @@ SCENARIOS: Final[Sequence[Callable[[Cluster, Random], None]]] = (dead_end, come_
 
 
 def _await_lasting_leader(cluster: Cluster) -> tuple[int, int]:
-    """Return a leader and its term once it has led for a while: no silence from before the end makes it step down."""
+    """Return a leader and its term once it has led for a while, so that no earlier fault makes it step down."""
     while True:
         leader = cluster.elect()
         term = cluster.members[leader].node.term
@@ -127,7 +133,7 @@ def _await_lasting_leader(cluster: Cluster) -> tuple[int, int]:
 
 
 def _copy(cluster: Cluster, original: Member) -> Member:
-    """Start a process on a copy of a node's disk, on a machine and at an address of its own."""
+    """Start a process on a copy of a node's disk, on another machine and at another address."""
     machine = Machine(cluster.world, f"copy of node {original.id}", rate=1.0, boot=10.0, epoch=1.8e9)
     twin = Member(original.id, machine, cluster.network, lambda _member, _why: None)
     twin.disk = copy.deepcopy(original.disk)
@@ -146,12 +152,12 @@ def _says_twice(watcher: Member, node: int) -> bool:
 
 
 def _elsewhere(member: int) -> str:
-    """Return another address of a member, at which nobody is until it is started there."""
+    """Return another address for a member, which is free until the member is started there."""
     return f"10.1.0.{member + 1}:{PORT}"
 
 
 def _ask_until_done(cluster: Cluster, places: Mapping[int, str], line: str) -> None:
-    """Ask whoever leads until it is done, as a node does that has moved."""
+    """Send a line to the present leader until it succeeds, as a moved node does."""
     answers: Sequence[Answer] = ()
     for _ in range(TRIES):
         leader = cluster.leader

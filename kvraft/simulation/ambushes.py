@@ -1,10 +1,10 @@
-"""Faults that lie in wait: they bring a cluster to the place where a rule matters, and strike at that moment.
+"""Targeted faults: they bring a cluster into a state in which a rule matters, and inject a fault at that moment.
 
-What strikes at random seldom meets what lasts milliseconds: a leader that has just been elected, a save under way while
-another leader's entries take its place, an order that arrives when it has been taken back. Each of these faults makes
-such a moment likely, and long; what it does then could all happen by chance.
+Random faults rarely coincide with states that last milliseconds: a leader that has just been elected, a save in
+progress while another leader's entries replace it, a TimeoutNow that arrives after the transfer was aborted. Each of
+these faults makes such a state likely, and long; everything that it does could also happen by chance.
 
-Each has a source of randomness of its own and takes part in some runs only, so that one more changes few seeds.
+Each has its own source of randomness and takes part in some runs only, so that adding one changes few seeds.
 """
 
 from collections.abc import Sequence
@@ -19,19 +19,19 @@ from kvraft.simulation.nemesis import Ambush, Mend, Nemesis
 
 
 def usurp(nemesis: Nemesis) -> Mend | None:
-    """Cut the leader off, with less than half of the others, while clients rush; then take its successor away."""
+    """Isolate the leader with less than half of the others while clients send quickly; then kill its successor."""
     _usurp(nemesis, nemesis.random, lasts_s=(0.3, 1.5))
     return None
 
 
 def usurp_behind_hung_disks(nemesis: Nemesis, random: Random) -> Mend | None:
-    """Cut the leader off with entries that its side has not saved, and save them when others have taken their place."""
+    """Isolate the leader with entries that its side has not saved; they are saved after others have replaced them."""
     _usurp(nemesis, random, lasts_s=(0.6, 1.2), hangs=True)
     return None
 
 
 def scatter(nemesis: Nemesis, random: Random) -> Mend | None:
-    """Leave every node alone, so that a leader steps down with a log which the others lack, and may come back."""
+    """Isolate every node, so that a leader steps down with entries that the others lack, and may be elected again."""
     leader = nemesis.cluster.leader
     if leader is None:
         return None
@@ -43,7 +43,7 @@ def scatter(nemesis: Nemesis, random: Random) -> Mend | None:
 
 
 def slow_election(nemesis: Nemesis, random: Random) -> Mend | None:
-    """Lose the leader while every disk is slow, so that candidates wait for theirs and meet each other."""
+    """Isolate the leader while every disk is slow, so that candidates wait for their disks and compete."""
     leader = nemesis.cluster.leader
     if leader is None:
         return None
@@ -54,7 +54,7 @@ def slow_election(nemesis: Nemesis, random: Random) -> Mend | None:
 
 
 def hold_successor(nemesis: Nemesis, random: Random) -> Mend | None:
-    """Take the leader away, and let the next one commit nothing for a while: who asks it something comes too early."""
+    """Kill the leader, and keep the next one from committing for a while, so that requests come before it can serve."""
     leader = nemesis.cluster.leader
     if leader is None:
         return None
@@ -64,7 +64,7 @@ def hold_successor(nemesis: Nemesis, random: Random) -> Mend | None:
         if random.random() < 0.5:
             others = [member for member in nemesis.cluster.members if member != successor.id]
             block(nemesis, [(successor.id, other) for other in others], lasts_s)
-        else:  # it hears from the others, and they can store nothing
+        else:  # it hears from the others, but no disk finishes a save
             slow_disks(nemesis, nemesis.cluster.running, 0.3, lasts_s)
         nemesis.rush(successor.id, 0.0, lasts_s)
         if random.random() < 0.8:
@@ -76,14 +76,14 @@ def hold_successor(nemesis: Nemesis, random: Random) -> Mend | None:
 
 
 def late_order(nemesis: Nemesis, random: Random) -> Mend | None:
-    """Hold back the order to take over until the leader has given it up and led on."""
+    """Delay TimeoutNow until the leader has aborted the transfer and leads on."""
     leader = nemesis.cluster.leader
     others = [member.id for member in nemesis.cluster.running if member.id != leader]
     if leader is None or not others:
         return None
     target = random.choice(others)
-    # Heartbeats go ahead of it: who hears them again believes them. Its silence is older than the order, so the leader
-    # gives it up soon.
+    # Heartbeats arrive before it, so the target follows the leader again. The link is blocked before the TRANSFER, so
+    # the leader aborts it soon.
     ordered_s = random.uniform(0.2, 0.3)
     lasts_s = ordered_s + nemesis.cluster.options.election_timeout_max + random.uniform(0.1, 0.6)
     block(nemesis, [(leader, target)], lasts_s)
@@ -93,7 +93,7 @@ def late_order(nemesis: Nemesis, random: Random) -> Mend | None:
 
 
 def break_while_sending(nemesis: Nemesis, random: Random) -> Mend | None:
-    """Break a follower's connections to its leader again and again, while it has more to save than it can."""
+    """Break a follower's connections to its leader repeatedly, while its slow disk cannot save all that it receives."""
     leader = nemesis.cluster.leader
     others = [member for member in nemesis.cluster.running if member.id != leader]
     if leader is None or not others:
@@ -109,7 +109,7 @@ def break_while_sending(nemesis: Nemesis, random: Random) -> Mend | None:
 
 
 def change_members_in_a_rush(nemesis: Nemesis, random: Random) -> Mend | None:
-    """Change the members while slow disks keep many writes under way."""
+    """Change the members while slow disks keep many writes in flight."""
     leader = nemesis.cluster.leader
     if leader is None:
         return None
@@ -120,7 +120,7 @@ def change_members_in_a_rush(nemesis: Nemesis, random: Random) -> Mend | None:
 
 
 def kill_in_compaction(nemesis: Nemesis, random: Random) -> Mend | None:
-    """End a process while a snapshot takes the place of its log."""
+    """End a process while a snapshot replaces its log."""
     member = nemesis.pick_running(random)
     if member is None:
         return None
@@ -131,7 +131,7 @@ def kill_in_compaction(nemesis: Nemesis, random: Random) -> Mend | None:
 
 
 def tear_save(nemesis: Nemesis, random: Random) -> Mend | None:
-    """Turn a machine off between the write of a save and its sync, while there is much to save."""
+    """Cut a machine's power between the write of a save and its sync, while there is much to save."""
     member = nemesis.pick_running(random)
     if member is None:
         return None
@@ -140,7 +140,7 @@ def tear_save(nemesis: Nemesis, random: Random) -> Mend | None:
 
 
 def part_joint_leader(nemesis: Nemesis, random: Random) -> Mend | None:
-    """Cut a leader off from the old voters when it has made a joint configuration, while clients read there.
+    """Isolate a leader from the old voters when it has appended a joint configuration, while clients read from it.
 
     The new voters still answer it, and the old ones can elect another (§6).
     """
@@ -162,7 +162,7 @@ def part_joint_leader(nemesis: Nemesis, random: Random) -> Mend | None:
 
 
 def restart_with_backlog(nemesis: Nemesis, random: Random) -> Mend | None:
-    """Restart all nodes in a rush, so that the next leader finds more committed than it applies in one turn."""
+    """Restart all nodes during many writes, so that the next leader has more to apply than fits into one turn."""
     leader = nemesis.cluster.leader
     if leader is None:
         return None
@@ -177,9 +177,9 @@ def restart_with_backlog(nemesis: Nemesis, random: Random) -> Mend | None:
 
 
 def forget_and_elect(nemesis: Nemesis) -> Mend | None:
-    """Let a member lose what it alone has acknowledged to its leader, and who lacks that stand for election.
+    """Restart a member that alone has acknowledged entries to its leader, while members without them can be elected.
 
-    For nodes that keep everything in memory: the leader is cut off, so nobody tells that member what it has promised.
+    For nodes that keep everything in memory: the leader is isolated, so the member cannot get these entries back.
     """
     cluster, leader = nemesis.cluster, nemesis.cluster.leader
     others = [member.id for member in cluster.running if member.id != leader]
@@ -217,7 +217,7 @@ AMBUSHES: Final[Sequence[Ambush]] = (
 
 
 def _usurp(nemesis: Nemesis, random: Random, *, lasts_s: tuple[float, float], hangs: bool = False) -> None:
-    """Cut the leader off; with `hangs` disks on its side hang until a while after that."""
+    """Isolate the leader; with `hangs` disks on its side hang until some time after that."""
     cluster = nemesis.cluster
     first = cluster.leader
     if first is None or nemesis.is_usurping or len(cluster.running) < len(cluster.members):
@@ -234,12 +234,12 @@ def _usurp(nemesis: Nemesis, random: Random, *, lasts_s: tuple[float, float], ha
     def cut_off() -> None:
         nemesis.tell("network", f"loses its leader {first}")
         nemesis.block(pairs)
-        if random.random() < 0.7:  # so the others know at once, and elect while it still believes that it leads
+        if random.random() < 0.7:  # so the others detect it at once, and elect while it is still in the role of leader
             for a, b in pairs:
                 cluster.network.break_connections(cluster.members[a].machine, cluster.members[b].machine)
         nemesis.later(until_s, lambda: nemesis.unblock(pairs))
         if hangs:
-            # A leader whose disk hangs proposes nothing more; one that saves fills those of its side.
+            # A leader whose disk hangs appends nothing more; one whose disk works sends entries to those on its side.
             hang_disks(nemesis, random, side[random.randint(0, min(most, 1)) :], until_s)
 
     def take_successor() -> None:

@@ -1,9 +1,8 @@
 """The first seconds of a cluster under faults: nodes restart and links break before anything is committed.
 
-A cluster that nobody disturbs is born within a second, and faults that strike now and then miss that second. Here they
-strike many times in it, in every order, and above all at the moment at which a leader has been elected and nobody has
-heard of it yet. Nothing is lost but what was not durable, so a leader must come about when it is over, whatever
-happened.
+An undisturbed cluster has its first leader within a second, which occasional faults miss. Here many faults fall into
+this time, in every order, and most of all between the election of a leader and its first messages. Only state that was
+not durable is lost, so a leader must be elected when the faults are over.
 """
 
 from random import Random
@@ -13,23 +12,23 @@ from kvraft.simulation.member import Member
 from kvraft.simulation.nemesis import Nemesis
 
 LASTS_S: Final = (3.0, 6.0, 10.0)
-"""About how long a birth is disturbed, one of these, seconds."""
+"""About how long the beginning of a cluster is disturbed, one of these, seconds."""
 GAPS_S: Final = (0.5, 0.8, 1.2)
 """Mean time between two faults, one of these, seconds."""
 DOWN_S: Final = 0.2
 """Longest that a process stays down, seconds."""
 HIDDEN_S: Final = 0.4
-"""Longest that nobody reaches a node, seconds."""
+"""Longest isolation of a node, seconds."""
 HIDDEN: Final = 0.95
-"""The share of elections right after which nobody reaches the leader."""
+"""The share of elections right after which the leader is isolated."""
 
 
 class Birth:
     """Disturbs one cluster from its beginning.
 
     Args:
-        nemesis: whose means it uses; it has not begun to strike.
-        random: of everything that is drawn.
+        nemesis: injects the faults; its own faults have not begun.
+        random: the source of randomness.
     """
 
     def __init__(self, nemesis: Nemesis, random: Random) -> None:
@@ -40,7 +39,7 @@ class Birth:
         self._ends = self._cluster.world.now + random.choice(LASTS_S) * random.uniform(0.5, 1.5)
 
     def go_through(self) -> None:
-        """Disturb the birth, and demand a leader when that is over.
+        """Disturb the beginning of the cluster, and demand a leader afterwards.
 
         Raises:
             Stuck: there is none.
@@ -67,7 +66,7 @@ class Birth:
             case 0:
                 for each in [*self._cluster.running]:
                     self._restart(each)
-            case 1 | 2 | 3:  # those of whom a first leader has not been heard of
+            case 1 | 2 | 3:  # those that have not heard from a first leader
                 for each in [each for each in self._cluster.running if each.node.log.last_index == 0]:
                     self._restart(each)
             case 4 | 5:
@@ -77,7 +76,7 @@ class Birth:
         self._strike_later()
 
     def _elected(self, leader: Member) -> None:
-        """Hide a leader before anybody hears of it, for long enough that it stores what it begins with."""
+        """Isolate a leader before its first messages arrive, for long enough that it saves its first entries."""
         if self._is_over:
             return
         if self._random.random() < HIDDEN:
@@ -88,7 +87,7 @@ class Birth:
         member.trap = "fdatasync", lambda _: self._saves(member)
 
     def _saves(self, member: Member) -> None:
-        """Let nobody hear of what a node is about to make durable, a vote as a rule."""
+        """Isolate or restart a node that is about to make something durable, usually a vote."""
         if self._is_over:
             return
         self._lie_in_wait(member)
@@ -99,7 +98,7 @@ class Birth:
             self._restart(member)
 
     def _hide(self, member: Member) -> None:
-        """Break the connections of a node, and let none come about for a while."""
+        """Break the connections of a node, and block new ones for a while."""
         others = [each for each in self._cluster.members.values() if each is not member]
         links = [pair for each in others for pair in ((member.id, each.id), (each.id, member.id))]
         self._nemesis.tell("network", f"hides node {member.id} at its birth")

@@ -1,8 +1,8 @@
-"""What a cluster that is well may spend: messages, bytes, syncs, events, and lines of log.
+"""Upper bounds of what a healthy cluster spends: messages, bytes, syncs, events, and lines of log.
 
-Waste makes no answer wrong. So it is counted when nothing else happens: in a second without requests, for writes that
-come one after the other, and until a member that was cut off is level with the others. The bounds leave room for what a
-run draws, such as batches of one entry; they do not grow with the length of a run.
+Waste makes no answer wrong, so other checks do not find it. It is counted while nothing else happens: in a second
+without requests, for consecutive writes, and until a member that was isolated has caught up. The bounds leave room for
+the random parameters of a run, such as batches of one entry; they do not grow with the length of a run.
 """
 
 from collections import Counter
@@ -86,7 +86,7 @@ class _Lines:
 
 
 class Budgets:
-    """Holds one cluster to them that is well and at rest."""
+    """Checks the bounds in one healthy, idle cluster."""
 
     def __init__(self, cluster: Cluster, draws: Random) -> None:
         self._cluster = cluster
@@ -96,7 +96,7 @@ class Budgets:
         self._nodes = len(members)
         self._others = len(members) - 1
         self._counts = all(member.id in members for member in cluster.running)
-        """Whether all nodes are members: one that was removed and is told so by nobody goes on to dial and to ask."""
+        """Whether all nodes are members: a removed node that was not notified goes on to dial and to send."""
 
     def hold(self) -> None:
         """Count, and compare.

@@ -1,4 +1,4 @@
-"""A whole cluster in virtual time: what a user's tests, the random runs and the command line have in common."""
+"""A whole cluster in virtual time: the basis of users' tests, of the random runs and of the command line."""
 
 from collections.abc import Callable, Collection, Sequence
 from typing import Final
@@ -19,34 +19,34 @@ HISTORY: Final = History()
 LIMITS: Final = Limits(
     segment_bytes=16 * KIB, log_bytes=12 * KIB, log_kept_bytes=2 * KIB, request_timeout_ms=2_000, clients=100
 )
-"""So small that a short run takes snapshots, compacts its log and lets members fall behind it."""
+"""Limits so small that even a short run takes snapshots, compacts logs, and has members that need a snapshot."""
 ELECTION_S: Final = 10.0
-"""In this time a cluster that nothing disturbs has a leader whom everybody knows, virtual seconds."""
+"""In this time an undisturbed cluster has a leader that all nodes know, virtual seconds."""
 CLOCK_RATES: Final = (0.95, 1.05)
-"""How fast the clocks of machines go."""
+"""Lowest and highest rate of the machines' clocks."""
 
 REMOVED: Final = "it was removed from its cluster"
-"""How a node begins its last words that has left."""
+"""The beginning of a removed node's last message."""
 
 
 class Stuck(Exception):
-    """Something did not come about in its time: liveness is broken, or the time was too short."""
+    """A condition did not hold in time: liveness is broken, or the time was too short."""
 
 
 class Cluster:
-    """Nodes numbered from 0 on virtual machines, each the production code of one, all driven by one seed.
+    """Nodes numbered from 0 on virtual machines, each running the production code, all driven by one seed.
 
-    Nothing happens by itself: `run` and `run_until` let virtual time pass. After every event the properties of
-    `kvraft.simulation.checks` are checked, and `InvariantViolated` is raised where one is broken.
+    Virtual time passes only in `run`, `run_until` and the methods that call them. After every event the properties of
+    `kvraft.simulation.checks` are checked, and `InvariantViolated` is raised if one is broken.
 
     Args:
         seed: the same seed, and the same calls, give the same run.
-        nodes: how many members the cluster has at its birth.
-        limits: what config.json would say.
-        history: likewise.
-        options: of the core; None: what production uses.
+        nodes: how many members the cluster has initially.
+        limits: the limits of config.json.
+        history: the history bounds of config.json.
+        options: the options of the core; None: those of production.
         forgets: whether nodes keep everything in memory, so that a restart loses it.
-        trace: told (time, whose, what) of everything that happens.
+        trace: called with (time, machine, text) for every event.
     """
 
     def __init__(
@@ -86,7 +86,7 @@ class Cluster:
     def start(self, member: int) -> bool:
         """Start a process of that node on what its disk holds; an id that was never used gets a new machine.
 
-        Returns False when the process ended at once; `members[member].last_words` tells why.
+        Returns False when the process ended at once; `members[member].last_words` is the reason.
         """
         if member not in self.members:
             self._build(member)
@@ -94,7 +94,7 @@ class Cluster:
         return self.members[member].start(self._config_of(member), self.options)
 
     def kill(self, member: int, *, power: bool = False) -> None:
-        """End a node's process at once; with `power` the machine goes off, and loses what was not synced."""
+        """End a node's process at once; with `power` the machine loses power, and everything that was not synced."""
         if self.members[member].is_running:
             self.world.tell(self.members[member].machine.name, "loses power" if power else "is killed")
             self.members[member].kill(power=power)
@@ -105,14 +105,14 @@ class Cluster:
         return self.start(member)
 
     def pause(self, member: int, seconds: float) -> None:
-        """Hold a node's process up, as SIGSTOP does."""
+        """Pause a node's process, as SIGSTOP does."""
         self.world.tell(self.members[member].machine.name, f"is held up for {seconds:.3f} s")
         self.members[member].machine.pause(seconds)
 
     # The network.
 
     def partition(self, *sides: Collection[int]) -> None:
-        """Let nodes of different sides not reach each other; clients reach all of them."""
+        """Block all links between nodes of different sides; clients reach all nodes."""
         self.world.tell("network", "is parted: " + " | ".join(str(sorted(side)) for side in sides))
         for side in sides:
             for other in sides:
@@ -126,19 +126,19 @@ class Cluster:
         self.partition({member}, self.members.keys() - {member})
 
     def heal(self) -> None:
-        """Mend the network."""
+        """Heal the network."""
         self.world.tell("network", "is mended")
         self.network.heal()
 
     # Time.
 
     def step(self, until: float = float("inf")) -> bool:
-        """Let one event happen, and check everything; return False when nothing is left to happen up to that time."""
+        """Execute one event, and check everything; return False when there is no event up to that time."""
         try:
             if not self.world.step(until):
                 return False
         except (ProcessDied, StaleFile):
-            pass  # a process was ended in the middle of what it did
+            pass  # a process was ended in the middle of an event
         member = self._by_machine.get(self.world.last_owner)  # as `member_of` does
         if member is not None:
             self.checks.after(member)
@@ -166,7 +166,7 @@ class Cluster:
         return self.world.now - begin
 
     def elect(self) -> int:
-        """Let time pass until one leader is known to everybody who runs and has committed in its term; return it."""
+        """Let time pass until all running members know one leader that has committed in its term; return it."""
         self.run_until(self.agrees, what="agreement on a leader")
         assert self.leader is not None
         return self.leader
@@ -184,15 +184,15 @@ class Cluster:
 
     @property
     def may_lose_one(self) -> bool:
-        """Whether a process may end: of nodes that keep everything in memory only one at a time may lose it."""
+        """Whether a process may end: of nodes that keep everything in memory only one at a time may be restarted."""
         members = self.members.values()
         return not self.forgets or all(member.is_running and member.node.voting for member in members)
 
     @property
     def leader(self) -> int | None:
-        """Who leads the highest term, when somebody does."""
+        """The leader of the highest term; None: no node leads."""
         leader, term = None, -1
-        for member in self.members.values():  # asked at each event of some waits: nothing is made
+        for member in self.members.values():  # some waits call it at each event: it allocates nothing
             if member.assembly is not None:
                 node = member.assembly.replica.node
                 if node.is_leader and node.term > term:
@@ -200,7 +200,7 @@ class Cluster:
         return leader
 
     def agrees(self) -> bool:
-        """Whether all members that run know the same leader, which has committed in its term."""
+        """Whether all running members know the same leader, which has committed in its term."""
         leader = self.leader
         if leader is None:
             return False
@@ -210,7 +210,7 @@ class Cluster:
         return all(member.node.leader == leader for member in self.running if member.id in node.membership.members)
 
     def has_settled(self) -> bool:
-        """Whether all members that run have applied the leader's whole log."""
+        """Whether all running members have applied the leader's whole log."""
         if not self.agrees() or self.leader is None:
             return False
         node = self.members[self.leader].node
@@ -221,7 +221,7 @@ class Cluster:
         )
 
     def has_let_go(self) -> bool:
-        """Whether every node that was removed has stopped, unless too few are left of those who could tell it so."""
+        """Whether every removed node has stopped, unless a majority of the members that it knows have left as well."""
         if self.leader is None:
             return False
         now = self.members[self.leader].node.membership
@@ -234,18 +234,18 @@ class Cluster:
     # Clients.
 
     def client_machine(self, name: str | None = None) -> ClientMachine:
-        """Return a machine for client code: it has a clock, and connects to the nodes."""
+        """Return a machine for client code, with a clock and connections to the nodes."""
         self._clients += 1
         return ClientMachine(self.world, name or f"client {self._clients}", self.network)
 
     def client(self, *, keeps: bool = True) -> Caller:
-        """Return a client of the line protocol on a machine of its own."""
+        """Return a client of the line protocol on its own machine."""
         return Caller(self.client_machine(), keeps=keeps)
 
     def ask(self, member: int, *lines: str) -> Sequence[Answer]:
         """Send lines of the line protocol to a node, let time pass until they are answered, return the answers.
 
-        There are fewer than lines when the connection broke, none when the node could not be reached.
+        There are fewer answers than lines if the connection broke, and none if the node could not be reached.
         """
         if self._operator is None:
             self._operator = self.client()
@@ -257,9 +257,9 @@ class Cluster:
     # Inside.
 
     def _config_of(self, member: int) -> Config:
-        """Return what config.json of that node says: the first members, or, when it joins later, those of that time.
+        """Return config.json of that node: it lists the initial members, or the members when the node joins later.
 
-        It counts until the node has a log, and is written anew before when there is a leader to ask.
+        It is used until the node has a log, and updated until then if there is a leader.
         """
         journal = self.members[member].journal
         is_new = member not in self._configs
@@ -286,7 +286,7 @@ class Cluster:
         self._by_machine[machine] = self.members[member]
 
     def _stopped(self, member: Member, why: str) -> None:
-        """A process ended itself: that is right only when its disk failed, or when it has left the cluster."""
+        """A process ended itself: that is allowed only if its disk failed, or if it was removed from the cluster."""
         self.world.tell(member.machine.name, f"stops: {why}")
         is_excused = member.has_failed or member.rots or member.has_older_copy or member.is_too_old
         is_right = is_excused or why.startswith(REMOVED) or (why == IS_TOO_OLD.text and self._has_left(member))

@@ -1,8 +1,8 @@
-"""How a node must behave beyond what Figure 3 demands: rules whose breach harms nobody at once, but some day.
+"""Rules for a node beyond the properties of Figure 3, whose violation shows no immediate damage.
 
-They are looked at from outside, by what a node says and by what changes from one event to the next: that nobody stands
-for election whom a majority has not told that it could win, that leadership rests on votes, on a quorum that is heard
-from and on a disk that answers, that changes of the membership come one at a time, and so on. Each names its source.
+They are checked from outside, by a node's messages and by its changes from one event to the next. Among them: a node
+stands for election only after a majority has granted its pre-vote; a leader has the votes of a majority, hears from a
+quorum, and has a disk that answers; membership changes come one at a time. Each rule names its source.
 """
 
 from collections.abc import Collection, Iterable, Sequence
@@ -16,27 +16,26 @@ from kvraft.simulation.conduct_of_leaders import Leadership, could_another_lead
 from kvraft.simulation.member import Member
 
 SILENT_MAX_S: float = 1.5
-"""Longest that a leader may lead on without a quorum, seconds: CheckQuorum takes an election timeout and a bit."""
+"""Longest time as leader without a quorum, seconds: CheckQuorum takes slightly more than an election timeout."""
 STALLED_MAX_S: float = 1.5
-"""Longest that a leader may lead on after a save that has taken so long already, seconds, while another member could
-lead (row 26)."""
+"""Longest time as leader after a save has already taken so long, seconds, while another member could lead (row 26)."""
 FULL_MAX_S: float = 0.5
-"""Longest that a leader may lead on with a disk that has no room, seconds: nothing that it takes can be confirmed."""
+"""Longest time as leader with a full disk, seconds: it cannot commit what it accepts."""
 HANDOVER_MAX_S: float = 2.5
-"""Longest that leadership may be on its way, seconds: it is given up after `TRANSFER_S_MAX` (row 23)."""
+"""Longest time of a leadership transfer, seconds: it is aborted after `TRANSFER_S_MAX` (row 23)."""
 EVENTS_MIN: int = 10
-"""So often it is looked at least before either is held against a node: it may have been paused until just now."""
+"""Fewest events of a node before one of these times counts as exceeded: it may have been paused until just now."""
 LOOKS_S: float = 0.02
-"""Time between two looks at what may not last for seconds."""
+"""Interval of the checks of these times, seconds."""
 
 
 def majorities(membership: Membership) -> Sequence[Collection[int]]:
-    """Return the sets of voters of each of which a majority must agree (§6), without asking the code under test."""
+    """Return the sets of voters of which majorities must agree (§6), computed without the code under test."""
     return [voters for voters in (membership.voters, membership.outgoing) if voters]
 
 
 def who(membership: Membership) -> tuple[Collection[int], ...]:
-    """Return who belongs to a cluster, and who decides."""
+    """Return the voters, the outgoing voters and the learners of a configuration."""
     return membership.voters, membership.outgoing, membership.learners
 
 
@@ -53,7 +52,7 @@ def demand(holds: bool, rule: str) -> None:
 
 @attrs.define
 class Before:
-    """What was so ahead of an event."""
+    """The state of a node before an event."""
 
     term: int
     is_leader: bool
@@ -64,7 +63,7 @@ class Before:
 
     @classmethod
     def of(cls, node: Node) -> "Before":
-        """Look at `node`."""
+        """Return the present state of `node`."""
         leader = node.role if isinstance(node.role, Leader) else None
         return cls(
             node.term,
@@ -77,29 +76,29 @@ class Before:
 
     @property
     def majorities(self) -> Sequence[Collection[int]]:
-        """By whom it went: what it decides in the next event may have been counted by them."""
+        """The sets of voters before the event, by which its decisions may have been counted."""
         return majorities(self.membership)
 
 
 @attrs.define
 class _Patience:
-    """How long something has been wrong with a leader, and how many events of its own it has seen since."""
+    """How long a condition of a leader has lasted, and over how many of its events."""
 
     since: float | None = None
     events: int = 0
 
     def is_over(self, now: float, held_until: float, longest_s: float) -> bool:
-        """Note that it is wrong at `now`; return whether it has been for too long since the last pause."""
+        """Record that the condition holds at `now`; return whether it has lasted too long since the last pause."""
         if self.since is None:
             self.since, self.events = now, 0
         self.events += 1
-        self.since = max(self.since, held_until)  # it could do nothing about it meanwhile
+        self.since = max(self.since, held_until)  # a paused process cannot react
         return now - self.since > longest_s and self.events > EVENTS_MIN
 
 
 @attrs.define
 class Conduct:
-    """Watches one process."""
+    """Checks one process."""
 
     member: Member
     node: Node
@@ -110,21 +109,22 @@ class Conduct:
     _handover: _Patience = attrs.field(factory=_Patience)
     _leadership: Leadership = attrs.field(factory=Leadership)
     _encouragements: int = 0
-    """Of the messages that wait to be sent, how many tell somebody that he could win an election."""
+    """How many of the messages that wait to be sent grant a pre-vote."""
     _acked: tuple[int, int, int | None] = (0, 0, None)
-    """Term of the latest acknowledgement, the entry that it was for, and the term of that."""
+    """Term of the latest acknowledgement, the index of its entry, and the term of that entry."""
     _heard: float | None = None
-    """When the leader was last heard from, as of the event before, and in which term."""
+    """When the leader was last heard from, as of the previous event."""
     _heard_in: int = 0
+    """The term of the previous event."""
     _looked: float = 0.0
-    """When its leadership was last looked at, by its own clock."""
+    """When its leadership was last checked, by its own clock."""
 
     def after_each(self, leader: Leader | None) -> None:
-        """Check what can go wrong without a change of the node's state; called after every event of the process.
+        """Check the rules that can be broken without a change of the node's state; called after every event.
 
-        `leader` is the role of a node that leads.
+        `leader` is the role of a node that leads, else None.
         """
-        # This is looked at most often of all: nothing is made, and little is called, while all is well.
+        # This runs most often of all checks: without a violation it allocates nothing and calls little.
         node, role = self.node, self.node.role
         if node.messages or self._encouragements:
             self._check_loyalty()
@@ -143,7 +143,7 @@ class Conduct:
         self._silence.since = self._stall.since = self._full.since = self._handover.since = None
 
     def _check_leadership(self, node: Node, role: Leader) -> None:
-        """Check that a leader is heard, has a disk that answers, and does not hand over for ever."""
+        """Check that a leader has a quorum and a disk that answers, and that no transfer lasts too long."""
         recent = node.now - node.options.election_timeout_max
         for progress in role.progress.values():
             if progress.last_contact < recent:
@@ -169,7 +169,7 @@ class Conduct:
             )
 
     def _check_silence(self, leader: Leader) -> None:
-        """Check that those that were heard from lately are a majority, or that it is not long that they are none."""
+        """Check that the leader has heard from a majority recently, or has been without one only for a short time."""
         node, silent = self.node, self._silent(leader)
         heard = {*leader.progress, node.id} - {*silent}
         if agree(majorities(node.membership), heard):
@@ -181,7 +181,7 @@ class Conduct:
 
     def _is_over(self, patience: _Patience, longest_s: float) -> bool:
         machine = self.member.machine
-        # Not the machine's time, which lies ahead when the process was held up in the middle of this event.
+        # Not the machine's time, which is ahead if the process was paused in the middle of this event.
         return patience.is_over(machine.world.now, machine.held_until, longest_s)
 
     def _silent(self, leader: Leader) -> list[int]:
@@ -189,7 +189,7 @@ class Conduct:
         return [peer for peer, each in leader.progress.items() if each.last_contact < recent]
 
     def _check_loyalty(self) -> None:
-        """Check that nobody who hears from a living leader helps to elect another (thesis §4.2.3)."""
+        """Check that a node that hears from a leader grants no pre-vote (thesis §4.2.3)."""
         node, heard = self.node, self._heard
         count = 0
         for _, message in node.messages:
@@ -203,12 +203,12 @@ class Conduct:
             )
 
     def acked(self, term: int, index: int) -> None:
-        """Note that an entry was acknowledged."""
+        """Record that an entry was acknowledged."""
         if (term, index) > self._acked[:2]:
             self._acked = term, index, self.node.log.term_at(index)
 
     def _check_acked(self) -> None:
-        """Check that what was acknowledged to a leader stays until a later one has other entries (§5.3)."""
+        """Check that an entry that was acknowledged to a leader stays in the log for the leader's term (§5.3)."""
         node = self.node
         term, index, entry_term = self._acked
         if node.term <= term and index > node.log.snapshot_index and node.log.term_at(index) != entry_term:
@@ -218,7 +218,7 @@ class Conduct:
             )
 
     def after_change(self) -> None:
-        """Check what changed by an event."""
+        """Check the changes of an event."""
         node, before = self.node, self.before
         self._check_acked()
         after = self.before = Before.of(node)
@@ -245,7 +245,7 @@ class Conduct:
                 )
 
     def _check_change(self, index: int) -> None:
-        """Check that the configuration of entry `index` may follow; one that only binds memories always may."""
+        """Check that the configuration of entry `index` may follow; one that only adds incarnations always may."""
         node = self.node
         earlier = [(at, who(membership)) for at, membership in node.memberships if at < index]
         if not earlier or earlier[-1][1] == who(node.membership_at(index)):
@@ -263,21 +263,21 @@ class Conduct:
 
 
 class Elections:
-    """Remembers who told whom that an election could be won, over all lives of all nodes."""
+    """Records the granted pre-votes, across all restarts of all nodes."""
 
     def __init__(self) -> None:
         self._encouraged: dict[tuple[int, int], set[int]] = {}
-        """By (who asked, the term asked for): who said yes to a pre-vote."""
+        """By (candidate, term): the nodes that granted the pre-vote."""
         self._stood: dict[tuple[int, int], Sequence[Collection[int]]] = {}
-        """By (node, term): who decided when this voter stood for election."""
+        """By (node, term): the sets of voters when this voter became a candidate."""
 
     def looks(self, node: Node) -> None:
-        """Note who stands for election: the request for votes waits for its disk, and who decides may change."""
+        """Record a candidate at once: its RequestVote waits for its disk, and its configuration may change before."""
         if type(node.role) is Candidate and _is_voter(node):
             self._stood.setdefault((node.id, node.term), majorities(node.membership))
 
     def said(self, sender: Member, before: Before, to: int, message: Message) -> None:
-        """Note what `sender` says to `to`, and check whether it may."""
+        """Record a message of an election from `sender` to `to`, and check whether it is allowed."""
         if isinstance(message, (PreVote, RequestVote)) and sender.node.term <= message.term:
             demand(
                 _is_voter(sender.node)
@@ -298,12 +298,12 @@ class Elections:
 
 
 def _is_voter(node: Node) -> bool:
-    """Whether a node votes in any configuration that it knows."""
+    """Whether a node is a voter in any configuration that it holds."""
     return any(node.id in voters for _, each in node.memberships for voters in majorities(each))
 
 
 def check_votes(node: Node, before: Before, votes: Collection[int]) -> None:
-    """Check that a new leader has durable votes of a majority; `votes` is who is known to have given one (§5.2)."""
+    """Check that a new leader has durable votes of a majority; `votes` are the nodes that gave one (§5.2)."""
     demand(
         any(agree(sets, votes) for sets in (before.majorities, majorities(node.membership)) if sets),
         f"node {node.id} leads term {node.term} by the votes of {sorted(votes)}, of "
@@ -312,7 +312,7 @@ def check_votes(node: Node, before: Before, votes: Collection[int]) -> None:
 
 
 def check_configurations(node: Node) -> None:
-    """Check that a node goes by every configuration that its log holds (§6, row 19)."""
+    """Check that a node uses every configuration that its log holds (§6, row 19)."""
     begins = node.memberships[0][0]
     log = node.log
     in_log = [

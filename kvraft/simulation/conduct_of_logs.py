@@ -1,7 +1,7 @@
-"""What may happen to a node's log, on its disk and in its memory, and by whose word; looked at from outside.
+"""Rules about a node's log, on its disk and in memory, checked from outside.
 
-A conflict is the only reason to cut a log, the leader of the present term is the only one whom a node obeys, who is
-given a vote has as much in his log as the voter, and of a journal nothing is deleted that a crash could make it miss.
+A log is truncated only for a conflict. A node follows only the leader of its term. A node that gets a vote has a log at
+least as up to date as the voter's. No segment of a journal is deleted that the node could need after a crash.
 """
 
 import copy
@@ -22,18 +22,18 @@ from kvraft.storage.recovery import replay_directory
 
 @attrs.define
 class Tail:
-    """What a log held behind its commit index: all of it that a conflict may cut."""
+    """The entries of a log after its commit index, which a conflict may truncate."""
 
     commit: int = 0
     last_index: int = 0
     last_term: int = 0
     terms: list[int | None] | None = None
-    """Those of the entries behind `commit`; None when all are of the last term."""
+    """The terms of the entries after `commit`; None when all have the last term."""
     reads_in: int = 0
-    """The latest term in which the node was seen to answer reads, and to have the right to."""
+    """The latest term in which the node's read rounds were checked."""
 
     def after_each(self, node: Node, role: Leader) -> None:
-        """Check that a leader that has begun a read round knows what is committed (thesis §6.4, row 5)."""
+        """Check that a leader that begins a read round has committed an entry of its term (thesis §6.4, row 5)."""
         if role.round and node.term != self.reads_in:
             self.reads_in = node.term
             if node.log.term_at(node.commit) != node.term:
@@ -44,7 +44,7 @@ class Tail:
                 )
 
     def after_change(self, node: Node) -> None:
-        """Check that a log that was cut was cut for something else (§5.3)."""
+        """Check that a log was truncated only for a conflicting entry (§5.3)."""
         log = node.log
         last, term = log.last_index, log.last_term
         if self.commit < last < self.last_index and self._term_at(last) == term:
@@ -64,27 +64,30 @@ class Tail:
 
 
 class Votes:
-    """Remembers what candidates say of their logs, over all lives of all nodes."""
+    """Records the last entries that candidates announce, across all restarts of all nodes."""
 
     def __init__(self) -> None:
         self._logs: dict[tuple[int, int], tuple[int, int]] = {}
         """By (candidate, term): term and index of the last entry."""
         self._judged: dict[int, int] = {}
-        """The term of each node's latest vote that was looked at."""
+        """The term of each node's latest vote that was checked."""
 
     def asks(self, candidate: int, term: int, last_term: int, last_index: int) -> None:
-        """Note that somebody stands for election."""
+        """Record the last entry of a candidate."""
         self._logs[candidate, term] = last_term, last_index
 
     def after_change(self, node: Node) -> None:
-        """Check that who has been given a vote has a log that is as up to date, be he sent or not (§5.4.1)."""
+        """Check that a node voted for a candidate whose log is at least as up to date as its own (§5.4.1).
+
+        This is checked when the vote is decided, even if it is never sent.
+        """
         vote = node.vote
         if vote is None or vote == node.id or self._judged.get(node.id) == node.term:
             return
         self._judged[node.id] = node.term
         theirs, ours = self._logs.get((vote, node.term)), (node.log.last_term, node.log.last_index)
         if node.log.last_term == node.term:
-            return  # whom it elected has sent it entries in the same breath
+            return  # the new leader's entries arrived in the same event
         demand(
             theirs is None or theirs >= ours,
             f"node {node.id} votes in term {node.term} for {vote}, whose log ends with {theirs}, and its own with "
@@ -93,7 +96,7 @@ class Votes:
 
 
 def check_allegiance(node: Node, leaders: Mapping[int, int]) -> None:
-    """Check that a node obeys nobody but the leader of its term (§5.1); `leaders` is who has led each term."""
+    """Check that a node follows only the leader of its term (§5.1); `leaders` holds the leader of each term."""
     leader = node.leader
     if leader is not None and leaders.get(node.term) != leader:
         right = leaders.get(node.term, "nobody")
@@ -101,7 +104,7 @@ def check_allegiance(node: Node, leaders: Mapping[int, int]) -> None:
 
 
 def check_removal(member: Member, path: Path) -> None:
-    """Check that a segment may be gone: rehearse a power failure right behind its removal (row 16)."""
+    """Check that a segment may be deleted: simulate a power failure right after its removal (row 16)."""
     if (why := _rehearse(member, path)) is not None and _rehearse(member) is None:
         demand(False, f"node {member.id} deletes {path.name}, and could not start without it: {why}")
 

@@ -1,4 +1,4 @@
-"""Who took part in the birth of a cluster: no node comes to it by anything else, and none loses it again."""
+"""Checks which nodes are founders of a cluster: a node becomes one only at its creation, and remains one."""
 
 from kvraft.raft import Node
 from kvraft.simulation.conduct import agree, demand, majorities
@@ -6,14 +6,14 @@ from kvraft.simulation.member import Member
 
 
 class Founders:
-    """Remembers, over all lives of all nodes, who is a founder; see `kvraft.raft.identity`."""
+    """Records the founders, across all restarts of all nodes; see `kvraft.raft.identity`."""
 
     def __init__(self) -> None:
         self._durable: set[int] = set()
-        """Who has voted as one, so that it must be durable."""
+        """Nodes that have voted as founders, so that this must be durable."""
 
     def begins(self, member: Member, node: Node) -> None:
-        """Check a new process: a founder comes back as one, and nobody else does unless it needs nobody else."""
+        """Check a new process: a founder restarts as one, and only a node that is its own majority begins as one."""
         if member.forgets:
             return
         if node.founder and not _is_saved(member):
@@ -37,7 +37,7 @@ class Founders:
         )
 
     def promises(self, member: Member, node: Node) -> None:
-        """Check a vote that is about to be promised: what gives the right to it is durable too."""
+        """Check a vote that is about to be sent: a founder must be durable as one."""
         if node.founder:
             demand(_is_saved(member), f"node {node.id} votes as a founder, and has not saved that it is one")
             self._durable.add(member.id)

@@ -1,8 +1,8 @@
-"""A simulated client of locks and leases, and the judgement of what it was told.
+"""A simulated client of locks and leases, and the checks of its answers.
 
-The log says which client had which lock when, so a dumb twin that replays it says what each request could be answered.
-What must hold whatever the twin says is judged by real time: no lock and no lease is lost before its time (row 42),
-tokens grow, and what was written under a later token is never followed by a write under an earlier one.
+The log determines the holder of each lock at each time, so a simple twin that replays it gives the possible answers to
+each request. Further checks use real time: no lock or lease is lost before its time (row 42), tokens increase, and a
+write with an earlier token never succeeds after one with a later token.
 """
 
 from collections.abc import Collection, Iterable, Iterator, Sequence
@@ -34,42 +34,42 @@ from kvraft.simulation.replay import Point, Replay, encode
 from kvraft.simulation.revisions import Asked, check_write, is_answer, show
 
 LOCKS: Final = "locks"
-"""What this kind of clients is called on the command line."""
+"""The name of this kind of clients on the command line."""
 NUMBER: Final = 3
 """How many such clients there are in a run that has any."""
 SHARE: Final = 1 / 6
-"""How many runs have them when it is not asked for."""
+"""The share of runs with such clients, unless the kinds of clients are given."""
 LOCK: Final = "_l"
-"""The lock of all of them."""
+"""The lock that all of them use."""
 KEY: Final = "_l1"
-"""What they write while they hold it."""
+"""The key that they write while they hold it."""
 LEASED: Final = "_l2"
-"""A key that goes with a lease."""
+"""A key that is attached to a lease."""
 TTLS_S: Final = (0.1, 0.3, 0.8)
-"""Times to live of locks and leases, one of these and some microseconds, so that equal requests are told apart."""
+"""Times to live of locks and leases, one of these plus some microseconds, so that no two requests are equal."""
 WAITS_S: Final = (0.0, 0.2, 1.0, 5.0)
-"""How long a client waits for the lock; it goes away before the longest wait is over."""
+"""How long a client waits for the lock, seconds; it disconnects before the longest wait is over."""
 LETS_END: Final = 0.25
-"""How often a holder does nothing until its time is over, and asks then."""
+"""The share of cases in which a holder sends nothing until its time is over, and then sends a request."""
 MOMENT_S: Final = 0.02
-"""How long after that at most, seconds: a lock whose time is over is removed some milliseconds later."""
+"""Longest delay of that request, seconds: an expired lock is removed some milliseconds later."""
 LATE_S: Final = 1.0
-"""So much later than promised something may end while there is a leader, seconds."""
+"""Longest delay of the end of a lock or lease while there is a leader, seconds."""
 EPSILON_S: Final = 1e-3
-"""Stamps are whole microseconds, and clocks are read a moment earlier or later, seconds."""
+"""Tolerance for stamps in whole microseconds and for clocks that are read slightly earlier or later, seconds."""
 
 
 class LockClient(DataClient):
-    """One such client. Sometimes it goes on writing under a token that it has lost."""
+    """One such client. Sometimes it continues to write with a token that it has lost."""
 
     gap_s: ClassVar[float] = 0.08
 
     def __init__(self, number: int, cluster: Cluster) -> None:
         super().__init__(number, cluster, "lock client")
         self._token = 0
-        """The latest token that it was given."""
+        """The latest token that it got."""
         self._holds = False
-        """Whether it takes that for good."""
+        """Whether the token is valid as far as the client knows."""
         self._lease = 0
         self._ends_at = 0.0
         """About when it loses the lock."""
@@ -141,7 +141,7 @@ class LockClient(DataClient):
 
 
 class LockClients(JudgedGroup[LockClient]):
-    """Those of a run, if it has any."""
+    """The lock clients of a run, if it has any."""
 
     def __init__(self, cluster: Cluster, kinds: Collection[str] | None = None) -> None:
         self._cluster = cluster
@@ -149,10 +149,10 @@ class LockClients(JudgedGroup[LockClient]):
         super().__init__([LockClient(each, cluster) for each in range(number)])
 
     def settle(self) -> None:
-        """Let time pass until nobody has a lock or a lease any more, in a cluster that is well.
+        """In a healthy cluster, let time pass until no lock is held and no lease exists.
 
         Raises:
-            Stuck: one of them does not end when it should.
+            Stuck: one of them does not end in time.
         """
         if not self._clients:
             return
@@ -164,10 +164,10 @@ class LockClients(JudgedGroup[LockClient]):
         cluster.run_until(cluster.has_settled, what="one state on all members")
 
     def judge(self, replay: Replay) -> None:
-        """Judge what they were told.
+        """Check the answers that they got.
 
         Raises:
-            InvariantViolated: it cannot be explained.
+            InvariantViolated: the log does not explain one.
         """
         asked = self.asked
         if asked:
@@ -187,7 +187,7 @@ def _due(leader: Member) -> int | None:
 
 
 def _has_moved(cluster: Cluster, leader: Member, due_us: int) -> bool:
-    """Whether what was due has happened at the leader, or another one leads."""
+    """Whether the leader has processed the deadline, or another node leads."""
     return cluster.leader != leader.id or _due(leader) != due_us
 
 
@@ -214,7 +214,7 @@ def check_answers(asked: Iterable[Asked], replay: Replay) -> None:
 
 
 def check_reads(asked: Iterable[Asked], replay: Replay) -> None:
-    """Check that each answer about a lock or a lease shows what stood there, and nothing whose time was over.
+    """Check that each answer about a lock or a lease shows a state of the log, and none whose time was over.
 
     Raises:
         InvariantViolated: one does not.
@@ -230,7 +230,7 @@ def check_reads(asked: Iterable[Asked], replay: Replay) -> None:
 
 
 def _found(operation: DescribeLock | DescribeLease, point: Point) -> tuple[dict[str, object], int] | None:
-    """Return what an answer must say of a lock or a lease, and the most that it has left, microseconds."""
+    """Return the expected answer about a lock or a lease, and its longest remaining time, microseconds."""
     if isinstance(operation, DescribeLock):
         lock = point.locks.get(operation.name)
         if lock is None or lock.until <= point.time_us:
@@ -256,7 +256,7 @@ def _could_be(asked: Asked, point: Point) -> bool:
 
 
 def _outcome(request: AcquireLock, result: Result, told: dict[int, int]) -> Result:
-    """Return what a request for a lock comes to in the end; None: it still waits."""
+    """Return the final result of a request for a lock; None: it still waits."""
     if not isinstance(result, Queued):
         return result
     match told.get(result.ticket):
@@ -271,13 +271,13 @@ def _outcome(request: AcquireLock, result: Result, told: dict[int, int]) -> Resu
 
 
 def _token(asked: Asked) -> int:
-    """Return the token with which the lock is held by an answer, 0 for none."""
+    """Return the token of the lock in an answer, 0 for none."""
     token = asked.answer.get("token")
     return token if isinstance(token, int) else 0
 
 
 def check_tokens(asked: Sequence[Asked]) -> None:
-    """Check that tokens grow in real time, and that no write under an earlier one succeeds after a later one is known.
+    """Check that tokens increase in real time, and that no write succeeds with a token after a later one is known.
 
     Raises:
         InvariantViolated: one does not.
@@ -296,10 +296,10 @@ def check_tokens(asked: Sequence[Asked]) -> None:
 
 
 def check_times(asked: Sequence[Asked]) -> None:
-    """Check that nobody has lost a lock or a lease before its time, in real time.
+    """Check that no lock or lease was lost before its time, in real time.
 
     Raises:
-        InvariantViolated: somebody has.
+        InvariantViolated: one was.
     """
     ended = {("lock", each.operation.token) for each in asked if isinstance(each.operation, ReleaseLock)}
     ended |= {("lease", each.operation.lease) for each in asked if isinstance(each.operation, RevokeLease)}
@@ -330,13 +330,13 @@ def check_times(asked: Sequence[Asked]) -> None:
 
 
 def _may_move(asked: Asked, token: int) -> bool:
-    """Whether a request may have given the lock with a token another, perhaps an earlier deadline."""
+    """Whether a request may have changed the deadline of the lock with this token, perhaps to an earlier one."""
     words = asked.line.split()
     return (words[:1] == ["RENEW"] and int(words[2]) == token) or (words[0] == "LOCK" and "OWNER" in words)
 
 
 def _losses(asked: Asked) -> Iterator[tuple[str, int]]:
-    """Yield what an answer shows to be lost: all locks with lower tokens, a lease."""
+    """Yield what was lost according to an answer: all locks with lower tokens, or a lease."""
     if asked.completed is not None and _token(asked):
         yield "lock", _token(asked)
     if asked.answer.get("error") == "NO_SUCH_LEASE":
@@ -346,10 +346,10 @@ def _losses(asked: Asked) -> Iterator[tuple[str, int]]:
 
 
 def check_store(member: Member, replay: Replay) -> None:
-    """Check that a member that has applied the whole log has the locks and leases of the twin.
+    """Check that a member that has applied the whole log has the same locks and leases as the twin.
 
     Raises:
-        InvariantViolated: it has others.
+        InvariantViolated: it has not.
     """
     twin, store = replay.twin, member.store
     held = {name: (each.token, each.deadline, len(each.waiters)) for name, each in store.locks.rows().items()}

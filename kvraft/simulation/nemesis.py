@@ -1,4 +1,4 @@
-"""Who disturbs a simulated cluster, and mends what was broken."""
+"""Injects faults into a simulated cluster, and heals them."""
 
 import copy
 from collections import Counter
@@ -15,7 +15,7 @@ from kvraft.simulation.operator import Operator
 Mend = Callable[[], None]
 Fault = Callable[["Nemesis"], Mend | None]
 Ambush = Callable[["Nemesis", Random], Mend | None]
-"""A fault with a source of randomness of its own."""
+"""A fault with its own source of randomness."""
 
 LASTS_S: Final = (0.2, 0.8, 2.0, 5.0)
 """About how long a fault lasts, one of these, seconds."""
@@ -31,20 +31,20 @@ FAULTS_MANY: Final = 20
 
 
 class Rush(Protocol):
-    """Lets clients be quick, and some of them keep to a node that is to be cut off; see `Workload.rush`."""
+    """Makes clients send quickly, and some of them stay with a node that is to be cut off; see `Workload.rush`."""
 
     def __call__(self, member: int, begins_s: float, lasts_s: float, *, writes: bool = False) -> None:
         """Do it."""
 
 
 class Nemesis:
-    """Strikes at random times with random faults until it is stopped, and mends everything then.
+    """Injects random faults at random times until it is stopped, and then heals everything.
 
     Args:
-        cluster: whom it disturbs.
-        faults: what it may do, each as often as it stands there.
-        ambushes: what else it may do, each at times of its own.
-        gap_s: mean time between two strikes, seconds.
+        cluster: the cluster.
+        faults: the faults to choose from; one that is listed more often is chosen more often.
+        ambushes: further faults, each with its own times.
+        gap_s: mean time between two faults, seconds.
     """
 
     def __init__(
@@ -65,7 +65,7 @@ class Nemesis:
         self._open: dict[int, Mend] = {}
         self._blocked: Counter[tuple[int, int]] = Counter()
         self._down: set[int] = set()
-        """Who is to be started again."""
+        """Nodes that are to be started again."""
         self._mends = 0
         self._expects: Callable[[Member], None] | None = None
         self._is_stopped = False
@@ -73,7 +73,7 @@ class Nemesis:
         cluster.checks.elected = self._elected
 
     def begin(self) -> None:
-        """Begin to strike."""
+        """Begin to inject faults."""
         if self._faults:
             self._strike_later()
         for ambush in self._ambushes:
@@ -82,7 +82,7 @@ class Nemesis:
                 self._ambush_later(ambush, random)
 
     def stop(self) -> None:
-        """Strike no more, mend everything, and start every process that does not run."""
+        """Inject no more faults, heal everything, and start every process that does not run."""
         self._is_stopped = True
         self.operator.stop()
         for mend in [*self._open.values()]:
@@ -97,22 +97,22 @@ class Nemesis:
                 self.cluster.start(member.id)
 
     def later(self, seconds: float, call: Callable[[], object]) -> None:
-        """Call something later, unless it is all over by then."""
+        """Call something later, unless the nemesis is stopped by then."""
         self.cluster.world.at(self.cluster.world.now + seconds, None, lambda: None if self._is_stopped else call())
 
     def mend_later(self, seconds: float, mend: Mend) -> None:
-        """Mend something later, or when all is over before."""
+        """Heal a fault later, or when the nemesis is stopped before."""
         self._mends += 1
         number = self._mends
         self._open[number] = mend
         self.later(seconds, lambda: self._mend(number))
 
     def expect_leader(self, call: Callable[[Member], None]) -> None:
-        """Call with the next leader right behind its election, before anybody hears of it."""
+        """Call with the next leader right after its election, before its messages are sent."""
         self._expects = call
 
     def tell(self, who: str, what: str) -> None:
-        """Tell the trace."""
+        """Add a line to the trace."""
         self.cluster.world.tell(who, what)
 
     def pick_running(self, random: Random | None = None) -> Member | None:
@@ -126,7 +126,7 @@ class Nemesis:
             return self.cluster.members[leader]
         return random.choice(running)
 
-    # What faults do.
+    # Called by faults.
 
     def block(self, links: Collection[tuple[int, int]]) -> None:
         """Let nothing pass on these links; other faults may block them too."""
@@ -135,14 +135,14 @@ class Nemesis:
             self.cluster.network.block(*self._machines(link))
 
     def unblock(self, links: Collection[tuple[int, int]]) -> None:
-        """Take a block back."""
+        """Undo a block."""
         for link in links:
             self._blocked[link] -= 1
             if self._blocked[link] == 0:
                 self.cluster.network.unblock(*self._machines(link))
 
     def slow(self, links: Collection[tuple[int, int]], delay_s: float) -> None:
-        """Let everything on these links take so much longer."""
+        """Delay everything on these links by `delay_s` more."""
         for link in links:
             self.cluster.network.slow(*self._machines(link), delay_s)
 
@@ -153,9 +153,9 @@ class Nemesis:
             self.restart_later(member)
 
     def kill_at_disk(self, member: Member, operation: str, *, power: bool, behind: int) -> Mend:
-        """End a process right ahead of its next such operation on the disk, or of the one so many behind that.
+        """End a process right before its next such operation on the disk, or `behind` operations later.
 
-        Returns what calls it off.
+        Returns a function that cancels it.
         """
         left = behind
 
@@ -177,10 +177,10 @@ class Nemesis:
             self.later(self.random.choice(DOWN_S) * self.random.uniform(0.5, 1.5), lambda: self._restart(member))
 
     def start_with_rot(self, member: Member) -> None:
-        """Start a node on a disk on which one bit is wrong; put it right if the node notices, as it should.
+        """Start a node on a disk with one wrong bit; restore the disk if the node detects it, as it should.
 
-        What a node takes for an interrupted last save it cuts off, which no checksum can tell from rot there: this is
-        more than kvraft promises to survive, and is undone as well.
+        Damage of the last save can look like an interrupted save, which the node cuts off. kvraft does not guarantee to
+        survive that, so the disk is restored then as well.
         """
         sound = copy.deepcopy(member.disk)
         assert member.journal is not None

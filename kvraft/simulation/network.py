@@ -1,7 +1,7 @@
-"""The network between simulated machines: who listens where, what takes how long, and which links are broken.
+"""The network between simulated machines: listening ports, delays, and broken links.
 
-Each stream of a connection keeps its order; between connections there is none, so what was sent on a broken one can
-arrive behind what was sent on its successor. Bytes are lost only with their connection.
+Each stream of a connection keeps its order. There is no order between connections, so bytes that were sent on a broken
+one can arrive after bytes that were sent on its successor. Bytes are lost only with their connection.
 """
 
 from collections.abc import Callable
@@ -19,21 +19,21 @@ from kvraft.simulation.transport import End, Segment
 from kvraft.simulation.world import World
 
 GIVES_UP_S: Final = 5.0
-"""After this time without an acknowledgement a connection is given up, seconds; `kvraft.net.sockets` asks for it."""
+"""Time without an acknowledgement after which a connection fails, seconds; `kvraft.net.sockets` configures it."""
 RETRY_S: Final = 0.5
-"""Between two attempts of the kernel to reach a machine that does not answer, seconds."""
+"""Interval of the kernel's attempts to connect to a machine that does not answer, seconds."""
 CLIENT_PORT: Final = 40_000
-"""Where every connection comes from, for the log."""
+"""The source port of every connection, for the log."""
 
 SHOWN: Final = 120
-"""So many characters of a line stand in the trace."""
+"""Most characters of a line in the trace."""
 
 Address = tuple[str, int]
 
 
 @attrs.frozen
 class LinkOptions:
-    """How long bytes take, seconds."""
+    """The delays of a link, seconds."""
 
     delay_min_s: float = 0.0002
     delay_max_s: float = 0.002
@@ -55,7 +55,7 @@ class Port:
 
     @property
     def accepts(self) -> bool:
-        """Whether somebody listens."""
+        """Whether the port accepts connections."""
         return self.is_open and self.machine.is_alive(self.life)
 
     def stopListening(self) -> Deferred[None]:
@@ -68,35 +68,35 @@ class Network:
     """Carries bytes between machines.
 
     Args:
-        world: whose time it takes.
-        options: how long everything takes.
+        world: keeps the time.
+        options: the delays.
     """
 
     def __init__(self, world: World, options: LinkOptions | None = None) -> None:
         self.options = options or LinkOptions()
         self.names: dict[str, str] = {}
-        """The address of each name, for who needs no time to look it up."""
+        """The address of each name, for look-ups that take no time."""
         self._world = world
         self._random = world.random("network")
         self._ports: dict[Address, Port] = {}
         self._ends: dict[End, None] = {}
-        """Both ends of every connection that stands; a dict keeps them in order."""
+        """Both ends of every open connection; a dict keeps them in order."""
         self._blocked: dict[tuple[Machine, Machine], int] = {}
-        """Links, (from, to), that let nothing pass, each with the number of its block."""
+        """Blocked links, (from, to), each with the number of its block."""
         self._blocks = 0
         self._slow: dict[tuple[Machine, Machine], float] = {}
         self._wedged: set[End] = set()
-        """Ends whose bytes do not arrive at the other end, nor their closing: a proxy keeps the connection open."""
+        """Ends whose bytes and close do not arrive at the other end, as if a proxy kept the connection open."""
         self._held: dict[End, None] = {}
-        """Who has something to send and cannot."""
+        """Ends with bytes that wait for their link to be unblocked."""
         self.bytes = 0
         """How many bytes were delivered."""
         self.violations: list[InvariantViolated] = []
-        """What processes did wrong with their connections, where somebody keeps count of it."""
+        """Wrong uses of connections by processes, if an audit is kept."""
         self._dark: set[Machine] = set()
-        """Machines without power: they answer nothing, not even with a refusal."""
+        """Machines without power: they do not answer, not even with a refusal."""
 
-    # What processes do.
+    # Called by processes.
 
     def listen(self, machine: Machine, address: Address, factory: IProtocolFactory) -> Port:
         """Accept connections at `address` for as long as the process lives."""
@@ -107,62 +107,62 @@ class Network:
         return port
 
     def endpoint(self, machine: Machine, address: Address) -> "Endpoint":
-        """Return what connects from `machine` to `address`."""
+        """Return the endpoint that connects from `machine` to `address`."""
         return Endpoint(self, machine, self._numeric(address))
 
     def process_ended(self, machine: Machine) -> None:
-        """A process has ended: its machine closes its connections, and whoever can be reached notices soon."""
+        """A process has ended: its machine resets its connections, which reachable peers detect soon."""
         for end in [end for end in self._ends if end.machine is machine]:
             end.ended_at = self._world.now
             self.forget(end)
             self.reset(end.peer, self._world.now)
 
     def power_lost(self, machine: Machine) -> None:
-        """A machine has gone off: nobody is told, and whoever waits for an answer gives up in the end."""
+        """A machine has lost power: its peers get no reset, and their connections fail after `GIVES_UP_S`."""
         self._dark.add(machine)
         for end in [end for end in self._ends if end.machine is machine]:
             end.ended_at = self._world.now
             self.forget(end)
             self._world.at(self._world.now + GIVES_UP_S, end.peer.machine, end.peer.lose)
 
-    # What happens to links.
+    # Faults of links.
 
     def block(self, source: Machine, target: Machine) -> None:
-        """Let nothing pass from `source` to `target`; a connection between them is given up when that lasts."""
+        """Let nothing pass from `source` to `target`; if that lasts for `GIVES_UP_S`, their connections fail."""
         self._blocks += 1
         number = self._blocked.setdefault((source, target), self._blocks)
         if number == self._blocks:
             self._world.at(self._world.now + GIVES_UP_S, None, self._give_up, source, target, number)
 
     def unblock(self, source: Machine, target: Machine) -> None:
-        """Let everything pass again, what was held up first."""
+        """Let everything pass again, held bytes first."""
         self._blocked.pop((source, target), None)
         for end in [end for end in self._held if (end.machine, end.peer.machine) == (source, target)]:
             del self._held[end]
             end.send_again()
 
     def slow(self, source: Machine, target: Machine, delay_s: float) -> None:
-        """Let everything from `source` to `target` take so much longer; 0 mends it."""
+        """Delay everything from `source` to `target` by `delay_s` more; 0 heals the link."""
         self._slow[source, target] = delay_s
 
     def heal(self) -> None:
-        """Mend every link."""
+        """Heal every link."""
         self._slow.clear()
         for source, target in [*self._blocked]:
             self.unblock(source, target)
 
     def break_connections(self, a: Machine, b: Machine) -> None:
-        """Reset every connection between two machines; what is on its way may still come first, or not."""
+        """Reset every connection between two machines; bytes in flight may arrive before the reset, or be lost."""
         for end in [end for end in self._ends if end.machine is a and end.peer.machine is b]:
             for each in (end, end.peer):
                 self._break(each, self._world.now)
 
     def wedge(self, source: Machine, target: Machine) -> None:
-        """Let the connections that stand carry nothing from `source` to `target`, for good; new ones are not harmed."""
+        """Let the open connections carry nothing from `source` to `target`, for good; new ones work."""
         self._wedged.update(end for end in self._ends if end.machine is source and end.peer.machine is target)
 
     def end_wedged(self) -> None:
-        """Break what is wedged: whatever kept the connections open is started anew."""
+        """Break wedged connections, as if the proxy that kept them open was restarted."""
         wedged, self._wedged = self._wedged, set()
         for end in [end for end in self._ends if end in wedged or end.peer in wedged]:
             self._break(end, self._world.now)
@@ -171,10 +171,10 @@ class Network:
         """Whether nothing passes."""
         return bool(self._blocked) and (source, target) in self._blocked
 
-    # What ends of connections need.
+    # Called by ends of connections.
 
     def carry(self, sender: End, segment: Segment, behind: float) -> float:
-        """Bring a segment to the other end, not before `behind`; return when it arrives."""
+        """Deliver a segment to the other end, not before `behind`; return when it arrives."""
         source, receiver = sender.machine, sender.peer
         if self._wedged and sender in self._wedged:
             return behind
@@ -185,23 +185,23 @@ class Network:
         return arrives
 
     def split(self, data: bytes | memoryview) -> tuple[bytes | memoryview, bytes | memoryview]:
-        """Cut now and then what was written together."""
+        """Sometimes cut the bytes of one write in two."""
         if len(data) > 1 and self._random.random() < self.options.split:
             position = self._random.randrange(1, len(data))
             return data[:position], data[position:]
         return data, b""
 
     def end_stream(self, end: End, behind: float) -> None:
-        """Tell `end` that the other has closed its stream, behind everything in it."""
+        """Deliver to `end` that the other end has closed its stream, after all bytes of the stream."""
         if end.peer in self._wedged:
             return
         said = end.peer.machine.now
         self._world.at(self._arrival(end, said, behind), end.machine, self._arrive, end, said, end.stream_ended)
 
     def reset(self, end: End, said: float, behind: float = 0.0) -> None:
-        """Tell `end`, from the time `said` on, that the other end is gone; a blocked link swallows that.
+        """Deliver a reset to `end` that was sent at the time `said`.
 
-        Then the probes of `end` find out in the end. A wedged connection swallows it for good.
+        A blocked link loses it; then the keep-alive probes of `end` fail later. A wedged connection loses it for good.
         """
         if end.peer in self._wedged:
             return
@@ -212,30 +212,30 @@ class Network:
             self._world.at(self._arrival(end, said, behind), end.machine, self._arrive, end, said, end.lose)
 
     def answer_for_the_gone(self, end: End) -> None:
-        """Let `end` find out that nobody holds the other end any more, where there is a machine that says so."""
+        """Reset `end`, whose other end does not exist any more, if the other machine can be reached."""
         if end in self._wedged or end.peer in self._wedged:
             return
         if end.peer.machine not in self._dark and not self.is_blocked(end.peer.machine, end.machine):
             self._break(end, end.machine.now)
 
     def hold(self, end: End) -> None:
-        """Let `end` try again when its link is mended."""
+        """Let `end` send again when its link is unblocked."""
         self._held[end] = None
 
     def ends_of(self, machine: Machine) -> list[End]:
-        """Return the ends of the connections of a machine that stand."""
+        """Return the ends of a machine's open connections."""
         return [end for end in self._ends if end.machine is machine]
 
     def forget(self, end: End) -> None:
         """`end` is closed."""
         self._ends.pop(end, None)
         self._held.pop(end, None)
-        if not self._wedged or end.peer in self._ends:  # what one end says does not arrive, whether it has ended or not
+        if not self._wedged or end.peer in self._ends:  # a wedged end stays wedged until both ends are closed
             return
         self._wedged -= {end, end.peer}
 
     def delivered(self, end: End, data: bytes) -> None:
-        """Note what a protocol is given."""
+        """Record bytes that a protocol receives."""
         self.bytes += len(data)
         self._world.note(data)
         if self._world.trace is not None:
@@ -248,7 +248,7 @@ class Network:
         return self.names.get(host, host), port
 
     def attempt(self, connecting: "Connecting") -> None:
-        """Bring an attempt to connect to whom it is meant for."""
+        """Deliver an attempt to connect to its target."""
         if connecting.is_over:
             return
         port = self._ports.get(connecting.address)
@@ -289,17 +289,17 @@ class Network:
         return delay + self._slow.get((source, target), 0.0) if self._slow else delay
 
     def _break(self, end: End, since: float) -> None:
-        """Let the kernel, or something between the machines, reset an end."""
+        """Reset an end, as the kernel or a device between the machines does."""
         self.forget(end)
         if end.machine.is_alive(end.life):
             self._world.at(self._arrival(end, since, 0.0), end.machine, end.lose)
 
     def _arrival(self, end: End, said: float, behind: float) -> float:
-        """Return when something reaches an end, behind what is on its way to it, as far as that counts."""
+        """Return when something that was sent at the time `said` reaches an end, but not before `behind`."""
         return max(behind, said + self._draw_delay(end.peer.machine, end.machine))
 
     def _arrive(self, end: End, said: float, what: Callable[[], None]) -> None:
-        """Let something reach an end, unless the process that was to say it has ended before."""
+        """Let something reach an end, unless the process that was to send it has ended before."""
         if said <= end.peer.ended_at and end.machine.is_alive(end.life):
             what()
 
@@ -323,16 +323,16 @@ class Connecting:
 
     @property
     def is_over(self) -> bool:
-        """Whether nobody waits for it any more."""
+        """Whether it has ended: it was cancelled or has a result, or the process has ended."""
         return self._is_cancelled or self.promise.called or not self.machine.is_alive(self._life)
 
     def refused(self) -> None:
-        """Nobody listens."""
+        """The target does not listen."""
         if not self.is_over:
             self.promise.errback(Refused())
 
     def established(self, client: End) -> None:
-        """The connection stands."""
+        """The connection is made."""
         if self.is_over or not client.connected:
             client.abortConnection()
             return

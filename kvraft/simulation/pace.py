@@ -1,7 +1,7 @@
-"""How quick a leader is with one client that asks alone: after all faults on every node as quick as at the beginning.
+"""Measures the latency of a leader with one client: after all faults every node must be as quick as at the beginning.
 
-What a node keeps of an earlier leadership may slow the next one down, and no answer is wrong then. Links and disks are
-made quick and even while it is measured, so that the time of a write is what the node itself makes of it.
+State that a node keeps from an earlier leadership may slow down the next one without making an answer wrong. Links and
+disks are quick and uniform during the measurement, so that the time of a write depends on the node alone.
 """
 
 from statistics import median

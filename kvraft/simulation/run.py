@@ -1,4 +1,4 @@
-"""One random run: a cluster, clients, faults, and at the end the question whether all of it was right."""
+"""One random run: a cluster, clients, faults, and at the end the verdict."""
 
 import gc
 import time
@@ -31,17 +31,17 @@ from kvraft.simulation.requests import Data
 from kvraft.simulation.workload import Workload
 
 SECONDS: Final = 20.0
-"""How long a run is disturbed, virtual seconds."""
+"""How long faults are injected in a run, virtual seconds."""
 GAPS_S: Final = (0.3, 0.8, 2.5)
 """Mean time between two faults, one of these, seconds."""
 BIRTHS: Final = 0.25
-"""The share of runs with faults that begin with a birth under faults."""
+"""The share of runs with faults in which faults begin before the first leader is elected."""
 LATER_VERSIONS: Final = 0.1
 """The share of runs whose last entry is one that only a later kvraft can apply."""
 OLDER_COPIES: Final = 0.2
 """The share of runs that end with a node whose disk is an older copy of its own."""
 ENCOUNTERS: Final = 0.4
-"""The share of runs that end with a node that is stopped in order, or with nodes of another cluster."""
+"""The share of runs that end with a graceful stop of a node, or with nodes of another cluster."""
 SLOW_ELECTIONS: Final = 0.1
 """The share of runs that end with an election on slow disks."""
 AFTERMATHS: Final = 0.4
@@ -59,18 +59,18 @@ SLOW_ELECTION_S_MAX: Final = 60.0
 SLOW_LEARNERS: Final = 0.4
 """The share of the other runs that end with a learner that is slow for long, where messages are large enough."""
 VOTERS_MIN: Final = 3
-"""With fewer voters nobody can be elected without the leader that is lost."""
+"""With fewer voters no leader can be elected after the loss of the present one."""
 NODES: Final = (1, 2, 3, 3, 3, 3, 3, 3, 5, 5, 5, 7)
 PACES: Final = 1 / 4
-"""In so many runs it is looked at how quick the leaders are, before and after the faults."""
+"""The share of runs that compare the latency of leaders before and after the faults."""
 BUDGETS: Final = 1 / 3
-"""In so many runs it is counted at the end what the cluster spends."""
+"""The share of runs that check at the end how many messages, bytes and syncs the cluster spends (`budgets`)."""
 IN_MEMORY: Final = 1 / 15
 """The share of runs in which nodes keep everything in memory."""
 FORGETFUL: Final = 4
-"""How often one of them loses its memory at the worst moment, in shares like those of other faults."""
+"""How often one of them loses its memory at the worst moment, relative to other faults."""
 HARMLESS_TO_MEMORY: Final = frozenset({"network", "names", "processes", "clocks", "operations", "leaders"})
-"""Kinds of faults that such nodes survive: of their processes one at a time is ended."""
+"""Kinds of faults that such nodes survive: only one process at a time is ended."""
 CLIENTS: Final = (3, 3, 4)
 THINKING_S: Final = (0.3, 1.0, 2.0)
 """Mean time between an answer and the next request of one client, one of these, seconds."""
@@ -80,13 +80,13 @@ Trace = Callable[[float, str, str], None]
 
 @attrs.frozen
 class Plan:
-    """What a run is to be; what is not said is drawn from the seed."""
+    """The parameters of a run; those that are None are drawn from the seed."""
 
     seed: int
     nodes: int | None = None
     seconds: float = SECONDS
     steps: int | None = None
-    """So many events happen at most while it is disturbed."""
+    """Most events while faults are injected."""
     faults: Collection[str] | None = None
     """Kinds of faults, of `KINDS`."""
     thinking_s: float | None = None
@@ -94,16 +94,16 @@ class Plan:
     forgets: bool | None = None
     """Whether nodes keep everything in memory."""
     clients: Collection[str] | None = None
-    """Kinds of clients that take part beside those of every run, of `kvraft.simulation.workload.KINDS`."""
+    """Kinds of clients in addition to those of every run, of `kvraft.simulation.workload.KINDS`."""
 
 
 @attrs.frozen
 class Verdict:
-    """How a run came out."""
+    """The outcome of a run."""
 
     plan: Plan
     checker: str | None
-    """Which checker found something; None when everything was right."""
+    """The checker that found a violation; None when there was none."""
     finding: str
     nodes: int
     seconds: float
@@ -114,11 +114,11 @@ class Verdict:
     strikes: Counter[str]
     digest: int
     constants: str = ""
-    """Which constants were others than in production."""
+    """The constants that differed from production."""
 
     @property
     def is_clean(self) -> bool:
-        """Whether everything was right."""
+        """Whether no violation was found."""
         return self.checker is None
 
     def __str__(self) -> str:
@@ -134,9 +134,9 @@ class Verdict:
 
 
 def run(plan: Plan, trace: Trace | None = None) -> Verdict:
-    """Run once. The collector of garbage rests meanwhile: it would only find what the run still needs."""
+    """Run once. The garbage collector is off meanwhile: it would find almost only objects that the run still needs."""
     began = time.process_time()
-    gc.freeze()  # what is loaded is not looked at in the end
+    gc.freeze()  # so that the final collection skips what was loaded before
     thresholds = gc.get_threshold()
     gc.set_threshold(0)  # not gc.disable(): kvraft itself enables it again when it has loaded a snapshot
     ear = _Ear()
@@ -146,7 +146,7 @@ def run(plan: Plan, trace: Trace | None = None) -> Verdict:
         with scene.constants.in_force():
             verdict = attrs.evolve(_run(plan, scene, trace, ear), constants=str(scene.constants))
             ear.cluster = None
-            gc.collect()  # failures that nobody handled are logged when they are thrown away
+            gc.collect()  # unhandled failures are logged when they are collected
     finally:
         globalLogPublisher.removeObserver(ear)
         gc.set_threshold(*thresholds)
@@ -157,7 +157,7 @@ def run(plan: Plan, trace: Trace | None = None) -> Verdict:
 
 @attrs.frozen
 class _Scene:
-    """What a run is, whether it was asked for or drawn."""
+    """The parameters of a run, given or drawn."""
 
     nodes: int
     kinds: Collection[str]
@@ -285,7 +285,7 @@ def _go_through(plan: Plan, cluster: Cluster, nemesis: Nemesis | None, workload:
 
 
 def _disturb_at_the_end(plan: Plan, cluster: Cluster) -> None:
-    """Do to a cluster that is well again, and that no client asks any more, what chance brings together too rarely."""
+    """Run scenarios that rarely occur by chance, in a healthy cluster without requests of clients."""
     if cluster.forgets:
         _dial_without_names(cluster)
         return
@@ -308,7 +308,7 @@ def _disturb_at_the_end(plan: Plan, cluster: Cluster) -> None:
 
 
 def _judge(plan: Plan, cluster: Cluster, workload: Workload) -> tuple[str | None, str]:
-    """Judge what the clients were told; then nothing is asked any more, and the cluster may end."""
+    """Check the answers of the clients; afterwards the cluster may be destroyed."""
     checker, finding = workload.judge()
     if checker is None and not cluster.forgets and Random(f"{plan.seed} later version").random() < LATER_VERSIONS:
         try:
@@ -319,7 +319,7 @@ def _judge(plan: Plan, cluster: Cluster, workload: Workload) -> tuple[str | None
 
 
 def _elect_on_slow_disks(cluster: Cluster, draws: Random) -> None:
-    """Make disks slow, all alike or each in its own way, lose the leader or have it hand over, and demand a leader."""
+    """Slow the disks down, equally or differently, kill the leader or transfer leadership, and demand a leader."""
     leader = cluster.elect()
     others = sorted(cluster.members[leader].node.membership.voters - {leader})
     if len(others) + 1 < VOTERS_MIN:
@@ -352,7 +352,7 @@ def _draw_save_s(draws: Random) -> float:
 
 
 def _dial_without_names(cluster: Cluster) -> None:
-    """Break all connections while no look-up ends, and demand new ones: members are dialed where they were."""
+    """Break all connections while look-ups hang, and demand new ones, which use the earlier addresses."""
     members = cluster.members[cluster.elect()].node.membership.members
     nodes = [member for member in cluster.running if member.id in members]
     if len(nodes) == 1:
@@ -376,7 +376,7 @@ def _dial_without_names(cluster: Cluster) -> None:
 
 @implementer(ILogObserver)
 class _Ear:
-    """Brings the nodes' log into the trace, and collects what is so wrong that it must never be logged."""
+    """Adds the nodes' log to the trace, and collects critical log events, which count as violations."""
 
     def __init__(self) -> None:
         self.cluster: Cluster | None = None
@@ -385,7 +385,7 @@ class _Ear:
     def __call__(self, event: LogEvent) -> None:
         failure = event.get("log_failure")
         if failure is not None and isinstance(failure.value, ProcessDied | StaleFile):
-            return  # of the dead
+            return  # of a process that has ended
         if event["log_level"] is LogLevel.critical and not self._is_explained:
             text = formatEvent(event)
             if failure is not None or not text.startswith("Unhandled error in Deferred"):  # a headline
@@ -396,6 +396,6 @@ class _Ear:
 
     @property
     def _is_explained(self) -> bool:
-        """Whether it comes from a node whose disk has refused something, or is rotten."""
+        """Whether it comes from a node whose disk has failed or decayed."""
         member = self.cluster.member_of(self.cluster.world.last_owner) if self.cluster is not None else None
         return member is not None and (member.has_failed or member.rots)

@@ -1,7 +1,7 @@
-"""A simulated client of watches: it follows changes from node to node, reads slowly, leaves, and comes back.
+"""A simulated client of watches: it follows changes on changing nodes, reads slowly, disconnects, and reconnects.
 
-It watches as the documentation says: after an event of revision n that is the last of its revision it goes on with
-`FROM n+1`, at any node. What it was told is judged at the end (`watched`).
+It resumes as the documentation says: after the last event of revision n it continues with `FROM n+1`, on any node. The
+lines that it received are checked at the end (`watched`).
 """
 
 from collections import deque
@@ -31,42 +31,42 @@ from kvraft.simulation.transport import End
 from kvraft.simulation.watched import Told, check_told
 
 WATCHES: Final = "watches"
-"""What this kind of clients is called on the command line."""
+"""The name of this kind of clients on the command line."""
 NUMBER: Final = 2
 """How many such clients there are in a run that has any."""
 SHARE: Final = 1 / 6
-"""How many runs have them when it is not asked for."""
+"""The share of runs with such clients, unless the kinds of clients are given."""
 STAYS_S: Final = (0.3, 2.0, 6.0)
 """About how long a client keeps a connection, one of these, seconds."""
 PAUSE_S: Final = 0.3
 """Longest pause before it connects again, seconds."""
 SLOW: Final = 0.5
-"""How many connections are read slowly."""
+"""The share of connections that are read slowly."""
 READS_NOTHING_S: Final = (0.05, 0.7, 2.0)
-"""So long such a client reads nothing, again and again, one of these, seconds."""
+"""How long such a client repeatedly reads nothing, one of these, seconds."""
 LEVEL_AFTER_S: Final = 0.5
-"""A watch that was told nothing for so long has been told everything, in a cluster that is well, seconds."""
+"""In a healthy cluster a watch without events for so long has delivered everything, seconds."""
 LEVEL_S_MAX: Final = 10.0
-"""So long it may take until all watches stand, then, seconds."""
+"""Longest wait for this to hold for all watches, seconds."""
 RECEIVE_BYTES: Final = 500
-"""What is sent to such a client and not read yet, bytes; more waits at the node."""
+"""Bytes that are sent to such a client before it reads; more waits at the node."""
 SPANS: Final = ("PREFIX _", "PREFIX _w", "PREFIX _w1", "_w1", "_w2", "x1", "PREFIX x", "_e1", "a", 'PREFIX ""')
 """What is watched, one of these."""
 
 
 @attrs.define(eq=False)
 class Follow:
-    """What one client follows through all its connections."""
+    """One watch of a client, across all its connections."""
 
     spelled: str
     span: Span
     with_previous: bool
     position: int | None = None
-    """All changes up to this revision have been told; None: it begins with what comes."""
+    """All changes up to this revision have been delivered; None: it begins with the next change."""
 
     @property
     def line(self) -> str:
-        """The request that goes on with it."""
+        """The request that continues the watch."""
         first = "" if self.position is None else f" FROM {self.position + 1}"
         return f"WATCH {self.spelled}{first}{' PREV' if self.with_previous else ''}"
 
@@ -75,8 +75,8 @@ class Watching(LineOnlyReceiver):
     """One connection of such a client.
 
     Args:
-        client: whose it is.
-        follows: what is watched on it.
+        client: its client.
+        follows: the watches of the connection.
     """
 
     delimiter = b"\n"
@@ -86,12 +86,12 @@ class Watching(LineOnlyReceiver):
     def __init__(self, client: "WatchClient", follows: Sequence[Follow]) -> None:
         self._client = client
         self._waiting = deque(follows)
-        """Those whose requests are not answered yet."""
+        """Watches whose requests are not answered yet."""
         self._active: dict[int, tuple[Follow, Told]] = {}
         self._ending: deque[int] = deque()
-        """Watches whose end has been asked for."""
+        """Watches for which UNWATCH was sent."""
         self.told_at: float | None = None
-        """When it was told something new; None: not all of its requests are answered, or a watch has ended."""
+        """When the latest event came; None: not all requests are answered, or a watch has ended."""
 
     @override
     def connectionMade(self) -> None:
@@ -138,21 +138,21 @@ class Watching(LineOnlyReceiver):
             follow.position = answer["revision"]
 
     def unwatch(self) -> None:
-        """Ask for the end of all watches."""
+        """Send UNWATCH for all watches."""
         for number in self._active:
             self._ending.append(number)
             self.transport.write(f"UNWATCH {number}\n".encode())
 
     def probe(self) -> None:
-        """Ask whether the node is still there: who only reads is not told when its machine has lost power."""
+        """Send PING: a client that only reads does not detect that the node's machine has lost power."""
         self.told_at = None
         self.transport.write(b"PING\n")
 
     def finish(self) -> None:
-        """Note that nothing may be missing any more, and leave."""
+        """Record that all watches must be complete, and disconnect."""
         for _, told in self._active.values():
             told.is_complete = True
-        self.transport.abortConnection()  # after the end of the stream alone a node would go on to tell
+        self.transport.abortConnection()  # after a half-close the node would go on sending events
 
     @override
     def connectionLost(self, reason: Failure = connectionDone) -> None:
@@ -195,9 +195,9 @@ class WatchClient:
         self._follows = [self._draw_follow() for _ in range(self._random.choice((1, 1, 2)))]
         self._connection: Watching | None = None
         self._target = 0
-        """Whom it is connected with, or is about to be."""
+        """The node to which it is connected, or connects."""
         self._is_last = False
-        """Whether it stays where it is, because nothing happens any more."""
+        """Whether it keeps its connection, because the run is at its end."""
 
     def _draw_follow(self) -> Follow:
         spelled = self._random.choice(SPANS)
@@ -223,7 +223,7 @@ class WatchClient:
 
     @property
     def _members(self) -> Sequence[int]:
-        """Who belongs to the cluster: others, who run as well, are told nothing new."""
+        """The members of the cluster: removed nodes that still run deliver nothing new."""
         members, leader = self._cluster.members, self._cluster.leader
         return [*members] if leader is None else sorted(members[leader].node.membership.members)
 
@@ -253,20 +253,20 @@ class WatchClient:
             connection.transport.abortConnection()
 
     def lost(self, connection: Watching) -> None:
-        """Go on elsewhere."""
+        """Continue on another node."""
         if connection is self._connection:
             self._connection = None
             self.begin()
 
     def begin_told(self, follow: Follow, revision: int) -> Told:
-        """Write down a watch that stands."""
+        """Record a watch that has begun."""
         first = revision + 1 if follow.position is None else follow.position + 1
         told = Told(follow.spelled, follow.span, follow.with_previous, first, revision)
         self.told.append(told)
         return told
 
     def note_refusal(self, follow: Follow, answer: dict[str, Any]) -> None:
-        """Begin with what comes when the past is not there any more."""
+        """After COMPACTED, record the refusal and begin again with the next change."""
         if answer["error"] == "COMPACTED":
             assert follow.position is not None
             refused = Told(follow.spelled, follow.span, follow.with_previous, follow.position + 1, 0, [answer])
@@ -274,12 +274,12 @@ class WatchClient:
             follow.position = None
 
     def stay(self) -> None:
-        """Stay where it is, or connect to a member, and read."""
+        """Keep the connection, or connect to a member, and read everything."""
         self._is_last = True
         connection = self._connection
         if connection is None:
             return
-        if connection.told_at is None or self._target not in self._members:  # it may never be told anything more
+        if connection.told_at is None or self._target not in self._members:  # this connection may deliver nothing more
             connection.transport.abortConnection()
         else:
             connection.transport.resumeProducing()
@@ -287,12 +287,12 @@ class WatchClient:
 
     @property
     def is_level(self) -> bool:
-        """Whether it must have been told everything by now."""
+        """Whether it must have received everything by now."""
         since = None if self._connection is None else self._connection.told_at
         return since is not None and self.now - since >= LEVEL_AFTER_S
 
     def finish(self) -> None:
-        """Leave for good."""
+        """Disconnect for good."""
         connection, self._connection = self._connection, None
         assert connection is not None
         connection.finish()
@@ -302,7 +302,7 @@ class WatchClient:
 
 
 class WatchClients:
-    """Those of a run, if it has any, and who writes for them."""
+    """The watch clients of a run, if it has any, and a client that writes the keys that they watch."""
 
     def __init__(self, cluster: Cluster, kinds: Collection[str] | None = None) -> None:
         self._cluster = cluster
@@ -312,12 +312,12 @@ class WatchClients:
 
     @property
     def asked(self) -> Sequence[Asked]:
-        """All that was written for them."""
+        """All requests of the writers."""
         return [each for writer in self._writers for each in writer.asked]
 
     @property
     def are_idle(self) -> bool:
-        """Whether nothing is written any more."""
+        """Whether all writers are idle."""
         return all(writer.is_idle for writer in self._writers)
 
     def begin(self) -> None:
@@ -328,15 +328,15 @@ class WatchClients:
             writer.begin()
 
     def stop(self) -> None:
-        """Write nothing more."""
+        """Stop the writers."""
         for writer in self._writers:
             writer.stop()
 
     def settle(self) -> None:
-        """Let time pass until all watches stand and have been told everything, in a cluster that is well; end them.
+        """In a healthy cluster, let time pass until all watches have delivered everything; then end them.
 
         Raises:
-            Stuck: they do not come to stand.
+            Stuck: they do not.
         """
         if not self._clients:
             return
@@ -350,9 +350,9 @@ class WatchClients:
             client.finish()
 
     def judge(self, replay: Replay) -> None:
-        """Judge what they were told.
+        """Check the lines that they received.
 
         Raises:
-            InvariantViolated: it is not what happened.
+            InvariantViolated: they are not the changes of the log.
         """
         check_told([told for client in self._clients for told in client.told], replay)

@@ -1,8 +1,8 @@
-"""Whether what watches were told is what happened: etcd's guarantees, judged by a replay of the log.
+"""Checks the events of watches against a replay of the log: etcd's guarantees.
 
-Ordered, unique, reliable and atomic: the events of a watch are those of the log, in its order, from the first revision
-that counts to some last one, each revision whole. Resumable and bookmarkable: what an end or a sign of progress says of
-a revision is true of all changes up to it.
+Ordered, unique, reliable and atomic: the events of a watch are the changes of the log, in its order, from its first
+revision to some last one, each revision complete. Resumable and bookmarkable: when an end or a progress line names a
+revision, all changes up to it have been delivered.
 """
 
 from bisect import bisect_right
@@ -17,35 +17,35 @@ from kvraft.simulation.conduct import demand
 from kvraft.simulation.replay import Replay
 
 Change = tuple[Item | None, Item | None]
-"""What stood under a key before and afterwards."""
+"""The items of a key before and after."""
 Revision = tuple[int, Mapping[bytes, Change]]
-"""A revision, and what it has changed."""
+"""A revision, and its changes."""
 
 
 @attrs.define(eq=False)
 class Told:
-    """One watch, and all that was told on it."""
+    """One watch, and all lines that it delivered."""
 
     spelled: str
     span: Span
     with_previous: bool
     first: int
-    """The first revision whose changes count."""
+    """The first revision to deliver."""
     revision: int
-    """That of the store when it began."""
+    """The revision of the store when it began."""
     lines: list[Mapping[str, Any]] = attrs.field(factory=list)
     is_complete: bool = False
-    """Whether it must have been told everything."""
+    """Whether it must have delivered all changes."""
 
     def __str__(self) -> str:
         return f"WATCH {self.spelled} from revision {self.first}"
 
 
 def check_told(watches: Iterable[Told], replay: Replay) -> None:
-    """Judge all watches of a run.
+    """Check all watches of a run.
 
     Raises:
-        InvariantViolated: one was not told what happened.
+        InvariantViolated: one delivered something else than the changes of the log.
     """
     states = replay.twin.states
     changes: list[Revision] = []
@@ -59,11 +59,11 @@ def check_told(watches: Iterable[Told], replay: Replay) -> None:
 
 
 class _Judge:
-    """Goes through one watch.
+    """Checks one watch.
 
     Args:
         told: the watch.
-        changes: what has happened in its span.
+        changes: the changes in its span.
         newest: the revision of the store at the end.
     """
 
@@ -72,12 +72,12 @@ class _Judge:
         self._changes = changes
         self._newest = newest
         self._reached = told.first - 1
-        """All changes up to this revision have been told."""
+        """All changes up to this revision have been delivered."""
         self._open: set[bytes] = set()
-        """Keys whose changes at the next revision have been told."""
+        """Keys whose changes at the next revision have been delivered."""
 
     def check(self) -> None:
-        """Hold each line against what has happened."""
+        """Check each line against the changes."""
         told = self._told
         demand(told.revision <= self._newest, f"{told} begins at revision {told.revision}, which never was")
         for line in told.lines:
@@ -128,7 +128,7 @@ class _Judge:
         return event
 
     def _check_reached(self, revision: int, line: object) -> None:
-        """Check that all changes up to a revision have been told, and none after it."""
+        """Check that all changes up to a revision have been delivered, and none after it."""
         following = self._next(self._reached)
         demand(
             not self._open

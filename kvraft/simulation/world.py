@@ -1,7 +1,7 @@
-"""Virtual time: one queue of events for everything that is simulated, and one seed for everything that is drawn.
+"""Virtual time: one queue for all simulated events, and one seed for all random draws.
 
-Nothing here waits. The time of the world is that of the event which happens now, and leaps to the next one, so a minute
-costs what happens in it. Events of one moment happen in the order in which they were asked for; so the same seed gives
+Nothing here waits. The time of the world is that of the present event, and jumps to the next one, so a simulated minute
+costs only its events. Events at the same time happen in the order in which they were scheduled; so the same seed gives
 the same run, to the byte, on any machine.
 """
 
@@ -13,29 +13,29 @@ from typing import Final, Protocol
 from zlib import crc32
 
 _pack_time: Final = struct.Struct("<d").pack
-"""A time as it counts in the digest: the same bytes on any machine."""
+"""Packs a time for the digest: the same bytes on any machine."""
 
 
 class Owner(Protocol):
-    """Whose event it is: it can be held up, and it can be gone when the time has come."""
+    """The owner of an event, such as a machine: it can be paused, and it can have ended before the event."""
 
     life: int
-    """Counts lives: what an earlier one asked for does not happen."""
+    """Counts its processes: events that an earlier one scheduled are dropped."""
     held_until: float
-    """Before this moment nothing happens to it, seconds; what is due earlier waits."""
+    """The end of its pause, seconds; its earlier events wait until then."""
 
 
 _Entry = tuple[float, int, Owner | None, int, Callable[..., object], tuple[object, ...]]
-"""A place in the queue: when, its number, whose event it is, in which life, and the call. The number decides between
-events of one moment; nothing behind it is ever compared."""
+"""An event in the queue: its time, number, owner, the owner's life, and the call. The number orders events at the same
+time, so the fields after it are never compared."""
 
 
 class World:
     """The queue, the time and the sources of randomness.
 
     Args:
-        seed: of everything that is drawn.
-        trace: told (time, whose, what) of everything worth reading; None costs nothing.
+        seed: of all random draws.
+        trace: called with (time, machine, text) for the trace; None costs nothing.
     """
 
     def __init__(self, seed: int, trace: Callable[[float, str, str], None] | None = None) -> None:
@@ -44,26 +44,26 @@ class World:
         self.now = 0.0
         """Seconds since the beginning of the world."""
         self.digest = 0
-        """A checksum over everything that crossed a network or reached a disk, and when: equal runs have equal ones."""
+        """A checksum of all bytes that crossed a network or reached a disk, with their times, to compare runs."""
         self.last_owner: Owner | None = None
-        """Whose the event is that happened last."""
+        """The owner of the latest event."""
         self.events = 0
         """How many events have happened."""
         self._queue: list[_Entry] = []
         self._number = 0
         """The highest number of an event so far."""
         self._cancelled: set[int] = set()
-        """The numbers of those in the queue that shall not happen."""
+        """The numbers of events in the queue that are cancelled."""
 
     def random(self, purpose: str) -> Random:
-        """Return a source of its own for `purpose`, so that another draw elsewhere changes nothing here."""
+        """Return a separate source of randomness for `purpose`, so that draws elsewhere do not affect it."""
         return Random(f"{self.seed} {purpose}")  # a string is hashed by SHA-512, whatever PYTHONHASHSEED is
 
     def at(self, time: float, owner: Owner | None, call: Callable[..., object], *arguments: object) -> int:
-        """Let `call` happen at `time`, or now if that is past, as part of what `owner` does; return its number."""
+        """Schedule `call` at `time`, or now if that is past, as an event of `owner`; return its number."""
         number = self._number = self._number + 1  # as `enqueue` does
         life = owner.life if owner is not None else 0
-        if time < self.now:  # noqa: PLR1730 - asked for most events, too often for max()
+        if time < self.now:  # noqa: PLR1730 - called for most events, too often for max()
             time = self.now
         heappush(self._queue, (time, number, owner, life, call, arguments))
         return number
@@ -76,17 +76,17 @@ class World:
         call: Callable[..., object],
         arguments: tuple[object, ...],
     ) -> int:
-        """Let `call` happen at `time`, which is not past, in one life of `owner`: in any other it does not happen."""
+        """Schedule `call` at `time`, which is not past, for one life of `owner`: in any other it is dropped."""
         number = self._number = self._number + 1
         heappush(self._queue, (time, number, owner, life, call, arguments))
         return number
 
     def cancel(self, number: int) -> None:
-        """Let an event not happen that has not happened yet."""
+        """Cancel an event that has not happened yet."""
         self._cancelled.add(number)
 
     def step(self, until: float = float("inf")) -> bool:
-        """Let the next event happen; return False when there is none up to that time."""
+        """Execute the next event; return False when there is none up to that time."""
         queue, cancelled = self._queue, self._cancelled
         while queue and queue[0][0] <= until:
             time, number, owner, life, call, arguments = heappop(queue)
@@ -107,10 +107,10 @@ class World:
         return False
 
     def note(self, what: bytes) -> None:
-        """Let `what` count in the digest, with the time."""
+        """Add `what` to the digest, with the time."""
         self.digest = crc32(what, crc32(_pack_time(self.now), self.digest))
 
     def tell(self, who: str, what: str) -> None:
-        """Tell the trace. Guard it with `world.trace is not None` where `what` costs something."""
+        """Add a line to the trace. Guard the call with `world.trace is not None` where making `what` is expensive."""
         if self.trace is not None:
             self.trace(self.now, who, what)
