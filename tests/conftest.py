@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, Final, NoReturn, ParamSpec
 
 import attrs
+import hypothesis
 import pytest
 import pytest_twisted
 from twisted.internet import task
@@ -24,6 +25,9 @@ P = ParamSpec("P")
 
 # Tests start some hundred processes. Without bytecode each compiles every module: a third of the time of its start.
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+# How long an example takes is the machine's affair: several processes of tests share it.
+hypothesis.settings.register_profile("kvraft", deadline=None)
+hypothesis.settings.load_profile("kvraft")
 
 REQUIRE_TOOLS_VARIABLE: Final = "KVRAFT_REQUIRE_TOOLS"
 """Set to 1 where every tool must be there: a test that would be skipped for want of one fails instead."""
