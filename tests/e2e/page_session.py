@@ -18,11 +18,12 @@ import attrs
 from playwright.sync_api import Page
 
 from tests.e2e.browser import await_true, open_page, running_browser
-from tests.e2e.clients import ask, parse_address
+from tests.e2e.clients import ask, parse_address, wait_until
 
 PHONE: Final = {"width": 390, "height": 844}
 TYPED: Final = "typed by hand"
 TYPED_LATER: Final = "typed while somebody else was faster"
+LED_BY_ANOTHER: Final = "(old) => document.querySelector('#tile-leader .value').textContent !== old"
 SHOWS_ANOTHER: Final = """(old) => {
   const tile = document.querySelector('#tile-leader .value').textContent;
   const row = [...document.querySelectorAll('#members tr')].find((each) => each.textContent.includes(old));
@@ -47,9 +48,19 @@ class Session:
     page: Page
     seen: dict[str, Any] = attrs.field(factory=dict)
 
-    def line(self, line: str, node: int | None = None) -> dict[str, Any]:
-        """Ask a node, the leader unless another is named."""
-        return ask(parse_address(self.facts["addresses"][self.facts["leader"] if node is None else node]), line)
+    def line(self, line: str) -> dict[str, Any]:
+        """Ask the leader, whoever leads by now: a busy machine may have changed it."""
+
+        def answer() -> dict[str, Any] | None:
+            told = ask(parse_address(self.facts["addresses"][self.leader()]), line)
+            return None if told.get("error") == "NOT_LEADER" else told
+
+        return wait_until(f"a leader that answers {line}", answer)
+
+    def leader(self) -> int:
+        """Which node leads, as the page says; it waits until one does."""
+        await_true(self.page, "() => document.querySelector('#tile-leader .value').textContent.startsWith('Node')")
+        return int(self.text("#tile-leader .value").split()[-1])
 
     def await_text(self, selector: str, text: str) -> None:
         """Wait until an element says something."""
@@ -64,8 +75,8 @@ class Session:
 
     def look_at_the_cluster(self) -> None:
         """The first view."""
-        self.await_text("#tile-leader", f"Node {self.facts['leader']}")
         self.await_text("#tile-healthy", "3 of 3")
+        self.await_text("#tile-leader", f"Node {self.leader()}")
         self.await_text("#tile-margin", "1")
         self.seen["members"] = self.page.locator("#members tr").all_inner_texts()
 
@@ -165,9 +176,12 @@ class Session:
 
     def lose_the_leader(self) -> None:
         """The leader is killed: how long until the page shows it, and who leads then."""
-        leader = self.facts["leader"]
         self.page.click("#nav-keys")
         self.page.fill("#value", TYPED_LATER)
+        if self.leader() == self.facts["page"]:  # the page goes on with its own node first
+            self.line(f"TRANSFER {(self.facts['page'] + 1) % 3}")
+            await_true(self.page, LED_BY_ANOTHER, f"Node {self.facts['page']}")
+        self.seen["leader"] = leader = self.leader()
         self.page.click("#nav-cluster")
         begun = time.monotonic()
         os.kill(self.facts["pids"][leader], signal.SIGKILL)
