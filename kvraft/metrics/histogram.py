@@ -1,6 +1,6 @@
 """A histogram of durations: a list of plain numbers."""
 
-from bisect import bisect_left
+from bisect import bisect_left, bisect_right
 from collections.abc import Sequence
 from typing import Final
 
@@ -39,6 +39,17 @@ class Histogram:
         """Count one."""
         self.counts[bisect_left(BOUNDS_S, seconds)] += 1
         self.total_s += seconds
+
+    def observe_all(self, seconds: list[float]) -> None:
+        """Count many. The list is sorted."""
+        seconds.sort()
+        below = 0
+        for place, bound in enumerate(BOUNDS_S):
+            end = bisect_right(seconds, bound, below)
+            self.counts[place] += end - below
+            below = end
+        self.counts[-1] += len(seconds) - below
+        self.total_s += sum(seconds)
 
     @property
     def count(self) -> int:

@@ -1,7 +1,6 @@
 """What clients have asked over one protocol, by command and outcome."""
 
 import re
-from bisect import bisect_left
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from enum import Enum
@@ -9,13 +8,15 @@ from typing import Final
 
 from kvraft.commands import Failure, LocalRead, Mutation, StaleRead
 from kvraft.errors import RequestFailed
-from kvraft.metrics.histogram import BOUNDS_S, Histogram
+from kvraft.metrics.histogram import Histogram
 
 _BEFORE_CAPITAL: Final = re.compile(r"(?<!^)(?=[A-Z])")
 _ADMINISTRATION: Final = "kvraft.commands.administration"
 OK: Final = "OK"
 """The outcome of a request that was carried out."""
 DEFECT: Final = "INTERNAL"
+UNCOUNTED_MAX: Final = 1_000
+"""So many submissions are counted together."""
 
 
 class Effect(Enum):
@@ -30,22 +31,45 @@ class Effect(Enum):
 class CommandCounts:
     """What has become of one command."""
 
-    __slots__ = ("effect", "failures", "name", "requests", "seconds")
+    __slots__ = ("_requests", "_seconds", "effect", "failures", "name", "uncounted")
 
     def __init__(self, command: type) -> None:
         self.name = _BEFORE_CAPITAL.sub("_", command.__name__).lower()
         self.effect = _effect(command)
-        self.requests = 0
         self.failures: Counter[str] = Counter()
         """Of the requests, those that were refused or have failed, by the code that the client was told."""
-        self.seconds = Histogram()
+        self.uncounted: list[float] = []
+        """How long submissions of one request took that are not counted yet, seconds."""
+        self._requests = 0
+        self._seconds = Histogram()
+
+    @property
+    def requests(self) -> int:
+        """How many there were."""
+        return self._requests + len(self.uncounted)
+
+    @property
+    def seconds(self) -> Histogram:
         """For each submission that held the command, from when it was whole to when it was answered."""
+        self.count_together()
+        return self._seconds
 
     @property
     def outcomes(self) -> Iterator[tuple[str, int]]:
         """Each outcome, and how many requests came to it."""
         yield OK, self.requests - sum(self.failures.values())
         yield from self.failures.items()
+
+    def count(self, requests: int, seconds: float) -> None:
+        """Count a submission that held so many of them."""
+        self._requests += requests
+        self._seconds.observe(seconds)
+
+    def count_together(self) -> None:
+        """Count the submissions that are not counted yet."""
+        uncounted, self.uncounted = self.uncounted, []
+        self._requests += len(uncounted)
+        self._seconds.observe_all(uncounted)
 
 
 class RequestCounts:
@@ -62,12 +86,12 @@ class RequestCounts:
         return iter([*self._commands.values()])
 
     def note_one(self, kind: type, seconds: float) -> None:
-        """Note a submission of one request that was carried out: what `note` does, in less than half the time."""
+        """Note a submission of one request that was carried out, as `note` does."""
         command = self._commands.get(kind) or self._begin(kind)
-        command.requests += 1
-        histogram = command.seconds
-        histogram.counts[bisect_left(BOUNDS_S, seconds)] += 1
-        histogram.total_s += seconds
+        uncounted = command.uncounted
+        uncounted.append(seconds)
+        if len(uncounted) >= UNCOUNTED_MAX:
+            command.count_together()
 
     def note(
         self,
@@ -86,12 +110,10 @@ class RequestCounts:
         if count > 1 and len(set(map(type, operations))) > 1:
             for each, share in Counter(map(type, operations)).items():
                 command = self._commands.get(each) or self._begin(each)
-                command.requests += share
-                command.seconds.observe(seconds)
+                command.count(share, seconds)
         else:  # as most clients ask
             command = self._commands.get(kind) or self._begin(kind)
-            command.requests += count
-            command.seconds.observe(seconds)
+            command.count(count, seconds)
         if not may_have_failed:
             return
         if isinstance(outcome, Exception):

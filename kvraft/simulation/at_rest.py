@@ -32,6 +32,7 @@ DRAFT: Final = ".draft"
 """How the names of files end that are being written."""
 KEPT: Final = {
     "Addresses._endpoints": "what was dialed in vain: a node that was removed and told nobody is not answered",
+    "CommandCounts.uncounted": "latencies that are counted together, at most UNCOUNTED_MAX",
     "StateChecksums._agree": "what each member's store came to: one of each member",
     "StateChecksums._recent": "the latest states, a fixed number of them",
     "Admission._refused_by": "who refused this node since its start: one entry a member",

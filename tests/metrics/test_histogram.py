@@ -1,6 +1,8 @@
 """Durations by their length, and what lies below a share of them."""
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from kvraft.metrics.histogram import BOUNDS_S, Histogram, quantile
 
@@ -13,6 +15,17 @@ def test_a_duration_is_counted_in_the_bucket_that_it_just_fits_in() -> None:
     assert histogram.counts == [2, 1, *[0] * (len(BOUNDS_S) - 3), 1, 1]
     assert histogram.count == 5
     assert histogram.total_s == pytest.approx(110.0002, abs=0.001)
+
+
+@given(st.lists(st.sampled_from((0.0, *BOUNDS_S)) | st.floats(0.0, 20.0)))
+def test_many_are_counted_as_each_alone(durations: list[float]) -> None:
+    """In the same buckets, and to the same total."""
+    alone, together = Histogram(), Histogram()
+    for seconds in durations:
+        alone.observe(seconds)
+    together.observe_all([*durations])
+    assert together.counts == alone.counts
+    assert together.total_s == pytest.approx(alone.total_s)
 
 
 def test_bounds_grow() -> None:

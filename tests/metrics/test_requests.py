@@ -4,7 +4,7 @@ import pytest
 
 from kvraft.commands import AcquireLock, Failure, ListMembers, delete_key, get_key, set_key
 from kvraft.errors import Overloaded
-from kvraft.metrics.requests import CommandCounts, Effect, RequestCounts
+from kvraft.metrics.requests import UNCOUNTED_MAX, CommandCounts, Effect, RequestCounts
 from tests.server.twins import Client, MemoryDatabase
 
 SET = set_key(b"k", b"v")
@@ -47,6 +47,18 @@ def test_a_submission_is_timed_once_for_each_command_in_it() -> None:
 def test_commands_write_or_read_or_wait(kind: type, effect: Effect) -> None:
     """A lock's time says how long others held it, so it is no write's; an operator's command is neither."""
     assert CommandCounts(kind).effect is effect
+
+
+def test_submissions_of_one_request_are_counted_together() -> None:
+    """When many are uncounted, and at each look: none is lost, and their number is bounded."""
+    counts = RequestCounts("line")
+    for _ in range(UNCOUNTED_MAX + 1):
+        counts.note_one(type(set_key(b"k", b"v")), 0.003)
+    (command,) = counts
+    assert len(command.uncounted) == 1
+    assert command.requests == UNCOUNTED_MAX + 1
+    assert command.seconds.count == command.requests == UNCOUNTED_MAX + 1
+    assert not command.uncounted
 
 
 def test_names_are_those_of_metrics() -> None:
