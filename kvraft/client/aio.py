@@ -1,4 +1,4 @@
-"""The asyncio client: a method returns a future, and what is asked in one turn of the loop leaves in one write."""
+"""The asyncio client: methods return futures, and requests of one turn of the loop are sent in one write."""
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterable
@@ -21,7 +21,7 @@ T = TypeVar("T")
 
 
 class _Connection(asyncio.Protocol):
-    """The connection for one link; once another link is wanted it tells nothing any more."""
+    """The connection for one link; once the machine asks for another link, its events are ignored."""
 
     def __init__(self, driver: "_Driver", link: Link) -> None:
         self._driver = driver
@@ -41,7 +41,7 @@ class _Connection(asyncio.Protocol):
 
 
 class _Driver:
-    """Keeps the connection that a machine wants, moves its bytes, and wakes it.
+    """Makes the connection that a machine asks for, moves its bytes, and wakes it.
 
     Args:
         machine: what is driven.
@@ -62,7 +62,7 @@ class _Driver:
         self._is_closed = False
 
     def touch(self) -> None:
-        """Look at the machine at the end of this turn of the loop."""
+        """Step the machine at the end of this turn of the loop."""
         if not self._will_step:
             self._will_step = True
             self.loop.call_soon(self._step)
@@ -76,16 +76,16 @@ class _Driver:
             self._timer = None
 
     def pause(self, *, is_full: bool) -> None:
-        """Read no further while the machine `is_full`."""
+        """Pause reading while the machine `is_full`."""
         transport = self._connection.transport if self._connection is not None else None
         if is_full != self._is_paused and transport is not None and not transport.is_closing():
             self._is_paused = is_full
             transport.pause_reading() if is_full else transport.resume_reading()
 
-    # --- what connections tell ---------------------------------------------------------------------------------------
+    # --- called by connections ---------------------------------------------------------------------------------------
 
     def made(self, connection: _Connection, link: Link) -> None:
-        """A connection stands."""
+        """A connection is made."""
         if link is self._link and link is self._machine.link:
             self._connection = connection
             self._machine.connected(self.now())
@@ -94,20 +94,20 @@ class _Driver:
             connection.transport.abort()
 
     def received(self, data: bytes, link: Link) -> None:
-        """A connection has brought something."""
+        """A connection has received bytes."""
         if link is self._link:
             self._machine.received(data, self.now())
             self._step()
 
     def lost(self, link: Link) -> None:
-        """There is no such connection."""
+        """A connection is lost, or could not be made."""
         if link is self._link:
             self._connection = None
             if link is self._machine.link:
                 self._machine.lost(self.now())
             self._step()
 
-    # --- what the machine wants --------------------------------------------------------------------------------------
+    # --- steps of the machine ----------------------------------------------------------------------------------------
 
     def _step(self) -> None:
         self._will_step = False
@@ -144,7 +144,7 @@ class _Driver:
         self._connection = None
 
     def _set_timer(self) -> None:
-        """Wake up in time. A timer that is too early is left: it finds nothing to do, and costs less than a new one."""
+        """Set the timer. An earlier timer stays: an early wake-up does nothing, and costs less than a new timer."""
         wake_at = self._machine.wake_at()
         if wake_at is None or (self._timer is not None and self._timer.when() <= wake_at):
             return
@@ -180,7 +180,7 @@ class Watch(AsyncIterator[Event]):
         return self._driver
 
     async def begin(self) -> int:
-        """Wait until the watch stands; return the revision of the store then: all later changes are told."""
+        """Wait until the watch has begun; return the revision of the store then: all later changes are delivered."""
         self._start()
         while self._following.revision is None:
             await self._wait()
@@ -225,7 +225,7 @@ class Watch(AsyncIterator[Event]):
             return None
 
     def close(self) -> None:
-        """End it."""
+        """End the watch."""
         self._following.close()
         self._arrived.set()
         if self._driver is not None:
@@ -233,7 +233,7 @@ class Watch(AsyncIterator[Event]):
 
 
 class _Loop(awaited.Loop[asyncio.Event]):
-    """What a lease or a lock needs of the loop that runs."""
+    """The functions of the running loop that leases and locks need."""
 
     def now(self) -> float:
         return asyncio.get_running_loop().time()
@@ -368,14 +368,14 @@ class AsyncClient(Ranges):
         return self.execute(requests.count(Span.between(start, end)))
 
     def count_prefix(self, start: Text) -> "asyncio.Future[int]":
-        """Count the keys that begin so."""
+        """Count the keys with a prefix."""
         return self.execute(requests.count(Span.prefix(start)))
 
     def ask(self, line: Text, *, reads: bool = False) -> "asyncio.Future[Answer]":
         """Send a line of the protocol as it is; one that only `reads` is asked again when its answer is lost."""
         return self.execute(requests.raw_text(line, reads=reads))
 
-    # --- what is held for a time -------------------------------------------------------------------------------------
+    # --- leases and locks --------------------------------------------------------------------------------------------
 
     def lease(self, ttl: float = TTL_S) -> awaited.Lease[asyncio.Event]:
         """Return a lease, which is granted when it is entered, keeps itself alive, and ends with its keys.
@@ -402,7 +402,7 @@ class AsyncClient(Ranges):
         return awaited.Lock(self, self._of_its_own(), _Loop(), Held(ttl), name, wait, identity)
 
     def _of_its_own(self) -> "AsyncClient":
-        """Return a client with a connection of its own, on which a lock is waited for."""
+        """Return a client with a separate connection, on which to wait for a lock."""
         own = AsyncClient(map(str, self._nodes), timeout=self._timeout_s, exactly_once=False)
         own._channel.silence_s = SILENCE_S + WAIT_S
         return own
@@ -424,7 +424,7 @@ class AsyncClient(Ranges):
         return self._watch(watch_key(key), first, previous=previous)
 
     def watch_prefix(self, start: Text, *, first: int | None = None, previous: bool = False) -> Watch:
-        """Return every change of the keys that begin so; see `watch`."""
+        """Return every change of the keys with a prefix; see `watch`."""
         return self._watch(watch_prefix(start), first, previous=previous)
 
     def _watch(self, written: bytes, first: int | None, *, previous: bool) -> Watch:

@@ -22,7 +22,7 @@ NODE_ID_DIGITS_MAX: Final = 10
 ADDRESS_BYTES_MAX: Final = 300
 """A host name has at most 253 bytes, and the port follows."""
 WORDS_WITH_INCARNATION: Final = 3
-"""A node that says of itself that it has moved names its memory behind its address."""
+"""A node that reports its own move adds its incarnation after its address."""
 EVENT_DIGITS_MAX: Final = 15
 """Digits in the number of an event."""
 _SHOWN_BYTES: Final = 20

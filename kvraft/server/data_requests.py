@@ -65,7 +65,7 @@ HEAVY: Final = frozenset({b"APPEND", b"RANGE", b"PREFIX", b"TXN", b"TOKEN"})
 
 Request = tuple[Operation, Answer]
 Place = Callable[[Query, Answer], Request]
-"""Makes a request of a read: who may answer it."""
+"""Makes a read that a certain member may answer."""
 
 
 def _get(arguments: Arguments) -> Request:
@@ -88,12 +88,12 @@ def _everywhere(query: Query, answer: Answer) -> Request:
 
 
 def _last_place(arguments: Arguments) -> Place:
-    """Read who may answer, where nothing else may follow."""
+    """Parse which member may answer; nothing else may follow."""
     return _place(arguments, arguments.keyword()) if arguments else _everywhere
 
 
 def _place(arguments: Arguments, word: bytes) -> Place:
-    """Read who may answer, the last of the options."""
+    """Parse which member may answer, as the last option."""
     if word == b"LOCAL":
         arguments.end()
         return lambda query, answer: (LocalRead(query), answer)

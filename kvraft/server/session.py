@@ -264,8 +264,8 @@ class Session(Protocol):
         """Return the answer to each operation, which has no result.
 
         Raises:
-            Disconnect: the client is told nothing, and dropped.
-            Exception: `reason` itself, when it is nothing that a client can be told.
+            Disconnect: the connection must be dropped without an answer.
+            Exception: `reason` itself, if it is no error for clients.
         """
         if not isinstance(reason, RequestFailed):
             raise reason

@@ -127,7 +127,7 @@ class _Pending:
 
 
 def relevant(operations: Iterable[Operation]) -> list[Operation]:
-    """Leave out what constrains nothing: failures, reads without answers, unknown writes that nobody can have read."""
+    """Leave out what constrains nothing: failures, reads without answers, unknown writes that no read can have seen."""
     taken_place = [each for each in operations if each.outcome is not Outcome.FAILED]
     read_until: dict[Value, int | float] = {}
     for each in taken_place:

@@ -166,7 +166,7 @@ def _check_real_time(answered: Sequence[Asked]) -> None:
 
 
 def is_answer(asked: Asked, result: Result) -> bool:
-    """Whether this result is what a client was told."""
+    """Whether this result is the client's answer."""
     return bool(show(asked, result) == _comparable(asked.answer))
 
 
