@@ -16,7 +16,7 @@ CHECKS := $(VENV)/.installed-check
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --editable
 
 .DEFAULT_GOAL := help
-.PHONY: help cluster test test-fast check soak coverage mutants fuzz mutate chaos screenshots fix clean
+.PHONY: help cluster test test-fast check soak coverage mutants fuzz mutate chaos screenshots manual fix clean
 
 help: ## list what make can do
 	@grep -E '^[a-z-]+:.*## ' $(firstword $(MAKEFILE_LIST)) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 16
@@ -57,6 +57,9 @@ chaos: $(BASE) ## ten minutes of harm to real nodes, and a verdict; SECONDS=60, 
 
 screenshots: $(TESTS) ## take the pictures of the live page in docs/images anew; needs Chromium
 	$(BIN)/python -m tests.e2e.screenshots
+
+manual: $(BASE) ## write the man page docs/kvraft.1 anew, from what the command says of itself
+	$(BIN)/python -m kvraft.cli.manual > docs/kvraft.1.new && mv docs/kvraft.1.new docs/kvraft.1
 
 fix: $(CHECKS) ## repair style and formatting where that can be done safely
 	$(BIN)/ruff check --fix .

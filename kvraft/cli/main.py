@@ -86,8 +86,10 @@ class Subcommands(click.Group):
     "Exit statuses: " + "; ".join(f"{status} {text}" for status, text in statuses.MEANINGS.items()) + ".",
 )
 @click.version_option(__version__, prog_name="kvraft", message="%(prog)s %(version)s")
-def kvraft() -> None:
+@click.option("-o", "--output", type=click.Choice(["text", "json"]), help="How the command is to answer.")
+def kvraft(output: str | None) -> None:
     """A durable, strongly consistent key-value store: its nodes, and what is in them."""
+    # `output` is read by the subcommand, see options.py.
 
 
 def main(arguments: list[str] | None = None) -> int:

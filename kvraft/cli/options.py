@@ -13,15 +13,22 @@ from kvraft.client.nodes import NODES_VARIABLE
 
 F = TypeVar("F", bound=Callable[..., Any])
 
+OUTPUTS: Final = click.Choice(["text", "json"])
 TIMEOUT_S: Final = 10.0
 SHOWN_BYTES: Final = 200
 """So much of a key or a value is shown to a person; -o json shows all."""
 
 
 def output_option(function: F) -> F:
-    """Add -o."""
-    kind = click.Choice(["text", "json"])
-    return click.option("-o", "--output", type=kind, default="text", help="How to answer.", show_default=True)(function)
+    """Add -o, whose default is what stands before the subcommand."""
+    return click.option(
+        "-o", "--output", type=OUTPUTS, default=_output_of_the_whole, help="How to answer.", show_default="text"
+    )(function)
+
+
+def _output_of_the_whole() -> str:
+    chosen: str | None = click.get_current_context().find_root().params.get("output")
+    return chosen or "text"
 
 
 def cluster_options(function: F) -> F:

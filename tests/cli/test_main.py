@@ -16,6 +16,7 @@ import pytest
 
 from kvraft.cli import statuses
 from kvraft.cli.main import COMMANDS, main
+from kvraft.cli.manual import manual
 from kvraft.config import load
 from tests.client.fake import FakeNode, event, fake_nodes
 
@@ -104,6 +105,28 @@ def test_errors_are_json_where_that_is_asked_for(kvraft: Shell) -> None:
 
     told = json.loads(kvraft.error)
     assert (kvraft.status, told["error"], told["found"]["value"]) == (3, "CONDITION_FAILED", "1")
+
+
+def test_json_is_asked_for_before_the_subcommand_too(kvraft: Shell) -> None:
+    """Also of commands below others, and what stands after them counts more."""
+    kvraft("set", "k", "1")
+
+    assert json.loads(kvraft("-o", "json", "get", "k"))["value"] == "1"
+    assert json.loads(kvraft("--output", "json", "lease", "grant", "30"))["lease"] == 1
+    assert kvraft("-o", "json", "get", "k", "-o", "text") == "1\n"
+    kvraft("-o", "json", "cas", "k", "--absent", "2")
+    assert json.loads(kvraft.error)["error"] == "CONDITION_FAILED"
+
+
+def test_the_man_page_says_what_the_command_says() -> None:
+    """`make manual` writes it anew."""
+    page = manual()
+
+    assert (REPOSITORY / "docs" / "kvraft.1").read_text(encoding="utf-8") == page
+    for name in COMMANDS:
+        assert f".SS kvraft {name}" in page
+    assert r".SS kvraft member add" in page
+    assert r"\fB\-\-nodes\fR" in page
 
 
 def test_a_write_that_may_have_happened_has_a_status_of_its_own(kvraft: Shell) -> None:
