@@ -92,12 +92,12 @@ export async function putKey(key, value, revision, { ttl, lease } = {}) {
   if (lease) query.set("lease", lease);
   const path = query.size ? `${pathOf(key)}?${query}` : pathOf(key);
   const headers = { "Content-Type": "application/octet-stream", ...condition(revision) };
-  return change(() => ask(path, { method: "PUT", body: value, headers }));
+  return change(key, () => ask(path, { method: "PUT", body: value, headers }));
 }
 
 /** Remove a key where it still has `revision`. */
 export async function deleteKey(key, revision) {
-  return change(() => ask(pathOf(key), { method: "DELETE", headers: condition(revision) }));
+  return change(key, () => ask(pathOf(key), { method: "DELETE", headers: condition(revision) }));
 }
 
 const condition = (revision) => (revision ? { "If-Match": `"${revision}"` } : { "If-None-Match": "*" });
@@ -110,13 +110,22 @@ export class Conflict extends Error {
   }
 }
 
-async function change(attempt) {
+async function change(key, attempt) {
   try {
     const answer = await attempt();
     return answer?.revision ?? answer?.mod_revision ?? null;
   } catch (failed) {
-    if (failed.status === 412) throw new Conflict(failed.found ? toItem(failed.found) : null);
-    throw failed;
+    if (failed.status !== 412) throw failed;
+    throw new Conflict(failed.found ? await standing(key, failed.found) : null);
+  }
+}
+
+/** What stands there with its time and its lease, which the refusal of a write does not tell. */
+async function standing(key, found) {
+  try {
+    return await getKey(key);
+  } catch {
+    return toItem(found);
   }
 }
 
