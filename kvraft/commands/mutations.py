@@ -107,6 +107,7 @@ NumberedWrite = (
     | GetAndExpire
     | SetRange
     | AddFloat
+    | Increment
     | DeleteMany
     | ChangeExpiry
     | Copy
