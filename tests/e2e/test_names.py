@@ -125,6 +125,8 @@ def test_a_name_that_is_lost_while_the_cluster_runs(cluster: NamedCluster) -> No
     cluster.write_config()
     cluster.begin()
     cluster.write()
+    for node in (0, 2):  # the write may have had another majority
+        cluster.await_log(node, "node 1 is connected")
 
     cluster.set_names(node1={"hosts": []})
     cluster.kill(1)
