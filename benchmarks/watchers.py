@@ -4,6 +4,7 @@ import argparse
 import selectors
 import socket
 import statistics
+import struct
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -22,6 +23,8 @@ WATCHES_A_CONNECTION: Final = 100
 ROUND_SECONDS: Final = 2
 EVENT_SECONDS_MAX: Final = 30.0
 PAUSE_SECONDS: Final = 0.05
+RESET: Final = struct.pack("ii", 1, 0)
+"""A connection is closed by a reset: after a half-close its watches would go on until the next progress message."""
 
 
 @contextmanager
@@ -31,6 +34,7 @@ def following(cluster: KvraftCluster, clients: int) -> Iterator[list[socket.sock
     with ExitStack() as stack:
         connections = [stack.enter_context(keep(cluster, leader)) for _ in range(clients)]
         for connection in connections:
+            connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET)
             ask(connection, b"WATCH " + HOT)
         yield connections
 
@@ -42,6 +46,7 @@ def idle_watches(cluster: KvraftCluster, watches: int) -> Iterator[None]:
     with ExitStack() as stack:
         for first in range(0, watches, WATCHES_A_CONNECTION):
             connection = stack.enter_context(keep(cluster, leader))
+            connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET)
             for number in range(first, min(first + WATCHES_A_CONNECTION, watches)):
                 ask(connection, b"WATCH idle:%d" % number)
         yield
