@@ -18,7 +18,7 @@ from kvraft.server.dialect import Note
 from kvraft.server.resp.connection_state import Connection
 from kvraft.server.resp.encoding import OK, Reply, array, bulk, integer, null_array, reply
 from kvraft.server.resp.errors import SYNTAX, RespError
-from kvraft.server.resp.kv_sessions import integer_of
+from kvraft.server.resp.expiry_arguments import integer as integer_of
 from kvraft.server.resp.table import Alone, Arguments, Command
 
 _MILLISECOND_US: Final = 1_000

@@ -7,9 +7,9 @@ connection breaks, as redis-py does, sends the same number, and gets the answer 
 from typing import Final
 
 from kvraft.commands import Operation, end_session, numbered, open_session, renew_session
-from kvraft.commands.integers import read_integer
 from kvraft.server.resp.encoding import INTEGER, OK, Reply
-from kvraft.server.resp.errors import NOT_AN_INTEGER, RespError, arity_text
+from kvraft.server.resp.errors import RespError, arity_text
+from kvraft.server.resp.expiry_arguments import integer
 from kvraft.server.resp.table import Arguments, Command, Read
 
 _SECOND_US: Final = 1_000_000
@@ -19,38 +19,26 @@ _INNER: Final = 3
 Request = tuple[Operation, Reply]
 
 
-def integer_of(word: bytes) -> int:
-    """Return a whole number.
-
-    Raises:
-        RespError: it is none.
-    """
-    number = read_integer(word)
-    if number is None:
-        raise RespError(NOT_AN_INTEGER)
-    return number
-
-
 def _open(arguments: Arguments) -> Request:
     if len(arguments) == 2:  # noqa: PLR2004 - without a time
         return open_session(), INTEGER
     if len(arguments) != 4 or arguments[2].upper() != b"TTL":  # noqa: PLR2004 - TTL and seconds
         raise RespError(arity_text("kv.session|open"))
-    return open_session(integer_of(arguments[3]) * _SECOND_US), INTEGER
+    return open_session(integer(arguments[3]) * _SECOND_US), INTEGER
 
 
 def _renew(arguments: Arguments) -> Request:
-    return renew_session(integer_of(arguments[2])), OK
+    return renew_session(integer(arguments[2])), OK
 
 
 def _end(arguments: Arguments) -> Request:
-    return end_session(integer_of(arguments[2])), OK
+    return end_session(integer(arguments[2])), OK
 
 
 def _once(arguments: Arguments) -> Request:
     from kvraft.server.resp.commands import TABLE  # it lists this module, too
 
-    client, number = integer_of(arguments[1]), integer_of(arguments[2])
+    client, number = integer(arguments[1]), integer(arguments[2])
     inner = arguments[_INNER:]
     command = TABLE.get(inner[0]) or TABLE.get(inner[0].upper())
     if command is None or command.read is None:

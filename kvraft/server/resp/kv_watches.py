@@ -10,7 +10,7 @@ from kvraft.server.dialect import Unwatch, Watch
 from kvraft.server.resp.connection_state import Connection
 from kvraft.server.resp.encoding import OK_BYTES, RESP3, bulk, push
 from kvraft.server.resp.errors import SYNTAX, RespError
-from kvraft.server.resp.kv_sessions import integer_of
+from kvraft.server.resp.expiry_arguments import integer
 from kvraft.server.resp.table import Alone, Arguments, Command
 from kvraft.server.watch_requests import LineWriter
 
@@ -58,7 +58,7 @@ def _watch(connection: Connection, arguments: Arguments) -> Alone:
     while place < len(arguments):
         match arguments[place].upper():
             case b"FROM" if place + 1 < len(arguments):
-                first = integer_of(arguments[place + 1])
+                first = integer(arguments[place + 1])
                 if first < 1:
                     raise RespError("ERR the first revision is 1; leave FROM out to be told what comes")
                 place += 1
@@ -83,7 +83,7 @@ def _span(kind: bytes, word: bytes) -> Span:
 
 
 def _unwatch(connection: Connection, arguments: Arguments) -> Alone:
-    return Alone(Unwatch(integer_of(arguments[1])), OK_BYTES)
+    return Alone(Unwatch(integer(arguments[1])), OK_BYTES)
 
 
 COMMANDS: Final = (
