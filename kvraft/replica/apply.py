@@ -1,6 +1,14 @@
-"""Applies committed entries to the store, in order, and answers their submissions."""
+"""Applies committed entries to the store, in order, and answers their submissions.
 
+Most entries are cheap, and the core bounds how many bytes of them one Ready holds. A few are not: a short entry may
+remove hundreds of expired keys, or copy a long value. So a turn applies no further entry when those before it have done
+enough work, and the next turn continues. The work of an entry is counted, not timed (`Store.work`), so that a test can
+tell what a turn does. How much one turn applies is no part of the state.
+"""
+
+from collections import deque
 from collections.abc import Sequence
+from typing import Final
 
 from kvraft.raft import Entry, Node
 from kvraft.replica.first_proposals import BEGINS, FirstProposals
@@ -12,6 +20,10 @@ from kvraft.replica.snapshots.snapshotter import Snapshotter
 from kvraft.replica.state import State
 from kvraft.replica.state_checksums import StateChecksums
 from kvraft.replica.watches import Watches
+
+WORK_A_TURN_MAX: Final = 200
+"""A turn in which entries have done so much work (`Store.work`) applies no further one. As many changes of keys take
+two milliseconds (measured)."""
 
 
 class Applier:
@@ -40,8 +52,16 @@ class Applier:
         self._watches = watches
         self._lock_waits = lock_waits
         self._instruments = instruments
-        self.waiting: Sequence[Entry] = ()
-        """Committed entries that are not applied yet because a save is under way."""
+        self.waiting: deque[Entry] = deque()
+        """Committed entries that are not applied yet: a save is under way, or the turn has done enough work."""
+        self.is_behind = False
+        """Whether entries wait because the turn has done enough work; another turn is needed then."""
+        self._work = 0
+        """What the entries of this turn have done."""
+
+    def turn_ended(self) -> None:
+        """Let the next turn work as much again. What runs between two turns counts towards the later one."""
+        self._work = 0
 
     def apply(self, entries: Sequence[Entry]) -> None:
         """Apply committed entries; a follower does so after the save that is under way.
@@ -49,14 +69,18 @@ class Applier:
         A leader waits for the acknowledgement, and so for the follower's disk, but not for the follower's store. To
         apply during a save would slow the save down: the disk's thread needs the interpreter lock.
         """
-        earlier, self.waiting = self.waiting, ()
-        for entry in earlier:
-            self._apply(entry)
-        if not self._saver.idle and not self._node.is_leader:
-            self.waiting = entries  # those of one Ready at most, so that a turn stays short
-            entries = ()
-        for entry in entries:
-            self._apply(entry)
+        waiting = self.waiting
+        while waiting and self._work < WORK_A_TURN_MAX:
+            self._apply(waiting.popleft())
+        if waiting or (not self._saver.idle and not self._node.is_leader):
+            waiting.extend(entries)
+        else:
+            for done, entry in enumerate(entries):
+                if self._work >= WORK_A_TURN_MAX:
+                    waiting.extend(entries[done:])
+                    break
+                self._apply(entry)
+        self.is_behind = bool(waiting) and self._work >= WORK_A_TURN_MAX
         if self._watches.is_needed:
             self._watches.tell()
 
@@ -65,6 +89,7 @@ class Applier:
         batch = self._proposals.take(entry.index)
         assert batch is None or batch.term == entry.term, f"entry {entry.index} took the place of a batch unnoticed"
         results = state.store.apply(entry) if batch is None else batch.apply(state.store, entry)
+        self._work += state.store.work
         self._checksums.applied(state.store)
         self._snapshotter.applied(entry)
         if self._watches.is_needed:

@@ -42,7 +42,7 @@ class Reads:
             self._refuse(reads)
 
     def carry_out(self, ready: Ready, store: Store) -> None:
-        """Answer the confirmed reads whose index is applied, and refuse the aborted ones of `ready`.
+        """Take the confirmed reads of a Ready, refuse its aborted ones, and answer those whose index is applied.
 
         Called after the entries of `ready` are applied.
         """
@@ -52,6 +52,10 @@ class Reads:
         for ticket in ready.aborted_reads:
             assert isinstance(ticket, list)
             self._refuse(ticket)
+        self.answer(store)
+
+    def answer(self, store: Store) -> None:
+        """Answer the confirmed reads whose index is applied."""
         if self._confirmed and self._confirmed[0][0] <= store.applied_index:
             store.present = self._present(store) if store.has_deadlines else 0
             while self._confirmed and self._confirmed[0][0] <= store.applied_index:

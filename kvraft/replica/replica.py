@@ -120,6 +120,7 @@ class Replica:
             self._redirects,
             self._watches,
             clock,
+            lambda: bool(self._applier.waiting),
         )
         context = SnapshotContext(
             node=node,
@@ -279,15 +280,7 @@ class Replica:
             if self._commits.waiting:
                 self._commits.propose(self._state.store, now)
             self._reads.ask(now)
-            for _ in range(READYS_A_TURN_MAX):
-                if self.is_stopped or not self.node.has_ready():
-                    break
-                self._carry_out(self.node.ready())
-                if self._clock.seconds() - now > TURN_S_MAX:
-                    self.schedule()
-                    break
-            else:
-                self.schedule()
+            self._carry_out_readys(now)
             if self._startup_replay is not None and self._startup_replay.look(self._state.store):
                 self._startup_replay = None
             if not self.is_stopped:
@@ -299,6 +292,28 @@ class Replica:
             self.instruments.turn_ended(now)
         except Exception as error:  # noqa: BLE001 - nothing is fire-and-forget: a failure in a turn stops the node
             self._fail(fatal_reason(error, f"a turn failed: {error}"), Failure())
+
+    def _carry_out_readys(self, now: float) -> None:
+        """Apply what earlier turns have left, and carry out Readys until the turn has done enough."""
+        if self._applier.is_behind:
+            self._apply_waiting()
+        for _ in range(READYS_A_TURN_MAX):
+            if self.is_stopped or not self.node.has_ready():
+                break
+            self._carry_out(self.node.ready())
+            if self._applier.is_behind or self._clock.seconds() - now > TURN_S_MAX:
+                self.schedule()
+                break
+        else:
+            self.schedule()
+        self._applier.turn_ended()
+        if self._applier.is_behind:
+            self.schedule()
+
+    def _apply_waiting(self) -> None:
+        """Apply entries that wait, and answer the reads that waited for them."""
+        self._applier.apply(())
+        self._reads.answer(self._state.store)
 
     def _arm_timer(self, now: float) -> None:
         """Keep one timer at or before the node's deadline; when the deadline moves to later, the timer stays."""
@@ -368,8 +383,8 @@ class Replica:
         for ready in readys:
             self.node.advance(ready)
         if self._applier.waiting:
-            self._applier.apply(())
-        if self._commits.waiting or self.node.has_ready():
+            self._apply_waiting()
+        if self._commits.waiting or self._applier.is_behind or self.node.has_ready():
             self.schedule()
         self._transfer_on_stop.look()
 

@@ -88,6 +88,8 @@ FOLLOWING: Final = (
     Constant("kvraft.store.history", "SEGMENT_CHANGES", (1, 4)),
 )
 """What watches go by."""
+APPLIED: Final = Constant("kvraft.replica.apply", "WORK_A_TURN_MAX", (1, 4))
+"""How much work entries do in one turn: in production more than those of most runs do together."""
 WATCH_BYTES: Final = (1_000, 20 * KIB, 1 * MIB)
 """Events that may wait for a client that does not read, one of these, bytes."""
 PATIENCE: Final = (
@@ -141,6 +143,7 @@ def draw(draws: Random, *, impatient: bool = False) -> Drawn:
         values |= _draw_small(draws, PATIENCE, is_production=is_production)
     values |= _draw_small(draws, [BOUNDS_LOOKED_AT, *FOLLOWING], is_production=is_production)
     limits = attrs.evolve(limits, watch_bytes=draws.choice(WATCH_BYTES))
+    values |= _draw_small(draws, [APPLIED], is_production=is_production)
     if OUTBOX in values:  # a window that does not fit into it would break each connection that carries a snapshot
         for constant in (WINDOW, PIECE):
             values.setdefault(constant, max(constant.small))

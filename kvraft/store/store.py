@@ -47,6 +47,8 @@ _Section = TypeVar("_Section", bound=Section)
 _CHECKSUM_STATE: Final = struct.Struct(">IQQQQ")
 SETS_KEPT: Final = 4
 """The history keeps up to so many consecutive sets themselves; of a longer run it keeps the log entry."""
+COPIED_BYTES_A_CHANGE: Final = 8 * 1024
+"""So many bytes take about as long to be checksummed and copied as a transaction takes to change a key."""
 CHECKSUM_COVERS_REPLACED: Final = 2
 """The feature level from which on the checksum covers the values that a write replaces or removes, so that a value that
 was corrupted in one member's memory is detected when it is overwritten."""
@@ -79,6 +81,9 @@ class Store:
         """Most bytes that the store may hold, as `Keyspace.bytes_used` counts them; 0: no bound. Agreed in the log."""
         self.quota_keys = 0
         """Most keys that it may hold; 0: no bound."""
+        self.work = 0
+        """The work of the entry that was applied last, in changes of keys: those of its transactions, and one for each
+        COPIED_BYTES_A_CHANGE of its payload and of the values that it replaced. It is no part of the state."""
         self._batch_bytes = 0
         """Bytes of the batch that is being applied."""
         self._entry: Entry | None = None
@@ -276,7 +281,7 @@ class Store:
         """Return the mutations of an entry, none for other kinds, and the failure of a malformed batch."""
         if entry.index != self.applied_index + 1:
             raise ApplyOutOfOrder(f"entry {entry.index} cannot be applied after {self.applied_index}")
-        self._entry, self._place = entry, 0
+        self._entry, self._place, self.work = entry, 0, 0
         if self.locks.told:
             self.locks.told = []
         mutations: Sequence[Mutation] = ()
@@ -341,6 +346,7 @@ class Store:
         events = transaction.changes()
         if events:
             self.revision = transaction.revision
+            self.work += len(events)
             if self.feature_level >= HISTORY_LEVEL:
                 run = TransactionRun(self.revision, events, type(mutation) is RemoveExpired)
                 self.history.note(run, len(events))
@@ -419,6 +425,7 @@ class Store:
                 self.checksum = zlib.crc32(content, self.checksum)
                 kept += len(content)
             replaced.clear()
+        self.work += kept // COPIED_BYTES_A_CHANGE
         if self.history.open:
             room = max(0, self.quota_bytes - self.bytes_used) if self.quota_bytes else None
             self.history.seal(self.revision, self.cluster_time, kept, room)

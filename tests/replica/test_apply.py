@@ -1,12 +1,23 @@
 """When what is committed is applied: at once by a leader, and by a follower behind the save that is under way."""
 
+import pytest
+
+from kvraft.commands import Outcome, grant_lease, increment, revoke_lease, transact
+from kvraft.commands.expiry import EXPIRED_KEYS_MAX, SECOND_US
+from kvraft.commands.transactions import Put, Step
 from kvraft.errors.exit_status import PROTOCOL
 from kvraft.raft import Entry, EntryKind
 from kvraft.raft.messages import AppendEntries
-from tests.replica.cluster import Cluster, write
+from kvraft.replica import Replica, apply
+from kvraft.replica.apply import WORK_A_TURN_MAX, Applier
+from kvraft.store import FEATURE_LEVEL
+from tests.replica.cluster import Ask, Cluster, read, write
 
 SLOW_S = 0.04
 """How long a slow disk takes, seconds: many times the way to a quorum, and less than a heartbeat's interval."""
+SLOW_TURN_S = 0.001
+"""Time until a turn that was scheduled."""
+ASKS = 20
 
 
 def test_a_follower_applies_behind_its_save(cluster: Cluster) -> None:
@@ -71,3 +82,98 @@ def test_a_follower_that_cannot_apply_stops_behind_its_save_with_the_same_words(
     ]
     assert follower.fatal[0].status == PROTOCOL
     cluster.stop()
+
+
+def removed_a_turn(cluster: Cluster, monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """Return a list that grows by the number of keys that each turn of each member removes."""
+    before = {member.replica._applier: member.store.key_count for member in cluster.running}
+    removed: list[int] = []
+    ended = Applier.turn_ended
+
+    def note(applier: Applier) -> None:
+        keys = applier._state.store.key_count
+        removed.append(before[applier] - keys)
+        before[applier] = keys
+        ended(applier)
+
+    monkeypatch.setattr(Applier, "turn_ended", note)
+    return removed
+
+
+@pytest.mark.parametrize("lease", [0, 1])
+def test_no_turn_removes_more_than_two_entries_of_expired_keys(
+    cluster: Cluster, monkeypatch: pytest.MonkeyPatch, lease: int
+) -> None:
+    """A follower that has many such entries to apply spreads them over turns, and goes on without being told to."""
+    cluster.settle()
+    cluster.run_until(lambda: all(member.store.feature_level == FEATURE_LEVEL for member in cluster.running))
+    keys = 4 * EXPIRED_KEYS_MAX
+    if lease:
+        cluster.do(grant_lease(SECOND_US))
+    for first in range(0, keys, 100):
+        puts: list[Step] = [
+            Put(b"%d" % number, b"", 0 if lease else SECOND_US, lease) for number in range(first, first + 100)
+        ]
+        cluster.do(transact([], puts))
+    cluster.run(0.1)
+    assert [member.store.key_count for member in cluster.running] == [keys] * 3
+    late = cluster.followers()[0]
+    removed = removed_a_turn(cluster, monkeypatch)
+
+    cluster.isolate(late)
+    if lease:
+        cluster.do(revoke_lease(lease))
+    cluster.run(1.5)
+    assert cluster.members[late].store.key_count == keys
+    cluster.heal()
+    cluster.run(1.0)
+
+    assert [member.store.key_count for member in cluster.running] == [0] * 3
+    assert sum(removed) == 3 * keys
+    assert max(removed) < WORK_A_TURN_MAX + EXPIRED_KEYS_MAX
+    cluster.check()
+
+
+def test_a_read_waits_for_the_entries_before_it(cluster: Cluster, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A leader that spreads its entries over turns answers a read after them with their effects, and at once."""
+    monkeypatch.setattr(apply, "WORK_A_TURN_MAX", 1)
+    leader = cluster.settle()
+    cluster.run_until(lambda: all(member.store.feature_level == FEATURE_LEVEL for member in cluster.running))
+    readings: list[Ask] = []
+    ended = Applier.turn_ended
+
+    def read_when_behind(applier: Applier) -> None:
+        if applier.is_behind and applier is cluster.members[leader].replica._applier and not readings:
+            readings.append(cluster.ask(leader, read("n")))
+        ended(applier)
+
+    def schedule(replica: Replica) -> None:
+        if not replica.is_due and not replica.is_stopped:
+            replica.is_due = True
+            replica._turn = replica._clock.callLater(SLOW_TURN_S, replica.run)
+
+    monkeypatch.setattr(Applier, "turn_ended", read_when_behind)
+    monkeypatch.setattr(Replica, "schedule", schedule)
+    for follower in cluster.followers():
+        cluster.members[follower].journal.delay = SLOW_S  # so that several entries are committed together
+    asks = []
+    for _ in range(ASKS):
+        asks.append(cluster.ask(leader, increment(b"n")))
+        cluster.run(SLOW_TURN_S)
+    cluster.run_until(lambda: bool(readings))
+    after_s = cluster.run_until(lambda: readings[0].is_over)
+
+    assert after_s < 8 * SLOW_TURN_S, "it waited for other news than that its entries are applied"
+    assert [counted(ask) for ask in asks] == [*range(1, ASKS + 1)]
+    (reading,) = readings
+    (found,) = reading.results
+    assert isinstance(found, tuple)
+    assert found[0] == b"%d" % ASKS
+    cluster.check()
+
+
+def counted(ask: Ask) -> object:
+    """Return what a counter has come to."""
+    (outcome,) = ask.results
+    assert isinstance(outcome, Outcome)
+    return outcome.results[0]

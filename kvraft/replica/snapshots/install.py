@@ -1,5 +1,7 @@
 """Installs a received snapshot: it replaces the log and the store (§7)."""
 
+from collections.abc import Callable
+
 from twisted.internet.interfaces import IReactorTime
 from twisted.internet.task import deferLater
 
@@ -15,7 +17,11 @@ from kvraft.store import Store
 
 
 class StateInstaller:
-    """Installs snapshots between two saves."""
+    """Installs snapshots between two saves.
+
+    Args:
+        entries_wait: tells whether committed entries wait to be applied.
+    """
 
     def __init__(
         self,
@@ -28,6 +34,7 @@ class StateInstaller:
         redirects: Redirects,
         watches: Watches,
         clock: IReactorTime,
+        entries_wait: Callable[[], bool],
     ) -> None:
         self._turn = turn
         self._node = node
@@ -38,14 +45,16 @@ class StateInstaller:
         self._redirects = redirects
         self._watches = watches
         self._clock = clock
+        self._entries_wait = entries_wait
 
     async def install(self, snapshot: Snapshot, store: Store, membership: Membership) -> Store:
         """Replace the log and the store by a loaded snapshot; see `receive.Installer`."""
         node = self._node
-        while not self._turn.is_stopped and (not self._saver.idle or node.has_ready()):
-            # Saves of earlier Readys must reach the journal before the snapshot replaces the log.
+        while not self._turn.is_stopped and (not self._saver.idle or node.has_ready() or self._entries_wait()):
+            # Saves of earlier Readys must reach the journal before the snapshot replaces the log, and entries that were
+            # handed over must be applied to the store that they belong to.
             await self._saver.when_idle()
-            await deferLater(self._clock, 0)  # a turn is scheduled while the node has a Ready
+            await deferLater(self._clock, 0)  # a turn is scheduled while the node has a Ready or entries wait
         header = snapshot.header
         keeps_tail = node.log.term_at(header.index) == header.term
         if self._turn.is_stopped or node.is_leader:  # a new leader has all these entries in its log
