@@ -1,17 +1,18 @@
 """Members of an earlier version: some nodes speak a lower feature level for a while, as before an upgrade.
 
 They run the present code, so what a kvraft of that version could not read is looked for: no such node may come to a
-level that it does not speak, and no entry of the log may hold what its level does not know. Then they are upgraded one
-after the other, and the cluster must come to the present level.
+level that it does not speak, the level may not rise above what any member speaks, and no entry of the log may hold what
+its level does not know. Then they are upgraded one after the other, and the cluster must come to the present level. In
+most of these runs the last of them is down while the others are upgraded, and comes back as it was.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from random import Random
 from typing import Final
 
 from kvraft.commands import decode_batch
 from kvraft.raft import Entry, EntryKind
-from kvraft.simulation.cluster import Cluster
+from kvraft.simulation.cluster import REMOVED, Cluster
 from kvraft.simulation.conduct import demand
 from kvraft.simulation.member import Member
 from kvraft.store import FEATURE_LEVEL
@@ -27,6 +28,10 @@ ENDS: Final = 0.9
 """When the last is."""
 GAP_S: Final = 0.5
 """Between the upgrades of two nodes, seconds."""
+AWAY: Final = 0.8
+"""The share of these runs in which the last to be upgraded is down while the others are."""
+AWAY_S: Final = 1.5
+"""How long it is down after the others were upgraded, seconds."""
 
 
 class EarlierVersions:
@@ -50,18 +55,36 @@ class EarlierVersions:
 
     def begin(self, seconds: float) -> None:
         """Upgrade all of them within this time."""
-        world = self._cluster.world
         first_s, last_s = self._draws.uniform(*BEGINS) * seconds, ENDS * seconds
-        for number, member in enumerate(self.members):
-            world.at(world.now + min(first_s + number * GAP_S, last_s), None, self._upgrade, member)
+        at_s = [min(first_s + number * GAP_S, last_s) for number, _ in enumerate(self.members)]
+        if self.members and self._draws.random() < AWAY:
+            *_, last = self.members
+            back_s = min(at_s[-1] + AWAY_S, last_s)
+            at_s[-1] = min(back_s + GAP_S, last_s)
+            self._at(at_s[0] - GAP_S, self._take_away, last)
+            self._at(back_s, self._bring_back, last)
+        for seconds_on, member in zip(at_s, self.members, strict=True):
+            self._at(seconds_on, self._upgrade, member)
 
     def end(self) -> None:
         """Upgrade those now that are not."""
         for member in self.members:
             self._upgrade(member)
 
+    def _at(self, seconds: float, call: Callable[[Member], None], member: Member) -> None:
+        world = self._cluster.world
+        world.at(world.now + seconds, None, call, member)
+
+    def _take_away(self, member: Member) -> None:
+        self._cluster.kill(member.id)
+
+    def _bring_back(self, member: Member) -> None:
+        if not member.is_running and not (member.last_words or "").startswith(REMOVED):
+            self._cluster.start(member.id)
+
     def _upgrade(self, member: Member) -> None:
         """Start a node anew as one of the present version, if it runs; else that is how it will be started."""
+        check_all_speak(self._cluster)
         is_upgraded, member.speaks = member.speaks == FEATURE_LEVEL, FEATURE_LEVEL
         if member.is_running and not is_upgraded:
             check_level(member.id, member.store.feature_level, self.level)
@@ -93,6 +116,22 @@ def check_level(member: int, level: int, spoken: int) -> None:
         InvariantViolated: it is higher.
     """
     demand(level <= spoken, f"the cluster has feature level {level}, and node {member} speaks {spoken} (row 35)")
+
+
+def check_all_speak(cluster: Cluster) -> None:
+    """Check that no node has come to a level that another member does not speak: one that was away could not return.
+
+    Raises:
+        InvariantViolated: one has.
+    """
+    for node in cluster.running:
+        for member in node.node.membership.members & cluster.members.keys():
+            spoken = cluster.members[member].speaks
+            demand(
+                node.store.feature_level <= spoken,
+                f"node {node.id} has come to feature level {node.store.feature_level}, and node {member}, which is a "
+                f"member, speaks {spoken} (row 35)",
+            )
 
 
 def check_log(committed: Mapping[int, Entry]) -> None:

@@ -19,10 +19,11 @@ from kvraft.simulation.replay import Replay
 from kvraft.simulation.requests import Data, Request, line_of, note_answer
 from kvraft.simulation.revisions import check_numbers
 from kvraft.simulation.session_client import SESSIONS, SessionClients
+from kvraft.simulation.slow_reader import SLOW, SlowReaders
 from kvraft.simulation.watch_client import WATCHES, WatchClients
 from kvraft.simulation.writes import check_writes
 
-KINDS: Final = (DATA, EXPIRY, WATCHES, LOCKS, SESSIONS)
+KINDS: Final = (DATA, EXPIRY, WATCHES, LOCKS, SESSIONS, SLOW)
 """Kinds of clients that take part in some of the runs."""
 TOGETHER: Final = (1, 1, 1, 2, 5)
 """How many requests a client sends at once, one of these."""
@@ -261,6 +262,8 @@ class Workload:
         self._others = (self._data_clients, self._expiry_clients, self._watch_clients, self._lock_clients)
         """Those whose answers are judged by a replay of the log."""
         self._session_clients = SessionClients(cluster, kinds)
+        self._slow_readers = SlowReaders(cluster, self._history, data, kinds)
+        self._groups = (*self._others, self._session_clients, self._slow_readers)
         self._last: Client | None = None
         self._tries = 0
         self._asked = 0
@@ -275,6 +278,7 @@ class Workload:
     def operations(self) -> int:
         """How many requests were made."""
         asked = sum(len(others.asked) for others in self._others) + self._session_clients.requests
+        asked += self._slow_readers.requests
         return sum(client.requests for client in self._clients) + self._guest.requests + asked
 
     def begin(self) -> None:
@@ -282,19 +286,18 @@ class Workload:
         for client in self._clients:
             client.begin()
         self._guest.begin()
-        for others in (*self._others, self._session_clients):
-            others.begin()
+        for group in self._groups:
+            group.begin()
 
     def end(self) -> None:
         """Make no more requests, but for the last: once more all keys are written and read, now that all is well."""
         asking: tuple[Client | Guest, ...] = (*self._clients, self._guest)
         for client in asking:
             client.stop()
-        others = (*self._others, self._session_clients)
-        for each in others:
+        for each in self._groups:
             each.stop()
         self._cluster.run_until(
-            lambda: all(client.is_idle for client in asking) and all(each.are_idle for each in others),
+            lambda: all(client.is_idle for client in asking) and all(each.are_idle for each in self._groups),
             what="the end of all requests",
         )
         self._last = Client(len(asking), self._cluster, self._history, self._thinking_s, self._data, repeats=0.0)

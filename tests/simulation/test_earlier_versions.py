@@ -9,7 +9,7 @@ from kvraft.commands import GrantLease, Set
 from kvraft.raft import EntryKind, InvariantViolated
 from kvraft.simulation import earlier_versions
 from kvraft.simulation.cluster import Cluster, Stuck
-from kvraft.simulation.earlier_versions import EarlierVersions, check_level, check_log
+from kvraft.simulation.earlier_versions import EarlierVersions, check_all_speak, check_level, check_log
 from kvraft.store import FEATURE_LEVEL
 from kvraft.store.features import encode_level
 from tests.store.log import batch, raw
@@ -24,10 +24,12 @@ def mixed(monkeypatch: pytest.MonkeyPatch, seed: int = 1) -> tuple[Cluster, Earl
     return cluster, EarlierVersions(cluster, Random(seed))
 
 
+@pytest.mark.parametrize("away", [0.0, 1.0])
 def test_a_cluster_has_the_level_that_all_speak_and_rises_with_the_last_upgrade(
-    monkeypatch: pytest.MonkeyPatch,
+    monkeypatch: pytest.MonkeyPatch, away: float
 ) -> None:
-    """What the level does not know is refused until then."""
+    """What the level does not know is refused until then, also while the last to be upgraded is down."""
+    monkeypatch.setattr(earlier_versions, "AWAY", away)
     cluster, earlier = mixed(monkeypatch)
     leader = cluster.elect()
     cluster.run(0.5)
@@ -54,6 +56,19 @@ def test_a_level_that_a_member_does_not_speak_is_noticed() -> None:
     check_level(1, 2, 2)
     with pytest.raises(InvariantViolated, match="node 1 speaks 2"):
         check_level(1, 3, 2)
+
+
+def test_a_level_that_a_member_which_is_away_does_not_speak_is_noticed() -> None:
+    """It could not come back."""
+    cluster = Cluster(seed=1)
+    away = max(cluster.members.keys() - {cluster.elect()})
+    cluster.run(0.5)
+    cluster.kill(away)
+    check_all_speak(cluster)
+
+    cluster.members[away].speaks = FEATURE_LEVEL - 1
+    with pytest.raises(InvariantViolated, match=f"has come to feature level 3, and node {away}, which is a member"):
+        check_all_speak(cluster)
 
 
 def test_what_stands_ahead_of_its_level_in_the_log_is_noticed() -> None:
