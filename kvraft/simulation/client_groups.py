@@ -43,6 +43,11 @@ class Group(Generic[_Client]):
         self._clients = clients
 
     @property
+    def take_part(self) -> bool:
+        """Whether the run has any."""
+        return bool(self._clients)
+
+    @property
     def are_idle(self) -> bool:
         """Whether nothing is asked that is not answered."""
         return all(client.is_idle for client in self._clients)

@@ -60,7 +60,12 @@ class Nemesis:
         self.strikes: Counter[str] = Counter()
         """How often each fault was begun."""
         self._faults = faults
-        self._ambushes = ambushes
+        self._ambushes: list[tuple[Ambush, Random]] = []
+        """Those that take part, each with its own draws."""
+        for ambush in ambushes:
+            random = cluster.world.random(f"ambush {ambush.__name__}")
+            if random.random() < AMBUSHED:
+                self._ambushes.append((ambush, random))
         self._gap_s = gap_s
         self._open: dict[int, Mend] = {}
         self._blocked: Counter[tuple[int, int]] = Counter()
@@ -69,21 +74,27 @@ class Nemesis:
         self._mends = 0
         self._expects: Callable[[Member], None] | None = None
         self._is_stopped = False
+        self._truces = 0
+        """How often it was stopped: what it had planned before is not done any more."""
         cluster.stopped = self._stopped_itself
         cluster.checks.elected = self._elected
 
     def begin(self) -> None:
-        """Begin to inject faults."""
+        """Begin to inject faults, for the first time or after a stop."""
+        self._is_stopped = False
+        self.operator.resume()
         if self._faults:
             self._strike_later()
-        for ambush in self._ambushes:
-            random = self.cluster.world.random(f"ambush {ambush.__name__}")
-            if random.random() < AMBUSHED:
-                self._ambush_later(ambush, random)
+        for ambush, random in self._ambushes:
+            self._ambush_later(ambush, random)
 
     def stop(self) -> None:
         """Inject no more faults, heal everything, and start every process that does not run."""
         self._is_stopped = True
+        self._truces += 1
+        self._down.clear()
+        self._expects = None
+        self.is_usurping = False
         self.operator.stop()
         for mend in [*self._open.values()]:
             mend()
@@ -98,7 +109,7 @@ class Nemesis:
 
     def later(self, seconds: float, call: Callable[[], object]) -> None:
         """Call something later, unless the nemesis is stopped by then."""
-        self.cluster.world.at(self.cluster.world.now + seconds, None, lambda: None if self._is_stopped else call())
+        self.cluster.world.at(self.cluster.world.now + seconds, None, self._call, self._truces, call)
 
     def mend_later(self, seconds: float, mend: Mend) -> None:
         """Heal a fault later, or when the nemesis is stopped before."""
@@ -200,6 +211,10 @@ class Nemesis:
             self.cluster.start(member.id)
 
     # Inside.
+
+    def _call(self, truces: int, call: Callable[[], object]) -> None:
+        if truces == self._truces and not self._is_stopped:
+            call()
 
     def _strike_later(self) -> None:
         self.later(self.random.expovariate(1 / self._gap_s), self._strike)

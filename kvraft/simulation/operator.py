@@ -35,6 +35,10 @@ class Operator:
         """Bring no command to another node any more."""
         self._is_stopped = True
 
+    def resume(self) -> None:
+        """Bring commands to other nodes again."""
+        self._is_stopped = False
+
     def ask(self, line: str, member: int | None = None, *, tries: int = TRIES) -> None:
         """Give one command, to the leader or to the node that is named."""
         cluster = self._cluster

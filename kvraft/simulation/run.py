@@ -28,6 +28,7 @@ from kvraft.simulation.member import DiskFaults, address_of
 from kvraft.simulation.nemesis import Nemesis
 from kvraft.simulation.pace import ClusterTime, Pace
 from kvraft.simulation.requests import Data
+from kvraft.simulation.truces import draw_truce, hold_truce, mend
 from kvraft.simulation.workload import Workload
 
 SECONDS: Final = 20.0
@@ -255,14 +256,14 @@ def _go_through(plan: Plan, cluster: Cluster, nemesis: Nemesis | None, workload:
         nemesis.rush = workload.rush
         nemesis.begin()
     end = cluster.world.now + plan.seconds
-    while (plan.steps is None or cluster.world.events < plan.steps) and cluster.step(end):
-        pass
+    truce = draw_truce(Random(f"{plan.seed} truce"))
+    if nemesis is not None and truce is not None and not workload.keeps_waiting:
+        _go_on(plan, cluster, cluster.world.now + truce * plan.seconds)
+        end += hold_truce(cluster, nemesis)
+    _go_on(plan, cluster, end)
     earlier.end()
     if nemesis is not None:
-        nemesis.stop()
-        pauses_end = max(member.machine.held_until for member in cluster.members.values())
-        cluster.run(max(0.0, pauses_end - cluster.world.now))
-        cluster.run_until(lambda: nemesis.operator.is_idle, what="an answer to the operator")
+        mend(cluster, nemesis)
     cluster.elect()
     workload.end()
     while True:
@@ -284,10 +285,17 @@ def _go_through(plan: Plan, cluster: Cluster, nemesis: Nemesis | None, workload:
     cluster.checks.at_the_end()
 
 
+def _go_on(plan: Plan, cluster: Cluster, end: float) -> None:
+    while (plan.steps is None or cluster.world.events < plan.steps) and cluster.step(end):
+        pass
+
+
 def _disturb_at_the_end(plan: Plan, cluster: Cluster) -> None:
     """Run scenarios that rarely occur by chance, in a healthy cluster without requests of clients."""
+    began = cluster.world.now
     if cluster.forgets:
         _dial_without_names(cluster)
+        at_rest.settle(cluster)
         return
     if Random(f"{plan.seed} older copy").random() < OLDER_COPIES:
         older_copies.put_back(cluster)
@@ -302,6 +310,8 @@ def _disturb_at_the_end(plan: Plan, cluster: Cluster) -> None:
         return  # members may be elsewhere now
     if Random(f"{plan.seed} slow learner").random() < SLOW_LEARNERS and slow_learner.is_possible(cluster.options):
         slow_learner.promote(cluster)
+    if cluster.world.now > began:
+        at_rest.settle(cluster)
     draws = Random(f"{plan.seed} encounters")
     if draws.random() < ENCOUNTERS:
         draws.choice((encounters.stop_in_order, encounters.meet_another_cluster))(cluster, draws)

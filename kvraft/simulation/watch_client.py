@@ -316,6 +316,11 @@ class WatchClients:
         return [each for writer in self._writers for each in writer.asked]
 
     @property
+    def take_part(self) -> bool:
+        """Whether the run has any."""
+        return bool(self._clients)
+
+    @property
     def are_idle(self) -> bool:
         """Whether all writers are idle."""
         return all(writer.is_idle for writer in self._writers)

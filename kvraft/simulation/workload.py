@@ -281,6 +281,11 @@ class Workload:
         asked += self._slow_readers.requests
         return sum(client.requests for client in self._clients) + self._guest.requests + asked
 
+    @property
+    def keeps_waiting(self) -> bool:
+        """Whether some clients always have something at the nodes: watches, or a place in the queue of a lock."""
+        return self._watch_clients.take_part or self._lock_clients.take_part
+
     def begin(self) -> None:
         """Begin."""
         for client in self._clients:

@@ -11,7 +11,11 @@ from kvraft.replica.collector import REST_S_MAX
 from kvraft.replica.submissions import Deadlines
 from kvraft.simulation import Cluster, at_rest
 from kvraft.simulation.at_rest import KEPT, find_leaks, settle, walk
+from kvraft.simulation.faults import kill_one
 from kvraft.simulation.member import FOLDER
+from kvraft.simulation.nemesis import Nemesis
+from kvraft.simulation.truces import hold_truce, mend
+from kvraft.simulation.workload import Workload
 
 
 def settled(seed: int = 1, *, forgets: bool = False) -> Cluster:
@@ -58,6 +62,48 @@ def test_a_queue_that_is_not_emptied_is_named(monkeypatch: pytest.MonkeyPatch) -
 
     with pytest.raises(InvariantViolated, match=r"Deadlines\._waiting holds \d"):
         settle(cluster)
+
+
+def test_a_restart_takes_a_leak_away_and_a_look_in_the_middle_of_a_run_finds_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The faults go on after that look, as before."""
+    cluster = settled()
+    nemesis = Nemesis(cluster, [kill_one], gap_s=0.5)
+    nemesis.begin()
+    with monkeypatch.context() as broken:
+        broken.setattr(at_rest, "SETTLES_S", 0.3)
+        broken.setattr(Deadlines, "expire", lambda _self, _now: None)
+        cluster.ask(cluster.elect(), "SET a 1")
+        with pytest.raises(InvariantViolated, match=r"in the middle of the run, node \d: Deadlines\._waiting holds \d"):
+            hold_truce(cluster, nemesis)
+
+    for member in cluster.members:
+        cluster.restart(member)
+    assert hold_truce(cluster, nemesis) < at_rest.SETTLES_S
+    before = nemesis.strikes["kill_one"]
+    cluster.run(3.0)
+    assert nemesis.strikes["kill_one"] > before
+    mend(cluster, nemesis)
+    cluster.elect()
+    settle(cluster)
+
+
+def test_what_clients_ask_meanwhile_is_no_leak() -> None:
+    """It is gone at the next look."""
+    cluster = settled()
+    nemesis = Nemesis(cluster, ())
+    nemesis.begin()
+    workload = Workload(cluster, 3, thinking_s=0.01, kinds=())
+    workload.begin()
+    cluster.run(0.3)
+    busy = 0
+    for _ in range(20):
+        cluster.run(0.0003)
+        busy += any([*find_leaks(cluster, member)] for member in cluster.running)
+    assert busy > 0
+
+    hold_truce(cluster, nemesis)
 
 
 def test_a_deleted_file_that_stays_open_is_named() -> None:
