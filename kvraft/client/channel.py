@@ -20,7 +20,7 @@ from collections.abc import Sequence
 from random import Random
 from typing import Any, Final
 
-from kvraft.client.errors import ClientClosed, ClientError, Unavailable, from_answer, unknown
+from kvraft.client.errors import ClientClosed, ClientError, InvalidRequest, Unavailable, from_answer, unknown
 from kvraft.client.link import CONNECT_S, SILENCE_S, Lines, Link, MalformedAnswer
 from kvraft.client.nodes import Address
 from kvraft.client.requests import Answer, Effect, Request, raw
@@ -113,7 +113,13 @@ class Channel:
     # --- events ------------------------------------------------------------------------------------------------------
 
     def submit(self, request: Request[Any], now: float, timeout_s: float = TIMEOUT_S) -> None:
-        """Queue or send a request; it ends after `timeout_s` at the latest."""
+        """Queue or send a request; it ends after `timeout_s` at the latest.
+
+        Raises:
+            InvalidRequest: it has ended already. A request holds what became of it, so each is executed once.
+        """
+        if request.is_over:
+            raise InvalidRequest("this request has been executed; make a new one")
         if self._is_closed:
             self._end(request, ClientClosed("the client is closed; make another one"))
             return

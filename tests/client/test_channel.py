@@ -4,7 +4,16 @@ from typing import Any
 
 import pytest
 
-from kvraft.client import ClientClosed, ConditionFailed, If, OutcomeUnknown, TooLarge, Unavailable, requests
+from kvraft.client import (
+    ClientClosed,
+    ConditionFailed,
+    If,
+    InvalidRequest,
+    OutcomeUnknown,
+    TooLarge,
+    Unavailable,
+    requests,
+)
 from kvraft.client.channel import TIMEOUT_S
 from kvraft.client.link import CONNECT_S, SILENCE_S
 from kvraft.client.nodes import Address
@@ -36,6 +45,17 @@ def test_requests_are_pipelined_and_answered_in_their_order() -> None:
     caller.answer(OK, {"value": "1"})
 
     assert [caller.told(each) for each in (first, second, third)] == [None, b"1", ...]
+
+
+def test_a_request_is_executed_once() -> None:
+    """The same one again is refused at once: what it holds is the end of its first execution."""
+    caller = Caller()
+    asked = caller.ask(requests.incr("n"))
+    caller.connect()
+    caller.answer({"value": "1"})
+
+    with pytest.raises(InvalidRequest, match="make a new one"):
+        caller.ask(asked)
 
 
 def test_answers_may_come_in_any_pieces() -> None:
