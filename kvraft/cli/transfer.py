@@ -2,31 +2,42 @@
 
 The first line says what the file is and which revision it shows; each other line is one key::
 
-    {"kvraft_export":1,"revision":812,"prefix":""}
+    {"kvraft_export":2,"revision":812,"prefix":""}
     {"key":"user:100","value":"kmarulab"}
     {"key_base64":"/wA=","value_base64":"AAE="}
+    {"key":"lamp","value":"on","ttl":2.5}
+    {"key":"service/a","value":"10.0.0.7:80","ttl":30.0,"lease":7}
+    {"key":"cup","value":"full","gone":true}
 
 An export shows one state. One that was broken off and is resumed shows the same state, as long as the history reaches
-back to it.
+back to it. How long keys live on is no part of a state: it is asked right after they are read. `ttl` is what a key of
+its own had left then, or what its lease has when it is renewed. A key that was deleted or had expired by then is
+`gone`.
 """
 
 import base64
+import contextlib
 import json
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from pathlib import Path
-from typing import IO, Any, Final
+from typing import IO, Any, Final, NamedTuple
 
 import click
 
 from kvraft.cli import statuses
 from kvraft.cli.options import cluster_options, fail, key_bytes, member, write_json
-from kvraft.client import Client, Compacted, KeyItem, OutcomeUnknown
-from kvraft.client.requests import Pages, Span, count, page
+from kvraft.client import Client, Compacted, KeyItem, NoSuchKey, NoSuchLease, OutcomeUnknown, holding
+from kvraft.client.blocking import Pending
+from kvraft.client.requests import Pages, Request, Span, count, page, ttl
 
-FORMAT: Final = 1
+FORMAT: Final = 2
+FORMATS: Final = (1, 2)
+"""What is read: the first has no `ttl`, `lease` and `gone`."""
+TTL_S_MIN: Final = 0.001
+"""The shortest time to live that a key may be given."""
 BATCH: Final = 500
 """Keys that are written together."""
 BATCH_BYTES: Final = 1024 * 1024
@@ -64,7 +75,7 @@ class _Progress:
 def export_command(file: Path, prefix: str, resume: bool, nodes: str | None, timeout: float, output: str) -> int:
     """Write all keys and values into FILE (- for stdout), one JSON object a line, as they are at one moment.
 
-    Times at which keys expire are not exported.
+    With how long they live on, and with their leases.
     """
     is_stdout = str(file) == "-"
     if resume and is_stdout:
@@ -76,12 +87,13 @@ def export_command(file: Path, prefix: str, resume: bool, nodes: str | None, tim
         total = client.execute(count(Span.prefix(start)))
         progress = _Progress(stack, "exporting", total)
         sink = sys.stdout if is_stdout else stack.enter_context(_open(file, "a" if resume else "x"))
+        lifetimes = _Lifetimes(client)
         try:
-            for item in _items(client, start, last, revision, sink, prefix):
-                print(json.dumps({**member("key", item.key), **member("value", item.value)}), file=sink)
-                done += 1
-                if done % BATCH == 0:
-                    progress.at(done)
+            for items in _pages(client, start, last, revision, sink, prefix):
+                for item, lifetime in zip(items, lifetimes.of([item.key for item in items]), strict=True):
+                    print(json.dumps({**member("key", item.key), **member("value", item.value), **lifetime}), file=sink)
+                done += len(items)
+                progress.at(done)
         except Compacted as error:
             raise fail(
                 f"{error}; the state that this export shows is gone: begin anew, with a larger history in config.json",
@@ -102,22 +114,61 @@ def _open(file: Path, mode: str) -> IO[str]:
         raise fail(f"{file} exists; remove it, or go on with it by --resume", statuses.USAGE) from None
 
 
-def _items(
+class _Lifetimes:
+    """How long keys live on, and by which leases."""
+
+    def __init__(self, client: Client) -> None:
+        self._client = client
+        self._granted: dict[int, float] = {}
+        """What each lease has when it is renewed, seconds."""
+
+    def of(self, keys: Sequence[bytes]) -> list[dict[str, object]]:
+        """Return for each key what its line says of that."""
+        left = self._asked([ttl(key) for key in keys])
+        dying = [key for key, seconds in zip(keys, left, strict=True) if isinstance(seconds, float)]
+        leases = dict(zip(dying, self._asked([holding.lease_of(key) for key in dying]), strict=True))
+        fresh = sorted({lease for lease in leases.values() if lease} - self._granted.keys())
+        self._granted.update(zip(fresh, self._asked([holding.granted_ttl(lease) for lease in fresh]), strict=True))
+        return [self._described(seconds, leases.get(key, 0)) for key, seconds in zip(keys, left, strict=True)]
+
+    def _asked(self, asked: Sequence[Request[Any]]) -> list[Any]:
+        """Return the answers; NoSuchKey for a key or a lease that is not there any more."""
+        with self._client.batch() as batch:
+            pending = [batch.add(request) for request in asked]
+        return [_unless_gone(each) for each in pending]
+
+    def _described(self, seconds: object, lease: int) -> dict[str, object]:
+        if seconds is None:
+            return {}
+        granted = self._granted.get(lease) if lease else seconds
+        if not isinstance(granted, float):
+            return {"gone": True}
+        return {"ttl": granted, "lease": lease} if lease else {"ttl": granted}
+
+
+def _unless_gone(pending: Pending[Any]) -> Any:
+    try:
+        return pending.result()
+    except (NoSuchKey, NoSuchLease):
+        return NoSuchKey
+
+
+def _pages(
     client: Client, start: bytes, last: bytes | None, revision: int | None, sink: IO[str], prefix: str
-) -> Iterator[KeyItem]:
-    """Yield the keys behind `last`, all of one state, after the first line where that is missing."""
+) -> Iterator[Sequence[KeyItem]]:
+    """Yield the keys behind `last` in groups, all of one state, after the first line where that is missing."""
     if revision is None:
         pages = Pages(Span.prefix(start).shown(), None)
         first = client.execute(page(Span.prefix(start).shown(), BATCH))
         header = {"kvraft_export": FORMAT, "revision": first.revision, "prefix": prefix}
         print(json.dumps(header), file=sink)
-        yield from pages.take(first)
+        yield pages.take(first)
     elif last is None:
         pages = Pages(Span.prefix(start).shown(at=revision), None)
     else:
         pages = Pages(Span.between(last + b"\0", _after_prefix(start)).shown(at=revision), None)
     while (request := pages.next_request()) is not None:
-        yield from pages.take(client.execute(request))
+        yield pages.take(client.execute(request))
 
 
 def _after_prefix(start: bytes) -> bytes | None:
@@ -148,7 +199,7 @@ def _broken_off(file: Path, prefix: str) -> tuple[int, bytes | None, int | None]
 
 
 def _header(described: dict[str, Any], prefix: str | None) -> int:
-    if described.get("kvraft_export") != FORMAT:
+    if described.get("kvraft_export") not in FORMATS:
         raise fail("this is no export of kvraft that can be read: its first line does not say so", statuses.DATA)
     if prefix is not None and described["prefix"] != prefix:
         raise fail(f"this export is of the prefix {described['prefix']!r}, not {prefix!r}", statuses.USAGE)
@@ -161,18 +212,20 @@ def _header(described: dict[str, Any], prefix: str | None) -> int:
 @click.command("import")
 @click.argument("file", type=click.Path(dir_okay=False, allow_dash=True, path_type=Path))
 @click.option("--resume", is_flag=True, help="Go on where an import of FILE was broken off.")
+@click.option("--gone", is_flag=True, help="Also keys that went while the export ran; they stay.")
 @cluster_options
-def import_command(file: Path, resume: bool, nodes: str | None, timeout: float, output: str) -> int:
+def import_command(file: Path, resume: bool, gone: bool, nodes: str | None, timeout: float, output: str) -> int:
     """Write what export has written into the cluster; FILE may be - for stdin.
 
     An import that is broken off leaves FILE.imported behind, and --resume goes on from there. To import a line twice
-    does no harm, unless somebody has written its key in between.
+    does no harm, unless somebody has written its key in between. Keys live on for as long as they would have when they
+    were exported, and leases are granted anew, under other numbers.
     """
     is_stdin = str(file) == "-"
     if resume and is_stdin:
         raise click.UsageError("stdin cannot be resumed; name a file")
     notes = file.with_name(file.name + PROGRESS_SUFFIX)
-    at = int(notes.read_text(encoding="ascii")) if resume and notes.exists() else 0
+    at, numbers = _noted(notes) if resume and notes.exists() else (0, {})
     with ExitStack() as stack:
         client = stack.enter_context(Client(nodes, timeout=timeout, exactly_once=False))
         try:
@@ -186,26 +239,77 @@ def import_command(file: Path, resume: bool, nodes: str | None, timeout: float, 
             lines.seek(at)
         at = max(at, len(header))
         keys = 0
-        for items, size in _batches(lines):
-            _write(client, items)
+        leases = _Leases(client, numbers)
+        for items, size in _batches(lines, with_gone=gone):
+            _write(client, leases.granted(items))
             keys += len(items)
             at += size
             progress.at(at)
             if not is_stdin:
-                notes.write_text(str(at), encoding="ascii")
+                notes.write_text(json.dumps({"at": at, "leases": leases.numbers}), encoding="ascii")
     notes.unlink(missing_ok=True)
-    write_json({"status": "OK", "keys": keys}) if output == "json" else click.echo(f"{keys} keys are written")
+    if output == "json":
+        write_json({"status": "OK", "keys": keys, "leases": leases.numbers})
+    else:
+        click.echo(f"{keys} keys are written")
     return statuses.OK
 
 
-def _batches(lines: IO[bytes]) -> Iterator[tuple[list[tuple[bytes, bytes]], int]]:
-    """Yield keys with their values, some at a time, with the bytes of their lines."""
-    items: list[tuple[bytes, bytes]] = []
+def _noted(notes: Path) -> tuple[int, dict[str, int]]:
+    """Return how many bytes are imported, and the new numbers of the leases among them."""
+    noted = json.loads(notes.read_text(encoding="ascii"))
+    return (noted, {}) if isinstance(noted, int) else (noted["at"], noted["leases"])
+
+
+class _Line(NamedTuple):
+    """A key as a line describes it."""
+
+    key: bytes
+    value: bytes
+    ttl: float | None
+    lease: int | None
+
+
+class _Leases:
+    """The leases of an export, which are granted anew.
+
+    Args:
+        client: grants them.
+        numbers: the new number of each that was granted before, by the one in the export.
+    """
+
+    def __init__(self, client: Client, numbers: dict[str, int]) -> None:
+        self._client = client
+        self.numbers = numbers
+
+    def granted(self, lines: Sequence[_Line]) -> list[_Line]:
+        """Return the lines with the new numbers; each lease of theirs has all of its time again."""
+        for lease, seconds in {line.lease: line.ttl for line in lines if line.lease is not None}.items():
+            assert seconds is not None, "a line with a lease says how long that is"
+            self._grant(str(lease), seconds)
+        return [
+            line if line.lease is None else line._replace(ttl=None, lease=self.numbers[str(line.lease)])
+            for line in lines
+        ]
+
+    def _grant(self, name: str, seconds: float) -> None:
+        if name in self.numbers:
+            with contextlib.suppress(NoSuchLease):
+                self._client.execute(holding.keep_alive(self.numbers[name]))
+                return
+        self.numbers[name] = self._client.execute(holding.grant(seconds))
+
+
+def _batches(lines: IO[bytes], *, with_gone: bool) -> Iterator[tuple[list[_Line], int]]:
+    """Yield some keys at a time, with the bytes of their lines."""
+    items: list[_Line] = []
     size = 0
     for number, line in enumerate(lines, 2):
         described = _read_line(line, number)
-        items.append((_bytes(described, "key", number), _bytes(described, "value", number)))
         size += len(line)
+        if described.get("gone") and not with_gone:
+            continue
+        items.append(_described_key(described, number))
         if len(items) == BATCH or size > BATCH_BYTES:
             yield items, size
             items, size = [], 0
@@ -213,12 +317,22 @@ def _batches(lines: IO[bytes]) -> Iterator[tuple[list[tuple[bytes, bytes]], int]
         yield items, size
 
 
-def _write(client: Client, items: list[tuple[bytes, bytes]]) -> None:
+def _described_key(described: dict[str, Any], number: int) -> _Line:
+    ttl_s, lease = described.get("ttl"), described.get("lease")
+    if ttl_s is not None and (isinstance(ttl_s, bool) or not isinstance(ttl_s, int | float)):
+        raise fail(f"line {number} has a ttl that is no number of seconds", statuses.DATA)
+    if lease is not None and (not isinstance(lease, int) or ttl_s is None):
+        raise fail(f"line {number} has a lease that is no number, or no ttl beside it", statuses.DATA)
+    ttl_s = None if ttl_s is None else max(TTL_S_MIN, ttl_s)
+    return _Line(_bytes(described, "key", number), _bytes(described, "value", number), ttl_s, lease)
+
+
+def _write(client: Client, items: list[_Line]) -> None:
     """Write some keys, at last all of them: to write the same value again changes nothing."""
     left = items
     for _ in range(3):
         with client.batch() as batch:
-            pending = [batch.set(key, value) for key, value in left]
+            pending = [batch.set(key, value, ttl=ttl_s, lease=lease) for key, value, ttl_s, lease in left]
         unknown = []
         for item, each in zip(left, pending, strict=True):
             try:

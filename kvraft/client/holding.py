@@ -152,6 +152,16 @@ def revoke(lease: int) -> Request[None]:
     return Request(b"LEASE REVOKE %d" % lease, lambda _: None, Effect.UNNUMBERED)
 
 
+def lease_of(key: Text) -> Request[int]:
+    """Ask for the lease of a key; the result is 0 where it has none."""
+    return Request(b"LEASE OF " + argument(to_bytes(key)), _lease, Effect.NONE)
+
+
+def granted_ttl(lease: int) -> Request[float]:
+    """Ask how many seconds a lease has when it is renewed."""
+    return Request(b"LEASE INFO %d" % lease, lambda answer: float(answer["granted"]), Effect.NONE)
+
+
 def _lease(answer: Answer) -> int:
     lease: int = answer["lease"]
     return lease

@@ -10,6 +10,7 @@ from kvraft.commands import (
     Operation,
     describe_lease,
     grant_lease,
+    lease_of,
     renew_lease,
     revoke_lease,
 )
@@ -19,7 +20,8 @@ from kvraft.server.arguments import Arguments, WrongUsage
 from kvraft.server.dialect import Answer
 
 LEASE_USAGE: Final = (
-    "LEASE GRANT <seconds> [<lease>] | KEEPALIVE <lease> | REVOKE <lease> | INFO <lease> [KEYS] | LIST [AFTER <lease>]"
+    "LEASE GRANT <seconds> [<lease>] | KEEPALIVE <lease> | REVOKE <lease> | INFO <lease> [KEYS] | LIST [AFTER <lease>] "
+    "| OF <key>"
 )
 
 
@@ -42,6 +44,10 @@ def read_lease(arguments: Arguments) -> tuple[Operation, Answer]:
             return _info(arguments)
         case b"LIST":
             return _list(arguments)
+        case b"OF":
+            key = arguments.text()
+            arguments.end()
+            return lease_of(key), attached
     raise WrongUsage
 
 
@@ -116,3 +122,8 @@ def listed(page: LeasePage) -> bytes:
     """Return the line for some leases."""
     told: dict[str, object] = {"leases": [_members(state) for state in page.leases], "after": page.last}
     return replies.status(told)
+
+
+def attached(lease: int) -> bytes:
+    """Return the line for the lease of a key; 0: it has none."""
+    return replies.status({"lease": lease})

@@ -7,16 +7,17 @@ import re
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Final
 
 import attrs
 import pytest
 
-from kvraft.cli import statuses
+from kvraft.cli import statuses, transfer
 from kvraft.cli.main import COMMANDS, main
 from kvraft.cli.manual import manual
+from kvraft.client import OutcomeUnknown
 from kvraft.config import load
 from tests.client.fake import FakeNode, event, fake_nodes
 
@@ -211,10 +212,87 @@ def test_export_and_import_bring_all_bytes_back(kvraft: Shell, tmp_path: Path) -
     assert kvraft("get", "k0", "--raw").encode("utf-8", "surrogateescape") == b"\x00\xff\n"
 
 
+def test_keys_live_on_after_an_import_as_long_as_before(kvraft: Shell, tmp_path: Path) -> None:
+    """With their own time, or with a new lease for each one of before, also where the import was broken off."""
+    ask = kvraft.node.lines.ask
+    lease = ask("LEASE GRANT 30")["lease"]
+    for key in ("a", "b", "z"):
+        ask(f"CAS {key} LEASE {lease} ABSENT x")
+    ask("SET lamp on")
+    ask("EXPIRE lamp 2.5")
+    kvraft("set", "stays", "x")
+    file = tmp_path / "all.jsonl"
+    kvraft("export", str(file))
+    header, *lines = (json.loads(line) for line in file.read_text().splitlines())
+    assert header["kvraft_export"] == 2
+    assert lines == [
+        {"key": "a", "value": "x", "ttl": 30.0, "lease": lease},
+        {"key": "b", "value": "x", "ttl": 30.0, "lease": lease},
+        {"key": "lamp", "value": "on", "ttl": 2.5},
+        {"key": "stays", "value": "x"},
+        {"key": "z", "value": "x", "ttl": 30.0, "lease": lease},
+    ]
+
+    ask(f"LEASE REVOKE {lease}")
+    ask("DELETE lamp")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(transfer, "BATCH", 2)
+        patch.setattr(transfer, "_write", write_once(transfer._write))
+        kvraft("import", str(file))
+    assert kvraft.status == statuses.UNKNOWN
+    assert json.loads((tmp_path / "all.jsonl.imported").read_text())["leases"] == {str(lease): lease + 1}
+    told = json.loads(kvraft("import", str(file), "--resume", "-o", "json"))
+
+    assert told == {"status": "OK", "keys": 3, "leases": {str(lease): lease + 1}}
+    assert [ask(f"LEASE OF {key}")["lease"] for key in ("a", "b", "lamp", "stays", "z")] == [lease + 1] * 2 + [
+        0,
+        0,
+        lease + 1,
+    ]
+    assert [ask(f"TTL {key}")["ttl"] for key in ("a", "lamp", "stays", "z")] == [30.0, 2.5, None, 30.0]
+
+
+def write_once(write: Callable[..., None]) -> Callable[..., None]:
+    """Return what writes the first time, and then fails as a cluster that has no leader."""
+    calls: list[None] = []
+
+    def run(*arguments: object) -> None:
+        calls.append(None)
+        if len(calls) > 1:
+            raise OutcomeUnknown("lost")
+        write(*arguments)
+
+    return run
+
+
+def test_what_went_during_an_export_is_not_imported(kvraft: Shell, tmp_path: Path) -> None:
+    """Unless that is asked for: a key that has expired must not come back for ever."""
+    file = tmp_path / "all.jsonl"
+    kvraft("set", "k", "x")
+    kvraft("set", "l", "x")
+    kvraft("export", str(file))
+    first = file.read_bytes().splitlines(keepends=True)[0]
+    kvraft("delete", "k")
+    file.write_bytes(first)
+    kvraft("export", str(file), "--resume")
+    assert json.loads(file.read_bytes().splitlines()[1]) == {"key": "k", "value": "x", "gone": True}
+
+    kvraft("import", str(file))
+    assert kvraft("keys").split() == ["l"]
+    kvraft("import", str(file), "--gone")
+    assert kvraft("keys").split() == ["k", "l"]
+
+
 @pytest.mark.parametrize(
     ("content", "said"),
     [
         (b"", "line 1 is no JSON"),
+        (b'{"kvraft_export":2,"revision":1,"prefix":""}\n{"key":"a","value":"x","ttl":"1"}\n', "line 2 has a ttl that"),
+        (
+            b'{"kvraft_export":2,"revision":1,"prefix":""}\n{"key":"a","value":"x","lease":1}\n',
+            "line 2 has a lease that",
+        ),
+        (b'{"kvraft_export":3,"revision":1,"prefix":""}\n', "no export of kvraft that can be read"),
         (b'{"key":"a"}\n', "no export of kvraft"),
         (b'{"kvraft_export":1,"revision":1,"prefix":""}\n{"key":"a"}\n', "line 2 has no value"),
         (b'{"kvraft_export":1,"revision":1,"prefix":""}\n{"key":"a","value_base64":"?"}\n', "line 2 has no value"),

@@ -324,6 +324,7 @@ def test_leases() -> None:
     assert lines.ask('TXN {"if":[{"key":"k","lease":9}],"then":[{"set":"l","value":"","lease":9}]}')["succeeded"]
     told = {"lease": 9, "ttl": 30.0, "granted": 30.0, "key_count": 2}
     assert lines.ask("LEASE INFO 9") == told
+    assert [lines.ask(f"LEASE OF {key}") for key in ("k", "absent")] == [{"lease": 9}, {"lease": 0}]
     assert lines.ask("LEASE INFO 9 KEYS") == {**told, "keys": [{"key": "k"}, {"key": "l"}], "more": False}
     assert lines.ask("LEASE LIST AFTER 1") == {"leases": [told], "after": None}
     assert [each["lease"] for each in lines.ask("LEASE LIST")["leases"]] == [1, 9]
@@ -339,6 +340,7 @@ def test_leases() -> None:
         ("LEASE", "USAGE"),
         ("LEASE GRANT", "USAGE"),
         ("LEASE GRANT 1 1 1", "USAGE"),
+        ("LEASE OF k l", "USAGE"),
         ("LEASE GRANT 1 0", "INVALID"),
         ("LEASE GRANT 0", "INVALID"),
         ("LEASE KEEPALIVE", "USAGE"),
