@@ -26,6 +26,8 @@ SETTLES_S: Final = 5.0
 LOOKS_GAP_S: Final = 0.05
 """Between two looks at nodes that clients ask, seconds: few of their requests take so long."""
 CONTAINERS: Final = frozenset({list, dict, set, deque, bytearray})
+_NOTHING: Final = object()
+"""Stands for a slot without a value."""
 PLAIN: Final = frozenset({bool, bytes, float, int, str, type(None)})
 """Types of what leads nowhere."""
 NAMES: Final = ("waiting", "queued", "inflight", "uncommitted", "pending", "unsent")
@@ -247,8 +249,7 @@ def walk(root: object) -> Iterator[tuple[str, object]]:
         elif isinstance(value, list | set | deque | tuple):
             waiting += value
         elif _is_ours(kind):
-            for name, held in _fields(value):
-                full = _full_name(kind, name)
+            for full, held in _fields(value):
                 yield full, held
                 if type(held) not in PLAIN and full not in BULK:
                     waiting.append(held)
@@ -265,17 +266,21 @@ def _is_ours(kind: type) -> bool:
 
 
 def _fields(value: object) -> Iterator[tuple[str, object]]:
-    yield from getattr(value, "__dict__", {}).items()
+    """Go through the fields of one object, as `walk` does."""
     kind: type = type(value)
-    for name in _slots(kind):
-        if hasattr(value, name):
-            yield name, getattr(value, name)
+    for name, held in getattr(value, "__dict__", {}).items():
+        yield _full_name(kind, name), held
+    for name, full in _slots(kind):
+        held = getattr(value, name, _NOTHING)
+        if held is not _NOTHING:
+            yield full, held
 
 
 @cache
-def _slots(kind: type) -> tuple[str, ...]:
+def _slots(kind: type) -> tuple[tuple[str, str], ...]:
+    """Return the slots of a class: the name of each alone, and with the class."""
     found: list[str] = []
     for each in kind.__mro__:
         slots = each.__dict__.get("__slots__", ())
         found += [slots] if isinstance(slots, str) else slots
-    return tuple(name for name in found if name not in {"__weakref__", "__dict__"})
+    return tuple((name, _full_name(kind, name)) for name in found if name not in {"__weakref__", "__dict__"})

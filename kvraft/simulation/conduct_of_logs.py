@@ -4,17 +4,14 @@ A log is truncated only for a conflict. A node follows only the leader of its te
 least as up to date as the voter's. No segment of a journal is deleted that the node could need after a crash.
 """
 
-import copy
 from collections.abc import Mapping
 from pathlib import Path
-from random import Random
 
 import attrs
 
 from kvraft.raft import Node
 from kvraft.raft.roles import Leader
 from kvraft.simulation.conduct import demand
-from kvraft.simulation.disk import Disk, proceed
 from kvraft.simulation.member import FOLDER, Member
 from kvraft.storage import StorageError
 from kvraft.storage.recovery import replay_directory
@@ -111,10 +108,7 @@ def check_removal(member: Member, path: Path) -> None:
 
 def _rehearse(member: Member, gone: Path | None = None) -> str | None:
     """Return why the journal could not be read after a power failure, or None."""
-    disk = member.disk
-    twin: Disk = copy.deepcopy(disk, {id(disk.rng): Random(0)})  # nothing is drawn; a copy of that takes the longest
-    twin.before = proceed
-    twin.crash(keep=0.0)
+    twin = member.disk.after_total_loss()
     if gone is not None:
         twin.inodes.pop(gone, None)
     try:

@@ -113,6 +113,15 @@ class Disk:
         self.inodes = dict(self.durable_names)
         self.kill()
 
+    def after_total_loss(self) -> "Disk":
+        """Return a disk that holds only what is durable here, as this one would after `crash(keep=0)`."""
+        copy = Disk()
+        for path, inode in self.durable_names.items():
+            copy.inodes[path] = Inode(bytearray(inode.durable), bytearray(inode.durable))
+        copy.durable_names = dict(copy.inodes)
+        copy.ignored = self.ignored
+        return copy
+
     @property
     def dirty(self) -> list[Path]:
         """The files with bytes that a power failure may take back."""

@@ -5,6 +5,8 @@ import time
 from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from multiprocessing import get_context
+from multiprocessing.context import BaseContext
 from typing import Final
 
 import attrs
@@ -15,10 +17,20 @@ from kvraft.simulation.run import Plan, Verdict, run
 PROGRESS_S: Final = 60.0
 """How often a long run says how far it is, seconds."""
 
+RUNS_MAX: Final = 100
+"""Most runs of one process, whose memory grows with each."""
+
 
 def be_quiet() -> None:
     """Let Twisted print nothing: what is logged goes into the trace, and what must not be logged into the verdict."""
     globalLogBeginner.beginLoggingTo([], discardBuffer=True, redirectStandardIO=False)
+
+
+def _context() -> BaseContext:
+    """Return how processes begin: as copies of one that has imported everything, which takes as long as a run."""
+    context = get_context("forkserver")
+    context.set_forkserver_preload([run.__module__])
+    return context
 
 
 def run_many(plan: Plan, seeds: Iterator[int], jobs: int, hours: float | None, *, keep_going: bool) -> int:
@@ -36,7 +48,7 @@ def run_many(plan: Plan, seeds: Iterator[int], jobs: int, hours: float | None, *
     done = violations = 0
     seconds = cpu_s = 0.0
     strikes: Counter[str] = Counter()
-    with ProcessPoolExecutor(jobs, initializer=be_quiet, max_tasks_per_child=100) as pool:
+    with ProcessPoolExecutor(jobs, mp_context=_context(), initializer=be_quiet, max_tasks_per_child=RUNS_MAX) as pool:
         running: set[Future[Verdict]] = set()
         stopping = False
         while True:

@@ -6,8 +6,10 @@ before one that was told before the request was made, and must be before those o
 answer. That is linearizability over all keys together, with conditions, counters, transactions and ranges.
 """
 
+from bisect import bisect_left, bisect_right
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
+from itertools import accumulate
 from typing import Any, Final
 
 import attrs
@@ -15,9 +17,9 @@ import msgspec
 
 from kvraft.commands import Expire, Failure, Get, Mutation, Operation, Result, Transact
 from kvraft.commands.transactions import Add, Append, Put
+from kvraft.raft import InvariantViolated
 from kvraft.server.dialect import Answer as Encoder
 from kvraft.simulation.clients import Answer
-from kvraft.simulation.conduct import demand
 from kvraft.simulation.history import Outcome
 from kvraft.simulation.replay import Done, Replay, encode
 from kvraft.simulation.twin import Twin
@@ -56,6 +58,36 @@ class Asked:
         return f"[{self.invoked:g} .. {self.completed or 0:g}] {self.line} -> {self.answer}"
 
 
+class Told:
+    """What clients were told of revisions, in the order of time.
+
+    Args:
+        answered: all requests with an answer.
+    """
+
+    def __init__(self, answered: Iterable[Asked]) -> None:
+        told = [each for each in answered if each.revision is not None and not _names_revision(each)]
+        ends = sorted((each.completed, each.revision or 0) for each in told if each.completed is not None)
+        self._ends = [completed for completed, _ in ends]
+        self._lows = [0, *accumulate((revision for _, revision in ends), max)]
+        """The highest revision among so many of the earliest answers."""
+        begins = sorted(((each.invoked, each.revision or 0) for each in told if _has_changed(each)), reverse=True)
+        self._begins = [invoked for invoked, _ in reversed(begins)]
+        self._highs = [*accumulate((revision - 1 for _, revision in begins), min)][::-1]
+        """From each write on: the revision before the lowest of those that this and later requests have made."""
+
+    def window(self, asked: Asked, newest: int) -> tuple[int, int]:
+        """Return the first and the last revision that an answer can show.
+
+        The first is the highest that was told before the request. The last is the one before those of writes that were
+        requested after the answer, and at most `newest`.
+        """
+        assert asked.completed is not None, "what is answered has completed"
+        low = self._lows[bisect_left(self._ends, asked.invoked)]
+        later = bisect_right(self._begins, asked.completed)
+        return low, min(newest, self._highs[later]) if later < len(self._highs) else newest
+
+
 def check_revisions(asked: Sequence[Asked], replay: Replay) -> None:
     """Judge what clients were told.
 
@@ -63,12 +95,13 @@ def check_revisions(asked: Sequence[Asked], replay: Replay) -> None:
         InvariantViolated: an answer cannot be explained.
     """
     answered = [each for each in asked if each.is_answered]
-    _check_real_time(answered)
+    told = Told(answered)
+    _check_real_time(answered, told)
     for each in answered:
         if isinstance(each.operation, Mutation):
             check_write(each, replay.done[encode(each.operation)])
         else:
-            _check_read(each, replay.twin, answered)
+            _check_read(each, replay.twin, told)
 
 
 def check_numbers(asked: Iterable[Asked], replay: Replay) -> None:
@@ -87,11 +120,11 @@ def check_numbers(asked: Iterable[Asked], replay: Replay) -> None:
         if isinstance(each.operation, Mutation) and each.outcome is not Outcome.FAILED
     )
     for command, times in replay.done.items():
-        demand(
-            len(times) <= possible[command] or not isinstance(times[0].command, Transact | Expire),
-            f"{times[0].command} was committed {len(times)} times and asked for, at most, {possible[command]} times "
-            "(rows 10 and 13)",
-        )
+        if len(times) > possible[command] and isinstance(times[0].command, Transact | Expire):
+            raise InvariantViolated(
+                f"{times[0].command} was committed {len(times)} times and asked for, at most, {possible[command]} "
+                "times (rows 10 and 13)"
+            )
 
 
 def check_write(asked: Asked, done: Iterable[Done]) -> None:
@@ -101,45 +134,28 @@ def check_write(asked: Asked, done: Iterable[Done]) -> None:
         InvariantViolated: none does.
     """
     found = [each for each in done if asked.revision in {None, each.revision}]
-    demand(
-        any(is_answer(asked, each.result) for each in found),
-        f"no write of the log explains: {asked}; it would be {[show(asked, each.result) for each in done]}",
-    )
+    if not any(is_answer(asked, each.result) for each in found):
+        raise InvariantViolated(
+            f"no write of the log explains: {asked}; it would be {[show(asked, each.result) for each in done]}"
+        )
 
 
-def _check_read(asked: Asked, twin: Twin, answered: Iterable[Asked]) -> None:
+def _check_read(asked: Asked, twin: Twin, told: Told) -> None:
     if asked.answer.get("error") in _LIMITS_OF_HISTORY:
         return
     if asked.revision is not None or _names_revision(asked):
         expected = [twin.read(asked.operation, asked.revision or 0)]
     else:
         assert isinstance(asked.operation, Get), "an answer without a revision"
-        low, high = _window(asked, answered, twin.revision)
+        low, high = told.window(asked, twin.revision)
         expected = [*dict.fromkeys(twin.states[each].get(asked.operation.key) for each in range(low, high + 1))]
-    demand(
-        any(is_answer(asked, each) for each in expected),
-        f"no state explains: {asked}; it would be {[show(asked, each) for each in expected]}",
-    )
+    if not any(is_answer(asked, each) for each in expected):
+        raise InvariantViolated(f"no state explains: {asked}; it would be {[show(asked, each) for each in expected]}")
 
 
 def _names_revision(asked: Asked) -> bool:
     """Whether it reads at a revision that the request names."""
     return getattr(asked.operation, "revision", None) is not None
-
-
-def _window(asked: Asked, answered: Iterable[Asked], newest: int) -> tuple[int, int]:
-    """Return the first and the last revision that an answer can show: of what was told before, and asked for after."""
-    low, high = 0, newest
-    completed = asked.completed
-    assert completed is not None, "what is answered has completed"
-    for other in answered:
-        if other.revision is None or other is asked or _names_revision(other):
-            continue
-        if other.completed is not None and other.completed < asked.invoked:
-            low = max(low, other.revision)
-        elif other.invoked > completed and _has_changed(other):
-            high = min(high, other.revision - 1)
-    return low, high
 
 
 def _has_changed(asked: Asked) -> bool:
@@ -150,7 +166,7 @@ def _has_changed(asked: Asked) -> bool:
     return any(isinstance(step, Put | Add | Append) for step in steps)
 
 
-def _check_real_time(answered: Sequence[Asked]) -> None:
+def _check_real_time(answered: Sequence[Asked], told: Told) -> None:
     """Revisions are told in the order of real time, and each belongs to one write."""
     owners: dict[int, Asked] = {}
     for asked in answered:
@@ -159,10 +175,13 @@ def _check_real_time(answered: Sequence[Asked]) -> None:
             continue
         if _has_changed(asked):
             other = owners.setdefault(revision, asked)
-            demand(other is asked, f"two writes have one revision: {other} and {asked}")
-        low, high = _window(asked, answered, revision)
-        demand(low <= revision, f"the answer is older than one that was told before, at revision {low}: {asked}")
-        demand(revision <= high, f"the answer shows what was asked for later, at revision {high + 1}: {asked}")
+            if other is not asked:
+                raise InvariantViolated(f"two writes have one revision: {other} and {asked}")
+        low, high = told.window(asked, revision)
+        if revision < low:
+            raise InvariantViolated(f"the answer is older than one that was told before, at revision {low}: {asked}")
+        if revision > high:
+            raise InvariantViolated(f"the answer shows what was asked for later, at revision {high + 1}: {asked}")
 
 
 def is_answer(asked: Asked, result: Result) -> bool:

@@ -16,7 +16,7 @@ from array import array
 from bisect import bisect_left
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence, Sized
-from itertools import chain
+from itertools import chain, compress, count
 from typing import Any, ClassVar, Final, Generic, Protocol, TypeVar
 from zlib import crc32
 
@@ -67,6 +67,10 @@ class FrozenShards(Iterator[list[tuple[bytes, _Content]]], Generic[_Content]):
         self._overtaken: defaultdict[int, dict[bytes, _Content | None]] = defaultdict(dict)
         """By shard, for each key that was written since: its content when the table was frozen. None: it had none."""
         self._released = False
+        self._find_filled = compress(count(), shards)
+        """Finds the shards that hold content, each when it comes to it."""
+        self._filled = -1
+        """The latest that it has found; those between `_next` and it held nothing then."""
 
     def __next__(self) -> list[tuple[bytes, _Content]]:
         """Return keys and content of the next shard that holds any, or of the last one, in no particular order.
@@ -78,10 +82,8 @@ class FrozenShards(Iterator[list[tuple[bytes, _Content]]], Generic[_Content]):
             raise Released("this snapshot was released before its end; take a new one")
         if self._next == len(self._shards):
             raise StopIteration
-        shards, index = self._shards, self._next
-        while index < len(shards) - 1 and not shards[index] and index not in self._overtaken:
-            index += 1  # there may be many more shards than keys
-        shard = shards[index]
+        index = self._find_next()
+        shard = self._shards[index]
         overtaken = self._overtaken.pop(index, None)
         self._next = index + 1
         if self._next == len(self._shards):
@@ -89,6 +91,15 @@ class FrozenShards(Iterator[list[tuple[bytes, _Content]]], Generic[_Content]):
         if overtaken is None:
             return list(shard.items())
         return [(key, item) for key, item in (shard | overtaken).items() if item is not None]
+
+    def _find_next(self) -> int:
+        """Return the next shard that holds content or is recorded, or the last one: most can be empty."""
+        last = len(self._shards) - 1
+        if self._filled < self._next:
+            self._filled = next(self._find_filled, last)
+        if self._overtaken and self._next < self._filled:
+            return min(self._filled, *self._overtaken)
+        return self._filled
 
     @property
     def items_kept(self) -> int:
@@ -364,7 +375,7 @@ class Keyspace(Section):
         """Empty the table and return its content in pieces: to free 1 million keys at once takes 240 ms (measured)."""
         kept = [] if self._frozen is None else self._frozen.release()
         shards, self._shards = self._shards, []
-        return [*shards, *kept, *self.ordered.pieces()]
+        return [*filter(None, shards), *kept, *self.ordered.pieces()]
 
     def thaw(self, frozen: FrozenShards[Item]) -> None:
         """Stop saving replaced items for `frozen`; only `FrozenShards` itself calls this."""

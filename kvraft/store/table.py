@@ -93,7 +93,7 @@ class Table(Generic[_Content]):
         """Empty the table and return its content in pieces; a snapshot that is being read is released."""
         kept = [] if self._frozen is None else self._frozen.release()
         shards, self._shards = self._shards, []
-        return [*shards, *kept]
+        return [*filter(None, shards), *kept]
 
 
 class DeadlineOrder:

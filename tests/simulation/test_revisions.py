@@ -1,6 +1,7 @@
 """The checker of answers with revisions finds each kind of answer that cannot be."""
 
 from collections.abc import Sequence
+from random import Random
 from typing import Any
 
 import pytest
@@ -11,7 +12,7 @@ from kvraft.simulation import Cluster
 from kvraft.simulation.data_client import DataClient, read_request
 from kvraft.simulation.history import Outcome
 from kvraft.simulation.replay import Replay
-from kvraft.simulation.revisions import Asked, check_numbers, check_revisions
+from kvraft.simulation.revisions import Asked, Told, check_numbers, check_revisions
 from tests.store.log import batch
 
 
@@ -134,3 +135,30 @@ def test_what_an_answer_could_have_been_is_told_in_the_order_of_the_log() -> Non
 
     places = [finding.index(f"'value': '{''.join(map(str, range(count)))}'") for count in range(1, 7)]
     assert places == sorted(places)
+
+
+def plain_window(asked: Asked, answered: Sequence[Asked], newest: int) -> tuple[int, int]:
+    """Return what `Told.window` does, by a look at each of the others."""
+    low, high = 0, newest
+    for other in answered:
+        if other.revision is None or other is asked or other.completed is None or asked.completed is None:
+            continue
+        if other.completed < asked.invoked:
+            low = max(low, other.revision)
+        elif other.invoked > asked.completed and other.line == "INCR n" and "error" not in other.answer:
+            high = min(high, other.revision - 1)
+    return low, high
+
+
+def test_what_an_answer_can_show_is_what_others_leave() -> None:
+    """As found by one look at each other request; times are often equal here, and revisions in no order."""
+    draws = Random(7)
+    for _ in range(30):
+        answered = []
+        for _ in range(draws.randrange(1, 9)):
+            begins, revision = draws.randrange(6), draws.randrange(1, 9)
+            line = draws.choice(("INCR n", "GET n META"))
+            answer = {"revision": revision} if draws.random() < 0.8 else {"error": "NOT_A_NUMBER", "revision": revision}
+            answered.append(told(line, answer, begins, begins + draws.randrange(1, 4)))
+        for asked in answered:
+            assert Told(answered).window(asked, 7) == plain_window(asked, answered, 7)

@@ -243,7 +243,7 @@ def test_dismantled() -> None:
 
     pieces = keys.dismantle()
 
-    assert len(pieces) >= SHARDS
+    assert 0 < len(pieces) <= len(KEYS) + 2  # an empty shard takes no time to be freed
     found = {key: item for piece in pieces if isinstance(piece, dict) for key, item in piece.items()}
     assert found.keys() == set(KEYS)
     assert not keys.frozen
