@@ -146,10 +146,10 @@ class Keyspace(Section):
         """Return what is stored under `key`."""
         return self._shards[crc32(key) & _MASK].get(key)
 
-    def pairs(self, keys: Iterable[bytes]) -> list[tuple[bytes, Item | None]]:
-        """Return the items of several keys; one call for each would take twice as long."""
+    def pairs(self, keys: Iterable[bytes]) -> list[Pair]:
+        """Return the items of several keys that are there; one call for each would take twice as long."""
         shards, checksum, mask = self._shards, crc32, _MASK
-        return [(key, shards[checksum(key) & mask].get(key)) for key in keys]
+        return [(key, shards[checksum(key) & mask][key]) for key in keys]
 
     def scan(self, place: int, count: int) -> tuple[list[bytes], int]:
         """Return about `count` keys from a scan position on, and the position of the next ones; 0: there are none.

@@ -71,6 +71,24 @@ class OrderedKeys:
             high = stop if place == last else len(chunk)
             yield from reversed(chunk[low:high]) if reverse else chunk[low:high]
 
+    def some(self, start: bytes, end: bytes | None, limit: int, *, reverse: bool = False) -> list[bytes]:
+        """Return the first `limit` keys that `between` yields: a few slices, where it takes a step for each key."""
+        (first, begin), (last, stop) = self._place(start), self._end(end)
+        found: list[bytes] = []
+        places = range(first, min(last + 1, len(self._chunks)))
+        for place in reversed(places) if reverse else places:
+            chunk = self._chunks[place]
+            low = begin if place == first else 0
+            high = stop if place == last else len(chunk)
+            room = limit - len(found)
+            if reverse:
+                found += chunk[max(low, high - room) : high][::-1]
+            else:
+                found += chunk[low : min(high, low + room)]
+            if len(found) == limit:
+                break
+        return found
+
     def count(self, start: bytes, end: bytes | None) -> int:
         """Return how many keys there are from `start` on and before `end`."""
         if end is not None and end <= start:

@@ -4,6 +4,7 @@ from bisect import bisect_left
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from heapq import merge
 from itertools import groupby, islice
+from operator import itemgetter
 from typing import Final
 
 from kvraft.commands import Item, Page, Span
@@ -14,12 +15,21 @@ PAGE_BYTES_MAX: Final = 1024 * 1024
 """A page that holds so many bytes of keys and values takes no more keys, and it has at least one."""
 VISITED_MAX: Final = 2_000
 """Keys that are looked at for a page of the past, since many may have come or gone since: two milliseconds at most."""
+_ITEM: Final[Callable[[tuple[bytes, Item]], Item]] = itemgetter(1)
+_VALUE: Final[Callable[[Item], bytes]] = itemgetter(0)
 
 
 def current(keys: Keyspace, span: Span, limit: int, reverse: bool, revision: int) -> Page:
     """Return the first keys of a range as they are."""
-    names = islice(keys.ordered.between(span.start, span.end, reverse=reverse), limit + 1)
-    return _fill(iter(keys.pairs(names)), limit, reverse, revision)
+    names = keys.ordered.some(span.start, span.end, limit + 1, reverse=reverse)
+    found = keys.pairs(names)
+    if sum(map(len, names)) + sum(map(len, map(_VALUE, map(_ITEM, found)))) > PAGE_BYTES_MAX:
+        return _fill(iter(found), limit, reverse, revision)
+    if len(found) <= limit:
+        return Page(revision, found, None)
+    found.pop()
+    last = names[-2]
+    return Page(revision, found, last if reverse else last + b"\0")
 
 
 def visible(

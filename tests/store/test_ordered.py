@@ -29,6 +29,9 @@ def test_it_is_a_sorted_set(changes: list[list[bytes]], start: bytes, end: bytes
     expected = sorted(key for key in model if key >= start and (end is None or key < end))
     assert [*keys.between(start, end)] == expected
     assert [*keys.between(start, end, reverse=True)] == expected[::-1]
+    for limit in range(1, len(expected) + 2):
+        assert keys.some(start, end, limit) == expected[:limit]
+        assert keys.some(start, end, limit, reverse=True) == expected[::-1][:limit]
     assert keys.count(start, end) == len(expected)
     pieces = keys.pieces()
     assert sorted(key for piece in pieces for key in piece) == sorted(model)
