@@ -294,6 +294,9 @@ class Transaction(View, Protocol):
     A mutation reads no clock and draws no random number: its effect depends on the store alone.
     """
 
+    copied: int
+    """Bytes of the values that it has copied to change them."""
+
     @property
     def revision(self) -> int:
         """The revision that the store will have after this transaction, if it changes a key."""

@@ -23,7 +23,7 @@ from kvraft.commands.model import (
     check_key,
     check_value,
 )
-from kvraft.commands.transactions import APPENDED_BYTES_MAX
+from kvraft.commands.transactions import APPENDED_BYTES_MAX, count_copied
 
 NEVER: Final = 0
 PASSED: Final = -1
@@ -187,6 +187,7 @@ class SetRange(Mutation, frozen=True, gc=False, array_like=True, tag=27):
         end = self.offset + len(self.value)
         if max(end, len(old)) > APPENDED_BYTES_MAX:
             raise CommandFailed(_too_long(max(end, len(old))))
+        count_copied(transaction, max(end, len(old)))
         new = old[: self.offset].ljust(self.offset, b"\0") + self.value + old[end:]
         transaction.put(self.key, new, AS_BEFORE)
         return len(new)

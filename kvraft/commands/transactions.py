@@ -17,11 +17,12 @@ from typing import Any, ClassVar, Final
 import msgspec
 from typing_extensions import override
 
-from kvraft.commands.base import ARGUMENTS_BYTES, INTEGER_BYTES, Mutation
+from kvraft.commands.base import ARGUMENTS_BYTES, Mutation
 from kvraft.commands.expiry import Ttl, check_ttl
 from kvraft.commands.integers import total
 from kvraft.commands.leases import LeaseId, check_lease
 from kvraft.commands.model import (
+    VALUE_BYTES_MAX,
     CommandFailed,
     Failure,
     InvalidCommand,
@@ -36,19 +37,22 @@ from kvraft.commands.model import (
     check_value,
 )
 
-COMPARISONS_MAX: Final = 128
-"""Most comparisons of one list."""
-OPERATIONS_MAX: Final = 128
-"""Most operations of one list, together with those of a list nested in it."""
+OPERATIONS_MAX: Final = 256
+"""Most comparisons, and most operations, of one list, together with those of a list nested in it. Each node takes no
+more than its `limits.transaction_operations`."""
 TRANSACTION_BYTES_MAX: Final = 16 * 1024 * 1024
 """Most bytes of keys and values of one transaction."""
 TRANSACTION_KEYS_MAX: Final = 1_000
 """Most keys that the ranges of one transaction may visit: to read, to compare or to remove them."""
 TRANSACTION_RESULT_BYTES_MAX: Final = 16 * 1024 * 1024
 """Most bytes of keys and values that one transaction may return."""
-APPENDED_BYTES_MAX: Final = 1024 * 1024
-"""Longest result of an append, bytes: each append copies the whole value."""
-_WORK_BYTES: Final = 16 * 1024
+APPENDED_BYTES_MAX: Final = VALUE_BYTES_MAX
+"""Longest result of an append, bytes."""
+COPIED_BYTES_MAX: Final = 2 * VALUE_BYTES_MAX
+"""Most bytes of all values that one transaction appends to or changes in their middle: each change copies the value."""
+STEP_BYTES: Final = 128
+"""What a comparison or an operation counts in a log entry at least, for the work that it is."""
+WORK_BYTES: Final = 16 * 1024
 """Bytes that an operation with a range, or an append, counts in a log entry in addition to its own, so that the work of
 one entry stays bounded."""
 
@@ -203,6 +207,17 @@ class Transact(Mutation, frozen=True, gc=False, array_like=True, tag=6):
     def size(self) -> int:
         return _size(self.compares, self.then, self.otherwise)
 
+    @property
+    def longest(self) -> int:
+        """The most comparisons or operations of one list, together with those of a list nested in it."""
+        return max(len(self.compares), _length(self.then), _length(self.otherwise))
+
+    @property
+    def content_bytes(self) -> int:
+        """The bytes of its keys and values."""
+        contents = _contents(self.compares, self.then, self.otherwise)
+        return sum(_span_size(at) + len(value) for at, value in contents)
+
     @override
     def apply(self, transaction: Transaction) -> Outcome:
         return _Course(transaction).run(self.compares, self.then, self.otherwise)
@@ -324,13 +339,36 @@ class _Course:
                     f"{APPENDED_BYTES_MAX}",
                 )
             )
+        count_copied(self._transaction, len(content))
         self._transaction.put(key, content, None)
         return len(content)
+
+
+def count_copied(transaction: Transaction, size: int) -> None:
+    """Count the bytes of a value that is copied to be changed.
+
+    Raises:
+        CommandFailed: the transaction copies more than it may.
+    """
+    transaction.copied += size
+    if transaction.copied > COPIED_BYTES_MAX:
+        raise CommandFailed(
+            Failure(
+                "VALUE_TOO_LONG",
+                f"the values that one transaction appends to have at most {COPIED_BYTES_MAX} bytes together; send "
+                "several",
+            )
+        )
 
 
 def _no_number(_: bytes) -> int:
     """Stand for a look-up where there is nothing to be looked up."""
     return 0
+
+
+def _length(steps: Sequence[Step]) -> int:
+    nested = (step for step in steps if isinstance(step, Nested))
+    return len(steps) + max((max(len(n.compares), len(n.then), len(n.otherwise)) for n in nested), default=0)
 
 
 # --- sizes -----------------------------------------------------------------------------------------------------------
@@ -346,19 +384,19 @@ def _size(compares: Iterable[Compare], *lists: Iterable[Step]) -> int:
     size = ARGUMENTS_BYTES + 3 * ARGUMENTS_BYTES
     for compare in compares:
         operand = len(compare.operand) if isinstance(compare.operand, bytes) else 0
-        size += ARGUMENTS_BYTES + _span_size(compare.at) + operand + 3 * INTEGER_BYTES
+        size += STEP_BYTES + _span_size(compare.at) + operand
         if not isinstance(compare.at, bytes):
-            size += _WORK_BYTES
+            size += WORK_BYTES
     for steps in lists:
         for step in steps:
-            size += 3 * INTEGER_BYTES + ARGUMENTS_BYTES
+            size += STEP_BYTES
             match step:
                 case Nested():
                     size += _size(step.compares, step.then, step.otherwise)
                 case RemoveRange() | ReadRange() | CountRange():
-                    size += _span_size(step.span) + _WORK_BYTES
+                    size += _span_size(step.span) + WORK_BYTES
                 case Put() | Append():
-                    size += len(step.key) + len(step.value) + (_WORK_BYTES if isinstance(step, Append) else 0)
+                    size += len(step.key) + len(step.value) + (WORK_BYTES if isinstance(step, Append) else 0)
                 case _:
                     size += len(step.key)
     return size
@@ -375,15 +413,13 @@ def transact(compares: list[Compare], then: list[Step], otherwise: list[Step] | 
     """
     transaction = Transact(compares, then, otherwise or [])
     _check_bounds(compares, transaction.then, transaction.otherwise, OPERATIONS_MAX)
-    keys_and_values = 0
     for at, value in _contents(compares, transaction.then, transaction.otherwise):
         if isinstance(at, bytes):
             check_key(at)
         else:
             check_span(at)
         check_value(value)
-        keys_and_values += _span_size(at) + len(value)
-    if keys_and_values > TRANSACTION_BYTES_MAX:
+    if transaction.content_bytes > TRANSACTION_BYTES_MAX:
         raise InvalidCommand(f"a transaction has at most {TRANSACTION_BYTES_MAX} bytes of keys and values")
     _check_writes(transaction.then)
     _check_writes(transaction.otherwise)
@@ -391,8 +427,8 @@ def transact(compares: list[Compare], then: list[Step], otherwise: list[Step] | 
 
 
 def _check_bounds(compares: Sequence[Compare], then: Sequence[Step], otherwise: Sequence[Step], most: int) -> None:
-    if len(compares) > COMPARISONS_MAX:
-        raise InvalidCommand(f"a transaction has at most {COMPARISONS_MAX} comparisons, and not {len(compares)}")
+    if len(compares) > OPERATIONS_MAX:
+        raise InvalidCommand(f"a transaction has at most {OPERATIONS_MAX} comparisons, and not {len(compares)}")
     for steps in (then, otherwise):
         if len(steps) > most:
             raise InvalidCommand(

@@ -7,8 +7,10 @@ from typing import Annotated, Final
 import attrs
 
 from kvraft.commands import VALUE_BYTES_MAX, HistoryBounds, SessionBounds
+from kvraft.commands.bounds import OPERATIONS
 from kvraft.commands.leases import LEASES_MAX
 from kvraft.commands.locks import LOCKS_MAX
+from kvraft.commands.transactions import OPERATIONS_MAX, TRANSACTION_BYTES_MAX
 from kvraft.config.address import Address
 from kvraft.config.errors import UnknownNode
 
@@ -105,6 +107,10 @@ class Limits:
     """Most sessions that clients may have; 0: none."""
     session_bytes: Annotated[int, Between(0, 64 * GIB, "bytes")] = _SESSIONS.bytes
     """Most bytes of all sessions: 600 for each, and of each answer its bytes and 100."""
+    transaction_operations: Annotated[int, Between(16, OPERATIONS_MAX, "operations")] = OPERATIONS
+    """Most comparisons, and most operations, of one list of a transaction."""
+    transaction_bytes: Annotated[int, Between(KIB, TRANSACTION_BYTES_MAX, "bytes")] = TRANSACTION_BYTES_MAX
+    """Most bytes of keys and values of one transaction."""
     watches: Annotated[int, Between(0, 1_000_000, "watches")] = 10_000
     """Most watches that clients may have on one node; 0: none."""
     leases: Annotated[int, Between(0, 10_000_000, "leases")] = LEASES_MAX

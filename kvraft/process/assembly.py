@@ -13,6 +13,7 @@ from typing import Any
 import attrs
 
 from kvraft.commands import HistoryBounds, SessionBounds
+from kvraft.commands.bounds import TransactionBounds
 from kvraft.config import Address, Config, OnFollower
 from kvraft.errors.exit_status import FatalReason
 from kvraft.net.endpoint import Dial, endpoint_to
@@ -157,6 +158,7 @@ def replica_options(config: Config) -> ReplicaOptions:
         watches_max=limits.watches,
         leases_max=limits.leases,
         locks_max=limits.locks,
+        transactions=TransactionBounds(limits.transaction_operations, limits.transaction_bytes),
         snapshots=SnapshotOptions(
             log_bytes_max=limits.log_bytes,
             log_bytes_kept=limits.log_kept_bytes,

@@ -20,12 +20,13 @@ from kvraft.commands import (
     StaleRead,
     Subscription,
 )
-from kvraft.errors import Overloaded
+from kvraft.commands.bounds import copied_bytes
+from kvraft.errors import Overloaded, RequestFailed
 from kvraft.raft import Node
 from kvraft.replica.administration import Administration
 from kvraft.replica.forwarding import Forwarding
 from kvraft.replica.group_commit import GroupCommit
-from kvraft.replica.limits import LevelTooLow, TooLarge
+from kvraft.replica.limits import LevelTooLow, TooLarge, TransactionTooLarge
 from kvraft.replica.local_reads import LocalReads
 from kvraft.replica.lock_waits import LockWaits
 from kvraft.replica.options import ReplicaOptions
@@ -74,6 +75,8 @@ class Intake:
         self._state = state
         self._clock = clock
         self._options = options
+        self._surely_taken_bytes = min(TooLarge.size_max, options.transactions.surely_met_bytes)
+        """A submission of so many bytes at most is not too large; no other needs a closer look."""
         self._commits = commits
         self._writes = commits.waiting
         self._reads = reads
@@ -98,8 +101,8 @@ class Intake:
             submission.answer(self._checksums.why_stopped())
         elif not self._node.is_leader:
             self._follow(caller, submission)
-        elif submission.size > TooLarge.size_max:
-            submission.answer(TooLarge(submission.size))
+        elif submission.size > self._surely_taken_bytes and (refusal := self._too_large(submission)) is not None:
+            submission.answer(refusal)
         elif level < FEATURE_LEVEL and submission.level > level:
             submission.answer(LevelTooLow(submission.level, level))
         elif submission.writes and not self._writes.append(submission, self._options.waiting_bytes_max):
@@ -110,6 +113,24 @@ class Intake:
             self._deadlines.watch(submission)
             if not (self._turn.is_due or (submission.writes and self._commits.must_wait())):
                 self._turn.schedule()
+
+    def _too_large(self, submission: Submission) -> RequestFailed | None:
+        """Return why a submission is more than this node takes.
+
+        At a leader, count the values that it copies as well, so that one entry holds few appends to long values.
+        """
+        if submission.size > TooLarge.size_max:
+            return TooLarge(submission.size)
+        excess = self._options.transactions.excess(submission.operations)
+        if excess is not None:
+            return TransactionTooLarge(excess)
+        if self._node.is_leader:
+            submission.size += sum(copied_bytes(each, self._value_bytes) for each in submission.operations)
+        return None
+
+    def _value_bytes(self, key: bytes) -> int:
+        item = self._state.store.keys.get(key)
+        return 0 if item is None else len(item[0])
 
     def _lead(self, caller: Caller, operations: Sequence[Operation], tell: Reply) -> None:
         """Carry out a forwarded request if this node leads; otherwise refuse it."""
@@ -125,8 +146,8 @@ class Intake:
             isinstance(each, StaleRead | LocalRead) or forwards for each in submission.operations
         )
         only_stale = all(isinstance(each, StaleRead) for each in submission.operations)
-        if submission.size > TooLarge.size_max:
-            submission.answer(TooLarge(submission.size))
+        if submission.size > self._surely_taken_bytes and (refusal := self._too_large(submission)) is not None:
+            submission.answer(refusal)
         elif reads_here and (only_stale or self.forwarding.is_possible):
             self._deadlines.watch(submission)
             self.local_reads.take(submission)

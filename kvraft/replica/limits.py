@@ -31,6 +31,13 @@ class TooLarge(Refused):
         )
 
 
+class TransactionTooLarge(TooLarge):
+    """A transaction holds more than this node takes; it had no effect and never will."""
+
+    def __init__(self, excess: str) -> None:
+        Refused.__init__(self, excess)
+
+
 class LevelTooLow(Refused):
     """Not all members support the command yet; it had no effect."""
 

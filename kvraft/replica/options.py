@@ -3,6 +3,7 @@
 import attrs
 
 from kvraft.commands import HistoryBounds, SessionBounds
+from kvraft.commands.bounds import TransactionBounds
 from kvraft.commands.leases import LEASES_MAX
 from kvraft.commands.locks import LOCKS_MAX
 from kvraft.replica.snapshots.create import SnapshotOptions
@@ -32,4 +33,6 @@ class ReplicaOptions:
     """Whether this node, while it does not lead, forwards requests to the leader."""
     watches_max: int = 10_000
     """Most watches that clients may have on this node."""
+    transactions: TransactionBounds = attrs.field(factory=TransactionBounds)
+    """What one transaction may hold that this node takes."""
     snapshots: SnapshotOptions = attrs.field(factory=SnapshotOptions)

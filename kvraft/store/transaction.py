@@ -40,7 +40,7 @@ if TYPE_CHECKING:
 class Transaction:
     """The store as one mutation sees and changes it; see `kvraft.commands.Transaction`."""
 
-    __slots__ = ("_store", "_undo", "_used_before", "events", "revision", "told")
+    __slots__ = ("_store", "_undo", "_used_before", "copied", "events", "revision", "told")
 
     def __init__(self, store: "Store") -> None:
         self._store = store
@@ -49,6 +49,7 @@ class Transaction:
         """The changes of keys, in the order in which they were made."""
         self._undo: list[tuple[Callable[..., object], tuple[Any, ...]]] = []
         """The calls that undo all other changes, in the order in which those were made."""
+        self.copied = 0
         self.told: Sequence[Told] = ()
         """The outcomes of requests that waited for locks."""
         self._used_before = 0

@@ -326,8 +326,8 @@ def test_an_unknown_key_far_from_all_lists_them(tmp_path: Path) -> None:
         (
             'limits["\\u001b[2J"]: is no key that kvraft knows; the keys here are '
             "line_bytes, clients, client_outbox_bytes, uncommitted_bytes, request_timeout_ms, segment_bytes, "
-            "log_bytes, log_kept_bytes, log_late_bytes, store_bytes, store_keys, sessions, session_bytes, watches, "
-            "leases, locks, watch_bytes"
+            "log_bytes, log_kept_bytes, log_late_bytes, store_bytes, store_keys, sessions, session_bytes, "
+            "transaction_operations, transaction_bytes, watches, leases, locks, watch_bytes"
         )
     ]
 

@@ -21,8 +21,10 @@ from kvraft.commands import (
     transact,
 )
 from kvraft.commands import transactions as limits
+from kvraft.commands.blocks import block
 from kvraft.commands.integers import read_integer
-from kvraft.commands.model import KEY_BYTES_MAX
+from kvraft.commands.model import KEY_BYTES_MAX, Answers
+from kvraft.commands.strings import set_range
 from kvraft.commands.transactions import (
     Add,
     Append,
@@ -59,15 +61,15 @@ def failure_of(store: object, mutation: Mutation) -> str:
 
 
 def test_numbers_of_operations_and_comparisons() -> None:
-    """128 of each; a nested transaction uses what the list that holds it leaves."""
+    """256 of each at most; a nested transaction uses what the list that holds it leaves."""
     reads: list[Step] = [Read(b"k")] * limits.OPERATIONS_MAX
-    compares = [Compare(b"k", Target.EXISTS, Relation.EQUAL, 1)] * limits.COMPARISONS_MAX
+    compares = [Compare(b"k", Target.EXISTS, Relation.EQUAL, 1)] * limits.OPERATIONS_MAX
     transact(compares, reads, reads)
     transact([], [*reads[2:], Nested([], [Read(b"k")] * 1, [])])
 
-    assert "at most 128" in refused(*reads, Read(b"k"))
-    assert "at most 128" in refused(*reads[1:], Nested([], [Read(b"k")], []))
-    with pytest.raises(InvalidCommand, match="at most 128 comparisons"):
+    assert "at most 256" in refused(*reads, Read(b"k"))
+    assert "at most 256" in refused(*reads[1:], Nested([], [Read(b"k")], []))
+    with pytest.raises(InvalidCommand, match="at most 256 comparisons"):
         transact([*compares, compares[0]], [])
 
 
@@ -145,6 +147,21 @@ def test_what_is_appended_to_has_a_bound(monkeypatch: pytest.MonkeyPatch) -> Non
 
     assert isinstance(store.transact(append(b"k", b"4")), Outcome)
     assert failure_of(store, append(b"k", b"5")) == "VALUE_TOO_LONG"
+
+
+def test_what_one_transaction_appends_to_has_a_bound_together(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each change copies its value; a command of a block fails alone, and another transaction begins anew."""
+    monkeypatch.setattr(limits, "COPIED_BYTES_MAX", 6)
+    store = grown([Set(b"a", b"12"), Set(b"b", b"12")])
+
+    assert isinstance(store.transact(transact([], [Append(b"a", b"3"), Append(b"b", b"3")])), Outcome)
+    nested = Nested([], [Append(b"b", b"4")], [])
+    assert failure_of(store, transact([], [Append(b"a", b"4"), nested])) == "VALUE_TOO_LONG"
+    answers = store.transact(block([], [append(b"a", b"4"), set_range(b"b", 0, b"x"), Set(b"c", b"")]))
+    assert isinstance(answers, Answers)
+    assert answers.results is not None
+    assert [isinstance(each, Failure) for each in answers.results] == [False, True, False]
+    assert store.get(b"b") == (b"123", 2, 3, 2)
 
 
 def test_pages_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
