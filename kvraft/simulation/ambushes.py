@@ -82,10 +82,11 @@ def late_order(nemesis: Nemesis, random: Random) -> Mend | None:
     if leader is None or not others:
         return None
     target = random.choice(others)
-    # Heartbeats arrive before it, so the target follows the leader again. The link is blocked before the TRANSFER, so
-    # the leader aborts it soon.
-    ordered_s = random.uniform(0.2, 0.3)
-    lasts_s = ordered_s + nemesis.cluster.options.election_timeout_max + random.uniform(0.1, 0.6)
+    # A heartbeat arrives before it, so the target follows the leader again. The link is blocked before the TRANSFER, so
+    # the leader aborts it soon. A write meanwhile that the target lacks would keep the order back: the time is short.
+    options = nemesis.cluster.options
+    ordered_s = options.heartbeat_interval * random.uniform(1.1, 1.5)
+    lasts_s = ordered_s + options.election_timeout_max + random.uniform(0.1, 0.6)
     block(nemesis, [(leader, target)], lasts_s)
     nemesis.later(ordered_s, lambda: nemesis.operator.ask(f"TRANSFER {target}", leader))
     nemesis.later(ordered_s + 0.1, lambda: nemesis.rush(leader, lasts_s, 0.0))

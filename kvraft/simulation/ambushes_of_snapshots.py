@@ -6,7 +6,7 @@ from typing import Final
 
 from kvraft.raft import Message
 from kvraft.raft.messages import InstallSnapshot, InstallSnapshotReply
-from kvraft.simulation.harm import block, hang_disks, lose
+from kvraft.simulation.harm import block, break_connections, hang_disks, lose
 from kvraft.simulation.member import DiskFaults, Member
 from kvraft.simulation.nemesis import Ambush, Mend, Nemesis
 
@@ -87,6 +87,24 @@ def offer_to_hung_disk(nemesis: Nemesis, random: Random) -> Mend | None:
     return None
 
 
+def offer_of_what_is_not_saved(nemesis: Nemesis, random: Random) -> Mend | None:
+    """Offer a member a snapshot of what it has applied and its hung disk has not saved.
+
+    Its leader hears nothing from it meanwhile, and keeps no entries for it where it is impatient.
+    """
+    leader = nemesis.cluster.leader
+    others = [member.id for member in nemesis.cluster.running if member.id != leader]
+    if leader is None or len(others) < 2:
+        return None
+    member, hangs_s, silent_s = random.choice(others), random.uniform(0.1, 0.3), random.uniform(0.5, 0.8)
+    nemesis.rush(leader, hangs_s + 0.1, 0.0)
+    nemesis.later(hangs_s, lambda: hang_disks(nemesis, random, [member], silent_s + 1.0))
+    nemesis.later(hangs_s, lambda: block(nemesis, [(member, leader)], silent_s))
+    nemesis.later(hangs_s + 0.4, lambda: nemesis.operator.ask("SNAPSHOT", leader))
+    nemesis.later(hangs_s + silent_s, lambda: break_connections(nemesis, leader, [member]))
+    return None
+
+
 def snapshot_under_a_change(nemesis: Nemesis, random: Random) -> Mend | None:
     """Let a snapshot take long to write, and change the members meanwhile: the log behind it holds a configuration."""
     leader = nemesis.cluster.leader
@@ -142,6 +160,7 @@ SNAPSHOT_AMBUSHES: Final[Sequence[Ambush]] = (
     kill_in_reset,
     late_answer_to_snapshot,
     offer_to_hung_disk,
+    offer_of_what_is_not_saved,
     snapshot_under_a_change,
     snapshot_ahead_of_disk,
     compact_twice,

@@ -18,6 +18,7 @@ from kvraft.raft.invariants import ClusterHistory, NodeHistory
 from kvraft.raft.messages import (
     AppendEntriesReply,
     HeartbeatReply,
+    InstallSnapshot,
     InstallSnapshotReply,
     PreVote,
     PreVoteReply,
@@ -92,6 +93,8 @@ class Checks:
         """The highest term that each node has made durable, over all its lives."""
         self._votes: dict[tuple[int, int], int] = {}
         """By (node, term): for whom it has promised to vote, over all its lives."""
+        self._snapshots: dict[str, int] = {}
+        """By its id: up to which entry each snapshot reaches that was sent."""
         self._acks: dict[int, tuple[int, int]] = {}
         """The term of each node's latest acknowledgement, and the highest entry that it was for."""
 
@@ -265,8 +268,12 @@ class Checks:
                     )
             case AppendEntriesReply(success=False):
                 self.denials += 1
-            case InstallSnapshotReply(term=term, installed=is_installed):
-                self._check_durable(member, term, "a snapshot" if is_installed else "a piece of a snapshot")
+            case InstallSnapshot(snapshot=snapshot, index=index):
+                self._snapshots[snapshot] = index
+            case InstallSnapshotReply(term=term, installed=is_installed, snapshot=snapshot):
+                extent = self._check_durable(member, term, "a snapshot" if is_installed else "a piece of a snapshot")
+                if is_installed:
+                    self._check_installed(member, extent, snapshot)
 
     def removing(self, member: Member, path: Path) -> None:
         """Check a file that a node is about to delete."""
@@ -303,6 +310,15 @@ class Checks:
             raise InvariantViolated(f"node {member.id} promises {what} while {dirty} is not synced")
         self._terms[member.id] = max(self._terms.get(member.id, 0), extent.hard_state.term)
         return extent
+
+    def _check_installed(self, member: Member, extent: Extent, snapshot: str) -> None:
+        """Check that all is durable that a snapshot covers which `member` calls installed: it is not sent it again."""
+        covers = self._snapshots[snapshot]
+        durable = max(extent.last_index, extent.base_index, member.node.log.snapshot_index)
+        demand(
+            durable >= covers,
+            f"node {member.id} calls a snapshot up to entry {covers} installed, and its disk ends at {durable}",
+        )
 
     def _note_vote(self, member: int, term: int, favourite: int) -> None:
         first = self._votes.setdefault((member, term), favourite)
@@ -409,7 +425,13 @@ def describe(message: PeerMessage) -> str:
 
 _OF_ELECTIONS: Final = frozenset({PreVote, PreVoteReply, RequestVote})
 """What `Elections` has something to say about."""
-_WATCHED: Final = _OF_ELECTIONS | {AppendEntriesReply, HeartbeatReply, InstallSnapshotReply, RequestVoteReply}
+_WATCHED: Final = _OF_ELECTIONS | {
+    AppendEntriesReply,
+    HeartbeatReply,
+    InstallSnapshot,
+    InstallSnapshotReply,
+    RequestVoteReply,
+}
 """What `Checks.promised` has something to say about; others promise nothing."""
 
 

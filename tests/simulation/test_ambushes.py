@@ -1,13 +1,26 @@
 """Faults that lie in wait bring about the moment that they are for."""
 
+from random import Random
+
+import attrs
+import pytest
+
+from kvraft.raft import Message
+from kvraft.raft.messages import InstallSnapshot
+from kvraft.replica.snapshots import create
 from kvraft.simulation import Cluster, ambushes
+from kvraft.simulation.ambushes_of_snapshots import offer_of_what_is_not_saved
+from kvraft.simulation.cluster import LIMITS
+from kvraft.simulation.member import Member
 from kvraft.simulation.nemesis import Nemesis
 from kvraft.simulation.workload import Workload
 
 
-def scene(seed: int = 1, nodes: int = 5, thinking_s: float = 0.3) -> tuple[Cluster, Nemesis, int]:
+def scene(
+    seed: int = 1, nodes: int = 5, thinking_s: float = 0.3, log_kept_bytes: int = LIMITS.log_kept_bytes
+) -> tuple[Cluster, Nemesis, int]:
     """Return a cluster with a leader and busy clients, who disturbs it, and who leads."""
-    cluster = Cluster(seed, nodes)
+    cluster = Cluster(seed, nodes, limits=attrs.evolve(LIMITS, log_kept_bytes=log_kept_bytes))
     nemesis = Nemesis(cluster, ())
     workload = Workload(cluster, 4, thinking_s, kinds=())
     nemesis.rush = workload.rush
@@ -50,10 +63,13 @@ def test_entries_of_a_leader_that_was_cut_off_are_saved_when_others_have_taken_t
 
 def test_a_late_order_finds_a_leader_that_has_led_on() -> None:
     """Its target stands at once, with a log that ends before what was committed meanwhile (row 43)."""
-    cluster, nemesis, leader = scene(seed=3, thinking_s=3.0)  # some seeds come to it
-    node = cluster.members[leader].node
+    cluster = Cluster(6, 5)  # some seeds come to it
+    nemesis, workload = Nemesis(cluster, ()), Workload(cluster, 3, 0.3, kinds=())
+    node = cluster.members[cluster.elect()].node
+    workload.begin()
+    nemesis.rush = workload.rush
 
-    ambushes.late_order(nemesis, nemesis.random)
+    ambushes.late_order(nemesis, Random("6 0"))
     cluster.run_until(lambda: node.is_transferring, what="a transfer")
     given_up = cluster.run_until(lambda: not node.is_transferring, what="its end")
     committed = node.commit
@@ -83,3 +99,18 @@ def test_a_machine_goes_off_between_a_write_and_its_sync() -> None:
     (off,) = [member for member in cluster.members.values() if not member.is_running]
 
     cluster.run_until(lambda: off.is_running, what="its next start")
+
+
+def test_a_member_is_offered_a_snapshot_of_what_its_disk_has_not_saved(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It has applied all of it (rows 1 and 16)."""
+    monkeypatch.setattr(create, "ABSENT_AFTER_S", 0.3)
+    cluster, nemesis, _ = scene(nodes=3, thinking_s=3.0, log_kept_bytes=0)
+    offered: list[int] = []
+
+    def is_it(_: Member, to: int, message: Message) -> bool:
+        node = cluster.members[to].node
+        return type(message) is InstallSnapshot and node.log.durable < message.index <= node.commit
+
+    nemesis.moments.when_said(is_it, lambda _, to: offered.append(to))
+    offer_of_what_is_not_saved(nemesis, nemesis.random)
+    cluster.run_until(lambda: bool(offered), what="such an offer")
