@@ -11,12 +11,13 @@ BIN := $(VENV)/bin
 # Stamps: what is installed into the venv, newer than the files that say what that should be.
 BASE := $(VENV)/.installed
 TESTS := $(VENV)/.installed-test
+PEERS := $(VENV)/.installed-bench
 CHECKS := $(VENV)/.installed-check
 
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --editable
 
 .DEFAULT_GOAL := help
-.PHONY: help cluster test test-fast check soak coverage mutants fuzz mutate chaos screenshots manual fix clean
+.PHONY: help cluster test test-fast check soak coverage mutants fuzz mutate chaos bench screenshots manual fix clean
 
 help: ## list what make can do
 	@grep -E '^[a-z-]+:.*## ' $(firstword $(MAKEFILE_LIST)) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 16
@@ -55,6 +56,9 @@ mutate: $(TESTS) ## draw small changes of the core, and tell which the simulator
 chaos: $(BASE) ## ten minutes of harm to real nodes, and a verdict; SECONDS=60, SEED=7, ARGS="--nodes 5"
 	@$(BIN)/python -m kvraft.chaos $(if $(SECONDS),--seconds $(SECONDS)) $(if $(SEED),--seed $(SEED)) $(ARGS)
 
+bench: $(PEERS) ## compare with etcd, ZooKeeper, Redis and PySyncObj, some minutes; ARGS="failover", ARGS="throughput --full --rounds 20"
+	@$(BIN)/python -m benchmarks.compare $(ARGS)
+
 screenshots: $(TESTS) ## take the pictures of the live page in docs/images anew; needs Chromium
 	$(BIN)/python -m tests.e2e.screenshots
 
@@ -87,6 +91,12 @@ $(BASE): pyproject.toml
 $(TESTS): $(BASE)
 	@echo "installing what the tests need"
 	@$(INSTALL) '.[test]'
+	@touch $@
+
+# A peer that cannot be installed is skipped by the benchmark, with a word.
+$(PEERS): $(BASE) benchmarks/requirements.txt
+	@echo "installing what the benchmarks compare with"
+	@-$(BIN)/python -m pip install --quiet --disable-pip-version-check --requirement benchmarks/requirements.txt
 	@touch $@
 
 $(CHECKS): $(TESTS)

@@ -1,4 +1,4 @@
-"""Clusters of three, of kvraft and of etcd: alone on loopback, in a fresh folder, gone by pid whatever happens."""
+"""Clusters of kvraft and of etcd: alone on loopback, in a fresh folder, gone by pid whatever happens."""
 
 import base64
 import http.client
@@ -35,6 +35,10 @@ BLOCK_BYTES: Final = 512
 
 class BenchmarkError(Exception):
     """The measurement cannot be made; the text says what to do about it."""
+
+
+class NotInstalledError(BenchmarkError):
+    """A program or a library that is to be measured is not here."""
 
 
 def free_ports(count: int) -> list[int]:
@@ -81,22 +85,23 @@ def end_cleanly_on_signals() -> None:
 
 
 class Cluster(ABC):
-    """Three members that are running inside the `with` block, and neither before nor after it."""
+    """Members, three unless said, that are running inside the `with` block, and neither before nor after it."""
 
     name: ClassVar[str]
     protocol: ClassVar[str]
     """What the load generator calls the way this cluster is spoken to."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, members: int = MEMBERS) -> None:
+        self.members = members
         self.folder = fresh_folder(self.name)
         ports = free_ports(self.ports_needed())
-        self.client_ports, self.peer_ports = ports[:MEMBERS], ports[MEMBERS:]
+        self.client_ports, self.peer_ports = ports[:members], ports[members:]
         self._processes: dict[int, subprocess.Popen[bytes]] = {}
 
     def __enter__(self) -> Self:
         try:
             self.prepare()
-            for member in range(MEMBERS):
+            for member in range(self.members):
                 self.start(member)
             self.await_in_step()
         except BaseException:
@@ -109,7 +114,7 @@ class Cluster(ABC):
 
     def ports_needed(self) -> int:
         """How many ports the members take together; the clients' come first."""
-        return MEMBERS
+        return self.members
 
     def prepare(self) -> None:  # noqa: B027 - most need nothing
         """Write what the members read when they start."""
@@ -138,13 +143,13 @@ class Cluster(ABC):
             OSError: it does not answer.
         """
 
-    @abstractmethod
     def write_request(self, key: str) -> bytes:
         """A whole write, as the only request of a connection."""
+        raise BenchmarkError(f"there is no probe of one request for {self.name}")
 
-    @abstractmethod
     def acknowledges(self, answer: bytes) -> bool:
         """Whether `answer` begins as that of a write that was carried out."""
+        raise BenchmarkError(f"there is no probe of one request for {self.name}")
 
     def address(self, member: int) -> str:
         """Where clients reach a member."""
@@ -173,6 +178,16 @@ class Cluster(ABC):
         process = self._processes.pop(member)
         process.kill()
         process.wait()
+
+    def pause(self, *members: int) -> None:
+        """Halt members with SIGSTOP, all unless some are named, so that they take no processor time and say nothing."""
+        for member in members or self._processes:
+            self._processes[member].send_signal(signal.SIGSTOP)
+
+    def resume(self, *members: int) -> None:
+        """Let members go on after `pause`, all unless some are named."""
+        for member in members or self._processes:
+            self._processes[member].send_signal(signal.SIGCONT)
 
     def stop(self) -> None:
         """End all members and remove their folder. May be called again."""
@@ -208,7 +223,7 @@ class Cluster(ABC):
 
     def _in_step(self) -> bool:
         try:
-            reports = [self.progress(member) for member in range(MEMBERS)]
+            reports = [self.progress(member) for member in range(self.members)]
         except OSError:
             return False
         return all(report == reports[0] for report in reports)
@@ -218,13 +233,14 @@ class Cluster(ABC):
         while not condition():
             for member, process in self._processes.items():
                 if process.poll() is not None:
-                    raise BenchmarkError(f"{self.name}'s member {member} has ended:\n{self._log_tail(member)}")
+                    raise BenchmarkError(f"{self.name}'s member {member} has ended:\n{self.log_tail(member)}")
             if time.monotonic() > deadline:
-                logs = "\n".join(self._log_tail(member) for member in range(MEMBERS))
+                logs = "\n".join(self.log_tail(member) for member in range(self.members))
                 raise BenchmarkError(f"{self.name}: {otherwise} after {START_SECONDS_MAX:.0f} s\n{logs}")
             time.sleep(POLL_SECONDS)
 
-    def _log_tail(self, member: int) -> str:
+    def log_tail(self, member: int) -> str:
+        """The end of what a member has printed."""
         return (self.folder / f"{member}.log").read_bytes()[-LOG_TAIL_BYTES:].decode(errors="replace")
 
 
@@ -234,8 +250,10 @@ class KvraftCluster(Cluster):
     name = "kvraft"
     protocol = "lines"
 
-    def __init__(self, *, limits: Mapping[str, int] | None = None, source: Path = REPOSITORY) -> None:
-        super().__init__()
+    def __init__(
+        self, *, limits: Mapping[str, int] | None = None, source: Path = REPOSITORY, members: int = MEMBERS
+    ) -> None:
+        super().__init__(members=members)
         self.source = source
         """The checkout whose kvraft runs."""
         self.limits = dict(limits or {})
@@ -243,7 +261,7 @@ class KvraftCluster(Cluster):
     @override
     def prepare(self) -> None:
         """Write config.json with the `limits` of now; they count for members that are started from now on."""
-        peers = [{"id": member, "address": self.address(member)} for member in range(MEMBERS)]
+        peers = [{"id": member, "address": self.address(member)} for member in range(self.members)]
         limits = {"limits": self.limits} if self.limits else {}
         (self.folder / "config.json").write_text(json.dumps({"peers": peers, **limits}))
 
@@ -314,13 +332,13 @@ class EtcdCluster(Cluster):
 
     @override
     def ports_needed(self) -> int:
-        return 2 * MEMBERS
+        return 2 * self.members
 
     @override
     def command(self, member: int) -> Sequence[str]:
         program = shutil.which("etcd")
         if program is None:
-            raise BenchmarkError("etcd is not installed; install it (etcd-server) or say --reference none")
+            raise NotInstalledError("etcd is not installed; install it (etcd-server) or say --reference none")
         client, peer = f"http://{self.address(member)}", f"http://{HOST}:{self.peer_ports[member]}"
         cluster = ",".join(f"m{other}=http://{HOST}:{port}" for other, port in enumerate(self.peer_ports))
         places = {

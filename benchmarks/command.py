@@ -3,6 +3,7 @@
 import argparse
 import sys
 from collections.abc import Callable
+from pathlib import Path
 
 from benchmarks.cluster import BenchmarkError, end_cleanly_on_signals
 
@@ -22,7 +23,15 @@ def bounded(low: int, high: int) -> Callable[[str], int]:
     return parse
 
 
-def run(work: Callable[[argparse.Namespace], None], options: argparse.Namespace) -> None:
+def checkout(text: str) -> Path:
+    """Read an argument that names a checkout of kvraft."""
+    path = Path(text).resolve()
+    if not (path / "twisted" / "plugins").is_dir() or not (path / "kvraft").is_dir():
+        raise argparse.ArgumentTypeError(f"{text} is no checkout of kvraft; make one with `git worktree add`")
+    return path
+
+
+def run(work: Callable[[argparse.Namespace], object], options: argparse.Namespace) -> None:
     """Do `work`; what goes wrong becomes one clear message, and whatever happens the `with` blocks clean up."""
     end_cleanly_on_signals()
     try:

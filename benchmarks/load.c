@@ -1,17 +1,25 @@
-/* load: a closed-loop load generator that costs so little CPU that it can share a machine with what it measures.
+/* load: a load generator that costs so little CPU that it can share a machine with what it measures.
  *
- * One thread and one epoll loop serve C connections, each of which keeps P requests in flight: as soon as an answer is
- * there, the next request leaves. Latency runs from a request's queueing here to its answer's arrival. Requests draw a
- * random key of the keyspace; `fill` instead writes every key once and ends. Protocols:
+ * One thread and one epoll loop serve C connections, each of which has at most P requests in flight. Requests draw a
+ * random key of the keyspace; `fill` instead writes every key once and ends.
  *
- *   lines   kvraft's line protocol, opened with KEEP so that the connection stays
- *   etcd    etcd v3's KV/Put and KV/Range: gRPC, that is HTTP/2 (RFC 9113), framed by hand
+ * The loop is closed, unless --rate is given: as soon as an answer is there, the next request leaves, and latency runs
+ * from a request's queueing here to its answer's arrival. With --rate R the loop is open: requests are due R times a
+ * second, whatever becomes of those before, and latency runs from the moment at which a request was due. So a stall of
+ * the server delays all that were due meanwhile, as it would delay visitors. Requests that are due while every connection
+ * has P in flight wait here, and that counts. At the end what was due is waited for, up to STALL_SECONDS.
+ *
+ *   lines       kvraft's line protocol, opened with KEEP so that the connection stays
+ *   once        the same with a connection for each request
+ *   resp        SET and GET of the Redis protocol, RESP2
+ *   etcd        etcd v3's KV/Put and KV/Range: gRPC, that is HTTP/2 (RFC 9113), framed by hand
+ *   zookeeper   setData and getData of ZooKeeper's own protocol; `fill` creates the nodes
  *
  * It speaks to loopback addresses only, ends by itself, and prints one line of JSON:
  *
  *   load --protocol lines --address 127.0.0.1:8080 --connections 64 --in-flight 1 --seconds 8 --pids 11,12,13
  *
- * Build: cc -O2 -o load load.c load_etcd.c
+ * Build: cc -O2 -o load load*.c
  */
 #define _GNU_SOURCE
 #include "load.h"
@@ -28,6 +36,7 @@
 #include <sys/epoll.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
+#include <sys/timerfd.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -129,51 +138,36 @@ bool next_key(char key[KEY_BYTES + 1]) {
     return true;
 }
 
-/* ---- kvraft's line protocol ---- */
-
-static void lines_greet(struct connection *c) { put(&c->out, "KEEP\n", 5); }
-
-static bool lines_ask(struct connection *c, uint64_t now) {
-    char key[KEY_BYTES + 1];
-    if (!next_key(key)) return false;
-    put(&c->out, run.operation == GET ? "GET " : "SET ", 4);
-    put(&c->out, key, KEY_BYTES);
-    if (run.operation != GET) {
-        put_u8(&c->out, ' ');
-        put(&c->out, run.value, (size_t)run.value_bytes);
-    }
-    put_u8(&c->out, '\n');
+void note_asked(struct connection *c, uint64_t now) {
     c->sent_at[c->asked++ % SLOTS] = now;
     c->in_flight++;
-    return true;
 }
 
-static bool starts_with(const char *text, size_t size, const char *prefix) {
+bool starts_with(const char *text, size_t size, const char *prefix) {
     return size >= strlen(prefix) && !memcmp(text, prefix, strlen(prefix));
 }
 
-static bool lines_reply(struct connection *c, uint64_t now) {
-    if (!held(&c->in)) return false;
-    const char *line = (const char *)c->in.bytes + c->in.begin;
-    const char *end = memchr(line, '\n', held(&c->in));
-    if (!end) return false;
-    size_t size = (size_t)(end - line);
-    c->in.begin += size + 1;
-    bool ok = starts_with(line, size, "{\"status\":\"OK\"}");
-    if (!c->greeted) {
-        c->greeted = true;
-        if (!ok) lose(c, "KEEP was refused");
-    } else if (!c->in_flight) {
-        lose(c, "an answer that nobody asked for");
-    } else { /* a GET that finds nothing is an error: it would be cheaper than one that does */
-        bool good = run.operation == GET ? starts_with(line, size, "{\"value\":\"") : ok;
-        complete(c, c->replied++ % SLOTS, now, good, line, size);
-    }
-    return true;
+static const struct protocol *const PROTOCOLS[] = {&LINES, &ONCE, &RESP, &ETCD, &ZOOKEEPER};
+enum { PROTOCOLS_COUNT = sizeof PROTOCOLS / sizeof *PROTOCOLS };
+static const struct protocol *protocol = &LINES;
+
+/* ---- the open loop ---- */
+
+static uint64_t open_from;         /* when the first request was due */
+static uint64_t arrived;           /* requests that were due and have left */
+static uint64_t no_arrivals_after; /* 0 as long as that is not known */
+
+/* The moment at which the next request is due. */
+static uint64_t due_at(void) { return open_from + (uint64_t)((double)arrived * 1e9 / run.rate); }
+
+static bool is_due(uint64_t now) {
+    uint64_t at = due_at();
+    return at <= now && (!no_arrivals_after || at < no_arrivals_after);
 }
 
-const struct protocol LINES = {"lines", lines_greet, lines_ask, lines_reply};
-static const struct protocol *protocol = &LINES;
+static bool may_ask(const struct connection *c) {
+    return c->fd >= 0 && c->greeted && c->in_flight < c->in_flight_max;
+}
 
 /* ---- connections ---- */
 
@@ -183,9 +177,8 @@ static void watch(int epoll, struct connection *c, int how, bool writable) {
     c->write_watched = writable;
 }
 
-/* Keep the connection's requests in flight and its bytes moving. */
-static void push(int epoll, struct connection *c, uint64_t now) {
-    while (c->greeted && c->in_flight < c->in_flight_max && protocol->ask(c, now)) {}
+/* Keep the connection's bytes moving. */
+static void flush(int epoll, struct connection *c) {
     while (held(&c->out)) {
         ssize_t sent = send(c->fd, c->out.bytes + c->out.begin, held(&c->out), MSG_NOSIGNAL);
         if (sent > 0) c->out.begin += (size_t)sent;
@@ -199,10 +192,34 @@ static void push(int epoll, struct connection *c, uint64_t now) {
     if (blocked != c->write_watched) watch(epoll, c, EPOLL_CTL_MOD, blocked);
 }
 
+/* Keep the requests of a closed loop in flight; those of an open loop leave when they are due. */
+static void push(int epoll, struct connection *c, uint64_t now) {
+    while (!run.rate && may_ask(c) && protocol->ask(c, now)) {}
+    flush(epoll, c);
+}
+
+/* Let what is due leave, each request on the next connection that may ask. */
+static void begin_arrivals(int epoll, struct connection *connections, uint64_t now) {
+    static int cursor;
+    for (int refused = 0; refused < run.connections && is_due(now);) {
+        struct connection *c = &connections[cursor++ % run.connections];
+        if (cursor == run.connections) cursor = 0;
+        if (!may_ask(c) || !protocol->ask(c, due_at())) {
+            refused++;
+            continue;
+        }
+        refused = 0;
+        arrived++;
+        flush(epoll, c);
+    }
+}
+
 static void connect_to_server(int epoll, struct connection *c) {
-    c->fd = socket(AF_INET, SOCK_STREAM, 0);
+    int blocks = protocol->once ? SOCK_NONBLOCK : 0; /* an opening that is not measured may wait */
+    c->fd = socket(AF_INET, SOCK_STREAM | blocks, 0);
     if (c->fd < 0) fail("socket: %s", strerror(errno));
-    if (connect(c->fd, (struct sockaddr *)&server, sizeof server)) fail("%s: %s", run.authority, strerror(errno));
+    if (connect(c->fd, (struct sockaddr *)&server, sizeof server) && errno != EINPROGRESS)
+        fail("%s: %s", run.authority, strerror(errno));
     setsockopt(c->fd, IPPROTO_TCP, TCP_NODELAY, &(int){1}, sizeof(int));
     if (fcntl(c->fd, F_SETFL, O_NONBLOCK)) fail("fcntl: %s", strerror(errno));
     c->in_flight_max = run.in_flight;
@@ -211,8 +228,19 @@ static void connect_to_server(int epoll, struct connection *c) {
     push(epoll, c, clock_ns());
 }
 
+/* The server has closed a connection for one request: open the next one. */
+static void renew(int epoll, struct connection *c) {
+    close(c->fd);
+    c->in.begin = c->in.end = c->out.begin = c->out.end = 0;
+    connect_to_server(epoll, c);
+}
+
 static void serve(int epoll, struct connection *c) {
     ssize_t got = recv(c->fd, reserve(&c->in, READ_BYTES), READ_BYTES, 0);
+    if (got == 0 && protocol->once && !c->in_flight) {
+        renew(epoll, c);
+        return;
+    }
     if (got == 0) lose(c, "the server closed the connection");
     else if (got < 0 && errno != EAGAIN && errno != EINTR) lose(c, strerror(errno));
     else if (got > 0) c->in.end += (size_t)got;
@@ -274,7 +302,8 @@ static void print_result(double elapsed, const struct cpu *from, const struct cp
            OPERATIONS[run.operation], run.connections, run.in_flight);
     printf("\"seconds\":%.3f,\"ok\":%llu,\"err\":%llu,\"rps\":%.1f,", elapsed, (unsigned long long)ok_count,
            (unsigned long long)error_count, (double)ok_count / elapsed);
-    printf("\"p50_ms\":%.3f,\"p99_ms\":%.3f,\"server_cores\":[", percentile_ms(50), percentile_ms(99));
+    printf("\"rate\":%.1f,\"p50_ms\":%.3f,\"p99_ms\":%.3f,\"p999_ms\":%.3f,\"max_ms\":%.3f,\"server_cores\":[", run.rate,
+           percentile_ms(50), percentile_ms(99), percentile_ms(99.9), percentile_ms(100));
     for (int i = 0; i < run.pid_count; i++) {
         double used = to->servers[i] - from->servers[i];
         servers += used;
@@ -320,10 +349,11 @@ static void read_options(int argc, char **argv) {
     static const struct option options[] = {
         {"protocol", 1, 0, 'p'}, {"op", 1, 0, 'o'},      {"address", 1, 0, 'a'}, {"connections", 1, 0, 'c'},
         {"in-flight", 1, 0, 'f'}, {"seconds", 1, 0, 's'}, {"warmup", 1, 0, 'w'},  {"keys", 1, 0, 'k'},
-        {"value-bytes", 1, 0, 'v'}, {"pids", 1, 0, 'i'}, {0}};
-    const char *const protocols[] = {LINES.name, ETCD.name};
+        {"value-bytes", 1, 0, 'v'}, {"pids", 1, 0, 'i'}, {"rate", 1, 0, 'r'},      {0}};
+    const char *protocols[PROTOCOLS_COUNT];
+    for (int i = 0; i < PROTOCOLS_COUNT; i++) protocols[i] = PROTOCOLS[i]->name;
     for (int o; (o = getopt_long(argc, argv, "", options, NULL)) != -1;) {
-        if (o == 'p') protocol = choice("protocol", optarg, protocols, 2) ? &ETCD : &LINES;
+        if (o == 'p') protocol = PROTOCOLS[choice("protocol", optarg, protocols, PROTOCOLS_COUNT)];
         else if (o == 'o') run.operation = (enum operation)choice("op", optarg, OPERATIONS, 3);
         else if (o == 'a') read_address(optarg);
         else if (o == 'c') run.connections = (int)number("connections", optarg, 1, CONNECTIONS_MAX);
@@ -332,12 +362,17 @@ static void read_options(int argc, char **argv) {
         else if (o == 'w') run.warmup = (double)number("warmup", optarg, 0, SECONDS_MAX);
         else if (o == 'k') run.keys = number("keys", optarg, 1, KEYS_MAX);
         else if (o == 'v') run.value_bytes = (int)number("value-bytes", optarg, 1, VALUE_BYTES_MAX);
+        else if (o == 'r') run.rate = (double)number("rate", optarg, 1, RATE_MAX);
         else if (o == 'i') read_pids(optarg);
         else exit(2);
     }
     if (optind < argc) fail("'%s' is one argument too many", argv[optind]);
     if (!server.sin_port) fail("--address is needed");
     if (run.seconds + run.warmup > SECONDS_MAX) fail("at most %d s with the warm-up", SECONDS_MAX);
+    if (run.value_bytes > protocol->value_bytes_max)
+        fail("--value-bytes: at most %d with %s", protocol->value_bytes_max, protocol->name);
+    if (protocol->once && run.in_flight > 1) fail("--in-flight: a connection that takes one request has one in flight");
+    if (run.rate && run.operation == FILL) fail("--rate is for set and get");
     if (run.operation == FILL) run.warmup = 0; /* every write counts */
     for (int i = 0; i < run.value_bytes; i++) run.value[i] = "0123456789abcdefghijklmnopqrstuv"[random_u64() % 32];
 }
@@ -347,7 +382,7 @@ static void read_options(int argc, char **argv) {
 static void count_stalled(const struct connection *connections, uint64_t now) {
     for (int i = 0; i < run.connections; i++) {
         const struct connection *c = &connections[i];
-        uint64_t stalled = c->fd >= 0 && !c->in_flight;
+        uint64_t stalled = c->fd >= 0 && !c->in_flight && !protocol->once;
         for (int slot = 0; c->fd >= 0 && slot < SLOTS; slot++)
             stalled += c->sent_at[slot] && now - c->sent_at[slot] > (uint64_t)STALL_SECONDS * 1000000000u;
         if (stalled) note_error("stalled", 7);
@@ -355,12 +390,53 @@ static void count_stalled(const struct connection *connections, uint64_t now) {
     }
 }
 
+static int timer_of_arrivals(int epoll) {
+    int timer = timerfd_create(CLOCK_MONOTONIC, TFD_NONBLOCK);
+    long every = (long)(1e9 / run.rate) > TIMER_NS_MIN ? (long)(1e9 / run.rate) : TIMER_NS_MIN;
+    struct itimerspec spec = {{every / 1000000000, every % 1000000000}, {0, TIMER_NS_MIN}};
+    struct epoll_event event = {.events = EPOLLIN, .data.ptr = NULL};
+    if (timer < 0 || timerfd_settime(timer, 0, &spec, NULL) || epoll_ctl(epoll, EPOLL_CTL_ADD, timer, &event))
+        fail("timerfd: %s", strerror(errno));
+    return timer;
+}
+
+/* Serve all connections that have something, and return how many were lost. */
+static int serve_ready(int epoll, struct connection *connections, int timer) {
+    struct epoll_event events[64];
+    int count = epoll_wait(epoll, events, 64, 10), lost = 0;
+    for (int i = 0; i < count; i++) {
+        struct connection *c = events[i].data.ptr;
+        uint64_t expirations;
+        if (!c) {
+            if (read(timer, &expirations, sizeof expirations) < 0 && errno != EAGAIN) fail("timer: %s", strerror(errno));
+            continue;
+        }
+        serve(epoll, c);
+        lost += c->fd < 0; /* a closed one has no more events */
+    }
+    if (run.rate) begin_arrivals(epoll, connections, clock_ns());
+    return lost;
+}
+
+/* Wait for the answers to what was due until the end; what does not come is an error. */
+static void drain(int epoll, struct connection *connections, int timer, uint64_t until) {
+    no_arrivals_after = until;
+    uint64_t give_up = until + (uint64_t)STALL_SECONDS * 1000000000u;
+    for (uint64_t now = clock_ns(); now < give_up && (answered < arrived || is_due(now)); now = clock_ns())
+        serve_ready(epoll, connections, timer);
+    uint64_t asked = (uint64_t)((double)(until - open_from) * run.rate / 1e9);
+    if (answered + 1 < asked) { /* the last one may be due at `until` */
+        note_error("not answered in time", 20);
+        error_count += asked - answered;
+    }
+}
+
 /* Serve the connections until the time is over, all is filled, or nobody is left to ask. */
-static void drive(int epoll, const struct connection *connections) {
-    int open = run.connections;
+static void drive(int epoll, struct connection *connections) {
+    int open = run.connections, timer = run.rate ? timer_of_arrivals(epoll) : -1;
     uint64_t from = clock_ns() + (uint64_t)(run.warmup * 1e9), until = from + (uint64_t)(run.seconds * 1e9);
     struct cpu cpu_from = {0}, cpu_to;
-    uint64_t now = clock_ns();
+    uint64_t now = open_from = clock_ns();
     do {
         if (!measuring && now >= from) {
             measuring = true;
@@ -369,29 +445,38 @@ static void drive(int epoll, const struct connection *connections) {
             until = now + (uint64_t)(run.seconds * 1e9);
             cpu_from = cpu_now();
         }
-        struct epoll_event events[64];
-        int count = epoll_wait(epoll, events, 64, 10);
-        for (int i = 0; i < count; i++) {
-            struct connection *c = events[i].data.ptr;
-            serve(epoll, c);
-            open -= c->fd < 0; /* a closed one has no more events */
-        }
+        open -= serve_ready(epoll, connections, timer);
         now = clock_ns();
     } while (now < until && open && !(run.operation == FILL && answered == (uint64_t)run.keys));
     cpu_to = cpu_now();
-    if (run.operation != FILL) count_stalled(connections, now);
+    if (run.rate) drain(epoll, connections, timer, until);
+    else if (run.operation != FILL) count_stalled(connections, now);
     else error_count += (uint64_t)run.keys - answered;
     if (!ok_count) fail("nothing succeeded: %s", first_error[0] ? first_error : "no answer came");
     print_result((double)(now - from) / 1e9, &cpu_from, &cpu_to);
 }
 
+/* As many open files as the machine lets us have: a connection is one. */
+static void raise_open_files(void) {
+    struct rlimit files;
+    if (getrlimit(RLIMIT_NOFILE, &files)) fail("getrlimit: %s", strerror(errno));
+    files.rlim_cur = files.rlim_max;
+    if (setrlimit(RLIMIT_NOFILE, &files)) fail("setrlimit: %s", strerror(errno));
+}
+
 int main(int argc, char **argv) {
     read_options(argc, argv);
+    raise_open_files();
     alarm((unsigned)(run.seconds + run.warmup) + STARTUP_SECONDS_MAX);
     int epoll = epoll_create1(0);
     struct connection *connections = calloc((size_t)run.connections, sizeof *connections);
     if (epoll < 0 || !connections) fail("cannot start: %s", strerror(errno));
     for (int i = 0; i < run.connections; i++) connect_to_server(epoll, &connections[i]);
     drive(epoll, connections);
+    for (int i = 0; protocol->leave && i < run.connections; i++) {
+        if (connections[i].fd < 0) continue;
+        protocol->leave(&connections[i]);
+        flush(epoll, &connections[i]);
+    }
     return error_count ? 1 : 0;
 }

@@ -144,4 +144,8 @@ static bool etcd_reply(struct connection *c, uint64_t now) {
     return true;
 }
 
-const struct protocol ETCD = {"etcd", etcd_greet, etcd_ask, etcd_reply};
+const struct protocol ETCD = {.name = "etcd",
+                              .value_bytes_max = 8192, /* fits one HTTP/2 frame and every initial window of a stream */
+                              .greet = etcd_greet,
+                              .ask = etcd_ask,
+                              .reply = etcd_reply};

@@ -27,7 +27,10 @@ KEYS: Final = 100_000
 
 
 class Load(msgspec.Struct, frozen=True):
-    """What to ask of a cluster's leader: connections, requests in flight on each, seconds, and of how many keys."""
+    """What to ask of a cluster's leader: connections, requests in flight on each, seconds, and of how many keys.
+
+    With a `rate` the loop is open: so many requests are due a second, and latency runs from when each was due.
+    """
 
     op: str
     connections: int
@@ -35,6 +38,10 @@ class Load(msgspec.Struct, frozen=True):
     seconds: int = 8
     warmup: int = 2
     keys: int = KEYS
+    value_bytes: int = VALUE_BYTES
+    rate: int = 0
+    protocol: str | None = None
+    """Other than the cluster's own, where it speaks several."""
 
 
 class LoadResult(msgspec.Struct, frozen=True):
@@ -47,6 +54,8 @@ class LoadResult(msgspec.Struct, frozen=True):
     rps: float
     p50_ms: float
     p99_ms: float
+    p999_ms: float
+    max_ms: float
     server_cores: list[float]
     load_cores: float
     other_cores: float
@@ -71,17 +80,18 @@ def load_generator() -> Iterator[Path]:
     here = Path(__file__).resolve().parent
     with tempfile.TemporaryDirectory(prefix="load-") as folder:
         program = Path(folder) / "load"
-        subprocess.run([compiler, "-O2", "-o", program, here / "load.c", here / "load_etcd.c"], check=True)
+        subprocess.run([compiler, "-O2", "-o", program, *sorted(here.glob("load*.c"))], check=True)
         yield program
 
 
-def run_load(program: Path, cluster: Cluster, load: Load) -> LoadResult:
-    """Put `load` on the leader, once others are quiet.
+def run_load(program: Path, cluster: Cluster, load: Load, *, when_quiet: bool = True) -> LoadResult:
+    """Put `load` on the leader, once others are quiet, unless that does not matter.
 
     Raises:
         BenchmarkError: a request failed; what is left is no measurement.
     """
-    wait_until_quiet(list(cluster.pids.values()))
+    if when_quiet:
+        wait_until_quiet(list(cluster.pids.values()))
     with begin_load(program, cluster, load) as process:
         return finish_load(process, cluster, load)
 
@@ -92,7 +102,7 @@ def begin_load(program: Path, cluster: Cluster, load: Load) -> Iterator["subproc
     leader = cluster.await_leader()
     pids = cluster.pids
     options = {
-        "protocol": cluster.protocol,
+        "protocol": load.protocol or cluster.protocol,
         "op": load.op,
         "address": cluster.address(leader),
         "connections": load.connections,
@@ -100,9 +110,11 @@ def begin_load(program: Path, cluster: Cluster, load: Load) -> Iterator["subproc
         "seconds": load.seconds,
         "warmup": load.warmup,
         "keys": load.keys,
-        "value-bytes": VALUE_BYTES,
+        "value-bytes": load.value_bytes,
         "pids": ",".join(map(str, pids.values())),
     }
+    if load.rate:
+        options["rate"] = load.rate
     command = [str(program), *(f"--{name}={value}" for name, value in options.items())]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     try:
@@ -131,7 +143,8 @@ def finish_load(process: "subprocess.Popen[str]", cluster: Cluster, load: Load) 
 
 def fill(program: Path, cluster: Cluster) -> None:
     """Write every key of the keyspace once, so that every GET finds something."""
-    run_load(program, cluster, Load(op="fill", connections=8, in_flight=64, seconds=120, warmup=0))
+    load = Load(op="fill", connections=8, in_flight=64, seconds=120, warmup=0)
+    run_load(program, cluster, load, when_quiet=False)
 
 
 def process_seconds(pid: int) -> float:

@@ -9,30 +9,25 @@ import argparse
 import csv
 import io
 import shutil
-import socket
 import statistics
 import subprocess
-import time
 from collections import defaultdict
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack, suppress
 from functools import partial
 from pathlib import Path
-from typing import Final, Self
+from typing import Final
 
 from benchmarks.cluster import (
     HOST,
-    POLL_SECONDS,
-    START_SECONDS_MAX,
     BenchmarkError,
     Cluster,
     EtcdCluster,
     KvraftCluster,
-    free_ports,
-    fresh_folder,
 )
 from benchmarks.command import bounded, run
 from benchmarks.measure import KEYS, VALUE_BYTES, Load, load_generator, run_load, spread, wait_until_quiet
+from benchmarks.peers import RedisServer
 from benchmarks.throughput import CONNECTIONS_MAX, IN_FLIGHT_MAX, ROUNDS_A_START, ROUNDS_MAX, prepare, reference_loads
 
 SECONDS_MAX: Final = 30
@@ -41,54 +36,6 @@ FIRST_REQUESTS: Final = 10_000
 REQUESTS_MAX: Final = 5_000_000
 SLACK_SECONDS: Final = 60
 RATE: Final = "rps"
-
-
-class RedisServer:
-    """redis-server that syncs each write, running inside the `with` block."""
-
-    def __init__(self) -> None:
-        self.folder = fresh_folder("redis")
-        (self.port,) = free_ports(1)
-        self._process: subprocess.Popen[bytes] | None = None
-
-    def __enter__(self) -> Self:
-        program = shutil.which("redis-server")
-        if program is None:
-            raise BenchmarkError("redis-server is not installed; install it (redis-server)")
-        settings = {
-            "port": str(self.port),
-            "bind": HOST,
-            "dir": str(self.folder),
-            "save": "",
-            "appendonly": "yes",
-            "appendfsync": "always",
-        }
-        words = [word for name, value in settings.items() for word in (f"--{name}", value)]
-        with (self.folder / "log").open("wb") as log:
-            self._process = subprocess.Popen([program, *words], stdin=subprocess.DEVNULL, stdout=log, stderr=log)
-        deadline = time.monotonic() + START_SECONDS_MAX
-        while not self._listens():
-            if time.monotonic() > deadline:
-                self.__exit__()
-                raise BenchmarkError("redis-server does not listen")
-            time.sleep(POLL_SECONDS)
-        return self
-
-    def _listens(self) -> bool:
-        with suppress(OSError), socket.create_connection((HOST, self.port), START_SECONDS_MAX):
-            return True
-        return False
-
-    def __exit__(self, *_: object) -> None:
-        if self._process is not None:
-            self._process.kill()
-            self._process.wait()
-        shutil.rmtree(self.folder, ignore_errors=True)
-
-    @property
-    def pids(self) -> list[int]:
-        """Its process."""
-        return [] if self._process is None else [self._process.pid]
 
 
 class Benchmark:
@@ -156,7 +103,7 @@ def start(
         stack.enter_context(server)
     benchmarks = [
         Benchmark("kvraft", options, lambda: [*ours.pids.values()], ours.client_ports[ours.await_leader()]),
-        Benchmark("redis", options, lambda: redis.pids, redis.port),
+        Benchmark("redis", options, lambda: [*redis.pids.values()], redis.port),
     ]
     for each in benchmarks:
         each.fill()

@@ -1,4 +1,7 @@
-"""How long a cluster takes from its start to its first answer when it holds many keys, and how a snapshot stalls it."""
+"""How long a cluster takes from its start to its first answer when it holds many keys, and how a snapshot stalls it.
+
+It begins with a snapshot and the log behind it, or with `--replay` with nothing but the log.
+"""
 
 import argparse
 import socket
@@ -8,14 +11,24 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Final
 
-from benchmarks.cluster import ANSWER_SECONDS_MAX, HOST, MEMBERS, POLL_SECONDS, BenchmarkError, KvraftCluster
-from benchmarks.command import bounded, run
+from benchmarks.cluster import (
+    ANSWER_SECONDS_MAX,
+    HOST,
+    MEMBERS,
+    POLL_SECONDS,
+    REPOSITORY,
+    BenchmarkError,
+    KvraftCluster,
+)
+from benchmarks.command import bounded, checkout, run
 from benchmarks.measure import Load, load_generator, run_load, spread
 
 FILL_SECONDS_MAX: Final = 250
 SERVING_SECONDS_MAX: Final = 120.0
 SNAPSHOT_SECONDS_MAX: Final = 120.0
 STALL_VALUE_BYTES: Final = 32 * 1024
+REPLAY_LIMITS: Final = {"log_bytes": 4 * 1024**3}
+"""No snapshot is taken before the log has this size."""
 PINGS_A_LOOK: Final = 20
 """Between two looks at the log."""
 READ_BYTES: Final = 65_536
@@ -116,9 +129,11 @@ def describe(delays: list[float]) -> str:
     return f"{len(delays)} pings, median {statistics.median(delays):.2f} ms, the longest {worst} ms"
 
 
-def measure(options: argparse.Namespace) -> None:
+def measure(options: argparse.Namespace) -> list[float]:
     """Fill the store, then restart it again and again."""
-    with load_generator() as program, KvraftCluster() as cluster:
+    limits = REPLAY_LIMITS if options.replay else None
+    source = options.build or REPOSITORY
+    with load_generator() as program, KvraftCluster(limits=limits, source=source) as cluster:
         fill = Load("fill", connections=8, in_flight=64, seconds=FILL_SECONDS_MAX, warmup=0, keys=options.keys)
         print(f"  filled  {run_load(program, cluster, fill).describe()}", flush=True)
         cluster.await_in_step()
@@ -133,6 +148,7 @@ def measure(options: argparse.Namespace) -> None:
         print(f"{options.keys:,} keys of 64 bytes: serving after {spread(times)} s")
         if options.stall:
             measure_stall(cluster)
+    return times
 
 
 def main() -> None:
@@ -141,6 +157,8 @@ def main() -> None:
     parser.add_argument("--keys", type=bounded(2, 10_000_000), default=1_000_000)
     parser.add_argument("--rounds", type=bounded(1, 20), default=3)
     parser.add_argument("--stall", action="store_true", help="also ping a follower while it takes a snapshot")
+    parser.add_argument("--replay", action="store_true", help="take no snapshot, so that every entry is replayed")
+    parser.add_argument("--build", type=checkout, metavar="FOLDER", help="measure the kvraft of another checkout")
     run(measure, parser.parse_args())
 
 

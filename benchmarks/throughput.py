@@ -24,7 +24,7 @@ from typing import Final
 import msgspec
 
 from benchmarks.cluster import Cluster, EtcdCluster, KvraftCluster, fresh_folder
-from benchmarks.command import bounded, run
+from benchmarks.command import bounded, checkout, run
 from benchmarks.measure import Load, fill, load_generator, run_load, spread, wait_until_quiet
 
 ROUNDS_MAX: Final = 100
@@ -144,14 +144,6 @@ def describe(measured: Sequence[Measured]) -> str:
     rate = f"{statistics.median(one.rate for one in measured):,.0f}/s"
     cost = statistics.median(one.cost_us for one in measured)
     return f"{rate} (median)" if not cost else f"{rate}, {cost:.1f} us of processor time a request (medians)"
-
-
-def checkout(text: str) -> Path:
-    """Read an argument that names a checkout of kvraft."""
-    path = Path(text).resolve()
-    if not (path / "twisted" / "plugins").is_dir() or not (path / "kvraft").is_dir():
-        raise argparse.ArgumentTypeError(f"{text} is no checkout of kvraft; make one with `git worktree add`")
-    return path
 
 
 def main() -> None:

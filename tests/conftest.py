@@ -48,7 +48,7 @@ SLOW: Final = (
     *("mutants/*", "simulation/*", "*/test_random*.py", "*random.py", "*rejoin_in_cluster.py", "*_in_cluster.py"),
     # A power failure or a failing disk after every operation.
     *("*crash.py", "*_failure.py", "*_failing.py", "*_damage.py"),
-    *("*_bounds.py", "server/test_sockets.py", "*huge_pages.py"),
+    *("*_bounds.py", "server/test_sockets.py", "*huge_pages.py", "benchmarks/test_load.py"),
     # Thousands of drawn examples.
     *("*fuzz.py", "*_twin.py", "*test_determinism.py", "*test_progress.py"),
 )

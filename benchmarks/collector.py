@@ -1,0 +1,127 @@
+"""How long the garbage collector stops a process that holds millions of keys.
+
+    python -m benchmarks.collector --keys 1000000
+
+One process fills a store as a node would, with `Store.apply` and the thresholds of `kvraft.replica.collector`, and goes
+on with SETs to keys at random, with deadlines that expire, and with history. `gc.callbacks` tell how long each
+collection took, and of which generation. It is done twice: with all objects collected, as in a node that was filled
+while it ran, and with those of the store frozen, as in a node that has read them from its disk.
+"""
+
+import argparse
+import gc
+import random
+import statistics
+import time
+from collections import defaultdict
+from typing import Final
+
+from benchmarks.command import bounded, run
+from kvraft.commands import Set, encode_batch
+from kvraft.raft import Entry, EntryKind
+from kvraft.replica import collector
+from kvraft.store import Store
+from kvraft.store.features import FEATURE_LEVEL, encode_level
+
+BATCH: Final = 256
+VALUE: Final = b"v" * 64
+LIMIT_MS: Final = 10.0
+LONGEST: Final = 3
+
+
+class Pauses:
+    """Times each collection."""
+
+    def __init__(self) -> None:
+        self._began = 0.0
+        self.by_generation: defaultdict[int, list[float]] = defaultdict(list)
+        """Milliseconds of each collection."""
+
+    def watch(self, phase: str, info: dict[str, int]) -> None:
+        """Take note of the collector's work; one of `gc.callbacks`."""
+        if phase == "start":
+            self._began = time.perf_counter()
+        else:
+            self.by_generation[info["generation"]].append((time.perf_counter() - self._began) * 1000)
+
+    def describe(self) -> str:
+        """One line."""
+        if not self.by_generation:
+            return "no collection"
+        parts = []
+        for generation, pauses in sorted(self.by_generation.items()):
+            longest = ", ".join(f"{pause:.1f}" for pause in sorted(pauses)[-LONGEST:])
+            parts.append(
+                f"generation {generation}: {len(pauses)}, median {statistics.median(pauses):.2f}, longest {longest} ms"
+            )
+        return "; ".join(parts)
+
+    def longest(self) -> float:
+        """The longest pause, milliseconds."""
+        return max((pause for pauses in self.by_generation.values() for pause in pauses), default=0.0)
+
+
+class Filled:
+    """A store, and the log entries that a node would give it."""
+
+    def __init__(self) -> None:
+        self.store = Store()
+        self._apply(EntryKind.FEATURE_LEVEL, encode_level(FEATURE_LEVEL))
+
+    def _apply(self, kind: EntryKind, payload: bytes) -> None:
+        self.store.apply(Entry.create(1, self.store.applied_index + 1, kind, payload))
+
+    def write(self, numbers: range | list[int]) -> None:
+        """SET these keys with one entry."""
+        commands = [Set(b"key:%012d" % number, VALUE) for number in numbers]
+        self._apply(EntryKind.COMMANDS, encode_batch(self.store.applied_index, commands))
+
+
+def measure_phase(title: str, work: "list[range] | list[list[int]]", filled: Filled) -> float:
+    """Write, and print what pauses there were; return the longest."""
+    pauses = Pauses()
+    watch = pauses.watch
+    gc.callbacks.append(watch)
+    try:
+        began = time.perf_counter()
+        for numbers in work:
+            filled.write(numbers)
+        elapsed = time.perf_counter() - began
+    finally:
+        gc.callbacks.remove(watch)
+    print(f"  {title}, {elapsed:.1f} s: {pauses.describe()}", flush=True)
+    return pauses.longest()
+
+
+def measure(options: argparse.Namespace) -> None:
+    """Fill a store, and overwrite at random, without and with the store frozen."""
+    collector.set_up()
+    draw = random.Random(1)
+    filled = Filled()
+    keys, writes = options.keys, options.writes
+    fill = [range(first, min(first + BATCH, keys)) for first in range(0, keys, BATCH)]
+    overwrite = [[draw.randrange(keys) for _ in range(BATCH)] for _ in range(writes // BATCH)]
+    print(f"{keys:,} keys, thresholds {gc.get_threshold()}")
+    worst = measure_phase("new keys", fill, filled)
+    print(f"  objects that the collector knows: {len(gc.get_objects()):,}")
+    worst = max(worst, measure_phase("overwrites", overwrite, filled))
+    began = time.perf_counter()
+    gc.collect()
+    print(f"  one collection of everything: {(time.perf_counter() - began) * 1000:.1f} ms")
+    collector.hide_all()
+    frozen = measure_phase("overwrites, the store frozen", overwrite, filled)
+    print(f"longest pause: {worst:.1f} ms, with the store frozen {frozen:.1f} ms; at most {LIMIT_MS:.0f} are allowed")
+
+
+def main() -> None:
+    """Read the command line and measure."""
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks.collector", description=(__doc__ or "").partition("\n")[0]
+    )
+    parser.add_argument("--keys", type=bounded(1_000, 20_000_000), default=1_000_000)
+    parser.add_argument("--writes", type=bounded(BATCH, 20_000_000), default=1_000_000, help="overwrites")
+    run(measure, parser.parse_args())
+
+
+if __name__ == "__main__":
+    main()
