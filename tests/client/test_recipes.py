@@ -250,6 +250,38 @@ def test_a_double_barrier_opens_only_while_all_are_there() -> None:
     assert lines.ask("GET b/open") == {"value": None}
 
 
+def test_who_comes_to_an_open_double_barrier_waits_for_the_next_round() -> None:
+    """Also while one of two has left already: a round has ended when nobody of it is left."""
+    lines = Lines()
+    both = [policy.Rendezvous("b", 2) for _ in range(2)]
+    first, second = (each.begin(lines.ask("LEASE GRANT 10")["lease"]) for each in both)
+    assert isinstance(go_on(lines, first), Changed)
+    assert (go_on(lines, second), go_on(lines, first, None)) == (None, None)
+    assert lines.ask("GET b/open") == {"value": ""}
+    late, _ = entering(lines)
+
+    assert isinstance(go_on(lines, late), Changed)
+    assert lines.ask("PREFIX b/members/ COUNT") == {"count": 2}
+    leaving = [each.leave() for each in both]
+    assert isinstance(go_on(lines, leaving[0]), Changed)
+    assert isinstance(go_on(lines, late, None), Changed)
+    assert (lines.ask("PREFIX b/members/ COUNT"), lines.ask("GET b/open")) == ({"count": 1}, {"value": ""})
+    assert go_on(lines, leaving[1]) is None
+    assert isinstance(go_on(lines, late, None), Changed)
+    assert (lines.ask("PREFIX b/members/ COUNT"), lines.ask("GET b/open")) == ({"count": 1}, {"value": None})
+
+
+def go_on(lines: Lines, steps: Steps[None], *answer: None) -> Step | None:
+    """Carry out steps until one waits for a change, which is returned, or until there is none; `answer` ends a wait."""
+    try:
+        step: Any = steps.send(*answer) if answer else next(steps)
+        while not isinstance(step, Changed):
+            step = steps.send(step.read(lines.ask(step.line)))
+    except StopIteration:
+        return None
+    return step
+
+
 def entering(lines: Lines) -> tuple[Steps[None], int]:
     """Return the steps of one who enters a double barrier for two, and its lease."""
     lease = lines.ask("LEASE GRANT 10")["lease"]
