@@ -74,6 +74,11 @@ def test_the_wheel_holds_the_package_and_the_plugin(contents: frozenset[str]) ->
     assert modules | {"kvraft/py.typed", "twisted/plugins/kvraft_plugin.py"} <= contents
 
 
+def test_the_wheel_holds_the_man_page(contents: frozenset[str]) -> None:
+    """An installation puts it where man looks for it: in share/man of the environment whose bin is on the path."""
+    assert f"kvraft-{kvraft.__version__}.data/data/share/man/man1/kvraft.1" in contents
+
+
 def test_the_wheel_holds_the_page(contents: frozenset[str]) -> None:
     """Every file that the page's resource reads at the start is in the wheel."""
     page = REPOSITORY / "kvraft/server/http/page/files"
@@ -89,6 +94,7 @@ def test_the_wheel_holds_nothing_of_twisted(contents: frozenset[str]) -> None:
     assert {name.split("/")[0] for name in contents} == {
         "kvraft",
         "twisted",
+        f"kvraft-{kvraft.__version__}.data",
         f"kvraft-{kvraft.__version__}.dist-info",
     }
 
