@@ -1,9 +1,6 @@
 """The `kvraft` command. A subcommand is imported when it is used, so that each starts quickly."""
 
 import importlib
-import json
-import os
-import signal
 import sys
 from typing import Any, Final
 
@@ -107,14 +104,11 @@ def main(arguments: list[str] | None = None) -> int:
         error.show()
         return error.exit_code
     except (click.Abort, KeyboardInterrupt):
-        click.echo(err=True)
-        return 128 + signal.SIGINT
+        return statuses.interrupted()
     except BrokenPipeError:
-        # The reader has closed the pipe. The rest of the buffer must not cause an error at exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 128 + signal.SIGPIPE
+        return statuses.end_of_a_pipe()
     except Exception as error:
-        status = _told(error, as_json=_wants_json(arguments))
+        status = statuses.tell(error, as_json=_wants_json(arguments))
         if status is None:
             raise
     return status if isinstance(status, int) else statuses.OK
@@ -125,22 +119,6 @@ def _wants_json(arguments: list[str]) -> bool:
         argument in {"-ojson", "--output=json"} or arguments[at : at + 2] in (["-o", "json"], ["--output", "json"])
         for at, argument in enumerate(arguments)
     )
-
-
-def _told(error: Exception, *, as_json: bool) -> int | None:
-    """Print the error; return the status, or None if the error is a bug in kvraft."""
-    status = statuses.status_of(error)
-    if status is None:
-        return None
-    if as_json:
-        from kvraft.client import ClientError
-
-        details = dict(error.details) if isinstance(error, ClientError) else {}
-        told = {"error": getattr(error, "code", "") or type(error).__name__, "message": str(error), **details}
-        click.echo(json.dumps(told), err=True)
-    else:
-        click.echo(f"kvraft: {error}", err=True)
-    return status
 
 
 if __name__ == "__main__":

@@ -9,12 +9,12 @@ from typing import Any, Final, TypeVar
 import click
 
 from kvraft.cli import statuses
+from kvraft.cli.quick import TIMEOUT_S
 from kvraft.client.nodes import NODES_VARIABLE
 
 F = TypeVar("F", bound=Callable[..., Any])
 
 OUTPUTS: Final = click.Choice(["text", "json"])
-TIMEOUT_S: Final = 10.0
 SHOWN_BYTES: Final = 200
 """So much of a key or a value is shown to a person; -o json shows all."""
 

@@ -1,5 +1,8 @@
-"""With which status the `kvraft` command ends."""
+"""How the `kvraft` command ends: with which status, and what it says of an error."""
 
+import os
+import signal
+import sys
 from typing import Final
 
 OK: Final = 0
@@ -36,6 +39,36 @@ class CommandFailed(Exception):
     def __init__(self, message: str, status: int) -> None:
         super().__init__(message)
         self.status = status
+
+
+def tell(error: Exception, *, as_json: bool = False) -> int | None:
+    """Print an error to stderr; return its status, or None, and print nothing, if it is a bug in kvraft."""
+    status = status_of(error)
+    if status is None:
+        return None
+    if as_json:
+        import json
+
+        from kvraft.client import ClientError
+
+        details = dict(error.details) if isinstance(error, ClientError) else {}
+        told = {"error": getattr(error, "code", "") or type(error).__name__, "message": str(error), **details}
+        print(json.dumps(told), file=sys.stderr)
+    else:
+        print(f"kvraft: {error}", file=sys.stderr)
+    return status
+
+
+def end_of_a_pipe() -> int:
+    """Return the status when the reader of stdout has closed the pipe; the rest of the buffer causes no error."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return 128 + signal.SIGPIPE
+
+
+def interrupted() -> int:
+    """Return the status after Ctrl-C; the next prompt begins on a line of its own."""
+    print(file=sys.stderr)
+    return 128 + signal.SIGINT
 
 
 def status_of(error: BaseException) -> int | None:

@@ -79,7 +79,10 @@ class _Driver:
 
     def _connect(self, link: Link) -> None:
         try:
-            self._socket = socket.create_connection(link.address, CONNECT_S)
+            host, port = link.address
+            # Bytes are not encoded, so Python does not import its codec for international names.
+            written: Any = host.encode() if host.isascii() else host
+            self._socket = socket.create_connection((written, port), CONNECT_S)
             self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             self._socket.setblocking(False)
         except OSError:

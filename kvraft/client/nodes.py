@@ -4,14 +4,13 @@ import json
 import os
 import re
 from collections.abc import Iterable, Mapping
-from pathlib import Path
 from typing import Final, NamedTuple
 
 from kvraft.client.errors import InvalidRequest, NodesUnknown
 
 NODES_VARIABLE: Final = "KVRAFT_NODES"
 """Names the nodes of the cluster, separated by commas."""
-CONFIG_PATH: Final = Path("config.json")
+CONFIG_PATH: Final = "config.json"
 _PORT_MAX: Final = 65_535
 _WRITTEN: Final = re.compile(r"(?:\[([0-9A-Fa-f:.%]+)\]|([^\s:\[\]/]+)):(\d{1,5})")
 
@@ -54,7 +53,7 @@ def parse_nodes(nodes: str | Iterable[str]) -> tuple[Address, ...]:
 def find_nodes(
     nodes: str | Iterable[str] | None = None,
     environment: Mapping[str, str] | None = None,
-    config: Path = CONFIG_PATH,
+    config: "str | os.PathLike[str]" = CONFIG_PATH,
 ) -> tuple[Address, ...]:
     """Return the nodes that are given, else those of KVRAFT_NODES, else those that config.json lists.
 
@@ -67,7 +66,9 @@ def find_nodes(
     if written.strip():
         return parse_nodes(written)
     try:
-        peers = json.loads(config.read_text(encoding="utf-8-sig"))["peers"]
+        # A program that starts and asks one thing feels it when pathlib is imported.
+        with open(config, encoding="utf-8-sig") as file:  # noqa: PTH123
+            peers = json.load(file)["peers"]
         return parse_nodes([peer["address"] for peer in peers])
     except FileNotFoundError:
         raise NodesUnknown(

@@ -14,7 +14,7 @@ from typing import Final
 import attrs
 import pytest
 
-from kvraft.cli import statuses, transfer
+from kvraft.cli import quick, statuses, transfer
 from kvraft.cli.main import COMMANDS, main
 from kvraft.cli.manual import manual
 from kvraft.client import OutcomeUnknown
@@ -352,17 +352,73 @@ def test_every_command_explains_itself(kvraft: Shell) -> None:
         assert "_KVRAFT_COMPLETE" in kvraft("completion", shell)
 
 
-def test_a_command_starts_without_what_it_does_not_need() -> None:
+@pytest.mark.parametrize(
+    ("line", "never"),
+    [
+        ("quick import main; main(['--version'])", {"click", "msgspec", "kvraft.client"}),
+        ("quick import main; main(['get', 'k'])", {"click", "pathlib", "encodings.idna"}),
+        ("main import main; main(['get', '--help'])", set()),
+    ],
+)
+def test_a_command_starts_without_what_it_does_not_need(line: str, never: set[str]) -> None:
     """Start-up is a tenth of a second because of what is not imported."""
-    script = (
-        "import sys; from kvraft.cli.main import main; main(['get', '--help']); print(*sys.modules, file=sys.stderr)"
-    )
-    done = subprocess.run(
-        [sys.executable, "-c", script], cwd=REPOSITORY, capture_output=True, text=True, check=True, timeout=60
-    )
-    imported = {name.partition(".")[0] for name in done.stderr.split()}
+    script = f"import sys; from kvraft.cli.{line}; print(*sys.modules, file=sys.stderr)"
+    with fake_nodes() as (node,):
+        done = subprocess.run(
+            [sys.executable, "-c", script],
+            cwd=REPOSITORY,
+            env=os.environ | {"KVRAFT_NODES": node.address},
+            capture_output=True,
+            text=True,
+            check=True,
+            timeout=60,
+        )
+    imported = {*done.stderr.split()}
 
-    assert imported.isdisjoint({"twisted", "rich", "asyncio", "cattrs", "attr", "pygments"})
+    assert imported.isdisjoint({"twisted", "rich", "asyncio", "cattrs", "attr", "pygments"} | never)
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        *(["--version"], ["get", "k"], ["get", "absent"], ["get", "\udcff"], ["get", ""], ["get"], ["get", "k", "l"]),
+        *(
+            ["set", "k", "\udcff"],
+            ["set", "l", ""],
+            ["set", "k"],
+            ["set", "k", "-"],
+            ["get", "--", "-k"],
+            ["get", "-x"],
+        ),
+        *([], ["gte", "k"]),
+    ],
+)
+def test_the_quick_lines_are_answered_as_by_click(
+    kvraft: Shell, monkeypatch: pytest.MonkeyPatch, line: list[str]
+) -> None:
+    """With the same text, the same status, and the same change."""
+    monkeypatch.setenv("KVRAFT_NODES", kvraft.node.address)
+    told = []
+    for begins in (main, quick.main):
+        kvraft("delete", "l")
+        kvraft("set", "k", "v")
+        monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(b"from stdin")))
+        status = begins([*line])
+        out, error = kvraft.capture.readouterr()
+        told.append((status, out, error, kvraft("get", "k", "--raw"), kvraft("keys")))
+
+    assert told[0] == told[1]
+
+
+def test_the_quick_lines_say_that_no_node_is_there(
+    kvraft: Shell, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """With the status of every other command."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("KVRAFT_NODES", raising=False)
+
+    assert quick.main(["get", "k"]) == statuses.CONFIG
+    assert b"nothing says where the cluster is" in kvraft.capture.readouterr().err
 
 
 def test_ctrl_c_ends_a_watch_quietly() -> None:

@@ -1,0 +1,79 @@
+"""Where the `kvraft` command begins: the shortest lines are carried out here, all others by click.
+
+To import click takes longer than to ask a node. So what people and scripts type most, `kvraft get KEY`,
+`kvraft set KEY VALUE` and `kvraft --version`, does without it. A line with any option is for click, and so is a
+mistake. A test compares both for each of these lines.
+"""
+
+import os
+import sys
+from collections.abc import Callable
+from typing import Final
+
+from kvraft import __version__
+from kvraft.cli import statuses
+
+TIMEOUT_S: Final = 10.0
+"""How long is tried, seconds, as in `kvraft.cli.options`."""
+COMPLETE_VARIABLE: Final = "_KVRAFT_COMPLETE"
+"""Set while a shell asks click how a line may go on."""
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Carry out a line; return the exit status."""
+    arguments = sys.argv[1:] if arguments is None else arguments
+    plain = not any(argument.startswith("-") for argument in arguments) and COMPLETE_VARIABLE not in os.environ
+    match arguments:
+        case ["--version"]:
+            print(f"kvraft {__version__}")
+            return statuses.OK
+        case ["get", key] if plain:
+            return _ended(lambda: get(key))
+        case ["set", key, value] if plain:
+            return _ended(lambda: set_(key, value))
+    from kvraft.cli.main import main as main_of_click
+
+    return main_of_click(arguments)
+
+
+def _ended(command: Callable[[], int]) -> int:
+    try:
+        status = command()
+        sys.stdout.flush()
+    except KeyboardInterrupt:
+        return statuses.interrupted()
+    except BrokenPipeError:
+        return statuses.end_of_a_pipe()
+    except Exception as error:
+        told = statuses.tell(error)
+        if told is None:
+            raise
+        return told
+    return status
+
+
+def get(key: str) -> int:
+    """Show a value, with a line feed after it."""
+    from kvraft.client import Client
+
+    with Client(timeout=TIMEOUT_S, exactly_once=False) as client:
+        value = client.get(key.encode(errors="surrogateescape"))
+    if value is None:
+        print(f"kvraft: there is no key {key}", file=sys.stderr)
+        return statuses.NO_SUCH_KEY
+    sys.stdout.buffer.write(value + b"\n")
+    return statuses.OK
+
+
+def set_(key: str, value: str) -> int:
+    """Write a key."""
+    from kvraft.client import Client
+
+    with Client(timeout=TIMEOUT_S, exactly_once=False) as client:
+        client.set(key.encode(errors="surrogateescape"), value.encode(errors="surrogateescape"))
+    print("OK")
+    return statuses.OK
+
+
+if __name__ == "__main__":
+    sys.exit(main())
