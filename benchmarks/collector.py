@@ -3,9 +3,9 @@
     python -m benchmarks.collector --keys 1000000
 
 One process fills a store as a node would, with `Store.apply` and the thresholds of `kvraft.replica.collector`, and goes
-on with SETs to keys at random, with deadlines that expire, and with history. `gc.callbacks` tell how long each
-collection took, and of which generation. It is done twice: with all objects collected, as in a node that was filled
-while it ran, and with those of the store frozen, as in a node that has read them from its disk.
+on with SETs to keys at random, which keep a history. `gc.callbacks` tell how much processor time each collection took,
+and of which generation: the pause lasts at least so long. It is done twice: with all objects collected, as in a node
+that was filled while it ran, and with those of the store frozen, as in a node that has read them from its disk.
 """
 
 import argparse
@@ -40,9 +40,9 @@ class Pauses:
     def watch(self, phase: str, info: dict[str, int]) -> None:
         """Take note of the collector's work; one of `gc.callbacks`."""
         if phase == "start":
-            self._began = time.perf_counter()
+            self._began = time.thread_time()
         else:
-            self.by_generation[info["generation"]].append((time.perf_counter() - self._began) * 1000)
+            self.by_generation[info["generation"]].append((time.thread_time() - self._began) * 1000)
 
     def describe(self) -> str:
         """One line."""
@@ -105,9 +105,9 @@ def measure(options: argparse.Namespace) -> None:
     worst = measure_phase("new keys", fill, filled)
     print(f"  objects that the collector knows: {len(gc.get_objects()):,}")
     worst = max(worst, measure_phase("overwrites", overwrite, filled))
-    began = time.perf_counter()
+    began = time.thread_time()
     gc.collect()
-    print(f"  one collection of everything: {(time.perf_counter() - began) * 1000:.1f} ms")
+    print(f"  one collection of everything: {(time.thread_time() - began) * 1000:.1f} ms")
     collector.hide_all()
     frozen = measure_phase("overwrites, the store frozen", overwrite, filled)
     print(f"longest pause: {worst:.1f} ms, with the store frozen {frozen:.1f} ms; at most {LIMIT_MS:.0f} are allowed")

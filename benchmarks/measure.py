@@ -128,9 +128,13 @@ def finish_load(process: "subprocess.Popen[str]", cluster: Cluster, load: Load) 
     """Wait for the end of a load that was begun.
 
     Raises:
-        BenchmarkError: a request failed; what is left is no measurement.
+        BenchmarkError: a request failed, or the load did not end; what is left is no measurement.
     """
-    output, errors = process.communicate(timeout=load.seconds + load.warmup + LOAD_SLACK_SECONDS)
+    seconds_max = load.seconds + load.warmup + LOAD_SLACK_SECONDS
+    try:
+        output, errors = process.communicate(timeout=seconds_max)
+    except subprocess.TimeoutExpired as problem:
+        raise BenchmarkError(f"{cluster.name}: the load has not ended after {seconds_max} s") from problem
     if not output:
         raise BenchmarkError(f"{cluster.name}: {errors.strip() or f'the load ended with {process.returncode}'}")
     result = msgspec.json.decode(output, type=LoadResult)
