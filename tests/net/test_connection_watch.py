@@ -19,7 +19,7 @@ from twisted.python.failure import Failure
 from typing_extensions import override
 from zope.interface import alsoProvides
 
-from kvraft.net.connection_watch import watch_together
+from kvraft.net.connection_watch import SMALL_READ_BYTES, watch_together
 from tests.conftest import deadline
 from tests.server.twins import logged_by
 
@@ -258,7 +258,7 @@ async def test_a_half_close_is_told_and_answers_still_leave(served: Served, in_a
 async def test_a_plain_connection_is_read_without_detours(served: Served) -> None:
     """Input of a plain connection is handed to its protocol without Twisted's own read, no more of it at a time."""
     client = await served.connect()
-    length = Connection.bufferSize + 1
+    length = 4 * Connection.bufferSize + 1
 
     with (
         patch.object(Connection, "doRead", side_effect=AssertionError),
@@ -268,7 +268,10 @@ async def test_a_plain_connection_is_read_without_detours(served: Served) -> Non
         client.sendall(bytes(length))
         await until(lambda: sum(len(call.args[0]) for call in received.mock_calls) == length)
 
-    assert max(len(call.args[0]) for call in received.mock_calls) <= Connection.bufferSize
+    sizes = [len(call.args[0]) for call in received.mock_calls]
+    assert max(sizes) <= Connection.bufferSize
+    assert sizes[0] == SMALL_READ_BYTES, "what most clients send needs no large buffer"
+    assert max(sizes) > SMALL_READ_BYTES, "a client that has more is read in large pieces"
 
 
 @deadline(LIMIT_S)
