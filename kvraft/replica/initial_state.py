@@ -32,6 +32,8 @@ from kvraft.store import Store, StoreLoader
 
 PROGRESS_S: Final = 1.0
 """Interval of the progress reports of a long load, seconds."""
+SAVE_PATIENCE_S: Final = 0.001
+"""The longest time that a turn waits for a save on a disk that is quick, seconds: see `Worker`."""
 IDENTIFIED_WITHIN: Final = 1000
 """The cluster's id is searched in so many entries from the start of the log: it is the first write of the first leader
 that had a majority."""
@@ -100,9 +102,9 @@ def from_nothing(reactor: Any, make_id: Callable[[], str] = lambda: uuid.uuid4()
     )
 
 
-def in_a_thread(name: str, reactor: Any, last: Callable[[], None]) -> Jobs:
+def in_a_thread(name: str, reactor: Any, last: Callable[[], None], patience: float) -> Jobs:
     """Return the worker thread that does the jobs of one storage."""
-    return Worker(name, reactor, last)
+    return Worker(name, reactor, last, patience=patience)
 
 
 def from_disk(
@@ -114,7 +116,7 @@ def from_disk(
     progress: Callable[[int, int], None],
     files: Files | None = None,
     make_id: Callable[[], str] = lambda: uuid.uuid4().hex,
-    make_jobs: Callable[[str, Any, Callable[[], None]], Jobs] = in_a_thread,
+    make_jobs: Callable[[str, Any, Callable[[], None], float], Jobs] = in_a_thread,
 ) -> InitialState:
     """Read a node's data directory.
 
@@ -126,7 +128,8 @@ def from_disk(
         progress: called with (rows of all tables loaded, rows to load) every `PROGRESS_S`.
         files: the file system; None: the machine's.
         make_id: draws the incarnation of a new directory.
-        make_jobs: makes the worker of the journal or the snapshots, from a name, the reactor and the last job.
+        make_jobs: makes the worker of the journal or the snapshots, from a name, the reactor, the last job, and the
+            longest time that a caller waits for a job, seconds.
 
     Raises:
         StorageError: the directory cannot be opened, or its contents must not be used.
@@ -141,8 +144,10 @@ def from_disk(
         raise
     recovered = opened.recovered
     return InitialState(
-        storage=JournalJobs(opened.journal, make_jobs("kvraft-journal", reactor, opened.journal.close), reactor),
-        snapshots=SnapshotJobs(opened.snapshots, make_jobs("kvraft-snapshots", reactor, opened.snapshots.close)),
+        storage=JournalJobs(
+            opened.journal, make_jobs("kvraft-journal", reactor, opened.journal.close, SAVE_PATIENCE_S), reactor
+        ),
+        snapshots=SnapshotJobs(opened.snapshots, make_jobs("kvraft-snapshots", reactor, opened.snapshots.close, 0.0)),
         store=store,
         incarnation=recovered.incarnation,
         remembers=True,

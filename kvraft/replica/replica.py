@@ -68,6 +68,8 @@ class Replica:
         options = options or ReplicaOptions()
         self.node = node
         self.is_due = self.is_stopped = False
+        self._carries_out = False
+        """Whether the turn carries out Readys, and so sees what the node does meanwhile."""
         self._peers: PeerTransport = NoPeers()
         self._clock = clock
         self._fatal = fatal
@@ -297,6 +299,7 @@ class Replica:
         """Apply what earlier turns have left, and carry out Readys until the turn has done enough."""
         if self._applier.is_behind:
             self._apply_waiting()
+        self._carries_out = True
         for _ in range(READYS_A_TURN_MAX):
             if self.is_stopped or not self.node.has_ready():
                 break
@@ -306,6 +309,7 @@ class Replica:
                 break
         else:
             self.schedule()
+        self._carries_out = False
         self._applier.turn_ended()
         if self._applier.is_behind:
             self.schedule()
@@ -384,7 +388,7 @@ class Replica:
             self.node.advance(ready)
         if self._applier.waiting:
             self._apply_waiting()
-        if self._commits.waiting or self._applier.is_behind or self.node.has_ready():
+        if self._commits.waiting or self._applier.is_behind or (not self._carries_out and self.node.has_ready()):
             self.schedule()
         self._transfer_on_stop.look()
 

@@ -21,13 +21,18 @@ class DiskJobs:
         reactor: that of the process; its jobs end with it.
         last: the job that ends it.
         draw_delay: returns how long the next job takes, seconds; None when the disk hangs, until `resume`.
+        patience: a job that would take less than half of this time, and is the only one, is done when `do` returns, as
+            with a `Worker` that waits for it.
     """
 
-    def __init__(self, reactor: Reactor, last: Callable[[], None], draw_delay: Callable[[], float | None]) -> None:
+    def __init__(
+        self, reactor: Reactor, last: Callable[[], None], draw_delay: Callable[[], float | None], patience: float
+    ) -> None:
         self._reactor = reactor
         self._machine: Machine = reactor.machine
         self._last = last
         self._draw_delay = draw_delay
+        self._patience = patience
         self._jobs: deque[tuple[float, Callable[[], object], Deferred[object]]] = deque()
         self._is_busy = False
         self.is_closing = False
@@ -41,7 +46,7 @@ class DiskJobs:
         if not self._jobs:
             self.pending_since = now
         self._jobs.append((now, job, finished))  # type: ignore[arg-type]  # fired with its own
-        self.resume()
+        self.resume(patience=self._patience)
         return finished
 
     def close(self) -> Deferred[None]:
@@ -50,13 +55,17 @@ class DiskJobs:
         self.is_closing = True
         return self.do(last)
 
-    def resume(self) -> None:
+    def resume(self, patience: float = 0.0) -> None:
         """Begin the next job, if there is one, none is under way, and the disk does not hang."""
         if self._is_busy or not self._jobs:
             return
         delay = self._draw_delay()
-        if delay is not None:
-            self._is_busy = True
+        if delay is None:
+            return
+        self._is_busy = True
+        if delay < patience / 2:
+            self._do_oldest()
+        else:
             self._machine.world.at(self._machine.now + delay, self._machine, self._do_oldest)
 
     def _do_oldest(self) -> None:

@@ -237,7 +237,7 @@ class Member:
         self._resolver = Resolver(reactor, random, self.name_faults, names, violations.append)
         return self._resolver
 
-    def _make_jobs(self, name: str, reactor: Any, last: Callable[[], None]) -> DiskJobs:
+    def _make_jobs(self, name: str, reactor: Any, last: Callable[[], None], patience: float) -> DiskJobs:
         assert isinstance(reactor, Reactor)
         random = self.machine.world.random(f"{self.machine.name} {name} {self.starts}")
 
@@ -251,7 +251,8 @@ class Member:
                 else delay_s + random.uniform(*self.faults.snapshot_delay_s)
             )
 
-        jobs = DiskJobs(reactor, last, draw_delay)
+        waits = random.random() < 1 / 2  # so that processes also end between a save and its report
+        jobs = DiskJobs(reactor, last, draw_delay, patience if waits else 0.0)
         self._jobs.append(jobs)
         return jobs
 

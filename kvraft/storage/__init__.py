@@ -142,7 +142,7 @@ __all__ = [
 class Storage(Protocol):
     """What a replica needs of its journal; `JournalJobs` is the real one, `MemoryJournal` its twin.
 
-    Saves finish in the order of the calls, and never before `save` has returned.
+    Saves finish in the order of the calls. On a quick disk a save may be finished when `save` returns.
     """
 
     @property

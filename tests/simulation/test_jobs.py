@@ -11,9 +11,9 @@ from kvraft.simulation.world import World
 TAKES_S = 0.25
 
 
-def begin(machine: Machine) -> DiskJobs:
+def begin(machine: Machine, patience: float = 0.0) -> DiskJobs:
     """Return the jobs of a new process, each of which takes `TAKES_S`."""
-    return DiskJobs(machine.begin(), lambda: None, lambda: TAKES_S)
+    return DiskJobs(machine.begin(), lambda: None, lambda: TAKES_S, patience)
 
 
 def note_time(machine: Machine, times: list[float]) -> Callable[[object], None]:
@@ -38,6 +38,24 @@ def test_a_job_is_reported_when_its_time_is_over() -> None:
     world.step()
     assert reported == [TAKES_S, 2 * TAKES_S]
     assert jobs.pending_since is None
+
+
+def test_a_quick_job_is_done_when_the_call_returns() -> None:
+    """That is so for the only one; one that is queued after a slow one is reported after it."""
+    world = World(1)
+    machine = Machine(world, "a machine")
+    jobs = begin(machine, patience=3 * TAKES_S)
+    reported: list[float] = []
+    jobs.do(lambda: None).addCallback(note_time(machine, reported))
+    assert reported == [0.0]
+    assert jobs.pending_since is None
+
+    jobs.do(lambda: machine.pause(1.0)).addCallback(note_time(machine, reported))
+    jobs.do(lambda: None).addCallback(note_time(machine, reported))
+    assert reported == [0.0]
+    while world.step():
+        pass
+    assert reported == [0.0, 1.0, 1.0 + TAKES_S]
 
 
 @pytest.fixture
