@@ -17,7 +17,7 @@ from kvraft.raft import Membership, ProposalRefused
 from tests.raft.snapshotting import SnapshottingNetwork, with_newcomer, without
 from tests.raft.story import SMALL, Story
 
-SEEDS: Final = 225
+SEEDS: Final = 125
 """How many stories are told; raise it for a long run."""
 SEEDS_OF_A_TEST: Final = 25
 EVENTS: Final = 60
