@@ -356,7 +356,7 @@ def test_every_command_explains_itself(kvraft: Shell) -> None:
     ("line", "never"),
     [
         ("quick import main; main(['--version'])", {"click", "msgspec", "kvraft.client"}),
-        ("quick import main; main(['get', 'k'])", {"click", "pathlib", "encodings.idna"}),
+        ("quick import main; main(['get', 'k'])", {"click", "pathlib", "encodings.idna", "typing_extensions"}),
         ("main import main; main(['get', '--help'])", set()),
     ],
 )

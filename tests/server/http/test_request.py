@@ -67,6 +67,14 @@ def test_a_page_elsewhere_cannot_write(node: WebNode) -> None:
     assert node.ask("GET", "/kv/a").status == 404
 
 
+def test_a_page_elsewhere_reads_nothing(node: WebNode) -> None:
+    """Not the status either, which the pages of other members may read."""
+    for origin in ("http://evil.example", "null", f"https://{OTHER.http}", "http://127.0.0.1:9083"):
+        response = node.ask("GET", "/status", origin=origin)
+        assert (response.status, response.error) == (403, "WRONG_ORIGIN")
+        assert "access-control-allow-origin" not in response.headers
+
+
 def test_the_page_of_a_node_can_write(node: WebNode) -> None:
     """Its origin is a name of the node."""
     assert node.ask("PUT", "/kv/a", b"1", origin=f"http://{HOST}").status == 200
