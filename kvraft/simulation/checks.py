@@ -6,6 +6,7 @@ durable, what is committed is on the disks of a majority, equal logs make equal 
 """
 
 from collections.abc import Callable, Mapping, Sequence
+from operator import attrgetter
 from pathlib import Path
 from typing import Final, cast
 
@@ -45,6 +46,8 @@ from kvraft.simulation.member import Member
 from kvraft.simulation.moments import Moments
 from kvraft.simulation.refusals import REFUSED_S, check_refused
 from kvraft.storage.extent import Extent
+
+_match_of: Final = attrgetter("match")
 
 
 @attrs.define
@@ -201,7 +204,7 @@ class Checks:
             log.snapshot_index,
             type(role),
             len(node.memberships),
-            None if leader is None else [progress.match for progress in leader.progress.values()],
+            None if leader is None else [*map(_match_of, leader.progress.values())],
         )
         if outline == watched.outline:
             return

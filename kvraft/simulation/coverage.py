@@ -5,6 +5,7 @@ It counts with Python's own tracing, so the simulator needs nothing else, and ta
 
 import ast
 import sys
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from types import CodeType, FrameType
@@ -21,6 +22,9 @@ EXEMPT: Final = frozenset({"files.py", "worker.py", "sockets.py", "watching.py",
 LEFT: Final = -1
 """Stands for the line that is gone to when a function is left."""
 
+SAMPLE: Final = 25
+"""One call of so many is looked at, where not all are."""
+
 Arc = tuple[int, int]
 
 
@@ -29,7 +33,13 @@ class Reached:
     """What runs have reached: of each file the steps from line to line."""
 
     arcs: dict[str, set[Arc]] = attrs.field(factory=dict)
+    calls_max: int | None = None
+    """How many calls of a function are looked at, and after these one of `SAMPLE`; None: all.
+
+    Most of the time goes to functions that are called very often, whose later calls go the same ways.
+    """
     _files: dict[CodeType, str | None] = attrs.field(factory=dict)
+    _calls: Counter[CodeType] = attrs.field(factory=Counter)
 
     def begin(self) -> None:
         """Count from now on."""
@@ -49,6 +59,10 @@ class Reached:
         file = self._files[code]
         if file is None:
             return None
+        if self.calls_max is not None:
+            self._calls[code] += 1
+            if self._calls[code] > self.calls_max and self._calls[code] % SAMPLE:
+                return None
         arcs = self.arcs.setdefault(file, set())
         before = [code.co_firstlineno]
 

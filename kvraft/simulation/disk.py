@@ -30,7 +30,7 @@ class Inode:
 
     current: bytearray = attrs.field(factory=bytearray)
     durable: bytearray = attrs.field(factory=bytearray)
-    dirty: dict[int, list[bytes]] = attrs.field(factory=dict)
+    dirty: dict[int, list[bytearray]] = attrs.field(factory=dict)
     """Sectors written since the last sync, each with all its versions since then."""
 
     def write(self, data: bytes, offset: int) -> None:
@@ -39,7 +39,7 @@ class Inode:
         self.resize(current, end)
         current[offset:end] = data
         for sector in range(offset // SECTOR, -(-end // SECTOR)):
-            version = bytes(current[sector * SECTOR : (sector + 1) * SECTOR])
+            version = current[sector * SECTOR : (sector + 1) * SECTOR]  # a copy
             self.dirty.setdefault(sector, []).append(version)
 
     def sync(self) -> None:
@@ -65,7 +65,7 @@ class Inode:
             content.extend(bytes(size - len(content)))
 
     @staticmethod
-    def put(content: bytearray, sector: int, version: bytes) -> None:
+    def put(content: bytearray, sector: int, version: bytearray) -> None:
         """Place a sector inside `content`, which keeps its length."""
         begin = sector * SECTOR
         fitting = version[: max(0, len(content) - begin)]

@@ -16,6 +16,7 @@ from typing_extensions import override
 
 from kvraft.commands import Failure, Mutation, Set
 from kvraft.commands.expiry import SECOND_US, TimeToLive
+from kvraft.raft import InvariantViolated
 from kvraft.simulation.client_groups import JudgedGroup, takes_part
 from kvraft.simulation.clients import Answer
 from kvraft.simulation.cluster import CLOCK_RATES, Cluster
@@ -194,11 +195,11 @@ def check_expiry(asked: Iterable[Asked], replay: Replay) -> None:
             check_write(each, [one for one in done if each.low < one.index <= each.high])
         else:
             points = replay.window(each.low, each.high)
-            demand(
-                any(_could_be(each, point, replay) for point in points),
-                f"neither what stood there nor what had expired explains: {each}; it would be one of "
-                f"{[_expected(each, point, replay) for point in points]}",
-            )
+            if not any(_could_be(each, point, replay) for point in points):
+                raise InvariantViolated(
+                    f"neither what stood there nor what had expired explains: {each}; it would be one of "
+                    f"{[_expected(each, point, replay) for point in points]}"
+                )
 
 
 def _could_be(asked: Asked, point: Point, replay: Replay) -> bool:

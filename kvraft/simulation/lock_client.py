@@ -24,6 +24,7 @@ from kvraft.commands import (
     RevokeLease,
 )
 from kvraft.commands.expiry import SECOND_US
+from kvraft.raft import InvariantViolated
 from kvraft.simulation.client_groups import JudgedGroup, takes_part
 from kvraft.simulation.clients import Answer
 from kvraft.simulation.cluster import CLOCK_RATES, Cluster
@@ -206,11 +207,11 @@ def check_answers(asked: Iterable[Asked], replay: Replay) -> None:
             check_write(each, done)
             continue
         results = [_outcome(each.operation, one.result, told) for one in done]
-        demand(
-            any(is_answer(each, result) for result in results if result is not None),
-            f"no grant of the log explains: {each}; it would be "
-            f"{[show(each, result) for result in results if result is not None]} (row 30)",
-        )
+        if not any(is_answer(each, result) for result in results if result is not None):
+            raise InvariantViolated(
+                f"no grant of the log explains: {each}; it would be "
+                f"{[show(each, result) for result in results if result is not None]} (row 30)"
+            )
 
 
 def check_reads(asked: Iterable[Asked], replay: Replay) -> None:
@@ -222,11 +223,11 @@ def check_reads(asked: Iterable[Asked], replay: Replay) -> None:
     for each in asked:
         if each.is_answered and isinstance(each.operation, DescribeLock | DescribeLease):
             points = replay.window(each.low, each.high)
-            demand(
-                any(_could_be(each, point) for point in points),
-                f"nothing that stood in the log explains: {each}; it would be one of "
-                f"{[_found(each.operation, point) for point in points]}",
-            )
+            if not any(_could_be(each, point) for point in points):
+                raise InvariantViolated(
+                    f"nothing that stood in the log explains: {each}; it would be one of "
+                    f"{[_found(each.operation, point) for point in points]}"
+                )
 
 
 def _found(operation: DescribeLock | DescribeLease, point: Point) -> tuple[dict[str, object], int] | None:

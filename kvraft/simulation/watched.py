@@ -13,6 +13,7 @@ from typing import Any
 import attrs
 
 from kvraft.commands import Item, Span
+from kvraft.raft import InvariantViolated
 from kvraft.simulation.conduct import demand
 from kvraft.simulation.replay import Replay
 
@@ -99,20 +100,22 @@ class _Judge:
 
     def _check_event(self, line: Mapping[str, Any]) -> None:
         following = self._next(self._reached)
-        demand(following is not None, f"{self._told} is told what has not happened: {line}")
-        assert following is not None
+        if following is None:
+            raise InvariantViolated(f"{self._told} is told what has not happened: {line}")
         revision, changes = following
         key = line["key"].encode()
-        demand(
-            line["revision"] == revision and key in changes and key not in self._open,
-            f"{self._told} is told {line}; next is what revision {revision} has changed, {[*changes]}, of which "
-            f"{sorted(self._open)} were told",
-        )
+        if line["revision"] != revision or key not in changes or key in self._open:
+            raise InvariantViolated(
+                f"{self._told} is told {line}; next is what revision {revision} has changed, {[*changes]}, of which "
+                f"{sorted(self._open)} were told"
+            )
         expected = self._expected(line["watch"], revision, key, changes[key])
-        demand({**line, "more": None} == {**expected, "more": None}, f"{self._told} is told {line}, and not {expected}")
+        if {**line, "more": None} != {**expected, "more": None}:
+            raise InvariantViolated(f"{self._told} is told {line}, and not {expected}")
         self._open.add(key)
         is_whole = len(self._open) == len(changes)
-        demand(is_whole != ("more" in line), f"{self._told} is told {line}, of {[*changes]} at that revision")
+        if is_whole == ("more" in line):
+            raise InvariantViolated(f"{self._told} is told {line}, of {[*changes]} at that revision")
         if is_whole:
             self._reached = revision
             self._open.clear()
