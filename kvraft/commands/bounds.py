@@ -22,6 +22,8 @@ from kvraft.commands.transactions import (
     Nested,
     Step,
     Transact,
+    contents,
+    span_size,
 )
 
 OPERATIONS: Final = 128
@@ -49,7 +51,7 @@ class TransactionBounds(msgspec.Struct, frozen=True):
                     f"a list of a transaction has at most {self.operations} comparisons or operations, and not {count} "
                     "(limits.transaction_operations); send several"
                 )
-            if (size := transaction.content_bytes) > self.bytes:
+            if (size := _content_bytes(transaction)) > self.bytes:
                 return (
                     f"a transaction has at most {self.bytes} bytes of keys and values, and not {size} "
                     "(limits.transaction_bytes); send several"
@@ -88,6 +90,11 @@ def copied_bytes(operation: Operation, length_of: Callable[[bytes], int]) -> int
                 if isinstance(step, Append)
             )
     return 0
+
+
+def _content_bytes(transaction: Transact) -> int:
+    all_of_it = contents(transaction.compares, transaction.then, transaction.otherwise)
+    return sum(span_size(at) + len(value) for at, value in all_of_it)
 
 
 def _steps(transaction: Transact | Nested) -> Iterator[Step]:

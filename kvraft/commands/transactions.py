@@ -212,12 +212,6 @@ class Transact(Mutation, frozen=True, gc=False, array_like=True, tag=6):
         """The most comparisons or operations of one list, together with those of a list nested in it."""
         return max(len(self.compares), _length(self.then), _length(self.otherwise))
 
-    @property
-    def content_bytes(self) -> int:
-        """The bytes of its keys and values."""
-        contents = _contents(self.compares, self.then, self.otherwise)
-        return sum(_span_size(at) + len(value) for at, value in contents)
-
     @override
     def apply(self, transaction: Transaction) -> Outcome:
         return _Course(transaction).run(self.compares, self.then, self.otherwise)
@@ -374,7 +368,8 @@ def _length(steps: Sequence[Step]) -> int:
 # --- sizes -----------------------------------------------------------------------------------------------------------
 
 
-def _span_size(at: bytes | Span) -> int:
+def span_size(at: bytes | Span) -> int:
+    """Return the bytes of a key, or of the ends of a range, and of what frames them."""
     if isinstance(at, bytes):
         return len(at) + ARGUMENTS_BYTES
     return len(at.start) + len(at.end or b"") + ARGUMENTS_BYTES
@@ -384,7 +379,7 @@ def _size(compares: Iterable[Compare], *lists: Iterable[Step]) -> int:
     size = ARGUMENTS_BYTES + 3 * ARGUMENTS_BYTES
     for compare in compares:
         operand = len(compare.operand) if isinstance(compare.operand, bytes) else 0
-        size += STEP_BYTES + _span_size(compare.at) + operand
+        size += STEP_BYTES + span_size(compare.at) + operand
         if not isinstance(compare.at, bytes):
             size += WORK_BYTES
     for steps in lists:
@@ -394,7 +389,7 @@ def _size(compares: Iterable[Compare], *lists: Iterable[Step]) -> int:
                 case Nested():
                     size += _size(step.compares, step.then, step.otherwise)
                 case RemoveRange() | ReadRange() | CountRange():
-                    size += _span_size(step.span) + WORK_BYTES
+                    size += span_size(step.span) + WORK_BYTES
                 case Put() | Append():
                     size += len(step.key) + len(step.value) + (WORK_BYTES if isinstance(step, Append) else 0)
                 case _:
@@ -413,13 +408,15 @@ def transact(compares: list[Compare], then: list[Step], otherwise: list[Step] | 
     """
     transaction = Transact(compares, then, otherwise or [])
     _check_bounds(compares, transaction.then, transaction.otherwise, OPERATIONS_MAX)
-    for at, value in _contents(compares, transaction.then, transaction.otherwise):
+    keys_and_values = 0
+    for at, value in contents(compares, transaction.then, transaction.otherwise):
         if isinstance(at, bytes):
             check_key(at)
         else:
             check_span(at)
         check_value(value)
-    if transaction.content_bytes > TRANSACTION_BYTES_MAX:
+        keys_and_values += span_size(at) + len(value)
+    if keys_and_values > TRANSACTION_BYTES_MAX:
         raise InvalidCommand(f"a transaction has at most {TRANSACTION_BYTES_MAX} bytes of keys and values")
     _check_writes(transaction.then)
     _check_writes(transaction.otherwise)
@@ -450,14 +447,14 @@ def _check_end(put: Put) -> None:
         raise InvalidCommand("a key has a time to live of its own or a lease, and not both")
 
 
-def _contents(compares: Iterable[Compare], *lists: Iterable[Step]) -> Iterator[tuple[bytes | Span, bytes]]:
+def contents(compares: Iterable[Compare], *lists: Iterable[Step]) -> Iterator[tuple[bytes | Span, bytes]]:
     """Yield every key or range, and the value beside it."""
     for compare in compares:
         yield compare.at, compare.operand if isinstance(compare.operand, bytes) else b""
     for step in (step for steps in lists for step in steps):
         match step:
             case Nested():
-                yield from _contents(step.compares, step.then, step.otherwise)
+                yield from contents(step.compares, step.then, step.otherwise)
             case RemoveRange() | ReadRange() | CountRange():
                 yield step.span, b""
             case Put() | Append():

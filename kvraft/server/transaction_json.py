@@ -19,11 +19,11 @@ A key, a value or a range that is not UTF-8 has a name that ends in _base64, as 
 """
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Final
+from typing import Any, Final, cast
 
 import msgspec
 
-from kvraft.commands import InvalidCommand, Outcome, Page, Span, Transact, prefix_span, transact
+from kvraft.commands import InvalidCommand, Item, Outcome, Page, Span, Transact, prefix_span, transact
 from kvraft.commands.expiry import SECOND_US, TTL_US_MAX, check_ttl
 from kvraft.commands.integers import check_integer
 from kvraft.commands.leases import check_lease
@@ -222,6 +222,23 @@ def _compare_token(fields: _Fields) -> Compare:
 
 
 def _step(described: Any) -> Step:
+    return _plain_step(described) or _any_step(described)
+
+
+def _plain_step(described: Any) -> Read | Put | None:
+    """Return the operation if it is a get or a set and no more, which most are; None: it is read by the longer way."""
+    if type(described) is not dict:
+        return None
+    if len(described) == 1:
+        key = described.get("get")
+        return Read(_bytes(key)) if type(key) is str else None
+    key, value = described.get("set"), described.get("value")
+    if len(described) == 2 and type(key) is str and type(value) is str:  # noqa: PLR2004 - both of them
+        return Put(_bytes(key), _bytes(value))
+    return None
+
+
+def _any_step(described: Any) -> Step:
     fields = _Fields(described)
     if "txn" not in fields:
         return _simple_step(fields)
@@ -285,11 +302,13 @@ def _outcome(transaction: Transact | Nested, result: Outcome) -> dict[str, objec
 
 
 def _result(step: Step, result: OperationResult) -> dict[str, object]:
+    if type(step) is Put:  # these two first, since most are of them, and each case of a match costs time
+        return {"status": "OK"}
+    if type(step) is Read:
+        return replies.members(cast(Item | None, result))
     match step, result:
         case Nested(), Outcome():
             return _outcome(step, result)
-        case Put(), _:
-            return {"status": "OK"}
         case ((Remove() | RemoveRange()), Page()):
             return {"deleted": len(result.items), "more": result.following is not None}
         case ReadRange(), Page():
@@ -303,6 +322,4 @@ def _result(step: Step, result: OperationResult) -> dict[str, object]:
             return {"value": str(result)}
         case Append(), int():
             return {"length": result}
-        case _, tuple() | None:
-            return replies.members(result)
     raise AssertionError(f"{step} came to {result}")
