@@ -1,7 +1,8 @@
 /* load: a load generator that costs so little CPU that it can share a machine with what it measures.
  *
  * One thread and one epoll loop serve C connections, each of which has at most P requests in flight. Requests draw a
- * random key of the keyspace; `fill` instead writes every key once and ends.
+ * random key of the keyspace; `fill` instead writes every key once and ends, and `txn` reads and overwrites two keys in
+ * one transaction.
  *
  * The loop is closed, unless --rate is given: as soon as an answer is there, the next request leaves, and latency runs
  * from a request's queueing here to its answer's arrival. With --rate R the loop is open: requests are due R times a
@@ -12,7 +13,7 @@
  *   lines       kvraft's line protocol, opened with KEEP so that the connection stays
  *   once        the same with a connection for each request
  *   resp        SET and GET of the Redis protocol, RESP2
- *   etcd        etcd v3's KV/Put and KV/Range: gRPC, that is HTTP/2 (RFC 9113), framed by hand
+ *   etcd        etcd v3's KV/Put, KV/Range and KV/Txn: gRPC, that is HTTP/2 (RFC 9113), framed by hand
  *   zookeeper   setData and getData of ZooKeeper's own protocol; `fill` creates the nodes
  *
  * It speaks to loopback addresses only, ends by itself, and prints one line of JSON:
@@ -88,7 +89,7 @@ void put(struct buffer *b, const void *bytes, size_t size) {
 
 /* ---- the run ---- */
 
-static const char *const OPERATIONS[] = {"set", "get", "fill"};
+static const char *const OPERATIONS[] = {"set", "get", "fill", "txn"};
 
 struct run run = {.connections = 64, .in_flight = 1, .value_bytes = 64, .keys = 100000, .seconds = 8, .warmup = 2};
 static struct sockaddr_in server;
@@ -136,6 +137,13 @@ bool next_key(char key[KEY_BYTES + 1]) {
     long number = run.operation == FILL ? filled++ : (long)(random_u64() % (uint64_t)run.keys);
     snprintf(key, KEY_BYTES + 1, "bench:%010ld", number);
     return true;
+}
+
+void next_two_keys(char keys[2][KEY_BYTES + 1]) {
+    long first = (long)(random_u64() % (uint64_t)run.keys);
+    long second = (first + 1 + (long)(random_u64() % (uint64_t)(run.keys - 1))) % run.keys % KEYS_MAX;
+    snprintf(keys[0], KEY_BYTES + 1, "bench:%010ld", first);
+    snprintf(keys[1], KEY_BYTES + 1, "bench:%010ld", second);
 }
 
 void note_asked(struct connection *c, uint64_t now) {
@@ -354,7 +362,7 @@ static void read_options(int argc, char **argv) {
     for (int i = 0; i < PROTOCOLS_COUNT; i++) protocols[i] = PROTOCOLS[i]->name;
     for (int o; (o = getopt_long(argc, argv, "", options, NULL)) != -1;) {
         if (o == 'p') protocol = PROTOCOLS[choice("protocol", optarg, protocols, PROTOCOLS_COUNT)];
-        else if (o == 'o') run.operation = (enum operation)choice("op", optarg, OPERATIONS, 3);
+        else if (o == 'o') run.operation = (enum operation)choice("op", optarg, OPERATIONS, 4);
         else if (o == 'a') read_address(optarg);
         else if (o == 'c') run.connections = (int)number("connections", optarg, 1, CONNECTIONS_MAX);
         else if (o == 'f') run.in_flight = (int)number("in-flight", optarg, 1, IN_FLIGHT_MAX);
@@ -372,7 +380,9 @@ static void read_options(int argc, char **argv) {
     if (run.value_bytes > protocol->value_bytes_max)
         fail("--value-bytes: at most %d with %s", protocol->value_bytes_max, protocol->name);
     if (protocol->once && run.in_flight > 1) fail("--in-flight: a connection that takes one request has one in flight");
-    if (run.rate && run.operation == FILL) fail("--rate is for set and get");
+    if (run.rate && run.operation == FILL) fail("--rate is for set, get and txn");
+    if (run.operation == TXN && (run.keys < 2 || protocol == &RESP || protocol == &ZOOKEEPER))
+        fail("txn needs two keys, and the protocol lines, once or etcd");
     if (run.operation == FILL) run.warmup = 0; /* every write counts */
     for (int i = 0; i < run.value_bytes; i++) run.value[i] = "0123456789abcdefghijklmnopqrstuv"[random_u64() % 32];
 }

@@ -36,7 +36,7 @@ static inline void put_u8(struct buffer *b, unsigned value) { put(b, &(uint8_t){
 static inline void put_u32(struct buffer *b, uint32_t value) { put(b, &(uint32_t){htonl(value)}, 4); }
 
 struct run {
-    enum operation { SET, GET, FILL } operation;
+    enum operation { SET, GET, FILL, TXN } operation;
     int connections, in_flight, value_bytes, pid_count;
     long keys;
     double seconds, warmup;
@@ -75,6 +75,7 @@ struct protocol {
 enum { KEY_BYTES = 16 };
 
 bool next_key(char key[KEY_BYTES + 1]); /* false when `fill` has named them all */
+void next_two_keys(char keys[2][KEY_BYTES + 1]); /* two different ones */
 void lose(struct connection *, const char *why);
 void complete(struct connection *, uint32_t slot, uint64_t now, bool good, const char *text, size_t size);
 

@@ -1,4 +1,4 @@
-/* etcd v3's KV/Put and KV/Range for the load generator: gRPC, that is HTTP/2 (RFC 9113), framed by hand.
+/* etcd v3's KV/Put, KV/Range and KV/Txn for the load generator: gRPC, that is HTTP/2 (RFC 9113), framed by hand.
  *
  * Only what one unary call needs: a header block and one DATA frame a request, windows and settings obeyed. */
 #include "load.h"
@@ -37,6 +37,13 @@ static void put_hpack(struct buffer *b, const char *text) {
     put(b, text, strlen(text));
 }
 
+static const char *const PATHS[] = {
+    [SET] = "/etcdserverpb.KV/Put",
+    [GET] = "/etcdserverpb.KV/Range",
+    [FILL] = "/etcdserverpb.KV/Put",
+    [TXN] = "/etcdserverpb.KV/Txn",
+};
+
 /* The request's header block. The first one of a connection teaches the server four fields, the others name them by
  * their index in the dynamic table (RFC 7541 §2.3.3), as every gRPC client does. */
 static void put_headers(struct connection *c) {
@@ -49,7 +56,7 @@ static void put_headers(struct connection *c) {
     struct buffer block = {0};
     put(&block, again, 2); /* :method POST, :scheme http */
     put_u8(&block, 0x40 | 4);
-    put_hpack(&block, run.operation == GET ? "/etcdserverpb.KV/Range" : "/etcdserverpb.KV/Put");
+    put_hpack(&block, PATHS[run.operation]);
     put_u8(&block, 0x40 | 1);
     put_hpack(&block, run.authority);
     put_u8(&block, 0x40 | 31); /* content-type */
@@ -62,32 +69,66 @@ static void put_headers(struct connection *c) {
     free(block.bytes);
 }
 
-static bool etcd_ask(struct connection *c, uint64_t now) {
-    char key[KEY_BYTES + 1];
-    bool writes = run.operation != GET;
-    unsigned varint = run.value_bytes < 128 ? 1 : 2; /* bytes of the value's length in protobuf */
-    size_t message = 2 + KEY_BYTES + (writes ? 1 + varint + (size_t)run.value_bytes : 0);
-    if (c->window < (int64_t)(GRPC_PREFIX + message) || !next_key(key)) return false;
+static void put_field(struct buffer *b, unsigned field, const void *bytes, size_t size) {
+    put_u8(b, field << 3 | 2);
+    size_t left = size;
+    for (; left >= 0x80; left >>= 7) put_u8(b, 0x80u | (unsigned)(left & 0x7f));
+    put_u8(b, (unsigned)left);
+    put(b, bytes, size);
+}
+
+/* One operation of a transaction: a RequestOp, which is field 2 of a TxnRequest. */
+static void put_operation(struct buffer *message, unsigned kind, const char *key, bool writes) {
+    static struct buffer request, operation;
+    request.begin = request.end = operation.begin = operation.end = 0;
+    put_field(&request, 1, key, KEY_BYTES);
+    if (writes) put_field(&request, 2, run.value, (size_t)run.value_bytes);
+    put_field(&operation, kind, request.bytes, held(&request));
+    put_field(message, 2, operation.bytes, held(&operation));
+}
+
+/* Queue the frames of one call. */
+static void etcd_send(struct connection *c, const struct buffer *message, uint64_t now) {
     while (c->sent_at[c->stream / 2 % SLOTS]) c->stream += 2; /* ids may be left out (§5.1.1) */
     uint32_t slot = c->stream / 2 % SLOTS;
     put_headers(c);
-    put_frame(&c->out, GRPC_PREFIX + message, DATA, END_STREAM, c->stream);
+    put_frame(&c->out, GRPC_PREFIX + held(message), DATA, END_STREAM, c->stream);
     put_u8(&c->out, 0); /* not compressed */
-    put_u32(&c->out, (uint32_t)message);
-    put_u8(&c->out, 1 << 3 | 2); /* field 1, key: both in PutRequest and in RangeRequest */
-    put_u8(&c->out, KEY_BYTES);
-    put(&c->out, key, KEY_BYTES);
-    if (writes) {
-        put_u8(&c->out, 2 << 3 | 2); /* field 2, value */
-        if (varint == 2) put_u8(&c->out, 0x80u | ((unsigned)run.value_bytes & 0x7f));
-        put_u8(&c->out, (unsigned)run.value_bytes >> 7 * (varint - 1));
-        put(&c->out, run.value, (size_t)run.value_bytes);
-    }
-    c->window -= (int64_t)(GRPC_PREFIX + message);
+    put_u32(&c->out, (uint32_t)held(message));
+    put(&c->out, message->bytes, held(message));
+    c->window -= (int64_t)(GRPC_PREFIX + held(message));
     c->sent_at[slot] = now;
     c->reply_bytes[slot] = 0;
     c->stream += 2;
     c->in_flight++;
+}
+
+/* A transaction that reads two keys and overwrites them. */
+static bool etcd_ask_txn(struct connection *c, uint64_t now) {
+    static struct buffer message;
+    char keys[2][KEY_BYTES + 1];
+    if (c->window < FRAME_BYTES_MAX + GRPC_PREFIX) return false;
+    next_two_keys(keys);
+    message.begin = message.end = 0;
+    for (int i = 0; i < 2; i++) {
+        put_operation(&message, 1, keys[i], false);
+        put_operation(&message, 2, keys[i], true);
+    }
+    etcd_send(c, &message, now);
+    return true;
+}
+
+static bool etcd_ask(struct connection *c, uint64_t now) {
+    static struct buffer message;
+    char key[KEY_BYTES + 1];
+    bool writes = run.operation != GET;
+    if (run.operation == TXN) return etcd_ask_txn(c, now);
+    size_t most = 2 * 4 + KEY_BYTES + (size_t)run.value_bytes;
+    if (c->window < (int64_t)(GRPC_PREFIX + most) || !next_key(key)) return false;
+    message.begin = message.end = 0;
+    put_field(&message, 1, key, KEY_BYTES); /* both in PutRequest and in RangeRequest */
+    if (writes) put_field(&message, 2, run.value, (size_t)run.value_bytes);
+    etcd_send(c, &message, now);
     return true;
 }
 

@@ -8,8 +8,31 @@
 
 static void lines_greet(struct connection *c) { put(&c->out, "KEEP\n", 5); }
 
+static void put_text(struct buffer *b, const char *text) { put(b, text, strlen(text)); }
+
+/* A transaction that reads two keys and overwrites them. */
+static void put_txn(struct buffer *b) {
+    char keys[2][KEY_BYTES + 1];
+    next_two_keys(keys);
+    for (int i = 0; i < 2; i++) {
+        put_text(b, i ? ",{\"get\":\"" : "TXN {\"then\":[{\"get\":\"");
+        put_text(b, keys[i]);
+        put_text(b, "\"},{\"set\":\"");
+        put_text(b, keys[i]);
+        put_text(b, "\",\"value\":\"");
+        put(b, run.value, (size_t)run.value_bytes);
+        put_text(b, "\"}");
+    }
+    put_text(b, "]}\n");
+}
+
 static bool lines_ask(struct connection *c, uint64_t now) {
     char key[KEY_BYTES + 1];
+    if (run.operation == TXN) {
+        put_txn(&c->out);
+        note_asked(c, now);
+        return true;
+    }
     if (!next_key(key)) return false;
     put(&c->out, run.operation == GET ? "GET " : "SET ", 4);
     put(&c->out, key, KEY_BYTES);
@@ -36,7 +59,8 @@ static bool lines_reply(struct connection *c, uint64_t now) {
     } else if (!c->in_flight) {
         lose(c, "an answer that nobody asked for");
     } else { /* a GET that finds nothing is an error: it would be cheaper than one that does */
-        bool good = run.operation == GET ? starts_with(line, size, "{\"value\":\"") : ok;
+        const char *wanted = run.operation == GET ? "{\"value\":\"" : "{\"succeeded\":true";
+        bool good = run.operation == GET || run.operation == TXN ? starts_with(line, size, wanted) : ok;
         complete(c, c->replied++ % SLOTS, now, good, line, size);
     }
     return true;

@@ -149,7 +149,8 @@ def describe(measured: Sequence[Measured]) -> str:
 def main() -> None:
     """Read the command line and compare."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.throughput", description=__doc__.partition("\n")[0])
-    parser.add_argument("--op", choices=["set", "get"], default="set", help="a GET is linearizable on both sides")
+    ops = "get: linearizable on both sides; txn: a transaction of two gets and two sets"
+    parser.add_argument("--op", choices=["set", "get", "txn"], default="set", help=ops)
     parser.add_argument("--connections", type=bounded(1, CONNECTIONS_MAX), default=64)
     parser.add_argument("--in-flight", type=bounded(1, IN_FLIGHT_MAX), default=1, help="on each connection")
     parser.add_argument("--seconds", type=bounded(1, SECONDS_MAX), default=2, help="of each measurement")
