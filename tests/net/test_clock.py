@@ -37,7 +37,7 @@ def shift_wall_clock(monkeypatch: pytest.MonkeyPatch, seconds: float) -> None:
 def test_a_jump_of_the_wall_clock_moves_no_timer(
     reactor: ReactorBase, monkeypatch: pytest.MonkeyPatch, shift_s: float
 ) -> None:
-    """A timer that was due in a minute is still due in a minute when the clock was set by an hour."""
+    """A timer that was due in a minute is still due in a minute when the clock was set by an hour (row 29)."""
     use_monotonic_time(reactor)
     fired: list[str] = []
     reactor.callLater(60, fired.append, "early")
