@@ -21,8 +21,8 @@ class DiskJobs:
         reactor: that of the process; its jobs end with it.
         last: the job that ends it.
         draw_delay: returns how long the next job takes, seconds; None when the disk hangs, until `resume`.
-        patience: a job that would take less than half of this time, and is the only one, is done when `do` returns, as
-            with a `Worker` that waits for it.
+        patience: a job that would take less than half of this time, and is the only one, is done when `do_soon`
+            returns, as with a `Worker` that waits for it.
     """
 
     def __init__(
@@ -41,12 +41,19 @@ class DiskJobs:
 
     def do(self, job: Callable[[], _T]) -> Deferred[_T]:
         """See `Jobs.do`."""
+        return self._queue(job, 0.0)
+
+    def do_soon(self, job: Callable[[], _T]) -> Deferred[_T]:
+        """See `Jobs.do_soon`."""
+        return self._queue(job, self._patience)
+
+    def _queue(self, job: Callable[[], _T], patience: float) -> Deferred[_T]:
         finished: Deferred[_T] = Deferred()
         now = self._reactor.seconds()
         if not self._jobs:
             self.pending_since = now
         self._jobs.append((now, job, finished))  # type: ignore[arg-type]  # fired with its own
-        self.resume(patience=self._patience)
+        self.resume(patience)
         return finished
 
     def close(self) -> Deferred[None]:

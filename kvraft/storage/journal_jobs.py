@@ -76,12 +76,12 @@ class JournalJobs:
     def save(self, hard_state: HardState | None, entries: Sequence[Entry]) -> Deferred[None]:
         """Make both durable together; the Deferred fires when they are, in the order of the saves.
 
-        It fails with the errors of `Journal.save`: after one `JournalFailed` every later save fails with the same
-        error. `entries` must not be changed afterwards.
+        On a quick disk it has fired when this returns. It fails with the errors of `Journal.save`: after one
+        `JournalFailed` every later save fails with the same error. `entries` must not be changed afterwards.
         """
         if self.pending_since is None:  # no other thread uses the journal now
             with suppress(SaveRefused, JournalFailed):  # the job itself fails with it when it is done
-                return self._do(self.journal.prepare_save(hard_state, entries))
+                return self._do(self.journal.prepare_save(hard_state, entries), self._worker.do_soon)
         return self._do(partial(self.journal.save, hard_state, entries))
 
     def compact(self, index: int, term: int) -> Deferred[None]:
@@ -103,13 +103,15 @@ class JournalJobs:
             self._try_again()
         return self._worker.close()
 
-    def _do(self, job: Callable[[], None]) -> Deferred[None]:
+    def _do(
+        self, job: Callable[[], None], do: Callable[[Callable[[], None]], Deferred[None]] | None = None
+    ) -> Deferred[None]:
         if self._worker.is_closing:
             return fail(SaveRefused("the journal is closed"))
         self._number += 1
         if self._full is not None:
             return self._hold(_Held(self._number, job))
-        return self._worker.do(job).addErrback(self._found_no_room, self._number, job)
+        return (do or self._worker.do)(job).addErrback(self._found_no_room, self._number, job)
 
     def _found_no_room(self, failure: Failure, number: int, job: Callable[[], None]) -> Deferred[None]:
         failure.trap(JournalFull)

@@ -45,10 +45,11 @@ class Jobs(Protocol):
         ...
 
     def do(self, job: Callable[[], _T]) -> Deferred[_T]:
-        """Queue `job`; the Deferred fires with its result or its error, in the order of these calls.
+        """Queue `job`; the Deferred fires with its result or its error later, in the order of these calls."""
+        ...
 
-        It may have fired when this returns.
-        """
+    def do_soon(self, job: Callable[[], _T]) -> Deferred[_T]:
+        """Do what `do` does, but the Deferred may have fired when this returns."""
         ...
 
     def close(self) -> Deferred[None]:
@@ -61,14 +62,14 @@ class Worker:
 
     Every method is called on the reactor's thread, and every Deferred fires there.
 
-    With some patience, the reactor's thread waits for a job. A sync of 0.1 ms takes less time than the way of its
-    result through the reactor: a system call to wake it, a poll, a read, and a turn. A job that takes longer reports
-    through the reactor, so a hung disk still blocks no heartbeat. Then the next job is not waited for; if the one after
-    it takes too long again, the next two are not, then four, and so on.
+    With some patience, the reactor's thread waits for a job of `do_soon`. A sync of 0.1 ms takes less time than the way
+    of its result through the reactor: a system call to wake it, a poll, a read, and a turn. A job that takes longer
+    reports through the reactor, so a hung disk still blocks no heartbeat. Then the next job is not waited for; if the
+    one after it takes too long again, the next two are not, then four, and so on.
 
     Args:
         last: the job that ends it.
-        patience: the longest time that `do` waits, seconds. It waits only if the job is the only one.
+        patience: the longest time that `do_soon` waits, seconds. It waits only if the job is the only one.
     """
 
     def __init__(self, name: str, reactor: ThreadReactor, last: Callable[[], None], *, patience: float = 0.0) -> None:
@@ -80,8 +81,8 @@ class Worker:
         self._unawaited_next = 1
         """What `_unawaited` becomes with the next job that takes too long."""
         self._awaited: deque[None] = deque()
-        """Holds one element while `do` waits. The thread removes it to hand the result over, and `do` to wait no more:
-        only one of them can."""
+        """Holds one element while `do_soon` waits. The thread removes it to hand the result over, `do_soon` removes it
+        to wait no more, and only one of them can."""
         self._handed_over = Lock()
         """Released when `_result` is there."""
         self._handed_over.acquire()
@@ -100,20 +101,22 @@ class Worker:
         return self._unfinished[0][0] if self._unfinished else None
 
     def do(self, job: Callable[[], _T]) -> Deferred[_T]:
-        """Queue `job`; the Deferred fires with its result or its error, in the order of these calls.
-
-        It has fired when this returns if the job was waited for and done in time.
-        """
+        """Queue `job`; the Deferred fires with its result or its error later, in the order of these calls."""
         finished: Deferred[_T] = Deferred()
-        waits = self._patience > 0 and not self._unfinished
-        if waits and self._unawaited:
-            self._unawaited -= 1
-            waits = False
         self._unfinished.append((self._reactor.seconds(), finished))  # type: ignore[arg-type]  # fired with its own
-        if waits:
-            self._awaited.append(None)
         self._jobs.put(job)
-        if waits and self._is_done_in_time():
+        return finished
+
+    def do_soon(self, job: Callable[[], _T]) -> Deferred[_T]:
+        """Do what `do` does, but the Deferred has fired when this returns if the job was done in time."""
+        if self._unfinished or not self._patience:
+            return self.do(job)
+        if self._unawaited:
+            self._unawaited -= 1
+            return self.do(job)
+        self._awaited.append(None)
+        finished = self.do(job)
+        if self._is_done_in_time():
             result, self._result = self._result, None
             self._finish(result)
         return finished

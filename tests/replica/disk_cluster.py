@@ -54,6 +54,10 @@ class MortalJobs:
         self._reactor.callLater(self.delay, self._do_oldest)
         return finished
 
+    def do_soon(self, job: Callable[[], _T]) -> Deferred[_T]:
+        """Do the same as `do`."""
+        return self.do(job)
+
     def close(self) -> Deferred[None]:
         """See `Worker.close`."""
         last = (lambda: None) if self.is_closing else self._last

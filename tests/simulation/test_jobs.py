@@ -46,12 +46,12 @@ def test_a_quick_job_is_done_when_the_call_returns() -> None:
     machine = Machine(world, "a machine")
     jobs = begin(machine, patience=3 * TAKES_S)
     reported: list[float] = []
-    jobs.do(lambda: None).addCallback(note_time(machine, reported))
+    jobs.do_soon(lambda: None).addCallback(note_time(machine, reported))
     assert reported == [0.0]
     assert jobs.pending_since is None
 
-    jobs.do(lambda: machine.pause(1.0)).addCallback(note_time(machine, reported))
-    jobs.do(lambda: None).addCallback(note_time(machine, reported))
+    jobs.do_soon(lambda: machine.pause(1.0)).addCallback(note_time(machine, reported))
+    jobs.do_soon(lambda: None).addCallback(note_time(machine, reported))
     assert reported == [0.0]
     while world.step():
         pass

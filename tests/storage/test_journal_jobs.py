@@ -28,6 +28,7 @@ from kvraft.storage import (
     ThreadReactor,
     Worker,
 )
+from kvraft.storage.journal_jobs import FULL_RETRY_S
 from tests.conftest import deadline
 from tests.storage.story import State, make_entries, open_journal, states_of, write_story
 
@@ -113,6 +114,37 @@ def test_saves_are_made_and_reported_in_order() -> None:
     close(storage, reactor)
     disk.crash(0.0)
     assert State.of(open_journal(disk)[1]) == states_of(saves)[-1]
+
+
+def test_saves_that_waited_for_room_are_reported_in_order_though_the_disk_is_quick() -> None:
+    """The oldest comes first: those after it are tried again before it is reported, and must not overtake it."""
+    disk, reactor, clock = Disk(), TurnByTurn(), Clock()
+    journal = open_journal(disk)[0]
+    storage = JournalJobs(journal, Worker("journal", reactor, journal.close, patience=WAIT_S), clock)
+    fired: list[int] = []
+
+    def refuse(operation: str, path: Path) -> None:
+        raise OSError(errno.ENOSPC, "no space left", str(path))
+
+    def note(_none: None, number: int) -> None:
+        fired.append(number)
+
+    storage.save(HardState(1), ()).addCallback(note, 1)
+    assert fired == [1], "the disk is quick"
+    disk.before = refuse
+    for term in (2, 3, 4):
+        storage.save(HardState(term), ()).addCallback(note, term)
+    assert storage.full is not None
+
+    disk.before = proceed
+    clock.advance(FULL_RETRY_S)
+    for _ in range(3):
+        reactor.turn()
+
+    assert fired == [1, 2, 3, 4]
+    assert storage.full is None
+    close(storage, reactor)
+    assert open_journal(disk)[1].hard_state == HardState(4)
 
 
 def test_a_save_is_laid_out_on_the_reactors_side_when_nothing_else_is_under_way(

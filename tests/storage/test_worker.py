@@ -30,8 +30,8 @@ def test_a_quick_job_is_done_when_the_call_returns() -> None:
     """The caller waits for it, it runs in the thread all the same, and nothing goes through the reactor."""
     worker, reactor = make(patience=WAIT_S)
 
-    first = worker.do(current_thread)
-    second = worker.do(lambda: 2)
+    first = worker.do_soon(current_thread)
+    second = worker.do_soon(lambda: 2)
 
     assert (first.result, second.result) == (worker.thread, 2)
     assert worker.pending_since is None
@@ -42,7 +42,7 @@ def test_a_quick_job_is_done_when_the_call_returns() -> None:
 def test_without_patience_every_result_comes_by_the_reactor() -> None:
     """So it is for snapshots, whose jobs are long."""
     worker, reactor = make(patience=0.0)
-    done = worker.do(lambda: 1)
+    done = worker.do_soon(lambda: 1)
     assert not done.called
     reactor.turn()
     assert done.result == 1
@@ -54,7 +54,7 @@ def test_the_error_of_a_quick_job_reaches_its_caller() -> None:
     worker, reactor = make(patience=WAIT_S)
     errors: list[type[BaseException] | None] = []
 
-    worker.do(lambda: 1 / 0).addErrback(lambda failure: errors.append(failure.type))
+    worker.do_soon(lambda: 1 / 0).addErrback(lambda failure: errors.append(failure.type))
 
     assert errors == [ZeroDivisionError]
     end(worker, reactor)
@@ -65,10 +65,10 @@ def test_a_job_that_hangs_keeps_its_caller_no_longer_than_the_patience() -> None
     worker, reactor = make()
     go = Event()
     fired: list[int] = []
-    hung = worker.do(partial(go.wait, WAIT_S)).addCallback(lambda _: fired.append(1))
+    hung = worker.do_soon(partial(go.wait, WAIT_S)).addCallback(lambda _: fired.append(1))
     assert not hung.called
     assert worker.pending_since is not None
-    after = worker.do(lambda: fired.append(2))
+    after = worker.do_soon(lambda: fired.append(2))
     assert not after.called, "a job that is not the only one is not waited for"
     assert fired == []
 
@@ -88,7 +88,7 @@ def test_after_jobs_that_take_too_long_fewer_and_fewer_are_waited_for() -> None:
     waited: list[bool] = []
     for _ in range(8):
         began = time.monotonic()
-        job = worker.do(partial(time.sleep, seconds))
+        job = worker.do_soon(partial(time.sleep, seconds))
         waited.append(time.monotonic() - began >= PATIENCE_S)
         assert not job.called
         reactor.turn()
@@ -96,7 +96,7 @@ def test_after_jobs_that_take_too_long_fewer_and_fewer_are_waited_for() -> None:
 
     called = []
     for _ in range(8):
-        job = worker.do(lambda: None)
+        job = worker.do_soon(lambda: None)
         called.append(job.called)
         if not job.called:
             reactor.turn()
@@ -108,13 +108,13 @@ def test_there_is_a_bound_on_how_many_are_not_waited_for() -> None:
     """So that it is noticed within seconds that a disk is quick again."""
     worker, reactor = make()
     worker._unawaited_next = UNAWAITED_MAX
-    worker.do(partial(time.sleep, PATIENCE_S * 2))
+    worker.do_soon(partial(time.sleep, PATIENCE_S * 2))
     reactor.turn()
     assert (worker._unawaited, worker._unawaited_next) == (UNAWAITED_MAX, UNAWAITED_MAX)
     for _ in range(UNAWAITED_MAX):
-        assert not worker.do(lambda: None).called
+        assert not worker.do_soon(lambda: None).called
         reactor.turn()
-    assert worker.do(lambda: None).called
+    assert worker.do_soon(lambda: None).called
     end(worker, reactor)
 
 
@@ -129,7 +129,7 @@ def test_each_result_comes_once_and_in_order_though_it_comes_just_as_the_caller_
 
     for number in range(120):
         worker._unawaited = 0  # so that it waits each time
-        job = worker.do(partial(time.sleep, 0.0001 * (number % 6))).addCallback(note, number)
+        job = worker.do_soon(partial(time.sleep, 0.0001 * (number % 6))).addCallback(note, number)
         ways[job.called] += 1
         if not job.called:
             reactor.turn()
