@@ -110,7 +110,11 @@ class Connection:
     def __init__(self, address: Address) -> None:
         self._socket = open_connection(address)
         self._answers = self._socket.makefile("rb")
-        self.request("KEEP")
+        try:
+            self.request("KEEP")
+        except BaseException:
+            self.close()
+            raise
 
     def __enter__(self) -> Self:
         return self
