@@ -1,1 +1,1 @@
-"""What is run from a shell."""
+"""The `kvraft` command and its subcommands."""

@@ -18,12 +18,12 @@ PERCENTILES: Final = (50, 90, 99, 99.9)
 KEYS: Final = 10_000
 PROGRESS_S: Final = 0.1
 PREFIX: Final = "kvraft-bench/"
-"""Every key that is written begins so."""
+"""Prefix of every key that is written."""
 
 
 @attrs.define
 class Measured:
-    """What came of the requests so far."""
+    """The results of the requests so far: latencies in seconds, and how often each error came."""
 
     latencies_s: list[float] = attrs.field(factory=list)
     errors: dict[str, int] = attrs.field(factory=dict)
@@ -31,12 +31,12 @@ class Measured:
     seconds: float = 0.0
 
     def failed(self, error: ClientError) -> None:
-        """Count an error."""
+        """Count a request that failed, by the code or the class of its error."""
         name = error.code or type(error).__name__
         self.errors[name] = self.errors.get(name, 0) + 1
 
     def described(self) -> dict[str, Any]:
-        """Return the figures."""
+        """Return the figures: counts, seconds, requests per second, and latency percentiles in milliseconds."""
         ordered = sorted(self.latencies_s)
         percentiles = {
             f"p{each:g}_ms": round(1000 * ordered[min(len(ordered) - 1, int(len(ordered) * each / 100))], 3)
@@ -61,8 +61,8 @@ async def measure(
     reads: float,
     progress: Callable[[Measured], object],
 ) -> Measured:
-    """Ask for some time, `clients` requests being in flight all the while."""
-    await client.get(PREFIX)  # a leader is found before the time begins
+    """Send requests for `seconds`, and keep `clients` of them in flight; return the results."""
+    await client.get(PREFIX)  # finds the leader before the measurement starts
     measured = Measured()
     random = Random()
     end = measured.begun_at + seconds
@@ -125,7 +125,7 @@ def _shown(value: object) -> str:
 
 
 def _with_progress(run: Callable[[Callable[[Measured], object]], Any], seconds: float) -> Measured:
-    """Run it under a bar on stderr."""
+    """Run the measurement and show a progress bar on stderr."""
     from rich.console import Console
     from rich.progress import BarColumn, Progress, TextColumn
 

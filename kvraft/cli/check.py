@@ -1,6 +1,6 @@
-"""What files hold, and whether they are whole: config.json, and the data directory of a node that is stopped.
+"""Checks files and shows what they contain: config.json, and the data directory of a stopped node.
 
-Nothing is changed, not even what a node would tidy up when it starts.
+It changes nothing. It even leaves the files that a node removes when it starts.
 """
 
 import fcntl
@@ -26,10 +26,10 @@ LOCK_NAME: Final = "lock"
 
 
 class ReadOnly(OsFiles):
-    """The disk, of which nothing is removed."""
+    """The files of the operating system, with removal turned off."""
 
     def remove(self, path: Path) -> None:
-        """Leave it."""
+        """Do nothing: the file stays."""
 
 
 @click.group("check")
@@ -57,7 +57,7 @@ def check_config(file: Path, output: str) -> int:
 
 @attrs.define
 class Report:
-    """What a data directory holds."""
+    """The content of a data directory: `faults` lists the damage, `notes` what is unusual but not damaged."""
 
     facts: dict[str, Any] = attrs.field(factory=dict)
     notes: list[str] = attrs.field(factory=list)
@@ -93,7 +93,11 @@ def check_data(folder: Path, output: str) -> int:
 
 
 def inspect(folder: Path) -> Report:
-    """Read a data directory."""
+    """Read a data directory, and verify its journal and its snapshots.
+
+    Raises:
+        CommandFailed: the folder has no journal.
+    """
     report = Report()
     files = ReadOnly()
     numbers = [number for number in map(segment_number, files.names(folder)) if number is not None]
@@ -130,7 +134,7 @@ def _describe(report: Report, replay: RecoveredLog) -> None:
 
 
 def _node_of(folder: Path, number: int) -> int:
-    """Return whose journal it is, as its newest segment says."""
+    """Return the id of the node that wrote the journal, from the header of its newest segment."""
     with segment_path(folder, number).open("rb") as file:
         return decode_header(file.read(HEADER_BYTES)).node_id
 

@@ -1,8 +1,8 @@
 """Runs every node of this folder's config.json on this machine, in the foreground, until Ctrl-C: to try kvraft.
 
-If a port is taken, it reports by what, and which ports are free. It waits until one of its own nodes leads, and shows
-commands to type in another terminal. If a node ends while the cluster starts, all are stopped, and the node's last
-lines are shown; a node that ends later is only reported, since users are invited to kill one.
+If a port is taken, it reports which program uses it, and which ports are free. It waits until one of its nodes leads,
+and shows commands to type in another terminal. If a node ends while the cluster starts, all are stopped, and the last
+lines of that node's output are shown. A node that ends later is only reported, since users are invited to kill one.
 """
 
 import errno
@@ -33,7 +33,7 @@ LAST_WORDS_MAX: Final = 5
 """Lines of a failed node's output that are shown again at the end."""
 
 SERVES: Final = "serves clients and peers on"
-"""The text that a node logs once it has its port: until then any answer on the port is not from this node."""
+"""The text that a node logs once it listens on its port. Before that, an answer on the port is from another program."""
 
 CONFIG_PATH: Final = Path("config.json")
 TWISTD: Final = Path(sys.executable).with_name("twistd")
@@ -61,10 +61,10 @@ class RunningNode:
     ended: bool = False
     """Whether its end was reported."""
     serves: bool = False
-    """Whether it has its port."""
+    """Whether it listens on its port."""
 
     def follow(self) -> threading.Thread:
-        """Copy its output to ours until it ends, with the node's id before each line."""
+        """Copy its output to stdout until it ends, with the node's id before each line; return the copying thread."""
         thread = threading.Thread(target=self._copy_output, daemon=True)
         thread.start()
         return thread
@@ -79,8 +79,8 @@ class RunningNode:
 
 
 def say(text: str) -> None:
-    """Print, at once even into a pipe."""
-    # One write with its newline, so that lines of several nodes do not run into each other.
+    """Print a line and flush, also where stdout is a pipe."""
+    # The text and its newline are one write, so that lines of several nodes do not mix.
     print(f"{text}\n", end="", flush=True)
 
 
@@ -120,7 +120,7 @@ def is_free(address: Address) -> bool:
 
 
 def who_is_at(address: Address) -> str:
-    """Return the program that has a taken port, if its status identifies it."""
+    """Return a description of the program that listens on a taken port: a kvraft node if it answers STATUS."""
     try:
         status = json.loads(ask(address, b"STATUS"))
         node, cluster_id = status["id"], status["cluster_id"]
@@ -130,7 +130,7 @@ def who_is_at(address: Address) -> str:
 
 
 def free_addresses(addresses: Sequence[Address], but_not: Sequence[Address] = ()) -> list[Address]:
-    """Return for each address one on the same host that is free: the first ports above those that were asked for."""
+    """Return a free address for each address, on the same host: the first free port from the given one on."""
     found: list[Address] = []
     for address in addresses:
         candidates = (attrs.evolve(address, port=port) for port in range(address.port, PORT_MAX + 1))
@@ -140,10 +140,10 @@ def free_addresses(addresses: Sequence[Address], but_not: Sequence[Address] = ()
 
 
 def check_ports(peers: Sequence[Peer]) -> None:
-    """Check that the ports of every node are free; else another program would answer there.
+    """Check that the ports of every node are free. Without this check another program might answer in place of a node.
 
     Raises:
-        ClusterFailed: one is taken; the text says by what, and which are free.
+        ClusterFailed: a port is taken; the text names the program that uses it, and ports that are free.
     """
     taken = [peer.listen for peer in peers if not is_free(peer.listen)]
     taken_http = [peer.http for peer in peers if peer.http is not None and not is_free(peer.http)]
@@ -165,7 +165,7 @@ def check_ports(peers: Sequence[Peer]) -> None:
 
 
 def invitation(leader: Peer, nodes: Sequence[RunningNode], data_dir: Path) -> str:
-    """Return what to try, now that `leader` leads."""
+    """Return the text that suggests commands to try, once `leader` leads."""
     netcat = f"nc {leader.address.host} {leader.address.port}"
     browse = (
         f"""
@@ -280,7 +280,7 @@ def run(config: Config, launch: Launch) -> int:
 
 
 def _interrupt(_signal: int, _frame: object) -> NoReturn:
-    # Only once: a second Ctrl-C must not interrupt the stopping of the nodes.
+    # The first signal only: a second Ctrl-C must not interrupt the stopping of the nodes.
     for number in INTERRUPTIONS:
         signal.signal(number, signal.SIG_IGN)
     raise KeyboardInterrupt

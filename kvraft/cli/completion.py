@@ -1,4 +1,4 @@
-"""The completion script of a shell."""
+"""The `completion` subcommand: prints the completion script for a shell."""
 
 import click
 

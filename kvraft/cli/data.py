@@ -1,4 +1,4 @@
-"""One key at a time: get, set, delete, cas, incr, append, expire, persist, ttl; and transactions."""
+"""The subcommands for one key (get, set, delete, cas, incr, append, expire, persist, ttl), and txn."""
 
 import json
 import sys
@@ -42,7 +42,7 @@ def _described(item: Item | None) -> dict[str, object]:
 
 
 def _done(output: str, text: str, **facts: object) -> int:
-    """Say that a write was done: nothing much to a person, all facts to a program."""
+    """Report a write that was done: a short text, or all `facts` with -o json."""
     if output == "json":
         write_json({"status": "OK", **facts})
     elif text:
@@ -63,7 +63,11 @@ def set_command(key: str, value: str | None, ttl: float | None, nodes: str | Non
 
 
 def _condition(absent: bool, present: bool, revision: int | None, version: int | None, holds: str | None) -> If | None:
-    """Return the one condition that is given, or None."""
+    """Return the condition that is given, None without one.
+
+    Raises:
+        click.UsageError: more than one is given.
+    """
     given = [
         *([If.absent()] if absent else []),
         *([If.present()] if present else []),
@@ -216,10 +220,10 @@ def txn_command(transaction: str | None, nodes: str | None, timeout: float, outp
         raise fail(f"the transaction is no JSON: {error}", statuses.DATA) from None
     with Client(nodes, timeout=timeout, exactly_once=False) as client:
         answer = client.ask(b"TXN " + json.dumps(described).encode())
-    write_json(answer)  # with -o text too: what a transaction comes to is no table
+    write_json(answer)  # with -o text too: the result of a transaction does not fit a table
     return statuses.OK
 
 
 def show_item(key: bytes, value: bytes) -> None:
-    """Write a key and a value for a person."""
+    """Print a key and a value on one line, readable for a person."""
     sys.stdout.write(f"{shown(key)} = {shown(value)}\n")

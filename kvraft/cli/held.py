@@ -1,4 +1,4 @@
-"""What is held for a time: leases, and a lock while another command runs."""
+"""The subcommands for locks and leases: run a command while holding a lock, and manage leases."""
 
 import os
 import subprocess
@@ -12,7 +12,7 @@ from kvraft.client import Client
 from kvraft.client.holding import TTL_S, leader
 
 TOKEN_VARIABLE = "KVRAFT_TOKEN"  # noqa: S105 - the name of a variable
-"""The token of the lock, for the command that runs under it."""
+"""The environment variable that passes the lock's token to the command."""
 POLL_S = 0.1
 
 
@@ -55,7 +55,7 @@ def lock_command(
                 process.wait(POLL_S)
             except subprocess.TimeoutExpired:
                 continue
-            except KeyboardInterrupt:  # the command has been sent it too, and ends as it likes
+            except KeyboardInterrupt:  # the terminal has sent SIGINT to the command too: wait for its end
                 continue
         if process.poll() is None:
             process.terminate()

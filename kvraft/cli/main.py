@@ -1,4 +1,4 @@
-"""The `kvraft` command. A subcommand is imported when it is used, so that each starts quickly."""
+"""The `kvraft` command. A subcommand is imported only when it is used, so that the command starts quickly."""
 
 import importlib
 import sys
@@ -51,7 +51,7 @@ class Subcommands(click.Group):
         return list(COMMANDS)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        """Import a subcommand."""
+        """Import a subcommand; return None where there is none with this name."""
         if cmd_name not in COMMANDS:
             return None
         module = importlib.import_module(f"kvraft.cli.{COMMANDS[cmd_name][0]}")
@@ -71,7 +71,7 @@ class Subcommands(click.Group):
         return super().resolve_command(ctx, args)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        """List them without importing them."""
+        """Write the list of subcommands without importing them."""
         with formatter.section("Commands"):
             formatter.write_dl([(name, text) for name, (_, text) in COMMANDS.items()])
 

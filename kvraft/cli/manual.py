@@ -1,4 +1,4 @@
-"""Writes the man page, from what the command says of itself: `python -m kvraft.cli.manual > docs/kvraft.1`."""
+"""Writes the man page from the help texts of the command: `python -m kvraft.cli.manual > docs/kvraft.1`."""
 
 import inspect
 import re
@@ -20,7 +20,7 @@ _ENVIRONMENT: Final = (
 
 
 def manual() -> str:
-    """Return the page in the language of man."""
+    """Return the page as roff source."""
     return "\n".join(_lines()) + "\n"
 
 
@@ -53,7 +53,7 @@ def _lines() -> Iterator[str]:
 
 
 def _command(path: str, command: click.Command) -> Iterator[str]:
-    """Yield a command with its options, and those below it."""
+    """Yield the lines for a command, its options and its subcommands."""
     arguments = " ".join(_argument(each) for each in command.params if isinstance(each, click.Argument))
     if isinstance(command, click.Group):
         arguments = "COMMAND"
@@ -78,7 +78,7 @@ def _options(command: click.Command) -> Iterator[str]:
 
 
 def _value(option: click.Option) -> str:
-    """Return what stands after the name of an option."""
+    """Return the placeholder for the value of an option, as it follows the option's name."""
     if option.is_flag:
         return ""
     if isinstance(option.type, click.Choice):
@@ -89,7 +89,7 @@ def _value(option: click.Option) -> str:
 
 
 def _text(text: str) -> Iterator[str]:
-    """Yield paragraphs, in which man breaks the lines."""
+    """Yield the paragraphs of a text; man breaks them into lines."""
     for number, paragraph in enumerate(re.split(r"\n\s*\n", text.replace("\b", ""))):
         if number:
             yield ".sp"

@@ -1,4 +1,4 @@
-"""Who belongs to the cluster, and changes of that; snapshots."""
+"""The subcommands that show and change the members of the cluster, and take snapshots."""
 
 import click
 
@@ -37,7 +37,7 @@ def list_members(nodes: str | None, timeout: float, output: str) -> int:
 
 
 def _change(words: list[str], *, force: bool, nodes: str | None, timeout: float, output: str) -> int:
-    """Let the leader carry out a change, and show what it says."""
+    """Send a change of the members to the leader, and show its answer."""
     line = " ".join([*words, "FORCE"] if force else words)
     with Client(nodes, timeout=timeout, exactly_once=False) as client:
         answer = client.ask(line)

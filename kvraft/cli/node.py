@@ -1,4 +1,4 @@
-"""Running nodes: one, a config.json for several, and all of them on this machine."""
+"""The subcommands that run one node, write a config.json, and run all nodes of it on this machine."""
 
 import json
 import os
@@ -17,7 +17,7 @@ from kvraft.client.nodes import parse_nodes
 NODES_MAX: Final = 9
 FIRST_PORT: Final = 8080
 FIRST_HTTP_PORT: Final = 9080
-"""Of the nodes on this machine, for HTTP; those elsewhere serve it only if that is asked for."""
+"""The first HTTP port of nodes on this machine. Nodes on other machines serve HTTP only if an option says so."""
 
 
 @click.command("node")
@@ -91,7 +91,7 @@ def init_command(addresses: tuple[str, ...], count: int, port: int, http: int | 
 
 
 def _add_http(entries: list[dict[str, Any]], first_port: int) -> None:
-    """Give each node a port for HTTP beside its address: the first, or the next one where nodes share a host."""
+    """Give each node an HTTP address on its own host: `first_port`, or the next ports where nodes share a host."""
     nodes_of: Counter[str] = Counter()
     for entry in entries:
         host = entry["address"].rpartition(":")[0]

@@ -16,11 +16,11 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 OUTPUTS: Final = click.Choice(["text", "json"])
 SHOWN_BYTES: Final = 200
-"""So much of a key or a value is shown to a person; -o json shows all."""
+"""Longest part of a key or a value that is shown as text, in bytes; -o json shows all."""
 
 
 def output_option(function: F) -> F:
-    """Add -o, whose default is what stands before the subcommand."""
+    """Add the option -o. Its default is the -o that stands before the subcommand."""
     return click.option(
         "-o", "--output", type=OUTPUTS, default=_output_of_the_whole, help="How to answer.", show_default="text"
     )(function)
@@ -43,7 +43,7 @@ def cluster_options(function: F) -> F:
 
 
 def write_bytes(content: bytes) -> None:
-    """Write to stdout as it is."""
+    """Write bytes to stdout unchanged."""
     sys.stdout.flush()
     sys.stdout.buffer.write(content)
     sys.stdout.buffer.flush()
@@ -65,7 +65,7 @@ def member(name: str, content: bytes | None) -> dict[str, object]:
 
 
 def shown(content: bytes | None) -> str:
-    """Return bytes for a person, on one line: what cannot be shown is escaped, and what is long is cut."""
+    """Return bytes as readable text on one line: unprintable characters are escaped, and long content is cut."""
     if content is None:
         return "-"
     text = content[:SHOWN_BYTES].decode(errors="backslashreplace")
@@ -74,13 +74,13 @@ def shown(content: bytes | None) -> str:
 
 
 def read_value(value: str | None) -> bytes:
-    """Return a value that is given, or all of stdin where it is left out or is "-".
+    """Return the value of an argument, or all of stdin where the argument is left out or is "-".
 
     Raises:
-        click.UsageError: it is left out, and a person sits at stdin.
+        click.UsageError: it is left out, and stdin is a terminal.
     """
     if value is not None and value != "-":
-        # As the shell has passed it, be it UTF-8 or not.
+        # The bytes that the shell passed, UTF-8 or not.
         return value.encode(errors="surrogateescape")
     if value is None and sys.stdin.isatty():
         raise click.UsageError("give a value, or - to type it (end with Ctrl-D), or let stdin be a file")
@@ -88,7 +88,7 @@ def read_value(value: str | None) -> bytes:
 
 
 def key_bytes(key: str) -> bytes:
-    """Return a key as the shell has passed it, be it UTF-8 or not."""
+    """Return the bytes of a key that the shell passed, UTF-8 or not."""
     return key.encode(errors="surrogateescape")
 
 
@@ -115,5 +115,5 @@ def write_table(
 
 
 def fail(message: str, status: int) -> statuses.CommandFailed:
-    """Return the error with which a command ends."""
+    """Return the error that ends a command with this message and exit status."""
     return statuses.CommandFailed(message, status)

@@ -1,8 +1,8 @@
-"""Where the `kvraft` command begins: the shortest lines are carried out here, all others by click.
+"""The entry point of the `kvraft` command: it carries out the most frequent commands itself, and the rest by click.
 
-To import click takes longer than to ask a node. So what people and scripts type most, `kvraft get KEY`,
-`kvraft set KEY VALUE` and `kvraft --version`, does without it. A line with any option is for click, and so is a
-mistake. A test compares both for each of these lines.
+To import click takes longer than to send a request to a node. So the commands that people and scripts type most,
+`kvraft get KEY`, `kvraft set KEY VALUE` and `kvraft --version`, run without click. A command line with any other option
+goes to click, and so does one with a mistake. A test compares both ways for each of these commands.
 """
 
 import os
@@ -17,13 +17,13 @@ if TYPE_CHECKING:
     from kvraft.client import Client
 
 TIMEOUT_S: Final = 10.0
-"""How long is tried, seconds, as in `kvraft.cli.options`."""
+"""Time that a request may take, seconds, as in `kvraft.cli.options`."""
 COMPLETE_VARIABLE: Final = "_KVRAFT_COMPLETE"
-"""Set while a shell asks click how a line may go on."""
+"""Environment variable that is set while a shell asks click for completions."""
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Carry out a line; return the exit status."""
+    """Carry out a command line; return the exit status."""
     arguments = sys.argv[1:] if arguments is None else arguments
     plain = not any(argument.startswith("-") for argument in arguments) and COMPLETE_VARIABLE not in os.environ
     match arguments:
@@ -58,8 +58,8 @@ def _ended(command: Callable[[], int]) -> int:
 def _client() -> "Client":
     """Import the client and make one.
 
-    msgspec takes two names from `typing_extensions` where it is installed, and from `typing` elsewhere, which has them
-    since Python 3.11. To import `typing_extensions` takes longer than to import msgspec, so it is hidden meanwhile.
+    msgspec imports two names from `typing_extensions` where that is installed, else from `typing`, which has them since
+    Python 3.11. To import `typing_extensions` takes longer than to import msgspec, so it is hidden during the import.
     """
     name = "typing_extensions"
     is_hidden = name not in sys.modules
@@ -74,7 +74,7 @@ def _client() -> "Client":
 
 
 def get(key: str) -> int:
-    """Show a value, with a line feed after it."""
+    """Print the value of a key, with a line feed after it; return the exit status."""
     with _client() as client:
         value = client.get(key.encode(errors="surrogateescape"))
     if value is None:
@@ -85,7 +85,7 @@ def get(key: str) -> int:
 
 
 def set_(key: str, value: str) -> int:
-    """Write a key."""
+    """Write a key; return the exit status."""
     with _client() as client:
         client.set(key.encode(errors="surrogateescape"), value.encode(errors="surrogateescape"))
     print("OK")

@@ -1,4 +1,4 @@
-"""Many keys: keys, range and watch."""
+"""The subcommands for many keys: keys, range and watch."""
 
 import contextlib
 
@@ -94,7 +94,7 @@ def watch_command(
 
 
 def show_event(event: Event, output: str) -> None:
-    """Write an event for a person, or as JSON."""
+    """Print an event as text, or as JSON."""
     if output == "json":
         described = {"event": event.kind, **member("key", event.key), "revision": event.revision}
         write_json(described if event.value is None else {**described, **member("value", event.value)})

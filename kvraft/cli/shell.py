@@ -1,4 +1,4 @@
-"""Requests typed by a person: lines of the protocol, with history and completion, whoever leads."""
+"""The `shell` subcommand: a person types lines of the protocol, with history and completion, and the leader answers."""
 
 import contextlib
 import json
@@ -26,7 +26,7 @@ _WITHOUT_KEY: Final = frozenset(
 
 
 class Completer:
-    """Completes commands, and keys by asking the cluster."""
+    """Completes commands, and keys that it reads from the cluster."""
 
     def __init__(self, client: Client, commands: Sequence[str]) -> None:
         self._client = client
@@ -34,7 +34,7 @@ class Completer:
         self._found: list[str] = []
 
     def candidates(self, line: str, word: str) -> list[str]:
-        """Return what `word`, at the end of `line`, may become."""
+        """Return the completions of `word`, which ends `line`."""
         command, space, rest = line.lstrip().partition(" ")
         if not space:
             return [f"{each} " for each in self._commands if each.startswith(word.upper())]
@@ -45,7 +45,7 @@ class Completer:
         return []
 
     def __call__(self, word: str, state: int) -> str | None:
-        """Return the candidate at a place, as readline asks."""
+        """Return the candidate with number `state`, None after the last: the interface that readline calls."""
         import readline
 
         if state == 0:
@@ -72,10 +72,10 @@ def shell_command(nodes: str | None, timeout: float, output: str) -> int:
 
 @contextlib.contextmanager
 def _readline(completer: Completer) -> Any:
-    """Have history and completion meanwhile; readline gives the terminal back by itself."""
+    """Provide history and completion within the `with` block; readline restores the terminal by itself."""
     try:
         import readline
-    except ImportError:  # a Python without it can be typed at all the same
+    except ImportError:  # without readline lines can still be typed
         yield
         return
     path = HISTORY_PATH.expanduser()
@@ -89,7 +89,7 @@ def _readline(completer: Completer) -> Any:
         yield
     finally:
         with contextlib.suppress(OSError):
-            os.close(os.open(path, os.O_CREAT | os.O_WRONLY, 0o600))  # values are nobody else's business
+            os.close(os.open(path, os.O_CREAT | os.O_WRONLY, 0o600))  # the lines may hold secrets
             readline.write_history_file(path)
 
 
@@ -100,7 +100,7 @@ def _converse(client: Client, output: str) -> None:
         except EOFError:
             click.echo()
             return
-        except KeyboardInterrupt:  # what was typed is given up, as in any shell
+        except KeyboardInterrupt:  # the typed line is discarded, as in any shell
             click.echo()
             continue
         if line.upper() in _LEAVE:
@@ -121,7 +121,7 @@ def _run(client: Client, lines: Any, output: str) -> int:
 
 
 def carry_out(client: Client, line: str, output: str) -> int:
-    """Carry out one line, and show what came of it."""
+    """Carry out one line and show the answer or the error; return the status."""
     verb = line.split(" ", 1)[0].upper()
     try:
         if verb == "WATCH":
@@ -162,7 +162,7 @@ def _watch(client: Client, line: str, output: str) -> int:
 
 
 def shown(answer: dict[str, Any]) -> str:
-    """Return an answer for a person: what is asked for most is shown without its wrapping."""
+    """Return an answer as readable text: the most frequent kinds are shown without their JSON."""
     if answer == {"status": "OK"}:
         return "OK"
     if answer.keys() == {"value"}:

@@ -1,4 +1,4 @@
-"""One table of all nodes: who leads, who is late, who is down."""
+"""The `status` subcommand: one table of all nodes, with the leader, the lag of each node, and which nodes are down."""
 
 import threading
 from collections.abc import Sequence
@@ -13,7 +13,7 @@ from kvraft.client import Client, ClientError
 from kvraft.client.nodes import Address, find_nodes, parse_address
 
 NODE_TIMEOUT_S: Final = 2.0
-"""Longest wait for one node: it is shown as down then."""
+"""Longest wait for one node, seconds; after that it is shown as down."""
 COLUMNS: Final = ("node", "address", "role", "term", "applied", "lag", "revision", "keys", "store", "disk", "version")
 STYLES: Final = {"leader": "bold green", "DOWN": "bold red", "DIFFERS": "bold red"}
 _UNITS: Final = ("B", "KiB", "MiB", "GiB", "TiB")
@@ -21,14 +21,14 @@ _UNITS: Final = ("B", "KiB", "MiB", "GiB", "TiB")
 
 @attrs.define
 class Asked:
-    """A node, and what it says of itself; empty where it does not answer."""
+    """A node and its answer to STATUS, which is empty if it did not answer; `why` is the error then."""
 
     address: Address
     status: dict[str, Any] = attrs.field(factory=dict)
     why: str = ""
 
     def ask(self, timeout_s: float) -> None:
-        """Ask it."""
+        """Request its status."""
         try:
             with Client([str(self.address)], timeout=timeout_s, exactly_once=False) as client:
                 self.status = client.ask("STATUS", reads=True)
@@ -37,7 +37,7 @@ class Asked:
 
 
 def ask_all(addresses: Sequence[Address], timeout_s: float) -> list[Asked]:
-    """Ask these nodes at the same time, and the members that they name besides."""
+    """Request the status of these nodes concurrently, and then that of the other members that their answers name."""
     asked = [Asked(address) for address in addresses]
     _ask(asked, timeout_s)
     known = {each.address for each in asked}
@@ -112,7 +112,7 @@ def _row(asked: Asked, commit: int) -> Sequence[object]:
 
 
 def size(number: float) -> str:
-    """Return a number of bytes for a person."""
+    """Return a number of bytes as text with a unit."""
     for unit in _UNITS[:-1]:
         if number < 1024:  # noqa: PLR2004 - bytes of the next unit
             return f"{number:.0f} {unit}" if unit == "B" else f"{number:.1f} {unit}"

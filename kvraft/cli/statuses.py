@@ -1,4 +1,4 @@
-"""How the `kvraft` command ends: with which status, and what it says of an error."""
+"""The exit statuses of the `kvraft` command, and how it prints errors."""
 
 import os
 import signal
@@ -30,11 +30,11 @@ MEANINGS: Final = {
     UNKNOWN: "the write may have happened; read it back before you repeat it",
     CONFIG: "config.json is wrong, or nothing says where the cluster is",
 }
-"""Every status but those of signals (130 after Ctrl-C) and of a node (docs/operations.md)."""
+"""Every exit status but those after signals (130 after Ctrl-C) and those of a node (docs/operations.md)."""
 
 
 class CommandFailed(Exception):
-    """A command that did not do what was asked; the text says why."""
+    """A command failed; the text says why, and `status` is the exit status."""
 
     def __init__(self, message: str, status: int) -> None:
         super().__init__(message)
@@ -42,7 +42,7 @@ class CommandFailed(Exception):
 
 
 def tell(error: Exception, *, as_json: bool = False) -> int | None:
-    """Print an error to stderr; return its status, or None, and print nothing, if it is a bug in kvraft."""
+    """Print an error to stderr and return its exit status. For a bug in kvraft print nothing and return None."""
     status = status_of(error)
     if status is None:
         return None
@@ -60,19 +60,19 @@ def tell(error: Exception, *, as_json: bool = False) -> int | None:
 
 
 def end_of_a_pipe() -> int:
-    """Return the status when the reader of stdout has closed the pipe; the rest of the buffer causes no error."""
+    """Return the exit status after the reader of stdout closed the pipe; redirect the unwritten rest to /dev/null."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     return 128 + signal.SIGPIPE
 
 
 def interrupted() -> int:
-    """Return the status after Ctrl-C; the next prompt begins on a line of its own."""
+    """Return the exit status after Ctrl-C; print a newline, so that the next prompt begins on a new line."""
     print(file=sys.stderr)
     return 128 + signal.SIGINT
 
 
 def status_of(error: BaseException) -> int | None:
-    """Return the status for an error; None for one that is nobody's but ours."""
+    """Return the exit status for an error; None for an error that only a bug in kvraft can cause."""
     from kvraft import client
     from kvraft.client.errors import NodesUnknown
 

@@ -1,6 +1,6 @@
-"""Export and import: keys and values as JSON lines, any bytes, resumable.
+"""The subcommands export and import: keys and values as JSON lines, with any bytes, resumable.
 
-The first line says what the file is and which revision it shows; each other line is one key::
+The first line names the format and the revision of the exported state; each other line is one key::
 
     {"kvraft_export":2,"revision":812,"prefix":""}
     {"key":"user:100","value":"kmarulab"}
@@ -9,10 +9,10 @@ The first line says what the file is and which revision it shows; each other lin
     {"key":"service/a","value":"10.0.0.7:80","ttl":30.0,"lease":7}
     {"key":"cup","value":"full","gone":true}
 
-An export shows one state. One that was broken off and is resumed shows the same state, as long as the history reaches
-back to it. How long keys live on is no part of a state: it is asked right after they are read. `ttl` is what a key of
-its own had left then, or what its lease has when it is renewed. A key that was deleted or had expired by then is
-`gone`.
+An export contains one state of the store: all keys at one revision. An interrupted export that is resumed continues at
+the same revision, as long as the history still contains it. Times to live are not part of that state: they are read
+right after each page of keys. `ttl` is the number of seconds that the key had left at that moment; for a key with a
+lease, it is the full time to live of the lease. A key that was deleted or had expired by that moment is marked `gone`.
 """
 
 import base64
@@ -35,18 +35,18 @@ from kvraft.client.requests import Pages, Request, Span, count, page, ttl
 
 FORMAT: Final = 2
 FORMATS: Final = (1, 2)
-"""What is read: the first has no `ttl`, `lease` and `gone`."""
+"""Versions that import can read: version 1 has no `ttl`, `lease` and `gone`."""
 TTL_S_MIN: Final = 0.001
-"""The shortest time to live that a key may be given."""
+"""Shortest time to live that the cluster accepts for a key, seconds."""
 BATCH: Final = 500
-"""Keys that are written together."""
+"""Most keys in one batch of writes."""
 BATCH_BYTES: Final = 1024 * 1024
 PROGRESS_SUFFIX: Final = ".imported"
-"""Beside the file: how many bytes of it are imported, as long as it is not whole."""
+"""Suffix of a second file that notes, until the import is complete, how many bytes of the first are imported."""
 
 
 class _Progress:
-    """A bar on stderr, where that is a terminal."""
+    """A progress bar on stderr if that is a terminal, else nothing."""
 
     def __init__(self, stack: ExitStack, what: str, total: int | None) -> None:
         self._bar: Any = None
@@ -59,7 +59,7 @@ class _Progress:
             self._task = self._bar.add_task(what, total=total)
 
     def at(self, done: int) -> None:
-        """Show how much is done."""
+        """Show how much is done, in the unit of `total`."""
         if self._bar is not None:
             self._bar.update(self._task, completed=done)
 
@@ -115,15 +115,15 @@ def _open(file: Path, mode: str) -> IO[str]:
 
 
 class _Lifetimes:
-    """How long keys live on, and by which leases."""
+    """Reads the times to live of keys, and their leases."""
 
     def __init__(self, client: Client) -> None:
         self._client = client
         self._granted: dict[int, float] = {}
-        """What each lease has when it is renewed, seconds."""
+        """The full time to live of each lease that was read, seconds."""
 
     def of(self, keys: Sequence[bytes]) -> list[dict[str, object]]:
-        """Return for each key what its line says of that."""
+        """Return for each key the members that describe its time to live: `ttl`, `lease`, `gone`, or none of them."""
         left = self._asked([ttl(key) for key in keys])
         dying = [key for key, seconds in zip(keys, left, strict=True) if isinstance(seconds, float)]
         leases = dict(zip(dying, self._asked([holding.lease_of(key) for key in dying]), strict=True))
@@ -132,7 +132,7 @@ class _Lifetimes:
         return [self._described(seconds, leases.get(key, 0)) for key, seconds in zip(keys, left, strict=True)]
 
     def _asked(self, asked: Sequence[Request[Any]]) -> list[Any]:
-        """Return the answers; NoSuchKey for a key or a lease that is not there any more."""
+        """Send requests together and return the results; the class NoSuchKey stands for a key or lease that is gone."""
         with self._client.batch() as batch:
             pending = [batch.add(request) for request in asked]
         return [_unless_gone(each) for each in pending]
@@ -156,7 +156,7 @@ def _unless_gone(pending: Pending[Any]) -> Any:
 def _pages(
     client: Client, start: bytes, last: bytes | None, revision: int | None, sink: IO[str], prefix: str
 ) -> Iterator[Sequence[KeyItem]]:
-    """Yield the keys behind `last` in groups, all of one state, after the first line where that is missing."""
+    """Yield the keys after `last` in pages, all at one revision; without a revision, first write the file's header."""
     if revision is None:
         pages = Pages(Span.prefix(start).shown(), None)
         first = client.execute(page(Span.prefix(start).shown(), BATCH))
@@ -172,13 +172,13 @@ def _pages(
 
 
 def _after_prefix(start: bytes) -> bytes | None:
-    """Return the first key behind all that begin so, None where there is none."""
+    """Return the first key after all keys with the prefix `start`; None if no key comes after them."""
     stripped = start.rstrip(b"\xff")
     return stripped[:-1] + bytes([stripped[-1] + 1]) if stripped else None
 
 
 def _broken_off(file: Path, prefix: str) -> tuple[int, bytes | None, int | None]:
-    """Return how many keys are in the file, the last one, and its revision; cut off a line that is not whole."""
+    """Return the number of keys in the file, the last key, and the revision; truncate an incomplete last line."""
     keys, last, end = 0, None, 0
     revision: int | None = None
     try:
@@ -256,13 +256,13 @@ def import_command(file: Path, resume: bool, gone: bool, nodes: str | None, time
 
 
 def _noted(notes: Path) -> tuple[int, dict[str, int]]:
-    """Return how many bytes are imported, and the new numbers of the leases among them."""
+    """Return how many bytes of the file are imported, and the new ids of its leases by their ids in the file."""
     noted = json.loads(notes.read_text(encoding="ascii"))
     return (noted, {}) if isinstance(noted, int) else (noted["at"], noted["leases"])
 
 
 class _Line(NamedTuple):
-    """A key as a line describes it."""
+    """One key of an export file; `ttl` is in seconds."""
 
     key: bytes
     value: bytes
@@ -271,11 +271,11 @@ class _Line(NamedTuple):
 
 
 class _Leases:
-    """The leases of an export, which are granted anew.
+    """Grants the leases of an export again, with new ids.
 
     Args:
-        client: grants them.
-        numbers: the new number of each that was granted before, by the one in the export.
+        client: the client that grants them.
+        numbers: the new ids of the leases that an earlier run granted, by their ids in the export.
     """
 
     def __init__(self, client: Client, numbers: dict[str, int]) -> None:
@@ -283,7 +283,7 @@ class _Leases:
         self.numbers = numbers
 
     def granted(self, lines: Sequence[_Line]) -> list[_Line]:
-        """Return the lines with the new numbers; each lease of theirs has all of its time again."""
+        """Return the lines with the new ids of their leases; each of these leases is granted or renewed."""
         for lease, seconds in {line.lease: line.ttl for line in lines if line.lease is not None}.items():
             assert seconds is not None, "a line with a lease says how long that is"
             self._grant(str(lease), seconds)
@@ -301,7 +301,7 @@ class _Leases:
 
 
 def _batches(lines: IO[bytes], *, with_gone: bool) -> Iterator[tuple[list[_Line], int]]:
-    """Yield some keys at a time, with the bytes of their lines."""
+    """Yield batches of keys, each with the number of bytes of its lines in the file."""
     items: list[_Line] = []
     size = 0
     for number, line in enumerate(lines, 2):
@@ -328,7 +328,11 @@ def _described_key(described: dict[str, Any], number: int) -> _Line:
 
 
 def _write(client: Client, items: list[_Line]) -> None:
-    """Write some keys, at last all of them: to write the same value again changes nothing."""
+    """Write a batch of keys; repeat writes whose outcome is unknown, since to write the same value again does no harm.
+
+    Raises:
+        CommandFailed: some outcomes are still unknown after three attempts.
+    """
     left = items
     for _ in range(3):
         with client.batch() as batch:
@@ -356,7 +360,11 @@ def _read_line(line: bytes, number: int) -> dict[str, Any]:
 
 
 def _bytes(described: dict[str, Any], name: str, number: int) -> bytes:
-    """Return a member as bytes."""
+    """Return the member `name` of a line, as text or as base64, as bytes.
+
+    Raises:
+        CommandFailed: the line has no such member, or it is malformed.
+    """
     try:
         if name in described:
             return str(described[name]).encode()

@@ -1,4 +1,7 @@
-"""Asks all nodes what they have noted, and says why there is no leader, why a write was slow, and who left when."""
+"""The `why` subcommand: reads the events that the nodes recorded, and explains what happened.
+
+It answers why there is no leader, why a write was slow, and which members joined or left.
+"""
 
 import threading
 import time
@@ -16,12 +19,12 @@ from kvraft.client.nodes import Address, find_nodes, parse_address
 from kvraft.events.explain import TOPICS, Report, View, explain
 
 SINCE_S: Final = 3600.0
-"""How far back is told, seconds."""
+"""Default age of the oldest event that is used, seconds."""
 ASKED_FIRST: Final = ("leader", "slow", "members")
 
 
 def ask(report: Report, timeout_s: float) -> None:
-    """Let one node tell what it knows."""
+    """Read the status, the events and the members from one node into `report`."""
     try:
         with Client([report.address], timeout=timeout_s, exactly_once=False) as client:
             report.status = client.ask("STATUS", reads=True)
@@ -29,15 +32,15 @@ def ask(report: Report, timeout_s: float) -> None:
             told = client.ask("EVENTS", reads=True)
             report.ahead_s = told["time"] - (began + time.time()) / 2
             report.events = told["events"]
-            report.members = client.ask("MEMBERS", reads=True)  # a node whose state differs tells all but this
+            report.members = client.ask("MEMBERS", reads=True)  # last, since a node in STATE_DIFFERS refuses only this
     except Unavailable:
-        pass  # that it does not answer is all that is known
+        pass  # the node does not answer: the report stays empty
     except ClientError as error:
         report.why = str(error)
 
 
 def ask_all(addresses: Sequence[Address], timeout_s: float) -> list[Report]:
-    """Ask these nodes at the same time, and then the members that they name besides."""
+    """Ask these nodes concurrently, and then the other members that their answers name."""
     reports = [Report(str(address)) for address in addresses]
     _ask(reports, timeout_s)
     known = {report.address for report in reports}

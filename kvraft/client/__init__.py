@@ -1,4 +1,4 @@
-"""Clients of kvraft for Python: they find the leader, follow it, and say of each write whether it happened.
+"""Clients of kvraft for Python. They find the leader, follow it, and report for each write whether it took effect.
 
 ::
 
@@ -12,25 +12,26 @@ The tour
 ========
 
 =============  ======================================================================================================
-`Client`       waits for each result (`blocking`)
+`Client`       returns results: each call blocks (`blocking`)
 `AsyncClient`  returns futures of asyncio (`aio`)
 `twisted`      `kvraft.client.twisted.Client` returns Deferreds
-requests       every request: how it is written, and how its answer is read
+requests       every request: its line in the protocol, and the decoder of its answer
 transactions   a builder of transactions
-channel        the policy of all three clients, without input and output: whom to ask, what to ask again
-session        numbers of writes: what is sent again is carried out once
+channel        the policy of all three clients, without input and output: which node to ask, what to send again
+session        numbers of writes, so that a write that is sent again is applied once
 holding        locks and leases: when they are renewed, and until when they are certainly held
 following      the policy of a watch: it resumes after each failure
-route, link    nodes, hints and back-off; chunks of bytes cut into answers
+route          which node to ask next: hints and back-off
+link           one connection, and the split of its bytes into answers
 errors         the tree of errors
-recipes        queues, barriers, parties, counters and elections, made of the above
-nodes          where the cluster is
+recipes        queues, barriers, parties, counters and elections, built from the modules above
+nodes          the addresses of the cluster
 =============  ======================================================================================================
 
-Errors are one tree, `ClientError`: a `Definite` one says that the request had no effect, `OutcomeUnknown` that a write
-may have happened. `kvraft.client.errors` draws it.
+Errors are one tree, `ClientError`. A `Definite` error says that the request had no effect; `OutcomeUnknown` says that a
+write may have taken effect. `kvraft.client.errors` shows the tree.
 
-Not done: no TLS and no password, as the nodes have neither. Nothing here imports the server.
+Not done: TLS and passwords, since the nodes have neither. Nothing here imports the server.
 """
 
 from typing import TYPE_CHECKING, Any
@@ -102,7 +103,7 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    """Import the asyncio client when it is asked for: asyncio alone takes longer than all the rest."""
+    """Import the asyncio client on first use: to import asyncio takes longer than to import everything else here."""
     if name == "AsyncClient":
         from kvraft.client.aio import AsyncClient
 

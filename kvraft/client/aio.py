@@ -1,4 +1,4 @@
-"""The asyncio client: methods return futures, and requests of one turn of the loop are sent in one write."""
+"""The asyncio client: methods return futures, and requests of one turn of the loop are sent together."""
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterable
@@ -44,8 +44,8 @@ class _Driver:
     """Makes the connection that a machine asks for, moves its bytes, and wakes it.
 
     Args:
-        machine: what is driven.
-        changed: called when it may have something for its owner.
+        machine: the machine to drive.
+        changed: called when the machine may have results for its owner.
     """
 
     def __init__(self, machine: Machine, changed: Callable[[], None]) -> None:
@@ -68,7 +68,7 @@ class _Driver:
             self.loop.call_soon(self._step)
 
     def close(self) -> None:
-        """Give the connection back."""
+        """Close the connection."""
         self._is_closed = True
         self._drop()
         if self._timer is not None:
@@ -112,7 +112,7 @@ class _Driver:
     def _step(self) -> None:
         self._will_step = False
         if self._is_closed:
-            self._changed()  # what is asked of a client that is closed has its answer too
+            self._changed()  # requests to a closed client end with an error
             return
         link = self._machine.link
         if link is not self._link:
@@ -159,7 +159,7 @@ class _Driver:
 
 
 class Watch(AsyncIterator[Event]):
-    """Every change, one after the other, through any number of failures; see `AsyncClient.watch`."""
+    """The events of a watch, in order. It continues after failures of nodes; see `AsyncClient.watch`."""
 
     def __init__(self, following: Following) -> None:
         self._following = following
@@ -218,7 +218,11 @@ class Watch(AsyncIterator[Event]):
         return event
 
     async def take(self, timeout_s: float | None = None) -> Event | None:
-        """Return the next event; None when there is none in time."""
+        """Return the next event; None if none comes within `timeout_s` seconds.
+
+        Raises:
+            Compacted: the next changes are not kept any more.
+        """
         try:
             return await asyncio.wait_for(self.__anext__(), timeout_s)
         except TimeoutError:
@@ -254,18 +258,18 @@ class _Loop(awaited.Loop[asyncio.Event]):
 class AsyncClient(Ranges):
     """A client for asyncio: each method returns a future of its result, or of a `ClientError`.
 
-    A request is on its way when the method returns, so many can be in flight without tasks::
+    A request is submitted when the method returns, so many can be in flight without tasks::
 
         await asyncio.gather(*[client.set(key, value) for key, value in items])
 
-    What is asked in one turn of the loop leaves together, and is carried out in its order unless the leader changes.
-    To wait for one before the next is asked is what makes an order certain.
+    Requests of one turn of the loop are sent together, and are executed in their order unless the leader changes. To be
+    certain of the order, wait for each request before sending the next.
 
     Args:
         nodes: "host:port", several separated by commas, or a list of them; None: KVRAFT_NODES, or config.json here.
-        timeout: seconds that a request may take, with everything that is tried.
-        exactly_once: whether writes go through a session, so that one whose answer is lost is sent again, and carried
-            out once. It costs a round trip at the first write, and 128 writes can be under way.
+        timeout: seconds that a request may take, with all attempts.
+        exactly_once: whether writes use a session, so that a write whose answer is lost is sent again and applied
+            once. It costs a round trip at the first write, and limits a client to 128 writes in flight.
     """
 
     def __init__(
@@ -286,7 +290,7 @@ class AsyncClient(Ranges):
         self.close()
 
     def close(self) -> None:
-        """Give the connection back."""
+        """Close the connection."""
         self._channel.close()
         self._hand_out()
         if self._driver is not None:
@@ -295,7 +299,7 @@ class AsyncClient(Ranges):
     # --- requests ----------------------------------------------------------------------------------------------------
 
     def execute(self, request: Request[T], timeout: float | None = None) -> "asyncio.Future[T]":
-        """Carry out a request of `kvraft.client.requests`; `timeout` instead of the client's."""
+        """Carry out a request of `kvraft.client.requests`; `timeout`, in seconds, replaces the client's."""
         driver = self._driver
         if driver is None:
             driver = self._driver = _Driver(self._channel, self._hand_out)
@@ -308,7 +312,7 @@ class AsyncClient(Ranges):
     def _hand_out(self) -> None:
         for request, value, error in self._channel.take_finished():
             future: asyncio.Future[Any] = request.tag
-            if future.done():  # the caller does not wait any more
+            if future.done():  # the caller has cancelled it
                 continue
             if error is None:
                 future.set_result(value)
@@ -316,55 +320,55 @@ class AsyncClient(Ranges):
                 future.set_exception(error)
 
     def get(self, key: Text, *, at: int | None = None) -> "asyncio.Future[bytes | None]":
-        """Read a value, None where there is none; as it was `at` a revision."""
+        """Read a value, None if the key does not exist; with `at`, the value at that revision."""
         return self.execute(requests.get(key, at))
 
     def get_item(self, key: Text, *, at: int | None = None) -> "asyncio.Future[Item | None]":
-        """Read a value with its revisions; as it was `at` a revision."""
+        """Read a value with its revisions, None if the key does not exist; with `at`, as of that revision."""
         return self.execute(requests.get_item(key, at))
 
     def set(
         self, key: Text, value: Text, *, ttl: float | None = None, lease: int | None = None
     ) -> "asyncio.Future[None]":
-        """Write a value, which expires after `ttl` seconds or with a lease; None: never."""
+        """Write a value. It expires after `ttl` seconds, or when its lease ends; with neither, never."""
         return self.execute(requests.set_(key, value, ttl, lease))
 
     def delete(self, key: Text, condition: If | None = None) -> "asyncio.Future[None]":
-        """Remove a key, be it there or not; with a condition, or raise ConditionFailed."""
+        """Remove a key, if it exists; raise ConditionFailed if a given condition does not hold."""
         return self.execute(requests.delete(key, condition))
 
     def cas(
         self, key: Text, condition: If, value: Text, *, ttl: float | None = None, lease: int | None = None
     ) -> "asyncio.Future[int]":
-        """Write a value where a condition holds, and return its revision; raise ConditionFailed elsewhere."""
+        """Write a value if a condition holds, and return its revision; else raise ConditionFailed."""
         return self.execute(requests.cas(key, condition, value, ttl, lease))
 
     def incr(self, key: Text, by: int = 1) -> "asyncio.Future[int]":
-        """Add to a counter, and return the sum."""
+        """Add to a counter, and return the sum; raise NotACounter if either is no 64-bit integer."""
         return self.execute(requests.incr(key, by))
 
     def append(self, key: Text, value: Text) -> "asyncio.Future[int]":
-        """Add at the end of a value, and return its length."""
+        """Append to a value, and return its new length in bytes."""
         return self.execute(requests.append(key, value))
 
     def expire(self, key: Text, seconds: float) -> "asyncio.Future[None]":
-        """Let a key expire after a time; raise NoSuchKey where there is none."""
+        """Let a key expire after `seconds`; raise NoSuchKey if it does not exist."""
         return self.execute(requests.expire(key, seconds))
 
     def persist(self, key: Text) -> "asyncio.Future[None]":
-        """Let a key stay; raise NoSuchKey where there is none."""
+        """Remove the time to live of a key; raise NoSuchKey if it does not exist."""
         return self.execute(requests.persist(key))
 
     def ttl(self, key: Text) -> "asyncio.Future[float | None]":
-        """Read how many seconds a key has left, None for one that stays; raise NoSuchKey where there is none."""
+        """Read the time to live of a key, seconds; None if it does not expire. Raise NoSuchKey if it does not exist."""
         return self.execute(requests.ttl(key))
 
     def transact(self, transaction: Transaction) -> "asyncio.Future[Outcome]":
-        """Carry out a transaction as one step."""
+        """Carry out a transaction atomically."""
         return self.execute(requests.transact(transaction))
 
     def count(self, start: Text, end: Text | None) -> "asyncio.Future[int]":
-        """Count the keys from `start` on and before `end`; None: no end."""
+        """Count the keys from `start` up to but not `end`; None: no end."""
         return self.execute(requests.count(Span.between(start, end)))
 
     def count_prefix(self, start: Text) -> "asyncio.Future[int]":
@@ -372,7 +376,7 @@ class AsyncClient(Ranges):
         return self.execute(requests.count(Span.prefix(start)))
 
     def ask(self, line: Text, *, reads: bool = False) -> "asyncio.Future[Answer]":
-        """Send a line of the protocol as it is; one that only `reads` is asked again when its answer is lost."""
+        """Send a line of the protocol unchanged; one that only `reads` is sent again if its answer is lost."""
         return self.execute(requests.raw_text(line, reads=reads))
 
     # --- leases and locks --------------------------------------------------------------------------------------------
@@ -390,11 +394,11 @@ class AsyncClient(Ranges):
     def lock(
         self, name: Text, ttl: float = TTL_S, *, wait: float | None = None, identity: Text = b""
     ) -> awaited.Lock[asyncio.Event]:
-        """Return a lock, or an election: who enters it holds it, with a `token`, until the end or until it is `lost`.
+        """Return a lock, or an election: an `async with` block holds it, to its end or until it is `lost`.
 
-        `wait`: seconds to wait for it, None for as long as it takes; else LockHeld is raised. `identity`: what
-        `LEADER` tells of the holder. It is free `ttl` seconds after the holder has died.
-        What must not be done by two is written through the token::
+        `wait`: seconds to wait for it, None for as long as it takes; after that LockHeld is raised. `identity`: what
+        LEADER answers about the holder. It becomes free `ttl` seconds after its holder has died. Guard writes that only
+        the holder may make with its `token`::
 
             async with client.lock("job") as lock:
                 await client.execute(lock.guard(requests.set_("result", "1")))
@@ -410,7 +414,7 @@ class AsyncClient(Ranges):
     # --- watches -----------------------------------------------------------------------------------------------------
 
     def watch(self, key: Text, *, first: int | None = None, previous: bool = False) -> Watch:
-        """Return every change of a key, from the revision `first` on, or from when it is entered.
+        """Return every change of a key, from the revision `first` on, or from the start of the `async with` block.
 
         ::
 
@@ -418,8 +422,8 @@ class AsyncClient(Ranges):
                 async for event in events:
                     ...
 
-        It goes on by itself when a node fails, and tells each event once. With `previous` events tell what stood there
-        before. It has a connection of its own.
+        It continues on another node when a node fails, and delivers each event once. With `previous` events hold the
+        item before the change. It has its own connection.
         """
         return self._watch(watch_key(key), first, previous=previous)
 

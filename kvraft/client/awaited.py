@@ -20,10 +20,10 @@ T = TypeVar("T")
 
 
 class Executor(Protocol):
-    """The methods of a client that are needed here."""
+    """The methods of a client that this module calls."""
 
     def execute(self, request: Request[T], timeout: float | None = None) -> Awaitable[T]:
-        """Carry out a request; `timeout` instead of the client's."""
+        """Carry out a request; `timeout`, in seconds, replaces the client's."""
         ...
 
     def close(self) -> None:
@@ -41,7 +41,7 @@ class Ranges(ABC):
     def range(
         self, start: Text, end: Text | None, *, limit: int | None = None, reverse: bool = False, at: int | None = None
     ) -> AsyncIterator[KeyItem]:
-        """Read the keys from `start` on and before `end`, page by page, all at one revision; None: no end."""
+        """Read the keys from `start` up to but not `end`, page by page, all at one revision; `end` None: no end."""
         return self._pages(Pages(Span.between(start, end).shown(reverse=reverse, at=at), limit))
 
     def prefix(
@@ -65,14 +65,14 @@ Signal = TypeVar("Signal")
 
 
 class Loop(Protocol[Signal]):
-    """The functions of an event loop that are needed here."""
+    """The functions of an event loop that this module calls."""
 
     def now(self) -> float:
         """Return the time, seconds."""
         ...
 
     async def sleep(self, seconds: float) -> None:
-        """Wait."""
+        """Wait for a time."""
         ...
 
     def start(self, coroutine: Coroutine[Any, Any, None]) -> Callable[[], object]:

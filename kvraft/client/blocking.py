@@ -150,10 +150,10 @@ class Pending(Generic[T]):
 
 
 class Watch(Iterator[Event]):
-    """Every change, one after the other, through any number of failures; see `Client.watch`.
+    """The events of a watch, in order. It continues after failures of nodes; see `Client.watch`.
 
-    It reads only while a caller waits for an event. Other events wait at the node, which ends a watch that is not read
-    for long; the client then begins another one after the last event.
+    It reads only while a caller waits for an event. More events wait at the node, which ends a watch that is not read
+    for long; the client then starts another one from the next event on.
     """
 
     def __init__(self, following: Following) -> None:
@@ -175,7 +175,7 @@ class Watch(Iterator[Event]):
         return event
 
     def take(self, timeout_s: float | None = None) -> Event | None:
-        """Return the next event; None when there is none in time.
+        """Return the next event; None if none comes within `timeout_s` seconds.
 
         Raises:
             Compacted: the next changes are not kept any more.
@@ -218,61 +218,61 @@ class Batch:
         return pending
 
     def get(self, key: Text, *, at: int | None = None) -> Pending[bytes | None]:
-        """Read a value, None where there is none; as it was `at` a revision."""
+        """Read a value, None if the key does not exist; with `at`, the value at that revision."""
         return self.add(requests.get(key, at))
 
     def get_item(self, key: Text, *, at: int | None = None) -> Pending[Item | None]:
-        """Read a value with its revisions; as it was `at` a revision."""
+        """Read a value with its revisions, None if the key does not exist; with `at`, as of that revision."""
         return self.add(requests.get_item(key, at))
 
     def set(self, key: Text, value: Text, *, ttl: float | None = None, lease: int | None = None) -> Pending[None]:
-        """Write a value, which expires after `ttl` seconds or with a lease; None: never."""
+        """Write a value. It expires after `ttl` seconds, or when its lease ends; with neither, never."""
         return self.add(requests.set_(key, value, ttl, lease))
 
     def delete(self, key: Text, condition: If | None = None) -> Pending[None]:
-        """Remove a key, be it there or not; with a condition, or raise ConditionFailed."""
+        """Remove a key, if it exists; raise ConditionFailed if a given condition does not hold."""
         return self.add(requests.delete(key, condition))
 
     def cas(
         self, key: Text, condition: If, value: Text, *, ttl: float | None = None, lease: int | None = None
     ) -> Pending[int]:
-        """Write a value where a condition holds, and return its revision; raise ConditionFailed elsewhere."""
+        """Write a value if a condition holds, and return its revision; else raise ConditionFailed."""
         return self.add(requests.cas(key, condition, value, ttl, lease))
 
     def incr(self, key: Text, by: int = 1) -> Pending[int]:
-        """Add to a counter, and return the sum."""
+        """Add to a counter, and return the sum; raise NotACounter if either is no 64-bit integer."""
         return self.add(requests.incr(key, by))
 
     def append(self, key: Text, value: Text) -> Pending[int]:
-        """Add at the end of a value, and return its length."""
+        """Append to a value, and return its new length in bytes."""
         return self.add(requests.append(key, value))
 
     def expire(self, key: Text, seconds: float) -> Pending[None]:
-        """Let a key expire after a time; raise NoSuchKey where there is none."""
+        """Let a key expire after `seconds`; raise NoSuchKey if it does not exist."""
         return self.add(requests.expire(key, seconds))
 
     def persist(self, key: Text) -> Pending[None]:
-        """Let a key stay; raise NoSuchKey where there is none."""
+        """Remove the time to live of a key; raise NoSuchKey if it does not exist."""
         return self.add(requests.persist(key))
 
     def ttl(self, key: Text) -> Pending[float | None]:
-        """Read how many seconds a key has left, None for one that stays; raise NoSuchKey where there is none."""
+        """Read the time to live of a key, seconds; None if it does not expire. Raise NoSuchKey if it does not exist."""
         return self.add(requests.ttl(key))
 
     def transact(self, transaction: Transaction) -> Pending[Outcome]:
-        """Carry out a transaction as one step."""
+        """Carry out a transaction atomically."""
         return self.add(requests.transact(transaction))
 
     def count(self, start: Text, end: Text | None) -> Pending[int]:
-        """Count the keys from `start` on and before `end`; None: no end."""
+        """Count the keys from `start` up to but not `end`; None: no end."""
         return self.add(requests.count(Span.between(start, end)))
 
     def count_prefix(self, start: Text) -> Pending[int]:
-        """Count the keys that begin so."""
+        """Count the keys with a prefix."""
         return self.add(requests.count(Span.prefix(start)))
 
     def ask(self, line: Text, *, reads: bool = False) -> Pending[Answer]:
-        """Send a line of the protocol as it is; one that only `reads` is asked again when its answer is lost."""
+        """Send a line of the protocol unchanged; one that only `reads` is sent again if its answer is lost."""
         return self.add(requests.raw_text(line, reads=reads))
 
 
@@ -316,7 +316,7 @@ class Client:
     # --- requests ----------------------------------------------------------------------------------------------------
 
     def execute(self, request: Request[T], timeout: float | None = None) -> T:
-        """Carry out a request of `kvraft.client.requests`; `timeout` instead of the client's."""
+        """Carry out a request of `kvraft.client.requests`; `timeout`, in seconds, replaces the client's."""
         return self._start(request, timeout).result()
 
     @contextlib.contextmanager
@@ -356,59 +356,59 @@ class Client:
             request.tag.finish(value, error)
 
     def get(self, key: Text, *, at: int | None = None) -> bytes | None:
-        """Read a value, None where there is none; as it was `at` a revision."""
+        """Read a value, None if the key does not exist; with `at`, the value at that revision."""
         return self.execute(requests.get(key, at))
 
     def get_item(self, key: Text, *, at: int | None = None) -> Item | None:
-        """Read a value with its revisions; as it was `at` a revision."""
+        """Read a value with its revisions, None if the key does not exist; with `at`, as of that revision."""
         return self.execute(requests.get_item(key, at))
 
     def set(self, key: Text, value: Text, *, ttl: float | None = None, lease: int | None = None) -> None:
-        """Write a value, which expires after `ttl` seconds or with a lease; None: never."""
+        """Write a value. It expires after `ttl` seconds, or when its lease ends; with neither, never."""
         return self.execute(requests.set_(key, value, ttl, lease))
 
     def delete(self, key: Text, condition: If | None = None) -> None:
-        """Remove a key, be it there or not; with a condition, or raise ConditionFailed."""
+        """Remove a key, if it exists; raise ConditionFailed if a given condition does not hold."""
         return self.execute(requests.delete(key, condition))
 
     def cas(self, key: Text, condition: If, value: Text, *, ttl: float | None = None, lease: int | None = None) -> int:
-        """Write a value where a condition holds, and return its revision; raise ConditionFailed elsewhere."""
+        """Write a value if a condition holds, and return its revision; else raise ConditionFailed."""
         return self.execute(requests.cas(key, condition, value, ttl, lease))
 
     def incr(self, key: Text, by: int = 1) -> int:
-        """Add to a counter, and return the sum."""
+        """Add to a counter, and return the sum; raise NotACounter if either is no 64-bit integer."""
         return self.execute(requests.incr(key, by))
 
     def append(self, key: Text, value: Text) -> int:
-        """Add at the end of a value, and return its length."""
+        """Append to a value, and return its new length in bytes."""
         return self.execute(requests.append(key, value))
 
     def expire(self, key: Text, seconds: float) -> None:
-        """Let a key expire after a time; raise NoSuchKey where there is none."""
+        """Let a key expire after `seconds`; raise NoSuchKey if it does not exist."""
         return self.execute(requests.expire(key, seconds))
 
     def persist(self, key: Text) -> None:
-        """Let a key stay; raise NoSuchKey where there is none."""
+        """Remove the time to live of a key; raise NoSuchKey if it does not exist."""
         return self.execute(requests.persist(key))
 
     def ttl(self, key: Text) -> float | None:
-        """Read how many seconds a key has left, None for one that stays; raise NoSuchKey where there is none."""
+        """Read the time to live of a key, seconds; None if it does not expire. Raise NoSuchKey if it does not exist."""
         return self.execute(requests.ttl(key))
 
     def transact(self, transaction: Transaction) -> Outcome:
-        """Carry out a transaction as one step."""
+        """Carry out a transaction atomically."""
         return self.execute(requests.transact(transaction))
 
     def count(self, start: Text, end: Text | None) -> int:
-        """Count the keys from `start` on and before `end`; None: no end."""
+        """Count the keys from `start` up to but not `end`; None: no end."""
         return self.execute(requests.count(Span.between(start, end)))
 
     def count_prefix(self, start: Text) -> int:
-        """Count the keys that begin so."""
+        """Count the keys with a prefix."""
         return self.execute(requests.count(Span.prefix(start)))
 
     def ask(self, line: Text, *, reads: bool = False) -> Answer:
-        """Send a line of the protocol as it is; one that only `reads` is asked again when its answer is lost."""
+        """Send a line of the protocol unchanged; one that only `reads` is sent again if its answer is lost."""
         return self.execute(requests.raw_text(line, reads=reads))
 
     # --- leases and locks --------------------------------------------------------------------------------------------
@@ -446,7 +446,7 @@ class Client:
     def range(
         self, start: Text, end: Text | None, *, limit: int | None = None, reverse: bool = False, at: int | None = None
     ) -> Iterator[KeyItem]:
-        """Read the keys from `start` on and before `end`, page by page, all at one revision; None: no end."""
+        """Read the keys from `start` up to but not `end`, page by page, all at one revision; `end` None: no end."""
         return self._pages(Pages(Span.between(start, end).shown(reverse=reverse, at=at), limit))
 
     def prefix(

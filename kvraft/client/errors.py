@@ -41,7 +41,7 @@ class ClientError(Exception):
         self.code = code
         """The code in the node's answer, see docs/protocol.md; empty without an answer."""
         self.details: Mapping[str, Any] = details or {}
-        """The whole answer of the node."""
+        """The node's whole answer, decoded."""
 
 
 class Definite(ClientError):
@@ -59,13 +59,13 @@ class ConditionFailed(Definite):
 
     @property
     def found(self) -> Item | None:
-        """The item of the key; None: there is none."""
+        """The item of the key; None: the key does not exist."""
         found = self.details.get("found")
         return None if found is None else read_item(found)
 
     @property
     def revision(self) -> int:
-        """The revision of the store at which it did not hold."""
+        """The revision of the store at which the condition did not hold."""
         return int(self.details.get("revision", 0))
 
 
@@ -74,19 +74,19 @@ class NoSuchKey(Definite):
 
 
 class NoSuchLease(Definite):
-    """The lease has ended, or there never was one."""
+    """The lease has ended, or never existed."""
 
 
 class _OfALock(Definite):
     @property
     def token(self) -> int | None:
-        """The token that the lock is held with, None for none."""
+        """The token with which the lock is held, None if it is free."""
         token: int | None = self.details.get("token")
         return token
 
 
 class LockHeld(_OfALock):
-    """Somebody else holds the lock, and did so for as long as was waited."""
+    """Another client holds the lock, and held it for the whole wait."""
 
 
 class StaleToken(_OfALock):
@@ -94,15 +94,15 @@ class StaleToken(_OfALock):
 
 
 class NotACounter(Definite):
-    """The value is no whole number of 64 bits, or the sum would be none."""
+    """The value is no 64-bit integer, or the sum would be none."""
 
 
 class QuotaExceeded(Definite):
-    """The store is full, and the write would let it grow."""
+    """The store is full, and the write would make it larger."""
 
 
 class TooLarge(Definite):
-    """A key, a value, a transaction or its result is larger than one may be."""
+    """A key, a value, a transaction or its result exceeds its limit."""
 
 
 class Compacted(Definite):
@@ -115,27 +115,27 @@ class Compacted(Definite):
 
 
 class FutureRevision(Definite):
-    """The store has not come to that revision."""
+    """The store has not reached that revision."""
 
 
 class InvalidRequest(Definite):
-    """It can never be carried out as it stands."""
+    """The request can never be executed as it is; the text says why."""
 
 
 class NodesUnknown(InvalidRequest):
-    """Nothing says where the cluster is, or what says so is wrong."""
+    """No addresses of the cluster are given, or they are malformed."""
 
 
 class Refused(Definite):
-    """It cannot be carried out now."""
+    """An operator's command cannot be executed now; the text says why."""
 
 
 class ClientClosed(Definite):
-    """The client was closed before it was sent."""
+    """The client was closed before the request was sent."""
 
 
 class OutcomeUnknown(ClientError):
-    """It may have happened, or may still happen."""
+    """The write may have taken effect, or still may: read it back before you repeat it."""
 
 
 _BY_CODE: Final[dict[str, type[ClientError]]] = {
@@ -172,7 +172,7 @@ _BUT_A_WRITE_MAY_HAVE_HAPPENED: Final = "; it may have been carried out: read it
 
 
 def from_answer(answer: Mapping[str, Any]) -> ClientError:
-    """Return the error that an answer tells of. A code of a later version counts as a definite refusal."""
+    """Return the error for a node's error answer. A code of a later version counts as a definite error."""
     code = str(answer["error"])
     kind = _BY_CODE.get(code, Refused)
     message = str(answer.get("message") or _without_message(answer))
@@ -185,5 +185,5 @@ def _without_message(answer: Mapping[str, Any]) -> str:
 
 
 def unknown(why: str) -> OutcomeUnknown:
-    """Return the error for a write that was sent, and whose fate is not known."""
+    """Return the error for a write that was sent and whose outcome is unknown."""
     return OutcomeUnknown(why + _BUT_A_WRITE_MAY_HAVE_HAPPENED)

@@ -23,7 +23,7 @@ EVENTS_HELD_MAX: Final = 1_000
 """Events that wait for the caller before reading from the connection is paused."""
 
 _FINAL: Final = frozenset({"COMPACTED", "INVALID", "USAGE", "UNKNOWN_COMMAND", "LEVEL_TOO_LOW", "LINE_TOO_LONG"})
-"""Errors that every node would answer alike: the watch ends."""
+"""Errors that every node would answer: the watch ends with them."""
 
 
 def watch_key(key: Text) -> bytes:
@@ -65,7 +65,7 @@ class Following:
         self.events: deque[Event] = deque()
         """Events to deliver; the shell takes them from the left."""
         self.error: ClientError | None = None
-        """Why the watch has ended; the caller gets it after the events."""
+        """The error with which the watch has ended; the caller gets it after the events."""
         self.revision: int | None = None
         """The revision of the store when the first node accepted the watch; None before that."""
         self.next_revision = first
@@ -125,7 +125,7 @@ class Following:
             self.lost(now)
 
     def woken(self, now: float) -> None:
-        """Time has passed."""
+        """Time has passed: reconnect after a pause, or drop a connection that is silent for too long."""
         if self.error is not None:
             return
         wake_at = self.wake_at()

@@ -1,8 +1,8 @@
 """Locks and leases, which are held for a time: when to renew one, and until when it is certainly held. It does no I/O.
 
-The time to live counts from before the request was sent, by the clock of this machine. So this client gives a lock up
-before the cluster grants it to another client, whatever the network does. A process that was paused does not notice
-that its time is over; so its writes carry a token, and fail when the lock is no longer held with it.
+The time to live counts from before the request was sent, by the clock of this machine. So this client stops using a
+lock before the cluster grants it to another client, whatever the network does. A process that was paused may continue
+after its time to live is over. So its writes carry a token, and fail when the lock is no longer held with that token.
 """
 
 import uuid
@@ -22,12 +22,12 @@ RETRY_S: Final = 0.1
 WAIT_S: Final = 10.0
 """Longest wait for a lock in one request, seconds. For a longer wait the request is repeated."""
 TTL_S: Final = 10.0
-"""Default time to live of a lock or lease, seconds: it is free so long after its holder has died."""
+"""Default time to live of a lock or lease, seconds: it becomes free this long after its holder has died."""
 IDENTITY_BYTES_MAX: Final = 95
-"""Longest text by which a client names itself to a lock: an owner has 128 bytes, of which 33 make it unique."""
+"""Longest identity of a lock's holder: an owner name has at most 128 bytes, of which 33 make it unique."""
 _GONE: Final = frozenset({"STALE_TOKEN", "NO_SUCH_LEASE", "NO_SUCH_LOCK"})
 _AGAIN: Final = frozenset({"LOCK_TIMEOUT", "SUPERSEDED"})
-"""Answers to a LOCK after which it is sent again, while there is time."""
+"""Answers to a LOCK after which it is sent again, until the caller's wait is over."""
 ANSWER_S: Final = 10.0
 """Longest time for the answer to a LOCK, beyond its wait, seconds."""
 
@@ -70,13 +70,13 @@ def _seconds(seconds: float) -> bytes:
 
 
 class Leader(msgspec.Struct, frozen=True):
-    """Who holds a lock."""
+    """The holder of a lock."""
 
     token: int
     identity: bytes
-    """The holder's own, from its LOCK."""
+    """The identity that the holder gave in its LOCK."""
     waiting: int
-    """Requests that wait for it."""
+    """Number of requests that wait for the lock."""
 
 
 def new_owner(identity: Text = b"") -> bytes:
@@ -116,7 +116,7 @@ def leader(name: Text) -> Request[Answer]:
 
 
 def leads(name: Text) -> Request[Leader | None]:
-    """Ask who holds a lock; None for nobody."""
+    """Ask for the holder of a lock; the result is None if the lock is free."""
     return Request(leader(name).line, _leader, Effect.NONE)
 
 
@@ -138,7 +138,7 @@ def _token(answer: Answer) -> int:
 
 
 def grant(ttl_s: float) -> Request[int]:
-    """Grant a lease; the result is its number. It may be repeated: one that nobody renews ends by itself."""
+    """Grant a lease; the result is its number. It may be sent again: a lease that is not renewed ends by itself."""
     return Request(b"LEASE GRANT " + _seconds(ttl_s), _lease, Effect.NONE)
 
 
@@ -158,7 +158,7 @@ def lease_of(key: Text) -> Request[int]:
 
 
 def granted_ttl(lease: int) -> Request[float]:
-    """Ask how many seconds a lease has when it is renewed."""
+    """Ask for the time to live that a lease has after each renewal, seconds."""
     return Request(b"LEASE INFO %d" % lease, lambda answer: float(answer["granted"]), Effect.NONE)
 
 
@@ -168,10 +168,10 @@ def _lease(answer: Answer) -> int:
 
 
 def is_asked_again(error: ClientError, left_s: float | None) -> bool:
-    """Whether to send a LOCK again after this error; `left_s`: how long its caller still waits, None for ever."""
+    """Whether to send a LOCK again after this error; `left_s`: how long its caller still waits, None: without limit."""
     return (left_s is None or left_s > 0) and (error.code in _AGAIN or isinstance(error, Unavailable))
 
 
 def what_is_waited_for(left_s: float | None) -> float:
-    """Return how long one request for a lock waits, seconds."""
+    """Return the WAIT of the next LOCK request, seconds; `left_s`: how long its caller still waits."""
     return WAIT_S if left_s is None else min(WAIT_S, max(0.0, left_s))

@@ -1,7 +1,8 @@
-"""What every conversation with a node has in common: one connection at a time, and chunks of bytes cut into answers.
+"""The interface between a client's policy and its input and output, and the split of received bytes into answers.
 
-A `Machine` does no input or output. It is told what happens, with the time, and says what it wants: a shell keeps one
-connection to where `link` says, writes what `take_output` returns, and calls `woken` at `wake_at` at the latest.
+A `Machine` is such a policy. It does no input or output: a shell does that for it. The shell keeps one connection to
+the address in `link`, calls a method for each event with the current time, writes what `take_output` returns, and calls
+`woken` at the time `wake_at` at the latest.
 """
 
 from typing import Any, Final, Protocol
@@ -11,21 +12,21 @@ import msgspec
 from kvraft.client.nodes import Address
 
 CONNECT_S: Final = 1.0
-"""Longest wait for a connection to one node."""
+"""Longest wait for a connection to one node, seconds."""
 SILENCE_S: Final = 3.0
-"""Longest silence of a node that owes an answer: it may be paused or cut off, and another one may lead by now."""
+"""Longest silence of a node that owes an answer, seconds. It may be paused or cut off, and another node may lead."""
 ANSWER_BYTES_MAX: Final = 256 * 1024 * 1024
-"""Longest answer that is taken. A node's own limits are far below."""
+"""Longest answer that is accepted. The limits of nodes are much lower."""
 
 _decode_lines: Final = msgspec.json.Decoder(dict[str, Any]).decode_lines
 
 
 class MalformedAnswer(Exception):
-    """What came is no line of a kvraft node."""
+    """The received bytes are no answer of a kvraft node."""
 
 
 class Link:
-    """A connection that is wanted: a shell that has another one, or none, drops it and makes this one."""
+    """A connection that a machine asks for: its shell closes any other connection and makes this one."""
 
     __slots__ = ("address", "begun_at", "is_connected")
 
@@ -36,19 +37,19 @@ class Link:
 
 
 class Machine(Protocol):
-    """One side of a conversation, without input and output. Times are in seconds, and never go back."""
+    """The client's side of a connection, without input and output. Times are in seconds, and never decrease."""
 
     @property
     def link(self) -> Link | None:
-        """The connection that is wanted now, None for none. Another object is another connection."""
+        """The connection to have now, None for none. A different object means a new connection."""
         ...
 
     def connected(self, now: float) -> None:
-        """The connection stands."""
+        """The connection is made."""
         ...
 
     def lost(self, now: float) -> None:
-        """There is no connection: it could not be made, or has ended."""
+        """The connection is lost, or could not be made."""
         ...
 
     def received(self, data: bytes, now: float) -> None:
@@ -56,20 +57,20 @@ class Machine(Protocol):
         ...
 
     def woken(self, now: float) -> None:
-        """Time has passed."""
+        """The time `wake_at` has come."""
         ...
 
     def take_output(self) -> bytes:
-        """Return what is to be sent now, once."""
+        """Return the bytes to send now, and clear them."""
         ...
 
     def wake_at(self) -> float | None:
-        """Return when `woken` must be called at the latest, None for never."""
+        """Return the time at which `woken` must be called at the latest; None: never."""
         ...
 
 
 class Lines:
-    """Cuts what is received into answers, in linear time."""
+    """Splits received bytes into answers, in linear time."""
 
     __slots__ = ("_held", "_size")
 
@@ -81,7 +82,7 @@ class Lines:
         """Return the answers that `data` completes.
 
         Raises:
-            MalformedAnswer: it is none, or longer than any.
+            MalformedAnswer: a line is no answer, or is longer than ANSWER_BYTES_MAX.
         """
         end = data.rfind(b"\n") + 1
         if not end:

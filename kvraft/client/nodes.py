@@ -1,4 +1,4 @@
-"""Where the cluster is: the addresses of its nodes, given, in the environment, or in config.json."""
+"""Finds the addresses of the cluster's nodes: from an argument, from the environment, or from config.json."""
 
 import json
 import os
@@ -9,14 +9,14 @@ from typing import Final, NamedTuple
 from kvraft.client.errors import InvalidRequest, NodesUnknown
 
 NODES_VARIABLE: Final = "KVRAFT_NODES"
-"""Names the nodes of the cluster, separated by commas."""
+"""Environment variable with the addresses of the nodes, separated by commas."""
 CONFIG_PATH: Final = "config.json"
 _PORT_MAX: Final = 65_535
 _WRITTEN: Final = re.compile(r"(?:\[([0-9A-Fa-f:.%]+)\]|([^\s:\[\]/]+)):(\d{1,5})")
 
 
 class Address(NamedTuple):
-    """Where a node is reached."""
+    """The host and the port of a node."""
 
     host: str
     port: int
@@ -29,7 +29,7 @@ def parse_address(text: str) -> Address:
     """Read "host:port", with an IPv6 address in brackets.
 
     Raises:
-        InvalidRequest: it is none; the text says how to write one.
+        InvalidRequest: the text is no address; the message says how to write one.
     """
     match = _WRITTEN.fullmatch(text.strip())
     if match is None or not 0 < int(match[3]) <= _PORT_MAX:
@@ -38,10 +38,10 @@ def parse_address(text: str) -> Address:
 
 
 def parse_nodes(nodes: str | Iterable[str]) -> tuple[Address, ...]:
-    """Read addresses, of which a str holds several separated by commas.
+    """Read addresses: a str with commas between them, or an iterable of such texts.
 
     Raises:
-        InvalidRequest: one is none, or there is none at all.
+        InvalidRequest: one of them is malformed, or there is none.
     """
     texts = nodes.split(",") if isinstance(nodes, str) else nodes
     found = tuple(dict.fromkeys(parse_address(text) for text in texts if text.strip()))
@@ -55,10 +55,11 @@ def find_nodes(
     environment: Mapping[str, str] | None = None,
     config: "str | os.PathLike[str]" = CONFIG_PATH,
 ) -> tuple[Address, ...]:
-    """Return the nodes that are given, else those of KVRAFT_NODES, else those that config.json lists.
+    """Return the addresses in `nodes`, else those in KVRAFT_NODES, else those in config.json.
 
     Raises:
-        NodesUnknown: nothing says where the cluster is, or what says so is wrong.
+        NodesUnknown: there is no config.json, or it cannot be read as one.
+        InvalidRequest: an address is malformed, or the list is empty.
     """
     if nodes is not None:
         return parse_nodes(nodes)
@@ -66,7 +67,7 @@ def find_nodes(
     if written.strip():
         return parse_nodes(written)
     try:
-        # A program that starts and asks one thing feels it when pathlib is imported.
+        # Without pathlib, whose import is a noticeable part of a program that sends one request.
         with open(config, encoding="utf-8-sig") as file:  # noqa: PTH123
             peers = json.load(file)["peers"]
         return parse_nodes([peer["address"] for peer in peers])

@@ -1,4 +1,4 @@
-"""Keys and values on a line: as they are wherever that can be, else quoted. See docs/protocol.md."""
+"""Writes keys and values into lines of the protocol: unquoted where possible, else quoted. See docs/protocol.md."""
 
 import base64
 import json
@@ -10,7 +10,7 @@ _VALUE_NEEDS_QUOTES: Final = re.compile(rb'\n|\r\Z|\A(?:"|base64")')
 
 
 def quoted(content: bytes) -> bytes:
-    """Return an argument in quotes: a JSON string where it is UTF-8, else base64."""
+    """Return an argument in quotes: as a JSON string if it is UTF-8, else as base64."""
     try:
         return json.dumps(content.decode()).encode()
     except UnicodeDecodeError:
@@ -18,27 +18,27 @@ def quoted(content: bytes) -> bytes:
 
 
 def argument(content: bytes) -> bytes:
-    """Return a key, or another argument without spaces, as it is written on a line."""
+    """Return a key, or another argument that ends at a space, as it is written on a line: quoted if it must be."""
     return quoted(content) if _NEEDS_QUOTES.search(content) else content
 
 
 def last_argument(content: bytes) -> bytes:
-    """Return a value that is all of the rest of its line, for the commands that know quotes."""
+    """Return a value that takes the rest of its line, quoted if it must be; for the commands that accept quotes."""
     return quoted(content) if _VALUE_NEEDS_QUOTES.search(content) else content
 
 
 def is_plain_key(content: bytes) -> bool:
-    """Whether a key can stand in SET, GET and DELETE, which take it as it is."""
+    """Whether a key can be written in SET, GET and DELETE, which accept no quotes."""
     return bool(content) and not (b" " in content or b"\n" in content or content.endswith(b"\r"))
 
 
 def is_plain_value(content: bytes) -> bool:
-    """Whether a value can stand in SET, which takes it as it is."""
+    """Whether a value can be written in SET, which accepts no quotes."""
     return not (b"\n" in content or content.endswith(b"\r"))
 
 
 def member(name: str, content: bytes) -> dict[str, Any]:
-    """Return bytes as a member of a JSON object: as text where they are UTF-8, else in base64."""
+    """Return bytes as a member of a JSON object: as text if they are UTF-8, else as base64."""
     try:
         return {name: content.decode()}
     except UnicodeDecodeError:
@@ -46,7 +46,7 @@ def member(name: str, content: bytes) -> dict[str, Any]:
 
 
 def range_member(name: str, start: bytes, end: bytes | None) -> dict[str, Any]:
-    """Return the two ends of a range as a member of a JSON object."""
+    """Return the start and the end of a range as a member of a JSON object; `end` None: no end."""
     try:
         return {name: [start.decode(), None if end is None else end.decode()]}
     except UnicodeDecodeError:

@@ -1,4 +1,4 @@
-"""Every request that a client makes: how it is written on a line, and what its answer means."""
+"""Every request of a client: its line in the protocol, and the decoder of its answer."""
 
 import enum
 from collections.abc import Callable, Mapping
@@ -16,26 +16,26 @@ from kvraft.client.values import Item, KeyItem, Outcome, Text, content, read_ite
 T = TypeVar("T")
 
 PAGE_KEYS: Final = 500
-"""Keys that a range asks for at a time, unless the caller says otherwise; a node gives 1,000 at most."""
+"""Default number of keys in a page of a range; a node returns 1,000 at most."""
 
 Answer: TypeAlias = dict[str, Any]
-"""One line of a node, decoded."""
+"""One answer of a node, decoded."""
 
 
 class Effect(enum.Enum):
-    """What becomes of a request whose answer is lost."""
+    """Whether a request changes something, which decides what a client does if its answer is lost."""
 
     NONE = enum.auto()
-    """It only reads: it is asked again."""
+    """It only reads, or may be repeated without harm: it is sent again."""
     ONCE = enum.auto()
-    """It changes something, and must not be carried out twice: within a session it has a number and is asked again,
-    without one its fate is unknown."""
+    """It changes something and must be applied only once: within a session it has a number and is sent again; without
+    a session its outcome is unknown."""
     UNNUMBERED = enum.auto()
-    """It changes something and cannot have a number, such as a change of the members: its fate is unknown."""
+    """It changes something and cannot have a number, such as a change of the members: its outcome is unknown."""
 
 
 class Request(Generic[T]):
-    """One request: its line without the line feed, what it does, and how its answer is read."""
+    """One request: its line without the line feed, the decoder of its answer, and its effect."""
 
     __slots__ = (
         "deadline",
@@ -57,49 +57,49 @@ class Request(Generic[T]):
         self.deadline = 0.0
         self.session = 0
         self.number = 0
-        """Its number within a session, 0 while it has none."""
+        """Its number within its session, 0 while it has none."""
         self.tag: Any = None
-        """The caller's own, such as the future that waits."""
+        """Set by the shell, for instance to the future of the result."""
         self.is_over = False
-        """Whether it has its result, and an answer that still comes is dropped."""
+        """Whether it has ended; an answer that comes later is dropped."""
         self.may_have_happened = False
-        """Whether it was sent, and the answer was lost or left it open."""
+        """Whether it was sent and its outcome is unknown, since its answer was lost or was UNKNOWN."""
         self.refusal: Answer | None = None
-        """Why it was refused last, where it is asked again."""
+        """The last refusal of a request that is sent again."""
 
 
 # --- conditions ------------------------------------------------------------------------------------------------------
 
 
 class If(msgspec.Struct, frozen=True):
-    """A condition on a key: of `cas`, and of a `delete`."""
+    """A condition on a key, for `cas` and `delete`."""
 
     written: bytes
-    """As it stands on a line."""
+    """The condition as it is written on a line."""
 
     @staticmethod
     def absent() -> "If":
-        """The key is not there."""
+        """The key does not exist."""
         return If(b"ABSENT")
 
     @staticmethod
     def present() -> "If":
-        """The key is there."""
+        """The key exists."""
         return If(b"PRESENT")
 
     @staticmethod
     def revision(number: int) -> "If":
-        """It was written last at this revision; 0: it is not there."""
+        """The key was last written at this revision; 0: it does not exist."""
         return If(b"REVISION %d" % number)
 
     @staticmethod
     def version(number: int) -> "If":
-        """It has this version; 0: it is not there."""
+        """The key has this version; 0: it does not exist."""
         return If(b"VERSION %d" % number)
 
     @staticmethod
     def value(value: Text) -> "If":
-        """It has this value."""
+        """The key has this value."""
         return If(b"VALUE " + argument(to_bytes(value)))
 
 
@@ -123,7 +123,7 @@ def _key(key: Text) -> bytes:
 
 
 def get(key: Text, at: int | None = None) -> Request[bytes | None]:
-    """Read a value, as it is or as it was at a revision."""
+    """Read a value, None if the key does not exist; with `at`, the value at that revision."""
     name = _key(key)
     if at is None and is_plain_key(name):
         return Request(b"GET " + name, content, Effect.NONE)
@@ -131,7 +131,7 @@ def get(key: Text, at: int | None = None) -> Request[bytes | None]:
 
 
 def get_item(key: Text, at: int | None = None) -> Request[Item | None]:
-    """Read a value with its revisions."""
+    """Read a value with its revisions, None if the key does not exist; with `at`, as of that revision."""
     return Request(b"GET %b META%b" % (argument(_key(key)), _at(at)), read_item, Effect.NONE)
 
 
@@ -140,7 +140,7 @@ def _at(revision: int | None) -> bytes:
 
 
 def set_(key: Text, value: Text, ttl: float | None = None, lease: int | None = None) -> Request[None]:
-    """Write a value."""
+    """Write a value. It expires after `ttl` seconds, or when its lease ends; with neither, never."""
     name, stored = _key(key), to_bytes(value)
     if ttl is None and lease is None and is_plain_key(name) and is_plain_value(stored):
         return Request(b"SET %b %b" % (name, stored), _nothing)
@@ -149,7 +149,7 @@ def set_(key: Text, value: Text, ttl: float | None = None, lease: int | None = N
 
 
 def delete(key: Text, condition: If | None = None) -> Request[None]:
-    """Remove a key, or do so only where a condition holds."""
+    """Remove a key, with a condition only if that holds."""
     name = _key(key)
     if condition is not None:
         return Request(b"DELETE %b IF %b" % (argument(name), condition.written), _nothing)
@@ -159,7 +159,7 @@ def delete(key: Text, condition: If | None = None) -> Request[None]:
 
 
 def cas(key: Text, condition: If, value: Text, ttl: float | None = None, lease: int | None = None) -> Request[int]:
-    """Write a value where a condition holds; the result is the revision."""
+    """Write a value if a condition holds; the result is its revision."""
     for_ = b"" if ttl is None else b" FOR " + _seconds(ttl)
     if lease is not None:
         for_ = b" LEASE %d" % lease
@@ -173,23 +173,23 @@ def incr(key: Text, by: int = 1) -> Request[int]:
 
 
 def append(key: Text, value: Text) -> Request[int]:
-    """Add at the end of a value; the result is its length."""
+    """Append to a value; the result is its new length in bytes."""
     line = b"APPEND %b %b" % (argument(_key(key)), last_argument(to_bytes(value)))
     return Request(line, lambda answer: int(answer["length"]))
 
 
 def expire(key: Text, seconds: float) -> Request[None]:
-    """Let a key expire after a time."""
+    """Let a key expire after a time in seconds."""
     return Request(b"EXPIRE %b %b" % (argument(_key(key)), _seconds(seconds)), _nothing)
 
 
 def persist(key: Text) -> Request[None]:
-    """Let a key stay."""
+    """Remove the time to live of a key."""
     return Request(b"PERSIST " + argument(_key(key)), _nothing)
 
 
 def ttl(key: Text) -> Request[float | None]:
-    """Read how many seconds a key has left; None: it does not expire."""
+    """Read the time to live of a key, seconds; None: it does not expire."""
     return Request(b"TTL " + argument(_key(key)), lambda answer: answer["ttl"], Effect.NONE)
 
 
@@ -198,7 +198,7 @@ def _seconds(seconds: float) -> bytes:
 
 
 def transact(transaction: Transaction) -> Request[Outcome]:
-    """Carry out a transaction."""
+    """Carry out a transaction atomically."""
     return Request(b"TXN " + transaction.encoded(), transaction.read)
 
 
@@ -206,7 +206,7 @@ def transact(transaction: Transaction) -> Request[Outcome]:
 
 
 class Page(msgspec.Struct, frozen=True):
-    """Some keys of a range."""
+    """One page of a range; `cursor` reads the next page, None after the last."""
 
     items: tuple[KeyItem, ...]
     revision: int
@@ -214,25 +214,25 @@ class Page(msgspec.Struct, frozen=True):
 
 
 class Span(msgspec.Struct, frozen=True):
-    """A range of keys, and how it is to be read."""
+    """A range of keys, with the options for reading it."""
 
     written: bytes
-    """The command with its range."""
+    """The command and its range, as they are written on a line."""
     options: bytes = b""
 
     @staticmethod
     def between(start: Text, end: Text | None) -> "Span":
-        """Return the keys from `start` on and before `end`; None: no end."""
+        """Return the range from `start` up to but not `end`; None: no end."""
         last = b"" if end is None else to_bytes(end)
         return Span(b"RANGE %b %b" % (argument(to_bytes(start)), argument(last)))
 
     @staticmethod
     def prefix(start: Text) -> "Span":
-        """Return the keys that begin so."""
+        """Return the range of the keys with a prefix."""
         return Span(b"PREFIX " + argument(to_bytes(start)))
 
     def shown(self, *, reverse: bool = False, at: int | None = None, only_keys: bool = False) -> "Span":
-        """Return it with options; `at` holds for the first page, and the cursor brings it along."""
+        """Return the range with options. `at` is sent with the first page; after that the cursor contains it."""
         return Span(self.written, (b" KEYS" if only_keys else b" META") + (b" REVERSE" if reverse else b"") + _at(at))
 
 
@@ -257,15 +257,15 @@ def count(span: Span) -> Request[int]:
 
 
 def status() -> Request[Answer]:
-    """Ask the node that is connected what it says of itself."""
+    """Read the status of the connected node."""
     return Request(b"STATUS", dict, Effect.NONE)
 
 
 def raw(line: bytes, effect: Effect = Effect.UNNUMBERED) -> Request[Answer]:
-    """Send a line as it is; the result is its answer.
+    """Send a line unchanged; the result is its answer.
 
     Raises:
-        InvalidRequest: it is no single line.
+        InvalidRequest: the line contains a line feed.
     """
     if b"\n" in line:
         raise InvalidRequest("a request is one line")
@@ -273,12 +273,12 @@ def raw(line: bytes, effect: Effect = Effect.UNNUMBERED) -> Request[Answer]:
 
 
 class Pages:
-    """The pages of a range, one after the other, all of one state.
+    """Makes the requests that read a range page by page, all pages at one revision.
 
     Args:
-        span: what is read.
-        limit: keys in all; None: every one.
-        page_keys: keys of one page.
+        span: the range.
+        limit: most keys in total; None: no limit.
+        page_keys: keys in one page.
     """
 
     def __init__(self, span: Span, limit: int | None, page_keys: int = PAGE_KEYS) -> None:
@@ -289,14 +289,14 @@ class Pages:
         self._is_over = limit is not None and limit <= 0
 
     def next_request(self) -> Request[Page] | None:
-        """Return the request for the next page, None after the last."""
+        """Return the request for the next page; None after the last page."""
         if self._is_over:
             return None
         keys = self._page_keys if self._left is None else min(self._left, self._page_keys)
         return page(self._span, keys, self._cursor)
 
     def take(self, found: Page) -> tuple[KeyItem, ...]:
-        """Take a page; return its keys."""
+        """Note the cursor of a page, and return its keys."""
         self._cursor = found.cursor
         if self._left is not None:
             self._left -= len(found.items)
@@ -305,5 +305,5 @@ class Pages:
 
 
 def raw_text(line: Text, *, reads: bool) -> Request[Answer]:
-    """Send a line as it is; whether it only reads decides what becomes of it when its answer is lost."""
+    """Send a line unchanged; one that only `reads` is sent again if its answer is lost."""
     return raw(to_bytes(line), Effect.NONE if reads else Effect.UNNUMBERED)

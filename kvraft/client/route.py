@@ -1,4 +1,4 @@
-"""Which node is asked next, and when: hints, failures, and a back-off with jitter. It does no input or output."""
+"""Chooses which node to ask next, and when: by hints, and after failures with back-off and jitter. It does no I/O."""
 
 from collections.abc import Sequence
 from random import Random
@@ -8,22 +8,22 @@ from kvraft.client.errors import InvalidRequest
 from kvraft.client.nodes import Address, parse_address
 
 BACKOFF_FIRST_S: Final = 0.02
-"""Longest wait after the first failure in a row; it doubles with each."""
+"""Longest wait after the first failure in a row, seconds; it doubles with each further failure."""
 BACKOFF_MAX_S: Final = 0.5
-"""Longest wait between two tries."""
+"""Longest wait between two attempts, seconds."""
 HINTS_IN_A_ROW: Final = 3
-"""So many hints are followed at once. Two nodes that name each other, each by what it knew last, must not be asked in
-a busy loop."""
+"""Hints in a row that are followed without a wait. Two nodes with outdated information may name each other as leader,
+and must not be asked in a busy loop."""
 NODES_MAX: Final = 64
-"""Nodes that are known at most, with those that were named in hints."""
+"""Most nodes in a route, with those that were added from hints."""
 
 
 class Route:
-    """The nodes of a cluster as a client knows them.
+    """The nodes that a client may ask, and the one to ask now.
 
     Args:
-        nodes: those that are known from the start; the first try goes to any of them.
-        random: decides which, and how long is waited.
+        nodes: the addresses at the start; the first attempt goes to a random one of them.
+        random: for the order of the nodes and the jitter.
     """
 
     def __init__(self, nodes: Sequence[Address], random: Random) -> None:
@@ -37,12 +37,12 @@ class Route:
 
     @property
     def node(self) -> Address:
-        """The one that is asked now."""
+        """The node to ask now."""
         return self._nodes[self._at]
 
     @property
     def nodes(self) -> tuple[Address, ...]:
-        """All that are known."""
+        """All nodes of the route, with those that were added from hints."""
         return tuple(self._nodes)
 
     def succeeded(self) -> None:
@@ -50,19 +50,19 @@ class Route:
         self._failures = self._hints = 0
 
     def failed(self) -> float:
-        """The node is of no use now: go to another one. Return how many seconds to wait before it is asked."""
+        """The node cannot serve now: go to the next one. Return how many seconds to wait before asking that one."""
         self._at = (self._at + 1) % len(self._nodes)
         return self.pause()
 
     def pause(self) -> float:
-        """Return how many seconds to wait before the same node is asked again."""
+        """Count a failure, and return how many seconds to wait before asking the same node again."""
         longest = min(BACKOFF_MAX_S, BACKOFF_FIRST_S * 2.0 ** min(self._failures, 16))
         self._failures += 1
-        # At least half: a wait of nothing would not be one. All clients of a leader that is lost fail together.
+        # At least half, so that no wait is near zero. Jitter, since all clients of a lost leader fail at the same time.
         return longest * self._random.uniform(0.5, 1.0)
 
     def hinted(self, hint: str | None) -> float:
-        """The node names another as the leader, or nobody. Return how many seconds to wait before that is asked."""
+        """The node has named another node as the leader, or none. Return how many seconds to wait before asking it."""
         if hint is None:
             return self.failed()
         try:

@@ -6,12 +6,12 @@ from typing import Any, Final
 from kvraft.client.requests import Answer, Effect, Request, raw
 
 WINDOW: Final = 128
-"""Most writes of a session in flight: the cluster keeps the answers to so many numbers."""
+"""Most writes of a session in flight: the cluster keeps the answers to this many numbers."""
 TTL_S: Final = 60
 """Time after which an unused session expires, seconds. The next write opens another."""
 
 UNKNOWN_TO_NODE: Final = frozenset({"UNKNOWN_COMMAND", "USAGE", "INVALID", "LEVEL_TOO_LOW"})
-"""Answers of a cluster of an earlier version to SESSION."""
+"""Answers to SESSION of nodes whose version does not support sessions."""
 
 
 class _State(enum.Enum):

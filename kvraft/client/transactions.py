@@ -1,4 +1,4 @@
-"""Transactions, built so that they read as what they do.
+"""A builder of transactions.
 
 ::
 
@@ -10,7 +10,7 @@
     )
     outcome = client.transact(transfer)
 
-A `Transaction` is a value: each method returns another one, and none sends anything.
+A `Transaction` is immutable: each method returns a new one, and none sends anything.
 """
 
 import json
@@ -24,14 +24,14 @@ from kvraft.client.values import Deleted, Found, Outcome, Result, Text, read_ite
 
 
 class Comparison(msgspec.Struct, frozen=True):
-    """Something that must hold; made by `key("a").revision == 7` and its like."""
+    """A comparison that must hold, made by an expression such as `key("a").revision == 7`."""
 
     described: Mapping[str, Any]
     """As it is written in JSON."""
 
 
 class Field:
-    """One thing about a key, or about all keys of a range, to be compared with ==, !=, < or >."""
+    """One attribute of a key, or of each key of a range, to compare with ==, !=, < or >."""
 
     __hash__: ClassVar[None]  # type: ignore[assignment]
 
@@ -64,37 +64,37 @@ class Field:
 
 
 class Keys:
-    """The key, or the keys, that a comparison is about. Of several keys it must hold for each."""
+    """The key or the range of keys that a comparison is about. For a range it must hold for each key."""
 
     def __init__(self, at: Mapping[str, Any]) -> None:
         self._at = at
 
     @property
     def value(self) -> Field:
-        """The value; of a key that is not there no comparison holds."""
+        """The value; no comparison holds if the key does not exist."""
         return Field(self._at, "value")
 
     @property
     def revision(self) -> Field:
-        """The revision that wrote it last; 0 of a key that is not there."""
+        """The revision of the last write; 0 if the key does not exist."""
         return Field(self._at, "revision")
 
     @property
     def create_revision(self) -> Field:
-        """The revision that created it; 0 of a key that is not there."""
+        """The revision that created the key; 0 if it does not exist."""
         return Field(self._at, "create_revision")
 
     @property
     def version(self) -> Field:
-        """How often it was written since it was created; 0 of a key that is not there."""
+        """The number of writes since the key was created; 0 if it does not exist."""
         return Field(self._at, "version")
 
     def exists(self) -> Comparison:
-        """The key is there."""
+        """The key exists."""
         return Comparison({**self._at, "exists": True})
 
     def is_absent(self) -> Comparison:
-        """The key is not there."""
+        """The key does not exist."""
         return Comparison({**self._at, "exists": False})
 
 
@@ -104,12 +104,12 @@ def key(name: Text) -> Keys:
 
 
 def keys_with_prefix(start: Text) -> Keys:
-    """Compare each key that begins so."""
+    """Compare each key with a prefix."""
     return Keys(member("prefix", to_bytes(start)))
 
 
 def keys_between(start: Text, end: Text | None) -> Keys:
-    """Compare each key from `start` on and before `end`; None: no end."""
+    """Compare each key from `start` up to but not `end`; None: no end."""
     return Keys(range_member("range", to_bytes(start), None if end is None else to_bytes(end)))
 
 
@@ -122,7 +122,7 @@ class Operation(msgspec.Struct, frozen=True):
     described: Mapping[str, Any]
     """As it is written in JSON."""
     read: _Reader
-    """Makes its result of what is answered."""
+    """Decodes its result from the answer."""
 
 
 def _deleted(answer: Mapping[str, Any]) -> Deleted:
@@ -141,7 +141,7 @@ def get(name: Text) -> Operation:
 def set(  # noqa: A001 - the command's name
     name: Text, value: Text, *, ttl: float | None = None, lease: int | None = None
 ) -> Operation:
-    """Write a key, which expires after `ttl` seconds, or with a lease; None: never."""
+    """Write a key. It expires after `ttl` seconds, or when its lease ends; with neither, never."""
     described = {**member("set", to_bytes(name)), **member("value", to_bytes(value))}
     if ttl is not None:
         described["ttl"] = ttl
@@ -161,67 +161,67 @@ def incr(name: Text, by: int = 1) -> Operation:
 
 
 def append(name: Text, value: Text) -> Operation:
-    """Add at the end of a value; its result is the length."""
+    """Append to a value; its result is the new length in bytes."""
     described = {**member("append", to_bytes(name)), **member("value", to_bytes(value))}
     return Operation(described, lambda answer: int(answer["length"]))
 
 
 def read_range(start: Text, end: Text | None, *, limit: int = 0, reverse: bool = False) -> Operation:
-    """Read the keys from `start` on and before `end`; its result is `Found`. `limit` 0: all."""
+    """Read the keys from `start` up to but not `end`, None: no end; its result is `Found`. `limit` 0: all."""
     span = range_member("range", to_bytes(start), None if end is None else to_bytes(end))
     return Operation({**span, "limit": limit, "reverse": reverse}, _found)
 
 
 def read_prefix(start: Text, *, limit: int = 0, reverse: bool = False) -> Operation:
-    """Read the keys that begin so; its result is `Found`. `limit` 0: all."""
+    """Read the keys with a prefix; its result is `Found`. `limit` 0: all."""
     return Operation({**member("prefix", to_bytes(start)), "limit": limit, "reverse": reverse}, _found)
 
 
 def count_prefix(start: Text) -> Operation:
-    """Count the keys that begin so; its result is their number."""
+    """Count the keys with a prefix; its result is their number."""
     return Operation({**member("prefix", to_bytes(start)), "count": True}, lambda answer: int(answer["count"]))
 
 
 def delete_range(start: Text, end: Text | None, *, limit: int = 0) -> Operation:
-    """Remove the keys from `start` on and before `end`; its result is `Deleted`."""
+    """Remove the keys from `start` up to but not `end`, None: no end; its result is `Deleted`. `limit` 0: all."""
     span = range_member("delete_range", to_bytes(start), None if end is None else to_bytes(end))
     return Operation({**span, "limit": limit}, _deleted)
 
 
 def delete_prefix(start: Text, *, limit: int = 0) -> Operation:
-    """Remove the keys that begin so; its result is `Deleted`."""
+    """Remove the keys with a prefix; its result is `Deleted`. `limit` 0: all."""
     return Operation({**member("delete_prefix", to_bytes(start)), "limit": limit}, _deleted)
 
 
 def nested(transaction: "Transaction") -> Operation:
-    """Carry out a transaction in this one; one level is allowed. Its result is an `Outcome`."""
+    """Carry out a transaction inside this one; one level is allowed. Its result is an `Outcome`."""
     return Operation({"txn": transaction.described()}, transaction.read)
 
 
 class Transaction(msgspec.Struct, frozen=True):
-    """Comparisons, and what is carried out where all of them hold, or where one does not."""
+    """Comparisons, the operations to carry out if all of them hold, and those for when one does not."""
 
     comparisons: tuple[Comparison, ...] = ()
     operations: tuple[Operation, ...] = ()
     other_operations: tuple[Operation, ...] = ()
 
     def when(self, *comparisons: Comparison) -> "Transaction":
-        """Return it with further comparisons."""
+        """Return the transaction with more comparisons."""
         for each in comparisons:
             if not isinstance(each, Comparison):
                 raise TypeError(f'{each!r} is no comparison; write, for instance, key("a").revision == 7')
         return Transaction((*self.comparisons, *comparisons), self.operations, self.other_operations)
 
     def then(self, *operations: Operation) -> "Transaction":
-        """Return it with further operations for when all comparisons hold."""
+        """Return the transaction with more operations for when all comparisons hold."""
         return Transaction(self.comparisons, (*self.operations, *operations), self.other_operations)
 
     def otherwise(self, *operations: Operation) -> "Transaction":
-        """Return it with further operations for when one comparison does not hold."""
+        """Return the transaction with more operations for when a comparison does not hold."""
         return Transaction(self.comparisons, self.operations, (*self.other_operations, *operations))
 
     def described(self) -> dict[str, Any]:
-        """Return it as it is written in JSON."""
+        """Return the transaction as a JSON object."""
         lists: Sequence[tuple[str, Sequence[Comparison | Operation]]] = (
             ("if", self.comparisons),
             ("then", self.operations),
@@ -230,11 +230,11 @@ class Transaction(msgspec.Struct, frozen=True):
         return {name: [each.described for each in some] for name, some in lists if some}
 
     def encoded(self) -> bytes:
-        """Return it as JSON on one line."""
+        """Return the transaction as JSON on one line."""
         return json.dumps(self.described(), separators=(",", ":")).encode()
 
     def read(self, answer: Mapping[str, Any]) -> Outcome:
-        """Return what an answer says that it came to."""
+        """Decode the outcome from an answer."""
         carried_out = self.operations if answer["succeeded"] else self.other_operations
         results = tuple(each.read(told) for each, told in zip(carried_out, answer["results"], strict=True))
         return Outcome(answer["succeeded"], answer["revision"], results)

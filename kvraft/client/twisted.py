@@ -173,7 +173,7 @@ class _Driver:
 
 
 class Watch(AsyncIterator[Event]):
-    """Every change, one after the other, through any number of failures; see `Client.watch`."""
+    """The events of a watch, in order. It continues after failures of nodes; see `Client.watch`."""
 
     def __init__(self, reactor: Any, following: Following) -> None:
         self._reactor = reactor
@@ -240,7 +240,11 @@ class Watch(AsyncIterator[Event]):
         return event
 
     async def take(self, timeout_s: float | None = None) -> Event | None:
-        """Return the next event; None when there is none in time."""
+        """Return the next event; None if none comes within `timeout_s` seconds.
+
+        Raises:
+            Compacted: the next changes are not kept any more.
+        """
         event = Deferred.fromCoroutine(self.__anext__())
         if timeout_s is None:
             return await event
@@ -334,7 +338,7 @@ class Client(Ranges):
 
     @override
     def execute(self, request: Request[T], timeout: float | None = None) -> "Deferred[T]":
-        """Carry out a request of `kvraft.client.requests`; `timeout` instead of the client's."""
+        """Carry out a request of `kvraft.client.requests`; `timeout`, in seconds, replaces the client's."""
         deferred: Deferred[T] = Deferred(_let_go)
         request.tag = deferred
         self._channel.submit(request, self._driver.now(), self._timeout_s if timeout is None else timeout)
@@ -352,64 +356,64 @@ class Client(Ranges):
                 deferred.errback(Failure(error))
 
     def get(self, key: Text, *, at: int | None = None) -> "Deferred[bytes | None]":
-        """Read a value, None where there is none; as it was `at` a revision."""
+        """Read a value, None if the key does not exist; with `at`, the value at that revision."""
         return self.execute(requests.get(key, at))
 
     def get_item(self, key: Text, *, at: int | None = None) -> "Deferred[Item | None]":
-        """Read a value with its revisions; as it was `at` a revision."""
+        """Read a value with its revisions, None if the key does not exist; with `at`, as of that revision."""
         return self.execute(requests.get_item(key, at))
 
     def set(self, key: Text, value: Text, *, ttl: float | None = None, lease: int | None = None) -> "Deferred[None]":
-        """Write a value, which expires after `ttl` seconds or with a lease; None: never."""
+        """Write a value. It expires after `ttl` seconds, or when its lease ends; with neither, never."""
         return self.execute(requests.set_(key, value, ttl, lease))
 
     def delete(self, key: Text, condition: If | None = None) -> "Deferred[None]":
-        """Remove a key, be it there or not; with a condition, or raise ConditionFailed."""
+        """Remove a key, if it exists; raise ConditionFailed if a given condition does not hold."""
         return self.execute(requests.delete(key, condition))
 
     def cas(
         self, key: Text, condition: If, value: Text, *, ttl: float | None = None, lease: int | None = None
     ) -> "Deferred[int]":
-        """Write a value where a condition holds, and return its revision; raise ConditionFailed elsewhere."""
+        """Write a value if a condition holds, and return its revision; else raise ConditionFailed."""
         return self.execute(requests.cas(key, condition, value, ttl, lease))
 
     def incr(self, key: Text, by: int = 1) -> "Deferred[int]":
-        """Add to a counter, and return the sum."""
+        """Add to a counter, and return the sum; raise NotACounter if either is no 64-bit integer."""
         return self.execute(requests.incr(key, by))
 
     def append(self, key: Text, value: Text) -> "Deferred[int]":
-        """Add at the end of a value, and return its length."""
+        """Append to a value, and return its new length in bytes."""
         return self.execute(requests.append(key, value))
 
     def expire(self, key: Text, seconds: float) -> "Deferred[None]":
-        """Let a key expire after a time; raise NoSuchKey where there is none."""
+        """Let a key expire after `seconds`; raise NoSuchKey if it does not exist."""
         return self.execute(requests.expire(key, seconds))
 
     def persist(self, key: Text) -> "Deferred[None]":
-        """Let a key stay; raise NoSuchKey where there is none."""
+        """Remove the time to live of a key; raise NoSuchKey if it does not exist."""
         return self.execute(requests.persist(key))
 
     def ttl(self, key: Text) -> "Deferred[float | None]":
-        """Read how many seconds a key has left, None for one that stays; raise NoSuchKey where there is none."""
+        """Read the time to live of a key, seconds; None if it does not expire. Raise NoSuchKey if it does not exist."""
         return self.execute(requests.ttl(key))
 
     def transact(self, transaction: Transaction) -> "Deferred[Outcome]":
-        """Carry out a transaction as one step."""
+        """Carry out a transaction atomically."""
         return self.execute(requests.transact(transaction))
 
     def count(self, start: Text, end: Text | None) -> "Deferred[int]":
-        """Count the keys from `start` on and before `end`; None: no end."""
+        """Count the keys from `start` up to but not `end`; None: no end."""
         return self.execute(requests.count(Span.between(start, end)))
 
     def count_prefix(self, start: Text) -> "Deferred[int]":
-        """Count the keys that begin so."""
+        """Count the keys with a prefix."""
         return self.execute(requests.count(Span.prefix(start)))
 
     def ask(self, line: Text, *, reads: bool = False) -> "Deferred[Answer]":
-        """Send a line of the protocol as it is; one that only `reads` is asked again when its answer is lost."""
+        """Send a line of the protocol unchanged; one that only `reads` is sent again if its answer is lost."""
         return self.execute(requests.raw_text(line, reads=reads))
 
-    # --- what is held for a time -------------------------------------------------------------------------------------
+    # --- leases and locks --------------------------------------------------------------------------------------------
 
     def lease(self, ttl: float = TTL_S) -> "awaited.Lease[Deferred[None]]":
         """Return a lease, which is granted when it is entered, keeps itself alive, and ends with its keys.
@@ -424,11 +428,11 @@ class Client(Ranges):
     def lock(
         self, name: Text, ttl: float = TTL_S, *, wait: float | None = None, identity: Text = b""
     ) -> "awaited.Lock[Deferred[None]]":
-        """Return a lock, or an election: who enters it holds it, with a `token`, until the end or until it is `lost`.
+        """Return a lock, or an election: an `async with` block holds it, to its end or until it is `lost`.
 
-        `wait`: seconds to wait for it, None for as long as it takes; else LockHeld is raised. `identity`: what
-        `LEADER` tells of the holder. It is free `ttl` seconds after the holder has died.
-        What must not be done by two is written through the token::
+        `wait`: seconds to wait for it, None for as long as it takes; after that LockHeld is raised. `identity`: what
+        LEADER answers about the holder. It becomes free `ttl` seconds after its holder has died. Guard writes that only
+        the holder may make with its `token`::
 
             async with client.lock("job") as lock:
                 await client.execute(lock.guard(requests.set_("result", "1")))
@@ -436,7 +440,7 @@ class Client(Ranges):
         return awaited.Lock(self, self._of_its_own(), _Loop(self.reactor), Held(ttl), name, wait, identity)
 
     def _of_its_own(self) -> "Client":
-        """Return a client with a connection of its own, on which a lock is waited for."""
+        """Return a client with a separate connection, on which to wait for a lock."""
         own = Client(self.reactor, map(str, self._nodes), timeout=self._timeout_s, exactly_once=False)
         own._channel.silence_s = SILENCE_S + WAIT_S
         return own
@@ -444,7 +448,7 @@ class Client(Ranges):
     # --- watches -----------------------------------------------------------------------------------------------------
 
     def watch(self, key: Text, *, first: int | None = None, previous: bool = False) -> Watch:
-        """Return every change of a key, from the revision `first` on, or from when it is entered.
+        """Return every change of a key, from the revision `first` on, or from the start of the `async with` block.
 
         ::
 
@@ -452,13 +456,13 @@ class Client(Ranges):
                 async for event in events:
                     ...
 
-        It goes on by itself when a node fails, and tells each event once. With `previous` events tell what stood there
-        before. It has a connection of its own.
+        It continues on another node when a node fails, and delivers each event once. With `previous` events hold the
+        item before the change. It has its own connection.
         """
         return self._watch(watch_key(key), first, previous=previous)
 
     def watch_prefix(self, start: Text, *, first: int | None = None, previous: bool = False) -> Watch:
-        """Return every change of the keys that begin so; see `watch`."""
+        """Return every change of the keys with a prefix; see `watch`."""
         return self._watch(watch_prefix(start), first, previous=previous)
 
     def _watch(self, written: bytes, first: int | None, *, previous: bool) -> Watch:
@@ -467,4 +471,4 @@ class Client(Ranges):
 
 
 def _let_go(_deferred: "Deferred[Any]") -> None:
-    """The caller does not wait any more: Twisted tells it so, and the answer is dropped when it comes."""
+    """Cancel a request: Twisted fails its Deferred with CancelledError, and the answer is dropped when it comes."""

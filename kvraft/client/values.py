@@ -1,4 +1,4 @@
-"""What a client takes and returns: keys and values are bytes, and text counts as its UTF-8."""
+"""The values that a client accepts and returns. Keys and values are bytes; a str stands for its UTF-8 bytes."""
 
 import base64
 from collections.abc import Mapping
@@ -7,14 +7,14 @@ from typing import Any, Literal, TypeAlias
 import msgspec
 
 Text: TypeAlias = bytes | str
-"""A key or a value as a caller may give it: a str is encoded as UTF-8."""
+"""A key or a value as an argument: a str is encoded as UTF-8."""
 
 
 def to_bytes(content: Text) -> bytes:
-    """Return a key or a value as its bytes.
+    """Return a key or a value as bytes.
 
     Raises:
-        TypeError: it is neither bytes nor a str.
+        TypeError: the argument is neither bytes nor a str.
     """
     if isinstance(content, bytes):
         return content
@@ -30,13 +30,13 @@ class Item(msgspec.Struct, frozen=True, array_like=True):
     create_revision: int
     """The revision of the store that created the key."""
     mod_revision: int
-    """The revision that wrote it last."""
+    """The revision of the last write."""
     version: int
-    """How often it was written since it was created."""
+    """The number of writes since the key was created."""
 
 
 class KeyItem(msgspec.Struct, frozen=True, array_like=True):
-    """A key of a range with its value, and its revisions where they were asked for."""
+    """A key of a range with its value, and with its revisions if they were requested."""
 
     key: bytes
     value: bytes
@@ -46,52 +46,52 @@ class KeyItem(msgspec.Struct, frozen=True, array_like=True):
 
 
 class Event(msgspec.Struct, frozen=True):
-    """One change that a watch tells."""
+    """One change of a key, delivered by a watch."""
 
     kind: Literal["PUT", "DELETE"]
     key: bytes
     revision: int
     value: bytes | None = None
-    """What stands there now; None after a DELETE."""
+    """The value after the change; None after a DELETE."""
     create_revision: int = 0
     version: int = 0
     previous: bytes | None = None
-    """What stood there before, where that was asked for; None for nothing."""
+    """The value before the change, if it was requested; None if there was none."""
     more: bool = False
     """Whether another event of the same revision follows."""
 
 
 class Found(msgspec.Struct, frozen=True):
-    """The keys that a range in a transaction has read."""
+    """The result of a range in a transaction: the keys up to the limit, and whether there are more."""
 
     items: tuple[KeyItem, ...]
     more: bool
 
 
 class Deleted(msgspec.Struct, frozen=True):
-    """What a deletion in a transaction has removed."""
+    """The result of a deletion in a transaction: how many keys it removed, and whether the limit left more."""
 
     keys: int
     more: bool
 
 
 class Outcome(msgspec.Struct, frozen=True):
-    """What a transaction came to."""
+    """The result of a transaction."""
 
     succeeded: bool
-    """Whether all comparisons held, and the first list was carried out."""
+    """Whether all comparisons held, so that the operations of `then` were carried out."""
     revision: int
     results: "tuple[Result, ...]"
-    """One for each operation that was carried out: None of a set, an Item (or None) of a get, the sum of an incr as an
-    int, the length of an append as an int, the number of a count as an int, Found of a range, Deleted of a deletion,
-    and an Outcome of a nested transaction."""
+    """One result for each operation that was carried out: None for a set, an Item or None for a get, the sum as an int
+    for an incr, the length as an int for an append, the number as an int for a count, Found for a range, Deleted for a
+    deletion, and an Outcome for a nested transaction."""
 
 
 Result: TypeAlias = int | Item | Found | Deleted | Outcome | None
 
 
 def content(described: Mapping[str, Any], name: str = "value") -> bytes | None:
-    """Return a member of an answer as bytes: it stands there as text, as base64, or as null."""
+    """Return a member of an answer as bytes; the answer contains it as text, as base64, or as null."""
     text = described.get(name)
     if text is not None:
         return text.encode()  # type: ignore[no-any-return]
@@ -100,10 +100,10 @@ def content(described: Mapping[str, Any], name: str = "value") -> bytes | None:
 
 
 def required(described: Mapping[str, Any], name: str) -> bytes:
-    """Return a member that must be there.
+    """Return a member of an answer as bytes.
 
     Raises:
-        KeyError: it is not.
+        KeyError: the answer does not contain it.
     """
     found = content(described, name)
     if found is None:
@@ -112,7 +112,7 @@ def required(described: Mapping[str, Any], name: str) -> bytes:
 
 
 def read_item(described: Mapping[str, Any]) -> Item | None:
-    """Return a value with its revisions; None where the answer says that there is none."""
+    """Decode a value with its revisions; None if the answer says that the key does not exist."""
     value = content(described)
     if value is None:
         return None
@@ -120,7 +120,7 @@ def read_item(described: Mapping[str, Any]) -> Item | None:
 
 
 def read_key_item(described: Mapping[str, Any]) -> KeyItem:
-    """Return a key of a range; the value is empty where only keys were asked for."""
+    """Decode a key of a range; the value is empty if only keys were requested."""
     return KeyItem(
         required(described, "key"),
         content(described) or b"",
@@ -131,7 +131,7 @@ def read_key_item(described: Mapping[str, Any]) -> KeyItem:
 
 
 def read_event(described: Mapping[str, Any]) -> Event:
-    """Return an event of a watch."""
+    """Decode an event of a watch."""
     return Event(
         described["event"],
         required(described, "key"),

@@ -1,8 +1,8 @@
-"""What may be asked of the store, whatever protocol it is asked in.
+"""The commands of the store and of the cluster, the same for all protocols.
 
-`mutations` change it and stand in the log, `queries` only look at it, `watches` follow its changes, `administration` is
-what an operator asks of the cluster, `callers` who asks, and `cluster` who leads. `batches` is how mutations share an
-entry of the log, `model` what commands see of the store.
+`mutations` change the store and are replicated through the log; `queries` only read it; `watches` follow its changes.
+`administration` has the commands of an operator, `callers` the sources of requests, and `cluster` the members and the
+leader. `batches` is the encoding of mutations that share a log entry, and `model` is the store as commands see it.
 """
 
 from kvraft.commands.administration import (

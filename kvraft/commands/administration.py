@@ -4,11 +4,11 @@ import msgspec
 
 
 class ListMembers(msgspec.Struct, frozen=True):
-    """Lists the members of the cluster, as far as the asked node knows them."""
+    """Lists the members of the cluster in the view of the asked node."""
 
 
 class ListEvents(msgspec.Struct, frozen=True):
-    """Tells what the node that is asked has noted lately. `since`: only after the event with this number."""
+    """Lists the latest events of the asked node. `since`: only those after the event with this number."""
 
     since: int = 0
 

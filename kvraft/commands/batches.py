@@ -19,8 +19,8 @@ from kvraft.commands.mutations import MUTATIONS, OPCODES, Once, opcode
 from kvraft.commands.transactions import RELATIONS, STEP_TAGS, Target, Transact
 
 BATCH_VERSION: Final = 1
-"""The layout of a batch's payload. Which commands may stand in it is said by `MUTATIONS`: a member that does not know
-an opcode stops, and does not take the batch for a malformed one."""
+"""The layout of a batch's payload. `MUTATIONS` lists the commands that it may hold. A member that finds an unknown
+opcode stops; it does not treat the batch as malformed."""
 
 
 class UnknownBatchVersion(ValueError):
@@ -48,7 +48,7 @@ _version_decoder = msgspec.msgpack.Decoder(int)
 _count_decoder = msgspec.msgpack.Decoder(Annotated[int, msgspec.Meta(ge=0)])
 _outline_decoder = msgspec.msgpack.Decoder(tuple[int, int, list[msgspec.Raw]])
 BATCH_HEADER_BYTES: Final = 16
-"""What a batch takes beside its mutations, bytes at most: an array's head, the version, the stamp, another head."""
+"""Most bytes of a batch in addition to its mutations: an array's head, the version, the stamp, another head."""
 _TARGETS: Final = frozenset(Target)
 _GUARDED: Final = frozenset({opcode(Transact), opcode(Expire)})
 """Commands that a lock can guard."""
@@ -78,13 +78,17 @@ def decode_batch(payload: bytes) -> DecodedBatch:
         except msgspec.ValidationError:
             _check_opcodes(payload)
             raise
-    except RecursionError as error:  # how deep is too deep differs from process to process, and no batch is deep
+    except RecursionError as error:  # the limit differs from process to process; no valid batch comes near it
         raise ValueError("it is nested too deeply") from error
     return time_us, writes
 
 
 def _check_version(payload: bytes) -> None:
-    """Refuse an array that opens with another version, whatever else is in it."""
+    """Raise for an array that begins with another version, whatever else is in it.
+
+    Raises:
+        UnknownBatchVersion: a later kvraft wrote it.
+    """
     parts = _parts_decoder.decode(payload)
     version = _version_decoder.decode(parts[0]) if parts else BATCH_VERSION
     if version != BATCH_VERSION:
@@ -92,7 +96,11 @@ def _check_version(payload: bytes) -> None:
 
 
 def _check_opcodes(payload: bytes) -> None:
-    """Refuse a batch that cannot be decoded for holding a command of a later kvraft, whatever else is wrong with it."""
+    """Raise for a batch that holds a command of a later kvraft, even if something else in it is malformed too.
+
+    Raises:
+        UnknownOpcode: it holds one.
+    """
     _, _, writes = _outline_decoder.decode(payload)
     for write in writes:
         _check_opcode(write)
@@ -128,7 +136,7 @@ def _guarded_part(parts: Sequence[msgspec.Raw]) -> tuple[msgspec.Raw, int]:
 
 
 def _has_unknown_parts(content: msgspec.Raw) -> bool:
-    """Whether a `Transact` that cannot be decoded holds an operation or a comparison that this kvraft does not know."""
+    """Whether a `Transact` that cannot be decoded holds an operation or a comparison that is unknown to this kvraft."""
     match _any_decoder.decode(content):
         case [_, [*compares], [*then], [*otherwise]]:
             return _any_unknown(compares, then, otherwise)
@@ -136,7 +144,7 @@ def _has_unknown_parts(content: msgspec.Raw) -> bool:
 
 
 def _has_unknown_commands(content: msgspec.Raw) -> bool:
-    """Whether a `Block` that cannot be decoded holds a command that this kvraft does not know."""
+    """Whether a `Block` that cannot be decoded holds a command that is unknown to this kvraft."""
     match _any_decoder.decode(content):
         case [_, _, [*commands]]:
             for command in commands:

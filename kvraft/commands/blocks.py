@@ -1,8 +1,8 @@
-"""Blocks: commands that are carried out together, at one revision, if keys have not changed meanwhile.
+"""Blocks: commands that are executed together, at one revision, if the watched keys have not changed meanwhile.
 
-A block is what MULTI and EXEC of Redis come to. Unlike an operation of a transaction, a command of a block that fails
-does so alone: nothing of it takes effect, and the others are carried out. Reads see what the commands before them have
-written. They stand in the log so that a member comes to the same results whenever it applies the block.
+A block implements MULTI and EXEC of Redis. Unlike an operation of a transaction, a command of a block fails alone:
+nothing of it takes effect, and the others are executed. Reads see the writes of earlier commands of the block. They are
+in the log so that every member has the same results, whenever it applies the block.
 """
 
 from collections.abc import Sequence
@@ -30,19 +30,19 @@ from kvraft.commands.strings import (
 from kvraft.commands.transactions import Append, Transact
 
 WATCHED_MAX: Final = 1_000
-"""Keys whose change keeps a block from being carried out."""
+"""Most watched keys of one block."""
 BLOCK_WORK_MAX: Final = 2_000
-"""What all commands of a block do together, in steps of a SET: up to ten milliseconds (measured)."""
+"""Most work of all commands of a block, in units of one SET: up to ten milliseconds (measured)."""
 BLOCK_BYTES_MAX: Final = MANY_BYTES_MAX
-"""Keys, values and other arguments of one block, bytes."""
+"""Most bytes of keys, values and other arguments of one block."""
 BLOCK_RESULT_BYTES_MAX: Final = 16 * 1024 * 1024
-"""Keys and values that one block returns, bytes."""
+"""Most bytes of keys and values that one block returns."""
 _COMMAND_WORK: Final = 4
-"""What a command counts as that does more than read or store a value."""
+"""The work of a command that does more than read or store a value, in units of one SET."""
 _KEY_WORK: Final = 2
-"""What each key counts as of those that one command names."""
+"""The work for each key of a command that names several."""
 _COPY_WORK: Final = 10
-"""What one that may copy a long value counts as."""
+"""The work of a command that may copy a long value."""
 
 MUTATIONS_OF_BLOCKS: Final[tuple[type[Mutation], ...]] = (
     Set,
@@ -79,12 +79,12 @@ _encode: Final = msgspec.msgpack.Encoder().encode
 
 
 class Block(Mutation, frozen=True, gc=False, array_like=True, tag=33):
-    """Carries out commands unless a key has changed that is watched. Its result is their `Answers`."""
+    """Executes commands unless a watched key has changed. Its result is their `Answers`."""
 
     LEVEL: ClassVar[int] = 3
 
     watched: list[tuple[bytes, int, int]]
-    """Keys, and the `Mark` that each must have."""
+    """The watched keys, each with the `Mark` that it must have."""
     commands: list[_AnyCommand]
 
     @property
@@ -137,7 +137,7 @@ def _too_much() -> Failure:
 
 
 def work_of(command: Mutation | Query) -> int:
-    """Return what a command counts as in its block."""
+    """Return the work of a command, in units of one SET."""
     match command:
         case SetMany():
             return _KEY_WORK * len(command.pairs)
@@ -163,7 +163,7 @@ def block(watched: Sequence[tuple[bytes, int, int]], commands: Sequence[Mutation
     """Return a block that may be proposed.
 
     Raises:
-        InvalidCommand: it is larger than a block may be, or holds what cannot stand in one.
+        InvalidCommand: it is larger than a block may be, or holds a command that is not allowed in one.
     """
     for command in commands:
         if type(command) not in COMMANDS_OF_BLOCKS:

@@ -1,7 +1,7 @@
-"""What the transactions of one request hold, and what its appends copy: looked at before the request is proposed.
+"""The bounds of the transactions and appends of one request, which are checked before it is proposed.
 
-These bounds are those of one node, which its `config.json` names. `apply` must come to the same on all members, so
-nothing there may depend on them.
+These bounds belong to one node and are set in its `config.json`. `apply` must have the same effect on all members, so
+it must not depend on them.
 """
 
 from collections.abc import Callable, Iterable, Iterator
@@ -27,11 +27,11 @@ from kvraft.commands.transactions import (
 )
 
 OPERATIONS: Final = 128
-"""Most comparisons, and most operations, of one list of a transaction, unless config.json says otherwise."""
+"""Most comparisons, and most operations, of one list of a transaction, unless config.json sets another number."""
 
 
 class TransactionBounds(msgspec.Struct, frozen=True):
-    """What one transaction may hold."""
+    """The bounds of one transaction."""
 
     operations: int = OPERATIONS
     """Most comparisons, and most operations, of one list, together with those of a list nested in it."""
@@ -40,11 +40,11 @@ class TransactionBounds(msgspec.Struct, frozen=True):
 
     @property
     def surely_met_bytes(self) -> int:
-        """A request that counts no more than this in the log is within these bounds, and appends to nothing."""
+        """A request that counts no more bytes than this in the log is within these bounds, and holds no append."""
         return min(self.operations * STEP_BYTES, self.bytes, WORK_BYTES)
 
     def excess(self, operations: Iterable[Operation]) -> str | None:
-        """Return in which way a transaction among these exceeds the bounds; None: none does."""
+        """Return how a transaction among these exceeds the bounds; None: none does."""
         for transaction in (each for operation in operations for each in transactions(operation)):
             if (count := transaction.longest) > self.operations:
                 return (

@@ -31,9 +31,9 @@ WINDOW: Final = 128
 """Numbers of one session whose answers are kept: the highest that was applied, and those right below it. It is also the
 most writes that a client may have in flight."""
 ANSWER_BYTES_MAX: Final = 64 * 1024
-"""Longest packed answer that is kept, bytes; a write with a longer one fails."""
+"""Longest encoded answer that is kept, bytes; a write with a longer one fails."""
 SESSION_ANSWERS_BYTES_MAX: Final = 1024 * 1024
-"""Most bytes of the answers of one session, as they are counted; beyond it the lowest numbers leave the window."""
+"""Most bytes that the answers of one session count; above it the lowest numbers leave the window."""
 SEQUENCE_MAX: Final = 2**63 - 1
 SESSION_TTL_US_MIN: Final = SECOND_US
 """Shortest time to live of a session, microseconds."""
@@ -50,7 +50,7 @@ _Count = Annotated[int, msgspec.Meta(ge=0)]
 
 
 class OpenSession(Mutation, frozen=True, gc=False, array_like=True, tag=19):
-    """Opens a session that expires when it was not used for a time, microseconds. Its result is the client's id."""
+    """Opens a session that expires after a time without use, microseconds. Its result is the client's id."""
 
     LEVEL: ClassVar[int] = 3
 
@@ -67,13 +67,13 @@ class OpenSession(Mutation, frozen=True, gc=False, array_like=True, tag=19):
 
 
 class KeepSession(Mutation, frozen=True, gc=False, array_like=True, tag=21):
-    """Renews a session as a use of it does, or ends it. Its result is the client's id."""
+    """Renews a session, as each use of it does, or ends it. Its result is the client's id."""
 
     LEVEL: ClassVar[int] = 3
 
     client: Number
     goes_on: bool
-    """Whether it is renewed."""
+    """Whether it is renewed and not ended."""
 
     @property
     @override
@@ -87,9 +87,9 @@ class KeepSession(Mutation, frozen=True, gc=False, array_like=True, tag=21):
 
 
 class BoundSessions(Mutation, frozen=True, gc=False, array_like=True, tag=22):
-    """Bounds how many sessions there are and what they take, from here on. Its result is 0.
+    """Sets the maximum number of sessions and of their bytes. Its result is 0.
 
-    It stands in the log so that every member keeps the same answers.
+    The bounds are replicated through the log so that every member keeps the same answers.
     """
 
     LEVEL: ClassVar[int] = 3
@@ -109,7 +109,7 @@ class BoundSessions(Mutation, frozen=True, gc=False, array_like=True, tag=22):
 
 
 def open_session(ttl_us: int = SESSION_TTL_US) -> OpenSession:
-    """Return what opens a session, to be proposed.
+    """Return a command that opens a session, to be proposed.
 
     Raises:
         InvalidCommand: the time is too short or too long.
@@ -123,7 +123,7 @@ def open_session(ttl_us: int = SESSION_TTL_US) -> OpenSession:
 
 
 def check_number(number: int) -> None:
-    """Refuse what is no client's id and no number of a write.
+    """Raise for a number that is no client's id and no number of a write.
 
     Raises:
         InvalidCommand: it is not between 1 and the highest.
@@ -133,7 +133,7 @@ def check_number(number: int) -> None:
 
 
 def renew_session(client: int) -> KeepSession:
-    """Return what renews a session, to be proposed.
+    """Return a command that renews a session, to be proposed.
 
     Raises:
         InvalidCommand: there is no such id.
@@ -143,7 +143,7 @@ def renew_session(client: int) -> KeepSession:
 
 
 def end_session(client: int) -> KeepSession:
-    """Return what ends a session, to be proposed.
+    """Return a command that ends a session, to be proposed.
 
     Raises:
         InvalidCommand: there is no such id.
@@ -152,14 +152,14 @@ def end_session(client: int) -> KeepSession:
     return KeepSession(client, goes_on=False)
 
 
-# --- what is kept of a result ----------------------------------------------------------------------------------------
+# --- the part of a result that is kept -------------------------------------------------------------------------------
 
 _REMOVED: Final = (b"", (b"", 0, 0, 0))
 """Stands for an item that was removed."""
 
 
 def kept_result(mutation: Mutation, result: Result) -> Result:
-    """Return what a client is told of a result in a session: the values that were replaced or removed are left out."""
+    """Return the part of a result that a client gets in a session: without the replaced and removed values."""
     match mutation, result:
         case Transact(), Outcome():
             return _shortened(mutation, result)

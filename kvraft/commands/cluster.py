@@ -1,4 +1,4 @@
-"""Who belongs to the cluster and who leads it, as far as one node knows."""
+"""The members of the cluster and its leader, in the view of one node, which may be out of date."""
 
 from collections.abc import Mapping
 
@@ -6,28 +6,28 @@ import msgspec
 
 
 class ClusterView(msgspec.Struct, frozen=True):
-    """The members of the cluster and its leader, as one node knows them."""
+    """The members of the cluster and its leader in the view of one node."""
 
     me: int
-    """The id of the node that is asked."""
+    """The id of this node."""
     leader: int | None
     """None: no leader is known."""
     term: int
     addresses: Mapping[int, str]
-    """Where each member is reached by clients, "host:port"."""
+    """The address of each member for clients, "host:port"."""
     voters: frozenset[int]
     connected: frozenset[int]
-    """The other members to which the node that is asked has a connection."""
+    """The other members to which this node has a connection."""
 
     forwards: bool = False
-    """Whether the node that is asked passes on what only the leader can answer."""
+    """Whether this node forwards requests that only the leader can answer."""
 
     @property
     def is_leader(self) -> bool:
-        """Whether the node that is asked leads."""
+        """Whether this node is the leader."""
         return self.leader == self.me
 
     @property
     def leader_address(self) -> str | None:
-        """Where the leader is reached, as far as it is known."""
+        """The leader's address; None: unknown."""
         return None if self.leader is None else self.addresses.get(self.leader)

@@ -5,12 +5,12 @@ from kvraft.commands.transactions import Add, Append, Compare, Put, Read, Remove
 
 
 def put_if(key: bytes, value: bytes, condition: Compare, ttl_us: int = 0, lease: int = 0) -> Transact:
-    """Return a set that needs a condition on the same key; without it the result holds what was found."""
+    """Return a set with a condition on the same key; if that does not hold, the result has the present item."""
     return transact([condition], [Put(key, value, ttl_us, lease)], [Read(key)])
 
 
 def remove_if(key: bytes, condition: Compare) -> Transact:
-    """Return a delete that needs a condition on the same key; without it the result holds what was found."""
+    """Return a delete with a condition on the same key; if that does not hold, the result has the present item."""
     return transact([condition], [Remove(key)], [Read(key)])
 
 
@@ -18,7 +18,7 @@ def increment(key: bytes, by: int = 1) -> Transact:
     """Return the addition of a number to a counter.
 
     Raises:
-        InvalidCommand: the number does not fit 64 bits, or the key is none.
+        InvalidCommand: the number does not fit 64 bits, or the key is not allowed.
     """
     check_integer(by)
     return transact([], [Add(key, by)])

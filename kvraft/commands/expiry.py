@@ -1,7 +1,7 @@
-"""Keys that expire: when they do, and what removes them.
+"""Keys that expire: the commands that set, read and remove deadlines.
 
-A deadline is a point of cluster time (`kvraft.replica.cluster_clock`): that of the command's batch, and the time to
-live that the client asked for. Every member comes to the same one, and no wall clock is asked.
+A deadline is a point of cluster time (`kvraft.replica.cluster_clock`): the stamp of the command's batch plus the time
+to live that the client requested. So it is the same on every member, and no wall clock is read.
 """
 
 from typing import Annotated, ClassVar, Final
@@ -18,22 +18,22 @@ TTL_US_MIN: Final = 1_000
 TTL_US_MAX: Final = 10 * 365 * 86_400 * SECOND_US
 """Longest time to live, microseconds: ten years."""
 EXPIRED_KEYS_MAX: Final = 200
-"""Keys that one entry of the log removes: two milliseconds' work (measured)."""
+"""Most keys that one log entry removes: two milliseconds' work (measured)."""
 EXPIRED_BYTES_MAX: Final = 1024 * 1024
-"""An entry that has removed so many bytes of values removes no more keys."""
+"""Bytes of removed values after which one log entry removes no more keys."""
 
 Ttl = Annotated[int, msgspec.Meta(ge=0)]
-"""A time to live as it is read in the log; a later kvraft may allow more than this one."""
+"""A time to live as decoded from the log; a later kvraft may allow longer ones."""
 _Count = Annotated[int, msgspec.Meta(ge=0)]
 
 
 def missing() -> Failure:
-    """Return the failure of a command whose key is not there."""
+    """Return the failure of a command whose key does not exist."""
     return Failure("NO_SUCH_KEY", "the key is not there, or has expired; nothing was changed")
 
 
 class Expire(Mutation, frozen=True, gc=False, array_like=True, tag=7):
-    """Lets a key expire after a time, or never, whatever was said before. Its result is the revision of the store.
+    """Replaces the deadline of a key by one after a time, or by none. Its result is the revision of the store.
 
     It makes no revision: value, revisions and version of the key stay.
     """
@@ -58,12 +58,12 @@ class Expire(Mutation, frozen=True, gc=False, array_like=True, tag=7):
 
 
 class RemoveExpired(Mutation, frozen=True, gc=False, array_like=True, tag=8):
-    """Removes the keys that have expired by the stamp of its batch, those of the earliest deadlines first.
+    """Removes the keys that have expired by the stamp of its batch, those with the earliest deadlines first.
 
-    It ends as many sessions of clients that have expired, too.
+    It also ends expired client sessions, up to the same number.
 
-    Only a leader proposes it. It names no key: what was renewed before it in the log stays. Its bounds stand in the
-    log, so that a later kvraft may choose others. Its result is the number of keys removed, all at one revision.
+    Only a leader proposes it. It names no key, so a key that was renewed before it in the log stays. Its bounds are in
+    the log, so that a later kvraft may choose others. Its result is the number of keys removed, all at one revision.
     """
 
     LEVEL: ClassVar[int] = 3
@@ -83,7 +83,7 @@ class RemoveExpired(Mutation, frozen=True, gc=False, array_like=True, tag=8):
 
 
 class TimeToLive(msgspec.Struct, frozen=True, gc=False):
-    """Asks when a key expires. Its result is the time left, microseconds; None: it does not expire."""
+    """Reads the time that a key has left. Its result is that time, microseconds; None: it does not expire."""
 
     key: bytes
 
@@ -93,7 +93,7 @@ class TimeToLive(msgspec.Struct, frozen=True, gc=False):
 
 
 def check_ttl(ttl_us: int) -> None:
-    """Refuse a time to live that no key may be given.
+    """Raise for a time to live that is not allowed.
 
     Raises:
         InvalidCommand: it is too short or too long.
@@ -116,7 +116,7 @@ def expire_key(key: bytes, ttl_us: int) -> Expire:
 
 
 def persist_key(key: bytes) -> Expire:
-    """Return what lets a key never expire, to be proposed.
+    """Return an `Expire` that removes the deadline of a key, and may be proposed.
 
     Raises:
         InvalidCommand: the key is empty or too long.
@@ -126,7 +126,7 @@ def persist_key(key: bytes) -> Expire:
 
 
 def time_to_live(key: bytes) -> TimeToLive:
-    """Return the question when `key` expires.
+    """Return a read of the time that `key` has left.
 
     Raises:
         InvalidCommand: the key is empty or too long.

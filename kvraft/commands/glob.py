@@ -11,13 +11,13 @@ from typing import Final
 PATTERN_BYTES_MAX: Final = 1024
 """Longest pattern, bytes."""
 _KEPT: Final = 64
-"""Patterns that are kept ready."""
+"""How many compiled patterns are cached."""
 _SIGN: Final = 0x80
 """Bytes from here on count as negative in a range, as they do for Redis."""
 
 
 class Pattern:
-    """A pattern that is ready for use."""
+    """A compiled pattern."""
 
     def __init__(self, text: bytes) -> None:
         pieces = [_compiled(piece) for piece in _pieces(text)]
@@ -26,10 +26,10 @@ class Pattern:
         self._last, self._last_length = pieces[-1]
         self._has_star = len(pieces) > 1
         self.prefix = _literal(text)
-        """How all keys begin that it matches."""
+        """The prefix of all keys that it matches."""
 
     def matches(self, key: bytes) -> bool:
-        """Whether all of a key is as it says."""
+        """Whether it matches the complete key."""
         if not self._first.match(key):
             return False
         if not self._has_star:
@@ -45,12 +45,12 @@ class Pattern:
 
 @lru_cache(_KEPT)
 def pattern(text: bytes) -> Pattern:
-    """Return a pattern that is ready for use."""
+    """Return the compiled pattern."""
     return Pattern(text)
 
 
 Piece = list[int | frozenset[int] | None]
-"""For each byte of a key: which one it must be, or of which; None: any."""
+"""For each byte of a key: the byte or the set of bytes that it must be; None: any."""
 
 
 def _pieces(text: bytes) -> list[Piece]:

@@ -1,4 +1,4 @@
-"""Keys that somebody holds by a secret: what a lock by `SET key secret NX PX time` needs beside that."""
+"""Keys held by a secret value: the commands that a lock by `SET key secret NX PX time` needs in addition to SET."""
 
 import enum
 from typing import ClassVar
@@ -10,20 +10,20 @@ from kvraft.commands.model import Result, Transaction
 
 
 class NewExpiry(enum.IntEnum):
-    """What becomes of the time that a key has left."""
+    """How the time to live of a key changes."""
 
     SET = 0
-    """It is the given one."""
+    """Set it to the given time."""
     REPLACE = 1
-    """It is the given one, if the key expires at all."""
+    """Set it to the given time, if the key expires at all."""
     ADD = 2
-    """It is longer by the given one, if the key expires at all."""
+    """Add the given time to it, if the key expires at all."""
 
 
 class ExpireHeld(Mutation, frozen=True, gc=False, array_like=True, tag=39):
-    """Lets a key expire later if its value is `secret`. Its result is 1 if it has done so, else 0.
+    """Changes the deadline of a key if its value is `secret`. Its result is 1 if it has done so, else 0.
 
-    A time that is over removes the key, as in Redis.
+    A time that has passed removes the key, as in Redis.
     """
 
     LEVEL: ClassVar[int] = 3

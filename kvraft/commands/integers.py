@@ -13,7 +13,7 @@ _DECIMAL: Final = re.compile(rb"0|-?[1-9][0-9]{0,18}")
 
 
 def read_integer(value: bytes) -> int | None:
-    """Return the whole number of 64 bits that a value is, or None."""
+    """Return the whole number of 64 bits in a value; None: it holds none."""
     if not _DECIMAL.fullmatch(value):
         return None
     number = int(value)
@@ -21,7 +21,7 @@ def read_integer(value: bytes) -> int | None:
 
 
 def total(item: Item | None, by: int) -> int:
-    """Return the sum of a number and a value that is one; a key that is not there counts as 0.
+    """Return the sum of a number and a value that is one; a key that does not exist counts as 0.
 
     Raises:
         CommandFailed: the value is no number, or the sum does not fit 64 bits.
@@ -38,7 +38,7 @@ def total(item: Item | None, by: int) -> int:
 
 
 def check_integer(number: int) -> None:
-    """Refuse a number that does not fit 64 bits.
+    """Raise for a number that does not fit 64 bits.
 
     Raises:
         InvalidCommand: it does not.

@@ -9,15 +9,15 @@ from kvraft.commands.model import Failure, InvalidCommand, Item, Mark, Page, Sca
 from kvraft.commands.strings import MANY_BYTES_MAX, check_keys
 
 SCANNED_KEYS_MAX: Final = 1_000
-"""Most keys that one step of a search looks at: a millisecond or two."""
+"""Most keys that one step of a search examines: a millisecond or two."""
 DOES_NOT_EXPIRE: Final = -1
 NOT_THERE: Final = -2
 PLACES: Final = 2**32
-"""Places of keys are below this; see `View.scan`."""
+"""All scan positions of keys are below this; see `View.scan`."""
 
 
 class GetMany(msgspec.Struct, frozen=True, gc=False, array_like=True, tag=104):
-    """Reads keys. Its result is the `Item` of each, or None; it fails where their values have too many bytes."""
+    """Reads keys. Its result is the `Item` of each, or None; it fails if their values have too many bytes."""
 
     keys: list[bytes]
 
@@ -32,17 +32,17 @@ class GetMany(msgspec.Struct, frozen=True, gc=False, array_like=True, tag=104):
 
 
 class Exists(msgspec.Struct, frozen=True, gc=False, array_like=True, tag=105):
-    """Counts those of some keys that are there; one that is named twice counts twice."""
+    """Counts how many of some keys exist; a key that is named twice counts twice."""
 
     keys: list[bytes]
 
     def run(self, view: View) -> int:
-        """Return how many there are."""
+        """Return how many exist."""
         return sum(view.get(key) is not None for key in self.keys)
 
 
 class TimeLeft(msgspec.Struct, frozen=True, gc=False, array_like=True, tag=102):
-    """Asks when a key expires. Its result is the time left, microseconds; `DOES_NOT_EXPIRE`, or `NOT_THERE`."""
+    """Reads the time that a key has left, microseconds. Its result is that, `DOES_NOT_EXPIRE` or `NOT_THERE`."""
 
     key: bytes
 
@@ -55,7 +55,7 @@ class TimeLeft(msgspec.Struct, frozen=True, gc=False, array_like=True, tag=102):
 
 
 class Scan(msgspec.Struct, frozen=True, gc=False, array_like=True, tag=106):
-    """Looks at about `count` keys from a place on; see `View.scan`. Its result is a `Scanned` of those that match."""
+    """Scans about `count` keys from a position on; see `View.scan`. Its result is a `Scanned` of those that match."""
 
     place: int
     count: int
@@ -71,9 +71,9 @@ class Scan(msgspec.Struct, frozen=True, gc=False, array_like=True, tag=106):
 
 
 class AnyKey(msgspec.Struct, frozen=True, gc=False, array_like=True, tag=107):
-    """Looks for one key from a place that was drawn. Its result is a `Scanned` of one key, or of none.
+    """Searches for one key from a random scan position. Its result is a `Scanned` of one key, or of none.
 
-    Where many keys have expired and are still to be removed, it may name none although others are there.
+    If many keys have expired and are not removed yet, it may find none although others exist.
     """
 
     place: int
@@ -92,15 +92,15 @@ class AnyKey(msgspec.Struct, frozen=True, gc=False, array_like=True, tag=107):
 
 
 class Matching(msgspec.Struct, frozen=True, gc=False, array_like=True, tag=108):
-    """Looks for keys that match, in their order from `start` on. Its result is a `Page` of those that do.
+    """Searches the keys from `start` on, in order. Its result is a `Page` of those that match.
 
-    There may be few of them, or none, and yet more to follow.
+    A page may hold few keys, or none, although more follow.
     """
 
     pattern: bytes
     start: bytes
     count: int
-    """So many keys it looks at, at most."""
+    """Most keys that it examines."""
 
     def run(self, view: View) -> Page:
         """Return the keys."""
@@ -111,7 +111,7 @@ class Matching(msgspec.Struct, frozen=True, gc=False, array_like=True, tag=108):
 
 
 class Marks(msgspec.Struct, frozen=True, gc=False):
-    """Asks how keys stand, so that a later `Block` can tell whether one has changed. Its result is a `Mark` of each."""
+    """Reads the `Mark` of each key, by which a later `Block` detects a change. Its result is the list of marks."""
 
     keys: list[bytes]
 
@@ -120,7 +120,7 @@ class Marks(msgspec.Struct, frozen=True, gc=False):
         return [view.mark(key) for key in self.keys]
 
 
-# --- what may be asked -----------------------------------------------------------------------------------------------
+# --- checked constructors --------------------------------------------------------------------------------------------
 
 
 def get_many(keys: list[bytes]) -> GetMany:
@@ -134,7 +134,7 @@ def get_many(keys: list[bytes]) -> GetMany:
 
 
 def exists(keys: list[bytes]) -> Exists:
-    """Return the question how many of some keys are there.
+    """Return a count of the keys that exist among some.
 
     Raises:
         InvalidCommand: there are too many, or one may not be.
@@ -165,7 +165,7 @@ def scan(place: int, count: int, glob: bytes | None = None) -> Scan:
 
 
 def any_key(drawn: int) -> AnyKey:
-    """Return the question for some key, from a number that was drawn."""
+    """Return a search for any key from a random number on."""
     return AnyKey(drawn % PLACES)
 
 
@@ -180,7 +180,7 @@ def matching(glob: bytes, start: bytes = b"", count: int = SCANNED_KEYS_MAX) -> 
 
 
 def marks(keys: list[bytes]) -> Marks:
-    """Return the question how some keys stand.
+    """Return a read of the marks of some keys.
 
     Raises:
         InvalidCommand: there are too many, or one may not be.

@@ -1,4 +1,4 @@
-"""Commands on keys, whatever their values are, as Redis has them."""
+"""The commands of Redis on keys with values of any kind."""
 
 import enum
 from typing import ClassVar, Final
@@ -11,19 +11,19 @@ from kvraft.commands.model import CommandFailed, Failure, Page, Result, Span, Tr
 from kvraft.commands.strings import NEVER, check_keys, check_ttl, expire
 
 REMOVED_KEYS_MAX: Final = 400
-"""Keys that one step of a removal of all keys looks at: three milliseconds' work (measured)."""
+"""Most keys that one step of a removal of all keys examines: three milliseconds' work (measured)."""
 WHOLE_KEYS_MAX: Final = 300
-"""Most keys that are removed where that must be one step."""
+"""Most keys that are removed if that must be one step."""
 REMOVED_BYTES_MAX: Final = 1024 * 1024
-"""A step that has removed so many bytes of values removes no more keys."""
+"""Bytes of removed values after which a step removes no more keys."""
 _REMOVAL_WORK_BYTES: Final = 256 * 1024
-"""What such a step is counted with in an entry of the log beside its bytes."""
+"""What such a step counts in a log entry in addition to its bytes."""
 _KEY_WORK_BYTES: Final = 64
-"""What each key that is removed is counted with in an entry of the log beside its bytes."""
+"""What each removed key counts in a log entry in addition to its bytes."""
 
 
 class DeleteMany(Mutation, frozen=True, gc=False, array_like=True, tag=29):
-    """Removes keys. Its result is how many of them were there."""
+    """Removes keys. Its result is how many of them existed."""
 
     LEVEL: ClassVar[int] = 3
 
@@ -40,23 +40,23 @@ class DeleteMany(Mutation, frozen=True, gc=False, array_like=True, tag=29):
 
 
 class When(enum.IntEnum):
-    """Whether the time at which a key expires is to be changed, by the one that it has."""
+    """The condition on a key's present deadline under which it is changed."""
 
     ALWAYS = 0
     HAS_NONE = 1
     HAS_ONE = 2
     LATER = 3
-    """If it gets later. To expire never is later than any time."""
+    """If it gets later; no deadline counts as later than any."""
     EARLIER = 4
     EARLIER_IF_ANY = 5
     """If it gets earlier and the key had one."""
 
 
 class ChangeExpiry(Mutation, frozen=True, gc=False, array_like=True, tag=30):
-    """Lets a key expire after a time or never, if it is there and `when` allows it. Its result is 1 or 0.
+    """Sets or removes the deadline of a key, if the key exists and `when` allows it. Its result is 1 or 0.
 
-    To let a key expire never changes nothing if it did so before. It makes no revision unless the time is over, so that
-    the key is removed.
+    Removing the deadline of a key that has none changes nothing. It makes no revision, unless the time has passed and
+    so the key is removed.
     """
 
     LEVEL: ClassVar[int] = 3
@@ -100,13 +100,13 @@ class ChangeExpiry(Mutation, frozen=True, gc=False, array_like=True, tag=30):
 
 
 class Copy(Mutation, frozen=True, gc=False, array_like=True, tag=31):
-    """Stores under a key what stands under another one, with the time at which that expires. Its result is 1 or 0.
+    """Copies the value and the deadline of a key to another key. Its result is 1 or 0.
 
-    0: the destination is there and may not be replaced. With `moves` the source is removed, and a move to itself is
-    possible and changes nothing; without it 0 means also that there is no source.
+    0: the destination exists and may not be replaced. With `moves` the source is removed; a move of a key to itself is
+    allowed and changes nothing. Without `moves`, 0 also means that the source does not exist.
 
     Raises:
-        CommandFailed: there is nothing to be moved.
+        CommandFailed: the source of a move does not exist.
     """
 
     LEVEL: ClassVar[int] = 3
@@ -142,9 +142,9 @@ class Copy(Mutation, frozen=True, gc=False, array_like=True, tag=31):
 class RemoveAll(Mutation, frozen=True, gc=False, array_like=True, tag=32):
     """Removes the first keys from `start` on that were not written after `revision`; 0: the one before its own.
 
-    So that no step is long it looks at so many keys at most, and stops when it has removed so many bytes of values.
-    Its result is a `Page` without items: its revision is to be named by the next step, which begins where it says.
-    With `whole` it removes all keys, and fails where they are more than it may look at.
+    To keep each step short, it examines a bounded number of keys, and stops after a bounded number of bytes of removed
+    values. Its result is a `Page` without items: the next step uses its revision, and begins where it says. With
+    `whole` it removes all keys, and fails if there are more than it may examine.
     """
 
     LEVEL: ClassVar[int] = 3
@@ -227,5 +227,5 @@ def move_key(source: bytes, destination: bytes, *, replaces: bool = True) -> Cop
 
 
 def remove_all(start: bytes = b"", revision: int = 0, *, whole: bool = False) -> RemoveAll:
-    """Return a step of the removal of all keys, the first one where nothing is named, to be proposed."""
+    """Return a step of the removal of all keys, to be proposed; without arguments the first one."""
     return RemoveAll(start, revision, WHOLE_KEYS_MAX if whole else REMOVED_KEYS_MAX, REMOVED_BYTES_MAX, whole)

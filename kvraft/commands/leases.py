@@ -1,7 +1,7 @@
-"""Leases: times to live that many keys share, and that their owner renews as long as it lives.
+"""Leases: times to live that many keys share, and that a client renews while it runs.
 
-A lease is a number and a deadline in cluster time (`kvraft.replica.cluster_clock`). Keys that are attached to it go
-when it ends. A number is never given twice: one that a client chooses must be above all that were given before it.
+A lease is a number and a deadline in cluster time (`kvraft.replica.cluster_clock`). The keys that are attached to it
+are removed when it ends. A number is never used twice: one that a client chooses must be above all earlier ones.
 """
 
 from typing import Annotated, ClassVar, Final
@@ -24,35 +24,35 @@ from kvraft.commands.model import (
 )
 
 LEASE_ID_MAX: Final = 2**53 - 1
-"""Highest number of a lease: every JSON reader takes it for what it is."""
+"""Highest number of a lease: every JSON reader represents it exactly."""
 LEASE_ID_STEP_MAX: Final = 2**41
-"""A number that a client chooses is at most so far above the highest that was given. So the clock of a machine in
-milliseconds is possible, and one mistaken number does not use up all of them."""
+"""How far a number that a client chooses may be above the highest one used. So a machine's clock in milliseconds is
+possible, and one mistaken number does not use up all of them."""
 LEASES_MAX: Final = 100_000
-"""So many leases there may be unless `limits.leases` says otherwise."""
+"""Most leases, unless `limits.leases` sets another number."""
 LISTED_KEYS_MAX: Final = 1_000
-"""Keys of a lease that are shown at once."""
+"""Most keys of a lease in one result."""
 LISTED_LEASES_MAX: Final = 1_000
-"""Leases that are shown at once."""
+"""Most leases in one result."""
 
 LeaseId = Annotated[int, msgspec.Meta(ge=0)]
-"""The number of a lease as it is read in the log; a later kvraft may give higher ones than this."""
+"""The number of a lease as decoded from the log; a later kvraft may use higher ones than this."""
 _Count = Annotated[int, msgspec.Meta(ge=0)]
 
 
 def no_such_lease(lease: int) -> Failure:
-    """Return the result of a command whose lease is not there."""
+    """Return the failure of a command whose lease does not exist."""
     return Failure("NO_SUCH_LEASE", f"there is no lease {lease}, or it has ended; nothing was changed")
 
 
 class GrantLease(Mutation, frozen=True, gc=False, array_like=True, tag=9):
-    """Begins a lease. Its result is the lease's number."""
+    """Creates a lease. Its result is the lease's number."""
 
     LEVEL: ClassVar[int] = 3
 
     ttl_us: Ttl
     lease: LeaseId = 0
-    """The number that it is to have; 0: the next one."""
+    """The number of the new lease; 0: the next one."""
 
     @property
     @override
@@ -65,7 +65,7 @@ class GrantLease(Mutation, frozen=True, gc=False, array_like=True, tag=9):
 
 
 class RenewLease(Mutation, frozen=True, gc=False, array_like=True, tag=10):
-    """Lets a lease that has not ended begin its time anew. Its result is that time, microseconds."""
+    """Restarts the time to live of a lease that has not ended. Its result is that time, microseconds."""
 
     LEVEL: ClassVar[int] = 3
 
@@ -82,10 +82,10 @@ class RenewLease(Mutation, frozen=True, gc=False, array_like=True, tag=10):
 
 
 class RevokeLease(Mutation, frozen=True, gc=False, array_like=True, tag=11):
-    """Ends a lease, and with it its keys. Its result is the revision of the store with that.
+    """Ends a lease and removes its keys. Its result is the revision of the store after that.
 
-    It removes as many keys as its bounds allow, all at one revision; the others are seen by nothing any more and are
-    removed by `RemoveExpired`.
+    It removes as many keys as its bounds allow, all at one revision. The others are hidden at once, and `RemoveExpired`
+    removes them later.
     """
 
     LEVEL: ClassVar[int] = 3
@@ -106,9 +106,9 @@ class RevokeLease(Mutation, frozen=True, gc=False, array_like=True, tag=11):
 
 
 class SetLeaseLimit(Mutation, frozen=True, gc=False, array_like=True, tag=12):
-    """Bounds how many leases there may be from here on. Its result is 0.
+    """Sets the maximum number of leases. Its result is 0.
 
-    Those that are there already stay. It stands in the log so that all members decide the same.
+    Existing leases stay. The bound is replicated through the log so that all members decide alike.
     """
 
     LEVEL: ClassVar[int] = 3
@@ -127,18 +127,18 @@ class SetLeaseLimit(Mutation, frozen=True, gc=False, array_like=True, tag=12):
 
 
 class DescribeLease(msgspec.Struct, frozen=True, gc=False):
-    """Asks what a lease is. Its result is a `LeaseState`."""
+    """Reads the state of a lease. Its result is a `LeaseState`."""
 
     lease: int
     keys_max: int
 
     def run(self, view: View) -> LeaseState | Failure:
-        """Return what it is."""
+        """Return the state."""
         return view.lease(self.lease, self.keys_max) or no_such_lease(self.lease)
 
 
 class LeaseOf(msgspec.Struct, frozen=True, gc=False):
-    """Asks to which lease a key is attached. Its result is the number of the lease; 0: to none, or it is not there."""
+    """Reads the number of the lease to which a key is attached. Its result is that; 0: to none, or there is no key."""
 
     key: bytes
 
@@ -148,10 +148,10 @@ class LeaseOf(msgspec.Struct, frozen=True, gc=False):
 
 
 class ListLeases(msgspec.Struct, frozen=True, gc=False):
-    """Asks which leases there are. Its result is a `LeasePage`."""
+    """Lists leases in the order of their numbers. Its result is a `LeasePage`."""
 
     after: int
-    """Those with higher numbers."""
+    """It lists the leases with higher numbers than this."""
     limit: int = LISTED_LEASES_MAX
 
     def run(self, view: View) -> LeasePage:
@@ -160,7 +160,7 @@ class ListLeases(msgspec.Struct, frozen=True, gc=False):
 
 
 def chosen_lease_refused(lease: int, last: int) -> CommandFailed:
-    """Return why a number that a client has chosen cannot be given."""
+    """Return the failure of a command with a number that a client may not choose."""
     if lease <= last:
         text = f"lease {lease} is there or was there; a number is given once: choose one above {last}, or none"
     else:
@@ -172,7 +172,7 @@ def grant_lease(ttl_us: int, lease: int = 0) -> GrantLease:
     """Return a `GrantLease` that may be proposed.
 
     Raises:
-        InvalidCommand: the time or the number cannot be.
+        InvalidCommand: the time or the number is not allowed.
     """
     check_ttl(ttl_us)
     if lease:
@@ -201,7 +201,7 @@ def revoke_lease(lease: int) -> RevokeLease:
 
 
 def describe_lease(lease: int, *, with_keys: bool = False) -> DescribeLease:
-    """Return the question what a lease is.
+    """Return a read of the state of a lease.
 
     Raises:
         InvalidCommand: there can be no such lease.
@@ -211,7 +211,7 @@ def describe_lease(lease: int, *, with_keys: bool = False) -> DescribeLease:
 
 
 def lease_of(key: bytes) -> LeaseOf:
-    """Return the question to which lease `key` is attached.
+    """Return a read of the lease to which `key` is attached.
 
     Raises:
         InvalidCommand: the key is empty or too long.
@@ -221,10 +221,10 @@ def lease_of(key: bytes) -> LeaseOf:
 
 
 def check_lease(lease: int) -> None:
-    """Refuse a number that no lease has.
+    """Raise for a number that no lease can have.
 
     Raises:
-        InvalidCommand: it is none.
+        InvalidCommand: no lease can have it.
     """
     if not 1 <= lease <= LEASE_ID_MAX:
         raise InvalidCommand(f"a lease is a number from 1 to {LEASE_ID_MAX}, and not {lease}")

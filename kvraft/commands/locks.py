@@ -242,7 +242,7 @@ class SetLockLimit(Mutation, frozen=True, gc=False, array_like=True, tag=13):
 
 
 class DescribeLock(msgspec.Struct, frozen=True, gc=False):
-    """Asks for the holder of a lock. Its result is a `LockState`, or None."""
+    """Reads the holder of a lock. Its result is a `LockState`; None: the lock is not held."""
 
     name: bytes
 

@@ -1,6 +1,6 @@
 """Sums of decimal fractions as Redis makes them: in the 80-bit format of x86 processors ("long double").
 
-A number has a sign, 64 bits, and an exponent. All is done in whole numbers, so that every member comes to the same,
+A number has a sign, 64 bits, and an exponent. All computations use integers, so that every member has the same result,
 whatever its processor.
 """
 
@@ -10,16 +10,16 @@ from typing import Final
 
 MANTISSA_BITS: Final = 64
 EXPONENT_MAX: Final = 16_383
-"""Of the largest numbers: they are below 2 ** 16384."""
+"""The exponent of the largest numbers, which are below 2 ** 16384."""
 EXPONENT_MIN: Final = -16_445
-"""Of the smallest one above 0."""
+"""The exponent of the smallest number above 0."""
 _TEN: Final = 10
 _DIGITS_SHOWN: Final = 17
-"""Digits after the point."""
+"""Most digits after the point in a result."""
 TEXT_BYTES_MAX: Final = 5 * 1024 - 1
-"""Longest text that is read as a number."""
+"""Most bytes of a text that is read as a number."""
 _POWER_MAX: Final = {10: 12_000, 2: 48_000}
-"""By its base: exponents beyond this are as good as this one, wherever in a text of the longest the point stands."""
+"""By base: larger exponents have the same effect as this one, wherever the point is in the longest text."""
 _DIGITS_AT_ONCE: Final = 2_500
 """Decimal digits that are read or written at once, since Python bounds them; a number has fewer than twice as many
 before its point, and a text has little more."""
@@ -43,8 +43,8 @@ def add(text: bytes, by: bytes) -> str:
     """Return the sum of two numbers as text: at most 17 digits after the point, and no zeros at the end.
 
     Raises:
-        NoNumber: one of them is none.
-        Infinite: the sum is, or one of them.
+        NoNumber: one of the texts is no number.
+        Infinite: the sum or one of the numbers is infinite.
     """
     one, other = read(text), read(by)
     if one is None or other is None:
@@ -56,10 +56,10 @@ def add(text: bytes, by: bytes) -> str:
 
 
 def read(text: bytes) -> Fraction | None:
-    """Return the number that a text is, as near as the format comes to it; None: infinity.
+    """Return the nearest number of the format to the number in a text; None: infinity.
 
     Raises:
-        NoNumber: it is none.
+        NoNumber: the text is no number.
     """
     if len(text) > TEXT_BYTES_MAX:
         raise NoNumber
@@ -91,7 +91,7 @@ def _whole(digits: bytes) -> int:
 
 
 def _bounded(power: bytes, base: int) -> int:
-    """Return an exponent, and none so large that it makes no difference."""
+    """Return the exponent, or the limit for its base if it is larger, which makes no difference."""
     bound = _POWER_MAX[base]
     digits = power.lstrip(b"+-").lstrip(b"0") or b"0"
     size = bound if len(digits) > len(str(bound)) else min(int(digits), bound)
@@ -99,7 +99,7 @@ def _bounded(power: bytes, base: int) -> int:
 
 
 def _rounded(exact: Fraction) -> Fraction | None:
-    """Return the number of the format that is nearest, of two that are equally near the even one; None: infinity."""
+    """Return the nearest number of the format, and the even one of two that are equally near; None: infinity."""
     size = abs(exact)
     if not size:
         return exact
@@ -114,7 +114,7 @@ def _rounded(exact: Fraction) -> Fraction | None:
 
 
 def _shown(number: Fraction) -> str:
-    """Return it as C's `%.17Lf` does, without the zeros at the end, and without the sign of a zero."""
+    """Return the number as C's `%.17Lf` prints it, without zeros at the end, and without the sign of a zero."""
     scaled = round(abs(number) * 10**_DIGITS_SHOWN)
     whole, after = divmod(scaled, 10**_DIGITS_SHOWN)
     high, low = divmod(whole, 10**_DIGITS_AT_ONCE)

@@ -1,6 +1,6 @@
-"""Operations as bytes, for one member to have them carried out by another.
+"""The encoding of operations that one member forwards to another to be executed there.
 
-A list of pairs: 0 and a mutation, as it stands in the log, or the number of a query and its fields by their names.
+It is a list of pairs: 0 and a mutation as in the log, or the number of a query and its fields by their names.
 """
 
 from collections.abc import Sequence
@@ -32,7 +32,7 @@ QUERIES: Final[tuple[type[Any], ...]] = (
     Marks,
     LeaseOf,
 )
-"""Every query that can be passed on, by its number from 1 on: what a number means never changes."""
+"""Every query that can be forwarded, by its number from 1 on. The meaning of a number never changes."""
 _NUMBERS: Final = {query: number for number, query in enumerate(QUERIES, 1)}
 _encode: Final = msgspec.msgpack.Encoder().encode
 _outline: Final = msgspec.msgpack.Decoder(list[tuple[int, msgspec.Raw]]).decode
@@ -40,7 +40,7 @@ _decoders: Final = [msgspec.msgpack.Decoder(AnyMutation), *map(msgspec.msgpack.D
 
 
 def pack_operations(operations: Sequence[Operation]) -> bytes | None:
-    """Return the bytes of operations; None: one of them cannot be passed on."""
+    """Return the bytes of operations; None: one of them cannot be forwarded."""
     numbers = [0 if isinstance(each, Mutation) else _NUMBERS.get(type(each)) for each in operations]
     if None in numbers:
         return None
@@ -48,10 +48,10 @@ def pack_operations(operations: Sequence[Operation]) -> bytes | None:
 
 
 def unpack_operations(content: bytes) -> list[Operation]:
-    """Return the operations of which these are the bytes.
+    """Return the operations with these bytes.
 
     Raises:
-        ValueError: of none that this kvraft knows.
+        ValueError: the bytes are malformed, or hold an operation that is unknown to this kvraft.
     """
     try:
         return [_decoders[number].decode(each) for number, each in _outline(content)]

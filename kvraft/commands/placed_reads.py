@@ -1,4 +1,4 @@
-"""Reads that the asked member answers itself, and a bound of the age of its state.
+"""Reads that the asked member answers itself, and bounds on the age of its state.
 
 A `LocalRead` is linearizable: the member asks the leader for a read index, and answers when it has applied the log up
 to it (thesis §6.4). A `StaleRead` returns the member's present state with its age: the time since this state was

@@ -1,10 +1,10 @@
-"""Commands that change nothing: they are no part of the log, and nobody replicates them.
+"""Commands that only read the store: they are not replicated.
 
-The leader runs a query at its place between the mutations of its submission, or, where there are none, at the index
-that a round of heartbeats confirms (ReadIndex, thesis §6.4).
+The leader executes a query at its place between the mutations of its submission. If there are none, it does so at the
+index that a round of heartbeats confirms (ReadIndex, thesis §6.4).
 
-Some have a tag: they may stand in the log as part of a `Block`, between the mutations that they read after. Their tags
-begin at 101, where no opcode is.
+Some queries have a tag: they may stand in the log as part of a `Block`, and then read the store after the commands
+before them. Their tags begin at 101, above all opcodes.
 """
 
 from typing import Final, Protocol
@@ -27,14 +27,14 @@ from kvraft.commands.model import (
 PAGE_KEYS_MAX: Final = 1_000
 """Most keys of one page: half a millisecond's work (measured)."""
 PAGE_KEYS: Final = 100
-"""Keys of a page for which no number is given."""
+"""Most keys of a page if the request gives no number."""
 
 
 class Query(Protocol):
-    """A question to the store."""
+    """A command that only reads the store."""
 
     def run(self, view: View) -> Result:
-        """Return the answer. It depends on `view` alone, and changes nothing."""
+        """Return the result. It depends on `view` alone, and changes nothing."""
         ...
 
 

@@ -34,7 +34,7 @@ _LIST: Final = 8
 _GRANTED: Final = 9
 _QUEUED: Final = 10
 _BY_FIELDS: Final[dict[int, type[Any]]] = {_LEASE: LeaseState, _GRANTED: Granted, _QUEUED: Queued}
-"""Results whose fields follow their kind."""
+"""The results that are encoded as their kind, followed by their fields."""
 _ITEM_FIELDS: Final = 4
 _MARK_FIELDS: Final = 2
 _encode: Final = msgspec.msgpack.Encoder().encode

@@ -1,7 +1,8 @@
-"""Commands on values, as Redis has them for strings.
+"""The commands of Redis on strings.
 
-Times to live are relative, microseconds: an absolute time of a client's wall clock is made relative where its request
-is read. `NEVER` and `AS_BEFORE` stand for what they say, `PASSED` for a time that is over already: the key is removed.
+Times to live are relative, microseconds. An absolute time of a client's wall clock is converted to a relative one when
+its request is parsed. `NEVER` means no deadline, `AS_BEFORE` keeps the present one, and `PASSED` is a time that has
+passed already, so that the key is removed.
 """
 
 import enum
@@ -31,17 +32,17 @@ AS_BEFORE: Final = None
 TTL_US_LONGEST: Final = 2**62
 """Longest time to live of these commands, microseconds: 146,000 years."""
 MANY_KEYS_MAX: Final = 1_000
-"""Most keys that one command names: up to ten milliseconds' work (measured)."""
+"""Most keys of one command: up to ten milliseconds' work (measured)."""
 MANY_BYTES_MAX: Final = 16 * 1024 * 1024
-"""Keys and values that one command names, bytes."""
+"""Most bytes of keys and values of one command."""
 _WORK_BYTES: Final = 16 * 1024
-"""What a command that copies a long value is counted with in an entry of the log beside its bytes."""
+"""What a command that copies a long value counts in a log entry in addition to its bytes."""
 
 Ttl = int | None
 
 
 class Presence(enum.IntEnum):
-    """What must stand under a key before a value is stored."""
+    """What must be stored under a key before the command, so that it takes effect."""
 
     ANY = 0
     ABSENT = 1
@@ -51,7 +52,7 @@ class Presence(enum.IntEnum):
 
 
 def put(transaction: Transaction, key: bytes, value: bytes, ttl_us: Ttl) -> None:
-    """Store a value to expire after a time, or remove the key where that is over."""
+    """Store a value to expire after a time, or remove the key if that time has passed."""
     if ttl_us == PASSED:
         transaction.delete(key)
     else:
@@ -59,10 +60,10 @@ def put(transaction: Transaction, key: bytes, value: bytes, ttl_us: Ttl) -> None
 
 
 class SetIf(Mutation, frozen=True, gc=False, array_like=True, tag=23):
-    """Stores `value` under `key` if what stands there is as `presence` says.
+    """Stores `value` under `key` if `presence` allows it.
 
-    Its result is 1, or 0 if nothing was stored; with `returns_old` it is what stood there before, an `Item` or None,
-    whatever was done.
+    Its result is 1, or 0 if nothing was stored. With `returns_old` it is the item that was stored under the key before,
+    or None, in both cases.
     """
 
     LEVEL: ClassVar[int] = 3
@@ -90,9 +91,9 @@ class SetIf(Mutation, frozen=True, gc=False, array_like=True, tag=23):
 
 
 class SetMany(Mutation, frozen=True, gc=False, array_like=True, tag=24):
-    """Stores values under their keys; with `only_new` none if one of the keys is there. Its result is 1 or 0.
+    """Stores values under their keys; with `only_new` none if one of the keys exists. Its result is 1 or 0.
 
-    Of a key that is named twice the last value holds.
+    If a key is named twice, its last value is stored.
     """
 
     LEVEL: ClassVar[int] = 3
@@ -114,7 +115,7 @@ class SetMany(Mutation, frozen=True, gc=False, array_like=True, tag=24):
 
 
 class Take(Mutation, frozen=True, gc=False, array_like=True, tag=25):
-    """Removes a key. Its result is the `Item` that stood there, or None."""
+    """Removes a key. Its result is the `Item` that was removed, or None."""
 
     LEVEL: ClassVar[int] = 3
 
@@ -133,7 +134,7 @@ class Take(Mutation, frozen=True, gc=False, array_like=True, tag=25):
 
 
 class GetAndExpire(Mutation, frozen=True, gc=False, array_like=True, tag=26):
-    """Reads a key, and lets it expire after a time or never. Its result is its `Item`, or None."""
+    """Reads a key, and sets or removes its deadline. Its result is its `Item`, or None."""
 
     LEVEL: ClassVar[int] = 3
 
@@ -154,7 +155,7 @@ class GetAndExpire(Mutation, frozen=True, gc=False, array_like=True, tag=26):
 
 
 def expire(transaction: Transaction, key: bytes, ttl_us: int) -> None:
-    """Let a key that is there expire after a time or never, or remove it where the time is over."""
+    """Set or remove the deadline of a key that exists, or remove the key if the time has passed."""
     if ttl_us == PASSED:
         transaction.delete(key)
     else:
@@ -162,9 +163,9 @@ def expire(transaction: Transaction, key: bytes, ttl_us: int) -> None:
 
 
 class SetRange(Mutation, frozen=True, gc=False, array_like=True, tag=27):
-    """Writes bytes into a value from an offset on, zeros before it where it is shorter. Its result is the new length.
+    """Writes bytes into a value from an offset on, after zeros if it is shorter. Its result is the new length, bytes.
 
-    Without bytes nothing is written. When the key expires stays as it is.
+    Without bytes nothing is written. The deadline of the key stays.
     """
 
     LEVEL: ClassVar[int] = 3
@@ -201,10 +202,10 @@ def _too_long(length: int) -> Failure:
 
 
 class AddFloat(Mutation, frozen=True, gc=False, array_like=True, tag=28):
-    """Adds a number to a value that is one, both as decimal fractions; a key that is not there counts as 0.
+    """Adds a number to a value that is one, both as decimal fractions; a key that does not exist counts as 0.
 
-    Its result is the sum as text, which is the new value; see `kvraft.commands.long_double`. When the key expires stays
-    as it is.
+    Its result is the sum as text, which is the new value; see `kvraft.commands.long_double`. The deadline of the key
+    stays.
     """
 
     LEVEL: ClassVar[int] = 3
@@ -233,9 +234,9 @@ class AddFloat(Mutation, frozen=True, gc=False, array_like=True, tag=28):
 
 
 class Increment(Mutation, frozen=True, gc=False, array_like=True, tag=34):
-    """Adds a number to a value that is one; a key that is not there counts as 0. Its result is the sum.
+    """Adds a number to a value that is one; a key that does not exist counts as 0. Its result is the sum.
 
-    When the key expires stays as it is. A `Transact` that adds comes to the same, at twice the work.
+    The deadline of the key stays. A `Transact` with an `Add` has the same effect, at twice the work.
     """
 
     LEVEL: ClassVar[int] = 3
@@ -260,14 +261,14 @@ class Increment(Mutation, frozen=True, gc=False, array_like=True, tag=34):
         return machine.increment_all(run)
 
 
-# --- what may be proposed --------------------------------------------------------------------------------------------
+# --- checked constructors --------------------------------------------------------------------------------------------
 
 
 def check_keys(keys: list[bytes], values: list[bytes]) -> None:
-    """Refuse keys and values that no command may name together.
+    """Raise for keys and values that one command may not hold together.
 
     Raises:
-        InvalidCommand: they are too many or too long, or one is.
+        InvalidCommand: they are too many or too long together, or one of them is too long.
     """
     if len(keys) > MANY_KEYS_MAX:
         raise InvalidCommand(f"a command names at most {MANY_KEYS_MAX} keys, and not {len(keys)}; send several")
@@ -280,7 +281,7 @@ def check_keys(keys: list[bytes], values: list[bytes]) -> None:
 
 
 def check_ttl(ttl_us: Ttl) -> None:
-    """Refuse a time to live that these commands cannot give.
+    """Raise for a time to live that is not allowed.
 
     Raises:
         InvalidCommand: it is too long.
@@ -307,7 +308,7 @@ def set_many(pairs: list[tuple[bytes, bytes]], *, only_new: bool = False) -> Set
     """Return a `SetMany` that may be proposed.
 
     Raises:
-        InvalidCommand: there are too many, or one key or value may not be.
+        InvalidCommand: there are too many, or a key or value is not allowed.
     """
     check_keys([key for key, _ in pairs], [value for _, value in pairs])
     return SetMany(pairs, only_new)
@@ -338,7 +339,7 @@ def set_range(key: bytes, offset: int, value: bytes) -> SetRange:
     """Return a `SetRange` that may be proposed.
 
     Raises:
-        InvalidCommand: the key is empty or too long, or what is written ends too far behind.
+        InvalidCommand: the key is empty or too long, or the value would become too long.
     """
     check_key(key)
     if value and not 0 <= offset <= APPENDED_BYTES_MAX - len(value):

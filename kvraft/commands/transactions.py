@@ -1,4 +1,4 @@
-"""Transactions: comparisons, and the operations for the cases that they hold or not; all take effect at one revision.
+"""Transactions: comparisons, and two lists of operations, one for the case that all hold, all at one revision.
 
 `Transact` implements the conditional commands of all protocols: a compare-and-set is a transaction with one comparison,
 and a counter is one with one operation. An operation is one frozen class with a tag, like a mutation. Reads see the
@@ -51,7 +51,7 @@ APPENDED_BYTES_MAX: Final = VALUE_BYTES_MAX
 COPIED_BYTES_MAX: Final = 2 * VALUE_BYTES_MAX
 """Most bytes of all values that one transaction appends to or changes in their middle: each change copies the value."""
 STEP_BYTES: Final = 128
-"""What a comparison or an operation counts in a log entry at least, for the work that it is."""
+"""Least bytes that a comparison or an operation counts in a log entry, for its work."""
 WORK_BYTES: Final = 16 * 1024
 """Bytes that an operation with a range, or an append, counts in a log entry in addition to its own, so that the work of
 one entry stays bounded."""
@@ -99,7 +99,7 @@ class Compare(msgspec.Struct, frozen=True, gc=False, array_like=True):
     """The value with which it is compared."""
 
     def holds(self, item: Item | None, number: int = 0) -> bool:
-        """Whether it holds for the item of one key; `number` is its lease, or the token of the lock of that name."""
+        """Whether it holds for the item of a key; `number` is the key's lease, or the token of the lock so named."""
         found: int | bytes
         match self.target:
             case Target.VALUE:
@@ -306,7 +306,7 @@ class _Course:
         return self.run(step.compares, step.then, step.otherwise)
 
     def _count(self, items: Iterable[tuple[bytes, Item]]) -> None:
-        """Count what is returned."""
+        """Count the bytes that are returned."""
         self._bytes_left -= sum(len(key) + len(item[0]) for key, item in items)
         if self._bytes_left < 0:
             raise CommandFailed(
@@ -356,7 +356,7 @@ def count_copied(transaction: Transaction, size: int) -> None:
 
 
 def _no_number(_: bytes) -> int:
-    """Stand for a look-up where there is nothing to be looked up."""
+    """Replaces the look-up of a target that is part of an item."""
     return 0
 
 
@@ -369,7 +369,7 @@ def _length(steps: Sequence[Step]) -> int:
 
 
 def span_size(at: bytes | Span) -> int:
-    """Return the bytes of a key, or of the ends of a range, and of what frames them."""
+    """Return the bytes of a key, or of the ends of a range, with their encoding."""
     if isinstance(at, bytes):
         return len(at) + ARGUMENTS_BYTES
     return len(at.start) + len(at.end or b"") + ARGUMENTS_BYTES
@@ -398,7 +398,7 @@ def _size(compares: Iterable[Compare], *lists: Iterable[Step]) -> int:
     return size
 
 
-# --- what may be proposed --------------------------------------------------------------------------------------------
+# --- checked constructors --------------------------------------------------------------------------------------------
 
 
 def transact(compares: list[Compare], then: list[Step], otherwise: list[Step] | None = None) -> Transact:
@@ -449,7 +449,7 @@ def _check_end(put: Put) -> None:
 
 
 def contents(compares: Iterable[Compare], *lists: Iterable[Step]) -> Iterator[tuple[bytes | Span, bytes]]:
-    """Yield every key or range, and the value beside it."""
+    """Yield every key or range, and its value."""
     for compare in compares:
         yield compare.at, compare.operand if isinstance(compare.operand, bytes) else b""
     for step in (step for steps in lists for step in steps):
@@ -468,9 +468,9 @@ def contents(compares: Iterable[Compare], *lists: Iterable[Step]) -> Iterator[tu
 
 
 def _check_writes(steps: Iterable[Step]) -> tuple[set[bytes], list[Span]]:
-    """Refuse a list that writes a key twice, or writes one that it removes as well; return what it writes and removes.
+    """Raise for a list that writes a key twice, or both writes and removes one; return what it writes and removes.
 
-    Of a nested transaction one list is carried out, so that a key may be written in both.
+    Only one list of a nested transaction is executed, so a key may be written in both.
     """
     written: set[bytes] = set()
     removed: list[Span] = []

@@ -1,11 +1,11 @@
-"""Reads config.json: checks the whole of it and reports every mistake at once, each with its place and a remedy.
+"""Reads config.json: checks the whole file and reports every mistake at once, each with its place and a remedy.
 
-The smallest file names the members of the cluster, and everything else has a default (`values`)::
+The smallest file lists the members of the cluster; everything else has a default (`values`)::
 
     {"peers": [{"id": 0, "address": "127.0.0.1:8080"}, {"id": 1, "address": "127.0.0.1:8081"}]}
 
-`file` reads the bytes and parses them, `structure` turns JSON into values, `explain` puts into words what it refused,
-and `contradictions` compares what is right by itself and wrong together.
+`file` reads the bytes and parses the JSON. `structure` converts JSON to values. `explain` turns the errors of
+`structure` into messages. `contradictions` finds settings that are each valid but contradict each other.
 """
 
 from kvraft.config.address import Address

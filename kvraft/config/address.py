@@ -1,4 +1,4 @@
-"""Addresses as people write them: "host:port", with IPv6 in brackets."""
+"""Addresses in the notation "host:port", with IPv6 addresses in brackets."""
 
 import ipaddress
 import re
@@ -15,12 +15,12 @@ HOST_CHARACTERS_MAX: Final = 253
 
 
 PARSED_MAX: Final = 256
-"""How many are remembered: a node meets the few of its members again at every change of them and at every hello."""
+"""Most parsed addresses that are cached: a node parses those of its few members at each change and at each hello."""
 
 
 @attrs.frozen
 class Address:
-    """Where something listens. Hosts are kept in lower case, IPv6 addresses without brackets and at their shortest."""
+    """A host and a port. The host is stored in lower case, an IPv6 address in its shortest form without brackets."""
 
     host: str
     port: int
@@ -34,7 +34,7 @@ class Address:
         """Read "host:port" or "[IPv6 address]:port".
 
         Raises:
-            ValueError: it is neither; the text says what is wrong.
+            ValueError: the text is neither; the message says what is wrong.
         """
         host, colon, port = text.rpartition(":")
         if "://" in text:
@@ -47,7 +47,7 @@ class Address:
 
     @property
     def is_unspecified(self) -> bool:
-        """Whether it stands for every interface of a machine: fit to bind, useless to connect to."""
+        """Whether it stands for all interfaces of a machine: a node can bind it, but nothing can connect to it."""
         try:
             return ipaddress.ip_address(self.host).is_unspecified
         except ValueError:

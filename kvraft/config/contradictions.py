@@ -1,4 +1,4 @@
-"""Finds what is right by itself and wrong together."""
+"""Finds settings that are each valid but contradict each other."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
@@ -10,7 +10,7 @@ from kvraft.config.values import ELECTION_TIMEOUT_MS, HEARTBEAT_MS, ElectionTime
 
 
 def contradictions(raw: Mapping[str, Any]) -> Iterator[Mistake]:
-    """Compare the values that are right by themselves, whatever else is wrong in the file."""
+    """Yield the contradictions between the settings of `raw` that are valid; invalid ones are skipped."""
     raw_peers = raw.get("peers")
     if isinstance(raw_peers, list):
         attempts = [(f"peers[{index}]", attempt(each, Peer)) for index, each in enumerate(raw_peers)]

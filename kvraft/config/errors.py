@@ -1,10 +1,10 @@
-"""What can be wrong with a configuration, in words that say what to do about it.
+"""The errors of a configuration; each text says what to do about it.
 
 ::
 
     ConfigError
-    ├── ConfigInvalid   the file cannot be used; `mistakes` holds everything that is wrong with it
-    └── UnknownNode     the file is good, but names no node of that id
+    ├── ConfigInvalid   the file cannot be used; `mistakes` lists everything that is wrong with it
+    └── UnknownNode     the file is valid, but lists no node with that id
 """
 
 from collections.abc import Iterable, Sequence
@@ -16,12 +16,12 @@ from kvraft.config.wording import shown
 
 
 class ConfigError(Exception):
-    """The configuration does not let this node start; the text says what to do about it."""
+    """This node cannot start with this configuration; the text says what to do about it."""
 
 
 @attrs.frozen
 class Mistake:
-    """One thing that is wrong. `place` is a path such as `peers[1].address`, or empty for the file as a whole."""
+    """One mistake in the file. `place` is a path such as `peers[1].address`, or empty for the file as a whole."""
 
     place: str
     problem: str
@@ -31,7 +31,7 @@ class Mistake:
 
 
 class ConfigInvalid(ConfigError):
-    """The config file cannot be used. One mistake makes one line of text; several make a heading and a line each."""
+    """The config file cannot be used. The text is one line for one mistake, else a heading and a line for each."""
 
     def __init__(self, path: Path, mistakes: Sequence[Mistake]) -> None:
         lines = [str(mistake) for mistake in mistakes]
@@ -42,7 +42,7 @@ class ConfigInvalid(ConfigError):
 
 
 class UnknownNode(ConfigError):
-    """No member of the cluster has this id; the text lists the ids there are."""
+    """No member of the cluster has this id; the text lists the ids of the members."""
 
     def __init__(self, node_id: int, known: Iterable[int]) -> None:
         ids = ", ".join(str(each) for each in sorted(known))
@@ -51,7 +51,7 @@ class UnknownNode(ConfigError):
 
 
 class WrongValue(ValueError):
-    """One value is wrong; where it stands is known further out."""
+    """One value is wrong; `explain` adds its place in the file."""
 
     def __init__(self, found: object, expected: str) -> None:
         super().__init__(f"found {shown(found)}, expected {expected}")

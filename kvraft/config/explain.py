@@ -1,4 +1,4 @@
-"""Puts into words what cattrs found wrong, each mistake with its place."""
+"""Turns the errors of cattrs into messages, each with its place in the file."""
 
 from collections.abc import Iterator
 
@@ -9,7 +9,7 @@ from kvraft.config.wording import did_you_mean, join, keys, nearest
 
 
 def explain(error: Exception, place: str = "") -> Iterator[Mistake]:
-    """Translate what cattrs raised into mistakes with their places."""
+    """Yield the mistakes that an error of cattrs stands for, each with its place."""
     if isinstance(error, ClassValidationError):
         yield from _explain_object(error, place)
     elif isinstance(error, IterableValidationError):
@@ -17,7 +17,7 @@ def explain(error: Exception, place: str = "") -> Iterator[Mistake]:
             yield from explain(each, f"{place}[{note.index}]")
     elif isinstance(error, WrongValue):
         yield Mistake(place, str(error))
-    else:  # no hook of ours raises anything else
+    else:  # no hook of `structure` raises anything else
         raise error
 
 
@@ -28,7 +28,7 @@ def _explain_object(error: ClassValidationError, place: str) -> Iterator[Mistake
         if not isinstance(each, ForbiddenExtraKeysError):
             raise each
         for key in sorted(each.extra_fields):
-            # A key that is misspelt is one mistake, not an unknown key and a missing one.
+            # A misspelt key is reported once, and not as an unknown key and a missing one.
             missing = [name for name in missing if name != nearest(key, keys(each.cl))]
             hint = did_you_mean(key, keys(each.cl)) or f"; the keys here are {', '.join(keys(each.cl))}"
             yield Mistake(join(place, key), f"is no key that kvraft knows{hint}")

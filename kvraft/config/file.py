@@ -1,4 +1,4 @@
-"""From the file to a Config: reads the bytes, parses the JSON, and leaves its meaning to `structure`."""
+"""Loads a Config from a file: reads the bytes and parses the JSON; `structure` converts it to values."""
 
 import json
 from collections import Counter
@@ -23,7 +23,7 @@ def load(path: Path) -> Config:
     """Read and check a config file.
 
     Raises:
-        ConfigInvalid: it cannot be read, or anything in it is wrong.
+        ConfigInvalid: the file cannot be read, or its content is wrong.
     """
     try:
         config = _check(_parse(_read(path)))
@@ -35,7 +35,7 @@ def load(path: Path) -> Config:
 
 
 class _Unusable(Exception):
-    """What was found so far makes it pointless to go on."""
+    """The file cannot be used because of the mistakes that were found so far."""
 
     def __init__(self, mistakes: Sequence[Mistake]) -> None:
         super().__init__(mistakes)
@@ -47,7 +47,7 @@ class _Unusable(Exception):
 
 
 class _Object(dict[str, Any]):
-    """A JSON object that remembers which keys it was given more than once."""
+    """A JSON object that records the keys that it contains more than once."""
 
     repeated: Sequence[str] = ()
 
@@ -87,12 +87,12 @@ def _parse(text: str) -> object:
     except json.JSONDecodeError as error:
         place = f"line {error.lineno}, column {error.colno}"
         raise _Unusable.as_a_whole(f"this is not JSON: {error.msg}{_trailing_comma(error)}", place) from None
-    except ValueError as error:  # a number of thousands of digits
+    except ValueError as error:  # a number with more digits than Python converts
         raise _Unusable.as_a_whole(f"this is not JSON that can be read: {error}") from None
 
 
 def _trailing_comma(error: json.JSONDecodeError) -> str:
-    """Return what was probably meant where a comma stands in front of a closing bracket."""
+    """Return a hint to remove the comma, if the error is caused by one before a closing bracket; else ""."""
     before, after = error.doc[: error.pos + 1].rstrip("]} \t\r\n"), error.doc[error.pos :].lstrip(", \t\r\n")
     is_trailing = before.endswith(",") and after[:1] in {"]", "}"}
     return "; remove the comma in front of the closing bracket" if is_trailing else ""
@@ -110,7 +110,7 @@ def _repeated_keys(raw: object, place: str = "") -> Iterator[Mistake]:
 
 
 def _check(raw: object) -> Config:
-    """Turn JSON into a Config, or raise _Unusable with everything that is wrong."""
+    """Convert JSON to a Config, or raise _Unusable with every mistake."""
     mistakes = list(_repeated_keys(raw))
     config: Config | None = None
     try:

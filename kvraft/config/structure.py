@@ -1,4 +1,4 @@
-"""From JSON to the values, by cattrs: nothing is converted silently, and nothing stops at the first mistake."""
+"""Converts JSON to the values by cattrs: no type is converted silently, and every mistake is collected."""
 
 import enum
 import json
@@ -21,21 +21,21 @@ T = TypeVar("T")
 E = TypeVar("E", bound=enum.Enum)
 
 INVALID: Final = (ClassValidationError, IterableValidationError, WrongValue)
-"""What `structure` raises, for `explain` to put into words."""
+"""The errors that `structure` raises; `explain` turns them into messages."""
 
 
 def structure(raw: object, type_: Any) -> Any:
-    """Turn JSON into a value of the configuration.
+    """Convert JSON to a value of the configuration.
 
     Raises:
-        ClassValidationError, IterableValidationError: something inside it is wrong.
-        WrongValue: it is wrong itself.
+        ClassValidationError, IterableValidationError: some members of the object or list are wrong.
+        WrongValue: the value itself is wrong.
     """
     return _converter.structure(raw, type_)
 
 
 def attempt(raw: object, type_: Any) -> Any:
-    """Like `structure`, but None for what is wrong."""
+    """Like `structure`, but return None for a wrong value."""
     try:
         return structure(raw, type_)
     except INVALID:
@@ -43,7 +43,7 @@ def attempt(raw: object, type_: Any) -> Any:
 
 
 def _structure_int(raw: object, bounds: Between) -> int:
-    # Neither 1.0 nor "1" nor true is what was meant, so nothing is converted; bool is a subclass of int.
+    # 1.0, "1" and true are refused and not converted; `type` is compared because bool is a subclass of int.
     if type(raw) is int and bounds.low <= raw <= bounds.high:
         return raw
     quoted = isinstance(raw, str) and raw.strip().isdecimal()
@@ -77,12 +77,12 @@ def _structure_path(raw: object, _type: object) -> Path:
 
 
 def _as_file_name(text: str) -> str:
-    """Return what names the file in the locale of this process, which may have no letters but those of ASCII."""
+    """Return a file name for the locale of this process, which may be able to encode only ASCII."""
     try:
         os.fsencode(text)
     except UnicodeEncodeError:
         try:
-            return os.fsdecode(text.encode())  # the bytes of UTF-8, as with any other locale of today
+            return os.fsdecode(text.encode())  # the name's UTF-8 bytes, as in a UTF-8 locale
         except UnicodeEncodeError:
             raise WrongValue(text, "the path of a folder in letters that can be written") from None
     return text

@@ -6,9 +6,10 @@ from typing import Any
 
 
 def use_monotonic_time(reactor: Any, monotonic: Callable[[], float] = time.monotonic) -> None:
-    """Let the reactor's timers follow the monotonic clock.
+    """Make the reactor's timers follow the monotonic clock.
 
-    Twisted's follow the wall clock: a jump of one hour forward fires every timer at once, one backward stops elections
-    and heartbeats for an hour. This must happen before anything is scheduled, and happens only here.
+    By default Twisted's timers follow the wall clock: a jump of one hour forward fires every timer at once, and a jump
+    of one hour backward stops elections and heartbeats for an hour. Call this before anything is scheduled. No other
+    code changes the reactor's clock.
     """
     reactor.seconds = monotonic

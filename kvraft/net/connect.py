@@ -1,4 +1,4 @@
-"""Connects a protocol that is there already."""
+"""Connects an existing protocol instance to an endpoint."""
 
 from typing import TypeVar
 
@@ -11,16 +11,17 @@ _P = TypeVar("_P", bound=Protocol)
 
 
 def connect(endpoint: IStreamClientEndpoint, protocol: _P) -> Deferred[_P]:
-    """Connect `protocol` to `endpoint`; the Deferred fires with it, or with why there is no connection.
+    """Connect `protocol` to `endpoint`; the Deferred fires with the protocol, or fails with the reason.
 
-    Twisted's own `connectProtocol` defines a class for each call, which takes longer than all the rest of it and is a
-    cycle that only the garbage collector frees. A link to a peer that is down dials again and again.
+    Twisted's `connectProtocol` defines a new class at each call. That takes longer than the rest of the call, and the
+    class is a reference cycle that only the garbage collector frees. This matters because a link to a peer that is down
+    dials repeatedly.
     """
     return endpoint.connect(_Just(protocol))  # type: ignore[return-value]  # what it fires with is what was built
 
 
 class _Just(Factory[Protocol]):
-    """Builds the one protocol that it was given."""
+    """A factory that returns the given protocol instance."""
 
     def __init__(self, protocol: Protocol) -> None:
         self._protocol = protocol

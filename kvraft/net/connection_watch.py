@@ -1,9 +1,9 @@
-"""Connections that the reactor watches as one: what each read costs there is then paid once for all that is readable.
+"""Registers all connections of a port with the reactor as one reader, so that a round of reads costs its overhead once.
 
-Twisted does much around every single read: it looks up a log prefix, copies a logging context, calls through four
-layers. That takes 3 to 5 µs, a tenth of what a SET costs its leader when each client has one request in flight
-(measured). So the connections of a port are watched by an epoll of their own, and that epoll is what the reactor
-watches. Only what is plainly readable is read here; whatever else happens to a connection is the reactor's to handle.
+For each single read Twisted looks up a log prefix, copies a logging context and calls through four layers. That takes
+3 to 5 µs, a tenth of the time that a SET takes on the leader when each client has one request in flight (measured). So
+the connections of a port are registered with a separate epoll, and the reactor watches the descriptor of that epoll.
+Only plain input is read here. A connection with any other event is given back to the reactor, which handles it.
 """
 
 import select
@@ -18,23 +18,23 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 READS_AT_ONCE: Final = 256
-"""Connections that are read from before the reactor does something else."""
+"""Most connections that are read from in one call of `doRead`; then the reactor continues with other work."""
 SMALL_READ_BYTES: Final = 4096
-"""A connection is read in pieces of this size until one is full, and then in those of Twisted: to allocate 64 KiB for a
-line of 100 bytes costs 0.4 µs, a tenth of the call (measured)."""
+"""Size of a read, bytes. After the first read that fills it, a connection is read with Twisted's larger size. To
+allocate 64 KiB for a line of 100 bytes takes 0.4 µs, a tenth of the call (measured)."""
 
 
 def watch_together(port: Any, reactor: Any) -> None:
-    """Let the connections that `port` accepts from now on be watched as one, on systems that can do it."""
+    """Watch the connections that `port` accepts from now on by one ConnectionWatch; without epoll do nothing."""
     if hasattr(select, "epoll"):
         port.reactor = ConnectionWatch(reactor)
 
 
 @implementer(IReadDescriptor)
 class ConnectionWatch:
-    """A reader of the reactor, and what its connections take for the reactor.
+    """One reader for the reactor, and the `reactor` attribute of the connections of a port.
 
-    Twisted's connections ask their `reactor` for no more than the methods here.
+    Twisted's connections call only these methods of their `reactor`.
     """
 
     _log = Logger(namespace="kvraft.server")
@@ -43,13 +43,13 @@ class ConnectionWatch:
         self._reactor = reactor
         self._epoll = select.epoll()
         self._readers: dict[int, FileDescriptor] = {}
-        """Those that are watched here, by their file descriptor."""
+        """The connections that are watched here, by their file descriptor."""
         self._plain: dict[int, Connection] = {}
-        """Those among them that read as Twisted's plain connections do."""
+        """Those of `_readers` for which `_reads_plainly` is true."""
         self._given_back: set[FileDescriptor] = set()
-        """Those that the reactor watches itself, because something else than input has happened to them."""
+        """The connections that the reactor watches itself, because they had an event other than input."""
 
-    # What connections ask of a reactor.
+    # Methods of a reactor, called by connections.
 
     def addReader(self, reader: FileDescriptor) -> None:
         """Watch a connection for input."""
@@ -68,7 +68,7 @@ class ConnectionWatch:
             reader.bufferSize = SMALL_READ_BYTES
 
     def removeReader(self, reader: FileDescriptor) -> None:
-        """Watch a connection no more."""
+        """Stop watching a connection for input."""
         descriptor = reader.fileno()
         if self._readers.get(descriptor) is not reader:
             self._given_back.discard(reader)
@@ -81,26 +81,26 @@ class ConnectionWatch:
             self._reactor.removeReader(self)
 
     def addWriter(self, writer: IWriteDescriptor) -> None:
-        """Have the reactor watch a connection for room to write."""
+        """Let the reactor watch when a connection is writable."""
         self._reactor.addWriter(writer)
 
     def removeWriter(self, writer: IWriteDescriptor) -> None:
-        """Have the reactor watch it no more."""
+        """Let the reactor stop watching when a connection is writable."""
         self._reactor.removeWriter(writer)
 
     def callLater(self, delay: float, call: Any, *args: object, **kwargs: object) -> IDelayedCall:
-        """Have the reactor call later."""
+        """Let the reactor schedule a call."""
         delayed: IDelayedCall = self._reactor.callLater(delay, call, *args, **kwargs)
         return delayed
 
-    # What the reactor asks of a reader.
+    # Methods of a reader, called by the reactor.
 
     def fileno(self) -> int:
-        """Return the descriptor that is readable when a connection is."""
+        """Return the epoll's descriptor, which is readable when a connection is."""
         return self._epoll.fileno()
 
     def logPrefix(self) -> str:
-        """Name this in the log."""
+        """Return the name for this reader's log lines."""
         return "connections"
 
     def doRead(self) -> None:
@@ -111,7 +111,7 @@ class ConnectionWatch:
             if connection is None or event != select.EPOLLIN:
                 self._read(descriptor, event)
                 continue
-            # What `Connection.doRead` does, with three calls of Python fewer.
+            # The same as `Connection.doRead`, with three Python calls fewer.
             try:
                 try:
                     data = connection.socket.recv(connection.bufferSize)
@@ -129,9 +129,9 @@ class ConnectionWatch:
                 self._end(connection)
 
     def _read(self, descriptor: int, event: int) -> None:
-        """Read from a connection that is not plain, or to which more has happened than input."""
+        """Read from a connection that is not plain, or that has an event other than input."""
         reader = self._readers.get(descriptor)
-        if reader is None:  # one before it in this round has ended it
+        if reader is None:  # a connection before it in this round has ended it
             return
         try:
             if event != select.EPOLLIN or reader.doRead() is not None:
@@ -144,7 +144,7 @@ class ConnectionWatch:
         reader.abortConnection()  # type: ignore[attr-defined]
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
-        """The reactor ends: so do the connections."""
+        """The reactor stops: close the connections."""
         readers = list(self._readers.values())
         self._readers.clear()
         self._plain.clear()
@@ -153,7 +153,7 @@ class ConnectionWatch:
             reader.connectionLost(reason)
 
     def _give_back(self, reader: FileDescriptor) -> None:
-        """Let the reactor find out what became of a connection, and do what is to be done."""
+        """Let the reactor watch a connection from now on, and handle its event."""
         if self._readers.get(reader.fileno()) is reader:
             self.removeReader(reader)
             self._given_back.add(reader)
@@ -161,10 +161,10 @@ class ConnectionWatch:
 
 
 def _reads_plainly(reader: FileDescriptor) -> TypeGuard[Connection]:
-    """Whether to read from `reader` is to hand its protocol what its socket has.
+    """Whether a read of `reader` only passes the bytes of its socket to its protocol.
 
-    So it is under TLS too, where the protocol is what decrypts. A connection that is aborted reads nothing any more:
-    Twisted gives it a `doRead` of its own.
+    That is the case under TLS too, where the protocol decrypts. It is not the case for an aborted connection: Twisted
+    replaces its `doRead`, and it reads no more.
     """
     kind = type(reader)
     return (

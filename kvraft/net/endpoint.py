@@ -1,4 +1,4 @@
-"""Where a member is dialed: its name is looked up, and then its addresses are tried one after the other."""
+"""The endpoint of a member: it looks up the member's name, and then tries the addresses one after the other."""
 
 import os
 from collections.abc import Callable
@@ -16,22 +16,25 @@ from kvraft.config import Address
 from kvraft.net.names import Found, Names
 
 CONNECT_TIMEOUT_S: Final = 1.0
-"""How long connecting to one address may take, in seconds. It begins when the address is known."""
+"""Longest time to connect to one address, in seconds. The time for the look-up is not included."""
 ADDRESSES_PER_ATTEMPT: Final = 4
-"""Most addresses of a name that one attempt tries; the next attempt goes on with those after them."""
+"""Most addresses of a name that one attempt tries; the next attempt continues after them."""
 
 Dial = Callable[[Any, Address], IStreamClientEndpoint]
 """Makes the endpoint of a numeric address."""
 
 
 def endpoint_to(reactor: Any, address: Address) -> IStreamClientEndpoint:
-    """Return where to dial for a numeric address; the reactor must be able to connect by TCP."""
+    """Return the endpoint of a numeric address; the reactor must be able to connect by TCP."""
     kind = TCP6ClientEndpoint if isIPv6Address(address.host) else TCP4ClientEndpoint
     return kind(reactor, address.host, address.port)
 
 
 class Unreachable(OSError):
-    """None of several addresses can be connected to, or of those of an earlier look-up; the text says why for each."""
+    """No address of a name accepts a connection; the text gives the reason for each address.
+
+    It is raised where several addresses were tried, or where they came from an earlier look-up.
+    """
 
 
 @implementer(IStreamClientEndpoint)
@@ -39,11 +42,11 @@ class MemberEndpoint:
     """Dials one member.
 
     Args:
-        reactor: keeps the time, and is given to `dial`.
-        host: an address, or a name that may have several.
-        port: the same at each of them.
-        names: looks the name up.
-        dial: makes the endpoint of each address.
+        reactor: the clock for timeouts; it is passed to `dial`.
+        host: an address, or a name that may have several addresses.
+        port: the port, the same for each address.
+        names: resolves the name.
+        dial: makes the endpoint for each address.
     """
 
     def __init__(self, reactor: Any, host: str, port: int, names: Names, dial: Dial) -> None:
@@ -53,10 +56,10 @@ class MemberEndpoint:
         self._names = names
         self._dial = dial
         self._tried = 0
-        """Addresses tried so far: an attempt begins after the last one, which may belong to another program."""
+        """Addresses tried so far: the next attempt begins after the last one, where another program may answer."""
 
     def connect(self, protocolFactory: IProtocolFactory) -> Deferred[IProtocol]:  # noqa: N803 - Twisted's name
-        """See `IStreamClientEndpoint`; one attempt never builds a protocol while another one is connecting."""
+        """See `IStreamClientEndpoint`; addresses are dialed one at a time, so at most one protocol is connecting."""
         return Deferred.fromCoroutine(self._connect(protocolFactory))
 
     async def _connect(self, factory: IProtocolFactory) -> IProtocol:
@@ -71,13 +74,13 @@ class MemberEndpoint:
                 return await attempt.addTimeout(CONNECT_TIMEOUT_S, self._reactor, _say_late)
             except CancelledError:
                 raise
-            except Exception as error:  # noqa: BLE001 - whatever it is, the next address may do
+            except Exception as error:  # noqa: BLE001 - after any error the next address may work
                 errors[host] = error
         raise _summary(found, errors)
 
 
 def _summary(found: Found, errors: dict[str, Exception]) -> Exception:
-    """Return one error for an attempt at which no address could be connected to."""
+    """Return the error of an attempt in which no address accepted a connection."""
     if len(errors) == 1 and found.doubt is None:
         (error,) = errors.values()
         return error
@@ -92,7 +95,7 @@ def _say_late(_result: object, timeout: float) -> NoReturn:
 
 
 def why_unreachable(error: Exception) -> str:
-    """Return why there is no connection, in the operating system's words where it has some: they are the shortest."""
+    """Return why there is no connection, by the operating system's text where there is one: it is the shortest."""
     if isinstance(error, ConnectError) and isinstance(error.osError, int):
         return os.strerror(error.osError).lower()
     if isinstance(error, OSError) and error.strerror:

@@ -1,4 +1,4 @@
-"""Opens the sockets on which a node listens: one for each address of this machine that its own name stands for."""
+"""Opens the sockets on which a node listens: one for each address of its name that belongs to this machine."""
 
 import errno
 import socket
@@ -10,17 +10,17 @@ from kvraft.net.names import LookUpFailed, Names
 BACKLOG: Final = 1024
 """Connections that may wait to be accepted, on each socket."""
 OWN_NAME_S: Final = 10.0
-"""Longest wait for the addresses of a node's own name, in seconds. Without them it cannot begin."""
+"""Longest wait for the addresses of a node's own name, in seconds. Without them it cannot listen."""
 
 _ANOTHER_MACHINES: Final = frozenset({errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT})
 """Errors of an address that this machine does not have, or of a whole family of addresses."""
 
 
 def listen_on(address: Address, names: Names) -> list[socket.socket]:
-    """Return sockets that listen on `address`: where it is a name, on all of its addresses that are this machine's.
+    """Return sockets that listen on `address`; for a name, on each of its addresses that belongs to this machine.
 
     Raises:
-        OSError: none of them is this machine's, one that is cannot be bound, or the name cannot be looked up.
+        OSError: no address belongs to this machine, one of them cannot be bound, or the name cannot be resolved.
     """
     hosts = names.wait(address.host, OWN_NAME_S).hosts
     sockets: list[socket.socket] = []
@@ -43,7 +43,7 @@ def listen_on(address: Address, names: Names) -> list[socket.socket]:
 
 
 def advice(error: OSError, key: str = "bind") -> str:
-    """Return what was probably meant when an address cannot be bound; `key` of config.json can name another one."""
+    """Return advice for an address that cannot be bound; `key` is the key of config.json that can name another one."""
     if isinstance(error, LookUpFailed):
         return (
             f'let "{key}" in the node\'s entry of config.json name an address of this machine, which needs no look-up'
@@ -57,7 +57,7 @@ def advice(error: OSError, key: str = "bind") -> str:
 
 
 def _listen(host: str, port: int, *, shares_port: bool) -> socket.socket:
-    """Return a socket that listens on a numeric address; `shares_port` leaves IPv4's addresses to other sockets."""
+    """Return a socket that listens on a numeric address; with `shares_port` an IPv6 socket accepts no IPv4."""
     (found, *_) = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_NUMERICHOST)
     family, kind, protocol, _, where = found
     listening = socket.socket(family, kind, protocol)

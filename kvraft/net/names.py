@@ -1,11 +1,11 @@
-"""Looks up the addresses of names, so that a look-up that is slow or never ends delays only the callers that need it.
+"""Resolves names to addresses. A look-up that is slow, or never ends, delays only the callers that need it.
 
-The operating system looks names up in calls that block for as long as its servers do not answer. So each look-up has a
-daemon thread of its own: neither other names, nor the reactor with its thread pool, nor the end of the process waits
-for it. A second caller that asks for the same name waits for the first look-up: another one would hang as well.
+The operating system's look-up blocks as long as the name servers do not answer. So each look-up runs on a separate
+daemon thread: other names, the reactor's thread pool and the exit of the process do not wait for it. A second caller
+for the same name waits for the look-up that is in progress, since another one would hang as well.
 
-The last answer for each name is kept, and is used when the next look-up fails or takes long. An address is only a hint:
-the node that answers there proves in its hello which member it is.
+The last answer for each name is kept, and is used when the next look-up fails or takes long. An outdated address does
+no harm: the node that answers there proves in its hello which member it is.
 """
 
 import socket
@@ -19,11 +19,11 @@ from twisted.internet.abstract import isIPAddress, isIPv6Address
 from twisted.internet.defer import Deferred
 
 LOOK_UPS_MAX: Final = 64
-"""Names that are looked up at once, each on a thread; a further one fails until one of these has ended."""
+"""Most look-ups at a time, each on a thread; further ones fail until one of these has ended."""
 ANSWERS_MAX: Final = 256
-"""Names whose last answer is kept; the oldest answer is dropped first."""
+"""Most names whose last answer is kept; the oldest answer is dropped first."""
 LOOK_UP_S: Final = 3.0
-"""Longest wait for a look-up of a name without an earlier answer, in seconds. The look-up itself goes on."""
+"""Longest wait for a look-up of a name without an earlier answer, in seconds. The look-up itself continues."""
 LOOK_UP_AGAIN_S: Final = 0.5
 """Longest wait for a look-up when an earlier answer can be used instead, in seconds."""
 
@@ -36,7 +36,7 @@ Hosts = tuple[str, ...]
 """Numeric addresses without duplicates, in the order in which to try them."""
 Done = Callable[[Hosts | LookUpFailed], object]
 Begin = Callable[[str, Done], object]
-"""Begins to look a name up, and calls `Done` once, from any thread: the seam to the operating system."""
+"""Starts a look-up of a name, and calls `Done` once, from any thread: the interface to the operating system."""
 
 
 @attrs.frozen
@@ -45,44 +45,44 @@ class Found:
 
     hosts: Hosts
     doubt: LookUpFailed | None = None
-    """Why the addresses are those of an earlier look-up; None when they are new."""
+    """The failure for which addresses of an earlier look-up are used; None when they are new."""
 
 
 def resolve(name: str) -> Hosts | LookUpFailed:
-    """Ask the operating system for the addresses of a name; this may block for long."""
+    """Resolve a name by the operating system; this may block for long."""
     try:
         found = socket.getaddrinfo(name, None, type=socket.SOCK_STREAM)
-    except (OSError, UnicodeError) as error:  # the latter for what can be no name, such as "a..b"
+    except (OSError, UnicodeError) as error:  # UnicodeError for an impossible name, such as "a..b"
         return LookUpFailed(f"the name {name} cannot be looked up: {getattr(error, 'strerror', None) or error}")
     families = {socket.AF_INET, socket.AF_INET6}
     return tuple(dict.fromkeys(_to_text(where) for family, *_, where in found if family in families))
 
 
 def resolve_on_a_thread(name: str, done: Done) -> None:
-    """Look a name up on a daemon thread of its own."""
+    """Resolve a name on a new daemon thread."""
     Thread(target=lambda: done(resolve(name)), name=f"kvraft looks up {name}", daemon=True).start()
 
 
 class Names:
-    """Looks names up, with one look-up for each name at a time; thread-safe.
+    """Resolves names, with one look-up for each name at a time; thread-safe.
 
     Args:
-        begin: begins a look-up.
+        begin: starts a look-up.
     """
 
     def __init__(self, begin: Begin = resolve_on_a_thread) -> None:
         self._begin = begin
         self._lock = Lock()
         self._waiting: dict[str, dict[object, Done]] = {}
-        """For each name that is being looked up, the callers that wait for it."""
+        """The callers that wait for the look-up of each name, by name."""
         self._known: dict[str, Hosts] = {}
-        """The last answers, the oldest first."""
+        """The last answer for each name, the oldest first."""
 
     async def find(self, name: str, reactor: Any) -> Found:
-        """Return the addresses of a name, in the reactor's thread; a numeric address is returned as it is.
+        """Return the addresses of a name, in the reactor's thread; a numeric address is returned unchanged.
 
         Raises:
-            LookUpFailed: there are none, or none in time.
+            LookUpFailed: the look-up failed or did not end in time, and there is no earlier answer.
         """
         if _is_address(name):
             return Found((name,))
@@ -96,10 +96,10 @@ class Names:
             return self._earlier(name, failed)
 
     def wait(self, name: str, longest_s: float | None = None) -> Found:
-        """Return the addresses of a name; block for at most `longest_s`, or as long as `find` waits without it.
+        """Return the addresses of a name; block for at most `longest_s`, or, without it, for as long as `find` waits.
 
         Raises:
-            LookUpFailed: there are none, or none in time.
+            LookUpFailed: the look-up failed or did not end in time, and there is no earlier answer.
         """
         if _is_address(name):
             return Found((name,))
@@ -122,14 +122,14 @@ class Names:
         return LOOK_UP_AGAIN_S if name in self._known else LOOK_UP_S
 
     def _earlier(self, name: str, failed: LookUpFailed) -> Found:
-        """Return the earlier answer, or raise `failed` when there is none."""
+        """Return the earlier answer; raise `failed` if there is none."""
         hosts = self._known.get(name)
         if hosts is None:
             raise failed
         return Found(hosts, failed)
 
     def _join(self, name: str, who: object, done: Done) -> None:
-        """Call `done` at the end of the look-up of a name; begin one unless one is under way."""
+        """Call `done` at the end of the look-up of a name; start a look-up unless one is in progress."""
         with self._lock:
             is_under_way = name in self._waiting
             is_too_much = not is_under_way and len(self._waiting) >= LOOK_UPS_MAX
@@ -144,7 +144,7 @@ class Names:
                 self._end(name, LookUpFailed(f"the name {name} cannot be looked up: {error}"))
 
     def _leave(self, name: str, who: object) -> None:
-        """Stop waiting; the look-up goes on."""
+        """Stop waiting for a look-up, which continues."""
         with self._lock:
             self._waiting.get(name, {}).pop(who, None)
 
@@ -163,7 +163,7 @@ class Names:
 
 
 def _tell(waits: "Deferred[Hosts]", answer: Hosts | LookUpFailed) -> None:
-    """Give an answer to the caller that waits, unless it came too late."""
+    """Fire the Deferred of a waiting caller, unless it has fired already because of its timeout."""
     if waits.called:
         return
     if isinstance(answer, LookUpFailed):

@@ -1,4 +1,4 @@
-"""What every socket between nodes is told: send at once, and do not believe in a silent peer for long."""
+"""Options of every socket between nodes: send without delay, and close the connection to a silent peer soon."""
 
 import socket
 from typing import Final, cast
@@ -7,10 +7,10 @@ from twisted.internet.interfaces import ISystemHandle, ITCPTransport, ITransport
 from twisted.internet.protocol import Protocol
 
 SILENCE_MAX_S: Final = 5
-"""After how many seconds without an acknowledgement the operating system, where it can, gives a connection up.
+"""Seconds without an acknowledgement after which the operating system closes a connection, if it supports this.
 
-Without it a connection that a network outage froze is retried by TCP at intervals that grow to minutes, and a link
-would stay dead long after the network is back.
+Without it, TCP retransmits after a network outage at intervals that grow to minutes, so a link would stay dead long
+after the network is back.
 """
 PROBE_INTERVAL_S: Final = 1
 """Seconds between two probes of an idle connection."""
@@ -21,17 +21,17 @@ _OPTIONS: Final = (
     ("TCP_KEEPCNT", 2),
     ("TCP_USER_TIMEOUT", SILENCE_MAX_S * 1000),
 )
-"""The names of Linux; other systems have some of them."""
+"""Options by their names on Linux; other systems have some of them."""
 
 
 def tune(transport: ITransport) -> None:
-    """Turn off Nagle's wait and turn on probes; do nothing to what is no TCP connection."""
+    """Turn off Nagle's algorithm and turn on keepalive probes; do nothing if this is no TCP connection."""
     if not ITCPTransport.providedBy(transport):
         return
     transport.setTcpNoDelay(True)
     try:
         transport.setTcpKeepAlive(True)
-    except OSError:  # The connection died before it was looked at; its connectionLost is on the way.
+    except OSError:  # The connection is lost already; its connectionLost follows.
         return
     handle = transport.getHandle() if ISystemHandle.providedBy(transport) else None
     if not isinstance(handle, socket.socket):  # Under TLS the handle is the TLS connection's.
@@ -41,12 +41,12 @@ def tune(transport: ITransport) -> None:
         if option is not None:
             try:
                 handle.setsockopt(socket.IPPROTO_TCP, option, value)
-            except OSError:  # Known to the headers, not to this kernel: it was a wish.
+            except OSError:  # Python has the option but this kernel does not; it is not essential.
                 continue
 
 
 def abort_connection(transport: ITransport) -> None:
-    """Drop a connection with everything that waits to be sent; every transport that Twisted connects can do this."""
+    """Abort a connection and discard its unsent bytes; every transport that Twisted connects supports this."""
     cast(ITCPTransport, transport).abortConnection()
 
 

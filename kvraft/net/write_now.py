@@ -1,22 +1,22 @@
-"""Writes to a transport without a detour through the reactor when its socket can take the bytes at once."""
+"""Writes to a transport without a pass through the reactor, when its socket accepts the bytes at once."""
 
 from twisted.internet.interfaces import ITransport
 from twisted.internet.tcp import Connection
 
 
 def write_now(transport: ITransport, data: bytes) -> None:
-    """Send `data` at once as far as the socket takes it, and leave the rest to the transport.
+    """Send as much of `data` as the socket accepts at once, and pass the rest to the transport.
 
-    `transport.write` alone only fills a buffer and asks the reactor to send it when the socket is next reported as
-    writable, which is one trip through the poll loop later. The meaning is that of `transport.write`: bytes leave in
-    the order of the calls, nothing is sent on a connection that is lost or aborted, and a failing socket is reported by
-    `connectionLost` from the reactor, never from within this call. Transports that are no plain TCP socket (TLS, an
-    in-memory one) get an ordinary write.
+    `transport.write` alone only fills a buffer, which the reactor sends when the socket is next reported as writable,
+    one iteration of the poll loop later. The meaning is that of `transport.write`: bytes leave in the order of the
+    calls, nothing is sent on a connection that is lost or aborted, and a failing socket is reported by `connectionLost`
+    from the reactor, never from within this call. For transports other than a plain TCP socket (TLS, an in-memory one)
+    this calls `transport.write`.
     """
-    # Whether nothing waits in front of new bytes and nothing stands in their way; Twisted has no public way to ask. The
-    # attributes are those by which `abstract.FileDescriptor.write` and `doWrite` decide, and each costs every answer.
-    # Of a half-close only the beginning is looked at: it is never taken back. tests/net/test_write_now.py watches them
-    # on real sockets.
+    # Whether new bytes may be sent at once: no earlier bytes wait, and the connection is not closing. Twisted has no
+    # public way to find out. These are the attributes by which `abstract.FileDescriptor.write` and `doWrite` decide.
+    # Each check adds time to every answer, so only the start of a half-close is checked: it is never undone.
+    # tests/net/test_write_now.py checks these attributes on real sockets.
     if (
         isinstance(transport, Connection)
         and transport.connected
@@ -32,7 +32,7 @@ def write_now(transport: ITransport, data: bytes) -> None:
         try:
             sent = transport.socket.send(data)
         except OSError:
-            # It is full, or broken: the transport's own write meets the same error in the reactor and reports it.
+            # The socket is full or broken: `transport.write` gets the same error in the reactor and reports it.
             sent = 0
         if sent == len(data):
             return

@@ -1,4 +1,4 @@
-"""Reads the lines of an operator: who belongs to the cluster, who leads, what has happened, take a snapshot."""
+"""Parses the lines of an operator: membership changes, leadership transfers, snapshots and events."""
 
 from collections.abc import Callable, Sequence
 from typing import Final
@@ -20,13 +20,13 @@ from kvraft.config.values import ID_MAX
 
 NODE_ID_DIGITS_MAX: Final = 10
 ADDRESS_BYTES_MAX: Final = 300
-"""A host name has at most 253 bytes, and the port follows."""
+"""Longest address, bytes: a host name has at most 253, and the port follows."""
 WORDS_WITH_INCARNATION: Final = 3
-"""A node that reports its own move adds its incarnation after its address."""
+"""Arguments of MEMBER MOVE from a node that reports its own move: it adds its incarnation after its address."""
 EVENT_DIGITS_MAX: Final = 15
-"""Digits in the number of an event."""
+"""Most digits in the number of an event."""
 _SHOWN_BYTES: Final = 20
-"""So much of a wrong id is repeated in its error."""
+"""Most bytes of a wrong id that its error repeats."""
 
 ADMIN_USAGES: Final = {
     b"MEMBERS": "MEMBERS",
@@ -36,21 +36,21 @@ ADMIN_USAGES: Final = {
     b"SNAPSHOT": "SNAPSHOT",
     b"EVENTS": "EVENTS [<number of the last event that is known>]",
 }
-"""Every administrative command and how it is written."""
+"""The syntax of every administrative command."""
 
 _FORCE: Final = b"FORCE"
 
 
 class WrongAdminUsage(Exception):
-    """A known command that is not written as it must be."""
+    """The syntax of an administrative command is wrong."""
 
 
 def read_admin(verb: bytes, arguments: bytes) -> AdminCommand:
-    """Read the `arguments` of a verb of ADMIN_USAGES.
+    """Parse the `arguments` of a verb of ADMIN_USAGES.
 
     Raises:
-        WrongAdminUsage: there are too many, too few, or others.
-        InvalidCommand: one of them can never be right.
+        WrongAdminUsage: their number or a keyword is wrong.
+        InvalidCommand: one of them is not allowed.
     """
     return _READERS[verb](arguments.split())
 

@@ -9,7 +9,8 @@ import msgspec
 from kvraft.commands import InvalidCommand
 
 BASE64: Final = b'base64"'
-"""An argument that begins so is base64 up to the next double quote, as values in answers are that are not UTF-8."""
+"""The beginning of an argument in base64, which ends at the next double quote. Answers show bytes that are not UTF-8 in
+base64 as well."""
 _STRING: Final = re.compile(rb'"(?:[^"\\]|\\.)*"')
 _decode_string = msgspec.json.Decoder(str).decode
 _INTEGER: Final = re.compile(rb"-?\d{1,19}")
@@ -18,14 +19,14 @@ _MICROSECONDS: Final = 1_000_000
 
 
 class WrongUsage(Exception):
-    """A known command that is not written as it must be."""
+    """The syntax of a command is wrong."""
 
 
 class Arguments:
-    """What stands after the command. Arguments are separated by single spaces.
+    """The part of a line after the command. Arguments are separated by single spaces.
 
-    One that begins with a double quote is a JSON string, in which a space or a line feed can stand; one that begins
-    with base64 and a double quote holds any bytes at all; any other is taken as it is.
+    An argument that begins with a double quote is a JSON string, which may contain spaces and line feeds. One that
+    begins with `base64` and a double quote may contain any bytes. Any other is used as it is.
     """
 
     def __init__(self, content: bytes | None) -> None:
@@ -66,7 +67,7 @@ class Arguments:
         return string(match[0])
 
     def _begin(self, rest: bytes) -> None:
-        """Go on behind a double quote."""
+        """Continue with `rest`, which follows a closing double quote."""
         if rest and not rest.startswith(b" "):
             raise InvalidCommand("a space must follow the double quote at the end of an argument")
         self._rest = rest[1:] if rest else None
@@ -101,16 +102,20 @@ class Arguments:
         return int(match[1]) * _MICROSECONDS + int((match[2] or b"").ljust(6, b"0"))
 
     def end(self) -> None:
-        """See that nothing is left."""
+        """Check that no argument is left.
+
+        Raises:
+            WrongUsage: there is one.
+        """
         if self._rest is not None:
             raise WrongUsage
 
 
 def from_base64(encoded: str | bytes) -> bytes:
-    """Return what is written in base64.
+    """Return the bytes that are encoded in base64.
 
     Raises:
-        InvalidCommand: it is none.
+        InvalidCommand: it is not base64.
     """
     try:
         return binascii.a2b_base64(encoded, strict_mode=True)
@@ -119,10 +124,10 @@ def from_base64(encoded: str | bytes) -> bytes:
 
 
 def string(token: bytes) -> bytes:
-    """Return what a JSON string says, in UTF-8.
+    """Return the content of a JSON string, in UTF-8.
 
     Raises:
-        InvalidCommand: it is none.
+        InvalidCommand: it is not a JSON string.
     """
     try:
         return _decode_string(token).encode()

@@ -1,4 +1,4 @@
-"""Lines of client sessions: SESSION, and the numbers in front of writes that are carried out once."""
+"""Lines of client sessions: SESSION, and the numbers before writes that are applied once."""
 
 import re
 from functools import partial
@@ -11,7 +11,7 @@ from kvraft.server.arguments import Arguments, WrongUsage
 from kvraft.server.dialect import Answer
 
 MARK: Final = b"#"
-"""What a numbered write begins with."""
+"""The first byte of a numbered write."""
 NUMBERED_USAGE: Final = "#<client>:<number> <command>, one that writes, for instance: #7:1 SET <key> <value>"
 SESSION_USAGES: Final = {b"SESSION": "SESSION [TTL <seconds>] | SESSION RENEW <client> | SESSION END <client>"}
 
@@ -19,10 +19,10 @@ _NUMBERS: Final = re.compile(rb"#([1-9]\d{0,18}):([1-9]\d{0,18})")
 
 
 def read_numbers(word: bytes) -> tuple[int, int]:
-    """Return the client's id and the number in front of a write.
+    """Return the client's id and the number before a write.
 
     Raises:
-        InvalidCommand: they are not written as they must be.
+        InvalidCommand: their syntax is wrong.
     """
     match = _NUMBERS.fullmatch(word)
     if match is None:
@@ -31,7 +31,7 @@ def read_numbers(word: bytes) -> tuple[int, int]:
 
 
 def read_session(arguments: Arguments) -> tuple[Mutation, Answer]:
-    """Read what stands after SESSION, if anything does."""
+    """Parse the arguments of SESSION; it may have none."""
     if not arguments:
         return open_session(), partial(replies.session, SESSION_TTL_US)
     match arguments.keyword():

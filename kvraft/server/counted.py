@@ -1,4 +1,4 @@
-"""A database that counts what is asked of it, for a server that asks one thing at a time."""
+"""A database that counts its requests, for a server that sends one at a time."""
 
 from collections.abc import Callable, Sequence
 
@@ -23,7 +23,7 @@ Reply = Callable[[Sequence[Result] | Exception], object]
 
 
 class CountedDatabase:
-    """Passes everything on; see `kvraft.server.database.Database`. A `Session` counts by itself, which costs less."""
+    """Forwards all calls; see `kvraft.server.database.Database`. A `Session` counts by itself, which costs less."""
 
     def __init__(self, database: Database, counts: RequestCounts, clock: IReactorTime) -> None:
         self._database = database
@@ -38,11 +38,11 @@ class CountedDatabase:
         self.status: Callable[[Caller], dict[str, object]] = database.status
 
     def ask(self, caller: Caller, operations: Sequence[Operation], reply: Reply) -> None:
-        """Carry out `operations`, and count what comes of them."""
+        """Execute `operations`, and count them with their outcome."""
         self._database.ask(caller, operations, self._counting(operations, reply))
 
     def acquire(self, caller: Caller, request: AcquireLock, reply: Reply) -> Callable[[], None]:
-        """Ask for a lock, and count what comes of it."""
+        """Request a lock, and count that with its outcome."""
         return self._database.acquire(caller, request, self._counting([request], reply))
 
     def _counting(self, operations: Sequence[Operation], reply: Reply) -> Reply:

@@ -1,4 +1,4 @@
-"""Lines of the commands on data that have more than a key and a value: read as operations, with their answers."""
+"""Parses the data commands with more arguments than a key and a value into operations and their answers."""
 
 import base64
 import binascii
@@ -58,14 +58,14 @@ DATA_USAGES: Final = {
     b"TXN": 'TXN {"if":[...],"then":[...],"else":[...]}',
     **SESSION_USAGES,
 }
-"""Commands that are read here alone, and how they are written."""
+"""The syntax of the commands that only this module parses."""
 
 HEAVY: Final = frozenset({b"APPEND", b"RANGE", b"PREFIX", b"TXN", b"TOKEN"})
 """Commands that can cost far more than a SET."""
 
 Request = tuple[Operation, Answer]
 Place = Callable[[Query, Answer], Request]
-"""Makes a read that a certain member may answer."""
+"""Makes a read, with a choice of the members that may answer it."""
 
 
 def _get(arguments: Arguments) -> Request:
@@ -83,7 +83,7 @@ def _get(arguments: Arguments) -> Request:
 
 
 def _everywhere(query: Query, answer: Answer) -> Request:
-    """Leave open which member answers."""
+    """Return a read without a choice of the member that answers."""
     return query, answer
 
 
@@ -234,10 +234,10 @@ def _page(span: Span, arguments: Arguments) -> Request:
 
 
 def read_cursor(cursor: bytes) -> tuple[int, bytes]:
-    """Return the revision and the key that a cursor stands for.
+    """Return the revision and the key of a cursor.
 
     Raises:
-        InvalidCommand: it is none.
+        InvalidCommand: it is not a cursor.
     """
     revision, dot, key = cursor.partition(b".")
     try:
@@ -263,7 +263,7 @@ _GUARDED: Final[dict[bytes, Callable[[Arguments], Request]]] = {
     b"PERSIST": _persist,
     b"TXN": _txn,
 }
-"""What TOKEN can guard."""
+"""The commands that TOKEN can guard."""
 
 _READERS: Final[dict[bytes, Callable[[Arguments], Request]]] = {
     b"GET": _get,
@@ -287,15 +287,15 @@ _READERS: Final[dict[bytes, Callable[[Arguments], Request]]] = {
 
 
 _WITHOUT_ARGUMENTS: Final = frozenset(SESSION_USAGES)
-"""Commands that may have none."""
+"""Commands that may have no arguments."""
 
 
 def read_data(verb: bytes, arguments: bytes | None) -> Request:
-    """Return what a line asks, and how it is answered. `arguments` is what stands after the command, if anything does.
+    """Return the operation of a line, and its answer. `arguments` is the part after the command; None: there is none.
 
     Raises:
-        WrongUsage: it is not written as it must be.
-        InvalidCommand: it can never be carried out.
+        WrongUsage: its syntax is wrong.
+        InvalidCommand: it can never be executed.
     """
     if arguments is None and verb not in _WITHOUT_ARGUMENTS:
         raise WrongUsage

@@ -1,4 +1,4 @@
-"""What the servers need of their node: the seam that the replica implements."""
+"""The interface of the servers to their node, which the replica implements."""
 
 from collections.abc import Callable, Sequence
 from typing import Protocol
@@ -51,7 +51,7 @@ class Database(Protocol):
         ...
 
     def cluster(self) -> ClusterView:
-        """Return the members of the cluster and its leader, as far as this node knows them."""
+        """Return the members of the cluster and its leader in the view of this node."""
         ...
 
     def follow_leader(self, tell: Callable[[], object]) -> None:
@@ -59,9 +59,9 @@ class Database(Protocol):
         ...
 
     def publish(self, caller: Caller, channel: bytes, message: bytes) -> None:
-        """Tell a message to those who follow messages at the other members, as far as they can be reached.
+        """Send a message to all followers of messages at those other members that can be reached.
 
-        It is not stored, and any may be lost; those that arrive do so in their order.
+        Messages are not stored, and any may be lost; those that arrive do so in order.
         """
         ...
 

@@ -19,26 +19,26 @@ from kvraft.server.session import Session
 
 
 class LineDialect:
-    """Cuts input into lines and reads all of them that arrived together: a call a line costs more than to answer it."""
+    """Parses all lines that arrived together in one call: a call for each line would cost more than to answer it."""
 
     defect = replies.error("INTERNAL", "this node has met a defect, see its log; a write may have happened")
 
     def __init__(self, limits: ServerLimits) -> None:
         self._limits = limits
         self._input = LineBuffer(limits.line_bytes)
-        self._rest: Sequence[bytes] = ()  # whole lines that are carried out before anything else
+        self._rest: Sequence[bytes] = ()  # complete lines that are executed before the input after them
         self._is_new = True  # no line was read yet
         self.has_input = False
         """Whether anything is held, or will never be read."""
 
     @property
     def held(self) -> int:
-        """Bytes that wait, cut into lines or not."""
+        """Bytes that are held, cut into lines or not."""
         return len(self._input.held) + sum(map(len, self._rest))
 
     @property
     def overflow(self) -> bytes | None:
-        """What is said to a client whose line is too long."""
+        """The error for a client whose line is too long; None: no line is."""
         if not self._input.overflowed:
             return None
         return replies.error(
@@ -58,7 +58,7 @@ class LineDialect:
             self._input.add(data)
             lines, self._rest = self._rest, ()
         elif data and data.find(b"\n") == len(data) - 1 < self._limits.line_bytes and not self.has_input:
-            lines = (data[:-1],)  # one line and nothing else, as most clients send: it need not be kept and cut
+            lines = (data[:-1],)  # exactly one line, as most clients send: it need not be buffered and cut
         else:
             lines = self._input.take(data)
             if not lines:
@@ -78,7 +78,7 @@ class LineDialect:
         return self.take() if self._rest else None
 
     def clear(self) -> None:
-        """Drop what is held."""
+        """Drop the held input."""
         self._input.clear()
         self._rest = ()
         self.has_input = False
@@ -93,10 +93,10 @@ class LineDialect:
 
 
 class LineProtocol(Session, LineReceiver):
-    """One client's connection that speaks lines.
+    """One client's connection of the line protocol.
 
-    Unlike other LineReceivers it takes all lines of a chunk at once, and Twisted's buffer, which takes quadratic time
-    for a long line that arrives in small pieces, is not used.
+    Unlike other LineReceivers it parses all lines of a chunk at once. It does not use Twisted's buffer, which takes
+    quadratic time for a long line that arrives in small pieces.
     """
 
     delimiter = b"\n"
@@ -108,5 +108,5 @@ class LineProtocol(Session, LineReceiver):
 
     @override
     def lineReceived(self, line: bytes) -> None:
-        """Carry out one line, as if it had arrived alone."""
+        """Execute one line, as if it had arrived alone."""
         self.dataReceived(line + self.delimiter)

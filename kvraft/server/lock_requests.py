@@ -1,4 +1,4 @@
-"""LOCK and what goes with it: read as operations, with their answers."""
+"""LOCK and the other lock commands of the line protocol: parses them into operations and their answers."""
 
 from collections.abc import Callable
 from typing import Final
@@ -28,18 +28,18 @@ LOCK_USAGES: Final = {
     b"LEADER": "LEADER <name>",
     b"TOKEN": "TOKEN <name> <token> (SET | DELETE | CAS | INCR | APPEND | EXPIRE | PERSIST | TXN) ...",
 }
-"""Commands that are read here alone, and how they are written."""
+"""The syntax of the commands that only this module parses."""
 
 Request = tuple[Operation, Answer]
 Readers = dict[bytes, Callable[[Arguments], Request]]
 
 
 def read_lock(content: bytes) -> tuple[AcquireLock, Answer]:
-    """Return what LOCK asks, and how that is answered.
+    """Return the request of LOCK, and its answer.
 
     Raises:
-        WrongUsage: it is not written as it must be.
-        InvalidCommand: it can never be carried out.
+        WrongUsage: its syntax is wrong.
+        InvalidCommand: it can never be executed.
     """
     arguments = Arguments(content)
     name = arguments.text()
@@ -58,14 +58,14 @@ def read_lock(content: bytes) -> tuple[AcquireLock, Answer]:
 
 
 def unlock(arguments: Arguments) -> Request:
-    """Read UNLOCK."""
+    """Parse UNLOCK."""
     name, token = arguments.text(), arguments.number()
     arguments.end()
     return release_lock(name, token), replies.OK
 
 
 def renew(arguments: Arguments) -> Request:
-    """Read RENEW."""
+    """Parse RENEW."""
     name, token = arguments.text(), arguments.number()
     if not arguments:
         return renew_lock(name, token), granted
@@ -78,14 +78,14 @@ def renew(arguments: Arguments) -> Request:
 
 
 def leader(arguments: Arguments) -> Request:
-    """Read LEADER."""
+    """Parse LEADER."""
     name = arguments.text()
     arguments.end()
     return describe_lock(name), described
 
 
 def token(readers: Readers, arguments: Arguments) -> Request:
-    """Read TOKEN, and the command that it guards with one of these readers."""
+    """Parse TOKEN, and the command that it guards with one of these readers."""
     name, number, verb = arguments.text(), arguments.number(), arguments.keyword()
     if verb not in readers:
         raise WrongUsage
@@ -96,12 +96,12 @@ def token(readers: Readers, arguments: Arguments) -> Request:
 
 
 def granted(lock: Granted) -> bytes:
-    """Return the line for a lock that the client has."""
+    """Return the line for a lock that the client holds."""
     return replies.status({"token": lock.token, "ttl": replies.seconds(lock.ttl_us)})
 
 
 def described(state: LockState | None) -> bytes:
-    """Return the line for who holds a lock."""
+    """Return the line for the holder of a lock."""
     if state is None:
         return replies.status({"token": None})
     told = {"token": state.token, **replies.text("owner", state.owner)}

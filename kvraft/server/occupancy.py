@@ -1,4 +1,4 @@
-"""How many connections of clients a node has, on whatever port they came: the limits are those of the node."""
+"""Counts the client connections of a node on all its ports: the limits are those of the node."""
 
 from twisted.logger import Logger
 
@@ -7,7 +7,7 @@ from kvraft.server.sniff import FirstByte
 
 
 class Occupancy:
-    """Counts connections, and says whether there is room for one more."""
+    """Counts connections, and decides whether one more is accepted."""
 
     _log = Logger()
 
@@ -16,21 +16,21 @@ class Occupancy:
         self._is_full = False
         """Whether it was logged that clients are refused."""
         self.silent: dict[FirstByte, None] = {}
-        """Connections that have not said anything yet, or are refused, in the order of their arrival."""
+        """Connections that have sent nothing yet, or are refused, in the order of their arrival."""
         self.opened = 0
-        """Connections that are open, also those that are being dropped."""
+        """How many connections are open, including those that are being dropped."""
         self.clients = 0
-        """Client connections that are open."""
+        """How many client connections are open."""
         self.refused_clients = 0
-        """Clients that were turned away since the start, because there were too many."""
+        """How many clients were refused since the start, because there were too many."""
 
     @property
     def has_room(self) -> bool:
-        """Whether one more connection can be accepted, whoever speaks on it."""
+        """Whether one more connection can be accepted, of a client or a peer."""
         return self._limits.connections is None or self.opened < self._limits.connections
 
     def admit(self) -> bool:
-        """Count one more client, unless there are as many as are allowed."""
+        """Count one more client and return True, unless as many as are allowed are connected."""
         if self.clients < self._limits.clients:
             self.clients += 1
             return True
@@ -45,5 +45,5 @@ class Occupancy:
     def leave(self) -> None:
         """Count one client less."""
         self.clients -= 1
-        # Not at the first gap: while clients come and go at the limit, each refusal would be logged.
+        # Not when the first client leaves: while clients come and go at the limit, each refusal would be logged.
         self._is_full = self._is_full and self.clients > self._limits.clients // 2

@@ -48,10 +48,10 @@ class SharedPort(ServerFactory):
     Args:
         speakers: the protocol for each first byte.
         limits: what clients may cost.
-        clock: tells the time, and calls later.
+        clock: the time, and delayed calls.
         occupancy: counts the connections of all ports of the node; None: there is no other port.
-        refuse_byte: returns what is said about a first byte that names nobody.
-        requests: where the protocols count what clients ask.
+        refuse_byte: returns the answer to a first byte that selects no protocol.
+        requests: the counts of clients' requests, to which the protocols add.
     """
 
     noisy = False
@@ -66,7 +66,7 @@ class SharedPort(ServerFactory):
         requests: Sequence[RequestCounts] = (),
     ) -> None:
         self.requests = requests
-        """What clients have asked, by protocol."""
+        """The counts of clients' requests, by protocol."""
         self._speakers = speakers
         self._limits = limits
         self._clock = clock
@@ -140,7 +140,7 @@ def _explain(first: int) -> str:
 def build_port(
     database: Database, build_acceptor: Callable[[], IProtocol], limits: ServerLimits, clock: IReactorTime
 ) -> SharedPort:
-    """Make the factory of the one client and peer port. `build_acceptor` makes the protocol of a peer that calls."""
+    """Make the factory of the port for clients and peers. `build_acceptor` makes the protocol of a peer."""
     lines = RequestCounts("line")
     line_client = Speaker(lambda: LineProtocol(database, limits, clock, lines))
     peer = Speaker(build_acceptor, is_client=False)

@@ -1,4 +1,4 @@
-"""Answers of the line protocol: one JSON object a line, byte for byte as promised."""
+"""Answers of the line protocol: one JSON object a line, byte for byte as in docs/protocol.md."""
 
 import base64
 import enum
@@ -22,7 +22,7 @@ _encode = msgspec.json.Encoder().encode
 
 
 def error(code: str, message: str) -> bytes:
-    """Return the line that says what went wrong, and what to do about it."""
+    """Return the line for an error: its code, and a text with the reason and the remedy."""
     return b'{"error":%b,"message":%b}\n' % (_encode(code), _encode(message))
 
 
@@ -70,17 +70,17 @@ def members(item: Item | None) -> dict[str, object]:
 
 
 def described(item: Item | None) -> bytes:
-    """Return the line for what stands under a key, with its revisions."""
+    """Return the line for the item of a key, with its revisions."""
     return status(members(item))
 
 
 def found(item: Item | None) -> bytes:
-    """Return the line for what stands under a key."""
+    """Return the line for the value of a key."""
     return NO_VALUE if item is None else value(item[0])
 
 
 def conditional(outcome: Outcome) -> bytes:
-    """Return the line for a write that needed a condition: its revision, or what was found instead."""
+    """Return the line for a conditional write: its revision, or the present item if the condition did not hold."""
     if outcome.succeeded:
         return b'{"status":"OK","revision":%d}\n' % outcome.revision
     (item,) = outcome.results
@@ -97,12 +97,12 @@ def conditional(outcome: Outcome) -> bytes:
 
 
 def sum_(outcome: Outcome) -> bytes:
-    """Return the line for a counter that was added to: its new value, as GET would show it."""
+    """Return the line for an addition to a counter: the new value, as GET would show it."""
     return b'{"value":"%d","revision":%d}\n' % (_number(outcome), outcome.revision)
 
 
 def length(outcome: Outcome) -> bytes:
-    """Return the line for a value that was appended to."""
+    """Return the line for an append: the new length of the value, bytes."""
     return b'{"length":%d,"revision":%d}\n' % (_number(outcome), outcome.revision)
 
 
@@ -131,7 +131,7 @@ def seconds(time_us: int) -> float:
 
 
 def ttl(left_us: int | None) -> bytes:
-    """Return the line for the time that a key has left, microseconds, or for one that does not expire."""
+    """Return the line for the time that a key has left, microseconds; None: it does not expire."""
     return status({"ttl": None if left_us is None else seconds(left_us)})
 
 
@@ -146,7 +146,7 @@ def session(ttl_us: int, client: int) -> bytes:
 
 
 class Shown(enum.Enum):
-    """What is shown of the keys of a range."""
+    """The fields that are shown for the keys of a range."""
 
     KEYS = enum.auto()
     VALUES = enum.auto()

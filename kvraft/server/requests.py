@@ -1,4 +1,4 @@
-"""Reads lines as requests: what the store is asked, and what is answered without it."""
+"""Parses lines into requests: operations for the store, and answers that need no store."""
 
 import re
 from collections.abc import Callable, Sequence
@@ -28,7 +28,7 @@ USAGES: Final = {
     b"HELP": "HELP",
     **ADMIN_USAGES,
 }
-"""Every command and how it is written."""
+"""The syntax of every command."""
 
 _OTHER_WORDS: Final = {
     b"ADD": b"SET",
@@ -45,28 +45,28 @@ _OTHER_WORDS: Final = {
     b"UPDATE": b"SET",
     b"WRITE": b"SET",
 }
-"""What the commands are called elsewhere."""
+"""By the name of a command in other systems: its name in kvraft."""
 
 TWO_SPACES: Final = "two spaces stand between the command and the key; write one, since a key has no space"
 
 EMPTY_LINE: Final = replies.error("USAGE", "the line is empty; write a line such as: GET <key>, or HELP")
-"""Answered when nothing but blank lines comes first on a connection; all others are ignored."""
+"""The answer to blank lines at the beginning of a connection; all later ones are ignored."""
 
 HEAVY_TOGETHER: Final = 16
-"""So many commands that can cost far more than a SET are carried out together; the lines after them wait."""
+"""How many commands that can cost far more than a SET are executed together; the lines after them wait."""
 
 _SHOWN_BYTES: Final = 20
-"""So much of an unknown command is repeated in its error."""
+"""Most bytes of an unknown command that its error repeats."""
 
 _HTTP_REQUEST: Final = re.compile(rb"[!-~]+ .*HTTP/\d|([!#-'*+.^_`|~\w-]+):(?: |$)")
 
 
 class LooksLikeHttp(Disconnect):
-    """A browser is at the other end, perhaps sent by a web page that must not be able to write."""
+    """The client is a browser. A web page may have made it connect, and must not be able to write."""
 
 
 class HasOptions(Exception):
-    """A command that is read by the longer way, for having more than its key."""
+    """The command has more arguments than a key, so that the general parser must parse it."""
 
 
 _LEADING_SPACE: Final = replies.error(
@@ -75,7 +75,7 @@ _LEADING_SPACE: Final = replies.error(
 
 
 def _set(parts: Sequence[bytes]) -> Operation:
-    """Read "SET key value". The value may be empty, if the space before it is there."""
+    """Parse "SET key value". The value may be empty if the space before it is present."""
     try:
         _, key, value = parts
     except ValueError:
@@ -106,7 +106,7 @@ def _only_key(parts: Sequence[bytes]) -> bytes:
             raise WrongUsage
 
 
-# As they are usually typed; any other case is found by the longer way.
+# In the usual spellings; other mixtures of capitals are found by a slower look-up.
 _STORE_COMMANDS: Final[dict[bytes, tuple[Callable[[Sequence[bytes]], Operation], Answer]]] = {
     spelling: (read, answer)
     for verb, read, answer in (
@@ -124,17 +124,17 @@ _OTHER_COMMANDS: Final[dict[bytes, Note]] = {
 }
 
 _ALONE: Final = frozenset({*ADMIN_USAGES, *WATCH_USAGES, b"LOCK"})
-"""Commands that are carried out by themselves."""
+"""Commands that are executed alone."""
 
 
 def read_requests(lines: Sequence[bytes]) -> tuple[Requests, Sequence[bytes]]:
-    """Read `lines`, each without its line feed. A line that is no request becomes the error it is answered with.
+    """Parse `lines`, each without its line feed. A line that is no request becomes a note with its error.
 
-    What an operator asks stands alone, and so does a watch: returned are the requests before it, or it, and the lines
-    that come after.
+    Returns the requests and the lines that remain. An operator's command, a watch or a lock is executed alone: then the
+    requests are those before it, or it alone.
 
     Raises:
-        LooksLikeHttp: a line is part of an HTTP request; none of `lines` may be carried out.
+        LooksLikeHttp: a line is part of an HTTP request; none of `lines` may be executed.
     """
     operations: list[Operation] = []
     answers: list[Answer] = []
@@ -179,7 +179,7 @@ def read_requests(lines: Sequence[bytes]) -> tuple[Requests, Sequence[bytes]]:
 
 
 def _read_alone(verb: bytes, arguments: bytes) -> Requests:
-    """Read a request that stands alone."""
+    """Parse a request that is executed alone."""
     if verb in WATCH_USAGES:
         watch, answer = read_watch(verb, arguments)
         return Requests([], [answer], [], 1, watch=watch)
@@ -190,7 +190,7 @@ def _read_alone(verb: bytes, arguments: bytes) -> Requests:
 
 
 def _take_data(line: bytes, operations: list[Operation], answers: list[Answer], notes: list[tuple[int, Note]]) -> None:
-    """Add the operation of a line with options and its answer, or a note of what is wrong with it."""
+    """Add the operation of a line with options and its answer, or a note with its error."""
     try:
         if line.startswith(MARK):
             numbers, _, line = line.partition(b" ")
@@ -209,7 +209,7 @@ def _take_data(line: bytes, operations: list[Operation], answers: list[Answer], 
 
 
 def _read_one(line: bytes) -> tuple[Operation, Answer]:
-    """Read any command of the store."""
+    """Parse any command of the store."""
     parts = line.split(b" ", 2)
     known = _STORE_COMMANDS.get(parts[0].upper())
     if known is not None:
@@ -242,7 +242,7 @@ def _answer(verb: bytes, space: bytes) -> Note:
 
 def _refuse_http(line: bytes) -> None:
     match = _HTTP_REQUEST.match(line)
-    # "SET: a b" is more likely a person's than a header.
+    # "SET: a b" is more likely a mistyped command than a header.
     if match and (match[1] or b"").upper() not in USAGES:
         raise LooksLikeHttp
 
@@ -268,8 +268,8 @@ _MISSPELT: Final = {variant: verb for verb in USAGES for variant in _without_one
 def suggest(word: bytes) -> bytes | None:
     """Return the command that `word`, in capitals, was probably meant to be, or None.
 
-    A letter too many, too few, swapped or wrong leaves the two equal once each has lost a letter. It takes a few
-    look-ups: whoever sends nothing but unknown commands must not keep this node busy.
+    Two words that differ in one letter added, missing, swapped or wrong become equal when one letter is removed from
+    each. This takes a few look-ups only: a client that sends many unknown commands must not keep this node busy.
     """
     if word.strip(b":;,.") in USAGES:
         return word.strip(b":;,.")

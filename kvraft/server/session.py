@@ -1,7 +1,7 @@
-"""One client's connection, whatever it speaks: order, back-pressure, stalls, closing, and the limit of what waits.
+"""One client's connection in any protocol: order, back-pressure, stalls, closing, and the limit of waiting answers.
 
-A connection has one submission in flight at most. What arrives meanwhile is the next one, so that answers come in the
-order of the requests, a read sees the writes before it, and clients that pipeline get batches without asking.
+A connection has at most one submission in flight. The requests that arrive meanwhile form the next one. So answers come
+in the order of the requests, a read sees the writes before it, and the requests of pipelining clients are batched.
 """
 
 from collections.abc import Callable, Sequence
@@ -28,22 +28,23 @@ from kvraft.server.limits import ServerLimits
 from kvraft.server.watches import Following
 
 SLICE_BYTES: Final = 256 * 1024
-"""Answers are encoded in slices of about this size, so that those of a client that does not read stay references."""
+"""Answers are encoded in slices of about this size, so that most answers to a client that does not read are not copied
+into buffers."""
 
 
 @implementer(IHalfCloseableProtocol, IPushProducer)
 class Session(Protocol):
     """One client's connection.
 
-    It is the push producer of its own transport: a client that does not read its answers is not read from, and nothing
-    more is carried out for it.
+    It is the push producer of its own transport: while a client does not read its answers, the session reads no more
+    input from it and executes nothing more for it.
     """
 
     transport: IClientTransport
     caller: Caller
-    """Whose connection it is; known when it is made."""
+    """The caller of all its requests; set when the connection is made."""
     paused = False
-    """Whether the client has to read before anything more is written."""
+    """Whether the client must read before more is written."""
     _log = Logger()
 
     def __init__(
@@ -60,29 +61,29 @@ class Session(Protocol):
         self._clock = clock
         self._counts = counts or RequestCounts("none")
         self._asked_at = 0.0
-        """When what is in flight was asked, in the clock's seconds."""
+        """When the submission in flight began, in the clock's seconds."""
         self._has_failed = False
-        """Whether it was refused, or one of its commands has failed."""
+        """Whether the latest submission was refused, or one of its commands has failed."""
         self._rule = ClosingRule(clock, limits, self._close)
         self._closing: LingeringClose | None = None
         self._stall: IDelayedCall | None = None
         self._in_flight: Requests | None = None
         self._answers: Sequence[Answer] = ()
         self._results: Sequence[object] = ()
-        """What is owed and not all encoded yet: an answer for each result."""
+        """The results that are not all encoded yet, with an answer for each."""
         self._position = 0
-        """Of the first of the results that is not encoded."""
+        """The position of the first result that is not encoded."""
         self._proceeding = False
         self._give_up: Callable[[], None] | None = None
-        """Gives up the last request for a lock, if nothing has come of it."""
+        """Withdraws the latest request for a lock, if it is not answered."""
         self._following: Following | None = None
         """The watches, once there has been one."""
         self._reading = True
-        self._over = False  # nothing is carried out or answered any more
+        self._over = False  # nothing more is executed or answered
 
     @override
     def connectionMade(self) -> None:
-        """Begin: the client has some time to say what it wants."""
+        """Begin to wait for the first request, for a limited time."""
         peer = self.transport.getPeer()
         self.caller = Caller(str(Address(peer.host, peer.port)))
         self.transport.registerProducer(self, streaming=True)
@@ -92,7 +93,7 @@ class Session(Protocol):
 
     @override
     def dataReceived(self, data: bytes) -> None:
-        """Carry out the requests that `data` completes, or keep it for when it is its turn."""
+        """Execute the requests that `data` completes, or hold the data while earlier requests are in flight."""
         if self._over:
             return
         self._rule.is_settled = False
@@ -106,7 +107,7 @@ class Session(Protocol):
             self._break()
 
     def readConnectionLost(self) -> None:
-        """The client has sent everything: what is left is its last request, and it waits for its answers."""
+        """The client has closed its side: the held rest is its last request, and it waits for its answers."""
         self._rule.is_settled = False  # a silence that has begun must not end what the last line asks
         self._rule.client_finished = True
         if self._closing is not None:
@@ -119,16 +120,16 @@ class Session(Protocol):
         return self._in_flight is not None or self.paused or bool(self._results) or self._proceeding
 
     def _carry_on(self) -> None:
-        """Proceed with what is held, from where no caller could do anything about an exception."""
+        """Proceed with the held input, and handle exceptions here, since the caller cannot."""
         try:
             self._proceed()
         except Exception:  # noqa: BLE001 - one client's connection ends, not the node
             self._break()
 
     def _proceed(self, data: bytes = b"") -> None:
-        """Carry out what is held and then `data`, until there is something to wait for.
+        """Execute the held input and then `data`, until the session must wait for results or for the client to read.
 
-        There must be nothing to wait for yet, unless `data` is empty.
+        It must not have to wait already, unless `data` is empty.
         """
         rule, dialect = self._rule, self._dialect
         self._proceeding = True
@@ -165,7 +166,7 @@ class Session(Protocol):
             self._choose_reading()
 
     def _settle(self) -> None:
-        """Everything is answered: say what is wrong with the rest, or close by the rule."""
+        """Everything is answered: write the error of the rest of the input, or close by the rule."""
         overflow = self._dialect.overflow
         if overflow is not None:
             write_now(self.transport, overflow)
@@ -176,7 +177,7 @@ class Session(Protocol):
     # --- watches -----------------------------------------------------------------------------------------------------
 
     def _watch(self, wish: Watch | Unwatch) -> Sequence[object] | Exception:
-        """Begin or end a watch; return its answer, or why there is none."""
+        """Begin or end a watch; return its answer, or the reason why there is none."""
         following = self._following
         if following is None:
             following = self._following = Following(self, self._database, self._limits)
@@ -188,23 +189,26 @@ class Session(Protocol):
             self._rule.watches = bool(following)
 
     def write_events(self, data: bytes) -> None:
-        """Write whole lines of a watch between the answers; all of one turn leave together."""
+        """Write complete events of a watch between the answers; all those of one turn are sent together."""
         self.transport.write(data)
 
     def watch_ended(self) -> None:
-        """A watch has been ended by the node: without another one the connection closes by the rule."""
+        """The node has ended a watch: if it was the last, the connection closes by the rule."""
         self._rule.watches = bool(self._following)
         self.look()
 
     def look(self) -> None:
-        """Take note that the dialect has more to carry out, or an end to make."""
+        """Proceed, since the dialect has more requests, or wants the connection closed."""
         if not (self._over or self._is_busy()):
             self._carry_on()
 
     # --- answers -----------------------------------------------------------------------------------------------------
 
     def _answered(self, results: Sequence[object] | Exception) -> None:
-        """Answer what is in flight, and go on with what arrived meanwhile unless the caller's caller is about to."""
+        """Answer the submission in flight, and execute the input that arrived meanwhile.
+
+        If `_proceed` is on the call stack, it does the latter.
+        """
         requests, rule = self._in_flight, self._rule
         try:
             assert requests is not None, "nothing was asked, and is answered"
@@ -220,12 +224,12 @@ class Session(Protocol):
             if requests.notes:
                 answers, results = self._arrange(requests.notes, answers, results)
             self._write_answers(answers, results, 0)
-            if len(requests.operations) == 1 and not (self._has_failed or self._results):  # as most clients ask
+            if len(requests.operations) == 1 and not (self._has_failed or self._results):  # the most common case
                 self._counts.note_one(type(requests.operations[0]), self._clock.seconds() - self._asked_at)
             elif not isinstance(outcome, Exception):
                 self._count(requests, outcome)
             self._in_flight = None
-            if not self._proceeding and not (  # most often nothing waits, and nothing is to be decided
+            if not self._proceeding and not (  # usually no input waits, and the rule has nothing to decide
                 rule.keeps and self._reading and not (self._dialect.has_input or self.paused or rule.client_finished)
             ):
                 self._proceed()
@@ -235,7 +239,7 @@ class Session(Protocol):
             self._break()
 
     def _count(self, requests: Requests, outcome: Sequence[object] | Exception) -> None:
-        """Count requests that are answered; what is not encoded yet may hold failures, too."""
+        """Count requests that are answered; results that are not encoded yet may be failures, too."""
         operations: Sequence[object] = requests.operations
         if not operations:
             alone = requests.command or requests.lock
@@ -248,7 +252,7 @@ class Session(Protocol):
     def _arrange(
         self, notes: Sequence[tuple[int, Note]], answers: Sequence[Answer], results: Sequence[object]
     ) -> tuple[list[Answer], list[object]]:
-        """Put the notes at their places between the answers, each with the status as its result if it needs that."""
+        """Insert the notes between the answers, each with the node's status as its result if it needs that."""
         all_answers: list[Answer] = []
         all_results: list[object] = []
         taken = 0
@@ -272,7 +276,7 @@ class Session(Protocol):
         return self._dialect.refuse(reason, requests)
 
     def _write_answers(self, answers: Sequence[Answer], results: Sequence[object], position: int) -> None:
-        """Write answers from a position on, slice by slice, as long as the client reads; the rest is owed."""
+        """Write answers from a position on, slice by slice, while the client reads; keep the rest for later."""
         while position < len(results) and not self.paused and not self._over:
             written: list[bytes] = []
             room = SLICE_BYTES
@@ -303,7 +307,7 @@ class Session(Protocol):
     # --- back-pressure -----------------------------------------------------------------------------------------------
 
     def pauseProducing(self) -> None:
-        """The client does not read as fast as it asks: it must read first."""
+        """The client reads more slowly than it sends requests: it must read first."""
         self.paused = True
         if not self._over:
             self._choose_reading()
@@ -311,7 +315,7 @@ class Session(Protocol):
                 self._stall = self._clock.callLater(self._limits.stall_s, self._stalled)
 
     def resumeProducing(self) -> None:
-        """The client has read: write the rest, then carry out what it has asked meanwhile."""
+        """The client has read: write the rest, then execute the requests that arrived meanwhile."""
         self.paused = False
         self._stop_stall()
         if self._over:
@@ -329,7 +333,7 @@ class Session(Protocol):
         """Nothing to do: `connectionLost` follows."""
 
     def _choose_reading(self) -> None:
-        """Read if what is held leaves room for it and the client reads too."""
+        """Read input if the held input is below the limit and the client reads its answers."""
         reading = not self.paused and self._dialect.held <= self._limits.line_bytes
         if reading != self._reading and not self._over and not self._rule.client_finished:
             self._reading = reading
@@ -350,21 +354,21 @@ class Session(Protocol):
     # --- the end -----------------------------------------------------------------------------------------------------
 
     def _close(self) -> None:
-        """Close after what is written."""
+        """Close after all output is sent."""
         self._finish()
         self.transport.unregisterProducer()
         if not self._reading and not self._rule.client_finished:
-            self.transport.resumeProducing()  # or the client's close is not seen
+            self.transport.resumeProducing()  # to detect that the client closes its side
         self._closing = LingeringClose(self.transport, self._clock, self._limits)
         self._closing.begin(client_finished=self._rule.client_finished)
 
     def _abort(self) -> None:
-        """Drop the connection, with whatever is not sent."""
+        """Drop the connection, and all output that is not sent."""
         self._finish()
         self.transport.abortConnection()
 
     def _break(self) -> None:
-        """Something here has a defect: say so to the client and in the log, and close."""
+        """Report a defect of this node to the client and in the log, and close."""
         self._log.failure("A client's connection is closed: its request met a defect in this node")
         if not self._over:
             write_now(self.transport, self._dialect.defect)
@@ -382,7 +386,7 @@ class Session(Protocol):
         self._stop_stall()
 
     def writeConnectionLost(self) -> None:
-        """Our side is closed: everything has left."""
+        """Our side is closed: all output is sent."""
         if self._closing is not None:
             self._closing.our_side_closed()
 
@@ -395,7 +399,7 @@ class Session(Protocol):
 
 
 def _size(answer: Answer, result: object) -> int:
-    """Return how many bytes an answer has that is not encoded yet, if it is large."""
+    """Return about how many bytes an answer that is not encoded yet will have; 0 if it is small."""
     content = answer if isinstance(answer, bytes) else result[0] if isinstance(result, tuple) else None
     return len(content) if isinstance(content, bytes) else 0
 

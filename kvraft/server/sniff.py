@@ -72,7 +72,7 @@ class FirstByte(Protocol):
 
     @override
     def connectionLost(self, reason: Failure = connectionDone) -> None:
-        """Pass on the end."""
+        """Pass on that the connection is lost."""
         self._stop_deadline()
         self._forget(self)
         if self._speaker is not None:

@@ -91,7 +91,7 @@ def _lists(described: Any, what: str) -> tuple[list[Any], list[Any], list[Any]]:
 
 
 class _Fields:
-    """The members of one object of a transaction: each is taken once, and none may be left."""
+    """The members of one JSON object of a transaction: each is read once, and none may be left over."""
 
     def __init__(self, described: Any) -> None:
         if not isinstance(described, dict):
@@ -107,7 +107,7 @@ class _Fields:
         return self._left.pop(name, default)
 
     def text(self, name: str) -> bytes:
-        """Return a member that is a string, or one in base64."""
+        """Return a member that is a string, or the bytes of one in base64."""
         if name not in self._left and isinstance(encoded := self.take(f"{name}_base64"), str):
             return from_base64(encoded)
         content = self.take(name)
@@ -124,7 +124,7 @@ class _Fields:
         return content
 
     def ttl_us(self) -> int:
-        """Return the time to live, which is given in seconds, in microseconds; 0 when it is not there."""
+        """Return the time to live, given in seconds, as microseconds; 0: there is none."""
         if "ttl" not in self:
             return 0
         seconds = self.take("ttl")
@@ -135,21 +135,21 @@ class _Fields:
         return ttl_us
 
     def lease(self) -> int:
-        """Return the lease; 0 when it is not there."""
+        """Return the number of the lease; 0: there is none."""
         lease = self.number("lease", 0)
         if "lease" in self:
             check_lease(lease)
         return lease
 
     def flag(self, name: str) -> bool:
-        """Return a member that is true or false; false when it is not there."""
+        """Return a member that is true or false; false if it is missing."""
         content = self.take(name, default=False)
         if not isinstance(content, bool):
             raise InvalidCommand(f'"{name}" must be true or false in {self}')
         return content
 
     def span(self, range_: str, prefix: str) -> Span:
-        """Return the range that the one or the other of two members names."""
+        """Return the range given by one of two members: a range or a prefix."""
         if prefix in self:
             return prefix_span(self.text(prefix))
         match self.take(f"{range_}_base64"):
@@ -165,7 +165,11 @@ class _Fields:
         raise InvalidCommand(f'"{range_}" must be a list of the first key and the end, or null, in {self}')
 
     def end(self) -> None:
-        """See that nothing is left."""
+        """Check that no member is left.
+
+        Raises:
+            InvalidCommand: there is an unknown one.
+        """
         if self._left:
             raise InvalidCommand(f'"{min(self._left)}" has no meaning in {self}')
 
@@ -181,7 +185,7 @@ def _bytes(content: str) -> bytes:
 
 
 _SHOWN: Final = 80
-"""So many characters of what is wrong are repeated in an error."""
+"""Most characters of wrong JSON that an error repeats."""
 
 
 def _shown(described: Any) -> str:
@@ -226,7 +230,7 @@ def _step(described: Any) -> Step:
 
 
 def _plain_step(described: Any) -> Read | Put | None:
-    """Return the operation if it is a get or a set and no more, which most are; None: it is read by the longer way."""
+    """Return the operation if it is a plain get or set, as most are; None: the general parser must parse it."""
     if type(described) is not dict:
         return None
     if len(described) == 1:
@@ -288,7 +292,7 @@ def _limit(fields: _Fields) -> int:
 
 
 def outcome(transaction: Transact, result: Outcome) -> bytes:
-    """Return the line for what a transaction came to."""
+    """Return the line for the result of a transaction."""
     return replies.status(_outcome(transaction, result))
 
 

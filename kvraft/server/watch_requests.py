@@ -104,7 +104,7 @@ class LineWriter:
 
 
 def change_members(change: Change, *, with_previous: bool) -> dict[str, object]:
-    """Return a change as the members of a JSON object."""
+    """Return a change as the members of a JSON object: the key, the event and its values."""
     told: dict[str, object]
     if change.after is None:
         told = {"event": "DELETE", **replies.text("key", change.key), "revision": change.revision}

@@ -1,4 +1,4 @@
-"""Faults that lie in wait for a snapshot: while it is taken, sent, loaded, and put in the place of a log."""
+"""Faults that wait for a snapshot: while it is taken, sent or loaded, or while it replaces a log."""
 
 from collections.abc import Callable, Sequence
 from random import Random
@@ -11,14 +11,14 @@ from kvraft.simulation.member import DiskFaults, Member
 from kvraft.simulation.nemesis import Ambush, Mend, Nemesis
 
 WAITS_S: Final = 2.5
-"""So long it is waited for a member that was away to be offered a snapshot, seconds."""
+"""Longest wait until a member that was cut off is offered a snapshot, seconds."""
 HELD_S: Final = (0.3, 3.0)
-"""Shortest and longest time for which an answer to a snapshot is held back, seconds: about as long as the leader waits
-in runs in which that is a short time."""
+"""Shortest and longest delay of an answer to a snapshot, seconds: about as long as the leader waits for it in runs
+with a short limit for that."""
 
 
 def overtake_snapshot(nemesis: Nemesis, random: Random) -> Mend | None:
-    """Send a follower a snapshot that takes it long to load, and let one lead meanwhile that still has the entries."""
+    """Make a follower load a snapshot slowly, and meanwhile let a member lead whose log still has the entries."""
     leader = nemesis.cluster.leader
     late = _need_snapshot(nemesis, random, new=False)
     if leader is None or late is None:
@@ -32,13 +32,13 @@ def overtake_snapshot(nemesis: Nemesis, random: Random) -> Mend | None:
 
 
 def kill_in_reset(nemesis: Nemesis, random: Random) -> Mend | None:
-    """End a process when a snapshot that it was sent has its name, and its log still has what that contradicts."""
+    """End a process when a received snapshot has its final name and the log still has entries that conflict with it."""
     leader = nemesis.cluster.leader
     if leader is None or len(nemesis.cluster.running) < 3:
         return None
     member = nemesis.cluster.members[leader]
     away_s, kept_s = random.uniform(0.6, 1.2), random.uniform(0.0, 0.1)
-    nemesis.rush(leader, kept_s, away_s, writes=True)  # it takes what nobody else will store
+    nemesis.rush(leader, kept_s, away_s, writes=True)  # it appends entries that no other member stores
     nemesis.later(kept_s, lambda: lose(nemesis, leader, away_s))
     nemesis.later(kept_s + away_s - 0.05, lambda: nemesis.operator.ask("SNAPSHOT"))
     power = random.random() < 0.5
@@ -52,7 +52,7 @@ def kill_in_reset(nemesis: Nemesis, random: Random) -> Mend | None:
 
 
 def late_answer_to_snapshot(nemesis: Nemesis, random: Random) -> Mend | None:
-    """Hold an answer to a snapshot back until the leader has given that up, and perhaps offers another one."""
+    """Delay an answer to a snapshot until the leader has given that snapshot up, and perhaps offers another one."""
     late = _need_snapshot(nemesis, random, new=random.random() < 0.5)
     if late is None:
         return None
@@ -88,9 +88,9 @@ def offer_to_hung_disk(nemesis: Nemesis, random: Random) -> Mend | None:
 
 
 def offer_of_what_is_not_saved(nemesis: Nemesis, random: Random) -> Mend | None:
-    """Offer a member a snapshot of what it has applied and its hung disk has not saved.
+    """Offer a member a snapshot of entries that it has applied and its hung disk has not saved.
 
-    Its leader hears nothing from it meanwhile, and keeps no entries for it where it is impatient.
+    Its leader receives nothing from it meanwhile, and with a short limit for that it keeps no entries for it.
     """
     leader = nemesis.cluster.leader
     others = [member.id for member in nemesis.cluster.running if member.id != leader]
@@ -106,7 +106,7 @@ def offer_of_what_is_not_saved(nemesis: Nemesis, random: Random) -> Mend | None:
 
 
 def snapshot_under_a_change(nemesis: Nemesis, random: Random) -> Mend | None:
-    """Let a snapshot take long to write, and change the members meanwhile: the log behind it holds a configuration."""
+    """Let a snapshot take long to write, and change the members meanwhile: the log after it holds a configuration."""
     leader = nemesis.cluster.leader
     if leader is None:
         return None
@@ -121,7 +121,7 @@ def snapshot_under_a_change(nemesis: Nemesis, random: Random) -> Mend | None:
 
 
 def snapshot_ahead_of_disk(nemesis: Nemesis, random: Random) -> Mend | None:
-    """Take a snapshot at a leader whose own disk lags behind what the others let it commit; then take its power."""
+    """Take a snapshot at a leader that commits entries before its slow disk has saved them; then cut its power."""
     leader = nemesis.cluster.leader
     if leader is None:
         return None
@@ -138,7 +138,7 @@ def snapshot_ahead_of_disk(nemesis: Nemesis, random: Random) -> Mend | None:
 
 
 def compact_twice(nemesis: Nemesis, random: Random) -> Mend | None:
-    """Take one snapshot soon after the other in a rush, and end the process among the second one's operations."""
+    """Take two snapshots in quick succession under load, and end the process among the operations of the second."""
     member = nemesis.pick_running(random)
     if member is None:
         return None
@@ -168,9 +168,9 @@ SNAPSHOT_AMBUSHES: Final[Sequence[Ambush]] = (
 
 
 def _need_snapshot(nemesis: Nemesis, random: Random, *, new: bool) -> tuple[Member, float] | None:
-    """Make somebody need a snapshot: a follower that is cut off in a rush, or a `new` node.
+    """Cause a node to need a snapshot: a follower that is cut off under load, or a `new` node.
 
-    Returns a follower, which is cut off unless it is to be a new node, and when a snapshot is due.
+    Returns a follower, which is cut off unless `new`, and the time from now until a snapshot is due, seconds.
     """
     leader = nemesis.cluster.leader
     others = [member for member in nemesis.cluster.running if member.id != leader]
@@ -194,5 +194,5 @@ def _slow_snapshots(nemesis: Nemesis, random: Random, member: Member, lasts_s: f
 
 
 def _lie_in_wait(nemesis: Nemesis, begins_s: float, wait: Callable[[], Mend]) -> None:
-    """Begin to wait for a moment in a while, and give it up if it does not come."""
+    """Begin to wait for a moment after `begins_s`, and give up if it does not come within `WAITS_S`."""
     nemesis.later(begins_s, lambda: nemesis.mend_later(WAITS_S, wait()))

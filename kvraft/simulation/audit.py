@@ -1,6 +1,6 @@
-"""What a node owes a client on one connection: nothing closes while an answer is owed (docs/protocol.md).
+"""The answers that a node owes a client on one connection; it must not close while it owes one (docs/protocol.md).
 
-It is counted at the node's end, in lines: what was delivered to the process, and what the process has answered.
+Lines are counted at the node's end: those delivered to the process, and those that it has answered.
 """
 
 import attrs
@@ -11,24 +11,24 @@ class Audit:
     """The lines of one connection."""
 
     asked: int = 0
-    """Lines that the process was given."""
+    """Lines that were delivered to the process."""
     answered: int = 0
     """Lines that it has written."""
     is_line_begun: bool = False
-    """Whether it was given a piece of a line, which the end of the client's stream makes a whole one."""
+    """Whether a part of a line was delivered. The end of the client's stream completes it."""
 
     def delivered(self, data: bytes) -> None:
-        """Count what the process is given."""
+        """Count the lines of bytes that are delivered to the process."""
         self.asked += data.count(b"\n")
         self.is_line_begun = not data.endswith(b"\n")
 
     def stream_ended(self) -> None:
-        """Note that no more will come."""
+        """Note that the client's stream has ended: a line that is begun is complete."""
         self.asked += self.is_line_begun
         self.is_line_begun = False
 
     def written(self, data: bytes) -> None:
-        """Count what the process answers."""
+        """Count the lines that the process writes."""
         self.answered += data.count(b"\n")
 
     @property

@@ -1,8 +1,8 @@
 """The first seconds of a cluster under faults: nodes restart and links break before anything is committed.
 
-An undisturbed cluster has its first leader within a second, which occasional faults miss. Here many faults fall into
-this time, in every order, and most of all between the election of a leader and its first messages. Only state that was
-not durable is lost, so a leader must be elected when the faults are over.
+An undisturbed cluster has its first leader within a second, and occasional faults rarely fall into that second. Here
+many faults do, in every order, and most of all between the election of a leader and its first messages. Only state that
+was not durable is lost, so a leader must be elected when the faults are over.
 """
 
 from random import Random
@@ -12,11 +12,11 @@ from kvraft.simulation.member import Member
 from kvraft.simulation.nemesis import Nemesis
 
 LASTS_S: Final = (3.0, 6.0, 10.0)
-"""About how long the beginning of a cluster is disturbed, one of these, seconds."""
+"""How long faults are injected: about one of these times, seconds."""
 GAPS_S: Final = (0.5, 0.8, 1.2)
-"""Mean time between two faults, one of these, seconds."""
+"""Mean time between two faults: one of these, seconds."""
 DOWN_S: Final = 0.2
-"""Longest that a process stays down, seconds."""
+"""Longest time that a process stays down, seconds."""
 HIDDEN_S: Final = 0.4
 """Longest isolation of a node, seconds."""
 HIDDEN: Final = 0.95
@@ -24,7 +24,7 @@ HIDDEN: Final = 0.95
 
 
 class Birth:
-    """Disturbs one cluster from its beginning.
+    """Injects faults into one cluster from its beginning.
 
     Args:
         nemesis: injects the faults; its own faults have not begun.
@@ -39,16 +39,16 @@ class Birth:
         self._ends = self._cluster.world.now + random.choice(LASTS_S) * random.uniform(0.5, 1.5)
 
     def go_through(self) -> None:
-        """Disturb the beginning of the cluster, and demand a leader afterwards.
+        """Inject faults for the first seconds of the cluster, and check that a leader is elected afterwards.
 
         Raises:
-            Stuck: there is none.
+            Stuck: no leader is elected.
         """
         self._nemesis.expect_leader(self._elected)
         for member in self._cluster.members.values():
             self._lie_in_wait(member)
         self._strike_later()
-        self._cluster.run(self._ends + max(DOWN_S, HIDDEN_S) - self._cluster.world.now)  # what is down or cut is back
+        self._cluster.run(self._ends + max(DOWN_S, HIDDEN_S) - self._cluster.world.now)  # every fault is over
         self._cluster.elect()
 
     @property
@@ -66,7 +66,7 @@ class Birth:
             case 0:
                 for each in [*self._cluster.running]:
                     self._restart(each)
-            case 1 | 2 | 3:  # those that have not heard from a first leader
+            case 1 | 2 | 3:  # those without an entry of the first leader
                 for each in [each for each in self._cluster.running if each.node.log.last_index == 0]:
                     self._restart(each)
             case 4 | 5:

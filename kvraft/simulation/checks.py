@@ -1,8 +1,8 @@
-"""What must hold of a simulated cluster after every event, checked from outside of the code that is checked.
+"""The invariants of a simulated cluster, checked after every event and without help of the code under test.
 
-Each check raises `InvariantViolated` with the rule that is broken. The properties of single nodes and of Figure 3 are
-those of `kvraft.raft.invariants`; here they are joined by what needs the disks and the stores: what was promised is
-durable, what is committed is on the disks of a majority, equal logs make equal states.
+Each check raises `InvariantViolated`, whose text names the broken rule. The properties of single nodes and those of
+Figure 3 are in `kvraft.raft.invariants`. This module adds the checks that need the disks and the stores: every promise
+is durable, every committed entry is on the disks of a majority, and equal logs produce equal states.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -65,44 +65,44 @@ class _Watched:
     cluster_time: int = 0
     founder: bool = False
     led: bool = False
-    """Whether it led after the event before."""
+    """Whether it was the leader after the previous event."""
     begins: int = -1
-    """Where the first configuration that it holds belongs."""
+    """The index of the first configuration that it holds."""
 
 
 class Checks:
-    """Watches every process of a cluster."""
+    """Checks every process of a cluster."""
 
     def __init__(self, members: Mapping[int, Member]) -> None:
         self.figure_3 = ClusterHistory()
         self.violations: list[InvariantViolated] = []
-        """What was found while production code ran, which may catch what is raised in it."""
+        """Violations found while production code ran. That code may catch exceptions, so they are also listed here."""
         self.elected: Callable[[Member], None] = lambda _member: None
         """Called with each new leader."""
         self.moments = Moments()
-        """Who lies in wait for what a node decides or says."""
+        """The callbacks that wait for a decision or a message of a node."""
         self.messages = self.denials = 0
-        """How many messages all nodes have sent, and how many of them deny that entries follow what is there."""
+        """How many messages all nodes have sent, and how many of them reject an AppendEntries."""
         self._members = members
         self._watched: dict[int, _Watched] = {}
         self._states: dict[int, tuple[tuple[int, ...], int]] = {}
-        """By index: the outline of a store that has applied it, and whose that was first."""
+        """By index: the outline of a store that has applied it, and the first node that reached it."""
         self._elections = Elections()
         self._of_logs = Votes()
         self._founders = Founders()
         self._led: set[int] = set()
         """The terms whose leaders were checked."""
         self._terms: dict[int, int] = {}
-        """The highest term that each node has made durable, over all its lives."""
+        """The highest term that each node has made durable, over all its processes."""
         self._votes: dict[tuple[int, int], int] = {}
-        """By (node, term): for whom it has promised to vote, over all its lives."""
+        """By (node, term): the candidate that got its vote, over all its processes."""
         self._snapshots: dict[str, int] = {}
-        """By its id: up to which entry each snapshot reaches that was sent."""
+        """By id of a snapshot that was sent: the last entry that it covers."""
         self._acks: dict[int, tuple[int, int]] = {}
-        """The term of each node's latest acknowledgement, and the highest entry that it was for."""
+        """The term of each node's latest acknowledgement, and the highest entry that it acknowledged."""
 
     def _check_kept(self, member: int, node: Node) -> None:
-        """Check that a node comes back with what it has acknowledged, unless a later leader has replaced it (row 4)."""
+        """Check that a restarted node has all that it acknowledged, unless a later leader has replaced it (row 4)."""
         term, index = self._acks.get(member, (0, 0))
         demand(
             node.term > term or node.log.last_index >= index,
@@ -111,7 +111,7 @@ class Checks:
         )
 
     def watch(self, member: Member, assembly: Assembly) -> None:
-        """Watch a new process, and every promise that it makes."""
+        """Begin to check a new process, and every promise that it sends."""
         node = assembly.replica.node
         if not member.has_older_copy and not member.forgets:
             self._check_remembered(member, node)
@@ -126,7 +126,7 @@ class Checks:
         assembly.replica.connect(PromiseKeeper(assembly.peers, member, self))
 
     def _check_remembered(self, member: Member, node: Node) -> None:
-        """Check that a node comes back with all that it has promised."""
+        """Check that a restarted node still has its term, its vote and what it acknowledged."""
         demand(
             node.term >= self._terms.get(member.id, 0),
             f"node {member.id} has forgotten term {self._terms.get(member.id, 0)}: it comes back in term {node.term}",
@@ -137,13 +137,13 @@ class Checks:
             f"node {member.id} has forgotten its vote for {promised} in term {node.term}: it comes back with "
             f"{node.vote}",
         )
-        if not member.rots:  # else it may take the last save for an interrupted one, and is given its disk back
+        if not member.rots:  # else recovery may cut off the last save as torn; its disk is then restored from a copy
             self._check_kept(member.id, node)
 
     def _look_ahead_of_effects(self, member: Member, node: Node) -> None:
-        """Look at a node also when it has decided something and nothing of it has happened, in whatever event that is.
+        """Check a node also after each decision, before any effect of it has happened.
 
-        It may die of the effects, and what it has said by then is known to others.
+        The process may end at one of these effects, after it has already sent some of its messages.
         """
         take = node.ready
 
@@ -156,7 +156,7 @@ class Checks:
         node.ready = look_and_take  # type: ignore[method-assign]
 
     def _note_lost_memories(self, node: Node, history: NodeHistory) -> None:
-        """Expect nothing more of members that come back without what they have acknowledged, when a leader knows."""
+        """Drop a member's acknowledgements from the checks when a leader learns that the member has lost its log."""
         forget = node.peer_forgot
 
         def forget_and_note(peer: int, now: float) -> None:
@@ -168,7 +168,7 @@ class Checks:
         node.peer_forgot = forget_and_note  # type: ignore[method-assign]
 
     def noted(self, check: Callable[..., None], *looked_at: object) -> None:
-        """Have something checked while production code runs, which may catch what is raised in it."""
+        """Run a check while production code runs. A violation is also listed, since that code may catch it."""
         try:
             check(*looked_at)
         except InvariantViolated as violation:
@@ -176,7 +176,7 @@ class Checks:
             raise
 
     def after(self, member: Member) -> None:
-        """Check `member` after an event in which it took part."""
+        """Check `member` after one of its events."""
         assembly = member.assembly
         if assembly is None:
             return
@@ -193,7 +193,7 @@ class Checks:
             watched.tail.after_each(node, leader)
             watched.reads.after_each(node, leader)
         log = node.log
-        outline = (  # changes when anything changes that the rules behind it are about
+        outline = (  # changes whenever anything changes that the checks below depend on
             node.term,
             node.vote,
             node.founder,
@@ -237,7 +237,7 @@ class Checks:
             self._check_state(member, watched)
 
     def promised(self, member: Member, to: int, message: PeerMessage) -> None:
-        """Check a message that leaves `member`: what it promises must be durable (Figure 2, rows 1 to 3)."""
+        """Check a message that `member` sends: what it promises must be durable (Figure 2, rows 1 to 3)."""
         if type(message) in _OF_ELECTIONS:
             self._elections.said(member, self._watched[member.id].conduct.before, to, cast(Message, message))
         match message:
@@ -261,9 +261,10 @@ class Checks:
                 self._acks[member.id] = max(self._acks.get(member.id, (0, 0)), (term, index))
                 if term == member.node.term:
                     self._watched[member.id].conduct.acked(term, index)
-                # What is said late, in a later term, may have been replaced since, by the same save even. That harms
-                # nobody: had a majority said so, each later leader would have the entry.
-                # A snapshot is durable before it takes the place of the log in memory, and then on the disk.
+                # An acknowledgement sent in a later term than its own may be for an entry that was replaced since,
+                # even by the same save. That is harmless: had a majority acknowledged it, each later leader would
+                # have the entry.
+                # A snapshot is durable before it replaces the log in memory, and only then the log on the disk.
                 covered = max(extent.base_index, member.node.log.snapshot_index)
                 if extent.hard_state.term <= term and max(extent.last_index, covered) < index:
                     raise InvariantViolated(
@@ -279,12 +280,12 @@ class Checks:
                     self._check_installed(member, extent, snapshot)
 
     def removing(self, member: Member, path: Path) -> None:
-        """Check a file that a node is about to delete."""
+        """Check that a node may delete the file that it is about to delete."""
         if path.name.startswith("segment"):
             self.noted(check_removal, member, path)
 
     def at_the_end(self) -> None:
-        """Check what takes too long for every event: that equal entries follow equal ones in all logs (Figure 3)."""
+        """Check log matching (Figure 3) and equal states on all members, which takes too long after every event."""
         running = [member for member in self._members.values() if member.is_running]
         self.figure_3.check_log_matching(member.node for member in running)
         digests: dict[int, tuple[str, int]] = {}
@@ -307,7 +308,8 @@ class Checks:
             )
         if member.has_failed_to_sync:
             raise InvariantViolated(f"node {member.id} promises {what} although a sync of its journal has failed")
-        # On a full disk parts of a save may stand behind the end; on what is before it a heartbeat's answer may rest.
+        # On a full disk, parts of a failed save may stand after the end of the journal. A heartbeat reply is still
+        # right, since it rests only on what is before that end.
         is_harmless = what == "to follow" and member.journal.full is not None
         if not is_harmless and (dirty := [path.name for path in member.disk.dirty if path.name.startswith("segment")]):
             raise InvariantViolated(f"node {member.id} promises {what} while {dirty} is not synced")
@@ -315,7 +317,7 @@ class Checks:
         return extent
 
     def _check_installed(self, member: Member, extent: Extent, snapshot: str) -> None:
-        """Check that all is durable that a snapshot covers which `member` calls installed: it is not sent it again."""
+        """Check that `member` has made a snapshot durable that it reports as installed: it is not sent again."""
         covers = self._snapshots[snapshot]
         durable = max(extent.last_index, extent.base_index, member.node.log.snapshot_index)
         demand(
@@ -328,17 +330,17 @@ class Checks:
         demand(first == favourite, f"node {member} votes for {favourite} in term {term}, and has for {first}")
 
     def _check_elected(self, member: Member, before: Before) -> None:
-        """Check that a new leader was elected, and by whom."""
+        """Check that a new leader has the votes of a majority."""
         node = member.node
         self._led.add(node.term)
         durable = member.journal.extent.hard_state if member.journal is not None else HardState()
-        if (durable.term, durable.vote) == (node.term, node.id):  # who is alone asks nobody
+        if (durable.term, durable.vote) == (node.term, node.id):  # a single voter sends no requests
             self._note_vote(member.id, node.term, node.id)
         votes = {voter for (voter, term), favourite in self._votes.items() if (term, favourite) == (node.term, node.id)}
         check_votes(node, before, votes)
 
     def _check_beginning(self, node: Node) -> None:
-        """Check that the configuration with which a log or a snapshot begins is the one committed there (row 16)."""
+        """Check that the first configuration of a log or snapshot is the one committed at that index (row 16)."""
         begins, membership = node.memberships[0]
         committed = self.figure_3.committed
         earlier = [at for at, entry in committed.items() if at <= begins and entry.kind == EntryKind.MEMBERSHIP]
@@ -349,7 +351,7 @@ class Checks:
 
     @staticmethod
     def _check_marks(member: Member, node: Node) -> None:
-        """Check that what a node takes to be durable is on its disk."""
+        """Check that the entries that a node counts as durable are on its disk."""
         log, durable = node.log, node.log.durable
         if member.journal is not None and durable > log.snapshot_index:
             extent = member.journal.extent
@@ -360,12 +362,13 @@ class Checks:
                 )
 
     def _check_committed(self, node: Node, before: Before) -> None:
-        """Check that what a leader calls committed is on the disks of a majority (§5.3, row 3)."""
+        """Check that an entry that a leader commits is on the disks of a majority (§5.3, row 3)."""
         term = node.log.term_at(node.commit)
         if node.commit <= node.log.snapshot_index or term is None:
             return
         holds = {member.id for member in self._members.values() if self._holds(member, node.commit, term)}
-        # Who loses its memory gets back to what it has acknowledged to a leader before it promises anything more.
+        # A member without a disk that has lost its log receives all that it acknowledged to this leader again before
+        # it promises anything more, so its acknowledgement counts.
         holds |= {
             each for each, (acked_in, index) in self._acks.items() if self._lost_since(each, node, acked_in, index)
         }
@@ -377,7 +380,7 @@ class Checks:
             )
 
     def _lost_since(self, member: int, leader: Node, term: int, index: int) -> bool:
-        """Whether a node without a disk has acknowledged what the leader commits, and the leader knows of no loss."""
+        """Whether a node without a disk has acknowledged what the leader commits, and its loss is not yet detected."""
         return self._members[member].forgets and term == leader.term and index >= leader.commit
 
     @staticmethod
@@ -404,7 +407,7 @@ class Checks:
         self._check_not_ahead(store.cluster_time)
 
     def _check_not_ahead(self, cluster_time: int) -> None:
-        """Check that the cluster's time has gone no faster than the quickest clock of all its machines (row 28)."""
+        """Check that the cluster's time does not run faster than the fastest clock of its machines (row 28)."""
         now = 0.0
         for member in self._members.values():
             now = member.machine.now
@@ -414,7 +417,7 @@ class Checks:
 
 
 def describe(message: PeerMessage) -> str:
-    """Return what a message says, without the bytes that it carries."""
+    """Return the fields of a message as text, with only the sizes of byte strings."""
     shown = []
     for field in message.__struct_fields__:
         value = getattr(message, field)
@@ -427,7 +430,7 @@ def describe(message: PeerMessage) -> str:
 
 
 _OF_ELECTIONS: Final = frozenset({PreVote, PreVoteReply, RequestVote})
-"""What `Elections` has something to say about."""
+"""The messages that `Elections` checks."""
 _WATCHED: Final = _OF_ELECTIONS | {
     AppendEntriesReply,
     HeartbeatReply,
@@ -435,11 +438,11 @@ _WATCHED: Final = _OF_ELECTIONS | {
     InstallSnapshotReply,
     RequestVoteReply,
 }
-"""What `Checks.promised` has something to say about; others promise nothing."""
+"""The messages that `Checks.promised` checks; others promise nothing."""
 
 
 class PromiseKeeper:
-    """An outbox that has every message looked at before it leaves."""
+    """An outbox that checks every message before it is sent."""
 
     def __init__(self, outbox: PeerTransport, member: Member, checks: Checks) -> None:
         self._outbox = outbox
@@ -454,7 +457,7 @@ class PromiseKeeper:
     def send(self, outgoing: Sequence[tuple[int, PeerMessage]]) -> None:
         """See `PeerTransport.send`."""
         assembly = self._member.assembly
-        if assembly is not None and assembly.peers is self._outbox:  # else the process has ended, and nobody hears it
+        if assembly is not None and assembly.peers is self._outbox:  # else the process has ended, and nothing is sent
             world = self._member.machine.world
             moments = self._checks.moments
             self._checks.messages += len(outgoing)

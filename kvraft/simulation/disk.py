@@ -1,8 +1,8 @@
-"""A disk that forgets what was not synced: the least that POSIX promises, as `kvraft.storage.files` states it.
+"""A disk that can lose what was not synced: it promises the least that POSIX does, as `kvraft.storage.files` states it.
 
-It keeps, beside what a process reads, what a power failure would leave: of every sector written since the last sync any
-of its versions, of every change of names since the last sync of the directory any subset. A sync that fails marks its
-sectors clean, as Linux does: they can still be read, and no later sync writes them.
+Beside the content that a process reads, it keeps what a power failure may leave. Of every sector written since the last
+sync, that is any of its versions. Of the changes of names since the last sync of the directory, that is any subset. A
+sync that fails marks its sectors clean, as Linux does: they can still be read, and no later sync writes them.
 """
 
 import random
@@ -17,11 +17,11 @@ SECTOR: Final = 512
 
 
 class PowerFailure(Exception):
-    """The machine went off before this operation."""
+    """The machine lost power before this operation."""
 
 
 class StaleFile(Exception):
-    """An operation on a file that was opened by a process which has ended: whatever it was to do does not happen."""
+    """An operation on a file that was opened by a process that has ended: it has no effect."""
 
 
 @attrs.define(eq=False)
@@ -34,7 +34,7 @@ class Inode:
     """Sectors written since the last sync, each with all its versions since then."""
 
     def write(self, data: bytes, offset: int) -> None:
-        """Change what is read, and remember what was touched."""
+        """Write to the current content, and record the new versions of its sectors."""
         end, current = offset + len(data), self.current
         self.resize(current, end)
         current[offset:end] = data
@@ -50,7 +50,7 @@ class Inode:
         self.dirty.clear()
 
     def lose(self, rng: random.Random, keep: float) -> None:
-        """Keep each dirty sector with probability `keep`, in any of its versions, and call them all clean."""
+        """Make each dirty sector durable with probability `keep`, in any of its versions, and mark all as clean."""
         if rng.random() < keep:
             self.resize(self.durable, len(self.current))
         for sector, versions in self.dirty.items():
@@ -60,24 +60,24 @@ class Inode:
 
     @staticmethod
     def resize(content: bytearray, size: int) -> None:
-        """Make `content` longer by zeros."""
+        """Extend `content` with zeros to `size` bytes; never shorten it."""
         if size > len(content):
             content.extend(bytes(size - len(content)))
 
     @staticmethod
     def put(content: bytearray, sector: int, version: bytearray) -> None:
-        """Place a sector inside `content`, which keeps its length."""
+        """Write a sector into `content`, which keeps its length."""
         begin = sector * SECTOR
         fitting = version[: max(0, len(content) - begin)]
         content[begin : begin + len(fitting)] = fitting
 
 
 def proceed(operation: str, path: Path) -> None:
-    """Let every operation happen."""
+    """Let every operation happen: the default of `Disk.before`."""
 
 
 class Disk:
-    """An implementation of `Files`. `before(operation, path)` is called ahead of each operation and may raise.
+    """An implementation of `Files`. `before(operation, path)` is called before each operation and may raise.
 
     An OSError from it makes the operation fail, with the side effects that such a failure can have.
     """
@@ -86,7 +86,7 @@ class Disk:
         self.rng = random.Random(seed)
         self.before: Callable[[str, Path], None] = proceed
         self.ignored: set[str] = set()
-        """Operations that are skipped and report success: what a forgetful programmer would have left out."""
+        """Operations that are skipped and report success, to simulate code that leaves them out."""
         self.inodes: dict[Path, Inode] = {}
         self.durable_names: dict[Path, Inode] = {}
         self.renamings: list[dict[Path, Inode | None]] = []
@@ -97,12 +97,12 @@ class Disk:
         self.opened: dict[DiskFile, None] = {}
         """The files that the process has open."""
         self.syncs: Counter[str] = Counter()
-        """How often a file was synced, by the kind of file, with which its name begins."""
+        """How often files were synced, by the kind of file: the part of its name before the first hyphen."""
 
     def crash(self, keep: float | None = None) -> None:
         """Power failure: an arbitrary part of what was not synced is lost, about 1 - `keep` of it."""
         keep = self.rng.choice((0.0, 0.2, 0.5, 0.8, 1.0)) if keep is None else keep
-        # Each once, in the order of their names: that of a set of them would be that of their places in memory.
+        # Each once, in the order of the dicts: the order of a set would depend on addresses in memory.
         for inode in dict.fromkeys((*self.inodes.values(), *self.durable_names.values())):
             inode.lose(self.rng, keep)
             inode.current[:] = inode.durable
@@ -124,24 +124,24 @@ class Disk:
 
     @property
     def dirty(self) -> list[Path]:
-        """The files with bytes that a power failure may take back."""
+        """The files with bytes that a power failure may lose."""
         return [path for path, inode in self.inodes.items() if inode.dirty]
 
     def flip(self, path: Path, bit: int) -> None:
-        """Let one bit of a file decay, in what is read and in what is durable."""
+        """Flip one bit of a file, in both the current and the durable content."""
         inode = self.inodes[path]
         for content in (inode.current, inode.durable):
             if bit // 8 < len(content):
                 content[bit // 8] ^= 1 << bit % 8
 
     def kill(self) -> None:
-        """End the process; the machine stays on and forgets nothing."""
+        """End the process; the machine stays on, so nothing is lost."""
         self.locks.clear()
         self.opened.clear()
         self.life += 1
 
     def make_directory(self, path: Path) -> None:
-        """Nothing to do: directories exist."""
+        """See `Files.make_directory`; here all directories exist."""
         self.before("make_directory", path)
 
     def lock(self, path: Path) -> "DiskLock":
@@ -226,7 +226,11 @@ class DiskFile:
         disk.opened[self] = None
 
     def check(self, operation: str) -> None:
-        """Announce an operation, and find those that come from beyond the grave."""
+        """Announce an operation.
+
+        Raises:
+            StaleFile: the process that opened the file has ended.
+        """
         if self.life != self.disk.life:
             raise StaleFile(f"{operation} on {self.path}")
         self.disk.before(operation, self.path)
@@ -241,7 +245,7 @@ class DiskFile:
         return bytes(self.inode.current[offset : offset + length])
 
     def pwrite(self, data: bytes, offset: int) -> None:
-        """Write; when it fails a part of the data is written all the same."""
+        """Write; if that fails, a part of the data may be written."""
         try:
             self.check("pwrite")
         except OSError:
@@ -256,7 +260,7 @@ class DiskFile:
         Inode.resize(self.inode.current, length)
 
     def fdatasync(self) -> None:
-        """Sync; when it fails any part of it may be durable, and the rest never will be."""
+        """Sync; if that fails, any part may be durable, and the rest never becomes so."""
         try:
             self.check("fdatasync")
         except OSError:

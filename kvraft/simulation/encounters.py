@@ -1,4 +1,4 @@
-"""What a cluster that is well lives through at the end: the stop of its leader, and nodes of another cluster."""
+"""Tests of a healthy cluster at the end of a run: the stop of its leader, and contact with nodes of another cluster."""
 
 import copy
 from random import Random
@@ -14,23 +14,23 @@ from kvraft.simulation.member import PORT, Member, address_of
 from kvraft.simulation.pace import write
 
 PATIENCE_S: Final = 2.0
-"""So long a node that is stopped waits for its successor, virtual seconds."""
+"""Longest time that a stopping node waits for its successor, virtual seconds."""
 HANDED_OVER_S: Final = 1.0
-"""In this time another member leads, virtual seconds."""
+"""Longest time until another member leads, virtual seconds."""
 SILENT_S: Final = 1.0
-"""So long a member is down before the leader is stopped: it is not heard from any more, virtual seconds."""
+"""How long a member is down before the leader is stopped, so that the leader counts it as inactive, virtual seconds."""
 MEETING_S: Final = 3.0
-"""So long two clusters see each other, virtual seconds."""
+"""How long the nodes of two clusters can reach each other, virtual seconds."""
 VOTERS_MIN: Final = 3
-"""With fewer there is nobody to choose."""
+"""Fewest voters of a cluster in which a leader has a choice of successors."""
 
 
 def stop_in_order(cluster: Cluster, draws: Random) -> None:
-    """Stop the leader as an operator does, perhaps while another voter is down: one that lives leads at once.
+    """Stop the leader as an operator does, perhaps while another voter is down: a running voter must lead at once.
 
     Raises:
-        Stuck: nobody does.
-        InvariantViolated: a request is not answered by whoever leads then.
+        Stuck: no other member leads in time.
+        InvariantViolated: the successor was elected without a transfer, or does not answer a request.
     """
     leader = cluster.members[cluster.elect()]
     others = sorted(leader.node.membership.voters - {leader.id})
@@ -71,10 +71,10 @@ def stop_in_order(cluster: Cluster, draws: Random) -> None:
 
 
 def meet_another_cluster(cluster: Cluster, draws: Random) -> None:
-    """Start a node of another cluster with a config.json that names this one's members: it disturbs nobody.
+    """Start nodes of another cluster with a config.json that names this one's members: they must have no effect.
 
     Raises:
-        InvariantViolated: it is obeyed, or obeys.
+        InvariantViolated: one of them follows a member of this cluster, or disturbs its leader.
     """
     leader = cluster.members[cluster.elect()]
     term = leader.node.term
@@ -100,7 +100,7 @@ def meet_another_cluster(cluster: Cluster, draws: Random) -> None:
 
 
 def _move_in(cluster: Cluster, origin: Member) -> Member:
-    """Start a process on a copy of another cluster's disk, which names the addresses of this one's members."""
+    """Start a process on a copy of another cluster's disk, with the addresses of this cluster's members."""
     machine = Machine(cluster.world, f"stranger {origin.id}", rate=1.0, boot=10.0, epoch=1.8e9)
     stranger = Member(origin.id, machine, cluster.network, lambda _member, _why: None)
     stranger.disk = copy.deepcopy(origin.disk)

@@ -1,8 +1,7 @@
-"""Clients without manners: they type letter by letter, end lines as Windows does, ask on while they wait, half-close,
-and go away in the middle.
+"""Clients with unusual behaviour: slow typing, CR LF line ends, pipelining, half-closes, and early disconnects.
 
-Whatever they do, what they ask is carried out as it stands there or not at all, and what arrives is answered before the
-connection closes. Half a line that a reset cuts off is no request.
+In all these cases a request is executed exactly as it was sent or not at all, and each request that arrives is answered
+before the connection closes. A part of a line that a reset cuts off is no request.
 """
 
 from collections.abc import Callable, Sequence
@@ -29,21 +28,22 @@ from kvraft.simulation.requests import Data, Request, line_of, note_answer
 from kvraft.simulation.transport import End
 
 ANSWERED_S: Final = 3.0
-"""Longest time until a node that is well answers, seconds: the 2 s of a request, by a clock that may be slow."""
+"""Longest time until a healthy node answers, seconds: the 2 s of a request, by a clock that may be slow."""
 CLOSED_S: Final = 1.5
 """Longest time until a node closes after its last answer, seconds: 0.1 s of silence, and 1 s to linger."""
 LETTERS_S: Final = (0.0001, 0.001)
-"""Between two letters of who types, seconds: so quick that a short run has room for it."""
+"""Times between two typed letters, seconds: short enough for a short run."""
 PAUSES_S: Final = (0.0, 0.0005, 0.005, 0.03)
-"""Between two lines, one of these, seconds."""
+"""Time between two lines: one of these, seconds."""
 STAYS_S: Final = (0.001, 0.01, 0.1)
-"""About how long a guest stays that goes away in the middle, one of these, seconds."""
+"""Time until a guest disconnects early: about one of these, seconds."""
 ALONE: Final = 6
-"""So many letters at the beginning of a line come alone, and each of its end does: so many pieces show what more do."""
+"""How many letters at the beginning of a typed line are sent one by one, as each byte of its end is. More pieces would
+test nothing else."""
 GAP_S: Final = 0.4
 """Mean time between two visits, seconds."""
 TOGETHER: Final = (1, 1, 2, 3)
-"""How many requests a guest makes on one visit, one of these."""
+"""How many requests a guest makes on one visit: one of these."""
 TO_LEADER: Final = 0.7
 READS: Final = 0.4
 DELETES: Final = 0.1
@@ -55,30 +55,30 @@ class Manners:
     """How a guest behaves on one connection."""
 
     keeps: bool
-    """Whether it asks for the connection to stay, and goes when everything is answered."""
+    """Whether it sends KEEP first, and closes the connection when everything is answered."""
     ending: str
-    """Of its lines."""
+    """The end of its lines."""
     types: bool
-    """Whether letters come alone."""
+    """Whether it sends letters one by one."""
     pause_s: float
-    """Between two lines: it does not wait for answers."""
+    """The time between two lines, seconds; it does not wait for answers."""
     half_closes: bool
     """Whether it closes its side after the last line."""
     last_ends: bool
-    """Whether the last line has an end of its own; where it has none the half-close is its end."""
+    """Whether the last line has a line end; otherwise the half-close ends the line."""
     half_closes_after_s: float
-    """How long after the last letter it closes its side."""
+    """How long after the last letter it closes its side, seconds."""
     leaves_after_s: float | None
-    """When it goes away, whatever it has asked; None: not before the end."""
+    """How long after the connection was made it disconnects early, seconds; None: never."""
     resets: bool
-    """Whether it goes with a reset."""
+    """Whether it disconnects early with a reset."""
 
     @classmethod
     def draw(cls, draws: Random) -> "Manners":
-        """Draw some."""
+        """Return a random behaviour."""
         half_closes = draws.random() < 0.4
         last_ends = not half_closes or draws.random() < 0.5
-        # Where the half-close ends a line it may come just before the silence would have ended the connection.
+        # A half-close that ends a line may come just before the node would close the connection for silence.
         waits = not last_ends and draws.random() < 0.5
         leaves = draws.random() < 0.25
         return cls(
@@ -98,11 +98,11 @@ class Visit(LineOnlyReceiver):
     """One connection of a guest.
 
     Args:
-        machine: where the guest is.
-        lines: what it asks.
-        manners: and how.
+        machine: the machine of the guest.
+        lines: its requests.
+        manners: its behaviour.
         over: called at the end with the answers so far, and how many of the lines were sent as a whole.
-        object_to: told what a node has done wrong.
+        object_to: called with each violation of a node.
     """
 
     delimiter = b"\n"
@@ -127,7 +127,7 @@ class Visit(LineOnlyReceiver):
         self._timers: list[IDelayedCall] = []
         self._has_left = False
         self._since = 0.0
-        """When the node was last waited for anew."""
+        """When the present wait for the node began, seconds of the world."""
         self._wait: IDelayedCall | None = None
 
     @override
@@ -170,7 +170,7 @@ class Visit(LineOnlyReceiver):
         self._over(answers, self._sent - 1 if self._manners.keeps else self._sent)
 
     def _check_close(self) -> None:
-        """Check that the node closed in good order where it may."""
+        """Check that the node was allowed to close the connection: it closed it in good order."""
         if not self._answers:
             self._object("closes without any answer")
         elif self._manners.keeps and len(self._answers) < len(self._lines):
@@ -190,7 +190,7 @@ class Visit(LineOnlyReceiver):
 
     def _leave(self) -> None:
         self._has_left = True
-        # In good order only between two lines: the end of the stream would make a request of half a line.
+        # A close in good order only between two lines: the end of the stream would make a request of half a line.
         is_between = self._manners.last_ends and not self._manners.types
         if self._manners.resets or not is_between:
             self.transport.abortConnection()
@@ -206,7 +206,7 @@ class Visit(LineOnlyReceiver):
             self._wait = self._clock.callLater(seconds, self._lose_patience, seconds)
 
     def _lose_patience(self, seconds: float) -> None:
-        """The node is neither dead nor held up, and does nothing: that is wrong."""
+        """Report a violation if the node runs, was not paused, and has neither answered nor closed in time."""
         node = self.transport.peer
         if node.is_there and node.machine.held_until <= self._since:
             owed = node.audit.owed if node.audit is not None else 0
@@ -224,12 +224,12 @@ class Visit(LineOnlyReceiver):
 
 
 def _letters(line: str, ending: str) -> list[str]:
-    """Return the pieces in which a line arrives that is typed."""
+    """Return the pieces in which a typed line is sent."""
     return [*line[:ALONE], *filter(None, [line[ALONE:]]), *ending]
 
 
 class Guest:
-    """Pays one visit after the other, at the leader or elsewhere."""
+    """Makes one connection after the other, to the leader or another member."""
 
     def __init__(self, number: int, cluster: Cluster, history: History, data: Data | None = None) -> None:
         self.number = number
@@ -243,11 +243,11 @@ class Guest:
         self._is_stopped = False
 
     def begin(self) -> None:
-        """Begin to come by."""
+        """Schedule the next visit."""
         self._machine.reactor.callLater(self._random.expovariate(1 / GAP_S), self._come)
 
     def stop(self) -> None:
-        """Pay no more visits."""
+        """Make no more visits."""
         self._is_stopped = True
 
     def _come(self) -> None:
@@ -262,7 +262,7 @@ class Guest:
             self.visit(target, [self._draw() for _ in range(self._random.choice(TOGETHER))], Manners.draw(self._random))
 
     def visit(self, target: int, requests: Sequence[Request], manners: Manners) -> None:
-        """Ask a node, and write down what came of it."""
+        """Send requests to a node on one connection, and record their outcomes in the history."""
         self.requests += len(requests)
         tickets = [self._history.invoke(self.number, *request) for request in requests]
 

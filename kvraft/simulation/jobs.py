@@ -1,4 +1,4 @@
-"""The disk's jobs on virtual time: what a thread does in production takes its time here, and may never be done."""
+"""The disk's jobs on virtual time: each takes some time, as in a thread of production, and may never finish."""
 
 from collections import deque
 from collections.abc import Callable
@@ -13,15 +13,15 @@ _T = TypeVar("_T")
 
 
 class DiskJobs:
-    """Does jobs one at a time, in order, each some time after it was begun: `Worker` on virtual time.
+    """Executes jobs one at a time, in order, each with a delay: `Worker` on virtual time.
 
-    A job happens in one go when its time is over, unless the process ends ahead of one of its effects.
+    A job happens in one go at the end of its delay, unless the process ends before one of the job's effects.
 
     Args:
-        reactor: that of the process; its jobs end with it.
-        last: the job that ends it.
-        draw_delay: returns how long the next job takes, seconds; None when the disk hangs, until `resume`.
-        patience: a job that would take less than half of this time, and is the only one, is done when `do_soon`
+        reactor: the reactor of the process; the jobs end with the process.
+        last: the job that `close` executes after all others.
+        draw_delay: returns how long the next job takes, seconds; None: the disk hangs, until `resume`.
+        patience: seconds; a job that would take less than half of this, and is the only one, is done when `do_soon`
             returns, as with a `Worker` that waits for it.
     """
 
@@ -63,7 +63,7 @@ class DiskJobs:
         return self.do(last)
 
     def resume(self, patience: float = 0.0) -> None:
-        """Begin the next job, if there is one, none is under way, and the disk does not hang."""
+        """Begin the next job, if there is one, no other is in progress, and the disk does not hang."""
         if self._is_busy or not self._jobs:
             return
         delay = self._draw_delay()
@@ -80,10 +80,10 @@ class DiskJobs:
         result: object
         try:
             result = job()
-        except Exception:  # noqa: BLE001 - whatever it is belongs to whoever waits for the job
+        except Exception:  # noqa: BLE001 - any error is the result of the job, and goes to its caller
             result = Failure()
         machine = self._machine
-        if machine.held_until > machine.world.now:  # it was held up by an effect of the job
+        if machine.held_until > machine.world.now:  # an effect of the job has paused it
             machine.world.at(machine.held_until, machine, self._report, finished, result)
         else:
             self._report(finished, result)

@@ -1,23 +1,24 @@
-"""Whether a history can be explained by one register a key: linearizability (Herlihy and Wing, 1990).
+"""Checks whether a history is linearizable (Herlihy and Wing, 1990), with each key as one register.
 
-Linearizability is local: a history is linearizable if that part of it is which concerns each key. For one key the
-checker walks along the invocations and completions and keeps every *configuration* in which the register may be: its
-value, and which of the pending operations have taken effect. That is the search of Wing and Gong (1993) with the
-improvements of Lowe (2017), breadth first: equal configurations are one, and an operation takes effect *just in time*,
-when it completes or when one that completes needs it.
+Linearizability is local: a history is linearizable if its operations on each key are. For one key the checker walks
+along the invocations and completions. It keeps every possible *configuration* of the register: its value, and which of
+the pending operations have taken effect. That is the search of Wing and Gong (1993) with the improvements of Lowe
+(2017), breadth first. Equal configurations are merged. An operation takes effect *just in time*: when it completes, or
+when an operation that completes needs it.
 
-* What certainly failed never happened. Whoever reads it all the same has found a violation (row 12).
-* A write of unknown outcome takes effect at any time after its invocation, or never. A read of unknown outcome tells
-  nothing.
+* A write that certainly failed never takes effect. A read that returns its value is a violation (row 12).
+* A write of unknown outcome takes effect at any time after its invocation, or never. A read of unknown outcome
+  constrains nothing.
 
-What keeps it fast, sound whether values are unique or not (and strong when each write has a value of its own):
+Four rules keep the search fast. They are sound whether values are unique or not, and prune most when each write has a
+value of its own:
 
-1. A read takes effect as soon as its value is there; to wait could only be worse.
-2. A value is left only when nobody will read it later, or when another write can bring it back.
-3. A write whose value will be read by nobody but reads that are pending takes effect with them, unseen, before the
-   next one: nobody waits for it afterwards.
-4. A write of unknown outcome takes effect only for a pending read. Of several with equal values the first is taken, and
-   a configuration that needed fewer of them stands for those that needed more.
+1. A read takes effect as soon as the register has its value; a later effect could only exclude more.
+2. A value is overwritten only when no later read returns it, or when another write can restore it.
+3. If only pending reads return the value of a write, the write takes effect together with them, right before the next
+   write. No later read depends on it.
+4. A write of unknown outcome takes effect only for a pending read. Of several with equal values the first is used, and
+   a configuration that used fewer of them represents those that used more.
 """
 
 import enum
@@ -30,8 +31,8 @@ import attrs
 from kvraft.simulation.history import Operation, Outcome
 
 STEPS_PER_KEY_MAX: Final = 5_000_000
-"""Configurations looked at for one key, before the checker gives up; some millions a CPU-minute. An easy history takes
-two to four an operation."""
+"""Most configurations that the checker examines for one key before it gives up. It examines some millions a CPU-minute;
+an easy history takes two to four for each operation."""
 
 Value = str | None
 Configuration = tuple[Value, int]
@@ -39,12 +40,12 @@ Configuration = tuple[Value, int]
 
 
 class Verdict(enum.StrEnum):
-    """What is known of a history."""
+    """The result of a check."""
 
     LINEARIZABLE = "linearizable"
     VIOLATION = "violation"
     GAVE_UP = "gave up"
-    """Too much work: nothing is known, and this is no pass."""
+    """The limit of steps was reached: the history may be either, so this does not count as a pass."""
 
 
 class GaveUp(Exception):
@@ -53,7 +54,7 @@ class GaveUp(Exception):
 
 @attrs.frozen
 class Judgement:
-    """What became of the operations on one key."""
+    """The verdict on the operations on one key."""
 
     key: str
     operations: tuple[Operation, ...]
@@ -70,7 +71,7 @@ class Report:
 
     @property
     def verdict(self) -> Verdict:
-        """A violation anywhere is one; short of that, everything must have been looked at."""
+        """`VIOLATION` if any key has one, else `GAVE_UP` if any check gave up, else `LINEARIZABLE`."""
         verdicts = {judgement.verdict for judgement in self.judgements}
         for worst in (Verdict.VIOLATION, Verdict.GAVE_UP):
             if worst in verdicts:
@@ -79,17 +80,17 @@ class Report:
 
     @property
     def violations(self) -> tuple[Judgement, ...]:
-        """The keys that no register explains; `explanation.explain` says of each why."""
+        """The keys whose operations are not linearizable; `explanation.explain` describes the reason for each."""
         return tuple(each for each in self.judgements if each.verdict is Verdict.VIOLATION)
 
     @property
     def operations(self) -> int:
-        """How many were judged."""
+        """How many operations were checked."""
         return sum(len(judgement.operations) for judgement in self.judgements)
 
     @property
     def steps(self) -> int:
-        """Configurations looked at."""
+        """How many configurations were examined."""
         return sum(judgement.steps for judgement in self.judgements)
 
     def __str__(self) -> str:
@@ -101,7 +102,7 @@ class Report:
 
 
 def check(operations: Iterable[Operation], steps_per_key_max: int = STEPS_PER_KEY_MAX) -> Report:
-    """Judge a history in which every key is empty at first."""
+    """Check a history in which every key is empty at first."""
     by_key: defaultdict[str, list[Operation]] = defaultdict(list)
     for operation in operations:
         by_key[operation.key].append(operation)
@@ -120,14 +121,17 @@ def _judge(key: str, operations: list[Operation], steps_max: int) -> Judgement:
 
 @attrs.frozen
 class _Pending:
-    """A write that has begun and, as far as the walk has come, not completed."""
+    """A write that is invoked and not completed at the present point of the walk."""
 
     bit: int
     value: Value
 
 
 def relevant(operations: Iterable[Operation]) -> list[Operation]:
-    """Leave out what constrains nothing: failures, reads without answers, unknown writes that no read can have seen."""
+    """Return the operations that constrain the search.
+
+    Left out are failures, reads without answers, and writes of unknown outcome that no read can have seen.
+    """
     taken_place = [each for each in operations if each.outcome is not Outcome.FAILED]
     read_until: dict[Value, int | float] = {}
     for each in taken_place:
@@ -155,7 +159,7 @@ class Search:
         self._steps_max = steps_max
         self.steps = 0
         self._configurations: set[Configuration] = {(None, 0)}
-        # Of each value: how many operations on it have not been invoked yet, and the bits of those that are pending.
+        # For each value: how many operations on it are not invoked yet, and the bits of those that are pending.
         self._reads_to_come = Counter(each.value for each in self._operations if each.is_read)
         self._writes_to_come = Counter(each.left for each in self._operations if not each.is_read)
         self._pending_reads: defaultdict[Value, int] = defaultdict(int)
@@ -163,14 +167,14 @@ class Search:
         self._pending: dict[int, _Pending] = {}
         """The pending writes that will complete, by their bits."""
         self._unknown: defaultdict[Value, int] = defaultdict(int)
-        """The bits of the others, by their values; the lowest bit began first."""
+        """The bits of the writes of unknown outcome, by their values; the lowest bit was invoked first."""
         self._all_unknown = 0
 
     def run(self) -> bool:
         """Return whether the operations are linearizable.
 
         Raises:
-            GaveUp: that takes more than `steps_max` steps.
+            GaveUp: the search takes more than `steps_max` steps.
         """
         events, width = _events(self._operations)
         free = [1 << place for place in range(width)]
@@ -217,7 +221,7 @@ class Search:
             self._all_unknown |= bit
 
     def _complete(self, operation: Operation, bit: int) -> bool:
-        """Let the operation take effect wherever it has not; return whether a configuration is left."""
+        """Let the operation take effect in each configuration where it has not; return whether any is left."""
         self._count(len(self._configurations))
         waiting = [each for each in self._configurations if not each[1] & bit]
         if waiting:
@@ -238,14 +242,14 @@ class Search:
         return bool(self._configurations)
 
     def _forget_unknown(self, value: Value) -> int:
-        """Nobody reads `value` any more: its unknown writes need never happen. Return their bits."""
+        """Drop the unknown writes of `value`, which no read to come returns; return their bits."""
         bits = self._unknown.pop(value, 0)
         self._pending_writes[value] &= ~bits
         self._all_unknown &= ~bits
         return bits
 
     def _drop_dominated(self) -> None:
-        """Keep of configurations that differ in unknown writes only those that needed the fewest."""
+        """Of configurations that differ only in unknown writes, drop each that uses a superset of another's."""
         groups: defaultdict[Configuration, list[int]] = defaultdict(list)
         for held, done in self._configurations:
             groups[held, done & ~self._all_unknown].append(done & self._all_unknown)
@@ -262,7 +266,7 @@ class Search:
     # --- what may take effect ----------------------------------------------------------------------------------------
 
     def _just_in_time(self, operation: Operation, bit: int, waiting: list[Configuration]) -> set[Configuration]:
-        """Return what becomes of configurations when pending writes, and at last this operation, take effect."""
+        """Return the configurations that result when pending writes, and at last this operation, take effect."""
         reached: set[Configuration] = set()
         seen = set(waiting)
         while waiting:
@@ -291,13 +295,16 @@ class Search:
         return choices
 
     def _is_missed(self, value: Value, done: int) -> bool:
-        """Whether `value`, once overwritten, will be read and cannot come back. Its pending reads have taken effect."""
+        """Whether `value` is overwritten too early: a later read returns it, and no other write can restore it.
+
+        Its pending reads have taken effect.
+        """
         return bool(self._reads_to_come[value]) and not (
             self._writes_to_come[value] or self._pending_writes[value] & ~done
         )
 
     def _unseen(self, done: int, completing: int) -> int:
-        """Return the bits of the writes, with their reads, that may take effect unseen before the next write."""
+        """Return the bits of the writes and their reads that take effect right before the next write (rule 3)."""
         found = 0
         for bit, write in self._pending.items():
             if not done & bit and bit != completing and not self._reads_to_come[write.value]:
@@ -313,9 +320,9 @@ class Search:
 
 
 def _events(operations: Sequence[Operation]) -> tuple[list[tuple[bool, int]], int]:
-    """Return (is a completion, index of its operation) in their order, and how many known ones overlap at most.
+    """Return (is a completion, index of its operation) in order, and how many operations with known outcome overlap.
 
-    At equal times what begins comes first: nobody knows the order, and to overlap excuses the most.
+    At equal times invocations come first: the order is unknown, and operations that overlap are constrained the least.
     """
     timed: list[tuple[int | float, bool, int]] = []
     for index, operation in enumerate(operations):

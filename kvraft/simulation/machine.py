@@ -1,8 +1,8 @@
-"""One machine: its clocks, the reactor of the process on it, and what can happen to both at any moment.
+"""One machine: its clocks, the reactor of the process on it, and the faults that pause or end that process.
 
-A process is what it says to the outside. Its Python code runs in one go, but between any two of its *effects* (bytes
-written to a connection, operations on the disk) it can be stopped for a while or for good: everything that it says
-behind that point is said later, or never. `Machine.effect` is called ahead of each effect, and is where that happens.
+Only the *effects* of a process can be observed: bytes written to a connection, and operations on the disk. An event
+runs its Python code in one go, but the process can be paused or ended between any two effects. All effects after that
+point happen later, or never. `Machine.effect` is called before each effect and implements this.
 """
 
 from collections.abc import Callable
@@ -16,26 +16,26 @@ from zope.interface import implementer
 from kvraft.simulation.world import World
 
 LATENESS_S: Final = 1e-9
-"""By how much a timer is late, seconds: rounding must never let one fire before its time."""
+"""The delay of each timer, seconds, so that rounding never lets one fire before its time."""
 
 
 def _nothing() -> None:
-    """Stand where a call was that has been made."""
+    """Replaces a call that has been made."""
 
 
 class ProcessDied(Exception):
-    """The process ended ahead of this effect: whatever its code does from here on reaches nobody."""
+    """The process ended before this effect: nothing that its code does from here on has an effect."""
 
 
 class Machine:
     """One machine with one process at a time.
 
     Args:
-        world: where it stands.
-        name: for the trace, and for the names of its sources of randomness.
-        rate: seconds of its clocks for each of the world.
-        boot: what its monotonic clock shows when the world begins, seconds.
-        epoch: what its wall clock shows then, seconds.
+        world: its virtual time and sources of randomness.
+        name: its name in the trace and in the names of its sources of randomness.
+        rate: seconds of its clocks per second of the world.
+        boot: the time of its monotonic clock at the beginning of the world, seconds.
+        epoch: the time of its wall clock at the beginning of the world, seconds.
     """
 
     def __init__(
@@ -55,16 +55,16 @@ class Machine:
 
     @property
     def now(self) -> float:
-        """The world's time for what the process does at the moment: later than it when it was paused in between."""
+        """The time at which the process acts, seconds of the world: the end of its pause, if it is paused."""
         now, held_until = self.world.now, self.held_until
-        if held_until > now:  # this is asked too often for max()
+        if held_until > now:  # this is called too often for max()
             return held_until
         return now
 
     # Processes.
 
     def begin(self) -> "Reactor":
-        """Begin a process."""
+        """Start a process and return its reactor."""
         self.life += 1
         self.is_running = True
         self.held_until = 0.0
@@ -72,23 +72,23 @@ class Machine:
         return Reactor(self)
 
     def end(self) -> None:
-        """End the process: nothing that it asked for happens any more."""
+        """End the process: the events and effects that it scheduled are dropped."""
         self.life += 1
         self.is_running = False
         self.held_until = 0.0
         self._then = None
 
     def is_alive(self, life: int) -> bool:
-        """Whether the process of that life still runs."""
+        """Whether the process with this number still runs."""
         return self.is_running and self.life == life
 
     def effect(self, life: int) -> None:
-        """Announce an effect of a process, ahead of it.
+        """Announce an effect of a process before it happens.
 
         Raises:
-            ProcessDied: the process has ended: the effect must not happen.
+            ProcessDied: the process has ended, so the effect must not happen.
         """
-        if self.life != life or not self.is_running:  # as `is_alive` says
+        if self.life != life or not self.is_running:  # the same as `is_alive`, without the call
             raise ProcessDied
         if self._then is not None:
             self._effects_left -= 1
@@ -99,13 +99,13 @@ class Machine:
                     raise ProcessDied
 
     def pause(self, seconds: float) -> None:
-        """Stop the process for a while, as SIGSTOP or a busy host does; its clocks go on."""
+        """Pause the process for some seconds, as SIGSTOP or a busy host does; its clocks go on."""
         self.held_until = max(self.held_until, self.now + seconds)
 
     def at_effect(self, count: int, then: Callable[[], None] | None) -> None:
-        """Call `then` ahead of the `count`-th effect from now, once: to pause, or to end the process there.
+        """Call `then` once, before the `count`-th effect from now, to pause or end the process there.
 
-        It takes the place of what was asked for before; None only takes that back.
+        This replaces an earlier call; `then` of None only cancels it.
         """
         self._effects_left = count
         self._then = then
@@ -113,24 +113,24 @@ class Machine:
     # Clocks.
 
     def monotonic(self) -> float:
-        """Return the time since the machine was switched on, seconds: no jump touches it."""
+        """Return the time since the machine was switched on, seconds; jumps of the wall clock do not change it."""
         now, held_until = self.world.now, self.held_until  # as `now` does
         if held_until > now:
             return self._boot + held_until * self.rate
         return self._boot + now * self.rate
 
     def wall(self) -> float:
-        """Return what time the machine takes it to be, seconds."""
+        """Return the time of the wall clock, seconds."""
         return self._epoch + self.now * self.rate
 
     def jump(self, seconds: float) -> None:
-        """Set the wall clock forward, or back."""
+        """Set the wall clock forward by some seconds, or back if they are negative."""
         self._epoch += seconds
 
 
 @implementer(IDelayedCall)
 class Timer:
-    """A call that a process has asked for. Its time is that of the reactor's clock, as with Twisted's own."""
+    """A delayed call of a process. Its time is that of the reactor's clock, as in Twisted."""
 
     __slots__ = ("_arguments", "_call", "_is_cancelled", "_life", "_number", "_reactor", "_time")
 
@@ -145,7 +145,7 @@ class Timer:
         self._is_cancelled = False
         self._life = reactor.life
         self._number = machine.world.enqueue(begins, machine, reactor.life, self._happen, ())
-        """Of its event, 0 when that has happened, or was cancelled."""
+        """The number of its event; 0 when that has happened or was cancelled."""
 
     def _happen(self) -> None:
         call, arguments = self._call, self._arguments
@@ -177,7 +177,7 @@ class Timer:
 
     @property
     def call(self) -> Callable[..., object]:
-        """What is called."""
+        """The function to be called."""
         return self._call
 
     def active(self) -> bool:
@@ -185,7 +185,7 @@ class Timer:
         return self._number != 0
 
     def follow_clock(self) -> None:
-        """Find the world's time for it anew, behind what is asked for at that time already."""
+        """Schedule it again at the world's time for it, after all events that are scheduled for that time already."""
         reactor = self._reactor
         machine = reactor.machine
         machine.world.cancel(self._number)
@@ -193,7 +193,7 @@ class Timer:
         self._number = machine.world.enqueue(begins, machine, self._life, self._happen, ())
 
     def _let_go(self) -> None:
-        """Keep nobody in memory: whoever asked for a call often holds it, and would be a cycle with it."""
+        """Drop the references to the call: the caller often holds this timer, which would make a reference cycle."""
         del self._reactor.timers[self]
         self._number = 0
         self._call, self._arguments = _nothing, ()
@@ -209,13 +209,14 @@ class Timer:
 class Reactor:
     """The clock and the timers of one process.
 
-    As Twisted's own, it follows the wall clock until somebody gives it a better `seconds`.
+    Like Twisted's reactor, it follows the wall clock until its `seconds` is replaced.
     """
 
     def __init__(self, machine: Machine) -> None:
         self.machine = machine
         self.life = machine.life
-        """Of the process. What its code still asks for when it has ended never happens, whoever runs there then."""
+        """The number of the process. Calls that its code schedules after its end never happen, even if another process
+        runs on the machine by then."""
         self.seconds: Callable[[], float] = machine.wall
         self.timers: dict[Timer, None] = {}
         """The pending ones."""
@@ -227,13 +228,13 @@ class Reactor:
             callable = partial(callable, **kwargs)  # noqa: A001 - Twisted's name
         machine, now = self.machine, self.seconds()
         due = now + delay
-        begins = machine.now + (due - now) / machine.rate + LATENESS_S  # as `world_time` says
+        begins = machine.now + (due - now) / machine.rate + LATENESS_S  # the same as `world_time`
         timer = Timer(self, due, begins, callable, args)
         self.timers[timer] = None
         return timer
 
     def callFromThread(self, callable: Callable[..., object], *args: object) -> None:  # noqa: A002 - Twisted's name
-        """See `IReactorFromThreads`: a turn of its own."""
+        """See `IReactorFromThreads`: the call is an event of its own."""
         self.callLater(0.0, callable, *args)
 
     def getDelayedCalls(self) -> list[Timer]:
@@ -241,11 +242,11 @@ class Reactor:
         return [*self.timers]
 
     def world_time(self, time: float, now: float) -> float:
-        """Return when the world comes to what the process's clock, which shows `now`, calls `time`."""
+        """Return the world's time at which the process's clock, which shows `now`, shows `time`."""
         return self.machine.now + (time - now) / self.machine.rate + LATENESS_S
 
     def clock_jumped(self) -> None:
-        """Let every timer follow the wall clock, which was set."""
+        """Reschedule every timer after the wall clock was set, if the reactor follows that clock."""
         if self.seconds != self.machine.wall:
             return
         for timer in [*self.timers]:

@@ -1,4 +1,4 @@
-"""Which refusal is due, and how soon: whoever waits for a leadership that has ended is told so at once."""
+"""Checks that a node that stops leading refuses the requests that wait for its leadership, and does so at once."""
 
 from typing import Final
 
@@ -6,14 +6,14 @@ from kvraft.replica import Replica
 from kvraft.simulation.conduct import demand
 
 REFUSED_S: Final = 0.05
-"""In this time after a leader has stepped down whoever waits there for its leadership is told, seconds."""
+"""Longest time from a leader's step-down until it has refused the requests that wait for its leadership, seconds."""
 
 
 def check_refused(member: int, replica: Replica) -> None:
-    """Check that a node which has stepped down has told all who wait for what will not come (NOT_LEADER).
+    """Check that a node that has stepped down has refused all requests that it can no longer serve (NOT_LEADER).
 
-    Others wait for what may come: for entries in the log, for the store to reach a read that is confirmed, and for the
-    name of a successor while leadership is handed over.
+    Some requests rightly wait on: writes that are entries in the log, reads that are confirmed and wait for the store
+    to apply their index, and requests that wait for the next leader during a leadership transfer.
     """
     if replica.node.is_leader:
         return

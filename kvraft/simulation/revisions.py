@@ -1,9 +1,10 @@
-"""Whether answers that name revisions can be explained: by the commands in the log, in their order, and by real time.
+"""Checks answers that name revisions against the commands in the log, in their order, and against real time.
 
-The log gives all writes one order, and a dumb twin of the store replays it (`replay`). So this checker need not search,
-as the one for registers must. Each answer must be what the twin comes to at one revision; that revision must not be
-before one that was told before the request was made, and must be before those of writes that were asked for after the
-answer. That is linearizability over all keys together, with conditions, counters, transactions and ranges.
+The log puts all writes in one order, and a simple twin of the store replays it (`replay`). So this checker need not
+search, as the one for registers must. Each answer must be the twin's result at one revision. That revision must not be
+lower than one that a client received before the request was sent. It must be lower than those of writes that were
+requested after the answer. That is linearizability over all keys together, with conditions, counters, transactions and
+ranges.
 """
 
 from bisect import bisect_left, bisect_right
@@ -29,7 +30,7 @@ _LIMITS_OF_HISTORY: Final = frozenset({"COMPACTED", "FUTURE_REVISION"})
 
 @attrs.define(eq=False)
 class Asked:
-    """One request, and what came of it."""
+    """One request and its outcome. Times are seconds of the world."""
 
     line: str
     operation: Operation
@@ -39,18 +40,18 @@ class Asked:
     outcome: Outcome = Outcome.UNKNOWN
     answer: Answer = attrs.field(factory=dict)
     low: int = 0
-    """The latest entry that was committed when it was asked for."""
+    """The index of the latest committed entry when the request was sent."""
     high: int = 0
-    """The latest entry that was committed when it was answered."""
+    """The index of the latest committed entry when the answer arrived."""
 
     @property
     def is_answered(self) -> bool:
-        """Whether it was carried out, and the client knows it."""
+        """Whether the client has an answer that says that it was executed."""
         return self.outcome is Outcome.OK
 
     @property
     def revision(self) -> int | None:
-        """The revision that the answer names as that of the store."""
+        """The revision of the store in the answer."""
         found = self.answer.get("revision")
         return found if isinstance(found, int) and self.answer.get("error") not in _LIMITS_OF_HISTORY else None
 
@@ -59,7 +60,7 @@ class Asked:
 
 
 class Told:
-    """What clients were told of revisions, in the order of time.
+    """The revisions that clients have received, in the order of time.
 
     Args:
         answered: all requests with an answer.
@@ -74,13 +75,13 @@ class Told:
         begins = sorted(((each.invoked, each.revision or 0) for each in told if _has_changed(each)), reverse=True)
         self._begins = [invoked for invoked, _ in reversed(begins)]
         self._highs = [*accumulate((revision - 1 for _, revision in begins), min)][::-1]
-        """From each write on: the revision before the lowest of those that this and later requests have made."""
+        """For each write: the revision before the lowest one that was made by it or by a later request."""
 
     def window(self, asked: Asked, newest: int) -> tuple[int, int]:
         """Return the first and the last revision that an answer can show.
 
-        The first is the highest that was told before the request. The last is the one before those of writes that were
-        requested after the answer, and at most `newest`.
+        The first is the highest that a client received before the request was sent. The last is the one before those of
+        writes that were requested after the answer, and at most `newest`.
         """
         assert asked.completed is not None, "what is answered has completed"
         low = self._lows[bisect_left(self._ends, asked.invoked)]
@@ -89,10 +90,10 @@ class Told:
 
 
 def check_revisions(asked: Sequence[Asked], replay: Replay) -> None:
-    """Judge what clients were told.
+    """Check all answers that clients have received.
 
     Raises:
-        InvariantViolated: an answer cannot be explained.
+        InvariantViolated: no state or write of the log explains an answer.
     """
     answered = [each for each in asked if each.is_answered]
     told = Told(answered)
@@ -105,14 +106,14 @@ def check_revisions(asked: Sequence[Asked], replay: Replay) -> None:
 
 
 def check_numbers(asked: Iterable[Asked], replay: Replay) -> None:
-    """Check that nothing happens that nobody asked for, that was refused for certain, or more often than asked for.
+    """Check that no command is applied more often than clients requested it; definite failures do not count.
 
     Args:
         asked: all requests for transactions and deadlines.
-        replay: of the log.
+        replay: the replay of the log.
 
     Raises:
-        InvariantViolated: something does.
+        InvariantViolated: a command is applied too often.
     """
     possible = Counter(
         encode(each.operation)
@@ -128,10 +129,10 @@ def check_numbers(asked: Iterable[Asked], replay: Replay) -> None:
 
 
 def check_write(asked: Asked, done: Iterable[Done]) -> None:
-    """Check that one of these commands of the log explains an answer.
+    """Check that one of these commands of the log has the result that the client received.
 
     Raises:
-        InvariantViolated: none does.
+        InvariantViolated: none has.
     """
     found = [each for each in done if asked.revision in {None, each.revision}]
     if not any(is_answer(asked, each.result) for each in found):
@@ -159,7 +160,7 @@ def _names_revision(asked: Asked) -> bool:
 
 
 def _has_changed(asked: Asked) -> bool:
-    """Whether its answer is that of a write that certainly makes a revision of its own."""
+    """Whether its answer shows a write that certainly made a new revision."""
     if not isinstance(asked.operation, Transact) or "error" in asked.answer:
         return False
     steps = asked.operation.then if asked.answer.get("succeeded", True) else asked.operation.otherwise
@@ -167,7 +168,7 @@ def _has_changed(asked: Asked) -> bool:
 
 
 def _check_real_time(answered: Sequence[Asked], told: Told) -> None:
-    """Revisions are told in the order of real time, and each belongs to one write."""
+    """Check that revisions in answers follow real time, and that each belongs to one write."""
     owners: dict[int, Asked] = {}
     for asked in answered:
         revision = asked.revision
@@ -185,12 +186,12 @@ def _check_real_time(answered: Sequence[Asked], told: Told) -> None:
 
 
 def is_answer(asked: Asked, result: Result) -> bool:
-    """Whether this result is the client's answer."""
+    """Whether the client's answer is the one for this result."""
     return bool(show(asked, result) == _comparable(asked.answer))
 
 
 def show(asked: Asked, result: Result) -> Any:
-    """Return the answer that tells this result, without what is said for people."""
+    """Return the answer for this result, without the texts for people."""
     if isinstance(result, Failure):
         return {"error": result.code}
     encode: bytes | Callable[[Any], bytes] = asked.encode
@@ -198,6 +199,6 @@ def show(asked: Asked, result: Result) -> Any:
 
 
 def _comparable(answer: Answer) -> Answer:
-    """Leave out of an error what is said for people, but for a condition that failed."""
+    """Reduce an error to its code, but keep all of CONDITION_FAILED."""
     code = answer.get("error")
     return {"error": code} if code is not None and code != "CONDITION_FAILED" else answer

@@ -1,7 +1,7 @@
-"""Connections between simulated machines: two streams of bytes, each in order, neither of them ever certain to arrive.
+"""Connections between simulated machines: two streams of bytes. Each is in order, and each can be cut at any byte.
 
-An `End` is what a protocol knows as its transport. What it is told happens as an event of its own machine: it waits
-while that is held up, and does not happen when the process is gone.
+An `End` is the transport of a protocol. Each call to the protocol is an event of its machine: it waits while the
+machine is paused, and is dropped when the process has ended.
 """
 
 from collections import deque
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from kvraft.simulation.network import Network
 
 WINDOW_BYTES: Final = 256 * 1024
-"""Bytes of one stream that are on their way or not read yet; more waits at the sender."""
+"""Bytes of one stream that may be in flight or unread; more bytes wait at the sender."""
 BUFFER_BYTES: Final = 64 * 1024
 """Bytes that wait at the sender before its producer is paused, as with Twisted's own transports."""
 
@@ -44,12 +44,12 @@ class Segment:
         self.parts = [data]
         self.sent = sent
         self.is_open = is_open
-        """Whether what is sent in the same moment may still join it."""
+        """Whether bytes sent at the same time may still join it."""
 
 
 @cache
 def _address_of(host: str, port: int) -> IPv4Address:
-    """Return what Twisted calls an address: there are few, and each takes long to make."""
+    """Return Twisted's form of an address. They are cached: there are few, and each is slow to make."""
     return IPv4Address("TCP", host, port)
 
 
@@ -58,10 +58,10 @@ class End:
     """One end of a connection.
 
     Args:
-        network: what carries the bytes.
-        machine: where it is.
-        host: its address, and
-        port: its port.
+        network: carries the bytes.
+        machine: the machine of this end.
+        host: the address of this end.
+        port: the port of this end.
     """
 
     peer: "End"
@@ -71,14 +71,15 @@ class End:
         self.life = machine.life
         self.protocol: Any = None
         self.connected = True
-        """Whether its process can use it still."""
+        """Whether its process can still use it."""
         self.disconnecting = False
         self.ended_at = float("inf")
-        """When its process ended without closing it: what it says behind that, because it was paused, is never said."""
+        """When its process ended without closing it, seconds. Segments sent after that, by a paused process, are
+        dropped."""
         self._is_stream_closed = False
-        """Whether nothing may be written any more."""
+        """Whether the process may write no more."""
         self._has_said_so = False
-        """Whether the other end is told."""
+        """Whether the end of the stream was sent to the other end."""
         self._network = network
         self._address = _address_of(host, port)
         self._waiting: deque[bytes | memoryview] = deque()
@@ -87,20 +88,20 @@ class End:
         self._buffer_bytes = BUFFER_BYTES
         self._segment: Segment | None = None
         self._arrives = 0.0
-        """When the latest segment does: nothing overtakes it."""
+        """When the latest segment arrives, seconds: no later one overtakes it."""
         self._unread: list[bytes | memoryview] = []
         self._is_reading = True
         self._ends_behind_unread = False
         self._producer: IPushProducer | None = None
         self._is_producer_paused = False
         self.audit: Audit | None = None
-        """What its process owes a client at the other end, where somebody keeps count of it."""
+        """Counts the answers that its process owes a client at the other end; None: they are not counted."""
 
     def watch(self) -> None:
-        """Hold the process at the other end to answering what it is asked on this connection."""
+        """Begin to check that the process at the other end answers each request on this connection."""
         self.peer.audit = Audit()
 
-    # What protocols ask (ITCPTransport).
+    # The calls of protocols (ITCPTransport).
 
     def write(self, data: bytes) -> None:
         """See `ITransport`."""
@@ -127,7 +128,7 @@ class End:
         self.write(b"".join(data))
 
     def loseConnection(self) -> None:
-        """See `ITransport`: what was written leaves first, and nothing is read any more."""
+        """See `ITransport`: all that was written is sent first, and nothing more is read."""
         if self.connected and not self.disconnecting:
             self.machine.effect(self.life)
             self._check_owed()
@@ -168,14 +169,14 @@ class End:
         return True
 
     def setTcpKeepAlive(self, enabled: bool) -> None:
-        """See `ITCPTransport`; a link that is blocked is always noticed in the end."""
+        """See `ITCPTransport`; here a blocked link is always detected in the end."""
 
     def getTcpKeepAlive(self) -> bool:
         """See `ITCPTransport`."""
         return True
 
     def registerProducer(self, producer: IProducer, streaming: bool) -> None:
-        """See `IConsumer`; only for producers that push."""
+        """See `IConsumer`; for push producers only."""
         assert streaming, "no producer here waits to be asked for each piece"
         if self._producer is not None:
             raise RuntimeError("there is a producer, and it was not unregistered")
@@ -190,7 +191,7 @@ class End:
         self._producer = None
 
     def pauseProducing(self) -> None:
-        """See `IPushProducer`: what arrives waits."""
+        """See `IPushProducer`: bytes that arrive wait."""
         self._is_reading = False
 
     def resumeProducing(self) -> None:
@@ -204,14 +205,14 @@ class End:
         self.loseConnection()
 
     def receive_at_most(self, size: int) -> None:
-        """Take at most so many bytes that are not read, and let as many wait at the other end, from now on."""
+        """From now on hold at most `size` unread bytes here, and let at most `size` bytes wait at the other end."""
         self.peer._window = min(WINDOW_BYTES, size)  # noqa: SLF001 - of the same class
         self.peer._buffer_bytes = min(BUFFER_BYTES, size)  # noqa: SLF001
 
-    # What the network does.
+    # The calls of the network.
 
     def arrive(self, segment: Segment) -> None:
-        """Take bytes from the other end."""
+        """Receive bytes from the other end."""
         segment.is_open = False
         if segment.sent > self.peer.ended_at:
             return
@@ -222,20 +223,20 @@ class End:
             self._network.reset(self.peer, self.machine.now)
 
     def lose(self) -> None:
-        """Be told that the connection is broken."""
+        """Handle the loss of the connection."""
         if self.connected:
             self.connected = False
             if self.machine.is_alive(self.life):
                 self._report_loss(ConnectionLost())
-            else:  # it was wedged when its process ended
+            else:  # the connection was wedged when its process ended
                 self._network.forget(self)
 
     def send_again(self) -> None:
-        """Try once more to send what a blocked link held up."""
+        """Try again to send the bytes that a blocked link delayed."""
         self._tell(self._go_on)
 
     def _pump(self) -> None:
-        """Send as much as the window takes, unless the link is blocked; then close what is to be closed."""
+        """Send as much as the window allows, unless the link is blocked; then close what is to be closed."""
         if self._is_blocked:
             if self._waiting or self.disconnecting or self._is_stream_closed:
                 self._network.hold(self)
@@ -262,7 +263,7 @@ class End:
         return self._network.is_blocked(self.machine, self.peer.machine)
 
     def _close(self) -> None:
-        """Be gone, as far as this end is concerned: in good order unless there is input that nobody has read."""
+        """Close this end: with a reset if there is unread input, else in good order."""
         self.connected = False
         self._tell(self._report_loss, ConnectionDone())
         if self._unread:
@@ -287,7 +288,7 @@ class End:
 
     @property
     def is_there(self) -> bool:
-        """Whether its process runs and has not given it up."""
+        """Whether its process runs and has not closed it."""
         return self.connected and self.machine.life == self.life and self.machine.is_running
 
     def _say_stream_is_closed(self) -> None:
@@ -296,12 +297,12 @@ class End:
             self._network.end_stream(self.peer, self._arrives)
 
     def stream_ended(self) -> None:
-        """Be told that no more will come."""
+        """Handle the end of the other end's stream: no more bytes follow."""
         self._ends_behind_unread = True
         self._read()
 
     def _read(self) -> None:
-        """Give the protocol what has arrived, and let the other end send on."""
+        """Pass the received bytes to the protocol, and open the window of the other end."""
         if self._unread and self._is_reading and self.connected:
             data = b"".join(self._unread)
             self._unread.clear()
@@ -329,7 +330,7 @@ class End:
             self._report_loss(ConnectionDone())
 
     def _check_owed(self) -> None:
-        """Object to a process that closes while it owes an answer."""
+        """Report a violation if the process closes while it owes an answer."""
         if self.audit is not None and self.audit.owed > 0 and not self._is_stream_closed:
             self._network.violations.append(
                 InvariantViolated(
@@ -361,6 +362,6 @@ class End:
             self.protocol.connectionLost(Failure(why))
 
     def _tell(self, what: Any, *arguments: object) -> None:
-        """Let something happen to the protocol, but not from within a call of its own."""
+        """Schedule a call to the protocol, so that it does not happen within a call by the protocol."""
         if self.machine.is_alive(self.life):
             self.machine.world.at(self.machine.now, self.machine, what, *arguments)

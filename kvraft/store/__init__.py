@@ -1,12 +1,11 @@
-"""The replicated state machine: keys, their items, and how far in the log they stand.
+"""The replicated state machine: keys, their items, and the index up to which the log is applied.
 
-`Store.apply` is the only way in, `Store.get` the way out. Items carry their create and modify revision and their
-version from the start, entries carry the leader's cluster time, and results are values, so that watches, leases and
-transactions find what they need in logs that were written before they existed.
+Only `Store.apply` changes the store; `Store.get` reads it. Every item has a create revision, a modify revision and a
+version, every entry has the leader's cluster time, and results are values. So watches, leases and transactions also
+work on logs that were written before these existed.
 
-`take` freezes the whole for a snapshot, which is read in small steps while writes go on; `StoreLoader` puts a store
-together from one. Both know the tables of the store only as sections: `section` says what one is, `sections` lists
-them.
+`take` freezes the store for a snapshot, which is read in small steps while writes go on. `StoreLoader` builds a store
+from a snapshot. Both use the tables of the store only as sections: `section` defines them, `sections` lists them.
 """
 
 from kvraft.store.chunks import SnapshotInvalid, UnknownSnapshotLayout

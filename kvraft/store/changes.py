@@ -100,7 +100,7 @@ class SetRun(msgspec.Struct, frozen=True, gc=False):
 
     @property
     def pieces(self) -> Sized:
-        """What takes time to be freed."""
+        """The objects that take time to be freed."""
         return self.revisions
 
 
@@ -124,7 +124,7 @@ class TransactionRun(msgspec.Struct, frozen=True, gc=False):
 
     @property
     def pieces(self) -> Sized:
-        """What takes time to be freed."""
+        """The objects that take time to be freed."""
         return self.events
 
 
@@ -144,7 +144,7 @@ class ChangeRun(msgspec.Struct, frozen=True, gc=False):
 
     @property
     def pieces(self) -> Sized:
-        """What takes time to be freed."""
+        """The objects that take time to be freed."""
         return self.changes
 
 

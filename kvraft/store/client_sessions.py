@@ -1,11 +1,11 @@
-"""The sessions of clients: the answers to their latest numbered writes, and when each session expires.
+"""Client sessions: the answers to their latest numbered writes, and the deadline of each session.
 
-A session is a value that is never changed: each use puts another one in its place. So a snapshot that is being read
-keeps what it was taken of without a copy.
+A session is an immutable value: each use replaces it by another one. So a snapshot that is being read keeps the old
+sessions without copying them.
 
-Deadlines move with each use. A heap holds one for each session that is not later than its own; it is brought up to date
-when it comes to the front. So a use costs the heap nothing, and which sessions have expired is found in the order of
-their deadlines, the same on every member.
+Each use moves the deadline of a session. A heap has one deadline for each session, which may be earlier than the real
+one; it is updated when it is at the front. So a use costs the heap nothing. Expired sessions are found in the order of
+their deadlines, which is the same on every member.
 """
 
 from collections.abc import Iterator, Mapping, Sized
@@ -25,17 +25,17 @@ from kvraft.store.section import FrozenSection, Section, SectionLoader
 from kvraft.store.table import Table, gather
 
 SESSION_BYTES: Final = 600
-"""What a session is counted with beside its answers: objects, places in dicts, and a deadline."""
+"""Bytes that a session counts in addition to its answers: objects, places in dicts, and a deadline."""
 ANSWER_BYTES: Final = 100
-"""What an answer is counted with beside its bytes. A failure is counted with `FAILURE_BYTES`, since its text may differ
-from version to version, and all members must count the same."""
+"""Bytes that an answer counts in addition to its own. A failure counts `FAILURE_BYTES` instead, since its text may
+differ between versions, and all members must count the same."""
 FAILURE_BYTES: Final = 400
 SHARDS: Final = 256
-"""How many dicts; a snapshot reads one at a time."""
+"""Number of dicts; a snapshot reads one at a time."""
 _HEAP_SPARE: Final = 64
-"""The heap is made anew when it holds more than twice as many deadlines as there are sessions, and so many more."""
+"""The heap is rebuilt when it has more than twice as many deadlines as there are sessions, plus this number."""
 _ENTRY_OVERHEAD_BYTES: Final = 32
-"""The most that the encoding adds to an answer, or a session without its answers takes, and a chunk."""
+"""The most bytes that the encoding adds to an answer, and to a chunk, and those of a session without its answers."""
 
 _Count = Annotated[int, msgspec.Meta(ge=0)]
 _Positive = Annotated[int, msgspec.Meta(ge=1)]
@@ -46,12 +46,12 @@ class Answer(msgspec.Struct, frozen=True, gc=False, array_like=True):
     """The answer to one write."""
 
     content: bytes
-    """As `kvraft.commands.results` packs it."""
+    """The encoding of the result by `kvraft.commands.results`."""
     is_failure: bool
 
     @property
     def size(self) -> int:
-        """What it is counted with, bytes."""
+        """The bytes that it counts."""
         return FAILURE_BYTES if self.is_failure else ANSWER_BYTES + len(self.content)
 
 
@@ -60,23 +60,23 @@ class ClientSession(msgspec.Struct, frozen=True, gc=False):
 
     ttl_us: int
     deadline: int
-    """When it expires, microseconds of cluster time."""
+    """Its deadline, microseconds of cluster time."""
     floor: int = 0
     """Numbers up to this one have left the window."""
     answers: Mapping[int, Answer] = {}
-    """By number, each above the floor. Never changed."""
+    """The answers by the numbers of their writes, all above the floor. The dict is never changed."""
     size: int = 0
-    """Of all answers, as they are counted, bytes."""
+    """The bytes that all answers count together."""
 
     def renewed(self, time_us: int) -> "ClientSession":
-        """Return it as it is after a use at this time."""
+        """Return the session after a use at this time."""
         return msgspec.structs.replace(self, deadline=time_us + self.ttl_us)
 
     def with_answer(self, number: int, answer: Answer, room: int) -> tuple["ClientSession", list[Answer]] | None:
-        """Return it with one more answer, and the answers that leave the window for it.
+        """Return the session with one more answer, and the answers that leave the window for it.
 
-        Those leave that are too far below the highest number, and the lowest below this one until all of them together
-        have no more than `room` bytes. None: they have more even so.
+        The answers that are too far below the highest number leave. Then the lowest ones below this number leave until
+        all answers together have at most `room` bytes. None: they have more even when all of these have left.
         """
         answers = dict(self.answers)
         floor = max(self.floor, number - WINDOW)
@@ -143,13 +143,13 @@ class ClientSessions(Section):
         """A heap of (deadline, client). Each session has one that is not later than its own deadline."""
         self.bounds = _BOUNDS
         self.opened = 0
-        """How many have ever been opened, and the id of the latest."""
+        """How many sessions have ever been opened, which is also the id of the latest one."""
         self.bytes_used = 0
-        """Of all sessions with their answers, as they are counted."""
+        """The bytes that all sessions count, with their answers."""
 
     @property
     def count(self) -> int:
-        """How many there are."""
+        """How many sessions there are."""
         return self._sessions.count
 
     def get(self, client: int, time_us: int) -> ClientSession | None:
@@ -161,7 +161,7 @@ class ClientSessions(Section):
         return self._sessions.get(_key(client))
 
     def put(self, client: int, session: ClientSession) -> None:
-        """Put a session in the place of the client's last one, if it has any."""
+        """Store a session, which replaces the client's present one, if any."""
         old = self._sessions.set(_key(client), session)
         self.bytes_used += session.size - (-SESSION_BYTES if old is None else old.size)
         if old is None or session.deadline < old.deadline:
@@ -200,7 +200,7 @@ class ClientSessions(Section):
         return None
 
     def end_expired(self, time_us: int, most: int) -> None:
-        """End sessions that have expired at this time, those of the earliest deadlines first, at most so many."""
+        """End sessions that have expired at this time, earliest deadlines first, at most the given number."""
         for _ in range(most):
             earliest = self.earliest
             if earliest is None or earliest > time_us:
@@ -238,7 +238,7 @@ class ClientSessions(Section):
 
 
 def _gather(sessions: Iterator[tuple[bytes, ClientSession]]) -> Iterator[Chunk]:
-    """Yield chunk after chunk: the answers of a session, then sessions as far as they go into one chunk."""
+    """Yield the chunks one by one: answers of sessions, each before the chunk that has its session."""
     bytes_full, count_full = chunks.room()
     gathered: list[tuple[int, int, int, int, int]] = []
     for key, session in sessions:
@@ -258,15 +258,15 @@ def _answer_bytes(row: tuple[int, Answer]) -> int:
 
 
 class ClientSessionsLoader(SectionLoader):
-    """Puts the table together from its chunks, which come in any order."""
+    """Builds the table from its chunks, which come in any order."""
 
     def __init__(self, sessions: ClientSessions, state: ClientSessionsState) -> None:
         self._sessions = sessions
         self._promised = state.client_sessions
         self._missing: dict[int, int] = {}
-        """Of each session that is not whole yet: how many answers it has."""
+        """For each session that is not complete yet: how many answers it has."""
         self._answers: dict[int, dict[int, Answer]] = {}
-        """What is here of sessions that are not whole yet."""
+        """The answers so far of sessions that are not complete yet."""
 
     @property
     @override
@@ -297,7 +297,7 @@ class ClientSessionsLoader(SectionLoader):
             self._complete(client)
 
     def _complete(self, client: int) -> None:
-        """Give a session its answers, if all are here."""
+        """Add the answers of a client to its session, if all of them are here."""
         answers = self._answers.get(client, {})
         if len(answers) != self._missing.get(client):
             return

@@ -1,8 +1,8 @@
-"""When keys expire: the deadline of each key that has one, in cluster time, and all deadlines in their order.
+"""The deadlines of keys, in cluster time, by key and in order.
 
 A key that never expires costs nothing here. An expiring key has two places: its deadline by its name, spread over many
 small dicts as the keys are (`kvraft.store.keyspace`), and its name by its deadline, in the order in which expired keys
-are removed. That order is the same on every member, however the table came to be.
+are removed. That order is the same on every member, whether the table was built by entries or from a snapshot.
 """
 
 from collections.abc import Iterator, Mapping, Sized
@@ -18,10 +18,10 @@ from kvraft.store.section import FrozenSection, Section, SectionLoader
 from kvraft.store.table import DeadlineOrder, Table, gather
 
 DEADLINE_BYTES: Final = 200
-"""What a deadline is counted with beside the bytes of its key: two places in dicts and lists, an integer, and a string
-of bytes that holds the key once more."""
+"""Bytes that a deadline counts in addition to its key: two places in dicts and lists, an integer, and a string of bytes
+that holds the key again."""
 DEADLINE_US_MAX: Final = 2**64 - 1
-"""The latest deadline, microseconds: what a snapshot can hold. No log of a client comes to it."""
+"""The latest deadline that a snapshot can hold, microseconds. No command of a client can reach it."""
 _ROW_BYTES: Final = 16
 """The most that the encoding adds to a key with its deadline."""
 
@@ -38,7 +38,7 @@ class ExpiryState(State, frozen=True, forbid_unknown_fields=True, omit_defaults=
 
 
 class Deadlines(Chunk, frozen=True, gc=False, array_like=True, tag=5):
-    """Keys and when they expire, microseconds of cluster time."""
+    """Keys and their deadlines, microseconds of cluster time."""
 
     LEVEL: ClassVar[int] = 3
 
@@ -63,7 +63,7 @@ class Expiry(Section):
         return self._deadlines.count
 
     def get(self, key: bytes) -> int | None:
-        """Return when a key expires; None: never."""
+        """Return the deadline of a key; None: it has none."""
         return self._deadlines.get(key)
 
     @property
@@ -72,7 +72,7 @@ class Expiry(Section):
         return self._order.earliest
 
     def has_due(self, time_us: int) -> bool:
-        """Whether a key has expired at this time that is still here."""
+        """Whether any key has expired at this time and is not removed yet."""
         return self._order.has_due(time_us)
 
     def is_due(self, key: bytes, time_us: int) -> bool:
@@ -85,14 +85,14 @@ class Expiry(Section):
         return self._order.due(time_us)
 
     def set(self, key: bytes, deadline: int | None) -> int | None:
-        """Let a key expire at a time, or never; return what held before."""
+        """Set the deadline of a key, or remove it; return the old one."""
         old = self._deadlines.set(key, deadline)
         self._order.move(key, old, deadline)
         self.bytes_used += ((deadline is not None) - (old is not None)) * (len(key) + DEADLINE_BYTES)
         return old
 
     def deadlines(self) -> dict[bytes, int]:
-        """Return all of them."""
+        """Return all deadlines."""
         return dict(self._deadlines.rows())
 
     # --- snapshots ---------------------------------------------------------------------------------------------------
@@ -123,7 +123,7 @@ def _row_bytes(row: tuple[bytes, int]) -> int:
 
 
 class DeadlinesLoader(SectionLoader):
-    """Puts the table together from its chunks."""
+    """Builds the table from its chunks."""
 
     def __init__(self, expiry: Expiry, state: ExpiryState) -> None:
         self._expiry = expiry

@@ -1,10 +1,10 @@
-"""What the keyspace is in a snapshot: how items are gathered into chunks, and how they come back from them.
+"""The chunks of the keyspace in a snapshot: how items are encoded in them and loaded from them.
 
-    [1, [[key, [value, create revision, modify revision, version]], ...]]           whole items
+    [1, [[key, [value, create revision, modify revision, version]], ...]]           complete items
     [2, key, create revision, modify revision, version, part, parts, bytes]         a part of one long value
 
-Neither the order of items nor that of chunks carries meaning, so how the keyspace is cut into shards binds no reader.
-What is checked here is that every key comes once and every long value is whole, that no revision is later than the
+Neither the order of items nor that of chunks carries meaning, so readers do not depend on the shards of the keyspace.
+The loader checks that every key occurs once and every long value is complete, that no revision is later than the
 snapshot, and that there are as many keys as the state promises.
 """
 
@@ -24,7 +24,7 @@ ITEM_OVERHEAD_BYTES: Final = 40
 CHUNK_OVERHEAD_BYTES: Final = 48
 """The most that the encoding adds to the items of a chunk, or to the key and the bytes of a part."""
 KEY_BYTES_NAMED: Final = 64
-"""So many bytes of a key are shown in an error."""
+"""Most bytes of a key that an error shows."""
 
 assert KEY_BYTES_MAX + chunks.VALUE_PART_BYTES + ITEM_OVERHEAD_BYTES + CHUNK_OVERHEAD_BYTES <= chunks.CHUNK_BYTES_MAX
 
@@ -42,7 +42,7 @@ class KeyspaceState(State, frozen=True, forbid_unknown_fields=True, omit_default
 
 
 class Items(Chunk, frozen=True, gc=False, array_like=True, tag=1):
-    """Whole items."""
+    """Complete items."""
 
     items: list[tuple[bytes, _Item]]
 
@@ -60,12 +60,12 @@ class Part(Chunk, frozen=True, gc=False, array_like=True, tag=2):
 
     @property
     def belongs_to(self) -> tuple[int, int, int, int]:
-        """What all parts of one value have in common, beside their key."""
+        """The fields that all parts of one value have in common, in addition to their key."""
         return self.create_revision, self.modify_revision, self.version, self.parts
 
 
 def gather(pairs: Iterable[Pair]) -> Iterator[Chunk]:
-    """Yield chunk after chunk, each filled as far as it will go, and read no further than each needs."""
+    """Yield the chunks one by one, each filled as far as possible; read only the items that each chunk needs."""
     bytes_full, items_full = chunks.room()
     room = bytes_full - CHUNK_OVERHEAD_BYTES
     value_bytes_whole = chunks.VALUE_PART_BYTES
@@ -98,7 +98,7 @@ def _cut(key: bytes, item: Item) -> Iterator[Part]:
 
 
 class ItemsLoader(SectionLoader):
-    """Puts a keyspace together from its chunks."""
+    """Builds a keyspace from its chunks."""
 
     def __init__(self, restore: Callable[[list[Pair]], bytes | None], state: KeyspaceState, revision: int) -> None:
         self._restore = restore
@@ -119,7 +119,7 @@ class ItemsLoader(SectionLoader):
 
     @override
     def add(self, chunk: Chunk) -> None:
-        """At most CHUNK_BYTES_MAX bytes of work, and the joining of one long value."""
+        """Add a chunk: at most CHUNK_BYTES_MAX bytes of work, and the joining of one long value."""
         if isinstance(chunk, Items):
             self._add(chunk.items)
         else:
@@ -144,7 +144,7 @@ class ItemsLoader(SectionLoader):
         self._loaded += len(items)
 
     def _join(self, new: Part) -> list[Pair]:
-        """Return the one item that is whole with this part, or none."""
+        """Return the item that this part completes, or an empty list."""
         first, values = self._parts.setdefault(new.key, (new, {}))
         if new.belongs_to != first.belongs_to or new.part >= new.parts or new.part in values:
             raise SnapshotInvalid(f"the parts of {_name(new.key)} do not fit together")

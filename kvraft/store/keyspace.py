@@ -70,7 +70,7 @@ class FrozenShards(Iterator[list[tuple[bytes, _Content]]], Generic[_Content]):
         self._find_filled = compress(count(), shards)
         """Finds the shards that hold content, each when it comes to it."""
         self._filled = -1
-        """The latest that it has found; those between `_next` and it held nothing then."""
+        """The latest shard that it has found; the shards between `_next` and this one held nothing then."""
 
     def __next__(self) -> list[tuple[bytes, _Content]]:
         """Return keys and content of the next shard that holds any, or of the last one, in no particular order.
@@ -147,7 +147,7 @@ class Keyspace(Section):
         return self._shards[crc32(key) & _MASK].get(key)
 
     def pairs(self, keys: Iterable[bytes]) -> list[Pair]:
-        """Return the items of several keys that are there; one call for each would take twice as long."""
+        """Return the items of those keys that exist; a call for each key would take twice as long."""
         shards, checksum, mask = self._shards, crc32, _MASK
         return [(key, shards[checksum(key) & mask][key]) for key in keys]
 
@@ -245,7 +245,7 @@ class Keyspace(Section):
         """Store values under keys, each of which is named once, at one revision.
 
         Returns:
-            Each key, with what stood there before and what stands there now.
+            Each key, with its item before and its item now.
         """
         shards, frozen, grown = self._shards, self._frozen, 0
         checksum, mask, replace = crc32, _MASK, self.replaced.append
@@ -277,7 +277,7 @@ class Keyspace(Section):
         return events
 
     def delete_all(self, keys: Iterable[bytes]) -> list[tuple[bytes, Item, None]]:
-        """Remove keys; return those that were there, with what stood there."""
+        """Remove keys; return those that existed, with their items."""
         shards, frozen, freed = self._shards, self._frozen, 0
         events: list[tuple[bytes, Item, None]] = []
         for key in keys:

@@ -1,8 +1,8 @@
-"""The keys in their order: a list of short sorted lists.
+"""The keys in order: a list of short sorted lists.
 
 A new key costs one binary search for its list and one within it, and a move of at most `CHUNK_KEYS_MAX` pointers; an
-overwritten key costs nothing. No step is long: a list that is full is cut in two, and nothing is ever sorted as a
-whole. `SortedList` of sortedcontainers, which works the same way, takes half as long again for a new key (measured).
+overwritten key costs nothing. No step is long: a full list is cut in two, and the whole is never sorted. `SortedList`
+of sortedcontainers, which works the same way, takes half as long again for a new key (measured).
 """
 
 from bisect import bisect_left, insort
@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator
 from typing import Final
 
 CHUNK_KEYS_MAX: Final = 1_024
-"""Keys in one of the short lists."""
+"""Most keys in one of the short lists."""
 
 
 class OrderedKeys:
@@ -22,10 +22,10 @@ class OrderedKeys:
         self._chunks: list[list[bytes]] = []
         """None of them is empty."""
         self._lasts: list[bytes] = []
-        """For each chunk a key that is not below its last one, and below the first one of the next."""
+        """For each chunk a key that is not below its last key, and is below the first key of the next chunk."""
 
     def add_all(self, keys: Iterable[bytes]) -> None:
-        """Add keys that are not there, in any order."""
+        """Add keys that are not in the set, in any order."""
         chunks, lasts = self._chunks, self._lasts
         for key in keys:
             place = bisect_left(lasts, key)
@@ -45,11 +45,11 @@ class OrderedKeys:
                 del chunk[:half]
 
     def remove(self, key: bytes) -> None:
-        """Remove a key that is there."""
+        """Remove a key that is in the set."""
         self.remove_all((key,))
 
     def remove_all(self, keys: Iterable[bytes]) -> None:
-        """Remove keys that are there, in any order."""
+        """Remove keys that are in the set, in any order."""
         chunks, lasts = self._chunks, self._lasts
         for key in keys:
             place = bisect_left(lasts, key)
@@ -59,7 +59,7 @@ class OrderedKeys:
                 del chunks[place], lasts[place]
 
     def between(self, start: bytes, end: bytes | None, *, reverse: bool = False) -> Iterator[bytes]:
-        """Yield the keys from `start` on that come before `end`, if there is one; the last one first if `reverse`.
+        """Yield the keys from `start` on that are below `end`, if it is given; in reverse order if `reverse`.
 
         Nothing may be added or removed meanwhile.
         """
@@ -72,7 +72,7 @@ class OrderedKeys:
             yield from reversed(chunk[low:high]) if reverse else chunk[low:high]
 
     def some(self, start: bytes, end: bytes | None, limit: int, *, reverse: bool = False) -> list[bytes]:
-        """Return the first `limit` keys that `between` yields: a few slices, where it takes a step for each key."""
+        """Return the first `limit` keys that `between` yields, at less cost: by slices instead of key by key."""
         (first, begin), (last, stop) = self._place(start), self._end(end)
         found: list[bytes] = []
         places = range(first, min(last + 1, len(self._chunks)))
@@ -102,12 +102,12 @@ class OrderedKeys:
         return self._chunks[0][0] if self._chunks else None
 
     def pieces(self) -> list[list[bytes]]:
-        """Give up everything and return it in pieces."""
+        """Empty the set and return its content in pieces, since freeing much at once takes long."""
         pieces, self._chunks, self._lasts = self._chunks, [], []
         return pieces
 
     def _place(self, key: bytes) -> tuple[int, int]:
-        """Return where the first key is that is not below `key`: the number of its chunk, and its place there."""
+        """Return the position of the first key not below `key`: the number of its chunk, and its index there."""
         chunk = bisect_left(self._lasts, key)
         return (chunk, bisect_left(self._chunks[chunk], key)) if chunk < len(self._chunks) else (chunk, 0)
 

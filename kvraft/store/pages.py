@@ -1,4 +1,4 @@
-"""Pages: some keys of a range in their order, as they are or as they were at a revision."""
+"""Pages: some keys of a range in order, at the present or at an earlier revision."""
 
 from bisect import bisect_left
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -12,15 +12,16 @@ from kvraft.store.history import History, Segment
 from kvraft.store.keyspace import Keyspace
 
 PAGE_BYTES_MAX: Final = 1024 * 1024
-"""A page that holds so many bytes of keys and values takes no more keys, and it has at least one."""
+"""Bytes of keys and values after which a page takes no more keys; it has at least one key if any exists."""
 VISITED_MAX: Final = 2_000
-"""Keys that are looked at for a page of the past, since many may have come or gone since: two milliseconds at most."""
+"""Most keys that are examined for a page at an earlier revision, since many may have been added or removed since then:
+two milliseconds at most."""
 _ITEM: Final[Callable[[tuple[bytes, Item]], Item]] = itemgetter(1)
 _VALUE: Final[Callable[[Item], bytes]] = itemgetter(0)
 
 
 def current(keys: Keyspace, span: Span, limit: int, reverse: bool, revision: int) -> Page:
-    """Return the first keys of a range as they are."""
+    """Return the first keys of a range at the present revision."""
     names = keys.ordered.some(span.start, span.end, limit + 1, reverse=reverse)
     found = keys.pairs(names)
     if sum(map(len, names)) + sum(map(len, map(_VALUE, map(_ITEM, found)))) > PAGE_BYTES_MAX:
@@ -35,13 +36,13 @@ def current(keys: Keyspace, span: Span, limit: int, reverse: bool, revision: int
 def visible(
     keys: Keyspace, get: Callable[[bytes], Item | None], span: Span, limit: int, reverse: bool, revision: int
 ) -> Page:
-    """Return the first keys of a range as they are, those left out for which `get` returns nothing."""
+    """Return the first keys of a range at the present revision, without those for which `get` returns None."""
     found = ((key, get(key)) for key in keys.ordered.between(span.start, span.end, reverse=reverse))
     return _fill(found, limit, reverse, revision)
 
 
 def past(keys: Keyspace, history: History, span: Span, limit: int, reverse: bool, revision: int) -> Page:
-    """Return the first keys of a range as they were at a revision that is kept."""
+    """Return the first keys of a range at an earlier revision that the history still covers."""
     segments = history.index(revision)
     ordered: list[Iterable[bytes]] = [keys.ordered.between(span.start, span.end, reverse=reverse)]
     ordered += [_changed(segment, span, reverse) for segment in segments]
@@ -51,7 +52,7 @@ def past(keys: Keyspace, history: History, span: Span, limit: int, reverse: bool
 
 
 def _changed(segment: Segment, span: Span, reverse: bool) -> Sequence[bytes]:
-    """Return the keys of a range that a part of the history's index changes, in the order of the page."""
+    """Return the keys of a range that changed in one segment of the history's index, in the order of the page."""
     keys = segment.keys
     end = len(keys) if span.end is None else bisect_left(keys, span.end)
     found = keys[bisect_left(keys, span.start) : end]

@@ -46,9 +46,9 @@ from kvraft.store.transaction import Transaction
 _Section = TypeVar("_Section", bound=Section)
 _CHECKSUM_STATE: Final = struct.Struct(">IQQQQ")
 SETS_KEPT: Final = 4
-"""The history keeps up to so many consecutive sets themselves; of a longer run it keeps the log entry."""
+"""Most consecutive sets that the history keeps as commands; for a longer run it keeps the log entry."""
 COPIED_BYTES_A_CHANGE: Final = 8 * 1024
-"""So many bytes take about as long to be checksummed and copied as a transaction takes to change a key."""
+"""Bytes whose checksum and copy take about as long as a transaction takes to change a key."""
 CHECKSUM_COVERS_REPLACED: Final = 2
 """The feature level from which on the checksum covers the values that a write replaces or removes, so that a value that
 was corrupted in one member's memory is detected when it is overwritten."""
@@ -395,27 +395,27 @@ class Store:
         return results
 
     def are_bound(self, keys: Iterable[bytes]) -> bool:
-        """Whether one of the keys expires, or goes with a lease."""
+        """Whether one of the keys expires, or is attached to a lease."""
         if not self.has_keys_that_end:
             return False
         expires, lease_of = self.expiry.get, self.leased.of
         return any(expires(key) is not None or lease_of(key) for key in keys)
 
     def may_exceed_quota(self, size: int, keys: int) -> bool:
-        """Whether so many keys, of that size with their values, could come to more than the quota, were all new."""
+        """Whether so many keys, of this size with their values, could exceed the quota if all were new."""
         if self.quota_bytes and self.bytes_used + size + keys * ITEM_BYTES > self.quota_bytes:
             return True
         return bool(self.quota_keys) and self.keys.key_count + keys > self.quota_keys
 
     def finish(self, entry: Entry) -> None:
-        """Note that all of `entry` is applied."""
+        """Record that `entry` is applied completely."""
         if entry.kind == EntryKind.COMMANDS:
             self._extend_checksum(entry.payload)
         self.applied_index = entry.index
         self.applied_term = entry.term
 
     def _extend_checksum(self, payload: bytes) -> None:
-        """Take an entry and what it has replaced into the checksum, and into the history."""
+        """Add an entry and the values that it has replaced to the checksum and to the history."""
         counts = (self.applied_index, self.revision, self.keys.key_count, self.cluster_time)
         self.checksum = zlib.crc32(payload, zlib.crc32(_CHECKSUM_STATE.pack(self.checksum, *counts)))
         kept = len(payload)

@@ -1,4 +1,4 @@
-"""What processes do together, made of keys, leases and locks: as people know it from kazoo.
+"""Recipes for the coordination of processes, built from keys, leases and locks, similar to those of kazoo.
 
 ::
 
@@ -8,19 +8,19 @@
     with Client() as client, Queue(client, "jobs").take() as job:
         print(job.value)
 
-The classes here are for the blocking `Client`; those of `kvraft.client.recipes.awaited` have the same names, for
-`AsyncClient` and for the client for Twisted. Each says in its docstring (`blocking`) what it guarantees.
+The classes here are for the blocking `Client`. Those of `kvraft.client.recipes.awaited` have the same names, and are
+for `AsyncClient` and the client for Twisted. The docstring of each class in `blocking` states its guarantee.
 
 =========  =====================================================================================
-policy     what each recipe asks, step by step, without input and output
+policy     the steps of each recipe, without input and output
 blocking   for the blocking client, with the guarantees
 awaited    for asyncio and Twisted
 =========  =====================================================================================
 
-A lock needs no class of its own: it is `client.lock(...)`.
+A lock has no class here: it is `client.lock(...)`.
 
-Not done: no priorities in a queue, no semaphore and no read-write lock. A recipe that has lost its lease does not begin
-again by itself, since only the program can say what became of its work.
+Not done: priorities in a queue, semaphores and read-write locks. A recipe that has lost its lease does not start again
+by itself, since only the program can find out how far its work has come.
 """
 
 from kvraft.client.holding import Leader

@@ -1,4 +1,4 @@
-"""The recipes for the clients of asyncio and of Twisted. Their guarantees stand in `blocking`."""
+"""The recipes for the clients for asyncio and Twisted. The docstrings in `blocking` state their guarantees."""
 
 import contextlib
 import time
@@ -21,31 +21,31 @@ Signal = TypeVar("Signal")
 
 
 class Watching(Protocol):
-    """A watch, as far as it is needed here."""
+    """The methods of a watch that this module calls."""
 
     async def take(self, timeout_s: float | None = None) -> Event | None:
-        """Return the next event, None when there is none in time."""
+        """Return the next event; None if none comes within `timeout_s` seconds."""
         ...
 
     def close(self) -> None:
-        """End it."""
+        """End the watch."""
         ...
 
 
 class Caller(Protocol):
-    """A client that carries out requests and watches keys."""
+    """The methods of a client that requests and watches need."""
 
     def execute(self, request: Request[T], timeout: float | None = None) -> Awaitable[T]:
         """Carry out a request."""
         ...
 
     def watch_prefix(self, start: Text, *, first: int | None = None) -> Watching:
-        """Watch the keys that begin so."""
+        """Watch the keys with a prefix."""
         ...
 
 
 class Holder(Caller, Protocol[Signal]):
-    """A client that holds leases and locks too: AsyncClient, or that of Twisted."""
+    """A client that also holds leases and locks: `AsyncClient`, or the client for Twisted."""
 
     def lease(self, ttl: float = TTL_S) -> awaited.Lease[Signal]:
         """Return a lease."""
@@ -59,7 +59,7 @@ class Holder(Caller, Protocol[Signal]):
 
 
 async def run(client: Caller, steps: Steps[T], wait: float | None = None) -> T:
-    """Carry out the steps of a recipe; `wait`: seconds to wait for changes, in all; None: as long as it takes.
+    """Carry out the steps of a recipe; `wait`: seconds to wait for changes in total, None: without limit.
 
     Raises:
         TimedOut: a change did not come in time.
@@ -82,7 +82,7 @@ async def _carried_out(client: Caller, step: Step, until: float | None) -> objec
     watch = client.watch_prefix(step.prefix, first=step.after + 1)
     try:
         event = await watch.take(None if until is None else max(0.0, until - time.monotonic()))
-    except Compacted:  # there were so many changes that the first is not kept any more
+    except Compacted:  # so many changes that the first is not kept any more: read again
         return None
     finally:
         watch.close()
@@ -92,34 +92,34 @@ async def _carried_out(client: Caller, step: Step, until: float | None) -> objec
 
 
 class Counter:
-    """A whole number of 64 bits that many clients add to."""
+    """A 64-bit integer that many clients add to."""
 
     def __init__(self, client: Caller, key: Text) -> None:
         self._client = client
         self._key = key
 
     async def add(self, by: int = 1) -> int:
-        """Add, and return the sum."""
+        """Add to the counter, and return the sum."""
         return await self._client.execute(requests.incr(self._key, by))
 
     async def value(self) -> int:
-        """Return the sum of all that was added."""
+        """Return the value, 0 before the first `add`."""
         return int(await self._client.execute(requests.get(self._key)) or 0)
 
 
 class Barrier:
-    """A gate that somebody closes and opens, and others wait at. It is closed while its key is there."""
+    """A gate that a process closes and opens, while others wait until it is open. It is closed while its key exists."""
 
     def __init__(self, client: Caller, key: Text) -> None:
         self._client = client
         self._key = to_bytes(key)
 
     async def close(self) -> None:
-        """Let those wait who come from now on."""
+        """Close the barrier: each `wait` from now on blocks until it is open."""
         await self._client.execute(requests.set_(self._key, b""))
 
     async def open(self) -> None:
-        """Let all of them go on."""
+        """Open the barrier: every waiting process continues."""
         await self._client.execute(requests.delete(self._key))
 
     async def wait(self, wait: float | None = None) -> None:
@@ -128,7 +128,7 @@ class Barrier:
 
 
 class _Leased(ABC, Generic[Signal]):
-    """Something that lasts from `async with` to its end, as long as a lease of its own does."""
+    """A recipe that is held within an `async with` block, by a lease."""
 
     def __init__(self, client: Holder[Signal], ttl: float, wait: float | None = None) -> None:
         self._client = client
@@ -137,20 +137,20 @@ class _Leased(ABC, Generic[Signal]):
 
     @property
     def lost(self) -> Signal:
-        """Given as soon as the lease may have ended."""
+        """The signal that is given as soon as the lease may have ended."""
         return self._lease.lost
 
     @property
     def is_held(self) -> bool:
-        """Whether the lease certainly lasts."""
+        """Whether the lease is certainly held now."""
         return self._lease.is_held
 
     @abstractmethod
     def _begin(self) -> Steps[None]:
-        """Return what is done once the lease is granted."""
+        """Return the steps that follow the grant of the lease."""
 
     async def _end(self) -> None:
-        """Do what comes before the lease is given back."""
+        """Carry out the steps before the lease is revoked."""
 
     async def __aenter__(self) -> Self:
         async with contextlib.AsyncExitStack() as stack:
@@ -170,7 +170,7 @@ class _Leased(ABC, Generic[Signal]):
 
 
 class DoubleBarrier(_Leased[Signal]):
-    """Lets a number of participants begin together, and end together, round after round."""
+    """Makes a number of participants begin together and end together, in any number of rounds."""
 
     def __init__(
         self, client: Holder[Signal], name: Text, count: int, *, ttl: float = TTL_S, wait: float | None = None
@@ -186,7 +186,7 @@ class DoubleBarrier(_Leased[Signal]):
 
 
 class Party(_Leased[Signal]):
-    """Who is there. A process is a member from `async with` to its end, or until its lease ends."""
+    """The processes that are alive. A process is a member within its `async with` block, or until its lease ends."""
 
     def __init__(self, client: Holder[Signal], name: Text, identity: Text, *, ttl: float = TTL_S) -> None:
         super().__init__(client, ttl)
@@ -197,12 +197,12 @@ class Party(_Leased[Signal]):
         return self._membership.begin(self._lease.id)
 
     async def members(self) -> list[bytes]:
-        """Return what each member says of itself, in the order in which they came."""
+        """Return the identity of each member, in the order in which they joined."""
         return await run(self._client, policy.members(self._name))
 
 
 class Taken(_Leased[Signal]):
-    """An item of a queue that one consumer has, see `Queue.take`."""
+    """An item of a queue that one consumer has taken, see `Queue.take`."""
 
     def __init__(self, client: Holder[Signal], name: Text, ttl: float, wait: float | None) -> None:
         super().__init__(client, ttl, wait)
@@ -217,7 +217,7 @@ class Taken(_Leased[Signal]):
         """Remove the item, and carry out `operations` of a transaction in the same step.
 
         Raises:
-            LeaseLost: this consumer does not have it any more; nothing was changed.
+            LeaseLost: the item is not held by this consumer any more; nothing was changed.
         """
         return await run(self._client, self._taking.finish(operations))
 
@@ -241,21 +241,21 @@ class Queue(Generic[Signal]):
         await run(self._client, policy.put(self._name, values))
 
     def take(self, *, ttl: float = TTL_S, wait: float | None = None) -> Taken[Signal]:
-        """Return what is the first item that nobody has, once it is entered.
+        """Return an object whose `async with` block takes the first item that no other consumer has.
 
         Args:
-            ttl: seconds after which another consumer may have it when this one has died.
-            wait: seconds to wait for an item, after which TimedOut is raised; None: as long as it takes.
+            ttl: seconds after which another consumer may take the item, if this one has died.
+            wait: seconds to wait for an item, after which TimedOut is raised; None: without limit.
         """
         return Taken(self._client, self._name, ttl, wait)
 
     async def length(self) -> int:
-        """Count the items, those included that consumers have and have not finished."""
+        """Count the items, with those that are taken and not finished."""
         return await run(self._client, policy.length(self._name))
 
 
 class Election(Generic[Signal]):
-    """One of many leads."""
+    """Elects one of many clients as the leader."""
 
     def __init__(self, client: Holder[Signal], name: Text, identity: Text = b"", *, ttl: float = TTL_S) -> None:
         self._client = client
@@ -264,14 +264,14 @@ class Election(Generic[Signal]):
         self._ttl = ttl
 
     def lead(self, wait: float | None = None) -> awaited.Lock[Signal]:
-        """Return a lock: who enters it leads until its end; raises LockHeld after `wait` seconds."""
+        """Return a lock: an `async with` block leads, and raises LockHeld after `wait` seconds."""
         return self._client.lock(self._name, self._ttl, wait=wait, identity=self._identity)
 
     async def run(self, lead: Callable[[awaited.Lock[Signal]], Awaitable[T]], wait: float | None = None) -> T:
-        """Wait until it leads, await `lead` with the lock, and return its result."""
+        """Wait until this client leads, await `lead` with the lock, and return its result."""
         async with self.lead(wait) as lock:
             return await lead(lock)
 
     async def leader(self) -> Leader | None:
-        """Return who leads, None for nobody."""
+        """Return the leader; None if there is none."""
         return await self._client.execute(holding.leads(self._name))

@@ -22,7 +22,7 @@ T = TypeVar("T")
 
 
 def run(client: Client, steps: Steps[T], wait: float | None = None) -> T:
-    """Carry out the steps of a recipe; `wait`: seconds to wait for changes, in all; None: as long as it takes.
+    """Carry out the steps of a recipe; `wait`: seconds to wait for changes in total, None: without limit.
 
     Raises:
         TimedOut: a change did not come in time.
@@ -45,7 +45,7 @@ def _carried_out(client: Client, step: Step, until: float | None) -> object:
     with client.watch_prefix(step.prefix, first=step.after + 1) as watch:
         try:
             event = watch.take(None if until is None else until - time.monotonic())
-        except Compacted:  # there were so many changes that the first is not kept any more
+        except Compacted:  # so many changes that the first is not kept any more: read again
             return None
     if event is None:
         raise TimedOut("it did not happen in time")
@@ -53,10 +53,10 @@ def _carried_out(client: Client, step: Step, until: float | None) -> object:
 
 
 class Counter:
-    """A whole number of 64 bits that many clients add to.
+    """A 64-bit integer that many clients add to.
 
-    Guarantee: every `add` counts once, also when the leader is killed meanwhile, and returns the sum right after it.
-    One that ends with OutcomeUnknown has counted once or not at all.
+    Guarantee: every `add` is applied once, even if the leader is killed during it, and returns the sum right after it.
+    An `add` that ends with OutcomeUnknown was applied once or not at all.
     """
 
     def __init__(self, client: Client, key: Text) -> None:
@@ -64,21 +64,21 @@ class Counter:
         self._key = key
 
     def add(self, by: int = 1) -> int:
-        """Add, and return the sum."""
+        """Add to the counter, and return the sum."""
         return self._client.incr(self._key, by)
 
     @property
     def value(self) -> int:
-        """The sum of all that was added."""
+        """The value, 0 before the first `add`."""
         return int(self._client.get(self._key) or 0)
 
 
 class Barrier:
-    """A gate that somebody closes and opens, and others wait at. It is closed while its key is there.
+    """A gate that a process closes and opens, while others wait until it is open. It is closed while its key exists.
 
-    Guarantee: `wait` returns only if the barrier was open at a moment after the call. A waiting process may miss that
-    it was open when it is closed again at once. It survives all clients: a process that closes it and dies leaves it
-    closed, unless it closes it with a lease, `client.set(key, "", lease=lease.id)`.
+    Guarantee: `wait` returns only if the barrier was open at a moment after the call. If the barrier is opened and
+    closed again at once, a waiting process may miss it. The barrier outlives its clients: a process that closes it and
+    dies leaves it closed, unless it closed it with a lease, `client.set(key, "", lease=lease.id)`.
     """
 
     def __init__(self, client: Client, key: Text) -> None:
@@ -86,11 +86,11 @@ class Barrier:
         self._key = to_bytes(key)
 
     def close(self) -> None:
-        """Let those wait who come from now on."""
+        """Close the barrier: each `wait` from now on blocks until it is open."""
         self._client.set(self._key, b"")
 
     def open(self) -> None:
-        """Let all of them go on."""
+        """Open the barrier: every waiting process continues."""
         self._client.delete(self._key)
 
     def wait(self, wait: float | None = None) -> None:
@@ -99,7 +99,7 @@ class Barrier:
 
 
 class _Leased(ABC):
-    """Something that lasts from `with` to its end, as long as a lease of its own does."""
+    """A recipe that is held within a `with` block, by a lease."""
 
     def __init__(self, client: Client, ttl: float, wait: float | None = None) -> None:
         self._client = client
@@ -108,20 +108,20 @@ class _Leased(ABC):
 
     @property
     def lost(self) -> threading.Event:
-        """Set as soon as the lease may have ended."""
+        """The event that is set as soon as the lease may have ended."""
         return self._lease.lost
 
     @property
     def is_held(self) -> bool:
-        """Whether the lease certainly lasts."""
+        """Whether the lease is certainly held now."""
         return self._lease.is_held
 
     @abstractmethod
     def _begin(self) -> Steps[None]:
-        """Return what is done once the lease is granted."""
+        """Return the steps that follow the grant of the lease."""
 
     def _end(self) -> None:  # noqa: B027 - most have nothing to do
-        """Do what comes before the lease is given back."""
+        """Carry out the steps before the lease is revoked."""
 
     def __enter__(self) -> Self:
         with contextlib.ExitStack() as stack:
@@ -141,16 +141,16 @@ class _Leased(ABC):
 
 
 class DoubleBarrier(_Leased):
-    """Lets a number of participants begin together, and end together, round after round.
+    """Makes a number of participants begin together and end together, in any number of rounds.
 
     ::
 
         with DoubleBarrier(client, "step", 3):
             ...  # all three are here
 
-    Guarantee: a `with` block begins only after `count` participants had entered and were all there at one moment. It
-    ends after every participant of the round has left, or its lease has ended. Who comes while a round is open waits
-    for the next one. A participant that is lost during the round (`lost`) counts as having left.
+    Guarantee: a `with` block begins only after `count` participants have entered and all were present at one moment. It
+    ends after every participant of the round has left, or its lease has ended. A participant that comes while a round
+    is open waits for the next one. A participant whose lease ends during the round (`lost`) counts as having left.
     """
 
     def __init__(
@@ -167,15 +167,15 @@ class DoubleBarrier(_Leased):
 
 
 class Party(_Leased):
-    """Who is there. A process is a member from `with` to its end, or until its lease ends.
+    """The processes that are alive. A process is a member within its `with` block, or until its lease ends.
 
     ::
 
         with Party(client, "workers", "10.0.0.7:80") as party:
             print(party.members())
 
-    Guarantee: a process that dies is a member for at most `ttl` seconds more, and about one second. A living one is a
-    member unless its renewals fail for that long; `lost` says so, and it does not join again by itself. Reads are
+    Guarantee: a process that dies remains a member for at most `ttl` and about one more second. A live process is a
+    member unless its renewals fail for that long; then `lost` is set, and it does not join again by itself. Reads are
     linearizable: a process that has entered is in every list that is read after that.
     """
 
@@ -188,12 +188,12 @@ class Party(_Leased):
         return self._membership.begin(self._lease.id)
 
     def members(self) -> list[bytes]:
-        """Return what each member says of itself, in the order in which they came."""
+        """Return the identity of each member, in the order in which they joined."""
         return run(self._client, policy.members(self._name))
 
 
 class Taken(_Leased):
-    """An item of a queue that one consumer has, see `Queue.take`."""
+    """An item of a queue that one consumer has taken, see `Queue.take`."""
 
     def __init__(self, client: Client, name: Text, ttl: float, wait: float | None) -> None:
         super().__init__(client, ttl, wait)
@@ -208,7 +208,7 @@ class Taken(_Leased):
         """Remove the item, and carry out `operations` of a transaction in the same step.
 
         Raises:
-            LeaseLost: this consumer does not have it any more; nothing was changed.
+            LeaseLost: the item is not held by this consumer any more; nothing was changed.
         """
         return run(self._client, self._taking.finish(operations))
 
@@ -230,10 +230,10 @@ class Queue:
         with queue.take() as job:
             resize(job.value)  # removed at the end; given back when this raises
 
-    Guarantee: an item that was put is there until it is finished. It has one consumer at a time, as long as the lease
-    of that one lasts. When the consumer raises, dies or loses its lease, the item has its place in the queue again. So
-    the work for an item is done at least once; what `finish(...)` writes is written exactly once. Items are taken in
-    the order of their puts; of puts that overlap the order is open.
+    Guarantee: an item stays in the queue until it is finished. It has one consumer at a time, for as long as that
+    consumer's lease lasts. If the consumer raises, dies or loses its lease, the item is back at its place in the queue.
+    So the work for an item is done at least once, and the operations of `finish(...)` are applied exactly once. Items
+    are taken in the order of their puts; the order of concurrent puts is not defined.
     """
 
     def __init__(self, client: Client, name: Text) -> None:
@@ -245,31 +245,31 @@ class Queue:
         run(self._client, policy.put(self._name, values))
 
     def take(self, *, ttl: float = TTL_S, wait: float | None = None) -> Taken:
-        """Return what is the first item that nobody has, once it is entered.
+        """Return an object whose `with` block takes the first item that no other consumer has.
 
         Args:
-            ttl: seconds after which another consumer may have it when this one has died.
-            wait: seconds to wait for an item, after which TimedOut is raised; None: as long as it takes.
+            ttl: seconds after which another consumer may take the item, if this one has died.
+            wait: seconds to wait for an item, after which TimedOut is raised; None: without limit.
         """
         return Taken(self._client, self._name, ttl, wait)
 
     def __len__(self) -> int:
-        """Count the items, those included that consumers have and have not finished."""
+        """Count the items, with those that are taken and not finished."""
         return run(self._client, policy.length(self._name))
 
 
 class Election:
-    """One of many leads.
+    """Elects one of many clients as the leader.
 
     ::
 
         election = Election(client, "master", identity="10.0.0.7:80")
-        election.run(lead)  # waits, then calls lead(lock), and gives the lead back
+        election.run(lead)  # waits, then calls lead(lock), and releases the lock
 
-    Guarantee: that of a lock. Tokens only grow, and a write through `lock.guard(...)` is refused once another leads.
-    Without the guard two may take themselves for the leader: one that was stopped for longer than `ttl` goes on until
-    it looks at `lock.is_held` or `lock.lost`. Who waits leads in the order of coming, also after a change of the nodes'
-    leader.
+    Guarantee: that of a lock. Tokens only grow, and a write through `lock.guard(...)` is refused once another client
+    leads. Without the guard two clients may act as leader at the same time: one that was paused for longer than `ttl`
+    continues until it checks `lock.is_held` or `lock.lost`. Waiting clients lead in the order in which they came, also
+    after a change of the Raft leader.
     """
 
     def __init__(self, client: Client, name: Text, identity: Text = b"", *, ttl: float = TTL_S) -> None:
@@ -279,14 +279,14 @@ class Election:
         self._ttl = ttl
 
     def lead(self, wait: float | None = None) -> Lock:
-        """Return a lock: who enters it leads until its end; raises LockHeld after `wait` seconds."""
+        """Return a lock: a `with` block leads, and raises LockHeld after `wait` seconds."""
         return self._client.lock(self._name, self._ttl, wait=wait, identity=self._identity)
 
     def run(self, lead: Callable[[Lock], T], wait: float | None = None) -> T:
-        """Wait until it leads, call `lead` with the lock, and return its result."""
+        """Wait until this client leads, call `lead` with the lock, and return its result."""
         with self.lead(wait) as lock:
             return lead(lock)
 
     def leader(self) -> Leader | None:
-        """Return who leads, None for nobody."""
+        """Return the leader; None if there is none."""
         return self._client.execute(holding.leads(self._name))

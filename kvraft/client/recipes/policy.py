@@ -1,10 +1,10 @@
-"""What each recipe asks of the cluster, one step after the other, without input and output.
+"""The steps of each recipe, without input and output.
 
-A recipe is a generator. It yields a `Request`, and is sent the result; or it yields `Changed`, and goes on after a
-change. The shells for the three clients carry the steps out (`blocking`, `awaited`), so each recipe is written once.
+A recipe is a generator. It yields a `Request`, and is sent the result; or it yields `Changed`, and is resumed after a
+change. The shells for the three clients carry out the steps (`blocking`, `awaited`), so each recipe is written once.
 
-A change only says that it is time to read again. Every decision is made by a transaction, so a wake-up that is late or
-for nothing does no harm; and a watch begins at the revision after the one that was read, so none is missed.
+After a change a recipe reads again. Every decision is made by a transaction, so a late or needless wake-up does no
+harm. A watch begins at the revision after the one that was read, so no change is missed.
 """
 
 import uuid
@@ -22,23 +22,23 @@ from kvraft.client.values import KeyItem, Outcome, Text, to_bytes
 T = TypeVar("T")
 
 TTL_S: Final = 10.0
-"""Time of the lease of a recipe, unless the caller says otherwise: what a dead process holds is free after it."""
+"""Default time to live of a recipe's lease, seconds: after it, what a dead process held is free."""
 _NUMBER_DIGITS: Final = 19
-"""Digits of the number of an item in a queue: their order as text is their order as numbers, up to 2**63 - 1."""
+"""Digits of an item's number in its key: the keys sort by number, up to 2**63 - 1."""
 _CANDIDATES: Final = 16
-"""Items that are read in one request by a consumer that looks for one that is free."""
+"""Items that a consumer reads beyond the taken ones, to find a free one."""
 
 
 class TimedOut(Definite):
-    """What was waited for did not happen in time, and nothing is changed."""
+    """The change did not come in time; nothing was changed."""
 
 
 class LeaseLost(Definite):
-    """The lease of a recipe has ended, so what it stands for counts as given up; nothing was changed."""
+    """The lease of a recipe has ended, and with it what the recipe held; nothing was changed."""
 
 
 class Changed(msgspec.Struct, frozen=True):
-    """Go on after a change of a key that begins so, later than a revision."""
+    """Wait for a change of a key with a prefix, at a revision after `after`."""
 
     prefix: bytes
     after: int
@@ -49,7 +49,7 @@ Steps: TypeAlias = Generator[Step, Any, T]
 
 
 class Course(Generic[T]):
-    """Steps that are being carried out: the shell does `step` and says how it ended, until there is none."""
+    """The execution of a recipe: a shell carries out `step` and calls `answered` or `failed`, until `step` is None."""
 
     def __init__(self, steps: Steps[T]) -> None:
         self._steps = steps
@@ -58,14 +58,14 @@ class Course(Generic[T]):
         self.answered(None)
 
     def answered(self, value: object) -> None:
-        """The step has this result; go to the next one."""
+        """The step has this result: go to the next step."""
         try:
             self.step = self._steps.send(value)
         except StopIteration as end:
             self.step, self._result = None, end.value
 
     def failed(self, error: ClientError) -> None:
-        """The step has failed; the recipe may go on all the same, else the error is raised."""
+        """The step has failed: the recipe handles the error and continues, or the error is raised."""
         try:
             self.step = self._steps.throw(error)
         except StopIteration as end:
@@ -73,14 +73,14 @@ class Course(Generic[T]):
 
     @property
     def result(self) -> T:
-        """What the steps came to."""
+        """The result of the recipe."""
         assert self.step is None, "there are steps left"
         result: T = self._result
         return result
 
 
 def _folder(name: Text, *parts: bytes) -> bytes:
-    """Return what the keys of a recipe begin with."""
+    """Return the common prefix of a recipe's keys."""
     return b"/".join((to_bytes(name), *parts, b""))
 
 
@@ -89,7 +89,7 @@ def _new_id() -> bytes:
 
 
 def _read(span: Span, limit: int | None = None) -> Steps[tuple[list[KeyItem], int]]:
-    """Read keys, all of one state; return them and the revision of that state."""
+    """Read keys, all at one revision; return them and that revision."""
     pages = Pages(span, limit)
     items: list[KeyItem] = []
     revision = 0
@@ -104,7 +104,7 @@ def _read(span: Span, limit: int | None = None) -> Steps[tuple[list[KeyItem], in
 
 
 def await_absence(name: bytes) -> Steps[None]:
-    """Wait until a key is not there."""
+    """Wait until a key does not exist."""
     while True:
         found: Page = yield page(Span.between(name, name + b"\0").shown(only_keys=True), 1)
         if not found.items:
@@ -115,8 +115,8 @@ def await_absence(name: bytes) -> Steps[None]:
 class Rendezvous:
     """One participant of a double barrier.
 
-    Keys: `<name>/members/<id>` for each participant, with its lease; `<name>/open` from the moment at which all are
-    there until the first one enters the next round.
+    Keys: `<name>/members/<id>` for each participant, with its lease; `<name>/open` from the moment when all are present
+    until the first participant enters the next round.
     """
 
     def __init__(self, name: Text, count: int) -> None:
@@ -128,7 +128,11 @@ class Rendezvous:
         self._opened_at = 0
 
     def begin(self, lease: int) -> Steps[None]:
-        """Enter: join the round that is not open, and wait until as many are there as are needed."""
+        """Join a round that is not open, and wait until it opens.
+
+        Raises:
+            LeaseLost: the lease ended first.
+        """
         yield from self._join(lease)
         while True:
             found, revision = yield from _read(Span.prefix(self._all).shown())
@@ -140,7 +144,7 @@ class Rendezvous:
                 return
             members = [item for item in found if item.key.startswith(self._members)]
             if len(members) >= self._count:
-                # It opens only while all of them are still there, at one moment.
+                # The transaction opens the round only if all of them are still present.
                 still = [key(item.key).create_revision == item.create_revision for item in members[: self._count]]
                 opening = Transaction().when(key(self._open).is_absent(), *still)
                 yield requests.transact(opening.then(transactions.set(self._open, b"")))
@@ -148,7 +152,7 @@ class Rendezvous:
                 yield Changed(self._all, revision)
 
     def _join(self, lease: int) -> Steps[None]:
-        """Become a member: at once while the round is not open, else after all members of it have left."""
+        """Become a member: at once if the round is not open, else after all its members have left."""
         put = transactions.set(self._me, b"", lease=lease)
         into_this = Transaction().when(key(self._open).is_absent()).then(put)
         into_next = Transaction().when(keys_with_prefix(self._members).is_absent())
@@ -175,7 +179,7 @@ class Rendezvous:
 
 
 class Membership:
-    """One member of a party. Key: `<name>/<id>` with what the member says of itself, and its lease."""
+    """One member of a party. Key: `<name>/<id>` with the member's identity as its value, and with its lease."""
 
     def __init__(self, name: Text, identity: Text) -> None:
         self._me = _folder(name) + _new_id()
@@ -187,7 +191,7 @@ class Membership:
 
 
 def members(name: Text) -> Steps[list[bytes]]:
-    """Read what all members say of themselves, in the order in which they came."""
+    """Read the identities of all members, in the order in which they joined."""
     found, _ = yield from _read(Span.prefix(_folder(name)).shown())
     return [item.value for item in sorted(found, key=lambda item: item.create_revision)]
 
@@ -198,8 +202,8 @@ def members(name: Text) -> Steps[list[bytes]]:
 def put(name: Text, values: Sequence[Text]) -> Steps[None]:
     """Add items at the end, all or none.
 
-    Keys: `<name>/last` with the last number that was given, `<name>/items/<number>`, and `<name>/taken/<number>` for an
-    item that a consumer has, with the consumer's lease.
+    Keys: `<name>/last` with the last number that was assigned, `<name>/items/<number>`, and `<name>/taken/<number>` for
+    an item that a consumer has taken, with the consumer's lease.
     """
     if not values:
         return
@@ -215,13 +219,13 @@ def _number(number: int) -> bytes:
 
 
 def length(name: Text) -> Steps[int]:
-    """Count the items, those included that consumers have and have not finished."""
+    """Count the items, with those that are taken and not finished."""
     counted: int = yield requests.count(Span.prefix(_folder(name, b"items")))
     return counted
 
 
 class Taking:
-    """One item of a queue, in the hands of one consumer."""
+    """One item of a queue that one consumer takes and finishes."""
 
     def __init__(self, name: Text) -> None:
         self._all = _folder(name)
@@ -234,7 +238,7 @@ class Taking:
         self.is_finished = False
 
     def begin(self, lease: int) -> Steps[None]:
-        """Take the first item that nobody has, and wait for one where there is none."""
+        """Take the first item that no consumer has; wait for one if there is none."""
         while True:
             claims, revision = yield from _read(Span.prefix(self._taken).shown(only_keys=True))
             taken = {claim.key.removeprefix(self._taken) for claim in claims}
@@ -258,7 +262,7 @@ class Taking:
         return True
 
     def finish(self, operations: Sequence[Operation]) -> Steps[Outcome]:
-        """Remove the item and carry out other operations, in one step; raise LeaseLost when it is not held any more."""
+        """Remove the item and carry out other operations, atomically; raise LeaseLost if it is not held any more."""
         done = (transactions.delete(self._item), transactions.delete(self._claim))
         finishing = Transaction().when(key(self._claim).value == self._id).then(*done, *operations)
         outcome: Outcome = yield requests.transact(finishing)
