@@ -73,8 +73,11 @@ def come_back_elsewhere(cluster: Cluster, draws: Random) -> None:
         stays = draws.sample(sorted(membership.voters), draws.randint(1, most))
         movers = [each for each in ids if each not in stays]
     places = {member: _elsewhere(member) if member in movers else address_of(member) for member in ids}
-    # A member that stays may have to lead, so it must have all entries.
-    cluster.run_until(cluster.has_settled, what="one state on all members before they move")
+    # A member that stays may have to lead, so it must have all entries, and on its disk.
+    cluster.run_until(
+        lambda: cluster.has_settled() and not any(each.is_saving for each in cluster.running),
+        what="one state on all members before they move",
+    )
     for runs in cluster.running:
         cluster.kill(runs.id)
     for member in ids:

@@ -136,6 +136,11 @@ class Member:
         since = self._jobs[0].pending_since if self._jobs else None
         return 0.0 if since is None or self.reactor is None else self.reactor.seconds() - since
 
+    @property
+    def is_saving(self) -> bool:
+        """Whether its journal has unfinished jobs."""
+        return bool(self._jobs) and self._jobs[0].pending_since is not None
+
     def start(self, config: Config, options: RaftOptions) -> bool:
         """Start a process on what the disk holds; return False when it ended at once, and `last_words` says why."""
         assert not self.is_running, f"{self.machine.name} runs already"
