@@ -101,6 +101,25 @@ def test_after_jobs_that_take_too_long_fewer_and_fewer_are_waited_for() -> None:
         if not job.called:
             reactor.turn()
     assert called == [False, False, True, True, True, True, True, True]
+
+    worker.do_soon(partial(time.sleep, seconds))
+    reactor.turn()
+    assert not worker.do_soon(lambda: None).called
+    reactor.turn()
+    assert worker.do_soon(lambda: None).called, "after a quick one, it begins with one job again"
+    end(worker, reactor)
+
+
+def test_a_job_after_another_one_is_not_waited_for() -> None:
+    """Else it could be handed the result of the one before it."""
+    worker, reactor = make(patience=WAIT_S)
+    first = worker.do(partial(time.sleep, PATIENCE_S))
+    second = worker.do_soon(lambda: 2)
+    assert (first.called, second.called) == (False, False)
+    reactor.turn()
+    assert (first.called, second.called) == (True, False)
+    reactor.turn()
+    assert second.result == 2
     end(worker, reactor)
 
 
