@@ -14,7 +14,6 @@ import re
 import shutil
 import signal
 import subprocess
-import sys
 import time
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
@@ -22,11 +21,10 @@ from pathlib import Path
 from typing import Final
 
 import msgspec
-from typing_extensions import override
 
 from benchmarks import results
 from benchmarks.budget_probe import SAMPLES_FILE
-from benchmarks.cluster import BenchmarkError, KvraftCluster
+from benchmarks.cluster import BenchmarkError, KvraftCluster, ProbedCluster
 from benchmarks.command import bounded, run
 from benchmarks.measure import TICKS_PER_SECOND, Load, begin_load, fill, finish_load, load_generator
 
@@ -103,33 +101,20 @@ def system_calls(summary: str) -> dict[str, int]:
     return {match[2]: int(match[1]) for match in matches if match is not None and match[2] != "total"}
 
 
-class SampledCluster(KvraftCluster):
+class SampledCluster(ProbedCluster):
     """Members whose reactors' threads are sampled."""
 
-    @override
-    def command(self, member: int) -> Sequence[str]:
-        return [sys.executable, "-m", "benchmarks.budget_probe", *super().command(member)[1:]]
-
-    @override
-    def start(self, member: int) -> None:
-        self._starting = member
-        super().start(member)
-
-    @override
-    def environment(self) -> dict[str, str]:
-        return {**super().environment(), SAMPLES_FILE: str(self._file(self._starting))}
+    probe = "benchmarks.budget_probe"
+    file_variable = SAMPLES_FILE
 
     def samples(self, member: int, since: float, until: float) -> list[tuple[str, str]]:
         """File and function of the samples of a span of time."""
         found = []
-        for line in self._file(member).read_text().splitlines():
+        for line in self.probe_file(member).read_text().splitlines():
             moment, file, function = line.split(" ", 2)
             if since <= float(moment) <= until:
                 found.append((file, function))
         return found
-
-    def _file(self, member: int) -> Path:
-        return self.folder / f"{member}.samples"
 
 
 class MemberBudget(msgspec.Struct, frozen=True):

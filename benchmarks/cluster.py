@@ -324,6 +324,32 @@ class KvraftCluster(Cluster):
         return answer.startswith(b'{"status":"OK"}')
 
 
+class ProbedCluster(KvraftCluster):
+    """Members that a module of benchmarks starts, which writes to a file what it observes in their processes."""
+
+    probe: str
+    """The module."""
+    file_variable: str
+    """The environment variable by which the module finds its file."""
+
+    @override
+    def command(self, member: int) -> Sequence[str]:
+        return [sys.executable, "-m", self.probe, *super().command(member)[1:]]
+
+    @override
+    def start(self, member: int) -> None:
+        self._starting = member
+        super().start(member)
+
+    @override
+    def environment(self) -> dict[str, str]:
+        return {**super().environment(), self.file_variable: str(self.probe_file(self._starting))}
+
+    def probe_file(self, member: int) -> Path:
+        """The file of a member."""
+        return self.folder / f"{member}.probe"
+
+
 class EtcdCluster(Cluster):
     """etcd with its defaults: every flag only says where things are, or to log errors only."""
 

@@ -10,7 +10,7 @@ from typing import Final
 from benchmarks.cluster import MEMBERS, BenchmarkError
 from benchmarks.command import bounded, run
 from benchmarks.restart import ask, keep
-from benchmarks.turns import POLL_SECONDS, Pinger, ProbedCluster, describe_pings, describe_turns, for_seconds
+from benchmarks.turns import POLL_SECONDS, Pinger, TimedCluster, describe_pings, describe_turns, for_seconds
 
 BATCH_KEYS: Final = 100
 """Written by one transaction."""
@@ -30,7 +30,7 @@ class Writer(Pinger):
     request = b"SET unrelated x"
 
 
-def write_with_deadlines(cluster: ProbedCluster, keys: int) -> float:
+def write_with_deadlines(cluster: TimedCluster, keys: int) -> float:
     """Write keys that all expire in the same second; return when, by the monotonic clock."""
     lasts = keys / FILL_KEYS_A_SECOND + LEAD_SECONDS
     due = time.monotonic() + lasts
@@ -41,7 +41,7 @@ def write_with_deadlines(cluster: ProbedCluster, keys: int) -> float:
     return due
 
 
-def write_with_lease(cluster: ProbedCluster, keys: int) -> float:
+def write_with_lease(cluster: TimedCluster, keys: int) -> float:
     """Write keys of one lease; return when it ends, by the monotonic clock."""
     lasts = keys / FILL_KEYS_A_SECOND + LEAD_SECONDS
     with keep(cluster, cluster.await_leader()) as connection:
@@ -61,13 +61,13 @@ def write(connection: socket.socket, first: int, keys: int, life: dict[str, obje
         raise BenchmarkError(f"a transaction was answered {answer.decode(errors='replace')}")
 
 
-def count(cluster: ProbedCluster) -> int:
+def count(cluster: TimedCluster) -> int:
     """Return how many of the keys can be read."""
     with keep(cluster, cluster.await_leader()) as connection:
         return int(json.loads(ask(connection, b"PREFIX short: COUNT"))["count"])
 
 
-def watch(cluster: ProbedCluster, title: str, done: Callable[[], bool]) -> None:
+def watch(cluster: TimedCluster, title: str, done: Callable[[], bool]) -> None:
     """Wait until `done`, and print what turns and writes took meanwhile."""
     leader = cluster.await_leader()
     began = time.monotonic()
@@ -84,7 +84,7 @@ def watch(cluster: ProbedCluster, title: str, done: Callable[[], bool]) -> None:
     print(f"  {'':10} {describe_pings(writer.delays, 'writes')}", flush=True)
 
 
-def expired(cluster: ProbedCluster, kept: int) -> Callable[[], bool]:
+def expired(cluster: TimedCluster, kept: int) -> Callable[[], bool]:
     """Return what is done when the keys have been removed on all members, where so many others stay."""
 
     def done() -> bool:
@@ -95,7 +95,7 @@ def expired(cluster: ProbedCluster, kept: int) -> Callable[[], bool]:
 
 def measure(options: argparse.Namespace) -> None:
     """Measure keys with deadlines, and then keys of one lease."""
-    with ProbedCluster(limits=SETTINGS) as cluster:
+    with TimedCluster(limits=SETTINGS) as cluster:
         watch(cluster, "nothing expires", for_seconds(CALM_SECONDS))
         kept = int(cluster.status(cluster.await_leader())["keys"])
         for title, fill in (("deadlines", write_with_deadlines), ("one lease", write_with_lease)):

@@ -2,18 +2,16 @@
 
 import argparse
 import statistics
-import sys
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from typing import Final, Self
 
 import msgspec
-from typing_extensions import override
 
-from benchmarks.cluster import MEMBERS, BenchmarkError, KvraftCluster
+from benchmarks.cluster import MEMBERS, BenchmarkError, KvraftCluster, ProbedCluster
 from benchmarks.command import bounded, run
 from benchmarks.measure import Load, begin_load, load_generator, run_load
 from benchmarks.probe import TURNS_FILE
@@ -42,30 +40,17 @@ class Turn(msgspec.Struct, frozen=True):
     collection: float
 
 
-class ProbedCluster(KvraftCluster):
+class TimedCluster(ProbedCluster):
     """Members whose reactors are watched."""
 
-    @override
-    def command(self, member: int) -> Sequence[str]:
-        return [sys.executable, "-m", "benchmarks.probe", *super().command(member)[1:]]
-
-    @override
-    def start(self, member: int) -> None:
-        self._starting = member
-        super().start(member)
-
-    @override
-    def environment(self) -> dict[str, str]:
-        return {**super().environment(), TURNS_FILE: str(self._turns_file(self._starting))}
+    probe = "benchmarks.probe"
+    file_variable = TURNS_FILE
 
     def turns(self, member: int, since: float, until: float) -> list[Turn]:
         """The turns of a member that ended in a span of time, as far as the probe writes them down."""
-        lines = self._turns_file(member).read_text().splitlines()
+        lines = self.probe_file(member).read_text().splitlines()
         turns = [Turn(*map(float, line.split())) for line in lines if line.count(" ") == 3]  # noqa: PLR2004
         return [turn for turn in turns if since <= turn.end <= until]
-
-    def _turns_file(self, member: int) -> Path:
-        return self.folder / f"{member}.turns"
 
 
 class Pinger:
@@ -97,7 +82,7 @@ class Pinger:
                 self.delays.append((time.monotonic() - began) * 1000)
 
 
-def watch(cluster: ProbedCluster, title: str, members: dict[int, str], done: Callable[[], bool]) -> None:
+def watch(cluster: TimedCluster, title: str, members: dict[int, str], done: Callable[[], bool]) -> None:
     """Wait until `done`, and print what turns and pings took meanwhile."""
     began = time.monotonic()
     pingers = {member: Pinger(cluster, member) for member in members}
@@ -167,7 +152,7 @@ def take_snapshot(cluster: KvraftCluster, member: int) -> Callable[[], bool]:
     return done
 
 
-def measure_taking(cluster: ProbedCluster, program: Path, load: Load, seconds: int) -> None:
+def measure_taking(cluster: TimedCluster, program: Path, load: Load, seconds: int) -> None:
     """Measure without a snapshot, and while a follower and then the leader takes one."""
     leader = cluster.await_leader()
     follower = next(member for member in range(MEMBERS) if member != leader)
@@ -179,7 +164,7 @@ def measure_taking(cluster: ProbedCluster, program: Path, load: Load, seconds: i
         watch(cluster, "no snapshot", both, for_seconds(seconds))
 
 
-def measure_installing(cluster: ProbedCluster, program: Path, load: Load, seconds: int) -> None:
+def measure_installing(cluster: TimedCluster, program: Path, load: Load, seconds: int) -> None:
     """Measure without a snapshot, and while one is sent to a member, which holds as many keys and replaces them."""
     leader = cluster.await_leader()
     late = next(member for member in range(MEMBERS) if member != leader)
@@ -197,14 +182,14 @@ def measure_installing(cluster: ProbedCluster, program: Path, load: Load, second
         watch(cluster, "behind that", both, for_seconds(seconds))
 
 
-def await_snapshot(cluster: ProbedCluster, member: int) -> None:
+def await_snapshot(cluster: TimedCluster, member: int) -> None:
     """Have a member take a snapshot, and wait for it."""
     done = take_snapshot(cluster, member)
     while not done():
         time.sleep(POLL_SECONDS)
 
 
-def await_answer(cluster: ProbedCluster, member: int) -> None:
+def await_answer(cluster: TimedCluster, member: int) -> None:
     """Wait until a member that was started answers: its first turn, which reads its disk, is over then."""
     while True:
         with suppress(OSError), keep(cluster, member):
@@ -214,7 +199,7 @@ def await_answer(cluster: ProbedCluster, member: int) -> None:
 
 def measure(options: argparse.Namespace) -> None:
     """Fill a cluster and measure."""
-    with load_generator() as program, ProbedCluster(limits=LIMITS) as cluster:
+    with load_generator() as program, TimedCluster(limits=LIMITS) as cluster:
         fill = Load("fill", connections=8, in_flight=64, seconds=FILL_SECONDS_MAX, warmup=0, keys=options.keys)
         print(f"  filled  {run_load(program, cluster, fill).describe()}", flush=True)
         cluster.await_in_step()

@@ -27,11 +27,11 @@ from typing import Final
 
 from kvraft.server import LineProtocol, ServerLimits
 from kvraft.store import FEATURE_LEVEL
+from tests.golden import RULE, rewrite
 from tests.replica.cluster import Cluster
 from tests.server.twins import ClientTransport
 
 FOLDER: Final = Path(__file__).parent / "scripts"
-RULE: Final = "----"
 ANSWERED_S: Final = 0.06
 """So long after a line what has come is shown, seconds: an expired key is removed by then too."""
 FOLLOWER: Final = " at a follower"
@@ -111,21 +111,5 @@ class Teller:
         return [f"{name} ← {line}" for name, client in self._clients.items() for line in client.read()]
 
 
-def retold(text: str) -> str:
-    """Return the script with what comes of its commands now."""
-    teller = Teller()
-    told: list[str] = []
-    is_outcome = False
-    for line in text.splitlines():
-        is_outcome = line == RULE or (is_outcome and bool(line))
-        if is_outcome:
-            continue
-        told.append(line)
-        if line and not line.startswith("#"):
-            told += teller.do(line)
-    return "\n".join(told).rstrip("\n") + "\n"
-
-
 if __name__ == "__main__":
-    for path in sorted(FOLDER.glob("*.txt")):
-        path.write_text(retold(path.read_text(encoding="utf-8")), encoding="utf-8")
+    rewrite(FOLDER, Teller)

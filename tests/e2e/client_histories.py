@@ -119,14 +119,18 @@ class Program:
             )
 
 
+def _next_request(steps: Steps, answer: Any) -> Any:
+    """Give a program its latest answer, or raise the latest error in it; return its next request, None at its end."""
+    try:
+        return steps.throw(answer) if isinstance(answer, ClientError) else steps.send(answer)
+    except StopIteration:
+        return None
+
+
 def run_blocking(client: Client, steps: Steps) -> None:
     """Carry out a program with the blocking client."""
     answer: Any = None
-    while True:
-        try:
-            request = steps.throw(answer) if isinstance(answer, ClientError) else steps.send(answer)
-        except StopIteration:
-            return
+    while (request := _next_request(steps, answer)) is not None:
         try:
             answer = client.execute(request)
         except ClientError as error:
@@ -137,11 +141,7 @@ def run_blocking(client: Client, steps: Steps) -> None:
 async def run_awaited(client: Any, steps: Steps, think: Any) -> None:
     """Carry out a program with the client for asyncio or for Twisted."""
     answer: Any = None
-    while True:
-        try:
-            request = steps.throw(answer) if isinstance(answer, ClientError) else steps.send(answer)
-        except StopIteration:
-            return
+    while (request := _next_request(steps, answer)) is not None:
         try:
             answer = await client.execute(request)
         except ClientError as error:

@@ -49,11 +49,11 @@ from kvraft.raft.messages import (
     RequestVote,
     RequestVoteReply,
 )
+from tests.golden import RULE, rewrite
 from tests.raft.network import StoredLogs
 from tests.raft.snapshotting import SnapshottingNetwork, without
 
 FOLDER: Final = Path(__file__).parent / "scripts"
-RULE: Final = "----"
 
 
 def describe(message: Message) -> str:
@@ -263,21 +263,5 @@ class Teller:
             )
 
 
-def retold(text: str) -> str:
-    """Return the script with what comes of its commands now."""
-    teller = Teller()
-    told: list[str] = []
-    is_outcome = False
-    for line in text.splitlines():
-        is_outcome = line == RULE or (is_outcome and bool(line))
-        if is_outcome:
-            continue
-        told.append(line)
-        if line and not line.startswith("#"):
-            told += teller.do(line)
-    return "\n".join(told).rstrip("\n") + "\n"
-
-
 if __name__ == "__main__":
-    for path in sorted(FOLDER.glob("*.txt")):
-        path.write_text(retold(path.read_text(encoding="utf-8")), encoding="utf-8")
+    rewrite(FOLDER, Teller)

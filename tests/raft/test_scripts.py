@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.raft.scripting import FOLDER, retold
+from tests.golden import retold
+from tests.raft.scripting import FOLDER, Teller
 
 SCRIPTS = sorted(FOLDER.glob("*.txt"))
 
@@ -14,7 +15,7 @@ def test_a_script_is_told_as_it_stands(script: Path) -> None:
     """Messages, roles and logs are those of the script; `python -m tests.raft.scripting` writes new ones."""
     text = script.read_text(encoding="utf-8")
 
-    assert retold(text) == text
+    assert retold(text, Teller()) == text
 
 
 def test_there_are_scripts() -> None:
