@@ -64,7 +64,7 @@ class Observer:
         Raises:
             NeverHappened: they do not agree, or it makes no progress.
         """
-        return await self.wait_for("one leader whom all follow and who answers", self._is_led, patience_s)
+        return await self.wait_for("one leader that all nodes follow and that answers", self._is_led, patience_s)
 
     async def await_equality(self, patience_s: float) -> float:
         """Wait until all nodes have applied the same log and hold equal states; return how long it took, in seconds.

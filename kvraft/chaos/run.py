@@ -208,7 +208,7 @@ class Run:
         for finding in self.nodes.findings():
             self._find(finding)
         told = sum((client.told for client in (*self._clients, self._reader)), Counter[str]())
-        self._note(f"clients were told: {dict(told.most_common())}")
+        self._note(f"answers to clients: {dict(told.most_common())}")
         self._note(f"faults: {dict(self._world.injected.most_common())}")
         for each in told:
             if each.startswith("unexpected"):

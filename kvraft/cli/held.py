@@ -68,7 +68,7 @@ def lock_command(
 @click.argument("name")
 @cluster_options
 def leader_command(name: str, nodes: str | None, timeout: float, output: str) -> int:
-    """Show who holds a lock; status 1 when nobody does."""
+    """Show the holder of a lock; status 1 when it is free."""
     with Client(nodes, timeout=timeout, exactly_once=False) as client:
         answer = client.execute(leader(key_bytes(name)))
     if output == "json":

@@ -93,7 +93,7 @@ def replace_member(
 @member_command.command("move")
 @click.argument("id", type=click.IntRange(min=0))
 @click.argument("address")
-@click.option("--incarnation", help="Only if the member is known with this one; see member list -o json.")
+@click.option("--incarnation", help="Only if the member has this one; see member list -o json.")
 @_FORCE
 @cluster_options
 def move_member(

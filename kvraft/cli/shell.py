@@ -65,7 +65,7 @@ def shell_command(nodes: str | None, timeout: float, output: str) -> int:
             return _run(client, sys.stdin, output)
         usages: list[str] = client.ask("HELP", reads=True)["commands"]
         with _readline(Completer(client, [*dict.fromkeys(usage.split()[0] for usage in usages), "EXIT"])):
-            click.echo("Lines of the protocol, to whoever leads. HELP lists them, Tab completes, Ctrl-D ends.")
+            click.echo("Lines of the protocol, sent to the leader. HELP lists them, Tab completes, Ctrl-D ends.")
             _converse(client, output)
     return statuses.OK
 

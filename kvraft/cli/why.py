@@ -74,7 +74,7 @@ def _ask(reports: Sequence[Report], timeout_s: float) -> None:
 )
 @cluster_options
 def why_command(topic: str | None, since: float, nodes: str | None, timeout: float, output: str) -> int:
-    """Say why there is no leader, why a write was slow, and who left when.
+    """Say why there is no leader, why a write was slow, and which member left when.
 
     It asks every node what it has noted; "events" shows all of it. Times are UTC. Ends with status 69 when no node
     leads.

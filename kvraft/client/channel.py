@@ -138,7 +138,7 @@ class Channel:
 
     def connected(self, now: float) -> None:
         """The connection is made: send KEEP, and right after it the requests that wait."""
-        assert self.link is not None, "a connection was made that nobody wanted"
+        assert self.link is not None, "a connection was made that was not asked for"
         self.link.is_connected = True
         keep = raw(b"KEEP", Effect.NONE)
         keep.is_over = True

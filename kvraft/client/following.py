@@ -101,7 +101,7 @@ class Following:
 
     def connected(self, now: float) -> None:
         """The connection is made: send the command."""
-        assert self.link is not None, "a connection was made that nobody wanted"
+        assert self.link is not None, "a connection was made that was not asked for"
         self.link.is_connected = True
         self._heard_at = now
         from_ = b"" if self.next_revision is None else b" FROM %d" % self.next_revision

@@ -77,4 +77,4 @@ def find_nodes(
             "its config.json is"
         ) from None
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise NodesUnknown(f"{config} does not tell where the cluster is: {error!r}") from None
+        raise NodesUnknown(f"{config} does not say where the cluster is: {error!r}") from None

@@ -27,7 +27,7 @@ class Route:
     """
 
     def __init__(self, nodes: Sequence[Address], random: Random) -> None:
-        assert nodes, "a client knows at least one node"
+        assert nodes, "a client has the address of at least one node"
         self._random = random
         self._nodes = list(nodes)
         self._random.shuffle(self._nodes)

@@ -36,7 +36,9 @@ def _contradicting_peers(peers: Sequence[tuple[str, Peer]]) -> Iterator[Mistake]
             first = addresses[peer.address]
             yield Mistake(f"{place}.address", f"repeats {peer.address} of {first}; give every member its own")
         if peer.address.is_unspecified:
-            problem = f'nobody can connect to {peer.address}; write where others reach this node, and bind it in "bind"'
+            problem = (
+                f'no node can connect to {peer.address}; write where others reach this node, and bind it in "bind"'
+            )
             yield Mistake(f"{place}.address", problem)
     served: dict[tuple[str, Address], str] = {}
     for place, peer in peers:

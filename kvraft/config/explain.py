@@ -31,7 +31,7 @@ def _explain_object(error: ClassValidationError, place: str) -> Iterator[Mistake
             # A misspelt key is reported once, and not as an unknown key and a missing one.
             missing = [name for name in missing if name != nearest(key, keys(each.cl))]
             hint = did_you_mean(key, keys(each.cl)) or f"; the keys here are {', '.join(keys(each.cl))}"
-            yield Mistake(join(place, key), f"is no key that kvraft knows{hint}")
+            yield Mistake(join(place, key), f"is no known key{hint}")
     for name in missing:
         yield Mistake(join(place, name), "is missing")
     for each, note in inside:

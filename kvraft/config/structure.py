@@ -72,7 +72,7 @@ def _structure_path(raw: object, _type: object) -> Path:
     if not isinstance(raw, str) or not raw or "\0" in raw:
         raise WrongValue(raw, 'the path of a folder, such as "data"')
     if raw.startswith("~"):
-        raise WrongValue(raw, 'a path without "~", which only a shell understands')
+        raise WrongValue(raw, 'a path without "~", which only a shell expands')
     return Path(_as_file_name(raw))
 
 

@@ -8,8 +8,8 @@ from typing_extensions import override
 USAGE: Final = 64
 """The command line makes no sense."""
 NOINPUT: Final = 66
-"""The data directory is not the one that the cluster knows under this id: a disk was lost or emptied, or an older copy
-put back. It does no good to start the node again; it must be replaced by one with a new id."""
+"""The data directory is not the one that the cluster has recorded under this id: a disk was lost or emptied, or
+an older copy put back. It does no good to start the node again; it must be replaced by one with a new id."""
 NOHOST: Final = 68
 """No member of the cluster that is to be joined can be reached."""
 REMOVED: Final = 69

@@ -151,7 +151,7 @@ def _who_leads(view: View) -> Answer:
     node, term = view.leader.status["id"], view.leader.status["term"]
     elected = next((event for event in view.of("leads") if (event["node"], event["term"]) == (node, term)), None)
     if elected is None:
-        return Answer("Who leads, and why?", [f"node {node} leads term {term}", *_silent(view), *_clocks(view)])
+        return Answer("Which node leads, and why?", [f"node {node} leads term {term}", *_silent(view), *_clocks(view)])
     said = [f"node {node} leads term {term} since {clock(elected['time'])}"]
     before = [event for event in view.of("leads", "follows") if event["term"] < term]
     if before:
@@ -159,7 +159,7 @@ def _who_leads(view: View) -> Answer:
         said.append(f"before it node {last.get('leader', last['node'])} led term {last['term']}")
     begins = max([elected["time"] - ELECTION_S, *(event["time"] for event in before)])
     said += [line(event) for event in _about_election(view, begins, elected["time"], term)]
-    return Answer("Who leads, and why?", [*said, *_silent(view), *_clocks(view)])
+    return Answer("Which node leads, and why?", [*said, *_silent(view), *_clocks(view)])
 
 
 def _about_election(view: View, begins: float, ends: float, term: int) -> list[dict[str, Any]]:
@@ -189,7 +189,7 @@ def _why_none(view: View) -> list[str]:
         said.append(f"missing: {_names(missing, addresses=True)}")
     said += _silent(view)
     if len(here) < needed:
-        said.append(f"start {_names(missing)} again: without a majority nobody can be elected")
+        said.append(f"start {_names(missing)} again: without a majority no node can be elected")
         return said
     return [*said, *_why_votes_lack(view)]
 
@@ -197,7 +197,7 @@ def _why_none(view: View) -> list[str]:
 def _why_votes_lack(view: View) -> list[str]:
     """Return why nobody is elected although a majority answers."""
     said = [
-        f"node {report.status['id']} has no vote: it may have forgotten promises and must catch up first"
+        f"node {report.status['id']} has no vote: it may have lost votes that it gave, and must catch up first"
         for report in view.up
         if not report.status.get("voting", True)
     ]
@@ -304,7 +304,7 @@ def _who_left(view: View) -> Answer:
             told[event["kind"], event["node"], event["seq"]] = event
     said += [line(event) for event in [*told.values()][-SHOWN_MAX:]]
     present = _names(view.members, addresses=True)
-    return Answer("Who left, and who came?", [*said, f"the members are {present}"] if view.up else said)
+    return Answer("Which members left, and which came?", [*said, f"the members are {present}"] if view.up else said)
 
 
 def _timeline(view: View) -> Answer:

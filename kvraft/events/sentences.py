@@ -7,17 +7,17 @@ Told = Mapping[str, Any]
 """An event as a node tells it: its node, kind and facts."""
 
 _WHY_REFUSED: Final = {
-    "has_leader": "it follows a leader that it has heard from",
+    "has_leader": "it receives messages from a leader",
     "saving_a_vote": "the vote that it has given is not on its disk yet",
     "shorter_log": "the candidate's log is shorter than its own",
     "old_term": "the term of the request is over",
     "voted_for_another": "it has given its vote in this term to another node",
-    "no_vote": "it may have forgotten promises and has no vote",
+    "no_vote": "it may have lost votes that it gave, and has no vote",
 }
 _WHY_STEPPED_DOWN: Final = {
-    "no_quorum": "it has not heard from a majority for an election timeout",
+    "no_quorum": "no majority has answered it for an election timeout",
     "higher_term": "a later term has begun",
-    "resigned": "it was told to, or votes no more",
+    "resigned": "it was asked to, or has no vote any more",
 }
 
 
@@ -35,27 +35,27 @@ def milliseconds(seconds: float) -> str:
 
 
 def _asked(told: Told) -> str:
-    asks = f"node {told['node']} asks whether it could be elected, as {{why}} (term {told['term']})"
+    asks = f"node {told['node']} asks for pre-votes, as {{why}} (term {told['term']})"
     peer = told.get("peer")
     match told.get("why"):
         case "connection_lost":
             return asks.format(why=f"its connection with node {peer} broke")
         case "silence" if peer is not None:
-            return asks.format(why=f"it hears nothing from node {peer}, which led")
+            return asks.format(why=f"it receives nothing from node {peer}, which led")
         case "silence":
-            return asks.format(why="it hears from no leader")
+            return asks.format(why="it receives nothing from a leader")
         case _:
             return asks.format(why="the election before has had no result")
 
 
 def _stood(told: Told) -> str:
-    why = "the leader has ordered it" if told.get("why") == "transfer" else "a majority has said that it could win"
+    why = "the leader has ordered it" if told.get("why") == "transfer" else "a majority has granted it a pre-vote"
     return f"node {told['node']} stands for election in term {told['term']}: {why}"
 
 
 def _refused(what: str) -> Callable[[Told], str]:
     def words(told: Told) -> str:
-        why = _WHY_REFUSED.get(told.get("why") or "", "it does not say why")
+        why = _WHY_REFUSED.get(told.get("why") or "", "no reason is given")
         return f"node {told['node']} refuses node {told['peer']} {what} for term {told['term']}: {why}"
 
     return words
@@ -80,28 +80,28 @@ class _Shown(dict[str, Any]):
         if name == "what":
             return "; ".join(self["changes"])
         if name == "why_stepped_down":
-            return _WHY_STEPPED_DOWN.get(self.get("why", ""), "it does not say why")
+            return _WHY_STEPPED_DOWN.get(self.get("why", ""), "no reason is given")
         return "?"
 
 
 _SENTENCES: Final[dict[str, Callable[[Told], str]]] = {
     "asked": _asked,
     "stood": _stood,
-    "granted_pre_vote": _text("node {node} tells node {peer} that it would vote for it in term {term}"),
-    "refused_pre_vote": _refused("its word to vote"),
+    "granted_pre_vote": _text("node {node} grants node {peer} a pre-vote for term {term}"),
+    "refused_pre_vote": _refused("a pre-vote"),
     "granted_vote": _text("node {node} votes for node {peer} in term {term}"),
     "refused_vote": _refused("its vote"),
-    "got_pre_vote": _text("node {node} hears that node {peer} would vote for it in term {term}"),
-    "missed_pre_vote": _text("node {node} hears that node {peer} would not vote for it in term {term}"),
+    "got_pre_vote": _text("node {node} gets a pre-vote of node {peer} for term {term}"),
+    "missed_pre_vote": _text("node {node} does not get a pre-vote of node {peer} for term {term}"),
     "got_vote": _text("node {node} gets the vote of node {peer} in term {term}"),
     "missed_vote": _text("node {node} does not get the vote of node {peer} in term {term}"),
     "stepped_down": _text("node {node} stops leading term {term}: {why_stepped_down}"),
     "leads": _text("node {node} leads term {term}"),
     "follows": _text("node {node} follows node {leader} in term {term}"),
-    "no_leader": _text("node {node} knows no leader in term {term}"),
+    "no_leader": _text("node {node} has no leader in term {term}"),
     "link_up": _text("node {node} is connected with node {peer}"),
     "link_lost": _text("node {node} has lost its connection with node {peer}"),
-    "refused_by": _text("node {peer} does not talk to node {node}: {code}"),
+    "refused_by": _text("node {peer} refuses the connection of node {node}: {code}"),
     "change_begins": _text("a change of the members begins at entry {index}: {what}"),
     "change_committed": _text("a change of the members is committed: {what}"),
     "change_given_up": _text("the change of the members at entry {index} was given up"),

@@ -55,12 +55,12 @@ METRICS: Final[Mapping[str, Metric]] = {
     # Raft.
     "kvraft_raft_term": _gauge("The term of this node."),
     "kvraft_raft_role": _gauge("1 for the role that this node has, 0 for each other.", "role"),
-    "kvraft_raft_leader_known": _gauge("1 while this node knows a leader."),
+    "kvraft_raft_leader_known": _gauge("1 while this node has a leader."),
     "kvraft_raft_voters": _gauge("Members that vote."),
     "kvraft_raft_quorum_margin": _gauge(
         "Voters that may still be lost, as far as this node is connected with them; below 0 nothing can be written."
     ),
-    "kvraft_raft_commit_index": _gauge("The last entry that this node knows to be committed."),
+    "kvraft_raft_commit_index": _gauge("The commit index of this node: the last entry that it may apply."),
     "kvraft_raft_applied_index": _gauge("The last entry that is applied to the store."),
     "kvraft_raft_last_index": _gauge("The last entry of the log."),
     "kvraft_raft_durable_index": _gauge("The last entry that is on this node's disk."),
@@ -74,13 +74,13 @@ METRICS: Final[Mapping[str, Metric]] = {
     "kvraft_peer_connected": _gauge("1 while what is sent to the member has a connection to travel on.", "peer"),
     "kvraft_peer_outbox_bytes": _gauge("Bytes that wait to be sent to the member.", "peer"),
     "kvraft_peer_overflows_total": _counter("How often a connection was given up as too much waited.", "peer"),
-    "kvraft_peer_lag_entries": _gauge("Entries that the member lacks, as its leader knows; leader only.", "peer"),
+    "kvraft_peer_lag_entries": _gauge("Entries that the member has not acknowledged; leader only.", "peer"),
     "kvraft_peer_silence_seconds": _gauge("Since the member last answered its leader; leader only.", "peer"),
     # The turn and the disk.
     "kvraft_turn_seconds": _histogram("How long the turns of the reactor took in which the node did its work."),
     "kvraft_commit_seconds": _histogram("From proposing an entry to answering it; leader only."),
     "kvraft_disk_sync_seconds": _histogram("How long fdatasync took for a save of the journal."),
-    "kvraft_disk_save_seconds": _histogram("From asking for a save to knowing that it is durable."),
+    "kvraft_disk_save_seconds": _histogram("From asking for a save to the report that it is durable."),
     "kvraft_disk_syncs_total": _counter("Syncs of the journal, those of new segments included."),
     "kvraft_disk_written_bytes_total": _counter("Bytes that the journal has saved."),
     "kvraft_disk_segments": _gauge("Files that the journal consists of."),

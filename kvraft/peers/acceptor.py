@@ -138,7 +138,7 @@ class InboundConnection(Protocol):
         except (WireError, MessageRefused) as error:
             self._inbounds.once.warn(
                 (sender, "messages", type(error)),
-                "node {peer} sent what no honest node sends, so its connection is dropped: {why}",
+                "node {peer} sent an invalid message, so its connection is dropped: {why}",
                 peer=sender,
                 why=str(error),
             )

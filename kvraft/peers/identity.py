@@ -134,8 +134,9 @@ class Identity:
         node = hello.sender
         return HelloRefused(
             UNSURE_INCARNATION if self.cluster_id is None and hello.cluster is None else OTHER_INCARNATION,
-            f"node {node} has another data directory than the cluster knows, so it has lost what it promised; give it "
-            f"that one back, or replace it: MEMBER REPLACE {node} <new id> <host:port>, with an empty directory",
+            f"node {node} has another data directory than the cluster has recorded, so its votes and acknowledgements "
+            f"may be lost; give it that one back, or replace it: MEMBER REPLACE {node} <new id> <host:port>, with an "
+            "empty directory",
         )
 
     def _check_ids(self, hello: Hello, expected: int | None) -> None:

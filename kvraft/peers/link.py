@@ -317,7 +317,7 @@ class Link:
         self.last_refusal = f"{refusal.code}: {refusal.message}"
         self._once.warn(
             ("hello", refusal.code),
-            "there is no talking to node {peer}: {code}: {why}",
+            "handshake with node {peer} failed: {code}: {why}",
             peer=self.peer,
             code=refusal.code,
             why=refusal.message,

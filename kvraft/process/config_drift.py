@@ -21,7 +21,7 @@ def differences(peers: Sequence[Peer], membership: Membership) -> list[str]:
             lines.append(f"node {node} at {known[node]} is a member of the cluster, and config.json does not list it")
         elif listed[node] != known[node]:
             lines.append(
-                f"config.json says that node {node} is at {listed[node]}, and the cluster knows it at {known[node]}; "
+                f"config.json says that node {node} is at {listed[node]}, and the cluster has it at {known[node]}; "
                 "the log counts"
             )
     return lines

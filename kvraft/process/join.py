@@ -69,7 +69,7 @@ class Joining:
             try:
                 why = self._try()
                 if not why:
-                    assert self._told is not None, "nobody belongs to a cluster of which nothing is known"
+                    assert self._told is not None, "a node that was let in has received the cluster's members"
                     return self._told
                 heard = self.seconds()
             except OSError as error:
@@ -105,7 +105,7 @@ class Joining:
         self._check_new(view)
         leader = view.find(view.leader)
         if leader is None:
-            return f"{self.contact} knows no leader"
+            return f"{self.contact} has no leader"
         (answer,) = self.ask(Address.parse(leader.address), f"MEMBER ADD {self.me} {self.address}\n")
         if answer.get("status") == "OK":
             return ""
@@ -121,7 +121,7 @@ class Joining:
             for member in view.members:
                 Address.parse(member.address)
         except (msgspec.ValidationError, WrongValue) as error:
-            raise OSError(f"what answers there is no kvraft node that this one understands: {error}") from error
+            raise OSError(f"what answers there is no kvraft node that this one can read: {error}") from error
         level = status.get("feature_level")
         if isinstance(level, int) and level > FEATURE_LEVEL:
             raise JoinFailed(exit_status.PROTOCOL, f"node {self.me} cannot join: {UnknownFeatureLevel(level)}")

@@ -70,7 +70,7 @@ def read_address(option: str, text: str | None) -> Address | None:
     except WrongValue as mistake:
         raise WrongOption(f"--{option}: {mistake}") from None
     if address.is_unspecified:
-        raise WrongOption(f"--{option}: nobody can connect to {address}; name an address of a machine")
+        raise WrongOption(f"--{option}: no node can connect to {address}; name an address of a machine")
     return address
 
 

@@ -128,7 +128,7 @@ def waits_for(node: Node, learner: int) -> str | None:
         return None
     progress = node.role.progress[learner]
     if learner not in _alive(node, node.role):
-        return "it is not heard from"
+        return "it does not answer"
     if not identity.may_be_promoted(node, learner):
         return "its data directory is not known yet"
     if progress.state is State.SNAPSHOT:
@@ -138,7 +138,7 @@ def waits_for(node: Node, learner: int) -> str | None:
         return f"it is slow: {progress.rounds - 1} rounds of catching up have each taken more than {limit_ms} ms"
     if progress.match < node.commit:
         return f"it catches up: it holds {progress.match} of {node.commit} entries"
-    return "it is promoted as soon as no other change is under way and enough voters are heard from"
+    return "it is promoted as soon as no other change is under way and enough voters answer"
 
 
 def _ends_round(node: Node, progress: Progress) -> bool:
@@ -181,11 +181,11 @@ def _refuse_dead_end(node: Node, leader: Leader, target: Membership, unreachable
     if moves:
         places = ", ".join(f"node {each} has not answered at {target.addresses.get(each)}" for each in sorted(moves))
         raise ProposalRefused(
-            f"{places}, and without it too few of the {len(target.voters)} voters are heard from: "
+            f"{places}, and without it too few of the {len(target.voters)} voters answer: "
             "the cluster would stop; start it there first, and it asks to be moved by itself, or force the change"
         )
     silent = ", ".join(str(voter) for voter in sorted(target.voters - alive))
     raise ProposalRefused(
-        f"of the {len(target.voters)} voters that would remain, too many are not heard from (node {silent}): the "
+        f"of the {len(target.voters)} voters that would remain, too many do not answer (node {silent}): the "
         "cluster would stop; bring them back first, or force the change"
     )

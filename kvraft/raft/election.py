@@ -95,7 +95,7 @@ def campaign(node: Node, *, transfer: bool = False) -> None:
     a candidate could crash, campaign again in the same term with a shorter log, and count the votes that were granted
     to the longer one.
     """
-    assert node.voting, "who may have forgotten its vote does not stand"
+    assert node.voting, "a node that may have lost its vote does not stand"
     assert not isinstance(node.role, Leader), f"the leader of term {node.term} stands against itself"
     node.term += 1
     node.vote = node.id
@@ -140,7 +140,7 @@ def become_leader(node: Node) -> None:
     """Become leader: reset the progress of every other member and append the term's empty entry (§5.3, §8)."""
     assert isinstance(node.role, Candidate), f"a {type(node.role).__name__} wins an election"
     assert node.vote == node.id, f"a leader has voted for {node.vote} (§5.2)"
-    assert node.durable_hard_state.term == node.term, "nobody is elected in a term that its disk does not know"
+    assert node.durable_hard_state.term == node.term, "no node is elected in a term that is not on its disk"
     assert node.log.last_term < node.term, f"term {node.term} has an entry before it has a leader"
     others = node.membership.members - {node.id}
     next_index = node.log.last_index + 1
@@ -200,7 +200,7 @@ def step_request_vote(node: Node, sender: int, request: RequestVote) -> None:
     up_to_date = node.log.is_up_to_date(request.last_index, request.last_term)
     if node.voting and request.term == node.term and node.vote in (None, sender) and up_to_date:
         if not isinstance(node.role, Follower):
-            assert isinstance(node.role, PreCandidate), "who stands or leads has voted for itself"
+            assert isinstance(node.role, PreCandidate), "a candidate and a leader have voted for themselves"
             become_follower(node, node.term, None)
         node.vote = sender
         node.role.deadline = node.now + _election_wait(node, transfer=request.transfer)

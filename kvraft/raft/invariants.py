@@ -72,12 +72,12 @@ def _check_leader(node: Node, leader: Leader) -> None:
         raise _broken(node, "a leader's term opens with an entry of its own")
     others = membership.members - {node.id}
     if not leader.progress.keys() >= others:
-        raise _broken(node, "a leader knows every other member")
+        raise _broken(node, "a leader has the progress of every other member")
     if node.commit >= max(leader.term_start, node.membership_index):
         if membership.outgoing:
             raise _broken(node, "a leader leaves a joint configuration that is committed (§6)")
         if leader.progress.keys() != others:
-            raise _broken(node, "a leader forgets members that have left")
+            raise _broken(node, "a leader keeps no progress of members that have left")
         if not membership.decides(node.id):
             raise _broken(node, "a leader that was removed steps down (thesis §4.2.2)")
     unsettled = log.slice(max(node.commit + 1, leader.term_start), log.last_index)

@@ -16,7 +16,7 @@ REMOVED_MAX = 64
 """The most removed ids that a compacted configuration lists."""
 REMOVED_KEPT = 32
 """How many of them, the highest, are kept when there were more."""
-_IS_JOINT = "no target can be told from a configuration that is half-way to another one (§6)"
+_IS_JOINT = "no target can be derived from a configuration that is half-way to another one (§6)"
 
 
 @attrs.frozen
@@ -81,7 +81,7 @@ class Membership:
         if not self.incarnations.keys() <= self.members:
             raise ValueError("only a member's id is bound to an incarnation")
         if self.removed & (self.voters | self.learners):
-            raise ValueError("who was removed does not come back under the same id")
+            raise ValueError("a member that was removed does not come back under the same id")
 
     @property
     def majorities(self) -> tuple[Voters, ...]:

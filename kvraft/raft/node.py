@@ -144,7 +144,7 @@ class Node:
         """
         self.observe_time(now)
         if sender == self.id:
-            raise MessageRefused("a message from myself")
+            raise MessageRefused("a message from this node itself")
         # A node with an empty log may join a cluster in any term.
         if self.log.last_index > 0 and message.term > self.term + TERM_LEAP_MAX:
             raise MessageRefused(f"term {message.term} is absurd: this node is in term {self.term}")
@@ -339,8 +339,8 @@ class Node:
 
         It does not vote for another node in the current term, in which it may have voted before.
         """
-        assert not self.voting, "who has a vote cannot get it once more, and must not lose that of this term"
-        assert not isinstance(self.role, Leader | Candidate), "nobody stands without a vote"
+        assert not self.voting, "a node that has a vote cannot regain it, and must not lose that of this term"
+        assert not isinstance(self.role, Leader | Candidate), "no node stands without a vote"
         self.voting = True
         if self.term > 0 and self.vote is None:
             self.vote = self.id
@@ -473,7 +473,7 @@ class Node:
 
     def promise(self, to: int, message: Message) -> None:
         """Send a message that may leave only after the state it describes is durable."""
-        assert to != self.id, "a promise to myself"
+        assert to != self.id, "a promise to this node itself"
         assert message.term <= self.term, f"a promise in term {message.term}, and this node is in {self.term}"
         self.replies.append((to, message))
 

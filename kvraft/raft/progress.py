@@ -94,7 +94,7 @@ class Progress:
 
     def sent(self, last_index: int, size: int, now: float) -> None:
         """Record that a message with entries up to `last_index` was sent."""
-        assert self.state is not State.SNAPSHOT, "who receives a snapshot is sent no entries"
+        assert self.state is not State.SNAPSHOT, "a member that receives a snapshot is sent no entries"
         assert last_index >= self.next - 1, f"entry {self.next} is next, and what was sent ends at {last_index}"
         if self.state is State.PROBE:
             assert not self.probing, "one probe at a time"

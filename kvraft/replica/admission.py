@@ -29,9 +29,9 @@ REMOVED_ITSELF: Final = exit_status.FatalReason(
 )
 
 OTHER_DATA_DIRECTORY: Final = exit_status.FatalReason(
-    "the cluster knows this id with another data directory: a disk was lost or emptied, and with it what this node had "
-    "promised. Give it that directory back; or replace it by a node with a new id and an empty directory: MEMBER "
-    "REPLACE <this id> <new id> <host:port>, sent to the leader, then start the new node",
+    "the cluster has recorded this id with another data directory: a disk was lost or emptied, and with it the votes "
+    "and acknowledgements of this node. Give it that directory back; or replace it by a node with a new id and an "
+    "empty directory: MEMBER REPLACE <this id> <new id> <host:port>, sent to the leader, then start the new node",
     exit_status.NOINPUT,
 )
 
@@ -51,7 +51,7 @@ CONTRADICTIONS_MAX: Final = 5
 dropped, and the leader tries again at once."""
 
 IS_TOO_OLD: Final = exit_status.FatalReason(
-    f"the cluster has a higher feature level than this kvraft, which knows {FEATURE_LEVEL}: upgrade this node; its "
+    f"the cluster has a higher feature level than this kvraft, which supports {FEATURE_LEVEL}: upgrade this node; its "
     "data are good",
     exit_status.PROTOCOL,
 )
@@ -232,7 +232,7 @@ class Admission:
         if self._departure is None and peer in node.membership.members and node.lacks(told):
             self._log.warn(
                 "node {id} has acknowledged entry {index} in term {term} and entry {committed}, which is committed, as "
-                "node {peer} knows; it is in term {own_term}, and its log ends at entry {last}",
+                "node {peer} has recorded; it is in term {own_term}, and its log ends at entry {last}",
                 id=node.id,
                 peer=peer,
                 index=told.index,

@@ -181,7 +181,7 @@ class Forwarding:
                 self._forget(passed)
                 self._lead(passed.caller, passed.submission.operations, passed.submission.answer)
             else:
-                assert leader is not None, "somebody is reached"
+                assert leader is not None, "a leader is reached"
                 self._send(leader, passed)
 
     def _drop_answered(self) -> None:

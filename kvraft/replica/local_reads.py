@@ -134,7 +134,7 @@ class LocalReads:
                     submission.answer(outcome)
         else:
             (index,) = outcome
-            assert isinstance(index, int), "the leader tells an index"
+            assert isinstance(index, int), "the leader answers with an index"
             self._proofs.append((asked_at, index))
         self.look()
         if self._linearizable and self._linearizable[-1][0] > asked_at:

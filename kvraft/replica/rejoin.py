@@ -87,9 +87,9 @@ class Rejoin:
         elif not self._has_complained and self._cannot_tell:
             self._has_complained = True
             self._log.warn(
-                "node {id} has lost its memory, and so have nodes {others}: it cannot tell what it has promised and "
-                "takes no part until they are back with all their data; if that never happens, stop all members and "
-                "start them again, which gives up all data",
+                "node {id} has restarted without its data, and so have nodes {others}: the votes and acknowledgements "
+                "that it gave are lost, and it takes no part until they are back with all their data; if that never "
+                "happens, stop all members and start them again, which gives up all data",
                 id=self._node.id,
                 others=", ".join(map(str, sorted(self._newborn - self._remembered.keys()))),
             )

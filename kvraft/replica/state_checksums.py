@@ -130,7 +130,7 @@ class StateChecksums:
             node.state_differs(peer, self._differ[peer], node.now)
             self._note("differs", peer=peer, index=self._differ[peer])
             self._log.error(
-                "node {peer} has come to another state than node {id} at entry {index}: it is told to stop serving",
+                "node {peer} has come to another state than node {id} at entry {index}: it is ordered to stop serving",
                 peer=peer,
                 id=node.id,
                 index=self._differ[peer],

@@ -18,8 +18,8 @@ _log = Logger(namespace="kvraft.replica")
 
 _TRANSITIONS: Final = {
     Role.LEADER: "node {id} became LEADER for term {term}",
-    Role.FOLLOWER: "node {id} is FOLLOWER in term {term} and knows no leader",
-    Role.PRE_CANDIDATE: "node {id} hears no leader in term {term} and asks whether it could be elected",
+    Role.FOLLOWER: "node {id} is FOLLOWER in term {term} and has no leader",
+    Role.PRE_CANDIDATE: "node {id} receives nothing from a leader in term {term} and asks for pre-votes",
     Role.CANDIDATE: "node {id} became CANDIDATE for term {term}",
 }
 

@@ -70,7 +70,7 @@ class Submission:
         try:
             self._reply(outcome)
         except Exception:  # noqa: BLE001 - a defect in one client's callback must not affect the node or other clients
-            _log.failure("Whoever waited for an answer failed over it")
+            _log.failure("The callback that takes an answer failed")
 
     def expire(self) -> None:
         """Answer with a timeout that says whether the writes may still happen."""

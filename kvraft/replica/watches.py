@@ -47,7 +47,9 @@ class SlowWatcher(RequestFailed):
     definite = True
 
     def __init__(self) -> None:
-        super().__init__("what was told and not read has reached limits.watch_bytes; watch again from resume_from")
+        super().__init__(
+            "the events that wait to be read have reached limits.watch_bytes; watch again from resume_from"
+        )
 
 
 class WatchCompacted(RequestFailed):

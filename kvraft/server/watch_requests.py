@@ -41,7 +41,7 @@ def read_watch(verb: bytes, content: bytes) -> tuple[Watch | Unwatch, Answer]:
             case b"FROM":
                 first = arguments.number()
                 if first < 1:
-                    raise InvalidCommand("the first revision is 1; leave FROM out to be told what comes")
+                    raise InvalidCommand("the first revision is 1; leave FROM out for what comes")
             case b"PREV":
                 with_previous = True
             case _:

@@ -206,7 +206,7 @@ def _replay_segment(replay: RecoveredLog, path: Path, data: bytes, *, is_last: b
                 replay.torn_bytes = content - start
                 replay.notes.append(
                     f"{path}: cut off {replay.torn_bytes} bytes of an interrupted save at offset {start}; "
-                    "it was never confirmed to anybody"
+                    "it was never confirmed"
                 )
             break
         _check_save(replay, path, start, save)
@@ -224,7 +224,7 @@ def _read_header(replay: RecoveredLog, path: Path, data: bytes) -> SegmentHeader
         raise JournalDamaged(path, 0, f"the segment's header cannot be read ({broken.why})") from broken
     except UnknownFormat as unknown:
         raise JournalMismatch(
-            f"{path} has the journal format {unknown.args[0]}, and this kvraft knows {FORMAT_VERSION_MIN} to "
+            f"{path} has the journal format {unknown.args[0]}, and this kvraft reads {FORMAT_VERSION_MIN} to "
             f"{FORMAT_VERSION}: run the version of kvraft that wrote it; nothing has been changed"
         ) from None
     if header.node_id != replay.node_id:

@@ -132,7 +132,7 @@ def decode_snapshot_header(record: Entry) -> SnapshotHeader:
         raise SnapshotCorrupt(0, "the file does not begin like a snapshot")
     (version,) = _VERSION.unpack_from(payload)
     if version != SNAPSHOT_FORMAT_VERSION:
-        raise UnknownSnapshotFormat(0, f"it has the format {version}, and this kvraft knows {SNAPSHOT_FORMAT_VERSION}")
+        raise UnknownSnapshotFormat(0, f"it has the format {version}, and this kvraft reads {SNAPSHOT_FORMAT_VERSION}")
     try:
         body = _decode_body(payload[_VERSION.size :])
     except (msgspec.MsgspecError, UnicodeDecodeError) as error:

@@ -109,7 +109,7 @@ class UnknownFeatureLevel(Exception):
 
     def __init__(self, level: int) -> None:
         super().__init__(
-            f"the cluster has feature level {level} and this kvraft knows {FEATURE_LEVEL}: upgrade this node; "
+            f"the cluster has feature level {level} and this kvraft supports {FEATURE_LEVEL}: upgrade this node; "
             "its data are good"
         )
 

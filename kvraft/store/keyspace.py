@@ -311,7 +311,7 @@ class Keyspace(Section):
 
     def restore(self, items: list[Pair]) -> bytes | None:
         """Load items of a snapshot, up to the first whose key exists already; return that key."""
-        assert self._frozen is None, "a keyspace that is being restored is nobody's to freeze"
+        assert self._frozen is None, "a keyspace that is being restored is not frozen"
         shards, grown = self._shards, 0
         new_keys: list[bytes] = []
         checksum, mask = crc32, _MASK

@@ -230,8 +230,8 @@ def test_all_mistakes_are_told_at_once(tmp_path: Path) -> None:
     assert str(caught.value).splitlines() == [
         f"{path} has 10 mistakes:",
         "  peers[3].address: stands here more than once; keep one",
-        '  hartbeat_ms: is no key that kvraft knows; did you mean "heartbeat_ms"?',
-        '  peers[0].adress: is no key that kvraft knows; did you mean "address"?',
+        '  hartbeat_ms: is no known key; did you mean "heartbeat_ms"?',
+        '  peers[0].adress: is no known key; did you mean "address"?',
         '  peers[1].id: found "1", expected a whole number from 0 to 2147483647 without quotes',
         '  peers[1].address: found "127.0.0.1", expected "host:port", such as "127.0.0.1:8080"',
         '  durability: found "disc", expected "disk" or "memory"; did you mean "disk"?',
@@ -324,7 +324,7 @@ def test_an_unknown_key_far_from_all_lists_them(tmp_path: Path) -> None:
 
     assert mistakes == [
         (
-            'limits["\\u001b[2J"]: is no key that kvraft knows; the keys here are '
+            'limits["\\u001b[2J"]: is no known key; the keys here are '
             "line_bytes, clients, client_outbox_bytes, uncommitted_bytes, request_timeout_ms, segment_bytes, "
             "log_bytes, log_kept_bytes, log_late_bytes, store_bytes, store_keys, sessions, session_bytes, "
             "transaction_operations, transaction_bytes, watches, leases, locks, watch_bytes"
@@ -422,10 +422,10 @@ def test_addresses_are_compared_not_their_spelling(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("address", ["0.0.0.0:80", "[::]:80"])
 def test_an_address_that_reaches_nobody_is_refused(tmp_path: Path, address: str) -> None:
-    """The address of every interface can be bound, but nobody can connect to it."""
+    """The address of every interface can be bound, but no node can connect to it."""
     (mistake,) = mistakes_of(tmp_path, peers=[{"id": 0, "address": address}])
 
-    assert mistake.startswith(f"peers[0].address: nobody can connect to {address}; ")
+    assert mistake.startswith(f"peers[0].address: no node can connect to {address}; ")
     assert loaded(tmp_path, peers=[{"id": 0, "address": "a:80", "bind": address}]).peers[0].listen.port == 80
 
 

@@ -37,7 +37,7 @@ REMOVED: Final = "it was removed from its cluster"
 """What a node says as it ends because it does not belong to the others any more."""
 DEPARTURES: Final = (
     REMOVED,
-    "the cluster knows this id with another data directory",
+    "the cluster has recorded this id with another data directory",
     "its data directory is an older copy of its own",
     "this data directory is an older copy of this node's own",
 )

@@ -74,5 +74,5 @@ def test_two_nodes_with_one_id(tmp_path: Path) -> None:
 
         cluster.start(2)
 
-        cluster.await_log(2, "there is no talking to node 1: WRONG_NODE")
+        cluster.await_log(2, "handshake with node 1 failed: WRONG_NODE")
         assert cluster.status(2)["leader"] is None

@@ -27,9 +27,9 @@ def test_an_emptied_directory_under_an_old_id(cluster: Cluster) -> None:
         cluster.start(victim)
         assert cluster.await_end(victim) == exit_status.NOINPUT
         (said,) = cluster.last_words(victim)
-        assert "the cluster knows this id with another data directory" in said
+        assert "the cluster has recorded this id with another data directory" in said
         assert "MEMBER REPLACE" in said
-        assert cluster.processes[victim].said.count("the cluster knows this id") == 1, "it is said once"
+        assert cluster.processes[victim].said.count("the cluster has recorded this id") == 1, "it is said once"
 
     new = cluster.add()
     order(cluster, f"MEMBER REPLACE {victim} {new} {cluster.hint(new)}")

@@ -137,7 +137,7 @@ def test_where_it_is_reached_must_be_said(tmp_path: Path) -> None:
     with Cluster(tmp_path / "none", count=1) as cluster:
         options = ("--id", "9", "--join", cluster.hint(0))
         assert "--address HOST:PORT" in refused(cluster, exit_status.USAGE, *options)
-        assert "nobody can connect to 0.0.0.0:9" in refused(
+        assert "no node can connect to 0.0.0.0:9" in refused(
             cluster, exit_status.USAGE, *options, "--address", "0.0.0.0:9"
         )
         assert "--join" in refused(cluster, exit_status.USAGE, "--id", "9", "--join", "nowhere")

@@ -39,7 +39,7 @@ def test_changes_are_told(cluster: Cluster) -> None:
     check_told(cluster, f"node {replacing} is to replace node {replaced}")
     shown = ask(cluster.address(cluster.await_leader()), "MEMBERS")
     (learner,) = (each for each in shown["members"] if each["id"] == replacing)
-    assert (learner["role"], learner["replaces"], learner["waits_for"]) == ("learner", replaced, "it is not heard from")
+    assert (learner["role"], learner["replaces"], learner["waits_for"]) == ("learner", replaced, "it does not answer")
     assert not shown["changing"], "another change is possible while a learner is waited for"
     cluster.expect_end(replaced)
     cluster.start_added(replacing)

@@ -66,8 +66,8 @@ def test_a_killed_leader_is_told_with_the_election_after_it() -> None:
         "node 1 leads term 5 since 22:14:20.050",
         "before it node 0 led term 4",
         "22:14:20.000 node 1 has lost its connection with node 0",
-        "22:14:20.020 node 1 asks whether it could be elected, as its connection with node 0 broke (term 4)",
-        "22:14:20.030 node 1 stands for election in term 5: a majority has said that it could win",
+        "22:14:20.020 node 1 asks for pre-votes, as its connection with node 0 broke (term 4)",
+        "22:14:20.030 node 1 stands for election in term 5: a majority has granted it a pre-vote",
         "22:14:20.040 node 2 votes for node 1 in term 5",
         (
             "node 0 (127.0.0.1:8080) does not answer: connection refused; node 1 lost its connection with it at "
@@ -89,7 +89,7 @@ def test_a_cluster_without_a_majority_names_who_is_missing() -> None:
             "22:13:50.000"
         ),
         "node 2 (127.0.0.1:8082) does not answer: connection refused",
-        "start node 1 and node 2 again: without a majority nobody can be elected",
+        "start node 1 and node 2 again: without a majority no node can be elected",
     ]
     assert told[6:] == ["node 1 led last, in term 4", "22:13:50.000 node 0 has lost its connection with node 1"]
 
@@ -105,10 +105,10 @@ def test_a_majority_without_a_leader_tells_why_votes_are_lacking() -> None:
     assert told == [
         "no node leads",
         "3 nodes vote, so an election needs 2 of them; 3 answer: node 0, node 1 and node 2",
-        "node 2 has no vote: it may have forgotten promises and must catch up first",
+        "node 2 has no vote: it may have lost votes that it gave, and must catch up first",
         "node 0 has no connection with node 1 (127.0.0.1:8081)",
-        "22:14:10.000 node 0 asks whether it could be elected, as the election before has had no result (term 4)",
-        "22:14:10.100 node 1 refuses node 0 its word to vote for term 5: the candidate's log is shorter than its own",
+        "22:14:10.000 node 0 asks for pre-votes, as the election before has had no result (term 4)",
+        "22:14:10.100 node 1 refuses node 0 a pre-vote for term 5: the candidate's log is shorter than its own",
     ]
 
 

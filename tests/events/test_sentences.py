@@ -12,19 +12,19 @@ from kvraft.events import sentence
     [
         (
             {"kind": "asked", "term": 3, "peer": 0, "why": "connection_lost"},
-            "node 1 asks whether it could be elected, as its connection with node 0 broke (term 3)",
+            "node 1 asks for pre-votes, as its connection with node 0 broke (term 3)",
         ),
         (
             {"kind": "asked", "term": 3, "peer": 0, "why": "silence"},
-            "node 1 asks whether it could be elected, as it hears nothing from node 0, which led (term 3)",
+            "node 1 asks for pre-votes, as it receives nothing from node 0, which led (term 3)",
         ),
         (
             {"kind": "asked", "term": 3, "why": "silence"},
-            "node 1 asks whether it could be elected, as it hears from no leader (term 3)",
+            "node 1 asks for pre-votes, as it receives nothing from a leader (term 3)",
         ),
         (
             {"kind": "asked", "term": 3, "why": "no_result", "times": 4},
-            "node 1 asks whether it could be elected, as the election before has had no result (term 3) (4 times)",
+            "node 1 asks for pre-votes, as the election before has had no result (term 3) (4 times)",
         ),
         (
             {"kind": "stood", "term": 4, "why": "transfer"},
@@ -37,11 +37,11 @@ from kvraft.events import sentence
         ),
         (
             {"kind": "refused_pre_vote", "term": 4, "peer": 2, "why": "has_leader"},
-            "node 1 refuses node 2 its word to vote for term 4: it follows a leader that it has heard from",
+            "node 1 refuses node 2 a pre-vote for term 4: it receives messages from a leader",
         ),
         (
             {"kind": "stepped_down", "term": 4, "why": "no_quorum"},
-            "node 1 stops leading term 4: it has not heard from a majority for an election timeout",
+            "node 1 stops leading term 4: no majority has answered it for an election timeout",
         ),
         ({"kind": "slow_sync", "seconds": 1.25}, "the disk of node 1 took 1.2 s for a save"),
         ({"kind": "long_turn", "seconds": 0.0625}, "node 1 was busy for 62 ms without a pause"),

@@ -263,7 +263,7 @@ def test_a_malformed_frame_costs_its_connection_and_no_other(garbage: bytes) -> 
 
     assert node.receiver.take() == [("receive", 2, [BEAT])]
     assert len(texts) == 1
-    assert "node 1 sent what no honest node sends" in texts[0]
+    assert "node 1 sent an invalid message" in texts[0]
     assert not node.peers.status()[1].inbound
 
 

@@ -35,5 +35,5 @@ def test_another_address() -> None:
     moved = Membership([0], addresses={0: "10.0.0.9:8080"})
 
     assert differences(peers(0), moved) == [
-        "config.json says that node 0 is at 10.0.0.1:8080, and the cluster knows it at 10.0.0.9:8080; the log counts"
+        "config.json says that node 0 is at 10.0.0.1:8080, and the cluster has it at 10.0.0.9:8080; the log counts"
     ]

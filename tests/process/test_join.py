@@ -120,7 +120,7 @@ def test_patience_ends() -> None:
     """A cluster that can never take it in, and one that never answers, end the attempt with their own statuses."""
     failed = World([BUSY] * 1000).refused()
     assert (failed.status, "another membership change" in str(failed)) == (exit_status.NOPERM, True)
-    assert "knows no leader" in str(World(leader=None).refused())
+    assert "has no leader" in str(World(leader=None).refused())
     assert "being changed" in str(World(changing=True).refused())
 
     world = World()

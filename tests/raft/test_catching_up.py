@@ -108,7 +108,7 @@ def test_a_learner_that_was_slow_for_ten_rounds_is_promoted_when_it_is_quick() -
 def test_a_leader_says_what_a_learner_waits_for() -> None:
     """Nobody else knows; a learner that is not to be promoted waits for nothing."""
     node = leader_with_learner()
-    assert waits_for(node, 3) == "it is not heard from"
+    assert waits_for(node, 3) == "it does not answer"
     beat(node, 1, 2, 3)
     assert waits_for(node, 3) == "it catches up: it holds 0 of 1 entries"
     acknowledge(node, 3, 1)

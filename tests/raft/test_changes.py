@@ -285,7 +285,7 @@ def test_a_change_that_leaves_no_living_quorum_is_refused_with_the_reason() -> N
     with pytest.raises(ProposalRefused) as refusal:
         change(node, without(node.membership, 1))
     assert str(refusal.value) == (
-        "of the 2 voters that would remain, too many are not heard from (node 2): the cluster would stop; "
+        "of the 2 voters that would remain, too many do not answer (node 2): the cluster would stop; "
         "bring them back first, or force the change"
     )
     assert (node.log.last_index, node.membership) == (last, THREE)

@@ -55,12 +55,12 @@ NODES: dict[str, Callable[[Node], None]] = {
     "is_leader is False": put("is_leader", False),
     "own vote is durable": put("durable_hard_state", HardState(2, None)),
     "opens with an entry of its own": put("leader.term_start", 1),
-    "knows every other member": forget_a_member,
+    "has the progress of every other member": forget_a_member,
     "match": put("member.match", 9),
     "window": put("member.inflight_bytes", 9),
     "uncommitted": put("leader.uncommitted_bytes", 9),
     "leaves a joint configuration": go_by(Membership([0, 1], range(3))),
-    "forgets members": remember_a_stranger,
+    "keeps no progress of members that have left": remember_a_stranger,
     "that was removed steps down": go_by(Membership([1, 2], learners=[0])),
 }
 

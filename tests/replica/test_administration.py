@@ -313,7 +313,7 @@ def test_what_would_stop_the_cluster_is_refused_unless_forced(cluster: Cluster) 
 
     error = carry_out(cluster, RemoveMember(alive)).error
     assert isinstance(error, AdminRefused)
-    assert f"too many are not heard from (node {dead}): the cluster would stop" in str(error)
+    assert f"too many do not answer (node {dead}): the cluster would stop" in str(error)
     assert roles(cluster, leader) == dict.fromkeys(range(3), "voter")
 
     begin(cluster, leader, RemoveMember(alive, force=True))

@@ -48,7 +48,7 @@ ROUTES: Final = (
         method="GET",
         path="/readyz",
         carry_out=_ready,
-        summary="Whether the node can serve: it knows a leader, and has a connection to it",
+        summary="Whether the node can serve: it has a leader, and a connection to it",
         parameters=(
             Parameter("sync", "boolean", "Also whether a linearizable read succeeds here now."),
             Parameter("leader", "boolean", "Also whether this node leads."),

@@ -65,7 +65,7 @@ ROUTES: Final = (
         body=answers.JSON,
         errors=(CONFLICT, FULL),
     ),
-    Route(method="GET", path=_LOCK, carry_out=_describe, summary="Who holds a lock"),
+    Route(method="GET", path=_LOCK, carry_out=_describe, summary="The holder of a lock"),
     Route(
         method="DELETE",
         path=_LOCK,

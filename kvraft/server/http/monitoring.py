@@ -83,7 +83,7 @@ def _stop(_gone: Failure, task: "CooperativeTask[Iterator[None]]") -> None:
 def _end(request: Request, failure: Failure) -> None:
     """End an answer that could not be finished."""
     if failure.check(TaskStopped) is None:
-        _log.failure("The metrics of this node could not be told", failure)
+        _log.failure("The metrics of this node could not be written", failure)
         request.loseConnection()
 
 

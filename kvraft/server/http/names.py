@@ -61,7 +61,7 @@ class HostNames:
 
 def _names(peer: Peer) -> Iterable[Address]:
     """Return by which addresses a node's HTTP may be called."""
-    assert peer.http is not None, "nobody calls what is not there"
+    assert peer.http is not None, "a node without HTTP has no names there"
     port = peer.http.port
     if not peer.http.is_unspecified:
         yield peer.http

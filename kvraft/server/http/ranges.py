@@ -84,7 +84,7 @@ ROUTES: Final = (
             Parameter("limit", "integer", "Most keys of the answer."),
             Parameter("cursor", "string", "Go on where the answer with this cursor has ended."),
             Parameter("keys_only", "boolean", "Leave the values out."),
-            Parameter("count_only", "boolean", "Only tell how many there are."),
+            Parameter("count_only", "boolean", "Only count them."),
             Parameter("reverse", "boolean", "The last keys first."),
             REVISION,
             STALE,

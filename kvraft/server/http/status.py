@@ -69,7 +69,7 @@ ROUTES: Final = (
         method="GET",
         path="/status",
         carry_out=_status,
-        summary="How this node is, and who belongs to the cluster",
+        summary="The state of this node, and the members of the cluster",
     ),
     Route(
         method="GET",

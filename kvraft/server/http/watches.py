@@ -40,7 +40,7 @@ def _first(call: Call) -> int | None:
         return int(seen) + 1
     first = call.arguments.number("from")
     if first is not None and first < 1:
-        raise InvalidCommand("the first revision is 1; leave from out to be told what comes")
+        raise InvalidCommand("the first revision is 1; leave from out for what comes")
     return first
 
 
@@ -122,11 +122,11 @@ ROUTES: Final = (
         method="GET",
         path="/watch",
         carry_out=_watch,
-        summary="Be told of every change of a key, or of all that begin alike",
+        summary="Watch a key, or all keys with a prefix: every change is sent",
         parameters=(
             Parameter("key", "string", "The key that is watched."),
             Parameter("prefix", "string", "The keys that begin so; empty: all."),
-            Parameter("from", "integer", "The first revision that is told; else the next one."),
+            Parameter("from", "integer", "The first revision to send; else the next one."),
             Parameter("prev", "boolean", "With what stood there before."),
         ),
         headers=(Parameter("Last-Event-ID", "integer", "The id of the last event that was seen; goes before `from`."),),

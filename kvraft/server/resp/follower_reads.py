@@ -106,6 +106,6 @@ COMMANDS: Final = (
         flags=_FLAGS,
         act=_reads,
         since="7.0.0",
-        summary="Say who answers the reads of this connection: LEADER, LINEARIZABLE or STALE and seconds",
+        summary="Choose how the reads of this connection are answered: LEADER, LINEARIZABLE or STALE and seconds",
     ),
 )

@@ -40,7 +40,7 @@ COMMANDS: Final = (
         flags=("loading", "stale"),
         act=_status,
         since="7.0.0",
-        summary="Tell how this node is, as STATUS of the line protocol",
+        summary="Show the state of this node, as STATUS of the line protocol",
     ),
     Command(
         name="kv.members",
@@ -49,7 +49,7 @@ COMMANDS: Final = (
         act=_members,
         in_transaction=InTransaction.AT_ONCE,
         since="7.0.0",
-        summary="Tell who belongs to the cluster, as MEMBERS of the line protocol",
+        summary="List the members of the cluster, as MEMBERS of the line protocol",
     ),
     Command(
         name="kv.txn",

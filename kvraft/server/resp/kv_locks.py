@@ -118,6 +118,6 @@ COMMANDS: Final = (
         keys=_NAME,
         read=_leader,
         since="7.0.0",
-        summary="Tell who holds a lock: token, owner, milliseconds left, and how many wait",
+        summary="Show the holder of a lock: token, owner, milliseconds left, and how many wait",
     ),
 )

@@ -50,7 +50,7 @@ def _pushes(lines: bytes) -> bytes:
 
 def _watch(connection: Connection, arguments: Arguments) -> Alone:
     if connection.protocol != RESP3:
-        raise RespError("ERR changes are told as pushes of RESP3: send HELLO 3 first")
+        raise RespError("ERR changes are sent as pushes of RESP3: send HELLO 3 first")
     span = _span(arguments[1].upper(), arguments[2])
     first: int | None = None
     with_previous = False
@@ -60,7 +60,7 @@ def _watch(connection: Connection, arguments: Arguments) -> Alone:
             case b"FROM" if place + 1 < len(arguments):
                 first = integer(arguments[place + 1])
                 if first < 1:
-                    raise RespError("ERR the first revision is 1; leave FROM out to be told what comes")
+                    raise RespError("ERR the first revision is 1; leave FROM out for what comes")
                 place += 1
             case b"PREV":
                 with_previous = True
@@ -94,7 +94,7 @@ COMMANDS: Final = (
         keys=(2, 2, 1),
         act=_watch,
         since="7.0.0",
-        summary="Be told of changes: (KEY key | PREFIX prefix) [FROM revision] [PREV]",
+        summary="Watch keys; every change is sent: (KEY key | PREFIX prefix) [FROM revision] [PREV]",
     ),
     Command(
         name="kv.unwatch",
@@ -102,6 +102,6 @@ COMMANDS: Final = (
         flags=("pubsub", "noscript"),
         act=_unwatch,
         since="7.0.0",
-        summary="Be told no more of what a watch finds, by its number",
+        summary="End a watch, by its number",
     ),
 )

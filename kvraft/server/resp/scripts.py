@@ -136,8 +136,15 @@ COMMANDS: Final = (
         since="2.6.0",
         summary="A container for commands on scripts",
         subcommands=(
-            Command(name="load", arity=3, flags=_FLAGS, act=_load, group="scripting", summary="Tell a script's hash"),
-            Command(name="exists", arity=-3, flags=_FLAGS, act=_exists, group="scripting", summary="Tell known hashes"),
+            Command(name="load", arity=3, flags=_FLAGS, act=_load, group="scripting", summary="Return a script's hash"),
+            Command(
+                name="exists",
+                arity=-3,
+                flags=_FLAGS,
+                act=_exists,
+                group="scripting",
+                summary="Say which hashes are known",
+            ),
             Command(name="flush", arity=-2, flags=_FLAGS, act=_flush, group="scripting", summary="Change nothing"),
         ),
     ),

@@ -201,7 +201,7 @@ def test_changes_are_told_as_pushes() -> None:
 def test_a_watch_must_be_asked_for_rightly() -> None:
     """And in RESP3, which has pushes."""
     client = RespClient()
-    assert client.says(b"KV.WATCH", b"KEY", b"k").startswith(b"-ERR changes are told as pushes of RESP3")
+    assert client.says(b"KV.WATCH", b"KEY", b"k").startswith(b"-ERR changes are sent as pushes of RESP3")
     client.says(b"HELLO", b"3")
 
     for wrong in (
