@@ -193,7 +193,7 @@ Bring it back, in a terminal of its own, where Ctrl-C ends it:
 
     {program} -n kvraft --id {leader.id}
 
-Ctrl-C here stops all nodes that run here. Their data stay in {data_dir}; remove that folder then to begin anew.
+Ctrl-C here stops all nodes that run here. Their data stay in {data_dir}; remove that folder to start empty.
 """
 
 

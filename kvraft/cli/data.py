@@ -175,7 +175,7 @@ def append_command(key: str, value: str | None, nodes: str | None, timeout: floa
 @click.argument("seconds", type=click.FloatRange(min=0.001))
 @cluster_options
 def expire_command(key: str, seconds: float, nodes: str | None, timeout: float, output: str) -> int:
-    """Let a key expire after some seconds."""
+    """Set the time to live of a key, in seconds."""
     with Client(nodes, timeout=timeout, exactly_once=False) as client:
         client.expire(key_bytes(key), seconds)
     return _done(output, "OK")
@@ -185,7 +185,7 @@ def expire_command(key: str, seconds: float, nodes: str | None, timeout: float, 
 @click.argument("key")
 @cluster_options
 def persist_command(key: str, nodes: str | None, timeout: float, output: str) -> int:
-    """Let a key stay that would expire."""
+    """Remove the time to live of a key."""
     with Client(nodes, timeout=timeout, exactly_once=False) as client:
         client.persist(key_bytes(key))
     return _done(output, "OK")

@@ -27,7 +27,7 @@ FIRST_HTTP_PORT: Final = 9080
 @click.option("-j", "--join", metavar="HOST:PORT", help="Join the cluster of the member at this address.")
 @click.option("-a", "--address", metavar="HOST:PORT", help="Where this node is reached.")
 @click.option("--logfile", metavar="FILE", help="Write the log there instead of to stdout.")
-@click.option("--check", is_flag=True, help="Say what is wrong with the configuration, and leave.")
+@click.option("--check", is_flag=True, help="Check the configuration, and exit.")
 def node_command(
     id: int | None,  # noqa: A002 - the option's name
     config: str,

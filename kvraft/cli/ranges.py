@@ -12,9 +12,9 @@ from kvraft.client import Client, Event, KeyItem
 
 @click.command("keys")
 @click.argument("prefix", default="")
-@click.option("--limit", type=click.IntRange(min=1), help="At most so many.")
-@click.option("--reverse", is_flag=True, help="The last one first.")
-@click.option("--count", is_flag=True, help="Only how many there are.")
+@click.option("--limit", type=click.IntRange(min=1), help="Most keys of the answer.")
+@click.option("--reverse", is_flag=True, help="In descending order.")
+@click.option("--count", is_flag=True, help="Only their number.")
 @cluster_options
 def keys_command(
     prefix: str, limit: int | None, reverse: bool, count: bool, nodes: str | None, timeout: float, output: str
@@ -35,8 +35,8 @@ def keys_command(
 @click.argument("start", default="")
 @click.argument("end", default="")
 @click.option("--prefix", is_flag=True, help="START is how the keys begin; there is no END.")
-@click.option("--limit", type=click.IntRange(min=1), help="At most so many.")
-@click.option("--reverse", is_flag=True, help="The last one first.")
+@click.option("--limit", type=click.IntRange(min=1), help="Most keys of the answer.")
+@click.option("--reverse", is_flag=True, help="In descending order.")
 @click.option("--at", type=click.IntRange(min=0), metavar="REVISION", help="As it was at that revision.")
 @cluster_options
 def range_command(
@@ -72,7 +72,7 @@ def _described(item: KeyItem) -> dict[str, object]:
 
 @click.command("watch")
 @click.argument("key")
-@click.option("--prefix", is_flag=True, help="All keys that begin so.")
+@click.option("--prefix", is_flag=True, help="All keys with the prefix START.")
 @click.option("--from", "first", type=click.IntRange(min=1), metavar="REVISION", help="Begin with this revision.")
 @click.option("--count", type=click.IntRange(min=1), help="End after so many events.")
 @cluster_options

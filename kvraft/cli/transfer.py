@@ -69,8 +69,8 @@ class _Progress:
 
 @click.command("export")
 @click.argument("file", type=click.Path(dir_okay=False, allow_dash=True, path_type=Path))
-@click.option("--prefix", default="", help="Only keys that begin so.")
-@click.option("--resume", is_flag=True, help="Go on with a FILE that was broken off.")
+@click.option("--prefix", default="", help="Only keys with this prefix.")
+@click.option("--resume", is_flag=True, help="Continue an interrupted export to FILE.")
 @cluster_options
 def export_command(file: Path, prefix: str, resume: bool, nodes: str | None, timeout: float, output: str) -> int:
     """Write all keys and values into FILE (- for stdout), one JSON object a line, as they are at one moment.
@@ -96,7 +96,8 @@ def export_command(file: Path, prefix: str, resume: bool, nodes: str | None, tim
                 progress.at(done)
         except Compacted as error:
             raise fail(
-                f"{error}; the state that this export shows is gone: begin anew, with a larger history in config.json",
+                f"{error}; the state that this export shows is not kept any more: start again, with a larger history "
+                "in config.json",
                 statuses.REFUSED,
             ) from None
         sink.flush()
@@ -211,7 +212,7 @@ def _header(described: dict[str, Any], prefix: str | None) -> int:
 
 @click.command("import")
 @click.argument("file", type=click.Path(dir_okay=False, allow_dash=True, path_type=Path))
-@click.option("--resume", is_flag=True, help="Go on where an import of FILE was broken off.")
+@click.option("--resume", is_flag=True, help="Continue an interrupted import of FILE.")
 @click.option("--gone", is_flag=True, help="Also keys that went while the export ran; they stay.")
 @cluster_options
 def import_command(file: Path, resume: bool, gone: bool, nodes: str | None, timeout: float, output: str) -> int:

@@ -494,7 +494,7 @@ def _check_writes(steps: Iterable[Step]) -> tuple[set[bytes], list[Span]]:
         twice = new & written or {key for key in new for span in removed if key in span}
         twice = twice or {key for key in written for span in gone if key in span}
         if twice:
-            raise InvalidCommand(f"a transaction writes the key {min(twice)[:64]!r} twice; once is possible")
+            raise InvalidCommand(f"a transaction writes the key {min(twice)[:64]!r} twice; it may write each key once")
         written |= new
         removed += gone
     return written, removed

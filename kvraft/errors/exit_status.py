@@ -6,7 +6,7 @@ import attrs
 from typing_extensions import override
 
 USAGE: Final = 64
-"""The command line makes no sense."""
+"""The command line is wrong."""
 NOINPUT: Final = 66
 """The data directory is not the one that the cluster has recorded under this id: a disk was lost or emptied, or
 an older copy put back. It does no good to start the node again; it must be replaced by one with a new id."""

@@ -88,7 +88,7 @@ class Options(usage.Options):
         ["address", "a", None, "the HOST:PORT at which this node is reached, instead of what config.json says"],
     ]
     optFlags = [  # noqa: N815, RUF012 - as above
-        ["check", None, "validate the configuration, say what is wrong with it, and leave"],
+        ["check", None, "check the configuration, say what is wrong with it, and exit"],
     ]
 
     def __init__(self) -> None:

@@ -161,7 +161,7 @@ class Membership:
         If the replaced node is no voter any more, even if it is a learner, no node is removed.
         """
         assert not self.outgoing, _IS_JOINT
-        assert learner in self.promoting, f"node {learner} is not on its way to a vote"
+        assert learner in self.promoting, f"node {learner} is not a learner that is to be promoted"
         replaced = self.replacing.get(learner)
         leaves = replaced if replaced in self.voters else None
         return attrs.evolve(
@@ -201,7 +201,7 @@ class Membership:
 
     def without_outgoing(self) -> "Membership":
         """Return the configuration that follows this joint one (§6)."""
-        assert self.outgoing, "a configuration that is not joint leads nowhere"
+        assert self.outgoing, "a configuration that is not joint has no target"
         remaining = self.voters | self.learners
         return attrs.evolve(
             self,

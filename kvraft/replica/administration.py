@@ -292,7 +292,7 @@ class Administration:
         return latest.header.index if latest is not None else 0
 
     def _late(self) -> OutcomeUnknown:
-        return OutcomeUnknown("it was begun and is not done in time; see MEMBERS for what has become of it")
+        return OutcomeUnknown("the change was begun and is not finished in time; MEMBERS shows its state")
 
 
 def _is_at(place: Place | None, address: str | None) -> bool:

@@ -127,7 +127,7 @@ class LocalReads:
 
     def _told(self, outcome: Sequence[Result] | RequestFailed) -> None:
         asked_at, self._asked_at = self._asked_at, None
-        assert asked_at is not None, "an answer to no question"
+        assert asked_at is not None, "an answer to a request that is not pending"
         if isinstance(outcome, RequestFailed):
             for arrived, submission in self._linearizable:
                 if arrived <= asked_at:

@@ -8,8 +8,10 @@ from kvraft.raft import Node
 from kvraft.replica.proposals import Proposals
 from kvraft.replica.submissions import Submission
 
-COVERED: Final = "others led on without this node; the write may have happened: read it back before repeating it"
-OVERWRITTEN: Final = "another leader's entry took its place here; it may still happen: read it back before repeating it"
+COVERED: Final = "another node leads now; the write may have happened: read it back before repeating it"
+OVERWRITTEN: Final = (
+    "an entry of another leader replaced it in this node's log; it may still happen: read it back before repeating it"
+)
 
 
 class Redirects:

@@ -16,7 +16,7 @@ from kvraft.server.lock_requests import LOCK_USAGE, read_lock
 from kvraft.server.watch_requests import WATCH_USAGES, read_watch
 
 USAGES: Final = {
-    b"SET": "SET <key> <value>, the value being all of the line behind one space",
+    b"SET": "SET <key> <value>, the value being the rest of the line after one space",
     b"GET": GET_USAGE,
     b"DELETE": DELETE_USAGE,
     **DATA_USAGES,

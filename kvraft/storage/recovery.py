@@ -273,7 +273,7 @@ def _read_save(data: bytes, start: int) -> SoundSave:
         elif record.kind in {KIND_COMPACTED, KIND_RESET} and at == start:
             mark = record
         else:
-            raise CorruptRecord(at, f"a record of kind {record.kind} has no business here")
+            raise CorruptRecord(at, f"a record of kind {record.kind} does not belong here")
         at = end
 
 
@@ -285,7 +285,7 @@ def _check_save(replay: RecoveredLog, path: Path, start: int, save: SoundSave) -
     if seal.number != replay.saves + 1:
         why = f"save {seal.number} follows save {replay.saves}"
     elif seal.start != start or seal.incarnation != replay.segments[-1].header.incarnation:
-        why = f"save {seal.number} was not made for this place"
+        why = f"save {seal.number} belongs to another place of the journal"
     elif seal.hard_state.term < replay.hard_state.term:
         why = f"the term goes back from {replay.hard_state.term} to {seal.hard_state.term}"
     elif format_for(seal.hard_state) > replay.segments[-1].header.version:

@@ -176,7 +176,7 @@ def read_chunk(file: File, offset: int) -> SnapshotChunk | None:
     if record.kind == KIND_SNAPSHOT_FOOTER:
         return None
     if record.kind != KIND_SNAPSHOT_CHUNK:
-        raise SnapshotCorrupt(offset, f"a record of kind {record.kind} has no business here")
+        raise SnapshotCorrupt(offset, f"a record of kind {record.kind} does not belong here")
     return SnapshotChunk(record.payload, offset + len(record.record))
 
 
@@ -201,7 +201,7 @@ def scan(file: File) -> Iterator[tuple[int, Entry]]:
             if record.index != number or record.term:
                 raise SnapshotCorrupt(offset, f"chunk {record.index} stands where chunk {number} should")
         elif record.kind != KIND_SNAPSHOT_FOOTER:
-            raise SnapshotCorrupt(offset, f"a record of kind {record.kind} has no business here")
+            raise SnapshotCorrupt(offset, f"a record of kind {record.kind} does not belong here")
     if record.record != encode_footer(snapshot_id, number, chunk_bytes, offset, crc):
         raise SnapshotCorrupt(offset, "the footer is not the one of what stands before it")
     yield offset, record

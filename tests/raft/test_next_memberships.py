@@ -170,7 +170,7 @@ def test_every_joint_configuration_leads_where_it_was_meant_to(before: Membershi
         (lambda: JOINT.promoted(3), "half-way to another one"),
         (lambda: JOINT.joint_from(FULL), "leads to one that is not"),
         (lambda: FULL.joint_from(JOINT), "follows a joint one"),
-        (FULL.without_outgoing, "leads nowhere"),
+        (FULL.without_outgoing, "has no target"),
         (lambda: FULL.with_learner(0, "new:1"), "votes already"),
         (lambda: FULL.with_learner(7, "new:1"), "was removed"),
         (lambda: FULL.with_learner(5, "new:1"), "was removed"),
@@ -178,7 +178,7 @@ def test_every_joint_configuration_leads_where_it_was_meant_to(before: Membershi
         (lambda: FULL.without(9), "no member"),
         (lambda: Membership([0], learners=[1]).without(0), "the only voter"),
         (lambda: FULL.moved(9, "new:1"), "no member"),
-        (lambda: FULL.promoted(2), "not on its way"),
+        (lambda: FULL.promoted(2), "not a learner that is to be promoted"),
         (lambda: FULL.bound({0: "d"}), r"\[0\] are bound once more"),
     ],
 )

@@ -214,7 +214,7 @@ def read_header(snapshot: Snapshot) -> tuple[dict[str, object], Membership]:
         case _:
             raise StoreInvalid("the snapshot's header holds no store and no membership")
     if (state.get("applied_index"), state.get("applied_term")) != (header.index, header.term):
-        raise StoreInvalid(f"a snapshot up to entry {header.index} holds the state of another place")
+        raise StoreInvalid(f"a snapshot up to entry {header.index} holds the state of another entry")
     try:
         return state, Membership.decode(encoded.encode())
     except ValueError as error:

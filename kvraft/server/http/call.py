@@ -143,9 +143,9 @@ def carry_out(request: HttpRequest, node: HttpNode, match: Match) -> None:
         route = match.routes.get(method)
         if route is None:
             allowed = allowed_methods(match.routes)
-            raise WrongRequest("METHOD_NOT_ALLOWED", f"here can be asked: {allowed}", {"Allow": allowed})
+            raise WrongRequest("METHOD_NOT_ALLOWED", f"the methods of this path are {allowed}", {"Allow": allowed})
         if route.method != "GET" and not route.is_done_once and request.header(IDEMPOTENCY_KEY) is not None:
-            raise InvalidCommand(f"{IDEMPOTENCY_KEY} is heeded by writes of keys and transactions, and not here")
+            raise InvalidCommand(f"{IDEMPOTENCY_KEY} applies to writes of keys and to transactions, and not here")
         call = Call(request, node, route, match)
         if request.method == b"HEAD" and route.answer == EVENTS:
             request.answer(Answer(answers.OK, b"", EVENTS))  # and not all the events, which nobody reads

@@ -78,7 +78,7 @@ ROUTES: Final = (
         carry_out=_range,
         summary="Read the keys of a range, page by page",
         parameters=(
-            Parameter("prefix", "string", "The keys that begin so."),
+            Parameter("prefix", "string", "The keys with this prefix."),
             Parameter("start", "string", "The keys from this one on."),
             Parameter("end", "string", "The keys before this one."),
             Parameter("limit", "integer", "Most keys of the answer."),

@@ -85,7 +85,9 @@ class HttpRequest(Request):
         except resource.UnsupportedMethod as reason:  # type: ignore[attr-defined]
             methods: Sequence[bytes] = reason.allowedMethods
             allowed = ", ".join(sorted(method.decode() for method in methods))
-            self.answer(answers.error("METHOD_NOT_ALLOWED", f"here can be asked: {allowed}", {"Allow": allowed}))
+            self.answer(
+                answers.error("METHOD_NOT_ALLOWED", f"the methods of this path are {allowed}", {"Allow": allowed})
+            )
         except Exception:  # noqa: BLE001 - one client's request fails, not the node
             self.fail()
 

@@ -125,7 +125,7 @@ ROUTES: Final = (
         summary="Watch a key, or all keys with a prefix: every change is sent",
         parameters=(
             Parameter("key", "string", "The key that is watched."),
-            Parameter("prefix", "string", "The keys that begin so; empty: all."),
+            Parameter("prefix", "string", "The keys with this prefix; empty: all."),
             Parameter("from", "integer", "The first revision to send; else the next one."),
             Parameter("prev", "boolean", "With what stood there before."),
         ),

@@ -109,7 +109,7 @@ COMMANDS: Final = (
         keys=_NAME,
         read=_renew,
         since="7.0.0",
-        summary="Let the time of a lock begin anew and return it in milliseconds: name token [TTL seconds]",
+        summary="Renew a lock and return its time in milliseconds: name token [TTL seconds]",
     ),
     Command(
         name="kv.leader",

@@ -62,7 +62,7 @@ COMMANDS: Final = (
         summary="A container for commands on sessions, in which a numbered write is carried out once",
         subcommands=(
             _session("open", -2, _open, "Open a session and return its id"),
-            _session("renew", 3, _renew, "Let the time of a session begin anew"),
+            _session("renew", 3, _renew, "Renew a session"),
             _session("end", 3, _end, "End a session"),
         ),
     ),
