@@ -15,7 +15,7 @@ from kvraft.commands.base import ARGUMENTS_BYTES, INTEGER_BYTES, Mutation
 from kvraft.commands.basic import Delete, Set
 from kvraft.commands.key_queries import AnyKey, Exists, GetMany, Matching, Scan, TimeLeft
 from kvraft.commands.keys import ChangeExpiry, Copy, DeleteMany, RemoveAll
-from kvraft.commands.model import Answers, Failure, InvalidCommand, Page, Result, Scanned, Transaction
+from kvraft.commands.model import Answers, Failure, InvalidCommand, Item, Page, Result, Scanned, Transaction
 from kvraft.commands.queries import Count, Get, Query
 from kvraft.commands.strings import (
     MANY_BYTES_MAX,
@@ -118,10 +118,10 @@ class Block(Mutation, frozen=True, gc=False, array_like=True, tag=33):
 def _returned(result: Result) -> int:
     """Return how many bytes of keys and values a query has found."""
     match result:
-        case tuple():
-            return len(result[0])
+        case Item():
+            return len(result.value)
         case [*items]:
-            return sum(len(item[0]) for item in items if item is not None and isinstance(item[0], bytes))
+            return sum(len(item.value) for item in items if isinstance(item, Item))
         case Scanned():
             return sum(map(len, result.keys))
         case Page():

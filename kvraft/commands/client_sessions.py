@@ -18,6 +18,7 @@ from kvraft.commands.expiry import SECOND_US
 from kvraft.commands.model import (
     Failure,
     InvalidCommand,
+    Item,
     Outcome,
     Page,
     Result,
@@ -154,7 +155,7 @@ def end_session(client: int) -> KeepSession:
 
 # --- the part of a result that is kept -------------------------------------------------------------------------------
 
-_REMOVED: Final = (b"", (b"", 0, 0, 0))
+_REMOVED: Final = (b"", Item(b"", 0, 0, 0))
 """Stands for an item that was removed."""
 
 

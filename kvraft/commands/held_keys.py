@@ -41,7 +41,7 @@ class ExpireHeld(Mutation, frozen=True, gc=False, array_like=True, tag=39):
     @override
     def apply(self, transaction: Transaction) -> Result:
         item = transaction.get(self.key)
-        if item is None or item[0] != self.secret:
+        if item is None or item.value != self.secret:
             return 0
         ttl_us = self.ttl_us
         if self.how is not NewExpiry.SET:

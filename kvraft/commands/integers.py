@@ -26,7 +26,7 @@ def total(item: Item | None, by: int) -> int:
     Raises:
         CommandFailed: the value is no number, or the sum does not fit 64 bits.
     """
-    number = 0 if item is None else read_integer(item[0])
+    number = 0 if item is None else read_integer(item.value)
     if number is None:
         raise CommandFailed(
             Failure("NOT_A_NUMBER", "the value is no whole number of 64 bits, written without a plus or leading 0")

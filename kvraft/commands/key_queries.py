@@ -24,7 +24,7 @@ class GetMany(msgspec.Struct, frozen=True, gc=False, array_like=True, tag=104):
     def run(self, view: View) -> list[Item | None] | Failure:
         """Return the items."""
         items = [view.get(key) for key in self.keys]
-        if sum(len(item[0]) for item in items if item is not None) > MANY_BYTES_MAX:
+        if sum(len(item.value) for item in items if item is not None) > MANY_BYTES_MAX:
             return Failure(
                 "RESULT_TOO_LARGE", f"these values have more than {MANY_BYTES_MAX} bytes; read fewer at once"
             )

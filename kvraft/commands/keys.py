@@ -135,7 +135,7 @@ class Copy(Mutation, frozen=True, gc=False, array_like=True, tag=31):
         left = transaction.time_to_live(self.source)
         if self.moves:
             transaction.delete(self.source)
-        transaction.put(self.destination, item[0], NEVER if left is None else left)
+        transaction.put(self.destination, item.value, NEVER if left is None else left)
         return 1
 
 
@@ -173,9 +173,9 @@ class RemoveAll(Mutation, frozen=True, gc=False, array_like=True, tag=32):
                     start = key
                     break
                 keys_left -= 1
-                if item[2] <= revision or self.whole:
+                if item.modify_revision <= revision or self.whole:
                     transaction.delete(key)
-                    bytes_left -= 0 if self.whole else len(item[0])
+                    bytes_left -= 0 if self.whole else len(item.value)
         if start is not None and self.whole:
             raise CommandFailed(
                 Failure("TOO_MANY_KEYS", f"at most {self.keys_max} keys are removed in one step, and there are more")

@@ -13,6 +13,7 @@ from kvraft.commands.model import (
     Answers,
     Failure,
     Granted,
+    Item,
     LeasePage,
     LeaseState,
     Outcome,
@@ -35,8 +36,6 @@ _GRANTED: Final = 9
 _QUEUED: Final = 10
 _BY_FIELDS: Final[dict[int, type[Any]]] = {_LEASE: LeaseState, _GRANTED: Granted, _QUEUED: Queued}
 """The results that are encoded as their kind, followed by their fields."""
-_ITEM_FIELDS: Final = 4
-_MARK_FIELDS: Final = 2
 _encode: Final = msgspec.msgpack.Encoder().encode
 _decode: Final = msgspec.msgpack.Decoder().decode
 
@@ -77,6 +76,8 @@ def unpack_results(content: bytes) -> list[Any]:
 
 def _packed(result: Any) -> Any:
     match result:
+        case Item():
+            return (_ITEM, result.value, result.create_revision, result.modify_revision, result.version)
         case tuple():
             return (_ITEM, *result)
         case Failure():
@@ -102,12 +103,14 @@ def _packed(result: Any) -> Any:
 
 def _unpacked(content: Any) -> Any:
     match content:
-        case [0, *fields] if len(fields) in {_ITEM_FIELDS, _MARK_FIELDS}:
-            return tuple(fields)
+        case [0, value, created, modified, version]:
+            return Item(value, created, modified, version)
+        case [0, revision, deadline]:
+            return revision, deadline
         case [1, str(code), str(message), details]:
             return Failure(code, message, details)
         case [2, int(revision), list(items), following]:
-            return Page(revision, [(key, tuple(item)) for key, item in items], following)
+            return Page(revision, [(key, Item(*item)) for key, item in items], following)
         case [3, bool(succeeded), int(revision), list(results)]:
             return Outcome(succeeded, revision, [*map(_unpacked, results)])
         case [5, list(leases), last]:

@@ -182,7 +182,7 @@ class SetRange(Mutation, frozen=True, gc=False, array_like=True, tag=27):
     @override
     def apply(self, transaction: Transaction) -> Result:
         item = transaction.get(self.key)
-        old = b"" if item is None else item[0]
+        old = b"" if item is None else item.value
         if not self.value:
             return len(old)
         end = self.offset + len(self.value)
@@ -222,7 +222,7 @@ class AddFloat(Mutation, frozen=True, gc=False, array_like=True, tag=28):
     def apply(self, transaction: Transaction) -> str:
         item = transaction.get(self.key)
         try:
-            total = long_double.add(b"0" if item is None else item[0], self.by)
+            total = long_double.add(b"0" if item is None else item.value, self.by)
         except long_double.NoNumber:
             raise CommandFailed(
                 Failure("NOT_A_FRACTION", "the value or what is added is no decimal fraction")

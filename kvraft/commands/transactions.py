@@ -12,6 +12,7 @@ key that does not exist.
 import enum
 import operator
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from operator import attrgetter
 from typing import Any, ClassVar, Final
 
 import msgspec
@@ -105,18 +106,22 @@ class Compare(msgspec.Struct, frozen=True, gc=False, array_like=True):
             case Target.VALUE:
                 if item is None:
                     return False
-                found = item[0]
+                found = item.value
             case Target.EXISTS:
                 found = int(item is not None)
             case Target.LEASE | Target.TOKEN:
                 found = number
             case target:
-                found = 0 if item is None else item[_FIELDS[target]]
+                found = 0 if item is None else _NUMBERS[target](item)
         return RELATIONS[self.relation](found, self.operand)
 
 
-_FIELDS: Final = {Target.CREATE_REVISION: 1, Target.MOD_REVISION: 2, Target.VERSION: 3}
-"""Their positions in an item."""
+_NUMBERS: Final[dict[Target, Callable[[Item], int]]] = {
+    Target.CREATE_REVISION: attrgetter("create_revision"),
+    Target.MOD_REVISION: attrgetter("modify_revision"),
+    Target.VERSION: attrgetter("version"),
+}
+"""Read a number of an item."""
 
 
 class Put(msgspec.Struct, frozen=True, gc=False, array_like=True, tag=1):
@@ -307,7 +312,7 @@ class _Course:
 
     def _count(self, items: Iterable[tuple[bytes, Item]]) -> None:
         """Count the bytes that are returned."""
-        self._bytes_left -= sum(len(key) + len(item[0]) for key, item in items)
+        self._bytes_left -= sum(len(key) + len(item.value) for key, item in items)
         if self._bytes_left < 0:
             raise CommandFailed(
                 Failure(
@@ -324,7 +329,7 @@ class _Course:
 
     def _append(self, key: bytes, value: bytes) -> int:
         item = self._transaction.get(key)
-        content = value if item is None else item[0] + value
+        content = value if item is None else item.value + value
         if len(content) > APPENDED_BYTES_MAX:
             raise CommandFailed(
                 Failure(

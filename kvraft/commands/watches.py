@@ -28,8 +28,8 @@ class Change(msgspec.Struct, frozen=True, gc=False):
 
     def size(self, *, with_previous: bool) -> int:
         """Return how many bytes its key and values have."""
-        size = len(self.key) + (len(self.after[0]) if self.after is not None else 0)
-        return size + len(self.before[0]) if with_previous and self.before is not None else size
+        size = len(self.key) + (len(self.after.value) if self.after is not None else 0)
+        return size + len(self.before.value) if with_previous and self.before is not None else size
 
 
 class Selection(msgspec.Struct, frozen=True):

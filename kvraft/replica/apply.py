@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from typing import Final
 
 from kvraft.raft import Entry, Node
+from kvraft.replica import collector
 from kvraft.replica.first_proposals import BEGINS, FirstProposals
 from kvraft.replica.instruments import Instruments
 from kvraft.replica.lock_waits import LockWaits
@@ -58,10 +59,13 @@ class Applier:
         """Whether entries wait because the turn has done enough work; another turn is needed then."""
         self._work = 0
         """What the entries of this turn have done."""
+        self._growth = collector.Growth(state.store.bytes_used)
 
     def turn_ended(self) -> None:
         """Let the next turn work as much again. What runs between two turns counts towards the later one."""
-        self._work = 0
+        if self._work:
+            self._growth.note(self._state.store.bytes_used)
+            self._work = 0
 
     def apply(self, entries: Sequence[Entry]) -> None:
         """Apply committed entries; a follower does so after the save that is under way.

@@ -130,7 +130,7 @@ class Intake:
 
     def _value_bytes(self, key: bytes) -> int:
         item = self._state.store.keys.get(key)
-        return 0 if item is None else len(item[0])
+        return 0 if item is None else len(item.value)
 
     def _lead(self, caller: Caller, operations: Sequence[Operation], tell: Reply) -> None:
         """Carry out a forwarded request if this node leads; otherwise refuse it."""

@@ -10,7 +10,7 @@ from typing import Generic, TypeVar
 
 from kvraft.commands import Change, Item, Span, prefix_span
 from kvraft.store.changes import Change as Recorded
-from kvraft.store.changes import Run, TransactionRun, is_item
+from kvraft.store.changes import Run, TransactionRun
 
 W = TypeVar("W")
 
@@ -113,11 +113,11 @@ def complete(
         item = None if new is None else after[key] if key in after else current(key)
         before: Item | None = None
         if old is not None:
-            if is_item(old):
+            if isinstance(old, Item):
                 before = old
             else:
                 assert item is not None, "what was removed is recorded whole"
-                before = (old[0], item[1], old[1], item[3] - 1)
+                before = Item(old[0], item.create_revision, old[1], item.version - 1)
         after[key] = before
         changes.append(Change(revision, key, before, item, revision in expired))
     changes.reverse()

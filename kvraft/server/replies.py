@@ -65,8 +65,12 @@ def members(item: Item | None) -> dict[str, object]:
     """Return an item as the members of a JSON object."""
     if item is None:
         return {"value": None}
-    content, created, modified, version = item
-    return {**text("value", content), "create_revision": created, "mod_revision": modified, "version": version}
+    return {
+        **text("value", item.value),
+        "create_revision": item.create_revision,
+        "mod_revision": item.modify_revision,
+        "version": item.version,
+    }
 
 
 def described(item: Item | None) -> bytes:
@@ -76,7 +80,7 @@ def described(item: Item | None) -> bytes:
 
 def found(item: Item | None) -> bytes:
     """Return the line for the value of a key."""
-    return NO_VALUE if item is None else value(item[0])
+    return NO_VALUE if item is None else value(item.value)
 
 
 def conditional(outcome: Outcome) -> bytes:
@@ -84,7 +88,7 @@ def conditional(outcome: Outcome) -> bytes:
     if outcome.succeeded:
         return b'{"status":"OK","revision":%d}\n' % outcome.revision
     (item,) = outcome.results
-    assert item is None or isinstance(item, tuple), "what was found is no item"
+    assert item is None or isinstance(item, Item), "what was found is no item"
     message = "the key is not there" if item is None else "the key is not as the condition says"
     return status(
         {
@@ -157,9 +161,9 @@ class Shown(enum.Enum):
 def _key_and_value(pair: tuple[bytes, Item]) -> dict[str, object]:
     key, item = pair
     try:
-        return {"key": key.decode(), "value": item[0].decode()}
+        return {"key": key.decode(), "value": item.value.decode()}
     except UnicodeDecodeError:
-        return {**text("key", key), **text("value", item[0])}
+        return {**text("key", key), **text("value", item.value)}
 
 
 def page(shown: Shown, found: Page) -> bytes:

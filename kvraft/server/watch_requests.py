@@ -109,15 +109,14 @@ def change_members(change: Change, *, with_previous: bool) -> dict[str, object]:
     if change.after is None:
         told = {"event": "DELETE", **replies.text("key", change.key), "revision": change.revision}
     else:
-        value, created, _, version = change.after
         told = {
             "event": "PUT",
             **replies.text("key", change.key),
-            **replies.text("value", value),
+            **replies.text("value", change.after.value),
             "revision": change.revision,
-            "create_revision": created,
-            "version": version,
+            "create_revision": change.after.create_revision,
+            "version": change.after.version,
         }
     if with_previous:
-        told.update({"prev_value": None} if change.before is None else replies.text("prev_value", change.before[0]))
+        told.update({"prev_value": None} if change.before is None else replies.text("prev_value", change.before.value))
     return told

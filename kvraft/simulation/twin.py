@@ -283,7 +283,9 @@ class _Transaction:
         if lease:
             self.attached[key] = lease
         old, now = self._state.get(key), self._revision
-        self._state[key] = (value, now, now, 1) if old is None else (value, old[1], now, old[3] + 1)
+        self._state[key] = (
+            Item(value, now, now, 1) if old is None else Item(value, old.create_revision, now, old.version + 1)
+        )
         self.changed = True
 
     def _remove(self, keys: Sequence[bytes]) -> list[tuple[bytes, Item]]:
@@ -294,7 +296,7 @@ class _Transaction:
         return found
 
     def _value(self, key: bytes, otherwise: bytes) -> bytes:
-        return self._state[key][0] if key in self._state else otherwise
+        return self._state[key].value if key in self._state else otherwise
 
     def _run(self, transaction: Transact | Nested) -> Outcome:
         succeeded = all(self._compare(each) for each in transaction.compares)
@@ -364,9 +366,13 @@ def _holds(compare: Compare, item: Item | None, number: int) -> bool:
     elif compare.target == Target.VALUE:
         if item is None:
             return False
-        found = item[0]
+        found = item.value
     else:
-        _, create, mod, version = item or (b"", 0, 0, 0)
-        found = {Target.CREATE_REVISION: create, Target.MOD_REVISION: mod, Target.VERSION: version}[compare.target]
+        names = {
+            Target.CREATE_REVISION: "create_revision",
+            Target.MOD_REVISION: "modify_revision",
+            Target.VERSION: "version",
+        }
+        found = 0 if item is None else getattr(item, names[compare.target])
     wanted: Any = compare.operand
     return bool([found == wanted, found > wanted, found < wanted, found != wanted][compare.relation])

@@ -124,10 +124,10 @@ class _Judge:
         before, after = change
         event: dict[str, Any] = {"watch": number, "event": "DELETE", "key": key.decode(), "revision": revision}
         if after is not None:
-            value, created, _, version = after
-            event.update(event="PUT", value=value.decode(), create_revision=created, version=version)
+            value, created = after.value.decode(), after.create_revision
+            event.update(event="PUT", value=value, create_revision=created, version=after.version)
         if self._told.with_previous:
-            event["prev_value"] = None if before is None else before[0].decode()
+            event["prev_value"] = None if before is None else before.value.decode()
         return event
 
     def _check_reached(self, revision: int, line: object) -> None:

@@ -17,7 +17,7 @@ from itertools import chain
 from typing import Annotated, ClassVar, Final
 
 import msgspec
-from typing_extensions import TypeIs, override
+from typing_extensions import override
 
 from kvraft.commands import HistoryBounds, Item, Mutation, Set, decode_batch
 from kvraft.raft import Entry
@@ -32,19 +32,11 @@ RECORD_OVERHEAD_BYTES: Final = 64
 
 _Count = Annotated[int, msgspec.Meta(ge=0)]
 _Positive = Annotated[int, msgspec.Meta(ge=1)]
-Old = tuple[bytes, int, int, int] | tuple[bytes, int] | None
+Old = Item | tuple[bytes, int] | None
 """The replaced content: a complete item; or its value and modify revision only, when its create revision is that of the
 key's next item, and its version one less; or None."""
-New = tuple[bytes, int, int, int] | tuple[bytes] | None
+New = Item | tuple[bytes] | None
 """The new content: a complete item; or its value only; or None."""
-_ITEM_FIELDS: Final = 4
-
-
-def is_item(content: Old | New) -> TypeIs[Item]:
-    """Whether this is a complete item."""
-    return content is not None and len(content) == _ITEM_FIELDS
-
-
 Change = tuple[int, bytes, Old, New]
 """A revision, a key, and its content before and after."""
 _StoredChange = tuple[_Positive, bytes, bytes | None, _Count, _Count, _Count, bytes | None, _Count, _Count]
@@ -243,14 +235,15 @@ def _stored(change: Change) -> _StoredChange:
     revision, key, old, new = change
     old_value, old_revision, old_created, old_version = None, 0, 0, 0
     if old is not None:
-        if is_item(old):
-            old_value, old_created, old_revision, old_version = old
+        if isinstance(old, Item):
+            old_value, old_created = old.value, old.create_revision
+            old_revision, old_version = old.modify_revision, old.version
         else:
             old_value, old_revision = old
     new_value, new_created, new_version = None, 0, 0
     if new is not None:
-        if is_item(new):
-            new_value, new_created, _, new_version = new
+        if isinstance(new, Item):
+            new_value, new_created, new_version = new.value, new.create_revision, new.version
         else:
             new_value = new[0]
     return revision, key, old_value, old_revision, old_created, old_version, new_value, new_created, new_version
@@ -260,10 +253,10 @@ def _change(stored: _StoredChange) -> Change:
     revision, key, old_value, old_revision, old_created, old_version, new_value, new_created, new_version = stored
     old: Old = None
     if old_value is not None:
-        old = (old_value, old_created, old_revision, old_version) if old_version else (old_value, old_revision)
+        old = Item(old_value, old_created, old_revision, old_version) if old_version else (old_value, old_revision)
     new: New = None
     if new_value is not None:
-        new = (new_value, new_created, revision, new_version) if new_version else (new_value,)
+        new = Item(new_value, new_created, revision, new_version) if new_version else (new_value,)
     return revision, key, old, new
 
 

@@ -29,7 +29,6 @@ from kvraft.store.changes import (
     Record,
     Run,
     gather,
-    is_item,
 )
 from kvraft.store.chunks import Chunk, State
 from kvraft.store.section import AlreadyFrozen, FrozenSection, Released, Section
@@ -69,7 +68,7 @@ class Segment:
         for revision, key, old, _ in run.read():
             self.olds.setdefault(key, []).append((revision, old))
             self.last = revision
-            if is_item(old):
+            if isinstance(old, Item):
                 self._with_items.add(key)
         self.changes += run.size
         self._keys = None
@@ -93,7 +92,7 @@ class Segment:
         olds = self.olds.get(key, ())
         if key in self._with_items:
             for passed, (_, old) in enumerate(olds[place:]):
-                if is_item(old):
+                if isinstance(old, Item):
                     return passed, old
         return max(0, len(olds) - place), None
 
@@ -210,7 +209,7 @@ class History(Section):
             if place is None:
                 continue
             _, old = segment.olds[key][place]
-            if old is None or is_item(old):
+            if old is None or isinstance(old, Item):
                 return old
             return _complete(old, key, segments[number:], place, current)
         return current
@@ -315,4 +314,4 @@ def _complete(
     following = later or current
     assert following is not None, "what was overwritten and not removed is there"
     value, revision = old
-    return value, following[1], revision, following[3] - passed
+    return Item(value, following.create_revision, revision, following.version - passed)

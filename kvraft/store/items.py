@@ -30,7 +30,6 @@ assert KEY_BYTES_MAX + chunks.VALUE_PART_BYTES + ITEM_OVERHEAD_BYTES + CHUNK_OVE
 
 _Count = Annotated[int, msgspec.Meta(ge=0)]
 _Positive = Annotated[int, msgspec.Meta(ge=1)]
-_Item = tuple[bytes, _Positive, _Positive, _Positive]
 Pair = tuple[bytes, Item]
 """A key and its item."""
 
@@ -44,7 +43,7 @@ class KeyspaceState(State, frozen=True, forbid_unknown_fields=True, omit_default
 class Items(Chunk, frozen=True, gc=False, array_like=True, tag=1):
     """Complete items."""
 
-    items: list[tuple[bytes, _Item]]
+    items: list[tuple[bytes, Item]]
 
 
 class Part(Chunk, frozen=True, gc=False, array_like=True, tag=2):
@@ -73,7 +72,7 @@ def gather(pairs: Iterable[Pair]) -> Iterator[Chunk]:
     size = 0
     for pair in pairs:
         key, item = pair
-        value_size = len(item[0])
+        value_size = len(item.value)
         if value_size > value_bytes_whole:
             yield from _cut(key, item)
             continue
@@ -89,12 +88,11 @@ def gather(pairs: Iterable[Pair]) -> Iterator[Chunk]:
 
 
 def _cut(key: bytes, item: Item) -> Iterator[Part]:
-    value, create_revision, modify_revision, version = item
-    step = chunks.VALUE_PART_BYTES
+    value, step = item.value, chunks.VALUE_PART_BYTES
     offsets = range(0, len(value), step)
     for part, offset in enumerate(offsets):
         piece = value[offset : offset + step]
-        yield Part(key, create_revision, modify_revision, version, part, len(offsets), piece)
+        yield Part(key, item.create_revision, item.modify_revision, item.version, part, len(offsets), piece)
 
 
 class ItemsLoader(SectionLoader):
@@ -136,8 +134,10 @@ class ItemsLoader(SectionLoader):
     def _add(self, items: list[Pair]) -> None:
         newest = self._revision
         for key, item in items:
-            if not item[1] <= item[2] <= newest:
-                raise SnapshotInvalid(f"{_name(key)} has revisions {item[1]} and {item[2]} at revision {newest}")
+            if not item.create_revision <= item.modify_revision <= newest:
+                raise SnapshotInvalid(
+                    f"{_name(key)} has revisions {item.create_revision} and {item.modify_revision} at revision {newest}"
+                )
         double = self._restore(items)
         if double is not None:
             raise SnapshotInvalid(f"{_name(double)} comes twice")
@@ -153,7 +153,7 @@ class ItemsLoader(SectionLoader):
             return []
         del self._parts[new.key]
         value = b"".join(values[part] for part in range(new.parts))
-        return [(new.key, (value, new.create_revision, new.modify_revision, new.version))]
+        return [(new.key, Item(value, new.create_revision, new.modify_revision, new.version))]
 
 
 def _name(key: bytes) -> str:

@@ -35,8 +35,9 @@ _MASK: Final = SHARDS - 1
 _SHARD_BITS: Final = _MASK.bit_length()
 _PLACES_OF_A_SHARD: Final = 2**32 // SHARDS
 ITEM_BYTES: Final = 240
-"""Bytes that an item counts in addition to its key and value: its place in a dict, a tuple, and the headers of five
-objects (measured: 316 bytes an item in all with 80 bytes of key and value)."""
+"""Bytes that an item counts in addition to its key and value: its place in a dict, the item, and the headers of five
+objects. Measured: 311 bytes an item in all with 80 bytes of key and value, its place in the order and its history
+included. All members must count alike, so this number is part of the state."""
 _EMPTY: Final[dict[bytes, Item]] = {}
 """Shared by all shards that have never held a key, so that a small store is created and read quickly; never written
 to."""
@@ -199,17 +200,16 @@ class Keyspace(Section):
             if frozen is not None:
                 frozen.keep(index, key, old)
             if old is not None:
-                before, created, replaced, version = old
-                replace(before)
-                note(replaced)
+                replace(old.value)
+                note(old.modify_revision)
                 grown += len(value)
-                shard[key] = (value, created, modified, version + 1)
+                shard[key] = Item(value, old.create_revision, modified, old.version + 1)
                 continue
             if shard is _EMPTY:
                 shard = shards[index] = {}
             replace(b"")
             note(0)
-            shard[key] = (value, modified, modified, 1)
+            shard[key] = Item(value, modified, modified, 1)
             grown += len(key) + len(value)
             new_keys.append(key)
         content = b"".join(values)
@@ -235,10 +235,10 @@ class Keyspace(Section):
         if old is None:
             self.ordered.add_all((key,))
             self.key_count += 1
-            self.bytes_used += len(key) + len(item[0]) + ITEM_BYTES
+            self.bytes_used += len(key) + len(item.value) + ITEM_BYTES
         else:
-            self.replaced.append(old[0])
-            self.bytes_used += len(item[0]) - len(old[0])
+            self.replaced.append(old.value)
+            self.bytes_used += len(item.value) - len(old.value)
         return old
 
     def put_all(self, pairs: Iterable[tuple[bytes, bytes]], revision: int) -> list[tuple[bytes, Item | None, Item]]:
@@ -260,14 +260,13 @@ class Keyspace(Section):
             if old is None:
                 if shard is _EMPTY:
                     shard = shards[index] = {}
-                new = (value, revision, revision, 1)
+                new = Item(value, revision, revision, 1)
                 grown += len(key)
                 new_keys.append(key)
             else:
-                before, created, changed, version = old
-                replace(before)
-                grown -= len(before)
-                new = (value, created, revision, version + (changed != revision))
+                replace(old.value)
+                grown -= len(old.value)
+                new = Item(value, old.create_revision, revision, old.version + (old.modify_revision != revision))
             grown += len(value)
             shard[key] = new
             events.append((key, old, new))
@@ -285,8 +284,8 @@ class Keyspace(Section):
             old = shards[index].pop(key, None)
             if old is None:
                 continue
-            self.replaced.append(old[0])
-            freed += len(key) + len(old[0])
+            self.replaced.append(old.value)
+            freed += len(key) + len(old.value)
             if frozen is not None:
                 frozen.keep(index, key, old)
             events.append((key, old, None))
@@ -301,10 +300,10 @@ class Keyspace(Section):
         old = self._shards[index].pop(key, None)
         if old is None:
             return None
-        self.replaced.append(old[0])
+        self.replaced.append(old.value)
         self.ordered.remove(key)
         self.key_count -= 1
-        self.bytes_used -= len(key) + len(old[0]) + ITEM_BYTES
+        self.bytes_used -= len(key) + len(old.value) + ITEM_BYTES
         if self._frozen is not None:
             self._frozen.keep(index, key, old)
         return old
@@ -325,7 +324,7 @@ class Keyspace(Section):
             if shard is _EMPTY:
                 shard = shards[index] = {}
             shard[key] = item
-            grown += len(key) + len(item[0])
+            grown += len(key) + len(item.value)
             new_keys.append(key)
         self.ordered.add_all(new_keys)
         self.bytes_used += grown + len(new_keys) * ITEM_BYTES
@@ -340,9 +339,9 @@ class Keyspace(Section):
     def digest(self) -> str:
         """Return a hash of all keys and items, equal on nodes with equal content. It reads everything."""
         digest = hashlib.sha256()
-        for key, (value, create_revision, modify_revision, version) in sorted(self.items()):
-            digest.update(b"%d %b %d %b" % (len(key), key, len(value), value))
-            digest.update(b" %d %d %d\n" % (create_revision, modify_revision, version))
+        for key, item in sorted(self.items()):
+            digest.update(b"%d %b %d %b" % (len(key), key, len(item.value), item.value))
+            digest.update(b" %d %d %d\n" % (item.create_revision, item.modify_revision, item.version))
         return digest.hexdigest()
 
     @property

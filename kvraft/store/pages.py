@@ -4,7 +4,7 @@ from bisect import bisect_left
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from heapq import merge
 from itertools import groupby, islice
-from operator import itemgetter
+from operator import attrgetter, itemgetter
 from typing import Final
 
 from kvraft.commands import Item, Page, Span
@@ -17,7 +17,7 @@ VISITED_MAX: Final = 2_000
 """Most keys that are examined for a page at an earlier revision, since many may have been added or removed since then:
 two milliseconds at most."""
 _ITEM: Final[Callable[[tuple[bytes, Item]], Item]] = itemgetter(1)
-_VALUE: Final[Callable[[Item], bytes]] = itemgetter(0)
+_VALUE: Final[Callable[[Item], bytes]] = attrgetter("value")
 
 
 def current(keys: Keyspace, span: Span, limit: int, reverse: bool, revision: int) -> Page:
@@ -69,7 +69,7 @@ def _fill(found: Iterator[tuple[bytes, Item | None]], limit: int, reverse: bool,
                 last = items[-1][0]
                 break
             items.append((key, item))
-            room -= len(key) + len(item[0])
+            room -= len(key) + len(item.value)
         last = key
     else:
         if last is None or next(found, None) is None:

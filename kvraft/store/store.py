@@ -174,7 +174,7 @@ class Store:
     def mark(self, key: bytes) -> Mark:
         """Return the mark of a key; see `kvraft.commands.View`."""
         item = self.get(key)
-        return (0, 0) if item is None else (item[2], self.expiry.get(key) or -self.leased.of(key))
+        return (0, 0) if item is None else (item.modify_revision, self.expiry.get(key) or -self.leased.of(key))
 
     def scan(self, place: int, count: int) -> Scanned:
         """Return some keys from a scan position on; see `kvraft.commands.View`."""
@@ -385,7 +385,10 @@ class Store:
                 continue
             revision += 1
             value = b"%d" % number
-            new = (value, revision, revision, 1) if old is None else (value, old[1], revision, old[3] + 1)
+            if old is None:
+                new = Item(value, revision, revision, 1)
+            else:
+                new = Item(value, old.create_revision, revision, old.version + 1)
             put(key, new)
             changes.append((revision, key, old, new))
             results.append(number)

@@ -131,9 +131,9 @@ class Transaction:
         hidden = store.hides_keys and store.is_due(key)
         begins = old is None or hidden
         if old is None or begins:
-            new = (value, revision, revision, 1)
+            new = Item(value, revision, revision, 1)
         else:
-            new = (value, old[1], revision, old[3] + (old[2] != revision))
+            new = Item(value, old.create_revision, revision, old.version + (old.modify_revision != revision))
         store.keys.put(key, new)
         self.events.append((key, old, new))
         if ttl_us:
@@ -244,7 +244,7 @@ class Transaction:
             if bytes_max < 0:
                 break
             item = self._remove(key)
-            bytes_max -= 0 if item is None else len(item[0])
+            bytes_max -= 0 if item is None else len(item.value)
             removed += 1
         return removed, bytes_max
 
@@ -481,7 +481,7 @@ class Transaction:
             if store.quota_keys and keys >= store.quota_keys:
                 raise CommandFailed(quota.too_many_keys(keys, store.quota_keys))
         else:
-            grows = len(value) - len(old[0])
+            grows = len(value) - len(old.value)
         if grows > 0:
             self._check_room(grows)
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from kvraft.commands import Outcome, grant_lease, increment, revoke_lease, transact
+from kvraft.commands import Item, Outcome, grant_lease, increment, revoke_lease, transact
 from kvraft.commands.expiry import EXPIRED_KEYS_MAX, SECOND_US
 from kvraft.commands.transactions import Put, Step
 from kvraft.errors.exit_status import PROTOCOL
@@ -167,8 +167,8 @@ def test_a_read_waits_for_the_entries_before_it(cluster: Cluster, monkeypatch: p
     assert [counted(ask) for ask in asks] == [*range(1, ASKS + 1)]
     (reading,) = readings
     (found,) = reading.results
-    assert isinstance(found, tuple)
-    assert found[0] == b"%d" % ASKS
+    assert isinstance(found, Item)
+    assert found.value == b"%d" % ASKS
     cluster.check()
 
 

@@ -1,13 +1,17 @@
 """The garbage collector has one owner, and rests for a bounded time."""
 
 import gc
+import weakref
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from twisted.internet.task import Clock
 
+from kvraft.commands import Set, encode_batch
+from kvraft.raft import Entry, EntryKind
 from kvraft.replica import collector
+from kvraft.store import Store
 
 KVRAFT = Path(collector.__file__).parents[1]
 OWNERS = {KVRAFT / "replica" / "collector.py", KVRAFT / "simulation" / "run.py", KVRAFT / "simulation" / "at_rest.py"}
@@ -20,6 +24,7 @@ def working() -> Iterator[None]:
     assert gc.isenabled()
     yield
     collector.end_all()
+    gc.unfreeze()
 
 
 def test_nobody_else_touches_the_collector() -> None:
@@ -83,7 +88,52 @@ def test_the_end_of_all_rests() -> None:
     first, second = collector.Rest(Clock()), collector.Rest(Clock())
     first.renew()
     collector.end_all()
+    gc.unfreeze()
     assert gc.isenabled()
     second.renew()
     first.end()
     assert not gc.isenabled()
+
+
+def test_a_store_that_grows_is_hidden() -> None:
+    """Its objects are in no later pass, and this is done only when the store is larger than ever before."""
+    growth = collector.Growth(100)
+    held = [[0] for _ in range(1_000)]
+
+    growth.note(100 + collector.GROWTH_BYTES - 1)
+    assert any(held is each for each in gc.get_objects())
+    growth.note(100 + collector.GROWTH_BYTES)
+    assert not any(held is each for each in gc.get_objects())
+
+    growth.note(0)
+    later = [0]
+    growth.note(collector.GROWTH_BYTES)
+    assert any(later is each for each in gc.get_objects())
+
+
+def test_garbage_is_not_hidden() -> None:
+    """What nothing reaches any more is freed before the rest is hidden."""
+
+    class Cycle:
+        def __init__(self) -> None:
+            self.me = self
+
+    garbage = weakref.ref(Cycle())
+    assert garbage() is not None
+
+    collector.Growth(0).note(collector.GROWTH_BYTES)
+
+    assert garbage() is None
+
+
+def test_the_collector_follows_no_items() -> None:
+    """Neither an item nor a dict of items is in its passes, however the keys arrive."""
+    store = Store()
+    entry = Entry.create(1, 1, EntryKind.COMMANDS, encode_batch(0, [Set(b"%d" % number, b"v") for number in range(99)]))
+    store.apply(entry)
+
+    items = [item for _, item in store.keys.items()]
+    assert len(items) == 99
+    assert not any(map(gc.is_tracked, items))
+    shards = [referrer for referrer in gc.get_referrers(*items) if isinstance(referrer, dict)]
+    assert shards == []

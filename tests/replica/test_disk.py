@@ -6,6 +6,7 @@ import attrs
 import pytest
 from twisted.internet.defer import fail
 
+from kvraft.commands import Item
 from kvraft.errors import NotLeaderRefusal, OutcomeUnknown
 from kvraft.peers import Facts
 from kvraft.raft import Entry, EntryKind, MessageRefused, Node
@@ -29,7 +30,7 @@ def test_a_leader_whose_disk_hangs_makes_way(cluster: Cluster) -> None:
 
     assert took <= ReplicaOptions().disk_stall_max + TAKE_OVER_S
     assert ask.results == [1]
-    assert cluster.do(write("b", "2"), read("a")) == [2, (b"1", 1, 1, 1)]
+    assert cluster.do(write("b", "2"), read("a")) == [2, Item(b"1", 1, 1, 1)]
     cluster.run(3.0)
     assert cluster.leader not in (old, None)
 

@@ -2,6 +2,7 @@
 
 import pytest
 
+from kvraft.commands import Item
 from kvraft.errors import NotLeaderRefusal, OutcomeUnknown
 from kvraft.raft import RaftOptions
 from kvraft.raft.messages import AppendEntries
@@ -45,7 +46,7 @@ def test_what_the_successor_commits_is_answered(cluster: Cluster) -> None:
     cluster.heal()
     cluster.await_answers(ask)
 
-    assert ask.results == [1, (b"1", 1, 1, 1)]
+    assert ask.results == [1, Item(b"1", 1, 1, 1)]
     cluster.settle()
     assert len(cluster.states()) == 1
 
@@ -97,7 +98,7 @@ def test_a_killed_leader_loses_nothing(cluster: Cluster, noticed: bool) -> None:
     cluster.settle()
 
     for number in range(20):
-        assert cluster.do(read(f"k{number}"))[0] == (str(number).encode(), number + 1, number + 1, 1)
+        assert cluster.do(read(f"k{number}"))[0] == Item(str(number).encode(), number + 1, number + 1, 1)
     assert len(cluster.states()) == 1
 
 
@@ -113,7 +114,7 @@ def test_states_are_equal_after_each_failover(cluster: Cluster) -> None:
         cluster.settle()
         assert lost.error.definite
         assert len(cluster.states()) == 1
-        assert cluster.do(read("k"))[0] == (f"kept {round_number}".encode(), 1, round_number + 1, round_number + 1)
+        assert cluster.do(read("k"))[0] == Item(f"kept {round_number}".encode(), 1, round_number + 1, round_number + 1)
 
 
 def test_reads_wait_for_the_first_commit_of_the_term() -> None:
@@ -131,7 +132,7 @@ def test_reads_wait_for_the_first_commit_of_the_term() -> None:
     took = cluster.await_answers(ask)
 
     assert took > 0.099
-    assert ask.results == [(b"1", 1, 1, 1)]
+    assert ask.results == [Item(b"1", 1, 1, 1)]
     cluster.check()
 
 
@@ -152,7 +153,7 @@ def test_reads_wait_until_their_index_is_applied(monkeypatch: pytest.MonkeyPatch
     cluster.await_answers(*writes)
     cluster.await_answers(*reads)
 
-    assert reads[0].results == [(b"29", 1, 30, 30)]
+    assert reads[0].results == [Item(b"29", 1, 30, 30)]
     cluster.check()
 
 
@@ -169,8 +170,8 @@ def test_a_read_sees_every_acknowledged_write(cluster: Cluster) -> None:
 
     for number, ask in asks:
         (item,) = ask.results
-        assert isinstance(item, tuple)
-        assert int(item[0]) >= number
+        assert isinstance(item, Item)
+        assert int(item.value) >= number
 
 
 def test_a_leader_that_is_cut_off_answers_no_read(cluster: Cluster) -> None:

@@ -13,6 +13,7 @@ from kvraft.commands import (
     Failure,
     Get,
     GetAt,
+    Item,
     LeaseOf,
     LocalRead,
     Once,
@@ -72,7 +73,7 @@ def answer(cluster: Cluster, member: int, *operations: Operation) -> Any:
 
 def sums(cluster: Cluster) -> list[bytes]:
     """Return what each member's counter has come to."""
-    return [item[0] for member in cluster.running if (item := member.store.get(KEY)) is not None]
+    return [item.value for member in cluster.running if (item := member.store.get(KEY)) is not None]
 
 
 # --- passing on ------------------------------------------------------------------------------------------------------
@@ -85,14 +86,14 @@ def test_a_follower_passes_on_what_it_is_asked() -> None:
 
     assert answer(cluster, first, Set(KEY, b"1"), Get(KEY), increment(KEY)) == [
         1,
-        (b"1", 1, 1, 1),
+        Item(b"1", 1, 1, 1),
         answer_of_increment(2, 2),
     ]
     failed = answer(cluster, second, Set(b"t", b"x"), increment(b"t"))
     assert isinstance(failed, list)
     assert isinstance(failed[1], Failure)
     assert failed[1].code == "NOT_A_NUMBER"
-    assert answer(cluster, second, Get(KEY), Count(Span(b"", None))) == [(b"2", 1, 2, 2), 2]
+    assert answer(cluster, second, Get(KEY), Count(Span(b"", None))) == [Item(b"2", 1, 2, 2), 2]
     cluster.check()
 
 
@@ -122,7 +123,7 @@ def test_a_caller_may_ask_that_its_requests_are_passed_on() -> None:
     cluster.run_until(lambda: len(told) == 2)
 
     assert not isinstance(told[0], Exception)
-    assert [item[0] for item in told[1]] == [b"1"]
+    assert [item.value for item in told[1]] == [b"1"]
 
 
 def test_who_is_asked_by_a_member_passes_nothing_on() -> None:
@@ -276,7 +277,7 @@ def test_a_local_read_sees_what_was_answered_before(seed: int, story: list[str])
     cluster.heal()
     cluster.run_until(lambda: all(told for _, told in reads), at_most=8.0)
     for least, (told,) in reads:
-        assert isinstance(told, RequestFailed) or int(told[0][0] if told[0] else 0) >= least
+        assert isinstance(told, RequestFailed) or int(told[0].value if told[0] else 0) >= least
 
 
 def test_a_stale_read_is_answered_without_a_leader() -> None:
@@ -286,7 +287,7 @@ def test_a_stale_read_is_answered_without_a_leader() -> None:
     follower = followers(cluster)[0]
     cluster.run(0.5)
     (fresh,) = answer(cluster, follower, StaleRead(Get(KEY), None))
-    assert fresh.result == (b"1", 1, 1, 1)
+    assert fresh.result == Item(b"1", 1, 1, 1)
     assert fresh.age_us < WAIT_S * 1e6
     cluster.isolate(follower, noticed=True)
     cut_at = cluster.clock.seconds()
@@ -294,7 +295,7 @@ def test_a_stale_read_is_answered_without_a_leader() -> None:
     for seconds in (0.2, 2.0):
         cluster.run(seconds)
         (aged,) = answer(cluster, follower, StaleRead(Get(KEY), None))
-        assert aged.result == (b"1", 1, 1, 1)
+        assert aged.result == Item(b"1", 1, 1, 1)
         assert aged.age_us >= (cluster.clock.seconds() - cut_at) * 1e6 - WAIT_S * 1e6
     (late,) = answer(cluster, follower, StaleRead(Get(KEY), 1_000_000))
     assert isinstance(late.result, Failure)
@@ -303,7 +304,7 @@ def test_a_stale_read_is_answered_without_a_leader() -> None:
     cluster.heal()
     cluster.run(2.0)
     (healed,) = answer(cluster, follower, StaleRead(Get(KEY), 1_000_000))
-    assert healed.result == (b"2", 1, 2, 2)
+    assert healed.result == Item(b"2", 1, 2, 2)
 
 
 @settings(max_examples=15, deadline=None)
@@ -320,7 +321,7 @@ def test_an_age_is_never_understated(seed: int, waits: list[float], cut: float) 
         answered.append(cluster.clock.seconds())
         cluster.run(wait)
         (aged,) = answer(cluster, follower, StaleRead(Get(KEY), None))
-        seen = int(aged.result[0]) if aged.result else 0
+        seen = int(aged.result.value) if aged.result else 0
         if aged.age_us is not None:
             current_at = cluster.clock.seconds() - aged.age_us / 1e6
             assert seen >= sum(moment < current_at for moment in answered)
@@ -333,4 +334,4 @@ def test_a_leader_answers_such_reads_as_any_other() -> None:
     cluster.do(Set(KEY, b"1"))
 
     told = answer(cluster, leader, LocalRead(Get(KEY)), StaleRead(Get(KEY), 5))
-    assert told == [(b"1", 1, 1, 1), Aged((b"1", 1, 1, 1), 0)]
+    assert told == [Item(b"1", 1, 1, 1), Aged(Item(b"1", 1, 1, 1), 0)]

@@ -7,7 +7,7 @@ from itertools import combinations
 import pytest
 from typing_extensions import override
 
-from kvraft.commands import AddMember, Set
+from kvraft.commands import AddMember, Item, Set
 from kvraft.errors import exit_status
 from kvraft.errors.exit_status import FatalReason
 from kvraft.peers import OTHER_INCARNATION
@@ -258,7 +258,7 @@ def test_random_crashes_and_lost_disks(seed: int) -> None:
     cluster.settle()
     acknowledged = [ask for ask in asked if ask.answers]
     keys = [read(f"k{number}") for number in range(60)]
-    found = {item[0] for item in cluster.do(*keys) if isinstance(item, tuple)}
+    found = {item.value for item in cluster.do(*keys) if isinstance(item, Item)}
     for ask in acknowledged:
         (operation,) = ask.operations
         assert isinstance(operation, Set)

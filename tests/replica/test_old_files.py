@@ -10,6 +10,7 @@ from typing import Final
 
 from twisted.internet.task import Clock
 
+from kvraft.commands import Item
 from kvraft.replica import from_disk
 from kvraft.storage.layout import FORMAT_VERSION, decode_header
 from kvraft.storage.segments import segment_path
@@ -32,10 +33,10 @@ def test_a_directory_of_journal_format_2_and_snapshot_format_1(tmp_path: Path) -
     assert [entry.index for entry in initial.entries] == [4, 5, 6]
     store = initial.store
     assert (store.applied_index, store.revision, store.key_count, store.cluster_id) == (5, 2, 2, "cluster")
-    assert store.get(b"a") == (b"1", 1, 1, 1)
+    assert store.get(b"a") == Item(b"1", 1, 1, 1)
     assert store.feature_level == 1
     store.apply(initial.entries[-1])
-    assert store.get(b"b") == (b"2", 3, 3, 1)
+    assert store.get(b"b") == Item(b"2", 3, 3, 1)
     membership = initial.membership
     assert membership is not None
     assert (*map(sorted, (membership.voters, membership.learners, membership.removed)),) == ([0, 1], [2], [7])

@@ -7,7 +7,7 @@ import attrs
 import pytest
 from twisted.internet.defer import Deferred
 
-from kvraft.commands import Operation, Result
+from kvraft.commands import Item, Operation, Result
 from kvraft.raft import RaftOptions
 from kvraft.replica import ReplicaOptions
 from tests.replica.cluster import HUNG_S, Ask, Cluster, read, remove, write
@@ -43,7 +43,7 @@ class Request:
 def revision_of(result: Result) -> int:
     """Return the revision that a set came to, or of the item that was read."""
     match result:
-        case int(revision) | (_, _, int(revision), _):
+        case int(revision) | Item(modify_revision=revision):
             return revision
         case _:
             return 0
@@ -138,13 +138,13 @@ class Story:
             assert isinstance(revision, int)
             assert own == [
                 revision,
-                (value, revision, revision, 1),
+                Item(value, revision, revision, 1),
                 1,
                 None,
                 revision + 2,
                 revision + 3,
             ], "the results are those of somebody else"
-            assert item == (value * 2, revision + 2, revision + 2, 1), "what was acknowledged is lost"
+            assert item == Item(value * 2, revision + 2, revision + 2, 1), "what was acknowledged is lost"
 
     def _floor(self) -> int:
         """Return the highest revision of the shared key that anyone has been told: the last or the only result."""

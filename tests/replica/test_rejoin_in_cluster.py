@@ -6,6 +6,7 @@ from typing import Final
 
 import pytest
 
+from kvraft.commands import Item
 from kvraft.raft import InvariantViolated, Message
 from kvraft.raft.invariants import ClusterHistory
 from kvraft.raft.messages import AppendEntriesReply
@@ -26,7 +27,7 @@ def test_a_cluster_is_born(size: int) -> None:
 
     cluster.settle()
 
-    assert cluster.do(write("a"), read("a")) == [1, (b"v", 1, 1, 1)]
+    assert cluster.do(write("a"), read("a")) == [1, Item(b"v", 1, 1, 1)]
     cluster.check()
 
 
@@ -71,7 +72,7 @@ def test_a_restarted_member_comes_back(victim: str) -> None:
 
     assert caught_up_at >= 7
     assert cluster.do(*[read(f"k{number}") for number in range(5)]) == [
-        (b"v", number, number, 1) for number in range(1, 6)
+        Item(b"v", number, number, 1) for number in range(1, 6)
     ]
     assert len(cluster.states()) == 1
     cluster.check()
@@ -187,8 +188,8 @@ def test_careful_it_is_not() -> None:
 
     assert cluster.leader == leader
     item = cluster.do(read("a"))[0]
-    assert isinstance(item, tuple)
-    assert item[0] == b"precious"
+    assert isinstance(item, Item)
+    assert item.value == b"precious"
     cluster.check()
 
 
@@ -264,7 +265,7 @@ def test_careless_a_deposed_leader_goes_on(monkeypatch: pytest.MonkeyPatch) -> N
     with pytest.raises(InvariantViolated, match="another entry"):
         cluster.run(0.1)
     cluster.await_answers(stale_read)
-    assert stale_read.results == [(b"old", 1, 1, 1)], "it was overwritten, and that was acknowledged"
+    assert stale_read.results == [Item(b"old", 1, 1, 1)], "it was overwritten, and that was acknowledged"
     cluster.stop()
 
 
@@ -279,8 +280,8 @@ def test_careful_it_does_not() -> None:
     assert stale_read.error.definite
     assert stale_write.error.definite
     item = cluster.do(read("a"))[0]
-    assert isinstance(item, tuple)
-    assert item[0] == b"new"
+    assert isinstance(item, Item)
+    assert item.value == b"new"
     assert cluster.members[new].store.cluster_id is not None
     cluster.check()
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from kvraft.commands import VALUE_BYTES_MAX, Operation, set_key
+from kvraft.commands import VALUE_BYTES_MAX, Item, Operation, set_key
 from kvraft.errors import NotLeaderRefusal, Overloaded
 from kvraft.peers.frames import FrameDecoder, encode
 from kvraft.raft import Entry, EntryKind, RaftOptions
@@ -24,14 +24,14 @@ def test_results_stand_in_order(cluster: Cluster) -> None:
     """A submission that mixes reads and writes gets one result an operation; each read sees the writes before it."""
     results = cluster.do(read("a"), write("a", "1"), read("a"), remove("a"), read("a"), write("a", "2"), read("b"))
 
-    assert results == [None, 1, (b"1", 1, 1, 1), 1, None, 3, None]
+    assert results == [None, 1, Item(b"1", 1, 1, 1), 1, None, 3, None]
 
 
 def test_reads_alone_are_answered_together(cluster: Cluster) -> None:
     """A submission of reads gets the items, in the order in which they were asked for."""
     cluster.do(write("a", "1"), write("b", "2"))
 
-    assert cluster.do(read("b"), read("a"), read("c")) == [(b"2", 1 + 1, 2, 1), (b"1", 1, 1, 1), None]
+    assert cluster.do(read("b"), read("a"), read("c")) == [Item(b"2", 1 + 1, 2, 1), Item(b"1", 1, 1, 1), None]
 
 
 def test_nothing_to_do_comes_to_nothing(cluster: Cluster) -> None:
@@ -87,7 +87,7 @@ def test_one_turn_is_one_entry(cluster: Cluster) -> None:
     assert leader.node.log.last_index == last + 1
     assert {member.id: member.journal.syncs - syncs[member.id] for member in cluster.running} == dict.fromkeys(syncs, 1)
     for number, ask in enumerate(asks, 1):
-        assert ask.results == [number, (b"v", number, number, 1)]
+        assert ask.results == [number, Item(b"v", number, number, 1)]
 
 
 def test_what_comes_during_a_save_is_one_entry(cluster: Cluster) -> None:
@@ -271,7 +271,7 @@ def test_requests_of_callbacks_join_the_next_turn(cluster: Cluster) -> None:
     promise.addCallback(ask_again)
     cluster.run_until(lambda: bool(second))
 
-    assert second == [[(b"1", 1, 1, 1)]]
+    assert second == [[Item(b"1", 1, 1, 1)]]
 
 
 def test_a_client_that_raises_disturbs_nobody(cluster: Cluster) -> None:
@@ -294,7 +294,11 @@ def test_a_client_that_raises_disturbs_nobody(cluster: Cluster) -> None:
 
     assert ask.results == [2]
     assert [event["log_failure"].type for event in events if "log_failure" in event] == [RuntimeError] * 3
-    assert cluster.do(read("a"), read("b"), read("c")) == [(b"1", 1, 1, 1), (b"2", 2, 2, 1), (b"3", 3, 3, 1)]
+    assert cluster.do(read("a"), read("b"), read("c")) == [
+        Item(b"1", 1, 1, 1),
+        Item(b"2", 2, 2, 1),
+        Item(b"3", 3, 3, 1),
+    ]
     assert len(cluster.states()) == 1
 
 
@@ -307,7 +311,7 @@ def test_an_entry_that_is_no_batch_is_applied_as_nothing(cluster: Cluster) -> No
     leader.replica.schedule()
     cluster.run_until(lambda: leader.store.applied_index > applied)
 
-    assert cluster.do(write("a"), read("a")) == [1, (b"v", 1, 1, 1)]
+    assert cluster.do(write("a"), read("a")) == [1, Item(b"v", 1, 1, 1)]
     cluster.settle()
     assert len(cluster.states()) == 1
 
@@ -350,9 +354,9 @@ def test_a_cluster_of_one() -> None:
     ask = cluster.ask(leader, write("a", "1"), read("a"))
     took = cluster.await_answers(ask)
 
-    assert ask.results == [1, (b"1", 1, 1, 1)]
+    assert ask.results == [1, Item(b"1", 1, 1, 1)]
     assert took > 0.099
-    assert cluster.do(read("a")) == [(b"1", 1, 1, 1)]
+    assert cluster.do(read("a")) == [Item(b"1", 1, 1, 1)]
     cluster.check()
 
 

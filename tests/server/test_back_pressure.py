@@ -2,6 +2,7 @@ import json
 
 import pytest
 
+from kvraft.commands import Item
 from kvraft.server import ServerLimits
 from kvraft.server.session import SLICE_BYTES
 from tests.server.twins import Client, MemoryDatabase
@@ -14,7 +15,7 @@ STALL_S = ServerLimits().stall_s
 
 def client_with_large_values(count: int, size: int, limits: ServerLimits | None = None) -> Client:
     """Connect to a database with `count` values of `size` bytes under k0, k1, ..."""
-    items = {b"k%d" % number: (b"v" * size, 1, 1, 1) for number in range(count)}
+    items = {b"k%d" % number: Item(b"v" * size, 1, 1, 1) for number in range(count)}
     return Client(MemoryDatabase(items=items), limits or ServerLimits())
 
 
@@ -167,7 +168,7 @@ def test_line_above_the_limit_is_refused(piece: int, ends: bytes) -> None:
     assert json.loads(last)["error"] == "LINE_TOO_LONG"
     assert "1000 bytes" in json.loads(last)["message"]
     assert client.transport.is_half_closed()
-    assert client.database.items == {b"a": (b"b", 1, 1, 1)}
+    assert client.database.items == {b"a": Item(b"b", 1, 1, 1)}
 
 
 def test_line_without_end_is_never_kept() -> None:

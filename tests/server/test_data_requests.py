@@ -7,7 +7,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from kvraft.commands import Delete, Failure, Get, Mutation, Operation, Set, get_key
+from kvraft.commands import Delete, Failure, Get, Item, Mutation, Operation, Set, get_key
 from kvraft.server import replies
 from kvraft.server.requests import HEAVY_TOGETHER, read_requests
 from kvraft.store import Store
@@ -133,7 +133,8 @@ def test_conditions(condition: str, holds: bool) -> None:
     """A write with a condition takes effect where it holds, and else says what was found and changes nothing."""
     mutations = (Set(b"k", b"a"), Set(b"k", b"b"))
     found = {"value": "b", "create_revision": 1, "mod_revision": 2, "version": 2}
-    for line, left in ((f"CAS k {condition} new value", (b"new value", 1, 3, 3)), (f"DELETE k IF {condition}", None)):
+    written = Item(b"new value", 1, 3, 3)
+    for line, left in ((f"CAS k {condition} new value", written), (f"DELETE k IF {condition}", None)):
         lines = Lines(*mutations)
         answer = lines.ask(line)
         if holds:
@@ -141,7 +142,7 @@ def test_conditions(condition: str, holds: bool) -> None:
             assert lines.store.get(b"k") == left
         else:
             assert (answer["error"], answer["found"], answer["revision"]) == ("CONDITION_FAILED", found, 2)
-            assert lines.store.get(b"k") == (b"b", 1, 2, 2)
+            assert lines.store.get(b"k") == Item(b"b", 1, 2, 2)
 
 
 def test_conditions_on_a_key_that_is_not_there() -> None:
@@ -161,7 +162,7 @@ def test_json_strings() -> None:
     assert lines.ask('APPEND "a key"  more') == {"length": 15, "revision": 2}
     assert lines.ask('GET "a key" META')["value"] == "two\nlines  more"
     assert lines.ask('CAS k ABSENT a "quoted" word')["status"] == "OK"
-    assert lines.store.get(b"k") == (b'a "quoted" word', 3, 3, 1)
+    assert lines.store.get(b"k") == Item(b'a "quoted" word', 3, 3, 1)
     for line in ('CAS k ABSENT "open', 'CAS k ABSENT "a"b', r'CAS k ABSENT "\ud800"', 'CAS "" ABSENT x'):
         assert lines.ask(line)["error"] == "INVALID", line
 

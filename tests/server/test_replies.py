@@ -14,11 +14,11 @@ from kvraft.server import replies
     ("item", "line"),
     [
         (None, b'{"value":null}\n'),
-        ((b"kmarulab", 1, 2, 3), b'{"value":"kmarulab"}\n'),
-        ((b"", 1, 2, 3), b'{"value":""}\n'),
-        ((b'say "hi"\\\t\x00/', 1, 2, 3), b'{"value":"say \\"hi\\"\\\\\\t\\u0000/"}\n'),
-        (("Grüße 🙂".encode(), 1, 2, 3), '{"value":"Grüße 🙂"}\n'.encode()),
-        ((b"\xff\x00", 1, 2, 3), b'{"value_base64":"/wA="}\n'),
+        (Item(b"kmarulab", 1, 2, 3), b'{"value":"kmarulab"}\n'),
+        (Item(b"", 1, 2, 3), b'{"value":""}\n'),
+        (Item(b'say "hi"\\\t\x00/', 1, 2, 3), b'{"value":"say \\"hi\\"\\\\\\t\\u0000/"}\n'),
+        (Item("Grüße 🙂".encode(), 1, 2, 3), '{"value":"Grüße 🙂"}\n'.encode()),
+        (Item(b"\xff\x00", 1, 2, 3), b'{"value_base64":"/wA="}\n'),
     ],
 )
 def test_each_item_has_its_line(item: Item | None, line: bytes) -> None:

@@ -18,7 +18,7 @@ REQUESTS_AT_ONCE: Final = 4
 
 def length_of(item: Item | None) -> bytes:
     """Encode what was found by its length."""
-    return b"-" if item is None else b"%d" % len(item[0])
+    return b"-" if item is None else b"%d" % len(item.value)
 
 
 class ByteDialect:
@@ -54,7 +54,7 @@ class ByteDialect:
         return requests
 
     def _read(self, byte: bytes, requests: Requests) -> None:
-        reads: dict[bytes, Answer] = {b"g": length_of, b"G": lambda item: item[0]}
+        reads: dict[bytes, Answer] = {b"g": length_of, b"G": lambda item: item.value}
         if byte == b"s":
             requests.operations.append(set_key(b"k", b"value"))
             requests.answers.append(b"+")
@@ -119,7 +119,7 @@ def test_answers_come_in_the_order_of_the_requests() -> None:
 def test_a_command_that_failed_is_answered_by_the_dialect() -> None:
     """Whatever its answer would have been, constant or not."""
     client = Client()
-    client.database.results = [Failure("FULL", "it is full"), (b"ab", 1, 1, 1), Failure("GONE", "it has gone")]
+    client.database.results = [Failure("FULL", "it is full"), Item(b"ab", 1, 1, 1), Failure("GONE", "it has gone")]
 
     assert client.says(b"sgg") == b"FULL2GONE"
 
@@ -193,7 +193,7 @@ def test_one_submission_is_in_flight() -> None:
 def test_large_answers_are_encoded_in_slices() -> None:
     """A slice ends with the answer that fills it, and the next begins after it: none is lost, none comes twice."""
     client = Client()
-    client.database.items[b"k"] = (b"v" * (SLICE_BYTES // 2), 1, 1, 1)
+    client.database.items[b"k"] = Item(b"v" * (SLICE_BYTES // 2), 1, 1, 1)
 
     client.says(b"GGGG")
 
@@ -204,7 +204,7 @@ def test_large_answers_are_encoded_in_slices() -> None:
 def test_a_client_that_does_not_read_has_a_limit(room: int, *, is_dropped: bool) -> None:
     """What is written and what is not encoded yet count together."""
     client = Client(limits=ServerLimits(client_outbox_bytes=room))
-    client.database.items[b"k"] = (b"v" * SLICE_BYTES, 1, 1, 1)
+    client.database.items[b"k"] = Item(b"v" * SLICE_BYTES, 1, 1, 1)
     client.transport.full = True
 
     client.says(b"GGG")

@@ -14,7 +14,7 @@ from twisted.internet.task import deferLater
 from twisted.internet.threads import deferToThread
 from twisted.internet.utils import getProcessOutputAndValue
 
-from kvraft.commands import Caller, Operation
+from kvraft.commands import Caller, Item, Operation
 from kvraft.net.connection_watch import watch_together
 from kvraft.server import ServerLimits, build_port
 from tests.conftest import deadline, require_tool
@@ -155,7 +155,7 @@ async def test_line_in_single_bytes(port: int) -> None:
 @deadline(20)
 async def test_large_answers_to_a_slow_reader(port: int, database: MemoryDatabase) -> None:
     """More than all the buffers on the way is answered in full to a client that begins to read late."""
-    database.items[b"a"] = (b"v" * 1_000_000, 1, 1, 1)
+    database.items[b"a"] = Item(b"v" * 1_000_000, 1, 1, 1)
 
     def talk(client: socket.socket) -> None:
         client.sendall(b"GET a\n" * 15)

@@ -11,8 +11,8 @@ from kvraft.replica.watches import SlowWatcher, WatchCompacted
 from kvraft.server import ServerLimits
 from tests.server.twins import Client, MemoryDatabase
 
-ONE: Final[Item] = (b"1", 1, 1, 1)
-TWO: Final[Item] = (b"2", 1, 2, 2)
+ONE: Final[Item] = Item(b"1", 1, 1, 1)
+TWO: Final[Item] = Item(b"2", 1, 2, 2)
 STANDS: Final = b'{"watch":1,"revision":0}'
 
 

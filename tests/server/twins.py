@@ -172,7 +172,7 @@ class MemoryDatabase:
         match operation:
             case Set(key, value):
                 self.revision += 1
-                self.items[key] = (value, self.revision, self.revision, 1)
+                self.items[key] = Item(value, self.revision, self.revision, 1)
                 return self.revision
             case Delete(key):
                 return int(self.items.pop(key, None) is not None)

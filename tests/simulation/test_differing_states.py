@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 import pytest
 
+from kvraft.commands import Item
 from kvraft.raft import RaftOptions
 from kvraft.simulation import Cluster
 from kvraft.simulation.requests import CALLER
@@ -20,8 +21,9 @@ def flip(cluster: Cluster, victims: Sequence[int], key: bytes) -> None:
         for index in range(SHARDS):
             shard = cluster.members[victim].store.keys._shards[index]
             if key in shard:
-                value, *rest = shard[key]
-                shard[key] = (bytes([value[0] ^ 1, *value[1:]]), *rest)  # type: ignore[assignment]
+                item = shard[key]
+                flipped = bytes([item.value[0] ^ 1, *item.value[1:]])
+                shard[key] = Item(flipped, item.create_revision, item.modify_revision, item.version)
     cluster.checks._check_state = lambda member, watched: None  # type: ignore[method-assign]
 
 

@@ -8,6 +8,7 @@ from kvraft.commands import (
     OPCODES,
     Failure,
     Identify,
+    Item,
     UnknownBatchVersion,
     UnknownOpcode,
     delete_key,
@@ -29,8 +30,8 @@ def test_a_set_creates() -> None:
     results = store.apply(batch(1, SETS_A, set_key(B, b"2")))
 
     assert results == [1, 2]
-    assert store.get(A) == (b"1", 1, 1, 1)
-    assert store.get(B) == (b"2", 2, 2, 1)
+    assert store.get(A) == Item(b"1", 1, 1, 1)
+    assert store.get(B) == Item(b"2", 2, 2, 1)
     assert (store.key_count, store.revision) == (2, 2)
 
 
@@ -41,7 +42,7 @@ def test_a_set_overwrites() -> None:
     results = store.apply(batch(2, set_key(B, b""), set_key(A, b"2")))
 
     assert results == [2, 3]
-    assert store.get(A) == (b"2", 1, 3, 2)
+    assert store.get(A) == Item(b"2", 1, 3, 2)
     assert store.key_count == 2
 
 
@@ -55,7 +56,7 @@ def test_a_delete_removes() -> None:
     assert store.get(A) is None
     assert (store.key_count, store.revision) == (0, 2)
     store.apply(batch(3, set_key(A, b"3")))
-    assert store.get(A) == (b"3", 3, 3, 1)
+    assert store.get(A) == Item(b"3", 3, 3, 1)
 
 
 def test_a_delete_of_nothing() -> None:
@@ -74,7 +75,7 @@ def test_a_batch_of_all_kinds() -> None:
 
     assert store.apply(batch(1, *writes)) == [1, 2, 1, 0, 4, "one"]
 
-    assert (store.get(A), store.get(B)) == ((b"3", 4, 4, 1), (b"2", 2, 2, 1))
+    assert (store.get(A), store.get(B)) == (Item(b"3", 4, 4, 1), Item(b"2", 2, 2, 1))
     assert (store.key_count, store.revision) == (2, 4)
 
 
@@ -82,7 +83,7 @@ def test_values_may_be_empty_and_binary() -> None:
     """Keys and values are bytes, whatever they are; an empty value is not the same as none."""
     store = replay([batch(1, set_key(b"\x00\xff", b""))])
 
-    assert store.get(b"\x00\xff") == (b"", 1, 1, 1)
+    assert store.get(b"\x00\xff") == Item(b"", 1, 1, 1)
 
 
 def test_the_first_identity_holds() -> None:
@@ -102,7 +103,7 @@ def test_a_read_between_writes(position: int) -> None:
 
     results = apply_with_reads(store, batch(1, *writes), [(position, A)])
 
-    item = None if position == 0 else (str(position).encode(), 1, position, position)
+    item = None if position == 0 else Item(str(position).encode(), 1, position, position)
     assert results == [*range(1, position + 1), item, *range(position + 1, 4)]
 
 
@@ -113,7 +114,7 @@ def test_reads_at_one_place() -> None:
 
     results = apply_with_reads(store, entry, [(0, A), (1, B), (1, A), (2, B), (2, B)])
 
-    assert results == [None, 1, None, (b"1", 1, 1, 1), 2, (b"2", 2, 2, 1), (b"2", 2, 2, 1)]
+    assert results == [None, 1, None, Item(b"1", 1, 1, 1), 2, Item(b"2", 2, 2, 1), Item(b"2", 2, 2, 1)]
     assert state(store) == state(replay([entry]))
 
 

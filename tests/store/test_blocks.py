@@ -4,7 +4,7 @@ from typing import Any, Final
 
 import pytest
 
-from kvraft.commands import Delete, Failure, Get, GrantLease, Mutation, Outcome, Set, Transact, append, increment
+from kvraft.commands import Delete, Failure, Get, GrantLease, Item, Mutation, Outcome, Set, Transact, append, increment
 from kvraft.commands.blocks import BLOCK_WORK_MAX, Block, block
 from kvraft.commands.expiry import Expire, RemoveExpired
 from kvraft.commands.key_queries import Exists, GetMany, Marks
@@ -44,10 +44,10 @@ def test_reads_of_a_block_see_its_writes() -> None:
     store = grown([Set(b"a", b"1")])
 
     assert run(store, Get(b"a"), increment(b"a"), Get(b"a"), Take(b"a"), Get(b"a"), Exists([b"a"])) == [
-        (b"1", 1, 1, 1),
+        Item(b"1", 1, 1, 1),
         Outcome(True, 2, [2]),
-        (b"2", 1, 2, 2),
-        (b"2", 1, 2, 2),
+        Item(b"2", 1, 2, 2),
+        Item(b"2", 1, 2, 2),
         None,
         0,
     ]
@@ -137,7 +137,7 @@ def test_a_block_makes_one_version() -> None:
 
     run(store, Set(b"a", b"2"), Set(b"a", b"3"), Set(b"b", b"1"), increment(b"b"))
 
-    assert (store.get(b"a"), store.get(b"b")) == ((b"3", 1, 2, 2), (b"2", 2, 2, 1))
+    assert (store.get(b"a"), store.get(b"b")) == (Item(b"3", 1, 2, 2), Item(b"2", 2, 2, 1))
 
 
 def test_a_block_is_bounded() -> None:

@@ -14,6 +14,7 @@ from kvraft.commands import (
     Expire,
     Failure,
     InvalidCommand,
+    Item,
     KeepSession,
     Mutation,
     Once,
@@ -225,7 +226,7 @@ def test_what_a_write_replaced_is_left_out_of_its_answer() -> None:
         [], [Put(b"a", b"1"), RemoveRange(Span(b"b", b"c"), 0), Read(b"a"), Nested([], [Put(b"c", b"")], [])]
     )
 
-    expected = (True, 3, [None, [(b"", (b"", 0, 0, 0))], (b"1", 1, 3, 2), (True, [None])])
+    expected = (True, 3, [None, [(b"", Item(b"", 0, 0, 0))], Item(b"1", 1, 3, 2), (True, [None])])
     assert told(store, 0, once(1, write), once(1, write)) == [expected] * 2
 
 
@@ -296,7 +297,7 @@ RESULTS: Final = st.sampled_from(
         None,
         7,
         "text",
-        (b"\xff", 1, 2, 3),
+        Item(b"\xff", 1, 2, 3),
         Failure("CODE", "message", {"n": 1}),
         Failure("CODE", "message"),
     ]

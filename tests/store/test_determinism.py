@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from kvraft.commands import Get, Identify, Mutation, delete_key, set_key
+from kvraft.commands import Get, Identify, Item, Mutation, delete_key, set_key
 from kvraft.raft import Entry
 from kvraft.store import Store
 from kvraft.store.keyspace import Keyspace
@@ -133,7 +133,7 @@ class Model:
     """The store as one would write it without a thought for speed."""
 
     def __init__(self) -> None:
-        self.items: dict[bytes, tuple[bytes, int, int, int]] = {}
+        self.items: dict[bytes, Item] = {}
         self.revision = 0
 
     def do(self, operation: tuple[str, bytes, bytes]) -> object:
@@ -146,9 +146,8 @@ class Model:
             self.revision += old is not None
             return int(self.items.pop(key, None) is not None)
         self.revision += 1
-        self.items[key] = (
-            (value, self.revision, self.revision, 1) if old is None else (value, old[1], self.revision, old[3] + 1)
-        )
+        created, version = (self.revision, 0) if old is None else (old.create_revision, old.version)
+        self.items[key] = Item(value, created, self.revision, version + 1)
         return self.revision
 
 

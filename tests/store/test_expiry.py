@@ -15,6 +15,7 @@ from kvraft.commands import (
     Failure,
     Get,
     InvalidCommand,
+    Item,
     Mutation,
     Outcome,
     Page,
@@ -73,7 +74,7 @@ def test_a_key_is_there_until_its_deadline_and_not_at_it() -> None:
     store = expiring(b"a")
 
     told(store, 9)
-    assert Get(b"a").run(store) == (b"v", 1, 1, 1)
+    assert Get(b"a").run(store) == Item(b"v", 1, 1, 1)
     assert TimeToLive(b"a").run(store) == 1
     told(store, 10)
 
@@ -97,7 +98,7 @@ def test_an_expired_key_meets_no_condition(at: bytes | Span, target: Target, ope
     store = expiring(b"a")
     compare = transact([Compare(at, target, Relation.EQUAL, operand)], [Read(b"a")], [Read(b"a")])
 
-    assert told(store, 9, compare) == [(True, 1, [(b"v", 1, 1, 1)])]
+    assert told(store, 9, compare) == [(True, 1, [Item(b"v", 1, 1, 1)])]
     assert told(store, 10, compare) == [(False, 1, [None])]
 
 
@@ -109,9 +110,9 @@ def test_writes_after_the_deadline_begin_anew() -> None:
 
     assert results == [5, (True, 6, [1]), (True, 7, [1]), 0, "NO_SUCH_KEY"]
     told(store, 1_000, RemoveExpired())
-    assert Get(b"a").run(store) == (b"1", 5, 5, 1)
-    assert Get(b"b").run(store) == (b"1", 6, 6, 1)
-    assert Get(b"c").run(store) == (b"x", 7, 7, 1)
+    assert Get(b"a").run(store) == Item(b"1", 5, 5, 1)
+    assert Get(b"b").run(store) == Item(b"1", 6, 6, 1)
+    assert Get(b"c").run(store) == Item(b"x", 7, 7, 1)
     assert (Get(b"d").run(store), store.key_count, store.expiry.key_count) == (None, 3, 0)
 
 
@@ -136,7 +137,7 @@ def test_expired_keys_are_removed_at_one_revision_and_stay_in_the_past() -> None
     assert (store.revision, {*dict(store.keys.items())}) == (4, {b"b", b"c"})
     assert told(store, 10, RemoveExpired()) == [1]
     assert (store.revision, {*dict(store.keys.items())}) == (5, {b"c"})
-    assert store.get_at(b"a", 3) == (b"v", 1, 1, 1)
+    assert store.get_at(b"a", 3) == Item(b"v", 1, 1, 1)
 
 
 def test_a_removal_has_a_bound_of_bytes() -> None:

@@ -14,6 +14,7 @@ from kvraft.commands import (
     Get,
     GetAt,
     HistoryBounds,
+    Item,
     Mutation,
     Page,
     Set,
@@ -99,7 +100,7 @@ def test_a_failure_names_the_oldest_revision() -> None:
     """Below the horizon and above the present a read says what can be read."""
     store = grown([Set(b"k", b"1")], [Set(b"k", b"2")], [Set(b"k", b"3")], bounds=HistoryBounds(revisions=1))
 
-    assert GetAt(b"k", 2).run(store) == (b"2", 1, 2, 2)
+    assert GetAt(b"k", 2).run(store) == Item(b"2", 1, 2, 2)
     compacted, future = GetAt(b"k", 1).run(store), GetAt(b"k", 4).run(store)
     assert isinstance(compacted, Failure)
     assert (compacted.code, compacted.details) == ("COMPACTED", {"oldest_revision": 2})
@@ -146,7 +147,7 @@ def test_it_begins_with_its_level() -> None:
     store.apply(Entry.create(1, 2, EntryKind.FEATURE_LEVEL, encode_level(FEATURE_LEVEL)))
     store.apply(batch(3, Set(b"k", b"3")))
     assert store.oldest_revision == 2
-    assert store.get_at(b"k", 2) == (b"2", 1, 2, 2)
+    assert store.get_at(b"k", 2) == Item(b"2", 1, 2, 2)
 
 
 def test_reads_of_the_past_between_the_writes_of_one_entry() -> None:
@@ -157,12 +158,16 @@ def test_reads_of_the_past_between_the_writes_of_one_entry() -> None:
     application = store.begin(entry, (0, [*writes]))
 
     application.advance(1)
-    assert store.get_at(b"k", 1) == (b"0", 1, 1, 1)
+    assert store.get_at(b"k", 1) == Item(b"0", 1, 1, 1)
     application.advance(2)
-    assert [store.get_at(b"k", revision) for revision in (1, 2, 3)] == [(b"0", 1, 1, 1), (b"1", 1, 2, 2), None]
+    assert [store.get_at(b"k", revision) for revision in (1, 2, 3)] == [Item(b"0", 1, 1, 1), Item(b"1", 1, 2, 2), None]
     application.finish()
     assert store.get_at(b"8", store.revision - 1) is not None
-    assert [store.get_at(b"k", revision) for revision in (2, 3, store.revision - 1)] == [(b"1", 1, 2, 2), None, None]
+    assert [store.get_at(b"k", revision) for revision in (2, 3, store.revision - 1)] == [
+        Item(b"1", 1, 2, 2),
+        None,
+        None,
+    ]
     assert store.get_at(b"k", store.revision) == Get(b"k").run(store)
 
 
@@ -173,7 +178,7 @@ def test_long_changes_travel_in_parts(monkeypatch: pytest.MonkeyPatch) -> None:
     store = grown([Set(b"a", b"1"), Set(b"a", long), Set(b"b", b"2"), Set(b"a", b"3")], [increment(b"n")])
 
     for other in (restored(store), restored(store, lambda parts: parts[::-1])):
-        assert other.get_at(b"a", 2) == (long, 1, 2, 2)
+        assert other.get_at(b"a", 2) == Item(long, 1, 2, 2)
         assert other.get_at(b"n", 4) is None
         assert other.history.bytes == store.history.bytes
 
@@ -201,8 +206,8 @@ def test_what_is_written_while_a_snapshot_is_read_is_not_in_it() -> None:
     other = loader.finish()
 
     assert other.revision == 2
-    assert [other.get_at(b"k", revision) for revision in (0, 1, 2)] == [None, (b"1", 1, 1, 1), (b"2", 1, 2, 2)]
-    assert store.get_at(b"k", 1) == (b"1", 1, 1, 1)
+    assert [other.get_at(b"k", revision) for revision in (0, 1, 2)] == [None, Item(b"1", 1, 1, 1), Item(b"2", 1, 2, 2)]
+    assert store.get_at(b"k", 1) == Item(b"1", 1, 1, 1)
 
 
 def test_a_page_follows_its_cursor_through_changes() -> None:

@@ -48,7 +48,7 @@ def test_items_are_kept() -> None:
 
     assert put(keys, b"k", b"1", 5)
     assert not put(keys, b"k", b"2", 6)
-    assert keys.get(b"k") == (b"2", 5, 6, 2)
+    assert keys.get(b"k") == Item(b"2", 5, 6, 2)
     assert keys.delete(b"k")
     assert not keys.delete(b"k")
     assert keys.get(b"k") is None
@@ -62,19 +62,22 @@ def test_a_run_of_sets() -> None:
     keys.set_all([Set(KEYS[0], b"a"), Set(b"new", b"b"), Set(b"new", b"c"), Set(KEYS[0], b"d")], 100)
 
     assert keys.key_count == len(KEYS) + 1
-    assert keys.get(KEYS[0]) == (b"d", 1, 103, 3)
-    assert keys.get(b"new") == (b"c", 101, 102, 2)
-    assert drain(frozen) == {key: (b"old", revision, revision, 1) for revision, key in enumerate(KEYS, 1)}
+    assert keys.get(KEYS[0]) == Item(b"d", 1, 103, 3)
+    assert keys.get(b"new") == Item(b"c", 101, 102, 2)
+    assert drain(frozen) == {key: Item(b"old", revision, revision, 1) for revision, key in enumerate(KEYS, 1)}
 
 
 def test_restore() -> None:
     """What a snapshot held is put back as it was; a key that is there is left alone, and named."""
     keys = Keyspace()
 
-    assert keys.restore([(b"k", (b"v", 2, 7, 3))]) is None
-    assert keys.restore([(b"k", (b"v", 2, 7, 3))]) == b"k"
-    assert keys.restore([(b"l", (b"v", 1, 1, 1)), (b"k", (b"other", 1, 1, 1)), (b"m", (b"v", 1, 1, 1))]) == b"k"
-    assert dict(keys.items()) == {b"k": (b"v", 2, 7, 3), b"l": (b"v", 1, 1, 1)}
+    assert keys.restore([(b"k", Item(b"v", 2, 7, 3))]) is None
+    assert keys.restore([(b"k", Item(b"v", 2, 7, 3))]) == b"k"
+    assert (
+        keys.restore([(b"l", Item(b"v", 1, 1, 1)), (b"k", Item(b"other", 1, 1, 1)), (b"m", Item(b"v", 1, 1, 1))])
+        == b"k"
+    )
+    assert dict(keys.items()) == {b"k": Item(b"v", 2, 7, 3), b"l": Item(b"v", 1, 1, 1)}
     assert (keys.key_count, keys.bytes_used) == (2, 4 + 2 * ITEM_BYTES)
 
 
@@ -89,7 +92,7 @@ def test_overwrites_do_not_show() -> None:
         put(keys, key, b"newer", 101)
 
     assert drain(frozen) == before
-    assert keys.get(KEYS[0]) == (b"newer", 1, 101, 3)
+    assert keys.get(KEYS[0]) == Item(b"newer", 1, 101, 3)
 
 
 def test_new_and_deleted_keys_do_not_show() -> None:
@@ -126,7 +129,8 @@ def test_any_story(story: list[tuple[str, bytes, bytes]]) -> None:
         if what == "set":
             old = model.get(key)
             assert put(keys, key, value, revision) == (old is None)
-            model[key] = (value, old[1], revision, old[3] + 1) if old else (value, revision, revision, 1)
+            created, version = (old.create_revision, old.version) if old else (revision, 0)
+            model[key] = Item(value, created, revision, version + 1)
         elif what == "delete":
             assert keys.delete(key) == model.pop(key, None)
         elif what == "freeze" and frozen is None:
@@ -256,7 +260,7 @@ def test_empty_shards_are_nobodys() -> None:
     """What is written to one keyspace, or put back into it, shows in no other, before or after."""
     earlier = Keyspace()
     filled()
-    Keyspace().restore([(b"k", (b"v", 2, 7, 3))])
+    Keyspace().restore([(b"k", Item(b"v", 2, 7, 3))])
 
     assert list(earlier.items()) == []
     assert list(Keyspace().items()) == []

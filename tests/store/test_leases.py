@@ -15,6 +15,7 @@ from kvraft.commands import (
     Get,
     GrantLease,
     InvalidCommand,
+    Item,
     LeasePage,
     LeaseState,
     ListLeases,
@@ -88,7 +89,7 @@ def test_a_lease_and_its_keys_are_there_until_its_deadline_and_not_at_it() -> No
     store = leasing(b"a", b"b")
 
     told(store, 9)
-    assert Get(b"a").run(store) == (b"v", 1, 1, 1)
+    assert Get(b"a").run(store) == Item(b"v", 1, 1, 1)
     assert TimeToLive(b"a").run(store) == 1
     assert described(store, 1) == LeaseState(1, 10, 1, 2, [b"a", b"b"], has_more=False)
     assert described(store, 1, 1) == LeaseState(1, 10, 1, 2, [b"a"], has_more=True)
@@ -120,7 +121,7 @@ def test_a_lease_is_revoked_at_one_revision() -> None:
 
     assert told(store, 1, RevokeLease(1)) == [7]
     assert [key for key, _ in sorted(store.keys.items())] == [b"b", b"c", b"d"]
-    assert store.get_at(b"e", 6) == (b"v", 5, 5, 1)
+    assert store.get_at(b"e", 6) == Item(b"v", 5, 5, 1)
     assert told(store, 1, RevokeLease(1), RenewLease(1)) == ["NO_SUCH_LEASE"] * 2
 
 
@@ -209,8 +210,8 @@ def test_the_limit_and_the_quota_count_leases() -> None:
     assert told(store, 0, attach(b"a", 1, b""), GrantLease(5)) == ["QUOTA_EXCEEDED"] * 2
     told(store, 0, SetQuota(room, 0))
     assert told(store, 0, attach(b"a", 1, b""), attach(b"a", 1, b"")) == [
-        (True, 2, [(b"", 1, 1, 1)]),
-        (True, 3, [(b"", 1, 2, 2)]),
+        (True, 2, [Item(b"", 1, 1, 1)]),
+        (True, 3, [Item(b"", 1, 2, 2)]),
     ]
     told(store, 0, RevokeLease(1))
     assert store.bytes_used == 0

@@ -16,6 +16,7 @@ from kvraft.commands import (
     Granted,
     Guarded,
     InvalidCommand,
+    Item,
     LockState,
     Mutation,
     Queued,
@@ -195,12 +196,16 @@ def test_a_stale_holder_writes_nothing() -> None:
     assert isinstance(refused, Failure)
     assert (refused.code, refused.details) == ("STALE_TOKEN", {"token": 3})
     compare = transact([Compare(b"l", Target.TOKEN, Relation.EQUAL, 1)], [Put(b"k", b"stale")])
-    assert told(store, 10, compare, write(2), write(3)) == [(False, 1, []), "STALE_TOKEN", (True, 2, [(b"v", 1, 1, 1)])]
+    assert told(store, 10, compare, write(2), write(3)) == [
+        (False, 1, []),
+        "STALE_TOKEN",
+        (True, 2, [Item(b"v", 1, 1, 1)]),
+    ]
     told(store, 20)
     free = store.transact(write(3))
     assert isinstance(free, Failure)
     assert free.details == {"token": None}
-    assert Get(b"k").run(store) == (b"v", 1, 2, 2)
+    assert Get(b"k").run(store) == Item(b"v", 1, 2, 2)
 
 
 def test_a_guarded_write_is_taken_back_as_any_other() -> None:

@@ -194,7 +194,7 @@ def test_one_after_the_other() -> None:
     store.apply(batch(2, set_key(b"k", b"2")))
     second = take(store)
 
-    assert load(first.state, first_chunks).get(b"k") == (b"1", 1, 1, 1)
+    assert load(first.state, first_chunks).get(b"k") == Item(b"1", 1, 1, 1)
     assert state(load(second.state, second)) == state(store)
 
 

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from typing_extensions import override
 
-from kvraft.commands import Delete, Failure, Mutation, Outcome, Set, SetQuota
+from kvraft.commands import Delete, Failure, Item, Mutation, Outcome, Set, SetQuota
 from kvraft.commands.blocks import Block
 from kvraft.commands.expiry import RemoveExpired
 from kvraft.commands.integers import read_integer
@@ -202,8 +202,9 @@ def plain(command: Mutation, result: Any) -> object:
             return result.code
         case Outcome():
             return result.results[0]
-        case tuple():
-            return result[0]
+        case Item():
+            return result.value
+
     return None if isinstance(command, Set) else result
 
 
@@ -214,7 +215,7 @@ WAITS: Final = st.sampled_from([0, 0, 1, 1_000, 3_000])
 def held(store: Store) -> dict[bytes, Entry]:
     """Return what a store shows, as the model has it."""
     shown = {key: store.get(key) for key, _ in store.keys.items()}
-    return {key: (item[0], store.expiry.get(key)) for key, item in shown.items() if item is not None}
+    return {key: (item.value, store.expiry.get(key)) for key, item in shown.items() if item is not None}
 
 
 @settings(max_examples=EXAMPLES, deadline=None)
@@ -256,7 +257,7 @@ def test_a_block_is_its_commands_at_one_revision(before: list[Mutation], command
         keys = [key for run in changes.runs for changed, key, _, _ in run.read() if changed > revision]
         assert len(keys) == len(set(keys))
         assert together.revision == revision + 1
-        assert {item[2] for _, item in together.keys.items()} <= {*range(revision + 2)}
+        assert {item.modify_revision for _, item in together.keys.items()} <= {*range(revision + 2)}
 
 
 @settings(max_examples=EXAMPLES, deadline=None)
@@ -323,7 +324,7 @@ def test_a_version_grows_once_in_one_transaction() -> None:
 
     store.transact(Block([], [Set(b"old", b"1"), SetMany([(b"old", b"2"), (b"new", b"1")], False), Set(b"new", b"2")]))
 
-    assert [store.keys.get(key) for key in (b"old", b"new")] == [(b"2", 1, 2, 2), (b"2", 2, 2, 1)]
+    assert [store.keys.get(key) for key in (b"old", b"new")] == [Item(b"2", 1, 2, 2), Item(b"2", 2, 2, 1)]
 
 
 def test_counters_that_are_added_to_together_expire_as_alone() -> None:
@@ -333,7 +334,7 @@ def test_counters_that_are_added_to_together_expire_as_alone() -> None:
 
     assert store.apply(batch(store.applied_index + 1, *additions, time_us=5_000_000)) == [1, 6, 1, 7]
 
-    assert [store.get(b"gone"), store.expiry.get(b"gone")] == [(b"1", 3, 3, 1), None]
+    assert [store.get(b"gone"), store.expiry.get(b"gone")] == [Item(b"1", 3, 3, 1), None]
     assert store.expiry.get(b"stays") is not None
 
 

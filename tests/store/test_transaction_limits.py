@@ -6,6 +6,7 @@ import pytest
 from kvraft.commands import (
     Failure,
     InvalidCommand,
+    Item,
     Mutation,
     Outcome,
     Set,
@@ -135,7 +136,7 @@ def test_numbers() -> None:
     store = grown([Set(b"text", b"x"), Set(b"most", b"%d" % (2**63 - 1))])
     assert failure_of(store, increment(b"text")) == "NOT_A_NUMBER"
     assert failure_of(store, increment(b"most")) == "OVERFLOW"
-    assert store.get(b"most") == (b"9223372036854775807", 2, 2, 1)
+    assert store.get(b"most") == Item(b"9223372036854775807", 2, 2, 1)
     with pytest.raises(InvalidCommand, match="does not fit 64 bits"):
         increment(b"k", 2**63)
 
@@ -161,7 +162,7 @@ def test_what_one_transaction_appends_to_has_a_bound_together(monkeypatch: pytes
     assert isinstance(answers, Answers)
     assert answers.results is not None
     assert [isinstance(each, Failure) for each in answers.results] == [False, True, False]
-    assert store.get(b"b") == (b"123", 2, 3, 2)
+    assert store.get(b"b") == Item(b"123", 2, 3, 2)
 
 
 def test_pages_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:

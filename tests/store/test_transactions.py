@@ -15,6 +15,7 @@ from kvraft.commands import (
     Delete,
     Failure,
     Identify,
+    Item,
     Mutation,
     Result,
     Set,
@@ -49,7 +50,7 @@ class Rename(Mutation, frozen=True, gc=False, array_like=True, tag=99):
         transaction.delete(self.old)
         if item is None:
             raise CommandFailed(Failure("NOT_FOUND", "there is no such key"))
-        transaction.put(self.new, item[0])
+        transaction.put(self.new, item.value)
         return transaction.revision
 
 
@@ -59,10 +60,10 @@ def test_all_changes_of_a_mutation_have_one_revision() -> None:
 
     assert store.transact(Rename(b"a", b"c")) == 3
     assert (store.revision, store.key_count) == (3, 2)
-    assert (store.get(b"a"), store.get(b"b")) == (None, (b"2", 2, 2, 1))
+    assert (store.get(b"a"), store.get(b"b")) == (None, Item(b"2", 2, 2, 1))
     item = store.get(b"c")
     assert item is not None
-    assert item[:3] == (b"1", 3, 3)
+    assert (item.value, item.create_revision, item.modify_revision) == (b"1", 3, 3)
 
 
 @pytest.mark.parametrize("new", [b"a", b"b", b"new"])

@@ -40,13 +40,13 @@ class _History:
         elif item is None:
             self._end()
         else:
+            assert isinstance(item, Item), "what stands under a key is an item"
             self._items.append(item)
-            self._bytes += len(item[0])
-            _, _, modified, _ = item
+            self._bytes += len(item.value)
             if len(self._items) == self._limit or self._bytes > HISTORY_BYTES_MAX:
                 self._end(more=True)
             else:
-                self._call.ask_then([get_key_at(self._key, modified - 1)], self._found)
+                self._call.ask_then([get_key_at(self._key, item.modify_revision - 1)], self._found)
 
     def _end(self, *, more: bool = False, failure: Failure | None = None) -> None:
         """Answer. With a failure the store does not keep what came before."""

@@ -7,6 +7,7 @@ from kvraft.commands import (
     Delete,
     Failure,
     InvalidCommand,
+    Item,
     Outcome,
     Query,
     Result,
@@ -75,19 +76,18 @@ def _described(call: Call, key: bytes, results: Sequence[Result]) -> Answer:
         return answers.failure(item)
     if item is None:
         return answers.error("NO_SUCH_KEY", "the key is not there", headers)
-    assert isinstance(item, tuple), "what stands under a key is an item"
-    content, created, modified, version = item
+    assert isinstance(item, Item), "what stands under a key is an item"
     headers |= {
-        "ETag": f'"{modified}"',
-        "Kvraft-Create-Revision": str(created),
-        "Kvraft-Mod-Revision": str(modified),
-        "Kvraft-Version": str(version),
+        "ETag": f'"{item.modify_revision}"',
+        "Kvraft-Create-Revision": str(item.create_revision),
+        "Kvraft-Mod-Revision": str(item.modify_revision),
+        "Kvraft-Version": str(item.version),
         **NO_SCRIPTS,
     }
     if call.header("if-none-match") == headers["ETag"]:
         return Answer(NOT_MODIFIED, b"", headers=headers)
     if not call.wants_json:
-        return Answer(answers.OK, content, answers.BYTES, headers)
+        return Answer(answers.OK, item.value, answers.BYTES, headers)
     told = {**replies.text("key", key), **replies.members(item)}
     left, lease = (fresh(each)[0] for each in results[1:]) if len(results) > 1 else (None, 0)
     if isinstance(left, int):

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from hashlib import blake2b
 from typing import Final
 
-from kvraft.commands import Delete, InvalidCommand, Outcome, Set, Transact, transact
+from kvraft.commands import Delete, InvalidCommand, Item, Outcome, Set, Transact, transact
 from kvraft.commands.expiry import SECOND_US
 from kvraft.commands.transactions import Compare, Nested, Put, Read, Relation, Remove, SimpleStep, Target
 from kvraft.server.http import answers
@@ -67,11 +67,11 @@ def ask(
             marked = result.succeeded or keeps_either
             results = result.results[:-1] if marked else result.results
             return answer(Outcome(result.succeeded, outcome.revision, results))
-        assert isinstance(result, tuple), "a mark that is there can be read"
-        content, _, revision, _ = result
+        assert isinstance(result, Item), "a mark that is there can be read"
+        content = result.value
         if content[1:] != digest:
             return answers.error("IDEMPOTENCY_KEY_REUSED", "another request was carried out under this Idempotency-Key")
-        return _replayed(replay(content[:1] == _HELD, revision))
+        return _replayed(replay(content[:1] == _HELD, result.modify_revision))
 
     call.ask(transact([is_new], [both], [Read(mark)]), told)
 

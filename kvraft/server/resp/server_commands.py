@@ -50,7 +50,7 @@ def _memory_usage(arguments: Arguments) -> tuple[Operation, Reply]:
     key = arguments[2]
 
     def encode(item: Item | None, protocol: int) -> bytes:
-        return null(protocol) if item is None else integer(len(key) + len(item[0]) + ITEM_BYTES)
+        return null(protocol) if item is None else integer(len(key) + len(item.value) + ITEM_BYTES)
 
     return get_key(key), reply(encode)
 
@@ -64,7 +64,7 @@ def encoding_of(value: bytes) -> bytes:
 
 def _object_encoding(arguments: Arguments) -> tuple[Operation, Reply]:
     def encode(item: Item | None, protocol: int) -> bytes:
-        return null(protocol) if item is None else bulk(encoding_of(item[0]))
+        return null(protocol) if item is None else bulk(encoding_of(item.value))
 
     return get_key(arguments[2]), reply(encode)
 

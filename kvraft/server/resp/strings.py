@@ -28,11 +28,11 @@ _GETEX_OPTIONS: Final = frozenset({b"PERSIST", *SECONDS})
 
 
 def _value_2(item: Item | None) -> bytes:
-    return NULL_2 if item is None else encoding.bulk(item[0])
+    return NULL_2 if item is None else encoding.bulk(item.value)
 
 
 def _value_3(item: Item | None) -> bytes:
-    return NULL_3 if item is None else encoding.bulk(item[0])
+    return NULL_3 if item is None else encoding.bulk(item.value)
 
 
 VALUE: Final[Reply] = (_value_2, _value_3)
@@ -48,7 +48,7 @@ def _values_3(items: list[Item | None]) -> bytes:
 
 
 def _length(item: Item | None) -> bytes:
-    return encoding.integer(0 if item is None else len(item[0]))
+    return encoding.integer(0 if item is None else len(item.value))
 
 
 def _first_result(outcome: Outcome) -> bytes:
@@ -177,7 +177,7 @@ def _getrange(arguments: Arguments) -> Request:
     start, end = integer(arguments[2]), integer(arguments[3])
 
     def cut(item: Item | None) -> bytes:
-        return encoding.bulk(_part(b"" if item is None else item[0], start, end))
+        return encoding.bulk(_part(b"" if item is None else item.value, start, end))
 
     return get_key(arguments[1]), (cut, cut)
 

@@ -99,7 +99,7 @@ class Story:
             item = store.get(key.encode())
             if key.startswith("own") and ask.answers:
                 assert item is not None, "what was acknowledged is lost"
-                assert item[0] == value.encode()
+                assert item.value == value.encode()
             if key.startswith("own") and ask.errors and ask.error.definite and not isinstance(ask.error, Stopping):
                 assert item is None, "it was said that it certainly did not happen"
         cluster.check_compaction()

@@ -2,7 +2,7 @@
 
 import pytest
 
-from kvraft.commands import Aged, StaleRead
+from kvraft.commands import Aged, Item, StaleRead
 from tests.server.http.clients import WebNode
 
 
@@ -152,7 +152,7 @@ def test_reads_that_any_member_answers() -> None:
     """The query says so, and how old the state was is told."""
     node = WebNode()
     node.ask("PUT", "/kv/a", b"1")
-    node.database.results = [Aged((b"1", 1, 1, 1), 1_500_000)]
+    node.database.results = [Aged(Item(b"1", 1, 1, 1), 1_500_000)]
 
     response = node.ask("GET", "/kv/a?stale=2")
 

@@ -5,7 +5,7 @@ from typing import Final
 
 import pytest
 
-from kvraft.commands import Change, Span, prefix_span
+from kvraft.commands import Change, Item, Span, prefix_span
 from kvraft.errors import Overloaded
 from kvraft.replica.watches import SlowWatcher
 from kvraft.server import ServerLimits
@@ -13,8 +13,11 @@ from kvraft.server.http.stream import BEATS_EVERY, COMMENT
 from tests.server.http.clients import WebClient, WebNode
 from tests.server.twins import MemorySubscription
 
-ONE: Final = Change(1, b"a", None, (b"1", 1, 1, 1))
-TWO_OF_TWO: Final = [Change(2, b"a", (b"1", 1, 1, 1), (b"\xff", 1, 2, 2)), Change(2, b"b", (b"x", 1, 1, 1), None)]
+ONE: Final = Change(1, b"a", None, Item(b"1", 1, 1, 1))
+TWO_OF_TWO: Final = [
+    Change(2, b"a", Item(b"1", 1, 1, 1), Item(b"\xff", 1, 2, 2)),
+    Change(2, b"b", Item(b"x", 1, 1, 1), None),
+]
 
 
 @pytest.fixture
@@ -176,7 +179,7 @@ def test_a_quiet_watch_gets_comments(node: WebNode) -> None:
 def test_a_change_is_encoded_once(node: WebNode) -> None:
     """For all who watch in the same way."""
     (first, one), (second, other) = watch(node, "key=a"), watch(node, "key=a")
-    change = Change(1, b"a", None, (b"1", 1, 1, 1))
+    change = Change(1, b"a", None, Item(b"1", 1, 1, 1))
     for each in (one, other):
         each.sink.events([change])
 

@@ -4,7 +4,7 @@ import hiredis
 import msgspec
 import pytest
 
-from kvraft.commands import Change
+from kvraft.commands import Change, Item
 from kvraft.errors import Overloaded
 from tests.replica.cluster import Cluster
 from tests.replica.test_forwarding import ready_cluster
@@ -164,7 +164,9 @@ def test_changes_are_told_as_pushes() -> None:
     first, second = client.database.watches
     assert (first.selection.from_revision, first.selection.with_previous) == (3, True)
     client.transport.writes.clear()
-    first.sink.events([Change(7, b"a", (b"0", 1, 1, 1), (b"1", 1, 7, 2)), Change(7, b"ab", None, (b"1", 7, 7, 1))])
+    first.sink.events(
+        [Change(7, b"a", Item(b"0", 1, 1, 1), Item(b"1", 1, 7, 2)), Change(7, b"ab", None, Item(b"1", 7, 7, 1))]
+    )
     second.sink.progress(9)
     second.sink.closed(Overloaded("enough"), 10)
 

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import hiredis
 import pytest
 
-from kvraft.commands import Change, Set, Span
+from kvraft.commands import Change, Item, Set, Span
 from kvraft.errors import Overloaded
 from kvraft.server import ServerLimits
 from kvraft.server.resp.keyspace_events import AGAIN_S
@@ -13,7 +13,7 @@ from kvraft.server.resp.pubsub import MESSAGE_BYTES_MAX
 from tests.server.resp.clients import RespClient, StoreDatabase, command, read
 from tests.store.test_history import grown
 
-ONE = (b"1", 1, 1, 1)
+ONE = Item(b"1", 1, 1, 1)
 
 
 def another(client: RespClient) -> RespClient:
