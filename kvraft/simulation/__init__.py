@@ -11,11 +11,11 @@ seed in ten thousand shows can be looked at as often as one likes, with a trace:
 world               virtual time: one queue of events, one seed
 machine             a machine's clocks, and its process, which can be stopped between any two of its effects
 network, transport  streams between machines, and what can happen to links
-disk, jobs          files that forget what was not synced; jobs that take their time
+disk, jobs          files that lose what was not synced; jobs that take time
 member              one node: a machine, a disk, and production code
-cluster             `Cluster`: nodes, a network, and virtual time that passes when it is told to
+cluster             `Cluster`: nodes, a network, and virtual time that passes only on request
 clients             clients of the line protocol
-nemesis, operator   who disturbs a cluster and mends it again, and who administers it meanwhile
+nemesis, operator   faults and their healing, and the commands of an operator
 faults              what goes wrong, and `faults_of_links`
 workload            what clients do in a random run, and write down; others are `data_client`, `expiry_client`,
                     and `watch_client`

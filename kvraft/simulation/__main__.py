@@ -1,4 +1,4 @@
-"""`python -m kvraft.simulation`: run one seed, with a trace if that is wanted, or many on all cores."""
+"""`python -m kvraft.simulation`: run one seed, with a trace on request, or many on all cores."""
 
 import argparse
 import os

@@ -1,7 +1,7 @@
 """Scenarios of an operator in a healthy cluster, after the faults of a run: moves, and a copy of a node's data.
 
 They are separate from faults, since most of these checks hold only while there is no other fault: a move is refused
-because of the members that are down, a copy is refused while the original process is heard from, and a cluster that
+because of the members that are down, a copy is refused while the original process answers, and a cluster that
 restarts at other addresses has a leader when its members reach each other.
 """
 
@@ -23,7 +23,7 @@ TRIES: Final = 60
 TRY_S: Final = 0.25
 """Number of attempts, and the seconds between two, to change the address of a moved member in the log."""
 LASTING_S: Final = 2.0
-"""A leader that does not hear from a majority steps down in this time, virtual seconds."""
+"""A leader without answers of a majority steps down in this time, virtual seconds."""
 COPY_S: Final = 3.0
 """How long a copy runs, virtual seconds."""
 FORGOTTEN_S: Final = 6.0

@@ -1,11 +1,11 @@
-"""What a node holds when nothing happens any more: empty queues, and the files, connections and timers in use.
+"""What an idle node holds: empty queues, and the files, connections and timers in use.
 
-A leak makes no answer wrong, and no run is long enough for it to be felt. So all objects of each node are walked when
-all is well, whatever fields they have: a container that is not empty, or a counter that is not zero, must be explained
-in `KEPT` or `COUNTERS`. A new queue or counter is looked at from the day it is written.
+A leak makes no answer wrong, and no run is long enough to run out of memory. So all objects of each node in a healthy
+cluster are walked, whatever fields they have: a container that is not empty, or a counter that is not zero, must be
+explained in `KEPT` or `COUNTERS`. A new queue or counter is checked as soon as it exists.
 
-In the middle of a run, when everything is mended for a while, clients go on asking. What waits then is gone at the next
-look, and what leaks stands there at each.
+In the middle of a run, while there are no faults, clients continue to send requests. What waits then is gone at the
+next check, and what leaks is there at each check.
 """
 
 import gc
@@ -20,24 +20,24 @@ from kvraft.simulation.cluster import Cluster
 from kvraft.simulation.member import Member
 
 QUIET_S: Final = 0.5
-"""So long nothing is asked before the look, seconds: what was under way has ended, and clients' connections with it."""
+"""Time without requests before the check, seconds: requests and clients' connections have ended by then."""
 SETTLES_S: Final = 5.0
-"""After so long without requests a node that still holds something has leaked it, seconds."""
+"""Time without requests after which whatever a node still holds is a leak, seconds."""
 LOOKS_GAP_S: Final = 0.05
-"""Between two looks at nodes that clients ask, seconds: few of their requests take so long."""
+"""Time between two checks of nodes that serve clients, seconds: few requests take so long."""
 CONTAINERS: Final = frozenset({list, dict, set, deque, bytearray})
 _NOTHING: Final = object()
 """Stands for a slot without a value."""
 PLAIN: Final = frozenset({bool, bytes, float, int, str, type(None)})
-"""Types of what leads nowhere."""
+"""Types of values that contain nothing to walk."""
 NAMES: Final = ("waiting", "queued", "inflight", "uncommitted", "pending", "unsent")
-"""Parts of the names of numbers that count what is under way."""
+"""Parts of the names of numbers that count unfinished work."""
 COUNTERS: Final = frozenset({"WriteQueue.size", "Occupancy.refused_clients"})
-"""Other numbers that do, or must be zero in a run with so few clients."""
+"""Other numbers that count it, or must be zero in a run with so few clients."""
 CONFIGURED: Final = "_max"
-"""How the names of limits end, which are no counters."""
+"""The ends of the names of limits, which are no counters."""
 DRAFT: Final = ".draft"
-"""How the names of files end that are being written."""
+"""The ends of the names of unfinished files."""
 KEPT: Final = {
     "Addresses._endpoints": "what was dialed in vain: a node that was removed and told nobody is not answered",
     "CommandCounts.uncounted": "latencies that are counted together, at most UNCOUNTED_MAX",
@@ -98,7 +98,7 @@ KEPT: Final = {
     "Snapshots._kept": "the two newest snapshots",
     "Snapshots._open_files": "files that are sent from: looked at with the open files",
 }
-"""Containers that hold something at rest, and what that is."""
+"""Containers that are not empty in an idle node, and what they hold."""
 
 _NUMBER: Final = re.compile(r"(?<!node )\d+")
 
@@ -119,7 +119,7 @@ BULK: Final = frozenset(
         "Table._shards",
     }
 )
-"""What is large and plain: nothing in it has queues."""
+"""Large values that contain no queues."""
 
 
 def settle(cluster: Cluster) -> None:
@@ -142,7 +142,7 @@ def settle(cluster: Cluster) -> None:
 
 
 def look_while_asked(cluster: Cluster) -> None:
-    """Look at nodes that are well and are asked, until nothing that is not explained was there at each look.
+    """Check healthy nodes that serve clients, until nothing unexplained was there at each check.
 
     Raises:
         InvariantViolated: something is there all the time.
@@ -159,13 +159,13 @@ def look_while_asked(cluster: Cluster) -> None:
 
 
 def _find_all(cluster: Cluster) -> dict[str, str]:
-    """Return what all nodes hold and have no use for, each by its words alone: the same leak may grow."""
+    """Return what all nodes hold without an explanation, as texts without numbers: the same leak may grow."""
     found = [f"node {member.id}: {leak}" for member in cluster.running for leak in find_leaks(cluster, member)]
     return {_NUMBER.sub("", leak): leak for leak in found}
 
 
 def find_leaks(cluster: Cluster, member: Member) -> Iterator[str]:
-    """Find what `member` holds and has no use for."""
+    """Find what `member` holds without an explanation."""
     yield from _find_held(member)
     yield from _find_files(member)
     yield from _find_connections(cluster, member)
@@ -206,7 +206,7 @@ def _find_files(member: Member) -> Iterator[str]:
         elif count > 1:
             yield f"{names[inode]} is open {count} times"
     drafts = [path.name for path in disk.inodes if path.name.endswith(DRAFT)]
-    if drafts and not is_taking(member) and not member.has_failed:  # else it may not have been able to remove it
+    if drafts and not is_taking(member) and not member.has_failed:  # otherwise it may have failed to remove it
         yield f"{drafts[0]} lies about"
 
 

@@ -1,4 +1,4 @@
-"""The answers that a node owes a client on one connection; it must not close while it owes one (docs/protocol.md).
+"""Counts the requests on one connection that a node has not answered; it must not close before (docs/protocol.md).
 
 Lines are counted at the node's end: those delivered to the process, and those that it has answered.
 """
@@ -33,5 +33,5 @@ class Audit:
 
     @property
     def owed(self) -> int:
-        """How many answers are owed."""
+        """How many requests are not answered yet."""
         return self.asked - self.answered

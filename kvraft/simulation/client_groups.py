@@ -1,4 +1,4 @@
-"""The clients of one kind in a run, taken together."""
+"""All clients of one kind in a run."""
 
 from collections.abc import Collection, Sequence
 from random import Random
@@ -8,21 +8,21 @@ from kvraft.simulation.revisions import Asked
 
 
 class Asking(Protocol):
-    """A client that asks until it is stopped."""
+    """A client that sends requests until it is stopped."""
 
     is_idle: bool
 
     def begin(self) -> None:
-        """Begin to ask."""
+        """Begin to send requests."""
         ...
 
     def stop(self) -> None:
-        """Ask nothing more."""
+        """Send no more requests."""
         ...
 
 
 class Judged(Asking, Protocol):
-    """A client whose requests are judged by a replay of the log."""
+    """A client whose requests are checked against a replay of the log."""
 
     asked: list[Asked]
 
@@ -32,39 +32,39 @@ _Judged = TypeVar("_Judged", bound=Judged)
 
 
 def takes_part(kind: str, share: float, seed: int, kinds: Collection[str] | None) -> bool:
-    """Whether clients of a kind take part in a run: those of `kinds`, or where that is None a share of the runs."""
+    """Whether clients of a kind take part in a run: those of `kinds`, or if that is None in a share of the runs."""
     return Random(f"{seed} {kind}").random() < share if kinds is None else kind in kinds
 
 
 class Group(Generic[_Client]):
-    """Those of a run, if it has any."""
+    """The clients of this kind in a run, if it has any."""
 
     def __init__(self, clients: Sequence[_Client]) -> None:
         self._clients = clients
 
     @property
     def take_part(self) -> bool:
-        """Whether the run has any."""
+        """Whether the run has such clients."""
         return bool(self._clients)
 
     @property
     def are_idle(self) -> bool:
-        """Whether nothing is asked that is not answered."""
+        """Whether every request is answered."""
         return all(client.is_idle for client in self._clients)
 
     def begin(self) -> None:
-        """Begin."""
+        """Start all of them."""
         for client in self._clients:
             client.begin()
 
     def stop(self) -> None:
-        """Ask nothing more."""
+        """Send no more requests."""
         for client in self._clients:
             client.stop()
 
 
 class JudgedGroup(Group[_Judged]):
-    """Likewise, of clients whose requests are judged by a replay of the log."""
+    """The clients of a kind whose requests are checked against a replay of the log."""
 
     @property
     def asked(self) -> Sequence[Asked]:

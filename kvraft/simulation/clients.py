@@ -1,4 +1,4 @@
-"""Simulated clients of the line protocol: they ask, follow redirects, give up, and write down what they were told."""
+"""Simulated clients of the line protocol: they send requests, follow redirects, give up, and record the answers."""
 
 from collections.abc import Callable, Sequence
 from typing import Any, Final
@@ -21,19 +21,19 @@ from kvraft.simulation.transport import End
 from kvraft.simulation.world import World
 
 PATIENCE_S: Final = 4.0
-"""After this time without an answer a client gives a connection up, seconds."""
+"""Time without an answer after which a client closes its connection, seconds."""
 
 Answer = dict[str, Any]
 
 
 @attrs.frozen
 class Split:
-    """How lines arrive that do not come in one piece, as from a slow sender."""
+    """How lines that are sent in two pieces are cut, as those of a slow sender."""
 
     share: float
-    """How much of the bytes comes first, from 0 to 1."""
+    """The share of the bytes in the first piece, from 0 to 1."""
     pause_s: float
-    """So long before the rest, seconds."""
+    """The time between the two pieces, seconds."""
 
 
 @attrs.define(eq=False)
@@ -42,13 +42,13 @@ class Exchange:
 
     lines: Sequence[str]
     finished: Callable[[Sequence[Answer]], None]
-    """Called with the answers when all are there, or with fewer when no more will come."""
+    """Called with all answers, or with fewer when the connection ended before."""
     split: Split | None = None
     answers: list[Answer] = attrs.field(factory=list)
 
 
 class LineClient(LineOnlyReceiver):
-    """One connection; what is asked while another exchange is under way waits for it."""
+    """One connection, with one exchange at a time; the next one waits for its end."""
 
     delimiter = b"\n"
     MAX_LENGTH = 1024 * 1024
@@ -106,33 +106,33 @@ class LineClient(LineOnlyReceiver):
 
 
 class ClientMachine:
-    """A machine outside of the cluster: a clock, and a way to every node.
+    """A machine outside of the cluster: a clock, and endpoints of all nodes.
 
     Args:
-        world: where it stands.
-        name: for the trace.
-        network: the way to the nodes.
+        world: its virtual time.
+        name: its name in the trace.
+        network: connects it with the nodes.
     """
 
     def __init__(self, world: World, name: str, network: Network) -> None:
         self._machine = Machine(world, name)
         self._network = network
         self.reactor: Reactor = self._machine.begin()
-        """What client code waits with: Twisted's `IReactorTime`."""
+        """The clock of client code: Twisted's `IReactorTime`."""
         use_monotonic_time(self.reactor, self._machine.monotonic)
 
     def endpoint(self, address: str) -> IStreamClientEndpoint:
-        """Return what connects to "host:port", as config.json and a `leader_hint` name a node."""
+        """Return the endpoint of "host:port", the form in which config.json and a `leader_hint` name a node."""
         place = Address.parse(address)
         return self._network.endpoint(self._machine, (place.host, place.port))
 
 
 class Caller:
-    """Brings lines to nodes.
+    """Sends lines to nodes.
 
     Args:
-        machine: that of the client.
-        keeps: whether connections are kept while they stand; else each exchange has its own.
+        machine: the machine of the client.
+        keeps: whether a connection is used again; otherwise each exchange has its own.
     """
 
     def __init__(self, machine: ClientMachine, *, keeps: bool = True) -> None:
@@ -148,9 +148,9 @@ class Caller:
         finished: Callable[[Sequence[Answer] | None], None],
         split: Split | None = None,
     ) -> None:
-        """Send `lines` to the node at `address`, in two pieces if `split` says how.
+        """Send `lines` to the node at `address`, in two pieces if `split` is given.
 
-        `finished` is called with as many answers as came, or with None when no connection could be made, so that
+        `finished` is called with the answers that arrived, or with None when no connection could be made, so that
         nothing was sent.
         """
         kept = self._kept.get(address)
@@ -175,5 +175,5 @@ class Caller:
             client.ask(Exchange(lines, finished, split))
             return
         self._kept[address] = client
-        # KEEP has an answer of its own, which the others wait behind.
+        # KEEP has an answer of its own, which comes before the others.
         client.ask(Exchange(["KEEP", *lines], lambda answers: finished(answers[1:]), split))

@@ -21,7 +21,7 @@ LIMITS: Final = Limits(
 )
 """Limits so small that even a short run takes snapshots, compacts logs, and has members that need a snapshot."""
 ELECTION_S: Final = 10.0
-"""In this time an undisturbed cluster has a leader that all nodes know, virtual seconds."""
+"""In this time all nodes of an undisturbed cluster follow one leader, virtual seconds."""
 CLOCK_RATES: Final = (0.95, 1.05)
 """Lowest and highest rate of the machines' clocks."""
 
@@ -72,7 +72,7 @@ class Cluster:
         self.checks = Checks(self.members)
         self.network.violations = self.checks.violations
         self.stopped: Callable[[Member], None] = lambda _member: None
-        """Called with a node whose process has ended itself."""
+        """Called with a node when its process has ended itself."""
         self._first = range(nodes)
         self._by_machine: dict[Owner | None, Member] = {}
         self._configs: dict[int, Config] = {}
@@ -166,7 +166,7 @@ class Cluster:
         return self.world.now - begin
 
     def elect(self) -> int:
-        """Let time pass until all running members know one leader that has committed in its term; return it."""
+        """Let time pass until all running members follow one leader that has committed in its term; return it."""
         self.run_until(self.agrees, what="agreement on a leader")
         assert self.leader is not None
         return self.leader
@@ -179,7 +179,7 @@ class Cluster:
 
     @property
     def running(self) -> list[Member]:
-        """The nodes whose processes run."""
+        """The nodes with a running process."""
         return [member for member in self.members.values() if member.is_running]
 
     @property
@@ -200,7 +200,7 @@ class Cluster:
         return leader
 
     def agrees(self) -> bool:
-        """Whether all running members know the same leader, which has committed in its term."""
+        """Whether all running members follow the same leader, which has committed in its term."""
         leader = self.leader
         if leader is None:
             return False
@@ -221,7 +221,7 @@ class Cluster:
         )
 
     def has_let_go(self) -> bool:
-        """Whether every removed node has stopped, unless a majority of the members that it knows have left as well."""
+        """Whether every removed node has stopped, unless a majority of its configuration has left as well."""
         if self.leader is None:
             return False
         now = self.members[self.leader].node.membership
@@ -295,5 +295,5 @@ class Cluster:
         self.stopped(member)
 
     def _has_left(self, member: Member) -> bool:
-        """Whether a node was removed, and those who know it do not have to speak as it does any more."""
+        """Whether a node was removed, so that the others may have a feature level that it does not support."""
         return any(member.id in each.node.membership.departed for each in self.running)

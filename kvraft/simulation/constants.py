@@ -1,8 +1,8 @@
-"""The limits that a run goes by, drawn from its seed, so that a short run with little data meets each boundary.
+"""The limits of a run, drawn from its seed, so that a short run with little data reaches each limit.
 
-In production a snapshot of the store that a run fills is one piece, no buffer is ever full, and no batch has to be cut.
-So a mistake at such a boundary would pass every run. The constants here are those whose value must matter to nothing
-but the time that things take: whatever a run draws for them, everything that is checked must hold.
+With the constants of production a snapshot of such a small store is one piece, no buffer is ever full, and no batch has
+to be cut. A mistake at such a limit would pass every run. The constants here affect only how long things take: every
+check must hold for all values that a run can draw.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -17,13 +17,13 @@ from kvraft.config.values import KIB, MIB, History, Limits
 from kvraft.raft import RaftOptions
 
 PRODUCTION: Final = 0.25
-"""The share of runs that go by the constants of production, but for those that few bytes would never meet."""
+"""The share of runs with the constants of production, except those that few bytes would never reach."""
 KEYS: Final = (4, 4, 4, 12, 40)
-"""How many keys there are, one of these."""
+"""The number of keys, one of these."""
 LARGE_VALUE: Final = (2_000, 2_000, 20_000)
 """Characters of a large value, one of these."""
 SMALL: Final = 0.5
-"""In the other runs each constant is a small one with this probability."""
+"""The probability with which each constant is small in the other runs."""
 
 
 @attrs.frozen(eq=False)
@@ -31,12 +31,12 @@ class Constant:
     """A number of a module that a run may replace."""
 
     module: str
-    """Where it is used: a module that imports it has a name of its own for it."""
+    """The modules that use it: one that imports it has its own name for it."""
     name: str
     small: Sequence[float]
-    """What it may be, beside what it is in production."""
+    """Its possible values, besides that of production."""
     offsets: Mapping[str, int] = attrs.field(factory=dict)
-    """Other names of the module, which are that number and so much more meanwhile."""
+    """Other names of the module, set to that number plus this."""
 
 
 OUTBOX: Final = Constant("kvraft.peers.mesh", "OUTBOX_BYTES_MAX", (20_000,))
@@ -47,9 +47,9 @@ CHUNK: Final = Constant(
     "kvraft.store.chunks", "CHUNK_BYTES_FULL", (100, 130), {"CHUNK_BYTES_MAX": 50, "VALUE_PART_BYTES": -50}
 )
 MANY_PIECES: Final = frozenset({PIECE, READ, CHUNK})
-"""Those that cut a snapshot into many pieces, each of which takes its time."""
+"""The constants that cut a snapshot into many pieces, each of which takes time."""
 HISTORY_IN_PIECES_BYTES: Final = 12 * KIB
-"""So much of the past is kept then: a snapshot holds all of it."""
+"""The history that is kept then: a snapshot holds all of it."""
 CONSTANTS: Final = (
     OUTBOX,
     Constant("kvraft.peers.outbox", "PIECE_BYTES", (100, 2_000)),
@@ -78,7 +78,7 @@ CONSTANTS: Final = (
     Constant("kvraft.store.chunks", "CHUNK_ITEMS_FULL", (1, 2)),
 )
 BOUNDS_LOOKED_AT: Final = Constant("kvraft.store.history", "TRIM_EVERY", (1, 8))
-"""How often the bounds of the history are looked at, revisions: a run hardly writes as often as in production."""
+"""How often the bounds of the history are checked, revisions: a run rarely writes as many as production's value."""
 FOLLOWING: Final = (
     Constant("kvraft.replica.watches", "CHANGES_AT_ONCE", (20, 40)),
     Constant("kvraft.replica.watches", "PENDING_BYTES_MAX", (1, 300)),
@@ -87,21 +87,21 @@ FOLLOWING: Final = (
     Constant("kvraft.replica.watches", "TOLD_AT_ONCE", (1,)),
     Constant("kvraft.store.history", "SEGMENT_CHANGES", (1, 4)),
 )
-"""What watches go by."""
+"""The constants of watches."""
 APPLIED: Final = Constant("kvraft.replica.apply", "WORK_A_TURN_MAX", (1, 4))
-"""How much work entries do in one turn: in production more than those of most runs do together."""
+"""How much work entries do in one turn: production's value is more than all entries of most runs do."""
 WATCH_BYTES: Final = (1_000, 20 * KIB, 1 * MIB)
 """Events that may wait for a client that does not read, one of these, bytes."""
 PATIENCE: Final = (
     Constant("kvraft.replica.snapshots.send", "SILENCE_MAX_S", (1.0, 2.0)),
     Constant("kvraft.replica.snapshots.create", "ABSENT_AFTER_S", (0.3,)),
 )
-"""How long a leader waits for a member that is late, seconds: drawn where somebody lies in wait for a snapshot."""
+"""How long a leader waits for a member that is late, seconds: drawn if an ambush waits for a snapshot."""
 
 
 @attrs.frozen
 class Drawn:
-    """What one run goes by."""
+    """The limits of one run."""
 
     limits: Limits
     options: RaftOptions
@@ -109,7 +109,7 @@ class Drawn:
     large_value: int
     history: History
     values: Mapping[Constant, float] = attrs.field(factory=dict)
-    """Of those constants that are not what they are in production."""
+    """The constants that differ from production, with their values."""
 
     def __str__(self) -> str:
         return ", ".join(
@@ -118,7 +118,7 @@ class Drawn:
 
     @contextmanager
     def in_force(self) -> Iterator[None]:
-        """Replace the constants meanwhile."""
+        """Replace the constants within the context."""
         before = []
         try:
             for constant, value in self.values.items():
@@ -133,7 +133,7 @@ class Drawn:
 
 
 def draw(draws: Random, *, impatient: bool = False) -> Drawn:
-    """Draw what a run goes by, with `impatient` also how long is waited for members that are late."""
+    """Draw the limits of a run, with `impatient` also how long leaders wait for members that are late."""
     is_production = draws.random() < PRODUCTION
     values = _draw_small(draws, CONSTANTS, is_production=is_production)
     keys, large_value = draws.choice(KEYS), draws.choice(LARGE_VALUE)
@@ -160,14 +160,14 @@ def _draw_small(draws: Random, constants: Sequence[Constant], *, is_production: 
 
 
 def draw_history(draws: Random) -> History:
-    """Return how much of the past is kept: as a rule so little that snapshots stay small, and reads meet the end."""
+    """Return how much history is kept: so little as a rule that snapshots stay small and reads meet its end."""
     return draws.choice(
         (History(revisions=0), History(revisions=8), History(bytes=20 * KIB), History(), History(), History())
     )
 
 
 def draw_limits(draws: Random) -> Limits:
-    """Return what config.json would say: so small that a short run takes snapshots, and members fall behind them."""
+    """Return the limits of config.json: so small that a short run takes snapshots, and members need them."""
     return Limits(
         segment_bytes=draws.choice((2 * KIB, 16 * KIB, 16 * KIB)),
         log_bytes=draws.choice((3 * KIB, 12 * KIB, 12 * KIB)),
@@ -179,7 +179,7 @@ def draw_limits(draws: Random) -> Limits:
 
 
 def draw_options(draws: Random) -> RaftOptions:
-    """Return the core's options: what fits into one message in production takes many in most runs."""
+    """Return the core's options: entries that fit into one message in production take many in most runs."""
     return RaftOptions(
         append_bytes_max=draws.choice((200, 2_000, 1024 * 1024)),
         append_entries_max=draws.choice((1, 3, 128)),

@@ -1,6 +1,6 @@
-"""Which lines and branches of the code under test no run has reached: where the simulator never goes it proves nothing.
+"""Finds lines and branches of the code under test that no run has reached: the simulator proves nothing about them.
 
-It counts with Python's own tracing, so the simulator needs nothing else, and takes about ten times as long with it.
+It uses Python's own tracing, so no other package is needed; a run takes about ten times as long with it.
 """
 
 import ast
@@ -16,38 +16,38 @@ import attrs
 import kvraft
 
 ROOMS: Final = ("raft", "replica", "storage", "peers", "server", "store")
-"""The packages of kvraft that are looked at."""
+"""The packages of kvraft that are measured."""
 EXEMPT: Final = frozenset({"files.py", "worker.py", "sockets.py", "watching.py", "invariants.py"})
-"""What the simulator has another of in its place, or uses itself."""
+"""Modules that the simulator replaces, or uses itself."""
 LEFT: Final = -1
-"""Stands for the line that is gone to when a function is left."""
+"""Stands for the next line when a function returns."""
 
 SAMPLE: Final = 25
-"""One call of so many is looked at, where not all are."""
+"""One call in this number is traced, where not all calls are."""
 
 Arc = tuple[int, int]
 
 
 @attrs.define
 class Reached:
-    """What runs have reached: of each file the steps from line to line."""
+    """What runs have reached: for each file the steps from line to line."""
 
     arcs: dict[str, set[Arc]] = attrs.field(factory=dict)
     calls_max: int | None = None
-    """How many calls of a function are looked at, and after these one of `SAMPLE`; None: all.
+    """How many calls of a function are traced before only one in `SAMPLE` is; None: all.
 
-    Most of the time goes to functions that are called very often, whose later calls go the same ways.
+    Most of the time goes to functions that are called very often, and their later calls take the same branches.
     """
     _files: dict[CodeType, str | None] = attrs.field(factory=dict)
     _calls: Counter[CodeType] = attrs.field(factory=Counter)
 
     def begin(self) -> None:
-        """Count from now on."""
+        """Start to count."""
         sys.settrace(self._enter)
 
     @staticmethod
     def end() -> None:
-        """Count no more."""
+        """Stop counting."""
         sys.settrace(None)
 
     def _enter(self, frame: FrameType, _event: str, _argument: object) -> Any:
@@ -83,7 +83,7 @@ class Report:
     lines: int
     branches: int
     missed_lines: list[str]
-    """As file:line."""
+    """The unreached lines, as file:line."""
     missed_branches: list[str]
 
     @property
@@ -105,7 +105,7 @@ class Report:
 
 
 def report(reached: Reached) -> Report:
-    """Hold what was reached against what there is."""
+    """Compare what was reached with the code."""
     lines = branches = 0
     missed_lines: list[str] = []
     missed_branches: list[str] = []
@@ -119,7 +119,7 @@ def report(reached: Reached) -> Report:
         missed_lines += [f"{name}:{line}" for line in there if line not in seen]
         for line, way, gone in _branches_of(ast.parse(text), arcs):
             branches += 1
-            if not gone and line in seen:  # else its line is told already
+            if not gone and line in seen:  # otherwise its line is reported already
                 missed_branches.append(f"{name}:{line} {way}")
             elif not gone:
                 missed_branches.append(f"{name}:{line} {way} (never asked)")
@@ -131,7 +131,7 @@ def _root() -> Path:
 
 
 def _lines_of(code: CodeType) -> Iterator[int]:
-    """Find the lines of the functions in a module: what runs when it is loaded is no proof of anything."""
+    """Find the lines of the functions in a module, without those that are executed by importing it."""
     for constant in code.co_consts:
         if isinstance(constant, CodeType):
             is_function = bool(constant.co_flags & 2)  # CO_NEWLOCALS, which the body of a class has not
@@ -143,7 +143,7 @@ def _lines_of(code: CodeType) -> Iterator[int]:
 
 
 def _branches_of(tree: ast.AST, arcs: set[Arc]) -> Iterator[tuple[int, str, bool]]:
-    """Find the two ways of each condition: its line, which way, and whether that was gone."""
+    """Find the two branches of each condition: its line, which branch, and whether it was reached."""
     for node in ast.walk(tree):
         if isinstance(node, ast.If | ast.While):
             asked = range(node.test.lineno, (node.test.end_lineno or node.test.lineno) + 1)

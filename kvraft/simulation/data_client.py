@@ -1,6 +1,6 @@
-"""A simulated client of conditions, counters, transactions, ranges and reads of the past.
+"""A simulated client that sends conditional writes, counters, transactions, ranges and reads of earlier revisions.
 
-It draws from a random stream of its own, and its keys are its own, so that runs without it are as they were.
+It has its own source of randomness and its own keys, so runs without it are the same as before it was added.
 """
 
 from collections.abc import Collection, Sequence
@@ -19,11 +19,11 @@ from kvraft.simulation.requests import DEFINITE, UNKNOWN
 from kvraft.simulation.revisions import Asked, check_revisions
 
 DATA: Final = "data"
-"""What this kind of clients is called on the command line."""
+"""The name of this kind of clients on the command line."""
 NUMBER: Final = 2
 """How many such clients there are in a run that has any."""
 SHARE: Final = 0.5
-"""How many runs have them."""
+"""The share of runs with such clients."""
 GAP_S: Final = 0.15
 """Mean time between an answer and the next requests, seconds."""
 TOGETHER: Final = (1, 1, 2, 4)
@@ -37,9 +37,9 @@ class DataClient:
     """One such client.
 
     Args:
-        number: tells it from others of its kind.
-        cluster: whom it asks.
-        kind: what such clients are called.
+        number: its number among the clients of its kind.
+        cluster: the nodes to which it sends requests.
+        kind: the name of its kind.
     """
 
     gap_s: ClassVar[float] = GAP_S
@@ -54,16 +54,16 @@ class DataClient:
         self._target = 0
         self._is_stopped = False
         self._revision = 0
-        """The latest that it was told."""
+        """The latest revision in its answers."""
         self._cursor: str | None = None
-        """The page that comes next, of all keys in pages of one."""
+        """The cursor of the next page when it reads all keys in pages of one."""
 
     def begin(self) -> None:
-        """Begin to ask."""
+        """Begin to send requests."""
         self._caller.clock.callLater(self._random.expovariate(1 / self.gap_s), self._ask)
 
     def stop(self) -> None:
-        """Ask nothing more."""
+        """Send no more requests."""
         self._is_stopped = True
 
     def _ask(self) -> None:
@@ -89,7 +89,7 @@ class DataClient:
 
     @property
     def _newest_committed(self) -> int:
-        """The latest entry that any node has held to be committed."""
+        """The highest commit index that any node has had."""
         return next(reversed(self._cluster.checks.figure_3.committed), 0)
 
     def _take(self, asked: Sequence[Asked], answers: Sequence[Answer] | None) -> None:
@@ -158,7 +158,7 @@ class DataClient:
 
 
 def read_request(line: str, now: float) -> Asked:
-    """Return a line as a request that is made now."""
+    """Return a request of this line, made now."""
     requests, _ = read_requests([line.encode()])
     operations: Sequence[Operation] = requests.operations if requests.lock is None else [requests.lock]
     (operation,), (encode,) = operations, requests.answers
@@ -166,16 +166,16 @@ def read_request(line: str, now: float) -> Asked:
 
 
 class DataClients(JudgedGroup[DataClient]):
-    """Those of a run, if it has any."""
+    """The data clients of a run, if it has any."""
 
     def __init__(self, cluster: Cluster, kinds: Collection[str] | None = None) -> None:
         number = NUMBER if takes_part(DATA, SHARE, cluster.world.seed, kinds) else 0
         super().__init__([DataClient(each, cluster) for each in range(number)])
 
     def judge(self, replay: Replay) -> None:
-        """Judge what they were told.
+        """Check the answers that they got.
 
         Raises:
-            InvariantViolated: it cannot be explained.
+            InvariantViolated: the log does not explain one.
         """
         check_revisions(self.asked, replay)

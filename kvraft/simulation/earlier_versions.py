@@ -1,9 +1,9 @@
-"""Members of an earlier version: some nodes speak a lower feature level for a while, as before an upgrade.
+"""Members of an earlier version: some nodes support a lower feature level for a while, as before an upgrade.
 
-They run the present code, so what a kvraft of that version could not read is looked for: no such node may come to a
-level that it does not speak, the level may not rise above what any member speaks, and no entry of the log may hold what
-its level does not know. Then they are upgraded one after the other, and the cluster must come to the present level. In
-most of these runs the last of them is down while the others are upgraded, and comes back as it was.
+They run the present code, so the checks look for what a kvraft of that version could not read: no such node may reach
+a level that it does not support, the cluster's level may not exceed that of any member, and no entry of the log may
+hold a command of a later level. Then they are upgraded one after the other, and the cluster must reach the present
+level. In most of these runs the last of them is down while the others are upgraded, and restarts with its old version.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -19,15 +19,15 @@ from kvraft.store import FEATURE_LEVEL
 from kvraft.store.features import decode_level
 
 SHARE: Final = 0.1
-"""How many runs have such nodes."""
+"""The share of runs with such nodes."""
 SPOKEN: Final = range(1, FEATURE_LEVEL)
-"""The level that they speak, one of these; a kvraft of level 0 names none."""
+"""The level that they support, one of these; a kvraft of level 0 sends none."""
 BEGINS: Final = (0.1, 0.7)
 """When the first is upgraded, as a share of the time of faults."""
 ENDS: Final = 0.9
-"""When the last is."""
+"""When the last is upgraded, as a share of that time."""
 GAP_S: Final = 0.5
-"""Between the upgrades of two nodes, seconds."""
+"""Time between the upgrades of two nodes, seconds."""
 AWAY: Final = 0.8
 """The share of these runs in which the last to be upgraded is down while the others are."""
 AWAY_S: Final = 1.5
@@ -35,11 +35,11 @@ AWAY_S: Final = 1.5
 
 
 class EarlierVersions:
-    """Those of one run, if it has any.
+    """The nodes of an earlier version in one run, if it has any.
 
     Args:
-        cluster: no time has passed in it yet.
-        draws: decides whether there are any, who they are, what they speak, and when they are upgraded.
+        cluster: the cluster, at its beginning.
+        draws: the source of randomness for their number, ids, level and the times of their upgrades.
     """
 
     def __init__(self, cluster: Cluster, draws: Random) -> None:
@@ -47,7 +47,7 @@ class EarlierVersions:
         self._draws = draws
         self.level = draws.choice(SPOKEN)
         self.members: Sequence[Member] = ()
-        if draws.random() < SHARE and not cluster.forgets:  # each is started anew
+        if draws.random() < SHARE and not cluster.forgets:  # each is restarted
             first = [*cluster.members.values()]
             self.members = draws.sample(first, draws.randint(1, len(first)))
         for member in self.members:
@@ -67,7 +67,7 @@ class EarlierVersions:
             self._at(seconds_on, self._upgrade, member)
 
     def end(self) -> None:
-        """Upgrade those now that are not."""
+        """Upgrade now all that are not upgraded yet."""
         for member in self.members:
             self._upgrade(member)
 
@@ -83,7 +83,7 @@ class EarlierVersions:
             self._cluster.start(member.id)
 
     def _upgrade(self, member: Member) -> None:
-        """Start a node anew as one of the present version, if it runs; else that is how it will be started."""
+        """Restart a node with the present version if it runs; otherwise it will be started with it."""
         check_all_speak(self._cluster)
         is_upgraded, member.speaks = member.speaks == FEATURE_LEVEL, FEATURE_LEVEL
         if member.is_running and not is_upgraded:
@@ -91,11 +91,11 @@ class EarlierVersions:
             self._cluster.restart(member.id)
 
     def check(self) -> None:
-        """Demand the present level of all members that run, in a cluster that is well, and look at the log.
+        """In a healthy cluster, demand the present level of all running members, and check the log.
 
         Raises:
             Stuck: the level is not raised.
-            InvariantViolated: the log holds what its level does not know.
+            InvariantViolated: the log holds a command of a later level.
         """
         cluster = self._cluster
 
@@ -110,7 +110,7 @@ class EarlierVersions:
 
 
 def check_level(member: int, level: int, spoken: int) -> None:
-    """Check the level to which a node has come that speaks another.
+    """Check the cluster's level at a node that supports another one.
 
     Raises:
         InvariantViolated: it is higher.
@@ -119,7 +119,7 @@ def check_level(member: int, level: int, spoken: int) -> None:
 
 
 def check_all_speak(cluster: Cluster) -> None:
-    """Check that no node has come to a level that another member does not speak: one that was away could not return.
+    """Check that no node has a level that another member does not support: a member that was down could not return.
 
     Raises:
         InvariantViolated: one has.
@@ -135,7 +135,7 @@ def check_all_speak(cluster: Cluster) -> None:
 
 
 def check_log(committed: Mapping[int, Entry]) -> None:
-    """Check that no entry holds what the level before it does not know.
+    """Check that no entry holds a command above the level of the cluster at that entry.
 
     Raises:
         InvariantViolated: one does.

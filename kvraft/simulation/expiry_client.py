@@ -1,8 +1,8 @@
-"""A simulated client of keys that expire, and the judgement of what it was told.
+"""A simulated client of keys that expire, and the checks of its answers.
 
-Whether a key has expired is decided by the stamps of the log, so the replay of the log says what each request could
-see: a write what stood before it in the log, a read what was committed between question and answer. How the stamps
-advance is held against real time, whatever a wall clock does (row 29). The keys are its own.
+The stamps of the log decide whether a key has expired, so a replay of the log gives the possible answers: a write sees
+the state of all entries before it, a read one of the states that were committed between its request and its answer.
+The stamps are checked against real time, whatever a wall clock shows (row 29). The keys are its own.
 """
 
 from bisect import bisect_left
@@ -28,39 +28,39 @@ from kvraft.simulation.replay import Point, Replay, encode
 from kvraft.simulation.revisions import Asked, check_write, is_answer, show
 
 EXPIRY: Final = "expiry"
-"""What this kind of clients is called on the command line."""
+"""The name of this kind of clients on the command line."""
 NUMBER: Final = 2
 """How many such clients there are in a run that has any."""
 SHARE: Final = 1 / 6
-"""How many runs have them when it is not asked for."""
+"""The share of runs with such clients, unless the kinds of clients are given."""
 PREFIX: Final = "_e"
 KEYS: Final = ("_e1", "_e2", "_e3")
 COUNTER: Final = "_e9"
 TTLS_S: Final = (0.02, 0.05, 0.2, 0.8)
-"""How long keys are to live, one of these, seconds."""
+"""Times to live of keys, one of these, seconds."""
 WAITS: Final = 0.4
-"""How often a client waits for the end of a key, and reads."""
+"""The share of cases in which a client waits until a key expires, and then reads it."""
 MOMENT_S: Final = 0.01
-"""How long after that at most, seconds: a key that has expired is removed some milliseconds later."""
+"""Longest delay of that read, seconds: an expired key is removed some milliseconds later."""
 NOBODY: Final = -1
-"""The number of a client of which nothing else is written down."""
+"""The number of a client that records nothing else."""
 LATE_S: Final = 1.0
-"""So much later than promised a key may expire while there is a leader, seconds."""
+"""Longest delay of a key's expiry while there is a leader, seconds."""
 EPSILON_S: Final = 1e-3
-"""Stamps are whole microseconds, and clocks are read a moment earlier or later, seconds."""
+"""Tolerance for stamps in whole microseconds and for clocks that are read slightly earlier or later, seconds."""
 
 
 class ExpiryClient(DataClient):
-    """One such client. It asks often: what has expired is hidden for some milliseconds before it is removed."""
+    """One such client. It sends often, since an expired key is removed some milliseconds after it is hidden."""
 
     gap_s: ClassVar[float] = 0.08
 
     def __init__(self, number: int, cluster: Cluster) -> None:
         super().__init__(number, cluster, "expiry client")
         self._ends: tuple[str, float] | None = None
-        """A key that it has let expire, and about when."""
+        """A key with a time to live that it has set, and about when that ends."""
         self._looks_at: str | None = None
-        """The key whose end it has waited for."""
+        """The key for whose expiry it has waited."""
 
     @override
     def begin(self) -> None:
@@ -123,7 +123,7 @@ class ExpiryClient(DataClient):
 
 
 class ExpiryClients(JudgedGroup[ExpiryClient]):
-    """Those of a run, if it has any."""
+    """The expiry clients of a run, if it has any."""
 
     def __init__(self, cluster: Cluster, kinds: Collection[str] | None = None) -> None:
         self._cluster = cluster
@@ -132,7 +132,7 @@ class ExpiryClients(JudgedGroup[ExpiryClient]):
 
     @property
     def sets(self) -> Iterable[Operation]:
-        """What was set without a condition, as others write it down."""
+        """The unconditional writes, as operations of the history."""
         for each in self.asked:
             if isinstance(each.operation, Set):
                 yield Operation(
@@ -146,10 +146,10 @@ class ExpiryClients(JudgedGroup[ExpiryClient]):
                 )
 
     def settle(self) -> None:
-        """Let time pass until all keys have expired that are to, in a cluster that is well.
+        """In a healthy cluster, let time pass until all keys with a time to live have expired.
 
         Raises:
-            Stuck: one has not when it should.
+            Stuck: one does not expire in time.
         """
         if not self._clients:
             return
@@ -166,10 +166,10 @@ class ExpiryClients(JudgedGroup[ExpiryClient]):
         cluster.run_until(cluster.has_settled, what="one state on all members")
 
     def judge(self, replay: Replay) -> None:
-        """Judge what they were told.
+        """Check the answers that they got.
 
         Raises:
-            InvariantViolated: it cannot be explained.
+            InvariantViolated: the log does not explain one.
         """
         asked = self.asked
         check_expiry(asked, replay)
@@ -182,7 +182,7 @@ def _is_over(cluster: Cluster, leader: Member) -> bool:
 
 
 def check_expiry(asked: Iterable[Asked], replay: Replay) -> None:
-    """Check that each answer shows what stood there, and nothing that had expired.
+    """Check that each answer shows a state of the log, and no key that had expired.
 
     Raises:
         InvariantViolated: one does not.
@@ -225,7 +225,7 @@ def check_pace(asked: Sequence[Asked], replay: Replay) -> None:
     """Check that no key expires early in real time: the stamps of the log run no faster than the fastest clock.
 
     Raises:
-        InvariantViolated: they do, between a request and a moment at which somebody saw how far the log had come.
+        InvariantViolated: they do, between a request and a later observation of the commit index.
     """
     seen = [(each.invoked, each.low) for each in asked]
     seen += [(each.completed, each.high) for each in asked if each.completed is not None]

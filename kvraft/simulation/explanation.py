@@ -28,7 +28,7 @@ class Explanation:
     key: str
     operations: tuple[Operation, ...]
     last: Operation
-    """The one whose answer was the first that could not be."""
+    """The operation with the first answer that is impossible."""
     is_smallest: bool
     """Whether none of the operations could be left out, as far as the rule above goes."""
 

@@ -1,8 +1,8 @@
-"""What goes wrong in a simulated cluster, how long, and how it is mended.
+"""The faults of processes, disks and clocks, and the commands of an operator: what each does, and how it is healed.
 
-A fault is a function: it takes the `Nemesis`, does its damage, and returns what mends it, or None when it mends itself.
-Faults overlap as they come. Nothing here is beyond what kvraft promises to survive: machines and disks come back,
-sooner or later, with everything that was durable on them.
+A fault is a function: it takes the `Nemesis`, injects the fault, and returns a function that heals it, or None if it
+ends by itself. Faults may overlap. kvraft guarantees to survive all of them: machines and disks come back with
+everything that was durable on them.
 """
 
 import errno
@@ -18,13 +18,13 @@ from kvraft.simulation.nemesis import Fault, Mend, Nemesis
 
 HOUR_S: Final = 3600.0
 FULL: Final = ("pwrite", "allocate", "create")
-"""What fails on a full disk."""
+"""The operations that fail on a full disk."""
 FULL_WITHOUT_WRITES: Final = 0.3
-"""Of so many full disks only new files and segments notice, as a share."""
+"""The share of full disks on which only operations on new files and segments fail."""
 OPENS_FILES: Final = ("create", "open", "names", "lock", "fsync_directory")
-"""What opens a file; a directory is opened to be read or synced."""
+"""The operations that open a file; a directory is opened to be read or synced."""
 OPERATIONS: Final = ("fdatasync", "fdatasync", "fsync_directory", "rename", "pwrite", "create", "remove")
-"""Operations on a disk at which something goes wrong; one that stands twice is twice as frequent."""
+"""Operations on a disk that can fail; one that is listed twice is twice as frequent."""
 
 
 def kill_one(nemesis: Nemesis) -> Mend | None:
@@ -36,7 +36,7 @@ def kill_one(nemesis: Nemesis) -> Mend | None:
 
 
 def kill_inside(nemesis: Nemesis) -> Mend | None:
-    """End a process between two of its next effects, be it in the middle of a turn or of a save."""
+    """End a process between two of its next effects, perhaps in the middle of a turn or of a save."""
     member = nemesis.pick_running()
     if member is None:
         return None
@@ -58,7 +58,7 @@ def kill_all(nemesis: Nemesis) -> Mend | None:
 
 
 def pause_one(nemesis: Nemesis) -> Mend | None:
-    """Hold a process up, now or between two of its next effects."""
+    """Pause a process, now or between two of its next effects."""
     member = nemesis.pick_running()
     if member is None:
         return None
@@ -78,7 +78,7 @@ def slow_disk(nemesis: Nemesis) -> Mend | None:
 
 
 def hang_disk(nemesis: Nemesis) -> Mend | None:
-    """Let a disk begin no job any more."""
+    """Let a disk hang: it begins no job."""
     member = nemesis.pick_running()
     if member is None:
         return None
@@ -88,20 +88,20 @@ def hang_disk(nemesis: Nemesis) -> Mend | None:
 
 
 def full_disk(nemesis: Nemesis) -> Mend | None:
-    """Let a disk have no room: what needs some fails, on some file systems to write over what is there, too."""
+    """Fill a disk: operations that need room fail, on some file systems overwriting as well."""
     operations = ("allocate", "create") if nemesis.random.random() < FULL_WITHOUT_WRITES else FULL
     errors = dict.fromkeys(operations, errno.ENOSPC)
     return _break_disk(nemesis, "is full", lambda faults: setattr(faults, "errors", errors))
 
 
 def no_descriptors(nemesis: Nemesis) -> Mend | None:
-    """Let a process have as many files open as it may."""
+    """Let a process reach its limit of open files."""
     errors = dict.fromkeys(OPENS_FILES, errno.EMFILE)
     return _break_disk(nemesis, "opens no more files", lambda faults: setattr(faults, "errors", errors))
 
 
 def failing_disk(nemesis: Nemesis) -> Mend | None:
-    """Let one operation of a disk fail; a sync that fails loses some of what it should have kept."""
+    """Let one operation of a disk fail; a sync that fails loses some of the data that it should have made durable."""
     operation = nemesis.random.choice(("pwrite", "fdatasync", "fsync_directory", "read", "rename"))
     return _break_disk(
         nemesis, f"fails to {operation}", lambda faults: setattr(faults, "errors", {operation: errno.EIO})
@@ -109,7 +109,7 @@ def failing_disk(nemesis: Nemesis) -> Mend | None:
 
 
 def kill_at_disk(nemesis: Nemesis) -> Mend | None:
-    """End a process right ahead of an operation on its disk, such as the sync of what it has written, or behind it."""
+    """End a process right before an operation on its disk, such as the sync of a save, or after it."""
     member = nemesis.pick_running()
     if member is None:
         return None
@@ -134,7 +134,7 @@ def fail_once(nemesis: Nemesis) -> Mend | None:
 
 
 def rot(nemesis: Nemesis) -> Mend | None:
-    """Let one bit on the disk of a machine that is off decay, and start it."""
+    """Flip one bit on the disk of a node that does not run, and start the node."""
     member = nemesis.pick_running()
     if member is not None:
         nemesis.cluster.kill(member.id, power=True)
@@ -159,7 +159,7 @@ def transfer(nemesis: Nemesis) -> Mend | None:
 
 
 def snapshot(nemesis: Nemesis) -> Mend | None:
-    """Ask for a snapshot, now and then also for two in a row."""
+    """Request a snapshot, sometimes two in a row."""
     member = nemesis.pick_running()
     if member is not None:
         for _ in range(nemesis.random.choice((1, 1, 2))):
@@ -168,7 +168,7 @@ def snapshot(nemesis: Nemesis) -> Mend | None:
 
 
 def slow_snapshots(nemesis: Nemesis) -> Mend | None:
-    """Let the snapshots of one node take long, while its saves do not, and ask for one."""
+    """Let the snapshots of one node take long, but not its saves, and request one."""
     member = nemesis.pick_running()
     if member is None:
         return None
@@ -180,7 +180,7 @@ def slow_snapshots(nemesis: Nemesis) -> Mend | None:
 
 
 def change_members(nemesis: Nemesis) -> Mend | None:
-    """Add a node, remove one, or let one take the place of another."""
+    """Add a node, remove one, or replace one by another."""
     nemesis.operator.change_members()
     return None
 
@@ -209,7 +209,7 @@ FAULTS: Final[Mapping[str, Sequence[Fault]]] = {
     "operations": (transfer, transfer, snapshot, slow_snapshots),
     "members": (change_members,),
 }
-"""Every fault, by the name of its kind; one that stands twice is twice as frequent."""
+"""Every fault, by the name of its kind; one that is listed twice is twice as frequent."""
 LIES_IN_WAIT: Final = "ambushes"
-"""The kind of the faults that have times of their own, `kvraft.simulation.ambushes`."""
+"""The kind of the faults with their own times, `kvraft.simulation.ambushes`."""
 KINDS: Final = (*FAULTS, LIES_IN_WAIT)

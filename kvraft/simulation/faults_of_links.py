@@ -23,7 +23,7 @@ def island(nemesis: Nemesis) -> Mend | None:
 
 
 def one_way(nemesis: Nemesis) -> Mend | None:
-    """A side that is heard by the other and hears nothing, or the other way round."""
+    """A partition in one direction: messages pass only from one side to the other."""
     side, others = _halves(nemesis)
     return _block(nemesis, "lets nothing pass one way", [(a, b) for a in side for b in others])
 
@@ -37,7 +37,7 @@ def bridge(nemesis: Nemesis) -> Mend | None:
 
 
 def ring(nemesis: Nemesis) -> Mend | None:
-    """Every node reaches its two neighbours alone."""
+    """A ring: every node reaches only its two neighbours."""
     members = _members(nemesis)
     nemesis.random.shuffle(members)
     near = {*pairwise(members), (members[-1], members[0])}
@@ -60,7 +60,7 @@ def flap(nemesis: Nemesis) -> Mend | None:
 
 
 def slow(nemesis: Nemesis) -> Mend | None:
-    """Links of one node on which everything takes long."""
+    """Links of one node with a long delay."""
     a = nemesis.random.choice(_members(nemesis))
     delay_s = nemesis.random.choice((0.02, 0.1, 0.4))
     pairs = [pair for b in _members(nemesis) if b != a for pair in ((a, b), (b, a)) if nemesis.random.random() < 0.7]
@@ -70,7 +70,7 @@ def slow(nemesis: Nemesis) -> Mend | None:
 
 
 def cut(nemesis: Nemesis) -> Mend | None:
-    """Connections that break, and are made anew."""
+    """Connections that break, so that new ones must be made."""
     if len(_members(nemesis)) == 1:
         return None
     a, b = nemesis.random.sample(_members(nemesis), 2)
@@ -81,7 +81,7 @@ def cut(nemesis: Nemesis) -> Mend | None:
 
 
 def wedge(nemesis: Nemesis) -> Mend | None:
-    """Connections that stay open and carry nothing, in one direction or both; nothing mends them but new ones."""
+    """Connections that stay open and carry nothing, in one direction or both, until they are replaced by new ones."""
     if len(_members(nemesis)) == 1:
         return None
     a = _pick(nemesis)

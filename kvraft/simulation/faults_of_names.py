@@ -1,4 +1,4 @@
-"""Names whose look-up takes long or does not end, for one node or for all, with connections that must be made anew."""
+"""Look-ups of names that take long or do not end, on one node or on all, while connections must be made again."""
 
 from collections.abc import Sequence
 from typing import Final
@@ -8,11 +8,11 @@ from kvraft.simulation.names import QUICK_S
 from kvraft.simulation.nemesis import Fault, Mend, Nemesis
 
 SLOW_S: Final = (0.3, 1.5, 4.0)
-"""About how long slow look-ups take, one of these: less and more than connecting may take, and than is waited for."""
+"""About how long slow look-ups take, one of these, seconds: shorter and longer than the timeouts."""
 
 
 def slow_names(nemesis: Nemesis) -> Mend | None:
-    """Let look-ups take long."""
+    """Let look-ups take a long time."""
     members = _pick(nemesis)
     worst = nemesis.random.choice(SLOW_S)
     for member in members:
@@ -34,7 +34,7 @@ NAME_FAULTS: Final[Sequence[Fault]] = (slow_names, hung_names)
 
 
 def _pick(nemesis: Nemesis) -> Sequence[Member]:
-    """Return one node, or all; now and then one starts anew, so that it knows no name."""
+    """Return one node, or all; sometimes one is restarted, so that it has no addresses of earlier look-ups."""
     everyone = [*nemesis.cluster.members.values()]
     chosen = everyone if nemesis.random.random() < 0.5 else [nemesis.random.choice(everyone)]
     if nemesis.random.random() < 0.5:

@@ -1,4 +1,4 @@
-"""What ambushes are made of: links that are blocked for a while, and disks that are slow or hang for one."""
+"""The parts of ambushes: links that are blocked for a while, and disks that are slow or hang for a while."""
 
 from collections.abc import Sequence
 from random import Random
@@ -10,7 +10,7 @@ Links = Sequence[tuple[int, int]]
 
 
 def hang_disks(nemesis: Nemesis, random: Random, members: Sequence[int], lasts_s: float) -> None:
-    """Let disks begin no job for that time and a bit."""
+    """Let disks begin no job for that time and slightly longer."""
     for each in members:
         member = nemesis.cluster.members[each]
         member.faults.hangs = True
@@ -32,7 +32,7 @@ def slow_disks(nemesis: Nemesis, members: Sequence[Member], worst_s: float, last
 
 
 def lose(nemesis: Nemesis, member: int, lasts_s: float, others: Sequence[int] | None = None) -> None:
-    """Let all others, or those, lose a member at once, and not hear from it for a while."""
+    """Reset the connections of a member with all others, or with those, and block its messages to them for a while."""
     if others is None:
         others = [each for each in nemesis.cluster.members if each != member]
     block(nemesis, [link for other in others for link in ((member, other), (other, member))], lasts_s)

@@ -1,8 +1,8 @@
-"""What clients asked, when, and what came of it: a history, as checkers judge it and files keep it.
+"""A history: the operations of clients, their times and outcomes, as checkers take it and files store it.
 
 Times are numbers on one clock; only their order counts. An operation that completed before another was invoked really
-came before it, and equal times mean that nobody knows. Where a clock stands still for many events (a virtual one), give
-each event a number of its own instead of a time: `itertools.count().__next__` is clock enough.
+came before it, and equal times mean that the order is unknown. If a clock stands still for many events, as a virtual
+one does, give each event a number of its own instead of a time: `itertools.count().__next__` is clock enough.
 """
 
 import enum
@@ -15,11 +15,11 @@ import msgspec
 
 
 class HistoryError(ValueError):
-    """The history contradicts itself or cannot be read, so that no verdict on it would mean anything."""
+    """The history contradicts itself or cannot be read, so it cannot be checked."""
 
 
 class Action(enum.StrEnum):
-    """What is asked of one key."""
+    """The kind of an operation on one key."""
 
     SET = "set"
     GET = "get"
@@ -27,7 +27,7 @@ class Action(enum.StrEnum):
 
 
 class Outcome(enum.StrEnum):
-    """What a client knows of its operation."""
+    """The outcome of an operation, as its client has learned it."""
 
     OK = "ok"
     """It was carried out, between its invocation and its completion."""
@@ -55,10 +55,10 @@ class Operation:
     """What a SET stores, or what a GET that is OK has read; None is "there is none"."""
     invoked: int | float
     completed: int | float | None
-    """When the client had its answer; None: it never had one."""
+    """When the client got its answer; None: it never got one."""
     outcome: Outcome
     note: str = ""
-    """For people: an error's code, which node was asked."""
+    """For people: an error's code, and the node that got the request."""
 
     def __attrs_post_init__(self) -> None:
         if self.completed is not None and not self.invoked <= self.completed:
@@ -82,7 +82,7 @@ class Operation:
 
     @property
     def is_read(self) -> bool:
-        """Whether it changes nothing, whatever comes of it."""
+        """Whether it changes nothing, whatever its outcome."""
         return self.action is Action.GET
 
     @property
@@ -114,31 +114,31 @@ class History:
 
     @property
     def operations(self) -> list[Operation]:
-        """Everything so far; what has no answer yet is UNKNOWN."""
+        """All operations so far; those without an answer are UNKNOWN."""
         return [*self._done, *self._open.values()]
 
     def invoke(self, client: int, action: Action, key: str, value: str | None = None) -> int:
-        """Note that an operation begins, before anything of it is sent; return the ticket with which it ends."""
+        """Record that an operation begins, before anything of it is sent; return the ticket with which it ends."""
         ticket = self._tickets
         self._tickets += 1
         self._open[ticket] = Operation(client, action, key, value, self._now(), None, Outcome.UNKNOWN)
         return ticket
 
     def succeed(self, ticket: int, value: str | None = None, note: str = "") -> None:
-        """Note that it was carried out; `value` is what a GET has read."""
+        """Record that it was carried out; `value` is what a GET has read."""
         begun = self._open[ticket]
         self._end(ticket, value if begun.is_read else begun.value, self._now(), Outcome.OK, note)
 
     def fail(self, ticket: int, note: str) -> None:
-        """Note that it certainly was not carried out and will not be."""
+        """Record that it certainly was not carried out and will not be."""
         self._end(ticket, self._open[ticket].value, self._now(), Outcome.FAILED, note)
 
     def lose(self, ticket: int, note: str) -> None:
-        """Note that nobody will say what became of it."""
+        """Record that its outcome stays unknown."""
         self._end(ticket, self._open[ticket].value, None, Outcome.UNKNOWN, note)
 
     def lose_open(self, note: str) -> None:
-        """Do that for all that have no answer yet: the end of the recording, or of a client."""
+        """Do that for all operations without an answer: the end of the recording, or of a client."""
         for ticket in tuple(self._open):
             self.lose(ticket, note)
 

@@ -1,4 +1,4 @@
-"""An entry that only a later kvraft can write: whoever would apply it ends, and counts nothing as applied."""
+"""An entry that only a later kvraft can write: a node that has to apply it ends itself instead."""
 
 from typing import Final
 
@@ -11,7 +11,7 @@ from kvraft.simulation.requests import CALLER
 
 
 class LaterCommand(Mutation, frozen=True, array_like=True, tag=max(OPCODES) + 1):
-    """A command that no kvraft of this version knows."""
+    """A command that is unknown to this version of kvraft."""
 
     size = 2
 
@@ -22,15 +22,15 @@ class LaterCommand(Mutation, frozen=True, array_like=True, tag=max(OPCODES) + 1)
 
 WORDS: Final = "upgrade this node"
 ENDS_S: Final = 10.0
-"""In this time all have ended that know the entry to be committed, virtual seconds."""
+"""In this time all nodes with that commit index have ended, virtual seconds."""
 
 
 def write_of_a_later_version(cluster: Cluster) -> None:
     """Have such an entry committed, as the last thing that happens to a cluster.
 
     Raises:
-        Stuck: most members go on.
-        InvariantViolated: one has ended without the words.
+        Stuck: most members still run.
+        InvariantViolated: one has ended for another reason.
     """
     cluster.run_until(lambda: _takes_writes(cluster), what="a leader that does not hand over")
     leader = cluster.members[cluster.elect()]
@@ -40,7 +40,7 @@ def write_of_a_later_version(cluster: Cluster) -> None:
     assert leader.assembly is not None
     leader.assembly.replica.intake.submit(CALLER, [LaterCommand()]).addBoth(lambda _: None)
     cluster.run_until(
-        # Nothing is committed any more when most have ended, so the others may never know.
+        # Nothing is committed any more when most have ended, so the others may never learn that it is committed.
         lambda: 2 * sum(member.id in voters for member in cluster.running) <= len(voters),
         at_most=ENDS_S,
         what="the end of the nodes that do not know a command",
@@ -51,7 +51,7 @@ def write_of_a_later_version(cluster: Cluster) -> None:
 
 
 def _takes_writes(cluster: Cluster) -> bool:
-    """Whether there is a leader whom all know, and who does not hand over: what is written then is no refusal."""
+    """Whether all follow one leader that does not transfer leadership, so that it refuses no write."""
     if cluster.leader is None or not cluster.agrees():
         return False
     node = cluster.members[cluster.leader].node

@@ -70,7 +70,7 @@ class LockClient(DataClient):
         self._token = 0
         """The latest token that it got."""
         self._holds = False
-        """Whether the token is valid as far as the client knows."""
+        """Whether the client has not learned that the token is invalid."""
         self._lease = 0
         self._ends_at = 0.0
         """About when it loses the lock."""

@@ -1,6 +1,6 @@
-"""Locks as one would write them without a thought for speed: the part of `kvraft.simulation.twin` that grants them.
+"""Locks, written for simplicity and not for speed: the part of `kvraft.simulation.twin` that grants them.
 
-It shares the commands and the types of their results with the real ones, and nothing else.
+It shares only the commands and the types of their results with the production code.
 """
 
 import attrs
@@ -21,7 +21,7 @@ LockCommand = AcquireLock | ReleaseLock | RenewLock | WithdrawRequest
 
 @attrs.define
 class Request:
-    """Who has a lock, or wants it."""
+    """The holder of a lock, or a request that waits for it."""
 
     ticket: int
     owner: bytes
@@ -32,13 +32,13 @@ class Request:
 
 
 class LockTwin:
-    """All locks: the first request of each has it, the others wait in their order."""
+    """All locks: the first request of each holds it, the others wait in order."""
 
     def __init__(self) -> None:
         self.locks: dict[bytes, list[Request]] = {}
         self.last = 0
         self.told: list[tuple[int, int]] = []
-        """What became of tickets that waited: the token, 0 for none in time, -1 for another request of the owner."""
+        """The outcome of each ticket that waited: the token, 0 for a timeout, -1 for a later request of the owner."""
 
     def token_of(self, name: bytes, now: int) -> int:
         """Return the token with which a lock is held."""
@@ -72,7 +72,7 @@ class LockTwin:
         return Granted(token, holder.ttl_us)
 
     def settle(self, name: bytes, now: int, revision: int) -> None:
-        """Let happen what is due: first waits end, then the first who is left has a lock that is free."""
+        """Process the deadlines that are over: first waits end, then the first waiting request gets a free lock."""
         requests = self.locks.get(name)
         if requests is None:
             return
@@ -90,7 +90,7 @@ class LockTwin:
             del self.locks[name]
 
     def due(self, now: int) -> list[bytes]:
-        """Return the locks to which something happens by itself, the earliest first."""
+        """Return the locks with a deadline, the earliest first."""
         first = sorted((min(each.until for each in requests), name) for name, requests in self.locks.items())
         return [name for until, name in first if until <= now]
 

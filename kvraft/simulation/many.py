@@ -15,32 +15,32 @@ from twisted.logger import globalLogBeginner
 from kvraft.simulation.run import Plan, Verdict, run
 
 PROGRESS_S: Final = 60.0
-"""How often a long run says how far it is, seconds."""
+"""Time between two lines of progress of a long run, seconds."""
 
 RUNS_MAX: Final = 100
 """Most runs of one process, whose memory grows with each."""
 
 
 def be_quiet() -> None:
-    """Let Twisted print nothing: what is logged goes into the trace, and what must not be logged into the verdict."""
+    """Let Twisted print nothing: log lines go into the trace, and those that must not occur into the verdict."""
     globalLogBeginner.beginLoggingTo([], discardBuffer=True, redirectStandardIO=False)
 
 
 def _context() -> BaseContext:
-    """Return how processes begin: as copies of one that has imported everything, which takes as long as a run."""
+    """Return the start method of processes: forks of one that has imported all: that takes as long as a run."""
     context = get_context("forkserver")
     context.set_forkserver_preload([run.__module__])
     return context
 
 
 def run_many(plan: Plan, seeds: Iterator[int], jobs: int, hours: float | None, *, keep_going: bool) -> int:
-    """Run `plan` with one seed after the other on so many processes; return 1 when something was not right, else 0.
+    """Run `plan` with one seed after the other on several processes; return 1 after a violation, else 0.
 
     Args:
-        plan: whatever is the same for all of them.
-        seeds: which; a run begins with each in turn.
-        jobs: processes.
-        hours: after this time no run begins any more; None: when the seeds are used up.
+        plan: the options that are the same for all runs.
+        seeds: the seeds, in order.
+        jobs: the number of processes.
+        hours: the time after which no run begins; None: no limit but the seeds.
         keep_going: whether more runs begin after a violation.
     """
     told = time.monotonic()

@@ -26,36 +26,36 @@ ANY: Final = "any"
 """Stands for every operation on a disk."""
 FOLDER: Final = Path("/data")
 JOURNAL: Final = "kvraft-journal"
-"""How the jobs of the journal are called."""
+"""The name of the journal's jobs."""
 PORT: Final = 8080
 SYNCS: Final = frozenset({"fdatasync", "fsync_directory"})
 
 
 def address_of(member: int) -> str:
-    """Return where a simulated node listens, as config.json says it: a name and a port."""
+    """Return the address of a simulated node in config.json: a name and a port."""
     return f"{name_of(member)}:{PORT}"
 
 
 def name_of(member: int) -> str:
-    """Return the name of a simulated node, by which the others know it."""
+    """Return the host name of a simulated node."""
     return f"node{member}.test"
 
 
 def host_of(member: int) -> str:
-    """Return the address of a simulated node, which is found under its name."""
+    """Return the IP address to which a simulated node's name resolves."""
     return f"10.0.0.{member + 1}"
 
 
 @attrs.define
 class DiskFaults:
-    """What is wrong with a disk at the moment."""
+    """The present faults of a disk."""
 
     delay_s: tuple[float, float] = (0.0001, 0.0005)
     """Shortest and longest time of one job."""
     snapshot_delay_s: tuple[float, float] = (0.0001, 0.0005)
-    """That of a job of the snapshots, which delays no save."""
+    """Shortest and longest time of a job of the snapshots, which delays no save."""
     save_delay_s: float = 0.0
-    """How much longer each save takes, and nothing else."""
+    """How much longer each save takes; other jobs take no longer."""
     hangs: bool = False
     """Whether no job is begun."""
     errors: Mapping[str, int] = attrs.field(factory=dict)
@@ -68,8 +68,8 @@ class Member:
     Args:
         id: its id.
         machine: where its processes run.
-        network: what they talk through.
-        stopped: called with the sentence with which a process ended itself.
+        network: connects its machine with the others.
+        stopped: called with the reason when a process ends itself.
     """
 
     def __init__(self, id: int, machine: Machine, network: Network, stopped: Callable[["Member", str], None]) -> None:  # noqa: A002 - the field's name
@@ -80,20 +80,23 @@ class Member:
         self.faults = DiskFaults()
         self.name_faults = NameFaults()
         self.assembly: Assembly | None = None
-        """The parts of the process that runs; None while none does."""
+        """The parts of the running process; None while no process runs."""
         self.reactor: Reactor | None = None
         self.journal: Journal | MemoryJournal | None = None
-        """That of the latest process; None when it was in memory and is lost."""
+        """The journal of the latest process; None when it was in memory and is lost."""
         self.forgets = False
         """Whether its processes keep everything in memory."""
         self.last_words: str | None = None
-        """With what the latest process ended itself, if it did."""
+        """The reason for which the latest process ended itself, if it did."""
         self.has_failed = False
-        """Whether the disk has refused something to the latest process that it may end itself for: no lack of room."""
+        """Whether an operation of the latest process on the disk has failed, so that it may end itself.
+
+        An operation that fails for want of room does not count.
+        """
         self.has_failed_to_sync = False
-        """Whether a sync of its journal is among that; it must end itself then."""
+        """Whether a sync of its journal has failed, so that it must end itself."""
         self.has_older_copy = False
-        """Whether its disk is an older copy of its own, so that it forgets what it has promised and must end itself."""
+        """Whether its disk is an older copy of its own, which lacks acknowledgements or votes: it must end itself."""
         self.is_too_old = False
         """Whether there is an entry in the log that it cannot apply, so that it must end itself."""
         self.speaks = FEATURE_LEVEL
@@ -101,12 +104,12 @@ class Member:
         self.rots = False
         """Whether there is a wrong bit on the disk, so that a process may refuse to start."""
         self.trap: tuple[str, Callable[[Path], None]] | None = None
-        """An operation on the disk, or ANY, and what happens ahead of the next one of its kind, once."""
+        """An operation on the disk, or ANY, and what is called once, before the next operation of that kind."""
         self.starts = 0
         self.wrap: Callable[[Member, Assembly], None] = lambda _member, _assembly: None
         """Called with each new process before it begins."""
         self.removing: Callable[[Member, Path], None] = lambda _member, _path: None
-        """Called ahead of each file's removal."""
+        """Called before each file's removal."""
         self._network = network
         self._stopped = stopped
         self._jobs: list[DiskJobs] = []
@@ -120,7 +123,7 @@ class Member:
 
     @property
     def node(self) -> Node:
-        """The core of the process that runs."""
+        """The core of the running process."""
         assert self.assembly is not None, f"{self.machine.name} does not run"
         return self.assembly.replica.node
 
@@ -132,7 +135,7 @@ class Member:
 
     @property
     def save_takes_s(self) -> float:
-        """How long its journal has been waiting for the oldest thing that it was asked for, seconds."""
+        """How long the oldest unfinished job of its journal has been waiting, seconds."""
         since = self._jobs[0].pending_since if self._jobs else None
         return 0.0 if since is None or self.reactor is None else self.reactor.seconds() - since
 
@@ -142,7 +145,7 @@ class Member:
         return bool(self._jobs) and self._jobs[0].pending_since is not None
 
     def start(self, config: Config, options: RaftOptions) -> bool:
-        """Start a process on what the disk holds; return False when it ended at once, and `last_words` says why."""
+        """Start a process on the present disk; return False when it ended at once, for the reason in `last_words`."""
         assert not self.is_running, f"{self.machine.name} runs already"
         self.starts += 1
         self.last_words = None
@@ -170,14 +173,14 @@ class Member:
             self.wrap(self, assembly)
             assembly.start()
         except (ProcessDied, StaleFile):
-            pass  # it was ended on the way
+            pass  # the process was ended while it started
         except (StorageError, SnapshotInvalid) as error:
-            self.has_failed |= isinstance(error, JournalFull)  # there is no room to begin, or to begin anew
+            self.has_failed |= isinstance(error, JournalFull)  # the disk has no room for the first segment
             self._end_itself(life, FatalReason(str(error)))
         return self.is_running
 
     def kill(self, *, power: bool = False) -> None:
-        """End the process as kill -9 does; with `power` the machine goes off, and what was not synced may be lost."""
+        """End the process as kill -9 does; with `power` the machine loses power and perhaps what was not synced."""
         self.machine.end()
         collector.end_all()  # what a process has done to its collector ends with it
         self.assembly = None
@@ -192,7 +195,7 @@ class Member:
             self._network.process_ended(self.machine)
 
     def speak(self, level: int) -> None:
-        """Let its processes be of a version that speaks this feature level, also the one that has just been started."""
+        """Set the feature level that its processes support, also for the one that has just been started."""
         self.speaks = level
         assert self.assembly is not None, f"{self.machine.name} does not run"
         self.assembly.replica._admission._features.speaks = level  # noqa: SLF001 - no user may choose it
@@ -219,19 +222,19 @@ class Member:
         return initial
 
     def resume_disk(self) -> None:
-        """Let the disk go on that hung."""
+        """End the hang of the disk."""
         self.faults.hangs = False
         for jobs in self._jobs:
             jobs.resume()
 
     def end_hung_names(self) -> None:
-        """Let look-ups of names end, those that hang too."""
+        """End the faults of the names' look-ups; those that hang end as well."""
         self.name_faults.hangs = False
         if self.is_running and self._resolver is not None:
             self._resolver.resume()
 
     def set_clock(self, seconds: float) -> None:
-        """Let the wall clock jump, and whatever follows it."""
+        """Let the wall clock jump, and all timers that follow it."""
         self.machine.jump(seconds)
         if self.is_running and self.reactor is not None:
             self.reactor.clock_jumped()
@@ -262,7 +265,7 @@ class Member:
         return jobs
 
     def _touch(self, life: int, operation: str, path: Path) -> None:
-        """What happens ahead of each operation on the disk."""
+        """Called before each operation on the disk."""
         self.machine.effect(life)
         if operation == "remove":
             self.removing(self, path)

@@ -1,4 +1,4 @@
-"""The look-up of names on a simulated machine: quick, slow, or without an end for as long as that fault lasts."""
+"""The look-up of names on a simulated machine: quick, slow, or hanging while that fault lasts."""
 
 from collections.abc import Callable
 from random import Random
@@ -11,28 +11,28 @@ from kvraft.raft import InvariantViolated
 from kvraft.simulation.machine import Reactor
 
 QUICK_S: Final = (0.0001, 0.001)
-"""Shortest and longest time of a look-up while nothing is wrong, seconds."""
+"""Shortest and longest time of a look-up without a fault, seconds."""
 
 
 @attrs.define
 class NameFaults:
-    """What is wrong with the names of a machine at the moment."""
+    """The present faults of a machine's look-ups."""
 
     delay_s: tuple[float, float] = QUICK_S
     """Shortest and longest time of one look-up."""
     hangs: bool = False
-    """Whether no look-up ends."""
+    """Whether look-ups hang."""
 
 
 class Resolver:
     """Looks names up for one process.
 
     Args:
-        reactor: that of the process.
-        random: draws how long look-ups take.
-        faults: what is wrong; it changes while the process runs.
+        reactor: the reactor of the process.
+        random: draws the time of each look-up.
+        faults: the present faults, which change while the process runs.
         hosts: the address of each name.
-        complain: told what the process does wrong.
+        complain: called with each misuse by the process.
     """
 
     def __init__(
@@ -52,7 +52,7 @@ class Resolver:
         self._hung: list[str] = []
 
     def __call__(self, name: str, done: Done) -> None:
-        """Begin to look a name up."""
+        """Begin the look-up of a name."""
         if name in self._under_way:
             machine = self._reactor.machine.name
             self._complain(InvariantViolated(f"{machine} looks {name} up again before its look-up has ended"))
@@ -61,7 +61,7 @@ class Resolver:
         self._reactor.callLater(self._random.uniform(*self._faults.delay_s), self._end, name)
 
     def resume(self) -> None:
-        """Let look-ups end that hang."""
+        """End the look-ups that hang."""
         hung, self._hung = self._hung, []
         for name in hung:
             self._reactor.callLater(self._random.uniform(*QUICK_S), self._end, name)

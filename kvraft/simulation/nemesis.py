@@ -22,8 +22,8 @@ LASTS_S: Final = (0.2, 0.8, 2.0, 5.0)
 DOWN_S: Final = (0.0, 0.2, 1.0, 4.0)
 """About how long a process stays down, seconds."""
 AMBUSHED: Final = 1 / 3
-"""The share of runs in which one ambush takes part. In the others nothing is drawn for it, so that to add one changes
-only the runs in which that takes part."""
+"""The share of runs in which one ambush takes part. In the others nothing is drawn for it, so a new ambush changes
+only the runs in which it takes part."""
 AMBUSH_GAPS: Final = 7
 """Mean time between two strikes of one ambush, in gaps between faults."""
 FAULTS_MANY: Final = 20
@@ -61,7 +61,7 @@ class Nemesis:
         """How often each fault was begun."""
         self._faults = faults
         self._ambushes: list[tuple[Ambush, Random]] = []
-        """Those that take part, each with its own draws."""
+        """The ambushes of this run, each with its own draws."""
         for ambush in ambushes:
             random = cluster.world.random(f"ambush {ambush.__name__}")
             if random.random() < AMBUSHED:
@@ -70,12 +70,12 @@ class Nemesis:
         self._open: dict[int, Mend] = {}
         self._blocked: Counter[tuple[int, int]] = Counter()
         self._down: set[int] = set()
-        """Nodes that are to be started again."""
+        """Nodes whose start is scheduled."""
         self._mends = 0
         self._expects: Callable[[Member], None] | None = None
         self._is_stopped = False
         self._truces = 0
-        """How often it was stopped: what it had planned before is not done any more."""
+        """How often it was stopped: calls that were scheduled before a stop do nothing."""
         cluster.stopped = self._stopped_itself
         cluster.checks.elected = self._elected
 

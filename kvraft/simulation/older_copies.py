@@ -1,8 +1,9 @@
 """An older copy of a node's disk is put back: the node must not take part with it, and is healthy with its own again.
 
-More than kvraft promises to survive would be a copy that votes before anybody who knows better has spoken to it. So
-this is done when nothing else is wrong: others are connected at once, and must know what the copy lacks. Those who have
-counted its acknowledgements are restarted meanwhile where there are enough others, who know it by hearsay.
+kvraft does not guarantee to survive a copy that votes before a member that has recorded the lost acknowledgements has
+connected to it. So this is done in a healthy cluster: the others connect at once, and must have recorded what the copy
+lacks. Members that have counted its acknowledgements as leader are restarted meanwhile if there are enough others,
+which have them from the leader's heartbeats.
 """
 
 import copy
@@ -18,7 +19,7 @@ from kvraft.storage import OUTDATED
 WRITES: Final = 3
 """Writes that the copy lacks."""
 SPREADS_S: Final = 0.5
-"""In this time all members know by heartbeats what each of them has acknowledged, virtual seconds."""
+"""In this time heartbeats have informed all members of what each of them has acknowledged, virtual seconds."""
 NOTICED_S: Final = 2.0
 """In this time a node with an older copy has ended, virtual seconds."""
 
@@ -28,7 +29,7 @@ def put_back(cluster: Cluster) -> None:
 
     Raises:
         Stuck: it follows, or the cluster does not come to rest with its own disk.
-        InvariantViolated: it was started once more although it is known to have an older copy.
+        InvariantViolated: it was started again although it has detected its older copy.
     """
     leader = cluster.elect()
     voters = cluster.members[leader].node.membership.voters

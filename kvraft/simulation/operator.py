@@ -1,4 +1,4 @@
-"""Who administers a simulated cluster: moves the leader, takes snapshots, changes the members, and does not give up."""
+"""The operator of a simulated cluster: transfers leadership, takes snapshots, changes the members, and retries."""
 
 from collections.abc import Sequence
 from typing import Final
@@ -8,17 +8,17 @@ from kvraft.simulation.cluster import Cluster
 from kvraft.simulation.member import address_of
 
 TRIES: Final = 8
-"""So often a command is brought to another node before it is given up."""
+"""How often a command is sent to another node before it is given up."""
 RETRY_PAUSE_S: Final = 0.2
-"""Between two tries, seconds."""
+"""Time between two attempts, seconds."""
 MEMBERS_MIN: Final = 3
 MEMBERS_MAX: Final = 5
 NODES_MAX: Final = 12
-"""So many nodes are ever started in one run."""
+"""Most nodes that are started in one run."""
 
 
 class Operator:
-    """Gives commands to the leader, wherever it is."""
+    """Sends commands to the present leader."""
 
     def __init__(self, cluster: Cluster) -> None:
         self._cluster = cluster
@@ -32,15 +32,15 @@ class Operator:
         return self._open == 0
 
     def stop(self) -> None:
-        """Bring no command to another node any more."""
+        """Do not retry commands any more."""
         self._is_stopped = True
 
     def resume(self) -> None:
-        """Bring commands to other nodes again."""
+        """Retry commands again."""
         self._is_stopped = False
 
     def ask(self, line: str, member: int | None = None, *, tries: int = TRIES) -> None:
-        """Give one command, to the leader or to the node that is named."""
+        """Send one command, to the leader or to the given node."""
         cluster = self._cluster
         target = member
         if target is None:
@@ -64,7 +64,7 @@ class Operator:
             self.ask(line, tries=tries)
 
     def change_members(self, *, only_new: bool = False) -> None:
-        """Begin one change of the members that makes sense as things stand; with `only_new` one with a new node."""
+        """Begin one change of the members that is possible now; with `only_new` one that adds a node."""
         cluster = self._cluster
         leader = cluster.leader
         if leader is None:

@@ -1,4 +1,4 @@
-"""What simulated clients ask, as lines, and what the answers say."""
+"""The requests of simulated clients, as lines, and the outcomes in the answers."""
 
 from collections.abc import Sequence
 from typing import Final
@@ -14,16 +14,16 @@ DEFINITE: Final = frozenset({"NOT_LEADER", "TIMEOUT", "STOPPING", "TOO_LARGE", "
 """Errors after which a request certainly has no effect; the README promises it."""
 UNKNOWN: Final = "UNKNOWN"
 OVERLOADED: Final = "OVERLOADED"
-"""It is due when so much waits as all clients of a run together never ask for."""
+"""The code that no client of a run may receive: all clients together send too few requests to fill a queue."""
 CALLER: Final = Caller("the simulation")
-"""Who asks a node without a connection to it."""
+"""The caller of a request that comes over no connection."""
 
 Request = tuple[Action, str, str | None]
 
 
 @attrs.frozen
 class Data:
-    """What clients write and read."""
+    """The keys and values of clients."""
 
     keys: Sequence[str] = ("a", "b", "c", "d")
     large_value: int = 2_000
@@ -31,7 +31,7 @@ class Data:
 
     @classmethod
     def of(cls, keys: int, large_value: int) -> "Data":
-        """Return so many keys, and values so large."""
+        """Return that number of keys, and values of that size."""
         return cls([chr(ord("a") + key % 26) + str(key // 26 or "") for key in range(keys)], large_value)
 
 
@@ -42,7 +42,7 @@ def line_of(request: Request) -> str:
 
 
 def note_answer(history: History, client: int, ticket: int, request: Request, answer: Answer) -> bool:
-    """Write down an answer; return whether it says that it is done."""
+    """Record an answer; return whether it is a success."""
     action, key, _ = request
     code = answer.get("error")
     if code == UNKNOWN:

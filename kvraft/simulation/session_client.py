@@ -1,7 +1,7 @@
-"""A simulated client of sessions: it sends a numbered write until it is answered, and now and then once more.
+"""A simulated client of sessions: it sends a numbered write until it is answered, and sometimes once more.
 
-Its writes count, so that one which is carried out twice shows. It draws from a random stream of its own, and its keys
-are its own, so that runs without it are as they were.
+Its writes are increments, so a write that is executed twice shows in the value. It has its own source of randomness and
+its own keys, so runs without it are the same as before it was added.
 """
 
 from collections.abc import Collection, Iterable, Sequence
@@ -23,21 +23,21 @@ from kvraft.simulation.requests import DEFINITE, UNKNOWN
 from kvraft.simulation.twin import Twin
 
 SESSIONS: Final = "sessions"
-"""What this kind of clients is called on the command line."""
+"""The name of this kind of clients on the command line."""
 NUMBER: Final = 2
 """How many such clients there are in a run that has any."""
 SHARE: Final = 1 / 6
-"""How many runs have them when it is not asked for."""
+"""The share of runs with such clients, unless the kinds of clients are given."""
 GAP_S: Final = 0.12
 """Mean time between an answer and the next requests, seconds."""
 TTLS_S: Final = (1.5, 3.0, 60.0)
 """Times to live of sessions, seconds."""
 PAUSES: Final = 0.02
-"""How often a client uses its session for longer than that not at all."""
+"""The share of cases in which a client does not use its session for longer than that."""
 TOGETHER: Final = 3
 """Most new writes that are sent at once."""
 UNDER_WAY_MAX: Final = 100
-"""Most writes that are not answered."""
+"""Most writes without an answer at a time."""
 SLOW: Final = 0.9
 """The clocks of two machines differ by no more than this factor."""
 REFUSED: Final = DEFINITE | {UNKNOWN, "QUOTA_EXCEEDED", "SESSIONS_FULL"}
@@ -46,12 +46,12 @@ REFUSED: Final = DEFINITE | {UNKNOWN, "QUOTA_EXCEEDED", "SESSIONS_FULL"}
 
 @attrs.define(eq=False)
 class Session:
-    """One session, as its client knows it."""
+    """One session, as its client has recorded it."""
 
     client: int
     ttl_s: float
     used_at: float
-    """When the latest request was sent that has renewed it for certain."""
+    """When the latest request that certainly renewed it was sent."""
     lines: dict[int, str] = attrs.field(factory=dict)
     """Every write that was sent, by number."""
     answers: dict[int, Answer] = attrs.field(factory=dict)
@@ -78,11 +78,11 @@ class SessionClient:
         self._is_stopped = False
 
     def begin(self) -> None:
-        """Begin to ask."""
+        """Begin to send requests."""
         self._wait(self._random.expovariate(1 / GAP_S))
 
     def stop(self) -> None:
-        """Ask nothing more."""
+        """Send no more requests."""
         self._is_stopped = True
 
     def _wait(self, seconds: float) -> None:
@@ -154,10 +154,10 @@ class SessionClient:
 
 
 def check_sessions(sessions: Iterable[Session], twin: Twin) -> None:
-    """Hold what clients were told against a twin that has carried out the log and keeps every answer.
+    """Compare the answers of clients with those of a twin that executes the log and keeps every answer.
 
     Raises:
-        InvariantViolated: a number was carried out twice, or was given an answer that is not its own.
+        InvariantViolated: a number was executed twice, or has the answer of another one.
     """
     owners: dict[int, Session] = {}
     for session in sessions:
@@ -174,7 +174,7 @@ def check_sessions(sessions: Iterable[Session], twin: Twin) -> None:
 
 
 def _show(line: str, result: Result) -> Answer:
-    """Return the answer that a result makes."""
+    """Return the answer for this result."""
     requests, _ = read_requests([f"#1:1 {line}".encode()])
     (operation,), (encode,) = requests.operations, requests.answers
     assert isinstance(operation, Once)
@@ -184,7 +184,7 @@ def _show(line: str, result: Result) -> Answer:
 
 
 class SessionClients(Group[SessionClient]):
-    """Those of a run, if it has any."""
+    """The session clients of a run, if it has any."""
 
     def __init__(self, cluster: Cluster, kinds: Collection[str] | None = None) -> None:
         number = NUMBER if takes_part(SESSIONS, SHARE, cluster.world.seed, kinds) else 0
@@ -197,13 +197,13 @@ class SessionClients(Group[SessionClient]):
 
     @property
     def sessions(self) -> list[Session]:
-        """Every session that was opened."""
+        """All sessions that were opened."""
         return [session for client in self._clients for session in client.sessions]
 
     def judge(self, replay: Replay) -> None:
-        """Judge what they were told.
+        """Check the answers that they got.
 
         Raises:
-            InvariantViolated: a number has had two effects, or answers that are not its own.
+            InvariantViolated: a number has had two effects, or has the answer of another one.
         """
         check_sessions(self.sessions, replay.twin)

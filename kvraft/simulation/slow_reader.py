@@ -1,7 +1,7 @@
-"""A simulated client that asks a lot at once and reads the answers late: the node has to stop between two answers.
+"""A simulated client that sends many requests at once and reads late: the node has to pause between two answers.
 
 Answers are encoded in slices, and the node pauses between two of them while the client does not read. Each answer must
-come, in the order of the questions. It draws from a random stream of its own, so that runs without it are as they were.
+come, in the order of the requests. It has its own source of randomness, so runs without it are as before it was added.
 """
 
 from collections.abc import Collection, Sequence
@@ -39,15 +39,15 @@ RECEIVE_BYTES: Final = (30, 100, 400)
 READS_NOTHING_S: Final = (0.001, 0.02, 0.2)
 """How long it reads nothing, at the beginning and after what it has read, one of these, seconds."""
 PAUSES_MAX: Final = 4
-"""After so many pauses it reads all that comes."""
+"""Number of pauses after which it reads everything."""
 
 
 class SlowVisit(LineOnlyReceiver):
     """One connection.
 
     Args:
-        client: whose it is.
-        lines: what is asked.
+        client: its client.
+        lines: the requests.
         pause_s: how long it reads nothing, seconds.
         receive_bytes: how much is sent to it meanwhile.
     """
@@ -99,7 +99,7 @@ class SlowVisit(LineOnlyReceiver):
 
 
 class SlowReader:
-    """Pays one visit after the other, at any node, and reads there."""
+    """Makes one visit after the other, to any node, and sends reads there."""
 
     def __init__(self, cluster: Cluster, history: History, data: Data) -> None:
         self.is_idle = True
@@ -111,15 +111,15 @@ class SlowReader:
         self._machine = cluster.client_machine("slow reader")
         self.clock = self._machine.reactor
         self._asked: Sequence[tuple[Request, int]] = ()
-        """What is asked on this visit, with its ticket in the history."""
+        """The requests of this visit, each with its ticket in the history."""
         self._is_stopped = False
 
     def begin(self) -> None:
-        """Begin to come by."""
+        """Begin to make visits."""
         self.clock.callLater(self._random.expovariate(1 / GAP_S), self._come)
 
     def stop(self) -> None:
-        """Pay no more visits."""
+        """Make no more visits."""
         self._is_stopped = True
 
     def _come(self) -> None:
@@ -141,7 +141,7 @@ class SlowReader:
         connecting.addErrback(lambda _: self.finish(()))
 
     def finish(self, answers: Sequence[Answer]) -> None:
-        """Take the answers, which may be fewer than the requests, and come again later."""
+        """Record the answers, which may be fewer than the requests, and schedule the next visit."""
         self.is_idle = True
         for position, (request, ticket) in enumerate(self._asked):
             if position < len(answers):
@@ -153,7 +153,7 @@ class SlowReader:
 
 
 class SlowReaders(Group[SlowReader]):
-    """That of a run, if it has one."""
+    """The slow reader of a run, if it has one."""
 
     def __init__(self, cluster: Cluster, history: History, data: Data, kinds: Collection[str] | None = None) -> None:
         takes = takes_part(SLOW, SHARE, cluster.world.seed, kinds)

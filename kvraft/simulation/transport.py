@@ -95,7 +95,7 @@ class End:
         self._producer: IPushProducer | None = None
         self._is_producer_paused = False
         self.audit: Audit | None = None
-        """Counts the answers that its process owes a client at the other end; None: they are not counted."""
+        """Counts the answers that its process has not sent to a client at the other end; None: they are not counted."""
 
     def watch(self) -> None:
         """Begin to check that the process at the other end answers each request on this connection."""
@@ -330,7 +330,7 @@ class End:
             self._report_loss(ConnectionDone())
 
     def _check_owed(self) -> None:
-        """Report a violation if the process closes while it owes an answer."""
+        """Report a violation if the process closes before it has sent every answer."""
         if self.audit is not None and self.audit.owed > 0 and not self._is_stream_closed:
             self._network.violations.append(
                 InvariantViolated(

@@ -1,4 +1,4 @@
-"""What clients do in a random run: reads and writes of a few keys, all of it written down, and judged at the end."""
+"""The clients of a random run: reads and writes of a few keys, which are recorded and checked at the end."""
 
 from collections.abc import Collection, Sequence
 from random import Random
@@ -24,36 +24,36 @@ from kvraft.simulation.watch_client import WATCHES, WatchClients
 from kvraft.simulation.writes import check_writes
 
 KINDS: Final = (DATA, EXPIRY, WATCHES, LOCKS, SESSIONS, SLOW)
-"""Kinds of clients that take part in some of the runs."""
+"""The kinds of clients that only some runs have."""
 TOGETHER: Final = (1, 1, 1, 2, 5)
-"""How many requests a client sends at once, one of these."""
+"""How many requests a client sends together, one of these."""
 HURRY_S: Final = 0.03
 """Mean time between an answer and the next request of a client that rushes, seconds."""
 SILENT_S: Final = 0.5
-"""Longest silence before a client that rushes reads from a leader which was cut off, seconds."""
+"""Longest pause before a rushing client reads from a leader that was cut off, seconds."""
 PINGS: Final = 0.2
-"""How often a PING, which needs no store, stands among the requests."""
+"""The share of requests that are PING, which needs no store."""
 SPLITS: Final = 0.3
-"""How often requests that are sent together arrive in two pieces."""
+"""The share of requests sent together that arrive in two pieces."""
 REPEATS: Final = (0.0, 0.5, 1.0)
-"""How often a client repeats what was refused, or of what it does not know the outcome: one of these."""
+"""How often a client repeats a request that was refused or has an unknown outcome: one of these probabilities."""
 REPEATS_MAX: Final = 3
-"""So often at most in a row."""
+"""Most repetitions in a row."""
 PAUSES_S: Final = (0.01, 0.1, 0.5)
-"""About how long a client waits before that, one of these, seconds."""
+"""About how long a client waits before it repeats, one of these, seconds."""
 LAST_TRIES: Final = 3
-"""How often the last requests are made: a change of members that still goes on may take the leader away from them."""
+"""How often the last requests are sent: a membership change that is not finished may replace the leader meanwhile."""
 
 
 class Client:
-    """One client: it asks, waits for the answers, thinks, and asks again.
+    """One client: it sends requests, waits for the answers, pauses, and sends the next ones.
 
-    What fails, be it for certain or not, some repeat word for word at another node, as client libraries do. Each time
-    is an operation of its own in the history: what is not known of the first time stays unknown.
+    Some clients repeat a request that failed, definitely or not, unchanged at another node, as client libraries do.
+    Each repetition is an operation of its own in the history: an unknown outcome of the first one stays unknown.
 
     Args:
-        data: what it writes and reads.
-        repeats: how often it does so; drawn when it is not said.
+        data: the keys and values that it uses.
+        repeats: how often it repeats such requests; None: it is drawn.
     """
 
     def __init__(
@@ -76,15 +76,15 @@ class Client:
         self._history = history
         self._thinking_s = thinking_s
         self._follows = self._random.random()
-        """How often it follows a redirect. Who stays where it is finds out what a deposed leader says."""
+        """How often it follows a redirect. A client that stays tests the answers of a deposed leader."""
         self.target = self._random.choice([*cluster.members])
-        """Whom it takes to lead."""
+        """The node to which it sends requests, as the assumed leader."""
         self._chance = cluster.world.random(f"client {number} repeats")
         self._repeats = self._chance.choice(REPEATS) if repeats is None else repeats
         self._again: Sequence[Request] = ()
-        """What is to be repeated next."""
+        """The requests to repeat next."""
         self._tries = 0
-        """How often that was repeated already."""
+        """How often they were repeated already."""
         self._is_stopped = False
         self._rushes_until = 0.0
         self._parts_at = self._silent_until = 0.0
@@ -92,15 +92,15 @@ class Client:
         self._stays = self._only_reads = False
 
     def begin(self) -> None:
-        """Begin to think."""
+        """Begin with a pause, then send requests."""
         self._caller.clock.callLater(self._random.expovariate(1 / self._thinking_s), self._think)
 
     def stop(self) -> None:
-        """Begin nothing more."""
+        """Send no more requests."""
         self._is_stopped = True
 
     def ask(self, requests: Sequence[Request]) -> None:
-        """Send these requests together to the node that leads, as far as this client knows."""
+        """Send these requests together to the assumed leader."""
         self.is_idle = False
         self._tries = self._tries + 1 if self._again else 0
         self._again = ()
@@ -137,7 +137,7 @@ class Client:
     def _take(
         self, requests: Sequence[Request], tickets: Sequence[int], got: Sequence[Answer] | None
     ) -> Sequence[Request]:
-        """Write down what came of requests; return those that are not known to be done."""
+        """Record the outcomes of requests; return those that failed or are unknown."""
         undone = []
         for position, (request, ticket) in enumerate(zip(requests, tickets, strict=True)):
             if got is None:
@@ -150,7 +150,7 @@ class Client:
         return undone
 
     def _repeat_later(self, undone: Sequence[Request], asked: int) -> None:
-        """Perhaps repeat what `asked` did not do, at another node."""
+        """Perhaps repeat the requests of `asked` without a success, at another node."""
         others = [member for member in self._cluster.members if member != asked]
         if self._tries < REPEATS_MAX and self._chance.random() < self._repeats:
             self._again = undone
@@ -164,10 +164,10 @@ class Client:
             self.ask(self._again)
 
     def rush(self, member: int, begins_s: float, lasts_s: float, *, writes: bool) -> None:
-        """Ask one request soon after the other for a while, all for one key.
+        """Send one request soon after the other for a while, all for one key.
 
-        In `begins_s` seconds `member` will be cut off: from then on this client, as chance has it, either asks that
-        node alone, after a while of silence, or turns to the others. It reads there, unless it `writes` as before.
+        In `begins_s` seconds `member` will be cut off. From then on this client, at random, either sends requests to
+        that node alone, after a pause, or to the others. It only reads there, unless it `writes` as before.
         """
         now = self._cluster.world.now
         self._parts_at, self._rushes_until = now + begins_s, now + begins_s + lasts_s
@@ -215,7 +215,7 @@ class Client:
         return Action.SET, key, value
 
     def _note(self, ticket: int, request: Request, answer: Answer) -> bool:
-        """Write down an answer; return whether it says that it is done."""
+        """Record an answer; return whether it is a success."""
         return note_answer(self._history, self.number, ticket, request, answer)
 
     def _choose_target(self, answer: Answer | None) -> None:
@@ -235,10 +235,10 @@ class Workload:
     """All clients of a run.
 
     Args:
-        clients: how many.
+        clients: their number.
         thinking_s: mean time between an answer and the next request of one client, seconds.
-        data: what they write and read.
-        kinds: which other clients take part, of `KINDS`; drawn when it is not said.
+        data: the keys and values that they use.
+        kinds: which of the other kinds, `KINDS`, take part; None: they are drawn.
     """
 
     def __init__(
@@ -260,17 +260,17 @@ class Workload:
         self._watch_clients = WatchClients(cluster, kinds)
         self._lock_clients = LockClients(cluster, kinds)
         self._others = (self._data_clients, self._expiry_clients, self._watch_clients, self._lock_clients)
-        """Those whose answers are judged by a replay of the log."""
+        """The groups whose answers are checked against a replay of the log."""
         self._session_clients = SessionClients(cluster, kinds)
         self._slow_readers = SlowReaders(cluster, self._history, data, kinds)
         self._groups = (*self._others, self._session_clients, self._slow_readers)
         self._last: Client | None = None
         self._tries = 0
         self._asked = 0
-        """Requests of the last client before its last try."""
+        """The requests of the last client before its latest attempt."""
 
     def rush(self, member: int, begins_s: float, lasts_s: float, *, writes: bool = False) -> None:
-        """Let clients be quick for a while, and some of them keep to a node that is to be cut off: `Client.rush`."""
+        """Let clients send quickly for a while, some of them to a node that is to be cut off: `Client.rush`."""
         for client in self._clients:
             client.rush(member, begins_s, lasts_s, writes=writes)
 
@@ -283,11 +283,11 @@ class Workload:
 
     @property
     def keeps_waiting(self) -> bool:
-        """Whether some clients always have something at the nodes: watches, or a place in the queue of a lock."""
+        """Whether some clients always have state at the nodes: watches, or a place in the queue of a lock."""
         return self._watch_clients.take_part or self._lock_clients.take_part
 
     def begin(self) -> None:
-        """Begin."""
+        """Start all clients."""
         for client in self._clients:
             client.begin()
         self._guest.begin()
@@ -295,7 +295,7 @@ class Workload:
             group.begin()
 
     def end(self) -> None:
-        """Make no more requests, but for the last: once more all keys are written and read, now that all is well."""
+        """Stop all clients, then write and read all keys of the healthy cluster once more."""
         asking: tuple[Client | Guest, ...] = (*self._clients, self._guest)
         for client in asking:
             client.stop()
@@ -323,17 +323,17 @@ class Workload:
         return self._last is not None and self._last.is_idle
 
     def persist(self) -> bool:
-        """Ask once more when the last requests came to a leader that was about to hand over; return whether so."""
+        """Send the last requests again if the leader was about to transfer leadership; return whether so."""
         if not self._refused or self._tries == LAST_TRIES:
             return False
         self._ask_last()
         return True
 
     def settle(self) -> None:
-        """Let what clients have begun come to its end, in a cluster that is well.
+        """In a healthy cluster, let time pass until everything that clients have begun has ended.
 
         Raises:
-            Stuck: it does not.
+            Stuck: something does not end.
         """
         self._expiry_clients.settle()
         self._lock_clients.settle()
@@ -348,7 +348,7 @@ class Workload:
         return [operation for operation in self._last_operations[self._asked :] if operation.outcome != "ok"]
 
     def judge(self) -> tuple[str | None, str]:
-        """Return which checker found something and what, or None."""
+        """Return the name of a checker that found a violation, and the violation; None: there is none."""
         if refused := self._refused:
             return "liveness", f"all is well, and yet: {refused[0]}"
         committed = self._cluster.checks.figure_3.committed
