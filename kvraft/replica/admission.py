@@ -128,10 +128,11 @@ class Admission:
     def refused(self, peer: int, code: str) -> None:
         """Take a peer's refusal of this node.
 
-        A removal counts as true if this node's own log has it, or if a majority of the other members refuse this node:
-        it may have been down at its removal, or have crashed before it received the commit. Refusals for another
-        incarnation or a too low feature level need a majority too, unless this node has no vote: then no quorum needs
-        it, and one refusal is enough.
+        A removal counts as true if this node's own log has it, or if as many nodes as a majority of the other members
+        refuse this node: it may have been down at its removal, or have crashed before it received the commit. Nodes
+        with a later configuration count like members, since the members that this node knows may have been replaced
+        and stopped (see `admits`). Refusals for another incarnation or a too low feature level need a majority too,
+        unless this node has no vote: then no quorum needs it, and one refusal is enough.
         """
         if code not in self._refused_by:
             return
@@ -142,7 +143,8 @@ class Admission:
             is_certain, why = node.id in node.membership.departed, REMOVED_ITSELF
         else:
             is_certain, why = not node.voting and node.incarnation is not None, REFUSALS[code]
-        if is_certain or len(self._refused_by[code] & others) >= majority(len(others)):
+        counted = others | self._sponsors.keys()
+        if is_certain or len(self._refused_by[code] & counted) >= majority(len(others)):
             self._begin_to_leave(why)
 
     def hello(self, hello: Hello) -> None:

@@ -69,6 +69,7 @@ KEPT: Final = {
     "Journal._segments": "the files of the log",
     "Keyspace._shards": "the keys",
     "Leader.progress": "one entry a member",
+    "Locks.told": "the outcomes in the latest entry, until the next is applied",
     "Log._ends": "the log",
     "Log._entries": "the log",
     "Membership.addresses": "the configuration",

@@ -124,7 +124,7 @@ class Budgets:
         rounds = self._rounds(spent.seconds)
         self._compare(f"messages {what}", spent.messages, 2 * self._others * rounds)
         self._compare(f"bytes {what}", spent.bytes, self._others * rounds * HEARTBEAT_BYTES_MAX)
-        self._compare(f"syncs {what}", spent.syncs, SYNCS_SPARE * self._nodes)
+        self._compare(f"syncs {what}", spent.syncs, (SYNCS_SPARE + entries) * self._nodes)
         self._compare(f"lines of log {what}", spent.lines, LINES_SPARE * self._nodes)
         for member, count in events.items():
             if _latest_snapshot(self._cluster.members[member]) != snapshots_before[member]:

@@ -8,13 +8,14 @@ from twisted.internet.task import Clock
 
 from kvraft.config import Address
 from kvraft.errors import exit_status
-from kvraft.peers import Facts
+from kvraft.peers import REMOVED, Facts
 from kvraft.raft import CommittedContradicted, HardState, Membership, MessageRefused, Node
 from kvraft.replica.admission import (
     CONTRADICTIONS_MAX,
     HAS_AN_OLDER_COPY,
     KNOWS_BETTER,
     LAST_ANSWERS_S,
+    REMOVED_ITSELF,
     Admission,
 )
 from tests.replica.cluster import address, hello_of
@@ -48,6 +49,25 @@ def test_who_has_promised_something_believes_no_stranger_before_it_knows_its_clu
     assert node.voting is voting
     hello = replace(hello_of(7, Facts(configuration=index, address=address(7))), to_incarnation=known_as)
     assert admission.admits(hello, ours) == (Address.parse(address(7)) if is_admitted else None)
+
+
+def test_members_of_a_later_configuration_tell_a_node_of_its_removal() -> None:
+    """All members that a node knows may have been replaced while it was down; those in their place count like them."""
+    clock, reasons = Clock(), list[exit_status.FatalReason]()
+    node = Node(0, Membership([0, 1, 2, 3, 4]), now=0.0, random=Random(1), hard_state=HardState(1), incarnation="ours")
+    node.regain_vote()
+    admission = Admission(node, clock, reasons.append)
+    for member in (5, 6):
+        hello = replace(hello_of(member, Facts(configuration=1, address=address(member))), to_incarnation="ours")
+        assert admission.admits(hello, "cluster") is not None
+
+    for member in (1, 5, 7, 8):
+        admission.refused(member, REMOVED)
+    clock.advance(LAST_ANSWERS_S)
+    assert reasons == []
+    admission.refused(6, REMOVED)
+    clock.advance(LAST_ANSWERS_S)
+    assert reasons == [REMOVED_ITSELF]
 
 
 def test_a_node_that_knows_better_than_its_leader_ends() -> None:
