@@ -1,4 +1,4 @@
-"""Answers an operator's questions from what all nodes have noted: who leads and why, why it was slow, who left when.
+"""Answers questions from what all nodes have noted: which node leads and why, why it was slow, which member left when.
 
 It works on what the nodes answer to STATUS, MEMBERS and EVENTS, as JSON values. The times of a node whose clock differs
 from the others' are corrected by the time that it named when it was asked.
@@ -17,7 +17,7 @@ CLOCK_S: Final = 0.5
 SHOWN_MAX: Final = 10
 """Slow writes, gaps and changes that are shown, the latest ones."""
 AROUND_S: Final = 0.1
-"""What was noted so shortly before or after a slow write is told with it, seconds."""
+"""Events so shortly before or after a slow write are listed with it, seconds."""
 ELECTION_S: Final = 10.0
 """What was noted so long before a leader was elected may have to do with it; so may refusals while there is none."""
 
@@ -64,7 +64,7 @@ class Report:
     why: str = ""
     """Why it does not answer, where that is known."""
     ahead_s: float = 0.0
-    """How far its clock is ahead of the one of who asks, seconds."""
+    """How far its clock is ahead of that of the asking process, seconds."""
 
 
 @attrs.frozen
@@ -99,7 +99,7 @@ class View:
         return {report.status["id"] for report in self.up}
 
     def name(self, report: Report) -> str:
-        """Return a node that does not answer as a person knows it."""
+        """Return the name and address of a node that does not answer."""
         node = self._names.get(report.address)
         return report.address if node is None else f"node {node} ({report.address})"
 
@@ -138,7 +138,7 @@ def clock(seconds: float) -> str:
 def line(event: dict[str, Any]) -> str:
     """Return an event with its time; one that happened several times with when it began."""
     begun = f", since {clock(event['first_time'])}" if "first_time" in event else ""
-    # Its own words: a later version of kvraft may tell what this one does not know.
+    # The node's own sentence: a later version of kvraft may have events that are unknown to this one.
     return f"{clock(event['time'])} {event.get('text') or sentence(event)}{begun}"
 
 
@@ -195,7 +195,7 @@ def _why_none(view: View) -> list[str]:
 
 
 def _why_votes_lack(view: View) -> list[str]:
-    """Return why nobody is elected although a majority answers."""
+    """Return why no node is elected although a majority answers."""
     said = [
         f"node {report.status['id']} has no vote: it may have lost votes that it gave, and must catch up first"
         for report in view.up

@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 Told = Mapping[str, Any]
-"""An event as a node tells it: its node, kind and facts."""
+"""An event as a node reports it: its node, kind and facts."""
 
 _WHY_REFUSED: Final = {
     "has_leader": "it receives messages from a leader",

@@ -1,7 +1,7 @@
 """Where to dial a peer: at its address in the log and, while it does not answer there, at other likely addresses.
 
 A cluster that restarts at other addresses still has the old ones in its log, and to change the log it needs a leader.
-So a node also tries the peer's address in its own config.json and, while it knows no leader, the address that the peer
+So a node also tries the peer's address in its own config.json and, while it has no leader, the address that the peer
 announces in its hello (`reached_at`). Both are only hints. Every connection begins with hellos that check the peer's
 identity, so a wrong hint costs one attempt to connect. The address in the log is tried first and, while it fails, every
 second time.

@@ -27,7 +27,7 @@ ORDINARY_REFUSALS: Final = frozenset({"NOT_LEADER", "CAS_FAILED", "CONDITION_FAI
 
 
 class Insight:
-    """What monitoring and the page are told of a node.
+    """What monitoring and the page show of a node.
 
     Args:
         node: the node, put together.

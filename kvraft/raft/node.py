@@ -364,7 +364,7 @@ class Node:
 
     @property
     def leader(self) -> int | None:
-        """The leader of this term; None when this node knows none."""
+        """The leader of this term; None while this node has learned of none."""
         if isinstance(self.role, Follower):
             return self.role.leader
         return self.id if self.is_leader else None

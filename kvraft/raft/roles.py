@@ -10,7 +10,7 @@ from kvraft.raft.ready import Read
 
 @attrs.define
 class Follower:
-    """Follows a leader, or knows none yet."""
+    """Follows a leader, or has learned of none yet."""
 
     deadline: float
     """When it starts an election, unless a leader's message or a granted vote moves this first (§5.2)."""

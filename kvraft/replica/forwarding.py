@@ -140,7 +140,7 @@ class Forwarding:
 
     @property
     def reaches_leader(self) -> bool:
-        """Whether this node knows a leader and is connected to it, or leads itself."""
+        """Whether this node has a leader and is connected to it, or leads itself."""
         leader = self._node.leader
         if leader is None or leader == self._node.id:
             return leader is not None

@@ -129,13 +129,12 @@ class Checks:
         """Check that a restarted node still has its term, its vote and what it acknowledged."""
         demand(
             node.term >= self._terms.get(member.id, 0),
-            f"node {member.id} has forgotten term {self._terms.get(member.id, 0)}: it comes back in term {node.term}",
+            f"node {member.id} has lost term {self._terms.get(member.id, 0)}: it comes back in term {node.term}",
         )
         promised = self._votes.get((member.id, node.term), node.vote)
         demand(
             promised == node.vote,
-            f"node {member.id} has forgotten its vote for {promised} in term {node.term}: it comes back with "
-            f"{node.vote}",
+            f"node {member.id} has lost its vote for {promised} in term {node.term}: it comes back with {node.vote}",
         )
         if not member.rots:  # else recovery may cut off the last save as torn; its disk is then restored from a copy
             self._check_kept(member.id, node)
@@ -303,8 +302,7 @@ class Checks:
         extent = member.journal.extent
         if extent.hard_state.term < term:
             raise InvariantViolated(
-                f"node {member.id} promises {what} in term {term}, and its disk knows only term "
-                f"{extent.hard_state.term}"
+                f"node {member.id} promises {what} in term {term}, and its disk has only term {extent.hard_state.term}"
             )
         if member.has_failed_to_sync:
             raise InvariantViolated(f"node {member.id} promises {what} although a sync of its journal has failed")

@@ -18,10 +18,10 @@ class Founders:
             return
         if node.founder and not _is_saved(member):
             is_alone = agree(majorities(node.membership), {node.id})
-            demand(is_alone, f"node {node.id} begins as a founder, and neither its disk nor anybody else says so")
+            demand(is_alone, f"node {node.id} begins as a founder, and neither its disk nor another node says so")
         demand(
             node.founder or member.rots or member.id not in self._durable,
-            f"node {node.id} has forgotten that it took part in the birth of its cluster",
+            f"node {node.id} has lost that it is a founder of its cluster",
         )
 
     @staticmethod
@@ -32,8 +32,8 @@ class Founders:
             node.log.last_index == 0
             and not heard.nonempty
             and agree(majorities(node.membership), {*heard.newborn, node.id}),
-            f"node {node.id} takes part in a birth, and heard of {sorted(heard.newborn)} that their logs are empty, "
-            f"and of {sorted(heard.nonempty)} that theirs are not",
+            f"node {node.id} becomes a founder, and {sorted(heard.newborn)} have reported empty logs, and "
+            f"{sorted(heard.nonempty)} logs with entries",
         )
 
     def promises(self, member: Member, node: Node) -> None:

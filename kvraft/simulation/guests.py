@@ -174,7 +174,7 @@ class Visit(LineOnlyReceiver):
         if not self._answers:
             self._object("closes without any answer")
         elif self._manners.keeps and len(self._answers) < len(self._lines):
-            self._object(f"closes after {len(self._answers)} of {len(self._lines)} answers, and was told to keep")
+            self._object(f"closes after {len(self._answers)} of {len(self._lines)} answers, although KEEP was sent")
 
     def _send(self, piece: bytes, ends_line: bool, is_last: bool) -> None:
         self.transport.write(piece)
@@ -210,7 +210,9 @@ class Visit(LineOnlyReceiver):
         node = self.transport.peer
         if node.is_there and node.machine.held_until <= self._since:
             owed = node.audit.owed if node.audit is not None else 0
-            self._object(f"owes {owed} answers for {seconds:g} s" if owed else f"does not close in {seconds:g} s")
+            self._object(
+                f"has not sent {owed} answers for {seconds:g} s" if owed else f"does not close in {seconds:g} s"
+            )
         self._has_left = True
         self.transport.abortConnection()
 

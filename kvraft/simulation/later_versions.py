@@ -43,11 +43,11 @@ def write_of_a_later_version(cluster: Cluster) -> None:
         # Nothing is committed any more when most have ended, so the others may never learn that it is committed.
         lambda: 2 * sum(member.id in voters for member in cluster.running) <= len(voters),
         at_most=ENDS_S,
-        what="the end of the nodes that do not know a command",
+        what="the end of the nodes to which a command is unknown",
     )
     for member in cluster.members.values():
         if member.is_too_old and not member.is_running and WORDS not in (member.last_words or ""):
-            raise InvariantViolated(f"node {member.id} does not know a command and says {member.last_words!r}")
+            raise InvariantViolated(f"node {member.id} cannot read a command and ends with {member.last_words!r}")
 
 
 def _takes_writes(cluster: Cluster) -> bool:

@@ -54,7 +54,7 @@ def put_back(cluster: Cluster) -> None:
         lambda: not member.is_running, at_most=NOTICED_S, what=f"the end of node {member.id} with an older copy"
     )
     if cluster.start(member.id) or OUTDATED not in (member.last_words or ""):
-        raise InvariantViolated(f"node {member.id} is started again with what it knows to be an older copy")
+        raise InvariantViolated(f"node {member.id} is started again with its older copy, which it has detected")
     member.has_older_copy = False
     member.disk = own
     cluster.start(member.id)

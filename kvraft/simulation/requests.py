@@ -49,7 +49,7 @@ def note_answer(history: History, client: int, ticket: int, request: Request, an
         history.lose(ticket, UNKNOWN)
         return False
     if code == OVERLOADED:
-        raise InvariantViolated(f"client {client} is told OVERLOADED, and nothing has room for so few clients to fill")
+        raise InvariantViolated(f"client {client} receives OVERLOADED, and so few clients cannot fill any queue")
     if code in DEFINITE:
         history.fail(ticket, str(code))
         return False

@@ -180,7 +180,7 @@ def _check_real_time(answered: Sequence[Asked], told: Told) -> None:
                 raise InvariantViolated(f"two writes have one revision: {other} and {asked}")
         low, high = told.window(asked, revision)
         if revision < low:
-            raise InvariantViolated(f"the answer is older than one that was told before, at revision {low}: {asked}")
+            raise InvariantViolated(f"the answer is older than one before it, at revision {low}: {asked}")
         if revision > high:
             raise InvariantViolated(f"the answer shows what was asked for later, at revision {high + 1}: {asked}")
 

@@ -334,8 +334,8 @@ class End:
         if self.audit is not None and self.audit.owed > 0 and not self._is_stream_closed:
             self._network.violations.append(
                 InvariantViolated(
-                    f"{self.machine.name} closes a client's connection, and owes {self.audit.owed} of "
-                    f"{self.audit.asked} answers"
+                    f"{self.machine.name} closes a client's connection with {self.audit.owed} of "
+                    f"{self.audit.asked} answers missing"
                 )
             )
 

@@ -103,7 +103,7 @@ class Watching(LineOnlyReceiver):
         answer: dict[str, Any] = msgspec.json.decode(line)
         number: int = answer.get("watch", 0)
         if "event" in answer or (number and "error" in answer):
-            demand(number in self._active, f"a watch that has ended, or never began, is told {answer}")
+            demand(number in self._active, f"a watch that has ended, or never began, is sent {answer}")
             follow, told = self._active[number]
             told.lines.append(answer)
             self._move(follow, answer)

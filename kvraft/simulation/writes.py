@@ -32,5 +32,5 @@ def check_writes(operations: Iterable[Operation], committed: Iterable[Entry]) ->
         demand(
             least <= count <= most,
             f"{f'SET {key} {value}' if value is not None else f'DELETE {key}'} was committed {count} times; it was "
-            f"answered {least} times, and {most - least} times nobody knows (rows 10 and 13)",
+            f"answered {least} times, and {most - least} times the outcome is unknown (rows 10 and 13)",
         )

@@ -47,5 +47,5 @@ def test_a_cluster_that_is_dead_from_its_birth_is_noticed(monkeypatch: pytest.Mo
 def test_who_takes_part_in_a_birth_without_one_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
     """A node that has heard of a log is no founder."""
     monkeypatch.setattr(identity, "_is_birth", lambda _node: True)
-    with pytest.raises(InvariantViolated, match="neither its disk nor anybody else says so"):
+    with pytest.raises(InvariantViolated, match="neither its disk nor another node says so"):
         Cluster(1, 3).elect()

@@ -68,7 +68,7 @@ def test_a_node_that_closes_while_it_owes_an_answer_is_noticed(monkeypatch: pyte
     """The check counts lines at the node's end of the connection."""
     monkeypatch.setattr(LineProtocol, "readConnectionLost", lambda self: self._close())
 
-    with pytest.raises(InvariantViolated, match="owes 1 of 1 answers"):
+    with pytest.raises(InvariantViolated, match="1 of 1 answers missing"):
         visit(attrs.evolve(POLITE, half_closes=True), WRITES[:1])
 
 

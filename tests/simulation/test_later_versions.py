@@ -20,5 +20,5 @@ def test_a_node_that_leaves_a_command_out_is_noticed(monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(store, "UnknownOpcode", NotImplementedError)
     cluster = Cluster(seed=3)
     cluster.elect()
-    with pytest.raises(Stuck, match="do not know a command"):
+    with pytest.raises(Stuck, match="a command is unknown"):
         later_versions.write_of_a_later_version(cluster)
