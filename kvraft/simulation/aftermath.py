@@ -53,7 +53,7 @@ def dead_end(cluster: Cluster, draws: Random) -> None:
         raise InvariantViolated(
             f"node {moved} is moved to where nobody is, and only with it there is a majority: {answer}"
         )
-    _write(cluster)
+    write(cluster)
     for each in down:
         cluster.start(each)
     cluster.elect()
@@ -90,7 +90,7 @@ def come_back_elsewhere(cluster: Cluster, draws: Random) -> None:
         incarnation = membership.incarnations.get(mover, "")
         _ask_until_done(cluster, places, f"MEMBER MOVE {mover} {places[mover]} {incarnation}".strip())
     cluster.elect()
-    _write(cluster)
+    write(cluster)
     cluster.run_until(cluster.has_settled, what="one state on all members that have moved")
 
 
@@ -115,7 +115,7 @@ def run_a_copy(cluster: Cluster, draws: Random) -> None:
         answer = cluster.ask(leader, f"MEMBER MOVE {original.id} {_elsewhere(original.id)} {incarnation}")[0]
         if answer.get("error") != "REFUSED":
             raise InvariantViolated(f"a copy of node {original.id} is moved in while that one answers: {answer}")
-    _write(cluster)
+    write(cluster)
     twin.kill()
     if node.term != term or cluster.leader != leader:
         raise InvariantViolated(f"a copy of node {original.id} has disturbed node {leader}, which led term {term}")
@@ -123,6 +123,17 @@ def run_a_copy(cluster: Cluster, draws: Random) -> None:
 
 
 SCENARIOS: Final[Sequence[Callable[[Cluster, Random], None]]] = (dead_end, come_back_elsewhere, run_a_copy)
+
+
+def write(cluster: Cluster) -> None:
+    """Let the leader write, and wait for the answer, whatever it is."""
+    leader = cluster.members[cluster.elect()]
+    answers: list[object] = []
+    assert leader.assembly is not None
+    cluster.world.at(
+        cluster.world.now, leader.machine, leader.assembly.replica.intake.ask, CALLER, [_WRITE], answers.append
+    )
+    cluster.run_until(lambda: bool(answers), what="an answer to a write")
 
 
 def _await_lasting_leader(cluster: Cluster) -> tuple[int, int]:
@@ -176,14 +187,3 @@ def _ask(cluster: Cluster, place: str, line: str) -> Sequence[Answer]:
     cluster.client(keeps=False).ask(place, [line], lambda answers: got.append(answers or ()))
     cluster.run_until(lambda: bool(got), what="an answer")
     return got[0]
-
-
-def _write(cluster: Cluster) -> None:
-    """Let the leader write."""
-    leader = cluster.members[cluster.elect()]
-    answers: list[object] = []
-    assert leader.assembly is not None
-    cluster.world.at(
-        cluster.world.now, leader.machine, leader.assembly.replica.intake.ask, CALLER, [_WRITE], answers.append
-    )
-    cluster.run_until(lambda: bool(answers), what="an answer to a write")

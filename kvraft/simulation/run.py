@@ -15,7 +15,7 @@ from zope.interface import implementer
 
 from kvraft.raft import InvariantViolated
 from kvraft.simulation import at_rest, constants, encounters, later_versions, older_copies, slow_learner, watchdog
-from kvraft.simulation.aftermath import SCENARIOS
+from kvraft.simulation.aftermath import SCENARIOS, write
 from kvraft.simulation.ambushes import AMBUSHES, forget_and_elect
 from kvraft.simulation.births import Birth
 from kvraft.simulation.budgets import Budgets
@@ -43,7 +43,7 @@ OLDER_COPIES: Final = 0.2
 """The share of runs that end with a node whose disk is an older copy of its own."""
 ENCOUNTERS: Final = 0.4
 """The share of runs that end with a graceful stop of a node, or with nodes of another cluster."""
-SLOW_ELECTIONS: Final = 0.1
+SLOW_ELECTIONS: Final = 0.2
 """The share of runs that end with an election on slow disks."""
 AFTERMATHS: Final = 0.4
 """The share of runs that end with one of the scenarios of `aftermath`."""
@@ -347,6 +347,7 @@ def _elect_on_slow_disks(cluster: Cluster, draws: Random) -> None:
         cluster.client().ask(address_of(leader), [f"TRANSFER {draws.choice(others)}"], answered.append)
         cluster.run_until(lambda: bool(answered), what="an answer to TRANSFER while disks are slow")
     cluster.run_until(cluster.agrees, at_most=SLOW_ELECTION_S_MAX, what="a leader while disks are slow")
+    write(cluster)  # all disks have to save it; only one that is slower than others may cost its node the leadership
     for member in cluster.members.values():
         member.faults.delay_s = DiskFaults().delay_s
     if is_lost:
