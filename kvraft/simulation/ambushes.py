@@ -132,12 +132,21 @@ def kill_in_compaction(nemesis: Nemesis, random: Random) -> Mend | None:
 
 
 def tear_save(nemesis: Nemesis, random: Random) -> Mend | None:
-    """Cut a machine's power between the write of a save and its sync, while there is much to save."""
+    """Cut a machine's power between the write of a save and its sync, while there is much to save.
+
+    Its disk is slow, so that each save holds what came during the one before, and fills several sectors.
+    """
     member = nemesis.pick_running(random)
     if member is None:
         return None
+    slow_disks(nemesis, [member], 0.1, 1.0)
     nemesis.rush(member.id, 1.0, 0.0)
-    return nemesis.kill_at_disk(member, "fdatasync", power=True, behind=0)
+
+    def lie_in_wait() -> None:
+        nemesis.mend_later(1.0, nemesis.kill_at_disk(member, "fdatasync", power=True, behind=0))
+
+    nemesis.later(random.uniform(0.1, 0.5), lie_in_wait)
+    return None
 
 
 def part_joint_leader(nemesis: Nemesis, random: Random) -> Mend | None:

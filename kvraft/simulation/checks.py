@@ -361,6 +361,7 @@ class Checks:
 
     def _check_committed(self, node: Node, before: Before) -> None:
         """Check that an entry that a leader commits is on the disks of a majority (§5.3, row 3)."""
+        self._note_counted(node)
         term = node.log.term_at(node.commit)
         if node.commit <= node.log.snapshot_index or term is None:
             return
@@ -376,6 +377,11 @@ class Checks:
                 f"node {node.id} committed entry {node.commit}, which only the disks of {sorted(holds)} hold, of "
                 f"{' and '.join(str(sorted(voters)) for voters in sets)}"
             )
+
+    def _note_counted(self, leader: Node) -> None:
+        """Note what the leader counts of its own disk: it may lose that as little as what others acknowledged to it."""
+        if not self._members[leader.id].forgets:
+            self._acks[leader.id] = max(self._acks.get(leader.id, (0, 0)), (leader.term, leader.log.durable))
 
     def _lost_since(self, member: int, leader: Node, term: int, index: int) -> bool:
         """Whether a node without a disk has acknowledged what the leader commits, and its loss is not yet detected."""
