@@ -47,7 +47,7 @@ class Edit:
             raise Stale(f"its text stands {count} times in {self.file}, and must stand there once:\n{self.old}")
         changed = text.replace(self.old, self.new)
         try:
-            ast.parse(changed, self.file)
+            compile(changed, self.file, "exec", dont_inherit=True)
         except SyntaxError as error:
             raise Stale(f"it makes no Python of {self.file}: {error}") from error
         if ast.dump(ast.parse(text)) == ast.dump(ast.parse(changed)):
