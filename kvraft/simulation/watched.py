@@ -88,7 +88,7 @@ class _Judge:
                 self._check_event(line)
             elif line["error"] == "COMPACTED":
                 needed = self._reached + 1
-                demand(line["oldest_revision"] >= needed, f"{told} is told {line}, and needs revision {needed}")
+                demand(line["oldest_revision"] >= needed, f"{told} is sent {line}, and needs revision {needed}")
             else:
                 self._check_reached(line["resume_from"] - 1, line)
         if told.is_complete:
@@ -101,21 +101,21 @@ class _Judge:
     def _check_event(self, line: Mapping[str, Any]) -> None:
         following = self._next(self._reached)
         if following is None:
-            raise InvariantViolated(f"{self._told} is told what has not happened: {line}")
+            raise InvariantViolated(f"{self._told} is sent what has not happened: {line}")
         revision, changes = following
         key = line["key"].encode()
         if line["revision"] != revision or key not in changes or key in self._open:
             raise InvariantViolated(
-                f"{self._told} is told {line}; next is what revision {revision} has changed, {[*changes]}, of which "
-                f"{sorted(self._open)} were told"
+                f"{self._told} is sent {line}; next is what revision {revision} has changed, {[*changes]}, of which "
+                f"{sorted(self._open)} were sent"
             )
         expected = self._expected(line["watch"], revision, key, changes[key])
         if {**line, "more": None} != {**expected, "more": None}:
-            raise InvariantViolated(f"{self._told} is told {line}, and not {expected}")
+            raise InvariantViolated(f"{self._told} is sent {line}, and not {expected}")
         self._open.add(key)
         is_whole = len(self._open) == len(changes)
         if is_whole == ("more" in line):
-            raise InvariantViolated(f"{self._told} is told {line}, of {[*changes]} at that revision")
+            raise InvariantViolated(f"{self._told} is sent {line}, of {[*changes]} at that revision")
         if is_whole:
             self._reached = revision
             self._open.clear()
@@ -137,6 +137,6 @@ class _Judge:
             not self._open
             and self._reached <= revision <= self._newest
             and (following is None or following[0] > revision),
-            f"{self._told} is told {line}; it was told all up to revision {self._reached}, and next comes {following}",
+            f"{self._told} is sent {line}; it was sent all up to revision {self._reached}, and next comes {following}",
         )
         self._reached = revision

@@ -1,4 +1,4 @@
-"""What watches were told is judged by the log: each guarantee that is broken is noticed."""
+"""What watches were sent is judged by the log: each guarantee that is broken is noticed."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -78,9 +78,9 @@ def test_what_happened_may_be_told() -> None:
         (told({**CHANGED, **MORE}, W3, first=3), "next is what revision 3"),
         (told({**CHANGED, **MORE}, {**GONE, **MORE}, first=3), "of .* at that revision"),
         (told(W1, progress(2)), "next comes"),
-        (told(W1, W2, progress(1)), "it was told all up to revision 2"),
+        (told(W1, W2, progress(1)), "it was sent all up to revision 2"),
         (told(W1, end("SLOW_WATCHER", resume_from=3)), "next comes"),
-        (told(W1, end("SLOW_WATCHER", resume_from=1)), "it was told all up to revision 1"),
+        (told(W1, end("SLOW_WATCHER", resume_from=1)), "it was sent all up to revision 1"),
         (told({**CHANGED, **MORE}, end("STOPPING", resume_from=3), first=3), "next comes"),
         (told(W1, W2, end("COMPACTED", oldest_revision=2)), "needs revision 3"),
         (told({**W1, "value": "z"}), "and not"),
