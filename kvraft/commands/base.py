@@ -27,6 +27,10 @@ class Machine(Protocol):
         """Apply each `Increment` as a transaction of its own."""
         ...
 
+    def once_all(self, onces: Sequence[Any]) -> list[Result]:
+        """Apply each `Once` as a transaction of its own."""
+        ...
+
 
 class Mutation(msgspec.Struct, frozen=True, gc=False, array_like=True):
     """A replicated command."""

@@ -5,12 +5,13 @@ A mutation is one frozen class. Its tag is its opcode, `LEVEL` the feature level
 mutation of a level that the cluster has not reached. `docs/commands.md` shows how to add one.
 """
 
-from typing import Annotated, Any, ClassVar, Final
+from collections.abc import Sequence
+from typing import Annotated, Any, ClassVar, Final, Self
 
 import msgspec
 from typing_extensions import override
 
-from kvraft.commands.base import ARGUMENTS_BYTES, INTEGER_BYTES, Mutation
+from kvraft.commands.base import ARGUMENTS_BYTES, INTEGER_BYTES, Machine, Mutation
 from kvraft.commands.basic import Delete, Set
 from kvraft.commands.blocks import Block
 from kvraft.commands.client_sessions import (
@@ -159,6 +160,11 @@ class Once(Mutation, frozen=True, gc=False, array_like=True, tag=20):
             )
         transaction.remember(self.client, self.number, answer, is_failure=isinstance(result, Failure))
         return result
+
+    @override
+    @classmethod
+    def apply_all(cls, run: Sequence[Self], machine: Machine) -> list[Result]:
+        return machine.once_all(run)
 
 
 assert all(write.LEVEL <= Once.LEVEL for write in NumberedWrite.__args__), "a session needs a level for each write"

@@ -1,6 +1,7 @@
 """A simulated client of sessions: it sends a numbered write until it is answered, and sometimes once more.
 
-Its writes are increments, so a write that is executed twice shows in the value. It has its own source of randomness and
+Most of its writes are increments, so a write that is executed twice shows in the value; a set that is executed twice
+shows in the revisions. It has its own source of randomness and
 its own keys, so runs without it are the same as before it was added.
 """
 
@@ -36,6 +37,9 @@ PAUSES: Final = 0.02
 """The share of cases in which a client does not use its session for longer than that."""
 TOGETHER: Final = 3
 """Most new writes that are sent at once."""
+SETS: Final = 1 / 3
+"""The share of cases in which all new writes are sets, and the numbers are sent in their order: such sets are applied
+together."""
 UNDER_WAY_MAX: Final = 100
 """Most writes without an answer at a time."""
 SLOW: Final = 0.9
@@ -118,12 +122,15 @@ class SessionClient:
     def _draw(self, session: Session) -> list[int]:
         """Return the numbers to send: all without an answer, new ones, and perhaps one that has been answered."""
         draws = self._random
+        is_for_sets = draws.random() < SETS
         if len(session.unanswered) < UNDER_WAY_MAX:
             for _ in range(draws.randrange(TOGETHER + 1)):
+                number = len(session.lines) + 1
                 line = draws.choice((f"INCR {self._key}", f"INCR {self._key}", f"CAS {self._key} ABSENT 5"))
-                session.lines[len(session.lines) + 1] = line
+                session.lines[number] = f"SET {self._key} {number}" if is_for_sets else line
         numbers = session.unanswered
-        draws.shuffle(numbers)
+        if not is_for_sets:
+            draws.shuffle(numbers)
         if session.answers and (not numbers or draws.random() < 0.3):
             numbers.append(draws.choice([*session.answers][-UNDER_WAY_MAX:]))
         return numbers or self._draw(session)
@@ -179,8 +186,7 @@ def _show(line: str, result: Result) -> Answer:
     (operation,), (encode,) = requests.operations, requests.answers
     assert isinstance(operation, Once)
     assert not isinstance(result, Failure), "these writes come to no failure"
-    assert not isinstance(encode, bytes), "each answer tells what the write came to"
-    return msgspec.json.decode(encode(result), type=dict[str, object])
+    return msgspec.json.decode(encode if isinstance(encode, bytes) else encode(result), type=dict[str, object])
 
 
 class SessionClients(Group[SessionClient]):

@@ -19,7 +19,7 @@ from typing import Annotated, ClassVar, Final
 import msgspec
 from typing_extensions import override
 
-from kvraft.commands import HistoryBounds, Item, Mutation, Set, decode_batch
+from kvraft.commands import HistoryBounds, Item, Mutation, Once, Set, decode_batch
 from kvraft.raft import Entry
 from kvraft.store import chunks
 from kvraft.store.chunks import Chunk, SnapshotInvalid, State
@@ -57,7 +57,7 @@ class SetRun(msgspec.Struct, frozen=True, gc=False):
     first: int
     """The revision of the first one."""
     source: Entry | Sequence[Set]
-    """The entry with the commands; small runs keep the commands themselves."""
+    """The entry with the commands, each a `Set`, or each a `Once` with a `Set`; small runs keep the sets themselves."""
     place: int
     """How many commands precede them in the entry."""
     values: bytes
@@ -73,7 +73,8 @@ class SetRun(msgspec.Struct, frozen=True, gc=False):
             return self.source
         if commands is None:
             _, commands = decode_batch(self.source.payload)
-        return commands[self.place : self.place + len(self.lengths)]
+        run = commands[self.place : self.place + len(self.lengths)]
+        return [each.write for each in run if isinstance(each, Once)] or run
 
     def read(self, sets: Sequence[Mutation] | None = None) -> Iterator[Change]:
         """Yield the changes, oldest first; `sets` is the result of `sets`, if the caller has it."""

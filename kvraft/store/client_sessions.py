@@ -8,7 +8,7 @@ one; it is updated when it is at the front. So a use costs the heap nothing. Exp
 their deadlines, which is the same on every member.
 """
 
-from collections.abc import Iterator, Mapping, Sized
+from collections.abc import Iterable, Iterator, Mapping, Sized
 from functools import partial
 from heapq import heapify, heappop, heappush, heapreplace
 from itertools import chain
@@ -78,25 +78,52 @@ class ClientSession(msgspec.Struct, frozen=True, gc=False):
         The answers that are too far below the highest number leave. Then the lowest ones below this number leave until
         all answers together have at most `room` bytes. None: they have more even when all of these have left.
         """
-        answers = dict(self.answers)
-        floor = max(self.floor, number - WINDOW)
-        if floor - self.floor <= WINDOW:
-            leaving = [each for each in range(self.floor + 1, floor + 1) if each in answers]
-        else:
-            leaving = sorted(each for each in answers if each <= floor)
-        gone = [answers.pop(each) for each in leaving]
-        size = self.size + answer.size - sum(each.size for each in gone)
-        if size > room:
-            for each in sorted(each for each in answers if each < number):
-                gone.append(answers.pop(each))
-                size -= gone[-1].size
-                floor = each
-                if size <= room:
+        window = Window(self)
+        gone = window.add(number, answer)
+        if window.size > room:
+            for each in sorted(each for each in window.answers if each < number):
+                gone.append(window.answers.pop(each))
+                window.size -= gone[-1].size
+                window.floor = each
+                if window.size <= room:
                     break
             else:
                 return None
+        return window.session(), gone
+
+
+class Window:
+    """The answers of a session while some are added to it."""
+
+    __slots__ = ("_session", "answers", "floor", "size")
+
+    def __init__(self, session: ClientSession) -> None:
+        self._session = session
+        self.floor = session.floor
+        self.answers = dict(session.answers)
+        self.size = session.size
+
+    def add(self, number: int, answer: Answer) -> list[Answer]:
+        """Add an answer; return those that leave, since they are too far below the highest number."""
+        answers, before = self.answers, self.floor
+        gone: list[Answer] = []
+        floor = number - WINDOW
+        if floor > before:
+            self.floor = floor
+            if floor - before <= WINDOW:
+                leaving: Iterable[int] = range(before + 1, floor + 1)
+            else:
+                leaving = sorted(each for each in answers if each <= floor)
+            gone = [answers.pop(each) for each in leaving if each in answers]
+            self.size -= sum(each.size for each in gone)
         answers[number] = answer
-        return ClientSession(self.ttl_us, self.deadline, floor, answers, size), gone
+        self.size += answer.size
+        return gone
+
+    def session(self) -> ClientSession:
+        """Return the session with these answers. The window must not be used afterwards."""
+        session = self._session
+        return ClientSession(session.ttl_us, session.deadline, self.floor, self.answers, self.size)
 
 
 class ClientSessionsState(State, frozen=True, forbid_unknown_fields=True, omit_defaults=True):

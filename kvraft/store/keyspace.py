@@ -183,7 +183,7 @@ class Keyspace(Section):
 
         Returns:
             The values that they replaced, these values joined, and their modify revisions; for a new key an empty value
-            and 0.
+            and 0. The caller adds the values to `replaced`.
         """
         shards, frozen, grown = self._shards, self._frozen, 0
         checksum, mask = crc32, _MASK
@@ -213,8 +213,6 @@ class Keyspace(Section):
             grown += len(key) + len(value)
             new_keys.append(key)
         content = b"".join(values)
-        if content:
-            self.replaced.append(content)
         self.bytes_used += grown - len(content)
         if new_keys:
             self.ordered.add_all(new_keys)

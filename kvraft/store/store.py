@@ -17,6 +17,7 @@ from kvraft.commands import (
     LockState,
     Mark,
     Mutation,
+    Once,
     Page,
     RemoveExpired,
     Result,
@@ -30,7 +31,7 @@ from kvraft.commands import (
 from kvraft.commands.integers import INTEGER_DIGITS_MAX, total
 from kvraft.commands.strings import Increment
 from kvraft.raft.types import Entry, EntryKind
-from kvraft.store import pages
+from kvraft.store import numbered_sets, pages
 from kvraft.store.changes import Change, ChangeRun, SetRun, TransactionRun
 from kvraft.store.client_sessions import ClientSessions
 from kvraft.store.expiry import Expiry
@@ -357,13 +358,38 @@ class Store:
         if self.are_bound(write.key for write in sets) or self.may_exceed_quota(self._batch_bytes, len(sets)):
             return [self.transact(mutation) for mutation in sets]
         first = self.revision + 1
+        _, content = self._set_all(sets)
+        if content:
+            self.keys.replaced.append(content)
+        return list(range(first, self.revision + 1))
+
+    def _set_all(self, sets: Sequence[Set]) -> tuple[list[bytes], bytes]:
+        """Apply sets that cannot fail; return the values that they replaced, and these joined."""
+        first = self.revision + 1
         self.revision += len(sets)
         values, content, revisions = self.keys.set_all(sets, first)
         if self.feature_level >= HISTORY_LEVEL:
             source = sets if len(sets) <= SETS_KEPT or self._entry is None else self._entry
             lengths = array("I", map(len, values))
             self.history.note(SetRun(first, source, self._place, content, lengths, revisions), len(lengths))
-        return list(range(first, self.revision + 1))
+        return values, content
+
+    def once_all(self, onces: Sequence[Once]) -> list[Result]:
+        """Apply each `Once` as a transaction of its own: new sets all in one loop, where none can be refused."""
+        opened = numbered_sets.open_windows(onces, self.client_sessions, self.cluster_time)
+        if opened is None:
+            return [self.transact(mutation) for mutation in onces]
+        sets, windows = opened
+        size = self._batch_bytes + len(sets) * numbered_sets.ANSWER_BYTES_MOST
+        if self.are_bound(write.key for write in sets) or self.may_exceed_quota(size, len(sets)):
+            return [self.transact(mutation) for mutation in onces]
+        first = self.revision + 1
+        values, _ = self._set_all(sets)
+        revisions: list[Result] = [*range(first, self.revision + 1)]
+        self.keys.replaced += numbered_sets.remember(onces, revisions, values, windows)
+        for client, window in windows.items():
+            self.client_sessions.put(client, window.session().renewed(self.cluster_time))
+        return revisions
 
     def increment_all(self, increments: Sequence[Increment]) -> list[Result]:
         """Apply each `Increment` as a transaction of its own, all in one loop where that can be."""
