@@ -1,7 +1,7 @@
 """What one transaction may hold that a node takes, by its own config.json: looked at before anything is proposed."""
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from kvraft.commands import Mutation, Outcome, Set, append, guarded, numbered, open_session, transact
@@ -9,7 +9,7 @@ from kvraft.commands.blocks import block
 from kvraft.commands.bounds import TransactionBounds, copied_bytes, transactions
 from kvraft.commands.expiry import SECOND_US, Expire
 from kvraft.commands.strings import set_range
-from kvraft.commands.transactions import Append, Compare, Nested, Put, Read, Relation, Step, Target, Transact
+from kvraft.commands.transactions import Append, Compare, Nested, Put, Read, Relation, Step, Target, Transact, span_size
 from kvraft.replica import ReplicaOptions
 from kvraft.replica.limits import BATCH_BYTES_MAX
 from kvraft.store import FEATURE_LEVEL
@@ -48,12 +48,12 @@ TOO_MUCH = {
     "nested operations": transact([], [*reads(3), Nested([], [], [Read(b"k")])]),
     "nested comparisons": transact([], [Nested([Compare(b"k", Target.VERSION, Relation.EQUAL, 0)] * 4, [], [])]),
     "comparisons": transact([Compare(b"k", Target.VERSION, Relation.EQUAL, 0)] * 5, []),
-    "bytes": transact([], [Put(b"k", bytes(990))]),
+    "bytes": transact([], [Put(b"k", bytes(BOUNDS.bytes - span_size(b"k") + 1))]),
 }
 ALL_THAT_MAY_BE = [
     transact([Compare(b"k", Target.VERSION, Relation.EQUAL, 0)] * 4, reads(4), reads(4)),
     transact([], [*reads(2), Nested([], [Read(b"k")], [])]),
-    transact([], [Put(b"k", bytes(900))]),
+    transact([], [Put(b"k", bytes(BOUNDS.bytes - span_size(b"k")))]),
 ]
 
 
@@ -76,7 +76,8 @@ def test_what_a_transaction_may_hold_is_taken() -> None:
     assert BOUNDS.excess([expire, guarded(b"lock", 1, expire), open_session(SECOND_US)]) is None
 
 
-@given(TRANSACTIONS, st.integers(0, 5), st.integers(0, 400))
+@example(transact([], [Put(b"k", b"v")]), 128, 0)
+@given(TRANSACTIONS, st.integers(0, 5) | st.just(128), st.integers(0, 400))
 def test_a_small_request_needs_no_closer_look(transaction: Transact, operations: int, size: int) -> None:
     """None of at most `surely_met_bytes` exceeds the bounds, or copies a value."""
     bounds = TransactionBounds(operations, size)

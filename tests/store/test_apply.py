@@ -15,8 +15,10 @@ from kvraft.commands import (
     encode_batch,
     set_key,
 )
-from kvraft.raft import EntryKind
-from kvraft.store import ApplyOutOfOrder, Store
+from kvraft.raft import Entry, EntryKind
+from kvraft.store import FEATURE_LEVEL, ApplyOutOfOrder, Store
+from kvraft.store.features import encode_level
+from kvraft.store.store import COPIED_BYTES_A_CHANGE
 from tests.store.log import TERM, apply_with_reads, batch, raw, replay, state
 
 A, B = b"a", b"b"
@@ -257,3 +259,17 @@ def test_a_version_may_be_written_at_any_width() -> None:
 def test_terms_are_noted() -> None:
     """The store knows the term of the entry that it applied last."""
     assert replay([batch(1, term=TERM), batch(2, term=5)]).applied_term == 5
+
+
+def test_the_work_of_an_entry_counts_what_is_copied() -> None:
+    """A long value, and the long value that it replaces, take as long as many short ones."""
+    store = Store()
+    long = bytes(10 * COPIED_BYTES_A_CHANGE)
+    store.apply(Entry.create(1, 1, EntryKind.FEATURE_LEVEL, encode_level(FEATURE_LEVEL)))
+
+    works = []
+    for index, value in enumerate((b"", long, long, b"", b""), 2):
+        store.apply(batch(index, set_key(A, value)))
+        works.append(store.work)
+
+    assert works == [0, 10, 20, 10, 0]
