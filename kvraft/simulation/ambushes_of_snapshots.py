@@ -18,14 +18,28 @@ with a short limit for that."""
 
 
 def overtake_snapshot(nemesis: Nemesis, random: Random) -> Mend | None:
-    """Make a follower load a snapshot slowly, and meanwhile let a member lead whose log still has the entries."""
-    leader = nemesis.cluster.leader
+    """Make a follower load a snapshot slowly, and meanwhile let a member lead whose log still has the entries.
+
+    The leader is cut off when it has sent the last piece: the follower loads that snapshot under any leader.
+    """
     late = _need_snapshot(nemesis, random, new=False)
-    if leader is None or late is None:
+    if late is None:
         return None
     member, away_s = late
-    _slow_snapshots(nemesis, random, member, away_s + WAITS_S)
-    nemesis.later(away_s + random.uniform(0.05, 0.5), lambda: lose(nemesis, leader, 1.0))
+
+    def is_last_piece(_: Member, to: int, message: Message) -> bool:
+        return (
+            type(message) is InstallSnapshot
+            and to == member.id
+            and bool(message.data)
+            and message.offset + len(message.data) == message.size
+        )
+
+    def overtake(leader: Member, _: int) -> None:
+        _slow_snapshots(nemesis, random, member, WAITS_S, worst_s=(0.3, 1.0))
+        nemesis.later(random.uniform(0.02, 0.2), lambda: lose(nemesis, leader.id, 1.5))
+
+    _lie_in_wait(nemesis, away_s - 0.05, lambda: nemesis.moments.when_said(is_last_piece, overtake))
     if random.random() < 0.5:
         nemesis.later(away_s + random.uniform(0.0, 0.1), nemesis.operator.change_members)
     return None
@@ -186,8 +200,10 @@ def _need_snapshot(nemesis: Nemesis, random: Random, *, new: bool) -> tuple[Memb
     return member, due_s
 
 
-def _slow_snapshots(nemesis: Nemesis, random: Random, member: Member, lasts_s: float) -> None:
-    worst = random.choice((0.1, 0.3))
+def _slow_snapshots(
+    nemesis: Nemesis, random: Random, member: Member, lasts_s: float, worst_s: Sequence[float] = (0.1, 0.3)
+) -> None:
+    worst = random.choice(worst_s)
     member.faults.snapshot_delay_s = worst / 5, worst
     nemesis.tell(f"disk of {member.machine.name}", "is slow with snapshots")
     nemesis.mend_later(lasts_s, lambda: setattr(member.faults, "snapshot_delay_s", DiskFaults().snapshot_delay_s))

@@ -122,8 +122,9 @@ class Budgets:
         self._compare(f"entries in {REST_S:g} s without requests", entries, sessions)
         what = f"in {REST_S:g} s without requests"
         rounds = self._rounds(spent.seconds)
-        self._compare(f"messages {what}", spent.messages, 2 * self._others * rounds)
-        self._compare(f"bytes {what}", spent.bytes, self._others * rounds * HEARTBEAT_BYTES_MAX)
+        self._compare(f"messages {what}", spent.messages, 2 * self._others * (rounds + entries))
+        most_bytes = self._others * (rounds * HEARTBEAT_BYTES_MAX + entries * WRITE_BYTES_MAX)
+        self._compare(f"bytes {what}", spent.bytes, most_bytes)
         self._compare(f"syncs {what}", spent.syncs, (SYNCS_SPARE + entries) * self._nodes)
         self._compare(f"lines of log {what}", spent.lines, LINES_SPARE * self._nodes)
         for member, count in events.items():

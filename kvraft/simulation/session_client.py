@@ -13,6 +13,7 @@ import attrs
 import msgspec
 
 from kvraft.commands import Failure, Once, Result
+from kvraft.commands.client_sessions import WINDOW
 from kvraft.server.requests import read_requests
 from kvraft.simulation.client_groups import Group, takes_part
 from kvraft.simulation.clients import Answer, Caller
@@ -131,8 +132,9 @@ class SessionClient:
         numbers = session.unanswered
         if not is_for_sets:
             draws.shuffle(numbers)
-        if session.answers and (not numbers or draws.random() < 0.3):
-            numbers.append(draws.choice([*session.answers][-UNDER_WAY_MAX:]))
+        kept = [number for number in session.answers if number > len(session.lines) - WINDOW]
+        if kept and (not numbers or draws.random() < 0.3):
+            numbers.append(draws.choice(kept[-UNDER_WAY_MAX:]))
         return numbers or self._draw(session)
 
     def _opened(self, ttl_s: float, now: float, answers: Sequence[Answer]) -> None:
