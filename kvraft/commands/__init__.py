@@ -46,6 +46,7 @@ from kvraft.commands.expiry import (
     persist_key,
     time_to_live,
 )
+from kvraft.commands.item import Item
 from kvraft.commands.leases import (
     DescribeLease,
     GrantLease,
@@ -83,7 +84,6 @@ from kvraft.commands.model import (
     Granted,
     HistoryBounds,
     InvalidCommand,
-    Item,
     LeasePage,
     LeaseState,
     LockState,

@@ -13,9 +13,10 @@ from typing_extensions import override
 
 from kvraft.commands.base import ARGUMENTS_BYTES, INTEGER_BYTES, Mutation
 from kvraft.commands.basic import Delete, Set
+from kvraft.commands.item import Item
 from kvraft.commands.key_queries import AnyKey, Exists, GetMany, Matching, Scan, TimeLeft
 from kvraft.commands.keys import ChangeExpiry, Copy, DeleteMany, RemoveAll
-from kvraft.commands.model import Answers, Failure, InvalidCommand, Item, Page, Result, Scanned, Transaction
+from kvraft.commands.model import Answers, Failure, InvalidCommand, Page, Result, Scanned, Transaction
 from kvraft.commands.queries import Count, Get, Query
 from kvraft.commands.strings import (
     MANY_BYTES_MAX,

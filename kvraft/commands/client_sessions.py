@@ -15,10 +15,10 @@ from typing_extensions import override
 
 from kvraft.commands.base import ARGUMENTS_BYTES, INTEGER_BYTES, Mutation
 from kvraft.commands.expiry import SECOND_US
+from kvraft.commands.item import Item
 from kvraft.commands.model import (
     Failure,
     InvalidCommand,
-    Item,
     Outcome,
     Page,
     Result,

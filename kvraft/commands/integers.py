@@ -3,7 +3,8 @@
 import re
 from typing import Final
 
-from kvraft.commands.model import CommandFailed, Failure, InvalidCommand, Item
+from kvraft.commands.item import Item
+from kvraft.commands.model import CommandFailed, Failure, InvalidCommand
 
 INTEGER_MIN: Final = -(2**63)
 INTEGER_MAX: Final = 2**63 - 1

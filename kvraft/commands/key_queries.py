@@ -5,7 +5,8 @@ from typing import Final
 import msgspec
 
 from kvraft.commands.glob import PATTERN_BYTES_MAX, pattern
-from kvraft.commands.model import Failure, InvalidCommand, Item, Mark, Page, Scanned, Span, View, check_key, prefix_span
+from kvraft.commands.item import Item
+from kvraft.commands.model import Failure, InvalidCommand, Mark, Page, Scanned, Span, View, check_key, prefix_span
 from kvraft.commands.strings import MANY_BYTES_MAX, check_keys
 
 SCANNED_KEYS_MAX: Final = 1_000

@@ -12,11 +12,11 @@ from typing import Final, Protocol
 import msgspec
 
 from kvraft.commands.base import Mutation
+from kvraft.commands.item import Item
 from kvraft.commands.model import (
     KEY_BYTES_MAX,
     CommandFailed,
     InvalidCommand,
-    Item,
     Result,
     Span,
     View,

@@ -9,11 +9,11 @@ from typing import Any, Final
 
 import msgspec
 
+from kvraft.commands.item import Item
 from kvraft.commands.model import (
     Answers,
     Failure,
     Granted,
-    Item,
     LeasePage,
     LeaseState,
     Outcome,

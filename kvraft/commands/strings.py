@@ -14,11 +14,11 @@ from typing_extensions import override
 from kvraft.commands import long_double
 from kvraft.commands.base import ARGUMENTS_BYTES, INTEGER_BYTES, Machine, Mutation
 from kvraft.commands.integers import check_integer, total
+from kvraft.commands.item import Item
 from kvraft.commands.model import (
     CommandFailed,
     Failure,
     InvalidCommand,
-    Item,
     Result,
     Transaction,
     check_key,

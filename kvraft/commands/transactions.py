@@ -12,7 +12,6 @@ key that does not exist.
 import enum
 import operator
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from operator import attrgetter
 from typing import Any, ClassVar, Final
 
 import msgspec
@@ -21,13 +20,13 @@ from typing_extensions import override
 from kvraft.commands.base import ARGUMENTS_BYTES, Mutation
 from kvraft.commands.expiry import Ttl, check_ttl
 from kvraft.commands.integers import total
+from kvraft.commands.item import Item
 from kvraft.commands.leases import LeaseId, check_lease
 from kvraft.commands.model import (
     VALUE_BYTES_MAX,
     CommandFailed,
     Failure,
     InvalidCommand,
-    Item,
     OperationResult,
     Outcome,
     Page,
@@ -112,16 +111,12 @@ class Compare(msgspec.Struct, frozen=True, gc=False, array_like=True):
             case Target.LEASE | Target.TOKEN:
                 found = number
             case target:
-                found = 0 if item is None else _NUMBERS[target](item)
+                found = 0 if item is None else getattr(item, Item.__struct_fields__[_PLACES[target]])
         return RELATIONS[self.relation](found, self.operand)
 
 
-_NUMBERS: Final[dict[Target, Callable[[Item], int]]] = {
-    Target.CREATE_REVISION: attrgetter("create_revision"),
-    Target.MOD_REVISION: attrgetter("modify_revision"),
-    Target.VERSION: attrgetter("version"),
-}
-"""Read a number of an item."""
+_PLACES: Final = {Target.CREATE_REVISION: 1, Target.MOD_REVISION: 2, Target.VERSION: 3}
+"""Their places among the fields of an item."""
 
 
 class Put(msgspec.Struct, frozen=True, gc=False, array_like=True, tag=1):

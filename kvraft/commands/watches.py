@@ -9,7 +9,8 @@ from typing import Protocol
 
 import msgspec
 
-from kvraft.commands.model import Item, Span
+from kvraft.commands.item import Item
+from kvraft.commands.model import Span
 
 
 class Change(msgspec.Struct, frozen=True, gc=False):
