@@ -269,7 +269,7 @@ class Checks:
                     raise InvariantViolated(
                         f"node {member.id} acknowledges entry {index}, and its disk ends at {extent.last_index}"
                     )
-            case AppendEntriesReply(success=False):
+            case AppendEntriesReply(success=False, index=index) if index > 0:  # 0: also to a leader of an earlier term
                 self.denials += 1
             case InstallSnapshot(snapshot=snapshot, index=index):
                 self._snapshots[snapshot] = index

@@ -157,6 +157,7 @@ class Session:
         self.await_text("#keys-note", "1 key")
         self.page.click("#keys button")
         self.await_text("#key-name", "page/<img>")
+        await_true(self.page, "() => document.getElementById('value').value.startsWith('<')")
         self.seen["markup"] = self.page.input_value("#value")
 
     def check_access(self) -> None:

@@ -152,7 +152,8 @@ class SnapshotReceiver:
             return
         keys = store.key_count
         # The snapshot is durable and covers these entries. Drop them in steps, so that the installation stays short.
-        await forget(self._clock, self._node, self._node.log.durable)
+        # The log may have grown past it meanwhile: no snapshot covers what comes after it, so that stays.
+        await forget(self._clock, self._node, min(snapshot.header.index, self._node.log.durable))
         useless = await self._installer.install(snapshot, store, membership)
         self._log.info(
             "node {id} installed a snapshot up to entry {index}: {keys} keys, loaded in {seconds:.1f} s",
