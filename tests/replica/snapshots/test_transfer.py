@@ -477,30 +477,3 @@ def test_a_header_that_no_kvraft_wrote(
 
     with pytest.raises(StoreInvalid):
         read_header(Snapshot(other, latest.size, latest.path))
-
-
-def test_a_snapshot_that_was_overtaken_leaves_the_log_after_it() -> None:
-    """While it was loaded the log has grown past it, and no snapshot covers what came later: others may need that."""
-    cluster = DiskCluster()
-    cluster.settle()
-    behind = cluster.members[late(cluster)]
-    cluster.do(write("a"))
-    snapshotter = behind.replica._snapshotter
-    done = snapshotter.begin(behind.store)
-    cluster.run_until(lambda: done.called)
-    snapshot = snapshotter._receiver._snapshots.latest
-    assert snapshot is not None
-    for _ in range(5):
-        cluster.do(write("a"))
-    cluster.settle()
-    assert behind.node.log.durable > snapshot.header.index
-    piece = InstallSnapshot(
-        behind.node.term, snapshot.header.id, snapshot.header.index, snapshot.header.term, snapshot.size, 0
-    )
-
-    installed = Deferred.fromCoroutine(snapshotter._receiver._install(cluster.elect(), piece, snapshot))
-    cluster.run_until(lambda: installed.called)
-
-    assert behind.node.log.snapshot_index <= snapshot.header.index
-    cluster.check_compaction()
-    cluster.check()
