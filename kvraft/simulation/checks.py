@@ -46,6 +46,7 @@ from kvraft.simulation.member import Member
 from kvraft.simulation.moments import Moments
 from kvraft.simulation.refusals import REFUSED_S, check_refused
 from kvraft.storage.extent import Extent
+from kvraft.storage.snapshot_files import finished_name
 
 _match_of: Final = attrgetter("match")
 
@@ -349,8 +350,19 @@ class Checks:
 
     @staticmethod
     def _check_marks(member: Member, node: Node) -> None:
-        """Check that the entries that a node counts as durable are on its disk."""
+        """Check that the entries that a node counts as durable are on its disk, and those it has dropped in a snapshot.
+
+        It could bring no late member up to date otherwise (row 18).
+        """
         log, durable = node.log, node.log.durable
+        if not member.forgets and log.snapshot_index > 0:
+            names = map(finished_name, member.disk.inodes)
+            covered = max((name.index for name in names if name is not None), default=0)
+            demand(
+                covered >= log.snapshot_index,
+                f"node {member.id} has dropped its log up to entry {log.snapshot_index}, and its newest snapshot ends "
+                f"at entry {covered} (row 18)",
+            )
         if member.journal is not None and durable > log.snapshot_index:
             extent = member.journal.extent
             if extent.base_index < durable and extent.term_at(durable) != log.term_at(durable):
