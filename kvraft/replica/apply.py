@@ -63,9 +63,7 @@ class Applier:
 
     def turn_ended(self) -> None:
         """Let the next turn work as much again. What runs between two turns counts towards the later one."""
-        if self._work:
-            self._growth.note(self._state.store.bytes_used)
-            self._work = 0
+        self._work = 0
 
     def apply(self, entries: Sequence[Entry]) -> None:
         """Apply committed entries; a follower does so after the save that is under way.
@@ -85,6 +83,7 @@ class Applier:
                     break
                 self._apply(entry)
         self.is_behind = bool(waiting) and self._work >= WORK_A_TURN_MAX
+        self._growth.note(self._state.store.bytes_used)
         if self._watches.is_needed:
             self._watches.tell()
 

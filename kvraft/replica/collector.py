@@ -57,7 +57,7 @@ class Growth:
         if bytes_used - self._hidden >= GROWTH_BYTES:
             self._hidden = bytes_used
             gc.collect(1)  # what is garbage by now is freed, not hidden
-            gc.freeze()
+            hide_all()
 
 
 @contextmanager

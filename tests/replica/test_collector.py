@@ -12,6 +12,7 @@ from kvraft.commands import Set, encode_batch
 from kvraft.raft import Entry, EntryKind
 from kvraft.replica import collector
 from kvraft.store import Store
+from tests.replica.cluster import Cluster, write
 
 KVRAFT = Path(collector.__file__).parents[1]
 OWNERS = {KVRAFT / "replica" / "collector.py", KVRAFT / "simulation" / "run.py", KVRAFT / "simulation" / "at_rest.py"}
@@ -137,3 +138,19 @@ def test_the_collector_follows_no_items() -> None:
     assert not any(map(gc.is_tracked, items))
     shards = [referrer for referrer in gc.get_referrers(*items) if isinstance(referrer, dict)]
     assert shards == []
+
+
+def test_a_replica_hides_a_store_that_grows(monkeypatch: pytest.MonkeyPatch) -> None:
+    """On each member, also where every entry holds a few small sets, which are no work for a turn."""
+    monkeypatch.setattr(collector, "GROWTH_BYTES", 10_000)
+    cluster = Cluster()
+    cluster.settle()
+    hidden: list[int] = []
+    monkeypatch.setattr(collector, "hide_all", lambda: hidden.append(1))
+
+    for number in range(50):
+        cluster.do(write(f"key {number}"))
+
+    assert [member.store.bytes_used > 10_000 for member in cluster.running] == [True] * 3
+    assert hidden == [1] * 3
+    cluster.stop()
