@@ -77,7 +77,7 @@ def unpack_results(content: bytes) -> list[Any]:
 def _packed(result: Any) -> Any:
     match result:
         case Item():
-            return (_ITEM, result.value, result.create_revision, result.modify_revision, result.version)
+            return (_ITEM, *msgspec.structs.astuple(result))
         case tuple():
             return (_ITEM, *result)
         case Failure():

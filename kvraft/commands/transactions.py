@@ -111,7 +111,7 @@ class Compare(msgspec.Struct, frozen=True, gc=False, array_like=True):
             case Target.LEASE | Target.TOKEN:
                 found = number
             case target:
-                found = 0 if item is None else getattr(item, Item.__struct_fields__[_PLACES[target]])
+                found = 0 if item is None else msgspec.structs.astuple(item)[_PLACES[target]]
         return RELATIONS[self.relation](found, self.operand)
 
 

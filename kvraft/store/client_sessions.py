@@ -55,6 +55,14 @@ class Answer(msgspec.Struct, frozen=True, gc=False, array_like=True):
         return FAILURE_BYTES if self.is_failure else ANSWER_BYTES + len(self.content)
 
 
+def covered(answers: Iterable[Answer]) -> list[bytes]:
+    """Return what the checksum covers of answers that leave or are given again, as of replaced values.
+
+    The answers of failures are left out, since their wording may differ between versions.
+    """
+    return [answer.content for answer in answers if not answer.is_failure]
+
+
 class ClientSession(msgspec.Struct, frozen=True, gc=False):
     """One session."""
 

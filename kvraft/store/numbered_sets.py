@@ -11,7 +11,7 @@ from typing import Any, Final
 from kvraft.commands import Once, Set
 from kvraft.commands.client_sessions import SESSION_ANSWERS_BYTES_MAX
 from kvraft.commands.results import pack_result
-from kvraft.store.client_sessions import ANSWER_BYTES, Answer, ClientSessions, Window
+from kvraft.store.client_sessions import ANSWER_BYTES, Answer, ClientSessions, Window, covered
 
 ANSWER_BYTES_MOST: Final = ANSWER_BYTES + 9
 """The most bytes that the answer to a set counts: a revision in MessagePack has at most 9."""
@@ -61,6 +61,5 @@ def remember(
     for once, result, value in zip(onces, results, values, strict=True):
         replaced.append(value)
         gone = windows[once.client].add(once.number, Answer(pack_result(result), is_failure=False))
-        if gone:
-            replaced += [answer.content for answer in gone if not answer.is_failure]
+        replaced += covered(gone)
     return replaced

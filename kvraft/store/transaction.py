@@ -27,7 +27,7 @@ from kvraft.commands.locks import settle
 from kvraft.commands.model import Appliable
 from kvraft.store import quota
 from kvraft.store.changes import Event
-from kvraft.store.client_sessions import SESSION_BYTES, Answer, ClientSession
+from kvraft.store.client_sessions import SESSION_BYTES, Answer, ClientSession, covered
 from kvraft.store.expiry import DEADLINE_BYTES, DEADLINE_US_MAX
 from kvraft.store.keyspace import ITEM_BYTES
 from kvraft.store.leases import ATTACHMENT_BYTES, LEASE_BYTES, Lease
@@ -376,7 +376,7 @@ class Transaction:
         answer = session.answers.get(number)
         if answer is not None:
             store.client_sessions.put(client, session.renewed(store.cluster_time))
-            self._cover((answer,))
+            store.keys.replaced += covered((answer,))
             return answer.content
         if number <= session.floor:
             text = (
@@ -403,7 +403,7 @@ class Transaction:
             raise CommandFailed(full())
         session, gone = changed
         sessions.put(client, session)
-        self._cover(gone)
+        store.keys.replaced += covered(gone)
 
     def _session(self, client: int) -> ClientSession:
         session = self._store.client_sessions.get(client, self.cluster_time)
@@ -414,10 +414,6 @@ class Transaction:
             )
             raise CommandFailed(Failure("SESSION_EXPIRED", text))
         return session
-
-    def _cover(self, answers: Iterable[Answer]) -> None:
-        """Add answers to the checksum as replaced values; not failures, whose wording may differ between versions."""
-        self._store.keys.replaced += [answer.content for answer in answers if not answer.is_failure]
 
     def end_expired_sessions(self, sessions_max: int) -> None:
         """End expired sessions of clients, those with the earliest deadlines first, at most `sessions_max`."""
