@@ -164,6 +164,6 @@ class Identity:
             )
         return HelloRefused(
             "UNKNOWN_NODE",
-            f"node {node} is no member of this cluster, as far as node {self.me} knows; add it with "
-            f"MEMBER ADD {node} host:port, sent to the leader, and it is let in by itself",
+            f"node {node} is no member of the configuration of node {self.me}; send MEMBER ADD {node} host:port to "
+            f"the leader, and node {self.me} accepts its connections once it has that entry",
         )

@@ -38,7 +38,7 @@ def election(majorities: Iterable[Voters], votes: Mapping[int, bool]) -> Outcome
     """Count votes: True is a grant, False a refusal, absent is not yet known (§5.2)."""
     outcome = Outcome.WON
     for voters in majorities:
-        assert voters, "nobody decides"
+        assert voters, "a majority needs at least one voter"
         granted = sum(1 for voter in voters if votes.get(voter) is True)
         refused = sum(1 for voter in voters if votes.get(voter) is False)
         if refused > len(voters) - majority(len(voters)):

@@ -51,7 +51,7 @@ def dead_end(cluster: Cluster, draws: Random) -> None:
     answer = cluster.ask(cluster.elect(), f"MEMBER MOVE {moved} {_elsewhere(moved)}")[0]
     if answer.get("error") != "REFUSED":
         raise InvariantViolated(
-            f"node {moved} is moved to where nobody is, and only with it there is a majority: {answer}"
+            f"node {moved} is moved to an address without a node, and only with it there is a majority: {answer}"
         )
     write(cluster)
     for each in down:

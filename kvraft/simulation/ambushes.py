@@ -2,9 +2,9 @@
 
 Random faults rarely coincide with states that last milliseconds: a leader that has just been elected, a save in
 progress while another leader's entries replace it, a TimeoutNow that arrives after the transfer was aborted. Each of
-these faults makes such a state likely, and long; everything that it does could also happen by chance.
+these faults makes such a state likely and long. Everything that it does could also happen by chance.
 
-Each has its own source of randomness and takes part in some runs only, so that adding one changes few seeds.
+Each fault has its own source of randomness and takes part in some runs only, so that a new one changes few seeds.
 """
 
 from collections.abc import Sequence
@@ -25,7 +25,7 @@ def usurp(nemesis: Nemesis) -> Mend | None:
 
 
 def usurp_behind_hung_disks(nemesis: Nemesis, random: Random) -> Mend | None:
-    """Isolate the leader with entries that its side has not saved; they are saved after others have replaced them."""
+    """Isolate the leader with entries that its side saves only after another leader has replaced them."""
     _usurp(nemesis, random, lasts_s=(0.6, 1.2), hangs=True)
     return None
 
@@ -64,7 +64,7 @@ def hold_successor(nemesis: Nemesis, random: Random) -> Mend | None:
         if random.random() < 0.5:
             others = [member for member in nemesis.cluster.members if member != successor.id]
             block(nemesis, [(successor.id, other) for other in others], lasts_s)
-        else:  # it hears from the others, but no disk finishes a save
+        else:  # the others' messages arrive, but no disk finishes a save
             slow_disks(nemesis, nemesis.cluster.running, 0.3, lasts_s)
         nemesis.rush(successor.id, 0.0, lasts_s)
         if random.random() < 0.8:

@@ -1,4 +1,4 @@
-"""Faults that wait for a snapshot: while it is taken, sent or loaded, or while it replaces a log."""
+"""Faults that wait for a moment in the life of a snapshot: while it is taken, sent, loaded, or replaces a log."""
 
 from collections.abc import Callable, Sequence
 from random import Random
@@ -66,7 +66,7 @@ def kill_in_reset(nemesis: Nemesis, random: Random) -> Mend | None:
 
 
 def late_answer_to_snapshot(nemesis: Nemesis, random: Random) -> Mend | None:
-    """Delay an answer to a snapshot until the leader has given that snapshot up, and perhaps offers another one."""
+    """Delay an answer to a snapshot until the leader has aborted that transfer, and perhaps offers another one."""
     late = _need_snapshot(nemesis, random, new=random.random() < 0.5)
     if late is None:
         return None
@@ -104,7 +104,7 @@ def offer_to_hung_disk(nemesis: Nemesis, random: Random) -> Mend | None:
 def offer_of_what_is_not_saved(nemesis: Nemesis, random: Random) -> Mend | None:
     """Offer a member a snapshot of entries that it has applied and its hung disk has not saved.
 
-    Its leader receives nothing from it meanwhile, and with a short limit for that it keeps no entries for it.
+    The leader receives no answer from it meanwhile. With a short limit for that it drops the entries that it lacks.
     """
     leader = nemesis.cluster.leader
     others = [member.id for member in nemesis.cluster.running if member.id != leader]
@@ -120,7 +120,7 @@ def offer_of_what_is_not_saved(nemesis: Nemesis, random: Random) -> Mend | None:
 
 
 def snapshot_under_a_change(nemesis: Nemesis, random: Random) -> Mend | None:
-    """Let a snapshot take long to write, and change the members meanwhile: the log after it holds a configuration."""
+    """Slow the writing of a snapshot down and change the members meanwhile: the log after it holds a configuration."""
     leader = nemesis.cluster.leader
     if leader is None:
         return None
@@ -152,7 +152,7 @@ def snapshot_ahead_of_disk(nemesis: Nemesis, random: Random) -> Mend | None:
 
 
 def compact_twice(nemesis: Nemesis, random: Random) -> Mend | None:
-    """Take two snapshots in quick succession under load, and end the process among the operations of the second."""
+    """Take two snapshots in quick succession under load, and end the process in the middle of the second."""
     member = nemesis.pick_running(random)
     if member is None:
         return None
@@ -210,5 +210,5 @@ def _slow_snapshots(
 
 
 def _lie_in_wait(nemesis: Nemesis, begins_s: float, wait: Callable[[], Mend]) -> None:
-    """Begin to wait for a moment after `begins_s`, and give up if it does not come within `WAITS_S`."""
+    """Wait for a moment from `begins_s` on, and give up if it does not come within `WAITS_S`."""
     nemesis.later(begins_s, lambda: nemesis.mend_later(WAITS_S, wait()))

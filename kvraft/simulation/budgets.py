@@ -2,7 +2,7 @@
 
 Waste makes no answer wrong, so other checks do not find it. It is counted while nothing else happens: in a second
 without requests, for consecutive writes, and until a member that was isolated has caught up. The bounds leave room for
-the random parameters of a run, such as batches of one entry; they do not grow with the length of a run.
+the random parameters of a run, such as batches of one entry. They do not grow with the length of a run.
 """
 
 from collections import Counter
@@ -23,52 +23,52 @@ from kvraft.simulation.pace import write
 from kvraft.storage import snapshots
 
 REST_S: Final = 1.0
-"""So long nothing is asked, seconds."""
+"""The time without requests in which the cluster is counted, seconds."""
 WRITES: Final = 5
-"""So many come one after the other."""
+"""Writes of the sequence that is counted, each after the answer to the one before."""
 MISSED: Final = 30
-"""So many a member misses while it is cut off."""
+"""Writes that a member misses while it is isolated."""
 VOTERS_MIN: Final = 3
-"""With fewer voters nobody may be cut off."""
+"""With fewer voters the loss of one stops the cluster, so none is isolated."""
 TRANSFERRED: Final = 0.5
-"""The share of cases in which another leads by then, who does not know what that member has."""
+"""The share of cases in which leadership is transferred meanwhile: the new leader must find where that log ends."""
 
 FASTEST: Final = 1.05
 """Rate of the fastest clock."""
 ROUNDS_SPARE: Final = 2
-"""More rounds of heartbeats than there is time for: one begins with a new leader, and one before the count."""
+"""Rounds of heartbeats beyond those of the timer: one of a new leader, and one that began before the count."""
 HEARTBEAT_BYTES_MAX: Final = 400
-"""A heartbeat, its answer, and the keep-alives of both connections meanwhile."""
+"""Bytes of a heartbeat, its answer, and the keep-alives of both connections in that time."""
 WRITE_BYTES_MAX: Final = 500
-"""One small entry in a message of its own, and the answer."""
+"""Bytes of one small entry in a message of its own, and of the answer."""
 EVENTS_A_MESSAGE: Final = 4
-"""What happens to a node for a message that it receives: it arrives, in two pieces or one, and turns begin."""
+"""Events of a node for a message that it receives: it arrives in one piece or two, and turns begin."""
 EVENTS_SPARE: Final = 60
 """Events a second of a node that receives nothing: its timers, the look-up of names, keep-alives."""
 SYNCS_SPARE: Final = 2
-"""Syncs of a node beside those of its writes: a new segment, and what the others have acknowledged."""
+"""Syncs of a node besides those of its writes: for a new segment, and for the others' acknowledgements."""
 LINES_SPARE: Final = 2
 """Lines of log of a node, such as those of a snapshot."""
 SENT_FOR_ENTRY: Final = 4
-"""Messages for each entry that a member misses: where batches hold one entry it is one and its answer."""
+"""Messages for each entry that a member misses: in a run whose batches hold one entry, one and its answer."""
 DENIALS_MAX: Final = 3
-"""So often it is looked in vain for the place from where a member is late: a denial names it."""
+"""Rejected AppendEntries until the leader has found where a member's log ends: each rejection hints at it (§5.3)."""
 SENT_FOR_PIECE: Final = 4
 """Messages for each piece of a snapshot."""
 SNAPSHOT_COPIES: Final = 2
-"""So often the bytes of a snapshot may be sent."""
+"""How many times the bytes of a snapshot may be sent."""
 DIALED_BYTES: Final = 20_000
-"""Bytes with which a member and all others connect again."""
+"""Bytes of the handshakes when a member and one other connect again."""
 
 
 @attrs.define
 class Spent:
-    """What happened while somebody counted."""
+    """What happened during a count."""
 
     seconds: float = 0.0
     messages: int = 0
     denials: int = 0
-    """Answers that what was sent does not follow what is there."""
+    """Rejected AppendEntries: the receiver's log lacks the entry that the message's entries follow."""
     bytes: int = 0
     syncs: int = 0
     lines: int = 0
@@ -99,10 +99,10 @@ class Budgets:
         """Whether all nodes are members: a removed node that was not notified goes on to dial and to send."""
 
     def hold(self) -> None:
-        """Count, and compare.
+        """Compare what the cluster spends with the bounds.
 
         Raises:
-            InvariantViolated: something costs more than it may.
+            InvariantViolated: it spends more.
         """
         if not self._counts or any(at_rest.is_taking(member) for member in self._cluster.running):
             return  # a snapshot takes as many jobs as it has chunks
@@ -146,7 +146,7 @@ class Budgets:
         self._compare(f"lines of log {what}", spent.lines, LINES_SPARE * self._nodes)
 
     def _hold_late_member(self) -> None:
-        """Cut a voter off while others write, and count until it is level."""
+        """Isolate a voter during some writes, and count what it costs until it has caught up."""
         cluster = self._cluster
         others = sorted(self._leader.node.membership.voters - {self._leader.id})
         if len(others) + 1 < VOTERS_MIN:
@@ -177,11 +177,11 @@ class Budgets:
         self._compare(f"denials {what}", spent.denials, DENIALS_MAX * self._others)
 
     def _rounds(self, seconds: float) -> float:
-        """How many rounds of heartbeats there may be in a time."""
+        """Return how many rounds of heartbeats there may be in a time."""
         return seconds * FASTEST / self._cluster.options.heartbeat_interval + ROUNDS_SPARE
 
     def _has_led(self, spent: Spent) -> bool:
-        """Whether the same leader has led on: an election costs what it costs."""
+        """Whether the leader has not changed: no bound holds for an election."""
         return self._cluster.leader == self._leader.id and spent.seconds > 0
 
     @staticmethod
@@ -208,7 +208,7 @@ class Budgets:
         )
 
     def _run_out(self) -> Counter[int]:
-        """Let the time pass in which nothing is asked; return how many events each node has seen."""
+        """Let the time without requests pass; return how many events each node has had."""
         cluster = self._cluster
         end, events = cluster.world.now + REST_S, Counter[int]()
         while cluster.step(end):

@@ -1,7 +1,7 @@
-"""Judges a history that was kept in a file: `python -m kvraft.simulation.check FILE`.
+"""Checks a history that was kept in a file: `python -m kvraft.simulation.check FILE`.
 
 Prints the verdict in one line, and for each key that is not linearizable the operations that contradict each other. The
-exit status is 0 when the history is linearizable, 1 when it is not or the checker gave up, 2 when there is no history.
+exit status is 0 when the history is linearizable, 1 when it is not or the checker gave up, and 2 when there is none.
 """
 
 import sys

@@ -1,8 +1,8 @@
 """Rules for a node beyond the properties of Figure 3, whose violation shows no immediate damage.
 
 They are checked from outside, by a node's messages and by its changes from one event to the next. Among them: a node
-stands for election only after a majority has granted its pre-vote; a leader has the votes of a majority, hears from a
-quorum, and has a disk that answers; membership changes come one at a time. Each rule names its source.
+stands for election only after a majority has granted its pre-vote. A leader has the votes of a majority, contact to a
+quorum, and has a disk that answers. Membership changes come one at a time. Each rule names its source.
 """
 
 from collections.abc import Collection, Iterable, Sequence
@@ -113,7 +113,7 @@ class Conduct:
     _acked: tuple[int, int, int | None] = (0, 0, None)
     """Term of the latest acknowledgement, the index of its entry, and the term of that entry."""
     _heard: float | None = None
-    """When the leader was last heard from, as of the previous event."""
+    """When the leader's last message arrived, as of the previous event."""
     _heard_in: int = 0
     """The term of the previous event."""
     _looked: float = 0.0
@@ -165,18 +165,18 @@ class Conduct:
             self._handover.since = None
         elif self._is_over(self._handover, HANDOVER_MAX_S):
             raise InvariantViolated(
-                f"node {node.id} takes no writes: it has been handing leadership over for too long (row 23)"
+                f"node {node.id} accepts no writes: its leadership transfer lasts too long (row 23)"
             )
 
     def _check_silence(self, leader: Leader) -> None:
-        """Check that the leader has heard from a majority recently, or has been without one only for a short time."""
+        """Check that a majority has answered the leader recently, or that this has not lasted long."""
         node, silent = self.node, self._silent(leader)
         heard = {*leader.progress, node.id} - {*silent}
         if agree(majorities(node.membership), heard):
             self._silence.since = None
         elif self._is_over(self._silence, SILENT_MAX_S):
             raise InvariantViolated(
-                f"node {node.id} leads on and does not hear from {silent} (CheckQuorum, thesis §6.2)"
+                f"node {node.id} leads on without an answer from {silent} (CheckQuorum, thesis §6.2)"
             )
 
     def _is_over(self, patience: _Patience, longest_s: float) -> bool:
@@ -189,7 +189,7 @@ class Conduct:
         return [peer for peer, each in leader.progress.items() if each.last_contact < recent]
 
     def _check_loyalty(self) -> None:
-        """Check that a node that hears from a leader grants no pre-vote (thesis §4.2.3)."""
+        """Check that a node that receives a leader's messages grants no pre-vote (thesis §4.2.3)."""
         node, heard = self.node, self._heard
         count = 0
         for _, message in node.messages:
@@ -199,7 +199,7 @@ class Conduct:
         if is_new and heard is not None and node.term == self._heard_in:
             demand(
                 node.now - heard >= node.options.election_timeout_min,
-                f"node {node.id} says yes to a pre-vote, and has heard from its leader a moment ago (row 24)",
+                f"node {node.id} grants a pre-vote within an election timeout of its leader's last message (row 24)",
             )
 
     def acked(self, term: int, index: int) -> None:
@@ -213,8 +213,7 @@ class Conduct:
         term, index, entry_term = self._acked
         if node.term <= term and index > node.log.snapshot_index and node.log.term_at(index) != entry_term:
             raise InvariantViolated(
-                f"node {node.id} has acknowledged entry {index} in term {term} and does not hold it any more in that "
-                "term"
+                f"node {node.id} has acknowledged entry {index} in term {term} and has dropped it in the same term"
             )
 
     def after_change(self) -> None:
@@ -230,8 +229,8 @@ class Conduct:
         node = self.node
         if node.commit != before.commit and node.log.term_at(node.commit) != node.term:
             raise InvariantViolated(
-                f"node {node.id} commits entry {node.commit} of term {node.log.term_at(node.commit)} by counting, in "
-                f"term {node.term} (§5.4.2)"
+                f"node {node.id} commits entry {node.commit} of term {node.log.term_at(node.commit)} by counting "
+                f"copies in term {node.term} (§5.4.2)"
             )
 
     def _check_appended(self, before: Before, after: Before) -> None:
@@ -241,11 +240,11 @@ class Conduct:
                 self._check_change(index)
             elif before.is_transferring and after.is_transferring:
                 raise InvariantViolated(
-                    f"node {node.id} takes entry {index} while it hands leadership over (thesis §3.10, row 43)"
+                    f"node {node.id} appends entry {index} during a leadership transfer (thesis §3.10, row 43)"
                 )
 
     def _check_change(self, index: int) -> None:
-        """Check that the configuration of entry `index` may follow; one that only adds incarnations always may."""
+        """Check that the configuration of entry `index` may follow. One that only adds incarnations always may."""
         node = self.node
         earlier = [(at, who(membership)) for at, membership in node.memberships if at < index]
         if not earlier or earlier[-1][1] == who(node.membership_at(index)):
@@ -272,7 +271,7 @@ class Elections:
         """By (node, term): the sets of voters when this voter became a candidate."""
 
     def looks(self, node: Node) -> None:
-        """Record a candidate at once: its RequestVote waits for its disk, and its configuration may change before."""
+        """Record a candidate at once: while its RequestVote waits for its disk, its configuration may change."""
         if type(node.role) is Candidate and _is_voter(node):
             self._stood.setdefault((node.id, node.term), majorities(node.membership))
 
@@ -292,8 +291,8 @@ class Elections:
                 now = majorities(sender.node.membership)
                 demand(
                     any(agree(sets, yes) for sets in (before.majorities, now, self._stood.get((sender.id, term), now))),
-                    f"node {sender.id} stands in term {term}, and only {sorted(yes)} have said that it could win "
-                    "(PreVote, thesis §9.6, row 24)",
+                    f"node {sender.id} stands for election in term {term}, and only {sorted(yes)} have granted its "
+                    "pre-vote (thesis §9.6, row 24)",
                 )
 
 
@@ -306,7 +305,7 @@ def check_votes(node: Node, before: Before, votes: Collection[int]) -> None:
     """Check that a new leader has durable votes of a majority; `votes` are the nodes that gave one (§5.2)."""
     demand(
         any(agree(sets, votes) for sets in (before.majorities, majorities(node.membership)) if sets),
-        f"node {node.id} leads term {node.term} by the votes of {sorted(votes)}, of "
+        f"node {node.id} leads term {node.term} with the votes of {sorted(votes)}, no majority of "
         f"{' and '.join(str(sorted(each)) for each in majorities(node.membership))} (§5.2)",
     )
 
@@ -321,4 +320,4 @@ def check_configurations(node: Node) -> None:
         if log[index].kind == EntryKind.MEMBERSHIP
     ]
     known = [index for index, _ in node.memberships[1:]]
-    demand(in_log == known, f"node {node.id} goes by the configurations {known}, and its log holds {in_log} (§6)")
+    demand(in_log == known, f"node {node.id} uses the configurations {known}, and its log holds {in_log} (§6)")

@@ -1,4 +1,4 @@
-"""Who must stop leading over a slow disk, and who must not; looked at from outside (row 26)."""
+"""Which leaders must step down because of a slow disk, and which must not: checked from outside (row 26)."""
 
 from collections.abc import Collection, Sequence
 
@@ -12,7 +12,7 @@ Majorities = Sequence[Collection[int]]
 
 
 def is_another_ahead(node: Node, leader: Leader) -> bool:
-    """Whether another voter has told this leader that its disk holds more than the leader's own."""
+    """Whether another voter has acknowledged more to this leader than the leader's own disk holds."""
     return any(
         progress.match > node.log.durable
         for peer, progress in leader.progress.items()
@@ -21,7 +21,7 @@ def is_another_ahead(node: Node, leader: Leader) -> bool:
 
 
 def could_another_lead(node: Node, leader: Leader, majorities: Majorities) -> bool:
-    """Whether a voter is ahead of this leader's disk, and a majority without this leader was heard from lately."""
+    """Whether a voter is ahead of this leader's disk, and a majority without this leader has answered lately."""
     recent = node.now - node.options.election_timeout_max
     heard = {peer for peer, progress in leader.progress.items() if progress.last_contact >= recent}
     is_majority = all(2 * sum(voter in heard for voter in voters) > len(voters) for voters in majorities)
@@ -30,16 +30,16 @@ def could_another_lead(node: Node, leader: Leader, majorities: Majorities) -> bo
 
 @attrs.define
 class Leadership:
-    """The leadership that a process was last seen in."""
+    """The role of a process when it last led, and its term."""
 
     led: Leader | None = None
     term: int = 0
 
     def why_not_over(self, member: Member, node: Node, majorities: Majorities) -> str | None:
-        """Look at a process that does not lead (any more); return what is wrong about the end of its leadership.
+        """Return why a process that does not lead now should still be leading, or None.
 
-        Within its term a leader may end it where it has lost its quorum, was removed, has a full disk, or has a slow
-        one and another member could lead.
+        A leader may step down in its own term when it has lost its quorum, was removed, or has a full disk. It may
+        also do so when its disk is slow and another member could lead.
         """
         leader, self.led = self.led, None
         if leader is None or node.term != self.term or node.id not in node.membership.voters:

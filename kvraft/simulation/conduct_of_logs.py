@@ -36,8 +36,8 @@ class Tail:
             if node.log.term_at(node.commit) != node.term:
                 demand(
                     False,
-                    f"node {node.id} answers reads in term {node.term} and has committed nothing in it (thesis §6.4, "
-                    "row 5)",
+                    f"node {node.id} answers reads in term {node.term}, in which it has committed no entry (thesis "
+                    "§6.4, row 5)",
                 )
 
     def after_change(self, node: Node) -> None:
@@ -47,8 +47,8 @@ class Tail:
         if self.commit < last < self.last_index and self._term_at(last) == term:
             demand(
                 False,
-                f"node {node.id} has cut its log behind entry {last}, of {self.last_index}, and nothing conflicts "
-                "there (AppendEntries, receiver's step 3)",
+                f"node {node.id} has truncated its log from entry {self.last_index} to entry {last} without a "
+                "conflicting entry (§5.3)",
             )
         if (last, node.commit) == (self.last_index, self.commit) and term == self.last_term:
             return
@@ -87,8 +87,8 @@ class Votes:
             return  # the new leader's entries arrived in the same event
         demand(
             theirs is None or theirs >= ours,
-            f"node {node.id} votes in term {node.term} for {vote}, whose log ends with {theirs}, and its own with "
-            f"{ours}: term and index (§5.4.1)",
+            f"node {node.id} votes in term {node.term} for node {vote}, whose log is older: its last term and index "
+            f"are {theirs}, and those of the voter {ours} (§5.4.1)",
         )
 
 
@@ -96,8 +96,11 @@ def check_allegiance(node: Node, leaders: Mapping[int, int]) -> None:
     """Check that a node follows only the leader of its term (§5.1); `leaders` holds the leader of each term."""
     leader = node.leader
     if leader is not None and leaders.get(node.term) != leader:
-        right = leaders.get(node.term, "nobody")
-        demand(False, f"node {node.id} obeys node {leader} in term {node.term}, which {right} leads (§5.1)")
+        demand(
+            False,
+            f"node {node.id} follows node {leader} in term {node.term}, and the leader of that term is "
+            f"{leaders.get(node.term, 'none')} (§5.1)",
+        )
 
 
 def check_removal(member: Member, path: Path) -> None:

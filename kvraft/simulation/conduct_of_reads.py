@@ -1,4 +1,4 @@
-"""By whom a leader has its reads confirmed; looked at from outside (thesis §6.4, rows 6 to 8)."""
+"""Which answers confirm a leader's reads: checked from outside (thesis §6.4, rows 6 to 8)."""
 
 import attrs
 
@@ -9,20 +9,22 @@ from kvraft.simulation.conduct import agree, demand, majorities
 
 @attrs.define
 class ReadRounds:
-    """The rounds of heartbeats of one process, as they were last seen."""
+    """The rounds of heartbeats of one process, as of the previous event."""
 
     leader: Leader | None = None
-    """The leadership whose rounds they are."""
+    """The role of the leader whose rounds they are."""
     oldest: int = 1
     """The rounds before this one have been confirmed."""
     membership: Membership | None = None
-    """By which it went."""
+    """The configuration of the node after the previous event."""
 
     def after_each(self, node: Node, leader: Leader) -> None:
-        """Check that a majority has answered what counts as confirmed, in a joint configuration a majority of each.
+        """Check that a majority has answered each round that counts as confirmed.
+
+        In a joint configuration that is a majority of the old voters and a majority of the new ones.
 
         Raises:
-            InvariantViolated: too few have.
+            InvariantViolated: too few have answered.
         """
         if leader is not self.leader:
             self.leader, self.oldest = leader, 1
@@ -34,7 +36,7 @@ class ReadRounds:
             counted = [each for each in (self.membership, node.membership) if each is not None]
             demand(
                 any(agree(majorities(each), answered) for each in counted),
-                f"node {node.id} takes round {oldest - 1} for confirmed, and of "
+                f"node {node.id} counts round {oldest - 1} as confirmed, and of "
                 f"{' and '.join(str(sorted(each)) for each in majorities(node.membership))} only {sorted(answered)} "
                 "have answered it (thesis §6.4, row 6)",
             )

@@ -332,12 +332,12 @@ class Connecting:
             self.promise.errback(Refused())
 
     def established(self, client: End) -> None:
-        """The connection is made."""
+        """Give the client's end a protocol: the connection is made."""
         if self.is_over or not client.connected:
             client.abortConnection()
             return
         protocol = self._factory.buildProtocol(client.getPeer())
-        assert protocol is not None, "whoever connects has a protocol for it"
+        assert protocol is not None, "a client's factory builds a protocol for each connection"
         client.protocol = protocol
         protocol.makeConnection(client)
         self.promise.callback(protocol)

@@ -1,4 +1,4 @@
-"""One random run: a cluster, clients, faults, and at the end the verdict."""
+"""One random run: a cluster, its clients and its faults, and a verdict at the end."""
 
 import gc
 import time
@@ -36,7 +36,7 @@ SECONDS: Final = 20.0
 GAPS_S: Final = (0.3, 0.8, 2.5)
 """Mean time between two faults, one of these, seconds."""
 BIRTHS: Final = 0.25
-"""The share of runs with faults in which faults begin before the first leader is elected."""
+"""Of the runs with faults: the share in which they begin before the first leader is elected."""
 LATER_VERSIONS: Final = 0.1
 """The share of runs whose last entry is one that only a later kvraft can apply."""
 OLDER_COPIES: Final = 0.2
@@ -48,17 +48,17 @@ SLOW_ELECTIONS: Final = 0.2
 AFTERMATHS: Final = 0.4
 """The share of runs that end with one of the scenarios of `aftermath`."""
 WITHOUT_NAMES: Final = 0.2
-"""The share of runs at whose end connections break while no look-up of a name ends."""
+"""The share of runs that end with broken connections while look-ups of names hang."""
 SLOW_ALONE: Final = 0.3
-"""The share of these in which each disk is slow in its own way, and not all alike."""
+"""Of the elections on slow disks: the share in which each disk has a delay of its own."""
 SLOW_KILLED: Final = 0.6
-"""The share of these in which the leader is killed; in the others it is to hand over."""
+"""Of the elections on slow disks: the share in which the leader is killed. In the others it transfers leadership."""
 SLOW_SAVE_S: Final = (0.001, 2.0)
-"""Shortest and longest time of a save then, seconds; it is drawn by its logarithm, or half of the time evenly."""
+"""Shortest and longest time of a save then, seconds: drawn evenly, or, in half of the draws, by its logarithm."""
 SLOW_ELECTION_S_MAX: Final = 60.0
 """How long such an election may take, virtual seconds."""
 SLOW_LEARNERS: Final = 0.4
-"""The share of the other runs that end with a learner that is slow for long, where messages are large enough."""
+"""Of the runs that end in none of these ways: the share that end with a learner that is slow for long."""
 VOTERS_MIN: Final = 3
 """With fewer voters no leader can be elected after the loss of the present one."""
 NODES: Final = (1, 2, 3, 3, 3, 3, 3, 3, 5, 5, 5, 7)
@@ -69,9 +69,9 @@ BUDGETS: Final = 1 / 3
 IN_MEMORY: Final = 1 / 15
 """The share of runs in which nodes keep everything in memory."""
 FORGETFUL: Final = 4
-"""How often one of them loses its memory at the worst moment, relative to other faults."""
+"""How often one of them restarts empty at the worst moment, relative to other faults."""
 HARMLESS_TO_MEMORY: Final = frozenset({"network", "names", "processes", "clocks", "operations", "leaders"})
-"""Kinds of faults that such nodes survive: only one process at a time is ended."""
+"""Kinds of faults that nodes without a disk survive: these end only one process at a time."""
 CLIENTS: Final = (3, 3, 4)
 THINKING_S: Final = (0.3, 1.0, 2.0)
 """Mean time between an answer and the next request of one client, one of these, seconds."""
@@ -135,7 +135,7 @@ class Verdict:
 
 
 def run(plan: Plan, trace: Trace | None = None) -> Verdict:
-    """Run once. The garbage collector is off meanwhile: it would find almost only objects that the run still needs."""
+    """Run once, with the garbage collector off: nearly every object that it would examine is still in use."""
     began = time.process_time()
     gc.freeze()  # so that the final collection skips what was loaded before
     thresholds = gc.get_threshold()
@@ -230,7 +230,7 @@ def _run(plan: Plan, scene: _Scene, trace: Trace | None, ear: "_Ear") -> Verdict
 
 
 def _draw_kinds(draws: Random, kinds: Collection[str] | None) -> Collection[str]:
-    """Return the kinds of faults that are asked for; unless any are, all for every second seed, else some."""
+    """Return the kinds of faults that were given; otherwise all kinds for half of the seeds, and some for the rest."""
     if kinds is None:
         kinds = KINDS if draws.random() < 0.5 else draws.sample(sorted(KINDS), draws.randint(1, 3))
     return kinds
@@ -318,7 +318,7 @@ def _disturb_at_the_end(plan: Plan, cluster: Cluster) -> None:
 
 
 def _judge(plan: Plan, cluster: Cluster, workload: Workload) -> tuple[str | None, str]:
-    """Check the answers of the clients; afterwards the cluster may be destroyed."""
+    """Check the answers of the clients. After that the cluster may be destroyed."""
     checker, finding = workload.judge()
     if checker is None and not cluster.forgets and Random(f"{plan.seed} later version").random() < LATER_VERSIONS:
         try:
@@ -363,7 +363,7 @@ def _draw_save_s(draws: Random) -> float:
 
 
 def _dial_without_names(cluster: Cluster) -> None:
-    """Break all connections while look-ups hang, and demand new ones, which use the earlier addresses."""
+    """Break all connections while look-ups hang, and demand new ones: nodes must use the addresses of before."""
     members = cluster.members[cluster.elect()].node.membership.members
     nodes = [member for member in cluster.running if member.id in members]
     if len(nodes) == 1:
@@ -399,7 +399,7 @@ class _Ear:
             return  # of a process that has ended
         if event["log_level"] is LogLevel.critical and not self._is_explained:
             text = formatEvent(event)
-            if failure is not None or not text.startswith("Unhandled error in Deferred"):  # a headline
+            if failure is not None or not text.startswith("Unhandled error in Deferred"):  # the failure follows
                 self.errors.append(f"{text} {failure.getTraceback() if failure is not None else ''}")
         world = self.cluster.world if self.cluster is not None else None
         if world is not None and world.trace is not None:
@@ -407,6 +407,6 @@ class _Ear:
 
     @property
     def _is_explained(self) -> bool:
-        """Whether it comes from a node whose disk has failed or decayed."""
+        """Whether the log event comes from a node whose disk has failed or decayed."""
         member = self.cluster.member_of(self.cluster.world.last_owner) if self.cluster is not None else None
         return member is not None and (member.has_failed or member.rots)

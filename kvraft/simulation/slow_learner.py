@@ -10,20 +10,20 @@ from kvraft.simulation.member import DiskFaults, Member, address_of
 from kvraft.simulation.requests import CALLER
 
 SLOW_SAVE_S: Final = 0.7
-"""What a save of the learner takes, seconds: a round with an entry in it is longer than an election timeout."""
+"""The time of a save of the learner, seconds: a round with an entry in it is longer than an election timeout."""
 WRITES_EVERY_S: Final = 0.05
-"""Between two writes, seconds: in a round without an entry any learner is quick."""
+"""The time between two writes, seconds: a round without an entry is short with any learner."""
 AHEAD_MAX: Final = 10
-"""So many entries the learner may lack when another one is written, or it would never come to the end of a round."""
+"""Entries that the learner may lack when another one is written: with more it would never finish a round."""
 ENTRIES_MIN: Final = 100
 BYTES_MIN: Final = 2_000
-"""What one message must hold, or a learner with such a disk takes minutes for the log that there is."""
+"""What one message must be able to hold: with less, a learner with such a disk needs minutes to catch up."""
 SLOW_S_MAX: Final = 30.0
 """How long it may take until the learner counts as slow, virtual seconds."""
 PROMOTED_S_MAX: Final = 10.0
-"""How long it may take from then until it votes, once it is quick, virtual seconds."""
+"""How long it may take from the end of its slowness until it votes, virtual seconds."""
 _WRITE: Final = Identify("slow-learner")
-"""A write that changes nothing: the cluster has its id."""
+"""A write that changes nothing, as the cluster has its id already."""
 
 
 def is_possible(options: RaftOptions) -> bool:
@@ -32,9 +32,9 @@ def is_possible(options: RaftOptions) -> bool:
 
 
 def promote(cluster: Cluster) -> bool:
-    """Add a node that is slow for more rounds than are waited for, let it become quick, and demand that it votes.
+    """Add a node that is slow for more rounds than a change waits for, let it become quick, and demand that it votes.
 
-    Returns whether it has counted as slow. Where snapshots are taken often a slow node comes to no end of a round.
+    Returns whether it has counted as slow. In a run with frequent snapshots a slow node may never finish a round.
 
     Raises:
         Stuck: it does not vote.
@@ -65,13 +65,13 @@ def promote(cluster: Cluster) -> bool:
 
 
 def _rounds(leader: Member, learner: int) -> int:
-    """Return how many rounds of catching up in a row were long, with the one that runs."""
+    """Return how many rounds of catching up in a row were long, including the present one."""
     progress = leader.node.progress_of(learner)
     return progress.rounds if progress is not None else 0
 
 
 class _Writes:
-    """Writes at the leader, one after the other, whatever becomes of them."""
+    """Writes at the leader, one after the other, without regard to their answers."""
 
     def __init__(self, cluster: Cluster, leader: Member, learner: int) -> None:
         self._cluster = cluster
@@ -80,7 +80,7 @@ class _Writes:
         self.is_over = False
 
     def go_on(self) -> None:
-        """Write, and again soon."""
+        """Write once, and schedule the next write."""
         assembly = self._leader.assembly
         if self.is_over or assembly is None:
             return
@@ -92,7 +92,7 @@ class _Writes:
         world.at(world.now + WRITES_EVERY_S, None, self.go_on)
 
     def _lacks(self) -> int:
-        """Return how many entries the learner lacks; none before it is known."""
+        """Return how many entries the learner lacks; 0 before the leader sends to it."""
         node = self._leader.node
         progress = node.progress_of(self._learner)
         return node.log.last_index - progress.match if progress is not None else 0

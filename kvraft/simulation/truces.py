@@ -1,6 +1,6 @@
-"""A truce in the middle of a run: everything is mended for a while, and what the faults have left behind is looked for.
+"""A truce in the middle of a run: every fault is repaired for a while, and the nodes are checked for leaks.
 
-At the end alone a leak would be missed that a restart or another leader has taken away before.
+A check at the end alone would miss a leak that a restart or a new leader has cleared before.
 """
 
 from random import Random
@@ -13,20 +13,22 @@ from kvraft.simulation.nemesis import Nemesis
 TRUCES: Final = 1 / 3
 """The share of runs with faults that have one."""
 BEGINS: Final = (0.3, 0.7)
-"""When it begins, as a share of the time of faults."""
+"""Earliest and latest begin, as a share of the time of faults."""
 
 
 def draw_truce(draws: Random) -> float | None:
-    """Return when the truce of a run begins, as a share of the time of faults; None: it has none."""
+    """Return when the truce of a run begins, as a share of the time of faults, or None for no truce."""
     return draws.uniform(*BEGINS) if draws.random() < TRUCES else None
 
 
 def hold_truce(cluster: Cluster, nemesis: Nemesis) -> float:
-    """Mend everything, let the cluster settle, look for leaks, and go on; return how long it took, seconds.
+    """Repair everything, let the cluster settle, check for leaks, and begin with faults again.
+
+    Returns how long that took, virtual seconds.
 
     Raises:
         Stuck: the cluster does not settle.
-        InvariantViolated: something has leaked.
+        InvariantViolated: a node holds something that it should have released.
     """
     began = cluster.world.now
     mend(cluster, nemesis)
@@ -39,7 +41,7 @@ def hold_truce(cluster: Cluster, nemesis: Nemesis) -> float:
 
 
 def mend(cluster: Cluster, nemesis: Nemesis) -> None:
-    """Heal everything, and let what the operator has begun come to its end."""
+    """Repair everything, and wait until the operator's last command has its answer."""
     nemesis.stop()
     pauses_end = max(member.machine.held_until for member in cluster.members.values())
     cluster.run(max(0.0, pauses_end - cluster.world.now))

@@ -1,7 +1,7 @@
-"""The store as one would write it without a thought for speed or memory: it keeps every state that it ever had.
+"""A second store, written without regard to speed or memory: it keeps every state that it ever had.
 
-What the real store comes to is held against it, by tests and after simulated runs. It shares the commands and the types
-of their results with the real one, and nothing else.
+Tests and simulated runs compare the real store with it. Both share the commands and the types of their results, and
+nothing else.
 """
 
 import re
@@ -57,11 +57,11 @@ State = dict[bytes, Item]
 
 
 class _Failed(Exception):
-    """The transaction comes to a failure with this code."""
+    """The transaction fails with this code."""
 
 
 class Session:
-    """The session of a client: all answers that it was ever given, by number."""
+    """The session of a client: all its answers, by number."""
 
     def __init__(self, ttl_us: int, deadline: int) -> None:
         self.ttl_us = ttl_us
@@ -75,17 +75,17 @@ class Twin:
     def __init__(self) -> None:
         self.states: list[State] = [{}]
         self.time_us = 0
-        """The cluster time; whoever has a log sets it from the stamps, and lets it never go back."""
+        """The cluster time. The caller sets it from the stamps of a log, and never lets it go back."""
         self.deadlines: dict[bytes, int] = {}
         """When keys expire, in cluster time."""
         self.leases: dict[int, tuple[int, int]] = {}
-        """The time to live and the deadline of each lease that is still here; deadline 0: it was revoked."""
+        """The time to live and the deadline of each lease that was not removed; a deadline of 0: it was revoked."""
         self.attached: dict[bytes, int] = {}
         """The lease of each key that has one."""
         self.last_lease = 0
         self.locks = LockTwin()
         self.sessions: list[Session] = []
-        """Of each client, in the order of their ids from 1 on, also when they are over."""
+        """The sessions of all clients, in the order of their ids from 1 on, including those that have ended."""
 
     @property
     def now(self) -> State:
@@ -149,7 +149,7 @@ class Twin:
 
     @property
     def expired(self) -> list[bytes]:
-        """Keys that are there still and must not be seen, the earliest deadlines first."""
+        """Keys that are still stored and must not be visible, the earliest deadlines first."""
         return [each for each in self.ended if isinstance(each, bytes)]
 
     @property
@@ -211,7 +211,7 @@ class Twin:
         return self.revision
 
     def read(self, operation: Operation, revision: int, visible: State | None = None) -> Result:
-        """Return what a query comes to at a revision, unless it names one itself.
+        """Return the result of a query, at `revision` unless the query names one.
 
         `visible` is what it can see there, where some keys have expired.
         """
@@ -235,7 +235,7 @@ class Twin:
 
 
 def within(state: State, span: Span) -> list[tuple[bytes, Item]]:
-    """Return what a range holds, in order."""
+    """Return the keys of a range and their items, in order."""
     return sorted((k, item) for k, item in state.items() if k >= span.start and (span.end is None or k < span.end))
 
 

@@ -289,7 +289,7 @@ def _check_save(replay: RecoveredLog, path: Path, start: int, save: SoundSave) -
     elif seal.hard_state.term < replay.hard_state.term:
         why = f"the term goes back from {replay.hard_state.term} to {seal.hard_state.term}"
     elif format_for(seal.hard_state) > replay.segments[-1].header.version:
-        why = "a segment of this format knows no founders"
+        why = "a segment of this format cannot hold a founder's mark"
     elif replay.hard_state.founder and not seal.hard_state.founder:
         why = "the node took part in the birth of its cluster, and this save says that it did not"
     elif entries and not lowest <= entries[0].index <= replay.last_index + 1:

@@ -40,7 +40,7 @@ def change_of(before: Membership, after: Membership) -> None:
         (lambda: Progress(3, state=State.SNAPSHOT).sent(3, 9, 0.0), "sent no entries"),
         (lambda: Progress(3, probing=True).sent(3, 9, 0.0), "one probe at a time"),
         (lambda: Progress(3, match=3).become_probe(), "match 3 < next 3"),
-        (lambda: quorum.election([()], {}), "nobody decides"),
+        (lambda: quorum.election([()], {}), "a majority needs at least one voter"),
         (lambda: change_of(BOUND, attrs.evolve(BOUND, incarnations={1: "two"})), "node 1 is bound once more"),
         (lambda: change_of(Membership([0], removed=[7]), Membership([0, 7])), "an id that was removed comes back"),
     ],

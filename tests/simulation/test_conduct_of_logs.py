@@ -35,7 +35,7 @@ def test_a_log_that_is_cut_without_a_conflict_is_noticed(terms: tuple[int, ...])
 
     node.log.truncate_from(3)
 
-    with pytest.raises(InvariantViolated, match="nothing conflicts there"):
+    with pytest.raises(InvariantViolated, match="without a conflicting entry"):
         tail.after_change(node)
 
 
@@ -65,7 +65,7 @@ def test_a_vote_for_a_shorter_log_is_noticed() -> None:
     votes = Votes()
     votes.asks(1, term=9, last_term=2, last_index=1)
 
-    with pytest.raises(InvariantViolated, match="votes in term 9 for 1"):
+    with pytest.raises(InvariantViolated, match="votes in term 9 for node 1"):
         votes.after_change(node_with(1, 2, vote=1))
 
 
@@ -78,13 +78,13 @@ def test_other_votes_are_right(node: Node) -> None:
     votes.after_change(node)
 
 
-def test_a_node_that_obeys_a_leader_of_another_term_is_noticed() -> None:
+def test_a_node_that_follows_a_leader_of_another_term_is_noticed() -> None:
     """Who led an earlier term leads no more (§5.1)."""
     node = node_with(1, term=2)
     node.role = Follower(1.0, leader=1)
 
     check_allegiance(node, {1: 1, 2: 1})
-    with pytest.raises(InvariantViolated, match="obeys node 1 in term 2, which 2 leads"):
+    with pytest.raises(InvariantViolated, match="follows node 1 in term 2, and the leader of that term is 2"):
         check_allegiance(node, {1: 1, 2: 2})
 
 

@@ -20,7 +20,7 @@ def test_a_majority_of_each_set_of_voters_confirms_a_round() -> None:
     leader.round += 1
     rounds = ReadRounds(leader, leader.round)
 
-    with pytest.raises(InvariantViolated, match="takes round"):
+    with pytest.raises(InvariantViolated, match="counts round"):
         attrs.evolve(rounds).after_each(node, leader)
     leader.progress[one].confirmed_round = leader.round
     attrs.evolve(rounds).after_each(node, leader)
@@ -28,7 +28,7 @@ def test_a_majority_of_each_set_of_voters_confirms_a_round() -> None:
 
     joint = attrs.evolve(node.membership, outgoing={node.id, other, 7})
     node.memberships.append((node.log.last_index, joint))
-    with pytest.raises(InvariantViolated, match="takes round"):
+    with pytest.raises(InvariantViolated, match="counts round"):
         attrs.evolve(rounds).after_each(node, leader)
     leader.progress[other].confirmed_round = leader.round
     attrs.evolve(rounds).after_each(node, leader)

@@ -322,7 +322,7 @@ def test_a_founder_in_a_segment_of_format_2_is_refused(tmp_path: Path) -> None:
     journal = Journal.open(directory, NODE_ID, segment_bytes=1024)[0]
     journal._write(journal._lay_out([], HardState(5, 0, 6, founder=True)))
     journal.close()
-    with pytest.raises(JournalDamaged, match="a segment of this format knows no founders"):
+    with pytest.raises(JournalDamaged, match="a segment of this format cannot hold a founder's mark"):
         Journal.open(directory, NODE_ID)
 
 
