@@ -1,35 +1,14 @@
 """Checks files and shows what they contain: config.json, and the data directory of a stopped node.
 
-It changes nothing. It even leaves the files that a node removes when it starts.
+What reads the files is imported only when it is needed: it takes several times as long as the rest of the command.
 """
 
-import fcntl
-import os
 from pathlib import Path
-from typing import Any, Final
 
-import attrs
 import click
 
 from kvraft.cli import statuses
 from kvraft.cli.options import fail, output_option, write_json
-from kvraft.config import ConfigError, load
-from kvraft.raft.errors import CorruptRecord
-from kvraft.storage import OsFiles, StorageError
-from kvraft.storage.layout import HEADER_BYTES, decode_header
-from kvraft.storage.recovery import RecoveredLog, replay_directory
-from kvraft.storage.segments import segment_number, segment_path
-from kvraft.storage.snapshot_files import finished_name, snapshot_paths
-from kvraft.storage.snapshot_layout import SnapshotCorrupt, verify
-
-LOCK_NAME: Final = "lock"
-
-
-class ReadOnly(OsFiles):
-    """The files of the operating system, with removal turned off."""
-
-    def remove(self, path: Path) -> None:
-        """Do nothing: the file stays."""
 
 
 @click.group("check")
@@ -42,6 +21,8 @@ def check_command() -> None:
 @output_option
 def check_config(file: Path, output: str) -> int:
     """Say what is wrong with a config.json, all of it at once; status 78 then."""
+    from kvraft.config import ConfigError, load
+
     try:
         config = load(file)
     except ConfigError as error:
@@ -55,15 +36,6 @@ def check_config(file: Path, output: str) -> int:
     return statuses.OK
 
 
-@attrs.define
-class Report:
-    """The content of a data directory: `faults` lists the damage, `notes` what is unusual but not damaged."""
-
-    facts: dict[str, Any] = attrs.field(factory=dict)
-    notes: list[str] = attrs.field(factory=list)
-    faults: list[str] = attrs.field(factory=list)
-
-
 @check_command.command("data")
 @click.argument("folder", type=click.Path(path_type=Path))
 @output_option
@@ -72,11 +44,13 @@ def check_data(folder: Path, output: str) -> int:
 
     The node must be stopped. Nothing is changed.
     """
+    from kvraft.cli.inspection import inspect, is_in_use
+
     if not folder.is_dir():
         raise fail(
             f"there is no folder {folder}; name the data directory of one node, such as data/0", statuses.NO_INPUT
         )
-    if _is_in_use(folder):
+    if is_in_use(folder):
         raise fail(f"a node runs with {folder}; stop it first, its files change while it runs", statuses.REFUSED)
     report = inspect(folder)
     if output == "json":
@@ -90,79 +64,3 @@ def check_data(folder: Path, output: str) -> int:
             click.echo(f"DAMAGED: {fault}")
         click.echo("damaged" if report.faults else "whole: every record and every snapshot verifies")
     return statuses.DATA if report.faults else statuses.OK
-
-
-def inspect(folder: Path) -> Report:
-    """Read a data directory, and verify its journal and its snapshots.
-
-    Raises:
-        CommandFailed: the folder has no journal.
-    """
-    report = Report()
-    files = ReadOnly()
-    numbers = [number for number in map(segment_number, files.names(folder)) if number is not None]
-    if not numbers:
-        raise fail(
-            f"no node has run with {folder}: it has no segment-... files; name a folder such as data/0",
-            statuses.NO_INPUT,
-        )
-    try:
-        replay = replay_directory(files, folder, _node_of(folder, max(numbers)))
-    except StorageError as error:
-        report.faults.append(str(error))
-    except CorruptRecord as error:
-        report.faults.append(f"the header of the newest segment cannot be read: {error}")
-    else:
-        _describe(report, replay)
-    _verify_snapshots(report, files, folder)
-    return report
-
-
-def _describe(report: Report, replay: RecoveredLog) -> None:
-    hard = replay.hard_state
-    report.facts |= {
-        "node": replay.node_id,
-        "incarnation": replay.segments[0].header.incarnation.hex(),
-        "term": hard.term,
-        "voted_for": hard.vote,
-        "commit": hard.commit,
-        "entries": f"{replay.base_index + 1} to {replay.last_index}" if replay.entries else "none",
-        "segments": len(replay.segments),
-        "saves": replay.saves,
-    }
-    report.notes += [note for note in replay.notes if not note.startswith("removed ")]
-
-
-def _node_of(folder: Path, number: int) -> int:
-    """Return the id of the node that wrote the journal, from the header of its newest segment."""
-    with segment_path(folder, number).open("rb") as file:
-        return decode_header(file.read(HEADER_BYTES)).node_id
-
-
-def _verify_snapshots(report: Report, files: OsFiles, folder: Path) -> None:
-    sound = []
-    for name in filter(None, map(finished_name, snapshot_paths(files, folder))):
-        file = files.open(name.path)
-        try:
-            header = verify(file)
-            sound.append(f"up to entry {header.index} of term {header.term}, {file.size()} bytes")
-        except SnapshotCorrupt as error:
-            report.faults.append(f"{name.path}: {error}")
-        finally:
-            file.close()
-    report.facts["snapshots"] = sound or "none"
-
-
-def _is_in_use(folder: Path) -> bool:
-    """Whether a process holds the lock of the folder."""
-    path = folder / LOCK_NAME
-    if not path.exists():
-        return False
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return True
-    finally:
-        os.close(descriptor)
-    return False

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from kvraft.cli import statuses
-from kvraft.cli.check import inspect
+from kvraft.cli.inspection import inspect
 from kvraft.cli.main import main
 from kvraft.raft.types import Entry, EntryKind, HardState
 from kvraft.storage import Journal
