@@ -45,6 +45,22 @@ def tune(transport: ITransport) -> None:
                 continue
 
 
+def is_gone(transport: ITransport) -> bool:
+    """Whether the other end has refused further bytes, so that the connection is over.
+
+    The reactor reports this only for a connection that it reads from or writes to, and so not for one whose other end
+    has closed its side. Always false for a transport without a socket of its own.
+    """
+    handle = transport.getHandle() if ISystemHandle.providedBy(transport) else None
+    if not isinstance(handle, socket.socket):
+        return False
+    try:
+        handle.getpeername()
+    except OSError:
+        return True
+    return False
+
+
 def abort_connection(transport: ITransport) -> None:
     """Abort a connection and discard its unsent bytes; every transport that Twisted connects supports this."""
     cast(ITCPTransport, transport).abortConnection()

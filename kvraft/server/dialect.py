@@ -86,6 +86,11 @@ class Dialect(Protocol):
     """The protocol of one connection. It holds the input that is not executed yet."""
 
     @property
+    def begins(self) -> bytes:
+        """What every answer to a request for a lock begins with; b"" if they have nothing in common."""
+        ...
+
+    @property
     def held(self) -> int:
         """Bytes held; the session pauses reading while they are above its limit."""
         ...

@@ -21,6 +21,7 @@ from kvraft.server.session import Session
 class LineDialect:
     """Parses all lines that arrived together in one call: a call for each line would cost more than to answer it."""
 
+    begins = b"{"
     defect = replies.error("INTERNAL", "this node has met a defect, see its log; a write may have happened")
 
     def __init__(self, limits: ServerLimits) -> None:

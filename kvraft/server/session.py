@@ -20,6 +20,7 @@ from kvraft.commands import Failure as Failed
 from kvraft.config import Address
 from kvraft.errors import RequestFailed
 from kvraft.metrics import RequestCounts
+from kvraft.net.sockets import is_gone
 from kvraft.net.write_now import write_now
 from kvraft.server.close import ClosingRule, IClientTransport, LingeringClose
 from kvraft.server.database import Database
@@ -30,6 +31,8 @@ from kvraft.server.watches import Following
 SLICE_BYTES: Final = 256 * 1024
 """Answers are encoded in slices of about this size, so that most answers to a client that does not read are not copied
 into buffers."""
+PROBE_S: Final = 0.25
+"""Time between two checks whether a client that has closed its side is still there to be granted a lock, seconds."""
 
 
 @implementer(IHalfCloseableProtocol, IPushProducer)
@@ -76,6 +79,9 @@ class Session(Protocol):
         self._proceeding = False
         self._give_up: Callable[[], None] | None = None
         """Withdraws the latest request for a lock, if it is not answered."""
+        self._begun = b""
+        """What is already written of the answer to a request for a lock."""
+        self._probing: IDelayedCall | None = None
         self._following: Following | None = None
         """The watches, once there has been one."""
         self._reading = True
@@ -112,7 +118,11 @@ class Session(Protocol):
         self._rule.client_finished = True
         if self._closing is not None:
             self._closing.client_finished()
-        elif not self._over and not self._is_busy():
+        elif self._over:
+            pass
+        elif self._in_flight is not None and self._in_flight.lock is not None:
+            self._probe()
+        elif not self._is_busy():
             self._carry_on()
 
     def _is_busy(self) -> bool:
@@ -153,7 +163,9 @@ class Session(Protocol):
                     administered = self._database.administer(self.caller, requests.command)
                     administered.addCallbacks(_as_results, attrgetter("value")).addCallback(self._answered)
                 elif requests.lock is not None:
-                    self._give_up = self._database.acquire(self.caller, requests.lock, self._answered)
+                    self._give_up = self._database.acquire(self.caller, requests.lock, self._acquired)
+                    if rule.client_finished and self._in_flight is requests:
+                        self._probe()
                 elif requests.watch is not None:
                     self._answered(self._watch(requests.watch))
                 else:
@@ -173,6 +185,34 @@ class Session(Protocol):
             self._close()
         else:
             self._rule.settled(line_begun=self._dialect.held > 0)
+
+    # --- locks -------------------------------------------------------------------------------------------------------
+
+    def _probe(self) -> None:
+        """Check whether a client that has closed its side and waits for a lock is still there; if not, drop it.
+
+        TCP tells the end of a process and a half-close in the same way. But only an end that is still open accepts more
+        bytes. So the answer is begun at once. If the protocol has no common first byte of all answers, such a client
+        counts as gone. Events of a watch are such bytes too, and may not be written into the middle of an answer.
+        """
+        self._probing = None
+        if not self._begun and not self._following:
+            self._begun = self._dialect.begins
+            write_now(self.transport, self._begun)
+        if is_gone(self.transport) or not (self._begun or self._following):
+            self._abort()
+        else:
+            self._probing = self._clock.callLater(PROBE_S, self._probe)
+
+    def _acquired(self, results: Sequence[object] | Exception) -> None:
+        """Answer a request for a lock."""
+        self._stop_probing()
+        self._answered(results)
+
+    def _stop_probing(self) -> None:
+        if self._probing is not None:
+            self._probing.cancel()
+            self._probing = None
 
     # --- watches -----------------------------------------------------------------------------------------------------
 
@@ -291,6 +331,8 @@ class Session(Protocol):
                 room -= len(answer)
                 position += 1
             data = written[0] if len(written) == 1 else b"".join(written)
+            if self._begun:
+                data, self._begun = data.removeprefix(self._begun), b""
             write_now(self.transport, data)
             if self._stall is not None:  # that was more than the client has read
                 self._drop_if_too_much_waits(len(data), answers[position:], results[position:])
@@ -371,7 +413,7 @@ class Session(Protocol):
         """Report a defect of this node to the client and in the log, and close."""
         self._log.failure("A client's connection is closed: its request met a defect in this node")
         if not self._over:
-            write_now(self.transport, self._dialect.defect)
+            write_now(self.transport, self._dialect.defect.removeprefix(self._begun))
             self._close()
 
     def _finish(self) -> None:
@@ -380,6 +422,7 @@ class Session(Protocol):
             self._following.end_all()
         if self._give_up is not None:
             self._give_up()
+        self._stop_probing()
         self._answers = self._results = ()
         self._dialect.clear()
         self._rule.stop()

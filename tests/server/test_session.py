@@ -24,6 +24,7 @@ def length_of(item: Item | None) -> bytes:
 class ByteDialect:
     """Reads `s` as a set of one key, `g` as a read of it, `G` as a read with all of its value as the answer."""
 
+    begins = b""
     defect = b"!"
     overflow = None
 

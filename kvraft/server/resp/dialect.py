@@ -46,6 +46,7 @@ class RespRequests(Requests, gc=False):
 class RespDialect:
     """Reads one connection's commands. It holds those that are not carried out yet."""
 
+    begins = b""
     defect = error("ERR this node has met a defect, see its log; a write may have happened")
 
     def __init__(self, connection: Connection, bytes_max: int) -> None:
