@@ -108,7 +108,7 @@ def _await_begun(connection: socket.socket) -> None:
         said += data
 
 
-def other_writes(cluster: HttpCluster, member: int) -> float:
+def other_writes(cluster: KvraftCluster, member: int) -> float:
     """Write keys that nobody watches, one at a time; return the median time of one, milliseconds."""
     times = []
     with keep(cluster, member) as writer:
