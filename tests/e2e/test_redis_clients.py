@@ -169,6 +169,30 @@ def await_messages(subscriber: Any, count: int) -> set[tuple[bytes, bytes]]:
     return found
 
 
+def test_cluster_clients_send_own_commands(shared_cluster: Cluster) -> None:
+    """redis-py's RedisCluster finds a node for each of them by COMMAND; for those without a key a node is named."""
+    redis = pytest.importorskip("redis")
+    shared_cluster.await_leader()
+    nodes = [redis.cluster.ClusterNode(*address) for address in shared_cluster.addresses]
+    client = redis.RedisCluster(startup_nodes=nodes, decode_responses=True)
+    ask = client.execute_command
+    try:
+        session = ask("KV.SESSION OPEN", target_nodes=client.get_primaries())
+        assert ask("KV.STATUS", target_nodes=client.get_primaries())
+        assert ask("KV.MEMBERS", target_nodes=client.get_primaries())
+        assert [ask("KV.ONCE", session, 1, "INCR", "own") for _ in range(2)] == [1, 1]
+        assert ask("KV.SESSION RENEW", session) == "OK"
+        assert '"succeeded":true' in ask("KV.TXN", '{"then":[{"set":"own","value":"7"}]}')
+        assert client.get("own") == "7"
+        token = ask("KV.LOCK", "own lock", "TTL", 5)
+        assert ask("KV.LEADER", "own lock")[0] == token
+        assert ask("KV.RENEW", "own lock", token) == 5_000
+        assert ask("KV.UNLOCK", "own lock", token) == "OK"
+        assert ask("KV.SESSION END", session) == "OK"
+    finally:
+        client.close()
+
+
 def test_clients_follow_the_leader(shared_cluster: Cluster, tmp_path: Path) -> None:
     """Each client goes on writing after the leader was killed, and reads back all that it was told is written."""
     cluster = shared_cluster

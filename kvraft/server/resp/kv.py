@@ -33,6 +33,10 @@ def _txn(arguments: Arguments) -> tuple[Operation, Reply]:
     return transaction, (answer, answer)
 
 
+_CHOOSES_NODE: Final = (1, 1, 1)
+"""A transaction is told as if it were a key: cluster clients send no command without a key unless a node is named, and
+whichever slot they find, it is the leader's."""
+
 COMMANDS: Final = (
     Command(
         name="kv.status",
@@ -55,6 +59,7 @@ COMMANDS: Final = (
         name="kv.txn",
         arity=2,
         flags=("write", "denyoom"),
+        keys=_CHOOSES_NODE,
         read=_txn,
         is_heavy=True,
         since="7.0.0",

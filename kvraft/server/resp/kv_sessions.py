@@ -51,7 +51,10 @@ def _once(arguments: Arguments) -> Request:
 
 
 def _session(name: str, arity: int, read: Read, summary: str) -> Command:
-    return Command(name=name, arity=arity, flags=("write", "fast"), read=read, since="7.0.0", summary=summary)
+    keys = (0, 0, 0) if name == "open" else (2, 2, 1)  # an id is no key, but cluster clients choose a node by it
+    return Command(
+        name=name, arity=arity, flags=("write", "fast"), keys=keys, read=read, since="7.0.0", summary=summary
+    )
 
 
 COMMANDS: Final = (

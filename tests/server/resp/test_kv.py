@@ -73,6 +73,8 @@ def test_own_commands_are_listed_with_their_keys() -> None:
         b"KV.RENEW": (b"the key", b"1"),
         b"KV.LEADER": (b"the key",),
         b"KV.WATCH": (b"KEY", b"the key"),
+        b"KV.TXN": (b"the key",),
+        b"KV.SESSION": (b"RENEW", b"the key"),
     }
 
     for name, arguments in keys.items():
