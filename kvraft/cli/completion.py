@@ -20,6 +20,6 @@ def completion_command(shell: str) -> int:
     from kvraft.cli.main import kvraft
 
     kind = get_completion_class(shell)
-    assert kind is not None, "click knows the three shells"
+    assert kind is not None, "click supports the three shells"
     click.echo(kind(kvraft, {}, "kvraft", "_KVRAFT_COMPLETE").source())
     return statuses.OK

@@ -19,7 +19,7 @@ def member_command() -> None:
 @member_command.command("list")
 @cluster_options
 def list_members(nodes: str | None, timeout: float, output: str) -> int:
-    """List the members, as far as the node that is asked knows."""
+    """List the members, by the log of the node that answers."""
     with Client(nodes, timeout=timeout, exactly_once=False) as client:
         answer = client.ask("MEMBERS", reads=True)
     if output == "json":

@@ -39,7 +39,7 @@ def node_command(
 ) -> None:
     """Run one node in the foreground until Ctrl-C or SIGTERM, as `twistd -n kvraft` does.
 
-    Its exit statuses are told in docs/operations.md.
+    Its exit statuses are described in docs/operations.md.
     """
     given = {"--id": id, "--config": config, "--data-dir": data_dir, "--join": join, "--address": address}
     options = [word for name, value in given.items() if value is not None for word in (name, str(value))]

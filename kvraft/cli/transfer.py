@@ -219,7 +219,7 @@ def import_command(file: Path, resume: bool, gone: bool, nodes: str | None, time
     """Write what export has written into the cluster; FILE may be - for stdin.
 
     An import that is broken off leaves FILE.imported behind, and --resume goes on from there. To import a line twice
-    does no harm, unless somebody has written its key in between. Keys live on for as long as they would have when they
+    does no harm, unless its key was written in between. Keys live on for as long as they would have when they
     were exported, and leases are granted anew, under other numbers.
     """
     is_stdin = str(file) == "-"

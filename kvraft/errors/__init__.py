@@ -1,4 +1,4 @@
-"""What a client can be told instead of a result.
+"""The errors that a client can get instead of a result.
 
 ::
 
@@ -17,7 +17,7 @@ from typing import ClassVar
 
 
 class RequestFailed(Exception):
-    """A submission that has no results. `code` is what protocols show, `str()` tells what to do about it."""
+    """A submission that has no results. Protocols show `code`; `str()` says what to do about it."""
 
     code: ClassVar[str] = "FAILED"
     definite: ClassVar[bool] = False

@@ -17,7 +17,7 @@ REMOVED: Final = 69
 OSERR: Final = 71
 """The operating system refused something: an address that is taken, a log file, one more open file."""
 IOERR: Final = 74
-"""The disk failed or holds what must not be believed, or the node found a fault in itself."""
+"""The disk failed or holds damaged data, or the node found a fault in itself."""
 PROTOCOL: Final = 76
 """The cluster speaks a later version than this kvraft. It does no good to start the node before it is upgraded."""
 NOPERM: Final = 77

@@ -76,7 +76,7 @@ class Answer:
 
 
 class View:
-    """What all nodes together have told.
+    """The events of all nodes together.
 
     Args:
         reports: one for each node that was asked.

@@ -47,8 +47,8 @@ class EventRing:
 
     Args:
         node: its id.
-        seconds: tells the time by which events are ordered, which never goes back.
-        wall: tells the time of day, in seconds since 1970; it is asked only when somebody reads.
+        seconds: returns the time by which events are ordered, which never goes back.
+        wall: returns the time of day, in seconds since 1970; it is called only when events are read.
     """
 
     def __init__(self, node: int, seconds: Callable[[], float], wall: Callable[[], float] = time.time) -> None:

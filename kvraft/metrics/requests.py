@@ -37,7 +37,7 @@ class CommandCounts:
         self.name = _BEFORE_CAPITAL.sub("_", command.__name__).lower()
         self.effect = _effect(command)
         self.failures: Counter[str] = Counter()
-        """Of the requests, those that were refused or have failed, by the code that the client was told."""
+        """Of the requests, those that were refused or have failed, by the code in the answer."""
         self.uncounted: list[float] = []
         """How long submissions of one request took that are not counted yet, seconds."""
         self._requests = 0
@@ -103,7 +103,7 @@ class RequestCounts:
     ) -> None:
         """Note what became of a submission, and how long it took.
 
-        Unless it `may_have_failed`, nobody looks for commands that have: to look costs as much as all the rest.
+        Failed commands are counted only if it `may_have_failed`: to look for them costs as much as all the rest.
         """
         count = len(operations)
         kind = type(operations[0])

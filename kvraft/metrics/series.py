@@ -55,7 +55,7 @@ class Series:
         point["changes"] = _rate(revision - (self._revision or 0), passed)
         is_first = self._revision is None
         self._before, self._revision, self._at = sums, revision, at
-        if not is_first:  # nobody knows how long the first second was
+        if not is_first:  # the first second may have been shorter or longer
             self.points.append({**point, **gauges})
 
 

@@ -1,7 +1,7 @@
 """Runs a node in the background, and reports to the process in the foreground whether it has started.
 
 Twisted's own implementation is not used. There the process in the foreground holds the writing end of the status pipe
-itself, so it waits for ever when the service ends with an exit status; and it knows no status but 0 and 1.
+itself, so it waits for ever when the service ends with an exit status. It also has no status but 0 and 1.
 """
 
 import os
@@ -18,7 +18,7 @@ UMASK: Final = 0o077
 
 
 def daemonize(options: MutableMapping[str, Any] | None, reactor: object) -> Callable[[], None]:
-    """Go to the background if twistd's `options` ask for it; return a function to call when the node has started.
+    """Go to the background if twistd's `options` say so; return a function to call when the node has started.
 
     Then the process in the foreground ends with status 0, or with the status of the one in the background if that ends
     first. Until then both share the standard streams, so that error messages are seen.

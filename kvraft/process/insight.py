@@ -33,7 +33,7 @@ class Insight:
         node: the node, put together.
         storage: its journal.
         reactor: keeps the time.
-        wall: tells the time of day, in seconds since 1970.
+        wall: returns the time of day, in seconds since 1970.
     """
 
     def __init__(self, node: Assembly, storage: Storage, reactor: Any, wall: Callable[[], float] = time.time) -> None:

@@ -58,7 +58,7 @@ class NodeLog:
         Raises:
             OSError: it cannot be opened.
         """
-        observer = None if self._is_chosen else self._twistd._getLogObserver()  # noqa: SLF001 - only it knows the destination
+        observer = None if self._is_chosen else self._twistd._getLogObserver()  # noqa: SLF001 - only twistd has the destination
         LOG_PLACE.has_begun = True
         LOG_PLACE.is_stdout = self._is_stdout and not self._is_chosen
         if observer is None:

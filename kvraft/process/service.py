@@ -260,7 +260,7 @@ class NodeService(Service):
         return limits
 
     def _enter(self, initial: InitialState) -> InitialState:
-        """Join a cluster if `--join` asks for it and it is not done yet; return the initial state afterwards."""
+        """Join a cluster if `--join` was given and it is not done yet; return the initial state afterwards."""
         keeps_nothing = self._config.durability is Durability.MEMORY
         folder = self._start.folder
         try:

@@ -186,7 +186,7 @@ def _is_newborn(node: Node) -> bool:
 
 
 def _is_birth(node: Node) -> bool:
-    """Whether this node is one of a majority of voters with empty logs, and knows no member with a log."""
+    """Whether this node is one of a majority of voters with empty logs, and no member has reported entries."""
     if node.heard.nonempty or not node.membership.decides(node.id):
         return False
     empty = node.heard.newborn | {node.id}

@@ -238,7 +238,7 @@ class Membership:
         """Read what `encode` wrote.
 
         Raises:
-            UnknownMembership: it has a field that only a later kvraft knows.
+            UnknownMembership: it has a field of a later kvraft.
             ValueError: it is no configuration.
         """
         try:

@@ -130,7 +130,7 @@ class Admission:
 
         A removal counts as true if this node's own log has it, or if as many nodes as a majority of the other members
         refuse this node: it may have been down at its removal, or have crashed before it received the commit. Nodes
-        with a later configuration count like members, since the members that this node knows may have been replaced
+        with a later configuration count like members, since the members in this node's log may have been replaced
         and stopped (see `admits`). Refusals for another incarnation or a too low feature level need a majority too,
         unless this node has no vote: then no quorum needs it, and one refusal is enough.
         """

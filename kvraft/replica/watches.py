@@ -136,7 +136,7 @@ class Watches:
 
         Raises:
             Overloaded: this node has `watches_max` watches already.
-            WatchCompacted: it asks for changes that the history does not hold any more.
+            WatchCompacted: the history does not hold its first changes any more.
         """
         store = self._state.store
         if len(self._all) >= self._watches_max:

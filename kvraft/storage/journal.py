@@ -113,7 +113,7 @@ class Journal:
 
         Raises:
             JournalLocked: another process has it open.
-            JournalMismatch: it is another node's, or of a format that this kvraft does not know.
+            JournalMismatch: it is another node's, or of the format of a later kvraft.
             JournalDamaged: see `recovery`.
             PathUnusable: no directory can be there.
             JournalFailed: the operating system refused something.

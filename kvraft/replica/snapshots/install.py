@@ -20,7 +20,7 @@ class StateInstaller:
     """Installs snapshots between two saves.
 
     Args:
-        entries_wait: tells whether committed entries wait to be applied.
+        entries_wait: returns whether committed entries wait to be applied.
     """
 
     def __init__(

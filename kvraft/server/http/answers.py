@@ -1,4 +1,4 @@
-"""Answers as values: a status, headers and a body; and those that any request may come to."""
+"""Answers as values with a status, headers and a body, and the answers that any request may get."""
 
 from collections.abc import Callable, Mapping
 from typing import Any, Final
@@ -31,7 +31,7 @@ class Answer:
 
 
 class WrongRequest(Exception):
-    """A request that comes to an error whatever the store holds."""
+    """A request that is wrong whatever the store holds."""
 
     def __init__(self, code: str, message: str, headers: Mapping[str, str] | None = None) -> None:
         super().__init__(message)
@@ -64,7 +64,7 @@ def refusal(reason: RequestFailed) -> Answer:
 
 
 def no_redirect(reason: NotLeaderRefusal) -> Answer:
-    """Return the answer of a node that does not lead, and does not know where the leader serves HTTP."""
+    """Return the answer of a node that does not lead and has no HTTP address of the leader."""
     message = str(reason)
     if reason.leader_hint is not None:
         message = f"the leader is at {reason.leader_hint}, and config.json does not say where it serves HTTP"
@@ -78,7 +78,7 @@ def invalid(reason: InvalidCommand) -> Answer:
 
 
 def redirect(where: str) -> Answer:
-    """Return the answer of a node that does not lead, and knows where the leader serves HTTP."""
+    """Return the answer of a node that does not lead and has the HTTP address of the leader."""
     content: dict[str, object] = {"error": "NOT_LEADER", "message": f"ask the leader at {where}", "location": where}
     return json(content, REDIRECT, {"Location": where})
 

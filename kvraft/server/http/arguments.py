@@ -1,4 +1,4 @@
-"""The parameters of a query, each read as what it is; what is wrong with one is said in words."""
+"""The parameters of a query, each read by its type. An error names the parameter and what is wrong with it."""
 
 import re
 from typing import Final
@@ -13,14 +13,14 @@ _MICROSECONDS: Final = 1_000_000
 _TRUE: Final = frozenset({b"", b"1", b"true", b"yes"})
 _FALSE: Final = frozenset({b"0", b"false", b"no"})
 _SHOWN: Final = 40
-"""So many bytes of a wrong value are repeated."""
+"""Most bytes of a wrong value that an error repeats."""
 
 
 class Arguments:
     """What a query says.
 
     Raises:
-        InvalidCommand: it has a parameter that the route does not know, or one twice.
+        InvalidCommand: it has a parameter that the route does not take, or one twice.
     """
 
     def __init__(self, query: bytes, route: Route) -> None:

@@ -1,4 +1,4 @@
-"""Bodies that are JSON objects, each a class of its own; what is wrong with one is said in words."""
+"""Bodies that are JSON objects, each a class of its own. An error says what is wrong with the body."""
 
 from typing import TypeVar
 

@@ -1,4 +1,4 @@
-"""One request that is carried out: what it says, what it asks of the node, and its one answer."""
+"""One request that is carried out: its parameters, its operations, and its one answer."""
 
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
@@ -15,9 +15,9 @@ from kvraft.server.http.request import HttpRequest
 from kvraft.server.http.routes import EVENTS, IDEMPOTENCY_KEY, Match, Route
 
 ON_FOLLOWER: Final = "Kvraft-On-Follower"
-"""The header with which a client says what a node is to do that does not lead."""
+"""The header by which a client chooses what a node does that does not lead."""
 FORWARD: Final = "forward"
-"""Its value for passing the request on: a browser cannot follow to another origin."""
+"""The value of that header that has the request passed on, as a browser cannot follow to another origin."""
 
 
 class Call:
@@ -60,7 +60,7 @@ class Call:
 
     @property
     def wants_json(self) -> bool:
-        """Whether the client asks for JSON where it can have bytes."""
+        """Whether the client has chosen JSON where bytes are the default."""
         return answers.JSON in (self.header("accept") or "")
 
     # --- what it asks ------------------------------------------------------------------------------------------------
@@ -74,11 +74,11 @@ class Call:
         self.ask_then(operations, lambda results: self.request.answer(answer(results)))
 
     def ask_then(self, operations: Sequence[Operation], go_on: Callable[[Sequence[Any]], object]) -> None:
-        """Have operations carried out, and go on with their results; without results that is the answer."""
+        """Have operations carried out, and go on with their results, or answer why there are none."""
         self.node.database.ask(self.caller, operations, lambda results: self._answered(results, go_on))
 
     def acquire(self, request: AcquireLock, answer: Callable[[Any], Answer]) -> None:
-        """Ask for a lock, and give the request up if the client goes before it has an answer."""
+        """Acquire a lock, and withdraw the request if the client disconnects before it has an answer."""
 
         def granted(results: Sequence[Any]) -> None:
             self.request.answer(_answer_one(results, answer))
@@ -110,7 +110,7 @@ class Call:
         """Return the answer to a request that has no results.
 
         Raises:
-            Exception: `reason` itself, when it is nothing that a client can be told.
+            Exception: `reason` itself, when it is a defect and not a refusal.
         """
         if isinstance(reason, NotLeaderRefusal):
             leader = self.node.database.cluster().leader
@@ -128,7 +128,7 @@ class Call:
 
 
 def _nothing(_: Sequence[Any]) -> None:
-    """Nothing goes on after an error."""
+    """Do nothing: after an error nothing goes on."""
 
 
 def _answer_one(results: Sequence[Any], answer: Callable[[Any], Answer]) -> Answer:
@@ -148,7 +148,7 @@ def carry_out(request: HttpRequest, node: HttpNode, match: Match) -> None:
             raise InvalidCommand(f"{IDEMPOTENCY_KEY} applies to writes of keys and to transactions, and not here")
         call = Call(request, node, route, match)
         if request.method == b"HEAD" and route.answer == EVENTS:
-            request.answer(Answer(answers.OK, b"", EVENTS))  # and not all the events, which nobody reads
+            request.answer(Answer(answers.OK, b"", EVENTS))  # and not all the events: HEAD has no body
         else:
             route.carry_out(call)
     except InvalidCommand as reason:

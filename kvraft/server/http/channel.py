@@ -1,8 +1,8 @@
 """One connection that speaks HTTP: Twisted's, with the limits that all clients of a node have.
 
-A request must arrive whole within `idle_s` of the one before it, whatever trickles in; its header and its body have a
-longest size; a client that does not read what it was answered for `stall_s` is dropped, and nothing more is carried out
-for it meanwhile.
+A request must arrive whole within `idle_s` of the one before it, however slowly its bytes come. Its header and its body
+have a largest size. While a client does not read its answers nothing more is carried out for it, and after `stall_s`
+it is dropped.
 """
 
 from typing import Any, Final
@@ -46,7 +46,7 @@ class HttpChannel(HTTPChannel):
     Args:
         site: where the requests of its connections go.
         limits: what a client may cost.
-        clock: tells the time, and calls later.
+        clock: for the time and for timers.
     """
 
     transport: IClientTransport
@@ -77,7 +77,7 @@ class HttpChannel(HTTPChannel):
 
     @override
     def resetTimeout(self) -> None:
-        """Leave the deadline as it is: a request must be whole by then, and letters do not move it."""
+        """Leave the deadline as it is: a request must be whole by then, and single bytes do not extend it."""
 
     @override
     def rawDataReceived(self, data: bytes) -> None:
@@ -161,14 +161,14 @@ class HttpChannel(HTTPChannel):
 
     @override
     def pauseProducing(self) -> None:
-        """The client does not read as fast as it is answered."""
+        """Stop carrying requests out: the client does not read as fast as it is answered."""
         super().pauseProducing()
         if self._stall is None and not self._over:
             self._stall = self._clock.callLater(self.limits.stall_s, self._stalled)
 
     @override
     def resumeProducing(self) -> None:
-        """The client has read: carry out what it has asked meanwhile."""
+        """Carry out the requests that have arrived meanwhile: the client has read."""
         self._stop_stall()
         super().resumeProducing()
         if self.paused:
@@ -195,7 +195,7 @@ class HttpChannel(HTTPChannel):
     # --- the end -----------------------------------------------------------------------------------------------------
 
     def readConnectionLost(self) -> None:
-        """The client has sent everything. What it has asked is answered; what waits for it to go ends."""
+        """Note that the client has sent everything: its requests are answered, and its streams end."""
         if self._closing is not None:
             self._closing.client_finished()
         elif self._handlingRequest and not self.requests[0].waits:

@@ -10,7 +10,7 @@ from kvraft.server.http.routes import Parameter, Route
 from kvraft.server.http.statuses import UNAVAILABLE
 
 _ANY_KEY: Final = b"readyz"
-"""What is read to see that a read comes to an end; whether it is there does not matter."""
+"""The key that is read to see that reads are answered. It does not matter whether it exists."""
 
 
 def _live(call: Call) -> None:

@@ -9,15 +9,15 @@ from kvraft.server.http import answers
 from kvraft.server.http.call import Call
 
 HISTORY_ITEMS: Final = 20
-"""Revisions of a key that are told when no number is given."""
+"""Revisions of a key in an answer, unless the request names a number."""
 HISTORY_ITEMS_MAX: Final = 100
-"""Most of them in one answer; each takes a read of its own."""
+"""Most revisions in one answer; each takes a read of its own."""
 HISTORY_BYTES_MAX: Final = 4 * 1024 * 1024
-"""No further revision is read once the values have so many bytes together."""
+"""Bytes of values after which no further revision is read."""
 
 
 class _History:
-    """Reads one revision of a key after the other, the newest first, as far back as the store can tell."""
+    """Reads one revision of a key after the other, the newest first, as far back as the store keeps them."""
 
     def __init__(self, call: Call) -> None:
         limit = call.arguments.number("limit")
@@ -64,5 +64,5 @@ class _History:
 
 
 def begin_history(call: Call) -> None:
-    """Tell the revisions of a key."""
+    """Answer with the revisions of a key."""
     _History(call).start()

@@ -38,7 +38,7 @@ from kvraft.server.http.statuses import CONDITION_FAILED, CONFLICT, GONE, NOT_FO
 
 NOT_MODIFIED: Final = 304
 NO_SCRIPTS: Final = {"Content-Security-Policy": "default-src 'none'; sandbox"}
-"""A value may be a page of somebody's: it must do nothing in the name of this node."""
+"""A value may be a web page: a browser must not run it with the rights of this node's own page."""
 CAS: Final = Parameter(
     "cas",
     "string",
@@ -101,7 +101,7 @@ def _described(call: Call, key: bytes, results: Sequence[Result]) -> Answer:
 
 
 def _condition(call: Call, key: bytes) -> Compare | None:
-    """Return what a write needs, as `cas` or the headers say; None: nothing."""
+    """Return the condition of a write, from `cas` or the headers; None: it has none."""
     cas, match, none_match = call.arguments.text("cas"), call.header("if-match"), call.header("if-none-match")
     if sum(each is not None for each in (cas, match, none_match)) > 1:
         raise InvalidCommand("a write has one condition: cas, If-Match or If-None-Match")

@@ -1,4 +1,4 @@
-"""Leases: keys that go together when nobody renews them."""
+"""Leases: keys that are removed together when their lease is not renewed."""
 
 from functools import partial
 from typing import Final

@@ -9,7 +9,7 @@ _STATM: Final = Path("/proc/self/statm")
 
 
 def resident_bytes() -> int | None:
-    """Return how many bytes of memory this process holds; None where the system does not tell."""
+    """Return how many bytes of memory this process holds; None where the system does not say."""
     try:
         return int(_STATM.read_bytes().split()[1]) * resource.getpagesize()
     except (OSError, ValueError, IndexError):

@@ -1,8 +1,8 @@
-"""By which names a node is called over HTTP, so that a web page elsewhere cannot use a browser to write.
+"""The names by which a node accepts HTTP requests, so that a web page elsewhere cannot use a browser to write.
 
-A browser sends what any page makes it send, and tells two things about it: the name that it was told to call (Host),
-and the page that made it (Origin). A page whose own name is made to lead here (DNS rebinding) calls by a name that is
-not the node's; any other page has an origin that is not.
+A browser sends the requests of any page, with two headers that the page cannot change: the name that was called (Host)
+and the page that made the request (Origin). After DNS rebinding a page elsewhere calls this node by the page's own
+name, so Host is none of the node's names. Any other page elsewhere has a foreign Origin.
 """
 
 from collections.abc import Iterable, Mapping

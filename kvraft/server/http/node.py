@@ -31,4 +31,4 @@ class HttpNode:
     newest_point: Callable[[], dict[str, object] | None] = no_point
     """Returns the latest measurement, in values that JSON can hold; None: there is none."""
     resources: Mapping[bytes, IResource] = attrs.field(factory=dict)
-    """What other rooms offer, by the first segment of its path."""
+    """Resources of other packages, by the first segment of their paths."""

@@ -1,9 +1,9 @@
 """Writes that are carried out once, however often they are sent: those with an Idempotency-Key.
 
-A write and the mark that it was carried out are one transaction: the mark is a key of the store, so every member knows
-it, and it stays through failovers, snapshots and restarts for `KEPT_S`. A request whose mark is there is not carried
-out. It is answered by what the mark tells: the revision of the write, and whether the comparisons of a transaction
-held. The results of a transaction are not kept; a read at that revision shows what it has left.
+A write and the mark that it was carried out are one transaction. The mark is a key of the store, so every member has
+it, and it stays through failovers, snapshots and restarts for `KEPT_S`. A request whose mark exists is not carried
+out. Its answer comes from the mark: the revision of the write, and whether the comparisons of a transaction held. The
+results of a transaction are not kept; a read at that revision shows its effect.
 
 A refusal leaves no mark, since it has changed nothing: the same request may succeed when it is sent again.
 """
@@ -23,11 +23,11 @@ from kvraft.server.http.routes import IDEMPOTENCY_KEY
 MARKS: Final = b".idempotency/"
 """What the keys of the marks begin with."""
 KEPT_S: Final = 3_600
-"""How long a request is known to have been carried out, seconds of cluster time."""
+"""How long the mark of a request is kept, seconds of cluster time."""
 NAME_CHARACTERS_MAX: Final = 200
 """Longest Idempotency-Key."""
 DIGEST_BYTES: Final = 16
-"""Of what the request was, so that another one under the same name is noticed."""
+"""Bytes of the digest of a request, so that another request with the same Idempotency-Key is noticed."""
 REPLAYED: Final = "Idempotency-Replayed"
 """The header of an answer to what was carried out earlier."""
 _HELD: Final = b"+"

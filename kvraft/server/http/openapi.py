@@ -1,4 +1,4 @@
-"""What can be called, as OpenAPI describes it: made of the routes, so that it cannot say anything else."""
+"""The OpenAPI description of all routes, made from the table of routes itself."""
 
 from collections.abc import Sequence
 from http import HTTPStatus
@@ -98,7 +98,7 @@ def _responses(route: Route) -> dict[str, object]:
 
 
 def route_beside(others: Sequence[Route]) -> Route:
-    """Return the route that tells what can be called: the others, and itself."""
+    """Return the route of the description, which lists the others and itself."""
 
     def tell(call: Call) -> None:
         call.request.answer(answers.json(describe([*others, route])))

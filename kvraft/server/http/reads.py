@@ -1,4 +1,4 @@
-"""What reads have in common: who may answer them, and how old the answer is."""
+"""What reads have in common: which nodes may answer them, and how old the answer may be."""
 
 from typing import Final
 
@@ -15,7 +15,7 @@ REVISION: Final = Parameter("revision", "integer", "As it was at this revision o
 
 
 def placed(call: Call, query: Query) -> Query:
-    """Return a read with who may answer it, as the query says."""
+    """Return a read that names the nodes that may answer it, as the query says."""
     stale = call.arguments.seconds("stale")
     if stale is not None:
         return StaleRead(query, stale)
@@ -23,7 +23,7 @@ def placed(call: Call, query: Query) -> Query:
 
 
 def fresh(result: Result) -> tuple[Result, dict[str, str]]:
-    """Return the result of a read that may be stale, and the headers that tell its age."""
+    """Return the result of a read that may be stale, and the headers with its age."""
     if not isinstance(result, Aged):
         return result, {}
     age = {} if result.age_us is None else {"Kvraft-Age": f"{replies.seconds(result.age_us):g}"}

@@ -1,4 +1,4 @@
-"""A request as it arrives: is it for this node and from a page of its own, and how is it answered."""
+"""A request as it arrives: whether it is for this node and from a page of its own, and how it is answered."""
 
 from collections.abc import Callable, Sequence
 from io import BytesIO
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 DEFECT: Final = "this node has met a defect, see its log; a write may have happened"
 METHODS: Final = "DELETE, GET, HEAD, OPTIONS, POST, PUT"
 SHOWN_TO_MEMBERS: Final = b"/status"
-"""What the page of another member may read: it shows how all members are, and goes on when its own node dies."""
+"""What the page of another member may read: it shows the status of all members, also when its own node has died."""
 
 
 class HttpRequest(Request):
@@ -92,7 +92,7 @@ class HttpRequest(Request):
             self.fail()
 
     def _refuse(self) -> Answer | None:
-        """Return the answer to a request that no resource is asked; None: it may be carried out."""
+        """Return the refusal of a request before any resource gets it; None: it may be carried out."""
         names = self.site.node.names
         host, origin = self.header("host"), self.header("origin")
         if host is None:
@@ -113,7 +113,7 @@ class HttpRequest(Request):
         return None
 
     def _answer_whole(self, body: bytes) -> None:
-        """Send what a resource has made."""
+        """Send the answer that a resource has returned."""
         self.setHeader(b"Content-Length", b"%d" % len(body))
         self.write(body)
         self.finish()
@@ -132,7 +132,7 @@ class HttpRequest(Request):
         self.finish()
 
     def fail(self) -> None:
-        """Say that there is a defect, to the log and to the client; called while an exception is handled."""
+        """Report a defect in the log and to the client; called while an exception is handled."""
         self._log.failure("A client's request has met a defect in this node")
         if self.gone or self.finished:
             return
@@ -144,13 +144,13 @@ class HttpRequest(Request):
     # --- the client --------------------------------------------------------------------------------------------------
 
     def when_gone(self, call: Callable[[], object]) -> None:
-        """Call when the client goes before it has its answer. From then on the request waits for no other reason."""
+        """Have `call` called when the client disconnects before it has its answer."""
         if not self.finished:
             self._when_gone = call
 
     @property
     def waits(self) -> bool:
-        """Whether something is to be done when the client goes."""
+        """Whether a function is to be called when the client disconnects."""
         return self._when_gone is not None
 
     @override

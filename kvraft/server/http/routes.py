@@ -1,4 +1,4 @@
-"""What can be called: each method and path with what it takes, which says both how it is read and how it is told."""
+"""The type of a route: a method, a path, and the parameters that it takes. Parser and description use the same."""
 
 import re
 from collections.abc import Callable, Mapping
@@ -21,7 +21,7 @@ class Parameter:
 
     name: str
     kind: str
-    """As JSON Schema calls it: string, integer, number or boolean. A boolean may also stand without a value."""
+    """Its type in JSON Schema: string, integer, number or boolean. A boolean may also stand without a value."""
     text: str
     """What it means, for people."""
     required: bool = False
@@ -86,7 +86,7 @@ class Route:
 
 @attrs.frozen
 class Match:
-    """What a path is."""
+    """The routes of a path, and its variables."""
 
     routes: Mapping[str, Route]
     """By their methods; none: there is no such path."""
@@ -95,7 +95,7 @@ class Match:
 
 
 def find(routes: tuple[Route, ...], path: bytes) -> Match:
-    """Return what can be done with a path. The first pattern that fits tells its meaning."""
+    """Return the routes of a path, by the first pattern that matches."""
     found: dict[str, Route] = {}
     variables: Mapping[str, bytes] = {}
     meant: str | None = None

@@ -1,4 +1,4 @@
-"""Where a request goes: the table of routes, and the resources that other rooms add to it."""
+"""Where a request goes: the table of routes, and the resources that other packages add to it."""
 
 from collections.abc import Mapping
 from typing import Final
@@ -38,11 +38,11 @@ _ROUTES: Final[tuple[Route, ...]] = (
     *monitoring.ROUTES,
 )
 ROUTES: Final = (*_ROUTES, openapi.route_beside(_ROUTES))
-"""What can be called. `openapi.json` tells it, and is made of it."""
+"""All routes. `openapi.json` is made from them."""
 
 
 def resources(node: HttpNode) -> Mapping[bytes, IResource]:
-    """Return what else there is, by the first segment of its path; b"" is the page at /."""
+    """Return the resources besides the routes, by the first segments of their paths; b"" is the page at /."""
     page = Page(node.names.addresses.values())
     return {**node.resources, b"": page.front, b"page": page}
 

@@ -1,4 +1,4 @@
-"""How the node is, once or every second."""
+"""The status of the node, once or every second."""
 
 from typing import Any, Final
 
@@ -28,7 +28,7 @@ def _status(call: Call) -> None:
 
 
 class _Statuses:
-    """One client that is told every second."""
+    """One client that gets the status every second."""
 
     def __init__(self, call: Call) -> None:
         self._call = call
@@ -38,11 +38,11 @@ class _Statuses:
         self._asking: Any = None
 
     def start(self) -> None:
-        """Tell now, and every second from now on."""
+        """Send the status now, and every second from now on."""
         self._loop.start(PERIOD_S, now=True).addErrback(lambda _: self._call.request.channel.abort())
 
     def _tell(self) -> None:
-        """Ask who belongs to the cluster, unless the client has to read first or the last answer is still due."""
+        """Ask for the status, unless the client has to read first or the last answer is still due."""
         if self._stream.paused or self._asking is not None:
             return
         self._asking = asking = self._call.node.database.administer(self._call.caller, ListMembers())

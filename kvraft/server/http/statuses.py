@@ -1,4 +1,4 @@
-"""Which HTTP status goes with an error: the codes are those of docs/protocol.md, whatever is spoken."""
+"""The HTTP status of each error. The error codes are those of docs/protocol.md, as in every protocol."""
 
 from collections.abc import Mapping
 from typing import Final

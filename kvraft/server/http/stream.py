@@ -17,11 +17,11 @@ if TYPE_CHECKING:
     from kvraft.server.http.call import Call
 
 RETRY_MS: Final = 500
-"""A browser waits so long before it comes again."""
+"""How long a browser waits before it connects again, as an event says it."""
 COMMENT: Final = b":\n\n"
-"""What is sent so that a connection does not look dead, and one that is dead is noticed."""
+"""A comment, sent to keep a connection open and to notice a dead one."""
 BEATS_EVERY: Final = 15
-"""A stream gets a comment every so many seconds."""
+"""Time between two comments of a stream, seconds."""
 
 
 def event(data: bytes, name: str | None = None, identity: int | None = None) -> bytes:
@@ -33,7 +33,7 @@ def event(data: bytes, name: str | None = None, identity: int | None = None) -> 
 
 
 class Heartbeats:
-    """The streams of a node, of which every second some get a comment, so that not all get theirs at once."""
+    """Sends comments to the streams of a node, to some of them every second and not to all at once."""
 
     def __init__(self, clock: IReactorTime) -> None:
         self._groups: list[dict[Stream, None]] = [{} for _ in range(BEATS_EVERY)]
@@ -63,7 +63,7 @@ class Heartbeats:
 
 @implementer(IPushProducer)
 class Stream:
-    """An answer of events. It begins with its headers, so that the client knows that it stands.
+    """An answer of events. Its headers are sent at once, so that the client sees that the stream is open.
 
     Args:
         call: what is answered.
@@ -92,7 +92,7 @@ class Stream:
 
     def write(self, data: bytes) -> None:
         """Write whole events, or comments."""
-        # What Twisted's request does, without its detours: a change may be told to thousands of streams.
+        # What Twisted's request does, without its detours: a change may go to thousands of streams.
         self._transport.write(b"%x\r\n%b\r\n" % (len(data), data) if self._is_chunked else data)
 
     def _gone(self) -> None:
@@ -117,4 +117,4 @@ class Stream:
         self._drained()
 
     def stopProducing(self) -> None:
-        """Nothing to do: the client has gone, which is told elsewhere."""
+        """Do nothing: `closed` reports that the client has gone."""

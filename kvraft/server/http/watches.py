@@ -32,7 +32,7 @@ def _selection(call: Call) -> Selection:
 
 
 def _first(call: Call) -> int | None:
-    """Return the first revision to be told; None: the next one."""
+    """Return the first revision of a watch; None: the next one."""
     seen = call.header("last-event-id")
     if seen:
         if not seen.isdecimal() or len(seen) > 18:  # noqa: PLR2004 - as many digits as any revision has
@@ -45,7 +45,7 @@ def _first(call: Call) -> int | None:
 
 
 class _Events:
-    """Writes what one watch finds; see `kvraft.commands.Sink`."""
+    """Writes the events of one watch; see `kvraft.commands.Sink`."""
 
     def __init__(self, call: Call, selection: Selection) -> None:
         self._limit_bytes = call.node.limits.watch_bytes
@@ -55,7 +55,7 @@ class _Events:
         self._subscription: Subscription = call.node.database.watch(call.caller, selection, self)
         self._stream = Stream(call, closed=self._subscription.cancel, drained=self._drained)
         revision = self._subscription.revision
-        # A client that is told of what comes, and loses the connection before anything has, goes on from here.
+        # A client that loses the connection before the first change goes on from here.
         identity = revision if selection.from_revision is None else None
         self._stream.write(event(b'{"revision":%d}' % revision, "begun", identity))
 
@@ -65,7 +65,7 @@ class _Events:
 
     @property
     def room_bytes(self) -> int:
-        """How many bytes may come."""
+        """How many bytes of events may be written now."""
         return self._limit_bytes - self._waiting_bytes
 
     @property
@@ -100,11 +100,11 @@ class _Events:
             self._waiting_bytes += len(data)
 
     def progress(self, revision: int) -> None:
-        """Write how far the store has come."""
+        """Write the revision that the watch has reached."""
         self._write(event(b'{"revision":%d}' % revision, "progress", revision))
 
     def closed(self, reason: Exception, resume_from: int | None) -> None:
-        """Write why nothing more comes."""
+        """Write why the watch ends."""
         assert isinstance(reason, RequestFailed), "a watch ends for a reason that clients can be told"
         told: dict[str, object] = {"error": reason.code, "message": str(reason)}
         if resume_from is not None:

@@ -1,4 +1,4 @@
-"""Channels: who is told of what by subscription, on one node."""
+"""Channels: which connections of one node have subscribed to what."""
 
 from collections.abc import Callable
 from typing import Final
@@ -8,9 +8,9 @@ from kvraft.server.resp.connection_state import Connection
 from kvraft.server.resp.encoding import bulk, integer, null, push
 
 SUBSCRIPTIONS_MAX: Final = 1_000
-"""Channels and patterns of one connection."""
+"""Most channels and patterns of one connection."""
 NOTIFICATIONS: Final = b"__key"
-"""How the channels begin that tell of changes of keys."""
+"""The prefix of the channels that carry changes of keys."""
 
 Subscribers = dict[bytes, dict[Connection, None]]
 
@@ -29,7 +29,7 @@ class Channels:
         """Called when that has changed."""
 
     def subscribe(self, connection: Connection, channel: bytes, *, is_pattern: bool) -> None:
-        """Let a connection be told of a channel, or of all whose names are like a pattern."""
+        """Subscribe a connection to a channel, or to all channels whose names match a pattern."""
         own, table = self._tables(connection, is_pattern=is_pattern)
         if channel in own:
             return
@@ -38,7 +38,7 @@ class Channels:
         self._count(channel, 1)
 
     def unsubscribe(self, connection: Connection, channel: bytes, *, is_pattern: bool) -> None:
-        """Let it be told no more."""
+        """End one subscription of a connection."""
         own, table = self._tables(connection, is_pattern=is_pattern)
         if channel not in own:
             return
@@ -57,16 +57,16 @@ class Channels:
             self.keys_wanted()
 
     def drop(self, connection: Connection) -> None:
-        """Let a connection be told nothing more."""
+        """End all subscriptions of a connection."""
         for channel in [*connection.channels]:
             self.unsubscribe(connection, channel, is_pattern=False)
         for pattern in [*connection.patterns]:
             self.unsubscribe(connection, pattern, is_pattern=True)
 
     def publish(self, channel: bytes, message: bytes, *, of_key: bool = False) -> int:
-        """Tell a message to those who subscribe to its channel here; return how many were told.
+        """Send a message to the subscribers of its channel at this node; return how many there are.
 
-        What has become of a key (`of_key`) is told only where a channel or pattern asks for that.
+        A change of a key (`of_key`) goes only to channels and patterns that begin with the prefix of such channels.
         """
         told = 0
         if channel in self.subscribers:
@@ -83,7 +83,7 @@ class Channels:
 
 
 def confirmation(word: bytes, channel: bytes | None, connection: Connection) -> bytes:
-    """Return how a subscription is confirmed, with the number of those that the connection has now."""
+    """Return the confirmation of a subscription, with the number of subscriptions that the connection has now."""
     count = len(connection.channels) + len(connection.patterns)
     name = null(connection.protocol) if channel is None else bulk(channel)
     return push([bulk(word), name, integer(count)], connection.protocol)

@@ -1,4 +1,4 @@
-"""CLIENT: what connections are called, and who is connected."""
+"""CLIENT: the names of connections, and the list of them."""
 
 from typing import Final
 
@@ -38,7 +38,7 @@ def _set_info(connection: Connection, arguments: Arguments) -> Note:
 
 
 def _line(connection: Connection) -> str:
-    """Return one connection as CLIENT LIST tells it."""
+    """Return one connection as CLIENT LIST shows it."""
     now = connection.node.clock.seconds()
     facts = {
         "id": connection.id,
@@ -90,7 +90,7 @@ def _switch(connection: Connection, arguments: Arguments) -> Note:
 
 
 def _kill(connection: Connection, arguments: Arguments) -> Note:
-    """End this connection; those of others are their own business."""
+    """End this connection. Connections of other clients cannot be ended."""
     own = {b"ID": b"%d" % connection.id, b"ADDR": connection.address.encode()}
     match arguments[2:]:
         case [address] if address == own[b"ADDR"]:

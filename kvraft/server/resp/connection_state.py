@@ -1,4 +1,4 @@
-"""What one connection remembers between its commands."""
+"""The state of one connection between its commands."""
 
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Protocol
@@ -47,28 +47,28 @@ class Connection:
     library_version: bytes = b""
     last_command: bytes = b"NULL"
     last_at: float = 0.0
-    """When that arrived, by the node's clock, seconds."""
+    """When the last command arrived, by the node's clock, seconds."""
     commands: int = 0
-    """How many it has sent."""
+    """How many commands the client has sent."""
     transaction: Transaction | None = None
-    """Between MULTI and EXEC."""
+    """The commands between MULTI and EXEC; None: there was no MULTI."""
     watched: dict[bytes, Mark | None] = attrs.field(factory=dict)
-    """How the keys stood that are watched; None: the store has not told it yet."""
+    """The watched keys, each with its revision when it was watched; None: the store has not answered yet."""
     steps: "Steps | None" = None
-    """The command of several submissions that is under way."""
+    """A command that is under way and takes several submissions."""
     follower_reads: "FollowerReads | None" = None
-    """How this node answers reads while it follows; None: it sends the client to the leader."""
+    """How this node answers reads while it is a follower; None: it redirects the client to the leader."""
     channels: set[bytes] = attrs.field(factory=set)
     patterns: set[bytes] = attrs.field(factory=set)
     push: Callable[[bytes], object] = _drop
-    """Writes what the client is told without having asked."""
+    """Writes pushes: messages of subscriptions and watches."""
     last_words: bytes | None = None
-    """After these the connection closes, and nothing more is read."""
+    """After these replies the connection closes, and nothing more is read."""
 
     def reset(self) -> None:
-        """Become as it was when it was made."""
+        """Return to the state of a new connection (RESET)."""
         self.protocol = RESP2
         self.name = b""
         self.transaction = None
-        self.watched = {}  # what is asked still is noted in the old one
+        self.watched = {}  # a look-up that is under way writes into the old one
         self.follower_reads = None

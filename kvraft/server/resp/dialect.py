@@ -235,7 +235,7 @@ class RespDialect:
             self._note(requests, outcome.act if isinstance(outcome, Effect) else outcome)
 
     def _placed(self, command: Command, operation: Operation, answer: Answer) -> tuple[Operation, Answer]:
-        """Return what is asked for a command: of this node, where its reads are."""
+        """Return the operation of a command and its encoder, with a read on this node where the connection wants it."""
         reads = self._connection.follower_reads
         return (operation, answer) if reads is None or not command.is_read else reads.place(operation, answer)
 
@@ -269,9 +269,9 @@ class RespDialect:
     def refuse(self, reason: RequestFailed, requests: Requests) -> Sequence[bytes]:
         """Say why there are no results: a follower sends clients to the leader, by the slots of their keys.
 
-        A client that found this node leading is dropped instead when that has ended: to be sent elsewhere would be an
-        error for those who know nothing of clusters, and to lose a connection lets all of them look for the leader.
-        Nothing was changed, so it does no harm that they send the same once more.
+        A client that found this node leading loses its connection when the leadership has ended. A redirect would be an
+        error for a client without support for clusters, but every client looks for the leader when it has lost its
+        connection. Nothing was changed, so the client may send the same once more.
         """
         if isinstance(reason, NotLeaderRefusal):
             if self.is_leaving:

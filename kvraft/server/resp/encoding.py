@@ -10,7 +10,7 @@ RESP2: Final = 2
 RESP3: Final = 3
 
 Reply = tuple[Answer, Answer]
-"""How a command is answered in RESP2 and in RESP3."""
+"""The reply to a command, in RESP2 and in RESP3."""
 
 Encode = Callable[[Any, int], bytes]
 """Makes a reply of a result and the version of the protocol."""
@@ -88,7 +88,7 @@ def mapping(pairs: Sequence[tuple[bytes, bytes]], protocol: int) -> bytes:
 
 
 def push(replies: Sequence[bytes], protocol: int) -> bytes:
-    """Return what is told without being asked for; RESP2 has arrays for it."""
+    """Return a push: a message that is no reply to a command. RESP2 has arrays for it."""
     return b"%b%d\r\n%b" % (b"*" if protocol == RESP2 else b">", len(replies), b"".join(replies))
 
 

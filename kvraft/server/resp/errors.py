@@ -1,4 +1,4 @@
-"""Errors as Redis words them, and what becomes of kvraft's own."""
+"""Errors in the words of Redis, and the translation of kvraft's own errors into them."""
 
 from collections.abc import Sequence
 from typing import Final
@@ -8,11 +8,11 @@ from kvraft.errors import NotLeaderRefusal, RequestFailed
 from kvraft.server.resp.encoding import error
 
 SHOWN_BYTES: Final = 128
-"""So much of what a client has sent is repeated in an error."""
+"""Most bytes of a client's input that an error repeats."""
 
 
 class RespError(InvalidCommand):
-    """A command that is refused where it is read. The text is what the client is told, its code first."""
+    """A command that is refused when it is read. The text is the reply, and begins with its code."""
 
 
 SYNTAX: Final = "ERR syntax error"
@@ -33,7 +33,7 @@ _CODES: Final = {
     "OVERFLOW": "ERR increment or decrement would overflow",
     "NO_SUCH_KEY": NO_SUCH_KEY,
 }
-"""What Redis calls failures that the store knows by another name."""
+"""Redis' texts for failures for which the store has other codes."""
 
 _RETRIED: Final = {"TIMEOUT": "CLUSTERDOWN", "OVERLOADED": "TRYAGAIN", "STOPPING": "CLUSTERDOWN"}
 """Refusals of commands that certainly had no effect: Redis' codes after which a client may try again."""

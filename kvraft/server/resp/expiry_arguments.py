@@ -1,7 +1,7 @@
 """When keys expire, as Redis commands say it: in seconds or milliseconds, from now on or by the wall clock.
 
-The cluster knows no wall clock. A time is made relative to that of this node, which leads, when the command is read,
-and absolute again when it is told. So it is as right as the wall clocks of two leaders agree.
+The cluster has no wall clock. This node, which leads, makes an absolute time relative to its own wall clock when it
+reads the command, and absolute again when it answers. So such a time is as exact as the clocks of two leaders agree.
 """
 
 import time
@@ -38,12 +38,12 @@ def integer(word: bytes) -> int:
 
 
 def invalid_time(name: str) -> RespError:
-    """Return the error for a time that cannot be."""
+    """Return the error for a time to live that Redis refuses."""
     return RespError(f"ERR invalid expire time in '{name}' command")
 
 
 def ttl_us(milliseconds: int) -> int:
-    """Return the time to live of a key that expires so much later."""
+    """Return the time to live of a key that expires after so many milliseconds."""
     return min(milliseconds * _MS_US, TTL_US_LONGEST) if milliseconds > 0 else PASSED
 
 

@@ -1,7 +1,7 @@
-"""Reads that the node answers which is asked, whoever leads: READONLY, READWRITE and KV.READS.
+"""Reads that any node answers itself, whichever node leads: READONLY, READWRITE and KV.READS.
 
-READONLY asks for what the node has, unless that is too old: then it says what a replica of Redis says that has lost its
-master. KV.READS asks for it with another bound, or for linearizable reads.
+After READONLY the node answers from its own state. If that state is too old, it answers like a replica of Redis that
+has lost its master. KV.READS chooses another bound of the age, or linearizable reads.
 """
 
 from typing import Any, Final
@@ -19,19 +19,19 @@ from kvraft.server.resp.table import Arguments, Command
 READONLY_MAX_AGE_S: Final = 10
 """After READONLY no read shows a state that is older, seconds."""
 MAX_AGE_S: Final = 86_400
-"""Longest age that can be asked for, seconds."""
+"""Largest bound of the age that a client can choose, seconds."""
 TOO_OLD: Final = "MASTERDOWN Link with MASTER is down and replica-serve-stale-data is set to 'no'."
 _MICROSECONDS: Final = 1_000_000
 
 
 class FollowerReads(msgspec.Struct, frozen=True):
-    """How the reads of one connection are answered by the node that is asked."""
+    """How a node answers the reads of one connection."""
 
     max_age_us: int | None
-    """The state may be so old; None: reads are linearizable."""
+    """The oldest state that a read may show, as an age; None: reads are linearizable."""
 
     def place(self, read: Operation, answer: Answer) -> tuple[Operation, Answer]:
-        """Return a read for this node to answer, and how that is told."""
+        """Return a read for this node to answer, and the encoder of its reply."""
         assert not isinstance(read, Mutation), "a follower carries out no write"
         if self.max_age_us is None:
             return LocalRead(read), answer
@@ -39,7 +39,7 @@ class FollowerReads(msgspec.Struct, frozen=True):
 
 
 class _Fresh:
-    """Tells the result of a read whose age is within bounds."""
+    """Encodes the result of a read whose age is within the bound."""
 
     __slots__ = ("_answer",)
 

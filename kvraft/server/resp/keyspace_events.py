@@ -1,7 +1,7 @@
 """Keyspace notifications: changes of keys as messages of channels.
 
-Each node tells its own subscribers what its store has come to, by one watch over all keys. There is one as long as
-somebody has subscribed to a channel, or a pattern, whose name begins with `__key`; without one they cost nothing.
+Each node publishes the changes of its own store to its own subscribers, by one watch over all keys. The watch exists
+while a connection subscribes to a channel or a pattern whose name begins with `__key`. At other times it costs nothing.
 """
 
 from collections.abc import Sequence
@@ -15,9 +15,9 @@ from kvraft.server.database import Database
 from kvraft.server.resp.channels import Channels
 
 AGAIN_S: Final = 0.5
-"""So long after a watch has ended or was refused another one begins, seconds."""
+"""Time between the end or the refusal of a watch and the next attempt, seconds."""
 ROOM_BYTES: Final = 8 * 1024 * 1024
-"""Bytes of keys and values that may come at once; a longer backlog comes piece by piece."""
+"""Most bytes of keys and values in one piece of the watch."""
 _KEYSPACE: Final = b"__keyspace@0__:"
 _KEYEVENT: Final = b"__keyevent@0__:"
 
@@ -27,7 +27,7 @@ class KeyspaceEvents:
 
     room_bytes = ROOM_BYTES
     is_drained = True
-    """What is told goes to the subscribers' connections, each of which has a limit of its own."""
+    """There is always room: the messages go to the subscribers' connections, each of which has a limit of its own."""
 
     def __init__(self, database: Database, clock: IReactorTime, channels: Channels) -> None:
         self._database = database
@@ -38,7 +38,7 @@ class KeyspaceEvents:
         channels.keys_wanted = self._look
 
     def _look(self) -> None:
-        """Begin the watch or end it, as there are subscribers or none."""
+        """Begin the watch when there are subscribers, and end it when there are none."""
         if self._channels.of_keys:
             if self._subscription is None and self._again is None:
                 self._begin()
@@ -60,7 +60,7 @@ class KeyspaceEvents:
             self._again = self._clock.callLater(AGAIN_S, self._begin)
 
     def events(self, changes: Sequence[Change]) -> None:
-        """Tell of changes."""
+        """Publish changes."""
         publish = self._channels.publish
         for change in changes:
             event = b"set" if change.after is not None else b"expired" if change.has_expired else b"del"
@@ -71,6 +71,6 @@ class KeyspaceEvents:
         """Nothing has changed."""
 
     def closed(self, reason: Exception, resume_from: int | None) -> None:
-        """Begin anew a little later: what changes meanwhile is told to nobody."""
+        """Begin again a little later. Changes in between are not published."""
         self._subscription = None
         self._again = self._clock.callLater(AGAIN_S, self._begin)

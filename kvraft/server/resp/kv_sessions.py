@@ -1,7 +1,7 @@
 """KV.SESSION and KV.ONCE: a write that a client sends again is carried out once.
 
-A numbered write is one command that holds all there is to know. So a client that repeats what it has sent when a
-connection breaks, as redis-py does, sends the same number, and gets the answer that the first one had.
+A numbered write is one command that holds its session and its number. So a client that sends a command again when its
+connection breaks, as redis-py does, sends the same number, and gets the answer to the first one.
 """
 
 from typing import Final

@@ -20,7 +20,7 @@ _MESSAGE: Final = bulk(b"kv.watch")
 
 
 class PushWriter:
-    """Writes what a watch tells as pushes; see `kvraft.server.dialect.WatchWriter`."""
+    """Writes the events of a watch as pushes; see `kvraft.server.dialect.WatchWriter`."""
 
     def __init__(self, *, with_previous: bool) -> None:
         self.with_previous = with_previous

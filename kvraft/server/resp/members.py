@@ -1,4 +1,4 @@
-"""The members of the cluster as Redis' commands tell them: one shard, whose master is the leader."""
+"""The members of the cluster as Redis' commands show them: one shard, whose master is the leader."""
 
 import hashlib
 from typing import Final
@@ -20,7 +20,7 @@ class Member:
     host: str
     port: int
     is_connected: bool
-    """Whether the node that tells it has a connection to it, or is it."""
+    """Whether this node has a connection to the member, or is it itself."""
 
     @property
     def id(self) -> str:
@@ -43,7 +43,7 @@ def member(view: ClusterView, node: int) -> Member | None:
 
 
 def master(view: ClusterView) -> Member | None:
-    """Return the leader; while none is known, the node that is asked: it holds commands until there is one."""
+    """Return the leader. While none is known, return this node: it holds commands until there is one."""
     return member(view, view.me if view.leader is None else view.leader) or member(view, view.me)
 
 

@@ -13,7 +13,7 @@ NAME_BYTES_MAX: Final = 1024
 
 
 def check_name(name: bytes, words: str = "Client names cannot contain spaces, newlines or special characters.") -> None:
-    """Refuse a name that could not be told in a list.
+    """Refuse a name that CLIENT LIST could not show.
 
     Raises:
         RespError: it has other characters than visible ones, or is too long.

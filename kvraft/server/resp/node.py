@@ -1,4 +1,4 @@
-"""What all Redis connections of one node share: the leader they wait for, their numbers, and who is told of what."""
+"""What all Redis connections of one node share: the leader they wait for, their numbers, and their subscriptions."""
 
 from collections import deque
 from collections.abc import Callable, Sequence
@@ -28,12 +28,12 @@ from kvraft.server.resp.keyspace_events import KeyspaceEvents
 from kvraft.server.resp.members import member as member_of
 
 HOLD_S: Final = 5.0
-"""So long commands wait for a leader to be known, seconds, before they are refused with CLUSTERDOWN."""
+"""Longest time that a command waits for a leader before it is refused with CLUSTERDOWN, seconds."""
 LOOK_S: Final = 0.1
-"""Time between two looks whether one is known, seconds, beside those at each change."""
+"""Time between two checks for a leader, seconds; each change of the leader is a check, too."""
 
 MASTER_NAME: Final = b"mymaster"
-"""What Sentinel clients call the leader."""
+"""The name that Sentinel clients use for the leader."""
 
 Reply = Callable[[Sequence[Result] | Exception], object]
 
@@ -44,12 +44,12 @@ class Member(Protocol):
     connection: Connection
 
     def leadership_lost(self) -> None:
-        """Take note that this node does not lead any more."""
+        """React to the end of this node's leadership."""
         ...
 
 
 class Held:
-    """One submission of a connection, which is asked again as soon as a leader is known, if none is."""
+    """One submission of a connection. Without a leader it waits and is submitted again as soon as one is known."""
 
     __slots__ = ("_patience", "_reply", "caller", "deadline", "operations")
 
@@ -62,7 +62,7 @@ class Held:
         """Until it is refused; None: it has not had to wait yet."""
 
     def __call__(self, outcome: Sequence[Result] | Exception) -> None:
-        """Take what came of it."""
+        """Pass the results on, or wait for a leader."""
         if type(outcome) is NotLeaderRefusal and outcome.leader_hint is None and self._patience.hold(self):
             return
         self._reply(outcome)
@@ -71,7 +71,7 @@ class Held:
 class Patience:
     """A database whose submissions wait while no leader is known, each at most `HOLD_S`, in their order.
 
-    A refusal for want of a leader says that nothing was changed, so the same may be asked again.
+    A refusal because there is no leader says that nothing was changed, so the same may be submitted again.
     """
 
     def __init__(self, database: Database, clock: IReactorTime) -> None:
@@ -105,7 +105,7 @@ class Patience:
         return True
 
     def leader_changed(self) -> None:
-        """Ask again at once, if a leader is known now."""
+        """Submit again at once what waits, if a leader is known now."""
         if self._waiting and self.cluster().leader is not None:
             self._ask_again()
 
@@ -152,7 +152,7 @@ class RespNode:
 
     @property
     def cluster(self) -> ClusterView:
-        """Who belongs to the cluster, and who leads it."""
+        """The members of the cluster and its leader."""
         return self.database.cluster()
 
     def make_connection(self) -> Connection:
@@ -181,7 +181,7 @@ class RespNode:
         self.database.leader_changed()
 
     def _tell_switch(self, view: ClusterView) -> None:
-        """Tell those who follow the leader by subscription, as Sentinel does."""
+        """Publish the change of the leader to subscribers, as Sentinel does."""
         before, self.last_leader = self.last_leader, view.leader
         now = member_of(view, view.leader) if view.leader is not None else None
         was = member_of(view, before) if before is not None else now

@@ -17,7 +17,7 @@ ARGUMENTS_MAX: Final = 128 * 1024
 INLINE_BYTES_MAX: Final = 1_024
 """Longest command that is written as a line of words, without its end."""
 HEADER_BYTES_MAX: Final = 32
-"""Longest line that tells a length, without its end."""
+"""Longest line that holds a length, without its end."""
 
 Command = list[bytes]
 
@@ -153,7 +153,7 @@ def _expected(wanted: bytes, found: int) -> str:
 
 
 def _number(digits: bytes) -> int | None:
-    """Return the number that a header tells, written as Redis writes it; None: it tells none."""
+    """Return the number in a header, written as Redis writes it, or None."""
     unsigned = digits.removeprefix(b"-")
     if not unsigned.isdigit() or (unsigned[:1] == b"0" and digits != b"0"):
         return None

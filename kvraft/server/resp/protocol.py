@@ -32,7 +32,7 @@ class RespProtocol(Session):
         self._node.opened(self)
 
     def _tell(self, data: bytes) -> None:
-        """Write what the client is told by subscription; one that does not read it is dropped."""
+        """Write a push. A client that does not read its pushes is dropped."""
         if self._over:
             return
         self.write_events(data)

@@ -29,7 +29,7 @@ def _subscribe(word: bytes, connection: Connection, arguments: Arguments, *, is_
         raise RespError(f"ERR one connection has at most {SUBSCRIPTIONS_MAX} subscriptions")
 
     def confirm(_: dict[str, object]) -> bytes:
-        """Begin when the answer is written, so that nothing is told before it."""
+        """Begin when the answer is written, so that no message goes out before it."""
         confirmed = b""
         for channel in wanted:
             connection.node.channels.subscribe(connection, channel, is_pattern=is_pattern)

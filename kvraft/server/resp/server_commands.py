@@ -14,7 +14,7 @@ from kvraft.server.resp.node import RespNode
 from kvraft.server.resp.table import Arguments, Command
 
 ITEM_BYTES: Final = 240
-"""What an item takes beside its key and its value, as the store's quota counts."""
+"""Bytes of an item besides its key and its value, as the store's quota counts them."""
 EMBEDDED_BYTES_MAX: Final = 44
 """Longest value that Redis keeps beside its head."""
 NUMBER_DIGITS_MAX: Final = 20
@@ -32,7 +32,7 @@ def _dbsize(arguments: Arguments) -> tuple[Operation, Reply]:
 
 
 def _wait(connection: Connection, arguments: Arguments) -> Note:
-    """Tell on how many other members a write is at least when it was answered: a majority, whoever waits."""
+    """WAIT: return on how many other members an answered write is at least, which is a majority without this node."""
     for each in arguments[1:3]:
         if not re.fullmatch(rb"-?[0-9]{1,18}", each):
             raise RespError(NOT_AN_INTEGER)
@@ -77,7 +77,7 @@ def _object_refcount(arguments: Arguments) -> tuple[Operation, Reply]:
 
 
 def _settings(node: RespNode) -> dict[str, str]:
-    """Return what CONFIG GET tells: settings of Redis by which programs look how a server is."""
+    """Return what CONFIG GET shows: the settings of Redis that programs look up."""
     return {
         "appendfsync": "always",
         "appendonly": "yes",
@@ -113,7 +113,7 @@ def _config_set(connection: Connection, arguments: Arguments) -> Note:
                 "ERR CONFIG SET failed (possibly related to argument 'notify-keyspace-events') - "
                 "Invalid event class character. Use 'Ag$lshzxeKEtmdn'."
             )
-        return OK_BYTES  # whoever subscribes is told, whatever is set
+        return OK_BYTES  # subscribers get their messages without regard to this setting
     raise RespError("ERR settings are made in config.json, and not while a node runs")
 
 

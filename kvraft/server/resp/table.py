@@ -32,14 +32,14 @@ class Ask(msgspec.Struct, frozen=True):
     operation: Operation
     reply: Reply
     key: bytes | None = None
-    """By which the slot is told to which a client is sent elsewhere."""
+    """A key of the command: a redirected client gets the slot of this key."""
 
 
 class Effect(msgspec.Struct, frozen=True):
-    """What a command does beside the store when its turn has come; in a transaction, only if that is carried out."""
+    """What a command does outside the store, in the order of commands. In a transaction it happens only with EXEC."""
 
     act: Callable[[dict[str, object]], bytes]
-    """Does it and returns the reply, given the node's status."""
+    """Carries the command out and returns the reply, given the node's status."""
 
 
 class Alone(msgspec.Struct, frozen=True):
@@ -61,7 +61,7 @@ class InTransaction(enum.Enum):
 
     QUEUED = enum.auto()
     AT_ONCE = enum.auto()
-    """It is carried out where it stands, as EXEC, DISCARD, MULTI, WATCH, QUIT and RESET are."""
+    """It is carried out at once and not queued: EXEC, DISCARD, MULTI, WATCH, QUIT and RESET."""
 
 
 @attrs.frozen(kw_only=True)
@@ -78,7 +78,7 @@ class Command:
     read: Read | None = None
     act: Act | None = None
     read_queued: Read | None = None
-    """How it is read for EXEC, where that is not `read`."""
+    """Reads the command for EXEC, where that differs from `read`."""
     subcommands: tuple["Command", ...] = ()
     is_heavy: bool = False
     """Whether it may cost far more than a SET: a few of them are carried out at a time."""

@@ -34,12 +34,12 @@ CONTENT_TYPES: Final = MappingProxyType(
         ".txt": "text/plain; charset=utf-8",
     }
 )
-"""What the page may consist of. A file of another kind fails at the start, not in a browser."""
+"""The media types of the page's files. A file of another kind fails at the start, not in a browser."""
 METHODS: Final = (b"GET", b"HEAD")
 CACHING: Final = "no-cache"
 """A browser asks each time whether its copy is still the node's, so that an upgrade shows at once."""
 ETAG_DIGITS: Final = 16
-"""Hexadecimal digits of a file's digest that tell one version from another."""
+"""Hexadecimal digits of a file's digest in its entity tag."""
 
 
 @attrs.frozen
@@ -67,8 +67,8 @@ def read_files(folder: Path = FILES) -> Mapping[str, PageFile]:
 def security_policy(members: Iterable[Address]) -> str:
     """Return the Content-Security-Policy of the page, which may also ask the nodes at these addresses.
 
-    Nothing inline runs, nothing comes from elsewhere, nobody frames the page, and no text becomes markup. A policy
-    cannot name an IPv6 address, so the page asks nobody there but its own node.
+    Nothing inline runs, nothing comes from elsewhere, no page frames this one, and no text becomes markup. A policy
+    cannot name an IPv6 address, so with IPv6 addresses the page asks only its own node.
     """
     others = sorted(f"http://{address}" for address in members if ":" not in address.host)
     return "; ".join(
