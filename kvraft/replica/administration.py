@@ -309,7 +309,9 @@ def with_learner(membership: Membership, new: int, address: str, *, replaces: in
     if replaces is not None and new in membership.learners and membership.addresses.get(new) == address:
         return membership.with_learner(new, address, replaces=replaces)
     if new in membership.members:
-        raise AdminRefused(f"node {new} is a member already")
+        is_added = replaces not in (None, new) and new in membership.voters
+        remedy = f" and votes; to let node {replaces} go, send MEMBER REMOVE {replaces}" if is_added else ""
+        raise AdminRefused(f"node {new} is a member already{remedy}")
     if new in membership.removed:
         raise AdminRefused(f"node {new} was removed from this cluster; give the new member an id that was never used")
     if new in membership.departed:

@@ -244,7 +244,7 @@ def test_the_leader_is_replaced(cluster: Cluster) -> None:
         (AddMember(3, "0.0.0.0:80"), "0.0.0.0:80 is no address that the others can connect to"),
         (RemoveMember(7), "node 7 is no member"),
         (ReplaceMember(7, 3, "new:1"), "node 7 is no voter; only a voter can be replaced"),
-        (ReplaceMember(1, 2, "new:1"), "node 2 is a member already"),
+        (ReplaceMember(1, 2, "new:1"), "node 2 is a member already and votes; to let node 1 go, send MEMBER REMOVE 1"),
         (ReplaceMember(1, 1, "new:1"), "node 1 is a member already"),
         (TransferLeadership(7), "node 7 is no voter and cannot lead"),
     ],
