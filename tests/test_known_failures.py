@@ -8,7 +8,7 @@ import pytest
 
 ROOT: Final = Path(__file__).parents[1]
 PAGE: Final = ROOT / "docs" / "known_failures.md"
-_MENTION: Final = re.compile(r"\brows?[ _](\d+(?:(?:,? and |, | to )\d+)*)")
+_MENTION: Final = re.compile(r"\brows?[ _](\d+(?:(?:,? and |, | to )\d+)*)", re.IGNORECASE)
 _RANGE: Final = re.compile(r"(\d+) to (\d+)")
 _LINK: Final = re.compile(r"\]\(\.\./([^)]+)\)")
 
@@ -34,6 +34,12 @@ ROWS: Final = {
 def test_rows_are_numbered_one_by_one() -> None:
     """A number is never used twice, and none is left out."""
     assert list(ROWS) == list(range(1, len(ROWS) + 1))
+
+
+def test_each_row_names_a_test() -> None:
+    """All but the one of permissions: there are no users yet."""
+    untested = [row for row, names in ROWS.items() if not any(name.startswith("tests/") for name in names)]
+    assert untested == [36]
 
 
 @pytest.mark.parametrize("number", ROWS)

@@ -80,7 +80,7 @@ def sums(cluster: Cluster) -> list[bytes]:
 
 
 def test_a_follower_passes_on_what_it_is_asked() -> None:
-    """Writes and reads between them come back in order, failures too; and it is one hop to the leader."""
+    """Writes and reads between them come back in order, failures too; one hop to the leader (rows 10, 11)."""
     cluster = ready_cluster()
     (first, second) = followers(cluster)
 
@@ -127,7 +127,7 @@ def test_a_caller_may_ask_that_its_requests_are_passed_on() -> None:
 
 
 def test_who_is_asked_by_a_member_passes_nothing_on() -> None:
-    """A request that reaches a follower by way of another says so, and the first one tries again where it may."""
+    """A request that reaches a follower by way of another says so, and the first one tries again where it may (row 10)."""
     cluster = ready_cluster()
     first, second = followers(cluster)
     replica = cluster.members[second].replica
@@ -172,7 +172,7 @@ def test_a_request_that_waits_too_long_was_not_begun() -> None:
 
 @pytest.mark.parametrize("is_numbered", [False, True])
 def test_a_leader_that_dies_in_the_middle(is_numbered: bool) -> None:
-    """Of a plain write nobody knows what became of it; one of a session is sent again, and has one effect."""
+    """Of a plain write nobody knows what became of it; one of a session has one effect (row 13)."""
     cluster = ready_cluster()
     assert answer(cluster, followers(cluster)[0], OpenSession(60_000_000)) == [1]
     leader = cluster.settle()
@@ -194,7 +194,7 @@ def test_a_leader_that_dies_in_the_middle(is_numbered: bool) -> None:
 
 
 def test_answers_of_an_earlier_process_are_no_answers() -> None:
-    """A ticket counts in its own run, and from the one who was asked; what cannot be read ends the connection."""
+    """A ticket counts in its own run, and from the one who was asked; the unreadable is refused (row 11)."""
     cluster = ready_cluster()
     first, second = followers(cluster)
     leader = cluster.settle()

@@ -94,7 +94,7 @@ def failure(store: Store, mutation: Mutation) -> Failure:
     ],
 )
 def test_a_number_is_carried_out_once(write: Mutation, again: Mutation) -> None:
-    """Whatever comes under it later is given the first answer, a failure too, and changes nothing."""
+    """Whatever comes under it later is given the first answer, a failure too, and changes nothing (row 13)."""
     store = opened(Set(b"a", b"1"), Set(b"text", b"x"))
     (first,) = store.apply(batch(store.applied_index + 1, once(1, write)))
     before = store.keys.digest(), store.revision, store.expiry.deadlines()
