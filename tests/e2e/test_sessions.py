@@ -14,7 +14,7 @@ KILLS: Final = 3
 
 
 def test_a_counter_through_killed_leaders(tmp_path: Path) -> None:
-    """Whatever is sent again, through three leaders' deaths and by way of any node, the counter is the number (row 13)."""
+    """Whatever is sent again, through three leaders' deaths and by way of any node, the counter is exact (row 13)."""
     with running_cluster(tmp_path, on_follower="forward") as cluster:
         leader = cluster.await_leader()
         wait_until("the level", lambda: cluster.status(leader).get("feature_level") == FEATURE_LEVEL)

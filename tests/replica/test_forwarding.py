@@ -127,7 +127,7 @@ def test_a_caller_may_ask_that_its_requests_are_passed_on() -> None:
 
 
 def test_who_is_asked_by_a_member_passes_nothing_on() -> None:
-    """A request that reaches a follower by way of another says so, and the first one tries again where it may (row 10)."""
+    """A request that reaches a follower by way of another says so, and the first tries again where it may (row 10)."""
     cluster = ready_cluster()
     first, second = followers(cluster)
     replica = cluster.members[second].replica

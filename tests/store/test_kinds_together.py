@@ -5,26 +5,38 @@ from typing import Final
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from kvraft.commands import AcquireLock, Expire, GrantLease, Mutation, RemoveExpired, Set, transact
+from kvraft.commands import AcquireLock, Expire, GrantLease, Mutation, Once, OpenSession, RemoveExpired, Set, transact
 from kvraft.commands.lock_values import Lock
+from kvraft.commands.mutations import NumberedWrite
 from kvraft.commands.transactions import Put
 from kvraft.simulation.twin import Twin
 from tests.store.drawn import MUTATIONS
+from tests.store.test_client_sessions import NUMBERED
 from tests.store.test_commands_twin import plain
 from tests.store.test_expiry import EXAMPLES, TIMED, told
 from tests.store.test_history import grown, restored
 from tests.store.test_leases import LEASED, check_leases
 from tests.store.test_locks import LOCKED, check_locks, heard
 
-MIXED: Final[st.SearchStrategy[Mutation]] = st.one_of(LOCKED, LEASED, TIMED, MUTATIONS)
+_NUMBERED_WRITES: Final = (LOCKED | LEASED).filter(lambda each: isinstance(each, NumberedWrite))
+MIXED: Final[st.SearchStrategy[Mutation]] = st.one_of(
+    LOCKED,
+    LEASED,
+    TIMED,
+    MUTATIONS,
+    NUMBERED,
+    st.builds(Once, st.just(1), st.integers(1, 3), _NUMBERED_WRITES),
+    st.builds(Once, st.just(1), st.integers(1, 3), _NUMBERED_WRITES),
+)
 BATCHES: Final = st.lists(st.tuples(st.integers(0, 3), st.lists(MIXED, max_size=8)), max_size=8)
 
 
-@settings(max_examples=EXAMPLES // 6, deadline=None)
+@settings(max_examples=EXAMPLES // 2, deadline=None)
 @given(BATCHES)
 def test_every_command_is_what_its_twin_does(batches: list[tuple[int, list[Mutation]]]) -> None:
     """Results and state are the same, whatever kinds of commands meet, in whatever batches and at whatever times."""
     twin, store = Twin(), grown()
+    assert told(store, 0, OpenSession(9)) == [twin.apply(OpenSession(9))]
 
     for passed, mutations in batches:
         twin.time_us += passed
