@@ -39,14 +39,13 @@ from kvraft.simulation.conduct import (
     demand,
     majorities,
 )
-from kvraft.simulation.conduct_of_logs import Tail, Votes, check_allegiance, check_removal
+from kvraft.simulation.conduct_of_logs import Marks, Tail, Votes, check_allegiance, check_removal
 from kvraft.simulation.conduct_of_reads import ReadRounds
 from kvraft.simulation.founders import Founders
 from kvraft.simulation.member import Member
 from kvraft.simulation.moments import Moments
 from kvraft.simulation.refusals import REFUSED_S, check_refused
 from kvraft.storage.extent import Extent
-from kvraft.storage.snapshot_files import finished_name
 
 _match_of: Final = attrgetter("match")
 
@@ -59,6 +58,7 @@ class _Watched:
     history: NodeHistory
     conduct: Conduct
     tail: Tail = attrs.field(factory=Tail)
+    marks: Marks = attrs.field(factory=Marks)
     reads: ReadRounds = attrs.field(factory=ReadRounds)
     outline: tuple[object, ...] = ()
     commit: int = 0
@@ -226,7 +226,7 @@ class Checks:
         watched.tail.after_change(node)
         self._of_logs.after_change(node)
         check_allegiance(node, self.figure_3.leaders)
-        self._check_marks(member, node)
+        watched.marks.after_change(member, node)
         begins = node.memberships[0][0]
         if begins != watched.begins:
             watched.begins = begins
@@ -339,7 +339,11 @@ class Checks:
         check_votes(node, before, votes)
 
     def _check_beginning(self, node: Node) -> None:
-        """Check that the first configuration of a log or snapshot is the one committed at that index (row 16)."""
+        """Check that the first configuration of a log or snapshot is the one committed at that index (row 16).
+
+        Those after it must be the ones that the log holds.
+        """
+        check_configurations(node)
         begins, membership = node.memberships[0]
         committed = self.figure_3.committed
         earlier = [at for at, entry in committed.items() if at <= begins and entry.kind == EntryKind.MEMBERSHIP]
@@ -347,29 +351,6 @@ class Checks:
             not earlier or committed[max(earlier)].payload == membership.encode(),
             f"node {node.id} begins at entry {begins} with another configuration than was committed there",
         )
-
-    @staticmethod
-    def _check_marks(member: Member, node: Node) -> None:
-        """Check that the entries that a node counts as durable are on its disk, and those it has dropped in a snapshot.
-
-        It could bring no late member up to date otherwise (row 18).
-        """
-        log, durable = node.log, node.log.durable
-        if not member.forgets and log.snapshot_index > 0:
-            names = map(finished_name, member.disk.inodes)
-            covered = max((name.index for name in names if name is not None), default=0)
-            demand(
-                covered >= log.snapshot_index,
-                f"node {member.id} has dropped its log up to entry {log.snapshot_index}, and its newest snapshot ends "
-                f"at entry {covered} (row 18)",
-            )
-        if member.journal is not None and durable > log.snapshot_index:
-            extent = member.journal.extent
-            if extent.base_index < durable and extent.term_at(durable) != log.term_at(durable):
-                raise InvariantViolated(
-                    f"node {member.id} takes entry {durable} of term {log.term_at(durable)} to be durable, and "
-                    f"its disk holds one of term {extent.term_at(durable)}"
-                )
 
     def _check_committed(self, node: Node, before: Before) -> None:
         """Check that an entry that a leader commits is on the disks of a majority (§5.3, row 3)."""

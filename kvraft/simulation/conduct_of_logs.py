@@ -15,6 +15,7 @@ from kvraft.simulation.conduct import demand
 from kvraft.simulation.member import FOLDER, Member
 from kvraft.storage import StorageError
 from kvraft.storage.recovery import replay_directory
+from kvraft.storage.snapshot_files import finished_name
 
 
 @attrs.define
@@ -58,6 +59,46 @@ class Tail:
 
     def _term_at(self, index: int) -> int | None:
         return self.last_term if self.terms is None else self.terms[index - self.commit - 1]
+
+
+@attrs.define
+class Marks:
+    """What one process counts as durable, and what it has dropped because a snapshot covers it."""
+
+    looked: tuple[int, int] | None = None
+    """What the check of the snapshots depends on, when it was last made: how often names on the disk had changed, and
+    the index that the log begins after."""
+
+    def after_change(self, member: Member, node: Node) -> None:
+        """Check that the entries that count as durable are on the disk, and those dropped from the log in a snapshot.
+
+        Without the latter the node could bring no late member up to date (row 18).
+        """
+        log, durable = node.log, node.log.durable
+        if not member.forgets and log.snapshot_index > 0:
+            looked = member.disk.name_changes, log.snapshot_index
+            if looked != self.looked:
+                self.looked = looked
+                _check_covered(member, log.snapshot_index)
+        if member.journal is not None and durable > log.snapshot_index:
+            extent = member.journal.extent
+            if extent.base_index < durable and extent.term_at(durable) != log.term_at(durable):
+                demand(
+                    False,
+                    f"node {node.id} takes entry {durable} of term {log.term_at(durable)} to be durable, and its disk "
+                    f"holds one of term {extent.term_at(durable)}",
+                )
+
+
+def _check_covered(member: Member, dropped: int) -> None:
+    """Check that the newest snapshot on the disk covers the log up to entry `dropped`."""
+    names = map(finished_name, member.disk.inodes)
+    covered = max((name.index for name in names if name is not None), default=0)
+    demand(
+        covered >= dropped,
+        f"node {member.id} has dropped its log up to entry {dropped}, and its newest snapshot ends at entry {covered} "
+        "(row 18)",
+    )
 
 
 class Votes:

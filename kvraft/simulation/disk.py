@@ -96,6 +96,8 @@ class Disk:
         """Counts processes: a file that an earlier one opened cannot be used."""
         self.opened: dict[DiskFile, None] = {}
         """The files that the process has open."""
+        self.name_changes = 0
+        """How often the set of names has changed."""
         self.syncs: Counter[str] = Counter()
         """How often files were synced, by the kind of file: the part of its name before the first hyphen."""
 
@@ -111,6 +113,7 @@ class Disk:
                 apply(self.durable_names, renaming)
         self.renamings.clear()
         self.inodes = dict(self.durable_names)
+        self.name_changes += 1
         self.kill()
 
     def after_total_loss(self) -> "Disk":
@@ -191,6 +194,7 @@ class Disk:
     def rename_all(self, renaming: dict[Path, Inode | None]) -> None:
         """Change names, not durably."""
         apply(self.inodes, renaming)
+        self.name_changes += 1
         self.renamings.append(renaming)
 
 

@@ -3,13 +3,15 @@
 import copy
 from random import Random
 
+import attrs
 import pytest
 
 from kvraft.commands import Mutation, delete_key, encode_batch, set_key
 from kvraft.raft import Entry, EntryKind, HardState, InvariantViolated, Membership, Node
 from kvraft.raft.roles import Follower
 from kvraft.simulation import Cluster
-from kvraft.simulation.conduct_of_logs import Tail, Votes, check_allegiance, check_removal
+from kvraft.simulation.cluster import LIMITS
+from kvraft.simulation.conduct_of_logs import Marks, Tail, Votes, check_allegiance, check_removal
 from kvraft.simulation.history import Action, Operation, Outcome
 from kvraft.simulation.writes import check_writes
 
@@ -102,6 +104,23 @@ def test_a_segment_that_the_journal_needs_must_not_be_deleted() -> None:
     check_removal(member, first.with_name("segment-0000000000000000"))  # what is gone already
     with pytest.raises(InvariantViolated, match="could not start without it"):
         check_removal(member, last.with_name(f"segment-{int(last.name[-16:]) - 1:016}"))
+
+
+def test_a_log_that_lacks_entries_which_no_snapshot_covers_is_noticed() -> None:
+    """Also if the snapshot has disappeared only since the last look (row 18)."""
+    cluster = Cluster(seed=1, limits=attrs.evolve(LIMITS, log_kept_bytes=0))
+    leader = cluster.elect()
+    cluster.ask(leader, "SET a 1", "SNAPSHOT")
+    member = cluster.members[leader]
+    cluster.run_until(lambda: member.node.log.snapshot_index > 0)
+    marks = Marks()
+    snapshot = next(path for path in member.disk.inodes if path.name.startswith("snapshot-"))
+
+    marks.after_change(member, member.node)
+    member.disk.rename_all({snapshot: None})
+
+    with pytest.raises(InvariantViolated, match="its newest snapshot ends at entry 0"):
+        marks.after_change(member, member.node)
 
 
 KEPT = (
