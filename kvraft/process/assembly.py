@@ -95,7 +95,7 @@ def assemble(
         snapshots=initial.snapshots,
         clock=reactor,
         make_cluster_id=lambda: peers.cluster_id or surroundings.make_id(),  # the id that a peer has sent, or a new one
-        make_snapshot_id=surroundings.make_id,
+        make_id=surroundings.make_id,
         fatal=partial(_end, initial, surroundings.fatal),
         rejoin=None if initial.remembers else Rejoin(node, node.membership.members - {node_id}),
         options=replica_options(config),

@@ -1,7 +1,8 @@
 """Raft in kvraft: a pure core that takes events and returns what is to be done.
 
 The *paper* is Ongaro and Ousterhout, "In Search of an Understandable Consensus Algorithm (Extended Version)", 2014;
-the *thesis* is Ongaro, "Consensus: Bridging Theory and Practice", 2014. A bare "§5.4.1" is the paper's.
+the *thesis* is Ongaro, "Consensus: Bridging Theory and Practice", 2014. A bare "§5.4.1" is the paper's; "(row 12)" is a
+row of docs/known_failures.md.
 
 **The problem.** Several machines must act as one that does not fail. If each applies the same commands in the same
 order to a deterministic state machine, all reach the same state; so the machines need only agree on one *log* of
@@ -35,8 +36,10 @@ stickiness keep it harmless when just one link broke. See `transfer`.
 
 **The interface.** `Node` takes inputs (a message, a proposal, a read, a lost connection, the time) and returns one
 `Ready` with everything that is to be done. It does no I/O, reads no clock, and takes its randomness as an argument, so
-the same inputs give the same outputs, in production and in simulation. `Ready` keeps promises apart: a message that may
-leave only after something is durable is not among those that may leave at once.
+the same inputs give the same outputs, in production and in simulation. The *driver* gives the inputs and carries out
+each Ready: `kvraft.replica` in production. A *promise* is what a node must not forget, so that it may leave only when
+it is durable: a vote, or the acknowledgement of entries. `Ready` keeps promises apart from messages that may leave at
+once.
 
 **Snapshots.** The log cannot grow for ever. From time to time the driver takes a snapshot of the state machine and
 compacts the log up to it, less a margin. A member that needs compacted entries receives the snapshot instead, in pieces

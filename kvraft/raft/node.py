@@ -2,7 +2,8 @@
 
 The node does no I/O. Its inputs are messages, proposals, reads, connection events and the time; its output is a
 `Ready`. The rules are in modules named after the parts of the paper: `election` (§5.2, §5.4.1, thesis §9.6),
-`replication` (§5.3, §5.4.2), `read_index` (thesis §6.4), `transfer` (thesis §3.10).
+`replication` (§5.3, §5.4.2), `changes` (§6), `snapshots` (§7), `read_index` (thesis §6.4), `transfer` (thesis §3.10).
+`identity` and `acknowledged` guard against lost and older disks, which the paper leaves out.
 """
 
 import random
@@ -65,7 +66,7 @@ class Node:
         applied: the index up to which the state machine has applied the log already, at least that of `snapshot`.
         now: the time, in seconds; every later time must come from the same clock and may not go back.
         random: the source of all randomness.
-        voting: False for a node that may have lost a promise: it neither votes nor campaigns.
+        voting: False for a node that may have lost a promise, such as a vote: it neither votes nor campaigns.
         incarnation: identifies this node's data directory; None for a node without a disk. With one, `identity`
             decides whether the node may vote.
     """
@@ -120,8 +121,8 @@ class Node:
         self.elections_in_vain = 0
         """Elections in which this node has campaigned or voted since the last contact with a leader; see `election`."""
         self.role, self.is_leader = Follower(now + self.random_timeout()), False
-        self.states, self.facts = States(), Facts()
-        # Effects since the last Ready.
+        self.states, self.facts = States(), Facts()  # for the driver: checksums of state machines, news of elections
+        # Effects since the last Ready. `messages` may leave at once, `replies` and `ack` when they are durable.
         self.messages: list[tuple[int, Message]] = []
         self.replies: list[tuple[int, Message]] = []
         self.ack: tuple[int, AppendEntriesReply] | None = None
@@ -131,8 +132,8 @@ class Node:
         self.snapshots_wanted: list[int] = []
         self.snapshot_replies: list[tuple[int, InstallSnapshotReply]] = []
         self.snapshot_pieces: list[tuple[int, InstallSnapshot]] = []
-        self._handed_over_hard_state = stored
-        self._shown = SoftState(Role.FOLLOWER, -1, None)
+        self._handed_over_hard_state = stored  # as in the last Ready
+        self._shown = SoftState(Role.FOLLOWER, -1, None)  # as in the last Ready
 
     # Inputs.
 

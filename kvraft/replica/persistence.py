@@ -1,4 +1,7 @@
-"""Saves Readys: one save at a time; the Readys that arrive meanwhile share the next one (group commit)."""
+"""Saves Readys, which is their entries and hard states (term and vote).
+
+There is one save at a time; the Readys that arrive meanwhile share the next one (group commit).
+"""
 
 from collections import deque
 from collections.abc import Callable

@@ -53,7 +53,7 @@ class Proposals:
         self.is_delaying = False
 
     @property
-    def under_way(self) -> int:
+    def submission_count(self) -> int:
         """How many submissions are under way."""
         return sum(len(batch.submissions) for batch in self._batches.values())
 
@@ -69,7 +69,7 @@ class Proposals:
 
     def awaits_more(self, waiting: int) -> bool:
         """Whether submissions are delayed, and `waiting` is still fewer than are in flight."""
-        return self.is_delaying and waiting < self.under_way
+        return self.is_delaying and waiting < self.submission_count
 
     def delay_until(self, waiting: int) -> float:
         """Return until when a batch of that many submissions is delayed; that may be in the past.
@@ -79,6 +79,6 @@ class Proposals:
         writes share an entry: 64 clients with one request in flight come to 36 with a delay of at most 2 ms and to 52
         with 4 to 12 ms, which is a tenth more throughput with an eighth less processor time on all nodes (measured).
         """
-        if waiting >= self.under_way:
+        if waiting >= self.submission_count:
             return float("-inf")
         return self._proposed_at + BATCH_DELAY_S_MAX

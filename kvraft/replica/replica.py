@@ -44,11 +44,14 @@ class Replica:
     """Carries out the node's effects, in turns.
 
     An event only changes the node or joins a queue. One *turn* at the end of the reactor's iteration proposes the
-    queued writes as one entry, begins one read round, and carries out the node's Readys. Requests come in by `intake`,
-    messages and events of peers by `inbox`.
+    queued writes as one entry, begins one read round, and carries out the node's Readys. It also calls `look` of the
+    parts, each of which then does what is due by now. Requests come in by `intake`, messages and events of peers by
+    `inbox`. The package's docstring says what each part is for.
 
     Args:
+        make_id: returns a random id of hexadecimal digits: of a snapshot, or of this process.
         fatal: called once, with the reason, when this node must not go on.
+        rejoin: for a node that keeps nothing on disk: decides when it may take part again.
     """
 
     def __init__(
@@ -60,7 +63,7 @@ class Replica:
         snapshots: SnapshotStorage,
         clock: IReactorTime,
         make_cluster_id: Callable[[], str],
-        make_snapshot_id: Callable[[], str],
+        make_id: Callable[[], str],
         fatal: Callable[[FatalReason], None],
         rejoin: Rejoin | None = None,
         options: ReplicaOptions | None = None,
@@ -69,7 +72,7 @@ class Replica:
         self.node = node
         self.is_due = self.is_stopped = False
         self._carries_out = False
-        """Whether the turn carries out Readys, and so sees what the node does meanwhile."""
+        """Whether a turn is carrying out Readys: it takes the effects of a save that ends meanwhile."""
         self._peers: PeerTransport = NoPeers()
         self._clock = clock
         self._fatal = fatal
@@ -93,7 +96,7 @@ class Replica:
         self._transfer_on_stop = TransferOnStop(node, clock, self._redirects, self._deadlines, self.schedule)
         self._checksums = StateChecksums(node, note)
         self._admission = Admission(node, clock, self._depart, lambda: state.store, note)
-        self._snapshotter = self._make_snapshotter(storage, snapshots, make_snapshot_id, options)
+        self._snapshotter = self._make_snapshotter(storage, snapshots, make_id, options)
         self._administration = Administration(
             node,
             self._redirects.error,
@@ -105,7 +108,7 @@ class Replica:
             self.instruments.events,
         )
         self._applier = self._make_applier(clock, options, make_cluster_id)
-        self.intake = self._make_intake(storage, options, make_snapshot_id)
+        self.intake = self._make_intake(storage, options, make_id)
         self.inbox = self._make_inbox()
 
     def _make_snapshotter(
@@ -152,7 +155,7 @@ class Replica:
             self.instruments,
         )
 
-    def _make_intake(self, storage: Storage, options: ReplicaOptions, make_run: Callable[[], str]) -> Intake:
+    def _make_intake(self, storage: Storage, options: ReplicaOptions, make_id: Callable[[], str]) -> Intake:
         return Intake(
             self,
             self.node,
@@ -166,7 +169,7 @@ class Replica:
             administration=self._administration,
             checksums=self._checksums,
             watches=self._watches,
-            make_run=make_run,
+            make_run=make_id,
             describe=lambda: describe(self.node, self.store, storage, self._peers.status(), self._checksums.differs_at),
             connected=lambda: frozenset(peer for peer, each in self._peers.status().items() if each.connected),
             lock_waits=self._lock_waits,
@@ -201,7 +204,7 @@ class Replica:
         return {
             "writes": len(waiting),
             "write_bytes": waiting.size,
-            "proposed": self._commits.under_way.under_way,
+            "proposed": self._commits.under_way.submission_count,
             "unapplied": len(self._applier.waiting),
         }
 

@@ -224,7 +224,7 @@ class Cluster:
             snapshots=MemorySnapshots(self.clock, delay=DISK_DELAY_S),
             clock=self.clock,
             make_cluster_id=lambda: self.make_cluster_id(member),
-            make_snapshot_id=lambda: f"{self.random.getrandbits(128):032x}",
+            make_id=lambda: f"{self.random.getrandbits(128):032x}",
             fatal=fatal.append,
             rejoin=Rejoin(node, [each for each in range(self.size) if each != member]) if self.forgets else None,
             options=self.options,

@@ -160,7 +160,7 @@ class DiskCluster(Cluster):
             snapshots=self.snapshots[member],
             clock=self.clock,
             make_cluster_id=lambda: self.make_cluster_id(member),
-            make_snapshot_id=lambda: f"{self.random.getrandbits(128):032x}",
+            make_id=lambda: f"{self.random.getrandbits(128):032x}",
             fatal=fatal.append,
             options=self.options,
         )

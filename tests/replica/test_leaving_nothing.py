@@ -27,7 +27,7 @@ def test_writes_that_time_out_while_they_wait_leave_all_counters() -> None:
 
     replica = leader.replica
     assert (replica._commits.waiting.size, len(replica._commits.waiting)) == (0, 0)
-    assert replica._commits.under_way.under_way == 0
+    assert replica._commits.under_way.submission_count == 0
     assert not replica._deadlines._waiting
     cluster.check()
 

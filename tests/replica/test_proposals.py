@@ -194,7 +194,7 @@ def test_a_leader_that_was_cut_off_is_as_quick_afterwards_as_before(cluster: Clu
     cluster.run_until(lambda: cluster.leader == leader)
     cluster.settle()
 
-    assert cluster.members[leader].replica._commits.under_way.under_way == 0
+    assert cluster.members[leader].replica._commits.under_way.submission_count == 0
     for _ in range(5):
         assert cluster.await_answers(cluster.ask(leader, write("a"))) <= 2 * before
 
@@ -231,6 +231,6 @@ def test_a_batch_stands_as_long_as_its_entry_does() -> None:
     log.append(Entry.create(2, 3, EntryKind.EMPTY, b""))
 
     assert [index for index, _ in proposals.overwritten(log)] == [5, 4, 3]
-    assert proposals.under_way == 2
+    assert proposals.submission_count == 2
     with pytest.raises(AssertionError, match="two batches"):
         proposals.add(2, batch(1), now=5.0)
