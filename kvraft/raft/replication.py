@@ -96,7 +96,7 @@ def advance_commit(node: Node, leader: Leader) -> None:
         lambda voter: node.log.durable if voter == node.id else leader.progress[voter].match,
     )
     if index > node.commit and node.log.term_at(index) == node.term:
-        assert index >= leader.term_start, f"entry {index} is of term {node.term}, which begins at {leader.term_start}"
+        assert index >= leader.term_start, f"entry {index} is older than this term, which begins at {leader.term_start}"
         for entry in node.log.slice(max(node.commit + 1, leader.term_start), index):
             leader.uncommitted_bytes -= len(entry.record)
         assert leader.uncommitted_bytes >= 0, f"{leader.uncommitted_bytes} bytes wait to be committed"
