@@ -5,8 +5,8 @@
 One process fills a store as a node would, with `Store.apply` and the thresholds of `kvraft.replica.collector`. It goes
 on with SETs to keys at random, which keep a history, with deadlines for keys at random, and with the removal of those
 keys when they have expired. `gc.callbacks` show how much processor time each collection took, and of which generation:
-the pause lasts at least so long. The store is hidden from the collector as it grows, as in a node. Last comes one
-collection of everything, which no node makes by itself while its number of objects stays about the same.
+the pause lasts at least so long. Last comes one collection of everything, which no node makes by itself while its
+number of objects stays about the same.
 """
 
 import argparse
@@ -69,7 +69,6 @@ class Filled:
 
     def __init__(self) -> None:
         self.store = Store()
-        self._growth = collector.Growth(self.store.bytes_used)
         self._apply(EntryKind.FEATURE_LEVEL, encode_level(FEATURE_LEVEL))
 
     def _apply(self, kind: EntryKind, payload: bytes) -> None:
@@ -78,7 +77,6 @@ class Filled:
     def carry_out(self, commands: Sequence[Mutation], time_us: int = 0) -> None:
         """Apply these commands with one entry, at a cluster time."""
         self._apply(EntryKind.COMMANDS, encode_batch(time_us, commands))
-        self._growth.note(self.store.bytes_used)
 
     def write(self, numbers: Iterable[int]) -> None:
         """SET these keys with one entry."""
@@ -116,6 +114,7 @@ def measure_phase(title: str, do: Callable[[Iterable[int]], None], work: Iterabl
 def measure(options: argparse.Namespace) -> None:
     """Fill a store, overwrite at random, and let keys expire."""
     collector.set_up()
+    collector.hide_all()  # as a node does when it has read its disk
     draw = random.Random(1)
     filled = Filled()
     keys, writes = options.keys, options.writes

@@ -11,7 +11,6 @@ from collections.abc import Sequence
 from typing import Final
 
 from kvraft.raft import Entry, Node
-from kvraft.replica import collector
 from kvraft.replica.first_proposals import BEGINS, FirstProposals
 from kvraft.replica.instruments import Instruments
 from kvraft.replica.lock_waits import LockWaits
@@ -59,7 +58,6 @@ class Applier:
         """Whether entries wait because the turn has done enough work; another turn is needed then."""
         self._work = 0
         """What the entries of this turn have done."""
-        self._growth = collector.Growth(state.store.bytes_used)
 
     def turn_ended(self) -> None:
         """Let the next turn work as much again. What runs between two turns counts towards the later one."""
@@ -83,7 +81,6 @@ class Applier:
                     break
                 self._apply(entry)
         self.is_behind = bool(waiting) and self._work >= WORK_A_TURN_MAX
-        self._growth.note(self._state.store.bytes_used)
         if self._watches.is_needed:
             self._watches.tell()
 

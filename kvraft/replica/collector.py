@@ -1,9 +1,8 @@
 """Controls Python's garbage collector; no other module of kvraft does.
 
-The collector does not follow items, nor the dicts that hold them (`kvraft.commands.Item`). It follows the lists of the
-ordered keys, and looks at each key in them: at 5 million keys one pass takes longer than a turn may (measured: 87 ms).
-So a store that grows is hidden from it piece by piece (`Growth`), and one that is loaded, when it is complete. While a
-store is loaded the collector would scan it again and again and find nothing, so the loader disables it for a bounded
+The collector follows nothing of a store that grows with it: no items and no dicts of them (`kvraft.commands.Item`), and
+no lists of keys and of changes (`kvraft.store.untracked`). So its passes are short however large the store is. While a
+store is loaded it would scan what is decoded again and again and find nothing, so the loader disables it for a bounded
 time: a `Rest` that is not renewed ends after `REST_S_MAX`, for example when its holder waits for a disk that hangs. The
 collector is enabled when no rest is left.
 """
@@ -20,9 +19,6 @@ REST_S_MAX: Final = 1.0
 THRESHOLD: Final = (5_000, 20, 50)
 """Fewer, larger collections than by default: nearly everything here is freed by its reference count. A collection of
 20,000 objects that were in no processor's cache took up to 19 ms (measured, while keys expired)."""
-GROWTH_BYTES: Final = 32 * 1024 * 1024
-"""How much a store grows before its new objects are hidden, in bytes of its quota: about 100,000 small keys, which a
-pass needs 2 ms for."""
 
 _resting: set[object] = set()
 """The holders of a rest. Global, because the collector is one for the whole process."""
@@ -39,25 +35,6 @@ def hide_all() -> None:
     Garbage among them is never freed; it is little, and a pass to find it would stall the node.
     """
     gc.freeze()
-
-
-class Growth:
-    """Hides the objects of a store that grows, before a pass over them takes long.
-
-    Whatever else is alive at that time is hidden too, and a cycle among it is never freed. That is bounded: it happens
-    only when the store is larger than ever before, so once for each GROWTH_BYTES of its largest size.
-    """
-
-    def __init__(self, bytes_used: int) -> None:
-        self._hidden = bytes_used
-        """The largest size of the store so far at which objects were hidden."""
-
-    def note(self, bytes_used: int) -> None:
-        """Take note of the present size of the store."""
-        if bytes_used - self._hidden >= GROWTH_BYTES:
-            self._hidden = bytes_used
-            gc.collect(1)  # what is garbage by now is freed, not hidden
-            hide_all()
 
 
 @contextmanager

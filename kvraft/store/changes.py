@@ -24,6 +24,7 @@ from kvraft.raft import Entry
 from kvraft.store import chunks
 from kvraft.store.chunks import Chunk, SnapshotInvalid, State
 from kvraft.store.section import SectionLoader
+from kvraft.store.untracked import untracked, untracked_rows
 
 CHANGE_OVERHEAD_BYTES: Final = 80
 """The most that the encoding adds to the key and the values of a change."""
@@ -362,4 +363,12 @@ class ChangesLoader(SectionLoader):
         if self._reached != last:
             raise SnapshotInvalid(f"revision {self._reached + 1} is missing in its history")
         changes = [_change(stored) for piece in pieces for stored in piece[3]]
-        self._restore(Record(last, time_us, sum(piece[2] for piece in pieces), len(changes), [ChangeRun(changes)]))
+        self._restore(
+            Record(
+                last,
+                time_us,
+                sum(piece[2] for piece in pieces),
+                len(changes),
+                untracked([ChangeRun(untracked_rows(changes))]),
+            )
+        )

@@ -32,6 +32,7 @@ from kvraft.store.changes import (
 )
 from kvraft.store.chunks import Chunk, State
 from kvraft.store.section import AlreadyFrozen, FrozenSection, Released, Section
+from kvraft.store.untracked import untracked
 
 HISTORY_LEVEL: Final = 3
 """The feature level from which on there is a history."""
@@ -153,7 +154,7 @@ class History(Section):
         """
         changes = self._open_changes
         size = entry_bytes + changes * CHANGE_BYTES
-        self.latest = record = Record(revision, time_us, size, changes, self.open)
+        self.latest = record = Record(revision, time_us, size, changes, untracked(self.open))
         self.records.append(record)
         self.open = []
         self._open_changes = 0

@@ -9,6 +9,8 @@ from bisect import bisect_left, insort
 from collections.abc import Iterable, Iterator
 from typing import Final
 
+from kvraft.store.untracked import untracked
+
 CHUNK_KEYS_MAX: Final = 1_024
 """Most keys in one of the short lists."""
 
@@ -19,9 +21,9 @@ class OrderedKeys:
     __slots__ = ("_chunks", "_lasts")
 
     def __init__(self) -> None:
-        self._chunks: list[list[bytes]] = []
-        """None of them is empty."""
-        self._lasts: list[bytes] = []
+        self._chunks: list[list[bytes]] = untracked([])
+        """None of them is empty. The garbage collector follows none."""
+        self._lasts: list[bytes] = untracked([])
         """For each chunk a key that is not below its last key, and is below the first key of the next chunk."""
 
     def add_all(self, keys: Iterable[bytes]) -> None:
@@ -31,7 +33,7 @@ class OrderedKeys:
             place = bisect_left(lasts, key)
             if place == len(lasts):
                 if not lasts:
-                    chunks.append([key])
+                    chunks.append(untracked([key]))
                     lasts.append(key)
                     continue
                 place -= 1
@@ -40,7 +42,7 @@ class OrderedKeys:
             insort(chunk, key)
             if len(chunk) > CHUNK_KEYS_MAX:
                 half = len(chunk) // 2
-                chunks.insert(place, chunk[:half])
+                chunks.insert(place, untracked(chunk[:half]))
                 lasts.insert(place, chunk[half - 1])
                 del chunk[:half]
 

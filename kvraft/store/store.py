@@ -43,6 +43,7 @@ from kvraft.store.locks import Locks
 from kvraft.store.section import Section
 from kvraft.store.sections import SECTIONS
 from kvraft.store.transaction import Transaction
+from kvraft.store.untracked import untracked, untracked_rows
 
 _Section = TypeVar("_Section", bound=Section)
 _CHECKSUM_STATE: Final = struct.Struct(">IQQQQ")
@@ -349,7 +350,7 @@ class Store:
             self.revision = transaction.revision
             self.work += len(events)
             if self.feature_level >= HISTORY_LEVEL:
-                run = TransactionRun(self.revision, events, type(mutation) is RemoveExpired)
+                run = TransactionRun(self.revision, untracked_rows(events), type(mutation) is RemoveExpired)
                 self.history.note(run, len(events))
         return result
 
@@ -369,7 +370,8 @@ class Store:
         self.revision += len(sets)
         values, content, revisions = self.keys.set_all(sets, first)
         if self.feature_level >= HISTORY_LEVEL:
-            source = sets if len(sets) <= SETS_KEPT or self._entry is None else self._entry
+            entry = self._entry
+            source = untracked([*sets]) if len(sets) <= SETS_KEPT or entry is None else entry
             lengths = array("I", map(len, values))
             self.history.note(SetRun(first, source, self._place, content, lengths, revisions), len(lengths))
         return values, content
@@ -420,7 +422,7 @@ class Store:
             results.append(number)
         self.revision = revision
         if changes and self.feature_level >= HISTORY_LEVEL:
-            self.history.note(ChangeRun(changes), len(changes))
+            self.history.note(ChangeRun(untracked_rows(changes)), len(changes))
         return results
 
     def are_bound(self, keys: Iterable[bytes]) -> bool:

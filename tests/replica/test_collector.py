@@ -1,18 +1,19 @@
 """The garbage collector has one owner, and rests for a bounded time."""
 
 import gc
-import weakref
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from twisted.internet.task import Clock
 
-from kvraft.commands import Set, encode_batch
+from kvraft.commands import Mutation, Set, encode_batch
+from kvraft.commands.expiry import SECOND_US, Expire, RemoveExpired
+from kvraft.commands.strings import Increment
 from kvraft.raft import Entry, EntryKind
 from kvraft.replica import collector
 from kvraft.store import Store
-from tests.replica.cluster import Cluster, write
+from kvraft.store.features import FEATURE_LEVEL, encode_level
 
 KVRAFT = Path(collector.__file__).parents[1]
 OWNERS = {KVRAFT / "replica" / "collector.py", KVRAFT / "simulation" / "run.py", KVRAFT / "simulation" / "at_rest.py"}
@@ -96,37 +97,6 @@ def test_the_end_of_all_rests() -> None:
     assert not gc.isenabled()
 
 
-def test_a_store_that_grows_is_hidden() -> None:
-    """Its objects are in no later pass, and this is done only when the store is larger than ever before."""
-    growth = collector.Growth(100)
-    held = [[0] for _ in range(1_000)]
-
-    growth.note(100 + collector.GROWTH_BYTES - 1)
-    assert any(held is each for each in gc.get_objects())
-    growth.note(100 + collector.GROWTH_BYTES)
-    assert not any(held is each for each in gc.get_objects())
-
-    growth.note(0)
-    later = [0]
-    growth.note(collector.GROWTH_BYTES)
-    assert any(later is each for each in gc.get_objects())
-
-
-def test_garbage_is_not_hidden() -> None:
-    """What nothing reaches any more is freed before the rest is hidden."""
-
-    class Cycle:
-        def __init__(self) -> None:
-            self.me = self
-
-    garbage = weakref.ref(Cycle())
-    assert garbage() is not None
-
-    collector.Growth(0).note(collector.GROWTH_BYTES)
-
-    assert garbage() is None
-
-
 def test_the_collector_follows_no_items() -> None:
     """Neither an item nor a dict of items is in its passes, however the keys arrive."""
     store = Store()
@@ -140,17 +110,53 @@ def test_the_collector_follows_no_items() -> None:
     assert shards == []
 
 
-def test_a_replica_hides_a_store_that_grows(monkeypatch: pytest.MonkeyPatch) -> None:
-    """On each member, also where every entry holds a few small sets, which are no work for a turn."""
-    monkeypatch.setattr(collector, "GROWTH_BYTES", 10_000)
-    cluster = Cluster()
-    cluster.settle()
-    hidden: list[int] = []
-    monkeypatch.setattr(collector, "hide_all", lambda: hidden.append(1))
+def test_the_collector_follows_nothing_of_a_store_that_grows_with_it() -> None:
+    """Its passes look at few of the keys, deadlines and changes, whether they are new, written again or removed."""
+    store = Store()
+    now = 0
 
-    for number in range(50):
-        cluster.do(write(f"key {number}"))
+    def apply(kind: EntryKind, payload: bytes) -> None:
+        store.apply(Entry.create(1, store.applied_index + 1, kind, payload))
 
-    assert [member.store.bytes_used > 10_000 for member in cluster.running] == [True] * 3
-    assert hidden == [1] * 3
-    cluster.stop()
+    def carry_out(commands: list[Mutation]) -> None:
+        apply(EntryKind.COMMANDS, encode_batch(now, commands))
+
+    def looked_at() -> int:
+        gc.collect()
+        return sum(len(gc.get_referents(each)) for each in gc.get_objects())
+
+    apply(EntryKind.FEATURE_LEVEL, encode_level(FEATURE_LEVEL))
+    few, keys = 20, [b"key %04d" % number for number in range(2_000)]
+    before = looked_at()
+    for command in (
+        lambda key: Set(key, b"v"),
+        lambda key: Expire(key, SECOND_US),
+        lambda key: Increment(b"n" + key, 1),
+    ):
+        carry_out([command(key) for key in keys])
+    while_there = looked_at() - before
+    assert len(store.history.records) == 2  # a deadline is no change
+    now = 2 * SECOND_US
+    while store.expiry.key_count:
+        carry_out([RemoveExpired()])
+
+    assert while_there < few
+    assert looked_at() - before < few + 10 * len(store.history.records)
+
+
+def test_the_collector_follows_no_list_of_a_record() -> None:
+    """The history has a record for each entry, so as many as there were writes of lone clients."""
+    store = Store()
+    store.apply(Entry.create(1, 1, EntryKind.FEATURE_LEVEL, encode_level(FEATURE_LEVEL)))
+
+    def followed_lists() -> int:
+        gc.collect()
+        return sum(type(each) is list for each in gc.get_objects())
+
+    before = followed_lists()
+    for number in range(300):
+        payload = encode_batch(0, [Set(b"key %d" % number, b"v")])
+        store.apply(Entry.create(1, store.applied_index + 1, EntryKind.COMMANDS, payload))
+
+    assert len(store.history.records) == 300
+    assert followed_lists() - before < 20
