@@ -16,6 +16,7 @@ from kvraft.commands.basic import Delete, Set
 from kvraft.commands.blocks import Block
 from kvraft.commands.client_sessions import (
     ANSWER_BYTES_MAX,
+    SEQUENCE_MAX,
     BoundSessions,
     KeepSession,
     Number,
@@ -124,6 +125,9 @@ NumberedWrite = (
 """The writes that a client may number: all that it may send, except those about sessions."""
 
 
+_NUMBERED_WRITES: Final = frozenset(NumberedWrite.__args__)
+
+
 class Once(Mutation, frozen=True, gc=False, array_like=True, tag=20):
     """Applies a write of a session, unless its number has an answer already. Its result is that answer.
 
@@ -227,8 +231,9 @@ def numbered(client: int, number: int, write: object) -> Once:
     Raises:
         InvalidCommand: it is no write that can be numbered, or the client or number is not allowed.
     """
-    check_number(client)
-    check_number(number)
-    if not isinstance(write, NumberedWrite):
+    if not (0 < client <= SEQUENCE_MAX and 0 < number <= SEQUENCE_MAX):
+        check_number(client)
+        check_number(number)
+    if type(write) not in _NUMBERED_WRITES:
         raise InvalidCommand("only a command that writes can be numbered; send it without the number")
-    return Once(client, number, write)
+    return Once(client, number, write)  # type: ignore[arg-type]  # its type is one of them

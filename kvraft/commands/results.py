@@ -42,7 +42,7 @@ _decode: Final = msgspec.msgpack.Decoder().decode
 
 def pack_result(result: Result) -> bytes:
     """Return the bytes of a result; `unpack_result` reverses it."""
-    return _encode(_packed(result))
+    return _encode(result if type(result) is int else _packed(result))  # a revision or a number is the common case
 
 
 def unpack_result(content: bytes) -> Any:

@@ -3,6 +3,7 @@
 import re
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from functools import partial
 from typing import Final
 
 from kvraft.commands import InvalidCommand, Operation, delete_key, get_key, numbered, set_key
@@ -116,6 +117,36 @@ _STORE_COMMANDS: Final[dict[bytes, tuple[Callable[[Sequence[bytes]], Operation],
     )
     for spelling in (verb, verb.lower())
 }
+
+
+def _numbered(read: Callable[[Sequence[bytes]], Operation], parts: Sequence[bytes]) -> Operation:
+    """Parse a numbered write without options, such as "#7:1 SET key value".
+
+    Raises:
+        HasOptions: the general parser must parse it, or say what is wrong.
+    """
+    numbers, verb, arguments = parts
+    client, number = read_numbers(numbers)
+    try:
+        return numbered(client, number, read((verb, *arguments.split(b" ", 1))))
+    except WrongUsage:
+        raise HasOptions from None
+
+
+_NUMBERED_COMMANDS: Final[dict[bytes, tuple[Callable[[Sequence[bytes]], Operation], Answer]]] = {
+    spelling: (partial(_numbered, read), answer) for spelling, (read, answer) in _STORE_COMMANDS.items()
+}
+_NUMBERED_PARTS: Final = 3
+"""The numbers, the command, and its arguments."""
+
+
+def _find_numbered(parts: Sequence[bytes]) -> tuple[Callable[[Sequence[bytes]], Operation], Answer] | None:
+    """Return how to read a numbered write of the usual kind; None: it is another line."""
+    if len(parts) == _NUMBERED_PARTS and parts[0].startswith(MARK):
+        return _NUMBERED_COMMANDS.get(parts[1])
+    return None
+
+
 _OTHER_COMMANDS: Final[dict[bytes, Note]] = {
     b"PING": replies.PONG,
     b"STATUS": replies.status,
@@ -145,7 +176,7 @@ def read_requests(lines: Sequence[bytes]) -> tuple[Requests, Sequence[bytes]]:
     for place, complete in enumerate(lines):
         line = complete[:-1] if complete.endswith(b"\r") else complete
         parts = line.split(b" ", 2)
-        known = find(parts[0]) or find(parts[0].upper())
+        known = find(parts[0]) or find(parts[0].upper()) or _find_numbered(parts)
         try:
             if known is not None:
                 read, answer = known

@@ -118,12 +118,18 @@ class Window:
         floor = number - WINDOW
         if floor > before:
             self.floor = floor
-            if floor - before <= WINDOW:
-                leaving: Iterable[int] = range(before + 1, floor + 1)
+            if floor == before + 1:  # numbers in their order, as most clients send them
+                leaves = answers.pop(floor, None)
+                if leaves is not None:
+                    gone.append(leaves)
+                    self.size -= leaves.size
             else:
-                leaving = sorted(each for each in answers if each <= floor)
-            gone = [answers.pop(each) for each in leaving if each in answers]
-            self.size -= sum(each.size for each in gone)
+                if floor - before <= WINDOW:
+                    leaving: Iterable[int] = range(before + 1, floor + 1)
+                else:
+                    leaving = sorted(each for each in answers if each <= floor)
+                gone = [answers.pop(each) for each in leaving if each in answers]
+                self.size -= sum(each.size for each in gone)
         answers[number] = answer
         self.size += answer.size
         return gone

@@ -60,6 +60,7 @@ def remember(
     replaced: list[bytes] = []
     for once, result, value in zip(onces, results, values, strict=True):
         replaced.append(value)
-        gone = windows[once.client].add(once.number, Answer(pack_result(result), is_failure=False))
-        replaced += covered(gone)
+        gone = windows[once.client].add(once.number, Answer(pack_result(result), False))
+        if gone:
+            replaced += covered(gone)
     return replaced
