@@ -4,9 +4,6 @@ What differs on purpose is in docs/redis.md, and is not generated here. Replies 
 compared as far as they are promised.
 """
 
-import contextlib
-import socket
-import subprocess
 import time
 from collections.abc import Iterator, Sequence
 from typing import Final
@@ -15,100 +12,25 @@ import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
-from tests.conftest import missing_tool, require_tool
-from tests.e2e.clients import wait_until
-from tests.e2e.processes import HOST, Cluster, free_ports
+from tests.e2e.processes import Cluster
+from tests.e2e.redis_peer import Client, Reply, Words, redis_server
 
-EXAMPLES: Final = 20
+EXAMPLES: Final = 1_000
 """Sequences for each version of the protocol."""
-COMMANDS: Final = 60
+COMMANDS: Final = 20
 """Commands of a sequence, or transactions of several."""
-REPLY_S: Final = 20.0
 NEARLY_MS: Final = 3_000
 """By so much times may differ, milliseconds."""
 
-Words = tuple[bytes, ...]
-Reply = tuple[bytes, object]
-"""The first byte of a reply, and what it holds."""
-
-
-class Client:
-    """A connection that sends commands together and reads their replies as they are."""
-
-    def __init__(self, port: int) -> None:
-        self.port = port
-        self._socket = socket.create_connection((HOST, port), REPLY_S)
-        self._input = self._socket.makefile("rb")
-
-    def close(self) -> None:
-        """Close it."""
-        self._input.close()
-        self._socket.close()
-
-    def ask(self, commands: Sequence[Words]) -> list[Reply]:
-        """Return the replies to some commands."""
-        self.send(commands)
-        return [self.read() for _ in commands]
-
-    def send(self, commands: Sequence[Words]) -> None:
-        """Send some commands."""
-        self._socket.sendall(b"".join(map(encoded, commands)))
-
-    def read_all(self) -> list[Reply]:
-        """Return what has been told by now, up to the reply to a PING."""
-        self.send([(b"PING",)])
-        replies = [self.read()]
-        while b"pong" not in str(replies[-1]).lower().encode():
-            replies.append(self.read())
-        return replies
-
-    def read(self) -> Reply:
-        """Return the next reply."""
-        line = self._input.readline()
-        assert line.endswith(b"\r\n"), f"the connection has ended with {line!r}"
-        kind, content = line[:1], line[1:-2]
-        if kind in b"$=" and content != b"-1":
-            return kind, self._input.read(int(content) + 2)[:-2]
-        if kind in b"*~>%" and content != b"-1":
-            return kind, [self.read() for _ in range(int(content) * (2 if kind == b"%" else 1))]
-        return kind, content
-
-
-def encoded(words: Words) -> bytes:
-    """Return a command as clients send it."""
-    return b"*%d\r\n" % len(words) + b"".join(b"$%d\r\n%b\r\n" % (len(word), word) for word in words)
-
 
 @pytest.fixture(scope="module")
-def redis(tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
-    """The port of a redis-server 7 that keeps nothing."""
-    program = require_tool("redis-server")
-    version = subprocess.run([program, "--version"], capture_output=True, text=True, check=True, timeout=REPLY_S).stdout
-    if "v=7." not in version:
-        missing_tool(f"redis-server is to be of version 7, and this is {version}")
-    (port,) = free_ports(1)
-    options = ["--port", str(port), "--bind", HOST, "--save", "", "--appendonly", "no", "--daemonize", "no"]
-    folder = tmp_path_factory.mktemp("redis")
-    with (folder / "log").open("wb") as log:
-        server = subprocess.Popen([program, *options], cwd=folder, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
-    try:
-        wait_until("redis-server listens", lambda: _is_open(port))
-        yield port
-    finally:
-        server.kill()
-        server.wait(REPLY_S)
-
-
-def _is_open(port: int) -> bool:
-    with contextlib.suppress(OSError), socket.create_connection((HOST, port), REPLY_S):
-        return True
-    return False
-
-
-@pytest.fixture(scope="module")
-def both(redis: int, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Client, Client]]:
+def both(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Client, Client]]:
     """Connections to Redis and to a cluster of one node."""
-    with Cluster(tmp_path_factory.mktemp("one"), 1, durability="memory") as cluster:
+    keep_nothing = ("--save", "", "--appendonly", "no")
+    with (
+        redis_server(tmp_path_factory.mktemp("redis"), *keep_nothing) as redis,
+        Cluster(tmp_path_factory.mktemp("one"), 1, durability="memory") as cluster,
+    ):
         cluster.start()
         cluster.await_leader()
         clients = (Client(redis), Client(cluster.address(0)[1]))
