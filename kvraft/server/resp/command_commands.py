@@ -4,7 +4,7 @@ from typing import Final
 
 from kvraft.server.dialect import Note
 from kvraft.server.resp.connection_state import Connection
-from kvraft.server.resp.encoding import array, bulk, bulks, integer, mapping, null_array, set_, simple
+from kvraft.server.resp.encoding import array, bulk, bulks, integer, mapping, null, set_, simple
 from kvraft.server.resp.errors import RespError
 from kvraft.server.resp.table import Arguments, Command
 
@@ -30,7 +30,9 @@ def _entry(command: Command, protocol: int, container: str = "") -> bytes:
             set_([simple(f"@{category}") for category in _categories(command)], protocol),
             set_([], protocol),
             set_([], protocol),
-            array([_entry(each, protocol, command.name) for each in command.subcommands]),
+            array([_entry(each, protocol, command.name) for each in command.subcommands])
+            if command.subcommands
+            else set_([], protocol),  # as Redis 7.0 has it
         ]
     )
 
@@ -53,10 +55,7 @@ def _info(connection: Connection, arguments: Arguments) -> Note:
     known = _all()
     names = [name.decode("latin-1").lower() for name in arguments[2:]] or [*known]
     return array(
-        [
-            _entry(known[name], connection.protocol) if name in known else null_array(connection.protocol)
-            for name in names
-        ]
+        [_entry(known[name], connection.protocol) if name in known else null(connection.protocol) for name in names]
     )
 
 
