@@ -153,6 +153,8 @@ class Intake:
             self.local_reads.take(submission)
         elif not (forwards and self.forwarding.is_possible):
             submission.answer(self._redirects.error())
+        elif submission.level > (level := self._state.store.feature_level):  # an earlier leader could not read it
+            submission.answer(LevelTooLow(submission.level, level))
         else:
             self._deadlines.watch(submission)
             if not self.forwarding.take(caller, submission):

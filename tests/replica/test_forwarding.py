@@ -1,12 +1,13 @@
 """A follower passes on what it is asked, or answers reads itself; nothing is carried out twice or told falsely."""
 
-from typing import Any, Final
+from typing import Any, ClassVar, Final
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from kvraft.commands import (
+    OPCODES,
     Aged,
     Caller,
     Count,
@@ -16,6 +17,7 @@ from kvraft.commands import (
     Item,
     LeaseOf,
     LocalRead,
+    Mutation,
     Once,
     OpenSession,
     Operation,
@@ -33,6 +35,7 @@ from kvraft.errors import NotLeaderRefusal, OutcomeUnknown, Refused, RequestFail
 from kvraft.peers.forwarded import Forwarded, ForwardedAnswer
 from kvraft.raft import MessageRefused
 from kvraft.replica import ReplicaOptions
+from kvraft.replica.limits import LevelTooLow
 from kvraft.replica.local_reads import WAIT_S
 from kvraft.store import FEATURE_LEVEL
 from tests.replica.cluster import Cluster
@@ -95,6 +98,25 @@ def test_a_follower_passes_on_what_it_is_asked() -> None:
     assert failed[1].code == "NOT_A_NUMBER"
     assert answer(cluster, second, Get(KEY), Count(Span(b"", None))) == [Item(b"2", 1, 2, 2), 2]
     cluster.check()
+
+
+class OfNextLevel(Mutation, frozen=True, array_like=True, tag=max(OPCODES) + 1):
+    """A command of the next release, which a leader of this one cannot read."""
+
+    LEVEL: ClassVar[int] = FEATURE_LEVEL + 1
+    size = 2
+
+
+def test_a_command_of_a_level_that_the_cluster_has_not_reached_is_not_passed_on() -> None:
+    """The leader may be of an earlier version: it would refuse the message and drop the connection."""
+    cluster = ready_cluster()
+    (follower, _) = followers(cluster)
+
+    told = answer(cluster, follower, OfNextLevel())
+
+    assert isinstance(told, LevelTooLow)
+    assert told.definite
+    assert cluster.members[follower].replica.intake.forwarding.is_idle
 
 
 def answer_of_increment(number: int, revision: int) -> object:
