@@ -130,6 +130,18 @@ def test_a_window_has_a_limit() -> None:
     assert state(store)[0] == before
 
 
+@pytest.mark.parametrize("step", [1, 3])
+def test_a_session_counts_the_answers_in_its_window(step: int) -> None:
+    """Those that have left count no more, whether one leaves for each write or several."""
+    store = opened()
+    told(store, 0, *(once(number, Set(b"a", b"v")) for number in range(1, 3 * step * WINDOW, step)))
+    (session,) = (session for _, session in store.client_sessions.all())
+
+    assert len(session.answers) == -(-WINDOW // step)
+    assert session.size == sum(answer.size for answer in session.answers.values())
+    assert store.client_sessions.bytes_used == SESSION_BYTES + session.size
+
+
 def test_a_failed_write_that_is_numbered_leaves_nothing() -> None:
     """What its operations had done is taken back before its answer is kept."""
     store = opened(Set(b"text", b"x"))
