@@ -2,9 +2,10 @@
 
 The queue of each lock and its grants are replicated state. This module keeps only the reply callbacks of the clients
 connected here. A wait is answered when an applied entry grants the request, ends its wait, or replaces it by a later
-request of the same owner. If the client disconnects first, the request is withdrawn by a log entry. When this node
-stops leading, every wait is answered with an error that asks the client to repeat the request at the leader: its place
-in the queue stays until its wait ends.
+request of the same owner. If the client disconnects first, the request is withdrawn by a log entry; a member that has
+forwarded the request to the leader forwards the withdrawal, too. When this node stops leading, every wait is answered
+with an error that asks the client to repeat the request at the leader: its place in the queue stays until its wait
+ends.
 """
 
 from collections.abc import Callable, Sequence
@@ -20,10 +21,12 @@ Ask = Callable[[Caller, Sequence[Operation], Reply], None]
 class Wait:
     """One request for a lock. It is answered once, unless the client gives up first."""
 
-    __slots__ = ("_waits", "is_over", "reply", "request", "ticket")
+    __slots__ = ("_ask", "_caller", "_waits", "is_over", "reply", "request", "ticket")
 
-    def __init__(self, waits: "LockWaits", request: AcquireLock, reply: Reply) -> None:
+    def __init__(self, waits: "LockWaits", ask: Ask, caller: Caller, request: AcquireLock, reply: Reply) -> None:
         self._waits = waits
+        self._ask = ask
+        self._caller = caller
         self.request = request
         self.reply = reply
         self.ticket = 0
@@ -37,6 +40,10 @@ class Wait:
             self.is_over = True
             if self.ticket:
                 self._waits.withdraw(self)
+
+    def ask(self, operation: Operation) -> None:
+        """Submit another operation of the same client; its outcome is not reported."""
+        self._ask(self._caller, [operation], lambda _: None)
 
     def answered(self, outcome: list[Result] | RequestFailed) -> None:
         """Take the outcome of the request's log entry: granted, queued, or failed."""
@@ -62,10 +69,10 @@ class LockWaits:
     """The queued requests of clients connected here, by ticket.
 
     Args:
-        propose: proposes a mutation if this node leads; its outcome is not reported.
+        propose: proposes a mutation if this node leads, and returns whether it does; the outcome is not reported.
     """
 
-    def __init__(self, propose: Callable[[Mutation], None]) -> None:
+    def __init__(self, propose: Callable[[Mutation], bool]) -> None:
         self._propose = propose
         self._queued: dict[int, Wait] = {}
 
@@ -74,7 +81,7 @@ class LockWaits:
 
         See `kvraft.server.database.Database.acquire`.
         """
-        wait = Wait(self, request, reply)
+        wait = Wait(self, ask, caller, request, reply)
         ask(caller, [request], wait.answered)
         return wait.give_up
 
@@ -85,7 +92,9 @@ class LockWaits:
     def withdraw(self, wait: Wait) -> None:
         """Remove a request from the replicated queue, by a log entry."""
         self._queued.pop(wait.ticket, None)
-        self._propose(WithdrawRequest(wait.request.name, wait.ticket))
+        withdrawal = WithdrawRequest(wait.request.name, wait.ticket)
+        if not self._propose(withdrawal):
+            wait.ask(withdrawal)
 
     def settle(self, told: Sequence[Told]) -> None:
         """Answer the waits whose requests an applied entry has settled."""

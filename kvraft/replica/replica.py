@@ -398,11 +398,13 @@ class Replica:
     def _save_failed(self, failure: Failure) -> None:
         self._fail(fatal_reason(failure.value, failure.getErrorMessage()), failure)
 
-    def _propose(self, mutation: Mutation) -> None:
-        """Queue a mutation of this node's own if it leads; its outcome is not reported."""
-        if self.node.is_leader and not self.is_stopped:
+    def _propose(self, mutation: Mutation) -> bool:
+        """Queue a mutation of this node's own if it leads; return whether it does. The outcome is not reported."""
+        leads = self.node.is_leader and not self.is_stopped
+        if leads:
             self._commits.waiting.append(Submission([mutation], self._clock.seconds(), lambda _: None))
             self.schedule()
+        return leads
 
     # Snapshots.
 

@@ -19,6 +19,8 @@ from kvraft.errors import OutcomeUnknown, RequestFailed
 from kvraft.replica.options import ReplicaOptions
 from tests.replica.cluster import Cluster
 from tests.replica.test_expiry import IDLE_S, applied, ready_cluster
+from tests.replica.test_forwarding import followers
+from tests.replica.test_forwarding import ready_cluster as forwarding_cluster
 
 SOMEBODY: Final = Caller("somebody")
 
@@ -111,6 +113,25 @@ def test_a_client_that_goes_leaves_the_queue_and_no_lock_behind() -> None:
     cluster.members[cluster.elect()].replica.intake.acquire(SOMEBODY, lock(ttl=60.0), told.append)()
     cluster.run(0.5)
     assert (told, holder(cluster)) == ([], 0)
+    cluster.check()
+
+
+def test_a_client_that_goes_leaves_nothing_behind_at_a_member_that_passes_requests_on() -> None:
+    """Its withdrawal takes the way that its request took, whether it goes before or after that is answered."""
+    cluster = forwarding_cluster()
+    first = Waiting(cluster, lock(ttl=60.0))
+    told: list[object] = []
+    acquire = cluster.members[followers(cluster)[0]].replica.intake.acquire
+    acquire(SOMEBODY, lock(ttl=60.0, wait=50.0), told.append)()
+    give_up = acquire(SOMEBODY, lock(ttl=60.0, wait=50.0), told.append)
+    cluster.run(0.5)
+    last = Waiting(cluster, lock(ttl=60.0, wait=50.0))
+    give_up()
+    cluster.run(0.5)
+
+    cluster.do(release_lock(b"l", first.token))
+
+    assert (told, last.token) == ([], holder(cluster))
     cluster.check()
 
 
