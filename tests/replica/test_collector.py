@@ -14,6 +14,7 @@ from kvraft.raft import Entry, EntryKind
 from kvraft.replica import collector
 from kvraft.store import Store
 from kvraft.store.features import FEATURE_LEVEL, encode_level
+from tests.conftest import hide_from_the_collector
 
 KVRAFT = Path(collector.__file__).parents[1]
 OWNERS = {KVRAFT / "replica" / "collector.py", KVRAFT / "simulation" / "run.py", KVRAFT / "simulation" / "at_rest.py"}
@@ -22,11 +23,12 @@ OWNERS = {KVRAFT / "replica" / "collector.py", KVRAFT / "simulation" / "run.py",
 
 @pytest.fixture(autouse=True)
 def working() -> Iterator[None]:
-    """Whatever a test does, the collector works before and after."""
+    """Whatever a test does, the collector works before and after, and what was hidden before is hidden again."""
     assert gc.isenabled()
     yield
     collector.end_all()
     gc.unfreeze()
+    hide_from_the_collector()
 
 
 def test_nobody_else_touches_the_collector() -> None:
