@@ -183,6 +183,7 @@ class Watch(Iterator[Event]):
         events = self._following.events
         until = None if timeout_s is None else time.monotonic() + timeout_s
         if not events:
+            self._following.resumed(time.monotonic())
             self._driver.run(lambda: bool(events) or self._following.error is not None, until)
         if events:
             return events.popleft()

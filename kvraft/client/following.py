@@ -78,6 +78,8 @@ class Following:
         self._heard_at = 0.0
         self._stands = False
         """Whether the node of this connection has accepted the watch."""
+        self._is_held_up = False
+        """Whether so many events wait for the caller that the connection is not read: its silence says nothing then."""
 
     @property
     def is_full(self) -> bool:
@@ -97,6 +99,8 @@ class Following:
             return self._hold_until
         if not self.link.is_connected:
             return self.link.begun_at + CONNECT_S
+        if self._is_held_up:
+            return None
         return self._heard_at + (WATCH_SILENCE_S if self._stands else SILENCE_S)
 
     def connected(self, now: float) -> None:
@@ -120,23 +124,26 @@ class Following:
             for answer in self._lines.feed(data):
                 self._take(answer, now)
                 if self.link is not link:
-                    return
+                    break
         except (MalformedAnswer, KeyError, ValueError, TypeError):
             self.lost(now)
+        self._is_held_up = self._is_held_up or self.is_full
 
     def woken(self, now: float) -> None:
         """Time has passed: reconnect after a pause, or drop a connection that is silent for too long."""
         if self.error is not None:
             return
         wake_at = self.wake_at()
-        if self.link is not None and wake_at is not None and now >= wake_at and not self.is_full:
+        if self.link is not None and wake_at is not None and now >= wake_at:
             self.lost(now)
         if self.link is None and now >= self._hold_until:
             self.link = Link(self._route.node, now)
 
     def resumed(self, now: float) -> None:
-        """The caller has taken events, and the connection is read again: the pause does not count as silence."""
-        self._heard_at = now
+        """The caller has taken all events, so the connection is read again; the shell looks at `wake_at` after this."""
+        if self._is_held_up:
+            self._is_held_up = False
+            self._heard_at = now  # the pause does not count as silence
 
     def close(self) -> None:
         """End the watch."""

@@ -136,7 +136,7 @@ class _Driver:
             output = self._machine.take_output()
             if output:
                 self._transport.write(output)
-        self._set_timer()
+        self.set_timer()
         self._changed()
 
     def _connect(self, link: Link) -> None:
@@ -157,7 +157,7 @@ class _Driver:
             self._transport.abortConnection()
             self._transport = None
 
-    def _set_timer(self) -> None:
+    def set_timer(self) -> None:
         """Set the timer. An earlier timer stays: an early wake-up does nothing, and costs less than a new timer."""
         wake_at = self._machine.wake_at()
         if wake_at is None or (self._timer is not None and self._timer.getTime() <= wake_at):
@@ -237,6 +237,7 @@ class Watch(AsyncIterator[Event]):
         if not following.events:
             following.resumed(driver.now())
             driver.pause(is_full=False)
+            driver.set_timer()
         return event
 
     async def take(self, timeout_s: float | None = None) -> Event | None:

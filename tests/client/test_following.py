@@ -133,12 +133,31 @@ def test_a_caller_that_does_not_read_is_not_taken_for_a_silent_node() -> None:
     watcher.say(put(6000))
     assert watcher.following.is_full
 
-    watcher.now += 3600
-    watcher.following.woken(watcher.now)
-    watcher.look()
+    watcher.advance(3600)
 
     assert len(watcher.dialled) == 1
+    watcher.following.events.popleft()
+    watcher.advance(3600)
+    assert len(watcher.dialled) == 1, "nor when some are taken"
     watcher.following.events.clear()
     watcher.following.resumed(watcher.now)
     watcher.advance(WATCH_SILENCE_S / 2)
     assert len(watcher.dialled) == 1
+    watcher.advance(WATCH_SILENCE_S / 2)
+    watcher.until_wanted()
+    assert len(watcher.dialled) == 2, "from then on the node's silence counts"
+
+
+def test_a_watch_whose_caller_does_not_read_goes_on_elsewhere_without_a_busy_loop() -> None:
+    """Its connection breaks, and the next node is not reached for a long time; the client waits between two tries."""
+    watcher = Watcher()
+    watcher.begin()
+    watcher.say(*(put(6 + number) for number in range(EVENTS_HELD_MAX)))
+    watcher.lose()
+
+    watcher.advance(3600)  # it fails when the machine wakes all the time
+
+    assert 100 < len(watcher.dialled) < 10_000
+    watcher.until_wanted()
+    watcher.connect()
+    assert watcher.sent == [b"WATCH k FROM %d" % (6 + EVENTS_HELD_MAX)]
