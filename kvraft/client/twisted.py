@@ -8,7 +8,7 @@ from typing import Any, Final, Self, TypeVar
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.defer import TimeoutError as OutOfTime
 from twisted.internet.endpoints import HostnameEndpoint
-from twisted.internet.interfaces import IDelayedCall
+from twisted.internet.interfaces import IDelayedCall, IStreamClientEndpoint
 from twisted.internet.protocol import Factory, Protocol, connectionDone
 from twisted.internet.task import deferLater
 from twisted.python.failure import Failure
@@ -20,12 +20,15 @@ from kvraft.client.channel import TIMEOUT_S, Channel
 from kvraft.client.following import Following, watch_key, watch_prefix
 from kvraft.client.holding import TTL_S, WAIT_S, Held
 from kvraft.client.link import CONNECT_S, SILENCE_S, Link, Machine
-from kvraft.client.nodes import find_nodes
+from kvraft.client.nodes import find_nodes, parse_address
 from kvraft.client.requests import Answer, If, Request, Span
 from kvraft.client.transactions import Transaction
 from kvraft.client.values import Event, Item, Outcome, Text
 
 T = TypeVar("T")
+
+Dial = Callable[[str], IStreamClientEndpoint]
+"""Returns the endpoint of an address, "host:port"."""
 
 
 class _Connection(Protocol):
@@ -54,13 +57,15 @@ class _Driver:
     """Makes the connection that a machine asks for, moves its bytes, and wakes it.
 
     Args:
-        reactor: connects and keeps the time.
+        reactor: keeps the time.
+        dial: makes the endpoints.
         machine: the machine to drive.
         changed: called when the machine may have results for its owner.
     """
 
-    def __init__(self, reactor: Any, machine: Machine, changed: Callable[[], None]) -> None:
+    def __init__(self, reactor: Any, dial: Dial, machine: Machine, changed: Callable[[], None]) -> None:
         self._reactor = reactor
+        self._dial = dial
         self._machine = machine
         self._changed = changed
         self.now: Final[Callable[[], float]] = reactor.seconds
@@ -141,8 +146,7 @@ class _Driver:
 
     def _connect(self, link: Link) -> None:
         factory = Factory.forProtocol(lambda: _Connection(self, link))
-        endpoint = HostnameEndpoint(self._reactor, link.address.host, link.address.port, timeout=CONNECT_S)
-        connecting: Deferred[Any] = endpoint.connect(factory)
+        connecting: Deferred[Any] = self._dial(str(link.address)).connect(factory)
         self._connecting = connecting
         # Any failure means that there is no connection; on success the connection itself calls `made`.
         connecting.addErrback(lambda _: self.lost(link))
@@ -175,8 +179,9 @@ class _Driver:
 class Watch(AsyncIterator[Event]):
     """The events of a watch, in order. It continues after failures of nodes; see `Client.watch`."""
 
-    def __init__(self, reactor: Any, following: Following) -> None:
+    def __init__(self, reactor: Any, dial: Dial, following: Following) -> None:
         self._reactor = reactor
+        self._dial = dial
         self._following = following
         self._driver: _Driver | None = None
         self._waiting: Deferred[None] | None = None
@@ -195,7 +200,7 @@ class Watch(AsyncIterator[Event]):
 
     def _start(self) -> _Driver:
         if self._driver is None:
-            self._driver = _Driver(self._reactor, self._following, self._changed)
+            self._driver = _Driver(self._reactor, self._dial, self._following, self._changed)
             self._following.woken(self._driver.now())
             self._driver.touch()
         return self._driver
@@ -304,6 +309,8 @@ class Client(Ranges):
         timeout: seconds that a request may take, with all attempts.
         exactly_once: whether writes use a session, so that a write whose answer is lost is sent again and applied
             once. It costs a round trip at the first write, and limits a client to 128 writes in flight.
+        endpoint: returns the endpoint of a node at "host:port", for other ways to it than TCP; None: TCP.
+        random: for the order of the nodes and the back-off; None: a new one.
     """
 
     def __init__(
@@ -313,13 +320,16 @@ class Client(Ranges):
         *,
         timeout: float = TIMEOUT_S,
         exactly_once: bool = True,
+        endpoint: Dial | None = None,
+        random: Random | None = None,
     ) -> None:
         self.reactor = reactor
         self._nodes = find_nodes(nodes)
         self._timeout_s = timeout
-        self._random = Random()
+        self._random = random or Random()
+        self._dial: Dial = endpoint or self._tcp
         self._channel = Channel(self._nodes, self._random, exactly_once=exactly_once)
-        self._driver = _Driver(reactor, self._channel, self._hand_out)
+        self._driver = _Driver(reactor, self._dial, self._channel, self._hand_out)
 
     async def __aenter__(self) -> Self:
         return self
@@ -334,6 +344,10 @@ class Client(Ranges):
         self._channel.close()
         self._driver.close()
         self._hand_out()
+
+    def _tcp(self, address: str) -> IStreamClientEndpoint:
+        place = parse_address(address)
+        return HostnameEndpoint(self.reactor, place.host, place.port, timeout=CONNECT_S)
 
     # --- requests ----------------------------------------------------------------------------------------------------
 
@@ -442,7 +456,14 @@ class Client(Ranges):
 
     def _of_its_own(self) -> "Client":
         """Return a client with a separate connection, on which to wait for a lock."""
-        own = Client(self.reactor, map(str, self._nodes), timeout=self._timeout_s, exactly_once=False)
+        own = Client(
+            self.reactor,
+            map(str, self._nodes),
+            timeout=self._timeout_s,
+            exactly_once=False,
+            endpoint=self._dial,
+            random=self._random,
+        )
         own._channel.silence_s = SILENCE_S + WAIT_S
         return own
 
@@ -468,7 +489,7 @@ class Client(Ranges):
 
     def _watch(self, written: bytes, first: int | None, *, previous: bool) -> Watch:
         following = Following(written, first, self._nodes, self._random, with_previous=previous)
-        return Watch(self.reactor, following)
+        return Watch(self.reactor, self._dial, following)
 
 
 def _let_go(_deferred: "Deferred[Any]") -> None:

@@ -26,3 +26,12 @@ def test_the_example_with_a_protocol_of_ones_own_runs(capsys: pytest.CaptureFixt
     exec(compile(code, str(TUTORIAL), "exec"), {})
 
     assert capsys.readouterr().out == '{"status":"PONG"}\n'
+
+
+def test_the_example_with_the_client_for_twisted_counts_once(capsys: pytest.CaptureFixture[str]) -> None:
+    """Though the leader is killed while it counts."""
+    (code,) = re.findall(r"^```python\n([^`]*async def count.*?)^```$", TUTORIAL.read_text(), re.MULTILINE | re.DOTALL)
+
+    exec(compile(code, str(TUTORIAL), "exec"), {})
+
+    assert capsys.readouterr().out.split() == [str(number) for number in range(1, 101)]
