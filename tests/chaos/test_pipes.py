@@ -66,7 +66,7 @@ def test_what_is_held_up_arrives_later(ends: Ends) -> None:
 
 
 def test_an_end_is_held_up_too(ends: Ends) -> None:
-    """That the source has closed is told behind all that it had sent, and not while the pipe holds."""
+    """The close of the source is passed on after all that it had sent, and not while the pipe holds."""
     ends.pipe.set_condition(HELD)
     ends.pipe.receive(b"last words")
     ends.pipe.end()

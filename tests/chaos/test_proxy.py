@@ -119,7 +119,7 @@ async def test_both_ways_are_open(street: Street) -> None:
 
 @deadline(TEST_S)
 async def test_the_end_of_a_node_is_told(street: Street) -> None:
-    """When the node closes, whoever talked to it hears that behind its last words."""
+    """When the node closes, the other end gets the close after the last bytes."""
     client = await street.knock(b"GET a\n")
     await street.until(lambda: bool(street.node.peers))
 

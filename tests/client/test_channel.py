@@ -34,7 +34,7 @@ def refusal(code: str) -> dict[str, Any]:
 
 
 def test_requests_are_pipelined_and_answered_in_their_order() -> None:
-    """Whatever waits goes out behind KEEP, and later requests do not wait for earlier answers."""
+    """Whatever waits goes out after KEEP, and later requests do not wait for earlier answers."""
     caller = Caller()
     first, second = caller.ask(requests.set_("a", "1")), caller.ask(requests.get("a"))
     caller.connect()

@@ -100,7 +100,7 @@ def test_strange_input(shared_cluster: Cluster, data: bytes) -> None:
 
 
 def test_random_bytes(shared_cluster: Cluster) -> None:
-    """Nor does chance find anything: random bytes, and random bytes behind every first byte that means something."""
+    """Nor does chance find anything: random bytes, and random bytes after every first byte that means something."""
     chance = random.Random(7)
     for number in range(120):
         first = (b"", b"{", b"*", b"S", b"\n", b"\x16")[number % 6]
@@ -230,7 +230,7 @@ MALFORMED: Final = {
     "a tail of nonsense": frame(
         {"type": "AppendEntries", "term": 1, "prev_index": 0, "prev_term": 0, "commit": 0}, b"nonsense" * 1000
     ),
-    "a tail behind a vote": frame({"type": "RequestVoteReply", "term": 1, "granted": True}, b"nonsense"),
+    "a tail after a vote": frame({"type": "RequestVoteReply", "term": 1, "granted": True}, b"nonsense"),
     "random bytes": random.Random(11).randbytes(100_000),
 }
 

@@ -80,7 +80,7 @@ def test_directories_stay_small(cluster: Cluster) -> None:
 
 
 def test_restart_reads_the_snapshot_and_the_tail(cluster: Cluster) -> None:
-    """After all are killed each node begins with its snapshot's keys and the entries behind it."""
+    """After all are killed each node begins with its snapshot's keys and the entries after it."""
     last = overwrite(cluster, 1000)
     before = cluster.await_equal()
 

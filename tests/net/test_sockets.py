@@ -241,5 +241,5 @@ async def test_a_stranger_reads_why_it_is_refused(start: Start) -> None:
     finally:
         stranger.close()
 
-    assert answer.startswith(b'{"error":"UNKNOWN_NODE","message":"node 9 is no member of this cluster')
+    assert answer.startswith(b'{"error":"UNKNOWN_NODE","message":"node 9 is no member of the configuration of node 0')
     assert answer.endswith(b"}\n")

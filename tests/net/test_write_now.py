@@ -91,7 +91,7 @@ def test_a_plain_write_waits_for_the_reactor(pair: Pair) -> None:
 
 @deadline(10)
 async def test_bytes_never_overtake_those_that_wait(pair: Pair) -> None:
-    """Behind a buffered write a direct one would come first; it is buffered too."""
+    """After a buffered write a direct one would come first; it is buffered too."""
     pair.transport.write(b"one ")
     write_now(pair.transport, b"two ")
     write_now(pair.transport, b"three")
@@ -101,7 +101,7 @@ async def test_bytes_never_overtake_those_that_wait(pair: Pair) -> None:
 
 @deadline(10)
 async def test_what_the_socket_does_not_take_follows(pair: Pair) -> None:
-    """A write that the socket takes in part arrives whole, and later writes come behind it."""
+    """A write that the socket takes in part arrives whole, and later writes come after it."""
     write_now(pair.transport, BIG)
     write_now(pair.transport, b"end")
     assert pair.transport._tempDataLen > 0
@@ -183,7 +183,7 @@ async def test_a_closing_transport_decides_itself_what_becomes_of_bytes(pair: Pa
 
 @deadline(10)
 async def test_a_half_closed_transport_sends_nothing(pair: Pair) -> None:
-    """After loseWriteConnection the bytes go the transport's own way too, before our side is closed and behind it."""
+    """After loseWriteConnection the bytes go the transport's own way too, before our side is closed and after it."""
     pair.transport.loseWriteConnection()
 
     write_now(pair.transport, b"late")

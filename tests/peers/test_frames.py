@@ -342,7 +342,7 @@ def test_an_entry_of_term_zero_is_refused() -> None:
 
 
 def test_a_record_may_not_borrow_the_bytes_of_the_next_frame() -> None:
-    """A tail that ends inside its last record is refused, even when the bytes behind the frame would complete it."""
+    """A tail that ends inside its last record is refused, even when the bytes after the frame would complete it."""
     record = encode_record(5, 2, 2, b"payload")
     whole = append(record)
     frame = append(record[:-3]) + record[-3:]
@@ -353,7 +353,7 @@ def test_a_record_may_not_borrow_the_bytes_of_the_next_frame() -> None:
 
 
 def test_indexes_end_at_the_highest_that_json_can_hold() -> None:
-    """An entry behind index TERM_MAX is refused; the one at TERM_MAX passes."""
+    """An entry after index TERM_MAX is refused; the one at TERM_MAX passes."""
     last = append(encode_record(5, TERM_MAX, 2, b""), prev_index=TERM_MAX - 1)
     beyond = append(encode_record(5, TERM_MAX + 1, 2, b""), prev_index=TERM_MAX)
 

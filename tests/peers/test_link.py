@@ -35,7 +35,7 @@ def node() -> Node:
 
 
 def test_the_dialer_opens_with_its_hello(node: Node) -> None:
-    """The first line says who calls, whom, and for which cluster, with the owner's facts behind it."""
+    """The first line says who calls, whom, and for which cluster, with the owner's facts after it."""
     transport = node.endpoint(1).accept()
 
     names = {"incarnation": "abc", "run": "run0", "keepalive": True, "to_address": ["10.0.0.1", 8081]}

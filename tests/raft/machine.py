@@ -62,7 +62,7 @@ class Disk:
 
     hard_state: HardState = attrs.field(factory=HardState)
     begins: tuple[int, int] = (0, 0)
-    """Index and term of the entry behind which the log begins."""
+    """Index and term of the entry after which the log begins."""
     log: list[Entry] = attrs.field(factory=list)
     snapshot: Snapshot | None = None
     incoming: Incoming | None = None
@@ -73,7 +73,7 @@ class Disk:
         return self.begins[0] + len(self.log)
 
     def store(self, change: Ready | LogBegins) -> None:
-        """Make one change durable: new entries replace what stands at their indexes and everything behind."""
+        """Make one change durable: new entries replace what stands at their indexes and everything after."""
         if isinstance(change, LogBegins):
             self._begin_behind(change)
             return

@@ -65,7 +65,7 @@ def take(node: Node) -> Ready:
 
 
 def settle(node: Node) -> Sent:
-    """Carry out turns until none is left, every save at once; return all that was sent, promises behind the rest."""
+    """Carry out turns until none is left, every save at once; return all that was sent, promises after the rest."""
     sent: list[tuple[int, Message]] = []
     for _turn in range(TURNS_MAX):
         if not node.has_ready():

@@ -155,7 +155,7 @@ class SnapshottingNetwork(Network):
             step, driver.compacting = driver.compacting, None
             self._compact(machine, step.snapshot)
         if driver.loading is not None and driver.loading.due <= self.now:
-            if machine.saves:  # what the journal was given before must not come behind
+            if machine.saves:  # what the journal was given before must not come after
                 driver.loading.due = self.now + BUSY_S
             else:
                 step, driver.loading = driver.loading, None

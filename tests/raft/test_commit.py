@@ -94,7 +94,7 @@ def test_the_others_disks_can_commit_without_the_leaders() -> None:
 
 
 def test_an_entry_of_an_older_term_is_never_committed_by_counting() -> None:
-    """Entries of older terms are committed only by one of the leader's own term behind them (§5.4.2, Figure 8)."""
+    """Entries of older terms are committed only by one of the leader's own term after them (§5.4.2, Figure 8)."""
     node = make_leader(1, 2, members=5, term=3)
     acknowledge(node, 1, 2)
     acknowledge(node, 2, 2)
@@ -143,7 +143,7 @@ def test_the_commit_index_travels_with_entries_and_heartbeats() -> None:
     ("stored", "matched", "told", "commit"), [(3, 2, 3, 2), (3, 2, 1, 1), (3, 3, 3, 3), (0, 0, 9, 0)]
 )
 def test_a_heartbeat_commits_no_further_than_the_log_matches(stored: int, matched: int, told: int, commit: int) -> None:
-    """What stands behind the known match may conflict with the leader's log and must not be applied (§5.3)."""
+    """What stands after the known match may conflict with the leader's log and must not be applied (§5.3)."""
     node = make_node(*[1] * stored, term=2)
     node.step(1, AppendEntries(2, 0, 0, commit=0, entries=make_entries(*[1] * matched)), 0.1)
     node.step(1, Heartbeat(2, commit=told, round=0), 0.1)

@@ -350,7 +350,7 @@ def test_a_higher_term_makes_everyone_follow(message: Message, role: Role) -> No
 
 
 def test_a_higher_term_in_an_order_to_stand_is_taken_over_first() -> None:
-    """TimeoutNow of a later term is followed by an election in the term behind that (All Servers 2)."""
+    """TimeoutNow of a later term is followed by an election in the term after that (All Servers 2)."""
     node = make_node(1, term=1)
     node.step(2, TimeoutNow(9), 0.1)
     assert (role_of(node), node.hard_state) == (Role.CANDIDATE, HardState(10, 0, 0))

@@ -199,7 +199,7 @@ def test_row_19_another_memory_is_a_stranger() -> None:
 
 
 def test_the_log_gives_the_vote_but_not_in_this_term() -> None:
-    """The entry that binds a node stands behind all that it can have acknowledged; the vote of its term is given up."""
+    """The entry that binds a node stands after all that it can have acknowledged; the vote of its term is given up."""
     node = begin()
     entries = list(make_entries(1, 1, 1))
     node.step(1, AppendEntries(1, 0, 0, 0, tuple(entries[:2])), node.now)

@@ -209,7 +209,7 @@ def test_a_leader_that_lacks_a_committed_entry_is_found() -> None:
 
 
 def test_a_leader_that_learns_late_of_its_election_may_lack_what_a_later_one_has_committed() -> None:
-    """Leader completeness binds the terms behind the one in which an entry, though an older one, was committed."""
+    """Leader completeness binds the terms after the one in which an entry, though an older one, was committed."""
     history = ClusterHistory()
     history.observe([make_node(1, 1, commit=1)])
     history.observe([make_node(1, 1, node_id=1, term=4, commit=2)])

@@ -245,7 +245,7 @@ def lagging(seed: int = 0) -> tuple[SnapshottingNetwork, int, int]:
 
 
 def test_a_member_that_missed_what_is_compacted_catches_up_by_a_snapshot() -> None:
-    """The leader serves meanwhile, and entries follow behind the snapshot (§7)."""
+    """The leader serves meanwhile, and entries follow after the snapshot (§7)."""
     network, _leader, behind = lagging()
     network.heal()
     write(network, 10)
@@ -309,7 +309,7 @@ def test_row_16_entries_from_before_the_snapshot_arrive_after_it() -> None:
 
 @pytest.mark.parametrize("moment", [0.0, 0.004, 0.008, 0.05, 0.2, 0.4])
 def test_row_16_a_crash_at_any_step_of_installing_loses_nothing(moment: float) -> None:
-    """Before the file is whole, between file and log, or behind both: the member comes back and catches up (row 16)."""
+    """Before the file is whole, between file and log, or after both: the member comes back and catches up (row 16)."""
     for seed in range(5):
         network, _leader, behind = lagging(seed)
         network.heal()
@@ -321,7 +321,7 @@ def test_row_16_a_crash_at_any_step_of_installing_loses_nothing(moment: float) -
 
 @pytest.mark.parametrize("moment", [0.0, 0.005, 0.02])
 def test_row_16_a_crash_at_any_step_of_taking_loses_nothing(moment: float) -> None:
-    """Before the snapshot is there, before the log is compacted, or behind both (row 16)."""
+    """Before the snapshot is there, before the log is compacted, or after both (row 16)."""
     for seed in range(5):
         network, leader = started(seed=seed)
         write(network, 20)

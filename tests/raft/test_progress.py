@@ -154,7 +154,7 @@ class AnyOrder(RuleBasedStateMachine):
 
     @invariant()
     def holds(self) -> None:
-        """Match is the best acknowledgement, next lies behind it, and the window is what is in it."""
+        """Match is the best acknowledgement, next lies after it, and the window is what is in it."""
         progress = self.progress
         assert progress.match == self.best
         assert progress.match < progress.next

@@ -155,7 +155,7 @@ def test_row_06_an_answer_of_an_older_term_confirms_nothing() -> None:
 
 
 def test_row_07_a_leader_deposed_after_it_was_asked_answers_no_read() -> None:
-    """Confirmations that come behind a higher term release nothing: the read is refused (rows 7 and 12)."""
+    """Confirmations that come after a higher term release nothing: the read is refused (rows 7 and 12)."""
     node = make_reading_leader()
     node.read_index("asked", node.now)
     settle(node)

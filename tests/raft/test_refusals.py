@@ -31,7 +31,7 @@ def make_busy_leader() -> Node:
 
 
 def append(*entries: Entry, term: int = 3, prev_index: int = 3, prev_term: int = 3) -> AppendEntries:
-    """Return AppendEntries behind the follower's log."""
+    """Return AppendEntries that begins after the end of the follower's log."""
     return AppendEntries(term, prev_index, prev_term, commit=9, entries=entries)
 
 

@@ -47,7 +47,7 @@ def test_receiver_1_an_older_leader_is_refused_and_changes_nothing() -> None:
         ((1, 1), 5, 1, 2, 1),  # too short: look at my end
         ((1, 1), 5, 3, 2, 1),
         ((1, 1, 2, 2), 4, 3, 4, 2),  # another term there, but an earlier one: the leader may hold it
-        ((1, 1, 4, 4), 4, 3, 2, 1),  # a later term there: behind all of it
+        ((1, 1, 4, 4), 4, 3, 2, 1),  # a later term there: after all of it
         ((4, 4, 4), 3, 3, 0, 0),
     ],
 )
@@ -77,7 +77,7 @@ def test_receiver_3_a_conflict_cuts_the_log_from_there_on() -> None:
 
 
 def test_receiver_3_an_older_message_that_comes_late_cuts_nothing() -> None:
-    """What matches stays, also behind the last new entry: only a conflict deletes (AppendEntries 3; §5.3)."""
+    """What matches stays, also after the last new entry: only a conflict deletes (AppendEntries 3; §5.3)."""
     node = make_node(term=1)
     node.step(1, AppendEntries(1, 0, 0, commit=0, entries=make_entries(1, 1, 1)), 0.1)
     settle(node)
@@ -104,7 +104,7 @@ def test_receiver_5_the_commit_index_follows_no_further_than_the_last_new_entry(
 ) -> None:
     """The commit index becomes the smaller of the leader's and the last new entry's (AppendEntries 5).
 
-    What stands behind the last new entry may still conflict with the leader's log.
+    What stands after the last new entry may still conflict with the leader's log.
     """
     node = make_node(1, 1, 1, 1, 1)
     entries = make_entries(*[1] * count, first=2)
@@ -227,7 +227,7 @@ def test_success_moves_the_marks_of_a_member() -> None:
 @pytest.mark.parametrize(
     ("index", "hint_term", "prev"),
     [
-        (6, 1, 3),  # the member's log ends at 6 in term 1: behind the leader's last entry of term 1
+        (6, 1, 3),  # the member's log ends at 6 in term 1: after the leader's last entry of term 1
         (2, 1, 2),
         (0, 0, 0),
         (5, 4, 5),

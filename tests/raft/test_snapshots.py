@@ -190,7 +190,7 @@ def test_what_is_committed_needs_no_snapshot() -> None:
 
 
 def test_that_it_is_superfluous_is_a_promise() -> None:
-    """What others' disks have committed may not be on this one yet, and the leader will never look behind it again."""
+    """What others' disks have committed may not be on this one yet, and the leader never sends it again."""
     node = make_node(term=3)
     node.step(2, AppendEntries(3, 0, 0, 5, make_entries(1, 2, 2, 2, 2)), 0.1)
     node.step(2, piece(), 0.1)
@@ -323,7 +323,7 @@ def test_the_answers_to_pieces_are_passed_on() -> None:
 
 
 def test_after_a_snapshot_entries_follow() -> None:
-    """What the snapshot covers counts as matched; the next probe goes behind it (§7)."""
+    """What the snapshot covers counts as matched; the next probe goes after it (§7)."""
     node = compacted_leader(1, 1, 1, behind=3)
     progress = leader_role(node).progress[1] = Progress(1)
     assert take(node).snapshots_wanted == (1,)
@@ -381,7 +381,7 @@ def test_a_transfer_to_a_member_that_gets_a_snapshot_is_completed() -> None:
 
 
 def test_a_snapshot_commits_nothing_by_itself() -> None:
-    """The entries behind it still need their own majority."""
+    """The entries after it still need their own majority."""
     node = compacted_leader(1, 1, 1, behind=3)
     leader_role(node).progress[1] = Progress(1)
     settle(node)

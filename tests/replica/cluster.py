@@ -195,7 +195,7 @@ class Cluster:
         self._cuts: dict[frozenset[int], int] = {}
         self.asked: list[Ask] = []
         self.delivered: Callable[[Member], None] = lambda member: None
-        """Called behind each message, before the member's turn."""
+        """Called after each message, before the member's turn."""
         for member in range(size):
             self.start(member, voting=not forgets, connected=False)
         for a in range(size):

@@ -1,4 +1,4 @@
-"""A cluster that every test may have, and that is checked and stopped behind it."""
+"""A cluster that every test may have, and that is checked and stopped after it."""
 
 from collections.abc import Iterator
 

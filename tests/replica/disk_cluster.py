@@ -197,7 +197,7 @@ class DiskCluster(Cluster):
         return sorted(path.name for path in self.disks[member].inodes)
 
     def journal_begins(self, member: int) -> int:
-        """The index behind which a member's journal begins."""
+        """The index after which a member's journal begins."""
         return self.journals[member].journal.extent.base_index
 
     def check_compaction(self) -> None:

@@ -84,7 +84,7 @@ def write_while_it_is_away(cluster: DiskCluster, leader: int, late: int) -> int:
 
 
 def test_one_snapshot_is_enough_however_much_is_written(patient: tuple[DiskCluster, int, int]) -> None:
-    """Entries behind a snapshot that is on its way stay in the leader's log until it is installed, newer ones or not.
+    """Entries after a snapshot that is on its way stay in the leader's log until it is installed, newer ones or not.
 
     Else the member would find them gone, need the next snapshot, and could run behind for ever (row 18).
     """
@@ -192,7 +192,7 @@ def test_slices_rest_while_the_node_is_busy(monkeypatch: pytest.MonkeyPatch) -> 
 def test_what_is_replaced_is_freed_in_pieces(
     patient: tuple[DiskCluster, int, int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Behind an installation the old store, and before it the old log, go step by step; loading rests as well."""
+    """After an installation the old store, and before it the old log, go step by step; loading rests as well."""
     cluster, leader, late = patient
     member = cluster.members[late]
     old, old_last = member.store, member.node.log.last_index

@@ -17,7 +17,7 @@ from kvraft.storage import StorageError
 from tests.replica.cluster import HUNG_S, Cluster, Member, fail_saves, hello_of, read, write
 
 TAKE_OVER_S = 1.0
-"""In this time behind the limit for a hung disk another leads: an election timeout or two."""
+"""In this time after the limit for a hung disk another leads: an election timeout or two."""
 
 
 def test_a_leader_whose_disk_hangs_makes_way(cluster: Cluster) -> None:
@@ -36,7 +36,7 @@ def test_a_leader_whose_disk_hangs_makes_way(cluster: Cluster) -> None:
 
 
 def test_what_waits_for_a_hung_disk_is_refused_for_certain(cluster: Cluster) -> None:
-    """Writes behind a save that hangs are not in the log yet: when the leader resigns they are refused (row 12)."""
+    """Writes after a save that hangs are not in the log yet: when the leader resigns they are refused (row 12)."""
     old = cluster.settle()
     cluster.members[old].journal.delay = HUNG_S
     in_the_log = cluster.ask(old, write("a"))

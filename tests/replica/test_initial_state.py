@@ -1,4 +1,4 @@
-"""What a node begins with: its latest snapshot and the entries behind it, or nothing."""
+"""What a node begins with: its latest snapshot and the entries after it, or nothing."""
 
 import gc
 import itertools
@@ -20,7 +20,7 @@ ENTRIES: Final = 20
 COVERED: Final = 12
 """Up to here the snapshot reaches."""
 KEPT_FROM: Final = 8
-"""Behind this entry the log begins."""
+"""After this entry the log begins."""
 MEMBERSHIP: Final = Membership(range(3), addresses={member: f"127.0.0.1:{8080 + member}" for member in range(3)})
 
 
@@ -46,7 +46,7 @@ def entry(index: int) -> Entry:
 
 
 def prepare(folder: Path, *, state: dict[str, object] | None = None) -> Store:
-    """Leave a folder with a snapshot up to COVERED and the log behind KEPT_FROM; return the store at COVERED."""
+    """Leave a folder with a snapshot up to COVERED and the log after KEPT_FROM; return the store at COVERED."""
     opened = open_storage(folder, 0, segment_bytes=SEGMENT_BYTES)
     entries = [entry(index) for index in range(1, ENTRIES + 1)]
     opened.journal.save(HardState(1, 0, COVERED), entries)

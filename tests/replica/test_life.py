@@ -213,7 +213,7 @@ def test_stop_leaves_nothing_behind(cluster: Cluster) -> None:
 
 
 def test_a_client_may_stop_the_node(cluster: Cluster) -> None:
-    """A stop from within a client's callback ends the turn; nothing is sent behind it."""
+    """A stop from within a client's callback ends the turn; nothing is sent after it."""
     leader = cluster.members[cluster.settle()]
     promise = leader.replica.intake.submit(SOMEBODY, [write("a")])
     sent: list[int] = []
@@ -362,7 +362,7 @@ def test_a_node_that_fails_over_what_is_due_has_no_turn(monkeypatch: pytest.Monk
 
 
 def test_a_turn_ends_where_the_node_is_stopped(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What would come behind a stop in the same turn is neither applied nor answered."""
+    """What would come after a stop in the same turn is neither applied nor answered."""
     monkeypatch.setattr("kvraft.replica.group_commit.BATCH_BYTES_MAX", 1)  # one entry a submission, all in one save
     cluster = Cluster(1, raft=RaftOptions(apply_bytes_max=1))  # one entry a Ready, eight Readys a turn
     member = cluster.members[cluster.settle()]

@@ -103,7 +103,7 @@ def test_a_wishless_ready_waits_for_those_before_it() -> None:
 
 
 def test_a_ready_taken_while_others_are_reported_does_not_overtake() -> None:
-    """A wishless Ready that comes from within a report stands behind those that wait."""
+    """A wishless Ready that comes from within a report stands after those that wait."""
     disk, first, second, third = Disk(), saving(1, 1), saving(2, 2), Ready()
     reported: list[Ready] = []
 
@@ -169,7 +169,7 @@ def test_the_last_hard_state_stands() -> None:
     ],
 )
 def test_later_entries_replace_the_tail(spans: list[tuple[int, int]], expected: list[tuple[int, int]]) -> None:
-    """Entries of a later Ready replace those at their indexes and everything behind them."""
+    """Entries of a later Ready replace those at their indexes and everything after them."""
     readys = [Ready(entries=entries(first, last, term)) for term, (first, last) in enumerate(spans, 1)]
 
     assert [(entry.index, entry.term) for entry in merge(readys)[1]] == expected

@@ -32,12 +32,12 @@ class Newcomer:
         self.rejoin = Rejoin(self.node, [1, 2])
 
     def hears(self, peer: int, facts: Facts) -> None:
-        """Take a hello, and the turn behind it."""
+        """Take a hello, and the turn after it."""
         self.rejoin.hello(hello_of(peer, facts))
         self.rejoin.look()
 
     def gets(self, sender: int, *messages: Message) -> int:
-        """Take messages and the turn behind them; return how many were admitted."""
+        """Take messages and the turn after them; return how many were admitted."""
         admitted = self.rejoin.admit(messages)
         for message in admitted:
             self.node.step(sender, message, self.node.now)
@@ -161,7 +161,7 @@ def test_a_longer_log_of_an_older_term_does_not_count() -> None:
 
 
 def test_an_entry_of_the_leader_s_term_is_needed() -> None:
-    """Everything before a new leader's first entry is not enough: behind it may stand what was acknowledged."""
+    """Everything before a new leader's first entry is not enough: after it may stand what was acknowledged."""
     newcomer = Newcomer()
     newcomer.hears(1, knows(2, 2))
     newcomer.hears(2, knows(2, 3))

@@ -133,7 +133,7 @@ def test_a_web_page_commands_nothing(line: bytes) -> None:
 
 
 def test_the_chunk_is_cut_around_a_command() -> None:
-    """What stands before a command is one chunk, the command is the next, and the rest comes behind it."""
+    """What stands before a command is one chunk, the command is the next, and the rest comes after it."""
     lines = [b"SET a 1", b"PING", b"MEMBERS", b"GET a"]
 
     first, rest = read_requests(lines)
@@ -146,7 +146,7 @@ def test_the_chunk_is_cut_around_a_command() -> None:
 
 
 def test_a_command_is_carried_out_between_its_neighbours() -> None:
-    """Of lines that arrive together a command sees those before it done and those behind it not begun."""
+    """Of lines that arrive together a command sees those before it done and those after it not begun."""
     client = Client()
 
     client.sends(b"SET a 1\nSET b 2\nMEMBERS\nSET c 3\nSNAPSHOT\nGET c\n")
@@ -156,7 +156,7 @@ def test_a_command_is_carried_out_between_its_neighbours() -> None:
 
 
 def test_what_is_behind_a_command_waits_for_it() -> None:
-    """Nothing behind a command begins before it is answered, whatever arrives meanwhile, and answers keep the order."""
+    """Nothing after a command begins before it is answered, whatever arrives meanwhile, and answers keep the order."""
     client = Client(MemoryDatabase(waits=True))
 
     client.sends(b"SET a 1\nMEMBER REMOVE 2\nSET a 2\nSTATUS\n", b"SET a 3\n")

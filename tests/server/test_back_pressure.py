@@ -92,7 +92,7 @@ def test_nothing_closes_while_the_client_reads_its_answer() -> None:
 
 
 def test_half_close_while_the_client_does_not_read() -> None:
-    """A half-close during a stall closes behind the last answer, once the client has read the others."""
+    """A half-close during a stall closes after the last answer, once the client has read the others."""
     client = Client()
     client.transport.full = True
     client.sends(b"PING\n", b"GET a")
@@ -126,7 +126,7 @@ def test_client_that_reads_may_ask_for_any_amount() -> None:
 
 
 def test_input_is_bounded_while_a_submission_is_in_flight() -> None:
-    """Behind a submission in flight one line and one read are buffered, then reading stops until there is room."""
+    """After a submission in flight one line and one read are buffered, then reading stops until there is room."""
     client = Client(MemoryDatabase(waits=True), ServerLimits(line_bytes=100 * KIB))
     chunk = b"SET key %s\n" % (b"v" * 1000) * 64
     client.sends(b"PING\nSET a b\n")
@@ -157,7 +157,7 @@ def test_line_at_the_limit_is_taken(piece: int) -> None:
 @pytest.mark.parametrize("piece", [1, 7, 5000])
 @pytest.mark.parametrize("ends", [b"", b"\n", b"\nSET c d\n"])
 def test_line_above_the_limit_is_refused(piece: int, ends: bytes) -> None:
-    """A longer line, ended or not, is refused behind the earlier answers; the connection closes, even with KEEP."""
+    """A longer line, ended or not, is refused after the earlier answers; the connection closes, even with KEEP."""
     sent = b"KEEP\nSET a b\nSET a " + b"v" * 995 + ends
     client = Client(limits=ServerLimits(line_bytes=1000))
 
@@ -184,7 +184,7 @@ def test_line_without_end_is_never_kept() -> None:
 
 
 def test_too_long_line_behind_a_submission_waits_its_turn() -> None:
-    """The refusal of a line that is too long comes behind the answer in flight."""
+    """The refusal of a line that is too long comes after the answer in flight."""
     client = Client(MemoryDatabase(waits=True), ServerLimits(line_bytes=1000))
     client.sends(b"SET a b\n", b"x" * 2000)
     assert not client.transport.is_reading()

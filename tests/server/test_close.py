@@ -55,7 +55,7 @@ def test_half_close_closes_behind_the_last_answer() -> None:
 
 @pytest.mark.parametrize("waits", [False, True])
 def test_half_close_ends_the_last_line(waits: bool) -> None:
-    """A last line without a line feed is answered when the client half-closes, also behind others."""
+    """A last line without a line feed is answered when the client half-closes, also after others."""
     client = Client(MemoryDatabase(waits=waits))
     client.sends(b"SET a b\nGET a")
     client.half_closes()
@@ -87,7 +87,7 @@ def test_a_silence_that_began_before_a_half_close_closes_nothing_after_it(sent: 
 
 @pytest.mark.parametrize("sent", [b"", b"\n", b"KEEP\n"])
 def test_half_close_of_a_client_that_is_owed_nothing_closes(sent: bytes) -> None:
-    """A half-close closes at once when nothing is owed, also behind KEEP."""
+    """A half-close closes at once when nothing is owed, also after KEEP."""
     client = Client()
     client.sends(sent)
 

@@ -30,7 +30,7 @@ def test_any_chunking_gives_the_lines_of_the_whole(chunks: list[bytes]) -> None:
 
 @given(st.lists(st.tuples(st.booleans(), st.text("a\n", max_size=9)), max_size=50))
 def test_limit_holds_for_any_input(steps: list[tuple[bool, str]]) -> None:
-    """Lines up to the limit come out, the first longer one overflows, and nothing behind it comes out or is kept."""
+    """Lines up to the limit come out, the first longer one overflows, and nothing after it comes out or is kept."""
     buffer = LineBuffer(4)
     lines = []
     for kept, text in steps:

@@ -71,7 +71,7 @@ def test_one_submission_is_in_flight() -> None:
 
 
 def test_status_is_taken_when_its_answer_is_due() -> None:
-    """A STATUS behind a SET shows the node after the SET."""
+    """A STATUS after a SET shows the node after the SET."""
     client = Client(MemoryDatabase(waits=True))
     client.sends(b"SET a 1\nSTATUS\n")
 
@@ -208,7 +208,7 @@ def test_a_broken_status_is_answered_and_logged(defects: list[LogEvent]) -> None
 
 @pytest.mark.parametrize("refusal", [None, Overloaded("try again")])
 def test_a_client_that_has_gone_is_forgotten(refusal: Exception | None, defects: list[LogEvent]) -> None:
-    """A submission whose client has gone ends quietly: nothing is written, logged, left, or carried out behind it."""
+    """A submission whose client has gone ends quietly: nothing is written, logged, left, or carried out after it."""
     client = Client(MemoryDatabase(waits=True, refusal=refusal))
     client.sends(b"SET a b\n", b"SET c d\n")
     client.disconnects()

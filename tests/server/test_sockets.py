@@ -120,7 +120,7 @@ def converse(port: int, talk: Callable[[socket.socket], None]) -> bytes:
 
 @deadline(20)
 async def test_unread_input_does_not_destroy_the_answer(port: int) -> None:
-    """A client that goes on sending behind its error reads the whole error, and the close as a close: no reset."""
+    """A client that goes on sending after its error reads the whole error, and the close as a close: no reset."""
 
     def talk(client: socket.socket) -> None:
         for _ in range(40):

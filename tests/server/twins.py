@@ -199,7 +199,7 @@ class ClientTransport:
 
     def write(self, data: bytes) -> None:
         """Take `data` unless our side is closed."""
-        assert not self._half_closed, "nothing can be written behind the close of our side"
+        assert not self._half_closed, "nothing can be written after the close of our side"
         self.writes.append(data)
         if self.full and self._producer is not None:
             self._producer.pauseProducing()

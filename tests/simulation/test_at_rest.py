@@ -30,7 +30,7 @@ def settled(seed: int = 1, *, forgets: bool = False) -> Cluster:
 
 
 def test_a_healthy_cluster_holds_nothing_at_rest() -> None:
-    """Also behind a leader that was killed and one that was cut off."""
+    """Also after a leader that was killed and one that was cut off."""
     cluster = settled()
     cluster.kill(cluster.elect())
     cluster.isolate(cluster.elect())

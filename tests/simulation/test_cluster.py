@@ -102,7 +102,7 @@ def test_a_new_node_that_met_only_one_who_has_left_catches_up() -> None:
     cluster.start(1)
     order(cluster, f"MEMBER ADD 1 {address_of(1)}")
     learner = cluster.members[1]
-    # The second entry names the first members; the cluster's id comes behind it.
+    # The second entry names the first members; the cluster's id comes after it.
     cluster.run_until(lambda: learner.journal is not None and learner.journal.extent.last_index == 2)
     cluster.kill(1)
     cluster.start(2)

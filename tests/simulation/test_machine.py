@@ -95,7 +95,7 @@ def test_a_jump_of_the_wall_clock_fires_only_timers_that_follow_it(*, monotonic:
 
 
 def test_a_process_ends_between_two_effects() -> None:
-    """What it says behind that point is never said."""
+    """What it says after that point is never said."""
     _, machine, _ = make()
     life, said = machine.life, []
 
@@ -114,7 +114,7 @@ def test_a_process_ends_between_two_effects() -> None:
 
 
 def test_a_process_is_held_up_between_two_effects() -> None:
-    """What it says behind that point is said later, and its clock has gone on."""
+    """What it says after that point is said later, and its clock has gone on."""
     _, machine, reactor = make()
     life = machine.life
     said = []

@@ -119,7 +119,7 @@ def test_a_reset_that_a_blocked_link_has_swallowed_is_made_up_for(how: str) -> N
 
 
 def test_half_a_close_ends_one_stream_and_leaves_the_other() -> None:
-    """The reader is told behind all bytes, and may answer for as long as it likes."""
+    """The reader is told after all bytes, and may answer for as long as it likes."""
     street = Street(kind=HalfCloseableTalker)
     client, server = street.connect()
     client.transport.write(b"question")

@@ -70,7 +70,7 @@ def kill_everywhere(make: Callable[[Disk], Teller]) -> None:
 
 
 def crash_again_and_again(teller: Teller, rounds: Iterable[int]) -> None:
-    """Let the power fail after so many operations of each process, and tell the story to its end behind that."""
+    """Let the power fail after so many operations of each process, and tell the story to its end after that."""
     for operations in rounds:
         teller.run(operations)
         teller.disk.crash()

@@ -175,7 +175,7 @@ def write_compacting_story(seed: int, length: int) -> tuple[Step, ...]:
 
 
 def states_of(steps: Sequence[Step]) -> list[State]:
-    """Return the state before the first step and behind each."""
+    """Return the state before the first step and after each."""
     states = [State()]
     for step in steps:
         states.append(step.change(states[-1]))

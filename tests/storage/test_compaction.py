@@ -57,7 +57,7 @@ def reopened(disk: Disk) -> State:
 
 @pytest.mark.parametrize("seed", range(100, 130))
 def test_a_story_with_compactions_is_read_back_after_every_step(seed: int) -> None:
-    """Each opening finds exactly the state behind the last step."""
+    """Each opening finds exactly the state after the last step."""
     disk = Disk(seed)
     steps = write_compacting_story(seed, 30)
     for step, expected in zip(steps, states_of(steps)[1:], strict=True):
@@ -131,7 +131,7 @@ def test_a_compaction_that_the_log_does_not_bear_out_is_refused(index: int, term
 
 
 def test_entries_that_a_snapshot_covers_are_refused() -> None:
-    """A stale AppendEntries behind a snapshot is never written, whatever the core thought of it (row 16)."""
+    """A stale AppendEntries after a snapshot is never written, whatever the core thought of it (row 16)."""
     journal = filled(Disk())
     journal.compact(10, 1)
     with pytest.raises(SaveRefused, match="entry 10 is covered by the snapshot up to 10"):
@@ -259,7 +259,7 @@ def test_a_mark_below_replaced_entries_still_counts() -> None:
 
 
 def test_the_newest_mark_is_never_deleted() -> None:
-    """Rotations behind a compaction to the very end do not make its segment look unused."""
+    """Rotations after a compaction to the very end do not make its segment look unused."""
     disk = Disk()
     journal = filled(disk)
     journal.compact(20, 1)

@@ -34,7 +34,7 @@ def test_every_returned_save_survives_a_crash_between_any_two_operations(seed: i
 
 @pytest.mark.parametrize("seed", range(20, 26))
 def test_compactions_and_resets_survive_a_crash_between_any_two_operations(seed: int) -> None:
-    """A log that is shortened or begun anew is, after any crash, as before that step or as behind it (row 16)."""
+    """A log that is shortened or begun anew is, after any crash, as before that step or as after it (row 16)."""
     moments = crash_everywhere(told(seed, 14, write_compacting_story), seed)
     assert moments > 30, "the story must be long enough to say something"
 

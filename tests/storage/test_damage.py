@@ -140,12 +140,12 @@ def test_every_flipped_byte_of_a_file_gives_the_whole_state_or_a_refusal_or_drop
             assert outcome != "whole", f"offset {offset} of a complete save"
             assert outcome == "refused" or offset == written.ends[-1] - 1, f"offset {offset} of a complete save"
         else:
-            assert outcome == "whole", f"offset {offset} behind all saves"
+            assert outcome == "whole", f"offset {offset} after all saves"
     assert outcomes["dropped"] <= 1, "only a last byte of zero looks like a save that was interrupted"
 
 
 def test_a_save_that_breaks_off_into_zeros_is_dropped_as_a_whole() -> None:
-    """The last save cut at any byte, with zeros behind, as on a preallocated file: the state before it, and a note."""
+    """The last save cut at any byte, with zeros after, as on a preallocated file: the state before it, and a note."""
     written = write(SMALL)
     begin, end = written.ends[-2:]
     for cut in range(begin, end):
@@ -197,7 +197,7 @@ def long_journal() -> Written:
 
 
 def test_every_flipped_byte_before_the_last_segment_is_refused() -> None:
-    """A segment that has a successor is wholly sound, and zeros behind its last save, or the node does not start."""
+    """A segment that has a successor is wholly sound, and zeros after its last save, or the node does not start."""
     written = long_journal()
     for path in (FIRST, SECOND):
         for offset, flip in flips(written.contents[path]):

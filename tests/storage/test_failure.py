@@ -35,7 +35,7 @@ class Refusal:
 
 
 def operations_of(seed: int, length: int) -> list[str]:
-    """Return the operations of a story on a good disk, behind the opening."""
+    """Return the operations of a story on a good disk, after the opening."""
     disk = Disk()
     opened, _recovered = open_journal(disk)
     refusal = Refusal(-1, 0)
@@ -56,7 +56,7 @@ OPENS_FILES = {"create", "fsync_directory"}
 def test_every_refused_operation_kills_the_journal_and_loses_nothing(seed: int, error: int) -> None:
     """Each operation fails once: no operation follows, every later call raises the same, all confirmed saves are there.
 
-    The reopening is checked twice: as the next process finds it, and after the power failed behind that.
+    The reopening is checked twice: as the next process finds it, and after the power failed after that.
     """
     operations = operations_of(seed, 8)
     assert set(operations) == REFUSED

@@ -61,7 +61,7 @@ def test_a_new_directory_holds_nothing_and_gets_an_incarnation(tmp_path: Path) -
 
 @pytest.mark.parametrize("seed", range(10))
 def test_a_story_of_saves_is_read_back_after_every_save(tmp_path: Path, seed: int) -> None:
-    """Overrides, rotations, empty saves and large ones: each opening finds exactly the state behind the last save."""
+    """Overrides, rotations, empty saves and large ones: each opening finds exactly the state after the last save."""
     saves = write_story(seed, 12)
     for save, expected in zip(saves, states_of(saves)[1:], strict=True):
         journal, _recovered = open_at(tmp_path)
@@ -135,7 +135,7 @@ def test_a_long_save_is_laid_out_by_who_writes_it(
 
 
 def test_an_override_reaches_back_over_segments(tmp_path: Path) -> None:
-    """Entries that replace others from an earlier segment remove everything behind them, for good."""
+    """Entries that replace others from an earlier segment remove everything after them, for good."""
     journal, _recovered = open_at(tmp_path)
     for index in range(1, 21):
         journal.save(None, make_entries(index, 1, b"x" * 1000))

@@ -202,7 +202,7 @@ def test_the_oldest_unfinished_save_is_dated() -> None:
 
 
 def test_after_a_failure_every_save_fails_alike_and_the_disk_is_left_alone() -> None:
-    """The save that failed and those behind it end with the same JournalFailed (row 41)."""
+    """The save that failed and those after it end with the same JournalFailed (row 41)."""
     disk = Disk()
     storage, reactor = open_thread(disk)
     operations: list[str] = []
@@ -246,7 +246,7 @@ def test_a_refused_save_fails_alone() -> None:
 
 
 def test_compactions_and_resets_take_their_turn_among_the_saves() -> None:
-    """Each is made behind the saves that were asked for before it, and fails alone when it breaks a rule."""
+    """Each is made after the saves that were asked for before it, and fails alone when it breaks a rule."""
     disk = Disk()
     storage, reactor = open_thread(disk)
     refusals: list[object] = []
@@ -267,7 +267,7 @@ def test_compactions_and_resets_take_their_turn_among_the_saves() -> None:
 
 
 def test_closing_finishes_what_was_asked_for_and_releases_the_directory() -> None:
-    """Saves before the close are made, saves behind it refused, and each close is answered when all is done."""
+    """Saves before the close are made, saves after it refused, and each close is answered when all is done."""
     disk, reactor = Disk(), TurnByTurn()
     journal = open_journal(disk)[0]
     worker = Worker("journal", reactor, journal.close)

@@ -44,7 +44,7 @@ def test_saves_finish_in_order_even_when_the_disk_becomes_faster() -> None:
 
 
 def test_it_refuses_what_the_real_one_refuses() -> None:
-    """Gaps, terms that go back and saves behind the close fail with SaveRefused."""
+    """Gaps, terms that go back and saves after the close fail with SaveRefused."""
     clock = Clock()
     storage = MemoryJournal(clock)
     refusals: list[object] = []
@@ -63,7 +63,7 @@ def test_it_refuses_what_the_real_one_refuses() -> None:
 
 
 def test_it_compacts_and_resets_by_the_rules_of_the_real_one() -> None:
-    """What the log does not bear out is refused; entries go on behind the new beginning."""
+    """What the log does not bear out is refused; entries go on after the new beginning."""
     clock = Clock()
     storage: Storage = MemoryJournal(clock)
     refused: set[int] = set()

@@ -33,7 +33,7 @@ def crash_anywhere(deeds: tuple[Deed, ...], seed: int, ignored: Iterable[str] = 
 
 @pytest.mark.parametrize("seed", range(6))
 def test_log_and_snapshots_agree_after_a_crash_between_any_two_operations(seed: int) -> None:
-    """Whatever was interrupted, log and snapshot are as before it, as behind it, or at a step that it documents.
+    """Whatever was interrupted, log and snapshot are as before it, as after it, or at a step that it documents.
 
     Row 16: no crash between a snapshot's rename and the log's truncation leaves them apart. Row 17: the latest snapshot
     verifies and loads at every opening.
@@ -56,7 +56,7 @@ def test_what_was_read_after_a_kill_survives_a_power_failure(seed: int) -> None:
 
 
 def test_two_installs_in_a_row_survive_a_crash_anywhere() -> None:
-    """A second and a third snapshot arrive right behind the first, one of them over a half received one (row 18)."""
+    """A second and a third snapshot arrive right after the first, one of them over a half received one (row 18)."""
     deeds = (
         Installing(1, 10, 1, resets=True),
         Installing(2, 20, 1, resets=True),

@@ -47,7 +47,7 @@ def is_sound(data: bytes) -> bool:
 
 
 def test_every_truncation_is_detected() -> None:
-    """A file that ends anywhere before its end does not verify, and one with something behind it neither."""
+    """A file that ends anywhere before its end does not verify, and one with something after it neither."""
     data = small_file()
     assert is_sound(data)
     assert not any(is_sound(data[:length]) for length in range(len(data)))

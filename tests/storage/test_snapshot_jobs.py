@@ -124,7 +124,7 @@ def test_a_snapshot_is_received_and_resumed(make: Callable[[], tuple[SnapshotSto
 
 @both
 def test_calls_out_of_turn_are_refused(make: Callable[[], tuple[SnapshotStorage, Turn]]) -> None:
-    """Thread and twin: nothing is written or finished that was not begun, nor behind an abort or a close."""
+    """Thread and twin: nothing is written or finished that was not begun, nor after an abort or a close."""
     storage, turn = make()
     calls: tuple[Callable[[], Deferred[object]], ...] = (
         lambda: cast(Deferred[object], storage.write(b"x")),
@@ -232,7 +232,7 @@ def test_a_slow_snapshot_delays_no_save() -> None:
 
 @deadline(WAIT_S)
 async def test_it_works_with_the_real_reactor_and_a_real_disk(tmp_path: Path) -> None:
-    """On the real thing a snapshot is taken, the log compacted behind it, and both are there at the next opening."""
+    """On the real thing a snapshot is taken, the log compacted after it, and both are there at the next opening."""
     from twisted.internet import reactor
 
     opened = open_storage(tmp_path, 0)

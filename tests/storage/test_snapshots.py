@@ -99,7 +99,7 @@ def test_a_broken_connection_goes_on_where_it_was() -> None:
 
 
 def test_a_restart_goes_on_behind_the_last_sound_record() -> None:
-    """Whole records are taken over, what stands behind them is sent again, and a spoiled beginning begins anew."""
+    """Whole records are taken over, what stands after them is sent again, and a spoiled beginning begins anew."""
     identity, data = sent(3, 50)
     header_end = 4 + 4 + int.from_bytes(data[:4], "big")
     spoiled = data[:3] + b"?" + data[4:]
@@ -165,7 +165,7 @@ def test_a_snapshot_that_is_not_what_was_announced_is_refused() -> None:
 
 
 def test_bytes_out_of_order_are_refused_and_the_transfer_goes_on() -> None:
-    """Gaps, repetitions, bytes behind the end and an early finish change nothing."""
+    """Gaps, repetitions, bytes after the end and an early finish change nothing."""
     identity, data = sent(3, 50)
     snapshots = make_snapshots()
     incoming = snapshots.receive(identity)

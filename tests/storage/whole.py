@@ -58,7 +58,7 @@ class Saving:
 
 @attrs.frozen
 class Taking:
-    """A snapshot of the node's own, and a compaction behind it."""
+    """A snapshot of the node's own, and a compaction after it."""
 
     number: int
     index: int
@@ -83,7 +83,7 @@ class Taking:
 
 @attrs.frozen
 class Installing:
-    """A snapshot from a leader; the log is begun anew behind it unless it has the same entry there (§7)."""
+    """A snapshot from a leader; the log is begun anew after it unless it has the same entry there (§7)."""
 
     number: int
     index: int

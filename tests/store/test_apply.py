@@ -169,7 +169,7 @@ UNDECODABLE = {
     "text": b"SET a 1",
     "cut short": WHOLE[:-1],
     "cut in the header": WHOLE[:3],
-    "something behind it": WHOLE + b"\x00",
+    "something after it": WHOLE + b"\x00",
     "a part missing": msgspec.msgpack.encode([BATCH_VERSION, 7]),
     "a part too many": mangled(more=1),
     "a version that is no number": mangled(version="1"),

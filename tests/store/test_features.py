@@ -30,7 +30,7 @@ def test_it_is_raised_and_never_falls() -> None:
 
 
 def test_a_later_level_stops_this_kvraft() -> None:
-    """What comes behind such an entry may not be understood, so it is not applied, and the error says to upgrade."""
+    """What comes after such an entry may not be understood, so it is not applied, and the error says to upgrade."""
     store = raised(1)
 
     with pytest.raises(UnknownFeatureLevel, match="upgrade this node") as unknown:

@@ -77,7 +77,7 @@ def check_all(store: Store, twin: Twin) -> None:
 @settings(max_examples=EXAMPLES, deadline=None)
 @given(st.sampled_from(BOUNDS), st.lists(st.lists(MUTATIONS, max_size=9), max_size=8), st.integers(0, 8))
 def test_the_past_is_as_it_was(bounds: HistoryBounds, batches: list[list[Mutation]], snapshot_at: int) -> None:
-    """Every kept revision reads as it was, also behind a snapshot, in whatever order its chunks come."""
+    """Every kept revision reads as it was, also after a snapshot, in whatever order its chunks come."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(history, "SEGMENT_CHANGES", 3)
         patch.setattr(chunks, "CHUNK_ITEMS_FULL", 2)

@@ -185,7 +185,7 @@ def test_the_last_shard_thaws() -> None:
 
 
 def test_only_one_at_a_time() -> None:
-    """A second freeze is refused while the first is read, and allowed behind its end; both hold what they should."""
+    """A second freeze is refused while the first is read, and allowed after its end; both hold what they should."""
     keys = filled()
     first, before_first = keys.freeze_shards(), dict(keys.items())
 

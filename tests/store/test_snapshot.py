@@ -185,7 +185,7 @@ def test_the_overhead_is_an_upper_bound(length: int) -> None:
 
 
 def test_one_after_the_other() -> None:
-    """A second snapshot is refused while one is taken; behind it, it holds what was written since."""
+    """A second snapshot is refused while one is taken; after it, it holds what was written since."""
     store = fill((b"k", b"1"))
     first = take(store)
     with pytest.raises(AlreadyFrozen):

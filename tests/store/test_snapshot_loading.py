@@ -85,7 +85,7 @@ DAMAGED: Final[dict[str, tuple[Callable[[list[bytes]], list[bytes]], str]]] = {
     "a long value twice": (lambda given: [*given, *given[:3]], "key b'long' comes twice"),
     "a key twice in a chunk": (lambda given: [items(*[(b"c", (b"", 1, 1, 1))] * 2)], "key b'c' comes twice"),
     "a chunk cut short": (lambda given: [*given[:-1], given[-1][:-1]], "damaged: .*truncated"),
-    "something behind a chunk": (lambda given: [given[0] + b"\x00", *given[1:]], "damaged"),
+    "something after a chunk": (lambda given: [given[0] + b"\x00", *given[1:]], "damaged"),
     "an empty chunk": (lambda given: [b"", *given], "damaged"),
     "no chunk": (lambda given: [encode({"a": 1})], "damaged"),
     "an unknown kind": (lambda given: [encode([9, []])], "upgrade this node"),

@@ -126,8 +126,8 @@ def test_a_member_comes_back_from_any_moment(monkeypatch: pytest.MonkeyPatch, be
     """Wherever the process ended, a member starts with a snapshot and a log that fit each other, and catches up.
 
     The moments lie between any two operations of writing, receiving, verifying and naming a snapshot, of beginning the
-    log anew behind it, and of shortening the log (row 16); the snapshot before it is there until the new one is
-    (row 17); and a second snapshot is installed right behind the first (row 18).
+    log anew after it, and of shortening the log (row 16); the snapshot before it is there until the new one is
+    (row 17); and a second snapshot is installed right after the first (row 18).
     """
     monkeypatch.setattr(send, "PIECE_BYTES", 700)
     monkeypatch.setattr(chunking, "CHUNK_BYTES_FULL", 700)

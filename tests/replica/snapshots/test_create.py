@@ -44,7 +44,7 @@ def test_no_snapshot_before_it_is_time(cluster: DiskCluster) -> None:
 
 
 def test_a_restarted_member_begins_with_its_snapshot_and_the_tail(cluster: DiskCluster) -> None:
-    """What was applied before a crash is there again, from the snapshot and the entries behind it."""
+    """What was applied before a crash is there again, from the snapshot and the entries after it."""
     cluster.write_many(100)
     cluster.run(1.0)
     before = cluster.states()
@@ -62,7 +62,7 @@ def test_a_restarted_member_begins_with_its_snapshot_and_the_tail(cluster: DiskC
 
 
 def test_a_member_that_was_cut_off_receives_a_snapshot(cluster: DiskCluster) -> None:
-    """A follower whose entries are gone from the leader's log catches up by a snapshot and the entries behind it."""
+    """A follower whose entries are gone from the leader's log catches up by a snapshot and the entries after it."""
     leader = cluster.elect()
     late = cluster.followers()[0]
     cluster.isolate(late, noticed=True)
@@ -136,7 +136,7 @@ def test_a_member_that_was_never_there_receives_everything() -> None:
 
 
 def test_writes_that_overtake_a_snapshot_are_not_in_it(cluster: DiskCluster) -> None:
-    """What is applied while a snapshot is being taken belongs to the log behind it, also for whoever installs it."""
+    """What is applied while a snapshot is being taken belongs to the log after it, also for whoever installs it."""
     leader = cluster.elect()
     jobs = cluster.snapshots[leader].jobs
     cluster.write_many(10, size=40)

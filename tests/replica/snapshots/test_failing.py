@@ -58,7 +58,7 @@ def test_a_snapshot_that_fails_is_taken_later(cluster: DiskCluster, step: str) -
 
 
 def test_a_journal_that_fails_to_be_shortened_is_fatal(cluster: DiskCluster) -> None:
-    """The node stops at once: nothing may be written behind a write that failed."""
+    """The node stops at once: nothing may be written after a write that failed."""
     victim = cluster.followers()[0]
     error = JournalFailed("write to", DIRECTORY / "log", DIRECTORY, OSError(5, "input/output error"))
     cluster.journals[victim].compact = lambda *_: fail(error)  # type: ignore[method-assign]
@@ -172,7 +172,7 @@ def test_a_stopped_node_gives_its_snapshot_up(cluster: DiskCluster) -> None:
 
 
 def test_a_member_without_a_disk_comes_back_by_a_snapshot() -> None:
-    """One that keeps nothing installs a snapshot, catches up behind it and votes again (durability "memory")."""
+    """One that keeps nothing installs a snapshot, catches up after it and votes again (durability "memory")."""
     cluster = Cluster(forgets=True, options=ReplicaOptions(snapshots=TINY))
     cluster.settle()
     for number in range(80):

@@ -149,7 +149,7 @@ def test_an_answer_that_claims_more_than_there_is_counts_for_nothing(cluster: Di
 
 
 def test_a_restart_in_the_middle(cluster: DiskCluster) -> None:
-    """A receiver that is killed in the middle goes on behind the last whole chunk on its disk."""
+    """A receiver that is killed in the middle goes on after the last whole chunk on its disk."""
     behind = late(cluster)
     leader = begin_transfer(cluster, behind, 8 * PIECE)
     cluster.kill(behind)
@@ -378,7 +378,7 @@ def test_a_journal_that_fails_in_the_middle_of_an_install_is_fatal(cluster: Disk
 
 @pytest.mark.parametrize("step", ["before", "after"])
 def test_killed_between_the_snapshot_and_the_log(cluster: DiskCluster, step: str) -> None:
-    """Killed just before or behind the new beginning of the log, a member comes back with the snapshot (row 16)."""
+    """Killed just before or after the new beginning of the log, a member comes back with the snapshot (row 16)."""
     behind = late(cluster)
     journal = cluster.journals[behind]
     reset_to, reached = journal.reset_to, []
