@@ -38,6 +38,9 @@ MANY_BYTES_MAX: Final = 16 * 1024 * 1024
 _WORK_BYTES: Final = 16 * 1024
 """What a command that copies a long value counts in a log entry in addition to its bytes."""
 
+_PAIR_WORK_BYTES: Final = 64
+"""What each key of a command on many counts in a log entry in addition to its bytes, so that one entry holds few."""
+
 Ttl = int | None
 
 
@@ -104,7 +107,8 @@ class SetMany(Mutation, frozen=True, gc=False, array_like=True, tag=24):
     @property
     @override
     def size(self) -> int:
-        return sum(len(key) + len(value) + ARGUMENTS_BYTES for key, value in self.pairs) + 2 * ARGUMENTS_BYTES
+        bytes_ = sum(len(key) + len(value) for key, value in self.pairs)
+        return bytes_ + (ARGUMENTS_BYTES + _PAIR_WORK_BYTES) * len(self.pairs) + 2 * ARGUMENTS_BYTES
 
     @override
     def apply(self, transaction: Transaction) -> Result:

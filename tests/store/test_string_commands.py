@@ -361,6 +361,15 @@ def test_many_keys_are_removed_as_each_alone() -> None:
 # --- single commands -------------------------------------------------------------------------------------------------
 
 
+def test_a_log_entry_holds_few_keys_of_commands_on_many() -> None:
+    """Each key counts as more than its bytes, for to apply an entry must not take longer than an election timeout."""
+    count = 1_000
+    keys = [b"%d" % number for number in range(count)]
+
+    assert set_many([(key, b"") for key in keys]).size > 64 * count
+    assert delete_many(keys).size > 64 * count
+
+
 @pytest.mark.parametrize(
     "make",
     [

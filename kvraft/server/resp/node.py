@@ -26,6 +26,7 @@ from kvraft.server.resp.channels import Channels
 from kvraft.server.resp.connection_state import Connection
 from kvraft.server.resp.keyspace_events import KeyspaceEvents
 from kvraft.server.resp.members import member as member_of
+from kvraft.server.resp.read_budget import ReadBudget
 
 HOLD_S: Final = 5.0
 """Longest time that a command waits for a leader before it is refused with CLUSTERDOWN, seconds."""
@@ -142,6 +143,7 @@ class RespNode:
         self.commands = 0
         """How many were read since the start, by connections that are closed."""
         self.counts = RequestCounts("resp")
+        self.read_budget = ReadBudget(clock)
         self.channels = Channels()
         self.keyspace_events = KeyspaceEvents(database, clock, self.channels)
         self.last_leader = database.cluster().leader

@@ -18,6 +18,8 @@ class RespProtocol(Session):
     def __init__(self, node: RespNode) -> None:
         self.connection = node.make_connection()
         self._node = node
+        self._waits_to_read = False
+        """Whether input is held because the node has read enough at a time."""
         self._told_bytes = 0
         """What was told since the client has to read first."""
         self._resp = RespDialect(self.connection, node.limits.line_bytes)
@@ -30,6 +32,25 @@ class RespProtocol(Session):
         self.connection.address = self.caller.origin
         self.connection.push = self._tell
         self._node.opened(self)
+
+    @override
+    def dataReceived(self, data: bytes) -> None:
+        """Read, unless the node has read enough at a time: then the input waits for its turn."""
+        if self._in_flight is not None or self._over or self._node.read_budget.take(len(data)):
+            super().dataReceived(data)
+            return
+        self._rule.is_settled = False
+        self._resp.hold(data)
+        self._choose_reading()
+        if not self._waits_to_read:
+            self._waits_to_read = True
+            self._node.read_budget.wait(self._read_held)
+
+    def _read_held(self) -> None:
+        self._waits_to_read = False
+        if not self._over:
+            self._node.read_budget.take(self._resp.held)
+            self.look()
 
     def _tell(self, data: bytes) -> None:
         """Write a push. A client that does not read its pushes is dropped."""

@@ -56,6 +56,7 @@ class RespClient:
         """Send bytes, and return what comes of them at once."""
         self.transport.writes.clear()
         self.protocol.dataReceived(data)
+        self.clock.advance(0)  # a long input of another client may have been before
         return self.transport.written()
 
     def says(self, *arguments: bytes) -> bytes:
