@@ -1,4 +1,4 @@
-"""Two processes under one identity: a data directory and its copy (issue: a cloned machine, a restored backup)."""
+"""Two processes under one identity: a data directory and its copy (a cloned machine, a restored backup)."""
 
 from kvraft.peers import RUNS_TWICE
 from kvraft.peers.acceptor import FIRST_RUN_SILENT_S, RUNS_TWICE_SHOWN_S
