@@ -1,10 +1,13 @@
 """Real Redis clients, as they are, follow the leader when it is killed under them."""
 
+import contextlib
 import importlib.util
 import os
 import shutil
+import socket
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, Final
@@ -13,7 +16,7 @@ import pytest
 
 from tests.conftest import missing_tool, require_tool, tools_are_required
 from tests.e2e.clients import wait_until
-from tests.e2e.processes import Cluster, environment
+from tests.e2e.processes import HOST, Cluster, environment
 
 HERE: Final = Path(__file__).parent
 SESSIONS: Final = (
@@ -191,6 +194,63 @@ def test_cluster_clients_send_own_commands(shared_cluster: Cluster) -> None:
         assert ask("KV.SESSION END", session) == "OK"
     finally:
         client.close()
+
+
+class Loser(threading.Thread):
+    """Stands between a client and a node, and closes the connection in place of so many replies to a command."""
+
+    def __init__(self, port: int, command: bytes, losses: int) -> None:
+        super().__init__(daemon=True)
+        self._node = (HOST, port)
+        self._command = command
+        self.losses = losses
+        """How many replies will still be lost."""
+        self._listening = socket.create_server((HOST, 0))
+        self.port: int = self._listening.getsockname()[1]
+
+    def run(self) -> None:
+        """Serve one connection after the other, until it is closed."""
+        with contextlib.suppress(OSError):
+            while True:
+                client, _ = self._listening.accept()
+                with client, socket.create_connection(self._node) as node:
+                    self._serve(client, node)
+
+    def _serve(self, client: socket.socket, node: socket.socket) -> None:
+        while request := client.recv(65536):
+            node.sendall(request)
+            reply = node.recv(65536)
+            if self._command in request and self.losses:
+                self.losses -= 1
+                return
+            client.sendall(reply)
+
+    def close(self) -> None:
+        """End."""
+        self._listening.shutdown(socket.SHUT_RDWR)
+        self._listening.close()
+
+
+@pytest.mark.parametrize(("command", "value"), [(("INCR", "lost plain"), 4), (("KV.ONCE", 1, "INCR", "lost once"), 1)])
+def test_what_redis_py_sends_again_is_carried_out_once_if_it_is_numbered(
+    alone: str, command: tuple[str | int, ...], value: int
+) -> None:
+    """It repeats a command whose reply is lost by itself: three times here, on connections of their own."""
+    redis = pytest.importorskip("redis")
+    direct = redis.Redis(HOST, int(alone))
+    if command[0] == "KV.ONCE":
+        command = (command[0], direct.execute_command("KV.SESSION OPEN"), *command[1:])
+    loser = Loser(int(alone), b"INCR", losses=3)
+    loser.start()
+    client = redis.Redis(HOST, loser.port)
+    try:
+        assert client.execute_command(*command) == value
+        assert loser.losses == 0
+        assert int(direct.get(command[-1])) == value
+    finally:
+        client.close()
+        direct.close()
+        loser.close()
 
 
 def test_clients_follow_the_leader(shared_cluster: Cluster, tmp_path: Path) -> None:
