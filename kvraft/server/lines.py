@@ -14,7 +14,7 @@ from kvraft.server.database import Database
 from kvraft.server.dialect import Requests
 from kvraft.server.limits import ServerLimits
 from kvraft.server.line_buffer import LineBuffer
-from kvraft.server.requests import EMPTY_LINE, read_requests
+from kvraft.server.requests import EMPTY_LINE, read_plain, read_requests
 from kvraft.server.session import Session
 
 
@@ -59,7 +59,10 @@ class LineDialect:
             self._input.add(data)
             lines, self._rest = self._rest, ()
         elif data and data.find(b"\n") == len(data) - 1 < self._limits.line_bytes and not self.has_input:
-            lines = (data[:-1],)  # exactly one line, as most clients send: it need not be buffered and cut
+            line = data[:-1]  # exactly one, as most clients send: it need not be buffered and cut
+            if not self._is_new and (requests := read_plain(line)) is not None:
+                return requests
+            lines = (line,)
         else:
             lines = self._input.take(data)
             if not lines:

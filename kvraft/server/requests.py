@@ -209,6 +209,18 @@ def read_requests(lines: Sequence[bytes]) -> tuple[Requests, Sequence[bytes]]:
     return Requests(operations, answers, notes, len(operations) + len(notes), keeps), ()
 
 
+def read_plain(line: bytes) -> Requests | None:
+    """Parse a line in the usual spelling, as most clients send; None: it needs `read_requests`."""
+    parts = line.split(b" ", 2)
+    known = _STORE_COMMANDS.get(parts[0])
+    if known is None or line.endswith(b"\r"):
+        return None
+    try:
+        return Requests([known[0](parts)], [known[1]], [], 1)
+    except (HasOptions, InvalidCommand, WrongUsage):
+        return None
+
+
 def _read_alone(verb: bytes, arguments: bytes) -> Requests:
     """Parse a request that is executed alone."""
     if verb in WATCH_USAGES:

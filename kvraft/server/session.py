@@ -317,29 +317,38 @@ class Session(Protocol):
 
     def _write_answers(self, answers: Sequence[Answer], results: Sequence[object], position: int) -> None:
         """Write answers from a position on, slice by slice, while the client reads; keep the rest for later."""
+        if len(results) == 1 and not (position or self.paused or self._over):  # as most clients send requests
+            if self._results:
+                self._answers = self._results = ()
+            self._write(self._encode(answers[0], results[0]), (), ())
+            return
         while position < len(results) and not self.paused and not self._over:
             written: list[bytes] = []
             room = SLICE_BYTES
             while room > 0 and position < len(results):
-                answer, result = answers[position], results[position]
-                if type(result) is Failed:
-                    self._has_failed = True
-                    answer = self._dialect.fail(result)
-                elif not isinstance(answer, bytes):
-                    answer = answer(result)
-                written.append(answer)
-                room -= len(answer)
+                written.append(self._encode(answers[position], results[position]))
+                room -= len(written[-1])
                 position += 1
-            data = written[0] if len(written) == 1 else b"".join(written)
-            if self._begun:
-                data, self._begun = data.removeprefix(self._begun), b""
-            write_now(self.transport, data)
-            if self._stall is not None:  # that was more than the client has read
-                self._drop_if_too_much_waits(len(data), answers[position:], results[position:])
+            self._write(b"".join(written), answers[position:], results[position:])
         if position < len(results) and not self._over:
             self._answers, self._results, self._position = answers, results, position
         elif self._results:
             self._answers = self._results = ()
+
+    def _encode(self, answer: Answer, result: object) -> bytes:
+        """Return the answer to one request."""
+        if type(result) is Failed:
+            self._has_failed = True
+            return self._dialect.fail(result)
+        return answer if isinstance(answer, bytes) else answer(result)
+
+    def _write(self, data: bytes, answers: Sequence[Answer], results: Sequence[object]) -> None:
+        """Write answers; `answers` and `results` are those that wait after them."""
+        if self._begun:
+            data, self._begun = data.removeprefix(self._begun), b""
+        write_now(self.transport, data)
+        if self._stall is not None:  # that was more than the client has read
+            self._drop_if_too_much_waits(len(data), answers, results)
 
     def _drop_if_too_much_waits(self, written: int, answers: Sequence[Answer], results: Sequence[object]) -> None:
         waiting = written + sum(map(_size, answers, results))
