@@ -28,6 +28,7 @@ class FakeNode:
         """Once a line begins so, it is carried out and the connection ends without its answer."""
         self.locks: dict[bytes, int] = {}
         """The tokens of the locks that are held."""
+        self._owners: dict[bytes, str] = {}
         self.renewals = 0
         """Locks that were renewed."""
         self._last_token = 0
@@ -90,7 +91,7 @@ class FakeNode:
         if line.startswith(b"WATCH"):
             self._watchers.append(connection)
             return b'{"watch":1,"revision":%d}' % self.lines.store.revision
-        if line.split(b" ")[0] in {b"LOCK", b"RENEW", b"UNLOCK", b"TOKEN"}:
+        if line.split(b" ")[0] in {b"LOCK", b"RENEW", b"UNLOCK", b"TOKEN", b"LEADER"}:
             return json.dumps(self._of_a_lock(line)).encode()
         if self.leader is not None:
             return json.dumps({"error": "NOT_LEADER", "leader_hint": self.leader}).encode()
@@ -104,7 +105,11 @@ class FakeNode:
                 return {"error": "LOCK_HELD", "message": "", "token": self.locks[name]}
             self._last_token += 1
             self.locks[name] = self._last_token
+            self._owners[name] = line.rpartition(b" ")[2].decode()
             return {"token": self._last_token, "ttl": 10.0}
+        if verb == b"LEADER":
+            held = self.locks.get(name)
+            return {"token": held, "owner": self._owners[name], "ttl": 10.0, "waiting": 0} if held else {"token": None}
         token = int(rest[0])
         if self.locks.get(name) != token:
             return {"error": "STALE_TOKEN", "message": "", "token": self.locks.get(name)}

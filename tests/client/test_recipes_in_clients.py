@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 import pytest_twisted
 
-from kvraft.client import AsyncClient, Client, transactions
+from kvraft.client import AsyncClient, Client, InvalidRequest, LockHeld, requests, transactions
 from kvraft.client import twisted as for_twisted
-from kvraft.client.recipes import Barrier, Counter, DoubleBarrier, Election, Party, Queue, TimedOut, awaited
+from kvraft.client.recipes import Barrier, Counter, DoubleBarrier, Election, Lock, Party, Queue, TimedOut, awaited
 from tests.client.fake import FakeNode, event, fake_nodes
 from tests.conftest import deadline
 
@@ -74,8 +74,22 @@ def test_the_blocking_client_has_all_recipes() -> None:
             pass
         assert client.count_prefix("both/members/") == 0
 
+        lock, another = Lock(client, "l", "me"), Lock(client, "l", wait=0.02)
+        for _ in range(2):
+            with lock as held:
+                client.execute(held.guard(requests.set_("guarded", str(held.token))))
+                holder = lock.holder()
+                assert (held.is_held, holder and holder.identity, holder and holder.token) == (True, b"me", held.token)
+                with pytest.raises(InvalidRequest, match="a Lock of its own"), lock:
+                    pass
+                with pytest.raises(LockHeld), another:
+                    pass
+            assert lock.holder() is None
+        with another:
+            pass
+
         election = Election(client, "e", "me")
-        assert election.run(lambda lock: lock.token) == 1
+        assert election.run(lambda lock: lock.token) == 4
         assert election.leader() is None
 
 
@@ -113,11 +127,25 @@ async def all_recipes(client: awaited.Holder[Any], node: FakeNode) -> None:
         async with awaited.DoubleBarrier(client, "both", 2, wait=0.02):
             pass
 
+    lock, another = awaited.Lock(client, "l", "me"), awaited.Lock(client, "l", wait=0.02)
+    for _ in range(2):
+        async with lock as held:
+            await client.execute(held.guard(requests.set_("guarded", str(held.token))))
+            holder = await lock.holder()
+            assert (held.is_held, holder and holder.identity, holder and holder.token) == (True, b"me", held.token)
+            with pytest.raises(InvalidRequest, match="a Lock of its own"):
+                await lock.__aenter__()
+            with pytest.raises(LockHeld):
+                await another.__aenter__()
+        assert await lock.holder() is None
+    async with another:
+        pass
+
     async def lead(lock: Any) -> int:
         return int(lock.token)
 
     election = awaited.Election(client, "e", "me")
-    assert await election.run(lead) == 1
+    assert await election.run(lead) == 4
     assert await election.leader() is None
 
 

@@ -19,7 +19,7 @@ from kvraft.client import (
     key,
     transactions,
 )
-from kvraft.client.recipes import Counter, Election, Party, Queue, awaited
+from kvraft.client.recipes import Counter, Election, Lock, Party, Queue, awaited
 from kvraft.client.twisted import Client as TwistedClient
 
 
@@ -41,6 +41,9 @@ def blocking(client: Client) -> None:
         assert_type(party.lost, threading.Event)
     assert_type(Counter(client, "n").add(2), int)
     assert_type(Election(client, "e", "me").run(lambda lock: lock.token), int)
+    with Lock(client, "l") as held:
+        assert_type(held.token, int)
+        assert_type(held.lost, threading.Event)
 
 
 async def with_asyncio() -> None:
@@ -55,6 +58,9 @@ async def with_asyncio() -> None:
         async with awaited.Queue(client, "jobs").take() as job, awaited.Party(client, "workers", "me") as party:
             assert_type(job.value, bytes)
             assert_type(party.lost, asyncio.Event)
+        async with awaited.Lock(client, "l") as held:
+            assert_type(held.token, int)
+            assert_type(held.lost, asyncio.Event)
 
 
 def with_twisted(client: TwistedClient) -> None:

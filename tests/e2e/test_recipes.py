@@ -20,8 +20,8 @@ import attrs
 import pytest
 
 from kvraft.client import Client, OutcomeUnknown, StaleToken, requests, transactions
-from kvraft.client.blocking_held import Lock
-from kvraft.client.recipes import Barrier, Counter, DoubleBarrier, Election, Party, Queue, TimedOut
+from kvraft.client.blocking_held import Lock as Held
+from kvraft.client.recipes import Barrier, Counter, DoubleBarrier, Election, Lock, Party, Queue, TimedOut
 from kvraft.store import FEATURE_LEVEL
 from tests.e2e.clients import wait_until
 from tests.e2e.processes import REPOSITORY, Cluster, typing_environment
@@ -109,8 +109,9 @@ class Programs:
     def lock(self, who: int) -> None:
         """Hold a lock again and again, and write through it; write once more when it is released."""
         with self._client() as client:
+            again = Lock(client, "lock", wait=END_S)
             for _ in range(TURNS):
-                with client.lock("lock", wait=END_S) as lock:
+                with again as lock:
                     begin = time.monotonic()
                     write_through(client, lock)
                     time.sleep(PACE_S)
@@ -202,7 +203,7 @@ def waiting(election: Election) -> int | None:
     return None if leader is None else leader.waiting
 
 
-def write_through(client: Client, lock: Lock) -> None:
+def write_through(client: Client, lock: Held) -> None:
     """Write the token of a lock, if it is held with it; repeat that until the outcome is known."""
     while True:
         with contextlib.suppress(OutcomeUnknown):

@@ -17,14 +17,12 @@ blocking   for the blocking client, with the guarantees
 awaited    for asyncio and Twisted
 =========  =====================================================================================
 
-A lock has no class here: it is `client.lock(...)`.
-
 Not done: priorities in a queue, semaphores and read-write locks. A recipe that has lost its lease does not start again
 by itself, since only the program can find out how far its work has come.
 """
 
 from kvraft.client.holding import Leader
-from kvraft.client.recipes.blocking import Barrier, Counter, DoubleBarrier, Election, Party, Queue, Taken
+from kvraft.client.recipes.blocking import Barrier, Counter, DoubleBarrier, Election, Lock, Party, Queue, Taken
 from kvraft.client.recipes.policy import LeaseLost, TimedOut
 
 __all__ = [
@@ -34,6 +32,7 @@ __all__ = [
     "Election",
     "Leader",
     "LeaseLost",
+    "Lock",
     "Party",
     "Queue",
     "Taken",

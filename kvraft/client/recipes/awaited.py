@@ -8,7 +8,7 @@ from types import TracebackType
 from typing import Generic, Protocol, Self, TypeVar
 
 from kvraft.client import awaited, holding, requests
-from kvraft.client.errors import ClientError, Compacted
+from kvraft.client.errors import ClientError, Compacted, InvalidRequest
 from kvraft.client.holding import Leader
 from kvraft.client.recipes import policy
 from kvraft.client.recipes.policy import TTL_S, Changed, Course, Step, Steps, TimedOut
@@ -252,6 +252,42 @@ class Queue(Generic[Signal]):
     async def length(self) -> int:
         """Count the items, with those that are taken and not finished."""
         return await run(self._client, policy.length(self._name))
+
+
+class Lock(Generic[Signal]):
+    """A lock that one client holds at a time. Each `async with` block acquires it, and releases it at its end."""
+
+    def __init__(
+        self, client: Holder[Signal], name: Text, identity: Text = b"", *, ttl: float = TTL_S, wait: float | None = None
+    ) -> None:
+        self._client = client
+        self._name = name
+        self._identity = identity
+        self._ttl = ttl
+        self._wait = wait
+        self._held: awaited.Lock[Signal] | None = None
+
+    async def __aenter__(self) -> awaited.Lock[Signal]:
+        """Acquire it; raise LockHeld after `wait` seconds, without `wait` never."""
+        if self._held is not None:
+            raise InvalidRequest(policy.ENTERED)
+        self._held = self._client.lock(self._name, self._ttl, wait=self._wait, identity=self._identity)
+        try:
+            return await self._held.__aenter__()
+        except BaseException:
+            self._held = None
+            raise
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        held, self._held = self._held, None
+        if held is not None:
+            await held.__aexit__(kind, error, trace)
+
+    async def holder(self) -> Leader | None:
+        """Return who holds it, and how many wait; None if it is free."""
+        return await self._client.execute(holding.leads(self._name))
 
 
 class Election(Generic[Signal]):

@@ -10,8 +10,9 @@ from typing import Self, TypeVar
 
 from kvraft.client import holding
 from kvraft.client.blocking import Client
-from kvraft.client.blocking_held import Lease, Lock
-from kvraft.client.errors import ClientError, Compacted
+from kvraft.client.blocking_held import Lease
+from kvraft.client.blocking_held import Lock as Held
+from kvraft.client.errors import ClientError, Compacted, InvalidRequest
 from kvraft.client.holding import Leader
 from kvraft.client.recipes import policy
 from kvraft.client.recipes.policy import TTL_S, Changed, Course, Step, Steps, TimedOut
@@ -258,6 +259,53 @@ class Queue:
         return run(self._client, policy.length(self._name))
 
 
+class Lock:
+    """A lock that one client holds at a time. Each `with` block acquires it, and releases it at its end.
+
+    ::
+
+        with Lock(client, "job") as held:
+            client.execute(held.guard(requests.set_("result", "1")))
+
+    Guarantee: it has one holder at a time, and waiting clients get it in the order in which they came, also after a
+    change of the Raft leader. Tokens only grow, and a write through `held.guard(...)` is refused once the lock is lost.
+    Without the guard two clients may act as holder at the same time: one that was paused for longer than `ttl`
+    continues until it checks `held.is_held` or `held.lost`. It is free `ttl` seconds after its holder has died.
+    """
+
+    def __init__(
+        self, client: Client, name: Text, identity: Text = b"", *, ttl: float = TTL_S, wait: float | None = None
+    ) -> None:
+        self._client = client
+        self._name = name
+        self._identity = identity
+        self._ttl = ttl
+        self._wait = wait
+        self._held: Held | None = None
+
+    def __enter__(self) -> Held:
+        """Acquire it; raise LockHeld after `wait` seconds, without `wait` never."""
+        if self._held is not None:
+            raise InvalidRequest(policy.ENTERED)
+        self._held = self._client.lock(self._name, self._ttl, wait=self._wait, identity=self._identity)
+        try:
+            return self._held.__enter__()
+        except BaseException:
+            self._held = None
+            raise
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        held, self._held = self._held, None
+        if held is not None:
+            held.__exit__(kind, error, trace)
+
+    def holder(self) -> Leader | None:
+        """Return who holds it, and how many wait; None if it is free."""
+        return self._client.execute(holding.leads(self._name))
+
+
 class Election:
     """Elects one of many clients as the leader.
 
@@ -278,11 +326,11 @@ class Election:
         self._identity = identity
         self._ttl = ttl
 
-    def lead(self, wait: float | None = None) -> Lock:
+    def lead(self, wait: float | None = None) -> Held:
         """Return a lock: a `with` block leads, and raises LockHeld after `wait` seconds."""
         return self._client.lock(self._name, self._ttl, wait=wait, identity=self._identity)
 
-    def run(self, lead: Callable[[Lock], T], wait: float | None = None) -> T:
+    def run(self, lead: Callable[[Held], T], wait: float | None = None) -> T:
         """Wait until this client leads, call `lead` with the lock, and return its result."""
         with self.lead(wait) as lock:
             return lead(lock)

@@ -23,6 +23,7 @@ T = TypeVar("T")
 
 TTL_S: Final = 10.0
 """Default time to live of a recipe's lease, seconds: after it, what a dead process held is free."""
+ENTERED: Final = "this object holds the lock, or waits for it: a second block needs a Lock of its own"
 _NUMBER_DIGITS: Final = 19
 """Digits of an item's number in its key: the keys sort by number, up to 2**63 - 1."""
 _CANDIDATES: Final = 16
