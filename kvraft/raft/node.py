@@ -154,13 +154,12 @@ class Node:
     def wake(self, now: float) -> None:
         """Do what is due at `deadline`. An early call has no effect; a late call only delays the work."""
         self.observe_time(now)
-        if now < self.role.deadline:
+        if now < self.deadline:
             return
         if isinstance(self.role, Leader):
             replication.lead_on(self, self.role)
         else:
-            # A candidate, too, starts with PreVote after each timeout: its term does not grow while it cannot win
-            # (row 24).
+            # A candidate, too: after each timeout, so that no term grows while nobody can win (row 24).
             election.pre_campaign(self)
 
     def propose(self, payloads: Sequence[bytes], now: float, kind: int = EntryKind.COMMANDS) -> tuple[int, int]:
@@ -183,8 +182,8 @@ class Node:
             replication.append(self, self.role, kind, payload)
         return self.term, first
 
-    def read_index(self, ticket: object, now: float) -> None:
-        """Request the index at which a linearizable read may be answered; a later Ready returns it with `ticket`.
+    def read_index(self, ticket: object, now: float, *, are_many: bool = False) -> None:
+        """Request the index at which a read, or `are_many`, may be answered; a later Ready returns it with `ticket`.
 
         Raises:
             NotLeader: this node does not lead.
@@ -193,6 +192,7 @@ class Node:
         if not isinstance(self.role, Leader):
             raise NotLeader(self.leader)
         self.role.new_reads.append(ticket)
+        self.role.reads_are_many |= are_many
 
     def transfer_leadership(self, target: int, now: float) -> None:
         """Begin to transfer leadership to `target`; proposals are refused until the transfer succeeds or is abandoned.
@@ -351,7 +351,8 @@ class Node:
     @property
     def deadline(self) -> float:
         """When `wake` is due, in the clock's seconds."""
-        return self.role.deadline
+        role = self.role
+        return min(role.deadline, role.ask_all_at) if isinstance(role, Leader) else role.deadline
 
     @property
     def membership(self) -> Membership:

@@ -12,6 +12,9 @@ class RaftOptions:
     election_timeout_min: float = 0.25
     election_timeout_max: float = 0.5
     """A follower without a leader's message for a random time between these starts an election, seconds (§5.2)."""
+    read_patience: float = 0.01
+    """How long a leader waits for the members that it has asked for a round of many reads before it asks all, seconds:
+    many times what an answer takes in one data centre, and a tenth of a heartbeat interval."""
     peer_lost_delay_min: float = 0.005
     peer_lost_delay_max: float = 0.05
     """The random delay when the connection from the leader has broken, seconds: short, since a broken connection is

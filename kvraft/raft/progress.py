@@ -42,6 +42,8 @@ class Progress:
     """Whether the member has answered in this term."""
     confirmed_round: int = 0
     """The newest heartbeat round that the member has answered (thesis §6.4)."""
+    asked_round: int = 0
+    """The newest heartbeat round that was sent to the member."""
     denials: int = 0
     """Rejections in a row of an entry that the member has acknowledged."""
     inflight: deque[tuple[int, int]] = attrs.field(factory=deque)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from kvraft.raft import acknowledged, changes, election, identity, quorum, read_index, transfer
@@ -30,6 +31,9 @@ def append(node: Node, leader: Leader, kind: int, payload: bytes) -> None:
 
 def lead_on(node: Node, leader: Leader) -> None:
     """Do what is due at each heartbeat interval: CheckQuorum, end a stuck transfer, and send the heartbeats."""
+    read_index.ask_all_when_late(node, leader)
+    if node.now < leader.deadline:
+        return
     leader.deadline = node.now + node.options.heartbeat_interval
     if _lost_its_quorum(node, leader):
         election.become_follower(node, node.term, None, Why.NO_QUORUM)
@@ -43,8 +47,16 @@ def lead_on(node: Node, leader: Leader) -> None:
 
 def broadcast_heartbeat(node: Node, leader: Leader, matches: tuple[tuple[int, int], ...] = ()) -> None:
     """Send a heartbeat to every member (§5.2); a quorum that answers its round confirms the reads of that round."""
+    send_heartbeats(node, leader, leader.progress, matches)
+
+
+def send_heartbeats(
+    node: Node, leader: Leader, members: Iterable[int], matches: tuple[tuple[int, int], ...] = ()
+) -> None:
+    """Send a heartbeat to some members."""
     heartbeat = Heartbeat(node.term, node.commit, leader.round, matches=matches)
-    for peer in leader.progress:
+    for peer in members:
+        leader.progress[peer].asked_round = leader.round
         if peer in node.states.differing:
             node.send(peer, Heartbeat(node.term, node.commit, leader.round, differs=node.states.differing[peer]))
         else:

@@ -1,5 +1,6 @@
 """The roles of Figure 4, each with exactly the data of that role; `deadline` is when `Node.wake` is due."""
 
+import math
 from collections import deque
 
 import attrs
@@ -76,7 +77,11 @@ class Leader:
     """The newest heartbeat round. A node leads a term at most once, so (term, round) is unique."""
     new_reads: list[object] = attrs.field(factory=list)
     """Tickets since the last round began; they share the next one."""
+    reads_are_many: bool = False
+    """Whether these are of many clients."""
     read_rounds: deque[ReadRound] = attrs.field(factory=deque)
+    ask_all_at: float = math.inf
+    """When a round that only a few members were asked for is sent to all, unless it is confirmed by then."""
     transfer: Transfer | None = None
     overtaken_at: int | None = None
     """This node's durable index when another voter's match index was first above it; None while none is."""

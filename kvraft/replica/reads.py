@@ -2,10 +2,14 @@
 
 from collections import deque
 from collections.abc import Callable, Sequence
+from typing import Final
 
 from kvraft.raft import Node, NotLeader, Ready
 from kvraft.replica.submissions import Submission
 from kvraft.store import Store
+
+MANY: Final = 8
+"""So many submissions of one turn are many: the next turn will have more."""
 
 
 class Reads:
@@ -37,7 +41,7 @@ class Reads:
             return
         reads, self._new = self._new, []
         try:
-            self._node.read_index(reads, now)
+            self._node.read_index(reads, now, are_many=len(reads) >= MANY)
         except NotLeader:
             self._refuse(reads)
 

@@ -61,6 +61,7 @@ CONSTANTS: Final = (
     Constant("kvraft.replica.snapshots.receive", "CHUNKS_A_REPLY", (1, 2)),
     Constant("kvraft.replica.snapshots.receive", "MANY_KEYS", (0, 2)),
     Constant("kvraft.replica.group_commit", "BATCH_BYTES_MAX", (1, 200)),
+    Constant("kvraft.replica.reads", "MANY", (1, 2)),
     Constant("kvraft.replica.replica", "READYS_A_TURN_MAX", (1, 2)),
     Constant("kvraft.replica.persistence", "WAITING_MAX", (1, 4)),
     PIECE,

@@ -2,7 +2,7 @@
 
 import pytest
 
-from kvraft.raft import Node, NotLeader, Read, Ready
+from kvraft.raft import Membership, Node, NotLeader, Read, Ready
 from kvraft.raft.messages import AppendEntriesReply, Heartbeat, HeartbeatReply
 from tests.raft.network import Network
 from tests.raft.single import acknowledge, leader_role, make_leader, make_node, pre_campaign, settle, take
@@ -217,3 +217,102 @@ def test_reads_wait_for_nothing_but_a_round_trip() -> None:
     tickets = [network.read(leader) for _number in range(3)]
     assert network.run_until(lambda: all(ticket in network.answered for ticket in tickets)) < 0.005
     assert leader_role(network.node(leader)).round == 3
+
+
+# --- rounds of many reads --------------------------------------------------------------------------------------------
+
+
+def asked(node: Node) -> list[int]:
+    """Return the members that the node sends a heartbeat now."""
+    return [to for to, message in settle(node) if isinstance(message, Heartbeat)]
+
+
+def read_many(node: Node) -> list[int]:
+    """Ask for a round of many reads; return the members that the node asks."""
+    node.read_index("many", node.now, are_many=True)
+    return asked(node)
+
+
+@pytest.mark.parametrize(("members", "others"), [(2, 1), (3, 1), (4, 2), (5, 2)])
+def test_many_reads_ask_no_more_members_than_make_a_quorum(members: int, others: int) -> None:
+    """With their answers alone the reads are released."""
+    node = make_reading_leader(members)
+    first = read_many(node)
+    assert len(first) == others
+    for member in first[:-1]:
+        node.step(member, HeartbeatReply(1, 1), node.now)
+    assert take(node).reads == ()
+    node.step(first[-1], HeartbeatReply(1, 1), node.now)
+    assert take(node).reads == (Read("many", 1),)
+
+
+def test_a_member_that_owes_an_answer_is_not_asked_again() -> None:
+    """The next round of many reads asks another, and one that finds too few asks all."""
+    node = make_reading_leader()
+    first, second, third = read_many(node), read_many(node), read_many(node)
+    assert {*first, *second} == {1, 2}
+    assert sorted(third) == [1, 2]
+    node.step(second[0], HeartbeatReply(1, 3), node.now)
+    assert read_many(node) == second
+
+
+def test_the_member_that_has_answered_last_is_asked() -> None:
+    """It is the most likely to answer soon."""
+    node = make_reading_leader()
+    for now, member in ((node.now + 0.01, 1), (node.now + 0.02, 2)):
+        node.step(member, HeartbeatReply(1, 0), now)
+    assert read_many(node) == [2]
+
+
+def test_few_reads_ask_all_after_many() -> None:
+    """Whether reads are many counts for their round only."""
+    node = make_reading_leader()
+    assert len(read_many(node)) == 1
+    node.read_index("few", node.now)
+    assert asked(node) == [1, 2]
+
+
+def test_all_are_asked_when_the_answer_is_late() -> None:
+    """A member that has stopped delays reads no longer than `read_patience`."""
+    node = make_reading_leader()
+    (silent,) = read_many(node)
+    late = node.now + node.options.read_patience
+    assert node.deadline == late
+    node.wake(late - 0.001)
+    assert asked(node) == []
+    node.wake(late)
+    assert asked(node) == [1, 2]
+    assert node.deadline > late
+    node.step(3 - silent, HeartbeatReply(1, 1), late)
+    assert take(node).reads == (Read("many", 1),)
+
+
+def test_nothing_is_due_after_an_answer_in_time() -> None:
+    """Only the next heartbeat."""
+    node = make_reading_leader()
+    before = node.deadline
+    (member,) = read_many(node)
+    node.step(member, HeartbeatReply(1, 1), node.now)
+    assert node.deadline == before
+
+
+def test_many_reads_ask_all_in_a_joint_configuration() -> None:
+    """They need two majorities then."""
+    node = make_reading_leader()
+    node.change_membership(Membership([0, 1, 3]), node.now, force=True)
+    settle(node)
+    assert node.membership.outgoing
+    assert sorted(read_many(node)) == [1, 2, 3]
+
+
+def test_many_reads_ask_all_when_the_leader_has_no_vote() -> None:
+    """It is being removed, and makes no quorum with others."""
+    node = make_reading_leader()
+    node.change_membership(Membership([1, 2]), node.now, force=True)
+    settle(node)
+    for member in (1, 2):
+        acknowledge(node, member, node.log.last_index)
+    settle(node)
+    assert not node.membership.outgoing
+    assert 0 not in node.membership.voters
+    assert sorted(read_many(node)) == [1, 2]

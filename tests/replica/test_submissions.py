@@ -10,6 +10,7 @@ from kvraft.raft.messages import AppendEntries, Heartbeat
 from kvraft.raft.types import PAYLOAD_BYTES_MAX, decode_record
 from kvraft.replica import ReplicaOptions
 from kvraft.replica.limits import BATCH_BYTES_MAX, SUBMISSION_BYTES_MAX, TooLarge
+from kvraft.replica.reads import MANY
 from kvraft.replica.submissions import TimedOut
 from tests.replica.cluster import HUNG_S, SOMEBODY, Cluster, Member, address, read, remove, write
 from tests.server.twins import logged_by
@@ -127,19 +128,20 @@ def test_a_save_that_is_done_lets_the_next_writes_in(cluster: Cluster) -> None:
     assert leader.node.log.last_index == last + 2
 
 
-def test_one_turn_is_one_read_round(cluster: Cluster) -> None:
+@pytest.mark.parametrize(("reads", "asked"), [(MANY - 1, 2), (MANY, 1), (50, 1)])
+def test_one_turn_is_one_read_round(cluster: Cluster, reads: int, asked: int) -> None:
     """All reads that come in one turn share one heartbeat round; they cost no entry and no save."""
     leader = leader_of(cluster)
     cluster.settle()
     last, syncs = leader.node.log.last_index, [member.journal.syncs for member in cluster.running]
     leader.sent.clear()
 
-    asks = [cluster.ask(leader.id, read(f"k{number}")) for number in range(50)]
+    asks = [cluster.ask(leader.id, read(f"k{number}")) for number in range(reads)]
     cluster.await_answers(*asks)
 
     rounds = {message.round for _, message in leader.sent if isinstance(message, Heartbeat)}
     assert len(rounds) == 1
-    assert len(leader.sent) == len(cluster.followers())
+    assert len(leader.sent) == asked
     assert leader.node.log.last_index == last
     assert [member.journal.syncs for member in cluster.running] == syncs
 
