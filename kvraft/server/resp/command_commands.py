@@ -2,11 +2,12 @@
 
 from typing import Final
 
+from kvraft.commands.glob import pattern as read_pattern
 from kvraft.server.dialect import Note
 from kvraft.server.resp.connection_state import Connection
 from kvraft.server.resp.encoding import array, bulk, bulks, integer, mapping, null, set_, simple
-from kvraft.server.resp.errors import RespError
-from kvraft.server.resp.table import Arguments, Command
+from kvraft.server.resp.errors import SYNTAX, RespError
+from kvraft.server.resp.table import Act, Arguments, Command
 
 
 def _all() -> dict[str, Command]:
@@ -43,6 +44,20 @@ def _categories(command: Command) -> list[str]:
     return [*found, "fast" if "fast" in command.flags else "slow"]
 
 
+def _named() -> dict[str, tuple[Command, str]]:
+    """Return every command and subcommand by its full name, with the name of its container."""
+    found = {}
+    for command in _all().values():
+        found[command.name] = command, ""
+        for each in command.subcommands:
+            found[f"{command.name}|{each.name}"] = each, command.name
+    return found
+
+
+def _names(arguments: Arguments) -> list[str]:
+    return [name.decode("latin-1").lower() for name in arguments[2:]] or [*_all()]
+
+
 def _command(connection: Connection, arguments: Arguments) -> Note:
     return array([_entry(each, connection.protocol) for each in _all().values()])
 
@@ -52,22 +67,40 @@ def _count(connection: Connection, arguments: Arguments) -> Note:
 
 
 def _info(connection: Connection, arguments: Arguments) -> Note:
-    known = _all()
-    names = [name.decode("latin-1").lower() for name in arguments[2:]] or [*known]
+    known, protocol = _named(), connection.protocol
     return array(
-        [_entry(known[name], connection.protocol) if name in known else null(connection.protocol) for name in names]
+        [
+            _entry(known[name][0], protocol, known[name][1]) if name in known else null(protocol)
+            for name in _names(arguments)
+        ]
     )
 
 
 def _list(connection: Connection, arguments: Arguments) -> Note:
-    return bulks(_all())
+    known = _named()
+    if len(arguments) == 2:  # noqa: PLR2004 - COMMAND LIST
+        return bulks(known)
+    if len(arguments) == 5 and arguments[2].upper() == b"FILTERBY":  # noqa: PLR2004 - what by, and what for
+        wanted = arguments[4].lower()
+        match arguments[3].upper():
+            case b"PATTERN":
+                pattern = read_pattern(wanted)
+                return bulks(name for name in known if pattern.matches(name.encode()))
+            case b"ACLCAT":
+                return bulks(name for name, (each, _) in known.items() if wanted.decode("latin-1") in _categories(each))
+            case b"MODULE":
+                return bulks([])
+    raise RespError(SYNTAX)
 
 
 def _docs(connection: Connection, arguments: Arguments) -> Note:
-    known = _all()
-    names = [name.decode("latin-1").lower() for name in arguments[2:]] or [*known]
+    known = _named()
     return mapping(
-        [(bulk(name.encode()), _doc(known[name], connection.protocol)) for name in names if name in known],
+        [
+            (bulk(name.encode()), _doc(known[name][0], connection.protocol))
+            for name in _names(arguments)
+            if name in known
+        ],
         connection.protocol,
     )
 
@@ -95,6 +128,12 @@ def _get_keys(connection: Connection, arguments: Arguments) -> Note:
     return bulks(command.keys_of(asked))
 
 
+def _subcommand(name: str, arity: int, act: Act, summary: str) -> Command:
+    return Command(
+        name=name, arity=arity, flags=("loading", "stale"), act=act, group="server", since="2.8.13", summary=summary
+    )
+
+
 COMMANDS: Final = (
     Command(
         name="command",
@@ -105,11 +144,13 @@ COMMANDS: Final = (
         since="2.8.13",
         summary="Get array of Redis command details",
         subcommands=(
-            Command(name="count", arity=2, flags=("loading", "stale"), act=_count, group="server"),
-            Command(name="info", arity=-2, flags=("loading", "stale"), act=_info, group="server"),
-            Command(name="list", arity=-2, flags=("loading", "stale"), act=_list, group="server"),
-            Command(name="getkeys", arity=-3, flags=("loading", "stale"), act=_get_keys, group="server"),
-            Command(name="docs", arity=-2, flags=("loading", "stale"), act=_docs, group="server"),
+            _subcommand("count", 2, _count, "Get total number of commands"),
+            _subcommand(
+                "info", -2, _info, "Get array of specific Redis command details, or all when no argument is given"
+            ),
+            _subcommand("list", -2, _list, "Get an array of command names"),
+            _subcommand("getkeys", -4, _get_keys, "Extract keys given a full command"),
+            _subcommand("docs", -2, _docs, "Get array of specific Redis command documentation"),
         ),
     ),
 )

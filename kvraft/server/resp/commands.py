@@ -21,9 +21,10 @@ from kvraft.server.resp import (
     server_commands,
     strings,
 )
+from kvraft.server.resp.help import with_help
 from kvraft.server.resp.table import Command, by_name
 
-COMMANDS: Final[tuple[Command, ...]] = (
+_COMMANDS: Final = (
     *connection.COMMANDS,
     *client_commands.COMMANDS,
     *command_commands.COMMANDS,
@@ -42,4 +43,5 @@ COMMANDS: Final[tuple[Command, ...]] = (
     *keys.COMMANDS,
     *multi.COMMANDS,
 )
+COMMANDS: Final[tuple[Command, ...]] = tuple(map(with_help, _COMMANDS))
 TABLE: Final = by_name(COMMANDS)

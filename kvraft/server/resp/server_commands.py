@@ -9,7 +9,8 @@ from kvraft.commands import Item, Operation, Span, count_range, get_key
 from kvraft.server.dialect import Note
 from kvraft.server.resp.connection_state import Connection
 from kvraft.server.resp.encoding import INTEGER, OK_BYTES, Reply, bulk, bulks, integer, mapping, null, reply
-from kvraft.server.resp.errors import NOT_AN_INTEGER, RespError
+from kvraft.server.resp.errors import NOT_AN_INTEGER, SYNTAX, RespError
+from kvraft.server.resp.expiry_arguments import integer as integer_of
 from kvraft.server.resp.node import RespNode
 from kvraft.server.resp.table import Arguments, Command
 
@@ -33,9 +34,11 @@ def _dbsize(arguments: Arguments) -> tuple[Operation, Reply]:
 
 def _wait(connection: Connection, arguments: Arguments) -> Note:
     """WAIT: return on how many other members an answered write is at least, which is a majority without this node."""
-    for each in arguments[1:3]:
+    for each, text in zip(
+        arguments[1:3], (NOT_AN_INTEGER, "ERR timeout is not an integer or out of range"), strict=True
+    ):
         if not re.fullmatch(rb"-?[0-9]{1,18}", each):
-            raise RespError(NOT_AN_INTEGER)
+            raise RespError(text)
     if int(arguments[2]) < 0:
         raise RespError("ERR timeout is negative")
     view = connection.node.cluster
@@ -46,7 +49,9 @@ def _wait(connection: Connection, arguments: Arguments) -> Note:
 
 def _memory_usage(arguments: Arguments) -> tuple[Operation, Reply]:
     if len(arguments) not in {3, 5} or (len(arguments) == 5 and arguments[3].upper() != b"SAMPLES"):  # noqa: PLR2004
-        raise RespError("ERR syntax error")
+        raise RespError(SYNTAX)
+    if len(arguments) == 5 and integer_of(arguments[4]) < 0:  # noqa: PLR2004 - with SAMPLES, which change nothing here
+        raise RespError(SYNTAX)
     key = arguments[2]
 
     def encode(item: Item | None, protocol: int) -> bytes:

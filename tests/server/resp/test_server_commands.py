@@ -170,8 +170,22 @@ def test_every_command_is_described() -> None:
     assert b"get" in client.asks(b"COMMAND", b"LIST")  # type: ignore[operator]
     assert client.asks(b"COMMAND", b"GETKEYS", b"MEMORY", b"USAGE", b"k") == [b"k"]
     assert client.asks(b"COMMAND", b"GETKEYS", b"DEL", b"a", b"b") == [b"a", b"b"]
-    assert client.says(b"COMMAND", b"GETKEYS", b"PING") == b"-ERR The command has no key arguments\r\n"
-    assert client.says(b"COMMAND", b"GETKEYS", b"NOSUCH") == b"-ERR Invalid command specified\r\n"
+    assert client.says(b"COMMAND", b"GETKEYS", b"PING", b"x") == b"-ERR The command has no key arguments\r\n"
+    assert client.says(b"COMMAND", b"GETKEYS", b"NOSUCH", b"x") == b"-ERR Invalid command specified\r\n"
+
+
+def test_commands_with_subcommands_have_help() -> None:
+    """Each subcommand is told with what it does, as lines for people."""
+    client = RespClient()
+    containers = [each for each in COMMANDS if each.subcommands]
+
+    for each in containers:
+        told: Any = client.asks(each.name.encode(), b"help")
+        assert told[0].startswith(each.name.upper().encode() + b" <subcommand> "), each.name
+        assert told[1::2] == [subcommand.name.upper().encode() for subcommand in each.subcommands]
+        assert all(line.strip() for line in told), each.name
+    listed: Any = client.asks(b"COMMAND", b"LIST", b"FILTERBY", b"ACLCAT", b"transactions")
+    assert sorted(listed) == [b"discard", b"exec", b"multi", b"unwatch", b"watch"]
 
 
 @pytest.mark.parametrize("protocol", [b"2", b"3"])
