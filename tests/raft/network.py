@@ -1,4 +1,4 @@
-"""A cluster of bare nodes in virtual time: links that break, disks that lag, machines that forget what was not saved.
+"""A cluster of bare nodes in virtual time: links that break, disks that lag, machines that lose what was not saved.
 
 It keeps the driver's part of the contract in `kvraft.raft.ready` and checks every invariant after every event. It also
 keeps the clients' book: what was acknowledged to them, what a read must see, and which reads were refused.
@@ -22,7 +22,7 @@ LINK_DELAY_S: Final = 0.001
 FOREVER: Final = float("inf")
 
 StoredLogs = Mapping[int, tuple[Sequence[int], int]]
-"""For each member the terms of the entries on its disk, and the newest term that it knows."""
+"""For each member the terms of the entries on its disk, and the newest term that it has seen."""
 
 
 @attrs.define(eq=False)
@@ -75,7 +75,7 @@ class Network:
     # Faults.
 
     def cut(self, a: int, b: int, *, one_way: bool = False) -> None:
-        """Lose everything between two members from now on, also what is under way; nobody is told."""
+        """Lose everything between two members from now on, also what is under way, without a notice to either end."""
         for link in [(a, b)] if one_way else [(a, b), (b, a)]:
             self.cut_links.add(link)
             self._cuts[link] += 1
@@ -94,7 +94,7 @@ class Network:
             self.cut(member, other)
 
     def heal(self) -> None:
-        """Mend every link; both ends are told that a connection stands again."""
+        """Mend every link; both ends get a notice that the connection is up."""
         mended = sorted({(min(link), max(link)) for link in self.cut_links})
         self.cut_links.clear()
         for a, b in mended:
@@ -165,10 +165,10 @@ class Network:
         return self.now - begin
 
     def pump(self, touched: Iterable[int] | None = None) -> None:
-        """Carry out turns until nobody has anything to tell, and check the invariants.
+        """Carry out turns until no node has a message, and check the invariants.
 
         Args:
-            touched: who may have changed since the last time, by an input; everyone unless it is given.
+            touched: nodes that an input may have changed since the last time; all unless it is given.
         """
         changed = set(self.machines if touched is None else touched)
         for member, machine in self.machines.items():
@@ -316,4 +316,4 @@ class Network:
             machine.node.advance(change)
 
     def _carry_out_snapshots(self, member: int, machine: Machine, ready: Ready) -> None:
-        assert not ready.snapshots_wanted, "nobody compacts its log here; see tests.raft.snapshotting"
+        assert not ready.snapshots_wanted, "no node compacts its log here; see tests.raft.snapshotting"

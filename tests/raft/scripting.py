@@ -13,9 +13,9 @@ A script in tests/raft/scripts/ consists of steps: one command, a line of dashes
 `cluster 3`                     three members with empty logs
 `logs 0=1,1,2@3 1=1`            what the disks hold before that: the terms of the entries, and the newest term known
 `stand 1`                       the election timeout of 1 is over
-`leader 0`                      0 is elected and all agree, which is not told in detail
+`leader 0`                      0 is elected and all agree, without the messages in between
 `run 20`                        so many milliseconds pass
-`until agrees` · `until led`    time passes until all have applied the leader's log · until somebody leads
+`until agrees` · `until led`    time passes until all have applied the leader's log · until a node leads
 `propose 0 x` · `read 0`        a client asks member 0
 `cut 0 1` · `cut 0>1`           the link is cut · only in one direction; `isolate 0`, `heal`
 `lose AppendEntries 0>1`        messages of a kind are lost on a link, without one everywhere; `lose nothing`

@@ -15,7 +15,7 @@ from tests.raft.machine import Incoming, LogBegins, Machine, Save, Snapshot
 from tests.raft.network import FOREVER, Network
 
 SILENCE_MAX_S: Final = 0.4
-"""A leader that hears nothing of a snapshot for so long begins anew."""
+"""A leader without an answer to a snapshot for so long begins anew."""
 BUSY_S: Final = 0.02
 """How often it is asked whether the disk has come to rest, so that a snapshot can be put in place."""
 PIECES: Final = 20
@@ -84,7 +84,7 @@ class SnapshottingNetwork(Network):
         driver.taking = Step(self.now + seconds, snapshot)
 
     def join(self, member: int) -> None:
-        """Start a process that has never run; it knows the cluster as it was born, and is no member yet."""
+        """Start a process that has never run; it has the first configuration of the cluster, and is no member yet."""
         born = self._start(member, type(self.machines[0].disk)())
         self.machines[member] = born
         self._proposed[member] = set()
@@ -233,7 +233,7 @@ class SnapshottingNetwork(Network):
     def _receive(self, member: int, machine: Machine, sender: int, piece: InstallSnapshot) -> None:
         driver, disk = self.drivers[member], machine.disk
         if piece.index <= machine.node.commit:
-            return  # the leader's next offer hears so
+            return  # the answer to the leader's next offer says so
         if driver.loading is not None:
             received = piece.size if driver.loading.snapshot.id == piece.snapshot else 0
             self._send(member, sender, InstallSnapshotReply(machine.node.term, piece.snapshot, received))

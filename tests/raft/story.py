@@ -59,7 +59,7 @@ class Story(Generic[N]):
                 self.network.propose(target, b"%d" % self.written * self.random.choice((1, 30)))
 
     def read(self, member: int) -> None:
-        """Read from any member that believes to lead, also from one that no longer does."""
+        """Read from any member in the role of leader, also from one that was replaced."""
         for candidate in {member, self.network.leader} - {None}:
             assert candidate is not None
             if self.network.machines[candidate].alive:

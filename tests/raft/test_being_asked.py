@@ -1,4 +1,4 @@
-"""What a node says to whoever asks about its leadership, in each role (Figure 4)."""
+"""What a node answers about its leadership, in each role (Figure 4)."""
 
 from kvraft.raft import Role
 from kvraft.raft.invariants import check

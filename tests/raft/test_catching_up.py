@@ -93,7 +93,7 @@ def test_the_last_of_ten_rounds_counts() -> None:
 
 
 def test_a_learner_that_was_slow_for_ten_rounds_is_promoted_when_it_is_quick() -> None:
-    """It would hold the others up while it is slow (thesis §4.2.1), which its leader tells, and not for ever."""
+    """It would delay the others while it is slow (thesis §4.2.1): its leader says so, and not for ever."""
     node = leader_with_learner()
     beat(node, 1, 2, 3)
     for _round in range(2 * CATCH_UP_ROUNDS_MAX):
@@ -106,7 +106,7 @@ def test_a_learner_that_was_slow_for_ten_rounds_is_promoted_when_it_is_quick() -
 
 
 def test_a_leader_says_what_a_learner_waits_for() -> None:
-    """Nobody else knows; a learner that is not to be promoted waits for nothing."""
+    """No other node has the reason; a learner that is not to be promoted waits for nothing."""
     node = leader_with_learner()
     assert waits_for(node, 3) == "it does not answer"
     beat(node, 1, 2, 3)

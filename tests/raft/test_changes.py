@@ -61,7 +61,7 @@ def joint_leader(target: Membership = JOINT, members: int = 3) -> Node:
 
 
 def test_nobody_is_promoted_half_way_through_a_change() -> None:
-    """What would follow cannot be told yet; a random run found a leader that ended over the attempt."""
+    """What would follow is not known yet; a random run found a leader that ended over the attempt."""
     memories = {member: f"memory {member}" for member in range(4)}
     target = Membership([0, 1], learners=[3], promoting=[3], incarnations={0: "memory 0", 1: "memory 1", 3: "memory 3"})
     node = make_sure_leader()
@@ -175,7 +175,7 @@ def test_a_read_round_in_a_joint_configuration_needs_both_majorities(
 
 
 def test_an_election_in_a_joint_configuration_needs_both_majorities() -> None:
-    """Votes of the new servers alone elect nobody, nor do those of the old ones (§6)."""
+    """Votes of the new servers alone elect no leader, nor do those of the old ones (§6)."""
     node = make_node(membership=Membership([0, 3, 4], [0, 1, 2]), term=1)
     campaign(node)
     asked = {to for to, message in settle(node) if isinstance(message, RequestVote)}
@@ -260,7 +260,7 @@ def test_only_a_leader_begins_a_change() -> None:
 
 
 def test_a_voter_is_not_made_a_learner() -> None:
-    """In a joint configuration nobody can be both, and afterwards nobody would know."""
+    """In a joint configuration no node can be both, and afterwards the difference would be lost."""
     with pytest.raises(ProposalRefused, match="a voter cannot become a learner"):
         change(make_sure_leader(), Membership([0, 1], learners=[2]), force=True)
     with pytest.raises(ValueError, match="joint"):
@@ -271,7 +271,7 @@ def test_a_voter_is_not_made_a_learner() -> None:
 
 
 def quiet_leader(members: int, *alive: int) -> Node:
-    """Return a leader that has lately heard of `alive` alone."""
+    """Return a leader that only `alive` have answered lately."""
     node = make_sure_leader(members=members)
     node.observe_time(node.now + 0.6)
     hear(node, *alive)
@@ -313,7 +313,7 @@ def test_a_voter_that_was_never_heard_of_counts_as_dead() -> None:
 
 
 def test_when_the_joint_configuration_is_committed_the_new_one_follows() -> None:
-    """The leader then creates an entry describing C-new and replicates it (§6); nobody's address is left behind."""
+    """The leader then creates an entry describing C-new and replicates it (§6); no removed node's address is left."""
     node = make_sure_leader(membership=Membership(range(3), addresses={0: "a", 1: "b", 2: "c"}))
     hear(node, 1, 2)
     change(node, Membership([0, 1, 3], addresses={0: "a", 1: "b", 3: "d"}))
@@ -483,7 +483,7 @@ def test_a_learner_counts_for_nothing() -> None:
 
 
 def test_a_member_that_thinks_it_is_a_learner_still_answers_a_candidate() -> None:
-    """Its log may only not have come to its promotion: whoever asks for its vote knows better (§6)."""
+    """Its log may lack the entry that promotes it, and the candidate may have it (§6)."""
     node = make_node(1, membership=Membership([1, 2], learners=[0]))
     node.step(1, RequestVote(2, 1, 1), 1.0)
     assert settle(node) == ((1, RequestVoteReply(2, granted=True)),)

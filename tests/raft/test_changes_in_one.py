@@ -29,7 +29,7 @@ def test_a_voter_that_is_bound_to_nothing_is_refused() -> None:
 
 
 def test_a_leader_that_has_removed_itself_hands_over_to_nobody_silent() -> None:
-    """The longest log is no help on a member that was not heard from lately."""
+    """The longest log is no help on a member that has not answered lately."""
     node = make_sure_leader(1, members=3)
     leader = leader_role(node)
     leader.progress[1].match += 1

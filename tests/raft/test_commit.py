@@ -84,7 +84,7 @@ def test_row_03_the_leaders_own_entry_counts_when_it_is_durable(members: int, ot
 
 
 def test_the_others_disks_can_commit_without_the_leaders() -> None:
-    """A majority that does not include the leader is one: its slow disk holds nobody up (§5.3, thesis §10.2.1)."""
+    """A majority without the leader counts: its slow disk delays no commit (§5.3, thesis §10.2.1)."""
     node = make_leader()
     node.propose([b"x"], node.now)
     node.ready()
@@ -128,7 +128,7 @@ def test_row_38_the_commit_index_of_a_leader_never_goes_back() -> None:
 
 
 def test_the_commit_index_travels_with_entries_and_heartbeats() -> None:
-    """The leader tells its commit index in every message, so that followers learn it (§5.3)."""
+    """The leader sends its commit index in every message to its followers (§5.3)."""
     node = make_leader()
     acknowledge(node, 1, 1)
     acknowledge(node, 2, 1)

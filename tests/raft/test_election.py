@@ -65,14 +65,14 @@ def test_row_02_a_vote_in_a_term_that_is_known_already_is_saved_too() -> None:
 
 
 def test_a_request_of_an_older_term_is_refused() -> None:
-    """RequestVote is refused if its term is older, and the answer tells the newer one (Figure 2, RequestVote 1)."""
+    """RequestVote is refused if its term is older, and the answer has the newer one (Figure 2, RequestVote 1)."""
     node = make_node(1, term=5)
     node.step(2, RequestVote(4, last_index=9, last_term=4), 0.1)
     assert take(node) == Ready(messages=((2, RequestVoteReply(5, granted=False)),))
 
 
 def test_row_02_a_node_votes_once_a_term() -> None:
-    """A second candidate of the same term is refused; the one who has the vote may hear of it again (§5.2; row 2)."""
+    """A second candidate of the same term is refused; its candidate may get the grant again (§5.2; row 2)."""
     node = make_node(term=1)
     node.step(1, RequestVote(2, 0, 0), 0.1)
     settle(node)
@@ -83,7 +83,7 @@ def test_row_02_a_node_votes_once_a_term() -> None:
 
 
 def test_row_02_a_vote_survives_a_restart() -> None:
-    """Term and vote are one state: whoever has voted remembers for whom (Figure 2, persistent state; row 2)."""
+    """Term and vote are one state: a restarted node still has its vote (Figure 2, persistent state; row 2)."""
     node = make_node(term=2, vote=1)
     node.step(2, RequestVote(2, 9, 1), 0.1)
     assert take(node).messages == ((2, RequestVoteReply(2, granted=False)),)
@@ -295,7 +295,7 @@ def test_a_candidate_follows_a_leader_of_its_term_or_a_later_one(message: Messag
 
 @pytest.mark.parametrize("message", [Heartbeat(3, 0, 0), AppendEntries(3, 0, 0, 0)])
 def test_a_candidate_does_not_follow_the_leader_of_an_older_term(message: Message) -> None:
-    """A leader whose term is older than the candidate's is refused and told the newer term (§5.2)."""
+    """A leader whose term is older than the candidate's is refused, and gets the newer term (§5.2)."""
     node = make_node(term=3)
     campaign(node)
     settle(node)

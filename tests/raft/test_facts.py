@@ -1,4 +1,4 @@
-"""What the core tells of elections beside their effects: who asked, who granted or refused, and why."""
+"""The facts about elections that the core returns: which node asked, which granted or refused, and why."""
 
 import pytest
 
@@ -14,7 +14,7 @@ def facts_of(node: Node) -> list[tuple[FactKind, int, int | None, Why | None]]:
 
 
 def follower_of(leader: int, *, now: float = 0.0) -> Node:
-    """Return a node that has just heard from its leader."""
+    """Return a node that has just received a message of its leader."""
     node = make_node(1, term=1, now=now)
     node.step(leader, Heartbeat(1, 0, 0), now)
     settle(node)
@@ -22,7 +22,7 @@ def follower_of(leader: int, *, now: float = 0.0) -> Node:
 
 
 def test_a_node_says_why_it_asks_for_pre_votes() -> None:
-    """Silence of the leader, its broken connection, and an election without a result are told apart."""
+    """Silence of the leader, its broken connection, and an election without a result are different reasons."""
     silent, lost = follower_of(1), follower_of(1)
     silent.wake(silent.deadline)
     assert facts_of(silent) == [(FactKind.ASKED, 1, 1, Why.SILENCE)]
@@ -35,7 +35,7 @@ def test_a_node_says_why_it_asks_for_pre_votes() -> None:
 
 
 def test_a_leader_that_is_back_takes_the_place_of_a_broken_connection() -> None:
-    """After its connection broke a leader was heard again: what follows is its silence."""
+    """After its connection broke a message of the leader came: what follows is its silence."""
     node = follower_of(1)
     node.peer_lost(1, 0.01)
     node.step(1, Heartbeat(1, 0, 0), 0.02)
@@ -51,14 +51,14 @@ def test_a_leader_that_is_back_takes_the_place_of_a_broken_connection() -> None:
     ],
 )
 def test_a_refused_pre_vote_has_a_reason(request_: PreVote, why: Why) -> None:
-    """The log of the one who asks is shorter, or its term not later."""
+    """The log of the candidate is shorter, or its term not later."""
     node = make_node(1, term=1)
     node.step(2, request_, 1.0)
     assert facts_of(node) == [(FactKind.REFUSED_PRE_VOTE, request_.term, 2, why)]
 
 
 def test_who_follows_a_leader_refuses_without_an_answer() -> None:
-    """Stickiness sends nothing, and is told nevertheless (thesis §4.2.3)."""
+    """Stickiness sends nothing, and is a fact nevertheless (thesis §4.2.3)."""
     node = follower_of(1)
     node.step(2, PreVote(2, last_index=5, last_term=1), 0.01)
     node.step(2, RequestVote(2, last_index=5, last_term=1), 0.01)
@@ -85,7 +85,7 @@ def test_votes_are_told_with_their_reasons() -> None:
 
 
 def test_a_node_without_a_vote_says_so() -> None:
-    """Who may have forgotten its promises refuses everybody."""
+    """A node that may have lost its promises refuses all candidates."""
     node = make_node(term=1, voting=False)
     node.step(2, PreVote(2, last_index=1, last_term=1), 1.0)
     node.step(2, RequestVote(2, last_index=1, last_term=1), 1.0)
@@ -120,7 +120,7 @@ def test_a_candidate_tells_whose_votes_it_gets() -> None:
 
 
 def test_a_leader_says_why_it_steps_down() -> None:
-    """It misses a majority, hears of a later term, or is told to."""
+    """It misses a majority, sees a later term, or is ordered to."""
     alone, deposed, resigned = make_leader(), make_leader(), make_leader()
     for node in (alone, deposed, resigned):
         node.facts.take()
@@ -152,7 +152,7 @@ def test_facts_that_nobody_takes_are_bounded() -> None:
 
 
 def test_a_fact_has_the_time_of_its_input() -> None:
-    """The times of facts are those of the clock that the driver tells."""
+    """The times of facts are those of the driver's clock."""
     node = make_node(term=1)
     campaign(node)
     assert {fact.at for fact in node.facts.take()} == {node.now}

@@ -52,7 +52,7 @@ def test_the_loss_of_anybody_else_changes_nothing() -> None:
 
 
 def test_a_leader_that_speaks_again_is_followed_again() -> None:
-    """The hint is forgotten when the leader's next word comes, by another connection."""
+    """The hint is dropped when the leader's next word comes, by another connection."""
     node = make_node(1, term=1)
     node.step(2, Heartbeat(1, 0, 0), 0.1)
     node.peer_lost(2, 0.11)
@@ -76,7 +76,7 @@ def test_a_leader_that_dies_is_replaced_in_tens_of_milliseconds(size: int) -> No
 
 
 def test_one_broken_link_costs_no_leader() -> None:
-    """The follower that lost its link finds no majority: the others hear the leader and do not answer it."""
+    """The follower that lost its link finds no majority: the others have the leader and do not answer it."""
     for seed in range(20):
         network = Network(3, seed)
         leader = network.elect()

@@ -42,7 +42,7 @@ def test_figure_7_a_log_is_mended_with_one_question_a_term(case: str, probes: in
         return False
 
     network.lost = count
-    if case in "cd":  # its log is ahead: it would not vote, but can be led by whom others elected
+    if case in "cd":  # its log is ahead: it would not vote, but it follows a leader that the others elected
         leader = Network(3, logs={0: (FIGURE_7["leader"], 7), 1: (FIGURE_7[case], 7), 2: (FIGURE_7["a"], 7)})
         network = leader
         leader.lost = lambda sender, to, message: to == 1 and count(sender, to, message)
@@ -55,7 +55,7 @@ def test_figure_7_a_log_is_mended_with_one_question_a_term(case: str, probes: in
 def figure_8() -> Network:
     """Return the cluster of Figure 8 (c), just before S1 is leader of term 4: S5 has crashed with the entry of term 3.
 
-    The servers S1 to S5 are the members 0 to 4. Nobody hears of S1's entries of term 4.
+    The servers S1 to S5 are the members 0 to 4. S1's entries of term 4 reach no other server.
     """
     logs = {0: ((1, 2), 3), 1: ((1, 2), 2), 2: ((1,), 3), 3: ((1,), 3), 4: ((1, 3), 3)}
     network = Network(5, logs=logs, options=RaftOptions(append_bytes_max=1))

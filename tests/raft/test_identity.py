@@ -1,4 +1,4 @@
-"""A member is an id and a memory: who may vote, how the log comes to know it, and what a lost disk cannot do."""
+"""A member is an id and an incarnation: which member may vote, how the log binds it, and what a lost disk cannot do."""
 
 import random
 from collections.abc import Mapping
@@ -45,7 +45,7 @@ def begin(
 
 
 def make_bound_entries() -> tuple[Entry, ...]:
-    """Return the first entries of a cluster, the second of which binds everybody."""
+    """Return the first entries of a cluster, the second of which binds all members."""
     first, _ = make_entries(1, 1)
     return first, Entry.create(1, 2, EntryKind.MEMBERSHIP, BOUND.encode())
 
@@ -64,7 +64,7 @@ def give_vote(node: Node) -> bool:
 
 
 def newborn_leader(*heard: int) -> Node:
-    """Return node 0 as the first leader of a cluster of three, having heard of these."""
+    """Return node 0 as the first leader of a cluster of three, to which these have connected."""
     node = begin()
     hear(node, *heard)
     assert node.voting
@@ -76,11 +76,11 @@ def newborn_leader(*heard: int) -> Node:
     return node
 
 
-# --- who may vote ----------------------------------------------------------------------------------------------------
+# --- the right to vote ------------------------------------------------------------------------------------------------
 
 
 def test_a_node_that_holds_nothing_has_no_vote() -> None:
-    """It cannot tell whether it has forgotten something: it neither votes nor stands nor says that it would."""
+    """It may have lost promises: it neither votes nor stands nor grants a pre-vote."""
     node = begin()
     assert not give_vote(node)
 
@@ -92,7 +92,7 @@ def test_a_node_that_holds_nothing_has_no_vote() -> None:
 
 
 def test_a_majority_that_holds_nothing_is_a_birth() -> None:
-    """Two of three that begin with nothing are enough to begin; a cluster of one needs nobody."""
+    """Two of three that begin with nothing are enough to begin; a cluster of one needs no other."""
     node = begin()
     hear(node, 2)
 
@@ -102,11 +102,11 @@ def test_a_majority_that_holds_nothing_is_a_birth() -> None:
 
 
 def test_whoever_has_a_log_has_seen_the_birth() -> None:
-    """One member that holds something is proof that there may be something to forget, whoever holds nothing."""
+    """One member that holds something is proof that promises may have been lost, however many hold nothing."""
     node = begin()
     hear(node, 1, empty=False)
     hear(node, 2)
-    hear(node, 1)  # even when it forgets it later
+    hear(node, 1)  # even when it drops the entry later
 
     assert not give_vote(node)
 
@@ -167,7 +167,7 @@ def test_only_a_birth_makes_founders() -> None:
 
 
 def test_a_binding_to_another_memory_counts_for_more_than_a_birth() -> None:
-    """A founder whose id the log gives to another memory has no vote: the cluster knows that one."""
+    """A founder whose id the log binds to another incarnation has no vote."""
     node = begin(1, 1, bound=BOUND.incarnations, incarnation="another", founder=True)
 
     assert not give_vote(node)
@@ -186,7 +186,7 @@ def test_a_log_that_binds_says_who_votes(bound: Mapping[int, str], votes: bool) 
 
 
 def test_a_log_of_an_earlier_kvraft_votes() -> None:
-    """Where nobody is bound the log was written before anybody could be."""
+    """A log that binds no member was written before members could be bound."""
     assert begin(1, 1).voting
 
 
@@ -238,7 +238,7 @@ def test_the_first_leader_binds_whom_it_has_heard_of_at_once() -> None:
 
 
 def test_an_earlier_kvraft_is_not_sent_what_it_cannot_read() -> None:
-    """While one of those heard of names no incarnation nobody is bound; afterwards only when all are heard of."""
+    """While one connected member names no incarnation none is bound; afterwards only when all have connected."""
     node = begin()
     node.peer_introduced(1, None, node.now, is_empty=None)
     hear(node, 2)
@@ -256,7 +256,7 @@ def test_an_earlier_kvraft_is_not_sent_what_it_cannot_read() -> None:
 
 
 def test_who_comes_later_is_bound_later() -> None:
-    """A voter that missed the birth is bound when the leader hears of it, and a learner before its promotion."""
+    """A voter that missed the birth is bound when it connects to the leader, and a learner before its promotion."""
     node = newborn_leader(1)
     acknowledge_by(node, 1)
     hear(node, 2)
@@ -268,7 +268,7 @@ def test_who_comes_later_is_bound_later() -> None:
     for _ in range(3):
         acknowledge_by(node, 1, 2, 3)
         node.wake(node.deadline)
-    assert node.membership.learners == {3}, "nobody becomes a voter that could not vote"
+    assert node.membership.learners == {3}, "no node becomes a voter that could not vote"
     hear(node, 3)
     for _ in range(6):
         acknowledge_by(node, 1, 2, 3)

@@ -28,12 +28,12 @@ def put(name: str, value: object) -> Callable[[Node], None]:
 
 
 def forget_a_member(node: Node) -> None:
-    """Drop what the leader knows of a member."""
+    """Drop the leader's Progress of a member."""
     del leader_role(node).progress[1]
 
 
 def remember_a_stranger(node: Node) -> None:
-    """Go on sending to one who is no member."""
+    """Go on sending to a node that is no member."""
     leader_role(node).progress[9] = Progress(1)
 
 

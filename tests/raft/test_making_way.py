@@ -37,7 +37,7 @@ def test_a_leader_makes_way_when_another_disk_has_been_ahead_for_an_election_tim
 
 
 def test_a_leader_stays_while_no_disk_is_ahead_of_its_own() -> None:
-    """All disks are slow at once, or nothing but a compaction is under way: nobody could do better."""
+    """All disks are slow at once, or nothing but a compaction is under way: no other member could do better."""
     node = make_leader()
     acknowledge(node, 1, node.log.last_index)
     stall(node)

@@ -93,7 +93,7 @@ def test_a_dead_node_is_replaced_in_one_step() -> None:
 
 
 def test_row_25_a_leader_that_removes_itself_with_entries_in_flight_loses_none() -> None:
-    """What it took while it led is committed and applied alike everywhere, or by nobody (row 25)."""
+    """What it took while it led is committed and applied alike everywhere, or nowhere (row 25)."""
     network, leader = started()
     for number in range(20):
         with suppress(NotLeader):
@@ -110,7 +110,7 @@ def test_row_25_a_leader_that_removes_itself_with_entries_in_flight_loses_none()
 
 
 def test_row_24_a_removed_member_disturbs_nobody() -> None:
-    """One that never heard of its removal asks again and again, and raises no term, not even its own (row 24)."""
+    """One that never received its removal asks again and again, and raises no term, not even its own (row 24)."""
     network, leader = started()
     gone = others(network, leader)[0]
     network.isolate(gone)
@@ -125,7 +125,7 @@ def test_row_24_a_removed_member_disturbs_nobody() -> None:
 
 
 def test_a_removed_member_knows_why() -> None:
-    """It has heard that the configuration without it is committed, asks nobody for votes, and keeps silent."""
+    """It has the commit of the configuration without it, requests no votes, and keeps silent."""
     network, leader = started()
     gone = others(network, leader)[0]
     network.change(without(network.membership_now, gone))
@@ -167,7 +167,7 @@ def test_a_new_leader_finishes_the_change_of_one_that_died_in_the_middle(*, comm
 
 
 def test_a_change_whose_last_entry_only_the_removed_hold_is_finished() -> None:
-    """The one who remains lacks it and is elected by nobody; one of the removed brings it to it (thesis §4.2.2)."""
+    """The remaining member lacks it and cannot be elected; one of the removed sends it (thesis §4.2.2)."""
     network, leader = started()
     remains, other = others(network, leader)
     network.change(Membership([remains]), force=True)
@@ -195,7 +195,7 @@ def test_row_14_the_minority_cannot_change_the_cluster() -> None:
 
 
 def test_row_22_after_changes_and_faults_everybody_names_one_leader() -> None:
-    """Within a few election timeouts, whoever has come or gone (row 22)."""
+    """Within a few election timeouts, after any changes of the members (row 22)."""
     network, leader = started(5)
     network.add(5, replaces=leader)
     network.run_until(lambda: is_voter(network, 5), at_most=3.0)
@@ -351,7 +351,7 @@ def test_a_configuration_that_only_the_snapshot_holds_survives_a_restart() -> No
 
 
 def test_a_new_leader_sends_nobody_a_snapshot_who_is_in_step() -> None:
-    """Its own log is compacted, it knows nothing of the others yet, and connections come and go."""
+    """Its own log is compacted, it has received nothing from the others yet, and connections come and go."""
     network, leader = started()
     write(network, 20)
     for member in range(3):

@@ -30,7 +30,7 @@ def memberships(draw: st.DrawFn) -> Membership:
 
 @given(memberships())
 def test_row_20_nothing_is_lost_on_the_way_through_an_entry(membership: Membership) -> None:
-    """Who learns, who will be promoted, whom they replace: all of it is read back as it was written (row 20)."""
+    """Learners, those to be promoted, and the voters that they replace: all is read back as written (row 20)."""
     assert Membership.decode(membership.encode()) == membership
 
 
@@ -96,7 +96,7 @@ def test_a_learner_is_a_member_that_decides_nothing() -> None:
 
 @given(memberships(), st.integers(0, 200), st.integers(0, 20))
 def test_a_compacted_configuration_lets_nobody_back(membership: Membership, count: int, first: int) -> None:
-    """Who was removed stays so, the members stay members, and no more ids are named than the limit allows."""
+    """A removed id stays removed, the members stay members, and no more ids are named than the limit allows."""
     gone = frozenset(range(10 + first, 10 + first + count))
     before = attrs.evolve(membership, removed=membership.removed | gone, removed_below=0)
 
@@ -108,7 +108,7 @@ def test_a_compacted_configuration_lets_nobody_back(membership: Membership, coun
     assert attrs.evolve(after, removed=before.removed, removed_below=0) == before
     assert all(each >= after.removed_below for each in after.removed)
     if len(before.removed) <= REMOVED_MAX:
-        assert after == before, "and nobody who speaks an earlier level is asked to read more than before"
+        assert after == before, "and a node of an earlier level gets nothing that it cannot read"
 
 
 def test_the_limit_of_removed_ids() -> None:

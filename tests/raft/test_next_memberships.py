@@ -32,7 +32,7 @@ def fields_changed(before: Membership, after: Membership) -> set[str]:
 
 
 def test_a_learner_is_added() -> None:
-    """It is reached at its address and will be promoted; it replaces nobody."""
+    """It is reached at its address and will be promoted; it replaces no voter."""
     after = FULL.with_learner(9, "new:1")
 
     assert fields_changed(FULL, after) == {"learners", "promoting", "addresses"}
@@ -49,7 +49,7 @@ def test_a_learner_that_replaces_is_added() -> None:
 
 
 def test_a_learner_may_be_told_later_whom_it_replaces() -> None:
-    """Who has learned already will be promoted from then on."""
+    """A learner that is there already will be promoted from then on."""
     only_learns = Membership([0, 1], learners=[3], addresses={3: "there:1"})
 
     after = only_learns.with_learner(3, "there:1", replaces=1)
@@ -58,7 +58,7 @@ def test_a_learner_may_be_told_later_whom_it_replaces() -> None:
 
 
 def test_a_voter_leaves() -> None:
-    """Nothing is known of it any more but that it was there, and nobody replaces it."""
+    """Nothing is kept of it but its id, and no learner replaces it."""
     after = FULL.without(0)
 
     assert fields_changed(FULL, after) == {"voters", "replacing", "addresses", "incarnations"}
@@ -66,12 +66,12 @@ def test_a_voter_leaves() -> None:
     assert after.replacing == {4: 1}
     assert after.addresses.keys() == {1, 2, 3, 4}
     assert after.incarnations == {1: "b", 3: "c"}
-    assert 0 in after.departed, "which names nobody below its bound"
+    assert 0 in after.departed, "which names no id below its bound"
     assert attrs.evolve(FULL, removed_below=0).without(0).removed == {0, 7, 8}
 
 
 def test_a_learner_leaves() -> None:
-    """It replaces nobody any more."""
+    """It replaces no voter any more."""
     after = FULL.without(3)
 
     assert fields_changed(FULL, after) == {"learners", "promoting", "replacing", "addresses", "incarnations"}
@@ -151,7 +151,7 @@ def test_a_learner_that_leaves_with_a_voter_leaves_at_once() -> None:
 
 @given(memberships(), st.data())
 def test_every_joint_configuration_leads_where_it_was_meant_to(before: Membership, data: st.DataObject) -> None:
-    """Whoever leaves and whoever is promoted: the way to a target ends at the target."""
+    """Whichever nodes leave or are promoted: the way to a target ends at the target."""
     before = attrs.evolve(before, outgoing=(), incarnations={}, addresses=dict.fromkeys(before.voters, "there:1"))
     leaving = data.draw(st.sampled_from(sorted(before.voters)))
     assume(before.voters != {leaving})

@@ -1,4 +1,4 @@
-"""A member that lacks what it acknowledged, and a node that knows what the others have lost."""
+"""A member that lacks what it acknowledged, and a node that still has what the others have lost."""
 
 import random
 
@@ -72,13 +72,13 @@ def test_an_older_copy_is_recognised(copy: Node, why: str) -> None:
 
 
 def test_a_term_that_has_fallen_is_recognised() -> None:
-    """Who is in an earlier term than it was may vote twice in one, also when no entry is missing."""
+    """A node in an earlier term than it was may vote twice in one, also when no entry is missing."""
     assert member(1, 2, 2, 3, term=3).lacks(attrs.evolve(TOLD, term=4))
     assert not member(1, 2, 2, 3, term=4).lacks(attrs.evolve(TOLD, term=4))
 
 
 def test_a_term_that_is_not_known_accuses_nobody() -> None:
-    """Who knows by hearsay may not hold the entry itself; then only the index counts."""
+    """A node with a record from others may not hold the entry itself; then only the index counts."""
     told = Acknowledged("one", term=3, index=3, index_term=0, committed=2, committed_term=0)
     assert not member(1, 1, 1, term=3).lacks(told)
     assert member(1, 1, term=3).lacks(told)
@@ -125,7 +125,7 @@ def test_another_memory_has_acknowledged_nothing() -> None:
 
 
 def test_a_member_that_denies_what_it_acknowledged_counts_no_more() -> None:
-    """It must deny it to several probes in a row; then nothing of it counts, and it is told of it once more."""
+    """It must deny it to several probes in a row; then its record does not count, and the leader sends it once more."""
     node = make_bound_leader(1, 1)
     acknowledge(node, 1, 3)
     node.peer_connected(1, node.now)

@@ -60,7 +60,7 @@ def test_a_grant_for_another_term_is_not_counted() -> None:
 
 
 def test_a_refusal_tells_of_a_later_term() -> None:
-    """Who is behind learns the term from the refusal and follows in it."""
+    """A candidate with an older term gets the term with the refusal and follows in it."""
     node = make_node(term=3)
     pre_campaign(node)
     node.step(1, PreVoteReply(8, granted=False), 1.0)
@@ -84,7 +84,7 @@ def test_a_pre_vote_is_granted_as_a_vote_would_be_and_binds_to_nothing(
 
 
 def test_a_follower_of_a_living_leader_does_not_answer_a_pre_vote() -> None:
-    """Who has heard from a leader within the minimum timeout takes part in no election (thesis §4.2.3, §9.6)."""
+    """A node with a message of a leader within the minimum timeout takes part in no election (thesis §4.2.3, §9.6)."""
     node = make_node(1, term=1)
     node.step(2, Heartbeat(1, 0, 0), 0.1)
     settle(node)
@@ -145,7 +145,7 @@ def test_row_24_a_leader_takes_no_part_in_elections_against_itself() -> None:
 
 
 def test_a_member_of_a_later_term_is_not_locked_out() -> None:
-    """A leader that hears of a later term from a member steps down, so that the member can be led again."""
+    """A leader that gets a later term from a member steps down, so that the member can be led again."""
     network = Network(3)
     leader = network.elect()
     member = (leader + 1) % 3
@@ -190,7 +190,7 @@ def test_a_leader_stays_while_a_quorum_answers(answering: tuple[int, ...], stays
 
 
 def test_votes_do_not_count_as_contact_with_the_leader_that_was_elected() -> None:
-    """A new leader has an election timeout to hear from a majority, counted from its election."""
+    """A new leader has an election timeout for the answers of a majority, counted from its election."""
     node = make_leader()
     assert leader_role(node).progress[1].last_contact == node.now
 
@@ -242,7 +242,7 @@ def test_row_26_a_leader_with_a_hung_disk_can_resign_and_the_others_go_on() -> N
 
 
 def test_append_entries_with_a_cut_return_path_do_not_keep_a_leader() -> None:
-    """One broken direction is a broken link: a leader that hears nobody steps down, and another leads."""
+    """One broken direction is a broken link: a leader that gets no answers steps down, and another leads."""
     network = Network(3)
     leader = network.elect()
     for other in {0, 1, 2} - {leader}:

@@ -1,4 +1,4 @@
-"""What a leader knows of a member: probing, replicating, and the window (§5.3; Figure 2, nextIndex and matchIndex)."""
+"""The leader's Progress of a member: probe, replicate, and the window (§5.3; Figure 2, nextIndex and matchIndex)."""
 
 from hypothesis import settings
 from hypothesis import strategies as st
@@ -103,7 +103,7 @@ def test_a_member_that_gets_a_snapshot_is_not_asked_for_anything() -> None:
 
 
 def test_a_probe_that_is_given_up_is_sent_again_to_the_same_place() -> None:
-    """What was found out by refusals is not forgotten, and nothing is assumed that is not known."""
+    """What refusals have shown is kept, and nothing else is assumed."""
     progress = Progress(10)
     progress.sent(9, 10, 0.0)
     assert progress.rejected(9, 5)

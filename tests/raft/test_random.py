@@ -9,7 +9,7 @@ from tests.raft.network import Network
 from tests.raft.story import SMALL, Story
 
 SEEDS: Final = 300
-"""How many stories are told; raise it for a long run."""
+"""How many stories run; raise it for a long run."""
 SEEDS_OF_A_TEST: Final = 25
 EVENTS: Final = 60
 """Faults and requests in one story."""

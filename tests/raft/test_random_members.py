@@ -18,7 +18,7 @@ from tests.raft.snapshotting import SnapshottingNetwork, with_newcomer, without
 from tests.raft.story import SMALL, Story
 
 SEEDS: Final = 125
-"""How many stories are told; raise it for a long run."""
+"""How many stories run; raise it for a long run."""
 SEEDS_OF_A_TEST: Final = 25
 EVENTS: Final = 60
 MEMBERS_MAX: Final = 8
@@ -42,11 +42,11 @@ class MembersStory(Story[SnapshottingNetwork]):
             self.network.take_snapshot(member, seconds=self.random.choice((0.0, 0.005, 0.3)))
 
     def grow(self, member: int) -> None:
-        """Let somebody become a voter in the end."""
+        """Let a node become a voter in the end."""
         self._change("grow", with_newcomer)
 
     def replace(self, member: int) -> None:
-        """Let somebody become a voter in the place of another one."""
+        """Let a node become a voter in the place of another one."""
         self._change(
             "replace",
             lambda membership, newcomer: with_newcomer(
@@ -55,7 +55,7 @@ class MembersStory(Story[SnapshottingNetwork]):
         )
 
     def listen(self, member: int) -> None:
-        """Let somebody become a learner and stay one."""
+        """Let a node become a learner and stay one."""
         self._change(
             "listen",
             lambda membership, newcomer: attrs.evolve(membership, learners=membership.learners | {newcomer}),
@@ -79,7 +79,7 @@ class MembersStory(Story[SnapshottingNetwork]):
         self._change("reshape", reshaped)
 
     def _change(self, kind: str, make: Callable[[Membership, int], Membership]) -> None:
-        """Ask the leader for what `make` returns for its configuration and one who is no member."""
+        """Ask the leader for what `make` returns for its configuration and a node that is no member."""
         if self.network.leader is None or self.network.membership_now.outgoing:
             return
         membership = self.network.membership_now

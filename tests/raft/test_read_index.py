@@ -18,7 +18,7 @@ def make_reading_leader(members: int = 3) -> Node:
 
 
 def test_only_a_leader_takes_reads() -> None:
-    """A follower redirects to the leader it knows (§8)."""
+    """A follower redirects to its leader (§8)."""
     node = make_node(term=1)
     node.step(2, Heartbeat(1, 0, 0), 0.1)
     with pytest.raises(NotLeader) as caught:
@@ -60,7 +60,7 @@ def test_a_minority_confirms_nothing() -> None:
 
 
 def test_a_cluster_of_one_reads_at_once() -> None:
-    """A leader that is its own majority asks nobody."""
+    """A leader that is its own majority sends no round."""
     node = make_node(members=1)
     pre_campaign(node)
     settle(node)
@@ -167,7 +167,7 @@ def test_row_07_a_leader_deposed_after_it_was_asked_answers_no_read() -> None:
 
 
 def test_row_08_a_deposed_leader_serves_no_stale_read() -> None:
-    """A leader that is cut off cannot be confirmed, whatever it believes; it refuses in the end (rows 8 and 12)."""
+    """A leader that is cut off gets no confirmation and refuses in the end (rows 8 and 12)."""
     network = Network(5)
     old = network.elect()
     network.isolate(old)
@@ -198,7 +198,7 @@ def test_row_12_a_refused_read_is_never_answered_later() -> None:
 
 
 def test_a_member_confirms_a_round_when_its_term_is_durable() -> None:
-    """Who confirms a leader may not fall back behind its term: the first answer in a new term waits for the save."""
+    """A confirming node must not return to an earlier term: the first answer in a new term waits for the save."""
     node = make_node(term=1)
     node.step(1, Heartbeat(4, commit=0, round=3), 0.1)
     ready = take(node)

@@ -66,7 +66,7 @@ def test_a_follower_refuses_and_stays_as_it_is(message: Message) -> None:
 
 @pytest.mark.parametrize("message", [Heartbeat(3, 9, 9), append(*make_entries(3, first=4))], ids=repr)
 def test_two_leaders_in_one_term_are_refused(message: Message) -> None:
-    """A term has one leader (§5.2): whoever else claims it is refused, by its followers and by the leader itself."""
+    """A term has one leader (§5.2): any other is refused, by its followers and by the leader itself."""
     node = make_follower()
     before = without_time(node)
     with pytest.raises(MessageRefused, match="node 1 claims to lead term 3, which node 2 leads"):

@@ -156,7 +156,7 @@ def test_one_acknowledgement_a_turn_stands_for_all() -> None:
 
 
 def test_an_acknowledgement_of_a_truncated_entry_is_never_sent() -> None:
-    """If a new leader cuts entries off in the same turn, the old leader does not hear that they are stored."""
+    """If a new leader cuts entries off in the same turn, the old leader gets no acknowledgement of them."""
     node = make_node(term=1)
     node.step(1, AppendEntries(1, 0, 0, commit=0, entries=make_entries(1, 1)), 0.1)
     node.step(2, AppendEntries(2, 0, 0, commit=0, entries=make_entries(2)), 0.1)
@@ -178,7 +178,7 @@ def test_the_leaders_word_resets_the_election_timer(message: Message) -> None:
 
 
 def test_only_a_leader_takes_proposals() -> None:
-    """A follower redirects to the leader it knows (§8)."""
+    """A follower redirects to its leader (§8)."""
     node = make_node(term=1)
     node.step(2, Heartbeat(1, 0, 0), 0.1)
     with pytest.raises(NotLeader) as caught:
@@ -274,7 +274,7 @@ def test_row_38_a_match_index_never_goes_back() -> None:
 
 
 def test_answers_of_an_older_term_and_of_strangers_are_ignored() -> None:
-    """What was acknowledged to an older leader tells nothing about this term (§5.3)."""
+    """What was acknowledged to an older leader means nothing in this term (§5.3)."""
     node = make_leader(1, 1, term=5)
     before = leader_role(node).progress[1].last_contact
     node.step(1, AppendEntriesReply(5, success=True, prev_index=0, index=3), node.now + 0.1)
@@ -327,7 +327,7 @@ def test_a_message_carries_no_more_bytes_than_allowed_but_at_least_one_entry() -
 
 
 def test_a_message_carries_no_more_entries_than_allowed() -> None:
-    """Many short entries go out in pieces too: each costs whoever receives it, however short it is."""
+    """Many short entries go out in pieces too: each costs its receiver, however short it is."""
     node = make_leader(options=RaftOptions(append_entries_max=2))
     acknowledge(node, 1, 1)
     node.propose([b"x"] * 5, node.now)
@@ -371,7 +371,7 @@ def test_a_lost_probe_is_sent_again_when_heartbeats_are_answered() -> None:
 
 
 def test_a_lost_message_in_the_pipeline_is_found_out() -> None:
-    """When the last message is lost no refusal tells of it: answered heartbeats do, after a while."""
+    """When the last message is lost no refusal shows it: answered heartbeats do, after a while."""
     node = make_leader()
     acknowledge(node, 1, 1)
     node.propose([b"x"], node.now)
@@ -435,7 +435,7 @@ def test_row_09_all_members_apply_the_same_after_a_failover() -> None:
 
 
 def test_a_member_that_lost_its_log_is_filled_again() -> None:
-    """Who comes back empty and says so gets everything; what it acknowledged before no longer counts."""
+    """A member that comes back empty and says so gets everything; what it acknowledged before no longer counts."""
     node = make_leader(1, 1, members=5)
     acknowledge(node, 1, 3)
     settle(node)

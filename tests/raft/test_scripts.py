@@ -1,4 +1,4 @@
-"""Golden scripts: stories of a bare cluster that are told as they stand in tests/raft/scripts/ (see `scripting`)."""
+"""Golden scripts: stories of a bare cluster that run as they stand in tests/raft/scripts/ (see `scripting`)."""
 
 from pathlib import Path
 

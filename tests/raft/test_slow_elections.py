@@ -57,13 +57,13 @@ def test_a_voter_that_was_away_is_asked_again() -> None:
     node.step(2, RequestVoteReply(node.term, granted=False), node.now)
     for peer in (2, 3):
         node.peer_connected(peer, node.now)
-    assert not node.has_ready(), "who has answered, and who has no vote, is not asked"
+    assert not node.has_ready(), "no request to a node that has answered or has no vote"
     node.step(1, RequestVoteReply(node.term, granted=True), node.now)
     assert role_of(node) is Role.LEADER
 
 
 def test_a_vote_is_given_again_when_the_candidate_is_reached() -> None:
-    """Its answer may have been lost; no vote is promised before it is durable, or when somebody leads."""
+    """Its answer may have been lost; no vote is promised before it is durable, or when a node leads."""
     node = make_node(1, 2)
     node.step(1, RequestVote(node.term + 1, node.log.last_index, node.log.last_term), node.now)
     voting = node.ready()
@@ -103,7 +103,7 @@ def test_a_candidate_stays_in_its_election_while_its_vote_is_saved() -> None:
     for _ in range(5):
         node.wake(node.deadline)
     assert (role_of(node), node.term) == (Role.CANDIDATE, term)
-    assert not node.has_ready(), "nobody is asked anything"
+    assert not node.has_ready(), "no node is asked anything"
 
     took = node.now
     node.advance(standing)

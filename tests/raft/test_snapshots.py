@@ -183,7 +183,7 @@ def test_a_piece_of_an_old_term_is_refused() -> None:
 
 
 def test_what_is_committed_needs_no_snapshot() -> None:
-    """The leader hears that its snapshot is superfluous, and goes on with entries."""
+    """The answer says that the snapshot is superfluous: the leader notes it, and goes on with entries."""
     node = make_node(1, 1, 2, 2, 2, term=3, commit=5)
     node.step(2, piece(), 0.1)
     assert settle(node) == ((2, InstallSnapshotReply(3, FILE, 9, installed=True)),)
@@ -310,7 +310,7 @@ def test_a_new_leader_does_not_send_snapshots_because_it_knows_nothing() -> None
 
 
 def test_the_answers_to_pieces_are_passed_on() -> None:
-    """They are signs of life; those of another term, or of one who is no member, are nothing."""
+    """They are signs of life; those of another term, or of a node that is no member, count for nothing."""
     node = make_sure_leader()
     reply = InstallSnapshotReply(node.term, FILE, 4)
     node.step(1, reply, node.now + 0.3)

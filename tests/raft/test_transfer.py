@@ -150,7 +150,7 @@ def test_only_the_leader_of_this_term_can_order_an_election(sender: int, term: i
 
 
 def test_a_request_that_the_leader_ordered_is_answered_in_spite_of_a_living_leader() -> None:
-    """The transfer flag says that the leader wants this election, so stickiness gives way (thesis §4.2.3)."""
+    """The transfer flag says that the leader has ordered this election: stickiness does not apply (thesis §4.2.3)."""
     node = make_node(1, term=1)
     node.step(2, Heartbeat(1, 0, 0), 0.1)
     settle(node)
@@ -242,7 +242,7 @@ def test_a_target_that_answers_after_the_order_is_not_standing() -> None:
 
 
 def test_a_candidate_ends_a_leadership_when_its_own_vote_is_durable() -> None:
-    """Until then it can ask for no vote, so the old leader leads on; its term is told with the first promise."""
+    """Until then it can request no vote, so the old leader leads on; its term goes out with the first promise."""
     node = make_node(1, term=1)
     node.step(1, Heartbeat(1, 0, 0), 0.1)
     settle(node)
@@ -259,7 +259,7 @@ def test_a_candidate_ends_a_leadership_when_its_own_vote_is_durable() -> None:
 
 
 def test_an_ordered_election_gets_the_longest_wait() -> None:
-    """Nobody else stands while the old leader is on its way out, so to end it early would leave nobody."""
+    """No other node stands while the old leader is on its way out, so to end it early would leave no leader."""
     node = make_node(1, term=1)
     node.step(1, TimeoutNow(1), 0.1)
     assert node.deadline - node.now >= ELECTION_WAIT_FACTOR_MAX * node.options.election_timeout_min
