@@ -14,7 +14,20 @@ from kvraft.client.nodes import Address, find_nodes, parse_address
 
 NODE_TIMEOUT_S: Final = 2.0
 """Longest wait for one node, seconds; after that it is shown as down."""
-COLUMNS: Final = ("node", "address", "role", "term", "applied", "lag", "revision", "keys", "store", "disk", "version")
+COLUMNS: Final = (
+    "node",
+    "address",
+    "role",
+    "term",
+    "applied",
+    "lag",
+    "revision",
+    "keys",
+    "store",
+    "memory",
+    "disk",
+    "version",
+)
 STYLES: Final = {"leader": "bold green", "DOWN": "bold red", "DIFFERS": "bold red"}
 _UNITS: Final = ("B", "KiB", "MiB", "GiB", "TiB")
 
@@ -63,7 +76,7 @@ def _ask(asked: Sequence[Asked], timeout_s: float) -> None:
 @click.command("status")
 @cluster_options
 def status_command(nodes: str | None, timeout: float, output: str) -> int:
-    """Show every node: role, term, how far it is, how much it holds, and which is down.
+    """Show every node: role, term, how far it is, what it takes of memory and disk, and which is down.
 
     Ends with status 69 when no node leads.
     """
@@ -82,22 +95,34 @@ def status_command(nodes: str | None, timeout: float, output: str) -> int:
 
 
 def _show(asked: Sequence[Asked]) -> None:
+    ids = _ids_of(asked)
     commit = max((each.status["commit"] for each in asked if each.status), default=0)
-    asked = sorted(asked, key=lambda each: (each.status.get("id", 1 << 63), each.address))
-    write_table(COLUMNS, [_row(each, commit) for each in asked], STYLES)
+    asked = sorted(asked, key=lambda each: (ids.get(each.address, 1 << 63), each.address))
+    write_table(COLUMNS, [_row(each, ids.get(each.address, "-"), commit) for each in asked], STYLES)
     up = sum(bool(each.status) for each in asked)
     leader = next((each.status["id"] for each in asked if each.status.get("role") == "leader"), None)
     led = f"node {leader} leads" if leader is not None else "NOBODY LEADS"
     click.echo(f"{led}; {up} of {len(asked)} nodes answer")
 
 
-def _row(asked: Asked, commit: int) -> Sequence[object]:
+def _ids_of(asked: Sequence[Asked]) -> dict[Address, int]:
+    """Return the ids of the nodes: of those that are down, as the others know them."""
+    ids = {
+        parse_address(peer["address"]): int(peer_id)
+        for each in asked
+        for peer_id, peer in each.status.get("peers", {}).items()
+        if peer.get("address")
+    }
+    return ids | {each.address: each.status["id"] for each in asked if each.status}
+
+
+def _row(asked: Asked, node: object, commit: int) -> Sequence[object]:
     status = asked.status
     if not status:
-        return ("-", asked.address, "DOWN", *["-"] * (len(COLUMNS) - 3))
+        return (node, asked.address, "DOWN", *["-"] * (len(COLUMNS) - 3))
     role = "DIFFERS" if status.get("differs_at") is not None else status["role"]
     return (
-        status["id"],
+        node,
         asked.address,
         role,
         status["term"],
@@ -106,9 +131,15 @@ def _row(asked: Asked, commit: int) -> Sequence[object]:
         status["revision"],
         status["keys"],
         size(status["store"]["bytes"]),
-        f"{status['disk']['segments']} segments",
+        _size_or_dash(status.get("process", {}).get("rss_bytes")),
+        _size_or_dash(status["disk"].get("bytes")),
         status["version"],
     )
+
+
+def _size_or_dash(number: float | None) -> str:
+    """Return a number of bytes as text, a dash where a node of an earlier version does not tell it."""
+    return "-" if number is None else size(number)
 
 
 def size(number: float) -> str:

@@ -35,6 +35,7 @@ class Surroundings:
         fatal: called once, with the reason, when the node must not go on.
         dial: makes the endpoint of a numeric address.
         names: looks up the addresses of names.
+        memory: returns how many bytes of memory the process holds, None for unknown.
     """
 
     reactor: Any
@@ -43,6 +44,7 @@ class Surroundings:
     make_id: Callable[[], str] = lambda: uuid.uuid4().hex
     dial: Dial = endpoint_to
     names: Names = attrs.field(factory=Names)
+    memory: Callable[[], int | None] = lambda: None
 
 
 @attrs.frozen
@@ -99,6 +101,7 @@ def assemble(
         fatal=partial(_end, initial, surroundings.fatal),
         rejoin=None if initial.remembers else Rejoin(node, node.membership.members - {node_id}),
         options=replica_options(config),
+        memory=surroundings.memory,
     )
     peers = Peers(
         reactor,

@@ -39,6 +39,7 @@ from kvraft.process.huge_pages import use_huge_pages
 from kvraft.process.insight import Insight
 from kvraft.process.join import Joining
 from kvraft.process.logs import NodeLog
+from kvraft.process.memory import resident_bytes
 from kvraft.process.move import MOVE_PAUSE_S, Moving
 from kvraft.process.seed import JoinFailed, Seed, read_seed, write_seed
 from kvraft.process.start import (
@@ -217,7 +218,7 @@ class NodeService(Service):
         if listening is None:
             listening = self._bind(here)
         self._open = (initial.storage, initial.snapshots)
-        surroundings = Surroundings(self._reactor, Random(), self._fatal, names=self._names)
+        surroundings = Surroundings(self._reactor, Random(), self._fatal, names=self._names, memory=resident_bytes)
         limits = self._limit_clients(initial)
         self._node = node = assemble(self._config, self._id, initial, surroundings, reached_at=here, server=limits)
         places = _places(listening)

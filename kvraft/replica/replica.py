@@ -52,6 +52,7 @@ class Replica:
         make_id: returns a random id of hexadecimal digits: of a snapshot, or of this process.
         fatal: called once, with the reason, when this node must not go on.
         rejoin: for a node that keeps nothing on disk: decides when it may take part again.
+        memory: returns how many bytes of memory the process holds, None for unknown.
     """
 
     def __init__(
@@ -67,6 +68,7 @@ class Replica:
         fatal: Callable[[FatalReason], None],
         rejoin: Rejoin | None = None,
         options: ReplicaOptions | None = None,
+        memory: Callable[[], int | None] = lambda: None,
     ) -> None:
         options = options or ReplicaOptions()
         self.node = node
@@ -108,7 +110,7 @@ class Replica:
             self.instruments.events,
         )
         self._applier = self._make_applier(clock, options, make_cluster_id)
-        self.intake = self._make_intake(storage, options, make_id)
+        self.intake = self._make_intake(self._make_describe(storage, snapshots, memory), options, make_id)
         self.inbox = self._make_inbox()
 
     def _make_snapshotter(
@@ -155,7 +157,22 @@ class Replica:
             self.instruments,
         )
 
-    def _make_intake(self, storage: Storage, options: ReplicaOptions, make_id: Callable[[], str]) -> Intake:
+    def _make_describe(
+        self, storage: Storage, snapshots: SnapshotStorage, memory: Callable[[], int | None]
+    ) -> Callable[[], dict[str, object]]:
+        return lambda: describe(
+            self.node,
+            self.store,
+            storage,
+            0 if snapshots.latest is None else snapshots.latest.size,
+            memory(),
+            self._peers.status(),
+            self._checksums.differs_at,
+        )
+
+    def _make_intake(
+        self, status: Callable[[], dict[str, object]], options: ReplicaOptions, make_id: Callable[[], str]
+    ) -> Intake:
         return Intake(
             self,
             self.node,
@@ -170,7 +187,7 @@ class Replica:
             checksums=self._checksums,
             watches=self._watches,
             make_run=make_id,
-            describe=lambda: describe(self.node, self.store, storage, self._peers.status(), self._checksums.differs_at),
+            describe=status,
             connected=lambda: frozenset(peer for peer, each in self._peers.status().items() if each.connected),
             lock_waits=self._lock_waits,
         )

@@ -46,10 +46,15 @@ def describe(
     node: Node,
     store: Store,
     storage: Storage,
+    snapshot_bytes: int,
+    memory_bytes: int | None,
     connections: Mapping[int, PeerStatus],
     differs_at: int | None = None,
 ) -> dict[str, object]:
-    """Return the state of this node, and of its connections to the others, as JSON values."""
+    """Return the state of this node, and of its connections to the others, as JSON values.
+
+    `snapshot_bytes` is the size of the newest snapshot, `memory_bytes` what the process holds, None for unknown.
+    """
     soft, addresses = node.soft_state, node.membership.addresses
     return {
         "id": node.id,
@@ -81,7 +86,9 @@ def describe(
             "syncs": storage.syncs,
             "bytes_written": storage.bytes_written,
             "segments": storage.segments,
+            "bytes": storage.file_bytes + snapshot_bytes if storage.segments else 0,
         },
+        "process": {"rss_bytes": memory_bytes},
         "limits": {"key_bytes": KEY_BYTES_MAX, "value_bytes": VALUE_BYTES_MAX},
         "version": kvraft.__version__,
         "peers": {

@@ -181,6 +181,11 @@ class Storage(Protocol):
         """Number of the journal's files, for metrics."""
         ...
 
+    @property
+    def file_bytes(self) -> int:
+        """Bytes that the journal's files take on the disk, for metrics."""
+        ...
+
     def save(self, hard_state: HardState | None, entries: Sequence[Entry]) -> Deferred[None]:
         """Make both durable together; the Deferred fires with None when they are.
 

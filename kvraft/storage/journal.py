@@ -188,6 +188,11 @@ class Journal:
         """How many files the journal consists of."""
         return len(self._segments)
 
+    @property
+    def file_bytes(self) -> int:
+        """How many bytes its files take on the disk."""
+        return sum(segment.header.size for segment in [*self._segments])  # a copy: another thread may add one
+
     def save(self, hard_state: HardState | None, entries: Sequence[Entry]) -> None:
         """Make `hard_state` (None: unchanged) and `entries` durable together; they are when this returns.
 

@@ -73,6 +73,11 @@ class JournalJobs:
         """See `Journal.segments`."""
         return self.journal.segments
 
+    @property
+    def file_bytes(self) -> int:
+        """See `Journal.file_bytes`."""
+        return self.journal.file_bytes
+
     def save(self, hard_state: HardState | None, entries: Sequence[Entry]) -> Deferred[None]:
         """Make both durable together; the Deferred fires when they are, in the order of the saves.
 

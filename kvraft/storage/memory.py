@@ -25,7 +25,7 @@ class MemoryJournal:
         self.syncs = 0
         self.bytes_written = 0
         self.sync_times = Histogram()
-        self.segments = 0
+        self.segments = self.file_bytes = 0
         self._counts = counts
         self._reactor = reactor
         self._extent = Extent()

@@ -181,7 +181,7 @@ def test_a_save_at_the_end_of_a_segment_fills_it_to_the_last_byte(tmp_path: Path
         assert tuple(reopen(journal, directory).entries) == entries
 
 
-def test_counters_tell_syncs_bytes_and_segments(tmp_path: Path) -> None:
+def test_counters_tell_syncs_bytes_segments_and_their_size(tmp_path: Path) -> None:
     """A save is one sync; a rotation one more."""
     journal, _recovered = open_at(tmp_path)
     entries = make_entries(1, 1, b"a", b"b")
@@ -192,6 +192,7 @@ def test_counters_tell_syncs_bytes_and_segments(tmp_path: Path) -> None:
     journal.save(None, make_entries(3, 1, b"c" * SEGMENT_BYTES))
 
     assert (journal.syncs, journal.segments) == (3, 2)
+    assert journal.file_bytes == sum(path.stat().st_size for path in tmp_path.glob("segment-*"))
     journal.close()
 
 

@@ -8,7 +8,6 @@ from twisted.internet.task import LoopingCall
 from kvraft.commands import ListMembers
 from kvraft.server.http import answers
 from kvraft.server.http.call import Call
-from kvraft.server.http.memory import resident_bytes
 from kvraft.server.http.routes import EVENTS, Route
 from kvraft.server.http.stream import Stream, event
 
@@ -19,8 +18,7 @@ _encode: Final = msgspec.json.Encoder().encode
 
 def _describe(call: Call, members: dict[str, object]) -> dict[str, object]:
     http = {str(each): str(where) for each, where in call.node.names.addresses.items()}
-    process = {"rss_bytes": resident_bytes()}
-    return {**call.node.database.status(call.caller), "members": members, "http": http, "process": process}
+    return {**call.node.database.status(call.caller), "members": members, "http": http}
 
 
 def _status(call: Call) -> None:

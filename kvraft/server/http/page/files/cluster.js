@@ -212,6 +212,7 @@ export class Cluster extends EventTarget {
       silentMs: health === "silent" ? performance.now() - node.answeredAt : (progress?.silent_ms ?? null),
       memory: status?.process?.rss_bytes ?? null,
       held: status?.store?.bytes ?? null,
+      diskBytes: status?.disk?.bytes ?? null,
       diskWritten: status?.disk?.bytes_written ?? null,
       diskSegments: status?.disk?.segments ?? 0,
       version: status?.version ?? null,

@@ -169,7 +169,8 @@ function fillRow(parts, row) {
   setText(parts.contact, sayContact(row));
   setText(parts.memory, row.memory === null ? words.bytes(row.held) : words.bytes(row.memory));
   parts.memory.title = row.held === null ? "" : `The store holds ${words.bytes(row.held)}`;
-  setText(parts.disk, sayDisk(row));
+  setText(parts.disk, words.bytes(row.diskBytes));
+  parts.disk.title = row.diskWritten === null ? "" : `${words.plural(row.diskSegments, "segment")}, ${words.bytes(row.diskWritten)} written since the start`;
   setText(parts.version, row.version ?? "–");
 }
 
@@ -197,8 +198,4 @@ function sayContact(row) {
   if (row.isLeader) return "leads";
   if (row.silentMs === null) return row.health === "up" ? "answers" : "connected";
   return words.milliseconds(row.silentMs);
-}
-
-function sayDisk(row) {
-  return row.diskWritten === null ? "–" : `${words.plural(row.diskSegments, "segment")}, ${words.bytes(row.diskWritten)} written`;
 }
