@@ -65,9 +65,13 @@ def _list(connection: Connection, arguments: Arguments) -> Note:
     match [each.upper() for each in arguments[2:]]:
         case []:
             ids = [*members]
-        case [b"ID", *wanted] if wanted and all(each.isdigit() for each in wanted):
+        case [b"ID", *wanted] if wanted:
+            if not all(each.isdigit() for each in wanted):
+                raise RespError("ERR Invalid client ID")
             ids = [int(each) for each in wanted]
-        case [b"TYPE", b"NORMAL" | b"PUBSUB" | b"MASTER" | b"REPLICA" as kind]:
+        case [b"TYPE", kind]:
+            if kind not in {b"NORMAL", b"PUBSUB", b"MASTER", b"REPLICA", b"SLAVE"}:
+                raise RespError(f"ERR Unknown client type '{arguments[3].decode('latin-1')}'")
             ids = [each for each, member in members.items() if _kind(member.connection) == kind]
         case _:
             raise RespError(SYNTAX)
@@ -96,10 +100,12 @@ def _kill(connection: Connection, arguments: Arguments) -> Note:
         case [address] if address == own[b"ADDR"]:
             answer = OK_BYTES
         case [option, value] if option.upper() in own:
+            if option.upper() == b"ID" and not (value.isdigit() and int(value)):
+                raise RespError("ERR client-id should be greater than 0")
             if value != own[option.upper()]:
                 raise RespError("ERR a connection may end no other one than itself here")
             answer = integer(1)
-        case [_] | [_, _]:
+        case [_]:
             raise RespError("ERR No such client")
         case _:
             raise RespError(SYNTAX)

@@ -189,7 +189,9 @@ class RespDialect:
             container, command = command, command.by_name.get(arguments[1].upper())
             full_name = f"{container.name}|{command.name}" if command is not None else container.name
         if command is None or not command.least <= len(arguments) <= command.most:
-            if connection.transaction is not None:
+            if full_name == "exec":  # which ends the transaction also when it is wrong
+                connection.transaction, connection.watched = None, {}
+            elif connection.transaction is not None:
                 connection.transaction.spoil()
             self._note(requests, _misread(command, full_name, arguments))
             return True

@@ -46,6 +46,8 @@ def arity_text(name: str) -> str:
 
 def wrong_arity(name: str) -> bytes:
     """Return the error for a wrong number of arguments; `name` is in lower case, with its container before a bar."""
+    if name == "exec":  # Redis says so of EXEC alone, for its clients look for that code
+        return error(f"EXECABORT Transaction discarded because of: {arity_text(name).removeprefix('ERR ')}")
     return error(arity_text(name))
 
 

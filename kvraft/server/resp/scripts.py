@@ -103,6 +103,8 @@ def _exists(connection: Connection, arguments: Arguments) -> Note:
 
 
 def _flush(connection: Connection, arguments: Arguments) -> Note:
+    if len(arguments) > 3 or (arguments[2:] and arguments[2].upper() not in {b"SYNC", b"ASYNC"}):  # noqa: PLR2004
+        raise RespError("ERR SCRIPT FLUSH only support SYNC|ASYNC option")
     return OK_BYTES
 
 
