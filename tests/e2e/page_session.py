@@ -24,12 +24,19 @@ PHONE: Final = {"width": 390, "height": 844}
 TYPED: Final = "typed by hand"
 TYPED_LATER: Final = "typed while somebody else was faster"
 LED_BY_ANOTHER: Final = "(old) => document.querySelector('#tile-leader .value').textContent !== old"
+TELLS_TERM: Final = """(term) =>
+  RegExp(`(leads|in) term ${term}(?![0-9])`).test(document.getElementById('events').textContent)"""
+"""Whether the last hour names who leads a term."""
 SHOWS_ANOTHER: Final = """(old) => {
   const tile = document.querySelector('#tile-leader .value').textContent;
   const row = [...document.querySelectorAll('#members tr')].find((each) => each.textContent.includes(old));
   return tile.startsWith('Node') && tile !== old && row.dataset.health === 'silent';
 }"""
 """Whether another node leads, and the old one is marked."""
+TELL_THEIR_SIZE: Final = (
+    "() => [...document.querySelectorAll('#members tr')].every((row) => row.textContent.includes('iB'))"
+)
+"""Whether each member has answered this browser."""
 PROGRAMS: Final = ("nc", "curl", "redis-cli", "Python")
 """Those for which the page shows lines to copy."""
 AWKWARD: Final = 'it\'s "two" lines,\n$HOME \\n, and `ü`'
@@ -78,7 +85,12 @@ class Session:
         self.await_text("#tile-healthy", "3 of 3")
         self.await_text("#tile-leader", f"Node {self.leader()}")
         self.await_text("#tile-margin", "1")
+        await_true(self.page, "() => document.querySelector('#chart-throughput canvas') !== null")
+        await_true(self.page, TELL_THEIR_SIZE)
         self.seen["members"] = self.page.locator("#members tr").all_inner_texts()
+        self.seen["charts"] = [
+            self.page.get_attribute(f"#chart-{name}", "aria-label") for name in ("throughput", "latency")
+        ]
 
     def edit(self) -> None:
         """Find a key by its prefix, with the keyboard alone, and save another value."""
@@ -149,6 +161,60 @@ class Session:
         done = subprocess.run(command, capture_output=True, text=True, timeout=20, check=False)
         return done.stdout + done.stderr
 
+    def open_key(self, key: str) -> None:
+        """Choose a key from the list."""
+        self.page.fill("#prefix", key)
+        self.await_text("#keys-note", "1 key")
+        self.await_text("#keys", key)
+        self.page.click("#keys button")
+        self.await_text("#key-name", key)
+
+    def save_as_json_and_hex(self) -> None:
+        """Edit a value in its two other forms; what is neither is not saved, and stays in the field."""
+        self.line('SET page/form {"a":[1,2.50]}')
+        self.open_key("page/form")
+        await_true(self.page, "() => document.querySelector('[name=form][value=json]').checked")
+        self.seen["laid out"] = self.page.input_value("#value")
+        refused = self.seen["refused forms"] = {}
+        for form, wrong, right in (("json", '{"a":', '{"a":\n[1,2.50,3]}'), ("hex", "6b 7", "6b 76")):
+            self.page.check(f"[name=form][value={form}]", force=True)
+            self.page.fill("#value", wrong)
+            self.page.click("#save")
+            self.await_text("#notice", "Not saved")
+            refused[form] = [self.text("#notice"), self.page.input_value("#value") == wrong]
+            self.page.fill("#value", right)
+            self.page.click("#save")
+            self.await_text("#notice", "Saved, as revision")
+            refused[form].append(self.line("GET page/form").get("value"))
+
+    def keep_over_a_reload(self) -> None:
+        """Type, and load the page anew without saving."""
+        self.page.on("dialog", lambda dialog: dialog.accept())  # the browser asks whether to leave
+        self.page.fill("#value", "74 79 70 65 64")
+        self.page.reload()
+        await_true(self.page, "() => document.getElementById('value').value !== ''")
+        self.seen["field after reload"] = self.page.input_value("#value")
+        self.page.click("#revert")
+        self.await_text("#draft-mark", "")
+
+    def delete(self) -> None:
+        """Delete a key that somebody has just written, and then as it is."""
+        self.line("SET page/doomed one")
+        self.open_key("page/doomed")
+        await_true(self.page, "() => document.getElementById('value').value === 'one'")
+        self.page.fill("#value", "mine")  # what was begun from `one` keeps its revision as the condition
+        self.page.click("#delete")
+        self.line("SET page/doomed two")
+        self.page.click("#delete-yes")
+        self.await_text("#notice", "somebody has changed this key")
+        self.seen["refused delete"] = [self.text("#notice"), self.line("GET page/doomed").get("value")]
+        self.page.click("#notice >> text=Take theirs")
+        await_true(self.page, "() => document.getElementById('value').value === 'two'")
+        self.page.click("#delete")
+        self.page.click("#delete-yes")
+        self.await_text("#notice", "Deleted")
+        self.seen["deleted"] = [self.line("GET page/doomed"), self.page.input_value("#value")]
+
     def show_markup_as_text(self) -> None:
         """A value that looks like a page is shown, and does nothing."""
         self.line("SET page/<img> <img src=x onerror=document.title='run'><script>1</script>")
@@ -191,6 +257,10 @@ class Session:
         self.seen["leads then"] = self.text("#tile-leader .value")
         self.await_text("#tile-healthy", "2 of 3")
         self.seen["margin then"] = self.text("#tile-margin .value")
+        self.await_text("#events", f"lost its connection with node {leader}")
+        await_true(self.page, TELLS_TERM, self.text("#tile-term .value"))
+        self.page.select_option("#events-filter", "election")
+        self.seen["elections"] = self.page.locator("#events .text").all_inner_texts()
 
     def lose_the_own_node(self) -> None:
         """The node that serves the page is killed too."""
@@ -219,6 +289,9 @@ def main() -> None:
             session.edit()
             session.be_refused()
             session.copy_lines()
+            session.save_as_json_and_hex()
+            session.keep_over_a_reload()
+            session.delete()
             session.show_markup_as_text()
             session.check_access()
             session.lose_the_leader()

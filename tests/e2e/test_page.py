@@ -3,6 +3,7 @@
 import contextlib
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -108,6 +109,48 @@ def test_a_conflicting_edit_is_refused_in_words_and_what_was_typed_stays(seen: d
 def test_the_history_shows_every_value_of_the_key(seen: dict[str, Any]) -> None:
     """Newest first, also those of others."""
     assert seen["history"] == [TYPED_LATER, "from somebody else", TYPED, "before"]
+
+
+def test_members_and_charts_show_what_each_node_takes_and_does(seen: dict[str, Any]) -> None:
+    """The memory and the disk of each member, and the requests and their latency, in words as well."""
+    assert len(seen["members"]) == 3
+    for row in seen["members"]:
+        assert len(re.findall(r"[\d.]+ [KM]iB", row)) == 2, row
+    throughput, latency = seen["charts"]
+    assert re.fullmatch(r"Requests a second: Writes [\d.]+/s, Reads [\d.]+/s", throughput)
+    assert latency.startswith("99th percentile of latency: Writes ")
+
+
+def test_a_value_is_edited_as_json_and_as_hexadecimal_digits(seen: dict[str, Any]) -> None:
+    """What is neither is refused in words, and stays in the field; numbers stay as they were typed."""
+    assert seen["laid out"] == '{\n  "a": [\n    1,\n    2.50\n  ]\n}'
+    assert seen["refused forms"].keys() == {"json", "hex"}
+    refusal, stayed, stored = seen["refused forms"]["json"]
+    assert ("This is no JSON" in refusal, stayed, stored) == (True, True, '{"a":[1,2.50,3]}')
+    refusal, stayed, stored = seen["refused forms"]["hex"]
+    assert ("no pairs of hexadecimal digits" in refusal, stayed, stored) == (True, True, "kv")
+
+
+def test_what_was_typed_outlives_a_reload(seen: dict[str, Any]) -> None:
+    """The draft of a key is there when the page is loaded anew."""
+    assert seen["field after reload"] == "74 79 70 65 64"
+
+
+def test_a_conflicting_delete_is_refused_in_words(seen: dict[str, Any]) -> None:
+    """The other's value stays; one that nobody has changed goes, and can be created anew from the field."""
+    refusal, left = seen["refused delete"]
+    assert "somebody has changed this key" in refusal
+    assert left == "two"
+    assert seen["deleted"] == [{"value": None}, "two"]
+
+
+def test_elections_are_told_with_their_reasons(seen: dict[str, Any]) -> None:
+    """Who leads since the leader was killed, and who has asked for votes and why, without what is no election."""
+    told = " ".join(seen["elections"])
+    successor = seen["leads then"].lower()
+    assert re.search(rf"{successor} leads term \d|follows {successor} in term \d", told)
+    assert re.search(rf"{successor} asks for pre-votes, as |votes for {successor} in term|pre-vote for term", told)
+    assert "lost its connection" not in told
 
 
 def test_the_lines_to_copy_do_what_they_say(seen: dict[str, Any]) -> None:
