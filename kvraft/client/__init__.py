@@ -26,6 +26,7 @@ link           one connection, and the split of its bytes into answers
 errors         the tree of errors
 recipes        queues, barriers, parties, counters and elections, built from the modules above
 nodes          the addresses of the cluster
+numbers        checks of the numbers that a caller gives
 =============  ======================================================================================================
 
 Errors are one tree, `ClientError`. A `Definite` error says that the request had no effect; `OutcomeUnknown` says that a

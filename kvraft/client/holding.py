@@ -11,6 +11,7 @@ from typing import Final
 import msgspec
 
 from kvraft.client.errors import ClientError, InvalidRequest, Unavailable
+from kvraft.client.numbers import time_to_live
 from kvraft.client.quoting import argument
 from kvraft.client.requests import Answer, Effect, Request, T
 from kvraft.client.values import Text, content, to_bytes
@@ -36,9 +37,7 @@ class Held:
     """A lock or lease: it is held for a time to live from each renewal on."""
 
     def __init__(self, ttl_s: float) -> None:
-        if ttl_s <= 0:
-            raise InvalidRequest("the time to live is a number of seconds above 0")
-        self.ttl_s: Final = ttl_s
+        self.ttl_s: Final = time_to_live(ttl_s)
         self.deadline = 0.0
         """Until this time it is certainly held."""
         self.renew_at = 0.0

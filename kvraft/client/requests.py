@@ -7,6 +7,7 @@ from typing import Any, Final, Generic, TypeAlias, TypeVar
 import msgspec
 
 from kvraft.client.errors import InvalidRequest
+from kvraft.client.numbers import time_to_live, whole
 from kvraft.client.quoting import argument, is_plain_key, is_plain_value, last_argument
 from kvraft.client.transactions import Transaction
 from kvraft.client.transactions import delete as delete_operation
@@ -90,12 +91,12 @@ class If(msgspec.Struct, frozen=True):
     @staticmethod
     def revision(number: int) -> "If":
         """The key was last written at this revision; 0: it does not exist."""
-        return If(b"REVISION %d" % number)
+        return If(b"REVISION %d" % whole(number, "a revision"))
 
     @staticmethod
     def version(number: int) -> "If":
         """The key has this version; 0: it does not exist."""
-        return If(b"VERSION %d" % number)
+        return If(b"VERSION %d" % whole(number, "a version"))
 
     @staticmethod
     def value(value: Text) -> "If":
@@ -122,6 +123,12 @@ def _key(key: Text) -> bytes:
     return written
 
 
+def _written(condition: If) -> bytes:
+    if not isinstance(condition, If):
+        raise TypeError(f"{condition!r} is no condition; write, for instance, If.absent()")
+    return condition.written
+
+
 def get(key: Text, at: int | None = None) -> Request[bytes | None]:
     """Read a value, None if the key does not exist; with `at`, the value at that revision."""
     name = _key(key)
@@ -136,7 +143,7 @@ def get_item(key: Text, at: int | None = None) -> Request[Item | None]:
 
 
 def _at(revision: int | None) -> bytes:
-    return b"" if revision is None else b" AT %d" % revision
+    return b"" if revision is None else b" AT %d" % whole(revision, "a revision")
 
 
 def set_(key: Text, value: Text, ttl: float | None = None, lease: int | None = None) -> Request[None]:
@@ -152,7 +159,7 @@ def delete(key: Text, condition: If | None = None) -> Request[None]:
     """Remove a key, with a condition only if that holds."""
     name = _key(key)
     if condition is not None:
-        return Request(b"DELETE %b IF %b" % (argument(name), condition.written), _nothing)
+        return Request(b"DELETE %b IF %b" % (argument(name), _written(condition)), _nothing)
     if is_plain_key(name):
         return Request(b"DELETE " + name, _nothing)
     return Request(b"TXN " + Transaction().then(delete_operation(name)).encoded(), _nothing)
@@ -162,14 +169,16 @@ def cas(key: Text, condition: If, value: Text, ttl: float | None = None, lease: 
     """Write a value if a condition holds; the result is its revision."""
     for_ = b"" if ttl is None else b" FOR " + _seconds(ttl)
     if lease is not None:
-        for_ = b" LEASE %d" % lease
-    line = b"CAS %b%b %b %b" % (argument(_key(key)), for_, condition.written, last_argument(to_bytes(value)))
+        for_ = b" LEASE %d" % whole(lease, "the number of a lease")
+    line = b"CAS %b%b %b %b" % (argument(_key(key)), for_, _written(condition), last_argument(to_bytes(value)))
     return Request(line, _revision)
 
 
 def incr(key: Text, by: int = 1) -> Request[int]:
     """Add to a counter; the result is the sum."""
-    return Request(b"INCR %b %d" % (argument(_key(key)), by), lambda answer: int(answer["value"]))
+    return Request(
+        b"INCR %b %d" % (argument(_key(key)), whole(by, "what is added")), lambda answer: int(answer["value"])
+    )
 
 
 def append(key: Text, value: Text) -> Request[int]:
@@ -194,7 +203,7 @@ def ttl(key: Text) -> Request[float | None]:
 
 
 def _seconds(seconds: float) -> bytes:
-    return f"{seconds:.6f}".encode()
+    return f"{time_to_live(seconds):.6f}".encode()
 
 
 def transact(transaction: Transaction) -> Request[Outcome]:
@@ -282,11 +291,13 @@ class Pages:
     """
 
     def __init__(self, span: Span, limit: int | None, page_keys: int = PAGE_KEYS) -> None:
+        if limit is not None and whole(limit, "a limit") < 0:
+            raise InvalidRequest(f"a limit is a number of keys, and not {limit}")
         self._span = span
         self._left = limit
         self._page_keys = page_keys
         self._cursor: str | None = None
-        self._is_over = limit is not None and limit <= 0
+        self._is_over = limit == 0
 
     def next_request(self) -> Request[Page] | None:
         """Return the request for the next page; None after the last page."""

@@ -19,6 +19,7 @@ from typing import Any, ClassVar, Final, TypeAlias
 
 import msgspec
 
+from kvraft.client.numbers import time_to_live, whole
 from kvraft.client.quoting import member, range_member
 from kvraft.client.values import Deleted, Found, Outcome, Result, Text, read_item, read_key_item, to_bytes
 
@@ -144,9 +145,9 @@ def set(  # noqa: A001 - the command's name
     """Write a key. It expires after `ttl` seconds, or when its lease ends; with neither, never."""
     described = {**member("set", to_bytes(name)), **member("value", to_bytes(value))}
     if ttl is not None:
-        described["ttl"] = ttl
+        described["ttl"] = time_to_live(ttl)
     if lease is not None:
-        described["lease"] = lease
+        described["lease"] = whole(lease, "the number of a lease")
     return Operation(described, lambda _: None)
 
 
@@ -157,7 +158,9 @@ def delete(name: Text) -> Operation:
 
 def incr(name: Text, by: int = 1) -> Operation:
     """Add to a counter; its result is the sum."""
-    return Operation({**member("incr", to_bytes(name)), "by": by}, lambda answer: int(answer["value"]))
+    return Operation(
+        {**member("incr", to_bytes(name)), "by": whole(by, "what is added")}, lambda answer: int(answer["value"])
+    )
 
 
 def append(name: Text, value: Text) -> Operation:
@@ -198,6 +201,12 @@ def nested(transaction: "Transaction") -> Operation:
     return Operation({"txn": transaction.described()}, transaction.read)
 
 
+def _check(operations: Sequence[Operation]) -> None:
+    for each in operations:
+        if not isinstance(each, Operation):
+            raise TypeError(f'{each!r} is no operation; write, for instance, transactions.set("key", "value")')
+
+
 class Transaction(msgspec.Struct, frozen=True):
     """Comparisons, the operations to carry out if all of them hold, and those for when one does not."""
 
@@ -214,10 +223,12 @@ class Transaction(msgspec.Struct, frozen=True):
 
     def then(self, *operations: Operation) -> "Transaction":
         """Return the transaction with more operations for when all comparisons hold."""
+        _check(operations)
         return Transaction(self.comparisons, (*self.operations, *operations), self.other_operations)
 
     def otherwise(self, *operations: Operation) -> "Transaction":
         """Return the transaction with more operations for when a comparison does not hold."""
+        _check(operations)
         return Transaction(self.comparisons, self.operations, (*self.other_operations, *operations))
 
     def described(self) -> dict[str, Any]:

@@ -1,14 +1,18 @@
 """Requests as the real server reads them, for every key and value that there can be."""
 
+import re
 from typing import Any, TypeVar
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+import kvraft.client
 from kvraft.client import Deleted, Found, If, InvalidRequest, Item, Transaction, key, requests, transactions
 from kvraft.client.errors import ConditionFailed, from_answer
 from kvraft.client.following import watch_key, watch_prefix
+from kvraft.client.holding import Held
+from kvraft.client.numbers import TTL_S_MAX, TTL_S_MIN
 from kvraft.client.requests import Effect, Pages, Request, Span
 from kvraft.commands import Span as Watched
 from kvraft.server.dialect import Watch
@@ -16,6 +20,9 @@ from kvraft.server.requests import read_requests
 from tests.server.test_data_requests import Lines
 
 T = TypeVar("T")
+
+UNTYPED: Any = kvraft.client
+"""The client as a program meets it that no checker of types has read."""
 
 AWKWARD = st.one_of(
     st.binary(max_size=4),
@@ -145,3 +152,43 @@ def test_only_reads_are_without_effect() -> None:
     assert {each.effect for each in reads} == {Effect.NONE}
     assert {each.effect for each in writes} == {Effect.ONCE}
     assert requests.raw(b"TRANSFER 1").effect is Effect.UNNUMBERED
+
+
+@pytest.mark.parametrize(
+    ("make", "error", "said"),
+    [
+        (lambda: UNTYPED.requests.incr("n", 1.5), TypeError, "what is added is a whole number, not 1.5"),
+        (lambda: UNTYPED.transactions.incr("n", "2"), TypeError, "what is added is a whole number, not '2'"),
+        (lambda: UNTYPED.requests.get("n", at=1.0), TypeError, "a revision is a whole number"),
+        (lambda: UNTYPED.If.revision("7"), TypeError, "a revision is a whole number"),
+        (lambda: UNTYPED.requests.cas("n", "absent", "1"), TypeError, "write, for instance, If.absent()"),
+        (lambda: UNTYPED.requests.delete("n", "absent"), TypeError, "write, for instance, If.absent()"),
+        (lambda: UNTYPED.Transaction().then("SET n 1"), TypeError, "is no operation"),
+        (lambda: UNTYPED.Transaction().otherwise(key("n").exists()), TypeError, "is no operation"),
+        (
+            lambda: UNTYPED.requests.set_("n", "1", ttl="60"),
+            TypeError,
+            "a time to live is a number of seconds, not '60'",
+        ),
+        (lambda: UNTYPED.requests.set_("n", "1", ttl=0), InvalidRequest, "at least 0.001"),
+        (lambda: UNTYPED.requests.cas("n", If.absent(), "1", ttl=float("nan")), InvalidRequest, "and not nan"),
+        (lambda: UNTYPED.requests.expire("n", float("inf")), InvalidRequest, "at most 315360000 seconds"),
+        (lambda: Held(-1), InvalidRequest, "at least 0.001"),
+        (lambda: Pages(Span.prefix("n"), -1), InvalidRequest, "a limit is a number of keys, and not -1"),
+    ],
+)
+def test_a_wrong_argument_is_refused_where_it_is_given(make: Any, error: type[Exception], said: str) -> None:
+    """In words about the call, before anything is sent; and a fraction is never cut off."""
+    with pytest.raises(error, match=re.escape(said)):
+        make()
+
+
+def test_times_to_live_are_what_the_server_accepts() -> None:
+    """To the bounds."""
+    server = Server()
+    server.ask(requests.set_("n", "1"))
+    for seconds in (TTL_S_MIN, TTL_S_MAX):
+        server.ask(requests.expire("n", seconds))
+    for wrong in (b"EXPIRE n 0.0009", b"EXPIRE n 315360000.1"):
+        with pytest.raises(InvalidRequest, match=r"at least 0\.001 and at most 315360000 seconds"):
+            server.ask(requests.raw(wrong))
