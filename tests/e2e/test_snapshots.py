@@ -68,7 +68,7 @@ def overwrite(cluster: Cluster, count: int, *, keys: int = 100, size: int = 1000
 def test_directories_stay_small(cluster: Cluster) -> None:
     """However much is written over the same keys, a directory holds a few snapshots and segments, never the whole."""
     largest, last = 0, {}
-    for _ in range(5):
+    for _ in range(3):
         last = overwrite(cluster, 2000)
         largest = max(largest, *(data_bytes(cluster, node) for node in cluster.ids))
 
