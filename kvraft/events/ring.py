@@ -13,7 +13,7 @@ from kvraft.events.sentences import sentence
 MERGE_S: Final = 10.0
 """What happens again within so many seconds is the same event once more, seconds."""
 MERGE_AMONG: Final = 16
-"""So many of the newest events of a group are searched for it."""
+"""How many of the newest events of a group are searched for it."""
 
 
 class Note(Protocol):

@@ -85,7 +85,7 @@ METRICS: Final[Mapping[str, Metric]] = {
     "kvraft_disk_written_bytes_total": _counter("Bytes that the journal has saved."),
     "kvraft_disk_segments": _gauge("Files that the journal consists of."),
     "kvraft_disk_pending_seconds": _gauge("Since the oldest unfinished save was asked for; 0 without one."),
-    "kvraft_disk_full": _gauge("1 while nothing can be saved for want of room or of open files."),
+    "kvraft_disk_full": _gauge("1 while nothing can be saved because the disk is full or no more files can be opened."),
     # Queues.
     "kvraft_queue_writes": _gauge("Submissions with writes that are not proposed yet."),
     "kvraft_queue_write_bytes": _gauge("Bytes of their writes."),

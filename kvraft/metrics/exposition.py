@@ -22,7 +22,7 @@ from kvraft.metrics.histogram import BOUNDS_S, Histogram
 CONTENT_TYPE: Final = CONTENT_TYPE_LATEST
 _BOUNDS: Final = (*(f"{bound:g}" for bound in BOUNDS_S), "+Inf")
 HISTOGRAMS_A_PIECE: Final = 4
-"""So many histograms are written in one piece: each has twenty lines."""
+"""Most histograms in one piece: each has twenty lines."""
 
 
 class NodeCollector(Collector):

@@ -16,7 +16,7 @@ OK: Final = "OK"
 """The outcome of a request that was carried out."""
 DEFECT: Final = "INTERNAL"
 UNCOUNTED_MAX: Final = 1_000
-"""So many submissions are counted together."""
+"""The number of submissions that are counted together."""
 
 
 class Effect(Enum):
@@ -29,7 +29,7 @@ class Effect(Enum):
 
 
 class CommandCounts:
-    """What has become of one command."""
+    """The outcome of one command."""
 
     __slots__ = ("_requests", "_seconds", "effect", "failures", "name", "uncounted")
 

@@ -19,7 +19,7 @@ INTERVAL_S: Final = 0.5
 """Between two signs of life on a connection, in seconds."""
 
 MISSED_MAX: Final = 4
-"""So many intervals in a row may pass without a byte from the other end. Intervals are counted, and not seconds: while
+"""Most intervals in a row without a byte from the other end. Intervals are counted, and not seconds: while
 this process is blocked they count as one, because bytes that arrived meanwhile are not read yet."""
 
 ACCEPTOR_SAYS: Final = b"\n"

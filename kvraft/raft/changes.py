@@ -1,4 +1,6 @@
-"""Membership changes (§6, thesis §4): by joint consensus, learners first, one at a time, and never into a dead end.
+"""Membership changes (§6, thesis §4): by joint consensus, learners first, and one at a time.
+
+A change that would leave no living majority is refused, unless it is forced.
 
 A change of voters goes through a *joint* configuration, in which every decision needs a majority of the old voters and
 one of the new. When that is committed, the leader appends the new configuration alone. A change of learners affects no

@@ -9,7 +9,7 @@ from kvraft.replica.submissions import Submission
 from kvraft.store import Store
 
 MANY: Final = 8
-"""So many submissions of one turn are many: the next turn will have more."""
+"""From this number of submissions in one turn on, the next turn is expected to have more."""
 
 
 class Reads:

@@ -25,15 +25,15 @@ from kvraft.store.changes import SetRun
 PROGRESS_S: Final = 10.0
 """A watch that has sent nothing for so long sends the latest revision, seconds."""
 PROGRESS_AT_ONCE: Final = 200
-"""So many watches send that in one turn of the reactor."""
+"""Most watches that send that in one turn of the reactor."""
 PROGRESS_PAUSE_S: Final = 0.01
 """Pause before the next ones do, seconds."""
 TOLD_AT_ONCE: Final = 500
-"""So many live watches send changes in one turn of the reactor."""
+"""Most live watches that send changes in one turn of the reactor."""
 PENDING_BYTES_MAX: Final = 1024 * 1024
 """Keys and values that may be pending for a live watch, bytes; with more, it drops them and reads the history."""
 CHANGES_AT_ONCE: Final = 500
-"""So many changes of the history are read in one turn of the reactor, for all watches that are catching up."""
+"""Most changes of the history that are read in one turn of the reactor, for all watches that are catching up."""
 CHANGES_A_WATCH: Final = 20
 """The fixed cost of serving one watch that is catching up, counted as so many changes on top of those read for it."""
 SLICE_BYTES: Final = 256 * 1024

@@ -77,7 +77,7 @@ class Worker:
         self._last = last
         self._patience = patience
         self._unawaited = 0
-        """So many jobs are not waited for, since jobs before them took too long."""
+        """How many of the next jobs are not waited for, since jobs before them took too long."""
         self._unawaited_next = 1
         """What `_unawaited` becomes with the next job that takes too long."""
         self._awaited: deque[None] = deque()

@@ -32,7 +32,7 @@ class SnapshotOptions:
     """A snapshot is taken when so much was applied since the last one, or as much as that one's size, if more. So each
     write is written to the disk about twice at most."""
     log_bytes_kept: int = 8 * 1024 * 1024
-    """So much of the log is kept after a snapshot, for followers that are a little late."""
+    """How much of the log before a snapshot is kept, for followers that are a little late."""
     log_bytes_for_late: int = 96 * 1024 * 1024
     """So much of a leader's log, or twice the size of the snapshot, if more, is kept while a live member needs it: a
     member that has installed a snapshot needs the entries after it; without them it would need the next snapshot.
