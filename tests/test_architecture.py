@@ -26,6 +26,7 @@ CORE_MAY_IMPORT: Final = frozenset(
         "heapq",
         "itertools",
         "kvraft.raft",
+        "math",
         "msgspec",
         "operator",
         "random.Random",  # the type of the generator that is injected; the module's functions are not
