@@ -13,6 +13,8 @@ from typing import Final
 
 import attrs
 
+from kvraft.storage.errors import is_full
+
 SECTOR: Final = 512
 
 
@@ -249,11 +251,18 @@ class DiskFile:
         return bytes(self.inode.current[offset : offset + length])
 
     def pwrite(self, data: bytes, offset: int) -> None:
-        """Write; if that fails, a part of the data may be written."""
+        """Write; if that fails, a part of the data may be written, up to the end of a sector where the disk is full.
+
+        A file system finds no room when it allocates a block, and a block consists of whole sectors.
+        """
         try:
             self.check("pwrite")
-        except OSError:
-            self.inode.write(data[: self.disk.rng.randrange(len(data) + 1)], offset)
+        except OSError as error:
+            end = offset + self.disk.rng.randrange(len(data) + 1)
+            if is_full(error):
+                end -= end % SECTOR
+            if end > offset:
+                self.inode.write(data[: end - offset], offset)
             raise
         if "pwrite" not in self.disk.ignored:
             self.inode.write(data, offset)

@@ -119,6 +119,9 @@ class Watching(LineOnlyReceiver):
                 follow.position = answer["revision"]
             if not self._waiting:
                 self.told_at = self._client.now
+        elif answer.get("error") == "NO_SUCH_WATCH":  # the node has ended the watch before it read UNWATCH
+            demand(bool(self._ending), f"nothing was to end, and is answered {answer}")
+            self._ending.popleft()
         elif "error" in answer:
             follow = self._waiting.popleft()
             self._client.note_refusal(follow, answer)
