@@ -17,6 +17,7 @@ from kvraft.process.assembly import Assembly
 from kvraft.raft import EntryKind, HardState, InvariantViolated, Message, Node, Ready
 from kvraft.raft.invariants import ClusterHistory, NodeHistory
 from kvraft.raft.messages import (
+    AppendEntries,
     AppendEntriesReply,
     HeartbeatReply,
     InstallSnapshot,
@@ -39,7 +40,7 @@ from kvraft.simulation.conduct import (
     demand,
     majorities,
 )
-from kvraft.simulation.conduct_of_logs import Marks, Tail, Votes, check_allegiance, check_removal
+from kvraft.simulation.conduct_of_logs import Marks, Tail, Votes, check_allegiance, check_amount, check_removal
 from kvraft.simulation.conduct_of_reads import ReadRounds
 from kvraft.simulation.founders import Founders
 from kvraft.simulation.member import Member
@@ -461,7 +462,9 @@ class PromiseKeeper:
             for to, message in outgoing:
                 if moments.sayings:
                     moments.said(self._member, to, cast(Message, message))
-                if type(message) in _WATCHED:
+                if type(message) is AppendEntries:
+                    self._checks.noted(check_amount, self._member.node, message.entries)
+                elif type(message) in _WATCHED:
                     self._checks.noted(self._checks.promised, self._member, to, message)
                 if world.trace is not None:
                     world.tell(self._member.machine.name, f"→ node {to}: {describe(message)}")

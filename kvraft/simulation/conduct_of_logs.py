@@ -4,12 +4,12 @@ A log is truncated only for a conflict. A node follows only the leader of its te
 least as up to date as the voter's. No segment of a journal is deleted that the node could need after a crash.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import attrs
 
-from kvraft.raft import Node
+from kvraft.raft import Entry, Node
 from kvraft.raft.roles import Leader
 from kvraft.simulation.conduct import demand
 from kvraft.simulation.member import FOLDER, Member
@@ -131,6 +131,14 @@ class Votes:
             f"node {node.id} votes in term {node.term} for node {vote}, whose log is older: its last term and index "
             f"are {theirs}, and those of the voter {ours} (§5.4.1)",
         )
+
+
+def check_amount(node: Node, entries: Sequence[Entry]) -> None:
+    """Check that a message holds no more entries than `node` may send at once; one entry it may always send."""
+    options, count, size = node.options, len(entries), sum([len(entry.record) for entry in entries])
+    if count > 1 and (count > options.append_entries_max or size > options.append_bytes_max):
+        limits = f"{options.append_entries_max} of {options.append_bytes_max} bytes"
+        demand(False, f"node {node.id} sends {count} entries of {size} bytes at once, and may send {limits}")
 
 
 def check_allegiance(node: Node, leaders: Mapping[int, int]) -> None:

@@ -11,14 +11,28 @@ from tests.mutants.catalogue import FOLDER
 from tests.mutants.table import PATH, SECTION
 
 EQUIVALENT: Final = FOLDER / "drawn" / "equivalent.toml"
+SURVIVORS: Final = FOLDER / "drawn" / "survivors.toml"
 HEAD: Final = f"""\
 {SECTION}
 
 The list above was written by those who wrote the simulator. So `make mutate` also draws changes of the core at random
 (every comparison, boundary, number, condition and statement of `kvraft/raft`, `replica`, `storage` and `store`,
 `tests/mutants/operators.py`), and tries each with the simulator alone, and where that sees nothing with the tests of
-its room. Here each had 60 seeds of 8 s. Some change nothing that anybody could see; those are marked by hand in
-`tests/mutants/drawn/equivalent.toml`.
+its room. The table below is `--sample 40 --seed 12` on the simulator alone, with 40 seeds of 8 s for each change. So it
+is no measurement of the goal, 32 of 40 within 200 seeds. Changes that do nothing that anybody could see are marked by
+hand in `tests/mutants/drawn/equivalent.toml`. Why the simulator has not seen each of the others stands in
+`tests/mutants/drawn/survivors.toml`, as reading the code explains it:
+
+* four only delay something that happens a moment later anyway, and no budget is so narrow;
+* three meet no moment: an older copy that lacks a term alone, a client that leaves out many numbers, a member that only
+  unknown nodes tell about its cluster;
+* three are in code that no simulated client uses; above all, none speaks the Redis protocol;
+* two change the text of an error, or which of two refusals a client gets;
+* one shows that a check is missing: a request that waits for a leader must not time out after this node itself has
+  become the leader.
+
+`Log.slice`, which let messages exceed their limit, showed a missing check as well. It is there since, and kills the
+change at its second seed.
 """
 COLUMNS: Final = ("change", "simulator", "tests", "remark")
 
@@ -41,6 +55,12 @@ def load_equivalent(path: Path = EQUIVALENT) -> dict[str, str]:
     return {entry["name"]: entry["why"] for entry in entries}
 
 
+def load_survivors(path: Path = SURVIVORS) -> dict[str, str]:
+    """Return why the simulator does not see each change that is explained by hand, by its name."""
+    with path.open("rb") as file:
+        return {entry["name"]: entry["why"] for entry in tomllib.load(file).get("survivor", [])}
+
+
 def write(results: Iterable[Tried], equivalent: Mapping[str, str], path: Path = PATH) -> str:
     """Add results to those in the document, in the place of older ones of that name; return the summary."""
     text = path.read_text()
@@ -49,7 +69,8 @@ def write(results: Iterable[Tried], equivalent: Mapping[str, str], path: Path = 
     known |= {tried.name: tried for tried in results}
     summary = summarise(known.values(), equivalent)
     lines = [_line(COLUMNS), _line(["---"] * len(COLUMNS))]
-    lines += [_line((each.name, each.simulator, each.tests, equivalent.get(each.name, ""))) for each in known.values()]
+    remarks = {**load_survivors(), **equivalent}
+    lines += [_line((each.name, each.simulator, each.tests, remarks.get(each.name, ""))) for each in known.values()]
     path.write_text(f"{written.rstrip()}\n\n{HEAD}\n{summary}\n\n" + "\n".join(lines) + "\n")
     return summary
 

@@ -7,11 +7,11 @@ import attrs
 import pytest
 
 from kvraft.commands import Mutation, delete_key, encode_batch, set_key
-from kvraft.raft import Entry, EntryKind, HardState, InvariantViolated, Membership, Node
+from kvraft.raft import Entry, EntryKind, HardState, InvariantViolated, Membership, Node, RaftOptions
 from kvraft.raft.roles import Follower
 from kvraft.simulation import Cluster
 from kvraft.simulation.cluster import LIMITS
-from kvraft.simulation.conduct_of_logs import Marks, Tail, Votes, check_allegiance, check_removal
+from kvraft.simulation.conduct_of_logs import Marks, Tail, Votes, check_allegiance, check_amount, check_removal
 from kvraft.simulation.history import Action, Operation, Outcome
 from kvraft.simulation.writes import check_writes
 
@@ -88,6 +88,20 @@ def test_a_node_that_follows_a_leader_of_another_term_is_noticed() -> None:
     check_allegiance(node, {1: 1, 2: 1})
     with pytest.raises(InvariantViolated, match="follows node 1 in term 2, and the leader of that term is 2"):
         check_allegiance(node, {1: 1, 2: 2})
+
+
+def test_a_message_with_more_than_a_node_may_send_at_once_is_noticed() -> None:
+    """One entry may be longer than that."""
+    node = node_with(1, 1)
+    one, two = node.log.slice(1, 2)
+    size = len(one.record) + len(two.record)
+
+    node.options = RaftOptions(append_bytes_max=size)
+    check_amount(node, [one, two])
+    node.options = RaftOptions(append_bytes_max=size - 1)
+    check_amount(node, [one])
+    with pytest.raises(InvariantViolated, match=f"sends 2 entries of {size} bytes at once"):
+        check_amount(node, [one, two])
 
 
 def test_a_segment_that_the_journal_needs_must_not_be_deleted() -> None:
