@@ -24,7 +24,7 @@ def test_a_node_that_waits_for_nobody_is_noticed(monkeypatch: pytest.MonkeyPatch
     cluster = Cluster(seed=3)
     pace = Pace(cluster)
     pace.begin()
-    monkeypatch.setattr(Proposals, "under_way", 10)
+    monkeypatch.setattr(Proposals, "submission_count", 10)
 
     with pytest.raises(Stuck, match="a write alone at node 0 takes"):
         pace.compare()
