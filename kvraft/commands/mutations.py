@@ -16,7 +16,6 @@ from kvraft.commands.basic import Delete, Set
 from kvraft.commands.blocks import Block
 from kvraft.commands.client_sessions import (
     ANSWER_BYTES_MAX,
-    SEQUENCE_MAX,
     BoundSessions,
     KeepSession,
     Number,
@@ -231,9 +230,8 @@ def numbered(client: int, number: int, write: object) -> Once:
     Raises:
         InvalidCommand: it is no write that can be numbered, or the client or number is not allowed.
     """
-    if not (0 < client <= SEQUENCE_MAX and 0 < number <= SEQUENCE_MAX):
-        check_number(client)
-        check_number(number)
+    check_number(client)
+    check_number(number)
     if type(write) not in _NUMBERED_WRITES:
         raise InvalidCommand("only a command that writes can be numbered; send it without the number")
     return Once(client, number, write)  # type: ignore[arg-type]  # its type is one of them

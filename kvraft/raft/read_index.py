@@ -74,8 +74,7 @@ def ask_all_when_late(node: Node, leader: Leader) -> None:
     """Send a heartbeat to all members if a round that only some were asked for has not been confirmed in time."""
     if node.now >= leader.ask_all_at:
         leader.ask_all_at = math.inf
-        if leader.read_rounds:
-            replication.broadcast_heartbeat(node, leader)
+        replication.broadcast_heartbeat(node, leader)
 
 
 def confirm(node: Node, leader: Leader) -> None:
