@@ -69,6 +69,19 @@ def typing_environment(**more: str) -> dict[str, str]:
     return environment(PATH=path, **more)
 
 
+def run_kvraft(folder: Path, *arguments: str) -> "subprocess.CompletedProcess[str]":
+    """Type `kvraft` with these arguments in `folder`, and return it when it has ended."""
+    return subprocess.run(
+        ["kvraft", *arguments],
+        cwd=folder,
+        env=typing_environment(),
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+
 def run_twistd(folder: Path, *arguments: str, timeout_s: float = EXIT_S) -> "subprocess.CompletedProcess[str]":
     """Run `twistd -n kvraft` with these arguments in `folder`, and return it when it has ended."""
     return subprocess.run(

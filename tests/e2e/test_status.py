@@ -6,20 +6,12 @@ from pathlib import Path
 
 from kvraft.cli.status import size
 from tests.e2e.clients import wait_until
-from tests.e2e.processes import Cluster, typing_environment
+from tests.e2e.processes import Cluster, run_kvraft
 
 
 def status(cluster: Cluster, *arguments: str) -> "subprocess.CompletedProcess[str]":
     """Type `kvraft status` in the folder of the cluster."""
-    return subprocess.run(
-        ["kvraft", "status", "--timeout", "1", *arguments],
-        cwd=cluster.folder,
-        env=typing_environment(),
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
+    return run_kvraft(cluster.folder, "status", "--timeout", "1", *arguments)
 
 
 def rows(text: str) -> dict[str, list[str]]:

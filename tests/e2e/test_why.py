@@ -6,7 +6,7 @@ import subprocess
 from typing import Final
 
 from tests.e2e.clients import wait_until
-from tests.e2e.processes import REPOSITORY, Cluster, typing_environment
+from tests.e2e.processes import REPOSITORY, Cluster, run_kvraft
 from tests.e2e.test_docs import transcript
 
 TIME: Final = re.compile(r"\b\d\d:\d\d:\d\d\.\d{3}\b")
@@ -17,15 +17,7 @@ NODE: Final = re.compile(r"\bnode \d\b")
 
 def why(cluster: Cluster, *arguments: str) -> "subprocess.CompletedProcess[str]":
     """Type `kvraft why` in the folder of the cluster."""
-    return subprocess.run(
-        ["kvraft", "why", "--timeout", "1", *arguments],
-        cwd=cluster.folder,
-        env=typing_environment(),
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
+    return run_kvraft(cluster.folder, "why", "--timeout", "1", *arguments)
 
 
 def plain(text: str) -> list[str]:
