@@ -151,6 +151,14 @@ class Watching(LineOnlyReceiver):
         self.told_at = None
         self.transport.write(b"PING\n")
 
+    def leave(self) -> None:
+        """Disconnect. Its watches do not count as complete any more, although its end is not reported yet.
+
+        That report is an event of its own, and a run may ask between the two.
+        """
+        self.told_at = None
+        self.transport.abortConnection()
+
     def finish(self) -> None:
         """Record that all watches must be complete, and disconnect."""
         for _, told in self._active.values():
@@ -197,7 +205,7 @@ class WatchClient:
         self._machine = cluster.client_machine(f"watch client {number}")
         self._follows = [self._draw_follow() for _ in range(self._random.choice((1, 1, 2)))]
         self._connection: Watching | None = None
-        self._target = 0
+        self.target = 0
         """The node to which it is connected, or connects."""
         self._is_last = False
         """Whether it keeps its connection, because the run is at its end."""
@@ -218,8 +226,8 @@ class WatchClient:
         self._later(self._random.uniform(0.0, PAUSE_S), self._connect)
 
     def _connect(self) -> None:
-        self._target = self._random.choice(self._members if self._is_last else [*self._cluster.members])
-        endpoint = self._machine.endpoint(address_of(self._target))
+        self.target = self._random.choice(self._members if self._is_last else [*self._cluster.members])
+        endpoint = self._machine.endpoint(address_of(self.target))
         connecting: Deferred[Watching] = connect(endpoint, Watching(self, self._follows))
         connecting.addTimeout(PATIENCE_S, self._machine.reactor)
         connecting.addCallbacks(self._connected, lambda _: self.begin())
@@ -233,6 +241,8 @@ class WatchClient:
     def _connected(self, connection: Watching) -> None:
         self._connection = connection
         if self._is_last:
+            if self.target not in self._members:  # it was dialed before
+                connection.leave()
             return
         draws = self._random
         self._later(draws.choice(STAYS_S) * draws.uniform(0.2, 1.8), self._leave, connection)
@@ -282,8 +292,8 @@ class WatchClient:
         connection = self._connection
         if connection is None:
             return
-        if connection.told_at is None or self._target not in self._members:  # this connection may deliver nothing more
-            connection.transport.abortConnection()
+        if connection.told_at is None or self.target not in self._members:  # this connection may deliver nothing more
+            connection.leave()
         else:
             connection.transport.resumeProducing()
             connection.probe()

@@ -123,3 +123,26 @@ def test_clients_follow_a_cluster_through_a_failover() -> None:
     assert sum(len(each.lines) for each in watches) > 20
     assert any("more" in line for each in watches for line in each.lines)
     assert sum(each.is_complete for each in watches) >= len(clients)
+
+
+def test_a_watch_on_a_node_that_was_removed_is_not_level_before_it_is_on_a_member() -> None:
+    """It does not count as complete from when it disconnects until a member has sent it what has changed meanwhile."""
+    cluster = Cluster(seed=3)
+    leader = cluster.elect()
+    cluster.run_until(lambda: all(each.store.feature_level for each in cluster.running))
+    client = WatchClient(0, cluster)
+    client.begin()
+    removed = min(cluster.members.keys() - {leader})
+    cluster.isolate(removed)
+    cluster.ask(leader, f"MEMBER REMOVE {removed}")
+    cluster.run_until(lambda: client.target == removed and client.is_level, at_most=60.0)
+    cluster.ask(leader, *(f"SET {key} late" for key in ("_w1", "_w2", "_e1", "x1", "a")))  # whatever it follows
+
+    assert client.target == removed
+    client.stay()
+    cluster.run_until(lambda: client.is_level)
+    client.finish()
+    cluster.run(0.1)
+
+    check_told(client.told, Replay(cluster.checks.figure_3.committed))
+    assert any(each.is_complete for each in client.told)
