@@ -35,7 +35,7 @@ OWN_NAMES = {"kvraft": 1, "incarnation": "abc", "run": "run0", "keepalive": True
 
 
 def test_a_hello_is_answered_with_a_welcome_of_the_same_shape() -> None:
-    """The acceptor says who it is, whom it greets, and its cluster's id. What it does not know itself it ignores."""
+    """The acceptor sends its id, the caller's id and its cluster's id. It ignores unknown fields."""
     node = Node(CLUSTER, facts=lambda _to: Facts(term=7))
 
     transport = node.call(hello_line(cluster=CLUSTER, term=3, empty=False, disk={"kept": True}))
@@ -122,7 +122,7 @@ def test_all_messages_of_a_chunk_are_delivered_in_one_call() -> None:
     ids=lambda value: repr(value)[:50],
 )
 def test_whoever_does_not_belong_here_is_told_why_and_dropped(line: bytes, code: str) -> None:
-    """One line says what is wrong, the connection closes, and the owner hears nothing of it."""
+    """One line says what is wrong, the connection closes, and the owner gets no event."""
     node = Node(CLUSTER)
 
     with warnings() as texts:
@@ -284,7 +284,7 @@ def test_a_message_that_the_core_refuses_costs_its_connection() -> None:
 
 
 def test_the_owner_can_refuse_a_hello() -> None:
-    """Its reason reaches the peer, and the connection was never there as far as the owner is told."""
+    """Its reason reaches the peer, and the owner gets no event of the connection."""
     node = Node()
     node.receiver.refuses_hellos = True
 

@@ -1,4 +1,4 @@
-"""Where a peer is looked for: where the log says, config.json, and the peer's own word while nobody leads."""
+"""The addresses a peer is dialed at: the log's, config.json's, and the peer's own without a leader."""
 
 import pytest
 
@@ -36,7 +36,7 @@ def dialed(node: Node, attempts: int) -> list[Place]:
 def test_the_log_comes_before_config_json_and_that_before_a_member_s_word(
     listed: Place | None, told: Place | None, places: list[Place]
 ) -> None:
-    """No place is named twice, whoever else says it."""
+    """No address is listed twice, from whatever source."""
     assert places_of(ADDRESSES[1], listed, told) == places
 
 
@@ -141,7 +141,7 @@ def test_a_hello_says_where_the_node_is_reached() -> None:
 
 
 def test_a_node_that_is_looked_for_elsewhere_says_so() -> None:
-    """Whoever it talks to tells it where the log has it; each place where it is not is told once."""
+    """Its peers send it the address in the log; each address that is wrong is logged once."""
     here = ADDRESSES[0]
     node = Node(reached_at=here)
     node.peers.start()
@@ -161,7 +161,7 @@ def test_a_node_that_is_looked_for_elsewhere_says_so() -> None:
 
 
 def test_a_peer_is_told_where_it_is_looked_for() -> None:
-    """In the hello and in the welcome, so that it knows although nobody finds it."""
+    """In the hello and in the welcome, so that it learns it although no member reaches it."""
     node = Node()
     node.peers.start()
     dialed = node.endpoint(1).accept()
@@ -184,7 +184,7 @@ def test_where_a_peer_says_that_it_is_reached_is_logged_once() -> None:
 
 
 def test_a_place_is_no_way_into_the_log() -> None:
-    """Whoever reaches the port can send a hello, and lines of the log are nobody's but ours."""
+    """Any program that reaches the port can send a hello; it must not fill the log."""
     node = Node(reached_at=ADDRESSES[0])
     with warnings() as said:
         refused = node.call(hello_line(1, to_address=["a\n2026-11-29T09:06:41.512Z info  replica  all is well", 1]))

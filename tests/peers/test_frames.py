@@ -336,7 +336,7 @@ def test_records_that_do_not_continue_the_log_are_refused(tail: bytes, why: str)
 
 
 def test_an_entry_of_term_zero_is_refused() -> None:
-    """Term 0 is before the first election: nobody could have proposed an entry in it."""
+    """Term 0 is before the first election: no leader could have proposed an entry in it."""
     with pytest.raises(WireError, match="has term 0"):
         FrameDecoder().feed(append(encode_record(0, 1, 2, b""), prev_index=0, prev_term=0))
 
@@ -436,7 +436,7 @@ def test_the_longest_record_passes_in_small_chunks_and_is_looked_at_a_bounded_nu
 
 
 def test_after_an_error_the_decoder_takes_nothing_more() -> None:
-    """The place in the stream is lost: a frame that follows the damage is not believed."""
+    """The place in the stream is lost: a frame after the damage is not decoded."""
     decoder = FrameDecoder()
     with pytest.raises(WireError):
         decoder.feed(make_frame(b"nonsense"))

@@ -64,7 +64,7 @@ def attack(node: Node, chunks: list[bytes]) -> None:
     size=st.integers(1, 400),
 )
 def test_whatever_a_stranger_sends_costs_its_own_connection_at_most(first: bytes, then: list[bytes], size: int) -> None:
-    """Random bytes, JSON of any shape and frames of any content raise nothing and disturb nobody else."""
+    """Random bytes, JSON of any shape and frames of any content raise nothing and disturb no other connection."""
     node = Node()
     other = node.call(hello_line(2))
     stream = b"".join((first, *then))

@@ -47,7 +47,7 @@ def test_what_earlier_versions_say_is_understood_and_said_as_they_do(
 
 
 def test_what_is_left_out_says_nothing() -> None:
-    """A hello of names alone has the facts of a version that knew of none."""
+    """A hello of names alone has the facts of a version that sent none."""
     hello = Hello.read(hello_line(), may_refuse=False)
 
     facts = {name: getattr(hello, name) for name in Facts.__struct_fields__}

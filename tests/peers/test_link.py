@@ -35,7 +35,7 @@ def node() -> Node:
 
 
 def test_the_dialer_opens_with_its_hello(node: Node) -> None:
-    """The first line says who calls, whom, and for which cluster, with the owner's facts after it."""
+    """The first line has the caller's id, the peer's and the cluster's, and then the owner's facts."""
     transport = node.endpoint(1).accept()
 
     names = {"incarnation": "abc", "run": "run0", "keepalive": True, "to_address": ["10.0.0.1", 8081]}
@@ -139,7 +139,7 @@ def test_an_outage_is_logged_once(node: Node) -> None:
 def test_a_peer_that_does_not_belong_to_us_is_dialed_again_and_logged_once(
     node: Node, answer: bytes, code: str
 ) -> None:
-    """The reason is in the status and once in the log; nothing is sent to the peer, and the owner hears nothing."""
+    """The reason is in the status and once in the log; nothing is sent to the peer, and the owner gets no event."""
     node.establish(2)
     node.receiver.take()
     with warnings() as texts:
@@ -247,7 +247,7 @@ def test_whoever_answers_behind_the_welcome_is_dropped(node: Node) -> None:
 
 
 def test_a_lost_link_is_reported_once_and_dialed_again(node: Node) -> None:
-    """The owner hears of the loss, and of the new link when there is one."""
+    """The owner gets an event of the loss, and of the new link when there is one."""
     transport = node.establish(1)
     node.receiver.take()
 
@@ -296,7 +296,7 @@ def test_a_peer_that_takes_no_bytes_loses_its_link(node: Node) -> None:
 
 
 def test_the_link_to_a_node_of_another_cluster_is_dropped_when_the_log_says_so() -> None:
-    """A fresh node that adopted the wrong cluster's id lets go of that cluster as soon as it knows better."""
+    """A fresh node that adopted the wrong cluster's id drops that id as soon as it has the right one."""
     node = Node(None)
     node.peers.start()
     wrong = node.establish(1, cluster=OTHER_CLUSTER)
@@ -346,7 +346,7 @@ def test_a_link_that_does_not_close_in_time_is_aborted(node: Node) -> None:
 
 
 def test_stopping_while_dialing_ends_the_attempt(node: Node) -> None:
-    """Nobody waits for a connection attempt that hangs."""
+    """A connection attempt that hangs delays nothing."""
     ended: list[None] = []
 
     node.peers.stop().addCallback(ended.append)
@@ -398,7 +398,7 @@ def test_a_call_of_send_costs_one_write_a_peer_and_one_encoding_a_message() -> N
 
 
 def test_nothing_is_encoded_for_a_peer_that_is_not_there() -> None:
-    """What nobody can receive costs nothing."""
+    """A message to a peer without a connection is not encoded."""
     node = Node(CLUSTER)
     node.peers.start()
 

@@ -105,7 +105,7 @@ def test_last_words_reach_a_member_that_leaves(node: Node) -> None:
 
 
 def test_a_member_that_leaves_is_no_peer_any_more(node: Node) -> None:
-    """While last words travel nobody is told of a connection to it."""
+    """While last frames are sent the owner gets no event of a connection to it."""
     node.establish(1)
 
     node.peers.set_members(WITHOUT_1)
@@ -128,7 +128,7 @@ def test_a_member_that_leaves_and_takes_no_bytes_is_dropped(node: Node) -> None:
 
 
 def test_a_link_that_breaks_during_last_words_is_not_dialed_again(node: Node) -> None:
-    """Who has left and is lost stays lost."""
+    """A member that has left is not dialed again after its connection is lost."""
     link = node.establish(1)
     node.receiver.take()
     node.peers.set_members(WITHOUT_1)
@@ -219,7 +219,7 @@ def test_who_was_never_a_member_is_told_how_to_become_one(node: Node) -> None:
 @pytest.mark.parametrize("more", [{}, {"to_incarnation": "abc"}])
 @pytest.mark.parametrize("ours", [CLUSTER, None])
 def test_who_is_no_member_is_let_in_when_the_owner_believes_it(ours: str | None, more: dict[str, Any]) -> None:
-    """Whoever names our cluster, or any while we know of none; the owner hears which, and what the other calls us."""
+    """A caller with our cluster's id, or with any while we have none; the owner gets that, and our id at the caller."""
     node = Node(ours)
     node.peers.start()
     node.receiver.admitted = {7: Place("10.0.0.7", 8087)}
@@ -268,7 +268,7 @@ def test_nobody_asks_whether_to_believe_who_does_not_name_the_cluster(ours: str 
 
 
 def test_a_refusal_is_whole_when_it_arrives_in_the_other_nodes_log(node: Node) -> None:
-    """The longest texts with the longest ids fit what a peer believes of a refusal."""
+    """The longest texts with the longest ids fit the limit that a peer reads of a refusal."""
     other = Node(CLUSTER)
     other.peers.start()
     longest = 2**53 - 1
@@ -320,7 +320,7 @@ def test_a_member_that_moves_is_dialed_at_its_new_address(node: Node) -> None:
 
 @pytest.mark.parametrize("state", ["dialing", "pausing", "not welcomed"])
 def test_a_move_ends_attempts_at_the_old_address(node: Node, state: str) -> None:
-    """Nobody waits for an address that does not count any more, and the log and status hear nothing of its end."""
+    """An address that does not count any more delays nothing, and its end is neither in the log nor in the status."""
     endpoint = node.endpoint(1)
     waiting: MemoryTransport | None = None
     if state == "pausing":
@@ -450,7 +450,7 @@ def test_each_process_has_a_name_of_its_own() -> None:
 
 
 def test_a_hello_says_which_memory_the_other_has_by_our_configuration() -> None:
-    """A node that does not know its cluster yet knows by it whom it may believe; who is not bound is told nothing."""
+    """A node without a cluster id accepts a cluster by it; to a member that is not bound the field is not sent."""
     node = Node()
     node.peers.set_members(ADDRESSES, (), {1: "f00"})
     node.peers.start()

@@ -42,7 +42,7 @@ def test_what_comes_while_the_transport_is_full_follows_in_one_write() -> None:
 
 
 def test_the_limit_binds_what_waits_behind_the_write_under_way() -> None:
-    """Exactly the limit may wait behind the first write; one byte more is too much."""
+    """Exactly the limit may wait after the first write; one byte more is too much."""
     outbox, _ = make_outbox()
     outbox.pauseProducing()
     outbox.write(b"x" * 10 * LIMIT)
@@ -111,7 +111,7 @@ def test_every_byte_leaves_once_and_in_order(steps: list[bytes | str], full_afte
 
 
 def test_a_lost_connection_takes_its_outbox_with_it() -> None:
-    """What waited is forgotten, and what comes later is not kept."""
+    """What waited is dropped, and what comes later is not kept."""
     outbox, transport = make_outbox()
     outbox.pauseProducing()
     outbox.write(b"waits")

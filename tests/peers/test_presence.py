@@ -39,7 +39,7 @@ class Stage:
 
 @pytest.fixture
 def stage() -> Stage:
-    """Nobody is connected yet."""
+    """No member is connected yet."""
     return Stage()
 
 

@@ -64,7 +64,7 @@ def test_who_answers_at_the_member_s_address_is_the_first() -> None:
 
 
 def test_status_names_a_peer_that_runs_twice_until_the_second_has_gone() -> None:
-    """A second process asks again and again; when it does not any more it is forgotten."""
+    """A second process asks again and again; when it stops asking, its record is dropped."""
     node = Node()
     node.call(hello_line(run="one"))
     assert not node.peers.status()[1].runs_twice

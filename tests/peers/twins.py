@@ -39,20 +39,20 @@ ADDRESSES = {node: Place(f"10.0.0.{node}", 8080 + node) for node in range(3)}
 
 @attrs.define
 class Recorder:
-    """A `PeerReceiver` that writes down what it is told."""
+    """A `PeerReceiver` that records its events."""
 
     events: list[tuple[Any, ...]] = attrs.field(factory=list)
     refuses_messages: bool = False
     refuses_hellos: bool = False
     admitted: dict[int, Address] = attrs.field(factory=dict)
-    """Who is let in although it is no member, and where it is reached."""
+    """The nodes that are admitted without membership, and their addresses."""
     asked_as: list[tuple[str | None, str | None]] = attrs.field(factory=list)
     """The cluster that was ours, and the memory that was, each time when somebody asked to be let in."""
     names: list[tuple[int, str, str]] = attrs.field(factory=list)
     """(peer, incarnation, run) of each hello; they are left out of the events, which they would only lengthen."""
 
     def hello(self, hello: Hello) -> None:
-        """Write it down; refuse if told to."""
+        """Record it; refuse if the test says so."""
         if self.refuses_hellos:
             raise MessageRefused("its disk is another one")
         self.names.append((hello.sender, hello.incarnation, hello.run))
@@ -60,7 +60,7 @@ class Recorder:
         self.events.append(("hello", hello.sender, facts))
 
     def admits(self, hello: Hello, ours: str | None) -> Address | None:
-        """Return where it was told that such a node is."""
+        """Return the address that the test set for such a node."""
         self.asked_as.append((ours, hello.to_incarnation))
         return self.admitted.get(hello.sender)
 
@@ -69,7 +69,7 @@ class Recorder:
         self.events.append(("refused", peer, code, message))
 
     def receive(self, sender: int, messages: list[PeerMessage]) -> None:
-        """Write it down; refuse if told to."""
+        """Record it; refuse if the test says so."""
         self.events.append(("receive", sender, messages))
         if self.refuses_messages:
             raise MessageRefused("term 1 has two leaders")
@@ -172,7 +172,7 @@ class MemoryEndpoint:
         return transport
 
     def refuse(self, error: Exception | None = None) -> None:
-        """Answer: nobody listens there."""
+        """Answer: nothing listens there."""
         assert self._dialing is not None, "nobody dials"
         (_, deferred), self._dialing = self._dialing, None
         deferred.errback(error or ConnectionRefusedError("nobody listens"))

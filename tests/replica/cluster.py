@@ -109,7 +109,7 @@ class Member:
     clusters: list[str] = attrs.field(factory=list)
     """The ids that the log taught its connections."""
     told: list[tuple[frozenset[int], frozenset[int]]] = attrs.field(factory=list)
-    """Whom its connections were told to talk to, and who was removed."""
+    """The members that its links were set to, and those that were removed."""
 
     @property
     def node(self) -> Node:
@@ -205,7 +205,7 @@ class Cluster:
     # Processes.
 
     def start(self, member: int, *, voting: bool, connected: bool = True) -> None:
-        """Start a process that remembers nothing; `voting` says that it behaves as if that did not matter."""
+        """Start a process with empty memory; `voting` says that it behaves as if that did not matter."""
         self.epochs[member] += 1
         node = Node(
             member,
@@ -243,7 +243,7 @@ class Cluster:
         self.start(member, voting=True)
 
     def kill(self, member: int, *, noticed: bool = True) -> None:
-        """End a process at once, as kill -9 does: its clients are told nothing."""
+        """End a process at once, as kill -9 does: its clients get no answer."""
         victim = self.members[member]
         victim.is_alive = False
         self.epochs[member] += 1
@@ -343,7 +343,7 @@ class Cluster:
         return self.clock.seconds() - begin
 
     def elect(self) -> int:
-        """Wait until a leader has committed in its term and everyone it can reach knows it; return it."""
+        """Wait until a leader has committed in its term and every member it reaches follows it; return it."""
         self.run_until(lambda: self.leader is not None and self._leads_for_sure(self.leader), at_most=ELECTION_S)
         assert self.leader is not None
         return self.leader
@@ -404,11 +404,11 @@ class Cluster:
         self.stop()
 
     def stop(self) -> None:
-        """Stop every replica; each submission must have been told one thing, or nothing when its node was killed."""
+        """Stop every replica; each submission must have one result, or none when its node was killed."""
         for member in self.running:
             member.replica.stop()
         for ask in self.asked:
-            assert len(ask.answers) + len(ask.errors) <= 1, "a submission is told two things"
+            assert len(ask.answers) + len(ask.errors) <= 1, "a submission has two results"
 
     # Inside.
 

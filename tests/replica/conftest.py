@@ -9,7 +9,7 @@ from tests.replica.cluster import Cluster
 
 @pytest.fixture
 def cluster() -> Iterator[Cluster]:
-    """Three members with a disk each, a leader among them; at the end nobody has failed and the logs match."""
+    """Three members with a disk each, a leader among them; at the end no member has failed and the logs match."""
     cluster = Cluster()
     cluster.settle()
     yield cluster

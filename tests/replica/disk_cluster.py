@@ -71,15 +71,15 @@ class MortalJobs:
         result: object
         try:
             result = job()
-        except PowerFailure:  # nobody is left to hear of it
+        except PowerFailure:  # nothing waits for it any more
             return
-        except Exception:  # noqa: BLE001 - whatever it is belongs to whoever waits for the job
+        except Exception:  # noqa: BLE001 - any error belongs to the caller that waits for the job
             result = Failure()
         finished.callback(result)
 
 
 class DiskJournal(JournalJobs):
-    """A real journal behind `MortalJobs`."""
+    """A real journal, called through `MortalJobs`."""
 
     def __init__(self, journal: Journal, jobs: MortalJobs, clock: IReactorTime) -> None:
         super().__init__(journal, jobs, clock)
@@ -96,7 +96,7 @@ class DiskJournal(JournalJobs):
 
 
 class DiskSnapshots(SnapshotJobs):
-    """Real snapshots behind `MortalJobs`."""
+    """Real snapshots, called through `MortalJobs`."""
 
     def __init__(self, snapshots: Snapshots, jobs: MortalJobs) -> None:
         super().__init__(snapshots, jobs)

@@ -90,7 +90,7 @@ def grow(cluster: Cluster, new: int) -> None:
 
 
 def await_voters(cluster: Cluster, voters: set[int]) -> None:
-    """Wait until every one of `voters` knows that exactly they vote, and that this is committed."""
+    """Wait until each of `voters` has committed the configuration in which exactly they vote."""
 
     def is_so() -> bool:
         nodes = [cluster.members[each].node for each in voters if cluster.members[each].is_alive]
@@ -103,7 +103,7 @@ def await_voters(cluster: Cluster, voters: set[int]) -> None:
 
 
 def leave(cluster: Cluster, member: int) -> None:
-    """Wait until a removed member has ended itself, and forget that."""
+    """Wait until a removed member has ended itself, and drop the record of its end."""
     one = cluster.members[member]
     cluster.run_until(lambda: one.fatal != [])
     assert [reason.text for reason in one.fatal] == [REMOVED_ITSELF]
@@ -112,7 +112,7 @@ def leave(cluster: Cluster, member: int) -> None:
 
 
 def test_members_are_told_by_any_node(cluster: Cluster) -> None:
-    """Every node tells who belongs to the cluster, where, in which part, and who leads."""
+    """Every node lists the members with their addresses and roles, and the leader."""
     leader = cluster.elect()
 
     answers = [begin(cluster, member, ListMembers()).answer for member in range(3)]
@@ -140,7 +140,7 @@ def test_a_new_node_learns_and_votes_by_itself(cluster: Cluster) -> None:
 
 
 def test_connections_follow_the_members(cluster: Cluster) -> None:
-    """Everyone is told to connect to a new member, and to part from one that has left, for good."""
+    """Every member connects to a new member, and disconnects from one that has left, for good."""
     grow(cluster, 3)
     cluster.run(1.0)
     assert cluster.members[0].told[-1] == (frozenset({1, 2, 3}), frozenset())
@@ -155,7 +155,7 @@ def test_connections_follow_the_members(cluster: Cluster) -> None:
 
 
 def test_connections_go_to_members_before_that_is_committed(cluster: Cluster) -> None:
-    """Who is named by an entry that is not committed is connected already: its voice may be needed to commit it."""
+    """A member named by an uncommitted entry is connected already: its vote may be needed to commit it."""
     leader = cluster.elect()
     cluster.isolate(leader)
 
@@ -168,7 +168,7 @@ def test_connections_go_to_members_before_that_is_committed(cluster: Cluster) ->
 
 
 def test_who_is_leaving_stays_connected_until_that_is_committed(cluster: Cluster) -> None:
-    """A removal that is not committed parts nobody: it may yet be cut off from the log."""
+    """An uncommitted removal disconnects no member: it may yet be truncated from the log."""
     leader = cluster.elect()
     victim = cluster.followers()[0]
     cluster.isolate(leader)
@@ -185,7 +185,7 @@ def test_who_is_leaving_stays_connected_until_that_is_committed(cluster: Cluster
 
 
 def test_the_leader_is_removed_and_hands_over(cluster: Cluster) -> None:
-    """A leader that is told to remove itself answers, lets another lead within moments, and ends itself."""
+    """A leader that is asked to remove itself answers, hands leadership over within moments, and ends itself."""
     old = cluster.elect()
     order = begin(cluster, old, RemoveMember(old))
     cluster.run_until(lambda: order.is_over)
@@ -347,7 +347,7 @@ def test_a_change_that_is_late_is_of_unknown_fate() -> None:
 
 
 def test_a_change_that_is_cut_off_did_not_happen(cluster: Cluster) -> None:
-    """When another leader's entry takes the place of the change, that is told as a refusal, never as success."""
+    """When another leader's entry takes the place of the change, the answer is a refusal, never success."""
     old = cluster.elect()
     cluster.isolate(old)
     order = begin(cluster, old, AddMember(3, address(3)))
@@ -374,7 +374,7 @@ def test_leadership_is_transferred(cluster: Cluster) -> None:
 
 
 def test_what_waits_during_a_transfer_is_sent_to_the_new_leader(cluster: Cluster) -> None:
-    """Whoever asks while leadership moves is told who leads then, not that nobody does."""
+    """A request during a transfer of leadership is answered with the new leader, not with NO_LEADER."""
     old = cluster.elect()
     target = cluster.followers()[0]
     order = begin(cluster, old, TransferLeadership(target))
@@ -403,7 +403,7 @@ def test_a_transfer_to_a_dead_node_fails_and_the_leader_goes_on(cluster: Cluster
 
 
 def test_a_snapshot_is_taken_on_the_node_that_is_asked(cluster: Cluster) -> None:
-    """SNAPSHOT works on any node and tells how far the snapshot reaches; with nothing new it tells of the old one."""
+    """SNAPSHOT works on any node and answers with the snapshot's last index; with nothing new, with the old one's."""
     cluster.do(write("a"))
     cluster.settle()
     follower = cluster.followers()[0]
@@ -439,7 +439,7 @@ def test_a_snapshot_that_fails_is_told(cluster: Cluster, monkeypatch: pytest.Mon
 
 
 def test_after_a_restart_all_whom_the_log_may_need_are_connected() -> None:
-    """Who is named by the last configuration known to be committed, or by a later one, is connected; nobody before."""
+    """Members of the last configuration known as committed, or of a later one, are connected; earlier ones are not."""
     nobody = NoPeers()
     told: list[set[int]] = []
     nobody.set_members = lambda addresses, *_: told.append(set(addresses))  # type: ignore[method-assign]
@@ -453,7 +453,7 @@ def test_after_a_restart_all_whom_the_log_may_need_are_connected() -> None:
 
 
 def test_a_node_that_stops_answers_its_operators(cluster: Cluster) -> None:
-    """Who waits for a change when the node stops hears that its fate is unknown; who comes later is sent elsewhere."""
+    """A request open when the node stops gets an unknown outcome; a later one is redirected."""
     leader = cluster.elect()
     cluster.isolate(leader)
     order = begin(cluster, leader, AddMember(3, address(3)))
@@ -466,7 +466,7 @@ def test_a_node_that_stops_answers_its_operators(cluster: Cluster) -> None:
 
 @pytest.fixture
 def refuse(cluster: Cluster) -> Callable[[int, int], None]:
-    """Let one member tell another that it was removed."""
+    """Let one member inform another that it was removed."""
     return lambda member, by: cluster.members[member].replica.inbox.refused(by, "REMOVED", "it says")
 
 
@@ -488,7 +488,7 @@ def test_a_node_that_missed_its_removal_believes_most_of_the_others(
 
 
 def test_a_node_whose_log_removes_it_believes_anybody(cluster: Cluster, refuse: Callable[[int, int], None]) -> None:
-    """A node that knows of its removal, and not that it is committed, needs to hear it once only."""
+    """A node with its removal in the log, not known as committed, needs one notice only."""
     old = cluster.elect()
     cluster.isolate(old)
     begin(cluster, old, RemoveMember(old))

@@ -1,4 +1,4 @@
-"""Whom a node talks to although it knows of no membership: who goes by a later configuration than it does."""
+"""Which unknown nodes a node admits: those with a later configuration than its own."""
 
 from random import Random
 
@@ -39,7 +39,7 @@ from tests.replica.cluster import address, hello_of
 def test_who_has_promised_something_believes_no_stranger_before_it_knows_its_cluster(
     ours: str | None, known_as: str | None, *, voting: bool, term: int, index: int, is_admitted: bool
 ) -> None:
-    """Nobody depends on who has no vote or is in term 0; all others believe their own cluster, which knows them."""
+    """No node depends on one without a vote or in term 0; all others go by their own cluster, which lists them."""
     founders = Membership([0, 1])
     node = Node(0, founders, now=0.0, random=Random(1), hard_state=HardState(term), incarnation="ours")
     if voting:
@@ -86,7 +86,7 @@ def test_a_node_that_knows_better_than_its_leader_ends() -> None:
 
 
 def test_contradictions_count_anew_when_a_leader_has_agreed_in_between() -> None:
-    """More is committed here than at the last one, so this node is not the only one that knows better."""
+    """More is committed here than at the last one, so other nodes know the later configuration too."""
     clock, said = Clock(), list[exit_status.FatalReason]()
     node = Node(0, Membership([0, 1]), now=0.0, random=Random(1))
     admission = Admission(node, clock, said.append)
@@ -123,5 +123,5 @@ def test_a_node_is_not_accused_by_what_says_nothing(told: Told) -> None:
 
 
 def test_only_members_know_what_a_node_has_acknowledged() -> None:
-    """A node that is none here is talked to because of its configuration, and is believed nothing else."""
+    """A node that is no member here is admitted because of its configuration, and nothing else it sends counts."""
     assert hear(("ours", 1, 1, 1, 1, 1), peer=7) == []

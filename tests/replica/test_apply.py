@@ -1,4 +1,4 @@
-"""When what is committed is applied: at once by a leader, and by a follower behind the save that is under way."""
+"""When what is committed is applied: at once by a leader, and by a follower after the save that is under way."""
 
 import pytest
 
@@ -104,7 +104,7 @@ def removed_a_turn(cluster: Cluster, monkeypatch: pytest.MonkeyPatch) -> list[in
 def test_no_turn_removes_more_than_two_entries_of_expired_keys(
     cluster: Cluster, monkeypatch: pytest.MonkeyPatch, lease: int
 ) -> None:
-    """A follower that has many such entries to apply spreads them over turns, and goes on without being told to."""
+    """A follower that has many such entries to apply spreads them over turns, and goes on without another message."""
     cluster.settle()
     cluster.run_until(lambda: all(member.store.feature_level == FEATURE_LEVEL for member in cluster.running))
     keys = 4 * EXPIRED_KEYS_MAX

@@ -1,4 +1,4 @@
-"""What a replica makes of who asks, and what it refuses to everybody."""
+"""What a replica records of its callers, and what it refuses to each of them."""
 
 from twisted.logger import formatEvent
 
@@ -18,7 +18,7 @@ def order(cluster: Cluster, member: int, command: AdminCommand) -> None:
 
 
 def test_the_log_says_who_asked_for_what(cluster: Cluster) -> None:
-    """Of what is begun; the list of the members changes nothing, and a refusal is told to who asked."""
+    """Of what is begun; the list of the members changes nothing, and a refusal is returned to the caller."""
     leader, victim = cluster.elect(), cluster.followers()[0]
     with logged_by("kvraft.replica") as events:
         order(cluster, leader, ListMembers())

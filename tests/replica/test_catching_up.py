@@ -86,7 +86,7 @@ def write_while_it_is_away(cluster: DiskCluster, leader: int, late: int) -> int:
 def test_one_snapshot_is_enough_however_much_is_written(patient: tuple[DiskCluster, int, int]) -> None:
     """Entries after a snapshot that is on its way stay in the leader's log until it is installed, newer ones or not.
 
-    Else the member would find them gone, need the next snapshot, and could run behind for ever (row 18).
+    Else the member would find them gone, need the next snapshot, and could lag for ever (row 18).
     """
     cluster, leader, late = patient
 
@@ -136,7 +136,7 @@ def test_what_stays_is_bounded() -> None:
 
 
 def test_nothing_stays_for_who_is_absent() -> None:
-    """The log is not kept for a member that is not heard from: it may never come back."""
+    """The log is not kept for a member that sends nothing: it may never come back."""
     cluster, leader, _ = with_a_late_member(PATIENT)
     cluster.write_many(120, keys=60, size=200)
     cluster.run(1.0)

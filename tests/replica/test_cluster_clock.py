@@ -115,7 +115,7 @@ def test_time_goes_on_under_new_leaders() -> None:
 def test_stamps_that_were_lost_do_not_count() -> None:
     """A leader that comes to office again goes on from the log, not from what it stamped when it was cut off.
 
-    Its own clock was ahead of the log by the time in which nobody led; a key that was written meanwhile would
+    Its own clock was ahead of the log by the time without a leader; a key that was written meanwhile would
     otherwise expire early.
     """
     cluster = Cluster(seed=2)

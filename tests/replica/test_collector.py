@@ -32,7 +32,7 @@ def working() -> Iterator[None]:
 
 
 def test_nobody_else_touches_the_collector() -> None:
-    """Two who switch it on and off would undo each other's wishes."""
+    """Two owners that switch it on and off would undo each other's requests."""
     found = {path for path in KVRAFT.rglob("*.py") if "import gc\n" in path.read_text(encoding="utf-8")}
     assert found == OWNERS
 
@@ -67,7 +67,7 @@ def test_a_rest_that_is_not_renewed_is_over() -> None:
 
 
 def test_rests_are_counted() -> None:
-    """The collector rests as long as anybody wants it to."""
+    """The collector is off as long as one owner requests it."""
     clock = Clock()
     rest = collector.Rest(clock)
     with collector.resting():

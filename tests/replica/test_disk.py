@@ -71,7 +71,7 @@ def test_a_slow_disk_keeps_its_leader(cluster: Cluster) -> None:
 
 
 def test_a_leader_stays_where_no_other_disk_does_better(cluster: Cluster) -> None:
-    """All disks take longer than the limit: to resign would help nobody, and the writes are done in their time."""
+    """All disks take longer than the limit: to step down would not help, and the writes finish in their time."""
     leader = cluster.settle()
     term = cluster.members[leader].node.term
     for member in cluster.members.values():
@@ -100,7 +100,7 @@ def test_the_limit_for_a_hung_disk_is_an_option() -> None:
 
 
 def test_a_follower_with_a_hung_disk_costs_nothing(cluster: Cluster) -> None:
-    """One disk of three that hangs is missed by nobody; it never acknowledges, and never leads."""
+    """One hung disk of three delays no write; it never acknowledges, and never leads."""
     leader = cluster.settle()
     hung = cluster.followers()[0]
     cluster.members[hung].journal.delay = HUNG_S
@@ -233,7 +233,7 @@ def test_a_bug_in_the_core_stops_the_node(event: str) -> None:
 
 
 def test_a_message_that_nobody_may_send_is_the_sender_s_fault(cluster: Cluster) -> None:
-    """A message that breaks the rules is refused to whoever brought it, and the node goes on."""
+    """A message that breaks the rules is refused to its sender, and the node goes on."""
     leader = cluster.members[cluster.settle()]
     other = cluster.followers()[0]
 

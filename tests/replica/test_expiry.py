@@ -55,7 +55,7 @@ def is_gone(cluster: Cluster, key: str) -> bool:
 
 
 def test_a_key_expires_in_an_idle_cluster() -> None:
-    """It is there until its time has passed, and gone at once afterwards, on every member, though nobody writes."""
+    """It is there until its time has passed, and gone at once afterwards, on every member, without a write."""
     cluster = ready_cluster()
     began = cluster.clock.seconds()
     cluster.do(write("a"), expire("a", 3.0))
@@ -74,7 +74,7 @@ def test_a_key_expires_in_an_idle_cluster() -> None:
 
 
 def test_nothing_is_written_while_no_key_can_expire() -> None:
-    """Neither before there is one nor after the last has gone, been deleted or been told to stay."""
+    """Neither before the first nor after the last has expired, been deleted or been made persistent."""
     cluster = ready_cluster()
     cluster.do(write("a"), write("b"), write("c"))
     for ends in ([], [expire("a", 0.5)], [expire("b", 60.0), remove("b")], [expire("c", 60.0), persist_key(b"c")]):
@@ -87,7 +87,7 @@ def test_nothing_is_written_while_no_key_can_expire() -> None:
 
 
 def test_time_is_written_twice_a_second_while_a_key_can_expire() -> None:
-    """No member's cluster time falls behind by more than a tick, and no more is written than that takes."""
+    """No member's cluster time lags by more than a tick, and no more is written than that takes."""
     cluster = ready_cluster()
     cluster.do(write("a"), expire("a", 3600.0))
     before, began = applied(cluster), cluster.clock.seconds()

@@ -1,4 +1,4 @@
-"""What clients are told when leadership changes under their requests."""
+"""How requests are answered when leadership changes while they are open."""
 
 import pytest
 
@@ -103,7 +103,7 @@ def test_a_killed_leader_loses_nothing(cluster: Cluster, noticed: bool) -> None:
 
 
 def test_states_are_equal_after_each_failover(cluster: Cluster) -> None:
-    """Whoever leads next, all members have applied the same to the same (row 9)."""
+    """After any next leader, all members have applied the same entries to the same state (row 9)."""
     for round_number in range(6):
         leader = cluster.settle()
         cluster.isolate(leader, noticed=round_number % 2 == 0)
@@ -196,7 +196,7 @@ def test_a_leader_that_is_cut_off_answers_no_read(cluster: Cluster) -> None:
 
 
 def test_a_read_that_takes_too_long_is_refused_for_certain() -> None:
-    """A read that nobody confirms in time is refused: it changed nothing."""
+    """A read that no majority confirms in time is refused: it changed nothing."""
     cluster = Cluster(options=ReplicaOptions(request_timeout=0.2))
     leader = cluster.settle()
     cluster.isolate(leader)

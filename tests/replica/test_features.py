@@ -89,7 +89,7 @@ def test_a_learner_counts(cluster: Cluster) -> None:
 
 
 def test_a_node_that_is_too_old_ends(cluster: Cluster) -> None:
-    """It believes most of the others, or an entry of its own log, and its status says that it is to be upgraded."""
+    """It goes by most of the others, or by an entry of its own log, and its status says that it is to be upgraded."""
     victim = cluster.members[cluster.followers()[0]]
     for peer in {0, 1, 2} - {victim.id}:
         victim.replica.inbox.refused(peer, "TOO_OLD", "upgrade that node")
@@ -158,13 +158,13 @@ def test_a_command_waits_for_its_level() -> None:
         let_speak(cluster, member, Facts(level=FEATURE_LEVEL))
     reconnect(cluster)
     cluster.run_until(lambda: levels(cluster) == [FEATURE_LEVEL] * 3)
-    with patch("kvraft.store.store.decode_batch", return_value=(0, [Later()])):  # as a member that knows it does
+    with patch("kvraft.store.store.decode_batch", return_value=(0, [Later()])):  # as a member with that feature does
         assert cluster.do(Later()) == [7]
         cluster.settle()
 
 
 def test_a_configuration_of_a_later_kvraft_ends_the_node(cluster: Cluster) -> None:
-    """A field that a node does not know may decide who votes, so it does not go by the rest."""
+    """An unknown field may change which members vote, so a node does not use the rest."""
     leader = cluster.members[cluster.elect()]
     follower = cluster.members[cluster.followers()[0]]
     before = follower.node.log.last_index
@@ -209,6 +209,6 @@ def test_removed_ids_are_compacted_from_their_level_on(level: int) -> None:
 
 
 def test_status_tells_the_limits_of_keys_and_values(cluster: Cluster) -> None:
-    """Whoever writes a client need not look them up in the documents."""
+    """The author of a client need not look them up in the documents."""
     limits = cluster.members[0].replica.intake.status(SOMEBODY)["limits"]
     assert limits == {"key_bytes": KEY_BYTES_MAX, "value_bytes": VALUE_BYTES_MAX}

@@ -1,4 +1,4 @@
-"""A follower passes on what it is asked, or answers reads itself; nothing is carried out twice or told falsely."""
+"""A follower forwards requests, or answers reads itself; nothing is carried out twice or answered wrongly."""
 
 from typing import Any, ClassVar, Final
 
@@ -55,7 +55,7 @@ def ready_cluster(*, forwards: bool = True, seed: int = 0) -> Cluster:
 
 
 def followers(cluster: Cluster) -> list[int]:
-    """Return who does not lead."""
+    """Return the followers."""
     return [member.id for member in cluster.running if not member.node.is_leader]
 
 
@@ -125,7 +125,7 @@ def answer_of_increment(number: int, revision: int) -> object:
 
 
 def test_redirects_are_the_default() -> None:
-    """A follower that is not told to pass on says who leads, whatever it is asked."""
+    """A follower that is not to forward answers every request with the leader's address."""
     cluster = ready_cluster(forwards=False)
     for operations in ([Set(KEY, b"1")], [Get(KEY)], [Get(KEY), StaleRead(Get(KEY), None)]):
         told = answer(cluster, followers(cluster)[0], *operations)
@@ -164,7 +164,7 @@ def test_who_is_asked_by_a_member_passes_nothing_on() -> None:
 
 
 def test_a_request_waits_for_a_leader() -> None:
-    """While nobody leads it is kept, and carried out once by the next one; it has certainly not been begun."""
+    """Without a leader it is kept, and the next leader carries it out once; before that it has no effect."""
     cluster = ready_cluster()
     follower, leader = followers(cluster)[0], cluster.settle()
     cluster.kill(leader)
@@ -194,7 +194,7 @@ def test_a_request_that_waits_too_long_was_not_begun() -> None:
 
 @pytest.mark.parametrize("is_numbered", [False, True])
 def test_a_leader_that_dies_in_the_middle(is_numbered: bool) -> None:
-    """Of a plain write nobody knows what became of it; one of a session has one effect (row 13)."""
+    """The outcome of a plain write is unknown; a write of a session has one effect (row 13)."""
     cluster = ready_cluster()
     assert answer(cluster, followers(cluster)[0], OpenSession(60_000_000)) == [1]
     leader = cluster.settle()
@@ -216,7 +216,7 @@ def test_a_leader_that_dies_in_the_middle(is_numbered: bool) -> None:
 
 
 def test_answers_of_an_earlier_process_are_no_answers() -> None:
-    """A ticket counts in its own run, and from the one who was asked; the unreadable is refused (row 11)."""
+    """A ticket counts in its own run, and from the node that was asked; the unreadable is refused (row 11)."""
     cluster = ready_cluster()
     first, second = followers(cluster)
     leader = cluster.settle()

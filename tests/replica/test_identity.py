@@ -24,7 +24,7 @@ from tests.replica.test_administration import begin
 
 
 class KnownCluster(DiskCluster):
-    """Members whose links say hello with incarnations, and refuse who has another, as `kvraft.peers` does."""
+    """Members whose hellos carry incarnations, and which refuse another one, as `kvraft.peers` does."""
 
     def __init__(self, size: int = 3, *, seed: int = 0, absent: tuple[int, ...] = ()) -> None:
         self.names: dict[int, str] = {}
@@ -66,7 +66,7 @@ class KnownCluster(DiskCluster):
             super()._deliver(sender, to, message, cuts)
 
     def refuses(self, one: int, other: int) -> bool:
-        """Whether a member's configuration knows another memory under the other's id."""
+        """Whether a member's configuration has another incarnation under the other's id."""
         known = self.members[one].node.membership.incarnations
         return self.checks_hellos and known.get(other, self.names[other]) != self.names[other]
 
@@ -82,7 +82,7 @@ class KnownCluster(DiskCluster):
         return self.journals[member].journal.extent.last_index
 
     def bound(self, member: int) -> set[int]:
-        """Whom a member's log binds."""
+        """The incarnations that a member's log binds."""
         return set(self.members[member].node.membership.incarnations)
 
 
@@ -132,7 +132,7 @@ def test_a_wiped_member_is_refused_and_says_why(cluster: KnownCluster) -> None:
 
 
 def test_the_log_alone_tells_a_wiped_member(cluster: KnownCluster) -> None:
-    """When nobody checks hellos the leader's log tells it, and it ends itself all the same."""
+    """Without the check of hellos it learns of it from the leader's log, and ends itself all the same."""
     cluster.checks_hellos = False
     victim = cluster.followers()[0]
     cluster.wipe(victim)
@@ -142,9 +142,9 @@ def test_the_log_alone_tells_a_wiped_member(cluster: KnownCluster) -> None:
 
 @pytest.mark.parametrize("checks_hellos", [True, False])
 def test_a_lost_disk_and_a_dead_member_lose_nothing(cluster: KnownCluster, checks_hellos: bool) -> None:
-    """The one that lacks an acknowledged write is not elected by the one that has forgotten it (rows 1 and 19).
+    """A member without an acknowledged write is not elected by one whose disk was wiped of it (rows 1 and 19).
 
-    Not even when nobody checks hellos: the wiped one has no vote.
+    Not even without the check of hellos: the wiped one has no vote.
     """
     cluster.checks_hellos = checks_hellos
     leader = cluster.elect()
@@ -157,7 +157,7 @@ def test_a_lost_disk_and_a_dead_member_lose_nothing(cluster: KnownCluster, check
     cluster.wipe(victim)
     cluster.run(5.0)
 
-    assert cluster.leader is None, "nobody leads without the write"
+    assert cluster.leader is None, "no member leads without the write"
     cluster.members[victim].fatal.clear()
     if cluster.members[victim].is_alive:
         cluster.kill(victim)
@@ -207,7 +207,7 @@ def test_a_first_leader_that_reached_nobody_leaves_a_cluster_that_lives(size: in
     others = cluster.others(first)
     later = cluster.members[first].node.term + 1
     cluster.kill(first)
-    for member in others:  # a candidate whose request never came tells its term when it is asked for a pre-vote
+    for member in others:  # a candidate whose request was lost sends its term when it is asked for a pre-vote
         cluster.members[member].replica.inbox.receive(first, [PreVoteReply(later, granted=False)])
     cluster.run(0.05)
     assert all(cluster.members[member].node.hard_state.vote is None for member in others)
@@ -217,7 +217,7 @@ def test_a_first_leader_that_reached_nobody_leaves_a_cluster_that_lives(size: in
     cluster.heal()
     for member in (first, *others):
         cluster.start(member, connected=False)
-    for member in others:  # the log is heard of ahead of everything else
+    for member in others:  # the report of the log arrives before everything else
         cluster.connect(first, member)
     for a, b in combinations(others, 2):
         cluster.connect(a, b)
@@ -279,7 +279,7 @@ def _retire(cluster: KnownCluster, lost: int | None) -> None:
 
 
 def test_membership_of_an_earlier_kvraft_is_read() -> None:
-    """Entries and snapshots that bind nobody are what they were."""
+    """Entries and snapshots that bind no incarnation are encoded as before."""
     old = b'{"voters":[0,1],"addresses":[[0,"a:1"],[1,"b:1"]],"removed":[7]}'
 
     assert Membership.decode(old).incarnations == {}

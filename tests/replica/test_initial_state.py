@@ -35,7 +35,7 @@ class Reactor:
         return float(next(self._ticks))
 
     def callFromThread(self, function: Callable[..., object], *arguments: object) -> object:
-        """Call it at once: nobody else is there."""
+        """Call it at once: there is no other thread."""
         return function(*arguments)
 
 
@@ -76,7 +76,7 @@ def close(initial: InitialState) -> None:
 
 @pytest.fixture
 def begun(tmp_path: Path) -> Iterator[tuple[InitialState, Store, list[tuple[int, int]]]]:
-    """A node's beginning on a prepared folder, what its snapshot held, and the progress that was told."""
+    """A node's beginning on a prepared folder, what its snapshot held, and the progress that was reported."""
     store = prepare(tmp_path)
     told: list[tuple[int, int]] = []
     initial = from_disk(
@@ -114,7 +114,7 @@ def test_the_garbage_collector_works_again(begun: tuple[InitialState, Store, lis
 
 
 def test_an_empty_folder(tmp_path: Path) -> None:
-    """A node that has never run begins with nothing, and remembers that."""
+    """A node that has never run begins with an empty state, and records that."""
     initial = from_disk(tmp_path, 0, Reactor(), segment_bytes=SEGMENT_BYTES, progress=lambda *_: None)
 
     assert initial.store.applied_index == 0

@@ -16,7 +16,7 @@ def events(cluster: Cluster, member: int, *kinds: str) -> list[dict[str, Any]]:
 
 
 def test_an_election_is_kept_on_both_sides(cluster: Cluster) -> None:
-    """The candidate says why it stood, the voter for whom it voted, and both who leads."""
+    """The candidate records why it stood, the voter its vote, and both the leader."""
     before = cluster.elect()
     cluster.kill(before)
     after = cluster.elect()
@@ -82,7 +82,7 @@ def test_turns_are_counted_and_long_ones_noted(cluster: Cluster) -> None:
 
 
 def test_a_change_of_the_members_is_kept_with_who_asked_for_it(cluster: Cluster) -> None:
-    """The leader notes who asked and when it began, everybody what was committed."""
+    """The leader records the caller and the start, every member what was committed."""
     leader = cluster.elect()
     gone = next(member for member in cluster.members if member != leader)
     assert carry_out(cluster, RemoveMember(gone)).answer["status"] == "OK"
@@ -97,7 +97,7 @@ def test_a_change_of_the_members_is_kept_with_who_asked_for_it(cluster: Cluster)
 
 
 def test_an_operator_can_ask_every_member(cluster: Cluster) -> None:
-    """EVENTS is answered at once by whoever is asked, also after a number, and notes nothing itself."""
+    """Any node answers EVENTS at once, also after a number, and records nothing about it."""
     leader = cluster.elect()
     follower = next(member for member in cluster.members if member != leader)
     told = begin(cluster, follower, ListEvents()).answer

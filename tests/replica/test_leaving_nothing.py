@@ -81,7 +81,7 @@ def test_a_snapshot_for_a_member_that_is_removed_is_given_up() -> None:
 
 
 def test_a_stop_hands_over_to_a_member_that_lives() -> None:
-    """And not to the one with the lowest id, or the longest log, which was not heard from lately."""
+    """And not to the one with the lowest id, or the longest log, which has sent nothing lately."""
     cluster = Cluster(size=5)
     leader = cluster.members[cluster.settle()]
     dead, *living = cluster.followers()

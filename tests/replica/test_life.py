@@ -1,4 +1,4 @@
-"""How a replica ends: leadership passed on, everyone answered, nothing left behind."""
+"""How a replica ends: leadership handed over, every request answered, nothing left over."""
 
 from functools import partial
 from typing import Any
@@ -72,7 +72,7 @@ def test_handing_over_waits_for_the_answers(cluster: Cluster) -> None:
 
 
 def test_writes_of_the_interregnum_are_told_the_successor(cluster: Cluster) -> None:
-    """Writes and reads that come while leadership changes hands are held, and then told who leads now (row 43)."""
+    """Writes and reads that come while leadership moves are held, and then answered with the new leader (row 43)."""
     old = cluster.settle()
     done = hand_over(cluster, old)
     asks: list[Ask] = []
@@ -178,7 +178,7 @@ def test_hand_over_ends_when_the_node_is_stopped(cluster: Cluster) -> None:
 
 
 def test_stop_tells_everyone_the_truth(cluster: Cluster) -> None:
-    """Whoever waits is told: unknown what stands in the log, definite what does not, reads too."""
+    """Open requests are answered: unknown for those in the log, definite for the others, reads too."""
     leader = cluster.settle()
     cluster.isolate(leader)
     in_the_log = cluster.ask(leader, write("a"))
@@ -269,7 +269,7 @@ def test_a_follower_that_stops_over_what_it_is_told_has_no_turn(monkeypatch: pyt
 
 
 def test_a_leader_waits_for_what_else_comes(cluster: Cluster, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What it hears from several followers, and what its clients ask, shares one turn."""
+    """Messages of several followers and requests of clients share one turn."""
     leader = cluster.members[cluster.settle()]
     turns = watch_turns(monkeypatch)
 
@@ -317,7 +317,7 @@ def test_a_leader_has_no_turn_for_news_that_change_nothing(cluster: Cluster, mon
 
 
 def wake(cluster: Cluster, leader: Member) -> list[object]:
-    """Let a leader's heartbeat be due and its timer fire, alone; return whom it has sent something by then."""
+    """Let a leader's heartbeat be due and its timer fire, alone; return the nodes it has sent something to by then."""
     sent = len(leader.sent)
     cluster.clock.rightNow = leader.node.deadline
     leader.replica._timer_fired()
@@ -379,7 +379,7 @@ def test_a_turn_ends_where_the_node_is_stopped(monkeypatch: pytest.MonkeyPatch) 
 
 
 def test_a_turn_that_has_taken_long_lets_the_reactor_look_at_its_sockets(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A backlog is applied in several turns, each only as long as it may be: no client waits behind all of it."""
+    """A backlog is applied in several turns, each only as long as it may be: no client waits for all of it."""
     cluster = Cluster(1, raft=RaftOptions(apply_entries_max=1))
     member = cluster.members[cluster.settle()]
     monkeypatch.setattr("kvraft.replica.group_commit.BATCH_BYTES_MAX", 1)  # one entry a submission, all in one save
@@ -402,7 +402,7 @@ def test_a_turn_that_has_taken_long_lets_the_reactor_look_at_its_sockets(monkeyp
 
 
 def test_a_stopped_follower_keeps_its_promises_to_itself(cluster: Cluster) -> None:
-    """A save that is done behind the stop acknowledges nothing."""
+    """A save that ends after the stop acknowledges nothing."""
     leader = cluster.settle()
     follower = cluster.members[cluster.followers()[0]]
     follower.journal.delay = 0.05
@@ -464,7 +464,7 @@ def test_the_identity_is_given_once(cluster: Cluster) -> None:
 
 
 def test_a_provisional_identity_is_respected() -> None:
-    """A leader that has heard an id from a peer gives that one, not one of its own."""
+    """A leader that has a cluster id from a peer uses that one, and makes none of its own."""
     cluster = Cluster(make_cluster_id=lambda member: "known from a peer")
     cluster.settle()
 

@@ -1,4 +1,4 @@
-"""Clients that wait for a lock are told by the leader, whatever becomes of the others; none who has gone keeps it."""
+"""The leader answers clients that wait for a lock, whatever becomes of the others; a client that left holds none."""
 
 from typing import Any, Final
 
@@ -56,7 +56,7 @@ def holder(cluster: Cluster) -> int:
 
 
 def test_the_lock_passes_from_one_to_the_next() -> None:
-    """By release and by running out, in the order of the queue, though nobody writes; then nothing is written."""
+    """By release and by running out, in the order of the queue, without other writes; then nothing is written."""
     cluster = ready_cluster()
     first, second, third = (Waiting(cluster, lock(wait=wait)) for wait in (0.0, 30.0, 30.0))
     assert (len(first.told), second.told, third.told) == (1, [], [])
@@ -96,7 +96,7 @@ def test_a_wait_ends_in_time() -> None:
 
 
 def test_a_client_that_goes_leaves_the_queue_and_no_lock_behind() -> None:
-    """Whether it goes while it waits, before its request is in the log, or before it is told that it has the lock."""
+    """Whether it goes while it waits, before its request is in the log, or before the answer that it holds the lock."""
     cluster = ready_cluster()
     first, second, third = (Waiting(cluster, lock(ttl=60.0, wait=wait)) for wait in (0.0, 50.0, 50.0))
     second.give_up()
@@ -136,7 +136,7 @@ def test_a_client_that_goes_leaves_nothing_behind_at_a_member_that_passes_reques
 
 
 def test_a_place_outlives_the_leader() -> None:
-    """Who waits at the old one is told that nobody knows, and keeps the place for an owner that asks again."""
+    """A client that waits at the old leader gets an unknown outcome; its owner keeps the place if it asks again."""
     cluster = ready_cluster()
     first = Waiting(cluster, lock(ttl=60.0))
     second, third = (Waiting(cluster, lock(ttl=60.0, wait=50.0, owner=owner)) for owner in (b"b", b"c"))
@@ -172,7 +172,7 @@ def test_an_owner_that_asks_again_elsewhere_is_told_once() -> None:
 
 
 def test_a_stale_leader_grants_nothing() -> None:
-    """What it has not committed it tells nobody (row 32)."""
+    """It answers nothing that is not committed (row 32)."""
     cluster = ready_cluster()
     old = cluster.settle()
     cluster.isolate(old)
@@ -189,7 +189,7 @@ def test_a_stale_leader_grants_nothing() -> None:
 
 
 def test_a_node_that_stops_tells_who_waits() -> None:
-    """Nobody waits at a node that is not there any more."""
+    """No client waits at a node that has stopped."""
     cluster = ready_cluster()
     Waiting(cluster, lock(ttl=60.0))
     waiting = Waiting(cluster, lock(wait=50.0))

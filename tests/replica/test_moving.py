@@ -27,7 +27,7 @@ def test_a_member_moves(cluster: Cluster) -> None:
 
 
 def test_a_member_that_answers_at_its_old_address_does_not_move_itself(cluster: Cluster) -> None:
-    """Who asks in its name then is a process on a copy of its data; an operator's word counts nevertheless."""
+    """A request in its name then comes from a process on a copy of its data; an operator's request counts."""
     for member in range(3):
         refusal = carry_out(cluster, MoveMember(member, "127.0.0.1:9997", "its own")).error
         assert f"node {member} runs twice" in str(refusal)
@@ -36,7 +36,7 @@ def test_a_member_that_answers_at_its_old_address_does_not_move_itself(cluster: 
 
 @pytest.mark.parametrize(("size", "silent"), [(2, []), (3, [1]), (5, [1, 2])])
 def test_a_move_into_a_dead_end_is_refused(size: int, silent: list[int]) -> None:
-    """Where nobody answers as the member, a majority must be heard from without it; the refusal says what to do."""
+    """If no process answers as the member, a majority must answer without it; the refusal says what to do."""
     cluster = Cluster(size)
     leader = cluster.elect()
     others = [member for member in range(size) if member != leader]
@@ -56,7 +56,7 @@ def test_a_move_into_a_dead_end_is_refused(size: int, silent: list[int]) -> None
 
 
 def test_who_has_just_been_moved_away_counts_no_more(cluster: Cluster) -> None:
-    """However lately it was heard from: two quick moves are a dead end, and so is a move and a removal."""
+    """However recent its last message: two quick moves are a dead end, and so is a move and a removal."""
     leader = cluster.elect()
     first, second = (member for member in range(3) if member != leader)
     assert carry_out(cluster, MoveMember(first, "127.0.0.1:9999")).answer == {"status": "OK"}
@@ -76,7 +76,7 @@ def test_a_leader_that_is_reached_elsewhere_moves_itself(cluster: Cluster) -> No
 
 
 def test_a_member_that_answers_where_it_asks_to_be_is_no_copy(cluster: Cluster) -> None:
-    """It was found by its hello or by config.json before the log knew its new address."""
+    """It was found by its hello or by config.json before the log had its new address."""
     leader = cluster.elect()
     member = next(each for each in range(3) if each != leader)
     cluster.places[member] = Address("127.0.0.1", 9999)

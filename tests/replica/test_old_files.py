@@ -1,7 +1,7 @@
 """A node starts on what an earlier kvraft has written: files in tests/storage/data that are never written anew.
 
 `directory-journal-2-snapshot-1` was written on the day when the feature level 1 came: five entries, a snapshot of them,
-the log shortened to behind entry 3, and one entry more.
+the log truncated after entry 3, and one entry more.
 """
 
 import shutil

@@ -63,7 +63,7 @@ def test_what_is_freed_goes_in_steps(looks: list[Callable[[], None]]) -> None:
 def test_the_log_is_forgotten_in_steps(
     looks: list[Callable[[], None]], monkeypatch: pytest.MonkeyPatch, size: int, at_once: int
 ) -> None:
-    """One step forgets no more entries, and no more bytes of them, than allowed."""
+    """One step drops no more entries, and no more bytes of them, than allowed."""
     monkeypatch.setattr(pacing, "FORGOTTEN_BYTES_AT_ONCE", size)
     node = make_node(*[1] * 5000, commit=5000)
     begins = [0]
@@ -76,7 +76,7 @@ def test_the_log_is_forgotten_in_steps(
 
 
 def test_nothing_is_forgotten_that_was_not_given_out() -> None:
-    """The log is forgotten as far as its entries were given out to be applied, and that is the end of it."""
+    """The log is dropped as far as its entries were handed out to be applied, and no further."""
     clock = Clock()
     node = make_node(*[1] * 30, commit=20)
 

@@ -35,7 +35,7 @@ def ask_many(cluster: Cluster, count: int) -> list[Ask]:
 
 
 def ask_lost(cluster: Cluster, leader: int) -> list[Ask]:
-    """Let a few clients write at a leader that reaches nobody."""
+    """Let a few clients write at a leader that reaches no follower."""
     asks = [cluster.ask(leader, write("a")) for _ in range(4)]
     cluster.run(0.02)
     return asks
@@ -71,7 +71,7 @@ def test_few_wait_behind_many(cluster: Cluster) -> None:
 
 
 def test_they_wait_no_longer_than_until_those_are_answered(cluster: Cluster) -> None:
-    """Also when nobody else asks."""
+    """Also without other requests."""
     cluster.settle()
     many = ask_many(cluster, 10)
     few = ask_many(cluster, 1)
@@ -219,7 +219,7 @@ def test_what_was_overwritten_and_may_come_back_is_unknown(cluster: Cluster) -> 
 
 
 def test_a_batch_stands_as_long_as_its_entry_does() -> None:
-    """Also one whose entry the log has forgotten because a snapshot covers it."""
+    """Also one whose entry was dropped from the log because a snapshot covers it."""
     log = Log([Entry.create(1, index, EntryKind.COMMANDS, b"") for index in range(1, 6)])
     proposals = Proposals()
     for index in range(1, 6):

@@ -31,12 +31,12 @@ def following(cluster: Cluster) -> Told:
 
 
 def frames(cluster: Cluster, member: int) -> list[int]:
-    """Return to whom a member has sent messages of channels."""
+    """Return the members that got messages of channels from a member."""
     return [to for to, message in cluster.members[member].sent if isinstance(message, Published)]
 
 
 def test_a_message_reaches_every_other_member_once_and_in_order() -> None:
-    """Whoever leads; all of one turn share a frame, and the log has nothing of it."""
+    """With any leader; all messages of one turn share a frame, and none is in the log."""
     cluster = ready_cluster()
     told = following(cluster)
     applied = {member.store.applied_index for member in cluster.running}

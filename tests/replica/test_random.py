@@ -1,4 +1,4 @@
-"""Random stories of clients and faults: every result belongs to who asked, no read is stale, no error lies."""
+"""Random stories of clients and faults: every result reaches its caller, no read is stale, no error is wrong."""
 
 from random import Random
 from typing import Final
@@ -13,7 +13,7 @@ from kvraft.replica import ReplicaOptions
 from tests.replica.cluster import HUNG_S, Ask, Cluster, read, remove, write
 
 SEEDS: Final = 100
-"""How many stories are told; raise it for a long run."""
+"""The number of stories; raise it for a long run."""
 SEEDS_OF_A_TEST: Final = 20
 EVENTS: Final = 120
 """Faults and requests in one story."""
@@ -31,7 +31,7 @@ class Request:
     number: int
     ask: Ask
     floor: int
-    """The highest revision of the shared key that anyone had been told when it was asked."""
+    """The highest revision of the shared key in any answer before the request."""
     has_writes: bool
 
     @property
@@ -70,7 +70,7 @@ class Story:
         self.random.choice([self.request] * 30 + faults)(member)
 
     def request(self, member: int) -> None:
-        """Ask something, mostly of who leads."""
+        """Send a request, mostly to the leader."""
         leader = self.cluster.leader
         target = member if leader is None or self.random.random() < 0.1 else leader
         number = len(self.requests)
@@ -111,7 +111,7 @@ class Story:
         Deferred.fromCoroutine(self.cluster.members[member].replica.hand_over(1.0))
 
     def end_well(self) -> None:
-        """End all faults; by then everyone is told something, and it is true."""
+        """End all faults; by then every request has an answer, and it is true."""
         self.cluster.heal()
         for member in self.cluster.running:
             member.journal.delay = 0.0
@@ -125,7 +125,7 @@ class Story:
     def _check(self, request: Request) -> None:
         ask, number = request.ask, request.number
         item = self.cluster.running[0].store.get(request.key)
-        assert len(ask.answers) + len(ask.errors) == 1, "everyone is told one thing"
+        assert len(ask.answers) + len(ask.errors) == 1, "each request has one answer"
         if ask.errors:
             assert ask.error.definite or request.has_writes, "a read is never unknown"
             assert not ask.error.definite or item is None, "it was said that it certainly did not happen"
@@ -147,7 +147,7 @@ class Story:
             assert item == Item(value * 2, revision + 2, revision + 2, 1), "what was acknowledged is lost"
 
     def _floor(self) -> int:
-        """Return the highest revision of the shared key that anyone has been told: the last or the only result."""
+        """Return the highest revision of the shared key in any answer: the last or the only result."""
         return max(
             (revision_of(request.ask.answers[0][-1]) for request in self.requests if request.ask.answers), default=0
         )

@@ -81,7 +81,7 @@ def test_who_votes_already_does_not_spoil_a_birth() -> None:
 
 @pytest.mark.parametrize("order", [(1, 2), (2, 1)])
 def test_one_memory_is_no_birth(order: tuple[int, int]) -> None:
-    """While one member remembers and another does not, the node neither votes nor listens."""
+    """While one member has its state and another has lost it, the node neither votes nor accepts entries."""
     newcomer = Newcomer()
 
     for peer in order:
@@ -94,7 +94,7 @@ def test_one_memory_is_no_birth(order: tuple[int, int]) -> None:
 
 
 def test_a_memory_that_was_there_is_remembered() -> None:
-    """When the last member that remembered begins anew too, what it knew is not taken for a birth."""
+    """When the last member with state restarts empty too, its earlier report does not make this a new cluster."""
     newcomer = Newcomer()
     newcomer.hears(1, FRESH)
     newcomer.hears(2, knows(3, 5))
@@ -123,7 +123,7 @@ def test_it_is_deaf_until_all_have_spoken() -> None:
     assert newcomer.follows(1, 1) == 0
     newcomer.hears(2, knows(2, 1))
 
-    assert newcomer.follows(1, 1) == 0  # and now it knows that term 1 is over
+    assert newcomer.follows(1, 1) == 0  # and now it has seen that term 1 is over
     assert newcomer.gets(1, Heartbeat(1, 0, 1)) == 0
     assert newcomer.follows(2, 2) == 1
     assert newcomer.node.term == 2
@@ -148,7 +148,7 @@ def test_it_votes_when_it_has_caught_up() -> None:
 
 
 def test_a_longer_log_of_an_older_term_does_not_count() -> None:
-    """A leader of an older term than one that was told of cannot bring the node up to date."""
+    """A leader of an older term than one reported cannot bring the node up to date."""
     newcomer = Newcomer()
     newcomer.hears(1, knows(2, 3))
     newcomer.hears(2, knows(5, 1))
@@ -198,7 +198,7 @@ def test_what_was_said_first_stands() -> None:
 
 
 def test_who_forgets_after_it_has_spoken_has_spoken() -> None:
-    """A member that restarts while we catch up has told us what we need: we return, and it waits for us."""
+    """A member that restarts while a node catches up has reported enough: the node returns, and it waits for that."""
     newcomer = Newcomer()
     newcomer.hears(1, knows(2, 3))
     newcomer.hears(2, knows(2, 3))

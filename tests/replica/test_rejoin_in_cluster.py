@@ -1,4 +1,4 @@
-"""Clusters that keep nothing on disk: members forget everything when they are restarted, and do no harm."""
+"""Clusters that keep nothing on disk: members lose everything when they are restarted, and no write is lost."""
 
 from collections.abc import Sequence
 from random import Random
@@ -14,7 +14,7 @@ from kvraft.replica import Rejoin
 from tests.replica.cluster import Ask, Cluster, read, write
 
 SEEDS: Final = 120
-"""How many random stories are told; raise it for a long run."""
+"""The number of random stories; raise it for a long run."""
 SEEDS_OF_A_TEST: Final = 20
 EVENTS: Final = 40
 """Faults and requests in one story."""
@@ -32,7 +32,7 @@ def test_a_cluster_is_born(size: int) -> None:
 
 
 def test_members_may_be_born_one_by_one() -> None:
-    """Until the last member is there nobody votes; then they all do, in whatever order they find each other."""
+    """Until the last member is there none votes; then all do, in whatever order they connect."""
     cluster = Cluster(3, forgets=True)
     cluster.stop()
     for member in range(3):
@@ -79,7 +79,7 @@ def test_a_restarted_member_comes_back(victim: str) -> None:
 
 
 def test_it_makes_no_promise_before_it_has_caught_up() -> None:
-    """Until it has heard of all it may have promised a restarted member neither votes nor acknowledges anything."""
+    """Until it has all terms it may have voted in, a restarted member neither votes nor acknowledges anything."""
     cluster = Cluster(forgets=True)
     cluster.do(write("a"))
     leader = cluster.settle()
@@ -102,7 +102,7 @@ def test_it_makes_no_promise_before_it_has_caught_up() -> None:
 
 
 def test_two_of_three_that_forget_together_stop_the_cluster() -> None:
-    """When a majority has lost its memory nobody is elected: data are not lost in silence."""
+    """When a majority has lost its memory no leader is elected: data are not lost in silence."""
     cluster = Cluster(forgets=True)
     cluster.do(write("a"))
     leader = cluster.settle()
@@ -137,7 +137,7 @@ def test_a_cluster_is_reborn() -> None:
 
 
 def test_one_after_the_other_may_forget() -> None:
-    """Restarted one after the other, each when the one before is back, all may forget, and nothing is lost."""
+    """Restarted one by one, each when the one before is back, all may lose their memory, and no write is lost."""
     cluster = Cluster(forgets=True)
     for round_number in range(9):
         cluster.do(write(f"k{round_number}"))
@@ -154,7 +154,7 @@ def test_one_after_the_other_may_forget() -> None:
 
 
 def part_of_a_majority_forgets(*, careful: bool) -> tuple[Cluster, int]:
-    """Let a write be acknowledged by a leader and one follower, of whom only the leader, cut off, remembers it."""
+    """Let a write be acknowledged by a leader and one follower, of which only the leader, cut off, still has it."""
     cluster = Cluster(forgets=True)
     leader = cluster.settle()
     witness, laggard = cluster.followers()
@@ -169,7 +169,7 @@ def part_of_a_majority_forgets(*, careful: bool) -> tuple[Cluster, int]:
 
 
 def test_careless_an_acknowledged_write_is_lost() -> None:
-    """A member that forgot, and votes all the same, helps to elect a leader without a write that it acknowledged."""
+    """A member that lost its memory and votes all the same helps to elect a leader without a write it acknowledged."""
     cluster, _ = part_of_a_majority_forgets(careful=False)
 
     with pytest.raises(InvariantViolated, match="leader completeness"):
@@ -178,7 +178,7 @@ def test_careless_an_acknowledged_write_is_lost() -> None:
 
 
 def test_careful_it_is_not() -> None:
-    """With the rule the others wait for the member that remembers, and then the write is there (row 1)."""
+    """With the rule the others wait for the member that kept its memory, and then the write is there (row 1)."""
     cluster, leader = part_of_a_majority_forgets(careful=True)
 
     cluster.run(3.0)
@@ -194,7 +194,7 @@ def test_careful_it_is_not() -> None:
 
 
 def a_voter_forgets(*, careful: bool) -> tuple[Cluster, int]:
-    """Let a leader be elected by a vote that the voter then forgets; the third member knows nothing of the term."""
+    """Let a leader be elected by a vote that the voter then loses; the third member has not seen the term."""
     cluster = Cluster(forgets=True)
     cluster.run(0.01)
     cluster.isolate(2)
@@ -208,7 +208,7 @@ def a_voter_forgets(*, careful: bool) -> tuple[Cluster, int]:
 
 
 def test_careless_a_term_has_two_leaders() -> None:
-    """A member that forgot its vote gives it again, and a second leader is elected in the same term."""
+    """A member that lost its vote votes again, and a second leader is elected in the same term."""
     cluster, _ = a_voter_forgets(careful=False)
 
     with pytest.raises(InvariantViolated, match="leads this term already"):
@@ -230,7 +230,7 @@ def test_careful_it_has_one() -> None:
 
 
 def an_old_leader_meets_a_forgetful_member() -> tuple[Cluster, int, Ask, Ask]:
-    """Let a leader that was just replaced find a follower of its successor that has forgotten the successor."""
+    """Let a leader that was just replaced reach a follower of its successor that has lost the successor's term."""
     cluster = Cluster(forgets=True)
     cluster.do(write("a", "old"))
     old = cluster.settle()
@@ -254,7 +254,7 @@ def an_old_leader_meets_a_forgetful_member() -> tuple[Cluster, int, Ask, Ask]:
 
 
 def test_careless_a_deposed_leader_goes_on(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A member that is back in term 0 confirms whoever asks: an entry is committed in place of an acknowledged one."""
+    """A member that is back in term 0 confirms any leader: an entry is committed in place of an acknowledged one."""
 
     def admit_all(self: Rejoin, messages: Sequence[Message]) -> Sequence[Message]:
         return messages
@@ -270,7 +270,7 @@ def test_careless_a_deposed_leader_goes_on(monkeypatch: pytest.MonkeyPatch) -> N
 
 
 def test_careful_it_does_not() -> None:
-    """With the rule the newcomer is deaf until it knows which terms are over; the old leader steps down (row 8)."""
+    """With the rule it ignores leaders until it knows which terms are over; the old one steps down (row 8)."""
     cluster, new, stale_read, stale_write = an_old_leader_meets_a_forgetful_member()
 
     cluster.run(1.0)
@@ -307,14 +307,14 @@ class Story:
         )(member)
 
     def write(self, member: int) -> None:
-        """Write a key of its own, mostly to who thinks it leads."""
+        """Write a key of its own, mostly at a node that is leader in its own state."""
         leader = self.cluster.leader
         target = member if leader is None or self.random.random() < 0.2 else leader
         key = f"k{len(self.written)}"
         self.written.append((key, self.cluster.ask(target, write(key), read(key))))
 
     def restart(self, member: int) -> None:
-        """Restart a member, if all remember everything."""
+        """Restart a member, if none has lost its memory."""
         if all(each.node.voting for each in self.cluster.running):
             self.restarts += 1
             self.cluster.restart(member)
@@ -349,7 +349,7 @@ class Story:
         for key, ask in self.written:
             item = store.get(key.encode())
             if ask.answers:
-                assert ask.answers == [[ask.results[0], item]], "each is told its own results"
+                assert ask.answers == [[ask.results[0], item]], "each has its own results"
             elif ask.errors and ask.error.definite:
                 assert item is None, "it was said that it certainly did not happen"
         self.cluster.check()

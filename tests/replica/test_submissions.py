@@ -66,7 +66,7 @@ def test_no_submission_is_larger_than_an_entry(cluster: Cluster, excess: int) ->
 
 
 def test_an_entry_that_no_journal_takes_cannot_be_made() -> None:
-    """Whoever proposes it, it is never in a log."""
+    """From any proposer, it is never in a log."""
     longest = bytes(PAYLOAD_BYTES_MAX)
     assert decode_record(Entry.create(1, 1, EntryKind.COMMANDS, longest).record).index == 1
 
@@ -175,7 +175,7 @@ def test_one_large_submission_is_one_entry(cluster: Cluster) -> None:
 
 
 def test_a_follower_names_the_leader(cluster: Cluster) -> None:
-    """Who does not lead refuses reads and writes at once, and says where the leader is reached."""
+    """A node that does not lead refuses reads and writes at once, with the leader's address."""
     leader = leader_of(cluster)
     cluster.settle()
 
@@ -305,7 +305,7 @@ def test_a_client_that_raises_disturbs_nobody(cluster: Cluster) -> None:
 
 
 def test_an_entry_that_is_no_batch_is_applied_as_nothing(cluster: Cluster) -> None:
-    """What nobody can decode counts as applied, the same everywhere (row 40), and the writes after it succeed."""
+    """What no member can decode counts as applied, the same everywhere (row 40), and the writes after it succeed."""
     leader = leader_of(cluster)
     applied = leader.store.applied_index
 

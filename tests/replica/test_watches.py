@@ -1,4 +1,4 @@
-"""Watches: ordered, unique, reliable, atomic and resumable, whatever the pace of who is told."""
+"""Watches: ordered, unique, reliable, atomic and resumable, whatever the pace of the reader."""
 
 from collections.abc import Iterator, Sequence
 from typing import Final
@@ -47,7 +47,7 @@ Told = tuple[int, bytes, Item | None, Item | None]
 
 @attrs.define(eq=False)
 class Reader:
-    """A client: it writes down what it is told, and reads or does not."""
+    """A client: it records what it is sent, and reads or does not."""
 
     room_bytes: int = 1 << 20
     is_drained: bool = True
@@ -93,7 +93,7 @@ class World:
         return self.state.store
 
     def entry(self, *mutations: Mutation, leads: bool = False) -> None:
-        """Apply an entry, on a leader with what it was encoded from; nobody is told yet."""
+        """Apply an entry, on a leader with what it was encoded from; no watch is notified yet."""
         for mutation in mutations:
             if not isinstance(mutation, SetHistory):
                 self.twin.apply(mutation)
@@ -156,7 +156,7 @@ def by_revision(told: Sequence[Told]) -> list[list[Told]]:
 
 @attrs.define(eq=False)
 class Follower:
-    """A client that watches again from where it was told to."""
+    """A client that watches again from the revision in the last answer."""
 
     span: Span
     first: int
@@ -180,7 +180,7 @@ class Follower:
                 self._continue(world, None)
 
     def _continue(self, world: World, resume_from: int | None) -> None:
-        """Check what was told so far, and go on from a revision; None: from the present, after reading anew."""
+        """Check what was sent so far, and go on from a revision; None: from the present, after reading anew."""
         last = world.store.revision if resume_from is None else resume_from - 1
         told = by_revision(self.reader.all_told)
         if resume_from is not None:
@@ -190,7 +190,7 @@ class Follower:
         for changes in self.reader.told:
             for revision in {change[0] for change in changes}:
                 whole = [*world.changes(self.span, revision, revision)]
-                assert [sorted(each for each in changes if each[0] == revision)] == whole, "told in several calls"
+                assert [sorted(each for each in changes if each[0] == revision)] == whole, "sent in several calls"
         self.reader.told.clear()
         self.first = last + 1
 
@@ -285,7 +285,7 @@ def test_nobody_pays_for_watches_that_are_not_there() -> None:
 
 
 def test_a_write_to_other_keys_finds_nobody() -> None:
-    """One look-up for all keys that are followed, and one for each length of a prefix, tell that."""
+    """One look-up for all keys that are followed, and one for each length of a prefix, are enough."""
     index: WatchIndex[int] = WatchIndex()
     for number in range(1_000):
         index.add(Span(b"key-%d" % number, b"key-%d\0" % number), number)
@@ -311,7 +311,7 @@ def test_who_is_told_much_at_once_is_told_piece_by_piece() -> None:
 
 
 def test_who_does_not_read_is_told_where_to_resume() -> None:
-    """Beyond its budget a watch ends, and is told the first revision that it misses; others notice nothing."""
+    """Beyond its budget a watch ends, with the first revision that it misses; others are not affected."""
     world, slow, quick = World(), Reader(), Reader()
     world.watch(slow)
     world.watch(quick)
@@ -326,7 +326,7 @@ def test_who_does_not_read_is_told_where_to_resume() -> None:
 
 
 def test_who_reads_the_past_waits_until_the_client_has_read() -> None:
-    """It goes on when it is told so, and is told when what it needs has been dropped meanwhile."""
+    """It goes on when it is resumed, and ends with an error when the events it needs have been dropped meanwhile."""
     world, reader = World(HistoryBounds(revisions=3)), Reader(is_drained=False)
     for number in range(3):
         world.write(Set(b"a", b"%d" % number))
@@ -365,7 +365,7 @@ def test_a_revision_to_come_is_waited_for() -> None:
 
 
 def test_an_installed_snapshot_goes_on_or_ends_the_watch() -> None:
-    """With a history that connects nothing is missed, and without one the watch is told so."""
+    """With a history that connects nothing is missed, and without one the watch ends with an error."""
     for bounds, ends in ((HistoryBounds(), []), (HistoryBounds(revisions=2), [("COMPACTED", None)])):
         world, reader = World(bounds), Reader()
         world.watch(reader)
@@ -381,7 +381,7 @@ def test_an_installed_snapshot_goes_on_or_ends_the_watch() -> None:
 
 
 def test_a_quiet_watch_is_told_how_far_the_store_is() -> None:
-    """After PROGRESS_S without an event, and again as often; a client that does not read is told nothing."""
+    """After PROGRESS_S without an event, and again as often; a client that does not read is sent nothing."""
     world, quiet, stalled = World(), Reader(), Reader(is_drained=False)
     world.watch(quiet, Span(b"quiet", b"quiet\0"))
     world.watch(stalled, Span(b"quiet", b"quiet\0"))
@@ -430,7 +430,7 @@ def test_what_has_expired_is_told_apart(*, lives: bool) -> None:
 
 
 def test_limits() -> None:
-    """A node has so many watches and no more; it tells those that it ends where to resume."""
+    """A node has so many watches and no more; those that it ends get the revision to resume from."""
     world, reader = World(watches_max=2), Reader()
     world.write(Set(b"a", b"1"))
     world.watch(reader)
@@ -444,7 +444,7 @@ def test_limits() -> None:
 
 
 def test_followers_tell_what_they_apply() -> None:
-    """Every member can be asked, and tells the same; one that is stopped says so."""
+    """Every member answers a watch, with the same events; a stopped one refuses it."""
     cluster = Cluster()
     cluster.run_until(lambda: all(each.store.feature_level == FEATURE_LEVEL for each in cluster.running))
     leader = cluster.elect()

@@ -204,7 +204,7 @@ def test_a_command_that_fails_is_answered_with_the_reason(reason: Exception, lin
 
 
 def test_a_defect_closes_the_connection() -> None:
-    """What is no refusal is a defect of the node: the client is told so, and what is behind is not carried out."""
+    """Any other error is a defect of the node: the answer says so, and later requests are not carried out."""
     client = Client(MemoryDatabase(refusal=ZeroDivisionError("a bug")))
 
     client.sends(b"MEMBERS\nSET a 1\n")
@@ -257,7 +257,7 @@ def test_a_command_that_is_under_way_keeps_the_connection() -> None:
 
 
 def test_a_client_that_is_gone_disturbs_nothing() -> None:
-    """An answer for which nobody waits any more is dropped, and what was behind the command is not carried out."""
+    """An answer without a waiting client is dropped, and what came after the command is not carried out."""
     client = Client(MemoryDatabase(waits=True))
     client.sends(b"MEMBERS\nSET a 1\n")
 

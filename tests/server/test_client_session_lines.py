@@ -1,4 +1,4 @@
-"""Lines of client sessions, and of reads that say who answers them."""
+"""Lines of client sessions, and of reads that name the node to answer them."""
 
 import pytest
 

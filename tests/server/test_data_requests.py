@@ -361,7 +361,7 @@ def test_a_lease_that_is_none(line: str, code: str) -> None:
 
 
 def test_any_bytes_can_be_written_in_base64() -> None:
-    """Keys and values that are neither UTF-8 nor without line feeds go through every command that knows quotes."""
+    """Keys and values that are neither UTF-8 nor without line feeds go through every command that reads quotes."""
     lines = Lines()
     key, value = 'base64"/yAK"', 'base64"AAr+"'
 
@@ -394,7 +394,7 @@ def test_wrong_base64_is_refused(line: str) -> None:
 
 
 def test_locks() -> None:
-    """They are taken, renewed and given back by their tokens; LEADER tells who holds one."""
+    """They are taken, renewed and given back by their tokens; LEADER returns the owner."""
     lines = Lines()
 
     assert lines.ask("LEADER job") == {"token": None}

@@ -1,4 +1,4 @@
-"""The one table of error codes, in docs/protocol.md: complete, each with its class, and each told in a test."""
+"""The one table of error codes, in docs/protocol.md: complete, each with its class, and each returned in a test."""
 
 import re
 from collections.abc import Iterator
@@ -54,7 +54,7 @@ def test_every_code_stands_in_the_table() -> None:
 
 
 def test_the_table_says_what_the_code_says() -> None:
-    """An error that is definite is told with "no", or with what else it leaves untouched; the others with "perhaps"."""
+    """A definite error is documented with "no", or with what else it leaves untouched; the others with "perhaps"."""
     said = table()
     checked = [kind for kind in subclasses(RequestFailed) if kind.code in said and kind.__module__.startswith("kvraft")]
     assert {limits.TooLarge, limits.LevelTooLow, submissions.TimedOut, submissions.Stopping} <= {*checked}
@@ -70,7 +70,7 @@ def test_every_code_is_told_in_a_test() -> None:
 
 
 def test_what_is_too_large_is_named() -> None:
-    """TOO_LARGE is definite, and tells how many bytes there may be."""
+    """TOO_LARGE is definite, and has the limit in bytes."""
     error = limits.TooLarge(limits.SUBMISSION_BYTES_MAX + 1)
 
     assert (error.code, error.definite) == ("TOO_LARGE", True)
@@ -78,7 +78,7 @@ def test_what_is_too_large_is_named() -> None:
 
 
 def test_a_level_that_is_too_low_is_named() -> None:
-    """LEVEL_TOO_LOW is definite, and tells which level is needed and which there is."""
+    """LEVEL_TOO_LOW is definite, and has the level that is needed and the present one."""
     error = limits.LevelTooLow(FEATURE_LEVEL, FEATURE_LEVEL - 1)
 
     assert (error.code, error.definite) == ("LEVEL_TOO_LOW", True)

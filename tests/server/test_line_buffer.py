@@ -69,7 +69,7 @@ def test_line_at_the_limit_passes() -> None:
 
 
 def test_beginning_behind_a_full_portion_is_limited() -> None:
-    """What is left behind exactly LINES_AT_ONCE lines is the beginning of a line, and may be too long."""
+    """What is left after exactly LINES_AT_ONCE lines is the beginning of a line, and may be too long."""
     buffer = LineBuffer(4)
 
     buffer.take(b"\n" * LINES_AT_ONCE + b"12345")

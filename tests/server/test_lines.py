@@ -132,7 +132,7 @@ def test_http_is_aborted_and_nothing_carried_out(chunks: list[bytes]) -> None:
 
 
 def test_http_behind_a_submission_in_flight() -> None:
-    """What waits behind a submission is recognized when it is its turn."""
+    """What waits after a submission is recognized when it is its turn."""
     client = Client(MemoryDatabase(waits=True))
     client.sends(b"SET a b\n", b"POST / HTTP/1.1\r\nSET c d\n")
 
@@ -171,7 +171,7 @@ DEFECTS: dict[str, Callable[[], MemoryDatabase]] = {
 
 @pytest.mark.parametrize("defect", DEFECTS)
 def test_a_defect_is_answered_and_logged(defect: str, defects: list[LogEvent]) -> None:
-    """Whatever is broken: the client is told INTERNAL, the log has the traceback once, and the connection closes."""
+    """With any defect the client gets INTERNAL, the log has the traceback once, and the connection closes."""
     client = Client(DEFECTS[defect]())
 
     client.sends(b"GET a\n", b"GET b\n")
@@ -223,7 +223,7 @@ def test_a_client_that_has_gone_is_forgotten(refusal: Exception | None, defects:
 
 
 def test_a_defect_behind_a_client_that_has_gone_is_logged(defects: list[LogEvent]) -> None:
-    """That nobody waits for the answer is no reason to hide a defect."""
+    """A defect is logged although no client waits for the answer."""
     client = Client(MemoryDatabase(waits=True, refusal=ZeroDivisionError("oops")))
     client.sends(b"SET a b\n")
     client.disconnects()

@@ -34,7 +34,7 @@ def test_clients_get_what_nothing_else_needs(files: int) -> None:
 
 @pytest.mark.parametrize("files", [65536, NO_LIMIT])
 def test_a_large_limit_changes_nothing(files: int) -> None:
-    """Where there are files for all of them, as many clients are admitted as are wanted."""
+    """Where there are files for all of them, as many clients are admitted as are configured."""
     limits = within(files, MEMBERS, WANTED)
     assert (limits.clients, limits.silent) == (WANTED.clients, WANTED.silent)
 

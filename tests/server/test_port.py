@@ -15,18 +15,18 @@ from tests.server.twins import ClientTransport, MemoryDatabase, logged_by
 
 
 class Acceptor(Protocol):
-    """A peer's protocol, which only remembers."""
+    """A peer's protocol, which only records."""
 
     def __init__(self) -> None:
         self.received = b""
         self.lost: list[Failure] = []
 
     def dataReceived(self, data: bytes) -> None:
-        """Remember."""
+        """Record it."""
         self.received += data
 
     def connectionLost(self, reason: Failure) -> None:  # type: ignore[override]  # never called without
-        """Remember."""
+        """Record it."""
         self.lost.append(reason)
 
 
@@ -117,7 +117,7 @@ def test_any_other_byte_is_refused(node: Node, first: bytes) -> None:
 
 
 def test_tls_is_named(node: Node) -> None:
-    """Whoever speaks TLS is told that this port does not."""
+    """A client of TLS gets the answer that this port has none."""
     _, transport = node.connect(b"\x16\x03\x01")
 
     assert b"TLS" in transport.written()
@@ -210,7 +210,7 @@ def warnings() -> Iterator[list[LogEvent]]:
 
 
 def test_clients_are_bounded_and_peers_are_not() -> None:
-    """One client too many is told OVERLOADED and closed, a peer still comes in, and a gap is filled again."""
+    """One client too many gets OVERLOADED and is closed, a peer still comes in, and a gap is filled again."""
     node = Node(ServerLimits(clients=2))
     first, _ = node.connect(b"KEEP\n")
     node.connect(b"KEEP\n")
@@ -251,7 +251,7 @@ def test_crowds_are_logged_once_each(warnings: list[LogEvent]) -> None:
 
 
 def test_half_close_reaches_only_who_understands_it(node: Node) -> None:
-    """Twisted is told that the connection half-closes exactly when the protocol that took it over does."""
+    """For Twisted the connection half-closes exactly when the protocol that took it over does."""
     silent, _ = node.connect()
     peer, _ = node.connect(b"{")
     client, transport = node.connect(b"KEEP\nGET a")

@@ -214,7 +214,7 @@ def test_small_mistakes_are_named(line: bytes, code: str, words: str) -> None:
 
 
 def test_help_lists_the_commands() -> None:
-    """HELP tells every command as it is written."""
+    """HELP lists every command with its syntax."""
     chunk, _ = read_requests([b"help"])
     [(_, note)] = chunk.notes
 
@@ -223,7 +223,7 @@ def test_help_lists_the_commands() -> None:
 
 
 def test_an_empty_first_line_is_named() -> None:
-    """Whoever presses Enter first is told what to write, once; the connection waits for it."""
+    """A person who presses Enter first is shown what to write, once; the connection waits for it."""
     client = Client()
     client.sends(b"\r\n", b"\n")
 

@@ -156,7 +156,7 @@ def test_what_an_operator_asks_has_an_answer_of_its_own() -> None:
     ],
 )
 def test_a_connection_has_one_caller(peer: IPv4Address | IPv6Address, origin: str) -> None:
-    """Whatever a client asks on it; the database is told where that comes from."""
+    """The database gets it with every request of the client, and it has the origin."""
     client = Client(peer=peer)
 
     client.says(b"s")

@@ -250,7 +250,7 @@ class Told:
 
 
 def told(*events: bytes | str, writes: list[bytes], end: str, keeps: bool = True, outbox_bytes: int = 1000) -> Told:
-    """Return a story in which answers come when they are told to."""
+    """Return a story in which answers come when the test lets them."""
     return Told(Story(waits=True, keeps=keeps, outbox_bytes=outbox_bytes, events=list(events)), writes, end)
 
 
@@ -295,7 +295,7 @@ def test_what_a_request_comes_to(title: str) -> None:
 
 @pytest.mark.parametrize("defect", ["fail", "strange", "too many"])
 def test_a_defect_of_the_database(defect: str) -> None:
-    """Whatever is broken: the client is told INTERNAL, the log has it once, and the connection closes."""
+    """With any defect the client gets INTERNAL, the log has it once, and the connection closes."""
     connection = Connection(waits=True, keeps=True, outbox_bytes=1000)
     connection.transport.writes.clear()
 

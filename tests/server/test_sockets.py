@@ -79,7 +79,7 @@ CONVERSATIONS = {
 
 
 NOT_UNDERSTOOD = {
-    ("nc", "no line feed"),  # without -N nobody learns that the line has ended
+    ("nc", "no line feed"),  # without -N the node does not see that the line has ended
     ("nc", "kept"),  # nor that the client has; each would wait for the other
     ("busybox", "kept"),
 }
@@ -134,7 +134,7 @@ async def test_unread_input_does_not_destroy_the_answer(port: int) -> None:
 
 @deadline(20)
 async def test_refused_protocol_reads_its_error(port: int) -> None:
-    """Nor does what follows a first byte that nobody speaks."""
+    """Nor does what follows a first byte of no protocol."""
     received = await deferToThread(converse, port, lambda client: client.sendall(b"~" * 1_000_000))
 
     assert received.startswith(b'{"error":"UNKNOWN_PROTOCOL"')
@@ -169,7 +169,7 @@ async def test_large_answers_to_a_slow_reader(port: int, database: MemoryDatabas
 
 @deadline(20)
 async def test_client_that_resets_with_an_answer_owed(port: int, database: MemoryDatabase) -> None:
-    """A client that resets its connection leaves nothing behind and is no error; the write it asked for happens."""
+    """A client that resets its connection leaves no state and is no error; the write it asked for happens."""
 
     def talk_and_reset() -> None:
         with socket.create_connection(("127.0.0.1", port), timeout=SOCKET_TIMEOUT_S) as client:

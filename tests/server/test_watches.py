@@ -1,4 +1,4 @@
-"""WATCH on a connection: what is told and when, among the answers of other requests, within a budget."""
+"""WATCH on a connection: what is sent and when, among the answers of other requests, within a budget."""
 
 import json
 from typing import Final
@@ -17,7 +17,7 @@ STANDS: Final = b'{"watch":1,"revision":0}'
 
 
 def sink(client: Client, number: int = 1) -> Sink:
-    """Return the end of a watch that the node tells."""
+    """Return the end of a watch that the node sends."""
     return client.database.watches[number - 1].sink
 
 
@@ -94,7 +94,7 @@ def test_events() -> None:
 
 
 def test_a_change_is_encoded_once_for_all() -> None:
-    """Whoever is told it, on whatever connection."""
+    """For all clients, on any connection."""
     first, second = Client(), Client()
     change = Change(1, b"a", None, ONE)
     for client in (first, second):

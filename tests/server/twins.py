@@ -48,7 +48,7 @@ MEMBERS: Final = ClusterView(
 
 @attrs.define(eq=False)
 class MemorySubscription:
-    """A watch that tells what a test says."""
+    """A watch whose events a test gives."""
 
     selection: Selection
     sink: Sink
@@ -61,7 +61,7 @@ class MemorySubscription:
         self.resumed += 1
 
     def cancel(self) -> None:
-        """Remember it."""
+        """Record it."""
         self.cancelled = True
 
 
@@ -72,7 +72,7 @@ class MemoryDatabase:
     waits: bool = False
     items: dict[bytes, Item] = attrs.field(factory=dict)
     callers: list[Caller] = attrs.field(factory=list)
-    """Who made each call."""
+    """The caller of each call."""
     submissions: list[Sequence[Operation]] = attrs.field(factory=list)
     waiting: list[tuple[Sequence[Operation], Reply]] = attrs.field(factory=list)
     commands: list[tuple[AdminCommand, int]] = attrs.field(factory=list)
@@ -91,7 +91,7 @@ class MemoryDatabase:
     leader_followers: list[Callable[[], object]] = attrs.field(factory=list)
 
     def ask(self, caller: Caller, operations: Sequence[Operation], reply: Reply) -> None:
-        """Remember the submission, and answer it unless that is for later."""
+        """Record the submission, and answer it unless that is for later."""
         self.callers.append(caller)
         self.submissions.append(operations)
         self.waiting.append((operations, reply))
@@ -107,7 +107,7 @@ class MemoryDatabase:
             reply(self.results or [self._execute(operation) for operation in operations])
 
     def administer(self, caller: Caller, command: AdminCommand) -> Deferred[dict[str, object]]:
-        """Remember the command, and what the store has come to by then; answer it unless that is for later."""
+        """Record the command, and the state of the store by then; answer it unless that is for later."""
         self.callers.append(caller)
         self.commands.append((command, self.revision))
         deferred = Deferred[dict[str, object]]()
@@ -125,7 +125,7 @@ class MemoryDatabase:
             deferred.callback({"done": len(self.commands)})
 
     def watch(self, caller: Caller, selection: Selection, sink: Sink) -> Subscription:
-        """Remember the watch, whose sink is told what a test says."""
+        """Record the watch, whose events a test gives."""
         self.callers.append(caller)
         if self.refusal is not None:
             raise self.refusal
@@ -137,16 +137,16 @@ class MemoryDatabase:
         return self.members
 
     def follow_leader(self, tell: Callable[[], object]) -> None:
-        """Remember who is to be told."""
+        """Record the function to call."""
         self.leader_followers.append(tell)
 
     def publish(self, caller: Caller, channel: bytes, message: bytes) -> None:
-        """Remember the message."""
+        """Record the message."""
         self.callers.append(caller)
         self.published.append((channel, message))
 
     def follow_messages(self, tell: Callable[[bytes, bytes], object]) -> None:
-        """Remember who is to be told."""
+        """Record the function to call."""
         self.message_followers.append(tell)
 
     def lead(self, leader: int | None) -> None:
@@ -156,7 +156,7 @@ class MemoryDatabase:
             tell()
 
     def acquire(self, caller: Caller, request: AcquireLock, reply: Reply) -> Callable[[], None]:
-        """Remember the request, which is granted when a test says so, and whether it is given up."""
+        """Record the request, which is granted when a test says so, and whether it is given up."""
         self.callers.append(caller)
         self.locks.append((request, reply))
         return lambda: self.given_up.append(request)
@@ -181,7 +181,7 @@ class MemoryDatabase:
 
 @implementer(IClientTransport)
 class ClientTransport:
-    """A TCP transport without a socket, which knows the traps of the real one.
+    """A TCP transport without a socket, with the traps of the real one.
 
     `full`: whether the client has stopped reading, so that the next write pauses the producer.
     """
@@ -258,11 +258,11 @@ class ClientTransport:
         self.disconnecting = True
 
     def setTcpNoDelay(self, enabled: bool) -> None:
-        """Remember the option."""
+        """Record the option."""
         self.options.append(f"nodelay {enabled}")
 
     def setTcpKeepAlive(self, enabled: bool) -> None:
-        """Remember the option."""
+        """Record the option."""
         self.options.append(f"keepalive {enabled}")
 
     def getTcpNoDelay(self) -> bool:

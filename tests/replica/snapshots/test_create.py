@@ -11,7 +11,7 @@ from tests.replica.disk_cluster import TINY, DiskCluster
 
 @pytest.fixture
 def cluster() -> Iterator[DiskCluster]:
-    """Three members with disks and tiny limits; at the end nobody has failed, and the logs match."""
+    """Three members with disks and tiny limits; at the end no member has failed, and the logs match."""
     cluster = DiskCluster()
     cluster.settle()
     yield cluster
@@ -104,7 +104,7 @@ def test_a_member_that_was_late_a_little_receives_entries(cluster: DiskCluster) 
 
 
 def test_two_installs_in_a_row(cluster: DiskCluster) -> None:
-    """A follower that falls behind again at once installs the next snapshot over the first (row 18)."""
+    """A follower that lags again at once installs the next snapshot over the first (row 18)."""
     cluster.elect()
     late = cluster.followers()[0]
     installed: list[int] = []
@@ -136,7 +136,7 @@ def test_a_member_that_was_never_there_receives_everything() -> None:
 
 
 def test_writes_that_overtake_a_snapshot_are_not_in_it(cluster: DiskCluster) -> None:
-    """What is applied while a snapshot is being taken belongs to the log after it, also for whoever installs it."""
+    """What is applied while a snapshot is taken belongs to the log after it, also for a member that installs it."""
     leader = cluster.elect()
     jobs = cluster.snapshots[leader].jobs
     cluster.write_many(10, size=40)

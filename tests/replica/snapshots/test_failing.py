@@ -50,7 +50,7 @@ def test_a_snapshot_that_fails_is_taken_later(cluster: DiskCluster, step: str) -
     assert cluster.members[leader].fatal == []
 
     disk.before = proceed
-    cluster.run(11.0)  # longer than the pause; nobody writes
+    cluster.run(11.0)  # longer than the pause; no client writes
 
     assert cluster.snapshots[leader].latest is not None
     assert cluster.members[leader].node.log.snapshot_index > 0
@@ -159,7 +159,7 @@ def _piece(term: int, index: int) -> InstallSnapshot:
 
 
 def test_a_stopped_node_gives_its_snapshot_up(cluster: DiskCluster) -> None:
-    """A node that is asked to stop in the middle of a snapshot leaves nothing of it behind."""
+    """A node that is asked to stop in the middle of a snapshot leaves nothing of it on disk."""
     member = cluster.followers()[0]
     cluster.snapshots[member].jobs.delay = 0.5
     while not cluster.members[member].replica._snapshotter._taker.is_running:

@@ -14,7 +14,7 @@ from tests.replica.cluster import Ask, write
 from tests.replica.disk_cluster import DiskCluster
 
 SEEDS: Final = 12
-"""How many stories are told; raise it for a long run."""
+"""The number of stories; raise it for a long run."""
 EVENTS: Final = 400
 REQUEST_TIMEOUT_S: Final = 2.0
 KEYS: Final = 12
@@ -73,7 +73,7 @@ class Story:
         cluster.check_compaction()
 
     def write(self, member: int) -> None:
-        """Write a value that nobody else writes, mostly to who leads."""
+        """Write a value that no other client writes, mostly at the leader."""
         leader = self.cluster.leader
         target = member if leader is None or self.random.random() < 0.1 else leader
         if self.cluster.members[target].is_alive:
@@ -133,5 +133,5 @@ def test_states_stay_equal(monkeypatch: pytest.MonkeyPatch, power: bool) -> None
         answered += sum(bool(ask.answers) for _, _, ask in story.asked)
 
     assert snapshots > 20 * SEEDS, "the stories are too short"
-    assert installs > SEEDS, "nobody was ever late"
+    assert installs > SEEDS, "no member was ever late"
     assert answered > EVENTS * SEEDS // 8, "the stories are too sad"

@@ -28,7 +28,7 @@ CHUNK: Final = 1024
 
 @pytest.fixture
 def cluster(monkeypatch: pytest.MonkeyPatch) -> Iterator[DiskCluster]:
-    """Three members, one of them (`late`) far behind and cut off; snapshots travel in many small pieces."""
+    """Three members, one of them (`late`) far back in the log and cut off; snapshots travel in many small pieces."""
     monkeypatch.setattr(send, "PIECE_BYTES", PIECE)
     monkeypatch.setattr(send, "WINDOW_BYTES", WINDOW)
     monkeypatch.setattr(chunking, "CHUNK_BYTES_FULL", CHUNK)
@@ -42,7 +42,7 @@ def cluster(monkeypatch: pytest.MonkeyPatch) -> Iterator[DiskCluster]:
 
 
 def late(cluster: DiskCluster) -> int:
-    """The follower that is behind: the first one."""
+    """The follower that lags: the first one."""
     return max(member.id for member in cluster.running if member.id != cluster.elect())
 
 
@@ -89,7 +89,7 @@ def test_a_break_that_nobody_notices(cluster: DiskCluster) -> None:
     leader = begin_transfer(cluster, behind)
     cluster.isolate(behind)
     cluster.run(0.2)
-    cluster.cut_links.clear()  # mended, and nobody is told
+    cluster.cut_links.clear()  # connected again, without a notice
     cluster.members[leader].sent.clear()
 
     cluster.run_until(cluster.agrees, at_most=30.0)
@@ -437,7 +437,7 @@ def test_what_the_journal_was_given_before_does_not_come_behind(cluster: DiskClu
 
 
 def test_a_request_whose_entry_a_snapshot_covers_is_unknown(cluster: DiskCluster) -> None:
-    """A former leader that installs a snapshot cannot tell what became of its open writes, and says so at once."""
+    """A former leader that installs a snapshot cannot know the outcome of its open writes, and answers so at once."""
     old = cluster.elect()
     cluster.heal()
     cluster.settle()

@@ -49,7 +49,7 @@ def test_an_empty_value_is_a_value(node: WebNode) -> None:
 
 
 def test_what_is_known_of_a_key(node: WebNode) -> None:
-    """Its revisions stand in headers, and in JSON where that is wanted."""
+    """Its revisions stand in headers, and in JSON where that is asked for."""
     for value in (b"1", b"2"):
         node.ask("PUT", "/kv/a", value)
 
@@ -88,7 +88,7 @@ def test_a_key_that_is_not_there(node: WebNode) -> None:
 
 
 def test_a_client_that_has_it_already(node: WebNode) -> None:
-    """It is told so, without the value."""
+    """The answer says so, without the value."""
     node.ask("PUT", "/kv/a", b"1")
 
     response = node.ask("GET", "/kv/a", if_none_match='"1"')
@@ -98,7 +98,7 @@ def test_a_client_that_has_it_already(node: WebNode) -> None:
 
 
 def test_the_past(node: WebNode) -> None:
-    """A key as it was; what is not known is told."""
+    """A key as it was; an unknown revision is an error that says so."""
     node.ask("PUT", "/kv/a", b"1")
     node.ask("PUT", "/kv/a", b"2")
 
@@ -109,7 +109,7 @@ def test_the_past(node: WebNode) -> None:
 
 @pytest.mark.parametrize(("query", "headers"), [("?cas=1", {}), ("", {"if_match": '"1"'})])
 def test_a_write_on_a_condition(node: WebNode, query: str, headers: dict[str, str]) -> None:
-    """It happens if the key was last written at that revision; else what was found is told."""
+    """It happens if the key was last written at that revision; else the answer has what was found."""
     node.ask("PUT", "/kv/a", b"1")
 
     assert node.ask("PUT", f"/kv/a{query}", b"2", **headers).json == {"status": "OK", "revision": 2}
@@ -128,14 +128,14 @@ def test_a_write_of_what_is_not_there(node: WebNode, query: str, headers: dict[s
 
 
 def test_a_write_of_what_is_there(node: WebNode) -> None:
-    """If-Match: * wants the key to be there."""
+    """If-Match: * requires that the key exists."""
     assert node.ask("PUT", "/kv/a", b"1", if_match="*").status == 412
     node.ask("PUT", "/kv/a", b"1")
     assert node.ask("DELETE", "/kv/a", if_match="*").json == {"status": "OK", "revision": 2}
 
 
 def test_a_key_that_expires(node: WebNode) -> None:
-    """Its time is told in JSON."""
+    """Its remaining time is in the JSON."""
     assert node.ask("PUT", "/kv/a?ttl=2.5", b"1").status == 200
 
     assert node.ask("GET", "/kv/a", accept="application/json").json["ttl"] == 2.5
@@ -149,7 +149,7 @@ def test_a_lease_that_is_not_there(node: WebNode) -> None:
 
 
 def test_reads_that_any_member_answers() -> None:
-    """The query says so, and how old the state was is told."""
+    """The query asks for it, and the answer has the age of the state."""
     node = WebNode()
     node.ask("PUT", "/kv/a", b"1")
     node.database.results = [Aged(Item(b"1", 1, 1, 1), 1_500_000)]
@@ -183,7 +183,7 @@ def test_reads_that_any_member_answers() -> None:
     ],
 )
 def test_what_is_asked_wrongly(node: WebNode, method: str, path: str, headers: dict[str, str]) -> None:
-    """It is told in words, and nothing happens."""
+    """The answer explains it, and nothing happens."""
     response = node.ask(method, path, b"", **headers)
 
     assert (response.status, response.error) == (400, "INVALID")

@@ -70,7 +70,7 @@ def test_the_series_is_told_as_it_is() -> None:
 
 
 def test_events_are_told_from_a_number_on() -> None:
-    """As EVENTS of the line protocol tells them."""
+    """As EVENTS of the line protocol lists them."""
     ring = EventRing(0, lambda: 1.0, lambda: 2.0)
     ring.note("link_lost", peer=1)
     ring.note("link_up", peer=1)

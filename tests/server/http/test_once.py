@@ -51,7 +51,7 @@ def test_a_refusal_is_not_kept(node: WebNode) -> None:
 
 
 def test_a_transaction_is_carried_out_once(node: WebNode) -> None:
-    """A counter counts once; the revision is told again, at which its value can be read."""
+    """A counter counts once; the answer has the revision again, at which its value can be read."""
     body = b'{"then":[{"incr":"n"}]}'
     first = node.ask("POST", "/txn", body, idempotency_key="k")
     node.ask("POST", "/txn", body, idempotency_key="l")

@@ -14,7 +14,7 @@ from tests.server.http.clients import WebNode
 
 @pytest.fixture
 def described() -> dict[str, Any]:
-    """The description, as a node tells it."""
+    """The description, as a node serves it."""
     read: dict[str, Any] = WebNode().ask("GET", "/openapi.json").json
     return read
 

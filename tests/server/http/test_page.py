@@ -71,7 +71,7 @@ def test_the_page_is_only_read(method: str) -> None:
 
 
 def test_head_is_answered_without_a_body() -> None:
-    """HEAD tells the length and the type alone."""
+    """HEAD returns the length and the type alone."""
     head = serve("/", "HEAD")
 
     assert (head.status, head.body) == (200, b"")

@@ -68,7 +68,7 @@ def test_page_by_page(node: WebNode, reverse: str) -> None:
 
 
 def test_only_keys_or_their_number(node: WebNode) -> None:
-    """What is not wanted is left out."""
+    """What is not asked for is left out."""
     assert node.ask("GET", "/kv/?prefix=b/2&keys_only").json["items"] == [{"key": "b/2"}]
     assert node.ask("GET", "/kv/?prefix=b/&count_only").json == {"count": 3}
 

@@ -59,7 +59,7 @@ def test_the_usual_port_need_not_be_named() -> None:
 
 
 def test_a_page_elsewhere_cannot_write(node: WebNode) -> None:
-    """Its origin tells."""
+    """By its origin."""
     for origin in ("http://evil.example", "null", f"https://{HOST}", "http://127.0.0.1:9082"):
         response = node.ask("PUT", "/kv/a", b"1", origin=origin)
         assert (response.status, response.error) == (403, "WRONG_ORIGIN")
@@ -160,7 +160,7 @@ def test_a_header_that_is_too_long(node: WebNode, header: bytes) -> None:
 
 @pytest.mark.parametrize("line", [b"GET\r\n", b"GET / HTTP/9.9\r\nno header\r\n\r\n", b"\r\n\r\n\r\n"])
 def test_what_is_no_http(node: WebNode, line: bytes) -> None:
-    """It is told so, and the connection closes."""
+    """It gets an error, and the connection closes."""
     client = node.connect()
     client.sends(line)
 
@@ -170,7 +170,7 @@ def test_what_is_no_http(node: WebNode, line: bytes) -> None:
 
 
 def test_another_first_byte(node: WebNode) -> None:
-    """So is whoever speaks another protocol."""
+    """So does a client of another protocol."""
     client = node.connect()
     client.sends(b"\x16\x03\x01")
 
@@ -309,7 +309,7 @@ def test_a_client_that_has_sent_everything_is_answered() -> None:
 
 
 def test_clients_are_counted_together() -> None:
-    """Those of HTTP with all others; one too many is told so."""
+    """Those of HTTP with all others; one too many gets an error."""
     node = WebNode(limits=ServerLimits(clients=2))
     node.port.occupancy.admit()
     with logged_by("kvraft.server.occupancy"):

@@ -99,7 +99,7 @@ def test_a_head_of_events_ends(path: str) -> None:
 
 
 def test_a_client_that_does_not_read_its_status() -> None:
-    """It is told nothing more until it has."""
+    """It is sent nothing more until it has."""
     node = WebNode()
     client = node.connect()
     client.transport.full = True
@@ -120,7 +120,7 @@ def test_a_client_that_does_not_read_its_status() -> None:
 def test_every_code_has_a_status() -> None:
     """All that docs/protocol.md lists."""
     assert table().keys() <= STATUSES.keys()
-    assert STATUSES.keys() - table().keys() == {"UNSUPPORTED"}, "nobody is told that"
+    assert STATUSES.keys() - table().keys() == {"UNSUPPORTED"}, "sent to no client"
 
 
 def test_a_follower_redirects() -> None:
@@ -147,7 +147,7 @@ def test_a_client_that_cannot_follow_to_another_origin_says_so() -> None:
 
 @pytest.mark.parametrize(("leader", "hint"), [(1, "127.0.0.1:8081"), (None, None)])
 def test_a_leader_without_http(leader: int | None, hint: str | None) -> None:
-    """Its address for the other protocols is told, if there is one."""
+    """The answer has its address for the other protocols, if there is one."""
     members = msgspec.structs.replace(MEMBERS, leader=leader)
     node = WebNode(database=MemoryDatabase(members=members, refusal=NotLeaderRefusal(hint)), peers=(ME,))
 
@@ -159,7 +159,7 @@ def test_a_leader_without_http(leader: int | None, hint: str | None) -> None:
 
 
 def test_a_write_whose_fate_is_not_known() -> None:
-    """It has a status of its own, so that nobody takes it for one that has not happened."""
+    """It has a status of its own, so that no client takes it for one that has not happened."""
     node = WebNode(database=MemoryDatabase(refusal=OutcomeUnknown("who knows")))
 
     response = node.ask("PUT", "/kv/a", b"1")

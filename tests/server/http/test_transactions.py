@@ -28,7 +28,7 @@ def test_a_transaction(node: WebNode) -> None:
 
 @pytest.mark.parametrize("body", [b"", b"[]", b'{"then":[{"put":"a"}]}', b'{"if":7}', b"[" * 10_000])
 def test_what_is_no_transaction(node: WebNode, body: bytes) -> None:
-    """It is told in words."""
+    """The answer explains it."""
     response = node.ask("POST", "/txn", body)
 
     assert (response.status, response.error) == (400, "INVALID")
@@ -83,7 +83,7 @@ def test_the_life_of_a_lease(node: WebNode) -> None:
     ],
 )
 def test_what_makes_no_sense(node: WebNode, method: str, path: str, body: bytes) -> None:
-    """It is told in words, and nothing happens."""
+    """The answer explains it, and nothing happens."""
     response = node.ask(method, path, body)
 
     assert (response.status, response.error) == (400, "INVALID")

@@ -56,7 +56,7 @@ def test_a_watch(node: WebNode) -> None:
 
 
 def test_a_revision_of_several_changes(node: WebNode) -> None:
-    """Only its last event has an id, so that a client that has seen less is told all of it again."""
+    """Only its last event has an id, so that a client that has seen less is sent all of it again."""
     client, watched = watch(node, "prefix=&prev")
     client.read_events()
     watched.sink.events(TWO_OF_TWO)
@@ -117,7 +117,7 @@ def test_a_client_that_does_not_read() -> None:
 
 
 def test_a_watch_that_the_node_ends(node: WebNode) -> None:
-    """The client is told why, and from where on it misses nothing."""
+    """The last event has the reason, and the revision from which the client misses nothing."""
     client, watched = watch(node, "key=a")
     client.read_events()
     watched.sink.closed(SlowWatcher(), 5)
@@ -159,7 +159,7 @@ def test_watches_that_make_no_sense(node: WebNode, query: str, headers: dict[str
 
 
 def test_a_quiet_watch_gets_comments(node: WebNode) -> None:
-    """So that nobody between takes the connection for dead; but not one that does not read."""
+    """So that no proxy between takes the connection for dead; but not one that does not read."""
     client, _ = watch(node, "key=a")
     slow, _ = watch(node, "key=a")
     slow.transport.full = True
@@ -177,7 +177,7 @@ def test_a_quiet_watch_gets_comments(node: WebNode) -> None:
 
 
 def test_a_change_is_encoded_once(node: WebNode) -> None:
-    """For all who watch in the same way."""
+    """For all watches of the same kind."""
     (first, one), (second, other) = watch(node, "key=a"), watch(node, "key=a")
     change = Change(1, b"a", None, Item(b"1", 1, 1, 1))
     for each in (one, other):

@@ -144,7 +144,7 @@ def test_slots_are_those_of_redis() -> None:
 
 
 def test_commands_are_held_in_order_until_a_leader_is_known() -> None:
-    """Nothing is answered while nobody leads, and everything as soon as somebody does."""
+    """Nothing is answered without a leader, and everything as soon as there is one."""
     client = RespClient()
     client.database.lead(None)
     client.database.refusal = NotLeaderRefusal(None)
@@ -189,7 +189,7 @@ def test_a_leader_that_steps_down_drops_those_who_used_it() -> None:
 
 
 def test_what_is_in_flight_when_a_leader_steps_down_is_not_refused_but_dropped() -> None:
-    """What certainly did not happen may be sent again by the client, elsewhere: it is told nothing."""
+    """What certainly did not happen may be sent again by the client, elsewhere: it gets no answer."""
     client = RespClient(MemoryDatabase(waits=True))
     client.says(b"SET", b"a", b"1")
     client.database.lead(1)
@@ -215,7 +215,7 @@ def test_an_unknown_outcome_is_told_by_a_leader_that_steps_down() -> None:
 
 
 def test_a_full_node_asks_clients_to_try_again() -> None:
-    """What was refused without an effect is told by a code after which cluster clients try again."""
+    """What was refused without an effect has an error code after which cluster clients try again."""
     client = RespClient()
     client.database.refusal = Overloaded("too much")
 

@@ -68,7 +68,7 @@ def test_shards_are_maps(protocol: bytes) -> None:
 
 
 def test_slots_of_keys() -> None:
-    """A key's slot is told; to read from a follower and to ask on are allowed, and change nothing."""
+    """A key's slot is answered; READONLY and ASKING are allowed, and change nothing."""
     client = RespClient()
 
     assert asked(client, b"CLUSTER", b"KEYSLOT", b"a") == 15495
@@ -145,7 +145,7 @@ def test_a_master_is_down_while_nobody_leads() -> None:
 
 
 def test_a_quorum_is_a_majority_that_is_connected() -> None:
-    """CKQUORUM tells whether a leader could be elected, as far as this node sees."""
+    """CKQUORUM answers whether a leader could be elected, as far as this node sees."""
     client = RespClient()
 
     assert client.says(b"SENTINEL", b"CKQUORUM", b"mymaster").startswith(b"+OK 2 usable Sentinels. Quorum and ")
@@ -186,7 +186,7 @@ def test_a_new_leader_is_told_to_subscribers(protocol: bytes, kind: bytes) -> No
 
 
 def test_a_sentinel_subscriber_outlives_a_leader() -> None:
-    """It has asked nothing of the store, so it is told, and not closed."""
+    """It has no request at the store, so it gets an error, and is not closed."""
     client = RespClient()
     client.says(b"SUBSCRIBE", b"+switch-master")
 

@@ -86,7 +86,7 @@ def test_reads_and_writes_that_come_together_are_told_apart() -> None:
 
 
 def test_linearizable_reads_of_a_follower_see_every_answered_write() -> None:
-    """Also such as it had not heard of when it was asked."""
+    """Also writes that had not reached it when it was asked."""
     cluster = written_cluster()
     leader, client = leader_of(cluster), follower_of(cluster)
     client.told(command(b"KV.READS", b"LINEARIZABLE"))
@@ -135,7 +135,7 @@ def test_the_mode_ends_with_reset_and_must_be_one() -> None:
 
 
 def test_a_follower_that_passes_on_serves_a_plain_client() -> None:
-    """Reads, writes, several of both at once, WATCH and EXEC: nobody is sent elsewhere."""
+    """Reads, writes, several of both at once, WATCH and EXEC: no client is redirected."""
     cluster = written_cluster(forwards=True)
     client = follower_of(cluster)
 

@@ -86,7 +86,7 @@ def test_own_commands_are_listed_with_their_keys() -> None:
 
 
 def test_a_lock_is_taken_renewed_and_released() -> None:
-    """Its token is the reply; who comes later is refused, or waits; a reply in the queue keeps its place."""
+    """Its token is the reply; a later owner is refused, or waits; a reply in the queue keeps its place."""
     cluster = Cluster(size=1)
     cluster.run_until(lambda: cluster.members[0].store.feature_level == 3)
     first, second = leader_of(cluster), leader_of(cluster)
@@ -142,7 +142,7 @@ def test_a_lock_must_be_asked_for_rightly(wrong: tuple[bytes, ...]) -> None:
 
 
 def pushes(client: RespClient) -> list[object]:
-    """Return the JSON of what a client was told since the last time."""
+    """Return the JSON of what a client was sent since the last call."""
     reader = hiredis.Reader()
     reader.feed(client.transport.written())
     client.transport.writes.clear()

@@ -71,7 +71,7 @@ def test_watches_end(client: RespClient, ends: bytes) -> None:
 
 
 def test_a_watch_that_was_refused_aborts_the_transaction(client: RespClient) -> None:
-    """Nobody knows whether the key has changed."""
+    """It is unknown whether the key has changed."""
     client.database.refusal = Overloaded("too much")
     client.says(b"WATCH", b"a")
     client.database.refusal = None

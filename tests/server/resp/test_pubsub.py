@@ -1,4 +1,4 @@
-"""Channels: what is published reaches the subscribers at every member; changes of keys are told as messages."""
+"""Channels: what is published reaches the subscribers at every member; changes of keys are published as messages."""
 
 from collections.abc import Iterator
 
@@ -22,7 +22,7 @@ def another(client: RespClient) -> RespClient:
 
 
 def told(client: RespClient) -> list[object]:
-    """Return what a client was told since the last time."""
+    """Return what a client was sent since the last call."""
     reader = hiredis.Reader()
     reader.feed(client.transport.written())
     client.transport.writes.clear()
@@ -55,7 +55,7 @@ def test_a_message_reaches_subscribers_here_and_is_passed_on() -> None:
 
 
 def test_messages_of_other_members_reach_subscribers() -> None:
-    """They are told as those of this node, as pushes in RESP3, and not passed on once more."""
+    """They are delivered as those of this node, as pushes in RESP3, and not passed on once more."""
     subscriber = RespClient()
     subscriber.says(b"HELLO", b"3")
     subscriber.says(b"SUBSCRIBE", b"news")
@@ -69,7 +69,7 @@ def test_messages_of_other_members_reach_subscribers() -> None:
 
 
 def test_a_message_has_a_bounded_length() -> None:
-    """One byte more is refused, and told to nobody."""
+    """One byte more is refused, and delivered to no client."""
     client = RespClient(limits=ServerLimits(line_bytes=2 * MESSAGE_BYTES_MAX))
     longest = bytes(MESSAGE_BYTES_MAX - 1)
 
@@ -97,7 +97,7 @@ def test_what_is_published_in_a_transaction_is_told_if_that_is_carried_out() -> 
 
 
 def test_subscriptions_are_counted() -> None:
-    """PUBSUB tells the channels of this node, how many subscribe to some, and how many patterns there are."""
+    """PUBSUB lists the channels of this node, how many subscribe to some, and how many patterns there are."""
     client = RespClient()
     others = [another(client), another(client)]
     for each in others:
@@ -187,7 +187,7 @@ def test_a_watch_that_has_ended_begins_anew() -> None:
 
 @pytest.mark.parametrize("flags", [b"", b"Ex", b"AKE"])
 def test_notifications_need_no_setting(flags: bytes) -> None:
-    """CONFIG SET takes every choice that Redis knows and leaves all of them on."""
+    """CONFIG SET takes every choice that Redis has and leaves all of them on."""
     client = RespClient()
 
     assert client.says(b"CONFIG", b"SET", b"notify-keyspace-events", flags) == b"+OK\r\n"

@@ -81,7 +81,7 @@ def test_a_time_that_is_over_removes_the_lock(client: RespClient) -> None:
 
 
 def test_scripts_are_known_by_their_hashes(client: RespClient) -> None:
-    """SCRIPT LOAD tells the hash of those that are known, EVAL carries them out, and any other one is refused."""
+    """SCRIPT LOAD returns the hash of those that are known, EVAL carries them out, and any other one is refused."""
     assert client.asks(b"SCRIPT", b"LOAD", RELEASE_SCRIPT) == RELEASE
     assert client.asks(b"SCRIPT", b"EXISTS", RELEASE, b"0" * 40) == [1, 0]
     assert client.says(b"EVAL", RELEASE_SCRIPT, b"1", b"L", b"mine") == b":1\r\n"

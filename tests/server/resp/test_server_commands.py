@@ -16,7 +16,7 @@ def pairs(reply: Any) -> dict[bytes, Any]:
 
 
 def test_a_client_names_itself() -> None:
-    """A name is told, and so is the library; a name that could not be listed is refused."""
+    """A name is listed, and so is the library; a name that could not be listed is refused."""
     client = RespClient()
 
     assert client.says(b"CLIENT", b"GETNAME") == b"$-1\r\n"
@@ -35,7 +35,7 @@ def test_a_client_names_itself() -> None:
 
 
 def test_clients_are_listed() -> None:
-    """All connections of the node are told, or those of some numbers, or of a kind."""
+    """All connections of the node are listed, or those of some numbers, or of a kind."""
     first = RespClient()
     second = RespClient(node=first.node, clock=first.clock)
     second.says(b"SUBSCRIBE", b"news")
@@ -149,7 +149,7 @@ def test_info_has_sections() -> None:
 
 
 def test_role_tells_who_leads() -> None:
-    """A leader tells its followers, a follower its leader."""
+    """A leader lists its followers, a follower its leader."""
     client = RespClient()
 
     assert client.asks(b"ROLE") == [b"master", 0, [[b"127.0.0.1", b"8081", b"0"]]]
@@ -158,7 +158,7 @@ def test_role_tells_who_leads() -> None:
 
 
 def test_every_command_is_described() -> None:
-    """COMMAND tells each with its keys, so that cluster clients send it."""
+    """COMMAND lists each with its keys, so that cluster clients send it."""
     client = RespClient()
 
     described = {each[0]: each for each in client.asks(b"COMMAND")}  # type: ignore[attr-defined]
@@ -175,7 +175,7 @@ def test_every_command_is_described() -> None:
 
 
 def test_commands_with_subcommands_have_help() -> None:
-    """Each subcommand is told with what it does, as lines for people."""
+    """Each subcommand is listed with what it does, as lines for people."""
     client = RespClient()
     containers = [each for each in COMMANDS if each.subcommands]
 
@@ -215,7 +215,7 @@ def test_every_command_has_a_summary(protocol: bytes) -> None:
     ],
 )
 def test_encodings_are_those_of_redis(value: bytes, encoding: bytes) -> None:
-    """OBJECT ENCODING tells how Redis would keep a value."""
+    """OBJECT ENCODING returns how Redis would keep a value."""
     assert encoding_of(value) == encoding
 
 
