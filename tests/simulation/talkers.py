@@ -1,4 +1,4 @@
-"""Two machines that talk over the simulated network, and protocols that write down what they are told, and when."""
+"""Two machines that talk over the simulated network, and protocols that record their events with the time."""
 
 from collections.abc import Callable
 from typing import Any
@@ -22,7 +22,7 @@ STEADY = LinkOptions(delay_min_s=0.001, delay_max_s=0.001, tail=0.0, split=0.0)
 
 
 class Talker(Protocol):
-    """Writes down what it is told."""
+    """Records its events."""
 
     transport: End
 
@@ -31,17 +31,17 @@ class Talker(Protocol):
         self.heard: list[tuple[float, bytes]] = []
         """(time, bytes) of each delivery."""
         self.told: list[tuple[str, float]] = []
-        """(what, time) of everything else; the end is told by the name of its reason."""
+        """(what, time) of everything else; the end has the name of its reason."""
         self.reply: Callable[[bytes], None] = lambda _data: None
 
     @property
     def text(self) -> bytes:
-        """All that it heard."""
+        """All bytes that it received."""
         return b"".join(data for _, data in self.heard)
 
     @property
     def events(self) -> list[str]:
-        """What it was told, without the times."""
+        """Its events, without the times."""
         return [what for what, _ in self.told]
 
     @override

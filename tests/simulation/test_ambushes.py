@@ -19,7 +19,7 @@ from kvraft.simulation.workload import Workload
 def scene(
     seed: int = 1, nodes: int = 5, thinking_s: float = 0.3, log_kept_bytes: int = LIMITS.log_kept_bytes
 ) -> tuple[Cluster, Nemesis, int]:
-    """Return a cluster with a leader and busy clients, who disturbs it, and who leads."""
+    """Return a cluster with a leader and busy clients, the nemesis, and the leader."""
     cluster = Cluster(seed, nodes, limits=attrs.evolve(LIMITS, log_kept_bytes=log_kept_bytes))
     nemesis = Nemesis(cluster, ())
     workload = Workload(cluster, 4, thinking_s, kinds=())
@@ -31,7 +31,7 @@ def scene(
 
 
 def test_a_successor_that_is_held_leads_and_has_committed_nothing() -> None:
-    """So whoever asks it something comes before it may answer (thesis §6.4, rows 5 and 14)."""
+    """So a read reaches it before it may answer (thesis §6.4, rows 5 and 14)."""
     cluster, nemesis, leader = scene()
 
     ambushes.hold_successor(nemesis, nemesis.random)
@@ -58,7 +58,7 @@ def test_entries_of_a_leader_that_was_cut_off_are_saved_when_others_have_taken_t
             for member in cluster.running
         )
 
-    cluster.run_until(is_behind, what="a disk behind its node's term")
+    cluster.run_until(is_behind, what="a disk with an earlier term than its node")
 
 
 def test_a_late_order_finds_a_leader_that_has_led_on() -> None:

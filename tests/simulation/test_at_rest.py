@@ -149,7 +149,7 @@ def test_a_second_snapshot_with_nothing_new_thaws_the_store() -> None:
 
 
 def test_the_collector_works_while_a_snapshot_waits_for_a_disk() -> None:
-    """The disk of a member that loads what it was sent hangs, for how long nobody knows."""
+    """The disk of a member that loads a snapshot hangs, for an unknown time."""
     cluster = Cluster(seed=2)
     leader = cluster.elect()
     late = max(cluster.members.keys() - {leader})

@@ -11,7 +11,7 @@ from kvraft.simulation.cluster import Stuck
 from kvraft.simulation.nemesis import Nemesis
 
 DEAD: Final = 2
-"""A seed whose two nodes elect nobody where a founder has no vote in a later term."""
+"""A seed whose two nodes elect no leader where a founder has no vote in a later term."""
 
 
 def go_through_birth(seed: int, nodes: int) -> Cluster:
@@ -24,7 +24,7 @@ def go_through_birth(seed: int, nodes: int) -> Cluster:
 @pytest.mark.parametrize("nodes", [1, 2, 3, 5])
 @pytest.mark.parametrize("seed", range(1, 6))
 def test_restarts_and_cuts_in_its_first_seconds_leave_a_cluster_that_lives(seed: int, nodes: int) -> None:
-    """Whatever was stored and heard of by then, a leader is elected when it is over, and it stores a write."""
+    """Whatever was stored and received by then, a leader is elected when it is over, and it stores a write."""
     cluster = go_through_birth(seed, nodes)
     leader = cluster.leader
     assert leader is not None
@@ -33,7 +33,7 @@ def test_restarts_and_cuts_in_its_first_seconds_leave_a_cluster_that_lives(seed:
 
 
 def test_a_cluster_that_is_dead_from_its_birth_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Where a founder has its vote only in the term in which it has voted, nobody is ever elected."""
+    """Where a founder has its vote only in the term in which it has voted, no leader is ever elected."""
     has_vote = identity._has_vote
 
     def has_vote_in_this_term(node: Node) -> bool:
@@ -45,7 +45,7 @@ def test_a_cluster_that_is_dead_from_its_birth_is_noticed(monkeypatch: pytest.Mo
 
 
 def test_who_takes_part_in_a_birth_without_one_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A node that has heard of a log is no founder."""
+    """A node with a report of a log with entries is no founder."""
     monkeypatch.setattr(identity, "_is_birth", lambda _node: True)
     with pytest.raises(InvariantViolated, match="neither its disk nor another node says so"):
         Cluster(1, 3).elect()

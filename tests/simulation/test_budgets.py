@@ -15,7 +15,7 @@ from kvraft.store import chunks
 
 
 def a_cluster_at_rest(nodes: int = 3, seed: int = 1) -> Cluster:
-    """Return a cluster that is well, and that nobody asks anything."""
+    """Return a healthy cluster without clients."""
     cluster = Cluster(seed, nodes)
     cluster.elect()
     cluster.run_until(cluster.has_settled, what="one state on all members")
@@ -82,7 +82,7 @@ def test_syncs_that_make_nothing_durable_are_noticed(monkeypatch: pytest.MonkeyP
 
 
 def test_a_place_that_is_looked_for_one_by_one_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The leader that took over does not know what the late member has, and is told by its first denial."""
+    """The new leader does not know what the late member has, and learns it from its first rejection."""
     rejected = Progress.rejected
     monkeypatch.setattr(Progress, "rejected", lambda self, index, _: rejected(self, index, index))
     cluster = a_cluster_at_rest()

@@ -34,7 +34,7 @@ def test_a_leader_that_is_killed_is_replaced_and_nothing_is_lost() -> None:
 
 
 def test_power_failure_of_all_machines_loses_nothing_that_was_answered() -> None:
-    """Rows 1, 3 and 4: every disk forgets what was not synced."""
+    """Rows 1, 3 and 4: every disk loses what was not synced."""
     cluster = Cluster(seed=2)
     for number in range(20):
         assert cluster.ask(cluster.elect(), f"SET key{number} {number}") == [{"status": "OK"}]
@@ -68,7 +68,7 @@ def test_a_leader_on_the_wrong_side_of_a_partition_answers_nothing_stale() -> No
 
 
 def test_a_member_that_was_away_while_all_others_were_replaced_catches_up() -> None:
-    """It knows none of those who are members now, and listens to them all the same: they know a later configuration.
+    """It has none of the present members in its log, and accepts their messages: their configuration is later.
 
     A random run found that each side refused the other as unknown, for ever.
     """
@@ -92,7 +92,7 @@ def test_a_member_that_was_away_while_all_others_were_replaced_catches_up() -> N
 
 
 def test_a_new_node_that_met_only_one_who_has_left_catches_up() -> None:
-    """It was killed before it knew its cluster's id, and has no vote that it could break by believing a stranger.
+    """It was killed before it knew its cluster's id, and has no vote that it could break by accepting an unknown node.
 
     A random run found that it refused everybody, for ever.
     """
@@ -118,10 +118,10 @@ def test_a_new_node_that_met_only_one_who_has_left_catches_up() -> None:
 
 @pytest.mark.parametrize("is_known", [True, False])
 def test_a_founder_that_was_cut_off_while_all_others_were_replaced_catches_up(*, is_known: bool) -> None:
-    """It has a vote and does not know its cluster's id. Who has its memory in the log can be of no other cluster.
+    """It has a vote and no cluster id. A node with this founder's incarnation in its log can be of no other cluster.
 
-    Nor has it promised anything when nobody has ever heard of it. A random run found that it refused everybody, for
-    ever.
+    Nor has the founder promised anything when none of its messages ever arrived. A random run found that it refused
+    all, for ever.
     """
     cluster = Cluster(seed=12)
     founder, others = cluster.members[2], [cluster.members[0], cluster.members[1]]
@@ -129,7 +129,7 @@ def test_a_founder_that_was_cut_off_while_all_others_were_replaced_catches_up(*,
     cluster.isolate(2)
     if not is_known:
         for other in others:
-            cluster.restart(other.id)  # which forgets what it heard
+            cluster.restart(other.id)  # which loses what it received
     order(cluster, "SET a 1")
     for old, new in ((0, 3), (1, 4)):
         cluster.start(new)
@@ -152,7 +152,7 @@ any_second_change = pytest.mark.parametrize(
 
 
 def elect_and_bind(cluster: Cluster) -> tuple[int, int]:
-    """Wait until a leader's log binds every memory; return it, and another member whom no second change is about."""
+    """Wait until a leader's log binds every memory; return it, and another member that no second change concerns."""
     leader = cluster.elect()
     cluster.run(2.0)
     return leader, next(member for member in range(5) if member not in {leader, 2})
@@ -160,7 +160,7 @@ def elect_and_bind(cluster: Cluster) -> tuple[int, int]:
 
 @any_second_change
 def test_a_change_during_another_is_refused_in_words(second: str) -> None:
-    """Half-way the configuration still binds the memory of who leaves; a random run tripped over that."""
+    """The joint configuration still binds the incarnation of the leaving member; a random run tripped over that."""
     cluster = Cluster(seed=7, nodes=5)
     leader, victim = elect_and_bind(cluster)
     answers: list[Answer] = []
@@ -171,7 +171,7 @@ def test_a_change_during_another_is_refused_in_words(second: str) -> None:
 
     first.ask(address_of(leader), [f"MEMBER REMOVE {victim}"], note)
     cluster.run_until(lambda: bool(cluster.members[leader].node.membership.outgoing))
-    # Nobody answers the leader for a while, so that the change stays where it is.
+    # No member answers the leader for a while, so that the change stays where it is.
     cluster.isolate(leader)
     other.ask(address_of(leader), [second], note)
     cluster.run_until(lambda: bool(answers))
@@ -199,7 +199,7 @@ def test_who_does_not_lead_says_so_also_half_way_through_a_change(second: str) -
 
 
 def test_a_node_that_was_never_added_is_not_let_in_because_it_knows_the_cluster() -> None:
-    """Nobody goes by an earlier configuration than it does, so nobody has a reason to believe it."""
+    """No member goes by an earlier configuration than it does, so none accepts it for its configuration."""
     cluster = Cluster(seed=6)
     cluster.elect()
 
@@ -232,7 +232,7 @@ def test_a_broken_rule_is_raised_at_the_event_that_breaks_it() -> None:
 
 
 def test_different_seeds_give_different_runs_and_the_same_seed_the_same() -> None:
-    """The digest tells."""
+    """The digest differs."""
     digests = []
     for seed in (6, 6, 7):
         cluster = Cluster(seed)

@@ -81,7 +81,7 @@ def test_other_votes_are_right(node: Node) -> None:
 
 
 def test_a_node_that_follows_a_leader_of_another_term_is_noticed() -> None:
-    """Who led an earlier term leads no more (§5.1)."""
+    """The leader of an earlier term leads no more (§5.1)."""
     node = node_with(1, term=2)
     node.role = Follower(1.0, leader=1)
 
@@ -166,13 +166,13 @@ def test_a_write_of_unknown_outcome_happens_once_or_never(writes: list[Mutation]
     ids=["lost", "twice", "unknown twice", "refused and done"],
 )
 def test_a_write_that_happens_more_or_less_often_is_noticed(writes: list[Mutation]) -> None:
-    """Also where no read can tell (rows 10, 12 and 13)."""
+    """Also where no read shows it (rows 10, 12 and 13)."""
     with pytest.raises(InvariantViolated, match="was committed"):
         check_writes(KEPT, [entry_of(*writes)])
 
 
 def test_a_node_that_comes_back_without_what_it_acknowledged_is_noticed() -> None:
-    """Whatever it has told the leader to be on its disk must be there (rows 3 and 4)."""
+    """All that it has acknowledged to the leader must be on its disk (rows 3 and 4)."""
     cluster = Cluster(seed=1)
     leader = cluster.elect()
     follower = cluster.members[(leader + 1) % 3]

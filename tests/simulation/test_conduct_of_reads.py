@@ -10,7 +10,7 @@ from kvraft.simulation.conduct_of_reads import ReadRounds
 
 
 def test_a_majority_of_each_set_of_voters_confirms_a_round() -> None:
-    """Who leads counts itself; in a joint configuration the new voters alone are not enough."""
+    """The leader counts itself; in a joint configuration the new voters alone are not enough."""
     cluster = Cluster(seed=1, nodes=3)
     node = cluster.members[cluster.elect()].node
     leader = node.role

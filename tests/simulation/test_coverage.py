@@ -1,4 +1,4 @@
-"""How much of the core simulated runs reach, and that it is told what they do not."""
+"""How much of the core simulated runs reach, and that the report has what they do not."""
 
 import ast
 

@@ -93,7 +93,7 @@ def test_a_deleted_value_is_compared_too() -> None:
 
 
 def test_a_silent_member_is_waited_for_and_not_for_ever() -> None:
-    """With one of three down, two that differ cannot tell who is wrong: the leader's state counts, after a while."""
+    """With one of three down neither of two that differ is known as wrong: the leader's state counts, after a while."""
     cluster, leader, followers = set_up(24, 3)
     cluster.kill(followers[1])
     flip(cluster, followers[:1], b"a")

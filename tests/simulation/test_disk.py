@@ -1,4 +1,4 @@
-"""The simulated disk: what it forgets is drawn from its seed, and from nothing else."""
+"""The simulated disk: what it loses is drawn from its seed, and from nothing else."""
 
 import copy
 from pathlib import Path

@@ -45,7 +45,7 @@ def test_a_cluster_has_the_level_that_all_speak_and_rises_with_the_last_upgrade(
 
 
 def test_a_level_that_does_not_rise_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Somebody who is not upgraded holds it down."""
+    """A member that is not upgraded holds it down."""
     _, earlier = mixed(monkeypatch)
     with pytest.raises(Stuck, match="the present feature level"):
         earlier.check()

@@ -13,7 +13,7 @@ from kvraft.simulation.encounters import meet_another_cluster, stop_in_order
 @pytest.mark.parametrize("nodes", [1, 3, 5])
 @pytest.mark.parametrize("scenario", [stop_in_order, meet_another_cluster])
 def test_a_cluster_that_is_well_stands_it(scenario: Callable[[Cluster, Random], None], nodes: int) -> None:
-    """A stop hands over to a member that lives, and another cluster with the same addresses disturbs nobody."""
+    """A stop hands over to a member that lives, and another cluster with the same addresses disturbs no member."""
     for seed in range(4):
         cluster = Cluster(seed, nodes)
         cluster.elect()

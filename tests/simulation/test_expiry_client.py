@@ -1,4 +1,4 @@
-"""What clients of expiring keys were told is judged by the log and by real time."""
+"""The answers to clients of expiring keys are checked against the log and real time."""
 
 from collections.abc import Sequence
 from typing import Any

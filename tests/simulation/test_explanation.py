@@ -22,7 +22,7 @@ def spoiled(count: int) -> tuple[list[Operation], Operation]:
 
 
 def test_an_explanation_holds_only_what_contradicts_itself() -> None:
-    """Of thousands of operations three stay: what was written, what overwrote it, and who still read it."""
+    """Of thousands of operations three stay: what was written, what overwrote it, and the read of the old value."""
     operations, stale = spoiled(5_000)
     (judgement,) = check(operations).violations
 

@@ -26,7 +26,7 @@ WRITES: list[Request] = [(Action.SET, "a", "a-1"), (Action.SET, "b", "b-1"), (Ac
 
 
 def visit(manners: Manners, requests: list[Request], seed: int = 1) -> list[Outcome]:
-    """Let a guest ask the leader; return what it knows of each request."""
+    """Let a guest ask the leader; return the outcome of each request."""
     cluster = Cluster(seed=seed)
     leader = cluster.elect()
     history = History(lambda: cluster.world.now)
@@ -58,7 +58,7 @@ def test_one_request_is_answered_behind_a_half_close() -> None:
 
 
 def test_half_a_line_that_a_reset_cuts_off_is_not_carried_out() -> None:
-    """The guest knows that for certain."""
+    """For the guest the outcome is definite."""
     manners = attrs.evolve(POLITE, types=True, leaves_after_s=0.002, resets=True)
 
     assert visit(manners, WRITES[:1]) == [Outcome.FAILED]

@@ -60,7 +60,7 @@ def test_a_quick_job_is_done_when_the_call_returns() -> None:
 
 @pytest.fixture
 def paused() -> tuple[Machine, DiskJobs, list[float]]:
-    """Return a process that has just been held up for a second in a job, and the times at which it hears of it."""
+    """Return a process that has just been held up for a second in a job, and the times at which it learns of it."""
     world = World(1)
     machine = Machine(world, "a machine")
     jobs = begin(machine)

@@ -16,7 +16,7 @@ def test_nodes_end_that_do_not_know_a_command(nodes: int) -> None:
 
 
 def test_a_node_that_leaves_a_command_out_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A member that knows the command would come to another state."""
+    """A member with the command would come to another state."""
     monkeypatch.setattr(store, "UnknownOpcode", NotImplementedError)
     cluster = Cluster(seed=3)
     cluster.elect()

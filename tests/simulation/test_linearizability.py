@@ -15,7 +15,7 @@ GOOD = {
     "a read of what was written": ["0 1 set a", "2 3 get a"],
     "a read beside a write sees the old value": ["0 9 set a", "1 2 get -"],
     "a read beside a write sees the new value": ["0 9 set a", "1 2 get a"],
-    "two reads beside a write, one before it, one behind": ["0 9 set a", "1 2 get -", "3 4 get a"],
+    "two reads beside a write, one before it, one after": ["0 9 set a", "1 2 get -", "3 4 get a"],
     "equal times leave the order open": ["0 1 set a", "1 2 get -"],
     "writes beside each other, in either order": ["0 9 set a", "0 9 set b", "10 11 get a"],
     "a write that is overwritten unseen": ["0 9 set a", "1 2 set b", "3 9 get b", "10 11 get b"],
@@ -48,7 +48,7 @@ GOOD = {
 }
 
 BAD = {
-    "a value that nobody wrote": ["0 1 set a", "2 3 get z"],
+    "a value that was never written": ["0 1 set a", "2 3 get z"],
     "a stale read": ["0 1 set a", "2 3 set b", "4 5 get a"],
     "a stale read of an empty key": ["0 1 set a", "2 3 get -"],
     "an acknowledged write that is lost": ["0 1 set a", "2 3 set b", "9 10 get a", "11 12 get a"],

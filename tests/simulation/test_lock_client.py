@@ -1,4 +1,4 @@
-"""What clients of locks and leases were told is judged by the log and by real time."""
+"""The answers to clients of locks and leases are checked against the log and real time."""
 
 from typing import Any, Final
 
@@ -114,7 +114,7 @@ def test_what_is_told_of_locks_and_leases_stood_there() -> None:
     ],
 )
 def test_what_is_told_of_locks_and_leases_and_was_never_so_is_found(asked: Asked, log: Replay) -> None:
-    """Somebody who has lost the lock, a lease whose time is over, and more time than there is."""
+    """A client without the lock, a lease whose time is over, and more time than there is."""
     with pytest.raises(InvariantViolated):
         check_reads([asked], log)
 
@@ -129,7 +129,7 @@ def test_a_replay_hides_the_keys_of_a_lease_that_has_ended() -> None:
 
 
 def test_tokens_grow_and_guard() -> None:
-    """A token below one that was told before, and a write under it, are found; what runs at the same time may be."""
+    """A token below one in an earlier answer, and a write under it, are found; what runs at the same time may be."""
     later = told(FIRST, {"token": 7, "ttl": 0.3}, 1.0)
     check_tokens([later, told(WRITE, {"status": "OK"}, 1.05), told("LEADER l", {"token": 7, "waiting": 0}, 2.0)])
 

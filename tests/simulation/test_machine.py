@@ -26,7 +26,7 @@ def run_all(world: World) -> None:
 
 
 def test_it_is_what_twisted_calls_a_reactor_with_time() -> None:
-    """Production code cannot tell it from the real one."""
+    """For production code it behaves like the real one."""
     _, _, reactor = make()
 
     assert verifyObject(IReactorTime, reactor)

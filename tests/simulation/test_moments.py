@@ -1,11 +1,11 @@
-"""Who lies in wait is told ahead of the effects of the moment, once, and not when it has been called off."""
+"""An ambush fires before the effects of its moment, once, and not after it was called off."""
 
 from kvraft.raft.messages import Heartbeat
 from kvraft.simulation import Cluster
 
 
 def test_a_decision_is_struck_before_anybody_hears_of_it() -> None:
-    """A candidate that has decided to stand has told nobody."""
+    """A candidate that has decided to stand has sent nothing."""
     cluster = Cluster(seed=1)
     struck: list[tuple[int, int]] = []
     cluster.checks.moments.when_decided(

@@ -1,4 +1,4 @@
-"""Clusters whose names are slow or not found: who is there is dialed all the same."""
+"""Clusters whose names are slow or not found: members with an address are dialed all the same."""
 
 import pytest
 
@@ -92,7 +92,7 @@ def test_a_leader_is_elected_while_names_are_slow(seed: int) -> None:
 
 @pytest.mark.parametrize("seed", range(1, 4))
 def test_a_name_that_is_not_found_keeps_nobody_from_others(seed: int) -> None:
-    """Where nobody finds one of three, one of the two others leads; the third follows when it is found."""
+    """Where none finds one of three, one of the two others leads; the third follows when it is found."""
     cluster = Cluster(seed=seed)
     host = cluster.network.names.pop("node2.test")  # no look-up has ended yet
     cluster.run_until(lambda: cluster.leader in {0, 1}, what="a leader")

@@ -29,7 +29,7 @@ def write_pieces(street: Street, talker: Talker, count: int, seed: int = 1) -> b
 
 
 def test_transports_are_what_twisted_says_they_are() -> None:
-    """Production code cannot tell them from TCP."""
+    """For production code they behave like TCP."""
     street = Street()
     client, server = street.connect()
 
@@ -44,7 +44,7 @@ def test_transports_are_what_twisted_says_they_are() -> None:
 
 
 def test_a_connection_takes_a_round_trip() -> None:
-    """The client knows of it after two delays, the server after one."""
+    """The client learns of it after two delays, the server after one."""
     street = Street()
 
     client, server = street.connect()
@@ -54,7 +54,7 @@ def test_a_connection_takes_a_round_trip() -> None:
 
 
 def test_where_nobody_listens_connections_are_refused() -> None:
-    """Whether nobody ever did, the port was closed, or its process has ended."""
+    """Whether the port was never open, was closed, or its process has ended."""
     street = Street()
     never = failure_of(street.dial(("10.0.0.9", 1)))
     street.port.stopListening()
@@ -149,7 +149,7 @@ def test_connections_keep_no_order_between_them() -> None:
 
 
 def test_bytes_of_an_old_connection_arrive_behind_the_start_of_a_new_one() -> None:
-    """Whoever accepts connections must know an old one from its successor."""
+    """A server must distinguish an old connection from its successor."""
     street = Street()
     old, _ = street.connect()
     street.network.slow(street.client, street.server, 0.5)
@@ -223,7 +223,7 @@ def test_a_blocked_link_holds_what_is_written_and_delivers_it_later() -> None:
 
 @pytest.mark.parametrize("there", [True, False])
 def test_a_connection_is_given_up_when_its_link_stays_blocked(there: bool) -> None:
-    """Both ends notice by themselves, after the time for which TCP is told to believe in a silent peer."""
+    """Both ends notice by themselves, after the time that TCP waits for a silent peer."""
     street = Street()
     client, server = street.connect()
     start = street.world.now
@@ -257,7 +257,7 @@ def test_a_link_that_comes_and_goes_keeps_its_connections() -> None:
 
 
 def test_breaking_connections_resets_all_between_two_machines_and_no_others() -> None:
-    """Both ends of each are told."""
+    """Both ends of each get an event."""
     street = Street()
     pairs = [street.connect() for _ in range(3)]
     street.dial(source=street.server)
@@ -290,7 +290,7 @@ def test_a_process_that_is_paused_hears_everything_later() -> None:
 
 
 def test_a_process_that_ended_hears_nothing_more() -> None:
-    """Nor does the next one on its machine hear what was meant for it; the other end is told that it ended."""
+    """Nor does the next process on its machine get its bytes; the other end gets the event that it ended."""
     street = Street()
     client, server = street.connect()
     client.transport.write(b"lost")
@@ -356,7 +356,7 @@ def test_what_a_process_was_to_say_behind_a_pause_is_never_said_when_it_ends_in_
 
 @pytest.mark.parametrize("effects", range(1, 5))
 def test_a_process_that_ends_between_two_effects_says_nothing_behind_that(effects: int) -> None:
-    """Its code goes no further either, unless it swallows that, and then it is told again."""
+    """Its code goes no further either, unless it swallows that, and then it is raised again."""
     street = Street()
     client, server = street.connect()
     went_through: list[int] = []
@@ -384,7 +384,7 @@ def test_a_process_that_ends_between_two_effects_says_nothing_behind_that(effect
 
 
 def test_a_power_failure_is_told_to_nobody() -> None:
-    """Whoever is connected gives up by itself, and whoever connects waits."""
+    """A connected end gives up by itself, and a connecting one waits."""
     street = Street()
     client, _ = street.connect()
     street.kill_server(power=True)
@@ -423,7 +423,7 @@ def test_a_machine_that_is_up_again_resets_connections_that_it_does_not_know() -
 
 
 def test_what_is_said_to_a_protocol_is_never_said_from_within_its_own_calls() -> None:
-    """As with Twisted: closes of every kind are told when the turn is over."""
+    """As with Twisted: closes of every kind are delivered when the turn is over."""
     street = Street()
     talkers = [street.connect()[0] for _ in range(3)]
     closes = [
@@ -449,7 +449,7 @@ def test_what_is_said_to_a_protocol_is_never_said_from_within_its_own_calls() ->
 
 
 def test_deliveries_are_told_to_the_trace() -> None:
-    """Who hears what from whom; and they count in the digest, with or without a trace."""
+    """Each message has its sender and its receiver; all count in the digest, with or without a trace."""
     lines: list[tuple[float, str, str]] = []
     digests = []
     for trace in (None, lambda *line: lines.append(line)):

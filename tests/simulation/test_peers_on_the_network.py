@@ -124,7 +124,7 @@ def test_peers_find_each_other_again_when_their_connections_break() -> None:
 
 
 def test_peers_find_each_other_again_behind_a_blocked_link() -> None:
-    """They lose each other in the time for which TCP believes in a silent peer, and meet when the link is mended."""
+    """They lose each other in the time that TCP waits for a silent peer, and connect when the link is back."""
     pair = Pair()
     first, second = pair.nodes
     pair.network.block(first.machine, second.machine)

@@ -1,4 +1,4 @@
-"""What messages promise is held against the disk of who sends them."""
+"""What messages promise is compared with the disk of their sender."""
 
 import pytest
 

@@ -53,7 +53,7 @@ def test_a_reader_that_is_not_told_is_noticed(monkeypatch: pytest.MonkeyPatch) -
 
 @pytest.mark.parametrize("seed", range(1, 5))
 def test_a_transfer_alone_leaves_nothing_unknown(seed: int) -> None:
-    """Each write is carried out or certainly was not, whoever leads meanwhile (row 43)."""
+    """Each write is carried out or certainly was not, with any leader meanwhile (row 43)."""
     cluster = Cluster(seed=seed)
     history = History(lambda: cluster.world.now)
     clients = [Client(number, cluster, history, 0.02, repeats=1.0) for number in range(3)]

@@ -92,7 +92,7 @@ def test_what_cannot_be(asked: Sequence[Asked], text: str) -> None:
 
 
 def test_order_and_numbers() -> None:
-    """What was asked for later shows in no answer, and nothing happens that nobody asked for."""
+    """What was asked for later shows in no answer, and nothing happens without a request."""
     later = told("INCR n 2", {"value": "3", "revision": 1}, 0)
     earlier = told("INCR n", {"value": "1", "revision": 2}, 1)
     refused = told("INCR n 9", None, 0)
@@ -138,7 +138,7 @@ def test_what_an_answer_could_have_been_is_told_in_the_order_of_the_log() -> Non
 
 
 def plain_window(asked: Asked, answered: Sequence[Asked], newest: int) -> tuple[int, int]:
-    """Return what `Told.window` does, by a look at each of the others."""
+    """Return what `Told.window` returns, by a comparison with each of the others."""
     low, high = 0, newest
     for other in answered:
         if other.revision is None or other is asked or other.completed is None or asked.completed is None:

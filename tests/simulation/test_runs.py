@@ -1,4 +1,4 @@
-"""Random runs of whole clusters: they are clean, they repeat, and they tell what they found."""
+"""Random runs of whole clusters: they are clean, they repeat, and they report what they found."""
 
 import os
 import re

@@ -47,7 +47,7 @@ def test_leadership_is_handed_over_while_every_disk_is_slow(seed: int, save_s: f
 @pytest.mark.parametrize("seed", range(1, 6))
 @pytest.mark.parametrize("save_s", [0.3, 1.2])
 def test_a_hand_over_during_a_slow_save_succeeds_or_is_given_up(seed: int, save_s: float) -> None:
-    """The target lacks an entry. Whoever leads in the end, it is soon, and it takes writes."""
+    """The target lacks an entry. Some member leads soon, and it takes writes."""
     cluster, leader, target = slow_cluster(seed, save_s)
     asked = cluster.client()
     asked.ask(address_of(leader), ["SET a 1"], lambda _answers: None)

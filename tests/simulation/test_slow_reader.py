@@ -17,7 +17,7 @@ def _small_slices(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def read_slowly() -> list[Outcome]:
-    """Let a slow reader come by for a few seconds; return what it knows of each request."""
+    """Let a slow reader come by for a few seconds; return the outcome of each request."""
     cluster = Cluster(seed=3)
     leader = cluster.elect()
     cluster.ask(leader, *(f"SET {key} {key}-{'v' * 100}" for key in "abcd"))

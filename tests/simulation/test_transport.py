@@ -1,4 +1,4 @@
-"""What a protocol of a simulated process is told by its transport: closes of every kind, windows and producers."""
+"""What a protocol of a simulated process gets from its transport: closes of every kind, windows and producers."""
 
 import pytest
 
@@ -22,7 +22,7 @@ def block(street: Street, *, both: bool = False) -> None:
 
 
 def test_a_close_sends_first_what_was_written() -> None:
-    """Also more than the window takes; both ends are told of a clean end."""
+    """Also more than the window takes; both ends get the event of a clean end."""
     street = Street()
     client, server = street.connect()
     for _ in range(2 * WINDOW_BYTES // len(PIECE)):
@@ -84,7 +84,7 @@ def test_an_abort_is_a_reset_for_the_other_end() -> None:
 
 
 def test_a_reset_does_not_pass_a_blocked_link() -> None:
-    """The other end knows nothing of it for as long as TCP believes in a silent peer."""
+    """The other end gets no event of it for the time that TCP waits for a silent peer."""
     street = Street()
     client, server = street.connect()
     block(street)
@@ -119,7 +119,7 @@ def test_a_reset_that_a_blocked_link_has_swallowed_is_made_up_for(how: str) -> N
 
 
 def test_half_a_close_ends_one_stream_and_leaves_the_other() -> None:
-    """The reader is told after all bytes, and may answer for as long as it likes."""
+    """The reader gets the event after all bytes, and may answer for as long as it likes."""
     street = Street(kind=HalfCloseableTalker)
     client, server = street.connect()
     client.transport.write(b"question")
@@ -204,7 +204,7 @@ def test_who_does_not_read_does_not_see_the_end_of_the_stream() -> None:
 
 
 def test_a_close_with_input_unread_is_a_reset() -> None:
-    """As the kernel does it: whoever wrote that cannot take it for read."""
+    """As the kernel does it: the writer cannot take it for read."""
     street = Street()
     client, server = street.connect()
     server.transport.pauseProducing()
@@ -218,7 +218,7 @@ def test_a_close_with_input_unread_is_a_reset() -> None:
 
 
 def test_bytes_that_were_on_their_way_to_an_end_that_closed_are_answered_with_a_reset() -> None:
-    """Their writer need not write again to learn that nobody has read them."""
+    """Their writer need not write again to learn that they were not read."""
     street = Street(kind=HalfCloseableTalker)
     client, server = street.connect()
     street.network.slow(street.server, street.client, 0.5)
@@ -233,7 +233,7 @@ def test_bytes_that_were_on_their_way_to_an_end_that_closed_are_answered_with_a_
 
 
 def test_bytes_for_an_end_that_is_closed_are_answered_with_a_reset() -> None:
-    """Whoever still writes learns that nobody reads."""
+    """An end that still writes learns that the other does not read."""
     street = Street(kind=HalfCloseableTalker)
     client, server = street.connect()
     client.transport.loseConnection()
@@ -249,7 +249,7 @@ def test_bytes_for_an_end_that_is_closed_are_answered_with_a_reset() -> None:
 
 
 def test_a_reader_that_pauses_hears_nothing_until_it_reads_again() -> None:
-    """Then it hears all of it, not from within its own call."""
+    """Then it gets all of it, not from within its own call."""
     street = Street()
     client, server = street.connect()
     server.transport.pauseProducing()
@@ -264,7 +264,7 @@ def test_a_reader_that_pauses_hears_nothing_until_it_reads_again() -> None:
 
 
 def test_a_reader_may_pause_between_two_pieces() -> None:
-    """Nothing comes while it does not want it, whether it paused in its own turn or before."""
+    """Nothing comes while it is paused, whether it paused in its own turn or before."""
     street = Street()
     client, server = street.connect()
     server.reply = lambda _data: server.transport.pauseProducing()
@@ -321,7 +321,7 @@ def test_a_long_write_does_not_leave_all_at_once() -> None:
 
 
 def test_a_producer_that_a_blocked_link_has_paused_goes_on_when_it_is_mended() -> None:
-    """Also when all that waited fits the window, so that nobody's reading is waited for."""
+    """Also when all that waited fits the window, so that no read is waited for."""
     street = Street()
     client, server = street.connect()
     block(street)
@@ -351,7 +351,7 @@ def test_a_producer_is_told_once_that_it_is_paused() -> None:
 
 
 def test_a_producer_is_stopped_with_the_connection() -> None:
-    """One that comes later is stopped at once; one that has left is not told."""
+    """One that comes later is stopped at once; one that has left gets no call."""
     street = Street()
     client, server = street.connect()
     sources = [Source(end, PIECE, 0) for end in (client.transport, server.transport)]

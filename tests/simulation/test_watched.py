@@ -40,7 +40,7 @@ MORE = {"more": True}
 
 
 def told(*lines: Line, first: int = 1, is_complete: bool = False) -> Told:
-    """Return a watch of all keys that begin with w, and what it was told."""
+    """Return a watch of all keys that begin with w, and what it was sent."""
     return Told("PREFIX w", prefix_span(b"w"), False, first, 5, [*lines], is_complete)
 
 
@@ -96,7 +96,7 @@ def test_what_did_not_happen_is_noticed(watch: Told, text: str) -> None:
 
 
 def test_clients_follow_a_cluster_through_a_failover() -> None:
-    """Their watches stand again on other members, are told all that changes, and end without a trace."""
+    """Their watches stand again on other members, are sent all that changes, and end without a trace."""
     cluster = Cluster(seed=3)
     leader = cluster.elect()
     cluster.run_until(lambda: all(each.store.feature_level for each in cluster.running))

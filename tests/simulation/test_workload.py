@@ -6,7 +6,7 @@ from kvraft.simulation.workload import Client
 
 
 def test_a_client_repeats_what_has_no_answer_and_both_stand_in_the_history() -> None:
-    """The same write at another node; nobody knows what became of the first one (row 13)."""
+    """The same write at another node; the outcome of the first one is unknown (row 13)."""
     cluster = Cluster(seed=1)
     leader = cluster.elect()
     history = History(lambda: cluster.world.now)
@@ -27,7 +27,7 @@ def test_a_client_repeats_what_has_no_answer_and_both_stand_in_the_history() -> 
 
 
 def test_a_client_gives_up_in_the_end() -> None:
-    """Where nobody leads it makes no more than a few attempts."""
+    """Without a leader it makes no more than a few attempts."""
     cluster = Cluster(seed=1)
     leader = cluster.elect()
     history = History(lambda: cluster.world.now)

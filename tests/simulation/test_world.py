@@ -90,7 +90,7 @@ def test_what_is_due_to_a_machine_that_is_held_up_waits_in_order() -> None:
 
 
 def test_what_an_earlier_life_asked_for_never_happens() -> None:
-    """Neither to the dead nor to who comes after."""
+    """Neither to a dead process nor to its successor."""
     world, happened, note = make()
     machine = Machine(world, "node 0")
     machine.begin()

@@ -72,7 +72,7 @@ def truthful_history(
 ) -> list[Operation]:
     """Return what clients see of an atomic store, overlapping at random; each value is unique unless some are given.
 
-    `unknown` is the share of the writes that nobody hears of again; half of them happen.
+    `unknown` is the share of the writes without an answer; half of them happen.
     """
     choose = random.Random(seed)
     store: dict[str, str | None] = {}
