@@ -42,7 +42,7 @@ class NotInstalledError(BenchmarkError):
 
 
 def free_ports(count: int) -> list[int]:
-    """Return ports that nobody uses, and that no outgoing connection will be given.
+    """Return ports that are free, and that no outgoing connection will be given.
 
     Asking for port 0 would draw from the range of outgoing connections. There a probe of a dead member can take the
     member's port, or even connect to itself, and the member cannot come back.

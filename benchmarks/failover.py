@@ -3,7 +3,7 @@
 Every survivor is sent a write every few milliseconds, each on a connection of its own, so that one which hangs hides
 nothing; the first acknowledgement ends the run. Then the killed member is started again, and the next run begins when
 all three are in step and have been for a while. A leader that is to fall silent is halted with SIGSTOP: its connections
-stay open, and nobody is told.
+stay open, and no node gets an event.
 """
 
 import argparse

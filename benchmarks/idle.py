@@ -1,4 +1,4 @@
-"""What a cluster costs when nobody asks anything: each member's share of one processor core."""
+"""What a cluster costs without requests: each member's share of one processor core."""
 
 import argparse
 import time

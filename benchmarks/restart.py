@@ -1,6 +1,6 @@
 """How long a cluster takes from its start to its first answer when it holds many keys, and how a snapshot stalls it.
 
-It begins with a snapshot and the log behind it, or with `--replay` with nothing but the log.
+It begins with a snapshot and the log after it, or with `--replay` with nothing but the log.
 """
 
 import argparse

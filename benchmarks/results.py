@@ -22,7 +22,7 @@ PROGRAMS: Final = {
     "java": ("java", "-version"),
     "zookeeper": ("dpkg-query", "--show", "--showformat=${Version}", "zookeeper"),
 }
-"""What tells the version of each peer."""
+"""The command that prints the version of each peer."""
 
 
 def first_line(*command: str) -> str | None:

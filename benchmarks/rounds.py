@@ -146,7 +146,7 @@ def to_sample(contender: str, shape: Shape, number: int, result: LoadResult, lea
 
 
 def to_load(shape: Shape, seconds: int, contender: str) -> Load:
-    """What the load generator is told."""
+    """The arguments of the load generator."""
     protocol = "resp" if shape.resp and contender == OURS else None
     return Load(shape.op, shape.connections, shape.in_flight, seconds, warmup=0, protocol=protocol)
 
@@ -174,7 +174,7 @@ def measure_round(
     """Measure each contender under each load once; the one that begins changes with the round."""
     done: set[tuple[str, Shape]] = set()
     names = list(contenders)
-    begin = number % len(names)  # what drifts during a round then favours nobody
+    begin = number % len(names)  # what drifts during a round then favours none
     for shape in shapes:
         for name in names[begin:] + names[:begin]:
             contender = contenders[name]

@@ -17,7 +17,7 @@ MIB: Final = 1024 * 1024
 
 
 class Watch:
-    """Looks at all data directories again and again, inside the `with` block, and remembers the largest of each."""
+    """Looks at all data directories again and again, inside the `with` block, and keeps the largest of each."""
 
     def __init__(self, cluster: KvraftCluster) -> None:
         self._cluster = cluster

@@ -109,7 +109,7 @@ def _await_begun(connection: socket.socket) -> None:
 
 
 def other_writes(cluster: KvraftCluster, member: int) -> float:
-    """Write keys that nobody watches, one at a time; return the median time of one, milliseconds."""
+    """Write keys without a watch, one at a time; return the median time of one, milliseconds."""
     times = []
     with keep(cluster, member) as writer:
         for number in range(WRITES):

@@ -127,7 +127,7 @@ def compare(options: argparse.Namespace) -> None:
                 for number in range(first, min(first + ROUNDS_A_START, options.rounds)):
                     print(f"round {number + 1} of {options.rounds}: {options.op.upper()}", flush=True)
                     turns = list(contenders)
-                    begin = number % len(turns)  # what drifts during a round then favours nobody
+                    begin = number % len(turns)  # what drifts during a round then favours none
                     for name in turns[begin:] + turns[:begin]:
                         results[name].append(contenders[name]())
     ours = results.pop("kvraft")

@@ -26,7 +26,7 @@ LONGEST: Final = 5
 LIMIT_MS: Final = 10.0
 POLL_SECONDS: Final = 0.05
 ABSENT_SECONDS: Final = 6
-"""Behind that nothing of the log is kept for a member that is away."""
+"""After that nothing of the log is kept for a member that is away."""
 LIMITS: Final = {"log_bytes": 1024 * 1024 * 1024, "log_kept_bytes": 1024}
 """No snapshot before it is asked for, and then no log that could take its place."""
 
@@ -179,7 +179,7 @@ def measure_installing(cluster: TimedCluster, program: Path, load: Load, seconds
         await_answer(cluster, late)
         both = {leader: "leader", late: "receiver"}
         watch(cluster, "one is sent and installed", both, installed)
-        watch(cluster, "behind that", both, for_seconds(seconds))
+        watch(cluster, "after that", both, for_seconds(seconds))
 
 
 def await_snapshot(cluster: TimedCluster, member: int) -> None:

@@ -30,7 +30,7 @@ hypothesis.settings.register_profile("kvraft", deadline=None)
 hypothesis.settings.load_profile("kvraft")
 
 REQUIRE_TOOLS_VARIABLE: Final = "KVRAFT_REQUIRE_TOOLS"
-"""Set to 1 where every tool must be there: a test that would be skipped for want of one fails instead."""
+"""Set to 1 where every tool must be there: a test that would be skipped without one fails instead."""
 
 SLOW: Final = (
     # Real processes, sockets and builds.
@@ -93,12 +93,12 @@ def require_tool(name: str) -> str:
 
 
 def tools_are_required() -> bool:
-    """Whether no test may be skipped for want of a program."""
+    """Whether no test may be skipped because a program is missing."""
     return os.environ.get(REQUIRE_TOOLS_VARIABLE) == "1"
 
 
 def missing_tool(message: str) -> NoReturn:
-    """Skip the test that wants a program, or fail where tools are required."""
+    """Skip the test that needs a program, or fail where tools are required."""
     if tools_are_required():
         pytest.fail(f"{message}, and {REQUIRE_TOOLS_VARIABLE}=1 asks for every tool")
     pytest.skip(message)
@@ -107,7 +107,7 @@ def missing_tool(message: str) -> NoReturn:
 @implementer(ILogObserver)
 @attrs.define
 class UncaughtFailures:
-    """A log observer that keeps what Twisted reports because nobody caught it.
+    """A log observer that keeps what Twisted reports because no code caught it.
 
     What kvraft logs itself it has caught, and a test may well provoke. What ends the code of a simulated process that
     was killed is no failure of anybody's.
@@ -124,7 +124,7 @@ class UncaughtFailures:
             self.events.append(event)
 
     def take(self, *kinds: type[BaseException]) -> list[BaseException]:
-        """Return the exceptions so far and forget them: what a test calls that expects some. No kinds: all of them."""
+        """Return the exceptions so far and drop them: what a test calls that expects some. No kinds: all of them."""
         gc.collect()
         taken = [event for event in self.events if not kinds or event["log_failure"].check(*kinds)]
         self.events = [event for event in self.events if event not in taken]
@@ -161,7 +161,7 @@ def running_reactor(twisted_greenlet: object) -> None:
 
 @pytest.fixture(autouse=True)
 def uncaught_failures(running_reactor: None) -> Iterator[UncaughtFailures]:
-    """Fail a test that leaves a lost failure, a timer or a connection behind, as Twisted's trial would.
+    """Fail a test that leaves a lost failure, a timer or a connection open, as Twisted's trial would.
 
     The collection finds failures in reference cycles too: a Deferred reports a lost failure when it is freed.
     """
@@ -174,7 +174,7 @@ def uncaught_failures(running_reactor: None) -> Iterator[UncaughtFailures]:
         gc.collect()
     finally:
         globalLogPublisher.removeObserver(observer)
-    complaints = [f"a failure that nobody caught:\n{event['log_failure'].getTraceback()}" for event in observer.events]
+    complaints = [f"a failure that was not caught:\n{event['log_failure'].getTraceback()}" for event in observer.events]
     complaints += [f"left in the reactor: {each!r}" for each in left]
     if complaints:
         pytest.fail("\n".join(complaints), pytrace=False)

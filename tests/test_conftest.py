@@ -29,7 +29,7 @@ def test_loses_a_failure_in_a_cycle():
 
 
 def test_leaves_a_timer():
-    reactor.callLater(3600, print, "a timer left behind")
+    reactor.callLater(3600, print, "a timer left running")
 
 
 def test_leaves_a_listener():
@@ -79,7 +79,7 @@ def test_leaks_and_endless_waits_fail_a_test(suite: pytest.Pytester) -> None:
     text = str(result.stdout)
     assert "RuntimeError: nobody caught me\n" in text
     assert "RuntimeError: nobody caught me in the cycle" in text
-    assert "print('a timer left behind')" in text
+    assert "print('a timer left running')" in text
     assert "left in the reactor: <<class 'twisted.internet.tcp.Port'>" in text
     assert len(re.findall(r"^left in the reactor", text, re.MULTILINE)) == 2  # not where a summary repeats it
     assert "TimeoutError: test_waits_for_ever took longer than 0.05 s" in text
@@ -110,7 +110,7 @@ def test_what_kvraft_logs_is_no_uncaught_failure(uncaught_failures: UncaughtFail
 
 
 def test_a_missing_tool_skips(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Where nobody asks for every tool, a test that needs a missing one is skipped, with the tool's name."""
+    """Where not every tool is required, a test that needs a missing one is skipped, with the tool's name."""
     monkeypatch.delenv(REQUIRE_TOOLS_VARIABLE, raising=False)
 
     with pytest.raises(pytest.skip.Exception, match="no-such-tool is not installed"):

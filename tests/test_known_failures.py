@@ -1,4 +1,4 @@
-"""docs/known_failures.md: whoever reads "(row 12)" finds it there, and the tests that a row names speak of it."""
+"""docs/known_failures.md: a reader of "(row 12)" finds it there, and the tests that a row names speak of it."""
 
 import re
 from pathlib import Path

@@ -67,7 +67,7 @@ def test_processor_time_is_divided_by_operations() -> None:
 
 
 def test_contenders_get_the_loads_that_can_be_compared() -> None:
-    """Redis' protocol is kvraft's second one; PySyncObj's reads ask nobody."""
+    """Redis' protocol is kvraft's second one; PySyncObj's reads ask no other node."""
     contenders = {name: Contender(name, object(), Path()) for name in FACTORIES}  # type: ignore[arg-type]
     shape = Shape("get", 64, 1, resp=True)
     assert contenders[OURS].shapes(shape) == [shape]

@@ -1,4 +1,4 @@
-"""Golden scripts: what clients of a cluster say and are told, line by line, to be read like a story.
+"""Golden scripts: the requests and answers of clients of a cluster, line by line, to be read like a story.
 
 A script in tests/commands/scripts/ consists of steps: one command, a line of dashes, and what came of it::
 
@@ -11,7 +11,7 @@ A script in tests/commands/scripts/ consists of steps: one command, a line of da
 ==============================  ======================================================================================
 `ann: SET a 1`                  the client ann sends a line to the leader, on its own connection
 `ann at a follower: GET a`      to a node that follows
-`pass 2.5`                      so many seconds pass; what clients are told meanwhile is shown
+`pass 2.5`                      so many seconds pass; the answers meanwhile are shown
 `kill the leader`               its process ends, another takes over; the clients of the old one connect to the new one
                                 at their next line
 `restart it`                    the process that was killed runs again

@@ -109,7 +109,7 @@ def test_a_batch_comes_back(time_us: int, writes: list[Mutation]) -> None:
 
 @given(st.integers(0, TIME_MAX), st.lists(WRITES, max_size=20), SIZES, SIZES)
 def test_no_batch_is_larger_than_its_sizes_say(time_us: int, writes: list[Mutation], key: int, value: int) -> None:
-    """What is refused for its size is told by these bounds, so that an entry that fits nowhere is never made."""
+    """These bounds decide what is refused for its size, so that an entry that fits nowhere is never made."""
     batch = [*writes, Set(bytes(key), bytes(value)), Delete(bytes(key)), Identify("i" * value)]
 
     assert len(encode_batch(time_us, batch)) <= BATCH_HEADER_BYTES + sum(mutation.size for mutation in batch)
@@ -180,7 +180,7 @@ def test_a_spoilt_byte_does_no_harm(place: int, byte: int) -> None:
 
 
 def test_an_unknown_version_has_an_error_of_its_own() -> None:
-    """A batch of another version is told apart from one that is damaged."""
+    """A batch of another version has another error than a damaged one."""
     with pytest.raises(UnknownBatchVersion, match="version 2 is unknown to this kvraft; upgrade this node"):
         decode_batch(msgspec.msgpack.encode([2, {}, 0, 0, 0]))
     with pytest.raises(ValueError, match="truncated") as caught:

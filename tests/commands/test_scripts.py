@@ -1,4 +1,4 @@
-"""Golden scripts: stories of clients that are told as they stand in tests/commands/scripts/ (see `scripting`)."""
+"""Golden scripts: stories of clients that run as they stand in tests/commands/scripts/ (see `scripting`)."""
 
 from pathlib import Path
 

@@ -117,7 +117,7 @@ def test_paths_are_absolute_whatever_the_folder(tmp_path: Path, monkeypatch: pyt
 
 
 def test_a_peer_is_found_by_its_id(tmp_path: Path) -> None:
-    """`peer` returns the member of that id, and an id that is not there is told which are."""
+    """`peer` returns the member of that id, and the error for an unknown id lists those there are."""
     peers = [{"id": node_id, "address": f"127.0.0.1:{8080 + node_id}"} for node_id in (10, 2, 1)]
     config = loaded(tmp_path, peers=peers)
 
@@ -299,7 +299,7 @@ def test_peers_are_a_list_of_some_members(tmp_path: Path, wrong: object) -> None
 
 @pytest.mark.parametrize("wrong", [None, [], "x", 3])
 def test_a_peer_is_an_object(tmp_path: Path, wrong: object) -> None:
-    """A peer that is no object is told which keys one has."""
+    """The error for a peer that is no object lists its keys."""
     mistakes = mistakes_of(tmp_path, peers=[wrong])
 
     expected = "expected an object with the keys id, address, bind, http"
@@ -313,13 +313,13 @@ def test_a_missing_key_is_named(tmp_path: Path) -> None:
 
 
 def test_what_a_follower_does_is_one_of_two(tmp_path: Path) -> None:
-    """It says who leads unless it is told to pass requests on."""
+    """It answers with the leader unless it is set to forward requests."""
     (mistake,) = mistakes_of(tmp_path, on_follower="forwards")
     assert mistake == 'on_follower: found "forwards", expected "redirect" or "forward"; did you mean "forward"?'
 
 
 def test_an_unknown_key_far_from_all_lists_them(tmp_path: Path) -> None:
-    """Where no key is near the unknown one, all of them are told; control characters do not reach the terminal."""
+    """Where no key is near the unknown one, all of them are listed; control characters do not reach the terminal."""
     mistakes = mistakes_of(tmp_path, limits={"\x1b[2J": 1})
 
     assert mistakes == [

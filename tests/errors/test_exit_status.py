@@ -14,7 +14,7 @@ def test_a_reason_reads_as_its_sentence() -> None:
 
 
 def test_statuses_differ() -> None:
-    """A supervisor can tell every reason from every other."""
+    """A supervisor can distinguish every reason from every other."""
     statuses = [value for name, value in vars(exit_status).items() if name.isupper() and isinstance(value, int)]
 
     assert len(set(statuses)) == len(statuses) >= 9
@@ -30,7 +30,7 @@ def test_statuses_differ() -> None:
     ],
 )
 def test_an_error_says_which_status_befits_it(trait: str, status: int) -> None:
-    """Whoever raises it knows what is wrong; what says nothing is a failure."""
+    """The code that raises it sets the status; without one it is a failure."""
     error = ValueError()
     assert exit_status.fatal_reason(error, "why").status == exit_status.IOERR
     setattr(error, trait, True)

@@ -12,7 +12,7 @@ BEGIN: Final = 1_700_000_000.0
 
 
 def event(node: int, kind: str, at: float, **facts: Any) -> dict[str, Any]:
-    """Return an event as a node tells it, so many seconds after the beginning."""
+    """Return an event as a node reports it, so many seconds after the beginning."""
     return {"seq": 1, "time": BEGIN + at, "node": node, "kind": kind, **facts}
 
 
@@ -25,7 +25,7 @@ MEMBERS: Final = {"members": [{"id": node, "address": address(node), "role": "vo
 
 
 def up(node: int, *events: dict[str, Any], role: str = "follower", term: int = 5, **status: Any) -> Report:
-    """Return what a node that answers tells."""
+    """Return the report of a node that answers."""
     peers = {
         str(peer): {"address": address(peer), "connected": peer not in status.get("lost", ())}
         for peer in range(3)
@@ -47,7 +47,7 @@ def ask(topic: str, *reports: Report, since: float = 0.0) -> Sequence[str]:
 
 
 def test_a_killed_leader_is_told_with_the_election_after_it() -> None:
-    """Who led before, who noticed what, who stood, who voted, and who does not answer now."""
+    """The old leader, the node that missed it, candidates, votes, and the nodes that do not answer now."""
     told = ask(
         "leader",
         down(0),
@@ -77,7 +77,7 @@ def test_a_killed_leader_is_told_with_the_election_after_it() -> None:
 
 
 def test_a_cluster_without_a_majority_names_who_is_missing() -> None:
-    """Nobody can be elected by one of three: the two that are to be started are named."""
+    """No leader can be elected by one of three: the two that are to be started are named."""
     lost = event(0, "link_lost", 30.0, peer=1)
     told = ask("leader", up(0, event(0, "follows", 1.0, term=4, leader=1), lost, term=4), down(1), down(2))
     assert told[:6] == [
@@ -113,7 +113,7 @@ def test_a_majority_without_a_leader_tells_why_votes_are_lacking() -> None:
 
 
 def test_nobody_answers() -> None:
-    """Without any node all that can be said is who was asked."""
+    """Without any node the text can only list the nodes that were asked."""
     assert ask("leader", down(0), down(1)) == [
         "no node answers",
         "127.0.0.1:8080 does not answer: connection refused",
@@ -137,7 +137,7 @@ def test_a_slow_write_is_told_with_what_happened_meanwhile_on_all_nodes() -> Non
 
 
 def test_a_time_without_a_leader_makes_writes_wait() -> None:
-    """From the first node that asks to the new leader; a refused client is told, too."""
+    """From the first node that asks to the new leader; a refused client is listed, too."""
     told = ask(
         "slow",
         up(
@@ -160,7 +160,7 @@ def test_nothing_was_slow() -> None:
 
 
 def test_who_left_when() -> None:
-    """A change that all nodes have seen is told once; who asked for it, who started, and who is there now."""
+    """A change that all nodes have seen is listed once, with its caller, the started nodes, and the members now."""
     change = {"index": 8, "changes": ["node 2 has left"]}
     told = ask(
         "members",
@@ -193,7 +193,7 @@ def test_a_clock_that_differs_is_corrected_and_named() -> None:
 
 
 def test_what_is_older_is_left_out() -> None:
-    """Only events since the time that was asked for are told, in the order of their times."""
+    """Only events since the given time are listed, in the order of their times."""
     told = ask(
         "events",
         up(0, event(0, "link_up", 30.0, peer=1), event(0, "link_lost", 5.0, peer=1)),

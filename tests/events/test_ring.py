@@ -19,7 +19,7 @@ class Ring(EventRing):
 
 
 def test_an_event_is_told_with_its_time_of_day_and_a_sentence() -> None:
-    """What was noted by a monotonic clock is told as a time of day, in values that JSON can hold."""
+    """A time of the monotonic clock is reported as a time of day, in values that JSON can hold."""
     ring = Ring()
     ring.note("link_lost", peer=2)
     ring.now += 5.0
@@ -50,14 +50,14 @@ def test_only_what_is_new_is_told() -> None:
 
 
 def test_a_number_of_the_process_before_tells_all() -> None:
-    """A node that was restarted counts from 1: who knows more must not miss what is new."""
+    """A node that was restarted counts from 1: a reader with a higher number must not miss what is new."""
     ring = Ring()
     ring.note("started", version="1")
     assert len(ring.read(500)["events"]) == 1
 
 
 def test_what_happens_again_soon_is_one_event_with_a_count() -> None:
-    """It gets a new number, so that who reads on sees it, and keeps the largest duration."""
+    """It gets a new number, so that a reader that goes on sees it, and keeps the largest duration."""
     ring = Ring()
     for took in (0.2, 0.5, 0.3):
         ring.note("slow_sync", seconds=took)
@@ -69,7 +69,7 @@ def test_what_happens_again_soon_is_one_event_with_a_count() -> None:
 
 
 def test_what_happens_again_later_or_differs_is_another_event() -> None:
-    """After a pause, or about another peer, it is told by itself."""
+    """After a pause, or about another peer, it is an event of its own."""
     ring = Ring()
     ring.note("link_lost", peer=1)
     ring.note("link_lost", peer=2)
@@ -98,7 +98,7 @@ def test_each_group_is_bounded_by_itself() -> None:
 
 
 def test_an_answer_is_bounded() -> None:
-    """However much happens, at most EVENTS_MAX events are told."""
+    """However much happens, at most EVENTS_MAX events are returned."""
     ring = Ring()
     for term in range(max(CAPACITY.values())):
         for kind in KINDS:
@@ -109,5 +109,5 @@ def test_an_answer_is_bounded() -> None:
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_every_kind_has_a_sentence(kind: str) -> None:
-    """A new kind is not complete before it can be told."""
+    """A new kind is not complete without its sentence."""
     assert kind in _SENTENCES

@@ -59,7 +59,7 @@ def test_a_large_family_comes_in_pieces_and_is_one_family() -> None:
 
 
 def test_the_facts_of_the_process_are_told() -> None:
-    """Those that prometheus_client reads from the kernel, under the names that every dashboard knows."""
+    """Those that prometheus_client reads from the kernel, under the names that every dashboard uses."""
     found = {name for name, _ in parsed()}
     assert {"python_info", "python_gc_collections_total"} <= found
 

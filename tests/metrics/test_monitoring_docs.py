@@ -70,7 +70,7 @@ def test_the_page_lists_every_metric() -> None:
 
 
 def test_the_page_tells_what_to_do_about_each_alert() -> None:
-    """Whoever is woken by one finds its name there."""
+    """A person woken by one finds its name there."""
     alerts = re.findall(r"- alert: (\w+)", (MONITORING / "alerts.yml").read_text(encoding="utf-8"))
     page = PAGE.read_text(encoding="utf-8")
     assert [alert for alert in alerts if f"`{alert}`" not in page] == []

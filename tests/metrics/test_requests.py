@@ -95,7 +95,7 @@ def test_what_needs_no_store_is_not_counted() -> None:
 
 
 def test_failures_among_answers_that_wait_for_the_client_are_counted() -> None:
-    """A client that does not read is owed answers that nobody has looked at yet."""
+    """Answers to a client that does not read are counted although it has not read them."""
     database, counts = MemoryDatabase(waits=True), RequestCounts("line")
     client = Client(database)
     client.protocol._counts = counts

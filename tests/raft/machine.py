@@ -80,7 +80,7 @@ class Disk:
         self.hard_state = change.hard_state or self.hard_state
         if change.entries:
             place = change.entries[0].index - self.begins[0] - 1
-            assert 0 <= place <= len(self.log), "a save leaves a hole in the log, or goes back behind its beginning"
+            assert 0 <= place <= len(self.log), "a save leaves a hole in the log, or starts before its beginning"
             self.log[place:] = change.entries
 
     def recover(self) -> None:

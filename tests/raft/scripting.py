@@ -94,7 +94,7 @@ class Teller:
     reads: dict[object, int] = attrs.field(factory=dict)
 
     def do(self, command: str) -> list[str]:
-        """Carry out a command; return the lines that tell what came of it."""
+        """Carry out a command; return the lines that show its effects."""
         self.lines = []
         name, *words = command.split()
         if name == "logs":

@@ -32,7 +32,7 @@ def test_a_leader_says_what_it_knows_of_each_other_member() -> None:
 
 
 def test_a_leader_says_whom_it_has_heard_from() -> None:
-    """Those who have spoken in its term, at the moment that is asked for or later."""
+    """Members that have sent a message of its term, at the given moment or later."""
     node = make_leader(members=4)
     node.step(2, HeartbeatReply(node.term, 0), 1.0)
     assert node.heard_since(0.0) == {2: node.progress_of(2)}, "the others have granted their votes before its term"

@@ -293,7 +293,7 @@ def test_a_change_that_leaves_no_living_quorum_is_refused_with_the_reason() -> N
 
 
 def test_a_forced_change_is_not_refused() -> None:
-    """Who names it takes the risk."""
+    """The operator who names it takes the risk."""
     assert change(quiet_leader(3, 1), Membership([0, 2]), force=True) == 2
 
 
@@ -336,7 +336,7 @@ def test_what_was_written_before_a_change_does_not_finish_it() -> None:
 
 
 def test_who_has_left_hears_it_and_nothing_more() -> None:
-    """It learns that the change is committed, so that it can tell why it left (§6)."""
+    """It learns that the change is committed, so that it can log why it left (§6)."""
     node = joint_leader(Membership([0, 1], [0, 1, 2]))
     acknowledge(node, 1, 2)
     assert 2 in leader_role(node).progress

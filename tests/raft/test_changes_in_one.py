@@ -9,7 +9,7 @@ from tests.raft.single import leader_role, make_sure_leader
 
 
 def test_a_voter_and_a_bound_learner_leave_in_one_change() -> None:
-    """The joint configuration binds only who still belongs to it."""
+    """The joint configuration binds only its own members."""
     membership = Membership(range(3), learners={3}, incarnations={0: "a", 1: "b", 2: "c", 3: "d"})
     node = make_sure_leader(1, membership=membership)
 

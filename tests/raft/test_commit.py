@@ -218,7 +218,7 @@ def test_a_joint_majority_is_needed_to_commit() -> None:
 
 
 def test_uncommitted_bytes_are_counted_from_the_leaders_own_term_on() -> None:
-    """What an older leader left behind is not held against the clients of this one."""
+    """Entries of an older leader do not count against the limits of this one's clients."""
     node = make_leader(1, 1)
     assert leader_role(node).uncommitted_bytes == RECORD_HEADER.size
     acknowledge(node, 1, 3)

@@ -333,7 +333,7 @@ HIGHER = [
 @pytest.mark.parametrize("message", HIGHER, ids=repr)
 @pytest.mark.parametrize("role", [Role.FOLLOWER, Role.PRE_CANDIDATE, Role.CANDIDATE, Role.LEADER])
 def test_a_higher_term_makes_everyone_follow(message: Message, role: Role) -> None:
-    """Whoever sees a term above its own takes it over and follows, with its vote free again (All Servers 2; §5.1)."""
+    """A node that sees a term above its own adopts it and follows, with its vote free again (All Servers 2; §5.1)."""
     node = make_leader(1, term=1) if role is Role.LEADER else make_node(1, term=1)
     if role is Role.PRE_CANDIDATE:
         pre_campaign(node)

@@ -84,7 +84,7 @@ def test_the_fate_of_a_write_that_reached_a_minority_is_the_next_leaders_choice(
 
 @pytest.mark.parametrize(("members", "reached"), [(3, {1}), (5, {1, 2})])
 def test_a_write_that_reached_a_majority_takes_effect(members: int, reached: set[int]) -> None:
-    """The dead leader counts. Nobody is elected without a vote of those who have it, and they vote for no other."""
+    """The dead leader counts. No node is elected without a vote of those with the entry, and they vote for no other."""
     for seed in range(SEEDS):
         network = leader_died(members, reached, seed)
 

@@ -51,7 +51,7 @@ def make_bound_entries() -> tuple[Entry, ...]:
 
 
 def hear(node: Node, *peers: int, empty: bool = True, incarnation: str | None = None) -> None:
-    """Let peers say who they are."""
+    """Let peers send their identities."""
     for peer in peers:
         node.peer_introduced(peer, incarnation or NAMES[peer], node.now, is_empty=empty)
 
@@ -126,7 +126,7 @@ def test_who_has_voted_had_the_right() -> None:
 
 
 def test_a_founder_votes_whatever_the_others_hold() -> None:
-    """Who took part in the birth has its vote after a restart, in a later term and beside logs that hold something."""
+    """A founder has its vote after a restart, in a later term and beside logs with entries."""
     founder, other = begin(term=7, founder=True), begin(term=7)
     for node in (founder, other):
         hear(node, 1, empty=False)
@@ -137,7 +137,7 @@ def test_a_founder_votes_whatever_the_others_hold() -> None:
 
 
 def test_a_birth_makes_founders_and_says_so_with_the_first_vote() -> None:
-    """The mark is among what the first vote makes durable, at the candidate and at who votes for it."""
+    """The mark is among what the first vote makes durable, at the candidate and at its voter."""
     candidate, voter = begin(), begin()
     for node in (candidate, voter):
         hear(node, 1)

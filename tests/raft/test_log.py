@@ -167,7 +167,7 @@ def test_the_hint_is_the_last_place_that_can_agree(terms: list[int], index: int,
 
 @given(TERMS, TERMS, st.integers(0, 5))
 def test_the_hints_never_skip_a_place_where_the_logs_agree(mine: list[int], leaders: list[int], common: int) -> None:
-    """Follower and leader together come to the true agreement or behind it, never before it, and always get further."""
+    """Follower and leader together come to the true agreement or after it, never before it, and always get further."""
     shared = sorted(leaders[:common])
     follower = Log(make_entries(*shared, *[term for term in mine if term >= max(shared, default=0)]))
     leader = Log(make_entries(*leaders))

@@ -69,7 +69,7 @@ def test_a_learner_that_is_ahead_is_no_reason() -> None:
 
 
 def test_a_leader_of_two_stays() -> None:
-    """Nobody else can be elected without its vote, which its disk would have to keep."""
+    """No other node can be elected without its vote, which its disk would have to keep."""
     node = make_leader(members=2)
     acknowledge(node, 1, stall(node))
     live(node, 2.0, 1)

@@ -1,4 +1,4 @@
-"""The configuration as a value: what it must satisfy, who decides, and its way through an entry (§6; row 20)."""
+"""The configuration as a value: what it must satisfy, which sets decide, and its way through an entry (§6; row 20)."""
 
 from typing import Any
 

@@ -41,7 +41,7 @@ def test_a_learner_is_added() -> None:
 
 
 def test_a_learner_that_replaces_is_added() -> None:
-    """Whom it replaces is a voter until then."""
+    """The member that it replaces is a voter until then."""
     after = FULL.with_learner(9, "new:1", replaces=2)
 
     assert fields_changed(FULL, after) == {"learners", "promoting", "replacing", "addresses"}
@@ -138,7 +138,7 @@ def test_the_way_to_other_voters_is_joint() -> None:
 
 
 def test_a_learner_that_leaves_with_a_voter_leaves_at_once() -> None:
-    """It decides nothing; and who moves in the same change is reached at the new place."""
+    """It decides nothing; and a member that moves in the same change has the new address."""
     target = FULL.without(3).without(0).moved(1, "elsewhere:1")
 
     joint = target.joint_from(FULL)
@@ -183,6 +183,6 @@ def test_every_joint_configuration_leads_where_it_was_meant_to(before: Membershi
     ],
 )
 def test_a_configuration_that_cannot_follow_is_a_defect(change: Callable[[], Membership], why: str) -> None:
-    """Whoever makes one has not asked whether it may be."""
+    """The function that makes one does not check it."""
     with pytest.raises(AssertionError, match=why):
         change()

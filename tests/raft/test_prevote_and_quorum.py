@@ -253,7 +253,7 @@ def test_append_entries_with_a_cut_return_path_do_not_keep_a_leader() -> None:
 
 
 def test_a_message_of_the_leader_counts_as_its_word_in_the_middle_of_a_pre_campaign() -> None:
-    """Who doubted a leader that lives after all follows it again, in the same term."""
+    """A node that suspected a leader wrongly follows it again, in the same term."""
     node = make_node(1, term=1)
     pre_campaign(node)
     node.step(1, AppendEntries(1, 1, 1, commit=0), node.now)

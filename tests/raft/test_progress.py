@@ -62,7 +62,7 @@ def test_row_38_an_old_acknowledgement_moves_nothing_back() -> None:
 
 
 def test_a_refused_probe_goes_back_to_the_agreement() -> None:
-    """Next falls to behind where the logs could agree, at least by one, and never to what is known to match."""
+    """Next falls to right after where the logs could agree, at least by one, and never to what is known to match."""
     progress = Progress(10)
     progress.acknowledged(3, 0.0)
     progress.sent(12, 10, 0.0)
@@ -91,7 +91,7 @@ def test_a_refusal_of_something_else_is_stale() -> None:
 
 
 def test_a_member_that_gets_a_snapshot_is_not_asked_for_anything() -> None:
-    """Its window is closed, and a late refusal is about nothing that is still wanted."""
+    """Its window is closed, and a late rejection concerns no entry that is still to be sent."""
     progress = replicating(8)
     progress.become_snapshot()
     assert (progress.state, progress.next, progress.is_paused(9, 9)) == (State.SNAPSHOT, 9, True)

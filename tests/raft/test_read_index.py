@@ -69,7 +69,7 @@ def test_a_cluster_of_one_reads_at_once() -> None:
 
 
 def test_a_later_round_confirms_the_earlier_ones() -> None:
-    """Who answers a round still followed when the earlier ones were asked; the answer may have been lost."""
+    """A node that answers a round still followed when the earlier ones were sent; the answer may have been lost."""
     node = make_reading_leader()
     node.read_index("a", node.now)
     settle(node)
@@ -92,7 +92,7 @@ def test_a_lost_round_is_asked_again_with_the_next_heartbeat() -> None:
 
 
 def test_row_05_a_new_leader_answers_no_read_before_its_first_entry_is_committed() -> None:
-    """Until then its commit index may be behind what was acknowledged (thesis §6.4, step 1; row 5)."""
+    """Until then its commit index may be below what was acknowledged (thesis §6.4, step 1; row 5)."""
     node = make_leader(1, 1, 1)
     node.read_index("early", node.now)
     assert settle(node) == ()
@@ -186,7 +186,7 @@ def test_row_08_a_deposed_leader_serves_no_stale_read() -> None:
 
 
 def test_row_12_a_refused_read_is_never_answered_later() -> None:
-    """A read is either answered or refused, once: who leads again begins with new rounds (row 12)."""
+    """A read is either answered or refused, once: a leader elected again begins with new rounds (row 12)."""
     node = make_reading_leader()
     node.read_index("a", node.now)
     settle(node)

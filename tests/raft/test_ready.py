@@ -79,7 +79,7 @@ def test_an_old_save_does_not_make_a_newer_vote_durable() -> None:
 
 
 def test_row_01_the_term_is_saved_before_anything_is_said_in_it() -> None:
-    """Whoever confirms, acknowledges or votes in a new term has that term on disk first (row 1)."""
+    """A node that confirms, acknowledges or votes in a new term has that term on disk first (row 1)."""
     for message in (
         RequestVote(5, 9, 4),
         Heartbeat(5, 0, 0),

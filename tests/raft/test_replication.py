@@ -396,7 +396,7 @@ def test_a_new_connection_is_probed_at_once() -> None:
 
 
 def test_row_09_a_restarted_member_is_told_what_is_committed_without_a_new_write() -> None:
-    """A probe may be empty: who restarts with the whole log learns that it matches, and applies it (row 9)."""
+    """A probe may be empty: a node that restarts with the whole log learns that it matches, and applies it (row 9)."""
     network = Network(3)
     leader = network.elect()
     network.propose(leader, b"x")

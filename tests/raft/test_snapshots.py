@@ -53,7 +53,7 @@ def compacted_leader(*terms: int, behind: int) -> Node:
 
 
 def test_a_log_that_begins_later_keeps_its_indexes() -> None:
-    """What is compacted is gone, the last included entry is remembered for the consistency check (§7)."""
+    """What is compacted is gone, the last included entry is kept for the consistency check (§7)."""
     log = Log(make_entries(1, 1, 2, 3, 3))
     size = log.size
     log.compact(3)
@@ -275,7 +275,7 @@ def test_row_16_a_save_from_before_the_snapshot_makes_nothing_behind_it_durable(
 
 
 def test_a_member_that_lacks_compacted_entries_needs_a_snapshot() -> None:
-    """It is wanted once, and no entries are sent meanwhile (§7)."""
+    """It is sent once, and no entries are sent meanwhile (§7)."""
     node = compacted_leader(1, 1, 1, behind=3)
     node.peer_forgot(1, node.now)
     settle(node)
@@ -289,7 +289,7 @@ def test_a_member_that_lacks_compacted_entries_needs_a_snapshot() -> None:
 
 
 def test_a_member_that_lacks_only_the_first_entry_kept_needs_none() -> None:
-    """The entry before it is compacted away, but its term is remembered (§7)."""
+    """The entry before it is compacted away, but its term is kept (§7)."""
     node = compacted_leader(1, 1, 1, behind=3)
     node.peer_forgot(1, node.now)
     settle(node)
@@ -395,7 +395,7 @@ def test_a_snapshot_commits_nothing_by_itself() -> None:
 
 
 def test_a_former_leader_is_answered_when_the_term_is_durable() -> None:
-    """The answer names a term that this node must not fall back behind."""
+    """The answer has a term below which this node must not fall back."""
     node = make_node(1, 1)
     node.step(2, Heartbeat(3, 0, 0), node.now)
     node.step(1, piece(term=1, index_term=1), node.now)

@@ -11,13 +11,13 @@ KEEPS: Final = (0.0, 0.3, 0.6, 1.0)
 
 
 class Teller(Protocol):
-    """Tells a story on a disk, and checks at each start what is there of it; see `Machine` and `WholeMachine`."""
+    """Runs a story on a disk, and checks at each start what is there of it; see `Machine` and `WholeMachine`."""
 
     disk: Disk
 
     @property
     def is_over(self) -> bool:
-        """Whether the story is told to its end."""
+        """Whether the story has run to its end."""
         ...
 
     def run(self, operations: int = NEVER, *, more: int = NEVER) -> int:
@@ -52,7 +52,7 @@ def crash_everywhere(
             teller.run()
             teller.disk.crash(0.0)
             teller.run()
-            assert teller.is_over, "the story must be told to its end"
+            assert teller.is_over, "the story must run to its end"
     return moments
 
 
@@ -66,15 +66,15 @@ def kill_everywhere(make: Callable[[Disk], Teller]) -> None:
             teller.run(more=more)
             teller.disk.crash(0.0)
             teller.run()
-            assert teller.is_over, "the story must be told to its end"
+            assert teller.is_over, "the story must run to its end"
 
 
 def crash_again_and_again(teller: Teller, rounds: Iterable[int]) -> None:
-    """Let the power fail after so many operations of each process, and tell the story to its end after that."""
+    """Let the power fail after so many operations of each process, and run the story to its end after that."""
     for operations in rounds:
         teller.run(operations)
         teller.disk.crash()
     teller.run()
     teller.disk.crash(0.0)
     teller.run()
-    assert teller.is_over, "the story must be told to its end"
+    assert teller.is_over, "the story must run to its end"

@@ -1,4 +1,4 @@
-"""A machine that saves a random story on a forgetful disk and checks what it finds at each start."""
+"""A machine that saves a random story on a disk that loses unsynced data and checks what it finds at each start."""
 
 from pathlib import Path
 from typing import Final

@@ -68,7 +68,7 @@ def test_a_story_with_compactions_is_read_back_after_every_step(seed: int) -> No
 
 
 def test_compacting_deletes_the_segments_below_and_keeps_the_rest() -> None:
-    """Whole segments go; the log begins exactly where it was told to; hard state and later entries stay."""
+    """Whole segments go; the log begins exactly at the given index; hard state and later entries stay."""
     disk = Disk()
     journal = filled(disk)
     assert segments_on(disk) == [1, 2, 3, 4, 5]
@@ -327,7 +327,7 @@ def test_a_founder_in_a_segment_of_format_2_is_refused(tmp_path: Path) -> None:
 
 
 def test_the_outline_of_a_log_agrees_with_a_dumb_twin() -> None:
-    """`Extent` knows the term of every entry through saves, overrides, compactions and resets."""
+    """`Extent` has the term of every entry through saves, overrides, compactions and resets."""
     for seed in range(60):
         extent = Extent()
         steps = write_compacting_story(seed, 40)

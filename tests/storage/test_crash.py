@@ -52,7 +52,7 @@ def test_any_number_of_crashes_loses_nothing(seed: int, rounds: list[int], write
 
 @pytest.mark.parametrize("seed", range(4))
 def test_what_was_read_after_a_kill_survives_a_power_failure(seed: int) -> None:
-    """A killed process leaves bytes and names that can be read but are not synced: whoever reads them syncs them."""
+    """A killed process leaves bytes and names that can be read but are not synced: the next reader syncs them."""
     kill_everywhere(told(seed, 10))
     kill_everywhere(told(seed, 10, write_compacting_story))
 
@@ -75,7 +75,7 @@ def test_a_reopening_that_trusts_what_it_reads_is_found() -> None:
 
 
 def test_the_disk_loses_names_that_were_not_synced() -> None:
-    """The model forgets a created file, synced or not, whose directory was not synced."""
+    """The model loses a created file, synced or not, whose directory was not synced."""
     disk = Disk()
     file = disk.create(DIRECTORY / "file")
     file.pwrite(b"data", 0)

@@ -205,7 +205,7 @@ def test_every_flipped_byte_before_the_last_segment_is_refused() -> None:
 
 
 def test_saves_that_vanished_before_a_later_segment_are_refused() -> None:
-    """A last save that is all zeros looks like a clean end, but the next segment knows better."""
+    """A last save that is all zeros looks like a clean end, but the next segment shows that it is none."""
     written = long_journal()
     begin = written.ends[0]
     with pytest.raises(

@@ -235,7 +235,7 @@ def test_a_failing_opening_leaves_the_directory_to_the_next_one() -> None:
 
 
 def test_a_full_disk_is_told_in_its_own_words() -> None:
-    """ENOSPC names the file, the errno and that the disk is full; a broken disk is told otherwise."""
+    """ENOSPC names the file, the errno and that the disk is full; a broken disk has another text."""
     texts = {}
     for error in (errno.ENOSPC, errno.EDQUOT, errno.EMFILE, errno.ENFILE, errno.EIO, errno.EACCES):
         disk = Disk()
@@ -283,7 +283,7 @@ def test_an_opening_without_descriptors_is_told_as_that(error: int) -> None:
 
 @pytest.mark.parametrize("path", ["file", "file/0", "dangling", "loop", "taken", "x" * 300])
 def test_a_path_where_no_directory_can_be_is_told_as_that(tmp_path: Path, path: str) -> None:
-    """A path at or below a file, or to nothing, is a mistake of whoever chose it: no word about the disk."""
+    """A path at or below a file, or to nothing, is a mistake of the operator: no word about the disk."""
     (tmp_path / "file").write_bytes(b"")
     (tmp_path / "dangling").symlink_to("nothing/there")
     (tmp_path / "loop").symlink_to("loop")

@@ -70,7 +70,7 @@ def test_a_story_of_saves_is_read_back_after_every_save(tmp_path: Path, seed: in
 
 
 def test_a_prepared_save_is_none_before_it_is_carried_out(tmp_path: Path) -> None:
-    """Whoever forgets it has changed nothing."""
+    """Without it nothing has changed."""
     journal, _recovered = open_at(tmp_path)
     journal.save(HardState(1), make_entries(1, 1, b"one"))
     journal.prepare_save(HardState(3), make_entries(2, 3, b"forgotten"))
@@ -197,7 +197,7 @@ def test_counters_tell_syncs_bytes_segments_and_their_size(tmp_path: Path) -> No
 
 
 def test_a_segment_knows_its_indexes(tmp_path: Path) -> None:
-    """Each segment tells the lowest and highest index ever saved in it, while it is written and after it was read."""
+    """Each segment has the lowest and highest index ever saved in it, while it is written and after it was read."""
     journal, _recovered = open_at(tmp_path)
     journal.save(HardState(1), ())
     for first in (1, 3, 5, 2):
@@ -240,7 +240,7 @@ def test_a_save_that_breaks_a_rule_is_refused_and_changes_nothing(
 
 
 def test_a_record_that_could_not_be_read_again_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The longest record that is believed when it is read is the longest that is written."""
+    """The longest record that is accepted when it is read is the longest that is written."""
     monkeypatch.setattr(extent, "LONGEST_RECORD_BYTES", 1008)
     monkeypatch.setattr(types, "RECORD_BYTES_MAX", 1000)
     room = 1008 - len(encode_record(1, 1, 2, b""))
@@ -272,7 +272,7 @@ def test_a_closed_journal_takes_no_saves(tmp_path: Path) -> None:
 
 
 def test_a_directory_in_use_is_refused_in_one_line(tmp_path: Path) -> None:
-    """The second opening says who is in the way, and works once the first one has closed."""
+    """The second opening names the process in the way, and works once the first one has closed."""
     journal, _recovered = open_at(tmp_path)
 
     with pytest.raises(JournalLocked) as caught:

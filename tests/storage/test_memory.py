@@ -10,7 +10,7 @@ from tests.storage.story import make_entries
 
 
 def test_a_save_finishes_on_the_next_turn_and_never_before_it_returns() -> None:
-    """Whoever waits for a save is called later, as with a disk."""
+    """The callback of a save is called later, as with a disk."""
     clock = Clock()
     storage: Storage = MemoryJournal(clock)
 

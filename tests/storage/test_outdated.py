@@ -10,7 +10,7 @@ from kvraft.storage import OUTDATED, JournalOutdated, mark_outdated, open_storag
 
 
 def test_a_marked_directory_is_refused(tmp_path: Path) -> None:
-    """With words and the status of lost data; whoever takes the mark away takes the risk."""
+    """With an error and the exit status of lost data; an operator who removes the mark takes the risk."""
     opened = open_storage(tmp_path, 0)
     mark_outdated(tmp_path)
     mark_outdated(tmp_path)

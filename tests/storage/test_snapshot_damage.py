@@ -167,7 +167,7 @@ def test_a_damaged_snapshot_that_nothing_can_replace_keeps_the_node_from_startin
         caught.value
     )
     assert {path: bytes(inode.current) for path, inode in disk.inodes.items()} == before
-    assert not disk.locks, "the directory is free for whoever repairs it"
+    assert not disk.locks, "the directory is free for a repair"
 
 
 def test_missing_snapshots_keep_the_node_from_starting() -> None:
@@ -218,7 +218,7 @@ def test_a_damaged_snapshot_before_any_compaction_costs_nothing() -> None:
 
 
 def test_a_snapshot_under_another_name_is_not_taken_for_what_its_name_says(tmp_path: Path) -> None:
-    """Somebody who renames files does not make an old state a new one."""
+    """Renamed files do not make an old state a new one."""
     opened = open_storage(tmp_path, 0)
     path = take(opened.snapshots, make_header(1, 5)).path
     opened.journal.close()

@@ -83,7 +83,7 @@ def test_a_refused_operation_gives_up_the_snapshot_and_nothing_else(deed: Deed, 
             assert (caught.value.errno, caught.value.no_space) == (error, error == errno.ENOSPC)
             assert "the snapshot was given up, nothing is lost" in str(caught.value)
             assert loaded(opened.snapshots) == make_id(2)
-            assert names_on(disk) == before, f"nothing is left behind, so that a full disk has room again ({operation})"
+            assert names_on(disk) == before, f"no file is left over, so that a full disk has room again ({operation})"
         disk.before = proceed
         opened.journal.save(None, make_entries(41, 1, b"the node goes on"))
         take(opened.snapshots, make_header(4, 35))
@@ -113,7 +113,7 @@ def test_a_crash_behind_a_refused_operation_loses_nothing(deed: Deed) -> None:
 
 
 def test_after_a_failure_the_same_error_comes_again() -> None:
-    """Whoever goes on writing is told what went wrong, and the disk is left alone."""
+    """A later write fails with the first error, and the disk is left alone."""
     disk = Disk()
     opened = prepared(disk)
     writer = opened.snapshots.begin(make_header(3, 30))
@@ -175,7 +175,7 @@ def test_bytes_that_a_failed_sync_gave_up_are_written_anew_when_a_transfer_goes_
 
 
 def test_an_opening_that_is_refused_gives_the_directory_back() -> None:
-    """Each operation of an opening fails once: it is told as such, the lock is free, and the next opening works."""
+    """Each operation of an opening fails once: it is reported as such, the lock is free, and the next opening works."""
     at = 0
     for at in range(200):
         disk = Disk()
@@ -192,7 +192,7 @@ def test_an_opening_that_is_refused_gives_the_directory_back() -> None:
             failures.append(failed)
         if refusal.failed is None:
             break
-        assert [failed.errno for failed in failures] == [errno.EACCES], f"{refusal.failed} must be told"
+        assert [failed.errno for failed in failures] == [errno.EACCES], f"{refusal.failed} must be reported"
         assert not disk.locks
         disk.before = proceed
         disk.kill()

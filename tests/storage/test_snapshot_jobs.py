@@ -100,7 +100,7 @@ def test_a_snapshot_is_taken_read_and_loaded(make: Callable[[], tuple[SnapshotSt
 
 @both
 def test_a_snapshot_is_received_and_resumed(make: Callable[[], tuple[SnapshotStorage, Turn]]) -> None:
-    """Thread and twin: a second begin tells where to go on; a finish that does not verify changes nothing."""
+    """Thread and twin: a second begin returns where to go on; a finish that does not verify changes nothing."""
     storage, turn = make()
     identity, data = sent(2, 10)
     assert outcome(storage.begin_incoming(identity), turn) == 0
@@ -206,7 +206,7 @@ class SlowSnapshots:
 
 
 def test_a_slow_snapshot_delays_no_save() -> None:
-    """While the sync of a snapshot hangs, saves are made and told; the watchdog of the journal sees none of it."""
+    """While the sync of a snapshot hangs, saves are made and reported; the watchdog of the journal sees none of it."""
     disk = Disk()
     opened = open_all(disk)
     of_snapshots, of_journal = TurnByTurn(), TurnByTurn()

@@ -273,7 +273,7 @@ def test_closing_removes_what_is_written_and_leaves_what_is_received() -> None:
     ],
 )
 def test_an_impossible_header_is_refused(header: SnapshotHeader) -> None:
-    """Ids become names of files, so nothing but 32 hex digits is one; nothing is left behind."""
+    """Ids become names of files, so nothing but 32 hex digits is one; no file is left over."""
     disk = Disk()
     with pytest.raises(SnapshotRefused):
         make_snapshots(disk).begin(header)

@@ -37,7 +37,7 @@ class Deed(Protocol):
         ...
 
     def stages(self, before: Whole) -> list[Whole]:
-        """Return what may be found after a crash in the middle, first the state before it, last the one behind it."""
+        """Return what may be found after a crash in the middle, first the state before it, last the one after it."""
         ...
 
 
@@ -106,7 +106,7 @@ class Installing:
 
 @attrs.frozen
 class Abandoning:
-    """The first half of a snapshot from a leader that is never heard of again."""
+    """The first half of a snapshot from a leader that sends nothing more."""
 
     number: int
     index: int
@@ -189,7 +189,7 @@ class WholeMachine:
         return fuse.used
 
     def move_on(self, state: Whole) -> None:
-        """Remember that the next deed is done."""
+        """Record that the next deed is done."""
         self.state = state
         self.done += 1
         self.started = False

@@ -1,4 +1,4 @@
-"""Runs a script in a process of its own, which salts its hashes as it is told."""
+"""Runs a script in a process of its own, with the given salt of hashes."""
 
 import os
 import subprocess

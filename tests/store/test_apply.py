@@ -89,7 +89,7 @@ def test_values_may_be_empty_and_binary() -> None:
 
 
 def test_the_first_identity_holds() -> None:
-    """The first id in the log is the cluster's for ever, and every later wish is told it; neither is a revision."""
+    """The first id in the log is the cluster's for ever, and every later request returns it; neither is a revision."""
     store = Store()
 
     assert store.apply(batch(1, Identify("one"))) == ["one"]
@@ -99,7 +99,7 @@ def test_the_first_identity_holds() -> None:
 
 @pytest.mark.parametrize("position", range(4))
 def test_a_read_between_writes(position: int) -> None:
-    """A read sees the writes before its place and none behind it, and stands at its place among the results."""
+    """A read sees the writes before its place and none after it, and stands at its place among the results."""
     store = Store()
     writes = [set_key(A, b"1"), set_key(A, b"2"), set_key(A, b"3")]
 
@@ -257,7 +257,7 @@ def test_a_version_may_be_written_at_any_width() -> None:
 
 
 def test_terms_are_noted() -> None:
-    """The store knows the term of the entry that it applied last."""
+    """The store has the term of the entry that it applied last."""
     assert replay([batch(1, term=TERM), batch(2, term=5)]).applied_term == 5
 
 

@@ -132,7 +132,7 @@ def test_what_a_block_undoes_makes_no_revision() -> None:
 
 
 def test_a_block_makes_one_version() -> None:
-    """However often it writes a key: nobody can see those between."""
+    """However often it writes a key: no read can see those between."""
     store = grown([Set(b"a", b"1")])
 
     run(store, Set(b"a", b"2"), Set(b"a", b"3"), Set(b"b", b"1"), increment(b"b"))

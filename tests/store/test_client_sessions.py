@@ -118,7 +118,7 @@ def test_numbers_may_come_in_any_order_and_in_one_batch() -> None:
 
 
 def test_a_window_has_a_limit() -> None:
-    """The lowest number that is kept has its answer, and the one below it is told that nothing was done."""
+    """The lowest number that is kept has its answer, and the one below it gets the answer that nothing was done."""
     store = opened()
     told(store, 0, *(once(number, increment(b"n")) for number in range(1, WINDOW + 2)))
     before = state(store)[0]

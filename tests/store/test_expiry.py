@@ -186,7 +186,7 @@ def test_the_quota_counts_deadlines() -> None:
 
 @pytest.mark.parametrize("ttl_us", [TTL_US_MIN - 1, TTL_US_MAX + 1])
 def test_a_time_to_live_has_limits(ttl_us: int) -> None:
-    """A client is told that it can never be; at the limits it can."""
+    """The answer is a definite error; at the limits it succeeds."""
     impossible: list[Callable[[], object]] = [
         lambda: expire_key(b"a", ttl_us),
         lambda: put_if(b"a", b"", Compare(b"a", Target.EXISTS, Relation.EQUAL, 0), ttl_us),

@@ -60,7 +60,7 @@ def restored(store: Store, reorder: Callable[[list[bytes]], list[bytes]] = lambd
 
 
 def check_all(store: Store, twin: Twin) -> None:
-    """See that the store shows each revision that it keeps as the twin remembers it, and no other."""
+    """See that the store shows each revision that it keeps as the twin has it, and no other."""
     for revision in range(store.oldest_revision, store.revision + 1):
         then = twin.states[revision]
         assert [store.get_at(key, revision) for key in KEYS] == [then.get(key) for key in KEYS]

@@ -79,7 +79,7 @@ def leasing(*keys: bytes, ttl_us: int = 10) -> Store:
 
 
 def described(store: Store, lease: int, keys_max: int = 9) -> object:
-    """Return what is told of a lease."""
+    """Return the answer about a lease."""
     found = DescribeLease(lease, keys_max).run(store)
     return found.code if isinstance(found, Failure) else found
 

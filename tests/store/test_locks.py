@@ -87,7 +87,7 @@ def write(token: int) -> Guarded:
 
 
 def heard(store: Store) -> list[tuple[int, int]]:
-    """Return what was told by the latest entry of requests that waited."""
+    """Return the results that the latest entry gave to waiting requests."""
     return [(each.ticket, each.token) for each in store.locks.told]
 
 
@@ -107,7 +107,7 @@ def test_one_holds_the_lock_until_its_deadline_and_not_at_it() -> None:
 
 
 def test_tokens_only_grow_over_all_locks_and_snapshots() -> None:
-    """A token is higher than all before it and than every revision before it; a lock that is free remembers nothing."""
+    """A token is higher than all before it and than every revision before it; a lock that is free keeps nothing."""
     store = grown()
     told(store, 0, Set(b"a", b"1"), Set(b"a", b"2"))
 
@@ -146,7 +146,7 @@ def test_a_waiter_whose_wait_has_ended_or_whose_client_has_gone_is_skipped() -> 
 
 
 def test_a_wait_ends_at_its_time_while_the_lock_is_held() -> None:
-    """The sweep tells so; nobody who waits is told twice."""
+    """The sweep gives these results; no waiting request gets two."""
     store = grown()
     told(store, 0, lock(100), lock(9, 5), lock(9, 50))
 
@@ -301,7 +301,7 @@ def check_locks(store: Store, twin: Twin) -> None:
 @settings(max_examples=EXAMPLES // 2, deadline=None)
 @given(BATCHES)
 def test_every_command_is_what_its_twin_does(batches: list[tuple[int, list[Mutation]]]) -> None:
-    """Results, holders, queues and what waiters are told are the same, in whatever batches and at whatever times."""
+    """Results, holders, queues and the results of waiters are the same, in whatever batches and at whatever times."""
     twin, store = Twin(), grown()
 
     for passed, mutations in batches:

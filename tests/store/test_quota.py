@@ -64,7 +64,7 @@ def test_at_the_limit_of_keys() -> None:
 
 
 def test_how_writes_are_batched_does_not_matter() -> None:
-    """Whoever applies the same log agrees, also with reads between, or from a snapshot; a quota can be lifted again."""
+    """Members with the same log agree, also with reads between, or from a snapshot; a quota can be lifted again."""
     log = [batch(1, SetQuota(2 * ITEM, 0)), batch(2, put(b"k1"), put(b"k2"), put(b"k3"), put(b"k1", 9))]
     one, other = replay(log), replay(log[:1])
     apply_with_reads(other, log[1], [(1, b"k1"), (3, b"k3")])

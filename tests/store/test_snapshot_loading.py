@@ -65,7 +65,7 @@ def test_the_order_is_free() -> None:
 
 
 def test_progress_can_be_followed() -> None:
-    """The loader counts the whole items that it has, and knows how many are to come."""
+    """The loader counts the whole items that it has, and the number that is to come."""
     loader = StoreLoader(header())
     counts = []
     for chunk in chunks():
@@ -146,13 +146,13 @@ def test_state_incomplete(field: str) -> None:
 
 
 def test_a_later_layout() -> None:
-    """A snapshot of a later kvraft is not guessed at, even when its state has fields that nobody knows here."""
+    """A snapshot of a later kvraft is not guessed at, even when its state has unknown fields."""
     with pytest.raises(UnknownSnapshotLayout, match="upgrade this node"):
         StoreLoader({**header(), "layout": SNAPSHOT_LAYOUT + 1, "later": []})
 
 
 def test_nothing_goes_on_behind_an_error() -> None:
-    """Who overlooks an error cannot finish: what was added before and in the bad chunk is gone."""
+    """After an ignored error the load cannot finish: what was added before and in the bad chunk is gone."""
     loader = StoreLoader(header())
     with pytest.raises(SnapshotInvalid):
         loader.add(items(*[(b"c", (b"", 1, 1, 1))] * 2))

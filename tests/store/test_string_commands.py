@@ -263,7 +263,7 @@ def test_a_block_is_its_commands_at_one_revision(before: list[Mutation], command
 @settings(max_examples=EXAMPLES, deadline=None)
 @given(st.lists(STRING_MUTATIONS, max_size=9), st.lists(STRING_MUTATIONS | STRING_QUERIES, max_size=9))
 def test_the_past_can_be_read_through_blocks(before: list[Mutation], commands: list[Any]) -> None:
-    """The state before a block is told by the history as it was, whatever the block does and undoes."""
+    """The history has the state before a block as it was, whatever the block does and undoes."""
     store = grown(before)
     past = {key: store.keys.get(key) for key in (b"a", b"ab", b"b", b"c", b"c\xff")}
     revision = store.revision
@@ -282,7 +282,7 @@ class OneByOne(Store):
 
 
 def changes(store: Store) -> list[object]:
-    """Return what the history tells of each record."""
+    """Return what the history has of each record."""
     return [
         (record.last, record.size, record.changes, [change for run in record.runs for change in run.read()])
         for record in store.history.records
