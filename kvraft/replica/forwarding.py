@@ -97,7 +97,8 @@ class Forwarding:
 
     Args:
         make_run: returns an id for this process, of hexadecimal digits.
-        lead: carries out operations if this node leads; otherwise refuses them.
+        lead: carries out operations of another member if this node leads; otherwise refuses them.
+        lead_own: carries out a submission of this node, which leads.
         schedule: schedules a turn.
     """
 
@@ -108,6 +109,7 @@ class Forwarding:
         clock: IReactorTime,
         make_run: Callable[[], str],
         lead: Callable[[Caller, Sequence[Operation], Reply], None],
+        lead_own: Callable[[Submission], None],
         schedule: Callable[[], None],
     ) -> None:
         self._node = node
@@ -115,6 +117,7 @@ class Forwarding:
         self._clock = clock
         self._make_run = make_run
         self._lead = lead
+        self._lead_own = lead_own
         self._schedule = schedule
         self._run: str | None = None
         self._next_ticket = 1
@@ -179,7 +182,7 @@ class Forwarding:
                 self._forget(passed)
             elif leader == self._node.id:
                 self._forget(passed)
-                self._lead(passed.caller, passed.submission.operations, passed.submission.answer)
+                self._lead_own(passed.submission)
             else:
                 assert leader is not None, "a leader is reached"
                 self._send(leader, passed)

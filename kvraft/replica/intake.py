@@ -89,7 +89,7 @@ class Intake:
         self._describe = describe
         self._connected = connected
         self._followers: list[Callable[[], object]] = []
-        self.forwarding = Forwarding(node, state, clock, make_run, self._lead, turn.schedule)
+        self.forwarding = Forwarding(node, state, clock, make_run, self._lead, self._lead_own, turn.schedule)
         self.local_reads = LocalReads(state, clock, self.forwarding, self._ask_leader)
         self.publishing = Publishing(state, clock)
 
@@ -113,6 +113,21 @@ class Intake:
             self._deadlines.watch(submission)
             if not (self._turn.is_due or (submission.writes and self._commits.must_wait())):
                 self._turn.schedule()
+
+    def _lead_own(self, submission: Submission) -> None:
+        """Carry out a request that waited here for a leader, since this node leads now.
+
+        It keeps its deadline: a second submission in its place could be in the log when this one says that nothing was
+        changed.
+        """
+        if submission.size > self._surely_taken_bytes and (refusal := self._too_large(submission)) is not None:
+            submission.answer(refusal)
+        elif submission.writes and not self._writes.append(submission, self._options.waiting_bytes_max):
+            submission.answer(Overloaded("too many writes wait for a majority; try again in a moment"))
+        else:
+            if not submission.writes:
+                self._reads.append(submission)
+            self._turn.schedule()
 
     def _too_large(self, submission: Submission) -> RequestFailed | None:
         """Return why a submission is more than this node takes.

@@ -28,7 +28,7 @@ from kvraft.raft.messages import (
     RequestVoteReply,
 )
 from kvraft.raft.roles import Leader
-from kvraft.replica import PeerTransport
+from kvraft.replica import PeerTransport, Replica
 from kvraft.replica.cluster_clock import MICROSECONDS
 from kvraft.simulation.conduct import (
     Before,
@@ -45,7 +45,7 @@ from kvraft.simulation.conduct_of_reads import ReadRounds
 from kvraft.simulation.founders import Founders
 from kvraft.simulation.member import Member
 from kvraft.simulation.moments import Moments
-from kvraft.simulation.refusals import REFUSED_S, check_refused
+from kvraft.simulation.refusals import REFUSED_S, SERVED_S, check_refused, check_served
 from kvraft.storage.extent import Extent
 
 _match_of: Final = attrgetter("match")
@@ -185,10 +185,8 @@ class Checks:
         node = watched.node
         role = node.role
         leader = role if type(role) is Leader else None
-        if watched.led and leader is None:
-            world = member.machine.world
-            world.at(world.now + REFUSED_S, member.machine, self.noted, check_refused, member.id, assembly.replica)
-        watched.led = leader is not None
+        if watched.led is (leader is None):
+            self._leads_or_not(member, watched, assembly.replica)
         watched.conduct.after_each(leader)
         if leader is not None:
             watched.tail.after_each(node, leader)
@@ -236,6 +234,15 @@ class Checks:
         if member.store.applied_index != watched.applied:
             watched.applied = member.store.applied_index
             self._check_state(member, watched)
+
+    def _leads_or_not(self, member: Member, watched: _Watched, replica: Replica) -> None:
+        """Check a moment later what became of requests at a node that has just begun to lead, or has ended to."""
+        watched.led = not watched.led
+        world, machine = member.machine.world, member.machine
+        if watched.led:
+            world.at(world.now + SERVED_S, machine, self.noted, check_served, member.id, replica, replica.node.term)
+        else:
+            world.at(world.now + REFUSED_S, machine, self.noted, check_refused, member.id, replica)
 
     def promised(self, member: Member, to: int, message: PeerMessage) -> None:
         """Check a message that `member` sends: what it promises must be durable (Figure 2, rows 1 to 3)."""

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Collection, Sequence
 from typing import Final
 
-from kvraft.config import Address, Config, Peer
+from kvraft.config import Address, Config, OnFollower, Peer
 from kvraft.config.values import KIB, History, Limits
 from kvraft.raft import InvariantViolated, RaftOptions
 from kvraft.replica.admission import IS_TOO_OLD
@@ -46,6 +46,7 @@ class Cluster:
         history: the history bounds of config.json.
         options: the options of the core; None: those of production.
         forgets: whether nodes keep everything in memory, so that a restart loses it.
+        on_follower: what followers do with requests, of config.json.
         trace: called with (time, machine, text) for every event.
     """
 
@@ -58,6 +59,7 @@ class Cluster:
         history: History = HISTORY,
         options: RaftOptions | None = None,
         forgets: bool = False,
+        on_follower: OnFollower = OnFollower.REDIRECT,
         trace: Callable[[float, str, str], None] | None = None,
     ) -> None:
         self.world = World(seed, trace)
@@ -67,6 +69,7 @@ class Cluster:
         self.history = history
         self.options = options or RaftOptions()
         self.forgets = forgets
+        self.on_follower = on_follower
         self.members: dict[int, Member] = {}
         """Every node that was ever started, by id."""
         self.checks = Checks(self.members)
@@ -267,7 +270,9 @@ class Cluster:
         if is_new or (leader is not None and journal is not None and journal.extent.last_index == 0):
             known = self._first if leader is None else self.members[leader].node.membership.members
             peers = tuple(Peer(each, Address.parse(address_of(each))) for each in sorted({*known, member}))
-            self._configs[member] = Config(peers, limits=self.limits, history=self.history)
+            self._configs[member] = Config(
+                peers, limits=self.limits, history=self.history, on_follower=self.on_follower
+            )
         return self._configs[member]
 
     def _build(self, member: int) -> None:

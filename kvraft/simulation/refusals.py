@@ -1,4 +1,8 @@
-"""Checks that a node that stops leading refuses the requests that wait for its leadership, and does so at once."""
+"""Checks what becomes of waiting requests when a node stops leading, or begins to.
+
+A node that stops refuses those that wait for its leadership, at once. A node that begins carries out those that waited
+there for a leader.
+"""
 
 from typing import Final
 
@@ -7,18 +11,36 @@ from kvraft.simulation.conduct import demand
 
 REFUSED_S: Final = 0.05
 """Longest time from a leader's step-down until it has refused the requests that wait for its leadership, seconds."""
+SERVED_S: Final = 0.2
+"""Longest time from a node's election until it has taken the requests that waited there for a leader, seconds."""
+
+
+def check_served(member: int, replica: Replica, term: int) -> None:
+    """Check that no request waits for a leader at a node that has led since it was elected in `term`."""
+    node = replica.node
+    if not node.is_leader or node.term != term:
+        return
+    waiting = [each for each in replica.intake.forwarding._parked if not each.submission.answered]  # noqa: SLF001
+    demand(
+        not waiting,
+        f"node {member} was elected {SERVED_S:g} s ago, and {len(waiting)} requests wait there for a leader",
+    )
 
 
 def check_refused(member: int, replica: Replica) -> None:
     """Check that a node that has stepped down has refused all requests that it can no longer serve (NOT_LEADER).
 
     Some requests rightly wait on: writes that are entries in the log, reads that are confirmed and wait for the store
-    to apply their index, and requests that wait for the next leader during a leadership transfer.
+    to apply their index, requests that wait for the next leader during a leadership transfer, and those that a follower
+    passes on or answers itself.
     """
     if replica.node.is_leader:
         return
+    forwarding, local_reads = replica.intake.forwarding, replica.intake.local_reads
     excused = {id(each) for _, reads in replica._reads._confirmed for each in reads}  # noqa: SLF001 - see above
     excused |= {id(each) for each in replica._redirects._parked}  # noqa: SLF001
+    excused |= {id(each.submission) for each in (*forwarding._parked, *forwarding._under_way.values())}  # noqa: SLF001
+    excused |= {id(each) for _, each in (*local_reads._linearizable, *local_reads._stale)}  # noqa: SLF001
     waiting = [
         each
         for each in replica._deadlines._waiting  # noqa: SLF001

@@ -13,6 +13,7 @@ import attrs
 from twisted.logger import ILogObserver, LogEvent, LogLevel, formatEvent, globalLogPublisher
 from zope.interface import implementer
 
+from kvraft.config import OnFollower
 from kvraft.raft import InvariantViolated
 from kvraft.simulation import at_rest, constants, encounters, later_versions, older_copies, slow_learner, watchdog
 from kvraft.simulation.aftermath import SCENARIOS, write
@@ -68,6 +69,8 @@ BUDGETS: Final = 1 / 3
 """The share of runs that check at the end how many messages, bytes and syncs the cluster spends (`budgets`)."""
 IN_MEMORY: Final = 1 / 15
 """The share of runs in which nodes keep everything in memory."""
+FORWARDING: Final = 1 / 4
+"""The share of runs in which followers pass requests on to the leader."""
 FORGETFUL: Final = 4
 """How often one of them restarts empty at the worst moment, relative to other faults."""
 HARMLESS_TO_MEMORY: Final = frozenset({"network", "names", "processes", "clocks", "operations", "leaders"})
@@ -168,6 +171,8 @@ class _Scene:
     constants: constants.Drawn
     forgets: bool
     """Whether nodes keep everything in memory, so that only one at a time may be restarted."""
+    forwards: bool
+    """Whether followers pass requests on to the leader."""
 
 
 def _draw(plan: Plan) -> _Scene:
@@ -183,9 +188,9 @@ def _draw(plan: Plan) -> _Scene:
         forgets = is_free and nodes >= VOTERS_MIN and Random(f"{plan.seed} in memory").random() < IN_MEMORY
     if forgets and kinds:
         kinds = sorted(HARMLESS_TO_MEMORY & {*kinds}) or sorted(HARMLESS_TO_MEMORY)
-    return _Scene(
-        nodes, kinds, gap_s, clients, thinking_s if plan.thinking_s is None else plan.thinking_s, drawn, forgets
-    )
+    forwards = Random(f"{plan.seed} forwards").random() < FORWARDING
+    thinking_s = thinking_s if plan.thinking_s is None else plan.thinking_s
+    return _Scene(nodes, kinds, gap_s, clients, thinking_s, drawn, forgets, forwards)
 
 
 def _run(plan: Plan, scene: _Scene, trace: Trace | None, ear: "_Ear") -> Verdict:
@@ -198,6 +203,7 @@ def _run(plan: Plan, scene: _Scene, trace: Trace | None, ear: "_Ear") -> Verdict
         history=drawn.history,
         options=drawn.options,
         forgets=scene.forgets,
+        on_follower=OnFollower.FORWARD if scene.forwards else OnFollower.REDIRECT,
         trace=trace,
     )
     nemesis = _make_nemesis(cluster, scene.kinds, scene.gap_s) if scene.kinds else None

@@ -178,6 +178,24 @@ def test_a_request_waits_for_a_leader() -> None:
     assert set(sums(cluster)) == {b"1"}
 
 
+def test_a_request_that_this_node_carries_out_itself_is_not_told_to_be_undone() -> None:
+    """It waited for a leader, and this node becomes one and has it in its log: it may still happen (row 12)."""
+    cluster = ready_cluster()
+    cluster.kill(cluster.settle())
+    cluster.run_until(lambda: all(member.node.leader is None for member in cluster.running))
+    told = {member.id: ask(cluster, member.id, increment(KEY)) for member in cluster.running}
+
+    cluster.run_until(lambda: any(member.node.is_leader for member in cluster.running))
+    (leader,) = (member for member in cluster.running if member.node.is_leader)
+    for member in cluster.running:
+        if member is not leader:
+            cluster.kill(member.id)
+    cluster.run_until(lambda: bool(told[leader.id]))
+
+    assert leader.node.log.last_index > leader.node.commit + 1, "the write is in the log, after the leader's own entry"
+    assert isinstance(told[leader.id][0], OutcomeUnknown)
+
+
 def test_a_request_that_waits_too_long_was_not_begun() -> None:
     """Without a majority there is no leader: the error is definite."""
     cluster = ready_cluster()

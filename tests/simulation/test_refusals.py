@@ -2,11 +2,14 @@
 
 import pytest
 
+from kvraft.config import OnFollower
 from kvraft.raft import InvariantViolated
 from kvraft.replica.cluster_clock import ClusterClock
+from kvraft.replica.forwarding import FORWARDING_LEVEL, Forwarding
 from kvraft.replica.reads import Reads
 from kvraft.simulation import Cluster
 from kvraft.simulation.history import Action, History, Outcome
+from kvraft.simulation.member import address_of
 from kvraft.simulation.pace import ClusterTime
 from kvraft.simulation.requests import UNKNOWN
 from kvraft.simulation.workload import Client
@@ -84,3 +87,19 @@ def test_the_clusters_time_follows_the_leaders_clock(monkeypatch: pytest.MonkeyP
 
     with pytest.raises(InvariantViolated, match=r"advances by 0\.000 s while the clock of its leader"):
         check(cluster)
+
+
+def test_a_request_that_waits_on_at_its_own_leader_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A follower keeps it until there is a leader to pass it on to, and is elected itself."""
+    cluster = Cluster(seed=1, on_follower=OnFollower.FORWARD)
+    cluster.elect()
+    cluster.run_until(lambda: all(each.store.feature_level >= FORWARDING_LEVEL for each in cluster.running))
+    cluster.kill(cluster.elect())
+    cluster.run_until(lambda: all(each.node.leader is None for each in cluster.running))
+    client = cluster.client()
+    for each in cluster.running:
+        client.ask(address_of(each.id), ["SET a 1"], lambda _answers: None)
+    monkeypatch.setattr(Forwarding, "look", lambda _self: None)
+
+    with pytest.raises(InvariantViolated, match="wait there for a leader"):
+        cluster.run(2.0)
