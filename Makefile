@@ -25,9 +25,9 @@ help: ## list what make can do
 cluster: $(BASE) ## run three nodes here until Ctrl-C, and show what to try
 	@$(BIN)/python -m kvraft.cli.cluster
 
-# Three processes, each with whole files: most of the time is spent waiting for nodes that start, elect and end.
+# Four processes, each with whole files: most of the time is spent waiting for nodes that start, elect and end.
 test: $(TESTS) ## run all tests; ARGS="tests/raft -k vote" for some
-	$(BIN)/python -m pytest $(or $(ARGS),--numprocesses 3 --dist loadfile)
+	$(BIN)/python -m pytest $(or $(ARGS),--numprocesses 4 --dist loadfile --no-loadscope-reorder)
 
 test-fast: $(TESTS) ## run the tests that need neither processes nor long loops, within a minute
 	$(BIN)/python -m pytest -m fast --numprocesses 2

@@ -4,6 +4,7 @@ import functools
 import gc
 import os
 import shutil
+import sys
 from collections.abc import Callable, Coroutine, Iterator
 from fnmatch import fnmatch
 from pathlib import Path
@@ -16,6 +17,7 @@ import pytest_twisted
 from twisted.internet import task
 from twisted.internet.defer import Deferred
 from twisted.logger import ILogObserver, LogEvent, globalLogPublisher
+from twisted.python import failure
 from zope.interface import implementer
 
 from kvraft.simulation.disk import StaleFile
@@ -25,6 +27,8 @@ P = ParamSpec("P")
 
 # Tests start some hundred processes. Without bytecode each compiles every module: a third of the time of its start.
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+# Each process that runs tests would rewrite the assertions of every file again: 6 s of its processor.
+sys.dont_write_bytecode = False
 # How long an example takes is the machine's affair: several processes of tests share it.
 hypothesis.settings.register_profile("kvraft", deadline=None)
 hypothesis.settings.load_profile("kvraft")
@@ -54,6 +58,38 @@ SLOW: Final = (
     "*::test_hash_seeds_make_no_difference",  # starts Python twice
 )
 """Tests that take long, as patterns of paths below tests/ with the test's name; the others are marked as fast."""
+LONGEST: Final = (
+    "simulation/test_runs.py",
+    "e2e/test_sessions.py",
+    "e2e/test_snapshots.py",
+    "e2e/test_rolling_upgrade.py",
+    "e2e/test_redis_differential.py",
+    "e2e/test_names.py",
+    "e2e/test_failover.py",
+    "e2e/test_start.py",
+    "e2e/test_fatal_disk.py",
+    "e2e/test_chaos.py",
+    "e2e/test_joining.py",
+    "e2e/test_logs_of_changes.py",
+    "e2e/test_membership.py",
+    "e2e/test_slow_disks.py",
+    "e2e/test_hostile_input.py",
+    "e2e/test_redis_clients.py",
+    "e2e/test_docs.py",
+    "e2e/test_second_run.py",
+    "e2e/test_silent_connections.py",
+    "e2e/test_clusters_never_mix.py",
+    "e2e/test_data_directories.py",
+    "e2e/test_durability_memory.py",
+    "e2e/test_page.py",
+    "e2e/test_moving.py",
+    "e2e/test_adding_a_command.py",
+    "cli/test_cluster.py",
+    "server/test_sockets.py",
+    "raft/test_random_members.py",
+    "simulation/test_coverage.py",
+)
+"""Files that take longest, the longest first: started late, one of them would keep a process busy after all others."""
 CLOSING_TURNS_MAX: Final = 50
 """Turns of the reactor, of CLOSING_TURN_S each, that connections may take to close after their test."""
 CLOSING_TURN_S: Final = 0.01
@@ -163,15 +199,17 @@ def running_reactor(twisted_greenlet: object) -> None:
 def uncaught_failures(running_reactor: None) -> Iterator[UncaughtFailures]:
     """Fail a test that leaves a lost failure, a timer or a connection open, as Twisted's trial would.
 
-    The collection finds failures in reference cycles too: a Deferred reports a lost failure when it is freed.
+    The collection finds failures in reference cycles too: a Deferred reports a lost failure when it is freed. Most
+    tests make no failure, so that none can be lost.
     """
-    before = reactor_load()
+    before, made = reactor_load(), failure.count
     observer = UncaughtFailures()
     globalLogPublisher.addObserver(observer)
     try:
         yield observer
         left = leftovers(before)
-        gc.collect()
+        if failure.count > made:
+            gc.collect()
     finally:
         globalLogPublisher.removeObserver(observer)
     complaints = [f"a failure that was not caught:\n{event['log_failure'].getTraceback()}" for event in observer.events]
@@ -180,14 +218,32 @@ def uncaught_failures(running_reactor: None) -> Iterator[UncaughtFailures]:
         pytest.fail("\n".join(complaints), pytrace=False)
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark as fast what does not stand in a place of `SLOW`."""
+def place_of(path: Path) -> str:
+    """Return a path as `SLOW` and `LONGEST` name it, "" when it is not below tests/."""
     here = Path(__file__).parent
+    return path.relative_to(here).as_posix() if path.is_relative_to(here) else ""
+
+
+def is_slow(*names: str) -> bool:
+    """Whether `SLOW` has a pattern that one of these names fits."""
+    return any(fnmatch(name, pattern) for pattern in SLOW for name in names)
+
+
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """Do not even import a file of slow tests for `-m fast`."""
+    if config.option.markexpr == "fast" and collection_path.suffix == ".py" and is_slow(place_of(collection_path)):
+        return True
+    return None
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark as fast what does not stand in a place of `SLOW`, and let the longest files come first."""
     for item in items:
-        place = item.path.relative_to(here).as_posix() if item.path.is_relative_to(here) else ""
-        names = (place, f"{place}::{item.name}")
-        if place and not any(fnmatch(name, slow) for slow in SLOW for name in names):
+        place = place_of(item.path)
+        if place and not is_slow(place, f"{place}::{item.name}"):
             item.add_marker(pytest.mark.fast)
+    rank = {place: number for number, place in enumerate(LONGEST)}
+    items.sort(key=lambda item: rank.get(place_of(item.path), len(rank)))
 
 
 def hide_from_the_collector() -> None:

@@ -1,11 +1,12 @@
 """The fixtures that guard every test, tried on tests that deserve to fail."""
 
 import re
+from fnmatch import fnmatch
 from pathlib import Path
 
 import pytest
 
-from tests.conftest import REQUIRE_TOOLS_VARIABLE, UncaughtFailures, deadline, require_tool
+from tests.conftest import LONGEST, REQUIRE_TOOLS_VARIABLE, SLOW, UncaughtFailures, deadline, is_slow, require_tool
 
 REPOSITORY = Path(__file__).parents[1]
 
@@ -107,6 +108,25 @@ def test_what_kvraft_logs_is_no_uncaught_failure(uncaught_failures: UncaughtFail
         Logger("kvraft.replica").failure("the disk is gone")
 
     assert uncaught_failures.take() == []
+
+
+def test_files_that_are_named_for_their_time_are_there() -> None:
+    """A file that was renamed would take its turn late, or be run by `make test-fast`."""
+    places = [path.relative_to(REPOSITORY / "tests") for path in (REPOSITORY / "tests").rglob("*.py")]
+
+    assert [place for place in LONGEST if Path(place) not in places] == []
+    assert [slow for slow in SLOW if "::" not in slow and not any(fnmatch(str(each), slow) for each in places)] == []
+
+
+def test_fast_tests_are_collected_without_the_slow_files(suite: pytest.Pytester) -> None:
+    """Their import alone would take as long as some hundred tests."""
+    (suite.path / "tests/test_quick.py").write_text("def test_quick():\n    pass\n")
+    (suite.path / "tests/simulation").mkdir()
+    (suite.path / "tests/simulation/test_slow.py").write_text("raise AssertionError('imported')\n")
+    assert is_slow("simulation/test_slow.py")
+
+    suite.runpytest_subprocess("tests", "-m", "fast").assert_outcomes(passed=1)
+    suite.runpytest_subprocess("tests").assert_outcomes(errors=1)
 
 
 def test_a_missing_tool_skips(monkeypatch: pytest.MonkeyPatch) -> None:
