@@ -1,7 +1,6 @@
 """Measures the cluster with one asyncio client, many requests in flight."""
 
 import asyncio
-import sys
 import time
 from collections.abc import Callable
 from random import Random
@@ -12,6 +11,7 @@ import click
 
 from kvraft.cli import statuses
 from kvraft.cli.options import cluster_options, fail, write_json, write_table
+from kvraft.cli.progress import Progress
 from kvraft.client import AsyncClient, ClientError
 
 PERCENTILES: Final = (50, 90, 99, 99.9)
@@ -107,7 +107,14 @@ def bench_command(
                 client, seconds=seconds, clients=in_flight, value_bytes=value_bytes, reads=reads, progress=progress
             )
 
-    measured = _with_progress(run, seconds) if sys.stderr.isatty() else asyncio.run(run(lambda _: None))
+    with Progress("finding the leader", output, "s", seconds) as progress:
+
+        def show(measured: Measured) -> None:
+            progress.done = min(seconds, round(time.monotonic() - measured.begun_at, 1))
+            rate = len(measured.latencies_s) / progress.done if progress.done else 0.0
+            progress.what = f"{rate:,.0f} requests/s"
+
+        measured = asyncio.run(run(show))
     figures = measured.described()
     if output == "json":
         write_json(figures)
@@ -122,21 +129,3 @@ def _shown(value: object) -> str:
     if isinstance(value, dict):
         return ", ".join(f"{count} {name}" for name, count in value.items()) or "none"
     return f"{value:,}" if isinstance(value, int) else str(value)
-
-
-def _with_progress(run: Callable[[Callable[[Measured], object]], Any], seconds: float) -> Measured:
-    """Run the measurement and show a progress bar on stderr."""
-    from rich.console import Console
-    from rich.progress import BarColumn, Progress, TextColumn
-
-    columns = (BarColumn(), TextColumn("{task.description}"))
-    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
-        task = bar.add_task("", total=seconds)
-
-        def show(measured: Measured) -> None:
-            passed = time.monotonic() - measured.begun_at
-            rate = len(measured.latencies_s) / passed if passed else 0.0
-            bar.update(task, completed=passed, description=f"{rate:,.0f} requests/s")
-
-        result: Measured = asyncio.run(run(show))
-    return result

@@ -9,6 +9,7 @@ import click
 
 from kvraft.cli import statuses
 from kvraft.cli.options import fail, output_option, write_json
+from kvraft.cli.progress import Progress
 
 
 @click.group("check")
@@ -52,7 +53,8 @@ def check_data(folder: Path, output: str) -> int:
         )
     if is_in_use(folder):
         raise fail(f"a node runs with {folder}; stop it first, its files change while it runs", statuses.REFUSED)
-    report = inspect(folder)
+    with Progress(f"reading {folder}", output, "bytes") as progress:
+        report = inspect(folder, progress)
     if output == "json":
         write_json({"whole": not report.faults, **report.facts, "notes": report.notes, "faults": report.faults})
     else:

@@ -7,7 +7,8 @@ import click
 
 from kvraft.cli import statuses
 from kvraft.cli.options import cluster_options, fail, key_bytes, member, read_value, shown, write_bytes, write_json
-from kvraft.client import Client, If, Item
+from kvraft.cli.patient import PatientClient
+from kvraft.client import If, Item
 
 
 @click.command("get")
@@ -19,7 +20,7 @@ from kvraft.client import Client, If, Item
 def get_command(key: str, at: int | None, meta: bool, raw: bool, nodes: str | None, timeout: float, output: str) -> int:
     """Show the value of a key. Ends with status 1 when there is none."""
     name = key_bytes(key)
-    with Client(nodes, timeout=timeout, exactly_once=False) as client:
+    with PatientClient(nodes, timeout, output) as client:
         item = client.get_item(name, at=at)
     if output == "json":
         write_json({**member("key", name), **_described(item)})
@@ -57,7 +58,7 @@ def _done(output: str, text: str, **facts: object) -> int:
 @cluster_options
 def set_command(key: str, value: str | None, ttl: float | None, nodes: str | None, timeout: float, output: str) -> int:
     """Write a key. Without a VALUE, or with -, the value is read from stdin, byte for byte."""
-    with Client(nodes, timeout=timeout, exactly_once=False) as client:
+    with PatientClient(nodes, timeout, output) as client:
         client.set(key_bytes(key), read_value(value), ttl=ttl)
     return _done(output, "OK")
 
@@ -110,7 +111,7 @@ def delete_command(
     condition = _condition(False, present, revision, version, holds)
     if condition is not None and len(keys) > 1:
         raise click.UsageError("a condition goes with one key")
-    with Client(nodes, timeout=timeout, exactly_once=False) as client:
+    with PatientClient(nodes, timeout, output) as client:
         for key in keys:
             client.delete(key_bytes(key), condition)
     return _done(output, "OK")
@@ -143,7 +144,7 @@ def cas_command(
     condition = _condition(absent, present, revision, version, holds)
     if condition is None:
         raise click.UsageError("give a condition: --absent, --present, --revision, --version or --holds")
-    with Client(nodes, timeout=timeout, exactly_once=False) as client:
+    with PatientClient(nodes, timeout, output) as client:
         written = client.cas(key_bytes(key), condition, read_value(value), ttl=ttl)
     return _done(output, f"revision {written}", revision=written)
 
@@ -154,7 +155,7 @@ def cas_command(
 @cluster_options
 def incr_command(key: str, by: int, nodes: str | None, timeout: float, output: str) -> int:
     """Add 1, or a number, to a counter, and show the sum."""
-    with Client(nodes, timeout=timeout, exactly_once=False) as client:
+    with PatientClient(nodes, timeout, output) as client:
         total = client.incr(key_bytes(key), by)
     return _done(output, str(total), value=total)
 
@@ -165,7 +166,7 @@ def incr_command(key: str, by: int, nodes: str | None, timeout: float, output: s
 @cluster_options
 def append_command(key: str, value: str | None, nodes: str | None, timeout: float, output: str) -> int:
     """Add at the end of a value, and show its length. Without a VALUE it is read from stdin."""
-    with Client(nodes, timeout=timeout, exactly_once=False) as client:
+    with PatientClient(nodes, timeout, output) as client:
         length = client.append(key_bytes(key), read_value(value))
     return _done(output, str(length), length=length)
 
@@ -176,7 +177,7 @@ def append_command(key: str, value: str | None, nodes: str | None, timeout: floa
 @cluster_options
 def expire_command(key: str, seconds: float, nodes: str | None, timeout: float, output: str) -> int:
     """Set the time to live of a key, in seconds."""
-    with Client(nodes, timeout=timeout, exactly_once=False) as client:
+    with PatientClient(nodes, timeout, output) as client:
         client.expire(key_bytes(key), seconds)
     return _done(output, "OK")
 
@@ -186,7 +187,7 @@ def expire_command(key: str, seconds: float, nodes: str | None, timeout: float, 
 @cluster_options
 def persist_command(key: str, nodes: str | None, timeout: float, output: str) -> int:
     """Remove the time to live of a key."""
-    with Client(nodes, timeout=timeout, exactly_once=False) as client:
+    with PatientClient(nodes, timeout, output) as client:
         client.persist(key_bytes(key))
     return _done(output, "OK")
 
@@ -196,7 +197,7 @@ def persist_command(key: str, nodes: str | None, timeout: float, output: str) ->
 @cluster_options
 def ttl_command(key: str, nodes: str | None, timeout: float, output: str) -> int:
     """Show how many seconds a key has left; "none" for one that does not expire."""
-    with Client(nodes, timeout=timeout, exactly_once=False) as client:
+    with PatientClient(nodes, timeout, output) as client:
         left = client.ttl(key_bytes(key))
     if output == "json":
         write_json({"ttl": left})
@@ -208,7 +209,7 @@ def ttl_command(key: str, nodes: str | None, timeout: float, output: str) -> int
 @click.command("txn")
 @click.argument("transaction", required=False)
 @cluster_options
-def txn_command(transaction: str | None, nodes: str | None, timeout: float, output: str) -> int:  # noqa: ARG001 - it is always JSON
+def txn_command(transaction: str | None, nodes: str | None, timeout: float, output: str) -> int:
     """Carry out a transaction, written in JSON as in docs/transactions.md; without one it is read from stdin.
 
     The answer is the JSON of the node. An else that was carried out is no error.
@@ -218,7 +219,7 @@ def txn_command(transaction: str | None, nodes: str | None, timeout: float, outp
         described = json.loads(written)
     except ValueError as error:
         raise fail(f"the transaction is no JSON: {error}", statuses.DATA) from None
-    with Client(nodes, timeout=timeout, exactly_once=False) as client:
+    with PatientClient(nodes, timeout, output) as client:
         answer = client.ask(b"TXN " + json.dumps(described).encode())
     write_json(answer)  # with -o text too: the result of a transaction does not fit a table
     return statuses.OK

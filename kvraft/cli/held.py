@@ -2,12 +2,15 @@
 
 import os
 import subprocess
+from contextlib import ExitStack
 from typing import Any
 
 import click
 
 from kvraft.cli import statuses
 from kvraft.cli.options import cluster_options, fail, key_bytes, write_json, write_table
+from kvraft.cli.patient import PatientClient
+from kvraft.cli.progress import Progress
 from kvraft.client import Client
 from kvraft.client.holding import TTL_S, leader
 
@@ -35,17 +38,16 @@ def lock_command(
     wait: float | None,
     nodes: str | None,
     timeout: float,
-    output: str,  # noqa: ARG001 - the command answers
+    output: str,
 ) -> int:
     """Run COMMAND while holding the lock NAME; its status is that of the command.
 
     The token is in KVRAFT_TOKEN: let COMMAND bring it along with what it writes. If the lock is lost while it runs, it
     is sent SIGTERM, and the status is 75.
     """
-    with (
-        Client(nodes, timeout=timeout, exactly_once=False) as client,
-        client.lock(key_bytes(name), ttl, wait=wait) as lock,
-    ):
+    with Client(nodes, timeout=timeout, exactly_once=False) as client, ExitStack() as stack:
+        with Progress(f"waiting for the lock {name}", output):
+            lock = stack.enter_context(client.lock(key_bytes(name), ttl, wait=wait))
         try:
             process = subprocess.Popen([*command], env={**os.environ, TOKEN_VARIABLE: str(lock.token)})  # noqa: S603 - what it is asked to run
         except OSError as error:
@@ -69,7 +71,7 @@ def lock_command(
 @cluster_options
 def leader_command(name: str, nodes: str | None, timeout: float, output: str) -> int:
     """Show the holder of a lock; status 1 when it is free."""
-    with Client(nodes, timeout=timeout, exactly_once=False) as client:
+    with PatientClient(nodes, timeout, output) as client:
         answer = client.execute(leader(key_bytes(name)))
     if output == "json":
         write_json(answer)
@@ -84,7 +86,7 @@ def lease_command() -> None:
 
 
 def _ask(line: str, nodes: str | None, timeout: float, output: str) -> dict[str, Any]:
-    with Client(nodes, timeout=timeout, exactly_once=False) as client:
+    with PatientClient(nodes, timeout, output) as client:
         answer = client.ask(line)
     if output == "json":
         write_json(answer)

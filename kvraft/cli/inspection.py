@@ -5,6 +5,7 @@ It changes nothing. It even leaves the files that a node removes when it starts.
 
 import fcntl
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -12,8 +13,10 @@ import attrs
 
 from kvraft.cli import statuses
 from kvraft.cli.options import fail
+from kvraft.cli.progress import Progress
 from kvraft.raft.errors import CorruptRecord
 from kvraft.storage import OsFiles, StorageError
+from kvraft.storage.files import OsFile
 from kvraft.storage.layout import HEADER_BYTES, decode_header
 from kvraft.storage.recovery import RecoveredLog, replay_directory
 from kvraft.storage.segments import segment_number, segment_path
@@ -30,6 +33,20 @@ class ReadOnly(OsFiles):
         """Do nothing: the file stays."""
 
 
+class Watched(OsFile):
+    """A file that adds the bytes that are read from it to `progress`."""
+
+    def __init__(self, path: Path, progress: Progress) -> None:
+        super().__init__(os.open(path, os.O_RDONLY | os.O_CLOEXEC))
+        self._progress = progress
+
+    def read(self, offset: int, length: int) -> bytes:
+        """See `File.read`."""
+        data = super().read(offset, length)
+        self._progress.done += len(data)
+        return data
+
+
 @attrs.define
 class Report:
     """The content of a data directory: `faults` lists the damage, `notes` what is unusual but not damaged."""
@@ -39,8 +56,8 @@ class Report:
     faults: list[str] = attrs.field(factory=list)
 
 
-def inspect(folder: Path) -> Report:
-    """Read a data directory, and verify its journal and its snapshots.
+def inspect(folder: Path, progress: Progress) -> Report:
+    """Read a data directory, and verify its journal and its snapshots; `progress` counts the bytes.
 
     Raises:
         CommandFailed: the folder has no journal.
@@ -53,15 +70,22 @@ def inspect(folder: Path) -> Report:
             f"no node has run with {folder}: it has no segment-... files; name a folder such as data/0",
             statuses.NO_INPUT,
         )
+    snapshots = [name.path for name in filter(None, map(finished_name, snapshot_paths(files, folder)))]
+    segments = [segment_path(folder, number) for number in numbers]
+    progress.total = sum(path.stat().st_size for path in (*segments, *snapshots))
+
+    def was_read(size: int) -> None:
+        progress.done += size
+
     try:
-        replay = replay_directory(files, folder, _node_of(folder, max(numbers)))
+        replay = replay_directory(files, folder, _node_of(folder, max(numbers)), was_read)
     except StorageError as error:
         report.faults.append(str(error))
     except CorruptRecord as error:
         report.faults.append(f"the header of the newest segment cannot be read: {error}")
     else:
         _describe(report, replay)
-    _verify_snapshots(report, files, folder)
+    _verify_snapshots(report, snapshots, progress)
     return report
 
 
@@ -86,15 +110,15 @@ def _node_of(folder: Path, number: int) -> int:
         return decode_header(file.read(HEADER_BYTES)).node_id
 
 
-def _verify_snapshots(report: Report, files: OsFiles, folder: Path) -> None:
+def _verify_snapshots(report: Report, paths: Sequence[Path], progress: Progress) -> None:
     sound = []
-    for name in filter(None, map(finished_name, snapshot_paths(files, folder))):
-        file = files.open(name.path)
+    for path in paths:
+        file = Watched(path, progress)
         try:
             header = verify(file)
             sound.append(f"up to entry {header.index} of term {header.term}, {file.size()} bytes")
         except SnapshotCorrupt as error:
-            report.faults.append(f"{name.path}: {error}")
+            report.faults.append(f"{path}: {error}")
         finally:
             file.close()
     report.facts["snapshots"] = sound or "none"

@@ -49,9 +49,9 @@ def write_bytes(content: bytes) -> None:
     sys.stdout.buffer.flush()
 
 
-def write_json(value: object) -> None:
-    """Write a JSON value on one line."""
-    click.echo(json.dumps(value, ensure_ascii=False))
+def write_json(value: object, *, err: bool = False) -> None:
+    """Write a JSON value on one line, to stderr if `err`."""
+    click.echo(json.dumps(value, ensure_ascii=False), err=err)
 
 
 def member(name: str, content: bytes | None) -> dict[str, object]:

@@ -7,7 +7,9 @@ import click
 from kvraft.cli import statuses
 from kvraft.cli.data import show_item
 from kvraft.cli.options import cluster_options, key_bytes, member, shown, write_json
-from kvraft.client import Client, Event, KeyItem
+from kvraft.cli.patient import WAITS, PatientClient
+from kvraft.cli.progress import Progress
+from kvraft.client import Event, KeyItem
 
 
 @click.command("keys")
@@ -21,7 +23,7 @@ def keys_command(
 ) -> int:
     """List the keys that begin with PREFIX, or all of them."""
     start = key_bytes(prefix)
-    with Client(nodes, timeout=timeout, exactly_once=False) as client:
+    with PatientClient(nodes, timeout, output) as client:
         if count:
             found = client.count_prefix(start)
             write_json({"count": found}) if output == "json" else click.echo(str(found))
@@ -54,7 +56,7 @@ def range_command(
     if prefix and end:
         raise click.UsageError("--prefix goes with START alone")
     first = key_bytes(start)
-    with Client(nodes, timeout=timeout, exactly_once=False) as client:
+    with PatientClient(nodes, timeout, output) as client:
         found = (
             client.prefix(first, limit=limit, reverse=reverse, at=at)
             if prefix
@@ -82,14 +84,20 @@ def watch_command(
     """Show every change of a key as it happens, until Ctrl-C. It goes on by itself when a node fails."""
     name = key_bytes(key)
     told = 0
-    with Client(nodes, timeout=timeout, exactly_once=False) as client, contextlib.suppress(KeyboardInterrupt):
-        watch = client.watch_prefix(name, first=first) if prefix else client.watch(name, first=first)
-        with watch:
-            for event in watch:
-                show_event(event, output)
-                told += 1
-                if told == count:
-                    break
+    with (
+        contextlib.suppress(KeyboardInterrupt),
+        PatientClient(nodes, timeout, output) as client,
+        contextlib.ExitStack() as stack,
+    ):
+        with Progress(WAITS, output):
+            watch = client.watch_prefix(name, first=first) if prefix else client.watch(name, first=first)
+            stack.enter_context(watch)
+            watch.revision  # noqa: B018 - a node has accepted the watch
+        for event in watch:
+            show_event(event, output)
+            told += 1
+            if told == count:
+                break
     return statuses.OK
 
 

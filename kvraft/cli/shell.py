@@ -12,6 +12,8 @@ import click
 
 from kvraft.cli import statuses
 from kvraft.cli.options import cluster_options, write_json
+from kvraft.cli.patient import WAITS
+from kvraft.cli.progress import Progress
 from kvraft.client import Client, ClientError, ConditionFailed
 
 HISTORY_PATH: Final = Path("~/.kvraft_history")
@@ -126,7 +128,8 @@ def carry_out(client: Client, line: str, output: str) -> int:
     try:
         if verb == "WATCH":
             return _watch(client, line, output)
-        answer = client.ask(line.encode(errors="surrogateescape"), reads=verb in _READS)
+        with Progress(WAITS, output):
+            answer = client.ask(line.encode(errors="surrogateescape"), reads=verb in _READS)
     except ClientError as error:
         return _failed(error, output)
     write_json(answer) if output == "json" else click.echo(shown(answer))
@@ -156,6 +159,8 @@ def _watch(client: Client, line: str, output: str) -> int:
             click.echo("here a watch is written: WATCH key, or WATCH PREFIX prefix", err=True)
             return statuses.USAGE
     with watch:
+        with Progress(WAITS, output):
+            watch.revision  # noqa: B018 - a node has accepted the watch
         for event in watch:
             show_event(event, output)
     return statuses.OK

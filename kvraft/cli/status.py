@@ -9,6 +9,7 @@ import click
 
 from kvraft.cli import statuses
 from kvraft.cli.options import cluster_options, write_json, write_table
+from kvraft.cli.progress import Progress
 from kvraft.client import Client, ClientError
 from kvraft.client.nodes import Address, find_nodes, parse_address
 
@@ -80,7 +81,8 @@ def status_command(nodes: str | None, timeout: float, output: str) -> int:
 
     Ends with status 69 when no node leads.
     """
-    asked = ask_all(find_nodes(nodes), min(timeout, NODE_TIMEOUT_S))
+    with Progress("asking the nodes", output):
+        asked = ask_all(find_nodes(nodes), min(timeout, NODE_TIMEOUT_S))
     if output == "json":
         write_json(
             [
@@ -127,7 +129,7 @@ def _row(asked: Asked, node: object, commit: int) -> Sequence[object]:
         role,
         status["term"],
         status["applied"],
-        max(0, commit - status["applied"]),
+        commit - status["applied"],
         status["revision"],
         status["keys"],
         size(status["store"]["bytes"]),

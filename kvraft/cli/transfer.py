@@ -29,6 +29,7 @@ import click
 
 from kvraft.cli import statuses
 from kvraft.cli.options import cluster_options, fail, key_bytes, member, write_json
+from kvraft.cli.progress import Progress
 from kvraft.client import Client, Compacted, KeyItem, NoSuchKey, NoSuchLease, OutcomeUnknown, holding
 from kvraft.client.blocking import Pending
 from kvraft.client.requests import Pages, Request, Span, count, page, ttl
@@ -43,25 +44,6 @@ BATCH: Final = 500
 BATCH_BYTES: Final = 1024 * 1024
 PROGRESS_SUFFIX: Final = ".imported"
 """Suffix of a second file that notes, until the import is complete, how many bytes of the first are imported."""
-
-
-class _Progress:
-    """A progress bar on stderr if that is a terminal, else nothing."""
-
-    def __init__(self, stack: ExitStack, what: str, total: int | None) -> None:
-        self._bar: Any = None
-        if sys.stderr.isatty():
-            from rich.console import Console
-            from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
-            columns = (TextColumn(what), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-            self._bar = stack.enter_context(Progress(*columns, console=Console(stderr=True), transient=True))
-            self._task = self._bar.add_task(what, total=total)
-
-    def at(self, done: int) -> None:
-        """Show how much is done, in the unit of `total`."""
-        if self._bar is not None:
-            self._bar.update(self._task, completed=done)
 
 
 # --- export ----------------------------------------------------------------------------------------------------------
@@ -84,8 +66,10 @@ def export_command(file: Path, prefix: str, resume: bool, nodes: str | None, tim
     done, last, revision = _broken_off(file, prefix) if resume else (0, None, None)
     with ExitStack() as stack:
         client = stack.enter_context(Client(nodes, timeout=timeout, exactly_once=False))
-        total = client.execute(count(Span.prefix(start)))
-        progress = _Progress(stack, "exporting", total)
+        # A line of progress among the lines of the export would make both unreadable.
+        shown = "json" if is_stdout and sys.stdout.isatty() else output
+        progress = stack.enter_context(Progress("exporting", shown, "keys"))
+        progress.total = client.execute(count(Span.prefix(start)))
         sink = sys.stdout if is_stdout else stack.enter_context(_open(file, "a" if resume else "x"))
         lifetimes = _Lifetimes(client)
         try:
@@ -93,7 +77,7 @@ def export_command(file: Path, prefix: str, resume: bool, nodes: str | None, tim
                 for item, lifetime in zip(items, lifetimes.of([item.key for item in items]), strict=True):
                     print(json.dumps({**member("key", item.key), **member("value", item.value), **lifetime}), file=sink)
                 done += len(items)
-                progress.at(done)
+                progress.done = done
         except Compacted as error:
             raise fail(
                 f"{error}; the state that this export shows is not kept any more: start again, with a larger history "
@@ -233,7 +217,8 @@ def import_command(file: Path, resume: bool, gone: bool, nodes: str | None, time
             lines: IO[bytes] = sys.stdin.buffer if is_stdin else stack.enter_context(file.open("rb"))
         except FileNotFoundError:
             raise fail(f"there is no {file}", statuses.NO_INPUT) from None
-        progress = _Progress(stack, "importing, bytes", None if is_stdin else file.stat().st_size)
+        total = None if is_stdin else file.stat().st_size
+        progress = stack.enter_context(Progress("importing", output, "bytes", total))
         header = lines.readline()
         _header(_read_line(header, 1), None)
         if at:
@@ -245,7 +230,7 @@ def import_command(file: Path, resume: bool, gone: bool, nodes: str | None, time
             _write(client, leases.granted(items))
             keys += len(items)
             at += size
-            progress.at(at)
+            progress.done = at
             if not is_stdin:
                 notes.write_text(json.dumps({"at": at, "leases": leases.numbers}), encoding="ascii")
     notes.unlink(missing_ok=True)

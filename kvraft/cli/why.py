@@ -13,6 +13,7 @@ import click
 
 from kvraft.cli import statuses
 from kvraft.cli.options import cluster_options, write_json
+from kvraft.cli.progress import Progress
 from kvraft.cli.status import NODE_TIMEOUT_S
 from kvraft.client import Client, ClientError, Unavailable
 from kvraft.client.nodes import Address, find_nodes, parse_address
@@ -79,7 +80,8 @@ def why_command(topic: str | None, since: float, nodes: str | None, timeout: flo
     It asks every node what it has noted; "events" shows all of it. Times are UTC. Ends with status 69 when no node
     leads.
     """
-    reports = ask_all(find_nodes(nodes), min(timeout, NODE_TIMEOUT_S))
+    with Progress("asking the nodes", output):
+        reports = ask_all(find_nodes(nodes), min(timeout, NODE_TIMEOUT_S))
     view = View(reports, time.time() - since)
     answers = explain(view, ASKED_FIRST if topic is None else (topic,))
     if output == "json":

@@ -287,15 +287,22 @@ class Client:
         timeout: seconds that a request may take, with all attempts.
         exactly_once: whether writes use a session, so that a write whose answer is lost is sent again and applied
             once. It costs a round trip at the first write, and limits a client to 128 writes in flight.
+        silence: seconds after which a node that owes an answer and sends nothing is given up.
     """
 
     def __init__(
-        self, nodes: str | Iterable[str] | None = None, *, timeout: float = TIMEOUT_S, exactly_once: bool = True
+        self,
+        nodes: str | Iterable[str] | None = None,
+        *,
+        timeout: float = TIMEOUT_S,
+        exactly_once: bool = True,
+        silence: float = SILENCE_S,
     ) -> None:
         self._nodes = find_nodes(nodes)
         self._timeout_s = timeout
         self._random = Random()
         self._channel = Channel(self._nodes, self._random, exactly_once=exactly_once)
+        self._channel.silence_s = silence
         self._driver = _Driver(self._channel)
         self._lock = RLock()
 
@@ -438,9 +445,8 @@ class Client:
 
     def _of_its_own(self) -> "Client":
         """Return a client with a separate connection, on which to wait for a lock."""
-        own = Client(map(str, self._nodes), timeout=self._timeout_s, exactly_once=False)
-        own._channel.silence_s = SILENCE_S + WAIT_S
-        return own
+        silence_s = SILENCE_S + WAIT_S
+        return Client(map(str, self._nodes), timeout=self._timeout_s, exactly_once=False, silence=silence_s)
 
     # --- ranges ------------------------------------------------------------------------------------------------------
 

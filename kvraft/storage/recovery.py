@@ -26,7 +26,7 @@ leftovers. The log decides whether missing segments may be missing: a mark must 
 that is present. Otherwise the journal did not delete the segments: **damage**.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from itertools import pairwise
 from pathlib import Path
 from typing import Final
@@ -159,8 +159,16 @@ class SoundSave:
     """Where it ends in its segment."""
 
 
-def replay_directory(files: Files, directory: Path, node_id: int) -> RecoveredLog:
+def replay_directory(
+    files: Files, directory: Path, node_id: int, was_read: Callable[[int], object] = lambda _: None
+) -> RecoveredLog:
     """Read every segment; the only change is that drafts are removed.
+
+    Args:
+        files: the disk.
+        directory: the folder of the journal.
+        node_id: the node that the journal must belong to.
+        was_read: called with the number of bytes after each part that was read and verified.
 
     Raises:
         JournalDamaged: by the rule above.
@@ -179,7 +187,7 @@ def replay_directory(files: Files, directory: Path, node_id: int) -> RecoveredLo
             data = file.read(0, file.size())
         finally:
             file.close()
-        _replay_segment(replay, path, data, is_last=number == numbers[-1])
+        _replay_segment(replay, path, data, was_read, is_last=number == numbers[-1])
     if replay.base_term is None:
         first = replay.segments[0]
         missing = segment_path(directory, first.header.number - 1)
@@ -190,11 +198,14 @@ def replay_directory(files: Files, directory: Path, node_id: int) -> RecoveredLo
     return replay
 
 
-def _replay_segment(replay: RecoveredLog, path: Path, data: bytes, *, is_last: bool) -> None:
+def _replay_segment(
+    replay: RecoveredLog, path: Path, data: bytes, was_read: Callable[[int], object], *, is_last: bool
+) -> None:
     header = _read_header(replay, path, data)
     segment = Segment(header, path)
     replay.segments.append(segment)
     start = HEADER_BYTES
+    was_read(start)
     replay.tail = data[:start]
     while True:
         try:
@@ -212,7 +223,9 @@ def _replay_segment(replay: RecoveredLog, path: Path, data: bytes, *, is_last: b
         _check_save(replay, path, start, save)
         replay.accept(segment, save)
         replay.tail = data[start : save.end]
+        was_read(save.end - start)
         start = save.end
+    was_read(len(data) - start)
     replay.end = start
 
 

@@ -7,6 +7,7 @@ import pytest
 from kvraft.cli import statuses
 from kvraft.cli.inspection import inspect
 from kvraft.cli.main import main
+from kvraft.cli.progress import Progress
 from kvraft.raft.types import Entry, EntryKind, HardState
 from kvraft.storage import Journal
 
@@ -53,7 +54,7 @@ def test_damage_is_told_with_its_place(folder: Path, capsys: pytest.CaptureFixtu
     out = capsys.readouterr().out
     assert "DAMAGED: " in out
     assert segment.name in out
-    assert inspect(folder).faults
+    assert inspect(folder, Progress("reading", "json")).faults
 
 
 def test_a_node_that_runs_is_not_read(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -10,6 +10,7 @@ import struct
 import subprocess
 import sys
 import termios
+import threading
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -18,12 +19,15 @@ from typing import Final
 
 import pytest
 
+from kvraft.storage import Journal
+from kvraft.storage.snapshot_files import finished_path
 from tests.client.fake import fake_nodes
 
 REPOSITORY: Final = Path(__file__).parents[2]
 COLOUR: Final = re.compile(rb"\x1b\[[0-9;]*3[0-7][0-9;]*m")
 HIDE_CURSOR: Final = b"\x1b[?25l"
 SHOW_CURSOR: Final = b"\x1b[?25h"
+ERASE: Final = b"\x1b[2K"
 TABLE: Final = "from kvraft.cli.options import write_table; write_table(('role',), [('DOWN',)], {'DOWN': 'bold red'})"
 END_S: Final = 30.0
 
@@ -91,4 +95,42 @@ def test_ctrl_c_ends_a_measurement_and_leaves_the_terminal_whole() -> None:
     assert status == 130
     assert written.count(HIDE_CURSOR) == written.count(SHOW_CURSOR) == 1
     assert written.index(HIDE_CURSOR) < written.index(SHOW_CURSOR)
+    assert b"Traceback" not in written
+
+
+HANGS: Final = "from kvraft.cli import inspection; import time; inspection.verify = lambda _: time.sleep(60)"
+
+
+@pytest.mark.parametrize(
+    ("command", "shown", "left"),
+    [
+        ("snapshot", b"takes a snapshot", b""),
+        ("member transfer 1", b"waiting for the change to be made", b""),
+        ("member add 3 127.0.0.1:9 --wait", b"it receives a snapshot", b"becomes a voter by itself"),
+        ("check data {data}", b"reading ", b""),
+        ("get k", b"waiting for the cluster", b""),
+    ],
+)
+def test_ctrl_c_ends_what_shows_its_progress(tmp_path: Path, command: str, shown: bytes, left: bytes) -> None:
+    """The progress is erased, the cursor is there again, and there is no traceback."""
+    Journal.open(tmp_path, 0)[0].close()
+    finished_path(tmp_path, 1, "0" * 32).write_bytes(b"")
+    is_over = threading.Event()
+    learner = b'{"id":3,"role":"learner","waits_for":"it receives a snapshot"}'
+    with fake_nodes() as (node,):
+        node.told |= dict.fromkeys([b"MEMBER", b"TRANSFER", b"SNAPSHOT"], b'{"status":"OK"}')
+        node.told |= {b"MEMBERS": b'{"members":[%b]}' % learner}
+        node.before = lambda line: line.split()[0] in {b"SNAPSHOT", b"TRANSFER", b"GET"} and is_over.wait(END_S)
+        arguments = command.format(data=tmp_path).split()
+        begin = f"{HANGS}; from kvraft.cli.quick import main; raise SystemExit(main({arguments!r}))"
+        status, written = run_at_terminal(
+            ["-c", begin], lambda written: shown in written, environment={"KVRAFT_NODES": node.address}
+        )
+        is_over.set()
+
+    assert status == 130
+    assert written.count(HIDE_CURSOR) == written.count(SHOW_CURSOR) >= 1
+    after = written[written.rindex(SHOW_CURSOR) :]
+    assert ERASE in after
+    assert left in after
     assert b"Traceback" not in written

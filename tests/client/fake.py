@@ -4,7 +4,7 @@ import contextlib
 import json
 import socket
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any, Final
 
 from tests.server.test_data_requests import Lines
@@ -24,6 +24,10 @@ class FakeNode:
         """Where the leader is, unless this is it."""
         self.writes = 0
         """Reads of the socket that brought something: requests that were sent together count once."""
+        self.before: Callable[[bytes], object] = lambda _: None
+        """Called with each line before it is answered, by the thread that answers."""
+        self.told: dict[bytes, bytes] = {}
+        """Answers to lines that begin with these verbs."""
         self.drops_after: bytes | None = None
         """Once a line begins so, it is carried out and the connection ends without its answer."""
         self.locks: dict[bytes, int] = {}
@@ -78,6 +82,7 @@ class FakeNode:
                 self.writes += 1
                 *lines, held = (held + data).split(b"\n")
                 for line in lines:
+                    self.before(line)
                     with self._lock:
                         answer = self._answer(connection, line)
                     if self.drops_after is not None and line.startswith(self.drops_after):
@@ -88,6 +93,8 @@ class FakeNode:
     def _answer(self, connection: socket.socket, line: bytes) -> bytes:
         if line == b"KEEP":
             return b'{"status":"OK"}'
+        if (told := self.told.get(line.split(b" ")[0])) is not None:
+            return told
         if line.startswith(b"WATCH"):
             self._watchers.append(connection)
             return b'{"watch":1,"revision":%d}' % self.lines.store.revision
