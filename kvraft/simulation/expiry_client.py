@@ -151,19 +151,8 @@ class ExpiryClients(JudgedGroup[ExpiryClient]):
         Raises:
             Stuck: one does not expire in time.
         """
-        if not self._clients:
-            return
-        cluster = self._cluster
-        what = f"the end of keys that expire, {LATE_S:g} s after the last one at the latest,"
-        while True:
-            leader = cluster.members[cluster.elect()]
-            store = leader.store
-            last_us = max(store.expiry.deadlines().values(), default=0)
-            left_s = min(max(0.0, (last_us - store.cluster_time) / SECOND_US), max(TTLS_S)) / min(CLOCK_RATES)
-            cluster.run_until(partial(_is_over, cluster, leader), at_most=left_s + LATE_S, what=what)
-            if cluster.leader == leader.id:
-                break
-        cluster.run_until(cluster.has_settled, what="one state on all members")
+        if self._clients:
+            settle(self._cluster, max(TTLS_S))
 
     def judge(self, replay: Replay) -> None:
         """Check the answers that they got.
@@ -174,6 +163,24 @@ class ExpiryClients(JudgedGroup[ExpiryClient]):
         asked = self.asked
         check_expiry(asked, replay)
         check_pace(asked, replay)
+
+
+def settle(cluster: Cluster, longest_s: float) -> None:
+    """Let time pass until all keys with a time to live have expired, none of which has longer than that.
+
+    Raises:
+        Stuck: one does not expire in time.
+    """
+    what = f"the end of keys that expire, {LATE_S:g} s after the last one at the latest,"
+    while True:
+        leader = cluster.members[cluster.elect()]
+        store = leader.store
+        last_us = max(store.expiry.deadlines().values(), default=0)
+        left_s = min(max(0.0, (last_us - store.cluster_time) / SECOND_US), longest_s) / min(CLOCK_RATES)
+        cluster.run_until(partial(_is_over, cluster, leader), at_most=left_s + LATE_S, what=what)
+        if cluster.leader == leader.id:
+            break
+    cluster.run_until(cluster.has_settled, what="one state on all members")
 
 
 def _is_over(cluster: Cluster, leader: Member) -> bool:

@@ -176,9 +176,6 @@ class LockClients(JudgedGroup[LockClient]):
             check_reads(asked, replay)
             check_tokens(asked)
             check_times(asked)
-            for member in self._cluster.members.values():
-                if member.is_running and member.store.applied_index == replay.points[-1].index:
-                    check_store(member, replay)
 
 
 def _due(leader: Member) -> int | None:
@@ -344,21 +341,3 @@ def _losses(asked: Asked) -> Iterator[tuple[str, int]]:
         words = asked.line.split()
         if words[0] == "LEASE":
             yield "lease", int(words[2])
-
-
-def check_store(member: Member, replay: Replay) -> None:
-    """Check that a member that has applied the whole log has the same locks and leases as the twin.
-
-    Raises:
-        InvariantViolated: it has not.
-    """
-    twin, store = replay.twin, member.store
-    held = {name: (each.token, each.deadline, len(each.waiters)) for name, each in store.locks.rows().items()}
-    expected = {
-        name: (requests[0].token, requests[0].until, len(requests) - 1) for name, requests in twin.locks.locks.items()
-    }
-    demand(held == expected, f"node {member.id} has the locks {held}, and by the log they are {expected}")
-    demand(
-        store.leased.rows() == (twin.leases, twin.attached),
-        f"node {member.id} has the leases {store.leased.rows()}, and by the log they are {twin.leases, twin.attached}",
-    )

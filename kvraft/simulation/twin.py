@@ -52,12 +52,9 @@ from kvraft.commands.transactions import (
     Target,
 )
 from kvraft.simulation.lock_twin import LockCommand, LockTwin
+from kvraft.simulation.string_twin import Failed, StringCommand, carry_out
 
 State = dict[bytes, Item]
-
-
-class _Failed(Exception):
-    """The transaction fails with this code."""
 
 
 class Session:
@@ -126,11 +123,12 @@ class Twin:
         transaction.living = [lease for lease, (_, deadline) in self.leases.items() if deadline > self.time_us]
         try:
             result = transaction.apply(mutation)
-        except _Failed as failed:
+        except Failed as failed:
             return Failure(str(failed), "")
         self.deadlines, self.attached = transaction.deadlines, transaction.attached
-        if transaction.changed:
-            self.states.append(hidden | state)
+        state = transaction.state | {key: item for key, item in hidden.items() if key not in transaction.written}
+        if state != self.now:
+            self.states.append(state)
         return result
 
     def _use_session(self, mutation: KeepSession | Once) -> Result:
@@ -243,60 +241,78 @@ class _Transaction:
     """One mutation on a copy of the state."""
 
     def __init__(self, state: State, revision: int, deadlines: dict[bytes, int], time_us: int) -> None:
-        self._state = state
+        self.state = state
         self._revision = revision
-        self._time_us = time_us
+        self.time_us = time_us
         self.deadlines = deadlines
         self.attached: dict[bytes, int] = {}
         self.living: Sequence[int] = ()
         self.token_of: Callable[[bytes], int] = lambda _: 0
         self.changed = False
+        self.written: set[bytes] = set()
+        """The keys that it has written, also those that it has removed again."""
 
     def apply(self, mutation: Mutation) -> Result:
         """Carry it out."""
+        if isinstance(mutation, StringCommand):
+            return carry_out(self, mutation)
         match mutation:
             case Set():
-                self._put(mutation.key, mutation.value)
+                self.put(mutation.key, mutation.value)
                 return self._revision
             case Delete():
-                return len(self._remove([mutation.key]))
+                return len(self.remove([mutation.key]))
             case Transact():
                 return self._run(mutation)
             case Expire():
-                if mutation.key not in self._state:
-                    raise _Failed("NO_SUCH_KEY")
-                self._expire(mutation.key, mutation.ttl_us)
+                if mutation.key not in self.state:
+                    raise Failed("NO_SUCH_KEY")
+                self.expire(mutation.key, mutation.ttl_us)
                 return self._revision - 1
         return 0  # others change no key
 
-    def _expire(self, key: bytes, ttl_us: int) -> None:
+    def attempt(self, mutation: Mutation) -> Result:
+        """Carry out a part of a block, of which nothing remains if it fails."""
+        before = dict(self.state), dict(self.deadlines), dict(self.attached)
+        try:
+            return self.apply(mutation)
+        except Failed as failed:
+            self.state, self.deadlines, self.attached = before
+            return Failure(str(failed), "")
+
+    def expire(self, key: bytes, ttl_us: int) -> None:
+        """Let a key expire after a time; 0: never."""
         self.deadlines.pop(key, None)
         self.attached.pop(key, None)
         if ttl_us:
-            self.deadlines[key] = self._time_us + ttl_us
+            self.deadlines[key] = self.time_us + ttl_us
 
-    def _put(self, key: bytes, value: bytes, ttl_us: int | None = 0, lease: int = 0) -> None:
+    def put(self, key: bytes, value: bytes, ttl_us: int | None = 0, lease: int = 0) -> None:
+        """Store a value."""
         if lease and lease not in self.living:
-            raise _Failed("NO_SUCH_LEASE")
-        if ttl_us is not None or key not in self._state:
-            self._expire(key, ttl_us or 0)
+            raise Failed("NO_SUCH_LEASE")
+        if ttl_us is not None or key not in self.state:
+            self.expire(key, ttl_us or 0)
         if lease:
             self.attached[key] = lease
-        old, now = self._state.get(key), self._revision
-        self._state[key] = (
-            Item(value, now, now, 1) if old is None else Item(value, old.create_revision, now, old.version + 1)
-        )
+        old, now = self.state.get(key), self._revision
+        if old is None:
+            self.state[key] = Item(value, now, now, 1)
+        else:  # however often a transaction writes a key, its version rises by one
+            self.state[key] = Item(value, old.create_revision, now, old.version + (old.modify_revision != now))
+        self.written.add(key)
         self.changed = True
 
-    def _remove(self, keys: Sequence[bytes]) -> list[tuple[bytes, Item]]:
-        found = [(key, self._state.pop(key)) for key in keys if key in self._state]
+    def remove(self, keys: Sequence[bytes]) -> list[tuple[bytes, Item]]:
+        """Remove keys; return those that were there."""
+        found = [(key, self.state.pop(key)) for key in keys if key in self.state]
         self.changed = self.changed or bool(found)
         for key, _ in found:
-            self._expire(key, 0)
+            self.expire(key, 0)
         return found
 
     def _value(self, key: bytes, otherwise: bytes) -> bytes:
-        return self._state[key].value if key in self._state else otherwise
+        return self.state[key].value if key in self.state else otherwise
 
     def _run(self, transaction: Transact | Nested) -> Outcome:
         succeeded = all(self._compare(each) for each in transaction.compares)
@@ -307,11 +323,11 @@ class _Transaction:
     def _compare(self, compare: Compare) -> bool:
         if isinstance(compare.at, bytes):
             return self._holds(compare, compare.at)
-        keys = [key for key, _ in within(self._state, compare.at)]
+        keys = [key for key, _ in within(self.state, compare.at)]
         return all(self._holds(compare, key) for key in keys) if keys else _holds(compare, None, 0)
 
     def _holds(self, compare: Compare, key: bytes) -> bool:
-        item = self._state.get(key)
+        item = self.state.get(key)
         number = self.token_of(key) if compare.target == Target.TOKEN else self.attached.get(key, 0) if item else 0
         return _holds(compare, item, number)
 
@@ -322,38 +338,39 @@ class _Transaction:
     def _step(self, step: Step) -> OperationResult:
         match step:
             case Put(key, value, ttl_us, lease):
-                old = self._state.get(key)
-                self._put(key, value, ttl_us, lease)
+                old = self.state.get(key)
+                self.put(key, value, ttl_us, lease)
                 return old
             case Read(key):
-                return self._state.get(key)
+                return self.state.get(key)
             case Remove(key):
-                return self._page(self._remove([key]), 0)
+                return self._page(self.remove([key]), 0)
             case RemoveRange(span, limit):
-                page = self._page(within(self._state, span), limit)
-                self._remove([key for key, _ in page.items])
+                page = self._page(within(self.state, span), limit)
+                self.remove([key for key, _ in page.items])
                 return page
             case ReadRange(span, limit, reverse):
-                items = within(self._state, span)
+                items = within(self.state, span)
                 return self._page(items[::-1] if reverse else items, limit)
             case CountRange(span):
-                return len(within(self._state, span))
+                return len(within(self.state, span))
             case Add(key, by):
-                return self._add(key, by)
+                return self.add(key, by)
             case Append(key, value):
                 content = self._value(key, b"") + value
-                self._put(key, content, None)
+                self.put(key, content, None)
                 return len(content)
         return self._run(step)
 
-    def _add(self, key: bytes, by: int) -> int:
+    def add(self, key: bytes, by: int) -> int:
+        """Add to a number."""
         value = self._value(key, b"0")
         if not re.fullmatch(rb"0|-?[1-9]\d{0,18}", value) or not -(2**63) <= int(value) < 2**63:
-            raise _Failed("NOT_A_NUMBER")
+            raise Failed("NOT_A_NUMBER")
         total = int(value) + by
         if not -(2**63) <= total < 2**63:
-            raise _Failed("OVERFLOW")
-        self._put(key, str(total).encode(), None)
+            raise Failed("OVERFLOW")
+        self.put(key, str(total).encode(), None)
         return total
 
 

@@ -15,15 +15,17 @@ from kvraft.simulation.history import Action, History, Operation
 from kvraft.simulation.linearizability import Verdict, check
 from kvraft.simulation.lock_client import LOCKS, LockClients
 from kvraft.simulation.member import address_of
+from kvraft.simulation.redis_client import REDIS, RedisClients
 from kvraft.simulation.replay import Replay
 from kvraft.simulation.requests import Data, Request, line_of, note_answer
 from kvraft.simulation.revisions import check_numbers
 from kvraft.simulation.session_client import SESSIONS, SessionClients
 from kvraft.simulation.slow_reader import SLOW, SlowReaders
+from kvraft.simulation.stores import check_store
 from kvraft.simulation.watch_client import WATCHES, WatchClients
 from kvraft.simulation.writes import check_writes
 
-KINDS: Final = (DATA, EXPIRY, WATCHES, LOCKS, SESSIONS, SLOW)
+KINDS: Final = (DATA, EXPIRY, WATCHES, LOCKS, SESSIONS, SLOW, REDIS)
 """The kinds of clients that only some runs have."""
 TOGETHER: Final = (1, 1, 1, 2, 5)
 """How many requests a client sends together, one of these."""
@@ -263,7 +265,8 @@ class Workload:
         """The groups whose answers are checked against a replay of the log."""
         self._session_clients = SessionClients(cluster, kinds)
         self._slow_readers = SlowReaders(cluster, self._history, data, kinds)
-        self._groups = (*self._others, self._session_clients, self._slow_readers)
+        self._redis_clients = RedisClients(cluster, kinds)
+        self._groups = (*self._others, self._session_clients, self._slow_readers, self._redis_clients)
         self._last: Client | None = None
         self._tries = 0
         self._asked = 0
@@ -278,7 +281,7 @@ class Workload:
     def operations(self) -> int:
         """How many requests were made."""
         asked = sum(len(others.asked) for others in self._others) + self._session_clients.requests
-        asked += self._slow_readers.requests
+        asked += self._slow_readers.requests + len(self._redis_clients.sent)
         return sum(client.requests for client in self._clients) + self._guest.requests + asked
 
     @property
@@ -336,6 +339,7 @@ class Workload:
             Stuck: something does not end.
         """
         self._expiry_clients.settle()
+        self._redis_clients.settle()
         self._lock_clients.settle()
         self._watch_clients.settle()
 
@@ -353,24 +357,30 @@ class Workload:
             return "liveness", f"all is well, and yet: {refused[0]}"
         committed = self._cluster.checks.figure_3.committed
         try:
-            check_writes([*self._history.operations, *self._expiry_clients.sets], committed.values())
+            check_writes(
+                [*self._history.operations, *self._expiry_clients.sets, *self._redis_clients.writes], committed.values()
+            )
         except InvariantViolated as violation:
             return "writes", str(violation)
-        if any(others.asked for others in self._others) or self._session_clients.sessions:
-            try:
-                self._judge_by_replay(Replay(committed))
-            except InvariantViolated as violation:
-                return "revisions", str(violation)
+        try:
+            self._judge_by_replay(Replay(committed))
+        except InvariantViolated as violation:
+            return "revisions", str(violation)
         report = check(self._history.operations)
         if report.verdict is Verdict.LINEARIZABLE:
             return None, ""
         return "linearizability", "\n".join([str(report), *(str(explain(each)) for each in report.violations)])
 
     def _judge_by_replay(self, replay: Replay) -> None:
-        check_numbers([each for others in self._others for each in others.asked], replay)
+        asked = [each for others in self._others for each in others.asked]
+        check_numbers([*asked, *self._redis_clients.sent], replay)
         for others in self._others:
             others.judge(replay)
         self._session_clients.judge(replay)
+        self._redis_clients.judge(replay)
+        for member in self._cluster.running:
+            if member.store.applied_index >= replay.points[-1].index:
+                check_store(member, replay)
 
 
 def _check_pong(client: int, answer: Answer) -> None:
