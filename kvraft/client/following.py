@@ -12,6 +12,7 @@ from typing import Any, Final
 from kvraft.client.errors import ClientClosed, ClientError, from_answer
 from kvraft.client.link import CONNECT_S, SILENCE_S, Lines, Link, MalformedAnswer
 from kvraft.client.nodes import Address
+from kvraft.client.numbers import first_revision
 from kvraft.client.quoting import argument, quoted
 from kvraft.client.route import Route
 from kvraft.client.values import Event, Text, read_event, to_bytes
@@ -68,7 +69,7 @@ class Following:
         """The error with which the watch has ended; the caller gets it after the events."""
         self.revision: int | None = None
         """The revision of the store when the first node accepted the watch; None before that."""
-        self.next_revision = first
+        self.next_revision = first_revision(first)
         """The first revision that was not delivered completely."""
         self._partial: list[Event] = []
         """Events of a revision whose last event has not arrived."""

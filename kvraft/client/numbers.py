@@ -1,6 +1,5 @@
 """Checks the numbers that a caller gives, so that a wrong one is refused where it is given, in words about the call."""
 
-import math
 from typing import Final
 
 from kvraft.client.errors import InvalidRequest
@@ -21,6 +20,28 @@ def whole(number: int, what: str) -> int:
     return number
 
 
+def one_end(ttl: float | None, lease: int | None) -> None:
+    """Check that a key is given one end at most.
+
+    Raises:
+        InvalidRequest: it is given both a time to live and a lease.
+    """
+    if ttl is not None and lease is not None:
+        raise InvalidRequest("a key has a time to live of its own or a lease, and not both")
+
+
+def first_revision(number: int | None) -> int | None:
+    """Return the revision from which a watch begins unchanged; None: the next one.
+
+    Raises:
+        TypeError: it is no whole number.
+        InvalidRequest: there is no such revision.
+    """
+    if number is not None and whole(number, "a revision") < 1:
+        raise InvalidRequest(f"a watch begins with a revision from 1 on, and not with {number}")
+    return number
+
+
 def time_to_live(seconds: float) -> float:
     """Return a time to live unchanged.
 
@@ -30,7 +51,7 @@ def time_to_live(seconds: float) -> float:
     """
     if not isinstance(seconds, int | float):
         raise TypeError(f"a time to live is a number of seconds, not {seconds!r}")
-    if math.isnan(seconds) or not TTL_S_MIN <= seconds <= TTL_S_MAX:
+    if not TTL_S_MIN <= seconds <= TTL_S_MAX:  # so it is for nan too
         raise InvalidRequest(
             f"a time to live is at least {TTL_S_MIN} and at most {TTL_S_MAX:.0f} seconds, and not {seconds}"
         )

@@ -7,7 +7,7 @@ from typing import Any, Final, Generic, TypeAlias, TypeVar
 import msgspec
 
 from kvraft.client.errors import InvalidRequest
-from kvraft.client.numbers import time_to_live, whole
+from kvraft.client.numbers import one_end, time_to_live, whole
 from kvraft.client.quoting import argument, is_plain_key, is_plain_value, last_argument
 from kvraft.client.transactions import Transaction
 from kvraft.client.transactions import delete as delete_operation
@@ -167,6 +167,7 @@ def delete(key: Text, condition: If | None = None) -> Request[None]:
 
 def cas(key: Text, condition: If, value: Text, ttl: float | None = None, lease: int | None = None) -> Request[int]:
     """Write a value if a condition holds; the result is its revision."""
+    one_end(ttl, lease)
     for_ = b"" if ttl is None else b" FOR " + _seconds(ttl)
     if lease is not None:
         for_ = b" LEASE %d" % whole(lease, "the number of a lease")

@@ -19,7 +19,7 @@ from typing import Any, ClassVar, Final, TypeAlias
 
 import msgspec
 
-from kvraft.client.numbers import time_to_live, whole
+from kvraft.client.numbers import one_end, time_to_live, whole
 from kvraft.client.quoting import member, range_member
 from kvraft.client.values import Deleted, Found, Outcome, Result, Text, read_item, read_key_item, to_bytes
 
@@ -143,6 +143,7 @@ def set(  # noqa: A001 - the command's name
     name: Text, value: Text, *, ttl: float | None = None, lease: int | None = None
 ) -> Operation:
     """Write a key. It expires after `ttl` seconds, or when its lease ends; with neither, never."""
+    one_end(ttl, lease)
     described = {**member("set", to_bytes(name)), **member("value", to_bytes(value))}
     if ttl is not None:
         described["ttl"] = time_to_live(ttl)

@@ -109,7 +109,8 @@ class FakeNode:
         verb, name, *rest = line.split(b" ", 3)
         if verb == b"LOCK":
             if name in self.locks:
-                return {"error": "LOCK_HELD", "message": "", "token": self.locks[name]}
+                code = "LOCK_TIMEOUT" if b" WAIT " in line else "LOCK_HELD"
+                return {"error": code, "message": "", "token": self.locks[name]}
             self._last_token += 1
             self.locks[name] = self._last_token
             self._owners[name] = line.rpartition(b" ")[2].decode()

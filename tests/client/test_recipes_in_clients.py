@@ -12,7 +12,18 @@ import pytest_twisted
 
 from kvraft.client import AsyncClient, Client, InvalidRequest, LockHeld, requests, transactions
 from kvraft.client import twisted as for_twisted
-from kvraft.client.recipes import Barrier, Counter, DoubleBarrier, Election, Lock, Party, Queue, TimedOut, awaited
+from kvraft.client.recipes import (
+    Barrier,
+    Counter,
+    DoubleBarrier,
+    Election,
+    Leader,
+    Lock,
+    Party,
+    Queue,
+    TimedOut,
+    awaited,
+)
 from tests.client.fake import FakeNode, event, fake_nodes
 from tests.conftest import deadline
 
@@ -84,13 +95,21 @@ def test_the_blocking_client_has_all_recipes() -> None:
                     pass
                 with pytest.raises(LockHeld), another:
                     pass
+                assert (held.is_held, lock.holder()) == (True, holder), "what is refused gives nothing back"
             assert lock.holder() is None
-        with another:
-            pass
+        with another as held:
+            assert held._held.ttl_s == 10
+        with Lock(client, "l", ttl=7) as held:
+            assert held._held.ttl_s == 7
+        with pytest.raises(ZeroDivisionError), Lock(client, "l"):
+            raise ZeroDivisionError
+        assert lock.holder() is None
 
         election = Election(client, "e", "me")
-        assert election.run(lambda lock: lock.token) == 4
+        assert election.run(lambda lock: (lock.token, election.leader())) == (6, Leader(6, b"me", 0))
         assert election.leader() is None
+        with election.lead(), pytest.raises(LockHeld), election.lead(0.02):
+            pass
 
 
 async def all_recipes(client: awaited.Holder[Any], node: FakeNode) -> None:
@@ -137,16 +156,26 @@ async def all_recipes(client: awaited.Holder[Any], node: FakeNode) -> None:
                 await lock.__aenter__()
             with pytest.raises(LockHeld):
                 await another.__aenter__()
+            assert (held.is_held, await lock.holder()) == (True, holder), "what is refused gives nothing back"
         assert await lock.holder() is None
-    async with another:
-        pass
+    async with another as held:
+        assert held._held.ttl_s == 10
+    async with awaited.Lock(client, "l", ttl=7) as held:
+        assert held._held.ttl_s == 7
+    with pytest.raises(ZeroDivisionError):
+        async with awaited.Lock(client, "l"):
+            raise ZeroDivisionError
+    assert await lock.holder() is None
 
-    async def lead(lock: Any) -> int:
-        return int(lock.token)
+    async def lead(lock: Any) -> tuple[int, Leader | None]:
+        return lock.token, await election.leader()
 
     election = awaited.Election(client, "e", "me")
-    assert await election.run(lead) == 4
+    assert await election.run(lead) == (6, Leader(6, b"me", 0))
     assert await election.leader() is None
+    async with election.lead():
+        with pytest.raises(LockHeld):
+            await election.lead(0.02).__aenter__()
 
 
 def test_the_asyncio_client_has_all_recipes() -> None:

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import kvraft.client
-from kvraft.client import Deleted, Found, If, InvalidRequest, Item, Transaction, key, requests, transactions
+from kvraft.client import Client, Deleted, Found, If, InvalidRequest, Item, Transaction, key, requests, transactions
 from kvraft.client.errors import ConditionFailed, from_answer
 from kvraft.client.following import watch_key, watch_prefix
 from kvraft.client.holding import Held
@@ -175,6 +175,27 @@ def test_only_reads_are_without_effect() -> None:
         (lambda: UNTYPED.requests.expire("n", float("inf")), InvalidRequest, "at most 315360000 seconds"),
         (lambda: Held(-1), InvalidRequest, "at least 0.001"),
         (lambda: Pages(Span.prefix("n"), -1), InvalidRequest, "a limit is a number of keys, and not -1"),
+        (lambda: UNTYPED.requests.Pages(Span.prefix("n"), 1.5), TypeError, "a limit is a whole number, not 1.5"),
+        (lambda: UNTYPED.If.version(7.0), TypeError, "a version is a whole number, not 7.0"),
+        (lambda: UNTYPED.requests.get_item("n", at="7"), TypeError, "a revision is a whole number, not '7'"),
+        (lambda: UNTYPED.requests.Span.prefix("n").shown(at=7.0), TypeError, "a revision is a whole number, not 7.0"),
+        (lambda: UNTYPED.requests.set_("n", "1", lease="7"), TypeError, "the number of a lease is a whole number"),
+        (lambda: UNTYPED.requests.cas("n", If.absent(), "1", lease=7.0), TypeError, "the number of a lease is"),
+        (lambda: requests.set_("n", "1", ttl=1, lease=7), InvalidRequest, "or a lease, and not both"),
+        (lambda: requests.cas("n", If.absent(), "1", ttl=1, lease=7), InvalidRequest, "or a lease, and not both"),
+        (lambda: UNTYPED.requests.expire("n", None), TypeError, "a time to live is a number of seconds, not None"),
+        (lambda: requests.expire("n", TTL_S_MAX + 1), InvalidRequest, "at most 315360000 seconds"),
+        (lambda: Client("127.0.0.1:1").watch("n", first=0), InvalidRequest, "from 1 on, and not with 0"),
+        (lambda: UNTYPED.Client("127.0.0.1:1").watch("n", first=1.5), TypeError, "a revision is a whole number"),
+        (
+            lambda: Client("127.0.0.1:1").lock("n", identity="x" * 96),
+            InvalidRequest,
+            "at most 95 bytes, and this one 96",
+        ),
+        (lambda: Client("127.0.0.1:1").lock("n", ttl=0), InvalidRequest, "at least 0.001"),
+        (lambda: Client("127.0.0.1:1").lease(ttl=float("nan")), InvalidRequest, "and not nan"),
+        (lambda: Client("nowhere"), InvalidRequest, "'nowhere' is no address of a node"),
+        (lambda: Client([]), InvalidRequest, "name at least one node"),
     ],
 )
 def test_a_wrong_argument_is_refused_where_it_is_given(make: Any, error: type[Exception], said: str) -> None:
