@@ -37,10 +37,14 @@ def fill(client: Client) -> None:
     for service, number in itertools.product(SERVICES, (1, 2)):
         place = {"host": f"10.0.0.{20 + number}", "port": 8000 + number, "healthy": True}
         client.set(f"service/{service}/{number}", json.dumps(place))
+    client.set("config/flags", '{"beta": true, "limit": 250}')
+
+
+def give_history(client: Client) -> None:
+    """Write the key whose history is shown; right before that, since a history keeps the last 10,000 revisions."""
     for weight in (10, 50, 100):
         place = {"host": "10.0.0.21", "port": 8001, "healthy": True, "weight": weight, "tags": ["blue", "canary"]}
         client.set("service/web/1", json.dumps(place))
-    client.set("config/flags", '{"beta": true, "limit": 250}')
 
 
 def load(client: Client, until: float) -> None:
@@ -107,6 +111,7 @@ def main() -> None:
             time.sleep(2)
             cluster.start(leader)
             time.sleep(LOAD_S / 2)
+            give_history(client)
             take_all(f"http://{HOST}:{HTTP_PORTS[cluster.await_leader()]}/")
 
 
