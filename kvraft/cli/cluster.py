@@ -7,6 +7,7 @@ lines of that node's output are shown. A node that ends later is only reported, 
 
 import errno
 import json
+import shutil
 import signal
 import socket
 import subprocess
@@ -37,11 +38,13 @@ SERVES: Final = "serves clients and peers on"
 
 CONFIG_PATH: Final = Path("config.json")
 TWISTD: Final = Path(sys.executable).with_name("twistd")
+KVRAFT: Final = Path(sys.executable).with_name("kvraft")
 INTERRUPTIONS: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 EXIT_CONFIG: Final = 78
 """EX_CONFIG of sysexits.h, as a node itself exits."""
-EXIT_FAILED: Final = 1
+EXIT_FAILED: Final = 69
+"""EX_UNAVAILABLE: the cluster does not run."""
 
 Launch = Callable[[Peer], "subprocess.Popen[str]"]
 """Starts one node, with its output in a pipe."""
@@ -164,6 +167,13 @@ def check_ports(peers: Sequence[Peer]) -> None:
     )
 
 
+def how_to_type(program: Path) -> str:
+    """Return how a person in this folder types a program: by its name alone where the shell finds it."""
+    if shutil.which(program.name) == str(program):
+        return program.name
+    return str(program.relative_to(Path.cwd()) if program.is_relative_to(Path.cwd()) else program)
+
+
 def invitation(leader: Peer, nodes: Sequence[RunningNode], data_dir: Path) -> str:
     """Return the text that suggests commands to try, once `leader` leads."""
     netcat = f"nc {leader.address.host} {leader.address.port}"
@@ -177,13 +187,18 @@ Watch the cluster in a browser, at any node:
         else ""
     )
     pids = {node.peer.id: node.process.pid for node in nodes}
-    program = TWISTD.relative_to(Path.cwd()) if TWISTD.is_relative_to(Path.cwd()) else TWISTD
+    program = how_to_type(KVRAFT)
     return f"""
 Node {leader.id} leads. In another terminal, try:
 
     echo 'SET user:100 kmarulab' | {netcat}
     echo 'GET user:100' | {netcat}
     echo 'DELETE user:100' | {netcat}
+
+or, in this folder, the command that finds the leader by itself:
+
+    {program} get user:100
+    {program} status
 {browse}
 Kill the leader and see another take over:
 
@@ -191,7 +206,7 @@ Kill the leader and see another take over:
 
 Bring it back, in a terminal of its own, where Ctrl-C ends it:
 
-    {program} -n kvraft --id {leader.id}
+    {program} node --id {leader.id}
 
 Ctrl-C here stops all nodes that run here. Their data stay in {data_dir}; remove that folder to start empty.
 """

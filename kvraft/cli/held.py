@@ -45,6 +45,10 @@ def lock_command(
     The token is in KVRAFT_TOKEN: let COMMAND bring it along with what it writes. If the lock is lost while it runs, it
     is sent SIGTERM, and the status is 75.
     """
+    if command[0] == "--":  # as it stands before a command elsewhere
+        command = command[1:]
+    if not command:
+        raise click.UsageError("give a command after the name of the lock")
     with Client(nodes, timeout=timeout, exactly_once=False) as client, ExitStack() as stack:
         with Progress(f"waiting for the lock {name}", output):
             lock = stack.enter_context(client.lock(key_bytes(name), ttl, wait=wait))

@@ -38,8 +38,9 @@ def cluster_options(function: F) -> F:
     function = click.option(
         "--timeout", type=timeout, default=TIMEOUT_S, help="Seconds to try for.", show_default=True
     )(function)
-    help_text = f"host:port,host:port; else {NODES_VARIABLE}, else config.json here."
-    return click.option("-n", "--nodes", help=help_text)(function)
+    # Without a comma, at which fish would cut it off in its list of completions.
+    help_text = f"Where the cluster is; else {NODES_VARIABLE} or config.json here say it."
+    return click.option("-n", "--nodes", metavar="HOST:PORT,...", help=help_text)(function)
 
 
 def write_bytes(content: bytes) -> None:

@@ -3,7 +3,7 @@
 import os
 import signal
 import sys
-from typing import Final
+from typing import Any, Final
 
 OK: Final = 0
 NO_SUCH_KEY: Final = 1
@@ -56,7 +56,22 @@ def tell(error: Exception, *, as_json: bool = False) -> int | None:
         print(json.dumps(told), file=sys.stderr)
     else:
         print(f"kvraft: {error}", file=sys.stderr)
+        if status == CONDITION_FAILED and "found" in getattr(error, "details", {}):
+            _tell_found(error)
     return status
+
+
+def _tell_found(error: Any) -> None:
+    """Print what a write that had a condition has found, to stderr."""
+    from kvraft.cli.options import shown
+
+    found = error.found
+    told = (
+        "no such key"
+        if found is None
+        else f"{shown(found.value)} (revision {found.mod_revision}, version {found.version})"
+    )
+    print(f"found: {told}", file=sys.stderr)
 
 
 def end_of_a_pipe() -> int:

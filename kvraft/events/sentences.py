@@ -79,6 +79,8 @@ class _Shown(dict[str, Any]):
             return milliseconds(self["seconds"])
         if name == "what":
             return "; ".join(self["changes"])
+        if name == "requests":
+            return "a request" if self["count"] == 1 else f"{self['count']} requests"
         if name == "why_stepped_down":
             return _WHY_STEPPED_DOWN.get(self.get("why", ""), "no reason is given")
         return "?"
@@ -113,7 +115,7 @@ _SENTENCES: Final[dict[str, Callable[[Told], str]]] = {
     "lag": _text("node {peer} lacks {entries} entries of the log of node {node}, which leads"),
     "silent": _text("node {peer} has not answered node {node}, which leads, for {duration}"),
     "apply_lag": _text("node {node} has {entries} committed entries still to apply"),
-    "refused": _text("node {node} has refused {count} requests ({protocol}) with {code}"),
+    "refused": _text("node {node} has refused {requests} ({protocol}) with {code}"),
     "started": _text("node {node} started, kvraft {version}"),
     "disk_full": _text("node {node} can save nothing and neither leads nor stands: {reason}"),
     "disk_ok": _text("node {node} can save again"),

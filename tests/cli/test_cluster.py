@@ -116,8 +116,22 @@ def test_the_leader_is_found_and_all_are_stopped(
     assert "Node 1 leads." in output
     assert f"echo 'GET user:100' | nc 127.0.0.1 {stage.config.peers[1].address.port}\n" in output
     assert f"kill -9 {stage.processes[1].pid}\n" in output
-    assert "twistd -n kvraft --id 1\n" in output, "how it is brought back"
+    assert "kvraft node --id 1\n" in output, "how it is brought back"
+    assert "kvraft status\n" in output
     assert f"Their data stay in {stage.config.data_dir}" in output
+
+
+def test_a_program_is_typed_as_briefly_as_possible(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By its name where the shell finds it, from this folder if it is in it, else from the root."""
+    program = tmp_path / "bin" / "kvraft"
+    program.parent.mkdir()
+    program.touch(mode=0o755)
+    monkeypatch.setenv("PATH", "/nowhere")
+    assert cluster.how_to_type(program) == str(program)
+    monkeypatch.chdir(tmp_path)
+    assert cluster.how_to_type(program) == "bin/kvraft"
+    monkeypatch.setenv("PATH", str(program.parent))
+    assert cluster.how_to_type(program) == "kvraft"
 
 
 def test_a_node_that_does_not_start_ends_the_cluster(capfd: pytest.CaptureFixture[str]) -> None:

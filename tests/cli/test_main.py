@@ -108,6 +108,16 @@ def test_errors_are_json_where_that_is_asked_for(kvraft: Shell) -> None:
     assert (kvraft.status, told["error"], told["found"]["value"]) == (3, "CONDITION_FAILED", "1")
 
 
+def test_what_a_condition_found_is_told(kvraft: Shell) -> None:
+    """On one line after the error, however long it is."""
+    kvraft("set", "k", stdin=b"\xff" + b"1" * 1000)
+    kvraft("cas", "k", "2", "--absent")
+    assert kvraft.error.splitlines()[1].startswith("found: \\xff11")
+    assert kvraft.error.endswith("1... (1001 bytes) (revision 1, version 1)\n")
+    kvraft("cas", "nope", "2", "--present")
+    assert kvraft.error.endswith("\nfound: no such key\n")
+
+
 def test_json_is_asked_for_before_the_subcommand_too(kvraft: Shell) -> None:
     """Also of commands below others, and what stands after them counts more."""
     kvraft("set", "k", "1")
@@ -320,6 +330,10 @@ def test_a_command_runs_under_a_lock(kvraft: Shell) -> None:
     script = "import os, sys; sys.exit(40 + int(os.environ['KVRAFT_TOKEN']))"
     kvraft("lock", "job", sys.executable, "-c", script)
     assert (kvraft.status, kvraft.node.locks) == (41, {})
+    kvraft("lock", "job", "--", "sh", "-c", "exit 7")
+    assert (kvraft.status, kvraft.node.locks) == (7, {})
+    kvraft("lock", "job", "--")
+    assert (kvraft.status, "give a command" in kvraft.error) == (statuses.USAGE, True)
 
     kvraft.node.locks[b"job"] = 7
     kvraft("lock", "--wait", "0", "job", "true")

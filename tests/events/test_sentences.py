@@ -60,6 +60,10 @@ from kvraft.events import sentence
             {"kind": "refused", "protocol": "line", "code": "TIMEOUT", "count": 12},
             "node 1 has refused 12 requests (line) with TIMEOUT",
         ),
+        (
+            {"kind": "refused", "protocol": "http", "code": "COMPACTED", "count": 1},
+            "node 1 has refused a request (http) with COMPACTED",
+        ),
         ({"kind": "of a later version"}, "node 1 notes of a later version"),
         ({"kind": "link_lost"}, "node 1 has lost its connection with node ?"),
     ],
