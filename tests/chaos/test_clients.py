@@ -68,7 +68,7 @@ def test_a_lost_connection_leaves_the_outcome_open(bench: Bench) -> None:
 
 
 def test_a_read_is_noted_with_its_value(bench: Bench) -> None:
-    """A value and its absence are both told."""
+    """A value and its absence are both answered."""
     bench.client._ask(Action.GET, "k", None)
     bench.client._ask(Action.GET, "k", None)
     bench.connection.dataReceived(b'{"value":"v"}\n{"value":null}\n')
@@ -91,6 +91,6 @@ def test_values_are_unique_but_for_repetitions(bench: Bench) -> None:
 
 
 def test_a_hint_names_a_node_by_its_port(bench: Bench) -> None:
-    """The names of nodes are for the other nodes: a client looks none up, and knows whose port it is."""
+    """The names of nodes are for the other nodes: a client looks none up, and has each node's port."""
     assert bench.client._find("node0.test:1") == Address("127.0.0.1", 1)
     assert bench.client._find("10.0.0.1:2") == Address("10.0.0.1", 2)

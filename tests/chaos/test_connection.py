@@ -84,7 +84,7 @@ def test_patience_is_for_each_answer(wire: Wire) -> None:
 
 @pytest.mark.parametrize("line", [b"nonsense\n", b"[]\n", b'{"status":"OK"}\n{"status":"OK"}\n'])
 def test_what_is_no_answer_ends_the_connection(wire: Wire, line: bytes) -> None:
-    """A line that is no object, or that nobody asked for, cannot be matched with anything."""
+    """A line that is no object, or that answers no request, cannot be matched with anything."""
     answer = wire.connection.request("SET a b")
 
     wire.connection.dataReceived(line)

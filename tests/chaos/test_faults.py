@@ -96,7 +96,7 @@ class FakeObserver:
     commands: list[str] = attrs.field(factory=list)
 
     async def leader(self) -> int | None:
-        """Who leads."""
+        """The leader."""
         return 1 if self.nodes.lives[1] is Life.RUNNING else 2
 
     async def command(self, node: int, line: str) -> dict[str, Any]:

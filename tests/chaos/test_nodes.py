@@ -93,7 +93,7 @@ def test_a_node_that_is_asked_to_end_is_no_finding(nodes: Nodes) -> None:
 
 
 def test_a_node_that_ends_by_itself_is_a_finding(tmp_path: Path) -> None:
-    """Nobody asked it to, so something is wrong, and its status is told; once."""
+    """It was not asked to, so something is wrong, and its status is reported; once."""
     nodes = Nodes(tmp_path / "nodes", 1, program=QUITTER)
     nodes.start([0])
 
@@ -118,7 +118,7 @@ def test_nothing_is_left_behind(nodes: Nodes) -> None:
 
 
 def test_complaints_are_found(tmp_path: Path) -> None:
-    """A traceback in a log is told with its place; ordinary lines and what a pause explains are not."""
+    """A traceback in a log is reported with its place; ordinary lines and what a pause explains are not."""
     log = tmp_path / "0.log"
     lines = (
         "all is well",

@@ -21,7 +21,7 @@ class ThreeNodes:
 
 
 class Scripted(Observer):
-    """Is told what the nodes say; a leader answers a read, unless it is said otherwise."""
+    """Has the statuses of the nodes; a leader answers a read, unless a test sets it otherwise."""
 
     def __init__(self, statuses: Statuses, *, answers: bool = True) -> None:
         self.clock = Clock()
@@ -89,7 +89,7 @@ def test_healthy_nodes_are_seen_at_once(name: str) -> None:
     ],
 )
 def test_what_never_comes_is_told(name: str, observer: Scripted) -> None:
-    """A node that is silent, that follows somebody else or nobody, a leader that answers nothing, another state."""
+    """A node that is silent, that follows another or no leader, a leader that answers nothing, another state."""
     result = outcome(observer, getattr(observer, name))
 
     assert isinstance(result, Failure)
@@ -99,7 +99,7 @@ def test_what_never_comes_is_told(name: str, observer: Scripted) -> None:
 
 
 def test_what_comes_late_is_seen() -> None:
-    """The wait ends when the last node follows, and tells how long it was."""
+    """The wait ends when the last node follows, and returns how long it was."""
     observer = Scripted(but(2, leader=None))
     results: list[float] = []
     Deferred.fromCoroutine(observer.await_progress(PATIENCE_S)).addCallback(results.append)

@@ -20,7 +20,7 @@ A_MOMENT_S = 0.15
 
 
 class Peer(Protocol):
-    """Remembers what it is sent and whether it was cut off."""
+    """Records what it is sent and whether it was cut off."""
 
     def __init__(self) -> None:
         self.heard = b""
@@ -54,13 +54,13 @@ class Listener(ServerFactory):
         self.peers: list[Peer] = []
 
     def buildProtocol(self, addr: object) -> Peer:
-        """Take whoever comes."""
+        """Accept any connection."""
         self.peers.append(Peer())
         return self.peers[-1]
 
 
 class Street:
-    """A proxy before node 1, and whoever knocks."""
+    """A proxy before node 1, and those that connect."""
 
     def __init__(self) -> None:
         from twisted.internet import reactor
@@ -209,7 +209,7 @@ async def test_a_link_that_is_held_is_silent(street: Street) -> None:
 
 @deadline(TEST_S)
 async def test_a_node_that_is_down_refuses(street: Street) -> None:
-    """Who asks for a node that does not listen is cut off, as by the node's own machine."""
+    """A connection to a node that does not listen is cut off, as by the node's own machine."""
     await maybeDeferred(street.port.stopListening)
 
     client = await street.knock(b"GET a\n")

@@ -1,4 +1,4 @@
-"""A cluster in the foreground: who leads, what to try, and that no node is left behind."""
+"""A cluster in the foreground: the leader, what to try, and that no node is left over."""
 
 import signal
 import socket
@@ -54,7 +54,7 @@ def free_port() -> int:
 
 
 class Stage:
-    """Launches scripts instead of nodes, one for each peer, and remembers their processes."""
+    """Launches scripts instead of nodes, one for each peer, and keeps their processes."""
 
     def __init__(self, *scripts: str) -> None:
         self.scripts = scripts
@@ -148,7 +148,7 @@ def test_a_node_that_does_not_start_ends_the_cluster(capfd: pytest.CaptureFixtur
 
 
 def test_no_leader_in_time_ends_the_cluster(capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
-    """Nobody waits for ever for a leader."""
+    """The wait for a leader ends."""
     monkeypatch.setattr(cluster, "START_TIMEOUT_S", 0.2)
     stage = Stage(DEAF)
 
@@ -171,7 +171,7 @@ def test_a_node_that_ends_later_is_reported(capfd: pytest.CaptureFixture[str]) -
 def test_a_node_that_ignores_sigterm_is_killed(
     capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Whatever a node does about SIGTERM, none is left behind."""
+    """Whatever a node does about SIGTERM, none is left over."""
 
     def press_ctrl_c(_nodes: object) -> None:
         monkeypatch.setattr(cluster, "STOP_TIMEOUT_S", 0.2)
@@ -186,7 +186,7 @@ def test_a_node_that_ignores_sigterm_is_killed(
 
 
 def test_a_taken_port_is_told_and_nothing_starts(capfd: pytest.CaptureFixture[str]) -> None:
-    """Where a stranger has a port no node is launched; the text says who it is, and ports that are free."""
+    """Where another program has a port no node is launched; the text names it, and ports that are free."""
     stage = Stage(DEAF, DEAF)
     taken = stage.config.peers[1].address
     stranger = subprocess.Popen([sys.executable, "-c", STRANGER, str(taken.port)], stdout=subprocess.PIPE, text=True)
@@ -235,7 +235,7 @@ def test_the_page_is_named() -> None:
 def test_a_stranger_that_comes_between_is_no_leader(
     capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Who answers at a node's port before that node has said that it serves is somebody else."""
+    """An answer at a node's port before that node has said that it serves is another program's."""
     monkeypatch.setattr(cluster, "START_TIMEOUT_S", 0.5)
     stage = Stage(LEADER.replace("it serves clients and peers on its port", "starting"))
 

@@ -35,7 +35,7 @@ class Shell:
     status: int = 0
 
     def __call__(self, *arguments: str, stdin: bytes | None = None) -> str:
-        """Return what a command writes to stdout; `status` and `error` tell the rest."""
+        """Return what a command writes to stdout; `status` and `error` have the rest."""
         self.patch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(stdin or b"")))
         self.status = main([*arguments])
         out, error = self.capture.readouterr()
@@ -100,7 +100,7 @@ def test_what_goes_wrong_is_said_and_has_a_status(kvraft: Shell, arguments: list
 
 
 def test_errors_are_json_where_that_is_asked_for(kvraft: Shell) -> None:
-    """With what the node has told."""
+    """With the node's answer."""
     kvraft("set", "k", "1")
     kvraft("cas", "k", "2", "--absent", "-o", "json")
 
@@ -174,7 +174,7 @@ def test_no_cluster_is_named(kvraft: Shell, tmp_path: Path) -> None:
     ],
 )
 def test_init_lets_nodes_serve_http(kvraft: Shell, tmp_path: Path, words: list[str], expected: list[str]) -> None:
-    """Those of this machine unless that is not wanted, others if it is."""
+    """Those of this machine unless that is turned off, others if it is turned on."""
     kvraft.patch.chdir(tmp_path)
     kvraft("init", *words)
 

@@ -15,7 +15,7 @@ _READ_BYTES: Final = 65536
 class FakeNode:
     """Answers on a port of its own, until it is closed.
 
-    It leads unless it is told of another node that does. A watch is answered, and told every later write of any key.
+    It leads unless a test sets another leader. A watch is answered, and sent every later write of any key.
     """
 
     def __init__(self) -> None:
@@ -63,7 +63,7 @@ class FakeNode:
         self.drop()
 
     def tell(self, *lines: str) -> None:
-        """Say something to everybody who watches."""
+        """Send something to all watches."""
         for watcher in self._watchers:
             with contextlib.suppress(OSError):  # it has gone
                 watcher.sendall("".join(f"{line}\n" for line in lines).encode())
@@ -105,7 +105,7 @@ class FakeNode:
         return json.dumps(self.lines.ask(line)).encode()
 
     def _of_a_lock(self, line: bytes) -> dict[str, Any]:
-        """Answer what concerns a lock; who waits is told at once that it was too long."""
+        """Answer what concerns a lock; a request that waits is answered at once that it was too long."""
         verb, name, *rest = line.split(b" ", 3)
         if verb == b"LOCK":
             if name in self.locks:

@@ -1,4 +1,4 @@
-"""The policy of a client, in virtual time: whom it asks, what it asks again, and what it calls unknown."""
+"""The policy of a client, in virtual time: which node it asks, what it repeats, and which outcomes are unknown."""
 
 from typing import Any
 

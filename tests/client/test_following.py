@@ -1,4 +1,4 @@
-"""The policy of a watch, in virtual time: nothing is lost, nothing told twice, whatever becomes of the nodes."""
+"""The policy of a watch, in virtual time: nothing is lost, nothing reported twice, whatever becomes of the nodes."""
 
 from random import Random
 from typing import Any
@@ -17,7 +17,7 @@ def put(revision: int, *, more: bool = False, key: str = "k") -> dict[str, Any]:
 
 
 class Watcher(Network):
-    """A watch, and what it tells."""
+    """A watch, and its events."""
 
     def __init__(self, first: int | None = None) -> None:
         self.following = Following(watch_key("k"), first, NODES, Random(1))
@@ -52,7 +52,7 @@ def test_events_are_told_in_order() -> None:
 
 @pytest.mark.parametrize("how", ["lost", "silent", "STOPPING", "SLOW_WATCHER"])
 def test_a_watch_goes_on_after_the_last_revision_that_it_told(how: str) -> None:
-    """On another node, or the same; also when it has told nothing yet."""
+    """On another node, or the same; also when it has had no event yet."""
     watcher = Watcher()
     watcher.begin()
     watcher.say(put(6))
@@ -72,7 +72,7 @@ def test_a_watch_goes_on_after_the_last_revision_that_it_told(how: str) -> None:
 
 
 def test_a_watch_that_has_told_nothing_goes_on_from_where_it_stood() -> None:
-    """What happens while it is not connected is told."""
+    """What happens while it is not connected is reported."""
     watcher = Watcher()
     watcher.begin(revision=5)
     watcher.lose()
@@ -83,7 +83,7 @@ def test_a_watch_that_has_told_nothing_goes_on_from_where_it_stood() -> None:
 
 
 def test_half_a_revision_is_asked_for_again_as_a_whole() -> None:
-    """Its events are told together, once."""
+    """Its events are reported together, once."""
     watcher = Watcher(first=1)
     watcher.connect()
     assert watcher.sent == [b"WATCH k FROM 1"]

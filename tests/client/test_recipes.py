@@ -46,7 +46,7 @@ class World:
         return None if is_lost else answer
 
     def has_changed(self, changed: Changed) -> bool:
-        """Whether a watch would have told something by now."""
+        """Whether a watch would have had an event by now."""
         prefix = b"PREFIX %b META" % changed.prefix
         return bool(self.lines.ask(prefix)["items"] != self.lines.ask(prefix + b" AT %d" % changed.after)["items"])
 
@@ -165,7 +165,7 @@ def test_who_waits_at_a_barrier_goes_on_when_it_is_open(seed: int) -> None:
 
 @pytest.mark.parametrize("seed", SEEDS)
 def test_the_rounds_of_a_double_barrier_do_not_mix(seed: int) -> None:
-    """Nobody is inside before all have entered, and nobody is out before all have left."""
+    """None is inside before all have entered, and none is out before all have left."""
     world, count, rounds = World(seed), 3, 3
     entering, leaving = [0] * rounds, [0] * rounds
 
@@ -190,7 +190,7 @@ def test_the_rounds_of_a_double_barrier_do_not_mix(seed: int) -> None:
 
 @pytest.mark.parametrize("seed", SEEDS)
 def test_a_double_barrier_goes_on_without_the_dead(seed: int) -> None:
-    """One who dies before it opens does not count, one who dies inside counts as having left."""
+    """One that dies before it opens does not count, one that dies inside counts as having left."""
     world, log = World(seed), list[str]()
 
     def participant(name: str, dies_at: str = "") -> Steps[None]:
@@ -220,7 +220,7 @@ def test_a_double_barrier_goes_on_without_the_dead(seed: int) -> None:
 
 
 def test_who_has_lost_its_lease_is_not_let_through_a_double_barrier() -> None:
-    """It is told so, since the others do not count on it."""
+    """It gets an error, since the others do not count on it."""
     lines = Lines()
     steps, lease = entering(lines)
     request: Any = next(steps)
@@ -251,7 +251,7 @@ def test_a_double_barrier_opens_only_while_all_are_there() -> None:
 
 
 def test_who_comes_to_an_open_double_barrier_waits_for_the_next_round() -> None:
-    """Also while one of two has left already: a round has ended when nobody of it is left."""
+    """Also while one of two has left already: a round has ended when none of it is left."""
     lines = Lines()
     both = [policy.Rendezvous("b", 2) for _ in range(2)]
     first, second = (each.begin(lines.ask("LEASE GRANT 10")["lease"]) for each in both)
@@ -283,7 +283,7 @@ def go_on(lines: Lines, steps: Steps[None], *answer: None) -> Step | None:
 
 
 def entering(lines: Lines) -> tuple[Steps[None], int]:
-    """Return the steps of one who enters a double barrier for two, and its lease."""
+    """Return the steps of one that enters a double barrier for two, and its lease."""
     lease = lines.ask("LEASE GRANT 10")["lease"]
     return policy.Rendezvous("b", 2).begin(lease), lease
 
@@ -325,7 +325,7 @@ def test_an_item_has_one_consumer_at_a_time_and_is_finished_once(seed: int) -> N
     try:
         world.run(workers.harm)
     except AssertionError as error:
-        # Those who wait for a further item when all are done wait for ever, and are right.
+        # Those that wait for a further item when all are done wait for ever, and are right.
         if "wait for ever" not in str(error) or not workers.have_done_all():
             raise
 
@@ -371,7 +371,7 @@ class Workers:
         if not self._harms or not self._holders or world.random.random() > 0.1:
             return
         value, lease = world.random.choice(sorted(self._holders.items()))
-        if world.lines.ask(b"GET done/" + value)["value"] is None:  # else it is finished, and not told yet
+        if world.lines.ask(b"GET done/" + value)["value"] is None:  # else it is finished, and not reported yet
             self._harms -= 1
             del self._holders[value]
             ended(world, lease)

@@ -30,7 +30,7 @@ from tests.conftest import deadline
 
 @contextlib.contextmanager
 def opened_when_it_is_watched(node: FakeNode) -> Iterator[None]:
-    """Remove the key of a barrier as soon as somebody watches it, and let every watch tell so from then on."""
+    """Remove the key of a barrier as soon as it is watched, and let every watch report that from then on."""
     is_over = threading.Event()
 
     def run() -> None:

@@ -152,7 +152,7 @@ def test_nodes_of_an_earlier_version_are_asked_without_numbers(code: str) -> Non
 
 
 def test_each_write_is_carried_out_once_whatever_is_lost() -> None:
-    """Requests and answers are lost at random, leaders change: the sum is exact, and nobody is told a wrong one."""
+    """Requests and answers are lost at random, leaders change: the sum is exact, and so is each answer."""
     for seed in range(40):
         random = Random(seed)
         caller = Caller()

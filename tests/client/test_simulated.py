@@ -43,7 +43,7 @@ END_S: Final = 60.0
 
 
 class Programs:
-    """All programs of a run, and what they were told.
+    """All programs of a run, and their answers.
 
     Args:
         cluster: the simulated cluster.
@@ -61,11 +61,11 @@ class Programs:
         self.unknown: dict[str, int] = {}
         self.totals: dict[str, int] = {}
         self.told: dict[str, list[int]] = {}
-        """By counter: the values that its watch has told."""
+        """By counter: the values that its watch has reported."""
         self.tokens: list[int] = []
         """Of the lock, in the order in which it was held."""
         self.holding: dict[Lock[Deferred[None]], Machine] = {}
-        """What is held now, as far as the programs know, and by whom."""
+        """What is held now, as far as the programs know, and by which."""
         self.most_held = 0
         """How many certainly held it at one time, at most."""
         self.stale = 0
@@ -128,7 +128,7 @@ class Programs:
             await deferLater(client.reactor, THINK_S)
 
     async def _count(self, client: Client, me: int) -> None:
-        """Count, several additions at a time; a watch of the same client tells each sum."""
+        """Count, several additions at a time; a watch of the same client reports each sum."""
         key = f"counter/{me}"
         self.sums[key], self.told[key], self.unknown[key] = [], [], 0
         async with client.watch(key) as watch:
@@ -144,7 +144,7 @@ class Programs:
             self.totals[key] = int(await client.get(key) or 0)
             while len(self.told[key]) < self.totals[key]:
                 event = await watch.take(END_S)
-                assert event is not None, f"{key}: the watch tells no more after {self.told[key][-1:]}"
+                assert event is not None, f"{key}: the watch reports no more after {self.told[key][-1:]}"
                 self.told[key].append(int(event.value or 0))
 
     async def _take_turns(self, client: Client, me: int) -> None:
@@ -174,7 +174,7 @@ class Programs:
             await deferLater(client.reactor, THINK_S)
 
     def look(self) -> None:
-        """Count who holds the lock now."""
+        """Count the present holders of the lock."""
         self.most_held = max(self.most_held, sum(lock.is_held for lock in self.holding))
 
 
@@ -266,13 +266,13 @@ def test_each_addition_counts_once(programs: Programs) -> None:
 
 
 def test_a_watch_tells_each_change_once(programs: Programs) -> None:
-    """Whichever node tells, and however often it is asked to go on."""
+    """From any node, and however often it is resumed."""
     for key, told in programs.told.items():
         assert told == [*range(1, programs.totals[key] + 1)], key
 
 
 def test_a_lock_has_one_holder_at_a_time(programs: Programs) -> None:
-    """Of those who certainly hold it, each by its own clock; and tokens only grow."""
+    """Of those that certainly hold it, each by its own clock; and tokens only grow."""
     assert programs.most_held == 1
     assert len(programs.tokens) > PROGRAMS
     assert programs.tokens == sorted(set(programs.tokens))

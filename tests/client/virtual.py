@@ -30,10 +30,10 @@ class Network:
         self.sent: list[bytes] = []
         """Lines that were sent on this connection and are not answered yet."""
         self.dialled: list[Address] = []
-        """Every address to which a connection was wanted."""
+        """Every address to which a connection was asked for."""
 
     def look(self) -> None:
-        """Take what the machine wants and sends."""
+        """Take what the machine asks for and sends."""
         if self.machine.link is not self.link:
             self.link = self.machine.link
             self.sent.clear()
@@ -42,9 +42,9 @@ class Network:
         self.sent += self.machine.take_output().splitlines()
 
     def connect(self) -> int:
-        """Let the connection that is wanted stand; return the node."""
+        """Let the connection that is asked for stand; return the node."""
         self.look()
-        assert self.link is not None, "no connection is wanted"
+        assert self.link is not None, "no connection is asked for"
         self.machine.connected(self.now)
         self.look()
         address = self.dialled[-1]
@@ -82,17 +82,17 @@ class Network:
         self.now = until
 
     def until_wanted(self) -> None:
-        """Let time pass until a connection is wanted."""
+        """Let time pass until a connection is asked for."""
         for _ in range(1_000):
             self.look()
             if self.link is not None:
                 return
             self.advance(0.01)
-        raise AssertionError("no connection is wanted")
+        raise AssertionError("no connection is asked for")
 
 
 class Caller(Network):
-    """A client, what it was told, and the nodes as it meets them."""
+    """A client, its answers, and the nodes as it meets them."""
 
     def __init__(self, seed: int = 1, pending_max: int = 1000) -> None:
         self.channel = Channel(NODES, Random(seed), pending_max)

@@ -55,7 +55,7 @@ Steps = Generator[Request[Any], Any, None]
 
 
 class Program:
-    """What one program asks, and what it was told; how requests are sent is the caller's."""
+    """The requests of one program and their answers; how requests are sent is the caller's."""
 
     def __init__(self, number: int, stopping: threading.Event) -> None:
         self.counter: Final = f"counter/{number}"
@@ -157,7 +157,7 @@ class Verdicts:
     operations: int
     additions: int
     unknown: int
-    """Requests of which no client knows whether they were carried out."""
+    """Requests of unknown outcome."""
     told: Counter[str]
     findings: tuple[str, ...]
 

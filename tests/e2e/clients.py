@@ -191,7 +191,7 @@ def write(addresses: Sequence[Address], items: Mapping[str, str]) -> None:
 
 
 def _write_to(address: Address, left: dict[str, str]) -> bool:
-    """Set what is `left` and forget it; return whether all was taken."""
+    """Set what is `left` and drop it; return whether all was taken."""
     try:
         with Connection(address) as connection:
             for some in _chunks(list(left)):

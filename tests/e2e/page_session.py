@@ -1,4 +1,4 @@
-"""What a person does on the live page while nodes are killed: one session, which tells what it saw.
+"""What a person does on the live page while nodes are killed: one session, which reports what it saw.
 
 `python -m tests.e2e.page_session FACTS` reads facts of the cluster, as JSON, from the file FACTS, and prints what it
 has seen, as JSON. It is started by test_page.py.
@@ -26,7 +26,7 @@ TYPED_LATER: Final = "typed while somebody else was faster"
 LED_BY_ANOTHER: Final = "(old) => document.querySelector('#tile-leader .value').textContent !== old"
 TELLS_TERM: Final = """(term) =>
   RegExp(`(leads|in) term ${term}(?![0-9])`).test(document.getElementById('events').textContent)"""
-"""Whether the last hour names who leads a term."""
+"""Whether the last hour names the leader of a term."""
 SHOWS_ANOTHER: Final = """(old) => {
   const tile = document.querySelector('#tile-leader .value').textContent;
   const row = [...document.querySelectorAll('#members tr')].find((each) => each.textContent.includes(old));
@@ -56,7 +56,7 @@ class Session:
     seen: dict[str, Any] = attrs.field(factory=dict)
 
     def line(self, line: str) -> dict[str, Any]:
-        """Ask the leader, whoever leads by now: a busy machine may have changed it."""
+        """Ask the present leader: a busy machine may have changed it."""
 
         def answer() -> dict[str, Any] | None:
             told = ask(parse_address(self.facts["addresses"][self.leader()]), line)
@@ -242,7 +242,7 @@ class Session:
         self.page.set_viewport_size(whole)  # type: ignore[arg-type]
 
     def lose_the_leader(self) -> None:
-        """The leader is killed: how long until the page shows it, and who leads then."""
+        """The leader is killed: how long until the page shows it, and the new leader."""
         self.page.click("#nav-keys")
         self.page.fill("#value", TYPED_LATER)
         if self.leader() == self.facts["page"]:  # the page goes on with its own node first
@@ -296,7 +296,7 @@ def main() -> None:
             session.check_access()
             session.lose_the_leader()
             session.lose_the_own_node()
-        except Exception:  # noqa: BLE001 - it is told, with what was seen so far
+        except Exception:  # noqa: BLE001 - it is reported, with what was seen so far
             session.seen["failed"] = f"{traceback.format_exc()[-1500:]}\n{' '.join(session.text('main').split())[:600]}"
         session.seen["errors"] = errors
         session.seen["title"] = session.page.title()

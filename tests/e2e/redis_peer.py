@@ -41,7 +41,7 @@ class Client:
         self._socket.sendall(b"".join(map(encoded, commands)))
 
     def read_all(self) -> list[Reply]:
-        """Return what has been told by now, up to the reply to a PING."""
+        """Return the messages by now, up to the reply to a PING."""
         self.send([(b"PING",)])
         replies = [self.read()]
         while b"pong" not in str(replies[-1]).lower().encode():

@@ -16,7 +16,7 @@ from typing import Any, Final
 HOST: Final = "127.0.0.1"
 PAUSE_S: Final = 0.1
 FAILOVER_S: Final = 15.0
-"""Longest time for which a client may find nobody who carries out what it asks."""
+"""Longest time for which a client may find no node that carries out its requests."""
 LOCK_S: Final = 2.0
 """So long a lock lives whose holder is gone."""
 

@@ -22,7 +22,7 @@ IMAGES: Final = REPOSITORY / "docs" / "images"
 PORTS: Final = (8080, 8081, 8082)
 HTTP_PORTS: Final = (9080, 9081, 9082)
 LOAD_S: Final = 110.0
-"""So long the nodes carry load before the pictures are taken: the charts want something to show."""
+"""So long the nodes carry load before the pictures are taken: the charts need something to show."""
 WIDE: Final = {"width": 1180, "height": 1000}
 PHONE: Final = {"width": 390, "height": 844}
 PAUSE_S: Final = 0.01

@@ -87,7 +87,7 @@ async def test_nodes_that_forget_are_convicted(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("how", ["interrupted", "finished"])
 def test_the_command_leaves_nothing_behind(tmp_path: Path, how: str) -> None:
-    """It prints one line and its exit status tells whether all is well; Ctrl-C is no pass, and ends all nodes too."""
+    """It prints one line and its exit status says whether all is well; Ctrl-C is no pass, and ends all nodes too."""
     seconds = "60" if how == "interrupted" else "1"
     command = [sys.executable, "-m", "kvraft.chaos", "--seconds", seconds, "--seed", "1", "--folder", "run"]
     with subprocess.Popen(

@@ -1,4 +1,4 @@
-"""The Python clients on real nodes while the leader is killed: nothing is lost, doubled, or told twice."""
+"""The Python clients on real nodes while the leader is killed: nothing is lost, doubled, or reported twice."""
 
 import asyncio
 import time
@@ -21,7 +21,7 @@ TIMEOUT_S = 20.0
 
 @attrs.define
 class Notes:
-    """What a client was told while it counted, one request at a time."""
+    """The answers to a client that counts, one request at a time."""
 
     sums: list[int] = attrs.field(factory=list)
     unknown: int = 0
@@ -34,13 +34,13 @@ class Notes:
         return int(self.value or 0)
 
     def check(self) -> None:
-        """Hold what the client was told against what the nodes have, and what its watch has told."""
+        """Compare the client's answers with what the nodes have, and with the events of its watch."""
         assert len(self.sums) + self.unknown == WRITES
         assert self.sums == sorted(set(self.sums)), "an increment was carried out twice, or out of order"
         assert len(self.sums) <= self.total <= len(self.sums) + self.unknown
         assert self.unknown <= 1, "one request at a time is in flight, so one can be lost"
         told = [int(event.value or 0) for event in self.events]
-        assert told == list(range(1, self.total + 1)), "each change is told once"
+        assert told == list(range(1, self.total + 1)), "each change is reported once"
 
 
 def count_blocking(nodes: str) -> Notes:

@@ -11,7 +11,7 @@ THEIRS: Final = {"owner": "second", "second": "2"}
 
 
 def test_a_node_with_the_wrong_peers(tmp_path: Path) -> None:
-    """Its log knows better than its config.json: it says what differs, and stays with its own cluster."""
+    """Its log counts, and not its config.json: it says what differs, and stays with its own cluster."""
     with running_cluster(tmp_path / "one") as one, running_cluster(tmp_path / "two") as two:
         write(one.addresses, MINE)
         write(two.addresses, THEIRS)
@@ -33,7 +33,7 @@ def test_a_node_with_the_wrong_peers(tmp_path: Path) -> None:
         one.await_equal(one.ids)
         assert read_back(one.addresses, ["owner", "second"]) == {"owner": "first", "second": None}
         assert read_back(two.addresses, ["owner", "first"]) == {"owner": "second", "first": None}
-        assert [two.log(node).count("OTHER_CLUSTER") for node in others] == [0, 0], "nobody has knocked there"
+        assert [two.log(node).count("OTHER_CLUSTER") for node in others] == [0, 0], "no node has connected there"
         after = two.await_equal(two.ids)
         assert (after["term"], after["leader"], after["revision"]) == tuple(
             before[key] for key in ("term", "leader", "revision")

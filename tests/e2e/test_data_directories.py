@@ -16,11 +16,11 @@ from tests.e2e.processes import HOST, TWISTD, Cluster, Process, environment, fre
 IOERR: Final = 74
 CONFIG: Final = 78
 INTERRUPTED: Final = 128 + signal.SIGINT
-"""What a shell tells of a process that Ctrl-C has ended."""
+"""The exit status of a process that Ctrl-C has ended, in a shell."""
 ASCII_ONLY: Final = ("env", "LC_ALL=C", "PYTHONUTF8=0", "PYTHONCOERCECLOCALE=0", str(TWISTD))
 """A locale without any letters but those of ASCII, and no way around it."""
 PATIENCE_S: Final = 20.0
-"""Longest wait for a process that was told to end."""
+"""Longest wait for a process that was asked to end."""
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""Clients that take all the files a node may open harm nobody but each other."""
+"""Clients that take all the files a node may open harm no others."""
 
 import contextlib
 import re
@@ -30,14 +30,14 @@ def nodes(tmp_path: Path) -> Iterator[Cluster]:
 
 
 def crowd(address: Address, everybody: contextlib.ExitStack) -> tuple[int, str]:
-    """Open connections that stay until one is refused; return how many there are, and what the last was told."""
+    """Open connections that stay until one is refused; return how many there are, and the answer to the last."""
     for count in range(OPEN_FILES):
         connection = everybody.enter_context(open_connection(address))
         connection.sendall(b"KEEP\n")
         answer = connection.recv(1000).decode()
         if answer != '{"status":"OK"}\n':
             return count, answer
-    raise AssertionError("nobody was refused")
+    raise AssertionError("no client was refused")
 
 
 def be_silent(address: Address, everybody: contextlib.ExitStack) -> None:

@@ -1,4 +1,4 @@
-"""`"durability": "memory"`: nothing on disk, and a node that has forgotten everything does no harm (rows 1, 2)."""
+"""`"durability": "memory"`: nothing on disk, and a node that has lost its memory does no harm (rows 1, 2)."""
 
 from collections.abc import Iterator
 from pathlib import Path

@@ -13,7 +13,7 @@ from tests.e2e.writer import Load, Outcome
 
 ROUNDS: Final = 3
 REFUSALS: Final = 5
-"""Writes that must have failed before it is believed that none will succeed."""
+"""Writes that must have failed before none is expected to succeed."""
 SEVERAL_ATTEMPTS_S: Final = 2.0
 """A member that is down is dialed several times in this time."""
 

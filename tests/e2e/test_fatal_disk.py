@@ -16,7 +16,7 @@ IOERR: Final = 74
 BROKEN_DISK: Final = Path(__file__).with_name("broken_disk.py")
 
 UNANSWERED: Final = 4
-"""Writes that must have failed before it is believed that none will succeed."""
+"""Writes that must have failed before none is expected to succeed."""
 
 FILE_BYTES_MAX: Final = 256 * 1024
 """Where a file may no longer be written beyond, in the test of a write that fails; segments are longer."""

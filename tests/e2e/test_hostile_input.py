@@ -120,7 +120,7 @@ def test_web_page(shared_cluster: Cluster) -> None:
 
 
 def test_silent_connections(shared_cluster: Cluster) -> None:
-    """Hundreds of connections that say nothing keep nobody else from being served."""
+    """Hundreds of connections that say nothing keep no other client from being served."""
     leader = shared_cluster.address(shared_cluster.await_leader())
     with contextlib.ExitStack() as connections:
         for _ in range(SILENT):
@@ -129,7 +129,7 @@ def test_silent_connections(shared_cluster: Cluster) -> None:
 
 
 def test_strangers_that_never_finish_their_hello(shared_cluster: Cluster) -> None:
-    """Nor do many that begin like a peer; they are told that they are too late, or give way to newer ones."""
+    """Nor do many that begin like a peer; they are refused as too late, or give way to newer ones."""
     leader = shared_cluster.address(shared_cluster.await_leader())
     with contextlib.ExitStack() as connections:
         strangers = [connections.enter_context(open_connection(leader)) for _ in range(STRANGERS)]
@@ -177,7 +177,7 @@ def test_clients_that_never_read(shared_cluster: Cluster) -> None:
 
 
 class Liar:
-    """A connection to `victim` that says it is `pretended`, a member, and is believed."""
+    """A connection to `victim` whose hello names `pretended`, a member, and is accepted."""
 
     def __init__(self, cluster: Cluster, victim: int, pretended: int) -> None:
         members = ask(cluster.address(victim), "MEMBERS")["members"]
@@ -237,7 +237,7 @@ MALFORMED: Final = {
 
 @pytest.mark.parametrize("data", MALFORMED.values(), ids=MALFORMED)
 def test_malformed_frames(shared_cluster: Cluster, data: bytes) -> None:
-    """Frames that no honest node sends end their connection, on leader and follower, whoever seems to send them."""
+    """Frames that no honest node sends end their connection, on leader and follower, from any sender in their hello."""
     for victim in shared_cluster.ids:
         Liar(shared_cluster, victim, (victim + 1) % 3).say(data)
 
@@ -267,7 +267,7 @@ def lies(status: dict[str, Any]) -> dict[str, list[Message]]:
             AppendEntriesReply(term, False, 0, 0),
             AppendEntriesReply(term, False, last, 0),
         ],
-        "votes that nobody asked for": [PreVoteReply(term, True), RequestVoteReply(term, True)],
+        "votes without a request": [PreVoteReply(term, True), RequestVoteReply(term, True)],
         "old terms": [Heartbeat(0, 0, 0), AppendEntries(0, 0, 0, 0), RequestVote(0, 0, 0), TimeoutNow(0)],
         "orders to campaign": [TimeoutNow(term)] * 50,
         "a flood": [HeartbeatReply(term, 0)] * 20_000,
@@ -276,7 +276,7 @@ def lies(status: dict[str, Any]) -> dict[str, list[Message]]:
 
 @pytest.mark.parametrize("lie", lies({"term": 1, "last_index": 1, "commit": 1}))
 def test_lies(shared_cluster: Cluster, lie: str) -> None:
-    """Well-formed messages that contradict what a node knows cost at most an election, on leader and follower."""
+    """Well-formed messages that contradict a node's state cost at most an election, on leader and follower."""
     for victim in shared_cluster.ids:
         status = wait_until("a status", lambda: shared_cluster.status(victim))  # noqa: B023 - called at once
         liar = Liar(shared_cluster, victim, (victim + 1) % 3)

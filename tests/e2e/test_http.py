@@ -78,7 +78,7 @@ def events(address: str, path: str, **headers: str) -> tuple[http.client.HTTPCon
 
 
 def changes(told: Iterator[dict[str, str]], count: int) -> list[tuple[str, Any]]:
-    """Return the next changes that a watch tells, each with its id."""
+    """Return the next changes of a watch, each with its id."""
     found: list[tuple[str, Any]] = []
     while len(found) < count:
         event = next(told)
@@ -99,7 +99,7 @@ def test_http_survives_its_leader(cluster: Cluster) -> None:
     assert ask(web(cluster, follower), "GET", "/readyz?sync")[0] == 200
     assert ask(web(cluster, follower), "GET", "/readyz?leader")[0] == 503
 
-    # A watch at the leader, and writes of which some are told before it is killed.
+    # A watch at the leader, and writes of which some are reported before it is killed.
     watching, told = events(web(cluster, leader), "/watch?prefix=w/")
     for number in range(WRITES):
         assert ask(web(cluster, leader), "PUT", f"/kv/w/{number}", str(number).encode())[0] == 200

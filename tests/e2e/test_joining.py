@@ -1,4 +1,4 @@
-"""New nodes join a running cluster with `--join` alone: no file lists them, and nobody tells the leader."""
+"""New nodes join a running cluster with `--join` alone: no file lists them, and no operator adds them."""
 
 import shutil
 from pathlib import Path
@@ -14,7 +14,7 @@ JOINED: Final = "has joined the cluster of"
 
 
 def join(cluster: Cluster, node: int, contact: int, *arguments: str) -> None:
-    """Start a node that knows a contact and its own address, in a folder of its own without a config.json."""
+    """Start a node with a contact and its own address, in a folder of its own without a config.json."""
     folder = cluster.folder / f"alone-{node}"
     folder.mkdir(exist_ok=True)
     whole = ["--config", str(folder / "config.json"), *arguments]
@@ -84,7 +84,7 @@ def test_the_data_directory_knows_the_way_back(cluster: Cluster) -> None:
 
 
 def test_two_join_at_once(cluster: Cluster) -> None:
-    """Nodes that come together wait for each other: the members change one at a time, and nobody has to try again."""
+    """Nodes that join at once wait for each other: the members change one at a time, and none must be started again."""
     new = [newcomer(cluster), newcomer(cluster)]
     for node in new:
         join(cluster, node, contact=0)
@@ -133,7 +133,7 @@ def test_a_directory_of_another_cluster(cluster: Cluster, tmp_path: Path) -> Non
 
 
 def test_where_it_is_reached_must_be_said(tmp_path: Path) -> None:
-    """A new node without an address, or with one that nobody can reach, is told how to say it."""
+    """A new node without an address, or with one that no member can reach, ends with a text on how to give it."""
     with Cluster(tmp_path / "none", count=1) as cluster:
         options = ("--id", "9", "--join", cluster.hint(0))
         assert "--address HOST:PORT" in refused(cluster, exit_status.USAGE, *options)

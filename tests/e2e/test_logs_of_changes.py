@@ -9,10 +9,10 @@ from tests.e2e.test_membership import await_voters, order
 
 
 def check_told(cluster: Cluster, what: str, *concerned: int) -> None:
-    """Check that a change was told when it began, on its leader, and when it was committed, on each node concerned."""
+    """Check that a change is logged when it begins, on its leader, and when it is committed, on each node concerned."""
     began = re.compile(rf"Z info  replica  a change of the members begins at entry \d+: .*{re.escape(what)}")
     done = re.compile(rf"Z info  replica  a change of the members is committed: .*{re.escape(what)}")
-    assert sum(len(began.findall(cluster.log(node))) for node in cluster.processes) == 1, f"who begins {what!r} says so"
+    assert sum(len(began.findall(cluster.log(node))) for node in cluster.processes) == 1, f"{what!r} is logged once"
     leaders = [node for node in cluster.processes if began.search(cluster.log(node))]
     expected = {*leaders, *concerned}
     wait_until(f"{what!r} in their logs", lambda: all(done.search(cluster.log(node)) for node in expected))
@@ -61,7 +61,7 @@ def test_changes_are_told(cluster: Cluster) -> None:
 
 
 def test_a_node_that_is_moved_away_twice_says_so(cluster: Cluster) -> None:
-    """Two quick moves of a node that stays where it is: its log says so, and what the others think; so do theirs."""
+    """Two quick moves of a node that stays where it is: its log has both addresses, and so have the others' logs."""
     leader = cluster.await_leader()
     moved = (leader + 1) % 3
     here = cluster.hint(moved)

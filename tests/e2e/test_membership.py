@@ -27,7 +27,7 @@ def order(cluster: Cluster, line: str) -> Mapping[str, Any]:
 
 
 def members(cluster: Cluster, node: int) -> Mapping[int, str]:
-    """Return who belongs to the cluster and in which part, as a node knows it; empty while that changes."""
+    """Return the members and their roles, as a node has them; empty while they change."""
     answer = ask_or_nothing(cluster.address(node), "MEMBERS")
     if not answer or answer["changing"]:
         return {}

@@ -56,7 +56,7 @@ def test_a_cluster_that_comes_back_at_other_addresses_has_a_leader(tmp_path: Pat
 
 
 def test_a_cluster_of_two_of_which_one_moves(tmp_path: Path) -> None:
-    """It says so in its hello, so that the other finds it although there is no leader who could tell."""
+    """It says so in its hello, so that the other finds it although there is no leader to report it."""
     with Cluster(tmp_path / "cluster", 2) as cluster:
         cluster.start()
         write(cluster.addresses, {"before": "1"})
@@ -91,7 +91,7 @@ def test_a_forced_dead_end_is_undone_by_config_json(tmp_path: Path) -> None:
 
 
 def are_bound(cluster: Cluster) -> bool:
-    """Whether every node knows of every voter with which data directory it is: else one that was late has no vote."""
+    """Whether every node has the data directory of every voter in its log: else one that was late has no vote."""
     answers = [ask_or_nothing(cluster.address(node), "MEMBERS") for node in cluster.ids]
     return all(answer and all("incarnation" in each for each in answer["members"]) for answer in answers)
 

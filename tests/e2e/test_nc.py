@@ -31,7 +31,7 @@ if shutil.which("nc.traditional"):  # no other program stands in for it where it
     TOOLS["nc.traditional"] = ("nc.traditional", ("{host}", "{port}"))
 
 NEVER_HALF_CLOSE: Final = {"nc", "nc.traditional"}
-"""They do not tell the node that their input has ended."""
+"""They do not close their end when their input has ended."""
 
 
 def command_of(tool: str, port: int, host: str = HOST) -> list[str]:
@@ -80,7 +80,7 @@ def test_the_contract(leader: int, tool: str, said: bytes, answered: bytes) -> N
 
 @pytest.mark.parametrize("tool", [tool for tool in TOOLS if tool not in NEVER_HALF_CLOSE])
 def test_no_trailing_newline(leader: int, tool: str) -> None:
-    """A last line without a line feed is a request too, when the tool tells that its input has ended."""
+    """A last line without a line feed is a request too, when the tool closes its end."""
     answered = pipe(command_of(tool, leader), b"SET bare 1\nGET bare")
 
     assert answered == OK + b'{"value":"1"}\n'
@@ -99,7 +99,7 @@ def test_followers_name_the_leader(shared_cluster: Cluster, tool: str) -> None:
 
 
 def test_no_leader_is_known(tmp_path: Path) -> None:
-    """A node that knows no leader, because the others are down, says so, and does not keep anybody waiting."""
+    """A node without a leader, because the others are down, answers so, and keeps no client waiting."""
     with Cluster(tmp_path / "alone") as cluster:
         cluster.start(1)
         wait_until("an answer", lambda: cluster.status(1))

@@ -9,7 +9,7 @@ from tests.e2e.processes import Cluster
 
 
 def test_a_node_with_an_older_copy_of_its_data_ends(cluster: Cluster) -> None:
-    """Those who know what it acknowledged tell it, also when no leader runs any more that counted it; it is marked."""
+    """Members that know its acknowledgements inform it, also when no leader that counted them runs; it is marked."""
     leader = cluster.await_leader()
     old = next(node for node in cluster.ids if node != leader)
     write(cluster.addresses, {"before": "1"})

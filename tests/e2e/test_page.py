@@ -19,9 +19,9 @@ from tests.e2e.page_session import AWKWARD, PHONE, PROGRAMS, TYPED, TYPED_LATER
 from tests.e2e.processes import HOST, Cluster, environment, free_ports
 
 SHOWN_S: Final = 2.0
-"""Within so many seconds the page must show that the leader was killed, and who leads instead."""
+"""Within so many seconds the page must show that the leader was killed, and the new leader."""
 LOADED: Final = 1.5
-"""With more processes than this that want each processor, a machine is given `LOADED_TIMES` as long."""
+"""With more runnable processes for each processor than this, a machine is given `LOADED_TIMES` as long."""
 LOADED_TIMES: Final = 4
 ELECTION_MS: Final = (800, 1600)
 """A leader that waits for a processor leads on: the session names it once. One that is killed is missed at once."""
@@ -137,7 +137,7 @@ def test_what_was_typed_outlives_a_reload(seen: dict[str, Any]) -> None:
 
 
 def test_a_conflicting_delete_is_refused_in_words(seen: dict[str, Any]) -> None:
-    """The other's value stays; one that nobody has changed goes, and can be created anew from the field."""
+    """The other's value stays; one that was not changed goes, and can be created anew from the field."""
     refusal, left = seen["refused delete"]
     assert "somebody has changed this key" in refusal
     assert left == "two"
@@ -145,7 +145,7 @@ def test_a_conflicting_delete_is_refused_in_words(seen: dict[str, Any]) -> None:
 
 
 def test_elections_are_told_with_their_reasons(seen: dict[str, Any]) -> None:
-    """Who leads since the leader was killed, and who has asked for votes and why, without what is no election."""
+    """The leader since the other was killed, and the candidates with their reasons, without what is no election."""
     told = " ".join(seen["elections"])
     successor = seen["leads then"].lower()
     assert re.search(rf"{successor} leads term \d|follows {successor} in term \d", told)

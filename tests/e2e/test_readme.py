@@ -53,10 +53,10 @@ def type_in(command: str, folder: Path) -> str:
 
 
 def test_the_readmes_transcript_is_what_happens(cluster: Cluster) -> None:
-    """Each command of the README's console blocks gives the answer that stands below it, whoever leads.
+    """Each command of the README's console blocks gives the answer that stands below it, with any leader.
 
-    The ports are those of this test's cluster, and so that the answers fit, the README's node 1 is whoever leads at
-    first, and its node 2 whoever leads after it was killed.
+    The ports are those of this test's cluster, and so that the answers fit, the README's node 1 is the leader at
+    first, and its node 2 the leader after it was killed.
     """
     require_tool("nc")
     steps = transcript()

@@ -135,7 +135,7 @@ def test_the_benchmark_of_redis_runs(alone: str, depth: int) -> None:
 
 
 def test_what_is_published_reaches_all_members(shared_cluster: Cluster) -> None:
-    """redis-py's subscribers at every member are told messages, and what becomes of keys."""
+    """redis-py's subscribers at every member get messages, and the changes of keys."""
     redis = pytest.importorskip("redis")
     leader = shared_cluster.await_leader()
     clients = [redis.Redis(*address, socket_timeout=10) for address in shared_cluster.addresses]
@@ -254,7 +254,7 @@ def test_what_redis_py_sends_again_is_carried_out_once_if_it_is_numbered(
 
 
 def test_clients_follow_the_leader(shared_cluster: Cluster, tmp_path: Path) -> None:
-    """Each client goes on writing after the leader was killed, and reads back all that it was told is written."""
+    """Each client goes on writing after the leader was killed, and reads back all acknowledged writes."""
     cluster = shared_cluster
     require_tool("redis-cli")
     missing = [package for package in PACKAGES if importlib.util.find_spec(package) is None]

@@ -292,7 +292,7 @@ MESSAGES: Final[list[tuple[int, Words]]] = [
 ]
 """Which of two connections sends what."""
 TOLD_S: Final = 0.05
-"""So long after a command notifications of it have been told, seconds."""
+"""So long after a command notifications of it have been delivered, seconds."""
 EXPIRED_S: Final = 2.0
 """So long after it a key has expired, seconds."""
 
@@ -312,7 +312,7 @@ def test_messages_are_told_as_redis_tells_them(protocol: bytes, both: tuple[Clie
             if number:
                 told[-1].append(publisher.read())
                 time.sleep(EXPIRED_S if words_[0] == b"PSETEX" else TOLD_S)
-            told[-1] += sorted(subscriber.read_all())  # Redis tells the patterns in an order of its own
+            told[-1] += sorted(subscriber.read_all())  # Redis lists the patterns in an order of its own
         for each in (subscriber, publisher):
             each.close()
 

@@ -443,7 +443,7 @@ CLUSTER_SAME: Final = (
 
 
 def test_a_cluster_is_described_as_by_redis(ports: tuple[int, int], tmp_path: Path) -> None:
-    """One shard, which has all slots, told with the same types; and a key has the same slot."""
+    """One shard, which has all slots, reported with the same types; and a key has the same slot."""
     (bus,) = free_ports(1)
     cluster = ("--cluster-enabled", "yes", "--cluster-port", str(bus))
     with redis_server(tmp_path, *cluster, *KEEP_NOTHING) as theirs:

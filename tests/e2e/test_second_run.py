@@ -1,4 +1,4 @@
-"""A data directory and its copy run at once: the copy takes no part, and who operates them is told."""
+"""A data directory and its copy run at once: the copy takes no part, and its log tells the operator."""
 
 import shutil
 from pathlib import Path
@@ -26,7 +26,7 @@ def test_a_copied_data_directory_takes_no_part(cluster: Cluster, leads: bool) ->
     try:
         wait_until("the others to name the copy", lambda: all(tells(cluster, node, twin) for node in others))
         write(cluster.addresses, {f"key-{number}": "1" for number in range(10)})
-        wait_until("the copy to hear why it is not moved", lambda: f"node {twin} is not known at" in copy.said)
+        wait_until("the copy to log why it is not moved", lambda: f"node {twin} is not known at" in copy.said)
 
         assert copy.is_running
         assert f"node {twin} runs twice: it answers at {cluster.hint(twin)}" in copy.said
@@ -39,7 +39,7 @@ def test_a_copied_data_directory_takes_no_part(cluster: Cluster, leads: bool) ->
         assert cluster.await_equal()["term"] == cluster.status(leader)["term"]
     finally:
         copy.kill()
-    wait_until("the copy to be forgotten", lambda: not any(tells(cluster, node, twin) for node in others))
+    wait_until("the record of the copy to be dropped", lambda: not any(tells(cluster, node, twin) for node in others))
 
 
 def lead(cluster: Cluster, node: int) -> int:

@@ -28,7 +28,7 @@ def files_of(cluster: Cluster, node: int) -> int:
 
 
 def test_a_dead_node_is_shown_as_such(cluster: Cluster) -> None:
-    """In its row, under its id; and who answers tells its role, its memory and its disk."""
+    """In its row, under its id; and a node that answers reports its role, its memory and its disk."""
     killed = cluster.await_leader()
     cluster.await_equal()
     whole = status(cluster)

@@ -23,7 +23,7 @@ def watch(address: Address, line: str) -> tuple[socket.socket, Any]:
 
 
 def test_a_watch_survives_its_leader(cluster: Cluster) -> None:
-    """Every acknowledged write is told once and in order, though the first half was told by a node that was killed."""
+    """Every acknowledged write is reported once and in order, the first half by a node that is killed."""
     leader = cluster.await_leader()
     wait_until("the feature level", lambda: cluster.status(leader).get("feature_level") == FEATURE_LEVEL or None)
     connection, lines = watch(cluster.address(leader), "WATCH PREFIX w/")

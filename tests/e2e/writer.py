@@ -1,7 +1,7 @@
-"""Writes concurrently while a test does harm to the cluster, and remembers what it was told about every write.
+"""Writes concurrently while a test does harm to the cluster, and records the answer to every write.
 
 Each write has a key and a value that no other has, so that afterwards each can be judged alone: what was acknowledged
-must be there, what was definitely refused must never be there, and what nobody knows may be either.
+must be there, what was definitely refused must never be there, and what has an unknown outcome may be either.
 """
 
 import enum
@@ -26,7 +26,7 @@ SECONDS_MAX: Final = 120.0
 
 
 class Outcome(enum.Enum):
-    """What a client knows of its write."""
+    """The outcome of a write, for its client."""
 
     OK = "acknowledged"
     REFUSED = "definitely not carried out"
@@ -90,7 +90,7 @@ class Load:
         wait_until(f"{goal} acknowledged writes", lambda: self.count(Outcome.OK) >= goal)
 
     def longest_pause_s(self) -> float:
-        """Return the longest time between one acknowledged write and the next, whoever wrote them."""
+        """Return the longest time between one acknowledged write and the next, of any client."""
         times = sorted(each.at for each in self.written if each.outcome is Outcome.OK)
         return max((later - earlier for earlier, later in pairwise(times)), default=0.0)
 
@@ -110,7 +110,7 @@ class Load:
         wrong = [each for each in self.written if values[each.key] not in {None, each.value}]
         assert lost == [], f"{len(lost)} of {len(self.written)} writes were acknowledged and are lost"
         assert risen == [], f"{len(risen)} writes were definitely refused and happened all the same"
-        assert wrong == [], f"{len(wrong)} keys have a value that nobody wrote"
+        assert wrong == [], f"{len(wrong)} keys have a value that was never written"
 
     # --- one writer --------------------------------------------------------------------------------------------------
 

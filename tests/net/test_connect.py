@@ -40,7 +40,7 @@ def test_the_protocol_that_was_given_is_connected() -> None:
 
 
 def test_a_failure_is_passed_on() -> None:
-    """Whoever connects learns why there is no connection."""
+    """The caller learns why there is no connection."""
     endpoint = Endpoint()
     failures: list[Failure] = []
 

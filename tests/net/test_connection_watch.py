@@ -29,7 +29,7 @@ LIMIT_S = 30
 
 
 class Echo(Protocol):
-    """Returns what it hears; "raise" is more than it can bear."""
+    """Echoes what it receives; at "raise" it raises."""
 
     def __init__(self) -> None:
         self.ended: Failure | None = None
@@ -89,7 +89,7 @@ async def until(condition: Callable[[], bool]) -> None:
 
 
 async def hear(client: socket.socket) -> bytes:
-    """Return what the client hears next."""
+    """Return what the client receives next."""
     heard: list[bytes] = []
 
     def try_once() -> bool:
@@ -132,7 +132,7 @@ async def test_many_connections_are_one_reader_of_the_reactor(served: Served) ->
 
 @deadline(LIMIT_S)
 async def test_the_end_of_a_connection_is_seen(served: Served) -> None:
-    """A client that closes, and one that resets, are both lost to their protocol; what they said before is heard."""
+    """A client that closes, and one that resets, are both lost to their protocol; what they sent before is received."""
     closing, resetting = await served.connect(), await served.connect()
     resetting.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
 
@@ -146,7 +146,7 @@ async def test_the_end_of_a_connection_is_seen(served: Served) -> None:
 
 @deadline(LIMIT_S)
 async def test_a_paused_connection_is_not_read(served: Served) -> None:
-    """What a connection that is paused is sent is heard when it is resumed; its neighbours are read meanwhile."""
+    """What a connection that is paused is sent is read when it is resumed; its neighbours are read meanwhile."""
     paused, neighbour = await served.connect(), await served.connect()
     transport = served.protocols[0].transport
     assert transport is not None
@@ -219,7 +219,7 @@ async def test_a_connection_without_input_is_left_alone(served: Served) -> None:
 @deadline(LIMIT_S)
 @pytest.mark.parametrize("resets", [False, True])
 async def test_an_end_that_comes_to_light_in_a_read_is_seen(served: Served, resets: bool) -> None:
-    """An end or an error that a read meets first is found again by the reactor, and told to the protocol."""
+    """An end or an error that a read meets first is found again by the reactor, and reported to the protocol."""
     served.port.reactor._epoll = Eager(served.port.reactor._epoll)
     client = await served.connect()
     if resets:
@@ -233,7 +233,7 @@ async def test_an_end_that_comes_to_light_in_a_read_is_seen(served: Served, rese
 @deadline(LIMIT_S)
 @pytest.mark.parametrize("in_a_read", [False, True])
 async def test_a_half_close_is_told_and_answers_still_leave(served: Served, in_a_read: bool) -> None:
-    """A protocol that understands a half-close hears of it, once, also when a read meets it, and can still write."""
+    """A protocol that knows half-closes is called for it, once, also when a read meets it, and can still write."""
     if in_a_read:
         served.port.reactor._epoll = Eager(served.port.reactor._epoll)
     client = await served.connect()
@@ -276,7 +276,7 @@ async def test_a_plain_connection_is_read_without_detours(served: Served) -> Non
 
 @deadline(LIMIT_S)
 async def test_input_goes_to_the_protocol_of_the_moment(served: Served) -> None:
-    """A connection whose protocol is replaced is heard by the new one from then on."""
+    """A connection whose protocol is replaced is read by the new one from then on."""
     client = await served.connect()
     client.send(b"hello")
     assert await hear(client) == b"hello"
@@ -312,7 +312,7 @@ class Shouting(Server):
 
 @deadline(LIMIT_S)
 async def test_a_connection_that_reads_its_own_way_does(served: Served) -> None:
-    """What is more than a plain connection reads as it wants, and its defects and its end are seen as well."""
+    """What is more than a plain connection reads in its own way, and its defects and its end are seen as well."""
     served.port.transport = Counting
     client, broken = await served.connect(), await served.connect()
 

@@ -1,4 +1,4 @@
-"""Names are looked up once at a time each, and what takes long delays nobody else."""
+"""Names are looked up once at a time each, and what takes long delays no other."""
 
 import socket
 import threading
@@ -80,7 +80,7 @@ class Asker:
 
 @pytest.fixture
 def asker() -> Asker:
-    """Somebody who asks."""
+    """A caller."""
     return Asker()
 
 
@@ -122,7 +122,7 @@ def test_an_address_needs_no_look_up(asker: Asker, address: str) -> None:
 
 
 def test_a_look_up_that_hangs_is_waited_for_once_more_not_begun_once_more(asker: Asker) -> None:
-    """Whoever asks is told after `LOOK_UP_S`; the next one waits for the same look-up and gets its answer."""
+    """The caller gets an error after `LOOK_UP_S`; the next one waits for the same look-up and gets its answer."""
     told = asker.ask("a.test")
     asker.reactor.advance(LOOK_UP_S - 0.1)
     assert told == []
@@ -138,7 +138,7 @@ def test_a_look_up_that_hangs_is_waited_for_once_more_not_begun_once_more(asker:
 
 
 def test_an_answer_for_which_nobody_waits_any_more_is_kept(asker: Asker) -> None:
-    """However the pauses of those who ask fall, a slow look-up is not in vain."""
+    """However the pauses of the callers fall, a slow look-up is not in vain."""
     asker.ask("a.test")
     asker.reactor.advance(LOOK_UP_S)
     asker.resolver.answer("a.test", *HERE)
@@ -168,7 +168,7 @@ def test_an_earlier_answer_is_used_when_there_is_no_new_one(asker: Asker) -> Non
 
 
 def test_a_name_that_is_not_found(asker: Asker) -> None:
-    """Whoever asks is told why; so is who asks for a name without an address."""
+    """The caller gets the reason, also for a name without an address."""
     told = asker.ask("a.test")
     asker.resolver.fail("a.test")
     assert told == ["there is no a.test"]
@@ -192,7 +192,7 @@ def test_so_many_look_ups_are_under_way_at_most(asker: Asker) -> None:
 
 
 def test_so_many_answers_are_kept_at_most(asker: Asker) -> None:
-    """The oldest is forgotten first."""
+    """The oldest is dropped first."""
     for number in range(ANSWERS_MAX + 1):
         asker.ask(f"{number}.test")
         asker.resolver.answer(f"{number}.test", *HERE)
@@ -206,7 +206,7 @@ def test_so_many_answers_are_kept_at_most(asker: Asker) -> None:
 
 
 def test_those_who_gave_up_are_not_kept(asker: Asker) -> None:
-    """However long a look-up hangs, who waited for it and gave up leaves nothing behind."""
+    """However long a look-up hangs, a caller that gave up leaves no state."""
     for _ in range(10):
         asker.ask("a.test")
         asker.reactor.advance(LOOK_UP_S)

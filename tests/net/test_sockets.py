@@ -150,7 +150,7 @@ async def test_a_node_that_dies_is_missed_and_found_again(start: Start) -> None:
 
 @deadline(20)
 async def test_a_node_that_is_removed_hears_it_and_one_that_is_added_is_found(start: Start) -> None:
-    """Members change while the cluster runs: last words arrive, the removed node is told why, the others go on."""
+    """Members change while the cluster runs: last frames arrive, the removed node gets the reason, the others go on."""
     stays, leaves = start(0), start(1)
     await until(lambda: stays.peers.connected(1) and leaves.peers.connected(0))
     leaves.receiver.take()

@@ -19,7 +19,7 @@ BIG = bytes(range(256)) * 32 * 1024  # 8 MiB: more than any socket buffer here t
 
 
 class Ending(Protocol):
-    """Remembers how its connection ended."""
+    """Records how its connection ended."""
 
     def __init__(self) -> None:
         self.reasons: list[Failure] = []

@@ -1,4 +1,4 @@
-"""A config.json that says otherwise than the log: each difference is told in one line."""
+"""A config.json that says otherwise than the log: each difference is logged in one line."""
 
 from kvraft.config import Address, Peer
 from kvraft.process.config_drift import differences
@@ -16,7 +16,7 @@ def members(*ids: int, removed: tuple[int, ...] = ()) -> Membership:
 
 
 def test_no_difference() -> None:
-    """The same members at the same addresses make no line, and neither does a file that lists nobody."""
+    """The same members at the same addresses make no line, and neither does a file that lists no member."""
     assert differences(peers(0, 1), members(1, 0)) == []
     assert differences([], members(0, 1)) == []
 
@@ -31,7 +31,7 @@ def test_who_is_only_here_or_only_there() -> None:
 
 
 def test_another_address() -> None:
-    """Both addresses are told, and which one counts."""
+    """Both addresses are logged, and which one counts."""
     moved = Membership([0], addresses={0: "10.0.0.9:8080"})
 
     assert differences(peers(0), moved) == [

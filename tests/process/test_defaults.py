@@ -1,4 +1,4 @@
-"""Each limit has one default, whoever reads it: config.json's, that of the room that goes by it, and the docs'."""
+"""Each limit has one default, wherever it is read: config.json's, that of the room that goes by it, and the docs'."""
 
 import re
 from pathlib import Path

@@ -54,7 +54,7 @@ class World:
 
 
 def test_every_metric_is_told_with_its_labels() -> None:
-    """The catalogue and what a node tells are the same; only what needs peers or requests may be missing."""
+    """The catalogue and what a node exports are the same; only what needs peers or requests may be missing."""
     world = World.begin()
     world.node.port.requests[0].note([set_key(b"k", b"v")], [1], 0.001)
     samples = [*world.insight.samples()]
@@ -68,7 +68,7 @@ def test_every_metric_is_told_with_its_labels() -> None:
 
 
 def test_a_point_is_taken_each_second() -> None:
-    """It tells what clients did in that second, and how the node is."""
+    """It has what clients did in that second, and how the node is."""
     world = World.begin()
     assert world.node.replica.node.is_leader
     world.node.replica.intake.ask(Caller("a test"), [set_key(b"k", b"v")], lambda _: None)

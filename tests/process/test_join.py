@@ -71,7 +71,7 @@ class World:
 
 
 def test_the_leader_is_asked() -> None:
-    """Whoever was named, MEMBER ADD goes to the leader, and the seed names the others alone."""
+    """With any contact, MEMBER ADD goes to the leader, and the seed names the others alone."""
     world = World([{"status": "OK"}])
 
     seed = world.join()
@@ -141,7 +141,7 @@ def test_what_is_taken() -> None:
 
 
 def test_an_answer_of_something_else() -> None:
-    """What is no kvraft node is told so."""
+    """A contact that is no kvraft node is an error that says so."""
     world = World()
     world.ask = lambda address, lines: [{"hello": "world"}, {}]  # type: ignore[method-assign]
 
@@ -149,7 +149,7 @@ def test_an_answer_of_something_else() -> None:
 
 
 def test_the_seed_is_kept(tmp_path: Path) -> None:
-    """It comes back as it was written; a later version is not guessed at, and damage is told."""
+    """It comes back as it was written; a later version is not guessed at, and damage is an error."""
     assert read_seed(tmp_path) is None
     seed = Seed(1, 3, str(MINE), CLUSTER, {0: "127.0.0.1:9000", 1: "127.0.0.1:9001"}, [1], [7])
 
@@ -167,7 +167,7 @@ def test_the_seed_is_kept(tmp_path: Path) -> None:
 
 
 def test_a_node_says_that_it_has_moved_until_it_is_known() -> None:
-    """It asks whoever answers for the leader, names its memory, and tries again while it is not done."""
+    """It asks any node that answers for the leader, sends its incarnation, and tries again until it is done."""
     world = World([BUSY, {"status": "OK"}], kept=[Seed(1, 3, "", None, {})])
     said: list[str] = []
     pauses: list[float] = []
@@ -215,7 +215,7 @@ def test_a_leader_that_has_moved_is_asked_where_it_is_now() -> None:
 
 
 def test_a_refusal_to_move_is_told_and_not_what_others_know() -> None:
-    """A copy of the leader's data hears from the others why it is not moved, and knows no leader itself."""
+    """A copy of the leader's data gets from the others why it is not moved, and has no leader itself."""
     said: list[str] = []
     world = World([{"error": "REFUSED", "message": "node 1 runs twice"}], kept=[Seed(1, 1, "", None, {})])
 

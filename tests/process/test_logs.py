@@ -94,7 +94,7 @@ def test_a_traceback_belongs_to_its_line() -> None:
     ],
 )
 def test_the_routine_of_twisted_is_not_shown(text: str) -> None:
-    """What it says at each start and stop tells nobody anything; from kvraft, or as a warning, it is shown."""
+    """What it says at each start and stop informs no reader; from kvraft, or as a warning, it is shown."""
     assert logged(lambda speaker: speaker.info("{text}", text=text), "twisted.internet.base") is None
     assert logged(lambda speaker: speaker.info("{text}", text=text)) is not None
     assert logged(lambda speaker: speaker.warn("{text}", text=text), "twisted.internet.base") is not None

@@ -1,4 +1,4 @@
-"""Where a node itself is reached, by whoever says it first."""
+"""Where a node itself is reached, by the first source that has it."""
 
 from pathlib import Path
 from typing import Final
@@ -30,7 +30,7 @@ ELSEWHERE: Final = Membership([1], addresses={1: "other:1"})
 def test_what_a_node_is_started_with_comes_before_its_log_and_that_before_its_joining(
     peer: Peer | None, membership: Membership | None, seed: str | None, place: Address | None
 ) -> None:
-    """Nobody knows better where a node is than whoever starts it; the log knows more than the day it joined."""
+    """The operator that starts a node knows best where it is; the log is newer than the day it joined."""
     assert resolve_address(Start(Config(peers=()), 0, peer), membership, seed) == place
 
 
