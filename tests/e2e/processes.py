@@ -1,4 +1,4 @@
-"""Real nodes in real processes: started as people start them, killed by their process id, and never left behind."""
+"""Real nodes in real processes: forked or started as people start them, killed by their process id, none left over."""
 
 import contextlib
 import json
@@ -11,9 +11,10 @@ import subprocess
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Final, Self
+from typing import Any, ClassVar, Final, Self
 
 from tests.e2e.clients import Address, ask, parse_address, wait_until
+from tests.e2e.forking import Forked, fork
 
 REPOSITORY: Final = Path(__file__).parents[2]
 TWISTD: Final = Path(sys.executable).with_name("twistd")
@@ -97,11 +98,23 @@ def run_twistd(folder: Path, *arguments: str, timeout_s: float = EXIT_S) -> "sub
 
 
 class Process:
-    """One process and what it says."""
+    """One process and what it says.
 
-    def __init__(self, command: Sequence[str], folder: Path, log: Path) -> None:
+    Args:
+        command: the program and its arguments.
+        folder: where it is started.
+        log: what it writes is added there.
+        forked: whether it is a fork that has imported twistd and kvraft already, whatever the program.
+    """
+
+    def __init__(self, command: Sequence[str], folder: Path, log: Path, *, forked: bool = False) -> None:
         self._log = log
-        self._begins_at = log.stat().st_size if log.exists() else 0
+        log.touch()
+        self._begins_at = log.stat().st_size
+        self._process: subprocess.Popen[bytes] | Forked
+        if forked:
+            self._process = fork(command[1:], folder, environment(), log)
+            return
         with log.open("ab") as output:
             self._process = subprocess.Popen(
                 command,
@@ -157,6 +170,9 @@ class Cluster:
         http: whether each serves HTTP.
         settings: further keys of config.json.
     """
+
+    forks: ClassVar[bool] = True
+    """Whether nodes are forks, which start in a quarter of the time; a test of the start sets it to False."""
 
     def __init__(self, folder: Path, count: int = 3, *, http: bool = False, **settings: object) -> None:
         self.folder = folder
@@ -218,12 +234,13 @@ class Cluster:
 
     # --- life and death ----------------------------------------------------------------------------------------------
 
-    def start(self, *nodes: int, command: Sequence[str] = (str(TWISTD),), arguments: Sequence[str] = ()) -> None:
-        """Start nodes, all of them when none is named; `command` is what plays twistd."""
+    def start(self, *nodes: int, command: Sequence[str] = (), arguments: Sequence[str] = ()) -> None:
+        """Start nodes, all of them when none is named; `command` is what plays twistd, anew and not as a fork."""
         for node in nodes or self.ids:
             assert not self.is_running(node), f"node {node} runs already"
-            whole = [*command, "-n", "kvraft", "--id", str(node), *arguments]
-            self.processes[node] = Process(whole, self.folder, self.folder / f"{node}.log")
+            whole = [*(command or (str(TWISTD),)), "-n", "kvraft", "--id", str(node), *arguments]
+            log = self.folder / f"{node}.log"
+            self.processes[node] = Process(whole, self.folder, log, forked=self.forks and not command)
 
     def is_running(self, node: int) -> bool:
         """Whether a node was started and has not ended."""

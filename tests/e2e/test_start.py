@@ -16,7 +16,7 @@ import pytest
 
 import kvraft
 from tests.e2e.clients import ask, converse, read_back, wait_until, write
-from tests.e2e.processes import TWISTD, Cluster, environment, free_ports, run_twistd, running_cluster
+from tests.e2e.processes import TWISTD, Cluster, Process, environment, free_ports, run_twistd, running_cluster
 
 USAGE: Final = 64
 NOHOST: Final = 68
@@ -25,6 +25,14 @@ IOERR: Final = 74
 CONFIG: Final = 78
 DAEMON_S: Final = 20.0
 """Longest wait for the process in the foreground; to join may take 5 s."""
+
+
+@pytest.fixture(scope="module", autouse=True)
+def started_anew() -> Iterator[None]:
+    """Nodes of this file are started as a person starts them, and not as forks."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Cluster, "forks", False)
+        yield
 
 
 @pytest.fixture
@@ -65,7 +73,7 @@ def test_no_config(tmp_path: Path) -> None:
 
 
 def test_every_mistake_at_once(tmp_path: Path) -> None:
-    """All mistakes of a config.json are told together, a line each with its place."""
+    """All mistakes of a config.json are listed together, a line each with its place."""
     config = {
         "peers": [{"id": 0, "address": "127.0.0.1"}, {"id": "one", "address": "127.0.0.1:8081"}],
         "hartbeat_ms": 100,
@@ -135,11 +143,36 @@ def test_version(tmp_path: Path) -> None:
     assert (done.returncode, done.stdout) == (0, f"kvraft {kvraft.__version__}\n")
 
 
+# --- what the other tests start --------------------------------------------------------------------------------------
+
+
+def test_a_fork_is_like_a_process_that_was_started_anew(folder: Path) -> None:
+    """A session, a folder, a log and an exit status of its own are what the other tests rely on."""
+    for arguments in (("--id", "7"), ("--version",), ("--check", "--oops")):
+        anew = run_twistd(folder, *arguments)
+        log = folder / "fork.log"
+        log.write_text("before\n", encoding="utf-8")
+        fork = Process([str(TWISTD), "-n", "kvraft", *arguments], folder, log, forked=True)
+
+        assert fork.wait() == anew.returncode
+        assert fork.said == anew.stdout + anew.stderr
+        assert log.read_text(encoding="utf-8").startswith("before\n")
+    with Cluster(folder.parent / "forked", count=1) as cluster:
+        command = [str(TWISTD), "-n", "kvraft", "--id", "0"]
+        cluster.processes[0] = node = Process(command, cluster.folder, cluster.folder / "0.log", forked=True)
+        cluster.await_leader()
+        assert os.getsid(node.pid) == node.pid
+        assert Path(f"/proc/{node.pid}/cwd").resolve() == cluster.folder.resolve()
+        cluster.stop(0)
+        node.kill()
+        assert (node.wait(), cluster.running) == (-signal.SIGTERM, [])
+
+
 # --- what is taken already -------------------------------------------------------------------------------------------
 
 
 def test_taken_port(folder: Path) -> None:
-    """A node whose address is taken says so in one line, and leaves no data behind."""
+    """A node whose address is taken says so in one line, and makes no data directory."""
     address = json.loads((folder / "config.json").read_text(encoding="utf-8"))["peers"][0]["address"]
     host, _, port = address.rpartition(":")
     with socket.create_server((host, int(port))):
@@ -151,7 +184,7 @@ def test_taken_port(folder: Path) -> None:
 
 
 def test_address_of_another_machine(tmp_path: Path) -> None:
-    """A node whose address its machine does not have is told of "bind"."""
+    """A node whose address its machine does not have ends with a text on "bind"."""
     cluster = Cluster(tmp_path / "one", count=1)
     cluster.config["peers"][0]["address"] = "192.0.2.1:8080"
     cluster.write_config()
@@ -275,7 +308,7 @@ def test_daemon_with_the_data_of_another_node(one: Cluster) -> None:
 
 
 def test_daemon_that_nobody_lets_in(tmp_path: Path) -> None:
-    """Nor does one that joins where nobody is."""
+    """Nor does one that joins where no node is."""
     here, there = free_ports(2)
     done = daemon(tmp_path, "--id", "3", "--join", f"127.0.0.1:{there}", "--address", f"127.0.0.1:{here}")
 
@@ -407,7 +440,7 @@ def test_ipv6(tmp_path: Path) -> None:
 
 
 def test_bind(tmp_path: Path) -> None:
-    """A node listens where "bind" says and nowhere else; the others are told its address."""
+    """A node listens where "bind" says and nowhere else; the others get its address."""
     with Cluster(tmp_path / "one", count=1) as cluster:
         address, bind = free_ports(2)
         cluster.config["peers"] = [{"id": 0, "address": f"127.0.0.1:{address}", "bind": f"127.0.0.1:{bind}"}]
