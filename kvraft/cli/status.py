@@ -103,7 +103,7 @@ def _show(asked: Sequence[Asked]) -> None:
     write_table(COLUMNS, [_row(each, ids.get(each.address, "-"), commit) for each in asked], STYLES)
     up = sum(bool(each.status) for each in asked)
     leader = next((each.status["id"] for each in asked if each.status.get("role") == "leader"), None)
-    led = f"node {leader} leads" if leader is not None else "NOBODY LEADS"
+    led = f"node {leader} leads" if leader is not None else "NO LEADER"
     click.echo(f"{led}; {up} of {len(asked)} nodes answer")
 
 

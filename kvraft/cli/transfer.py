@@ -202,7 +202,7 @@ def _header(described: dict[str, Any], prefix: str | None) -> int:
 def import_command(file: Path, resume: bool, gone: bool, nodes: str | None, timeout: float, output: str) -> int:
     """Write what export has written into the cluster; FILE may be - for stdin.
 
-    An import that is broken off leaves FILE.imported behind, and --resume goes on from there. To import a line twice
+    An import that is broken off leaves FILE.imported, and --resume goes on from there. To import a line twice
     does no harm, unless its key was written in between. Keys live on for as long as they would have when they
     were exported, and leases are granted anew, under other numbers.
     """

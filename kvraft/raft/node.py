@@ -159,7 +159,7 @@ class Node:
         if isinstance(self.role, Leader):
             replication.lead_on(self, self.role)
         else:
-            # A candidate, too: after each timeout, so that no term grows while nobody can win (row 24).
+            # A candidate, too: after each timeout, so that no term grows while no candidate can win (row 24).
             election.pre_campaign(self)
 
     def propose(self, payloads: Sequence[bytes], now: float, kind: int = EntryKind.COMMANDS) -> tuple[int, int]:

@@ -89,7 +89,7 @@ KEPT: Final = {
     "Presence._peers": "connections that stand",
     "Publishing._tells": "parts of this node that receive messages: the Redis connections together are one",
     "Rejoin._newborn": "the members that have restarted without their data: one entry a member",
-    "Rejoin._remembered": "what members remember: one entry a member",
+    "Rejoin._remembered": "what members kept: one entry a member",
     "RequestCounts._commands": "what was asked: one entry a command",
     "SharedPort._speakers": "first bytes",
     "SharedPort.requests": "what was asked: one entry a protocol",

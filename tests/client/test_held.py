@@ -39,10 +39,10 @@ def test_a_renewal_that_fails_is_tried_again_until_the_time_is_over() -> None:
     held = Held(9.0)
     held.granted(100.0)
 
-    held.failed(Unavailable("nobody leads"), 104.0)
+    held.failed(Unavailable("there is no leader"), 104.0)
     assert held.is_held(104.0)
     assert held.pause_s(104.0) == pytest.approx(RETRY_S)
-    held.failed(Unavailable("nobody leads"), 108.95)
+    held.failed(Unavailable("there is no leader"), 108.95)
     assert held.pause_s(108.95) == pytest.approx(0.05)
 
     held.granted(108.0)

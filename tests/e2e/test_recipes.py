@@ -198,7 +198,7 @@ class Programs:
 
 
 def waiting(election: Election) -> int | None:
-    """Return how many wait to lead, None while nobody leads."""
+    """Return how many wait to lead, None without a leader."""
     leader = election.leader()
     return None if leader is None else leader.waiting
 

@@ -57,4 +57,4 @@ def test_a_dead_node_is_shown_as_such(cluster: Cluster) -> None:
     wait_until("a node without a leader", lambda: cluster.status(last).get("leader") is None)
     alone = status(cluster)
     assert alone.returncode == 69
-    assert "NOBODY LEADS; 1 of 3 nodes answer" in alone.stdout
+    assert "NO LEADER; 1 of 3 nodes answer" in alone.stdout
