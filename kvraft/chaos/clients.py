@@ -78,11 +78,11 @@ class Client:
         self._random = random
         self._patience_s = patience_s
         self._only_reads = only_reads
-        self._connection: ClientConnection | None = None
+        self.connection: ClientConnection | None = None
         self._address = random.choice(addresses)
         self._written = 0
         self._once = 0
-        self._repeat: tuple[str, str] | None = None
+        self.repeat: tuple[str, str] | None = None
         """A key and value whose write has an unknown outcome."""
         self._is_stopping = False
         self.told: Counter[str] = Counter()
@@ -99,7 +99,7 @@ class Client:
                 await self._sleep(PAUSE_WITHOUT_LEADER_S)
                 continue
             count = self._random.choice((1, 1, 1, self._random.randint(2, BATCH_MAX)))
-            answers = await gatherResults([self._ask(*self._choose()) for _ in range(count)])
+            answers = await gatherResults([self.ask(*self.choose()) for _ in range(count)])
             await self._go_on(answers)
         self.close()
 
@@ -108,25 +108,26 @@ class Client:
         if not await self._is_connected():
             await self._sleep(PAUSE_WITHOUT_LEADER_S)
             return list(keys)
-        answers = await gatherResults([self._ask(Action.GET, key, None) for key in keys])
+        answers = await gatherResults([self.ask(Action.GET, key, None) for key in keys])
         await self._go_on(answers)
         return [key for key, answer in zip(keys, answers, strict=True) if "value" not in answer]
 
     def close(self) -> None:
         """Close its connection."""
-        if self._connection is not None:
-            self._connection.close()
+        if self.connection is not None:
+            self.connection.close()
 
     # --- requests ----------------------------------------------------------------------------------------------------
 
-    def _choose(self) -> tuple[Action, str, str | None]:
+    def choose(self) -> tuple[Action, str, str | None]:
+        """Return what it requests next: an action, its key, and the value of a write."""
         hot = f"hot-{self._random.randrange(HOT_KEYS)}"
         if self._only_reads:
             return Action.GET, hot, None
-        if self._repeat is not None and self._random.random() < REPEAT_SHARE:
-            (key, value), self._repeat = self._repeat, None
+        if self.repeat is not None and self._random.random() < REPEAT_SHARE:
+            (key, value), self.repeat = self.repeat, None
             return Action.SET, key, value
-        self._repeat = None
+        self.repeat = None
         if self._random.random() < ONCE_SHARE:
             if self._once and self._random.random() < ONCE_READ_SHARE:
                 return Action.GET, self._once_key(self._random.randint(1, self._once)), None
@@ -142,23 +143,24 @@ class Client:
         self._written += 1
         return f"{self._number}.{self._written}"
 
-    def _ask(self, action: Action, key: str, value: str | None) -> "Deferred[Answer]":
-        assert self._connection is not None, "it is asked on a connection"
+    def ask(self, action: Action, key: str, value: str | None) -> "Deferred[Answer]":
+        """Send a request and record it; return its answer, recorded too, which is empty when there is none."""
+        assert self.connection is not None, "it is asked on a connection"
         ticket = self._history.invoke(self._number, action, key, value)
         line = f"{action.name} {key}" if value is None else f"{action.name} {key} {value}"
-        answer = self._connection.request(line)
+        answer = self.connection.request(line)
 
         def note(given: Answer) -> Answer:
             self._note(ticket, given)
             if given.get("error") in UNKNOWN_CODES and value is not None:
-                self._repeat = key, value
+                self.repeat = key, value
             return given
 
         def lose(failure: Failure) -> Answer:
             self.told["no answer"] += 1
             self._history.lose(ticket, failure.getErrorMessage())
             if value is not None:
-                self._repeat = key, value
+                self.repeat = key, value
             return {}
 
         return answer.addCallbacks(note, lose)
@@ -179,11 +181,11 @@ class Client:
     # --- choice of the node ------------------------------------------------------------------------------------------
 
     async def _is_connected(self) -> bool:
-        if self._connection is not None and self._connection.is_open:
+        if self.connection is not None and self.connection.is_open:
             return True
         try:
-            self._connection = await connect(self._reactor, self._address, self._patience_s)
-            return (await self._connection.request("KEEP")) == {"status": "OK"}
+            self.connection = await connect(self._reactor, self._address, self._patience_s)
+            return (await self.connection.request("KEEP")) == {"status": "OK"}
         except Exception:  # noqa: BLE001 - a node that is down, paused or cut off: nothing was asked yet
             self._address = self._random.choice(self._addresses)
             return False
@@ -195,11 +197,11 @@ class Client:
             await self._sleep(self._random.expovariate(1 / THINK_S))
             return
         hint = next((each["leader_hint"] for each in refusals if each.get("leader_hint")), None)
-        self._address = self._find(hint) if hint else self._random.choice(self._addresses)
+        self._address = self.find(hint) if hint else self._random.choice(self._addresses)
         self.close()
         await self._sleep(0.0 if hint else PAUSE_WITHOUT_LEADER_S)
 
-    def _find(self, hint: str) -> Address:
+    def find(self, hint: str) -> Address:
         """Return the client's address for a hint. Only nodes resolve the hinted name, but each port is unique."""
         named = Address.parse(hint)
         return next((each for each in self._addresses if each.port == named.port), named)

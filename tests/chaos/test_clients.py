@@ -23,7 +23,7 @@ class Bench:
         self.transport = StringTransportWithDisconnection()
         self.transport.protocol = self.connection
         self.connection.makeConnection(self.transport)
-        self.client._connection = self.connection
+        self.client.connection = self.connection
 
 
 @pytest.fixture
@@ -45,7 +45,7 @@ def bench() -> Bench:
 )
 def test_a_client_notes_what_it_was_told(bench: Bench, answer: bytes, outcome: Outcome) -> None:
     """An acknowledgement is one, a definite error a failure, and whatever else is said leaves the outcome open."""
-    bench.client._ask(Action.SET, "k", "v")
+    bench.client.ask(Action.SET, "k", "v")
     assert bench.transport.value() == b"SET k v\n"
 
     bench.connection.dataReceived(answer + b"\n")
@@ -58,8 +58,8 @@ def test_a_client_notes_what_it_was_told(bench: Bench, answer: bytes, outcome: O
 
 def test_a_lost_connection_leaves_the_outcome_open(bench: Bench) -> None:
     """What was sent and not answered may have been carried out; what was answered before was."""
-    bench.client._ask(Action.SET, "k", "v")
-    bench.client._ask(Action.GET, "k", None)
+    bench.client.ask(Action.SET, "k", "v")
+    bench.client.ask(Action.GET, "k", None)
     bench.connection.dataReceived(b'{"status":"OK"}\n')
 
     bench.transport.loseConnection()
@@ -69,8 +69,8 @@ def test_a_lost_connection_leaves_the_outcome_open(bench: Bench) -> None:
 
 def test_a_read_is_noted_with_its_value(bench: Bench) -> None:
     """A value and its absence are both answered."""
-    bench.client._ask(Action.GET, "k", None)
-    bench.client._ask(Action.GET, "k", None)
+    bench.client.ask(Action.GET, "k", None)
+    bench.client.ask(Action.GET, "k", None)
     bench.connection.dataReceived(b'{"value":"v"}\n{"value":null}\n')
 
     assert [each.value for each in bench.history.operations] == ["v", None]
@@ -79,18 +79,18 @@ def test_a_read_is_noted_with_its_value(bench: Bench) -> None:
 
 def test_values_are_unique_but_for_repetitions(bench: Bench) -> None:
     """A value is written twice only when it was unknown whether the first time counted."""
-    written = [value for _, _, value in (bench.client._choose() for _ in range(2_000)) if value is not None]
+    written = [value for _, _, value in (bench.client.choose() for _ in range(2_000)) if value is not None]
 
     assert len(set(written)) == len(written) > 500
-    bench.client._repeat = "k", "v"
-    chosen = [bench.client._choose()]
+    bench.client.repeat = "k", "v"
+    chosen = [bench.client.choose()]
     while chosen[-1] != (Action.SET, "k", "v"):
-        bench.client._repeat = "k", "v"
-        chosen.append(bench.client._choose())
+        bench.client.repeat = "k", "v"
+        chosen.append(bench.client.choose())
         assert len(chosen) < 100
 
 
 def test_a_hint_names_a_node_by_its_port(bench: Bench) -> None:
     """The names of nodes are for the other nodes: a client looks none up, and has each node's port."""
-    assert bench.client._find("node0.test:1") == Address("127.0.0.1", 1)
-    assert bench.client._find("10.0.0.1:2") == Address("10.0.0.1", 2)
+    assert bench.client.find("node0.test:1") == Address("127.0.0.1", 1)
+    assert bench.client.find("10.0.0.1:2") == Address("10.0.0.1", 2)

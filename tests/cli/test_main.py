@@ -446,7 +446,7 @@ def test_ctrl_c_ends_a_watch_quietly() -> None:
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
         )
-        while not node._watchers:
+        while not node.watchers:
             assert process.poll() is None
         node.tell(event(1))
         assert process.stdout is not None

@@ -38,7 +38,7 @@ class FakeNode:
         self._last_token = 0
         self._listener = socket.create_server(("127.0.0.1", 0))
         self._connections: list[socket.socket] = []
-        self._watchers: list[socket.socket] = []
+        self.watchers: list[socket.socket] = []
         self._lock = threading.RLock()
         threading.Thread(target=self._accept, daemon=True).start()
 
@@ -53,7 +53,7 @@ class FakeNode:
             for connection in self._connections:
                 with contextlib.suppress(OSError):
                     connection.shutdown(socket.SHUT_RDWR)
-            self._watchers.clear()
+            self.watchers.clear()
 
     def close(self) -> None:
         """End."""
@@ -64,7 +64,7 @@ class FakeNode:
 
     def tell(self, *lines: str) -> None:
         """Send something to all watches."""
-        for watcher in self._watchers:
+        for watcher in self.watchers:
             with contextlib.suppress(OSError):  # it has gone
                 watcher.sendall("".join(f"{line}\n" for line in lines).encode())
 
@@ -96,7 +96,7 @@ class FakeNode:
         if (told := self.told.get(line.split(b" ")[0])) is not None:
             return told
         if line.startswith(b"WATCH"):
-            self._watchers.append(connection)
+            self.watchers.append(connection)
             return b'{"watch":1,"revision":%d}' % self.lines.store.revision
         if line.split(b" ")[0] in {b"LOCK", b"RENEW", b"UNLOCK", b"TOKEN", b"LEADER"}:
             return json.dumps(self._of_a_lock(line)).encode()

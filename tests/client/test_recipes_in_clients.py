@@ -34,7 +34,7 @@ def opened_when_it_is_watched(node: FakeNode) -> Iterator[None]:
     is_over = threading.Event()
 
     def run() -> None:
-        while not node._watchers:
+        while not node.watchers:
             time.sleep(0.005)
         node.lines.ask("DELETE gate")
         while not is_over.wait(0.005):

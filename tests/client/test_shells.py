@@ -182,7 +182,7 @@ async def test_the_asyncio_watch_goes_on() -> None:
             assert (await anext(watch)).revision == 1
             node.drop()
             following = asyncio.ensure_future(anext(watch))
-            while not node._watchers:  # noqa: ASYNC110 - the node is a thread
+            while not node.watchers:  # noqa: ASYNC110 - the node is a thread
                 await asyncio.sleep(0.01)
             node.tell(event(2, more=True), event(2))
             assert (await following).revision == 2
@@ -227,7 +227,7 @@ async def test_the_twisted_watch_goes_on() -> None:
             node.tell(event(1))
             assert (await anext(watch)).revision == 1
             node.drop()
-            while not node._watchers:
+            while not node.watchers:
                 await deferLater(reactor, 0.01)
             node.tell(event(2))
             assert (await anext(watch)).revision == 2

@@ -69,8 +69,7 @@ def test_names_are_those_of_metrics() -> None:
 def test_a_connection_counts_what_it_answers() -> None:
     """Lines that arrive together are one submission; failures and refusals are counted by their code."""
     database, counts = MemoryDatabase(waits=True), RequestCounts("line")
-    client = Client(database)
-    client.protocol._counts = counts
+    client = Client(database, counts=counts)
     client.sends(b"SET a 1\nGET a\n")
     client.passes(0.05)
     database.answer_next()
@@ -88,8 +87,8 @@ def test_a_connection_counts_what_it_answers() -> None:
 
 def test_what_needs_no_store_is_not_counted() -> None:
     """PING and mistakes are answered by the connection; an operator's command is counted."""
-    client, counts = Client(), RequestCounts("line")
-    client.protocol._counts = counts
+    counts = RequestCounts("line")
+    client = Client(counts=counts)
     client.sends(b"PING\nNONSENSE\nMEMBERS\n")
     assert told(counts) == {"list_members": {"OK": 1}}
 
@@ -97,8 +96,7 @@ def test_what_needs_no_store_is_not_counted() -> None:
 def test_failures_among_answers_that_wait_for_the_client_are_counted() -> None:
     """Answers to a client that does not read are counted although it has not read them."""
     database, counts = MemoryDatabase(waits=True), RequestCounts("line")
-    client = Client(database)
-    client.protocol._counts = counts
+    client = Client(database, counts=counts)
     database.results = [FAILED]
     client.sends(b"SET a 1\n")
     client.protocol.pauseProducing()

@@ -78,6 +78,10 @@ class Served:
         await until(lambda: len(self.protocols) == len(self.clients))
         return client
 
+    def read_without_input(self) -> None:
+        """Let the kernel report every connection as readable, so that a read meets what it would not otherwise."""
+        self.port.reactor._epoll = Eager(self.port.reactor._epoll)
+
 
 async def until(condition: Callable[[], bool]) -> None:
     """Give the reactor turns until `condition` holds."""
@@ -204,7 +208,7 @@ class Eager:
 @deadline(LIMIT_S)
 async def test_a_connection_without_input_is_left_alone(served: Served) -> None:
     """To read where nothing is to be read is no end and no error: the connection is watched as before."""
-    served.port.reactor._epoll = Eager(served.port.reactor._epoll)
+    served.read_without_input()
     speaker, silent = await served.connect(), await served.connect()
 
     speaker.send(b"hello")
@@ -220,7 +224,7 @@ async def test_a_connection_without_input_is_left_alone(served: Served) -> None:
 @pytest.mark.parametrize("resets", [False, True])
 async def test_an_end_that_comes_to_light_in_a_read_is_seen(served: Served, resets: bool) -> None:
     """An end or an error that a read meets first is found again by the reactor, and reported to the protocol."""
-    served.port.reactor._epoll = Eager(served.port.reactor._epoll)
+    served.read_without_input()
     client = await served.connect()
     if resets:
         client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
@@ -235,7 +239,7 @@ async def test_an_end_that_comes_to_light_in_a_read_is_seen(served: Served, rese
 async def test_a_half_close_is_told_and_answers_still_leave(served: Served, in_a_read: bool) -> None:
     """A protocol that knows half-closes is called for it, once, also when a read meets it, and can still write."""
     if in_a_read:
-        served.port.reactor._epoll = Eager(served.port.reactor._epoll)
+        served.read_without_input()
     client = await served.connect()
     protocol, told = served.protocols[0], list[str]()
     protocol.readConnectionLost = lambda: told.append("half-close")  # type: ignore[attr-defined]

@@ -152,16 +152,16 @@ class Network:
     def run(self, seconds: float) -> None:
         """Let virtual time pass."""
         end = self.now + seconds
-        while self._next_event() <= end:
-            self._one_event()
+        while self.next_event() <= end:
+            self.one_event()
         self.now = end
 
     def run_until(self, condition: Callable[[], bool], *, at_most: float = 10.0) -> float:
         """Let time pass until `condition` holds; return how long it took."""
         begin = self.now
         while not condition():
-            assert self._next_event() <= begin + at_most, f"it did not come about within {at_most} s"
-            self._one_event()
+            assert self.next_event() <= begin + at_most, f"it did not come about within {at_most} s"
+            self.one_event()
         return self.now - begin
 
     def pump(self, touched: Iterable[int] | None = None) -> None:
@@ -250,15 +250,17 @@ class Network:
     def _is_saved(self, machine: Machine) -> bool:
         return bool(machine.saves) and machine.saves[0].due <= self.now
 
-    def _next_event(self) -> float:
+    def next_event(self) -> float:
+        """Return the time of the next arrival or timer."""
         arrival = self._flying[0][0] if self._flying else FOREVER
         running = [machine for machine in self.machines.values() if machine.alive]
         wake = min((machine.node.deadline for machine in running), default=FOREVER)
         saved = min((machine.saves[0].due for machine in running if machine.saves), default=FOREVER)
         return max(self.now, min(arrival, wake, saved))
 
-    def _one_event(self) -> None:
-        self.now = self._next_event()
+    def one_event(self) -> None:
+        """Let what is next happen."""
+        self.now = self.next_event()
         touched = set()
         if self._flying and self._flying[0][0] <= self.now:
             delivery = heapq.heappop(self._flying)[2]

@@ -178,8 +178,8 @@ class Teller:
     def _advance(self, reached: Callable[[], bool], seconds: float) -> None:
         cluster = self._cluster
         end = cluster.now + seconds
-        while not reached() and cluster._next_event() <= end:
-            cluster._one_event()
+        while not reached() and cluster.next_event() <= end:
+            cluster.one_event()
             self._tell_changes()
             self._tell_reads()
         if not reached():

@@ -134,12 +134,14 @@ class SnapshottingNetwork(Network):
 
     # Inside.
 
-    def _next_event(self) -> float:
+    def next_event(self) -> float:
+        """Return the time of the next arrival, timer or step of a snapshot."""
         due = min((driver.deadline for driver in self.drivers.values()), default=FOREVER)
-        return min(super()._next_event(), max(self.now, due))
+        return min(super().next_event(), max(self.now, due))
 
-    def _one_event(self) -> None:
-        super()._one_event()
+    def one_event(self) -> None:
+        """Let what is next happen."""
+        super().one_event()
         due = [member for member, driver in self.drivers.items() if driver.deadline <= self.now]
         for member in due:
             self._do_what_is_due(member, self.machines[member], self.drivers[member])

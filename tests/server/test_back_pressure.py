@@ -177,10 +177,10 @@ def test_line_without_end_is_never_kept() -> None:
 
     for _ in range(100):
         client.sends(b"x" * 400)
-        assert client.protocol._dialect.held <= 1000
+        assert client.held <= 1000
 
     assert len(client.read()) == 1
-    assert client.protocol._dialect.held == 0
+    assert client.held == 0
 
 
 def test_too_long_line_behind_a_submission_waits_its_turn() -> None:

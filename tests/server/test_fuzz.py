@@ -56,7 +56,7 @@ def test_whatever_happens(events: list[bytes | str], waits: bool) -> None:
         if event == "disconnect":
             break
         happen(client, event)
-        assert client.protocol._dialect.held <= LINE_BYTES + LINE_BYTES * 2 * 20
+        assert client.held <= LINE_BYTES + LINE_BYTES * 2 * 20
         if event == "half-close":
             break
     for _ in range(100):

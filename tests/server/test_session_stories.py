@@ -114,7 +114,7 @@ class Connection:
         state = (client.is_open(), transport.is_reading(), transport.is_half_closed(), transport.is_aborted())
         timers = sorted(call.getTime() for call in self.clock.getDelayedCalls())
         asked = ([list(each) for each in database.submissions], len(database.waiting), database.commands)
-        return list(transport.writes), state, timers, asked, client.protocol._dialect.held
+        return list(transport.writes), state, timers, asked, client.held
 
 
 LINES = st.sampled_from(

@@ -30,6 +30,7 @@ from kvraft.commands import (
     Sink,
     Subscription,
 )
+from kvraft.metrics import RequestCounts
 from kvraft.server import LineProtocol, ServerLimits
 from kvraft.server.close import IClientTransport
 
@@ -306,17 +307,23 @@ class Client:
     limits: ServerLimits = attrs.field(factory=ServerLimits)
     clock: Clock = attrs.field(factory=Clock)
     transport: ClientTransport = attrs.field(factory=ClientTransport)
+    counts: RequestCounts | None = None
     protocol: LineProtocol = attrs.field(init=False)
 
     def __attrs_post_init__(self) -> None:
         """Connect."""
-        self.protocol = LineProtocol(self.database, self.limits, self.clock)
+        self.protocol = LineProtocol(self.database, self.limits, self.clock, self.counts)
         self.protocol.makeConnection(self.transport)
 
     def sends(self, *chunks: bytes) -> None:
         """Have each chunk arrive by itself, all of them in one turn of the reactor."""
         for chunk in chunks:
             self.protocol.dataReceived(chunk)
+
+    @property
+    def held(self) -> int:
+        """How many bytes the node keeps of what was sent: a bound on its memory that nothing outside shows."""
+        return self.protocol._dialect.held
 
     def half_closes(self) -> None:
         """Close the client's side."""

@@ -48,6 +48,11 @@ class RespClient:
         self.protocol.makeConnection(self.transport)
 
     @property
+    def held(self) -> int:
+        """How many bytes the node keeps of what was sent: a bound on its memory that nothing outside shows."""
+        return self.protocol._resp.held
+
+    @property
     def is_open(self) -> bool:
         """Whether the node has not closed the connection."""
         return not (self.transport.is_half_closed() or self.transport.is_closing())

@@ -232,11 +232,11 @@ def test_what_waits_is_bounded(line_bytes: int) -> None:
             break
         client.sends(command(b"GET", b"a") * 4)
 
-    assert client.protocol._resp.held < 2 * line_bytes
+    assert client.held < 2 * line_bytes
     while client.database.waiting:
         client.database.answer_next()
     assert client.transport.is_reading()
-    assert client.protocol._resp.held == 0
+    assert client.held == 0
 
 
 def test_heavy_commands_are_carried_out_a_few_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -89,7 +89,7 @@ def test_no_stream_is_a_defect() -> None:
                 if not client.is_open:
                     break
                 client.protocol.dataReceived(chunk)
-                assert client.protocol._resp.held <= HELD_BYTES_MAX
+                assert client.held <= HELD_BYTES_MAX
                 if client.database.waiting and random_.random() < 0.5:
                     client.database.answer_next()
             while client.database.waiting:
