@@ -24,6 +24,12 @@ from kvraft.peers.forwarded import PeerMessage
 from kvraft.raft import Entry, HardState, Membership, Node, RaftOptions
 from kvraft.raft.invariants import ClusterHistory
 from kvraft.replica import Rejoin, Replica, ReplicaOptions
+from kvraft.replica.group_commit import GroupCommit
+from kvraft.replica.persistence import Saver
+from kvraft.replica.snapshots.create import SnapshotCreator
+from kvraft.replica.snapshots.receive import SnapshotReceiver
+from kvraft.replica.snapshots.send import SnapshotSender
+from kvraft.replica.snapshots.snapshotter import Snapshotter
 from kvraft.storage import MemoryJournal, MemorySnapshots
 from kvraft.store import Store
 
@@ -120,6 +126,38 @@ class Member:
     def store(self) -> Store:
         """Its state machine."""
         return self.replica.store
+
+    # What a replica is made of, for tests that stop it between two steps, break a part, or see that nothing is left.
+
+    @property
+    def commits(self) -> GroupCommit:
+        """Its writes that wait and those that are under way."""
+        return self.replica._commits
+
+    @property
+    def saver(self) -> Saver:
+        """Its saves."""
+        return self.replica._saver
+
+    @property
+    def snapshotter(self) -> Snapshotter:
+        """Its snapshots."""
+        return self.replica._snapshotter
+
+    @property
+    def taker(self) -> SnapshotCreator:
+        """The snapshot that it takes."""
+        return self.snapshotter._taker
+
+    @property
+    def receiver(self) -> SnapshotReceiver:
+        """The snapshot that it receives."""
+        return self.snapshotter._receiver
+
+    @property
+    def senders(self) -> dict[int, SnapshotSender]:
+        """The snapshots that it sends, by their receiver."""
+        return self.snapshotter._senders
 
 
 @attrs.define

@@ -431,7 +431,7 @@ def test_a_snapshot_that_fails_is_told(cluster: Cluster, monkeypatch: pytest.Mon
     """SNAPSHOT is no success when there is no new snapshot in the end."""
     cluster.do(write("a"))
     leader = cluster.elect()
-    monkeypatch.setattr(cluster.members[leader].replica._snapshotter, "begin", lambda _: succeed(None))
+    monkeypatch.setattr(cluster.members[leader].snapshotter, "begin", lambda _: succeed(None))
 
     error = begin(cluster, leader, TakeSnapshot()).error
 

@@ -173,7 +173,7 @@ def test_slices_rest_while_the_node_is_busy(monkeypatch: pytest.MonkeyPatch) -> 
         return save_slice(chunk)
 
     cluster.snapshots[leader].write = count  # type: ignore[method-assign, assignment]
-    taker = cluster.members[leader].replica._snapshotter._taker
+    taker = cluster.members[leader].taker
 
     taker.begin(cluster.members[leader].store)
     cluster.run_until(lambda: not taker.is_running)
@@ -232,7 +232,7 @@ def test_a_snapshot_of_a_store_that_is_replaced_is_given_up(patient: tuple[DiskC
     """A member that is taking a snapshot when it installs a newer one leaves no trace of its own."""
     cluster, _, late = patient
     member = cluster.members[late]
-    taker = member.replica._snapshotter._taker
+    taker = member.taker
     write_slice = cluster.snapshots[late].write
     waiting: list[Deferred[None]] = []
 

@@ -124,7 +124,7 @@ def test_stamps_that_were_lost_do_not_count() -> None:
     cluster.run(0.3)
     cluster.ask(old, write("lost"))
     cluster.run(0)
-    lost_stamp = cluster.members[old].replica._commits._clock.stamp(cluster.clock.seconds())
+    lost_stamp = cluster.members[old].commits._clock.stamp(cluster.clock.seconds())
     assert lost_stamp > max(times(cluster)) + 0.25 * MICROSECONDS
     cluster.await_other_leader(old)
     stamp = max(times(cluster))

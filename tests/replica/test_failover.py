@@ -140,15 +140,15 @@ def test_reads_wait_until_their_index_is_applied(monkeypatch: pytest.MonkeyPatch
     """A confirmed read waits until the store has come to its index, however many turns that takes (rows 5, 7)."""
     monkeypatch.setattr("kvraft.replica.group_commit.BATCH_BYTES_MAX", 1)  # one entry a submission, all in one save
     cluster = Cluster(1, raft=RaftOptions(apply_bytes_max=1))  # one entry a Ready, eight Readys a turn
-    replica = cluster.members[cluster.settle()].replica
-    save = replica._saver._saved
+    saver = cluster.members[cluster.settle()].saver
+    save = saver._saved
     reads: list[Ask] = []
 
     def read_then_advance(_: None) -> None:
         reads.append(cluster.ask(0, read("k")))
         save(None)
 
-    replica._saver._saved = read_then_advance  # type: ignore[method-assign]
+    saver._saved = read_then_advance  # type: ignore[method-assign]
     writes = [cluster.ask(0, write("k", str(number))) for number in range(30)]
     cluster.await_answers(*writes)
     cluster.await_answers(*reads)

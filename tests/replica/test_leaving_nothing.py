@@ -25,10 +25,9 @@ def test_writes_that_time_out_while_they_wait_leave_all_counters() -> None:
     cluster.run(2.0)
     cluster.settle()
 
-    replica = leader.replica
-    assert (replica._commits.waiting.size, len(replica._commits.waiting)) == (0, 0)
-    assert replica._commits.under_way.submission_count == 0
-    assert not replica._deadlines._waiting
+    assert (leader.commits.waiting.size, len(leader.commits.waiting)) == (0, 0)
+    assert leader.commits.under_way.submission_count == 0
+    assert not leader.replica._deadlines._waiting
     cluster.check()
 
 
@@ -51,7 +50,7 @@ def test_an_answer_to_a_snapshot_counts_for_the_one_that_was_offered() -> None:
     other = InstallSnapshotReply(leader.node.term, "0" * 32, offer.size, installed=True)
     leader.replica.inbox.receive(late, [other])
 
-    assert late in leader.replica._snapshotter._senders
+    assert late in leader.senders
     after = leader.node.progress_of(late)
     assert after is not None
     assert after.match == match
@@ -68,7 +67,7 @@ def test_a_snapshot_for_a_member_that_is_removed_is_given_up() -> None:
     cluster.write_many(100)
     leader.sent.clear()
     cluster.heal()
-    cluster.run_until(lambda: late in leader.replica._snapshotter._senders)
+    cluster.run_until(lambda: late in leader.senders)
     cluster.isolate(late, noticed=True)
 
     removed = leader.replica.intake.administer(SOMEBODY, RemoveMember(late))
@@ -76,7 +75,7 @@ def test_a_snapshot_for_a_member_that_is_removed_is_given_up() -> None:
     cluster.run(0.1)
 
     assert late not in leader.node.membership.members
-    assert not leader.replica._snapshotter._senders
+    assert not leader.senders
     cluster.check()
 
 

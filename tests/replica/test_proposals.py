@@ -194,7 +194,7 @@ def test_a_leader_that_was_cut_off_is_as_quick_afterwards_as_before(cluster: Clu
     cluster.run_until(lambda: cluster.leader == leader)
     cluster.settle()
 
-    assert cluster.members[leader].replica._commits.under_way.submission_count == 0
+    assert cluster.members[leader].commits.under_way.submission_count == 0
     for _ in range(5):
         assert cluster.await_answers(cluster.ask(leader, write("a"))) <= 2 * before
 

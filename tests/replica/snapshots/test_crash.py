@@ -46,7 +46,7 @@ class Fuse:
 
 def take_one(cluster: DiskCluster, member: int) -> Callable[[], bool]:
     """Have `member` take a snapshot and shorten its log while writes go on; return whether it is done."""
-    taker = cluster.members[member].replica._snapshotter._taker
+    taker = cluster.members[member].taker
     taker.begin(cluster.members[member].store)
     cluster.ask(cluster.elect(), write("meanwhile", "x"))
     return lambda: not taker.is_running

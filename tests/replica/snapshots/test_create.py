@@ -141,7 +141,7 @@ def test_writes_that_overtake_a_snapshot_are_not_in_it(cluster: DiskCluster) -> 
     jobs = cluster.snapshots[leader].jobs
     cluster.write_many(10, size=40)
     jobs.delay = 0.2  # every slice takes long
-    while not cluster.members[leader].replica._snapshotter._taker.is_running:
+    while not cluster.members[leader].taker.is_running:
         cluster.write_many(1)
     index = cluster.members[leader].store.applied_index
     cluster.write_many(10, keys=1)

@@ -117,7 +117,7 @@ def test_an_installed_snapshot_is_confirmed_only_when_the_log_is_durable(cluster
     take back what the leader will never send again.
     """
     leader, slow = cluster.elect(), cluster.followers()[0]
-    receiver = cluster.members[slow].replica._snapshotter._receiver
+    receiver = cluster.members[slow].receiver
     cluster.write_many(10)
     cluster.journals[slow].delay = 1.0
     cluster.write_many(5)
@@ -162,7 +162,7 @@ def test_a_stopped_node_gives_its_snapshot_up(cluster: DiskCluster) -> None:
     """A node that is asked to stop in the middle of a snapshot leaves nothing of it on disk."""
     member = cluster.followers()[0]
     cluster.snapshots[member].jobs.delay = 0.5
-    while not cluster.members[member].replica._snapshotter._taker.is_running:
+    while not cluster.members[member].taker.is_running:
         cluster.write_many(1)
     cluster.members[member].replica.stop()
     cluster.run(3.0)

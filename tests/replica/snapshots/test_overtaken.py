@@ -13,10 +13,9 @@ def test_a_snapshot_that_was_overtaken_leaves_the_log_after_it() -> None:
     cluster.settle()
     behind = cluster.members[cluster.followers()[0]]
     cluster.do(write("a"))
-    snapshotter = behind.replica._snapshotter
-    done = snapshotter.begin(behind.store)
+    done = behind.snapshotter.begin(behind.store)
     cluster.run_until(lambda: done.called)
-    snapshot = snapshotter._receiver._snapshots.latest
+    snapshot = behind.receiver._snapshots.latest
     assert snapshot is not None
     for _ in range(5):
         cluster.do(write("a"))
@@ -26,7 +25,7 @@ def test_a_snapshot_that_was_overtaken_leaves_the_log_after_it() -> None:
         behind.node.term, snapshot.header.id, snapshot.header.index, snapshot.header.term, snapshot.size, 0
     )
 
-    installed = Deferred.fromCoroutine(snapshotter._receiver._install(cluster.elect(), piece, snapshot))
+    installed = Deferred.fromCoroutine(behind.receiver._install(cluster.elect(), piece, snapshot))
     cluster.run_until(lambda: installed.called)
 
     assert behind.node.log.snapshot_index <= snapshot.header.index

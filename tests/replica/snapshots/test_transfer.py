@@ -127,7 +127,7 @@ def test_an_answer_that_claims_more_than_there_is_counts_for_nothing(cluster: Di
     absurd: list[PeerMessage] = []
 
     def answer_absurdly_first(sender: int, outgoing: Sequence[tuple[int, PeerMessage]]) -> None:
-        latest = cluster.members[leader].replica._snapshotter._context.snapshots.latest
+        latest = cluster.members[leader].snapshotter._context.snapshots.latest
         assert latest is not None
         for to, message in outgoing:
             if isinstance(message, InstallSnapshotReply) and not absurd:
@@ -140,7 +140,7 @@ def test_an_answer_that_claims_more_than_there_is_counts_for_nothing(cluster: Di
     cluster.heal()
 
     def is_up_to_date() -> bool:
-        senders = cluster.members[leader].replica._snapshotter._senders.values()
+        senders = cluster.members[leader].senders.values()
         assert all(each._received <= each._snapshot.size for each in senders)
         return cluster.members[behind].store.applied_index == cluster.members[leader].store.applied_index
 
@@ -411,7 +411,7 @@ def test_what_the_journal_was_given_before_does_not_come_behind(cluster: DiskClu
     cluster.run(0.01)
     cluster.isolate(slow, noticed=True)
     member = cluster.members[slow]
-    assert len(member.replica._saver._waiting) > 0
+    assert len(member.saver._waiting) > 0
     cluster.write_many(60, size=600)
     cluster.run(0.05)
     latest = cluster.snapshots[leader].latest
@@ -422,7 +422,7 @@ def test_what_the_journal_was_given_before_does_not_come_behind(cluster: DiskClu
     for chunk in cluster.snapshots[leader]._snapshots.chunks(latest.header.id):
         loader.add(chunk)
 
-    installer = member.replica._snapshotter._receiver._installer
+    installer = member.receiver._installer
     install = Deferred.fromCoroutine(installer.install(latest, loader.finish(), membership))
     cluster.run(5.0)
 
@@ -453,7 +453,7 @@ def test_a_request_whose_entry_a_snapshot_covers_is_unknown(cluster: DiskCluster
     assert pieces(cluster, cluster.elect())
     assert ask.is_over
     assert not ask.error.definite
-    assert not cluster.members[old].replica._commits.under_way.take_up_to(10**9)
+    assert not cluster.members[old].commits.under_way.take_up_to(10**9)
 
 
 BROKEN_STATES: Final[dict[str, Callable[[dict[str, object]], dict[str, object]]]] = {
