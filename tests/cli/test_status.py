@@ -121,8 +121,8 @@ def test_nobody_leads(kvraft: Shell, nodes: list[FakeNode]) -> None:
     rows, last = table(kvraft, *(node.address for node in nodes))
 
     assert rows[2][2] == "candidate"
-    assert (last, kvraft.status) == ("NOBODY LEADS; 3 of 3 nodes answer", statuses.UNAVAILABLE)
-    assert table(kvraft, NOWHERE) == ([["-", NOWHERE, "DOWN", *["-"] * 9]], "NOBODY LEADS; 0 of 1 nodes answer")
+    assert (last, kvraft.status) == ("NO LEADER; 3 of 3 nodes answer", statuses.UNAVAILABLE)
+    assert table(kvraft, NOWHERE) == ([["-", NOWHERE, "DOWN", *["-"] * 9]], "NO LEADER; 0 of 1 nodes answer")
 
 
 def test_a_node_whose_state_differs_is_shown_as_such(kvraft: Shell, nodes: list[FakeNode]) -> None:
