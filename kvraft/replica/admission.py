@@ -99,10 +99,17 @@ class Admission:
         """The commit index at the last contradiction."""
         self._departure: IDelayedCall | None = None
 
-    def look(self, peers: PeerTransport) -> None:
-        """Connect to new members at once, and disconnect removed ones after the commit; called in every turn."""
+    def look(self, peers: PeerTransport) -> bool:
+        """Connect to new members at once, and disconnect removed ones after the commit; called in every turn.
+
+        Returns whether it has proposed an entry, which needs another turn.
+        """
+        has_proposed = self._features.look(peers, self._store())
+        self._look_for_members(peers)
+        return has_proposed
+
+    def _look_for_members(self, peers: PeerTransport) -> None:
         node = self._node
-        self._features.look(peers, self._store())
         begins, present = node.memberships[-1]
         is_committed = node.commit >= begins
         if self._told is not None and self._told[0] is present and self._told[1] == is_committed:

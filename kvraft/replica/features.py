@@ -39,20 +39,25 @@ class Features:
                 "upgrade that node"
             )
 
-    def look(self, peers: PeerTransport, store: Store) -> None:
-        """Propose a higher level if all members are connected and support it; called in every turn."""
+    def look(self, peers: PeerTransport, store: Store) -> bool:
+        """Propose a higher level if all members are connected and support it; return whether it did so.
+
+        It is called in every turn.
+        """
         node = self._node
         if store.feature_level >= self.speaks or not node.is_leader:
-            return
+            return False
         if node.log.term_at(store.applied_index) != node.term:
-            return
+            return False
         others = node.membership.members - {node.id}
         status = peers.status()
         if not all(peer in status and status[peer].connected for peer in others):
-            return
+            return False
         level = min((self._levels.get(peer, 0) for peer in others), default=self.speaks)
         level = min(level, self.speaks)
         if level > store.feature_level and self._proposed != (node.term, level):
             with suppress(NotLeader, ProposalRefused):
                 node.propose((encode_level(level),), node.now, kind=EntryKind.FEATURE_LEVEL)
                 self._proposed = (node.term, level)
+                return True
+        return False

@@ -307,7 +307,8 @@ class Replica:
                 self._startup_replay = None
             if not self.is_stopped:
                 self.intake.look()
-                self._admission.look(self._peers)
+                if self._admission.look(self._peers):
+                    self.schedule()
                 self._snapshotter.consider(self._state.store)
                 self._arm_timer(now)
                 self._transfer_on_stop.look()

@@ -18,6 +18,7 @@ from typing import Any, Final
 from kvraft.raft import InvariantViolated
 from kvraft.simulation.cluster import Cluster
 from kvraft.simulation.member import Member
+from kvraft.simulation.views import check_status
 
 QUIET_S: Final = 0.5
 """Time without requests before the check, seconds: requests and clients' connections have ended by then."""
@@ -136,10 +137,12 @@ def settle(cluster: Cluster) -> None:
     while True:
         leaks = [f"node {member.id}: {leak}" for member in cluster.running for leak in find_leaks(cluster, member)]
         if not leaks:
-            return
+            break
         if cluster.world.now >= end:
             raise InvariantViolated(f"at rest, {leaks[0]}")
         cluster.run(QUIET_S)
+    for member in cluster.running:
+        check_status(member)
 
 
 def look_while_asked(cluster: Cluster) -> None:

@@ -14,7 +14,7 @@ import attrs
 
 from kvraft.peers.forwarded import PeerMessage
 from kvraft.process.assembly import Assembly
-from kvraft.raft import EntryKind, HardState, InvariantViolated, Message, Node, Ready
+from kvraft.raft import EntryKind, HardState, InvariantViolated, Membership, Message, Node, Ready
 from kvraft.raft.invariants import ClusterHistory, NodeHistory
 from kvraft.raft.messages import (
     AppendEntries,
@@ -46,6 +46,7 @@ from kvraft.simulation.founders import Founders
 from kvraft.simulation.member import Member
 from kvraft.simulation.moments import Moments
 from kvraft.simulation.refusals import REFUSED_S, SERVED_S, check_refused, check_served
+from kvraft.simulation.views import check_members
 from kvraft.storage.extent import Extent
 
 _match_of: Final = attrgetter("match")
@@ -68,6 +69,8 @@ class _Watched:
     founder: bool = False
     led: bool = False
     """Whether it was the leader after the previous event."""
+    membership: Membership | None = None
+    """The configuration that was told to operators when that was last compared."""
     begins: int = -1
     """The index of the first configuration that it holds."""
 
@@ -230,6 +233,9 @@ class Checks:
         if begins != watched.begins:
             watched.begins = begins
             self._check_beginning(node)
+        if node.membership is not watched.membership:
+            watched.membership = node.membership
+            check_members(node, assembly.replica)
         watched.commit = node.commit
         if member.store.applied_index != watched.applied:
             watched.applied = member.store.applied_index

@@ -10,6 +10,7 @@ from kvraft.replica.admission import IS_TOO_OLD
 from kvraft.simulation.checks import Checks
 from kvraft.simulation.clients import Answer, Caller, ClientMachine
 from kvraft.simulation.disk import StaleFile
+from kvraft.simulation.due_work import check_due
 from kvraft.simulation.machine import Machine, ProcessDied
 from kvraft.simulation.member import Member, address_of
 from kvraft.simulation.network import Network
@@ -145,6 +146,8 @@ class Cluster:
         member = self._by_machine.get(self.world.last_owner)  # as `member_of` does
         if member is not None:
             self.checks.after(member)
+            if member.assembly is not None:
+                check_due(member.id, member.assembly.replica)
         if self.checks.violations:
             raise self.checks.violations[0]
         return True

@@ -12,6 +12,7 @@ import attrs
 from kvraft.raft import EntryKind, InvariantViolated, Membership, Message, Node
 from kvraft.raft.messages import PreVote, PreVoteReply, RequestVote
 from kvraft.raft.roles import Candidate, Follower, Leader
+from kvraft.raft.transfer import SILENT_HEARTBEATS
 from kvraft.simulation.conduct_of_leaders import Leadership, could_another_lead
 from kvraft.simulation.member import Member
 
@@ -23,6 +24,8 @@ FULL_MAX_S: float = 0.5
 """Longest time as leader with a full disk, seconds: it cannot commit what it accepts."""
 HANDOVER_MAX_S: float = 2.5
 """Longest time of a leadership transfer, seconds: it is aborted after `TRANSFER_S_MAX` (row 23)."""
+OVERTIME_MAX_S: float = 0.4
+"""Longest time of a transfer after its deadline while its target answers, seconds: four heartbeats."""
 EVENTS_MIN: int = 10
 """Fewest events of a node before one of these times counts as exceeded: it may have been paused until just now."""
 LOOKS_S: float = 0.02
@@ -107,6 +110,7 @@ class Conduct:
     _stall: _Patience = attrs.field(factory=_Patience)
     _full: _Patience = attrs.field(factory=_Patience)
     _handover: _Patience = attrs.field(factory=_Patience)
+    _overtime: _Patience = attrs.field(factory=_Patience)
     _leadership: Leadership = attrs.field(factory=Leadership)
     _encouragements: int = 0
     """How many of the messages that wait to be sent grant a pre-vote."""
@@ -140,7 +144,8 @@ class Conduct:
             wrong = self._leadership.why_not_over(self.member, node, majorities(node.membership))
             demand(wrong is None, f"{wrong} (row 26)")
         self._heard = role.last_contact if isinstance(role, Follower) and role.leader is not None else None
-        self._silence.since = self._stall.since = self._full.since = self._handover.since = None
+        self._silence.since = self._stall.since = self._full.since = None
+        self._handover.since = self._overtime.since = None
 
     def _check_leadership(self, node: Node, role: Leader) -> None:
         """Check that a leader has a quorum and a disk that answers, and that no transfer lasts too long."""
@@ -161,11 +166,25 @@ class Conduct:
             self._full.since = None
         elif self._is_over(self._full, FULL_MAX_S):
             raise InvariantViolated(f"node {node.id} leads on while its disk is full (row 26)")
-        if role.transfer is None:
-            self._handover.since = None
-        elif self._is_over(self._handover, HANDOVER_MAX_S):
+        self._check_handover(node, role)
+
+    def _check_handover(self, node: Node, leader: Leader) -> None:
+        """Check that a transfer ends in time, and soon after its deadline if its target answers and does not lead."""
+        transfer = leader.transfer
+        if transfer is None:
+            self._handover.since = self._overtime.since = None
+            return
+        if self._is_over(self._handover, HANDOVER_MAX_S):
             raise InvariantViolated(
                 f"node {node.id} accepts no writes: its leadership transfer lasts too long (row 23)"
+            )
+        target = leader.progress.get(transfer.target)
+        silent_since = node.now - SILENT_HEARTBEATS * node.options.heartbeat_interval
+        if node.now < transfer.deadline or target is None or target.last_contact < silent_since:
+            self._overtime.since = None
+        elif self._is_over(self._overtime, OVERTIME_MAX_S):
+            raise InvariantViolated(
+                f"node {node.id} accepts no writes: node {transfer.target} answers, and was to lead long ago (row 23)"
             )
 
     def _check_silence(self, leader: Leader) -> None:

@@ -5,16 +5,20 @@ store holds is compared with the twin: keys, deadlines, leases, locks, sessions,
 the bytes that count for its quota.
 """
 
+from functools import partial
+from itertools import groupby
+from operator import itemgetter
 from typing import Final
 
 from kvraft.commands import Failure, Item, Span
 from kvraft.commands.client_sessions import WINDOW
 from kvraft.commands.results import unpack_result
+from kvraft.replica.watch_index import complete, expiries
 from kvraft.simulation.conduct import demand
 from kvraft.simulation.member import Member
 from kvraft.simulation.replay import Replay
 from kvraft.simulation.twin import State
-from kvraft.store import pages
+from kvraft.store import Store, pages
 from kvraft.store.client_sessions import SESSION_BYTES
 from kvraft.store.expiry import DEADLINE_BYTES
 from kvraft.store.history import HISTORY_LEVEL
@@ -52,6 +56,7 @@ def check_store(member: Member, replay: Replay) -> None:
     _check_bytes(member, replay)
     if store.feature_level >= HISTORY_LEVEL:
         _check_past(member, replay)
+        _check_changes(member, replay)
 
 
 def _all(member: Member) -> State:
@@ -86,6 +91,27 @@ def _check_past(member: Member, replay: Replay) -> None:
             found.update(page.items)
             start = page.following
         _check_keys(f"node {member.id}", f"at revision {revision}", found, replay.twin.states[revision])
+
+
+def _check_changes(member: Member, replay: Replay) -> None:
+    """Check what a watch of all keys would be sent of the history: every change that is kept, with both items."""
+    store, states = member.store, replay.twin.states
+    for record in [*store.history.records]:
+        recorded = [change for run in record.runs for change in run.read()]
+        for revision, changes in groupby(recorded, itemgetter(0)):
+            told = complete([*changes], partial(_item_at, store, revision), expiries(record.runs))
+            before, after = states[revision - 1], states[revision]
+            keys = {key for key in before.keys() | after.keys() if before.get(key) != after.get(key)}
+            expected = {key: (before.get(key), after.get(key)) for key in keys}
+            found = {change.key: (change.before, change.after) for change in told}
+            demand(
+                found == expected and len(told) == len(found),
+                f"node {member.id} keeps of revision {revision} the changes {found}, and they were {expected}",
+            )
+
+
+def _item_at(store: Store, revision: int, key: bytes) -> Item | None:
+    return store.history.item_at(revision, key, store.keys.get(key))
 
 
 def _check_locks(member: Member, replay: Replay) -> None:

@@ -1,0 +1,45 @@
+"""Checks after each event that nothing which can be done waits at a node without a turn that will do it.
+
+A turn that nobody has scheduled makes no answer wrong. What waits is done with the next message or heartbeat, so it
+only comes late, and a budget for it would have to be narrow. That a turn is due can be checked exactly.
+"""
+
+from kvraft.raft.roles import Leader
+from kvraft.replica import Replica
+from kvraft.simulation.conduct import demand
+
+
+def check_due(member: int, replica: Replica) -> None:
+    """Check that a node does at once what it can do, or has a turn scheduled for it; called between two events.
+
+    Raises:
+        InvariantViolated: something waits, and no turn is due.
+    """
+    reads, store = replica._reads, replica._state.store  # noqa: SLF001 - the queues are nobody else's business
+    if reads._confirmed and reads._confirmed[0][0] <= store.applied_index:  # noqa: SLF001
+        demand(False, f"node {member} has applied entry {store.applied_index}, and does not answer reads of it")
+    if replica.is_due or replica.is_stopped:
+        return
+    what = _waits(replica)
+    demand(what is None, f"node {member} has {what}, and no turn is due")
+
+
+def _waits(replica: Replica) -> str | None:
+    """Return what could be done now; None: nothing."""
+    node, applier, idle = replica.node, replica._applier, replica._saver.idle  # noqa: SLF001
+    if node.has_ready() and not replica._snapshotter._receiver._working:  # noqa: SLF001 - it ends with a turn
+        return "effects to carry out"
+    if applier.is_behind or (applier.waiting and idle):
+        return "entries to apply"
+    if replica._reads._new:  # noqa: SLF001
+        return "reads that ask for no index"
+    commits = replica._commits  # noqa: SLF001
+    if commits.waiting and idle and not commits.under_way.is_delaying and _takes_proposals(replica):
+        return "writes to propose"
+    return None
+
+
+def _takes_proposals(replica: Replica) -> bool:
+    """Whether this node is a leader that refuses no proposal: none is committed first, and no other is to lead."""
+    role = replica.node.role
+    return isinstance(role, Leader) and role.transfer is None and not role.uncommitted_bytes
