@@ -229,17 +229,20 @@ class Checks:
         self._of_logs.after_change(node)
         check_allegiance(node, self.figure_3.leaders)
         watched.marks.after_change(member, node)
+        self._look_at_configurations(watched, node, assembly.replica)
+        watched.commit = node.commit
+        if member.store.applied_index != watched.applied:
+            watched.applied = member.store.applied_index
+            self._check_state(member, watched)
+
+    def _look_at_configurations(self, watched: _Watched, node: Node, replica: Replica) -> None:
         begins = node.memberships[0][0]
         if begins != watched.begins:
             watched.begins = begins
             self._check_beginning(node)
         if node.membership is not watched.membership:
             watched.membership = node.membership
-            check_members(node, assembly.replica)
-        watched.commit = node.commit
-        if member.store.applied_index != watched.applied:
-            watched.applied = member.store.applied_index
-            self._check_state(member, watched)
+            check_members(node, replica)
 
     def _leads_or_not(self, member: Member, watched: _Watched, replica: Replica) -> None:
         """Check a moment later what became of requests at a node that has just begun to lead, or has ended to."""

@@ -4,7 +4,6 @@ A turn that nobody has scheduled makes no answer wrong. What waits is done with 
 only comes late, and a budget for it would have to be narrow. That a turn is due can be checked exactly.
 """
 
-from kvraft.raft.roles import Leader
 from kvraft.replica import Replica
 from kvraft.simulation.conduct import demand
 
@@ -41,5 +40,5 @@ def _waits(replica: Replica) -> str | None:
 
 def _takes_proposals(replica: Replica) -> bool:
     """Whether this node is a leader that refuses no proposal: none is committed first, and no other is to lead."""
-    role = replica.node.role
-    return isinstance(role, Leader) and role.transfer is None and not role.uncommitted_bytes
+    node = replica.node
+    return node.is_leader and not node.is_transferring and node.commit == node.log.last_index
