@@ -108,8 +108,10 @@ def _converse(client: Client, output: str) -> None:
         if line.upper() in _LEAVE:
             return
         if line:
-            with contextlib.suppress(KeyboardInterrupt):
+            try:
                 carry_out(client, line, output)
+            except KeyboardInterrupt:  # the next prompt begins on a new line
+                click.echo()
 
 
 def _run(client: Client, lines: Any, output: str) -> int:
