@@ -20,7 +20,7 @@ from kvraft.commands.expiry import EXPIRED_KEYS_MAX
 from kvraft.raft import Node
 from kvraft.replica.group_commit import GroupCommit
 from kvraft.replica.state import State
-from kvraft.replica.submissions import Submission
+from kvraft.replica.submissions import OWN, Submission
 
 TICK_US: Final = 500_000
 """While a key can expire, cluster time in the log is at most so much less than the leader's, microseconds. Each change
@@ -50,7 +50,7 @@ class Expirer:
         due_at = self.due_at(now)
         if due_at is not None and due_at <= now + SLACK_S / 2:
             self._not_before = now + GAP_S
-            self._under_way = Submission([RemoveExpired()], now, self._done)
+            self._under_way = Submission([RemoveExpired()], OWN, self._done)
             self._commits.waiting.append(self._under_way)
 
     def due_at(self, now: float) -> float | None:

@@ -8,7 +8,7 @@ from kvraft.events import EventRing
 from kvraft.metrics import Histogram
 from kvraft.raft import Node, Role, SoftState
 from kvraft.raft.facts import FactKind, Why
-from kvraft.replica.submissions import Batch
+from kvraft.replica.submissions import OWN, Batch
 
 SLOW_SYNC_S: Final = 0.1
 """A save that takes longer becomes an event: a heartbeat interval, so that it may cause elections. Seconds."""
@@ -63,7 +63,12 @@ class Instruments:
         """Count a batch that was applied and answered."""
         now = self._seconds()
         self.commits.observe(now - batch.proposed_at)
-        came_at = batch.submissions[0].deadline - self._request_timeout
+        # The first submission has waited longest. One of the node's own, such as the removal of what has expired, has
+        # no deadline that says when it came.
+        deadline = next((each.deadline for each in batch.submissions if each.deadline != OWN), None)
+        if deadline is None:
+            return
+        came_at = deadline - self._request_timeout
         if now - came_at > SLOW_WRITE_S:
             self.events.note(
                 "slow_write",

@@ -33,7 +33,7 @@ from kvraft.replica.startup_replay import StartupReplay
 from kvraft.replica.state import State
 from kvraft.replica.state_checksums import StateChecksums
 from kvraft.replica.status import describe, log_defect, log_transition
-from kvraft.replica.submissions import Deadlines, Submission
+from kvraft.replica.submissions import OWN, Deadlines, Submission
 from kvraft.replica.transfer_on_stop import TransferOnStop
 from kvraft.replica.watches import Watches
 from kvraft.storage import SnapshotStorage, Storage
@@ -420,7 +420,7 @@ class Replica:
         """Queue a mutation of this node's own if it leads; return whether it does. The outcome is not reported."""
         leads = self.node.is_leader and not self.is_stopped
         if leads:
-            self._commits.waiting.append(Submission([mutation], self._clock.seconds(), lambda _: None))
+            self._commits.waiting.append(Submission([mutation], OWN, lambda _: None))
             self.schedule()
         return leads
 

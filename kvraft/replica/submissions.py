@@ -2,7 +2,7 @@
 
 from collections import deque
 from collections.abc import Callable, Sequence
-from typing import cast
+from typing import Final, cast
 
 import attrs
 from twisted.internet.defer import Deferred
@@ -17,6 +17,10 @@ _log = Logger(namespace="kvraft.replica")
 
 Reply = Callable[[list[Result] | RequestFailed], object]
 """Takes the results of a submission, or why there are none."""
+
+
+OWN: Final = 0.0
+"""The deadline of a submission of the node's own, for which nobody waits."""
 
 
 class TimedOut(Refused):

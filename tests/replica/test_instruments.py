@@ -2,7 +2,8 @@
 
 from typing import Any
 
-from kvraft.commands import ListEvents, ListMembers, RemoveMember
+from kvraft.commands import ListEvents, ListMembers, RemoveMember, expire_key
+from kvraft.commands.expiry import SECOND_US
 from kvraft.raft.facts import Why
 from kvraft.replica.instruments import LONG_TURN_S, SLOW_SYNC_S, SLOW_WRITE_S
 from tests.replica.cluster import SOMEBODY, Cluster, write
@@ -122,3 +123,18 @@ def test_a_leader_without_a_majority_says_so(cluster: Cluster) -> None:
     assert events(cluster, leader, "stepped_down")[-1]["why"] == "no_quorum"
     assert events(cluster, leader, "no_leader", "asked") != []
     cluster.heal()
+
+
+def test_what_a_leader_writes_by_itself_is_no_slow_write(cluster: Cluster) -> None:
+    """It has waited for nobody, such as the removal of keys that have expired; a client's write in its entry counts."""
+    leader = cluster.elect()
+    cluster.do(write("k"), expire_key(b"k", SECOND_US))
+    cluster.run(3.0)
+    assert cluster.members[leader].replica.store.key_count == 0
+    assert events(cluster, leader, "slow_write") == []
+    cluster.do(write("k"), expire_key(b"k", 60 * SECOND_US))
+    for member in cluster.members.values():
+        member.journal.delay = 2 * SLOW_WRITE_S
+    for number in range(20):
+        cluster.do(write(f"n{number}"))
+    assert all(0.1 < told["seconds"] < 2.0 for told in events(cluster, leader, "slow_write"))
