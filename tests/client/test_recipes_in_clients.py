@@ -85,6 +85,10 @@ def test_the_blocking_client_has_all_recipes() -> None:
             pass
         assert client.count_prefix("both/members/") == 0
 
+
+def test_the_blocking_client_has_locks_and_elections() -> None:
+    """One holder at a time, which is told to others; it gives back what it has at its end, however that comes."""
+    with fake_nodes() as (node,), Client(node.address) as client:
         lock, another = Lock(client, "l", "me"), Lock(client, "l", wait=0.02)
         for _ in range(2):
             with lock as held:
@@ -146,6 +150,9 @@ async def all_recipes(client: awaited.Holder[Any], node: FakeNode) -> None:
         async with awaited.DoubleBarrier(client, "both", 2, wait=0.02):
             pass
 
+
+async def locks_and_elections(client: awaited.Holder[Any]) -> None:
+    """Hold locks and lead, with asyncio or Twisted."""
     lock, another = awaited.Lock(client, "l", "me"), awaited.Lock(client, "l", wait=0.02)
     for _ in range(2):
         async with lock as held:
@@ -185,6 +192,7 @@ def test_the_asyncio_client_has_all_recipes() -> None:
         with fake_nodes() as (node,):
             async with AsyncClient(node.address) as client:
                 await all_recipes(client, node)
+                await locks_and_elections(client)
 
     asyncio.run(asyncio.wait_for(run(), 20))
 
@@ -198,3 +206,4 @@ async def test_the_twisted_client_has_all_recipes() -> None:
     with fake_nodes() as (node,):
         async with for_twisted.Client(reactor, node.address) as client:
             await all_recipes(client, node)
+            await locks_and_elections(client)
