@@ -10,6 +10,7 @@ A test of the start itself, of other programs or of other builds starts its proc
 import atexit
 import contextlib
 import functools
+import gc
 import importlib
 import json
 import os
@@ -202,5 +203,7 @@ if __name__ == "__main__":
     for name in ("twisted.internet.epollreactor", "twisted.scripts.twistd", "kvraft.process.service"):
         importlib.import_module(name)
     assert "twisted.internet.reactor" not in sys.modules, "children would share one epoll"
+    gc.collect()
+    gc.freeze()
     become_twistd(serve())
     sys.modules["twisted.scripts.twistd"].run()
