@@ -69,7 +69,7 @@ class Progress:
             redirect_stdout=False,
             redirect_stderr=False,
         ) as drawn:
-            task = drawn.add_task(self.what)
+            task = drawn.add_task(self.what, total=self.total)
             while True:
                 drawn.update(task, description=self.what, completed=self.done, total=self.total, refresh=True)
                 if self._is_over.wait(DRAW_S):

@@ -265,6 +265,7 @@ def test_a_check_of_data_shows_how_far_it_is(folder: Path, terminal: Terminal, m
 
     assert was_shown == [True]
     assert "reading " in terminal.getvalue()
+    assert "/100" not in terminal.getvalue(), "the default of rich"
 
 
 def test_a_check_of_data_shows_nothing_to_programs(
