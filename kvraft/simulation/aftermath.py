@@ -86,8 +86,9 @@ def come_back_elsewhere(cluster: Cluster, draws: Random) -> None:
         ]
         cluster.members[member].start(Config(tuple(listed), limits=cluster.limits), cluster.options)
     cluster.run_until(lambda: cluster.leader is not None, what="a leader of a cluster that has moved")
+    asks_itself = draws.random() < 0.5  # as a node does, with its incarnation; else the operator does
     for mover in movers:
-        incarnation = membership.incarnations.get(mover, "")
+        incarnation = membership.incarnations.get(mover, "") if asks_itself else ""
         _ask_until_done(cluster, places, f"MEMBER MOVE {mover} {places[mover]} {incarnation}".strip())
     cluster.elect()
     write(cluster)

@@ -169,7 +169,10 @@ class Conduct:
         self._check_handover(node, role)
 
     def _check_handover(self, node: Node, leader: Leader) -> None:
-        """Check that a transfer ends in time, and soon after its deadline if its target answers and does not lead."""
+        """Check that a transfer ends in time, and soon after its deadline unless its target may be saving its vote.
+
+        Such a target is silent, and its connection stands.
+        """
         transfer = leader.transfer
         if transfer is None:
             self._handover.since = self._overtime.since = None
@@ -180,11 +183,14 @@ class Conduct:
             )
         target = leader.progress.get(transfer.target)
         silent_since = node.now - SILENT_HEARTBEATS * node.options.heartbeat_interval
-        if node.now < transfer.deadline or target is None or target.last_contact < silent_since:
+        assembly = self.member.assembly
+        may_be_saving = assembly is not None and assembly.peers.connected(transfer.target)
+        is_silent = target is None or (target.last_contact < silent_since and may_be_saving)
+        if node.now < transfer.deadline or is_silent:
             self._overtime.since = None
         elif self._is_over(self._overtime, OVERTIME_MAX_S):
             raise InvariantViolated(
-                f"node {node.id} accepts no writes: node {transfer.target} answers, and was to lead long ago (row 23)"
+                f"node {node.id} accepts no writes: node {transfer.target} was to lead long ago, and does not (row 23)"
             )
 
     def _check_silence(self, leader: Leader) -> None:

@@ -49,6 +49,9 @@ class Leadership:
         recent = node.now - node.options.election_timeout_max
         heard = {node.id} | {peer for peer, progress in leader.progress.items() if progress.last_contact >= recent}
         has_quorum = all(2 * sum(voter in heard for voter in voters) > len(voters) for voters in majorities)
-        if not has_quorum or is_another_ahead(node, leader):
+        if not has_quorum or could_another_lead(node, leader, majorities):
             return None
-        return f"node {node.id} stops leading term {node.term}, and no other voter's disk is ahead of its own"
+        return (
+            f"node {node.id} stops leading term {node.term}, and no other voter's disk is ahead of its own while a "
+            "majority answers without it"
+        )

@@ -10,7 +10,7 @@ from pathlib import Path
 import attrs
 
 from kvraft.raft import Entry, Node
-from kvraft.raft.roles import Leader
+from kvraft.raft.roles import Candidate, Leader
 from kvraft.simulation.conduct import demand
 from kvraft.simulation.member import FOLDER, Member
 from kvraft.storage import StorageError
@@ -142,13 +142,22 @@ def check_amount(node: Node, entries: Sequence[Entry]) -> None:
 
 
 def check_allegiance(node: Node, leaders: Mapping[int, int]) -> None:
-    """Check that a node follows only the leader of its term (§5.1); `leaders` holds the leader of each term."""
+    """Check that a node follows only the leader of its term, and matches no other's log (§5.1).
+
+    `leaders` holds the leader of each term.
+    """
     leader = node.leader
     if leader is not None and leaders.get(node.term) != leader:
         demand(
             False,
             f"node {node.id} follows node {leader} in term {node.term}, and the leader of that term is "
             f"{leaders.get(node.term, 'none')} (§5.1)",
+        )
+    if node.match_index and type(node.role) is Candidate:
+        demand(
+            False,
+            f"node {node.id} stands in term {node.term}, which has no leader, and takes its log to match up to "
+            f"entry {node.match_index}: a heartbeat of the next leader could commit what that one lacks",
         )
 
 

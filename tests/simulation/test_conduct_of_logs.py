@@ -8,7 +8,7 @@ import pytest
 
 from kvraft.commands import Mutation, delete_key, encode_batch, set_key
 from kvraft.raft import Entry, EntryKind, HardState, InvariantViolated, Membership, Node, RaftOptions
-from kvraft.raft.roles import Follower
+from kvraft.raft.roles import Candidate, Follower
 from kvraft.simulation import Cluster
 from kvraft.simulation.cluster import LIMITS
 from kvraft.simulation.conduct_of_logs import Marks, Tail, Votes, check_allegiance, check_amount, check_removal
@@ -88,6 +88,17 @@ def test_a_node_that_follows_a_leader_of_another_term_is_noticed() -> None:
     check_allegiance(node, {1: 1, 2: 1})
     with pytest.raises(InvariantViolated, match="follows node 1 in term 2, and the leader of that term is 2"):
         check_allegiance(node, {1: 1, 2: 2})
+
+
+def test_a_candidate_that_matches_a_log_is_noticed() -> None:
+    """The next leader's log may differ, and its heartbeat must commit nothing here (§5.3)."""
+    node = node_with(1, term=2)
+    node.role = Candidate(1.0, 0.0, False)
+
+    check_allegiance(node, {1: 1})
+    node.match_index = 1
+    with pytest.raises(InvariantViolated, match="takes its log to match up to entry 1"):
+        check_allegiance(node, {1: 1})
 
 
 def test_a_message_with_more_than_a_node_may_send_at_once_is_noticed() -> None:
