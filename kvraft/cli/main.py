@@ -1,6 +1,7 @@
 """The `kvraft` command. A subcommand is imported only when it is used, so that the command starts quickly."""
 
 import importlib
+import json
 import sys
 from typing import Any, Final
 
@@ -58,6 +59,13 @@ class Subcommands(click.Group):
         command: click.Command = getattr(module, f"{cmd_name}_command")
         return command
 
+    def invoke(self, ctx: click.Context) -> Any:
+        """Carry out the subcommand; click would end with status 1, "no such key", when the reader of stdout ends."""
+        try:
+            return super().invoke(ctx)
+        except BrokenPipeError:
+            return statuses.end_of_a_pipe()
+
     def resolve_command(
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
@@ -98,7 +106,10 @@ def main(arguments: list[str] | None = None) -> int:
     except click.exceptions.Exit as end:
         return end.exit_code
     except click.UsageError as error:
-        error.show()
+        if _wants_json(arguments):
+            print(json.dumps({"error": "USAGE", "message": error.format_message()}), file=sys.stderr)
+        else:
+            error.show()
         return statuses.USAGE
     except click.ClickException as error:
         error.show()

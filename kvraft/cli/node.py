@@ -10,7 +10,7 @@ from typing import Any, Final
 import click
 
 from kvraft.cli import statuses
-from kvraft.cli.options import fail
+from kvraft.cli.options import fail, output_option, write_json
 from kvraft.client import InvalidRequest
 from kvraft.client.nodes import parse_nodes
 
@@ -66,7 +66,10 @@ def node_command(
     "-c", "--config", default="config.json", show_default=True, type=click.Path(path_type=Path), help="The file."
 )
 @click.option("--force", is_flag=True, help="Overwrite a file that is there.")
-def init_command(addresses: tuple[str, ...], count: int, port: int, http: int | None, config: Path, force: bool) -> int:
+@output_option
+def init_command(
+    addresses: tuple[str, ...], count: int, port: int, http: int | None, config: Path, force: bool, output: str
+) -> int:
     """Write a config.json: with nodes at ADDRESSES (host:port ...), else with some on this machine to try things."""
     try:
         nodes = parse_nodes(addresses or [f"127.0.0.1:{port + node}" for node in range(count)])
@@ -83,6 +86,9 @@ def init_command(addresses: tuple[str, ...], count: int, port: int, http: int | 
             file.write(f'{{\n  "peers": [\n    {peers}\n  ]\n}}\n')
     except FileExistsError:
         raise fail(f"{config} is there already; --force overwrites it", statuses.USAGE) from None
+    if output == "json":
+        write_json({"config": str(config), "peers": entries})
+        return statuses.OK
     click.echo(f"{config} lists {len(nodes)} nodes: {', '.join(map(str, nodes))}")
     if len(nodes) % 2 == 0:
         click.echo(f"{len(nodes)} nodes survive no more failures than {len(nodes) - 1} do; odd numbers are the rule")

@@ -66,33 +66,34 @@ def shell_command(nodes: str | None, timeout: float, output: str) -> int:
         if not sys.stdin.isatty():
             return _run(client, sys.stdin, output)
         usages: list[str] = client.ask("HELP", reads=True)["commands"]
-        with _readline(Completer(client, [*dict.fromkeys(usage.split()[0] for usage in usages), "EXIT"])):
-            click.echo("Lines of the protocol, sent to the leader. HELP lists them, Tab completes, Ctrl-D ends.")
-            _converse(client, output)
+        _set_up_readline(Completer(client, [*dict.fromkeys(usage.split()[0] for usage in usages), "EXIT"]))
+        click.echo("Lines of the protocol, sent to the leader. HELP lists them, Tab completes, Ctrl-D ends.")
+        _converse(client, output)
     return statuses.OK
 
 
-@contextlib.contextmanager
-def _readline(completer: Completer) -> Any:
-    """Provide history and completion within the `with` block; readline restores the terminal by itself."""
+def _set_up_readline(completer: Completer) -> None:
+    """Provide history and completion; readline restores the terminal by itself."""
     try:
         import readline
     except ImportError:  # without readline lines can still be typed
-        yield
         return
     path = HISTORY_PATH.expanduser()
     with contextlib.suppress(OSError):
+        os.close(os.open(path, os.O_CREAT | os.O_WRONLY, 0o600))  # the lines may hold secrets
         readline.read_history_file(path)
     readline.set_history_length(HISTORY_LINES)
     readline.set_completer_delims(" ")
     readline.set_completer(completer)
     readline.parse_and_bind("tab: complete")
-    try:
-        yield
-    finally:
-        with contextlib.suppress(OSError):
-            os.close(os.open(path, os.O_CREAT | os.O_WRONLY, 0o600))  # the lines may hold secrets
-            readline.write_history_file(path)
+
+
+def _remember() -> None:
+    """Add the last line to the file of the history at once: a terminal that is closed ends the shell without a word."""
+    import readline
+
+    with contextlib.suppress(OSError):
+        readline.append_history_file(1, HISTORY_PATH.expanduser())
 
 
 def _converse(client: Client, output: str) -> None:
@@ -108,6 +109,8 @@ def _converse(client: Client, output: str) -> None:
         if line.upper() in _LEAVE:
             return
         if line:
+            with contextlib.suppress(ImportError):
+                _remember()
             try:
                 carry_out(client, line, output)
             except KeyboardInterrupt:  # the next prompt begins on a new line

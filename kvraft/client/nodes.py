@@ -76,5 +76,10 @@ def find_nodes(
             f"nothing says where the cluster is: name its nodes, set {NODES_VARIABLE}=host:port,host:port, or go where "
             "its config.json is"
         ) from None
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise NodesUnknown(f"{config} does not say where the cluster is: {error!r}") from None
+    except (KeyError, TypeError):
+        raise NodesUnknown(
+            f'{config} does not say where the cluster is: it has no "peers" that each have an "address"; '
+            "kvraft check config tells more"
+        ) from None
+    except (OSError, ValueError) as error:
+        raise NodesUnknown(f"{config} does not say where the cluster is: {error}") from None

@@ -125,6 +125,8 @@ def test_json_is_asked_for_before_the_subcommand_too(kvraft: Shell) -> None:
     assert json.loads(kvraft("-o", "json", "get", "k"))["value"] == "1"
     assert json.loads(kvraft("--output", "json", "lease", "grant", "30"))["lease"] == 1
     assert kvraft("-o", "json", "get", "k", "-o", "text") == "1\n"
+    kvraft("get", "-o", "json")
+    assert json.loads(kvraft.error) == {"error": "USAGE", "message": "Missing argument 'KEY'."}
     kvraft("-o", "json", "cas", "k", "--absent", "2")
     assert json.loads(kvraft.error)["error"] == "CONDITION_FAILED"
 
@@ -161,6 +163,9 @@ def test_no_cluster_is_named(kvraft: Shell, tmp_path: Path) -> None:
     assert kvraft.status == 0
     kvraft("init")
     assert (kvraft.status, "--force" in kvraft.error) == (64, True)
+    entries = [{"id": 0, "address": kvraft.node.address}]
+    told = kvraft("init", kvraft.node.address, "--force", "-o", "json")
+    assert json.loads(told) == {"config": "config.json", "peers": entries}
     assert "is valid" in kvraft("check", "config")
 
 
@@ -361,7 +366,8 @@ def test_every_command_explains_itself(kvraft: Shell) -> None:
         assert "Usage: kvraft" in kvraft(name, "--help")
     page = (REPOSITORY / "docs" / "cli.md").read_text(encoding="utf-8")
     rows = dict(re.findall(r"^\| (\d+) \| (.+) \|$", page, re.MULTILINE))
-    assert rows == {**{str(status): text for status, text in statuses.MEANINGS.items()}, "130": "Ctrl-C"}
+    of_signals = {"130": "Ctrl-C", "141": "the reader of stdout has ended, as `head` does"}
+    assert rows == {**{str(status): text for status, text in statuses.MEANINGS.items()}, **of_signals}
     for shell in ("bash", "zsh", "fish"):
         assert "_KVRAFT_COMPLETE" in kvraft("completion", shell)
 

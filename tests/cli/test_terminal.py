@@ -36,14 +36,17 @@ def run_at_terminal(
     command: list[str],
     interrupt_at: Callable[[bytes], object] = lambda _: False,
     environment: Mapping[str, str] = MappingProxyType({}),
+    typed: bytes = b"",
 ) -> tuple[int, bytes]:
     """Run a command at a terminal of its own; return its status and what it wrote. The terminal must be as it was.
 
-    As soon as `interrupt_at` returns true for what it has written, it gets the signal of Ctrl-C.
+    `typed` is what a person has typed. As soon as `interrupt_at` returns true for what the command has written, it gets
+    the signal of Ctrl-C.
     """
     keyboard, terminal = pty.openpty()
     fcntl.ioctl(terminal, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 100, 0, 0))
     before = termios.tcgetattr(terminal)
+    os.write(keyboard, typed)
     process = subprocess.Popen(
         [sys.executable, *command],
         cwd=REPOSITORY,
@@ -134,3 +137,47 @@ def test_ctrl_c_ends_what_shows_its_progress(tmp_path: Path, command: str, shown
     assert ERASE in after
     assert left in after
     assert b"Traceback" not in written
+
+
+def test_the_shell_keeps_each_line_at_once(tmp_path: Path) -> None:
+    """In a file that nobody else may read, so that nothing is lost when its terminal is closed; Ctrl-C ends a watch."""
+    history = tmp_path / ".kvraft_history"
+    kept: list[str] = []
+
+    def watches(written: bytes) -> bool:
+        is_it = bool(node.watchers) and b"WATCH a" in written
+        if is_it:
+            kept.append(history.read_text(encoding="utf-8"))
+        return is_it
+
+    with fake_nodes() as (node,):
+        node.told[b"HELP"] = b'{"commands":["SET <key> <value>"]}'
+        environment = {"HOME": str(tmp_path), "KVRAFT_NODES": node.address}
+        command = ["-m", "kvraft.cli.main", "shell"]
+        status, written = run_at_terminal(command, watches, environment, typed=b"SET a 1\nWATCH a\nexit\n")
+
+    assert status == 0
+    assert kept == ["SET a 1\nWATCH a\n"]
+    assert history.stat().st_mode & 0o777 == 0o600
+    assert b"\nkvraft> " in written[written.rindex(b"WATCH a\r\n") + 9 :], "the next prompt has a line of its own"
+    assert b"Traceback" not in written
+
+
+@pytest.mark.parametrize("command", [["get", "k"], ["keys"], ["get", "k", "-o", "json"]])
+def test_the_end_of_a_pipe_is_no_missing_key(command: list[str]) -> None:
+    """As in `kvraft keys | head -1`: the status is that of SIGPIPE, and nothing is said."""
+    reader, writer = os.pipe()
+    os.close(reader)
+    with fake_nodes() as (node,), os.fdopen(writer, "wb") as stdout:
+        node.lines.ask("SET k v")
+        done = subprocess.run(
+            [sys.executable, "-m", "kvraft.cli.quick", *command],
+            cwd=REPOSITORY,
+            env={**os.environ, "KVRAFT_NODES": node.address},
+            stdout=stdout,
+            stderr=subprocess.PIPE,
+            timeout=END_S,
+            check=False,
+        )
+
+    assert (done.returncode, done.stderr) == (141, b"")
