@@ -114,7 +114,8 @@ class FrameDecoder:
         self._needed = _PREFIX.size
         while (left := len(data) - offset) >= _PREFIX.size:
             header_length, tail_length = _PREFIX.unpack_from(data, offset)
-            _check_lengths(header_length, tail_length)
+            if header_length > HEADER_BYTES_MAX or tail_length > TAIL_BYTES_MAX:
+                _check_lengths(header_length, tail_length)
             frame_length = _PREFIX.size + header_length + tail_length
             if left < frame_length:
                 self._needed = frame_length

@@ -246,7 +246,7 @@ class Link:
 
     def write(self, data: bytes) -> None:
         """Send frames, or drop them if the link is not established or too many bytes wait."""
-        outbox = self.outbox
+        outbox = None if self._connection is None else self._connection.outbox
         if outbox is None:
             return
         try:

@@ -20,7 +20,7 @@ from kvraft.net.endpoint import Dial, endpoint_to
 from kvraft.net.names import Names
 from kvraft.peers import Peers
 from kvraft.raft import Membership, Node, RaftOptions
-from kvraft.replica import HAS_AN_OLDER_COPY, InitialState, Rejoin, Replica, ReplicaOptions, SnapshotOptions
+from kvraft.replica import HAS_AN_OLDER_COPY, CallSoon, InitialState, Rejoin, Replica, ReplicaOptions, SnapshotOptions
 from kvraft.server import ServerLimits, SharedPort, build_port
 
 
@@ -36,6 +36,7 @@ class Surroundings:
         dial: makes the endpoint of a numeric address.
         names: looks up the addresses of names.
         memory: returns how many bytes of memory the process holds, None for unknown.
+        call_soon: calls the replica's turn; None: the reactor does, in its next iteration.
     """
 
     reactor: Any
@@ -45,6 +46,7 @@ class Surroundings:
     dial: Dial = endpoint_to
     names: Names = attrs.field(factory=Names)
     memory: Callable[[], int | None] = lambda: None
+    call_soon: CallSoon | None = None
 
 
 @attrs.frozen
@@ -102,6 +104,7 @@ def assemble(
         rejoin=None if initial.remembers else Rejoin(node, node.membership.members - {node_id}),
         options=replica_options(config),
         memory=surroundings.memory,
+        call_soon=surroundings.call_soon,
     )
     peers = Peers(
         reactor,

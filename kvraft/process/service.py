@@ -26,7 +26,7 @@ import twisted
 from kvraft.config import Address, Config, ConfigError, Durability, Peer
 from kvraft.errors import exit_status
 from kvraft.net.clock import use_monotonic_time
-from kvraft.net.connection_watch import watch_together
+from kvraft.net.connection_watch import watch_connections
 from kvraft.net.listen import advice, listen_on
 from kvraft.net.names import Names
 from kvraft.peers.addresses import places_of
@@ -173,6 +173,7 @@ class NodeService(Service):
         self._node_log = log
         self._open_files = open_files
         self._names = Names()
+        self._watch = watch_connections(reactor)
         self._ports: list[IListeningPort] = []
         self._node: Assembly | None = None
         self._insight: Insight | None = None
@@ -218,7 +219,14 @@ class NodeService(Service):
         if listening is None:
             listening = self._bind(here)
         self._open = (initial.storage, initial.snapshots)
-        surroundings = Surroundings(self._reactor, Random(), self._fatal, names=self._names, memory=resident_bytes)
+        surroundings = Surroundings(
+            self._reactor,
+            Random(),
+            self._fatal,
+            names=self._names,
+            memory=resident_bytes,
+            call_soon=None if self._watch is None else self._watch.call_after_reads,
+        )
         limits = self._limit_clients(initial)
         self._node = node = assemble(self._config, self._id, initial, surroundings, reached_at=here, server=limits)
         places = _places(listening)
@@ -394,7 +402,8 @@ class NodeService(Service):
     def _accept(self, listening: socket.socket, factory: SharedPort) -> IListeningPort:
         """Let the reactor accept connections on a duplicate of the socket, and close the socket itself."""
         port: IListeningPort = self._reactor.adoptStreamPort(listening.fileno(), listening.family, factory)
-        watch_together(port, self._reactor)
+        if self._watch is not None:
+            self._watch.watch(port)
         listening.close()
         return port
 

@@ -98,16 +98,17 @@ def settle(node: Node, leader: Leader) -> None:
     """Continue a change whose entry has just been committed: leave the joint configuration, drop removed members."""
     if node.commit < node.membership_index:
         return
-    if node.membership.outgoing:
-        append(node, leader, node.membership.without_outgoing())
+    membership = node.membership
+    if membership.outgoing:
+        append(node, leader, membership.without_outgoing())
         return
-    gone = leader.progress.keys() - node.membership.members
+    gone = leader.progress.keys() - membership.members
     if gone:
         # The last message to a removed member has a commit index that covers its removal.
         for peer in gone:
             replication.send_last_words(node, leader, peer)
             del leader.progress[peer]
-    if node.id not in node.membership.voters:
+    if node.id not in membership.voters:
         transfer.order_successor(node, leader)
         election.become_follower(node, node.term, None)
 

@@ -410,7 +410,8 @@ class Node:
     def ready(self) -> Ready:
         """Return the effects of all inputs since the last call; see `Ready` for what must be done with them."""
         if isinstance(self.role, Leader):
-            read_index.begin_round(self, self.role)
+            if self.role.new_reads:
+                read_index.begin_round(self, self.role)
             replication.send_entries(self, self.role)
         committed: Sequence[Entry] = ()
         if self.commit > self.applying:

@@ -31,7 +31,7 @@ def reached(majorities: Iterable[Voters], value: Callable[[int], _T]) -> _T:
     With match indexes this is the index stored on a quorum (§5.3); with times of last contact, the time since which
     each member of a quorum has answered (CheckQuorum); with read rounds, the newest confirmed one (thesis §6.4).
     """
-    return min(sorted(map(value, voters))[len(voters) - majority(len(voters))] for voters in majorities)
+    return min([sorted(map(value, voters))[len(voters) - majority(len(voters))] for voters in majorities])
 
 
 def election(majorities: Iterable[Voters], votes: Mapping[int, bool]) -> Outcome:

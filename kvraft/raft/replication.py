@@ -72,27 +72,30 @@ def send_last_words(node: Node, leader: Leader, peer: int) -> None:
 
 def has_work(node: Node, leader: Leader) -> bool:
     """Whether `send_entries` or a new read round would send anything."""
-    if read_index.can_begin_round(node, leader):
+    if leader.new_reads and read_index.can_begin_round(node, leader):
         return True
-    # Not any(): this runs several times a turn and is mostly false, and to make a generator takes longer than the loop.
-    for progress in leader.progress.values():  # noqa: SIM110 - see above
-        if _has_something_for(node, progress):
+    last_index = node.log.last_index
+    # Asked several times a turn, and mostly false: a member that has everything costs no call.
+    for progress in leader.progress.values():
+        if (progress.next <= last_index or progress.state is State.PROBE) and _has_something_for(node, progress):
             return True
     return False
 
 
 def send_entries(node: Node, leader: Leader) -> None:
     """Send every member the entries that it lacks, within its window; members with equal `next` share one message."""
-    shared: dict[int, AppendEntries] = {}
+    shared: dict[int, tuple[AppendEntries, int]] = {}
+    """By the index of the first entry: a message, and the bytes of its entries."""
+    log = node.log
     for peer, progress in leader.progress.items():
-        if progress.state is not State.SNAPSHOT and node.log.term_at(progress.next - 1) is None:
+        if progress.next <= log.snapshot_index and progress.state is not State.SNAPSHOT:
             progress.become_snapshot()
             node.snapshots_wanted.append(peer)
-        while _has_something_for(node, progress):
-            message = shared.get(progress.next)
-            if message is None:
-                message = shared[progress.next] = _entries_from(node, progress.next)
-            size = sum(len(entry.record) for entry in message.entries)
+        while (progress.next <= log.last_index or progress.state is State.PROBE) and _has_something_for(node, progress):
+            if progress.next not in shared:
+                message = _entries_from(node, progress.next)
+                shared[progress.next] = message, sum([len(entry.record) for entry in message.entries])
+            message, size = shared[progress.next]
             progress.sent(message.prev_index + len(message.entries), size, node.now)
             node.send(peer, message)
 
@@ -103,10 +106,11 @@ def advance_commit(node: Node, leader: Leader) -> None:
     Entries of earlier terms are committed only together with one of this term. The leader counts like any other voter,
     with what is durable on its own disk (row 3).
     """
-    index = quorum.reached(
-        node.membership.majorities,
-        lambda voter: node.log.durable if voter == node.id else leader.progress[voter].match,
-    )
+    stored = {peer: progress.match for peer, progress in leader.progress.items()}
+    stored[node.id] = node.log.durable
+    if max(stored.values()) <= node.commit:
+        return
+    index = quorum.reached(node.membership.majorities, stored.__getitem__)
     if index > node.commit and node.log.term_at(index) == node.term:
         assert index >= leader.term_start, f"entry {index} is older than this term, which begins at {leader.term_start}"
         for entry in node.log.slice(max(node.commit + 1, leader.term_start), index):

@@ -22,10 +22,10 @@ What belongs to one term of leadership, and what resets it:
 `GroupCommit.waiting`       refused by `end_leadership`, which the turn calls when the node stops leading
 `Proposals._batches`        taken when applied, covered by a snapshot, or overwritten (`Redirects.refuse_overwritten`)
 `Proposals.is_delaying`     reset by `Proposals.end_leadership`; `_proposed_at` has no effect without batches under way
-`Reads._new`, `_confirmed`  the next turn refuses the first; the others are confirmed, so any later state answers them
+`Reads.new`, `_confirmed`   the next turn refuses the first; the others are confirmed, so any later state answers them
 `ClusterClock`              reset by `begin_term` in each term that this node leads
 `Redirects._parked`         refused by `settle` at each transition, and at the end of a transfer on stop
-`Administration._waits`     each finds by term and log when it has failed; all have a deadline
+`Administration.waits`      each finds by term and log when it has failed; all have a deadline
 `Features._proposed`        includes its term and counts in no other
 `StateChecksums`            the findings belong to `_term`
 `LockWaits`                 answered by `end_leadership`
@@ -41,11 +41,12 @@ from kvraft.replica.initial_state import InitialState, from_disk, from_nothing
 from kvraft.replica.options import ReplicaOptions
 from kvraft.replica.peer_transport import PeerTransport
 from kvraft.replica.rejoin import Rejoin
-from kvraft.replica.replica import Replica
+from kvraft.replica.replica import CallSoon, Replica
 from kvraft.replica.snapshots.create import SnapshotOptions
 
 __all__ = [
     "HAS_AN_OLDER_COPY",
+    "CallSoon",
     "InitialState",
     "PeerTransport",
     "Rejoin",

@@ -93,7 +93,8 @@ class Administration:
         self._peers = peers
         self._feature_level = feature_level
         self._events = events or EventRing(node.id, lambda: node.now)
-        self._waits: list[_Wait] = []
+        self.waits: list[_Wait] = []
+        """Commands that were begun and wait for their effect."""
 
     def carry_out(self, caller: Caller, command: AdminCommand, now: float) -> Deferred[dict[str, object]]:
         """Carry out a command; the Deferred fires with the answer for the operator, or fails with RequestFailed."""
@@ -114,13 +115,13 @@ class Administration:
 
     def look(self, now: float) -> None:
         """Answer the commands that are done, have failed, or are past their deadline."""
-        for wait in [*self._waits]:
+        for wait in [*self.waits]:
             error = wait.has_failed()
             if error is None and not wait.is_done():
                 if now < wait.deadline:
                     continue
                 error = self._late()
-            self._waits.remove(wait)
+            self.waits.remove(wait)
             if wait.is_transfer and error is not None:
                 self._log.warn("leadership was not handed over: {why}", why=error)
             if error is not None:
@@ -131,11 +132,11 @@ class Administration:
     @property
     def is_transferring(self) -> bool:
         """Whether an operator's leadership transfer is under way."""
-        return any(wait.is_transfer for wait in self._waits)
+        return any(wait.is_transfer for wait in self.waits)
 
     def stop(self) -> None:
         """Answer every waiting command that its outcome is unknown."""
-        waits, self._waits = self._waits, []
+        waits, self.waits = self.waits, []
         for wait in waits:
             wait.promise.errback(OutcomeUnknown("this node was stopped; ask another for MEMBERS"))
 
@@ -215,7 +216,7 @@ class Administration:
             return None
 
         wait = _Wait(is_done, has_failed, answer, now + self._timeout)
-        self._waits.append(wait)
+        self.waits.append(wait)
         return wait.promise
 
     def _find_unreachable(self, target: Membership) -> set[int]:
@@ -270,7 +271,7 @@ class Administration:
             now + self._timeout,
             is_transfer=True,
         )
-        self._waits.append(wait)
+        self.waits.append(wait)
         return wait.promise
 
     def _take_snapshot(self) -> Deferred[dict[str, object]]:

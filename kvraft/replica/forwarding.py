@@ -121,9 +121,9 @@ class Forwarding:
         self._schedule = schedule
         self._run: str | None = None
         self._next_ticket = 1
-        self._parked: list[Passed] = []
+        self.parked: list[Passed] = []
         """Requests that wait for a leader that can be reached."""
-        self._under_way: dict[int, Passed] = {}
+        self.under_way: dict[int, Passed] = {}
         """Requests that were sent and not answered yet, by ticket."""
         self._bytes = 0
         """Bytes of the requests in both."""
@@ -135,11 +135,6 @@ class Forwarding:
     def is_possible(self) -> bool:
         """Whether all members support the frames."""
         return self._state.store.feature_level >= FORWARDING_LEVEL
-
-    @property
-    def is_idle(self) -> bool:
-        """Whether no request waits to be forwarded or answered."""
-        return not (self._parked or self._under_way)
 
     @property
     def reaches_leader(self) -> bool:
@@ -156,27 +151,27 @@ class Forwarding:
         content = b"" if operations == [AppliedIndex()] else pack_operations(operations)
         if content is None:
             return False
-        waiting = len(self._parked) + len(self._under_way)
+        waiting = len(self.parked) + len(self.under_way)
         if waiting >= FORWARDED_MAX or (waiting and self._bytes + len(content) > FORWARDED_BYTES_MAX):
             submission.answer(Overloaded("too many requests wait for the leader; try again in a moment"))
             return True
         self._bytes += len(content)
-        self._parked.append(Passed(caller, submission, content))
+        self.parked.append(Passed(caller, submission, content))
         self.look()
         return True
 
     def look(self) -> None:
         """Forward the waiting requests if a leader can be reached, and repeat those sent to an earlier leader."""
         leader = self._node.leader
-        for ticket, passed in [*self._under_way.items()]:
+        for ticket, passed in [*self.under_way.items()]:
             if passed.submission.answered:
-                self._forget(self._under_way.pop(ticket))
+                self._forget(self.under_way.pop(ticket))
             elif passed.sent_to != leader and leader is not None and passed.is_safe_to_repeat:
-                self._parked.append(self._under_way.pop(ticket))
-        if not self._parked or not self.reaches_leader or self._clock.seconds() < self._not_before:
+                self.parked.append(self.under_way.pop(ticket))
+        if not self.parked or not self.reaches_leader or self._clock.seconds() < self._not_before:
             self._drop_answered()
             return
-        parked, self._parked = self._parked, []
+        parked, self.parked = self.parked, []
         for passed in parked:
             if passed.submission.answered:
                 self._forget(passed)
@@ -188,10 +183,10 @@ class Forwarding:
                 self._send(leader, passed)
 
     def _drop_answered(self) -> None:
-        for passed in self._parked:
+        for passed in self.parked:
             if passed.submission.answered:
                 self._forget(passed)
-        self._parked = [passed for passed in self._parked if not passed.submission.answered]
+        self.parked = [passed for passed in self.parked if not passed.submission.answered]
 
     def _send(self, leader: int, passed: Passed) -> None:
         if self._run is None:
@@ -200,7 +195,7 @@ class Forwarding:
         self._next_ticket += 1
         passed.sent_to, passed.sent_at = leader, self._clock.seconds()
         passed.submission.is_proposed = passed.submission.writes > 0
-        self._under_way[ticket] = passed
+        self.under_way[ticket] = passed
         data = _encode((passed.caller.origin, passed.content))
         self._state.peers.send([(leader, Forwarded(self._run, ticket, data))])
 
@@ -213,10 +208,10 @@ class Forwarding:
         Raises:
             MessageRefused: no correct member can have sent it.
         """
-        passed = self._under_way.get(message.ticket)
+        passed = self.under_way.get(message.ticket)
         if message.run != self._run or passed is None or passed.sent_to != sender:
             return
-        del self._under_way[message.ticket]
+        del self.under_way[message.ticket]
         try:
             results, index, refusal = _answer_decoder.decode(message.data)
             outcome: Any = [index] if results is None else unpack_results(results)
@@ -248,16 +243,16 @@ class Forwarding:
         passed.submission.answer(error)
 
     def _park_again(self, passed: Passed) -> None:
-        self._parked.append(passed)
+        self.parked.append(passed)
         self._not_before = self._clock.seconds() + AGAIN_S
         self._clock.callLater(AGAIN_S, self._schedule)
 
     def lost(self, peer: int) -> None:
         """Take the loss of a connection from or to a member: answers may be lost with it."""
-        for ticket, passed in [*self._under_way.items()]:
+        for ticket, passed in [*self.under_way.items()]:
             if passed.sent_to != peer:
                 continue
-            del self._under_way[ticket]
+            del self.under_way[ticket]
             if passed.is_safe_to_repeat:
                 self._park_again(passed)
             else:

@@ -31,7 +31,7 @@ class GroupCommit:
         """
         self._redirects.refuse_overwritten(self.under_way)  # new entries may take the same indexes
         is_delayed = self.under_way.decide_delay(len(self.waiting), now)
-        while self.waiting and self._saver.idle and not is_delayed:
+        while self.waiting.submissions and self._saver.idle and not is_delayed:
             submissions = self.waiting.take(BATCH_BYTES_MAX)
             if not submissions:
                 return

@@ -183,9 +183,9 @@ class Intake:
 
     def look(self) -> None:
         """Continue with requests that wait for a leader or for entries to be applied; called in every turn."""
-        if not self.forwarding.is_idle:
+        if self.forwarding.parked or self.forwarding.under_way:
             self.forwarding.look()
-        if self.local_reads.are_waiting:
+        if self.local_reads.proofs:
             self.local_reads.look()
 
     def submit(self, caller: Caller, operations: Sequence[Operation]) -> Deferred[list[Result]]:

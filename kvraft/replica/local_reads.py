@@ -49,18 +49,13 @@ class LocalReads:
         """The state includes everything committed before this time; None: no such time is known."""
         self._asked_at: float | None = None
         """When the question under way was sent."""
-        self._proofs: deque[tuple[float, int]] = deque()
+        self.proofs: deque[tuple[float, int]] = deque()
         """(time of the question, the leader's applied index), for indexes that are not applied here yet."""
         self._linearizable: list[tuple[float, Submission]] = []
         """(time of arrival, submission)."""
         self._stale: list[tuple[float, Submission]] = []
         """(time at which it is answered with the present state, submission)."""
         self._timer: IDelayedCall | None = None
-
-    @property
-    def are_waiting(self) -> bool:
-        """Whether an index that the leader has named is not applied here yet."""
-        return bool(self._proofs)
 
     def take(self, submission: Submission) -> None:
         """Answer a submission of reads, now or as soon as this node's state is young enough."""
@@ -84,8 +79,8 @@ class LocalReads:
     def look(self) -> None:
         """Answer the reads for which the state is young enough now; called when entries have been applied."""
         applied = self._state.store.applied_index
-        while self._proofs and self._proofs[0][1] <= applied:
-            self._current_at = self._proofs.popleft()[0]
+        while self.proofs and self.proofs[0][1] <= applied:
+            self._current_at = self.proofs.popleft()[0]
         now = self._clock.seconds()
         waiting, self._linearizable = self._linearizable, []
         for arrived, submission in waiting:
@@ -135,7 +130,7 @@ class LocalReads:
         else:
             (index,) = outcome
             assert isinstance(index, int), "the leader answers with an index"
-            self._proofs.append((asked_at, index))
+            self.proofs.append((asked_at, index))
         self.look()
         if self._linearizable and self._linearizable[-1][0] > asked_at:
             self._ask(self._clock.seconds())

@@ -86,10 +86,10 @@ class Saver:
     def _begin(self) -> None:
         self._saving = list(self._waiting)
         self._waiting.clear()
-        if not any(ready.needs_save for ready in self._saving) and self._storage.full is None:
+        hard_state, entries = merge(self._saving)
+        if hard_state is None and not entries and self._storage.full is None:  # there are only replies
             self._saved(None)
             return
-        hard_state, entries = merge(self._saving)
         self._began = self._seconds()
         saved: Deferred[None] = self._storage.save(hard_state, entries)
         saved.addCallbacks(self._saved, self._failed)

@@ -26,20 +26,18 @@ class Reads:
         self._node = node
         self._refuse = refuse
         self._present = present
-        self._new: list[Submission] = []
+        self.new: list[Submission] = []
         """Those that arrived since the last turn."""
         self._confirmed: deque[tuple[int, list[Submission]]] = deque()
         """(index, submissions) that wait until the store has applied the index."""
 
     def append(self, submission: Submission) -> None:
         """Add a submission."""
-        self._new.append(submission)
+        self.new.append(submission)
 
     def ask(self, now: float) -> None:
         """Request one read index for all reads of this turn."""
-        if not self._new:
-            return
-        reads, self._new = self._new, []
+        reads, self.new = self.new, []
         try:
             self._node.read_index(reads, now, are_many=len(reads) >= MANY)
         except NotLeader:

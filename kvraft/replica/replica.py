@@ -1,6 +1,7 @@
 """The replica: its turn takes the node's effects to the journal, the peers, the store and the waiting clients."""
 
 from collections.abc import Callable
+from functools import partial
 
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.python.failure import Failure
@@ -39,6 +40,9 @@ from kvraft.replica.watches import Watches
 from kvraft.storage import SnapshotStorage, Storage
 from kvraft.store import Store
 
+CallSoon = Callable[[Callable[[], None]], object]
+"""Calls a function once, when what has arrived by now is read."""
+
 
 class Replica:
     """Carries out the node's effects, in turns.
@@ -53,6 +57,7 @@ class Replica:
         fatal: called once, with the reason, when this node must not go on.
         rejoin: for a node that keeps nothing on disk: decides when it may take part again.
         memory: returns how many bytes of memory the process holds, None for unknown.
+        call_soon: calls the turn; the default lets `clock` do it in its next iteration.
     """
 
     def __init__(
@@ -69,6 +74,7 @@ class Replica:
         rejoin: Rejoin | None = None,
         options: ReplicaOptions | None = None,
         memory: Callable[[], int | None] = lambda: None,
+        call_soon: CallSoon | None = None,
     ) -> None:
         options = options or ReplicaOptions()
         self.node = node
@@ -79,8 +85,10 @@ class Replica:
         self._clock = clock
         self._fatal = fatal
         self._rejoin = rejoin
-        self._turn: IDelayedCall | None = None
+        self._call_soon: CallSoon = call_soon or partial(clock.callLater, 0)
         self._timer: IDelayedCall | None = None
+        self._timer_at = 0.0
+        """The deadline for which it was set. It comes some microseconds later, so its own time would not do here."""
         self._startup_replay: StartupReplay | None = None
         """Set until the log that was read at the start is applied."""
         self._state = state = State(store, lambda: self._peers)
@@ -253,9 +261,8 @@ class Replica:
         self.intake.local_reads.stop()
         self.intake.publishing.stop()
         self._admission.stop()
-        for call in (self._turn, self._timer):
-            if call is not None and call.active():
-                call.cancel()
+        if self._timer is not None and self._timer.active():
+            self._timer.cancel()
         self._saver.end_waits()
         self._deadlines.end()
         self._transfer_on_stop.end()
@@ -284,37 +291,47 @@ class Replica:
         """Schedule a turn, unless one is due."""
         if not self.is_due and not self.is_stopped:
             self.is_due = True
-            self._turn = self._clock.callLater(0, self.run)
+            self._call_soon(self.run)
 
     def run(self) -> None:
-        """Run a turn now."""
+        """Run a turn now, unless the node was stopped."""
         self.is_due = False
+        if self.is_stopped:
+            return
         try:
             now = self._clock.seconds()
+            has_deadlines = self._state.store.has_deadlines
             self._deadlines.expire(now)
-            self._administration.look(now)
+            if self._administration.waits:
+                self._administration.look(now)
             if self._rejoin is not None:
                 self._rejoin.look()
             if self._checksums.look():
                 self.stop()
-            if self.store.has_deadlines:
+            if has_deadlines:
                 self._expirer.look(now)
-            if self._commits.waiting:
+            if self._commits.waiting.submissions:
                 self._commits.propose(self._state.store, now)
-            self._reads.ask(now)
+            if self._reads.new:
+                self._reads.ask(now)
             self._carry_out_readys(now)
             if self._startup_replay is not None and self._startup_replay.look(self._state.store):
                 self._startup_replay = None
             if not self.is_stopped:
-                self.intake.look()
-                if self._admission.look(self._peers):
-                    self.schedule()
-                self._snapshotter.consider(self._state.store)
-                self._arm_timer(now)
-                self._transfer_on_stop.look()
+                self._look_around(now)
             self.instruments.turn_ended(now)
         except Exception as error:  # noqa: BLE001 - nothing is fire-and-forget: a failure in a turn stops the node
             self._fail(fatal_reason(error, f"a turn failed: {error}"), Failure())
+
+    def _look_around(self, now: float) -> None:
+        """Let the parts do what has become due by this turn."""
+        self.intake.look()
+        if self._admission.look(self._peers):
+            self.schedule()
+        self._snapshotter.consider(self._state.store)
+        self._arm_timer(now)
+        if self._transfer_on_stop.over is not None:
+            self._transfer_on_stop.look()
 
     def _carry_out_readys(self, now: float) -> None:
         """Apply what earlier turns have left, and carry out Readys until the turn has done enough."""
@@ -325,8 +342,11 @@ class Replica:
             if self.is_stopped or not self.node.has_ready():
                 break
             self._carry_out(self.node.ready())
-            if self._applier.is_behind or self._clock.seconds() - now > TURN_S_MAX:
-                self.schedule()
+            if self._applier.is_behind:
+                break  # another turn is scheduled below
+            if self._clock.seconds() - now > TURN_S_MAX:
+                if self.node.has_ready():
+                    self.schedule()
                 break
         else:
             self.schedule()
@@ -351,13 +371,16 @@ class Replica:
                 deadline = min(deadline, delayed_until)
             else:  # now, but after what else has arrived by the next iteration
                 self.schedule()
-        if self.store.has_deadlines:
+        if self._state.store.has_deadlines:
             due_at = self._expirer.due_at(now)
             deadline = deadline if due_at is None else min(deadline, due_at)
         if self._timer is None:
             self._timer = self._clock.callLater(max(0.0, deadline - self._clock.seconds()), self._timer_fired)
-        elif deadline < self._timer.getTime():
+        elif deadline < self._timer_at:
             self._timer.reset(max(0.0, deadline - self._clock.seconds()))
+        else:
+            return
+        self._timer_at = deadline
 
     def _timer_fired(self) -> None:
         self._timer = None
@@ -369,7 +392,7 @@ class Replica:
             return
         if self.store.has_deadlines:
             self._expirer.look(now)
-        if self._commits.waiting:  # propose them together with what else has arrived by the next iteration
+        if self._commits.waiting.submissions:  # propose them together with what else has arrived by the next iteration
             self.schedule()
         elif is_early and self.node.leader is not None and not self.node.has_ready():
             self._arm_timer(now)  # its delayed writes were proposed meanwhile, or the deadline has moved
@@ -409,9 +432,11 @@ class Replica:
             self.node.advance(ready)
         if self._applier.waiting:
             self._apply_waiting()
-        if self._commits.waiting or self._applier.is_behind or (not self._carries_out and self.node.has_ready()):
+        is_work_left = self._commits.waiting.submissions or self._applier.is_behind
+        if is_work_left or (not self._carries_out and self.node.has_ready()):
             self.schedule()
-        self._transfer_on_stop.look()
+        if self._transfer_on_stop.over is not None:
+            self._transfer_on_stop.look()
 
     def _save_failed(self, failure: Failure) -> None:
         self._fail(fatal_reason(failure.value, failure.getErrorMessage()), failure)

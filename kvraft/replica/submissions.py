@@ -160,28 +160,28 @@ class WriteQueue:
     """Submissions with at least one write that are not in the log yet, oldest first."""
 
     def __init__(self) -> None:
-        self._waiting: deque[Submission] = deque()
+        self.submissions: deque[Submission] = deque()
         self.size = 0
         """Bytes of all their writes."""
 
     def __bool__(self) -> bool:
-        return bool(self._waiting)
+        return bool(self.submissions)
 
     def __len__(self) -> int:
-        return len(self._waiting)
+        return len(self.submissions)
 
     def append(self, submission: Submission, bytes_max: float = float("inf")) -> bool:
         """Add one at the end; return False if the queue would exceed `bytes_max`. An empty queue takes any one."""
         size = self.size + submission.size
-        if size > bytes_max and self._waiting:
+        if size > bytes_max and self.submissions:
             return False
-        self._waiting.append(submission)
+        self.submissions.append(submission)
         self.size = size
         return True
 
     def put_back(self, submissions: Sequence[Submission]) -> None:
         """Return what `take` has removed to the front of the queue."""
-        self._waiting.extendleft(reversed(submissions))
+        self.submissions.extendleft(reversed(submissions))
         self.size += sum(submission.size for submission in submissions)
 
     def take(self, bytes_max: int) -> list[Submission]:
@@ -190,8 +190,8 @@ class WriteQueue:
             return [submission for submission in self.take_all() if not submission.answered]
         taken: list[Submission] = []
         room = bytes_max
-        while self._waiting and (not taken or self._waiting[0].size <= room):
-            submission = self._waiting.popleft()
+        while self.submissions and (not taken or self.submissions[0].size <= room):
+            submission = self.submissions.popleft()
             self.size -= submission.size
             if not submission.answered:
                 room -= submission.size
@@ -200,8 +200,8 @@ class WriteQueue:
 
     def take_all(self) -> list[Submission]:
         """Remove and return everything."""
-        taken = [*self._waiting]
-        self._waiting.clear()
+        taken = [*self.submissions]
+        self.submissions.clear()
         self.size = 0
         return taken
 

@@ -33,7 +33,7 @@ class TransferOnStop:
         self._redirects = redirects
         self._deadlines = deadlines
         self._schedule_turn = schedule_turn
-        self._over: Deferred[None] | None = None
+        self.over: Deferred[None] | None = None
         """Fires at the end of the wait; None while there is no wait."""
 
     async def begin(self, patience: float) -> None:
@@ -50,10 +50,10 @@ class TransferOnStop:
         except ProposalRefused:
             return
         self._redirects.is_transferring_on_stop = True
-        self._over = Deferred()
+        self.over = Deferred()
         timeout = self._clock.callLater(patience, self.end)
         self._schedule_turn()
-        await self._over
+        await self.over
         if timeout.active():
             timeout.cancel()
         self._redirects.is_transferring_on_stop = False
@@ -61,13 +61,13 @@ class TransferOnStop:
 
     def look(self) -> None:
         """End the wait if a leader is known and no answer is pending; called after each turn and each save."""
-        if self._over is None or self._node.leader is None or self._node.is_transferring:
+        if self._node.leader is None or self._node.is_transferring:
             return
         if self._deadlines.unanswered == 0:
             self.end()
 
     def end(self) -> None:
         """End the wait."""
-        over, self._over = self._over, None
+        over, self.over = self.over, None
         if over is not None:
             over.callback(None)

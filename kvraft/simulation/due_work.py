@@ -30,7 +30,7 @@ def _waits(replica: Replica) -> str | None:
         return "effects to carry out"
     if applier.is_behind or (applier.waiting and idle):
         return "entries to apply"
-    if replica._reads._new:  # noqa: SLF001
+    if replica._reads.new:  # noqa: SLF001
         return "reads that ask for no index"
     commits = replica._commits  # noqa: SLF001
     if commits.waiting and idle and not commits.under_way.is_delaying and _takes_proposals(replica):

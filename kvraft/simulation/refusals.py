@@ -20,7 +20,7 @@ def check_served(member: int, replica: Replica, term: int) -> None:
     node = replica.node
     if not node.is_leader or node.term != term:
         return
-    waiting = [each for each in replica.intake.forwarding._parked if not each.submission.answered]  # noqa: SLF001
+    waiting = [each for each in replica.intake.forwarding.parked if not each.submission.answered]
     demand(
         not waiting,
         f"node {member} was elected {SERVED_S:g} s ago, and {len(waiting)} requests wait there for a leader",
@@ -39,7 +39,7 @@ def check_refused(member: int, replica: Replica) -> None:
     forwarding, local_reads = replica.intake.forwarding, replica.intake.local_reads
     excused = {id(each) for _, reads in replica._reads._confirmed for each in reads}  # noqa: SLF001 - see above
     excused |= {id(each) for each in replica._redirects._parked}  # noqa: SLF001
-    excused |= {id(each.submission) for each in (*forwarding._parked, *forwarding._under_way.values())}  # noqa: SLF001
+    excused |= {id(each.submission) for each in (*forwarding.parked, *forwarding.under_way.values())}
     excused |= {id(each) for _, each in (*local_reads._linearizable, *local_reads._stale)}  # noqa: SLF001
     waiting = [
         each

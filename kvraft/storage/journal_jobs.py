@@ -1,7 +1,6 @@
 """The journal behind Deferreds, so that a `Worker` can wait for the disk in its own thread."""
 
 from collections.abc import Callable, Sequence
-from contextlib import suppress
 from functools import partial
 from operator import attrgetter
 from typing import Final
@@ -85,8 +84,12 @@ class JournalJobs:
         `JournalFailed` every later save fails with the same error. `entries` must not be changed afterwards.
         """
         if self.pending_since is None:  # no other thread uses the journal now
-            with suppress(SaveRefused, JournalFailed):  # the job itself fails with it when it is done
-                return self._do(self.journal.prepare_save(hard_state, entries), self._worker.do_soon)
+            try:
+                prepared = self.journal.prepare_save(hard_state, entries)
+            except (SaveRefused, JournalFailed):
+                pass  # the job itself fails with it when it is done
+            else:
+                return self._do(prepared, self._worker.do_soon)
         return self._do(partial(self.journal.save, hard_state, entries))
 
     def compact(self, index: int, term: int) -> Deferred[None]:

@@ -179,7 +179,7 @@ class ClientSessions(Section):
     CHUNKS: ClassVar[tuple[type[Chunk], ...]] = (Sessions, Answers)
 
     def __init__(self) -> None:
-        self._sessions: Table[ClientSession] = Table(SHARDS)
+        self.table: Table[ClientSession] = Table(SHARDS)
         self._due: list[tuple[int, int]] = []
         """A heap of (deadline, client). Each session has one that is not later than its own deadline."""
         self.bounds = _BOUNDS
@@ -191,7 +191,7 @@ class ClientSessions(Section):
     @property
     def count(self) -> int:
         """How many sessions there are."""
-        return self._sessions.count
+        return self.table.count
 
     def get(self, client: int, time_us: int) -> ClientSession | None:
         """Return a client's session, unless it has expired at this time."""
@@ -199,18 +199,18 @@ class ClientSessions(Section):
         return None if session is None or session.deadline <= time_us else session
 
     def _find(self, client: int) -> ClientSession | None:
-        return self._sessions.get(_key(client))
+        return self.table.get(_key(client))
 
     def put(self, client: int, session: ClientSession) -> None:
         """Store a session, which replaces the client's present one, if any."""
-        old = self._sessions.set(_key(client), session)
+        old = self.table.set(_key(client), session)
         self.bytes_used += session.size - (-SESSION_BYTES if old is None else old.size)
         if old is None or session.deadline < old.deadline:
             heappush(self._due, (session.deadline, client))
 
     def remove(self, client: int) -> ClientSession | None:
         """End a session, and return it."""
-        old = self._sessions.set(_key(client), None)
+        old = self.table.set(_key(client), None)
         if old is None:
             return None
         self.bytes_used -= SESSION_BYTES + old.size
@@ -250,7 +250,7 @@ class ClientSessions(Section):
 
     def all(self) -> Iterator[tuple[int, ClientSession]]:
         """Yield every client with its session, in no particular order."""
-        for key, session in self._sessions.rows():
+        for key, session in self.table.rows():
             yield int.from_bytes(key, "big"), session
 
     # --- snapshots ---------------------------------------------------------------------------------------------------
@@ -258,11 +258,11 @@ class ClientSessions(Section):
     @property
     @override
     def frozen(self) -> bool:
-        return self._sessions.frozen
+        return self.table.frozen
 
     @override
     def freeze(self) -> FrozenSection:
-        frozen = self._sessions.freeze()
+        frozen = self.table.freeze()
         state = ClientSessionsState(self.count, self.opened, *self.bounds)
         return FrozenSection(state, _gather(chain.from_iterable(frozen)), frozen.release)
 
@@ -275,7 +275,7 @@ class ClientSessions(Section):
 
     @override
     def dismantle(self) -> list[Sized]:
-        return [*self._sessions.dismantle(), self._due]
+        return [*self.table.dismantle(), self._due]
 
 
 def _gather(sessions: Iterator[tuple[bytes, ClientSession]]) -> Iterator[Chunk]:

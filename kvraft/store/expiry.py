@@ -52,7 +52,7 @@ class Expiry(Section):
     CHUNKS: ClassVar[tuple[type[Chunk], ...]] = (Deadlines,)
 
     def __init__(self) -> None:
-        self._deadlines: Table[int] = Table(SHARDS)
+        self.table: Table[int] = Table(SHARDS)
         self._order = DeadlineOrder()
         self.bytes_used = 0
         """Bytes of the keys that expire, and DEADLINE_BYTES for each."""
@@ -60,11 +60,11 @@ class Expiry(Section):
     @property
     def key_count(self) -> int:
         """How many keys expire."""
-        return self._deadlines.count
+        return self.table.count
 
     def get(self, key: bytes) -> int | None:
         """Return the deadline of a key; None: it has none."""
-        return self._deadlines.get(key)
+        return self.table.get(key)
 
     @property
     def earliest(self) -> int | None:
@@ -86,25 +86,25 @@ class Expiry(Section):
 
     def set(self, key: bytes, deadline: int | None) -> int | None:
         """Set the deadline of a key, or remove it; return the old one."""
-        old = self._deadlines.set(key, deadline)
+        old = self.table.set(key, deadline)
         self._order.move(key, old, deadline)
         self.bytes_used += ((deadline is not None) - (old is not None)) * (len(key) + DEADLINE_BYTES)
         return old
 
     def deadlines(self) -> dict[bytes, int]:
         """Return all deadlines."""
-        return dict(self._deadlines.rows())
+        return dict(self.table.rows())
 
     # --- snapshots ---------------------------------------------------------------------------------------------------
 
     @property
     @override
     def frozen(self) -> bool:
-        return self._deadlines.frozen
+        return self.table.frozen
 
     @override
     def freeze(self) -> FrozenSection:
-        frozen = self._deadlines.freeze()
+        frozen = self.table.freeze()
         rows = chain.from_iterable(frozen)
         return FrozenSection(ExpiryState(self.key_count), gather(rows, _row_bytes, Deadlines), frozen.release)
 
@@ -114,7 +114,7 @@ class Expiry(Section):
 
     @override
     def dismantle(self) -> list[Sized]:
-        return [*self._deadlines.dismantle(), *self._order.pieces()]
+        return [*self.table.dismantle(), *self._order.pieces()]
 
 
 def _row_bytes(row: tuple[bytes, int]) -> int:

@@ -79,7 +79,7 @@ class Leases(Section):
     CHUNKS: ClassVar[tuple[type[Chunk], ...]] = (LeaseRows, LeasedKeys)
 
     def __init__(self) -> None:
-        self._leases: Table[Lease] = Table(_LEASE_SHARDS)
+        self.table: Table[Lease] = Table(_LEASE_SHARDS)
         self._attached: Table[int] = Table(SHARDS)
         self._deadlines = DeadlineOrder()
         self._ids = OrderedKeys()
@@ -94,7 +94,7 @@ class Leases(Section):
     @property
     def count(self) -> int:
         """How many leases there are, including ended ones whose keys are not removed yet."""
-        return self._leases.count
+        return self.table.count
 
     @property
     def key_count(self) -> int:
@@ -103,12 +103,12 @@ class Leases(Section):
 
     def get(self, lease: int) -> Lease | None:
         """Return a lease, whether it has ended or not."""
-        return self._leases.get(_name(lease))
+        return self.table.get(_name(lease))
 
     def set(self, lease: int, content: Lease | None) -> Lease | None:
         """Store a lease, or remove it; return the old one."""
         name = _name(lease)
-        old = self._leases.set(name, content)
+        old = self.table.set(name, content)
         self._deadlines.move(name, None if old is None else old[1], None if content is None else content[1])
         if old is None and content is not None:
             self._ids.add_all((name,))
@@ -198,18 +198,18 @@ class Leases(Section):
 
     def rows(self) -> tuple[dict[int, Lease], dict[bytes, int]]:
         """Return all leases and all attachments."""
-        return {_number(name): lease for name, lease in self._leases.rows()}, dict(self._attached.rows())
+        return {_number(name): lease for name, lease in self.table.rows()}, dict(self._attached.rows())
 
     # --- snapshots ---------------------------------------------------------------------------------------------------
 
     @property
     @override
     def frozen(self) -> bool:
-        return self._leases.frozen or self._attached.frozen
+        return self.table.frozen or self._attached.frozen
 
     @override
     def freeze(self) -> FrozenSection:
-        leases, attached = self._leases.freeze(), self._attached.freeze()
+        leases, attached = self.table.freeze(), self._attached.freeze()
         state = LeasesState(self.count, self.key_count, self.last, self.leases_max)
         rows = ((_number(name), *lease) for name, lease in chain.from_iterable(leases))
         content = chain(
@@ -227,7 +227,7 @@ class Leases(Section):
     @override
     def dismantle(self) -> list[Sized]:
         ordered = (*self._deadlines.pieces(), *self._ids.pieces(), *self._keys.pieces())
-        return [*self._leases.dismantle(), *self._attached.dismantle(), *ordered]
+        return [*self.table.dismantle(), *self._attached.dismantle(), *ordered]
 
 
 class LeasesLoader(SectionLoader):

@@ -56,7 +56,7 @@ class Locks(Section):
     CHUNKS: ClassVar[tuple[type[Chunk], ...]] = (LockRows,)
 
     def __init__(self) -> None:
-        self._locks: Table[Lock] = Table(_SHARDS)
+        self.table: Table[Lock] = Table(_SHARDS)
         self._deadlines = DeadlineOrder()
         self.last = 0
         """The highest token or ticket that was given."""
@@ -68,15 +68,15 @@ class Locks(Section):
     @property
     def count(self) -> int:
         """How many locks there are, including those whose deadlines have passed and are not settled."""
-        return self._locks.count
+        return self.table.count
 
     def get(self, name: bytes) -> Lock | None:
         """Return a lock, whether its deadline has passed or not."""
-        return self._locks.get(name)
+        return self.table.get(name)
 
     def set(self, name: bytes, lock: Lock | None) -> Lock | None:
         """Store a lock, or remove it; return the old one."""
-        old = self._locks.set(name, lock)
+        old = self.table.set(name, lock)
         self._deadlines.move(
             name, None if old is None else old.next_deadline, None if lock is None else lock.next_deadline
         )
@@ -105,18 +105,18 @@ class Locks(Section):
 
     def rows(self) -> dict[bytes, Lock]:
         """Return all locks."""
-        return dict(self._locks.rows())
+        return dict(self.table.rows())
 
     # --- snapshots ---------------------------------------------------------------------------------------------------
 
     @property
     @override
     def frozen(self) -> bool:
-        return self._locks.frozen
+        return self.table.frozen
 
     @override
     def freeze(self) -> FrozenSection:
-        locks = self._locks.freeze()
+        locks = self.table.freeze()
         state = LocksState(self.count, self.last, self.locks_max)
         return FrozenSection(state, gather(chain.from_iterable(locks), _row_bytes, LockRows), locks.release)
 
@@ -128,7 +128,7 @@ class Locks(Section):
 
     @override
     def dismantle(self) -> list[Sized]:
-        return [*self._locks.dismantle(), *self._deadlines.pieces()]
+        return [*self.table.dismantle(), *self._deadlines.pieces()]
 
 
 def size(name: bytes, lock: Lock | None) -> int:

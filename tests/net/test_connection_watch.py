@@ -19,7 +19,7 @@ from twisted.python.failure import Failure
 from typing_extensions import override
 from zope.interface import alsoProvides
 
-from kvraft.net.connection_watch import SMALL_READ_BYTES, watch_together
+from kvraft.net.connection_watch import SMALL_READ_BYTES, ConnectionWatch, watch_connections
 from tests.conftest import deadline
 from tests.server.twins import logged_by
 
@@ -34,10 +34,12 @@ class Echo(Protocol):
     def __init__(self) -> None:
         self.ended: Failure | None = None
         self.heard = b""
+        self.on_input: Callable[[], None] = lambda: None
 
     @override
     def dataReceived(self, data: bytes) -> None:
         self.heard += data
+        self.on_input()
         if data == b"raise":
             raise ZeroDivisionError
         assert self.transport is not None
@@ -67,6 +69,7 @@ class Served:
     """A port, and the server's end of every connection to it."""
 
     port: Any
+    watch: ConnectionWatch
     protocols: list[Echo]
     clients: list[socket.socket] = attrs.field(factory=list)
 
@@ -113,8 +116,10 @@ def served() -> Iterator[Served]:
     factory = Echoes()
     protocols = factory.made
     port = reactor.listenTCP(0, factory, interface="127.0.0.1")
-    watch_together(port, reactor)
-    result = Served(port, protocols)
+    watch = watch_connections(reactor)
+    assert watch is not None
+    watch.watch(port)
+    result = Served(port, watch, protocols)
     yield result
     for client in result.clients:
         client.close()
@@ -132,6 +137,54 @@ async def test_many_connections_are_one_reader_of_the_reactor(served: Served) ->
     for client in reversed(clients):
         client.send(b"hello")
     assert [await hear(client) for client in clients] == [b"hello"] * 20
+
+
+@deadline(LIMIT_S)
+async def test_a_call_after_the_reads_comes_when_all_input_is_read(served: Served) -> None:
+    """It is asked for with each input of a round, and comes after the last of them."""
+    clients = [await served.connect() for _ in range(3)]
+    read: list[bytes] = []
+    for protocol in served.protocols:
+        protocol.on_input = lambda: served.watch.call_after_reads(look)
+
+    def look() -> None:
+        read.append(b"".join(each.heard for each in served.protocols))
+
+    for client in clients:
+        client.send(b"x")
+    await until(lambda: bool(read))
+    await deferLater(reactor, TURN_S)
+
+    assert read[0] == b"xxx"
+
+
+@deadline(LIMIT_S)
+async def test_a_call_that_asks_for_another_one_lets_new_input_come_first(served: Served) -> None:
+    """What has arrived by the end of the first call is read before the second call."""
+    client = await served.connect()
+    (protocol,) = served.protocols
+    seen: list[bytes] = []
+
+    def first() -> None:
+        protocol.on_input = lambda: None
+        client.send(b"new")
+        served.watch.call_after_reads(lambda: seen.append(protocol.heard))
+
+    protocol.on_input = lambda: served.watch.call_after_reads(first)
+    client.send(b"old ")
+    await until(lambda: bool(seen))
+
+    assert seen == [b"old new"]
+
+
+@deadline(LIMIT_S)
+async def test_a_call_that_is_asked_for_between_two_rounds_comes_soon(served: Served) -> None:
+    """It does not wait for the next input."""
+    calls: list[str] = []
+
+    served.watch.call_after_reads(lambda: calls.append("made"))
+    assert calls == []
+    await until(lambda: bool(calls))
 
 
 @deadline(LIMIT_S)

@@ -150,7 +150,7 @@ def test_a_read_waits_for_the_entries_before_it(cluster: Cluster, monkeypatch: p
     def schedule(replica: Replica) -> None:
         if not replica.is_due and not replica.is_stopped:
             replica.is_due = True
-            replica._turn = replica._clock.callLater(SLOW_TURN_S, replica.run)
+            replica._clock.callLater(SLOW_TURN_S, replica.run)
 
     monkeypatch.setattr(Applier, "turn_ended", read_when_behind)
     monkeypatch.setattr(Replica, "schedule", schedule)

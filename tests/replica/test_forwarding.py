@@ -116,7 +116,9 @@ def test_a_command_of_a_level_that_the_cluster_has_not_reached_is_not_passed_on(
 
     assert isinstance(told, LevelTooLow)
     assert told.definite
-    assert cluster.members[follower].replica.intake.forwarding.is_idle
+    forwarding = cluster.members[follower].replica.intake.forwarding
+    assert not forwarding.parked
+    assert not forwarding.under_way
 
 
 def answer_of_increment(number: int, revision: int) -> object:

@@ -15,7 +15,7 @@ from twisted.internet.threads import deferToThread
 from twisted.internet.utils import getProcessOutputAndValue
 
 from kvraft.commands import Caller, Item, Operation
-from kvraft.net.connection_watch import watch_together
+from kvraft.net.connection_watch import watch_connections
 from kvraft.server import ServerLimits, build_port
 from tests.conftest import deadline, require_tool
 from tests.server.twins import MemoryDatabase, Reply
@@ -48,7 +48,9 @@ def port(database: MemoryDatabase) -> Iterator[int]:
     """A node's port on loopback."""
     factory = build_port(database, Protocol, ServerLimits(line_bytes=LINE_BYTES), reactor)
     listening = reactor.listenTCP(0, factory, interface="127.0.0.1")
-    watch_together(listening, reactor)
+    watch = watch_connections(reactor)
+    assert watch is not None
+    watch.watch(listening)
     yield listening.getHost().port  # type: ignore[attr-defined]
     pytest_twisted.blockon(listening.stopListening())
 
