@@ -214,20 +214,32 @@ def is_same(command: Words, theirs: Reply, ours: Reply) -> bool:
     return comparable(command, theirs) == comparable(command, ours)
 
 
+def said(number: int, commands: Sequence[Words], their: Reply, our: Reply) -> str:
+    """Describe a command of a sequence with both replies, and what was sent before it."""
+    return f"{number}: {commands[number]!r}: Redis {their!r}, kvraft {our!r}; before it: {commands[:number]!r}"
+
+
+def ask_both(clients: tuple[Client, Client], commands: Sequence[Words]) -> tuple[list[Reply], list[Reply]]:
+    """Send the same to both, so that they work at the same time; return the replies of each."""
+    for client in clients:
+        client.send(commands)
+    one, other = ([client.read() for _ in commands] for client in clients)
+    return one, other
+
+
 def compare(commands: Sequence[Words], theirs: Sequence[Reply], ours: Sequence[Reply]) -> None:
     """Hold the replies to a sequence against each other, those within blocks one by one."""
     queued: list[Words] = []
     in_block = False
     for number, (command, their, our) in enumerate(zip(commands, theirs, ours, strict=True)):
-        told = f"{number}: {command!r}: Redis says {their!r} and kvraft {our!r}; before it: {commands[:number]!r}"
         name = command[0].upper()
         if in_block and name == b"EXEC" and their[0] == our[0] == b"*" and isinstance(their[1], list):
-            assert isinstance(our[1], list), told
-            assert len(queued) == len(their[1]) == len(our[1]), told
+            assert isinstance(our[1], list), said(number, commands, their, our)
+            assert len(queued) == len(their[1]) == len(our[1]), said(number, commands, their, our)
             for each, one, other in zip(queued, their[1], our[1], strict=True):
-                assert is_same(each, one, other), f"{each!r} in {told}"
+                assert is_same(each, one, other), f"{each!r} in {said(number, commands, their, our)}"
         else:
-            assert is_same(command, their, our), told
+            assert is_same(command, their, our), said(number, commands, their, our)
         if their == (b"+", b"QUEUED"):
             queued.append(command)
         elif name == b"MULTI" and their[0] == b"+":
@@ -252,11 +264,8 @@ def test_generated_commands_are_answered_as_redis_answers_them(protocol: bytes, 
     def check(commands: list[Words]) -> None:
         nonlocal counted
         counted += len(commands)
-        replies = []
-        for client in both:
-            client.ask([(b"RESET",), (b"FLUSHALL",), (b"HELLO", protocol)])
-            replies.append(client.ask(commands))
-        compare(commands, *replies)
+        ask_both(both, [(b"RESET",), (b"FLUSHALL",), (b"HELLO", protocol)])
+        compare(commands, *ask_both(both, commands))
 
     check()
     assert counted >= EXAMPLES * COMMANDS
