@@ -1,10 +1,11 @@
 """Nodes as forks of one process that has imported what a node imports: imports are three quarters of a start.
 
 `python -m tests.e2e.forking` is that process. It reads a request a line and forks for each a child, which becomes
-`twistd` with the arguments, folder, environment and log of the request. It reports each child that it has started and
-each that has ended. `fork` starts it when the first node is wanted, one for each process that runs tests.
+`twistd`, or a script that runs it, with the arguments, folder, environment and log of the request. It reports each
+child that it has started and each that has ended. `fork` starts it when the first node is needed, one for each process
+that runs tests.
 
-A test of the start itself, of other programs or of other builds starts its processes anew.
+A test of the start itself or of other builds starts its processes anew.
 """
 
 import atexit
@@ -14,6 +15,7 @@ import gc
 import importlib
 import json
 import os
+import runpy
 import select
 import signal
 import subprocess
@@ -126,9 +128,12 @@ def _forks() -> _Forks:
 
 
 def fork(arguments: Sequence[str], folder: Path, environment: Mapping[str, str], log: Path) -> Forked:
-    """Start `twistd` with these arguments in a folder; what it writes goes to the end of `log`."""
+    """Start `twistd` with these arguments in a folder; what it writes goes to the end of `log`.
+
+    When they begin with a script or a module, that is run as `python` would.
+    """
     request = {
-        "arguments": ["twistd", *arguments],
+        "arguments": [*arguments],
         "folder": str(folder),
         "environment": dict(environment),
         "log": str(log),
@@ -184,7 +189,7 @@ def ended_children() -> Iterator[tuple[int, int]]:
             yield pid, os.waitstatus_to_exitcode(status)
 
 
-def become_twistd(request: Mapping[str, Any]) -> None:
+def become(request: Mapping[str, Any]) -> None:
     """Be the process that a shell would have started with the request's arguments."""
     os.setsid()
     silence = os.open(os.devnull, os.O_RDONLY)
@@ -196,7 +201,23 @@ def become_twistd(request: Mapping[str, Any]) -> None:
     os.chdir(request["folder"])
     os.environ.clear()
     os.environ.update(request["environment"])
-    sys.argv = request["arguments"]
+
+
+def run(arguments: list[str]) -> None:
+    """Run `python` with these arguments if they begin with a script or a module, else `twistd`."""
+    is_module = arguments[0] == "-m"
+    if not is_module and not arguments[0].endswith(".py"):
+        sys.argv = ["twistd", *arguments]
+        sys.modules["twisted.scripts.twistd"].run()
+        return
+    # What such a program replaces may have been read when kvraft was imported, so it is imported again.
+    for name in [name for name in sys.modules if name.partition(".")[0] == "kvraft"]:
+        del sys.modules[name]
+    sys.argv = arguments[is_module:]
+    if is_module:
+        runpy.run_module(arguments[1], run_name="__main__", alter_sys=True)
+    else:
+        runpy.run_path(arguments[0], run_name="__main__")
 
 
 if __name__ == "__main__":
@@ -205,5 +226,6 @@ if __name__ == "__main__":
     assert "twisted.internet.reactor" not in sys.modules, "children would share one epoll"
     gc.collect()
     gc.freeze()
-    become_twistd(serve())
-    sys.modules["twisted.scripts.twistd"].run()
+    request = serve()
+    become(request)
+    run(request["arguments"])

@@ -104,7 +104,7 @@ class Process:
         command: the program and its arguments.
         folder: where it is started.
         log: what it writes is added there.
-        forked: whether it is a fork that has imported twistd and kvraft already, whatever the program.
+        forked: whether it is a fork that has imported twistd and kvraft already; the program is then twistd or Python.
     """
 
     def __init__(self, command: Sequence[str], folder: Path, log: Path, *, forked: bool = False) -> None:
@@ -235,12 +235,13 @@ class Cluster:
     # --- life and death ----------------------------------------------------------------------------------------------
 
     def start(self, *nodes: int, command: Sequence[str] = (), arguments: Sequence[str] = ()) -> None:
-        """Start nodes, all of them when none is named; `command` is what plays twistd, anew and not as a fork."""
+        """Start nodes, all of them when none is named; `command` is what plays twistd."""
+        forked = self.forks and (not command or command[0] == sys.executable)
         for node in nodes or self.ids:
             assert not self.is_running(node), f"node {node} runs already"
             whole = [*(command or (str(TWISTD),)), "-n", "kvraft", "--id", str(node), *arguments]
             log = self.folder / f"{node}.log"
-            self.processes[node] = Process(whole, self.folder, log, forked=self.forks and not command)
+            self.processes[node] = Process(whole, self.folder, log, forked=forked)
 
     def is_running(self, node: int) -> bool:
         """Whether a node was started and has not ended."""
