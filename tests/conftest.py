@@ -55,7 +55,7 @@ SLOW: Final = (
     *("*_bounds.py", "server/test_sockets.py", "*huge_pages.py", "benchmarks/test_load.py"),
     # Thousands of drawn examples.
     *("*fuzz.py", "*_twin.py", "*test_determinism.py", "*test_progress.py"),
-    "*::test_hash_seeds_make_no_difference",  # starts Python twice
+    "store/test_hash_seeds.py",  # starts Python three times
 )
 """Tests that take long, as patterns of paths below tests/ with the test's name; the others are marked as fast."""
 LONGEST: Final = (

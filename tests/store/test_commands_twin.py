@@ -12,7 +12,6 @@ from kvraft.simulation.twin import Twin
 from kvraft.store import Store
 from tests.store.drawn import MUTATIONS
 from tests.store.log import batch, state
-from tests.store.other_process import run_with
 from tests.store.test_history import check_all, grown
 
 EXAMPLES: Final = 120
@@ -83,22 +82,6 @@ def story(seed: int, entries: int = 60) -> Store:
             ]
         )
     return grown(*batches)
-
-
-SCRIPT: Final = """
-from tests.store.test_commands_twin import story
-from tests.store.log import state
-store = story(1)
-print(state(store), store.oldest_revision, store.history.bytes)
-"""
-
-
-def test_hash_seeds_make_no_difference() -> None:
-    """Processes that salt their hashes differently come to the same state and history from the same log (row 35)."""
-    ours = story(1)
-    assert {run_with(seed, SCRIPT) for seed in ("0", "77")} == {
-        f"{state(ours)} {ours.oldest_revision} {ours.history.bytes}"
-    }
 
 
 def test_a_transaction_that_fails_late_leaves_nothing() -> None:

@@ -39,7 +39,6 @@ from kvraft.store import SnapshotInvalid, Store, StoreLoader, chunks, keyspace, 
 from kvraft.store.expiry import DEADLINE_BYTES
 from tests.store.drawn import KEYS, MUTATIONS, VALUES
 from tests.store.log import batch, state
-from tests.store.other_process import run_with
 from tests.store.test_commands_twin import plain
 from tests.store.test_history import grown, restored
 
@@ -322,23 +321,6 @@ def story(seed: int) -> Store:
             RemoveExpired(3),
         )
     return store
-
-
-SCRIPT: Final = """
-from tests.store.test_expiry import story
-from tests.store.log import state
-store = story(1)
-print(state(store), sorted(store.expiry.deadlines().items()))
-"""
-
-
-def test_hash_seeds_make_no_difference() -> None:
-    """Processes that salt their hashes differently remove the same keys, in the same order (row 35)."""
-    ours = story(1)
-    assert ours.expiry.key_count
-    assert {run_with(seed, SCRIPT) for seed in ("0", "77")} == {
-        f"{state(ours)} {sorted(ours.expiry.deadlines().items())}"
-    }
 
 
 def test_a_snapshot_holds_all_deadlines_however_keys_are_spread(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -45,7 +45,6 @@ from kvraft.store import SnapshotInvalid, Store, StoreLoader, chunks, take
 from kvraft.store.locks import LOCK_BYTES, WAITER_BYTES
 from tests.store.drawn import KEYS, VALUES
 from tests.store.log import state
-from tests.store.other_process import run_with
 from tests.store.test_expiry import EXAMPLES, told
 from tests.store.test_history import grown, restored
 
@@ -391,18 +390,3 @@ def story(seed: int) -> Store:
             RemoveExpired(3),
         )
     return store
-
-
-SCRIPT: Final = """
-from tests.store.test_locks import story
-from tests.store.log import state
-store = story(1)
-print(state(store), sorted(store.locks.rows().items()))
-"""
-
-
-def test_hash_seeds_make_no_difference() -> None:
-    """Processes that salt their hashes differently grant the same locks, in the same order (row 35)."""
-    ours = story(1)
-    assert ours.locks.count
-    assert {run_with(seed, SCRIPT) for seed in ("0", "77")} == {f"{state(ours)} {sorted(ours.locks.rows().items())}"}

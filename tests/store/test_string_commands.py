@@ -55,7 +55,6 @@ from kvraft.store import Store
 from kvraft.store.features import FEATURE_LEVEL, encode_level
 from tests.store.drawn import KEYS, STRING_MUTATIONS, STRING_QUERIES, VALUES
 from tests.store.log import batch, raw, state
-from tests.store.other_process import run_with
 from tests.store.test_history import grown
 
 EXAMPLES: Final = 80
@@ -429,15 +428,6 @@ def test_all_keys_are_removed_step_by_step() -> None:
     assert steps == 20
 
 
-SCRIPT: Final = """
-from tests.store.test_string_commands import story
-from tests.store.log import state
-from kvraft.commands.key_queries import Scan
-store = story()
-print(state(store), store.expiry.deadlines(), Scan(0, 1000, None).run(store))
-"""
-
-
 def story() -> Store:
     """Return a store that has applied a log of all commands, alone and in blocks."""
     keys = [b"key%d" % number for number in range(40)]
@@ -452,10 +442,3 @@ def story() -> Store:
     ]
     again = Block([], [*commands, Scan(0, 10, b"*[1-5]"), AnyKey(99), Matching(b"key1?", b"", 9)])
     return grown(commands, [again], [remove_all()], [*commands[::-1], again])
-
-
-def test_hash_seeds_make_no_difference() -> None:
-    """Processes that salt their hashes differently come to the same state, and to the same order of a search."""
-    ours = story()
-    expected = f"{state(ours)} {ours.expiry.deadlines()} {Scan(0, 1000, None).run(ours)}"
-    assert run_with("77", SCRIPT) == expected
