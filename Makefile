@@ -41,7 +41,7 @@ check: $(CHECKS) ## style, formatting, types, import contracts; changes nothing
 soak: $(BASE) ## simulate clusters under faults for long: SEEDS=10000, or HOURS=8; FIRST=1 names the first seed
 	$(BIN)/python -m kvraft.simulation $(if $(HOURS),--hours $(HOURS) --seed $(FIRST),--seeds $(FIRST)..$(shell expr $(FIRST) + $(SEEDS) - 1)) --keep-going
 
-coverage: $(BASE) ## tell which lines and branches of the core no simulated run has reached: SEEDS=40
+coverage: $(BASE) ## list which lines and branches of the core no simulated run has reached: SEEDS=40
 	$(BIN)/python -m kvraft.simulation --coverage --seconds 8 --seeds $(FIRST)..$(shell expr $(FIRST) + $(if $(filter 10000,$(SEEDS)),40,$(SEEDS)) - 1)
 
 mutants: $(BASE) ## break kvraft in many small ways, and see that the simulator notices each; ARGS="--list" tells them
@@ -50,7 +50,7 @@ mutants: $(BASE) ## break kvraft in many small ways, and see that the simulator 
 fuzz: $(TESTS) ## a hundred thousand generated streams of RESP, ten times as many as the tests: STREAMS=100000
 	KVRAFT_FUZZ_STREAMS=$(or $(STREAMS),100000) $(BIN)/python -m pytest tests/server/resp/test_fuzz.py
 
-mutate: $(TESTS) ## draw small changes of the core, and tell which the simulator notices; ARGS="--sample 40 --seed 1"
+mutate: $(TESTS) ## draw small changes of the core, and report which the simulator notices; ARGS="--sample 40 --seed 1"
 	$(BIN)/python -m tests.mutants.generated $(ARGS)
 
 chaos: $(BASE) ## ten minutes of harm to real nodes, and a verdict; SECONDS=60, SEED=7, ARGS="--nodes 5"

@@ -35,7 +35,7 @@ SYSTEM_CALL: Final = re.compile(r"\s*[\d.]+\s+[\d.]+\s+\d+\s+(\d+)\s+(?:\d+\s+)?
 """A line of strace's summary: share, seconds, microseconds a call, calls, errors if any, name."""
 
 PLACES: Final[Sequence[tuple[str, str, str]]] = (
-    # The beginning of the file, the function or "", and what the reader is told.
+    # The beginning of the file, the function or "", and its text for the reader.
     ("twisted/internet/epollreactor.py", "doPoll", "waiting for events: epoll_wait"),
     ("twisted/internet/tcp.py", "doRead", "sockets: recv"),
     ("twisted/internet/tcp.py", "writeSomeData", "sockets: send"),

@@ -179,7 +179,7 @@ SELECTIONS: Final[Mapping[str, Callable[[argparse.Namespace], None]]] = {
 
 
 def arguments(options: argparse.Namespace) -> dict[str, Any]:
-    """What was asked for, for the file of results; folders of this machine are nobody's business."""
+    """What was asked for, for the file of results; folders of this machine are left out."""
     kept = {"selection", "rounds", "seconds", "peers", "runs", "rate", "full", "busy"}
     return {name: value for name, value in vars(options).items() if name in kept}
 

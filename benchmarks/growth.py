@@ -59,7 +59,7 @@ STEPS: Final[Mapping[str, Sequence[Step]]] = {
 
 @contextmanager
 def idle_leases(cluster: KvraftCluster, leases: int) -> Iterator[None]:
-    """Grant so many leases, which nobody renews and which outlast the measurement."""
+    """Grant so many leases, which are not renewed and outlast the measurement."""
     batch = 500
     with keep(cluster, cluster.await_leader()) as connection:
         for first in range(0, leases, batch):

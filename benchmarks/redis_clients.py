@@ -32,7 +32,7 @@ from benchmarks.throughput import CONNECTIONS_MAX, IN_FLIGHT_MAX, ROUNDS_A_START
 
 SECONDS_MAX: Final = 30
 FIRST_REQUESTS: Final = 10_000
-"""Requests of the first measurement, which tells how many the others take."""
+"""Requests of the first measurement, which decides how many the others take."""
 REQUESTS_MAX: Final = 5_000_000
 SLACK_SECONDS: Final = 60
 RATE: Final = "rps"

@@ -100,7 +100,7 @@ def test_the_wheel_holds_nothing_of_twisted(contents: frozenset[str]) -> None:
 
 
 def test_the_repository_adds_no_module_to_twisted() -> None:
-    """Nor does an editable install bring an __init__.py that would hide Twisted behind ours."""
+    """Nor does an editable install bring an __init__.py that would hide Twisted's."""
     assert list((REPOSITORY / "twisted").rglob("__init__.py")) == []
 
 

@@ -197,7 +197,7 @@ def test_a_new_member_that_is_removed_is_not_waited_for(kvraft: Shell) -> None:
 
 
 def test_a_node_that_takes_no_snapshot_keeps_no_other_from_it(kvraft: Shell) -> None:
-    """Its error is told, and is the status."""
+    """Its error is printed, and is the status."""
     kvraft.node.told[b"SNAPSHOT"] = b'{"status":"OK","index":7}'
     nodes = f"127.0.0.1:1,{kvraft.node.address}"
 

@@ -1,4 +1,4 @@
-"""The table of `kvraft status`: what a person reads off it, on nodes in this process that tell what a test says."""
+"""The table of `kvraft status`: what a person reads off it, on nodes in this process with a status from the test."""
 
 import json
 import re
@@ -20,7 +20,7 @@ MIB = 1024 * 1024
 
 
 def told(node: int, **other: object) -> dict[str, Any]:
-    """Return what a node tells of itself: a follower, unless `other` says otherwise."""
+    """Return the status of a node: a follower, unless `other` says otherwise."""
     return {
         "id": node,
         "role": "follower",
@@ -40,7 +40,7 @@ def told(node: int, **other: object) -> dict[str, Any]:
 
 
 def peers(nodes: dict[int, str]) -> dict[str, object]:
-    """Return the peers that a node tells of."""
+    """Return the peers in a node's status."""
     return {str(node): {"address": address} for node, address in nodes.items()}
 
 
@@ -90,7 +90,7 @@ def test_the_lag_is_what_is_committed_and_not_applied(kvraft: Shell, nodes: list
 
 
 def test_members_that_were_not_named_are_asked_too(kvraft: Shell, nodes: list[FakeNode]) -> None:
-    """At the addresses that the others tell, each once."""
+    """At the addresses that the others report, each once."""
     others = {1: nodes[1].address, 0: nodes[2].address, 4: ""}
     tell(nodes[0], told(2, role="leader", peers=peers(others)))
 

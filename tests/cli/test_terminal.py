@@ -140,7 +140,7 @@ def test_ctrl_c_ends_what_shows_its_progress(tmp_path: Path, command: str, shown
 
 
 def test_the_shell_keeps_each_line_at_once(tmp_path: Path) -> None:
-    """In a file that nobody else may read, so that nothing is lost when its terminal is closed; Ctrl-C ends a watch."""
+    """In a file that no other may read, so that nothing is lost when its terminal is closed; Ctrl-C ends a watch."""
     history = tmp_path / ".kvraft_history"
     kept: list[str] = []
 

@@ -87,7 +87,7 @@ def test_the_blocking_client_has_all_recipes() -> None:
 
 
 def test_the_blocking_client_has_locks_and_elections() -> None:
-    """One holder at a time, which is told to others; it gives back what it has at its end, however that comes."""
+    """One holder at a time, which the others see; it gives back what it has at its end, however that comes."""
     with fake_nodes() as (node,), Client(node.address) as client:
         lock, another = Lock(client, "l", "me"), Lock(client, "l", wait=0.02)
         for _ in range(2):

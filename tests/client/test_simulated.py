@@ -1,7 +1,7 @@
 """The client for Twisted on whole simulated clusters, in virtual time: leaders die, pause and are cut off.
 
 Clients are cut off too, and lose their connections all the time. Each run has programs that read and write the same
-keys, that count, that follow the counters by watches, and that hold a lock in turns. What all of them were told must
+keys, that count, that follow the counters by watches, and that hold a lock in turns. All their answers must
 fit together.
 """
 

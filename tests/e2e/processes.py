@@ -326,7 +326,7 @@ class Cluster:
         return wait_until("equal nodes", compare)
 
     def check_alive(self) -> None:
-        """Fail when a node has ended that nobody ended."""
+        """Fail when a node has ended that no test ended."""
         for node, process in self.processes.items():
             if not process.is_running and process not in self._ended and process.wait() not in BY_REQUEST:
                 raise AssertionError(f"node {node} ended with status {process.wait()}:\n{process.said[-4000:]}")

@@ -280,7 +280,7 @@ def test_one_leads_at_a_time_in_the_order_of_coming(notes: Notes) -> None:
 
 
 def test_each_addition_counts_once(notes: Notes) -> None:
-    """And is told the sum right after it."""
+    """And reads the sum right after it."""
     assert sorted(notes.sums) == [*range(1, WORKERS * ADDITIONS + 1)]
 
 
@@ -302,7 +302,7 @@ def test_who_waits_at_a_barrier_goes_on_when_it_is_open(notes: Notes) -> None:
 
 
 def test_the_rounds_of_a_double_barrier_do_not_mix(notes: Notes) -> None:
-    """Nobody is inside before all have come, and nobody outside before all wanted to leave."""
+    """None is inside before all have come, and none outside before all are to leave."""
     assert [len(each) for each in notes.rounds] == [ROUNDS] * WORKERS
     for round_ in zip(*notes.rounds, strict=True):
         came, inside, leaving, outside = zip(*round_, strict=True)

@@ -82,7 +82,7 @@ def _parse() -> argparse.Namespace:
     default = Trial()
     parser = argparse.ArgumentParser(prog="python -m tests.mutants", description=__doc__)
     parser.add_argument("names", nargs="*", metavar="NAME", help="mutants, or the rooms they stand in (default: all)")
-    parser.add_argument("--list", action="store_true", help="tell which there are")
+    parser.add_argument("--list", action="store_true", help="list them")
     parser.add_argument("--check-only", action="store_true", help="only look whether each can be put into the code")
     parser.add_argument("--first", type=int, default=default.first, help="the first seed (default: %(default)s)")
     parser.add_argument("--seeds", type=int, default=default.seeds, help="most seeds for each (default: %(default)s)")

@@ -68,7 +68,7 @@ class Mutant:
     room: str
     """The file that it stands in, without its suffix."""
     run: Sequence[str] = ()
-    """What the simulator is told on its command line, beside the seeds: the faults that show it soonest."""
+    """Arguments of the simulator beside the seeds: the faults that show it soonest."""
 
     @property
     def files(self) -> frozenset[str]:

@@ -1,4 +1,4 @@
-"""`make mutate`: draws small changes of the core, and tells which the simulator notices, and which the tests do."""
+"""`make mutate`: draws small changes of the core, and reports which the simulator notices, and which the tests do."""
 
 import argparse
 import os
@@ -111,7 +111,7 @@ def _parse() -> argparse.Namespace:
     parser.add_argument("--seconds", type=float, default=180.0, help="most time of the simulator for one change")
     parser.add_argument("--tests", type=float, default=240.0, help="most time of the tests; 0: do not run them")
     parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1, help="changes at a time (default: one a core)")
-    parser.add_argument("--list", action="store_true", help="tell which changes are drawn")
+    parser.add_argument("--list", action="store_true", help="list the changes that are drawn")
     parser.add_argument("--no-table", action="store_true", help="leave docs/mutants.md as it is")
     return parser.parse_args()
 

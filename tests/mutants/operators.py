@@ -1,7 +1,7 @@
 """Small changes of the code that a program makes: each turns one expression or statement into a similar one.
 
 They are found in the syntax tree and put into the text at the places that the tree names, so that nothing else changes.
-What only tells, demands or describes is left alone: log lines, assertions, what is raised, annotations and defaults.
+What only reports, demands or describes is left alone: log lines, assertions, what is raised, annotations and defaults.
 """
 
 import ast
@@ -180,7 +180,7 @@ class _Finder(ast.NodeVisitor):
         if all(part is not None for part in parts):
             self._replace(node, "boolean", f"({f' {other} '.join(f'({part})' for part in parts)})")
         for each in node.values:
-            # To leave one of them out is what somebody forgets.
+            # To leave one of them out is a usual mistake.
             rest = [f"({self._source(other)})" for other in node.values if other is not each]
             self._replace(node, "boolean", f"({f' {word} '.join(rest)})" if len(rest) > 1 else rest[0])
         self.generic_visit(node)
@@ -222,7 +222,7 @@ class _Finder(ast.NodeVisitor):
             self.generic_visit(node)
 
     def visit_Expr(self, node: ast.Expr) -> None:
-        """Leave out a call whose result nobody wants."""
+        """Leave out a call whose result is not used."""
         call = node.value.value if isinstance(node.value, ast.Await) else node.value
         if isinstance(call, ast.Call) and not _tells(call):
             self._replace(node, "statement", "pass")

@@ -1,4 +1,4 @@
-"""The mutants fit the code as it is, and the harness tells a mutant that was killed from one that survives."""
+"""The mutants fit the code as it is, and the harness distinguishes killed mutants from survivors."""
 
 from pathlib import Path
 
@@ -68,7 +68,7 @@ def test_mutants_are_selected_by_name_or_room() -> None:
 
 
 def test_a_mutant_is_killed_where_the_simulator_objects() -> None:
-    """A cluster whose elections nobody can win is noticed in the first run."""
+    """A cluster whose elections no node can win is noticed in the first run."""
     hopeless = Edit("kvraft/raft/quorum.py", "return size // 2 + 1", "return size + 1")
 
     result = Trial(seeds=1, arguments=("--seconds", "1", "--nodes", "3", "--faults", "none")).run(
@@ -79,7 +79,7 @@ def test_a_mutant_is_killed_where_the_simulator_objects() -> None:
 
 
 def test_a_mutant_survives_where_the_simulator_sees_nothing() -> None:
-    """A change that no run can notice is told as a survivor, with the number of runs."""
+    """A change that no run can notice is reported as a survivor, with the number of runs."""
     file = "kvraft/server/limits.py"
     text = (REPOSITORY / file).read_text()
     harmless = Edit(file, text, text + "\nHARMLESS = 1\n")
@@ -92,7 +92,7 @@ def test_a_mutant_survives_where_the_simulator_sees_nothing() -> None:
 
 
 def test_a_simulator_that_breaks_down_counts_as_a_failure_of_that_mutant_alone() -> None:
-    """What ends the simulator itself is told with its last words, and is no kill."""
+    """What ends the simulator itself is reported with its last output, and is no kill."""
     ends = Edit("kvraft/simulation/many.py", "done = violations = 0", 'raise SystemExit("enough")')
 
     result = Trial(seeds=1).run(Mutant("ends", "0", "It ends.", [ends], "test"))

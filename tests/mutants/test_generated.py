@@ -1,4 +1,4 @@
-"""Trying changes that were drawn, and the part of the document that tells what became of them."""
+"""Trying changes that were drawn, and the part of the document with their results."""
 
 from pathlib import Path
 

@@ -16,7 +16,7 @@ import attrs
 from tests.mutants.catalogue import Mutant, copy_package
 
 STOP_S: Final = 10.0
-"""How long a simulator that is told to stop may take, seconds."""
+"""How long a simulator that is asked to stop may take, seconds."""
 FINDING_CHARS_MAX: Final = 160
 
 _VIOLATION: Final = re.compile(r"^VIOLATION ([^:\n]+): (.*)$", re.MULTILINE)
@@ -36,7 +36,7 @@ class Result:
     """How many runs it took, or were tried in vain."""
     seconds: float
     broke_down: bool = False
-    """Whether the simulator itself ended in an error: then nobody knows, and the mutant counts as a survivor."""
+    """Whether the simulator itself ended in an error: the result is unknown, and the mutant counts as a survivor."""
 
 
 def run_in(folder: Path, command: Sequence[str], seconds: float) -> tuple[int | None, str, str]:
@@ -56,7 +56,7 @@ def run_in(folder: Path, command: Sequence[str], seconds: float) -> tuple[int | 
     try:
         output, errors = process.communicate(timeout=seconds)
     except subprocess.TimeoutExpired:
-        os.killpg(process.pid, signal.SIGKILL)  # it has processes of its own, which nobody else ends
+        os.killpg(process.pid, signal.SIGKILL)  # it has processes of its own, which nothing else ends
         output, errors = process.communicate(timeout=STOP_S)
         return None, output, errors
     return process.returncode, output, errors
@@ -73,7 +73,7 @@ class Trial:
     seconds: float = 300.0
     """So long at most, of the wall clock."""
     arguments: Sequence[str] = ()
-    """What the simulator is told in place of what the mutants want."""
+    """Arguments of the simulator in place of those of the mutants."""
 
     def run(self, mutant: Mutant) -> Result:
         """Try one mutant."""

@@ -126,7 +126,7 @@ def test_a_leader_without_a_majority_says_so(cluster: Cluster) -> None:
 
 
 def test_what_a_leader_writes_by_itself_is_no_slow_write(cluster: Cluster) -> None:
-    """It has waited for nobody, such as the removal of keys that have expired; a client's write in its entry counts."""
+    """It had no waiting client, such as the removal of keys that have expired; a client's write in its entry counts."""
     leader = cluster.elect()
     cluster.do(write("k"), expire_key(b"k", SECOND_US))
     cluster.run(3.0)

@@ -1,4 +1,4 @@
-"""What a node tells its operators and is not so is noticed."""
+"""A wrong report of a node to its operators is noticed."""
 
 from typing import Any
 

@@ -55,7 +55,7 @@ def test_a_new_directory_holds_nothing_and_gets_an_incarnation(tmp_path: Path) -
     assert len(bytes.fromhex(recovered.incarnation)) == 16
     assert reopen(journal, directory).incarnation == recovered.incarnation
     assert open_at(tmp_path / "data" / "1", 1)[1].incarnation != recovered.incarnation
-    assert directory.stat().st_mode & 0o077 == 0, "what clients stored is nobody else's business"
+    assert directory.stat().st_mode & 0o077 == 0, "what clients stored is private"
     assert all(path.stat().st_mode & 0o077 == 0 for path in directory.iterdir())
 
 

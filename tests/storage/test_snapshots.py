@@ -51,7 +51,7 @@ def test_a_snapshot_is_read_back_from_a_real_disk(tmp_path: Path) -> None:
 
     assert snapshot == opened.snapshots.latest
     assert snapshot.path.stat().st_size == snapshot.size == opened.snapshots.bytes_written
-    assert snapshot.path.stat().st_mode & 0o077 == 0, "what clients stored is nobody else's business"
+    assert snapshot.path.stat().st_mode & 0o077 == 0, "what clients stored is private"
     opened.journal.close()
     again = open_storage(tmp_path, 0)
     assert again.snapshots.latest == snapshot
