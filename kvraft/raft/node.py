@@ -457,7 +457,7 @@ class Node:
         if ready.entries:
             self.log.saved()
             if isinstance(self.role, Leader):
-                replication.advance_commit(self, self.role)
+                replication.advance_commit(self, self.role, self.log.durable)
 
     # Shared by the modules of this package.
 

@@ -100,16 +100,16 @@ def send_entries(node: Node, leader: Leader) -> None:
             node.send(peer, message)
 
 
-def advance_commit(node: Node, leader: Leader) -> None:
+def advance_commit(node: Node, leader: Leader, reached: int) -> None:
     """Commit up to the highest entry that a quorum has stored, if it is of this term (§5.4.2).
 
     Entries of earlier terms are committed only together with one of this term. The leader counts like any other voter,
-    with what is durable on its own disk (row 3).
+    with what is durable on its own disk (row 3). `reached` is what a member has just stored: no more can be committed.
     """
+    if reached <= node.commit:
+        return
     stored = {peer: progress.match for peer, progress in leader.progress.items()}
     stored[node.id] = node.log.durable
-    if max(stored.values()) <= node.commit:
-        return
     index = quorum.reached(node.membership.majorities, stored.__getitem__)
     if index > node.commit and node.log.term_at(index) == node.term:
         assert index >= leader.term_start, f"entry {index} is older than this term, which begins at {leader.term_start}"
@@ -143,7 +143,7 @@ def step_append_entries_reply(node: Node, sender: int, reply: AppendEntriesReply
         progress.rejected(reply.prev_index, agreement)
         return
     if progress.acknowledged(reply.index, node.now):
-        advance_commit(node, leader)
+        advance_commit(node, leader, reply.index)
         transfer.order_when_caught_up(node, leader, sender)
     if progress.state is State.PROBE and reply.index >= progress.next - 1:
         progress.become_replicate()

@@ -55,7 +55,7 @@ class Proposals:
     @property
     def submission_count(self) -> int:
         """How many submissions are under way."""
-        return sum(len(batch.submissions) for batch in self._batches.values())
+        return sum([len(batch.submissions) for batch in self._batches.values()]) if self._batches else 0
 
     def take_up_to(self, index: int) -> list[Batch]:
         """Remove and return what was proposed at or before `index`."""

@@ -2,7 +2,7 @@
 
 from collections import deque
 from collections.abc import Callable, Sequence
-from typing import Final, cast
+from typing import Final
 
 import attrs
 from twisted.internet.defer import Deferred
@@ -212,7 +212,7 @@ def lay_out(submissions: Sequence[Submission]) -> tuple[list[Mutation], list[tup
     queries: list[tuple[int, Query]] = []
     for submission in submissions:
         if submission.writes == len(submission.operations):
-            mutations += cast(Sequence[Mutation], submission.operations)
+            mutations += submission.operations  # type: ignore[arg-type]
             continue
         for operation in submission.operations:
             if isinstance(operation, Mutation):

@@ -80,7 +80,7 @@ class Leases(Section):
 
     def __init__(self) -> None:
         self.table: Table[Lease] = Table(_LEASE_SHARDS)
-        self._attached: Table[int] = Table(SHARDS)
+        self.attached: Table[int] = Table(SHARDS)
         self._deadlines = DeadlineOrder()
         self._ids = OrderedKeys()
         self._keys = OrderedKeys()
@@ -99,7 +99,7 @@ class Leases(Section):
     @property
     def key_count(self) -> int:
         """How many keys are attached."""
-        return self._attached.count
+        return self.attached.count
 
     def get(self, lease: int) -> Lease | None:
         """Return a lease, whether it has ended or not."""
@@ -124,11 +124,11 @@ class Leases(Section):
 
     def of(self, key: bytes) -> int:
         """Return the lease to which a key is attached; 0: to none."""
-        return self._attached.get(key) or 0
+        return self.attached.get(key) or 0
 
     def attach(self, key: bytes, lease: int) -> int:
         """Attach a key to a lease, or detach it with 0; return the old lease."""
-        old = self._attached.set(key, lease or None) or 0
+        old = self.attached.set(key, lease or None) or 0
         if old:
             self._keys.remove(_name(old) + key)
             self.bytes_used -= len(key) + ATTACHMENT_BYTES
@@ -153,7 +153,7 @@ class Leases(Section):
 
     def is_due(self, key: bytes, time_us: int) -> bool:
         """Whether the lease of this key has ended at this time."""
-        lease = self._attached.get(key)
+        lease = self.attached.get(key)
         return lease is not None and self.has_ended(lease, time_us)
 
     def due(self, time_us: int) -> Iterator[int]:
@@ -198,18 +198,18 @@ class Leases(Section):
 
     def rows(self) -> tuple[dict[int, Lease], dict[bytes, int]]:
         """Return all leases and all attachments."""
-        return {_number(name): lease for name, lease in self.table.rows()}, dict(self._attached.rows())
+        return {_number(name): lease for name, lease in self.table.rows()}, dict(self.attached.rows())
 
     # --- snapshots ---------------------------------------------------------------------------------------------------
 
     @property
     @override
     def frozen(self) -> bool:
-        return self.table.frozen or self._attached.frozen
+        return self.table.frozen or self.attached.frozen
 
     @override
     def freeze(self) -> FrozenSection:
-        leases, attached = self.table.freeze(), self._attached.freeze()
+        leases, attached = self.table.freeze(), self.attached.freeze()
         state = LeasesState(self.count, self.key_count, self.last, self.leases_max)
         rows = ((_number(name), *lease) for name, lease in chain.from_iterable(leases))
         content = chain(
@@ -227,7 +227,7 @@ class Leases(Section):
     @override
     def dismantle(self) -> list[Sized]:
         ordered = (*self._deadlines.pieces(), *self._ids.pieces(), *self._keys.pieces())
-        return [*self.table.dismantle(), *self._attached.dismantle(), *ordered]
+        return [*self.table.dismantle(), *self.attached.dismantle(), *ordered]
 
 
 class LeasesLoader(SectionLoader):

@@ -131,7 +131,7 @@ class Store:
     @property
     def has_keys_that_end(self) -> bool:
         """Whether any key has a deadline or a lease; if not, writes need not look these up."""
-        return bool(self.expiry.key_count or self.leased.key_count)
+        return bool(self.expiry.table.count or self.leased.attached.count)
 
     @property
     def earliest_deadline(self) -> int | None:
