@@ -1,4 +1,4 @@
-"""Scenarios of an operator in a healthy cluster, after the faults of a run: moves, and a copy of a node's data.
+"""Scenarios of an operator in a healthy cluster, after the faults of a run: moves, a removal, a copy of a node's data.
 
 They are separate from faults, since most of these checks hold only while there is no other fault: a move is refused
 because of the members that are down, a copy is refused while the original process answers, and a cluster that
@@ -28,6 +28,8 @@ COPY_S: Final = 3.0
 """How long a copy runs, virtual seconds."""
 FORGOTTEN_S: Final = 6.0
 """Time after which the status no longer reports a copy that has ended, virtual seconds."""
+TOLD_S: Final = 0.2
+"""Longest time from the answer to a removal until the removed node knows of it, virtual seconds."""
 _WRITE: Final = Identify("aftermath")
 """A write without effect: the cluster has its id already."""
 
@@ -123,7 +125,37 @@ def run_a_copy(cluster: Cluster, draws: Random) -> None:
     cluster.run_until(lambda: not _says_twice(watcher, original.id), at_most=FORGOTTEN_S, what="silence about the copy")
 
 
-SCENARIOS: Final[Sequence[Callable[[Cluster, Random], None]]] = (dead_end, come_back_elsewhere, run_a_copy)
+def say_goodbye(cluster: Cluster, draws: Random) -> None:
+    """Remove a follower: the leader must tell it so before it disconnects it, and go on with the others.
+
+    Raises:
+        Stuck: the removed node does not learn of its removal at once.
+    """
+    leader, _ = _await_lasting_leader(cluster)
+    node = cluster.members[leader].node
+    followers = sorted(node.membership.voters - {leader})
+    if not followers or leader not in node.membership.voters:
+        return
+    gone = cluster.members[draws.choice(followers)]
+    answer = cluster.ask(leader, f"MEMBER REMOVE {gone.id}")[0]
+    if answer.get("status") != "OK":
+        raise InvariantViolated(f"node {gone.id} cannot be removed from a healthy cluster: {answer}")
+    index = node.membership_index
+    cluster.run_until(
+        lambda: not gone.is_running or gone.node.commit >= index,
+        at_most=TOLD_S,
+        what=f"the last message to node {gone.id}, which was removed,",
+    )
+    write(cluster)
+    cluster.run_until(cluster.has_let_go, what="the end of a node that was removed")
+
+
+SCENARIOS: Final[Sequence[Callable[[Cluster, Random], None]]] = (
+    dead_end,
+    come_back_elsewhere,
+    run_a_copy,
+    say_goodbye,
+)
 
 
 def write(cluster: Cluster) -> None:

@@ -5,16 +5,28 @@ from random import Random
 
 import pytest
 
-from kvraft.simulation.aftermath import SCENARIOS
-from kvraft.simulation.cluster import Cluster
+from kvraft.raft import replication
+from kvraft.simulation.aftermath import SCENARIOS, say_goodbye
+from kvraft.simulation.cluster import Cluster, Stuck
 
 
 @pytest.mark.parametrize("nodes", [1, 2, 3, 5])
 @pytest.mark.parametrize("scenario", SCENARIOS)
 def test_a_cluster_that_is_well_stands_it(scenario: Callable[[Cluster, Random], None], nodes: int) -> None:
-    """A move into a dead end is refused, a cluster that has moved has a leader, and a copy takes no part."""
+    """A move into a dead end is refused, a cluster that has moved has a leader, a copy takes no part, and so on."""
     for seed in range(2):
         cluster = Cluster(seed, nodes)
         cluster.elect()
         cluster.run_until(cluster.has_settled)
         scenario(cluster, Random(seed))
+
+
+def test_a_removal_of_which_the_removed_node_is_not_told_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It would learn of it much later, from those that refuse it."""
+    cluster = Cluster(1, 3)
+    cluster.elect()
+    cluster.run_until(cluster.has_settled)
+    monkeypatch.setattr(replication, "send_last_words", lambda *_: None)
+
+    with pytest.raises(Stuck, match="the last message to node"):
+        say_goodbye(cluster, Random(1))
