@@ -19,6 +19,7 @@ from kvraft.raft import InvariantViolated
 from kvraft.simulation.cluster import Cluster
 from kvraft.simulation.member import Member
 from kvraft.simulation.views import check_status
+from kvraft.storage.snapshot_files import finished_name
 
 QUIET_S: Final = 0.5
 """Time without requests before the check, seconds: requests and clients' connections have ended by then."""
@@ -212,6 +213,13 @@ def _find_files(member: Member) -> Iterator[str]:
     drafts = [path.name for path in disk.inodes if path.name.endswith(DRAFT)]
     if drafts and not is_taking(member) and not member.has_failed:  # otherwise it may have failed to remove it
         yield f"{drafts[0]} lies about"
+    if not (member.forgets or member.has_failed):
+        assert member.assembly is not None
+        storage: Any = member.assembly.replica._snapshotter._context.snapshots  # noqa: SLF001
+        kept = {each.path for each in storage._snapshots._kept}  # noqa: SLF001
+        strays = [path.name for path in disk.inodes if finished_name(path) and path not in kept | member.found]
+        if strays:
+            yield f"{strays[0]} lies about, and is not kept"
 
 
 def _find_connections(cluster: Cluster, member: Member) -> Iterator[str]:

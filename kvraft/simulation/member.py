@@ -105,6 +105,8 @@ class Member:
         """Whether there is a wrong bit on the disk, so that a process may refuse to start."""
         self.trap: tuple[str, Callable[[Path], None]] | None = None
         """An operation on the disk, or ANY, and what is called once, before the next operation of that kind."""
+        self.found: frozenset[Path] = frozenset()
+        """The files on the disk when the latest process began: what another has left lies there until it is swept."""
         self.starts = 0
         self.wrap: Callable[[Member, Assembly], None] = lambda _member, _assembly: None
         """Called with each new process before it begins."""
@@ -148,6 +150,7 @@ class Member:
         """Start a process on the present disk; return False when it ended at once, for the reason in `last_words`."""
         assert not self.is_running, f"{self.machine.name} runs already"
         self.starts += 1
+        self.found = frozenset(self.disk.inodes)
         self.last_words = None
         self.has_failed = self.has_failed_to_sync = False
         reactor = self.reactor = self.machine.begin()

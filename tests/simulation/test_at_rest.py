@@ -16,6 +16,7 @@ from kvraft.simulation.member import FOLDER
 from kvraft.simulation.nemesis import Nemesis
 from kvraft.simulation.truces import hold_truce, mend
 from kvraft.simulation.workload import Workload
+from kvraft.storage.snapshots import Snapshots
 
 
 def settled(seed: int = 1, *, forgets: bool = False) -> Cluster:
@@ -87,6 +88,17 @@ def test_a_restart_takes_a_leak_away_and_a_look_in_the_middle_of_a_run_finds_it(
     mend(cluster, nemesis)
     cluster.elect()
     settle(cluster)
+
+
+def test_a_snapshot_that_is_not_kept_and_not_removed_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It lies there until the next one is begun."""
+    cluster = settled()
+    monkeypatch.setattr(Snapshots, "_drop", lambda _self, _snapshot: None)
+    for number in range(4):
+        assert cluster.ask(cluster.elect(), f"SET a {number}", "SNAPSHOT")[1]["status"] == "OK"
+
+    with pytest.raises(InvariantViolated, match="lies about, and is not kept"):
+        settle(cluster)
 
 
 def test_what_clients_ask_meanwhile_is_no_leak() -> None:
