@@ -47,7 +47,7 @@ def _lines() -> Iterator[str]:
     yield ".SH EXIT STATUS"
     for status, meaning in statuses.MEANINGS.items():
         yield from (".TP", f".B {status}", *_text(meaning))
-    yield from (".TP", ".B 130", "Ctrl\\-C", ".SH ENVIRONMENT")
+    yield from (".TP", ".B 130", "Ctrl\\-C", ".TP", ".B 141", "the reader of stdout has ended", ".SH ENVIRONMENT")
     for variable, meaning in _ENVIRONMENT:
         yield from (".TP", f".B {variable}", *_text(meaning))
 

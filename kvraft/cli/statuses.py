@@ -30,7 +30,7 @@ MEANINGS: Final = {
     UNKNOWN: "the write may have happened; read it back before you repeat it",
     CONFIG: "config.json is wrong, or nothing says where the cluster is",
 }
-"""Every exit status but those after signals (130 after Ctrl-C) and those of a node (docs/operations.md)."""
+"""Every exit status but those after signals (130: Ctrl-C, 141: the end of a pipe) and those in docs/operations.md."""
 
 
 class CommandFailed(Exception):
