@@ -30,11 +30,17 @@ class Progress:
         self.total = total
         self._unit = unit
         self._is_over = threading.Event()
-        self._thread = threading.Thread(target=self._draw) if output != "json" and sys.stderr.isatty() else None
+        self._thread = (
+            threading.Thread(target=self._draw, daemon=True) if output != "json" and sys.stderr.isatty() else None
+        )
 
     def __enter__(self) -> Self:
         if self._thread is not None:
-            self._thread.start()
+            try:
+                self._thread.start()
+            except BaseException:  # Ctrl-C; the block is not entered, so nothing else would end the thread
+                self._is_over.set()
+                raise
         return self
 
     def __exit__(

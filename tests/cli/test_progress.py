@@ -149,6 +149,25 @@ def test_the_quick_lines_show_that_they_wait(kvraft: Shell, terminal: Terminal) 
     assert was_shown == [True]
 
 
+def test_ctrl_c_as_a_block_begins_leaves_nothing_behind(terminal: Terminal, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not even the thread that would draw the progress."""
+    terminal.be_stderr()
+    start = threading.Thread.start
+    begun: list[threading.Thread] = []
+
+    def start_and_interrupt(thread: threading.Thread) -> None:
+        start(thread)
+        begun.append(thread)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(threading.Thread, "start", start_and_interrupt)
+    with pytest.raises(KeyboardInterrupt), progress.Progress("waiting", "text"):
+        pass
+
+    begun[0].join(SHOWN_S)
+    assert not begun[0].is_alive()
+
+
 @pytest.mark.parametrize("options", [["-o", "json"], []])
 def test_nothing_is_shown_to_programs(
     kvraft: Shell, terminal: Terminal, monkeypatch: pytest.MonkeyPatch, options: list[str]
