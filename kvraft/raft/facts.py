@@ -80,17 +80,14 @@ class Facts:
     """The facts since the driver last took them, bounded."""
 
     def __init__(self) -> None:
-        self._facts: list[Fact] = []
-
-    def __bool__(self) -> bool:
-        return bool(self._facts)
+        self.waiting: list[Fact] = []
 
     def note(self, at: float, kind: FactKind, term: int, peer: int | None = None, why: Why | None = None) -> None:
         """Add a fact."""
-        if len(self._facts) < FACTS_MAX:
-            self._facts.append(Fact(at, kind, term, peer, why))
+        if len(self.waiting) < FACTS_MAX:
+            self.waiting.append(Fact(at, kind, term, peer, why))
 
     def take(self) -> list[Fact]:
         """Return and remove all facts, oldest first."""
-        facts, self._facts = self._facts, []
+        facts, self.waiting = self.waiting, []
         return facts

@@ -22,7 +22,7 @@ What belongs to one term of leadership, and what resets it:
 `GroupCommit.waiting`       refused by `end_leadership`, which the turn calls when the node stops leading
 `Proposals._batches`        taken when applied, covered by a snapshot, or overwritten (`Redirects.refuse_overwritten`)
 `Proposals.is_delaying`     reset by `Proposals.end_leadership`; `_proposed_at` has no effect without batches under way
-`Reads.new`, `_confirmed`   the next turn refuses the first; the others are confirmed, so any later state answers them
+`Reads.new`, `confirmed`    the next turn refuses the first; the others are confirmed, so any later state answers them
 `ClusterClock`              reset by `begin_term` in each term that this node leads
 `Redirects._parked`         refused by `settle` at each transition, and at the end of a transfer on stop
 `Administration.waits`      each finds by term and log when it has failed; all have a deadline

@@ -104,16 +104,16 @@ class Admission:
 
         Returns whether it has proposed an entry, which needs another turn.
         """
-        has_proposed = self._features.look(peers, self._store())
-        self._look_for_members(peers)
+        store = self._store()
+        has_proposed = store.feature_level < self._features.speaks and self._features.look(peers, store)
+        begins, present = self._node.memberships[-1]
+        told, is_committed = self._told, self._node.commit >= begins
+        if told is None or told[0] is not present or told[1] != is_committed:
+            self._look_for_members(peers, begins, present, is_committed=is_committed)
         return has_proposed
 
-    def _look_for_members(self, peers: PeerTransport) -> None:
+    def _look_for_members(self, peers: PeerTransport, begins: int, present: Membership, *, is_committed: bool) -> None:
         node = self._node
-        begins, present = node.memberships[-1]
-        is_committed = node.commit >= begins
-        if self._told is not None and self._told[0] is present and self._told[1] == is_committed:
-            return
         self._told = present, is_committed
         self._membership_log.look()
         certain = max((index for index, _ in node.memberships if index <= node.commit), default=0)

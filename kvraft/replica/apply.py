@@ -91,7 +91,7 @@ class Applier:
         results = state.store.apply(entry) if batch is None else batch.apply(state.store, entry)
         self._work += state.store.work
         self._checksums.applied(state.store)
-        self._snapshotter.applied(entry)
+        self._snapshotter.creator.applied(entry)
         if self._watches.is_needed:
             self._watches.applied(state.store, None if batch is None else batch.content[1])
         if batch is not None:

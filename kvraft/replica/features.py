@@ -42,10 +42,10 @@ class Features:
     def look(self, peers: PeerTransport, store: Store) -> bool:
         """Propose a higher level if all members are connected and support it; return whether it did so.
 
-        It is called in every turn.
+        It is called in every turn in which this node supports a higher level than the cluster has.
         """
         node = self._node
-        if store.feature_level >= self.speaks or not node.is_leader:
+        if not node.is_leader:
             return False
         if node.log.term_at(store.applied_index) != node.term:
             return False

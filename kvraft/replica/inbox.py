@@ -60,7 +60,11 @@ class Inbox:
         at_once = not turn.is_due and not node.is_leader
         turn.is_due |= at_once
         try:
-            turn.let(self._step, sender, messages, self._clock.seconds())
+            now = self._clock.seconds()
+            if len(messages) == 1:  # as almost always
+                turn.let(node.step, sender, messages[0], now)
+            else:
+                turn.let(self._step, sender, messages, now)
         finally:
             if at_once and not turn.is_stopped:
                 turn.run()

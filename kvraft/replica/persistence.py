@@ -56,7 +56,7 @@ class Saver:
 
     def save(self, ready: Ready) -> None:
         """Save `ready` with the next save; if it needs no save, it only waits for those before it."""
-        if not (ready.needs_save or self._saving or self._waiting or self._storage.full):
+        if not (self._saving or self._waiting or ready.needs_save or self._storage.full):
             self._durable([ready])
             return
         if len(self._waiting) >= WAITING_MAX and not ready.needs_save:

@@ -28,7 +28,7 @@ class Reads:
         self._present = present
         self.new: list[Submission] = []
         """Those that arrived since the last turn."""
-        self._confirmed: deque[tuple[int, list[Submission]]] = deque()
+        self.confirmed: deque[tuple[int, list[Submission]]] = deque()
         """(index, submissions) that wait until the store has applied the index."""
 
     def append(self, submission: Submission) -> None:
@@ -50,7 +50,7 @@ class Reads:
         """
         for read in ready.reads:
             assert isinstance(read.ticket, list)
-            self._confirmed.append((read.index, read.ticket))
+            self.confirmed.append((read.index, read.ticket))
         for ticket in ready.aborted_reads:
             assert isinstance(ticket, list)
             self._refuse(ticket)
@@ -58,10 +58,10 @@ class Reads:
 
     def answer(self, store: Store) -> None:
         """Answer the confirmed reads whose index is applied."""
-        if self._confirmed and self._confirmed[0][0] <= store.applied_index:
+        if self.confirmed and self.confirmed[0][0] <= store.applied_index:
             store.present = self._present(store) if store.has_deadlines else 0
-            while self._confirmed and self._confirmed[0][0] <= store.applied_index:
-                _answer(self._confirmed.popleft()[1], store)
+            while self.confirmed and self.confirmed[0][0] <= store.applied_index:
+                _answer(self.confirmed.popleft()[1], store)
             store.present = 0
 
 

@@ -306,7 +306,8 @@ class Replica:
                 self._administration.look(now)
             if self._rejoin is not None:
                 self._rejoin.look()
-            if self._checksums.look():
+            states = self.node.states
+            if (states.reports or states.differs_at) and self._checksums.look():
                 self.stop()
             if has_deadlines:
                 self._expirer.look(now)
@@ -328,7 +329,7 @@ class Replica:
         self.intake.look()
         if self._admission.look(self._peers):
             self.schedule()
-        self._snapshotter.consider(self._state.store)
+        self._snapshotter.creator.consider(self._state.store)
         self._arm_timer(now)
         if self._transfer_on_stop.over is not None:
             self._transfer_on_stop.look()
@@ -403,7 +404,7 @@ class Replica:
         if ready.messages:
             self._peers.send(ready.messages)
         self._saver.save(ready)
-        if self.node.facts:
+        if self.node.facts.waiting:
             self.instruments.take_facts()
         if ready.soft_state is not None:
             log_transition(self.node.id, ready.soft_state)
@@ -413,7 +414,8 @@ class Replica:
             self._redirects.refuse_overwritten(self._commits.under_way)
         if ready.committed or self._applier.waiting:
             self._applier.apply(ready.committed)
-        self._reads.carry_out(ready, self._state.store)
+        if ready.reads or ready.aborted_reads or self._reads.confirmed:
+            self._reads.carry_out(ready, self._state.store)
         self._snapshotter.carry_out(ready)
         if ready.soft_state is not None:
             if ready.soft_state.role is not Role.LEADER:

@@ -15,7 +15,7 @@ def check_due(member: int, replica: Replica) -> None:
         InvariantViolated: something waits, and no turn is due.
     """
     reads, store = replica._reads, replica._state.store  # noqa: SLF001 - the queues are nobody else's business
-    if reads._confirmed and reads._confirmed[0][0] <= store.applied_index:  # noqa: SLF001
+    if reads.confirmed and reads.confirmed[0][0] <= store.applied_index:
         demand(False, f"node {member} has applied entry {store.applied_index}, and does not answer reads of it")
     if replica.is_due or replica.is_stopped:
         return

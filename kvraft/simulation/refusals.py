@@ -37,7 +37,7 @@ def check_refused(member: int, replica: Replica) -> None:
     if replica.node.is_leader:
         return
     forwarding, local_reads = replica.intake.forwarding, replica.intake.local_reads
-    excused = {id(each) for _, reads in replica._reads._confirmed for each in reads}  # noqa: SLF001 - see above
+    excused = {id(each) for _, reads in replica._reads.confirmed for each in reads}  # noqa: SLF001 - see above
     excused |= {id(each) for each in replica._redirects._parked}  # noqa: SLF001
     excused |= {id(each.submission) for each in (*forwarding.parked, *forwarding.under_way.values())}
     excused |= {id(each) for _, each in (*local_reads._linearizable, *local_reads._stale)}  # noqa: SLF001

@@ -86,8 +86,8 @@ class Store:
         self.work = 0
         """The work of the entry that was applied last, in changes of keys: those of its transactions, and one for each
         COPIED_BYTES_A_CHANGE of its payload and of the values that it replaced. It is no part of the state."""
-        self._batch_bytes = 0
-        """Bytes of the batch that is being applied."""
+        self._payload = b""
+        """What the entry that is being applied carries; its records hold it with a header, so each look is a copy."""
         self._entry: Entry | None = None
         """The entry that is being applied, or that was applied last."""
         self._place = 0
@@ -292,7 +292,8 @@ class Store:
         malformed: Failure | None = None
         if entry.kind == EntryKind.COMMANDS:
             try:
-                time_us, mutations = batch or decode_batch(entry.payload)
+                self._payload = entry.payload
+                time_us, mutations = batch or decode_batch(self._payload)
                 self.cluster_time = max(self.cluster_time, time_us)
                 if self.has_deadlines:
                     self.look_for_expired()
@@ -300,7 +301,6 @@ class Store:
                 raise
             except ValueError as error:
                 malformed = Failure("MALFORMED", f"the entry is no batch of commands: {error}")
-            self._batch_bytes = len(entry.payload)
         elif entry.kind == EntryKind.FEATURE_LEVEL:
             self._raise_level(decode_level(entry.payload))
         elif entry.kind not in ENTRY_KINDS:
@@ -358,7 +358,7 @@ class Store:
 
     def set_all(self, sets: Sequence[Set]) -> list[Result]:
         """Apply each `Set` as a transaction of its own: all in one loop, unless the quota may be reached."""
-        if self.are_bound(write.key for write in sets) or self.may_exceed_quota(self._batch_bytes, len(sets)):
+        if self.are_bound(write.key for write in sets) or self.may_exceed_quota(len(self._payload), len(sets)):
             return [self.transact(mutation) for mutation in sets]
         first = self.revision + 1
         _, content = self._set_all(sets)
@@ -384,7 +384,7 @@ class Store:
         if opened is None:
             return [self.transact(mutation) for mutation in onces]
         sets, windows = opened
-        size = self._batch_bytes + len(sets) * numbered_sets.ANSWER_BYTES_MOST
+        size = len(self._payload) + len(sets) * numbered_sets.ANSWER_BYTES_MOST
         if self.are_bound(write.key for write in sets) or self.may_exceed_quota(size, len(sets)):
             return [self.transact(mutation) for mutation in onces]
         first = self.revision + 1
@@ -398,7 +398,7 @@ class Store:
     def increment_all(self, increments: Sequence[Increment]) -> list[Result]:
         """Apply each `Increment` as a transaction of its own, all in one loop where that can be."""
         count = len(increments)
-        size = self._batch_bytes + count * INTEGER_DIGITS_MAX
+        size = len(self._payload) + count * INTEGER_DIGITS_MAX
         if self.are_bound(each.key for each in increments) or self.may_exceed_quota(size, count):
             return [self.transact(mutation) for mutation in increments]
         get, put = self.keys.get, self.keys.put
@@ -443,7 +443,8 @@ class Store:
     def finish(self, entry: Entry) -> None:
         """Record that `entry` is applied completely."""
         if entry.kind == EntryKind.COMMANDS:
-            self._extend_checksum(entry.payload)
+            self._extend_checksum(self._payload)
+            self._payload = b""
         self.applied_index = entry.index
         self.applied_term = entry.term
 

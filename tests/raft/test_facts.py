@@ -137,7 +137,7 @@ def test_facts_alone_are_no_work_for_the_driver() -> None:
     """A fact asks for no turn: the driver takes it with the next one."""
     node = follower_of(1)
     node.step(2, PreVote(2, last_index=5, last_term=1), 0.01)
-    assert node.facts
+    assert node.facts.waiting
     assert not node.has_ready()
 
 
@@ -147,7 +147,7 @@ def test_facts_that_nobody_takes_are_bounded() -> None:
     for term in range(FACTS_MAX + 1):
         facts.note(0.0, FactKind.STOOD, term)
     assert [fact.term for fact in facts.take()] == [*range(FACTS_MAX)]
-    assert not facts
+    assert not facts.waiting
     assert facts.take() == []
 
 

@@ -147,7 +147,7 @@ class Member:
     @property
     def taker(self) -> SnapshotCreator:
         """The snapshot that it takes."""
-        return self.snapshotter._taker
+        return self.snapshotter.creator
 
     @property
     def receiver(self) -> SnapshotReceiver:

@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 from twisted.internet.defer import Deferred
 
-from kvraft.raft import Entry, Ready
+from kvraft.raft import Ready
 from kvraft.raft.progress import Progress
 from kvraft.replica.snapshots.context import SnapshotContext
 from kvraft.replica.snapshots.create import SnapshotCreator, SnapshotOptions
@@ -32,22 +32,14 @@ class Snapshotter:
         self._context = context
         self._options = options
         self._sent = sent
-        self._taker = SnapshotCreator(context, make_id, options, self)
+        self.creator = SnapshotCreator(context, make_id, options, self)
         self._receiver = SnapshotReceiver(context, installer)
         self._senders: dict[int, SnapshotSender] = {}
         """The transfers under way, by member."""
 
-    def applied(self, entry: Entry) -> None:
-        """Count an entry that was applied."""
-        self._taker.applied(entry)
-
     def begin(self, store: Store) -> Deferred[None]:
         """Take a snapshot now; fires when it is finished or has failed."""
-        return self._taker.begin(store)
-
-    def consider(self, store: Store) -> None:
-        """Begin a snapshot if one is due; called in every turn."""
-        self._taker.consider(store)
+        return self.creator.begin(store)
 
     def carry_out(self, ready: Ready) -> None:
         """Carry out the snapshot effects of a Ready."""
@@ -65,7 +57,7 @@ class Snapshotter:
 
     def stop(self) -> None:
         """Begin nothing more; work under way ends at its next step."""
-        self._taker.stop()
+        self.creator.stop()
         self._receiver.stop()
         self._stop_senders()
 
