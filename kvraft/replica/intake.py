@@ -121,9 +121,9 @@ class Intake:
         changed.
         """
         if submission.size > self._surely_taken_bytes and (refusal := self._too_large(submission)) is not None:
-            submission.answer(refusal)
+            submission.refuse(refusal)
         elif submission.writes and not self._writes.append(submission, self._options.waiting_bytes_max):
-            submission.answer(Overloaded("too many writes wait for a majority; try again in a moment"))
+            submission.refuse(Overloaded("too many writes wait for a majority; try again in a moment"))
         else:
             if not submission.writes:
                 self._reads.append(submission)

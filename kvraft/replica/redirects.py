@@ -36,8 +36,7 @@ class Redirects:
         elif submissions:
             error = self.error()
             for submission in submissions:
-                # A write of a session may have been sent to an earlier leader before it waited here.
-                submission.answer(OutcomeUnknown(COVERED) if submission.is_proposed else error)
+                submission.refuse(error)
 
     def settle(self) -> None:
         """Refuse the parked submissions, if the leader is known or no transfer is under way any more."""

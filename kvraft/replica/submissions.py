@@ -19,6 +19,7 @@ Reply = Callable[[list[Result] | RequestFailed], object]
 """Takes the results of a submission, or why there are none."""
 
 
+PERHAPS: Final = "another node led before; the write may have happened: read it back before repeating it"
 OWN: Final = 0.0
 """The deadline of a submission of the node's own, for which nobody waits."""
 
@@ -75,6 +76,13 @@ class Submission:
             self._reply(outcome)
         except Exception:  # noqa: BLE001 - a defect in one client's callback must not affect the node or other clients
             _log.failure("The callback that takes an answer failed")
+
+    def refuse(self, error: RequestFailed) -> None:
+        """Answer with a definite error, or with `OutcomeUnknown` if a log may hold its writes.
+
+        A write of a session may have been sent to an earlier leader before it waited here for another one.
+        """
+        self.answer(OutcomeUnknown(PERHAPS) if self.is_proposed else error)
 
     def expire(self) -> None:
         """Answer with a timeout that says whether the writes may still happen."""

@@ -37,6 +37,8 @@ from kvraft.raft import MessageRefused
 from kvraft.replica import ReplicaOptions
 from kvraft.replica.limits import LevelTooLow
 from kvraft.replica.local_reads import WAIT_S
+from kvraft.replica.redirects import Redirects
+from kvraft.replica.submissions import Submission
 from kvraft.store import FEATURE_LEVEL
 from tests.replica.cluster import Cluster
 from tests.store.drawn import MUTATIONS
@@ -45,9 +47,9 @@ CALLER: Final = Caller("a test")
 KEY: Final = b"k"
 
 
-def ready_cluster(*, forwards: bool = True, seed: int = 0) -> Cluster:
+def ready_cluster(*, forwards: bool = True, seed: int = 0, **options: int) -> Cluster:
     """Return a cluster that has come to the highest feature level."""
-    cluster = Cluster(seed=seed, options=ReplicaOptions(forwards=forwards))
+    cluster = Cluster(seed=seed, options=ReplicaOptions(forwards=forwards, **options))
     cluster.settle()
     cluster.run_until(lambda: all(member.store.feature_level == FEATURE_LEVEL for member in cluster.running))
     cluster.run(1.0)
@@ -233,6 +235,37 @@ def test_a_leader_that_dies_in_the_middle(is_numbered: bool) -> None:
         assert set(sums(cluster)) == {b"1"}
     else:
         assert isinstance(told[0], OutcomeUnknown)
+
+
+def test_what_was_sent_to_an_earlier_leader_is_never_refused_as_undone() -> None:
+    """A new leader that has no room for a write that waited there cannot tell whether the old one's log holds it."""
+    cluster = ready_cluster(waiting_bytes_max=1)
+    first, second = (answer(cluster, followers(cluster)[0], OpenSession(60_000_000))[0] for _ in range(2))
+    old = cluster.settle()
+    told = {
+        follower: [ask(cluster, follower, Once(session, 1, increment(KEY))) for session in (first, second)]
+        for follower in followers(cluster)
+    }
+    cluster.run_until(lambda: all(isinstance(cluster.members[each].sent[-1][1], Forwarded) for each in told))
+    cluster.kill(old)
+
+    cluster.run_until(lambda: all(answers for pair in told.values() for answers in pair), at_most=6.0)
+
+    new = cluster.settle()
+    outcomes = [type(answers[0]) for answers in told[new]]
+    assert outcomes == [list, OutcomeUnknown]
+
+
+def test_a_refusal_is_definite_only_for_what_no_log_can_hold() -> None:
+    """A leader that steps down refuses what waits there; of what was sent to a leader before, it knows no outcome."""
+    (node, *_) = (member.node for member in ready_cluster().running)
+    told: list[Any] = []
+    fresh, sent = (Submission([increment(KEY)], 1.0, told.append) for _ in range(2))
+    sent.is_proposed = True
+
+    Redirects(node, lambda: False).refuse([fresh, sent])
+
+    assert [type(each) for each in told] == [NotLeaderRefusal, OutcomeUnknown]
 
 
 def test_answers_of_an_earlier_process_are_no_answers() -> None:
