@@ -64,7 +64,7 @@ class Proposals:
 
     def decide_delay(self, waiting: int, now: float) -> bool:
         """Decide whether a batch of that many submissions is delayed."""
-        self.is_delaying = bool(self._batches) and now < self.delay_until(waiting)
+        self.is_delaying = now < self.delay_until(waiting)
         return self.is_delaying
 
     def awaits_more(self, waiting: int) -> bool:

@@ -47,9 +47,9 @@ CALLER: Final = Caller("a test")
 KEY: Final = b"k"
 
 
-def ready_cluster(*, forwards: bool = True, seed: int = 0, **options: int) -> Cluster:
+def ready_cluster(*, forwards: bool = True, seed: int = 0, waiting_bytes_max: int = 1_000_000) -> Cluster:
     """Return a cluster that has come to the highest feature level."""
-    cluster = Cluster(seed=seed, options=ReplicaOptions(forwards=forwards, **options))
+    cluster = Cluster(seed=seed, options=ReplicaOptions(forwards=forwards, waiting_bytes_max=waiting_bytes_max))
     cluster.settle()
     cluster.run_until(lambda: all(member.store.feature_level == FEATURE_LEVEL for member in cluster.running))
     cluster.run(1.0)
