@@ -14,7 +14,7 @@ import attrs
 from twisted.logger import ILogObserver, LogEvent, globalLogPublisher
 from zope.interface import implementer
 
-from kvraft.replica.snapshots import send
+from kvraft.replica.snapshots import receive, send
 from kvraft.simulation import at_rest
 from kvraft.simulation.cluster import Cluster
 from kvraft.simulation.conduct import demand
@@ -55,6 +55,8 @@ DENIALS_MAX: Final = 3
 """Rejected AppendEntries until the leader has found where a member's log ends: each rejection hints at it (§5.3)."""
 SENT_FOR_PIECE: Final = 4
 """Messages for each piece of a snapshot."""
+CHUNK_BYTES_MIN: Final = 40
+"""Bytes of a short chunk of a snapshot: while the receiver loads it, it replies after each `receive.CHUNKS_A_REPLY`."""
 SNAPSHOT_COPIES: Final = 2
 """How many times the bytes of a snapshot may be sent."""
 DIALED_BYTES: Final = 20_000
@@ -170,7 +172,8 @@ class Budgets:
         snapshot = max(_snapshot_bytes(member) for member in cluster.running)
         pieces = snapshot // min(send.PIECE_BYTES, snapshots.READ_BYTES_MAX) + 1
         what = f"until a member is level that missed {MISSED} writes"
-        most = SENT_FOR_ENTRY * MISSED + SENT_FOR_PIECE * pieces + 2 * self._others * rounds
+        loading = snapshot // (CHUNK_BYTES_MIN * receive.CHUNKS_A_REPLY)
+        most = SENT_FOR_ENTRY * MISSED + SENT_FOR_PIECE * pieces + loading + 2 * self._others * rounds
         self._compare(f"messages {what}", spent.messages, most)
         most = MISSED * WRITE_BYTES_MAX + SNAPSHOT_COPIES * snapshot + DIALED_BYTES * self._others
         self._compare(f"bytes {what}", spent.bytes, most + self._others * rounds * HEARTBEAT_BYTES_MAX)
