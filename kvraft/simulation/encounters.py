@@ -73,12 +73,17 @@ def stop_in_order(cluster: Cluster, draws: Random) -> None:
 def meet_another_cluster(cluster: Cluster, draws: Random) -> None:
     """Start nodes of another cluster with a config.json that names this one's members: they must have no effect.
 
+    Nodes that wait to be added are down meanwhile: they belong to no cluster yet, and join the first that lists them.
+
     Raises:
         InvariantViolated: one of them follows a member of this cluster, or disturbs its leader.
     """
     leader = cluster.members[cluster.elect()]
     term = leader.node.term
     ours = leader.store.cluster_id
+    waiting = [each.id for each in cluster.running if each.id not in leader.node.membership.members]
+    for each in waiting:
+        cluster.kill(each)
     other = Cluster(draws.getrandbits(32), VOTERS_MIN)
     other.elect()
     other.run_until(other.has_settled)
@@ -96,6 +101,8 @@ def meet_another_cluster(cluster: Cluster, draws: Random) -> None:
         cluster.leader == leader.id and leader.node.term == term,
         f"nodes of another cluster have disturbed node {leader.id}, which led term {term}",
     )
+    for each in waiting:
+        cluster.start(each)
     cluster.run_until(cluster.has_settled, what="one state on all members after they have met another cluster")
 
 
