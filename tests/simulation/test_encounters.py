@@ -21,6 +21,20 @@ def test_a_cluster_that_is_well_stands_it(scenario: Callable[[Cluster, Random], 
         scenario(cluster, Random(seed))
 
 
+def test_a_node_that_waits_to_be_added_meets_no_other_cluster() -> None:
+    """It would join one that lists its id, and end because that cluster has a node of this id already."""
+    cluster = Cluster(3, 2)
+    cluster.elect()
+    cluster.run_until(cluster.has_settled)
+    cluster.start(2)
+    cluster.run(1.0)
+
+    for seed in range(12):
+        meet_another_cluster(cluster, Random(seed))
+
+    assert cluster.members[2].is_running
+
+
 def test_a_stop_without_a_successor_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
     """Also where the others would elect somebody in the end."""
     cluster = Cluster(1)
