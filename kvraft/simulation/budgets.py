@@ -8,7 +8,7 @@ the random parameters of a run, such as batches of one entry. They do not grow w
 from collections import Counter
 from collections.abc import Callable
 from random import Random
-from typing import Final
+from typing import Any, Final
 
 import attrs
 from twisted.logger import ILogObserver, LogEvent, globalLogPublisher
@@ -232,5 +232,9 @@ def _latest_snapshot(member: Member) -> str:
 
 
 def _snapshot_bytes(member: Member) -> int:
+    """Return the size of its longest snapshot, which is not on a disk where nodes keep their data in memory."""
     sizes = [len(inode.current) for path, inode in member.disk.inodes.items() if path.name.startswith("snapshot")]
-    return max(sizes, default=0)
+    assert member.assembly is not None
+    storage: Any = member.assembly.replica._snapshotter._context.snapshots  # noqa: SLF001
+    latest = storage.latest
+    return max([*sizes, 0 if latest is None else latest.size])

@@ -16,11 +16,14 @@ SERVED_S: Final = 0.2
 
 
 def check_served(member: int, replica: Replica, term: int) -> None:
-    """Check that no request waits for a leader at a node that has led since it was elected in `term`."""
-    node = replica.node
-    if not node.is_leader or node.term != term:
+    """Check that no request waits for a leader at a node that has led since it was elected in `term`.
+
+    One that an earlier leader has just refused, such as one that was paused, waits for a moment before it is taken up.
+    """
+    node, forwarding = replica.node, replica.intake.forwarding
+    if not node.is_leader or node.term != term or replica._clock.seconds() < forwarding._not_before:  # noqa: SLF001
         return
-    waiting = [each for each in replica.intake.forwarding.parked if not each.submission.answered]
+    waiting = [each for each in forwarding.parked if not each.submission.answered]
     demand(
         not waiting,
         f"node {member} was elected {SERVED_S:g} s ago, and {len(waiting)} requests wait there for a leader",
