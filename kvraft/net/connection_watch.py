@@ -55,6 +55,7 @@ class ConnectionWatch:
         self._afterwards: list[Callable[[], None]] = []
         """What is called at the end of the round of reads."""
         self._afterwards_begun = False
+        """Whether these calls are being made."""
 
     def watch(self, port: Any) -> None:
         """Watch the connections that `port` accepts from now on."""

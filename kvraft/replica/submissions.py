@@ -20,6 +20,7 @@ Reply = Callable[[list[Result] | RequestFailed], object]
 
 
 PERHAPS: Final = "another node led before; the write may have happened: read it back before repeating it"
+"""What is said of a write that was sent to an earlier leader."""
 OWN: Final = 0.0
 """The deadline of a submission of the node's own, for which nobody waits."""
 

@@ -101,6 +101,7 @@ class Store:
         self.locks = self.section(Locks)
         self.client_sessions = self.section(ClientSessions)
         self._dated = (self.expiry.table, self.leased.table, self.locks.table, self.client_sessions.table)
+        """The tables whose rows have deadlines."""
         self.hides_keys = False
         """Whether expired keys may exist that are not removed yet, and must be hidden."""
         self.present = 0

@@ -1,5 +1,6 @@
 """The mutants fit the code as it is, and the harness distinguishes killed mutants from survivors."""
 
+import sys
 from pathlib import Path
 
 import pytest
@@ -7,7 +8,7 @@ import pytest
 from tests.mutants import table
 from tests.mutants.__main__ import find_stale
 from tests.mutants.catalogue import REPOSITORY, Edit, Mutant, Stale, load, select
-from tests.mutants.trial import Result, Trial
+from tests.mutants.trial import Result, Trial, run_in
 
 MUTANTS_MIN = 50
 
@@ -36,6 +37,13 @@ def test_there_are_mutants_enough() -> None:
 def test_every_mutant_fits_the_code_and_makes_python() -> None:
     """No mutant is stale: its text stands exactly once in today's code, and what it makes of it compiles."""
     assert find_stale(load()) == {}
+
+
+def test_a_finding_names_no_temporary_folder(tmp_path: Path) -> None:
+    """Paths below the changed copy are told from there on."""
+    code = "import os, sys; print(os.getcwd() + '/a.py'); print(os.getcwd() + '/b.py', file=sys.stderr)"
+
+    assert run_in(tmp_path, [sys.executable, "-c", code], 60.0) == (0, "a.py\n", "b.py\n")
 
 
 def test_a_mutant_changes_its_file(root: Path) -> None:

@@ -43,7 +43,9 @@ def run_in(folder: Path, command: Sequence[str], seconds: float) -> tuple[int | 
     """Run a command in a changed copy of the code, for so many seconds at most, and return its status and output.
 
     The folder comes before the installed package on the module path. A status of None says that the time was over.
+    Paths in the output begin in the folder: the folder is different each time, and a finding is kept in a document.
     """
+    here = f"{folder}{os.sep}"
     process = subprocess.Popen(
         command,
         cwd=folder,
@@ -58,8 +60,8 @@ def run_in(folder: Path, command: Sequence[str], seconds: float) -> tuple[int | 
     except subprocess.TimeoutExpired:
         os.killpg(process.pid, signal.SIGKILL)  # it has processes of its own, which nothing else ends
         output, errors = process.communicate(timeout=STOP_S)
-        return None, output, errors
-    return process.returncode, output, errors
+        return None, output.replace(here, ""), errors.replace(here, "")
+    return process.returncode, output.replace(here, ""), errors.replace(here, "")
 
 
 @attrs.frozen
