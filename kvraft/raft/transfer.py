@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 from kvraft.raft import election, quorum
 from kvraft.raft.errors import ProposalRefused
 from kvraft.raft.messages import TimeoutNow
+from kvraft.raft.progress import State
 from kvraft.raft.roles import Follower, Leader, Transfer
 
 TRANSFER_S_MAX = 2.0
@@ -88,15 +89,20 @@ def _other_voters(node: Node, leader: Leader) -> frozenset[int]:
 
 
 def order_when_caught_up(node: Node, leader: Leader, peer: int) -> None:
-    """Send TimeoutNow, once, if `peer` is the transfer's target and has the whole log."""
+    """Send TimeoutNow, once, if `peer` is the transfer's target and has the whole log.
+
+    The target gets no extra time if it was silent already, or if its connection has broken since its last reply, so
+    that it is only probed: it may not be alive.
+    """
     transfer = leader.transfer
     if transfer is None or transfer.target != peer or transfer.ordered:
         return
-    match = leader.progress[peer].match
+    progress = leader.progress[peer]
+    match = progress.match
     assert match <= node.log.last_index, f"node {peer} matches up to {match}, and the log ends at {node.log.last_index}"
     if match == node.log.last_index:
         transfer.ordered = True
-        if _is_silent(node, leader, peer):
+        if _is_silent(node, leader, peer) or progress.state is State.PROBE:
             transfer.last_deadline = transfer.deadline
         node.send(peer, TimeoutNow(node.term))
 

@@ -227,6 +227,26 @@ def test_a_target_that_falls_silent_after_the_order_gets_more_time() -> None:
     assert node.propose([b"x"], node.now) == (1, 2)
 
 
+@pytest.mark.parametrize("lost_first", [True, False])
+def test_a_target_whose_connection_is_broken_gets_no_more_time(*, lost_first: bool) -> None:
+    """Whether it broke before the order or after it: the target may have died, so the leader leads on soon."""
+    node = make_leader()
+    acknowledge(node, 1, 1)
+    if lost_first:
+        node.peer_lost(1, node.now)
+    node.transfer_leadership(1, node.now)
+    settle(node)
+    if not lost_first:
+        node.peer_lost(1, node.now)
+    end = node.now + node.options.election_timeout_max
+    while node.now < end:
+        with pytest.raises(ProposalRefused):
+            node.propose([b"x"], node.now)
+        node.wake(node.deadline)
+        node.step(2, HeartbeatReply(1, 0), node.now)
+    assert node.propose([b"x"], node.now) == (1, 2)
+
+
 def test_a_target_that_answers_after_the_order_is_not_standing() -> None:
     """The order got lost, or the target may not lead: it is given up after an election timeout."""
     node = make_leader()
