@@ -96,23 +96,14 @@ class Intake:
     def ask(self, caller: Caller, operations: Sequence[Operation], reply: Reply) -> None:
         """Carry out `operations`; see `kvraft.server.database.Database`."""
         submission = Submission(operations, self._clock.seconds() + self._options.request_timeout, reply)
-        level = self._state.store.feature_level
         if self._turn.is_stopped:
             submission.answer(self._checksums.why_stopped())
         elif not self._node.is_leader:
             self._follow(caller, submission)
-        elif submission.size > self._surely_taken_bytes and (refusal := self._too_large(submission)) is not None:
+        elif (refusal := self._take(submission)) is not None:
             submission.answer(refusal)
-        elif level < FEATURE_LEVEL and submission.level > level:
-            submission.answer(LevelTooLow(submission.level, level))
-        elif submission.writes and not self._writes.append(submission, self._options.waiting_bytes_max):
-            submission.answer(Overloaded("too many writes wait for a majority; try again in a moment"))
         else:
-            if not submission.writes:
-                self._reads.append(submission)
             self._deadlines.watch(submission)
-            if not (self._turn.is_due or (submission.writes and self._commits.must_wait())):
-                self._turn.schedule()
 
     def _lead_own(self, submission: Submission) -> None:
         """Carry out a request that waited here for a leader, since this node leads now.
@@ -120,14 +111,23 @@ class Intake:
         It keeps its deadline: a second submission in its place could be in the log when this one says that nothing was
         changed.
         """
-        if submission.size > self._surely_taken_bytes and (refusal := self._too_large(submission)) is not None:
+        if (refusal := self._take(submission)) is not None:
             submission.refuse(refusal)
-        elif submission.writes and not self._writes.append(submission, self._options.waiting_bytes_max):
-            submission.refuse(Overloaded("too many writes wait for a majority; try again in a moment"))
-        else:
-            if not submission.writes:
-                self._reads.append(submission)
+
+    def _take(self, submission: Submission) -> RequestFailed | None:
+        """Let a submission wait for a turn of this leader, or return why it is refused."""
+        if submission.size > self._surely_taken_bytes and (refusal := self._too_large(submission)) is not None:
+            return refusal
+        level = self._state.store.feature_level
+        if level < FEATURE_LEVEL and submission.level > level:
+            return LevelTooLow(submission.level, level)
+        if not submission.writes:
+            self._reads.append(submission)
+        elif not self._writes.append(submission, self._options.waiting_bytes_max):
+            return Overloaded("too many writes wait for a majority; try again in a moment")
+        if not (self._turn.is_due or (submission.writes and self._commits.must_wait())):
             self._turn.schedule()
+        return None
 
     def _too_large(self, submission: Submission) -> RequestFailed | None:
         """Return why a submission is more than this node takes.
