@@ -31,8 +31,8 @@ write (*ReadIndex*, thesis §6.4). One round serves all reads that arrived meanw
 
 **Leadership transfer.** A leader can transfer leadership to another member whose log is complete (thesis §3.10); it
 does so when it is stopped. When a leader dies, its connections break. A follower that notices this (`Node.peer_lost`)
-starts PreVote within some 50 ms, without waiting for its timeout. A broken connection is only a hint; PreVote and
-stickiness keep it harmless when just one link broke. See `transfer`.
+starts PreVote within 50 ms, one voter after the other, without waiting for its timeout. A broken connection is only a
+hint; PreVote and stickiness keep it harmless when just one link broke. See `transfer`.
 
 **The interface.** `Node` takes inputs (a message, a proposal, a read, a lost connection, the time) and returns one
 `Ready` with everything that is to be done. It does no I/O, reads no clock, and takes its randomness as an argument, so

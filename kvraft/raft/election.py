@@ -156,6 +156,20 @@ def become_leader(node: Node) -> None:
     replication.lead_on(node, leader)
 
 
+def delay_after_loss(node: Node, lost: int) -> float:
+    """Return when to request pre-votes after the connection to `lost`, the leader, has broken, seconds from now.
+
+    All followers see a leader's death at the same moment. So the time is divided among the voters, in the order of
+    their ids from `lost` on, and each draws a moment of the first quarter of its own slot. In most cases the first is
+    elected before the next one begins. To draw from the whole time is as safe and slower: the first of two draws
+    comes later, and the second may come just after it, which splits the votes.
+    """
+    order = sorted({*_other_voters(node), node.id} - {lost}, key=lambda voter: (voter < lost, voter))
+    options = node.options
+    slot = (options.peer_lost_delay_max - options.peer_lost_delay_min) / len(order)
+    return options.peer_lost_delay_min + slot * (order.index(node.id) + node.random.uniform(0, 0.25))
+
+
 def step_pre_vote(node: Node, sender: int, request: PreVote) -> None:
     """Answer whether this node would vote for `sender` in a later term; neither its term nor its vote changes."""
     if _is_bound_to_leader(node) or _is_saving_its_vote(node):

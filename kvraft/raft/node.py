@@ -302,8 +302,7 @@ class Node:
                 follower.leader, follower.lost = None, peer
                 follower.last_contact = float("-inf")
                 if follower.deadline > now + self.options.peer_lost_delay_max:
-                    delay = self.random.uniform(self.options.peer_lost_delay_min, self.options.peer_lost_delay_max)
-                    follower.deadline = now + delay
+                    follower.deadline = now + election.delay_after_loss(self, peer)
 
     def peer_connected(self, peer: int, now: float) -> None:
         """Take a new connection to `peer`: earlier messages may be lost, so probe its log and repeat vote requests."""

@@ -17,8 +17,8 @@ class RaftOptions:
     many times what an answer takes in one data centre, and a tenth of a heartbeat interval."""
     peer_lost_delay_min: float = 0.005
     peer_lost_delay_max: float = 0.05
-    """The random delay when the connection from the leader has broken, seconds: short, since a broken connection is
-    strong evidence, and random, since all followers see it at the same moment."""
+    """The delay when the connection from the leader has broken, seconds: short, since a broken connection is strong
+    evidence. The voters divide this time among them, see `election.delay_after_loss`."""
     append_bytes_max: int = 1024 * 1024
     append_entries_max: int = 128
     """Entries in one AppendEntries, bytes and number; a larger entry travels alone."""
