@@ -57,7 +57,7 @@ class NamedCluster(Cluster):
         self.start(*nodes, command=command, arguments=arguments)
 
     def write(self, *nodes: int) -> None:
-        """Let a client be served by the leader, one of `nodes` if some are named; another may lead from one request on."""
+        """Let a client be served by the leader, one of `nodes` if some are named. Another may lead meanwhile."""
 
         def served() -> bool:
             self.check_alive()
