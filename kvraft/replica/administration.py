@@ -95,6 +95,8 @@ class Administration:
         self._events = events or EventRing(node.id, lambda: node.now)
         self.waits: list[_Wait] = []
         """Commands that were begun and wait for their effect."""
+        self._asked: list[Deferred[dict[str, object]]] = []
+        """The answers to those that wait for a snapshot."""
 
     def carry_out(self, caller: Caller, command: AdminCommand, now: float) -> Deferred[dict[str, object]]:
         """Carry out a command; the Deferred fires with the answer for the operator, or fails with RequestFailed."""
@@ -139,6 +141,9 @@ class Administration:
         waits, self.waits = self.waits, []
         for wait in waits:
             wait.promise.errback(OutcomeUnknown("this node was stopped; ask another for MEMBERS"))
+        asked, self._asked = self._asked, []
+        for answer in asked:
+            answer.errback(OutcomeUnknown("this node was stopped while it took the snapshot"))
 
     def _begin(self, command: AdminCommand, now: float) -> Deferred[dict[str, object]]:
         """Begin a command.
@@ -277,16 +282,23 @@ class Administration:
     def _take_snapshot(self) -> Deferred[dict[str, object]]:
         """Take a snapshot, unless the latest one covers everything applied."""
         before, applied = self._snapshot_index(), self._node.applying
+        answer: Deferred[dict[str, object]] = Deferred()
 
-        def tell(_: None) -> dict[str, object]:
+        def tell(_: None) -> None:
+            if answer not in self._asked:
+                return  # the node was stopped meanwhile
+            self._asked.remove(answer)
             index = self._snapshot_index()
             if index <= before and index < applied:
-                raise AdminRefused("there is no new snapshot; the log of this node says why")
-            return {**DONE, "index": index}
+                answer.errback(AdminRefused("there is no new snapshot; the log of this node says why"))
+            else:
+                answer.callback({**DONE, "index": index})
 
         if not applied:
             raise AdminRefused("there is nothing to take a snapshot of yet")
-        return self._snapshot().addCallback(tell)
+        self._asked.append(answer)
+        self._snapshot().addCallback(tell)
+        return answer
 
     def _snapshot_index(self) -> int:
         latest = self._snapshots.latest

@@ -11,11 +11,14 @@ from collections.abc import Sequence
 from random import Random
 from typing import Final
 
+from twisted.internet.defer import Deferred
+
 from kvraft.raft import EntryKind, Node
 from kvraft.simulation.ambushes_of_snapshots import SNAPSHOT_AMBUSHES
 from kvraft.simulation.harm import block, break_connections, hang_disks, lose, slow_disks
 from kvraft.simulation.member import Member
 from kvraft.simulation.nemesis import Ambush, Mend, Nemesis
+from kvraft.simulation.refusals import STOPPED_S, check_stopped
 
 
 def usurp(nemesis: Nemesis) -> Mend | None:
@@ -186,6 +189,40 @@ def restart_with_backlog(nemesis: Nemesis, random: Random) -> Mend | None:
     return None
 
 
+def stop_in_order(nemesis: Nemesis, random: Random) -> Mend | None:
+    """Stop a process as an operator does: it hands over, answers every request that waits there, and ends.
+
+    What is asked of it until its end is answered, too. It is started again later.
+    """
+    cluster = nemesis.cluster
+    member = nemesis.pick_running(random)
+    if member is None or not cluster.may_lose_one:
+        return None
+    assembly, reactor, life = member.assembly, member.reactor, member.machine.life
+    assert assembly is not None
+    assert reactor is not None
+    nemesis.rush(member.id, 0.0, 0.3, writes=True)
+    for _ in range(random.choice((0, 1, 2))):
+        nemesis.operator.ask(random.choice(("SNAPSHOT", f"TRANSFER {random.choice([*cluster.members])}")), member.id)
+
+    def end() -> None:
+        check_stopped(member, cluster.network)
+        nemesis.kill(member.id, power=random.random() < 0.2)
+
+    async def stop() -> None:
+        await assembly.replica.hand_over(random.choice((0.0, 0.3, 2.0)))
+        assembly.replica.stop()
+        reactor.callLater(STOPPED_S, end)
+
+    def begin() -> None:
+        if member.machine.is_alive(life):
+            nemesis.tell(member.machine.name, "is asked to stop")
+            Deferred.fromCoroutine(stop())
+
+    cluster.world.at(cluster.world.now + random.uniform(0.0, 0.1), member.machine, begin)
+    return None
+
+
 def forget_and_elect(nemesis: Nemesis) -> Mend | None:
     """Restart a member that alone has acknowledged entries to its leader, while members without them can be elected.
 
@@ -222,6 +259,7 @@ AMBUSHES: Final[Sequence[Ambush]] = (
     tear_save,
     part_joint_leader,
     restart_with_backlog,
+    stop_in_order,
     *SNAPSHOT_AMBUSHES,
 )
 

@@ -8,11 +8,30 @@ from typing import Final
 
 from kvraft.replica import Replica
 from kvraft.simulation.conduct import demand
+from kvraft.simulation.member import Member
+from kvraft.simulation.network import Network
 
 REFUSED_S: Final = 0.05
 """Longest time from a leader's step-down until it has refused the requests that wait for its leadership, seconds."""
 SERVED_S: Final = 0.2
 """Longest time from a node's election until it has taken the requests that waited there for a leader, seconds."""
+
+STOPPED_S: Final = 0.02
+"""Time from the stop of a node until its process ends, seconds."""
+
+
+def check_stopped(member: Member, network: Network) -> None:
+    """Check that a node that was stopped has answered every request that reached it, before its process ends.
+
+    Answers for a client that does not read wait for it.
+    """
+    for end in network.ends_of(member.machine):
+        if end.audit is not None and not end.waits_for_reader:
+            demand(
+                end.audit.owed <= 0,
+                f"node {member.id} was stopped {STOPPED_S:g} s ago, and {end.audit.owed} of {end.audit.asked} requests "
+                "of a connection wait on there",
+            )
 
 
 def check_served(member: int, replica: Replica, term: int) -> None:

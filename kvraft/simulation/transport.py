@@ -101,6 +101,11 @@ class End:
         """Begin to check that the process at the other end answers each request on this connection."""
         self.peer.audit = Audit()
 
+    @property
+    def waits_for_reader(self) -> bool:
+        """Whether the process at this end has to wait until the other end reads, or sends no more at all."""
+        return self._is_producer_paused or self._is_stream_closed or self.disconnecting or not self.connected
+
     # The calls of protocols (ITCPTransport).
 
     def write(self, data: bytes) -> None:

@@ -453,14 +453,14 @@ def test_after_a_restart_all_whom_the_log_may_need_are_connected() -> None:
 
 
 def test_a_node_that_stops_answers_its_operators(cluster: Cluster) -> None:
-    """A request open when the node stops gets an unknown outcome; a later one is redirected."""
+    """A request open when the node stops gets an unknown outcome, a snapshot too; a later one is redirected."""
     leader = cluster.elect()
     cluster.isolate(leader)
-    order = begin(cluster, leader, AddMember(3, address(3)))
+    orders = [begin(cluster, leader, each) for each in (AddMember(3, address(3)), TakeSnapshot())]
 
     cluster.members[leader].replica.stop()
 
-    assert isinstance(order.error, OutcomeUnknown)
+    assert all(isinstance(order.error, OutcomeUnknown) for order in orders)
     assert isinstance(begin(cluster, leader, ListMembers()).error, Stopping)
 
 

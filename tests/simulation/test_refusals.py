@@ -4,6 +4,7 @@ import pytest
 
 from kvraft.config import OnFollower
 from kvraft.raft import InvariantViolated
+from kvraft.replica.administration import Administration
 from kvraft.replica.cluster_clock import ClusterClock
 from kvraft.replica.forwarding import FORWARDING_LEVEL, Forwarding
 from kvraft.replica.reads import Reads
@@ -11,6 +12,7 @@ from kvraft.simulation import Cluster
 from kvraft.simulation.history import Action, History, Outcome
 from kvraft.simulation.member import address_of
 from kvraft.simulation.pace import ClusterTime
+from kvraft.simulation.refusals import STOPPED_S, check_stopped
 from kvraft.simulation.requests import UNKNOWN
 from kvraft.simulation.workload import Client
 
@@ -103,3 +105,24 @@ def test_a_request_that_waits_on_at_its_own_leader_is_noticed(monkeypatch: pytes
 
     with pytest.raises(InvariantViolated, match="wait there for a leader"):
         cluster.run(2.0)
+
+
+def _stop_during_a_snapshot(cluster: Cluster) -> None:
+    """Stop a node whose disk hangs while an operator waits there for a snapshot; look before its process ends."""
+    member = cluster.members[cluster.elect()]
+    member.faults.hangs = True
+    cluster.client().ask(address_of(member.id), ["SNAPSHOT"], lambda _answers: None)
+    cluster.run(0.1)
+    assert member.assembly is not None
+    cluster.world.at(cluster.world.now, member.machine, member.assembly.replica.stop)
+    cluster.run(STOPPED_S)
+    check_stopped(member, cluster.network)
+
+
+def test_a_node_that_stops_leaves_nobody_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each request that has reached it is answered before its process ends; one that is not is noticed."""
+    _stop_during_a_snapshot(Cluster(seed=1))
+    monkeypatch.setattr(Administration, "stop", lambda _self: None)
+
+    with pytest.raises(InvariantViolated, match="1 of 2 requests of a connection wait on there"):
+        _stop_during_a_snapshot(Cluster(seed=1))
