@@ -89,6 +89,8 @@ FOLLOWING: Final = (
     Constant("kvraft.store.history", "SEGMENT_CHANGES", (1, 4)),
 )
 """The constants of watches."""
+FRAME: Final = Constant("kvraft.replica.publishing", "FRAME_BYTES", (1, 300))
+"""How many bytes of published messages share a frame at most."""
 APPLIED: Final = Constant("kvraft.replica.apply", "WORK_A_TURN_MAX", (1, 4))
 """How much work entries do in one turn: production's value is more than all entries of most runs do."""
 WATCH_BYTES: Final = (1_000, 20 * KIB, 1 * MIB)
@@ -145,6 +147,7 @@ def draw(draws: Random, *, impatient: bool = False) -> Drawn:
     values |= _draw_small(draws, [BOUNDS_LOOKED_AT, *FOLLOWING], is_production=is_production)
     limits = attrs.evolve(limits, watch_bytes=draws.choice(WATCH_BYTES))
     values |= _draw_small(draws, [APPLIED], is_production=is_production)
+    values |= _draw_small(draws, [FRAME], is_production=is_production)
     if OUTBOX in values:  # a window that does not fit into it would break each connection that carries a snapshot
         for constant in (WINDOW, PIECE):
             values.setdefault(constant, max(constant.small))

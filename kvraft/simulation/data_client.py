@@ -30,7 +30,6 @@ TOGETHER: Final = (1, 1, 2, 4)
 """How many requests are sent at once, one of these."""
 KEYS: Final = ("x1", "x2", "x3")
 COUNTER: Final = "x9"
-FAILED_FOR_CERTAIN: Final = DEFINITE | {"QUOTA_EXCEEDED"}
 
 
 class DataClient:
@@ -105,7 +104,7 @@ class DataClient:
         code = answer.get("error")
         if code == UNKNOWN:
             asked.completed = None
-        elif code in FAILED_FOR_CERTAIN:
+        elif code in DEFINITE:
             asked.outcome = Outcome.FAILED
         else:
             asked.outcome = Outcome.OK

@@ -22,9 +22,10 @@ from kvraft.simulation.clients import Answer
 from kvraft.simulation.cluster import CLOCK_RATES, Cluster
 from kvraft.simulation.conduct import demand
 from kvraft.simulation.data_client import DataClient
-from kvraft.simulation.history import Action, Operation
+from kvraft.simulation.history import Action, Operation, Outcome
 from kvraft.simulation.member import Member
 from kvraft.simulation.replay import Point, Replay, encode
+from kvraft.simulation.requests import QUOTA_EXCEEDED
 from kvraft.simulation.revisions import Asked, check_write, is_answer, show
 
 EXPIRY: Final = "expiry"
@@ -142,7 +143,7 @@ class ExpiryClients(JudgedGroup[ExpiryClient]):
                     each.operation.value.decode(),
                     each.invoked,
                     each.completed,
-                    each.outcome,
+                    Outcome.FAILED if each.answer.get("error") == QUOTA_EXCEEDED else each.outcome,
                 )
 
     def settle(self) -> None:

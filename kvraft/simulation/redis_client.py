@@ -24,11 +24,12 @@ from kvraft.simulation.clients import PATIENCE_S
 from kvraft.simulation.cluster import Cluster
 from kvraft.simulation.conduct import demand
 from kvraft.simulation.expiry_client import NOBODY, settle
-from kvraft.simulation.history import Action, Operation
+from kvraft.simulation.history import Action, Operation, Outcome
 from kvraft.simulation.member import address_of
 from kvraft.simulation.redis_commands import KEYS, TTLS_MS, Show, draw_command, ok, same
 from kvraft.simulation.redis_replies import PATTERN, Sent, check_replies, check_search, shown
 from kvraft.simulation.replay import Replay
+from kvraft.simulation.requests import QUOTA_EXCEEDED
 
 REDIS: Final = "redis"
 """The name of this kind of clients on the command line."""
@@ -44,7 +45,7 @@ FOLLOWS: Final = 0.3
 """The share of connections that read on the node to which they are connected."""
 TRANSACTIONS: Final = 0.25
 """The share of cases in which commands are sent between MULTI and EXEC."""
-DEFINITE: Final = ("MOVED", "CLUSTERDOWN", "TRYAGAIN", "LEVEL_TOO_LOW", "QUOTA_EXCEEDED", "MASTERDOWN", "TOO_LARGE")
+DEFINITE: Final = ("MOVED", "CLUSTERDOWN", "TRYAGAIN", "LEVEL_TOO_LOW", "MASTERDOWN", "TOO_LARGE")
 """How the errors begin after which a command certainly had no effect."""
 UNKNOWN: Final = "UNKNOWN"
 
@@ -254,10 +255,16 @@ class RedisClient:
                 return
             if text.startswith(UNKNOWN):
                 return
-            sent.reply = text
+            sent.reply = _error(reply)
         elif isinstance(reply, list):
-            sent.reply = [str(each) if isinstance(each, hiredis.ReplyError) else each for each in reply]
+            sent.reply = [_error(each) if isinstance(each, hiredis.ReplyError) else each for each in reply]
         sent.is_answered = True
+
+
+def _error(reply: hiredis.ReplyError) -> str:
+    """Return the text of an error, or its code alone where the text has the numbers of the moment."""
+    text = str(reply)
+    return QUOTA_EXCEEDED if text.startswith(QUOTA_EXCEEDED) else text
 
 
 _STALE: Final = ((b"READONLY",), (b"KV.READS", b"STALE", b"3"))
@@ -291,7 +298,7 @@ class RedisClients(Group[RedisClient]):
                     value,
                     each.invoked,
                     each.completed,
-                    each.outcome,
+                    Outcome.FAILED if each.reply == QUOTA_EXCEEDED else each.outcome,
                 )
 
     def settle(self) -> None:

@@ -13,6 +13,8 @@ from kvraft.simulation.history import Action, History
 DEFINITE: Final = frozenset({"NOT_LEADER", "TIMEOUT", "STOPPING", "TOO_LARGE", "LEVEL_TOO_LOW"})
 """Errors after which a request certainly has no effect; the README promises it."""
 UNKNOWN: Final = "UNKNOWN"
+QUOTA_EXCEEDED: Final = "QUOTA_EXCEEDED"
+"""The code of a write that the log holds, and that changed nothing since the store would have become too large."""
 OVERLOADED: Final = "OVERLOADED"
 """The code that no client of a run may receive: all clients together send too few requests to fill a queue."""
 CALLER: Final = Caller("the simulation")
@@ -50,7 +52,7 @@ def note_answer(history: History, client: int, ticket: int, request: Request, an
         return False
     if code == OVERLOADED:
         raise InvariantViolated(f"client {client} receives OVERLOADED, and so few clients cannot fill any queue")
-    if code in DEFINITE:
+    if code in DEFINITE or (code == QUOTA_EXCEEDED and action is Action.SET):
         history.fail(ticket, str(code))
         return False
     if action is Action.GET and "value" in answer:

@@ -15,7 +15,17 @@ from zope.interface import implementer
 
 from kvraft.config import OnFollower
 from kvraft.raft import InvariantViolated
-from kvraft.simulation import at_rest, constants, encounters, later_versions, older_copies, slow_learner, watchdog
+from kvraft.simulation import (
+    at_rest,
+    channels,
+    constants,
+    encounters,
+    later_versions,
+    older_copies,
+    quotas,
+    slow_learner,
+    watchdog,
+)
 from kvraft.simulation.aftermath import SCENARIOS, write
 from kvraft.simulation.ambushes import AMBUSHES, forget_and_elect
 from kvraft.simulation.births import Birth
@@ -46,6 +56,8 @@ ENCOUNTERS: Final = 0.4
 """The share of runs that end with a graceful stop of a node, or with nodes of another cluster."""
 SLOW_ELECTIONS: Final = 0.2
 """The share of runs that end with an election on slow disks."""
+CHANNELS: Final = 0.2
+"""The share of runs that end with messages that are published to subscribers."""
 AFTERMATHS: Final = 0.4
 """The share of runs that end with one of the scenarios of `aftermath`."""
 WITHOUT_NAMES: Final = 0.2
@@ -189,6 +201,7 @@ def _draw(plan: Plan) -> _Scene:
         forgets = is_free and nodes >= VOTERS_MIN and Random(f"{plan.seed} in memory").random() < IN_MEMORY
     if forgets and kinds:
         kinds = sorted(HARMLESS_TO_MEMORY & {*kinds}) or sorted(HARMLESS_TO_MEMORY)
+    drawn = attrs.evolve(drawn, limits=quotas.draw(plan.seed, drawn.limits, plan.clients))
     forwards = Random(f"{plan.seed} forwards").random() < FORWARDING
     thinking_s = thinking_s if plan.thinking_s is None else plan.thinking_s
     return _Scene(nodes, kinds, gap_s, clients, thinking_s, drawn, forgets, forwards)
@@ -311,6 +324,9 @@ def _disturb_at_the_end(plan: Plan, cluster: Cluster) -> None:
         _elect_on_slow_disks(cluster, draws)
     if Random(f"{plan.seed} no names").random() < WITHOUT_NAMES:
         _dial_without_names(cluster)
+    draws = Random(f"{plan.seed} channels")
+    if draws.random() < CHANNELS:
+        channels.publish(cluster, draws)
     draws = Random(f"{plan.seed} aftermath")
     if draws.random() < AFTERMATHS:
         draws.choice(SCENARIOS)(cluster, draws)

@@ -12,6 +12,7 @@ from typing import Final
 
 from kvraft.commands import Failure, Item, Span
 from kvraft.commands.client_sessions import WINDOW
+from kvraft.commands.expiry import SECOND_US
 from kvraft.commands.results import unpack_result
 from kvraft.replica.watch_index import complete, expiries
 from kvraft.simulation.conduct import demand
@@ -19,6 +20,7 @@ from kvraft.simulation.member import Member
 from kvraft.simulation.replay import Replay
 from kvraft.simulation.twin import State
 from kvraft.store import Store, pages
+from kvraft.store import history as history_module
 from kvraft.store.client_sessions import SESSION_BYTES
 from kvraft.store.expiry import DEADLINE_BYTES
 from kvraft.store.history import HISTORY_LEVEL
@@ -44,6 +46,8 @@ def check_store(member: Member, replay: Replay) -> None:
     )
     _check_keys(name, "now", _all(member), twin.now)
     demand(store.key_count == len(twin.now), f"{name} counts {store.key_count} keys, and holds {len(twin.now)}")
+    quota = store.quota_bytes, store.quota_keys
+    demand(quota == twin.quota, f"{name} has the quota {quota}, and by the log it is {twin.quota}")
     deadlines = store.expiry.deadlines()
     demand(deadlines == twin.deadlines, f"{name} has the deadlines {deadlines}, and by the log {twin.deadlines}")
     rows = store.leased.rows()
@@ -55,6 +59,7 @@ def check_store(member: Member, replay: Replay) -> None:
     _check_sessions(member, replay)
     _check_bytes(member, replay)
     if store.feature_level >= HISTORY_LEVEL:
+        _check_bounds(member, replay)
         _check_past(member, replay)
         _check_changes(member, replay)
 
@@ -76,6 +81,32 @@ def _check_keys(name: str, when: str, found: State, expected: State) -> None:
         key = wrong[0]
         demand(False, f"{name} holds {key!r} {when} as {found.get(key)}, and by the log it is {expected.get(key)}")
     demand([*found] == sorted(found), f"{name} lists its keys {when} in the wrong order")
+
+
+def _check_bounds(member: Member, replay: Replay) -> None:
+    """Check that the history keeps what its bounds allow: not less where only their number ends it, and no more."""
+    store, history, twin = member.store, member.store.history, replay.twin
+    revisions, most, _ = history.bounds
+    counted = sum(record.size for record in history.records)
+    demand(history.bytes == counted, f"node {member.id} counts {history.bytes} bytes of history, and has {counted}")
+    if twin.quota[0] and twin.revision > twin.quota_since:  # what is not of keys may have grown since the last change
+        most = min(most, max(0, twin.quota[0] - store.keys.bytes_used))
+    demand(counted <= most, f"node {member.id} keeps a history of {counted} bytes, and may keep {most}")
+    first, kept = replay.history_begins or 0, twin.revision - history.oldest
+    step = max(1, min(history_module.TRIM_EVERY, revisions // 8))
+    demand(
+        kept <= revisions + step + replay.steps_max,
+        f"node {member.id} keeps {kept} revisions, and they may be {revisions}",
+    )
+    bounds = [history.bounds, *replay.history_bounds]
+    is_short = twin.revision <= min(each.revisions for each in bounds)
+    is_short &= 2 * replay.history_bytes < min(each.bytes for each in bounds)
+    is_short &= twin.time_us < min(each.seconds for each in bounds) * SECOND_US
+    if is_short and not replay.has_quota:
+        demand(
+            history.oldest == first,
+            f"node {member.id} has dropped revisions {first} to {history.oldest}, and all could be kept",
+        )
 
 
 def _check_past(member: Member, replay: Replay) -> None:

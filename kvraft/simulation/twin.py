@@ -5,7 +5,7 @@ nothing else.
 """
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from kvraft.commands import (
@@ -32,10 +32,13 @@ from kvraft.commands import (
     Result,
     RevokeLease,
     Set,
+    SetLeaseLimit,
+    SetQuota,
     Span,
     Transact,
 )
 from kvraft.commands.client_sessions import WINDOW, kept_result
+from kvraft.commands.leases import LEASES_MAX
 from kvraft.commands.model import OperationResult
 from kvraft.commands.transactions import (
     Add,
@@ -53,6 +56,9 @@ from kvraft.commands.transactions import (
 )
 from kvraft.simulation.lock_twin import LockCommand, LockTwin
 from kvraft.simulation.string_twin import Failed, StringCommand, carry_out
+from kvraft.store.expiry import DEADLINE_BYTES
+from kvraft.store.keyspace import ITEM_BYTES
+from kvraft.store.leases import ATTACHMENT_BYTES, LEASE_BYTES
 
 State = dict[bytes, Item]
 
@@ -80,9 +86,14 @@ class Twin:
         self.attached: dict[bytes, int] = {}
         """The lease of each key that has one."""
         self.last_lease = 0
+        self.leases_max = LEASES_MAX
         self.locks = LockTwin()
         self.sessions: list[Session] = []
         """The sessions of all clients, in the order of their ids from 1 on, including those that have ended."""
+        self.quota = (0, 0)
+        """Most bytes and keys; 0 for no bound. The bytes of locks and sessions are not counted here."""
+        self.quota_since = 0
+        """The revision at which it was set."""
 
     @property
     def now(self) -> State:
@@ -112,13 +123,14 @@ class Twin:
                 return len(self.sessions)
             case KeepSession() | Once():
                 return self._use_session(mutation)
-            case BoundSessions():
-                return 0
+            case BoundSessions() | SetQuota() | SetLeaseLimit():
+                return self._set_bound(mutation)
         expired = self.expired
         hidden = {key: item for key, item in self.now.items() if key in expired}
         state = {key: item for key, item in self.now.items() if key not in expired}
         transaction = _Transaction(state, self.revision + 1, dict(self.deadlines), self.time_us)
-        transaction.attached = dict(self.attached)
+        transaction.attached, transaction.hidden = dict(self.attached), hidden
+        transaction.quota, transaction.other_bytes = self.quota, len(self.leases) * LEASE_BYTES
         transaction.token_of = lambda name: self.locks.token_of(name, self.time_us)
         transaction.living = [lease for lease, (_, deadline) in self.leases.items() if deadline > self.time_us]
         try:
@@ -126,10 +138,18 @@ class Twin:
         except Failed as failed:
             return Failure(str(failed), "")
         self.deadlines, self.attached = transaction.deadlines, transaction.attached
-        state = transaction.state | {key: item for key, item in hidden.items() if key not in transaction.written}
+        state = transaction.state | transaction.hidden
         if state != self.now:
             self.states.append(state)
         return result
+
+    def _set_bound(self, mutation: Mutation) -> int:
+        match mutation:
+            case SetQuota():
+                self.quota, self.quota_since = (mutation.bytes_max, mutation.keys_max), self.revision
+            case SetLeaseLimit():
+                self.leases_max = mutation.leases_max
+        return 0
 
     def _use_session(self, mutation: KeepSession | Once) -> Result:
         session = self.sessions[mutation.client - 1] if mutation.client <= len(self.sessions) else None
@@ -194,6 +214,10 @@ class Twin:
             lease = lease or self.last_lease + 1
             if lease <= self.last_lease:
                 return Failure("LEASE_ID_REFUSED", "")
+            if len(self.leases) >= self.leases_max:
+                return Failure("TOO_MANY_LEASES", "")
+            if 0 < self.quota[0] < self._bytes_used + LEASE_BYTES:
+                return Failure("QUOTA_EXCEEDED", "")
             self.last_lease = lease
             self.leases[lease] = (mutation.ttl_us, self.time_us + mutation.ttl_us)
             return lease
@@ -207,6 +231,11 @@ class Twin:
         keys = self.keys_of(lease)
         self._remove(keys[: mutation.keys_max] if len(keys) > mutation.keys_max else [*keys, lease])
         return self.revision
+
+    @property
+    def _bytes_used(self) -> int:
+        """The bytes that count for the quota."""
+        return bytes_of(self.now, self.deadlines, self.attached) + len(self.leases) * LEASE_BYTES
 
     def read(self, operation: Operation, revision: int, visible: State | None = None) -> Result:
         """Return the result of a query, at `revision` unless the query names one.
@@ -232,6 +261,13 @@ class Twin:
         raise AssertionError(f"an unknown query: {operation}")
 
 
+def bytes_of(state: State, deadlines: Iterable[bytes], attached: Iterable[bytes]) -> int:
+    """Return how many bytes keys with their deadlines and attachments count for the quota."""
+    items = sum(len(key) + len(item.value) + ITEM_BYTES for key, item in state.items())
+    ends = sum(len(key) + DEADLINE_BYTES for key in deadlines)
+    return items + ends + sum(len(key) + ATTACHMENT_BYTES for key in attached)
+
+
 def within(state: State, span: Span) -> list[tuple[bytes, Item]]:
     """Return the keys of a range and their items, in order."""
     return sorted((k, item) for k, item in state.items() if k >= span.start and (span.end is None or k < span.end))
@@ -249,8 +285,11 @@ class _Transaction:
         self.living: Sequence[int] = ()
         self.token_of: Callable[[bytes], int] = lambda _: 0
         self.changed = False
-        self.written: set[bytes] = set()
-        """The keys that it has written, also those that it has removed again."""
+        self.hidden: State = {}
+        """Keys that have expired and are not removed yet; one that is written is removed from here."""
+        self.quota = (0, 0)
+        self.other_bytes = 0
+        """Bytes that count for the quota, and are not those of keys."""
 
     def apply(self, mutation: Mutation) -> Result:
         """Carry it out."""
@@ -273,35 +312,58 @@ class _Transaction:
 
     def attempt(self, mutation: Mutation) -> Result:
         """Carry out a part of a block, of which nothing remains if it fails."""
-        before = dict(self.state), dict(self.deadlines), dict(self.attached)
+        before = dict(self.state), dict(self.deadlines), dict(self.attached), dict(self.hidden)
         try:
             return self.apply(mutation)
         except Failed as failed:
-            self.state, self.deadlines, self.attached = before
+            self.state, self.deadlines, self.attached, self.hidden = before
             return Failure(str(failed), "")
 
     def expire(self, key: bytes, ttl_us: int) -> None:
         """Let a key expire after a time; 0: never."""
-        self.deadlines.pop(key, None)
         self.attached.pop(key, None)
-        if ttl_us:
-            self.deadlines[key] = self.time_us + ttl_us
+        if not ttl_us:
+            self.deadlines.pop(key, None)
+            return
+        if key not in self.deadlines:
+            self._check_room(len(key) + DEADLINE_BYTES)
+        self.deadlines[key] = self.time_us + ttl_us
+
+    def _check_room(self, grows: int) -> None:
+        most, _ = self.quota
+        if most:
+            used = bytes_of(self.state | self.hidden, self.deadlines, self.attached) + self.other_bytes
+            if used + grows > most:
+                raise Failed("QUOTA_EXCEEDED")
+
+    def _check_quota(self, key: bytes, value: bytes) -> None:
+        stored = self.state.get(key) or self.hidden.get(key)
+        if stored is None:
+            if 0 < self.quota[1] <= len(self.state) + len(self.hidden):
+                raise Failed("QUOTA_EXCEEDED")
+            self._check_room(len(key) + len(value) + ITEM_BYTES)
+        elif len(value) > len(stored.value):
+            self._check_room(len(value) - len(stored.value))
 
     def put(self, key: bytes, value: bytes, ttl_us: int | None = 0, lease: int = 0) -> None:
         """Store a value."""
         if lease and lease not in self.living:
             raise Failed("NO_SUCH_LEASE")
-        if ttl_us is not None or key not in self.state:
-            self.expire(key, ttl_us or 0)
-        if lease:
-            self.attached[key] = lease
+        self._check_quota(key, value)
+        self.hidden.pop(key, None)
         old, now = self.state.get(key), self._revision
         if old is None:
             self.state[key] = Item(value, now, now, 1)
         else:  # however often a transaction writes a key, its version rises by one
             self.state[key] = Item(value, old.create_revision, now, old.version + (old.modify_revision != now))
-        self.written.add(key)
         self.changed = True
+        before = self.attached.get(key, 0)
+        if ttl_us is not None or old is None:
+            self.expire(key, ttl_us or 0)
+        if lease:
+            if not before:
+                self._check_room(len(key) + ATTACHMENT_BYTES)
+            self.attached[key] = lease
 
     def remove(self, keys: Sequence[bytes]) -> list[tuple[bytes, Item]]:
         """Remove keys; return those that were there."""

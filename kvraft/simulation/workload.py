@@ -17,13 +17,13 @@ from kvraft.simulation.lock_client import LOCKS, LockClients
 from kvraft.simulation.member import address_of
 from kvraft.simulation.redis_client import REDIS, RedisClients
 from kvraft.simulation.replay import Replay
-from kvraft.simulation.requests import Data, Request, line_of, note_answer
+from kvraft.simulation.requests import QUOTA_EXCEEDED, Data, Request, line_of, note_answer
 from kvraft.simulation.revisions import check_numbers
 from kvraft.simulation.session_client import SESSIONS, SessionClients
 from kvraft.simulation.slow_reader import SLOW, SlowReaders
 from kvraft.simulation.stores import check_store
 from kvraft.simulation.watch_client import WATCHES, WatchClients
-from kvraft.simulation.writes import check_writes
+from kvraft.simulation.writes import check_writes, refused_in
 
 KINDS: Final = (DATA, EXPIRY, WATCHES, LOCKS, SESSIONS, SLOW, REDIS)
 """The kinds of clients that only some runs have."""
@@ -349,21 +349,22 @@ class Workload:
 
     @property
     def _refused(self) -> list[Operation]:
-        return [operation for operation in self._last_operations[self._asked :] if operation.outcome != "ok"]
+        latest = self._last_operations[self._asked :]
+        return [each for each in latest if each.outcome != "ok" and each.note != QUOTA_EXCEEDED]
 
     def judge(self) -> tuple[str | None, str]:
         """Return the name of a checker that found a violation, and the violation; None: there is none."""
         if refused := self._refused:
             return "liveness", f"all is well, and yet: {refused[0]}"
         committed = self._cluster.checks.figure_3.committed
+        operations = [*self._history.operations, *self._expiry_clients.sets, *self._redis_clients.writes]
+        replay = Replay(committed)
         try:
-            check_writes(
-                [*self._history.operations, *self._expiry_clients.sets, *self._redis_clients.writes], committed.values()
-            )
+            check_writes(operations, committed.values(), refused_in(replay))
         except InvariantViolated as violation:
             return "writes", str(violation)
         try:
-            self._judge_by_replay(Replay(committed))
+            self._judge_by_replay(replay)
         except InvariantViolated as violation:
             return "revisions", str(violation)
         report = check(self._history.operations)

@@ -4,16 +4,34 @@ Registers hide a write that happens twice in a row, and so does a history of rea
 """
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
-from kvraft.commands import Delete, Set, decode_batch
+from kvraft.commands import Delete, Failure, Set, decode_batch
 from kvraft.raft import Entry, EntryKind
 from kvraft.simulation.conduct import demand
 from kvraft.simulation.history import Operation, Outcome
+from kvraft.simulation.replay import Replay
+
+Write = tuple[str, str | None]
 
 
-def check_writes(operations: Iterable[Operation], committed: Iterable[Entry]) -> None:
-    """Check that what was committed is what was asked for (rows 10, 12 and 13)."""
+def refused_in(replay: Replay) -> Counter[Write]:
+    """Return how often each SET of the log changed nothing, since the store would have exceeded its quota."""
+    return Counter(
+        (each.command.key.decode(), each.command.value.decode())
+        for alike in replay.done.values()
+        for each in alike
+        if isinstance(each.command, Set) and isinstance(each.result, Failure)
+    )
+
+
+def check_writes(
+    operations: Iterable[Operation], committed: Iterable[Entry], refused: Mapping[Write, int] | None = None
+) -> None:
+    """Check that what was committed is what was asked for (rows 10, 12 and 13).
+
+    `refused` says how many of the committed writes changed nothing, which are those that were answered with a failure.
+    """
     happened = Counter(
         (command.key.decode(), command.value.decode() if isinstance(command, Set) else None)
         for entry in committed
@@ -21,8 +39,9 @@ def check_writes(operations: Iterable[Operation], committed: Iterable[Entry]) ->
         for command in decode_batch(entry.payload)[1]
         if isinstance(command, Set | Delete)
     )
-    answered: Counter[tuple[str, str | None]] = Counter()
-    unknown: Counter[tuple[str, str | None]] = Counter()
+    happened.subtract(refused or {})
+    answered: Counter[Write] = Counter()
+    unknown: Counter[Write] = Counter()
     for each in operations:
         if not each.is_read and each.outcome is not Outcome.FAILED:
             (answered if each.outcome is Outcome.OK else unknown)[each.key, each.value] += 1

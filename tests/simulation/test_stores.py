@@ -82,6 +82,9 @@ WRONG: dict[str, Callable[[Store], Callable[[], object]]] = {
     "a revision": lambda store: _add(store, "revision", 1),
     "a deadline": lambda store: _set_deadline(store, 1),
     "a change of the past": _drop_record,
+    "the bytes of the history": lambda store: _add(store, "history.bytes", 1),
+    "the beginning of the history": lambda store: _add(store, "history.oldest", 1),
+    "a quota": lambda store: _add(store, "quota_keys", 1),
 }
 
 
