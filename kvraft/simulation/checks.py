@@ -406,6 +406,8 @@ class Checks:
 
     def _check_state(self, member: Member, watched: _Watched) -> None:
         store = member.store
+        if member.has_other_state:
+            return
         outline = (store.checksum, store.revision, store.key_count, store.cluster_time)
         state, first = self._states.setdefault(store.applied_index, (outline, member.id))
         if outline != state:

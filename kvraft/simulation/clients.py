@@ -163,6 +163,12 @@ class Caller:
         after = (address, lines, finished, split)
         connecting.addCallbacks(self._connected, lambda _: finished(None), callbackArgs=after)
 
+    def leave(self) -> None:
+        """Reset all connections that are kept, with the exchanges under way."""
+        for client in self._kept.values():
+            if client.is_connected:
+                client.transport.abortConnection()  # type: ignore[attr-defined]
+
     def _connected(
         self,
         client: LineClient,

@@ -37,6 +37,8 @@ class Constant:
     """Its possible values, besides that of production."""
     offsets: Mapping[str, int] = attrs.field(factory=dict)
     """Other names of the module, set to that number plus this."""
+    others: Sequence[str] = ()
+    """Other modules that have it under the same name."""
 
 
 OUTBOX: Final = Constant("kvraft.peers.mesh", "OUTBOX_BYTES_MAX", (20_000,))
@@ -89,6 +91,13 @@ FOLLOWING: Final = (
     Constant("kvraft.store.history", "SEGMENT_CHANGES", (1, 4)),
 )
 """The constants of watches."""
+ANSWERS: Final = Constant(
+    "kvraft.store.client_sessions",
+    "WINDOW",
+    (3, 8),
+    others=("kvraft.simulation.twin", "kvraft.simulation.stores", "kvraft.simulation.session_client"),
+)
+"""How many answers of a session are kept: production's value is more than all writes of a session in most runs."""
 FRAME: Final = Constant("kvraft.replica.publishing", "FRAME_BYTES", (1, 300))
 """How many bytes of published messages share a frame at most."""
 APPLIED: Final = Constant("kvraft.replica.apply", "WORK_A_TURN_MAX", (1, 4))
@@ -125,10 +134,10 @@ class Drawn:
         before = []
         try:
             for constant, value in self.values.items():
-                module = import_module(constant.module)
-                for name, offset in {constant.name: 0, **constant.offsets}.items():
-                    before.append((module, name, getattr(module, name)))
-                    setattr(module, name, value + offset)
+                for module in map(import_module, (constant.module, *constant.others)):
+                    for name, offset in {constant.name: 0, **constant.offsets}.items():
+                        before.append((module, name, getattr(module, name)))
+                        setattr(module, name, value + offset)
             yield
         finally:
             for module, name, value in before:
@@ -147,7 +156,7 @@ def draw(draws: Random, *, impatient: bool = False) -> Drawn:
     values |= _draw_small(draws, [BOUNDS_LOOKED_AT, *FOLLOWING], is_production=is_production)
     limits = attrs.evolve(limits, watch_bytes=draws.choice(WATCH_BYTES))
     values |= _draw_small(draws, [APPLIED], is_production=is_production)
-    values |= _draw_small(draws, [FRAME], is_production=is_production)
+    values |= _draw_small(draws, [FRAME, ANSWERS], is_production=is_production)
     if OUTBOX in values:  # a window that does not fit into it would break each connection that carries a snapshot
         for constant in (WINDOW, PIECE):
             values.setdefault(constant, max(constant.small))

@@ -17,6 +17,7 @@ from kvraft.commands import (
     DescribeLock,
     Failure,
     Granted,
+    ListLeases,
     Mutation,
     Queued,
     ReleaseLock,
@@ -24,13 +25,14 @@ from kvraft.commands import (
     RevokeLease,
 )
 from kvraft.commands.expiry import SECOND_US
+from kvraft.config import OnFollower
 from kvraft.raft import InvariantViolated
 from kvraft.simulation.client_groups import JudgedGroup, takes_part
 from kvraft.simulation.clients import Answer
 from kvraft.simulation.cluster import CLOCK_RATES, Cluster
 from kvraft.simulation.conduct import demand
 from kvraft.simulation.data_client import DataClient
-from kvraft.simulation.member import Member
+from kvraft.simulation.member import Member, address_of
 from kvraft.simulation.replay import Point, Replay, encode
 from kvraft.simulation.revisions import Asked, check_write, is_answer, show
 
@@ -54,6 +56,16 @@ LETS_END: Final = 0.25
 """The share of cases in which a holder sends nothing until its time is over, and then sends a request."""
 MOMENT_S: Final = 0.02
 """Longest delay of that request, seconds: an expired lock is removed some milliseconds later."""
+LEAVES: Final = 0.08
+"""The share of requests after which a client may break its connection before the answer."""
+LEAVES_S_MAX: Final = 0.3
+"""Longest time until then, seconds."""
+LEFT: Final = "_l9"
+"""The lock for which a client waits that leaves."""
+LEFT_S: Final = 5.0
+"""How long its holder has it, seconds."""
+LEFT_AFTER_S: Final = 1.0
+"""Longest time from the end of that client's connection until its place in the queue is given up, seconds."""
 LATE_S: Final = 1.0
 """Longest delay of the end of a lock or lease while there is a leader, seconds."""
 EPSILON_S: Final = 1e-3
@@ -84,6 +96,16 @@ class LockClient(DataClient):
             self._caller.clock.callLater(left_s + draws.uniform(0.0, MOMENT_S), self._ask)
         else:
             super().begin()
+
+    @override
+    def _ask(self) -> None:
+        super()._ask()
+        if self._random.random() < LEAVES:
+            self._caller.clock.callLater(self._random.uniform(0.0, LEAVES_S_MAX), self._leave)
+
+    def _leave(self) -> None:
+        if not self.is_idle:
+            self._caller.leave()
 
     @override
     def _note(self, asked: Asked, answer: Answer) -> None:
@@ -130,6 +152,7 @@ class LockClient(DataClient):
 
     def _lines_of_leases(self, ttl: str, value: str) -> Iterator[str]:
         yield f"LEASE GRANT {ttl}"
+        yield f"LEASE LIST AFTER {self._lease - 1}" if self._lease > 1 else "LEASE LIST"
         if self._lease:
             put = f'{{"set": "{LEASED}", "value": "{value}", "lease": {self._lease}}}'
             yield f"LEASE KEEPALIVE {self._lease}"
@@ -158,6 +181,7 @@ class LockClients(JudgedGroup[LockClient]):
         if not self._clients:
             return
         cluster = self._cluster
+        leave_a_queue(cluster)
         what = f"the end of a lock or a lease, {LATE_S:g} s after its time at the latest,"
         while (due_us := _due(leader := cluster.members[cluster.elect()])) is not None:
             left_s = max(0.0, (due_us - leader.store.cluster_time) / SECOND_US) / min(CLOCK_RATES)
@@ -176,6 +200,36 @@ class LockClients(JudgedGroup[LockClient]):
             check_reads(asked, replay)
             check_tokens(asked)
             check_times(asked)
+
+
+def leave_a_queue(cluster: Cluster) -> None:
+    """Let a client that waits for a lock of a healthy cluster leave: its place in the queue must be given up at once.
+
+    Raises:
+        Stuck: it is not.
+    """
+    leader, waiting = cluster.members[cluster.elect()], cluster.client()
+    if leader.store.feature_level < AcquireLock.LEVEL or cluster.ask(leader.id, f"LOCK {LEFT} TTL {LEFT_S}")[0].get(
+        "error"
+    ):
+        return
+    forwards = cluster.on_follower is OnFollower.FORWARD
+    waiting_at = max(leader.node.membership.voters) if forwards else leader.id
+    waiting.ask(address_of(waiting_at), [f"LOCK {LEFT} TTL {LEFT_S} WAIT 60"], lambda _answers: None)
+
+    def queue() -> int:
+        lock = leader.store.locks.get(LEFT.encode())
+        return 0 if lock is None else len(lock.waiters)
+
+    cluster.run_until(
+        lambda: queue() == 1 or cluster.leader != leader.id, at_most=LEFT_S, what="a place in the queue of a lock"
+    )
+    waiting.leave()
+    cluster.run_until(
+        lambda: queue() == 0 or cluster.leader != leader.id,
+        at_most=LEFT_AFTER_S,
+        what="the end of the wait of a client that has gone",
+    )
 
 
 def _due(leader: Member) -> int | None:
@@ -218,12 +272,12 @@ def check_reads(asked: Iterable[Asked], replay: Replay) -> None:
         InvariantViolated: one does not.
     """
     for each in asked:
-        if each.is_answered and isinstance(each.operation, DescribeLock | DescribeLease):
+        if each.is_answered and isinstance(each.operation, DescribeLock | DescribeLease | ListLeases):
             points = replay.window(each.low, each.high)
             if not any(_could_be(each, point) for point in points):
                 raise InvariantViolated(
                     f"nothing that stood in the log explains: {each}; it would be one of "
-                    f"{[_found(each.operation, point) for point in points]}"
+                    f"{[_shown(each.operation, point) for point in points]}"
                 )
 
 
@@ -242,10 +296,25 @@ def _found(operation: DescribeLock | DescribeLease, point: Point) -> tuple[dict[
     return {"lease": operation.lease, "granted": ttl_us / SECOND_US, "key_count": keys}, deadline - point.time_us
 
 
+def _shown(operation: DescribeLock | DescribeLease | ListLeases, point: Point) -> object:
+    return _listed(operation, point) if isinstance(operation, ListLeases) else _found(operation, point)
+
+
+def _listed(operation: ListLeases, point: Point) -> list[tuple[dict[str, object], int] | None]:
+    leases = [lease for lease in sorted(point.leases) if lease > operation.after and not point.has_ended(lease)]
+    return [_found(DescribeLease(lease, 0), point) for lease in leases]
+
+
 def _could_be(asked: Asked, point: Point) -> bool:
+    if isinstance(asked.operation, ListLeases):
+        listed, told_all = _listed(asked.operation, point), asked.answer["leases"]
+        return len(listed) == len(told_all) and all(map(_is_so, told_all, listed)) and asked.answer["after"] is None
     assert isinstance(asked.operation, DescribeLock | DescribeLease), "another question"
-    found = _found(asked.operation, point)
-    told = dict(asked.answer)
+    return _is_so(asked.answer, _found(asked.operation, point))
+
+
+def _is_so(answer: Answer, found: tuple[dict[str, object], int] | None) -> bool:
+    told = dict(answer)
     if found is None:
         return told == {"token": None} or told.get("error") == "NO_SUCH_LEASE"
     expected, left_us = found

@@ -97,6 +97,8 @@ class Member:
         """Whether a sync of its journal has failed, so that it must end itself."""
         self.has_older_copy = False
         """Whether its disk is an older copy of its own, which lacks acknowledgements or votes: it must end itself."""
+        self.has_other_state = False
+        """Whether a bit in its memory was changed, so that its state differs from the others'."""
         self.is_too_old = False
         """Whether there is an entry in the log that it cannot apply, so that it must end itself."""
         self.speaks = FEATURE_LEVEL

@@ -19,6 +19,7 @@ from kvraft.simulation import (
     at_rest,
     channels,
     constants,
+    differing_states,
     encounters,
     later_versions,
     older_copies,
@@ -58,6 +59,8 @@ SLOW_ELECTIONS: Final = 0.2
 """The share of runs that end with an election on slow disks."""
 CHANNELS: Final = 0.2
 """The share of runs that end with messages that are published to subscribers."""
+DIFFERING_STATES: Final = 0.1
+"""The share of runs that end with a member whose state changes in its memory."""
 AFTERMATHS: Final = 0.4
 """The share of runs that end with one of the scenarios of `aftermath`."""
 WITHOUT_NAMES: Final = 0.2
@@ -327,6 +330,9 @@ def _disturb_at_the_end(plan: Plan, cluster: Cluster) -> None:
     draws = Random(f"{plan.seed} channels")
     if draws.random() < CHANNELS:
         channels.publish(cluster, draws)
+    draws = Random(f"{plan.seed} differing states")
+    if draws.random() < DIFFERING_STATES:
+        differing_states.differ(cluster, draws)
     draws = Random(f"{plan.seed} aftermath")
     if draws.random() < AFTERMATHS:
         draws.choice(SCENARIOS)(cluster, draws)

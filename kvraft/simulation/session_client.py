@@ -5,7 +5,7 @@ shows in the revisions. It has its own source of randomness and
 its own keys, so runs without it are the same as before it was added.
 """
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from random import Random
 from typing import Final
 
@@ -41,6 +41,12 @@ TOGETHER: Final = 3
 SETS: Final = 1 / 3
 """The share of cases in which all new writes are sets, and the numbers are sent in their order: such sets are applied
 together."""
+KEEPS: Final = 0.08
+"""The share of cases in which a client renews its session or ends it, and writes nothing."""
+ENDS: Final = 0.3
+"""Of those: the share in which it ends it."""
+TOO_LOW: Final = 0.1
+"""The share of cases in which a client with all answers also sends a number whose answer is not kept any more."""
 UNDER_WAY_MAX: Final = 100
 """Most writes without an answer at a time."""
 SLOW: Final = 0.9
@@ -61,6 +67,10 @@ class Session:
     """Every write that was sent, by number."""
     answers: dict[int, Answer] = attrs.field(factory=dict)
     """The first answer to each."""
+    may_be_over: bool = False
+    """Whether its client has sent SESSION END."""
+    too_low: int = 0
+    """The number that was sent last although its answer is not kept any more; 0: none."""
 
     @property
     def unanswered(self) -> list[int]:
@@ -98,6 +108,9 @@ class SessionClient:
             return
         self.is_idle = False
         session, now = self._session, self._cluster.world.now
+        if session is not None and self._random.random() < KEEPS:
+            self._keep(session, now)
+            return
         ttl_s = self._random.choice(TTLS_S)
         numbers = [] if session is None else self._draw(session)
         lines = [f"SESSION TTL {ttl_s}"]
@@ -115,18 +128,54 @@ class SessionClient:
             pause = self._random.random() < PAUSES
             self._wait(1.2 * ttl_s if pause else self._random.expovariate(1 / GAP_S))
 
+        self._send(lines, finished)
+
+    def _send(self, lines: Sequence[str], finished: Callable[[Sequence[Answer] | None], None]) -> None:
         leader = self._cluster.leader
         is_lucky = leader is not None and self._random.random() < 0.8
         target = leader if is_lucky and leader is not None else self._random.choice([*self._cluster.members])
         self._caller.ask(address_of(target), lines, finished)
 
+    def _keep(self, session: Session, now: float) -> None:
+        """Renew a session, or end it."""
+        ends = self._random.random() < ENDS
+        session.may_be_over |= ends
+        self.requests += 1
+
+        def finished(answers: Sequence[Answer] | None) -> None:
+            self.is_idle = True
+            for answer in answers or ():
+                if answer.get("error") == "SESSION_EXPIRED":
+                    self._expired(session)
+                elif "error" not in answer:
+                    session.used_at = max(session.used_at, now)
+                    self._session = None if ends else session
+            self._wait(self._random.expovariate(1 / GAP_S))
+
+        self._send([f"SESSION {'END' if ends else 'RENEW'} {session.client}"], finished)
+
+    def _expired(self, session: Session) -> None:
+        passed = self._cluster.world.now - session.used_at
+        demand(
+            passed >= session.ttl_s * SLOW or session.may_be_over,
+            f"the session of client {session.client} lives {session.ttl_s} s and has expired after {passed:g} s",
+        )
+        self._session = None
+
     def _draw(self, session: Session) -> list[int]:
         """Return the numbers to send: all without an answer, new ones, and perhaps one that has been answered."""
         draws = self._random
         is_for_sets = draws.random() < SETS
-        if len(session.unanswered) < UNDER_WAY_MAX:
+        unanswered = session.unanswered
+        session.too_low = 0
+        if not unanswered and len(session.lines) > WINDOW and draws.random() < TOO_LOW:
+            session.too_low = draws.randint(1, len(session.lines) - WINDOW)
+            return [session.too_low]
+        if len(unanswered) < UNDER_WAY_MAX:
             for _ in range(draws.randrange(TOGETHER + 1)):
                 number = len(session.lines) + 1
+                if number >= min(unanswered, default=number) + WINDOW:
+                    break  # the answer to the lowest would not be kept
                 line = draws.choice((f"INCR {self._key}", f"INCR {self._key}", f"CAS {self._key} ABSENT 5"))
                 session.lines[number] = f"SET {self._key} {number}" if is_for_sets else line
         numbers = session.unanswered
@@ -149,12 +198,11 @@ class SessionClient:
         if code in REFUSED:
             return
         if code == "SESSION_EXPIRED":
-            passed = self._cluster.world.now - session.used_at
-            demand(
-                passed >= session.ttl_s * SLOW,
-                f"the session of client {session.client} lives {session.ttl_s} s and has expired after {passed:g} s",
-            )
-            self._session = None
+            self._expired(session)
+            return
+        if number == session.too_low:
+            demand(code == "NUMBER_TOO_LOW", f"number {number} of client {session.client} is answered {answer}")
+            session.used_at = max(session.used_at, now)
             return
         demand(code in {None, "CONDITION_FAILED"}, f"number {number} of client {session.client} is answered {answer}")
         session.used_at = max(session.used_at, now)

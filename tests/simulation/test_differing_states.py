@@ -1,12 +1,16 @@
 """A member whose memory has changed by itself is found within two heartbeats of the next write, and stops serving."""
 
 from collections.abc import Sequence
+from random import Random
 
 import pytest
 
 from kvraft.commands import Item
 from kvraft.raft import RaftOptions
+from kvraft.replica.state_checksums import StateChecksums
 from kvraft.simulation import Cluster
+from kvraft.simulation.cluster import Stuck
+from kvraft.simulation.differing_states import differ
 from kvraft.simulation.requests import CALLER
 from kvraft.store import FEATURE_LEVEL
 from kvraft.store.keyspace import SHARDS
@@ -104,3 +108,19 @@ def test_a_silent_member_is_waited_for_and_not_for_ever() -> None:
     cluster.run(1.0)
 
     assert differing(cluster) == followers[:1]
+
+
+def _let_one_differ(seed: int) -> None:
+    """Let the scenario of random runs change one member."""
+    cluster, _, _ = set_up(seed, 3)
+    differ(cluster, Random(seed))
+
+
+@pytest.mark.parametrize("seed", [1, 2])
+def test_a_member_that_goes_on_with_another_state_is_noticed(seed: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A random run changes any member; the one that has changed must stop, and no other."""
+    _let_one_differ(seed)
+    monkeypatch.setattr(StateChecksums, "look", lambda _self: False)
+
+    with pytest.raises(Stuck, match=r"the stop of node \d, whose state differs,"):
+        _let_one_differ(seed)
