@@ -285,7 +285,7 @@ class Journal:
     def _note_save(self, hard_state: HardState, entries: Sequence[Entry]) -> None:
         self._extent.note_save(hard_state, entries)
         if entries:
-            self._segments[-1].note_entries(entries[0].index, entries[-1].index)
+            self._segments[-1].note_entries(entries[0].index)
 
     def _append(self, records: list[bytes], hard_state: HardState) -> None:
         """Make one save durable; `records` is modified."""

@@ -123,7 +123,7 @@ class RecoveredLog:
             del self.entries[first - 1 - self.base_index :]
             self.entries += save.entries
             self.last_index = last
-            segment.note_entries(first, last)
+            segment.note_entries(first)
         elif save.mark is not None:
             segment.note_mark(is_reset=save.mark.kind == KIND_RESET)
             self._accept_mark(save.mark)

@@ -36,19 +36,13 @@ class Segment:
 
     header: SegmentHeader
     path: Path
-    first_index: int | None = None
-    """Lowest index of an entry ever saved in it; None while there is none."""
-    last_index: int | None = None
-    """Highest index of an entry ever saved in it, even if a later save has replaced it; None while there is none."""
     replaces_from: int | None = None
     """Lowest index from which on a save or mark in it replaced the log; None while none did."""
     has_mark: bool = False
     """Whether it has a mark of where the log begins."""
 
-    def note_entries(self, first: int, last: int) -> None:
-        """Record that entries from `first` to `last` were saved in it."""
-        self.first_index = first if self.first_index is None else min(first, self.first_index)
-        self.last_index = last if self.last_index is None else max(last, self.last_index)
+    def note_entries(self, first: int) -> None:
+        """Record that entries from `first` on were saved in it."""
         self.replaces_from = first if self.replaces_from is None else min(first, self.replaces_from)
 
     def note_mark(self, *, is_reset: bool) -> None:

@@ -10,6 +10,9 @@ import attrs
 from kvraft.raft.types import Entry, EntryKind, HardState
 from kvraft.simulation.disk import Disk
 from kvraft.storage import Journal, Recovered
+from kvraft.storage.files import Files
+from kvraft.storage.layout import join_save
+from kvraft.storage.recovery import replay_directory
 
 DIRECTORY: Final = Path("/data/0")
 NODE_ID: Final = 0
@@ -112,6 +115,17 @@ def make_entries(first: int, term: int, *payloads: bytes) -> tuple[Entry, ...]:
     return tuple(
         Entry.create(term, first + position, EntryKind.COMMANDS, payload) for position, payload in enumerate(payloads)
     )
+
+
+def forge(files: Files, directory: Path, records: Sequence[bytes], hard_state: HardState) -> None:
+    """Append a save to a journal that is not in use, laid out as a journal does, whatever it says."""
+    replay = replay_directory(files, directory, NODE_ID)
+    segment = replay.segments[-1]
+    file = files.open(segment.path)
+    save = join_save([*records], replay.saves + 1, hard_state, replay.end, segment.header.incarnation)
+    file.pwrite(save, replay.end)
+    file.fdatasync()
+    file.close()
 
 
 def random_payload(rng: random.Random) -> bytes:

@@ -10,6 +10,7 @@ from kvraft.raft.types import HardState
 from kvraft.simulation.disk import Disk, Inode
 from kvraft.storage import Journal, JournalDamaged, SaveRefused
 from kvraft.storage.extent import Extent
+from kvraft.storage.files import OsFiles
 from kvraft.storage.layout import FORMAT_VERSION_MARKS, KIND_COMPACTED, KIND_RESET, decode_header, encode_mark
 from kvraft.storage.segments import segment_path
 from tests.storage.story import (
@@ -19,6 +20,7 @@ from tests.storage.story import (
     Save,
     State,
     check,
+    forge,
     make_entries,
     open_journal,
     states_of,
@@ -223,8 +225,8 @@ def test_a_sound_mark_that_does_not_fit_the_log_is_refused(kind: int, index: int
     disk = Disk()
     journal = filled(disk)
     journal.compact(10, 1)
-    journal._append([encode_mark(kind, index, term)], HardState(1, 0, 0))
     disk.kill()
+    forge(disk, DIRECTORY, [encode_mark(kind, index, term)], HardState(1, 0, 0))
     with pytest.raises(JournalDamaged, match=why):
         open_journal(disk)
 
@@ -233,9 +235,7 @@ def test_a_mark_in_a_segment_of_format_1_is_refused(tmp_path: Path) -> None:
     """The first format has none, so a mark there was not written by kvraft."""
     directory = tmp_path / "0"
     shutil.copytree(OLD_FORMAT, directory)
-    journal = Journal.open(directory, NODE_ID, segment_bytes=1024)[0]
-    journal._append([encode_mark(KIND_COMPACTED, 4, 1)], HardState(3, 2, 3))
-    journal.close()
+    forge(OsFiles(), directory, [encode_mark(KIND_COMPACTED, 4, 1)], HardState(3, 2, 3))
     with pytest.raises(JournalDamaged, match="a segment of this format has no marks"):
         Journal.open(directory, NODE_ID)
 
@@ -319,9 +319,7 @@ def test_a_founder_in_a_segment_of_format_2_is_refused(tmp_path: Path) -> None:
     """An earlier kvraft would have read a commit index that no log has."""
     directory = tmp_path / "0"
     shutil.copytree(DIRECTORY_OF_FORMAT_2, directory)
-    journal = Journal.open(directory, NODE_ID, segment_bytes=1024)[0]
-    journal._write(journal._lay_out([], HardState(5, 0, 6, founder=True)))
-    journal.close()
+    forge(OsFiles(), directory, [], HardState(5, 0, 6, founder=True))
     with pytest.raises(JournalDamaged, match="a segment of this format cannot hold a founder's mark"):
         Journal.open(directory, NODE_ID)
 

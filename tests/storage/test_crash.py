@@ -65,7 +65,10 @@ def test_a_forgotten_sync_is_found(forgotten: str) -> None:
 
 
 def test_a_reopening_that_trusts_what_it_reads_is_found() -> None:
-    """The check of this file can fail: without the sync at the opening, what was read may be gone afterwards."""
+    """The check of this file can fail: without the sync at the opening, what was read may be gone afterwards.
+
+    The test breaks a rule on purpose: nothing is synced there.
+    """
 
     def settle_nothing(_journal: Journal, _replay: RecoveredLog) -> None:
         pass

@@ -11,6 +11,7 @@ from kvraft.raft.types import HardState
 from kvraft.simulation.disk import Disk, Inode
 from kvraft.storage import Journal, JournalDamaged, Recovered
 from kvraft.storage.layout import HEADER_BYTES, SEAL_BYTES
+from kvraft.storage.recovery import replay_directory
 from kvraft.storage.segments import segment_path
 from tests.storage.story import (
     DIRECTORY,
@@ -73,7 +74,7 @@ def write(saves: tuple[Save, ...], segment_bytes: int = SEGMENT_BYTES) -> Writte
     ends = []
     for save in saves:
         journal.save(save.hard_state, save.entries)
-        ends.append(journal._end)
+        ends.append(replay_directory(disk, DIRECTORY, NODE_ID).end)
     return Written({path: bytes(inode.current) for path, inode in disk.inodes.items()}, states_of(saves), ends)
 
 

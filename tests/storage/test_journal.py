@@ -6,12 +6,14 @@ import random
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from kvraft.raft import types
 from kvraft.raft.types import Entry, HardState, encode_record
 from kvraft.storage import Journal, JournalDamaged, JournalLocked, JournalMismatch, Recovered, SaveRefused, extent
+from kvraft.storage.files import OsFiles
 from kvraft.storage.journal import LOCK_NAME, PREPARED_BYTES_MAX
 from kvraft.storage.layout import (
     FORMAT_VERSION,
@@ -24,9 +26,10 @@ from kvraft.storage.layout import (
     count_zero_pieces,
     decode_header,
     encode_header,
+    join_save,
 )
 from kvraft.storage.segments import is_draft, segment_number, segment_path
-from tests.storage.story import State, make_entries, states_of, write_story
+from tests.storage.story import State, forge, make_entries, states_of, write_story
 
 SEGMENT_BYTES = 4096
 
@@ -118,13 +121,12 @@ def test_a_long_save_is_laid_out_by_who_writes_it(
     """It would keep the reactor from everything else."""
     journal, _recovered = Journal.open(tmp_path, 0)
     laid_out: list[int] = []
-    lay_out = Journal._lay_out
 
-    def note(journal: Journal, records: list[bytes], hard_state: HardState) -> bytes:
+    def note(records: list[bytes], *rest: Any) -> bytes:
         laid_out.append(len(records))
-        return lay_out(journal, records, hard_state)
+        return join_save(records, *rest)
 
-    monkeypatch.setattr(Journal, "_lay_out", note)
+    monkeypatch.setattr("kvraft.storage.journal.join_save", note)
     entries = make_entries(1, 1, bytes(size))
     prepared = journal.prepare_save(HardState(1), entries)
     assert bool(laid_out) is is_laid_out
@@ -193,22 +195,6 @@ def test_counters_tell_syncs_bytes_segments_and_their_size(tmp_path: Path) -> No
 
     assert (journal.syncs, journal.segments) == (3, 2)
     assert journal.file_bytes == sum(path.stat().st_size for path in tmp_path.glob("segment-*"))
-    journal.close()
-
-
-def test_a_segment_knows_its_indexes(tmp_path: Path) -> None:
-    """Each segment has the lowest and highest index ever saved in it, while it is written and after it was read."""
-    journal, _recovered = open_at(tmp_path)
-    journal.save(HardState(1), ())
-    for first in (1, 3, 5, 2):
-        journal.save(None, make_entries(first, 1, b"x" * 800, b"y" * 800))
-    expected = [(1, 4), (2, 6)]
-    assert [(each.first_index, each.last_index) for each in journal._segments] == expected
-    journal.close()
-
-    journal, _recovered = open_at(tmp_path)
-
-    assert [(each.first_index, each.last_index) for each in journal._segments] == expected
     journal.close()
 
 
@@ -340,8 +326,8 @@ def test_a_journal_in_which_a_founder_is_none_any_more_is_damaged(tmp_path: Path
     """No kvraft writes such a save."""
     journal, _recovered = open_at(tmp_path)
     journal.save(HardState(1, 0, 0, founder=True), ())
-    journal._append([], HardState(1, 0, 0))
     journal.close()
+    forge(OsFiles(), tmp_path, [], HardState(1, 0, 0))
     with pytest.raises(JournalDamaged, match="took part in the birth of its cluster, and this save says that it did"):
         open_at(tmp_path)
 

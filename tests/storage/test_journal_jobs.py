@@ -8,7 +8,7 @@ from functools import partial
 from pathlib import Path
 from queue import Empty, SimpleQueue
 from threading import Event, current_thread, main_thread
-from typing import Final, cast
+from typing import Any, Final, cast
 
 import attrs
 import pytest
@@ -29,6 +29,7 @@ from kvraft.storage import (
     Worker,
 )
 from kvraft.storage.journal_jobs import FULL_RETRY_S
+from kvraft.storage.layout import join_save
 from tests.conftest import deadline
 from tests.storage.story import State, make_entries, open_journal, states_of, write_story
 
@@ -154,13 +155,12 @@ def test_a_save_is_laid_out_on_the_reactors_side_when_nothing_else_is_under_way(
     disk = Disk()
     storage, reactor = open_thread(disk)
     sides: list[bool] = []
-    lay_out = Journal._lay_out
 
-    def note(journal: Journal, records: list[bytes], hard_state: HardState) -> bytes:
+    def note(*arguments: Any) -> bytes:
         sides.append(current_thread() is main_thread())
-        return lay_out(journal, records, hard_state)
+        return join_save(*arguments)
 
-    monkeypatch.setattr(Journal, "_lay_out", note)
+    monkeypatch.setattr("kvraft.storage.journal.join_save", note)
     saves = write_story(5, 12)
     for save in saves[:10]:
         storage.save(save.hard_state, save.entries)
@@ -303,19 +303,23 @@ def test_closing_finishes_what_was_asked_for_and_releases_the_directory() -> Non
 def test_a_hung_sync_does_not_keep_the_process_from_ending(tmp_path: Path) -> None:
     """A program whose journal hangs in a sync ends by itself when its main thread does."""
     program = """
-import pathlib, sys, threading
+import os, pathlib, sys, threading
+
+entered, hangs, sync = threading.Event(), threading.Event(), os.fdatasync
+
+def sync_or_hang(file):
+    if hangs.is_set():
+        entered.set()
+        threading.Event().wait()
+    sync(file)
+
+os.fdatasync = sync_or_hang
 from kvraft.raft.types import HardState
 from kvraft.storage import Journal, JournalJobs, Worker
 from twisted.internet import reactor
 
-entered = threading.Event()
 journal, _ = Journal.open(pathlib.Path(sys.argv[1]), 0, segment_bytes=4096)
-
-def hang():
-    entered.set()
-    threading.Event().wait()
-
-journal._file.fdatasync = hang
+hangs.set()
 JournalJobs(journal, Worker("journal", reactor, journal.close), reactor).save(HardState(1), ())
 print(entered.wait(10))
 """

@@ -74,7 +74,10 @@ def test_a_forgotten_sync_is_found(forgotten: str) -> None:
 
 
 def test_a_log_that_is_not_reconciled_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
-    """This file's check can fail: an opening that leaves the log alone leaves it short of an installed snapshot."""
+    """This file's check can fail: an opening that leaves the log alone leaves it short of an installed snapshot.
+
+    The test breaks a rule on purpose: that is how it is opened.
+    """
     monkeypatch.setattr(opening, "_reconcile_log", lambda _journal, recovered, _newest, _notes: recovered)
     with pytest.raises(Lost):
         crash_anywhere((Installing(1, 10, 1, resets=True),), 1)

@@ -4,8 +4,9 @@ import time
 from functools import partial
 from threading import Event, current_thread
 
+import pytest
+
 from kvraft.storage import Worker
-from kvraft.storage.worker import UNAWAITED_MAX
 from tests.storage.test_journal_jobs import WAIT_S, TurnByTurn
 
 PATIENCE_S = 0.02
@@ -123,22 +124,23 @@ def test_a_job_after_another_one_is_not_waited_for() -> None:
     end(worker, reactor)
 
 
-def test_there_is_a_bound_on_how_many_are_not_waited_for() -> None:
+def test_there_is_a_bound_on_how_many_are_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
     """So that it is noticed within seconds that a disk is quick again."""
+    monkeypatch.setattr("kvraft.storage.worker.UNAWAITED_MAX", 3)
     worker, reactor = make()
-    worker._unawaited_next = UNAWAITED_MAX
-    worker.do_soon(partial(time.sleep, PATIENCE_S * 2))
-    reactor.turn()
-    assert (worker._unawaited, worker._unawaited_next) == (UNAWAITED_MAX, UNAWAITED_MAX)
-    for _ in range(UNAWAITED_MAX):
-        assert not worker.do_soon(lambda: None).called
-        reactor.turn()
+    for unawaited in (1, 2, 3, 3):
+        for seconds in (PATIENCE_S * 2, *[0] * unawaited):
+            assert not worker.do_soon(partial(time.sleep, seconds)).called
+            reactor.turn()
     assert worker.do_soon(lambda: None).called
     end(worker, reactor)
 
 
-def test_each_result_comes_once_and_in_order_though_it_comes_just_as_the_caller_gives_up() -> None:
+def test_each_result_comes_once_and_in_order_though_it_comes_just_as_the_caller_gives_up(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     """Only one of both takes the token: the result is handed over, or comes by the reactor."""
+    monkeypatch.setattr("kvraft.storage.worker.UNAWAITED_MAX", 0)  # so that it leaves out one at most
     worker, reactor = make(patience=0.0004)
     fired: list[int] = []
     ways = [0, 0]
@@ -147,11 +149,12 @@ def test_each_result_comes_once_and_in_order_though_it_comes_just_as_the_caller_
         fired.append(number)
 
     for number in range(120):
-        worker._unawaited = 0  # so that it waits each time
         job = worker.do_soon(partial(time.sleep, 0.0001 * (number % 6))).addCallback(note, number)
         ways[job.called] += 1
         if not job.called:
             reactor.turn()
+            if not worker.do_soon(lambda: None).called:  # the one that is not waited for
+                reactor.turn()
         assert fired[-1] == number
     assert fired == list(range(120))
     assert min(ways) > 0, "both ways were taken"
