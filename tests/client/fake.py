@@ -32,6 +32,8 @@ class FakeNode:
         """Once a line begins so, it is carried out and the connection ends without its answer."""
         self.locks: dict[bytes, int] = {}
         """The tokens of the locks that are held."""
+        self.lock_ttls: list[float] = []
+        """The times to live in all requests for locks, seconds."""
         self._owners: dict[bytes, str] = {}
         self.renewals = 0
         """Locks that were renewed."""
@@ -84,13 +86,14 @@ class FakeNode:
                 for line in lines:
                     self.before(line)
                     with self._lock:
-                        answer = self._answer(connection, line)
+                        answer = self.answer(connection, line)
                     if self.drops_after is not None and line.startswith(self.drops_after):
                         self.drops_after = None
                         return
                     connection.sendall(answer + b"\n")
 
-    def _answer(self, connection: socket.socket, line: bytes) -> bytes:
+    def answer(self, connection: socket.socket, line: bytes) -> bytes:
+        """Return the answer to a line."""
         if line == b"KEEP":
             return b'{"status":"OK"}'
         if (told := self.told.get(line.split(b" ")[0])) is not None:
@@ -108,6 +111,7 @@ class FakeNode:
         """Answer what concerns a lock; a request that waits is answered at once that it was too long."""
         verb, name, *rest = line.split(b" ", 3)
         if verb == b"LOCK":
+            self.lock_ttls.append(float(rest[1].split(b" ")[0]))
             if name in self.locks:
                 code = "LOCK_TIMEOUT" if b" WAIT " in line else "LOCK_HELD"
                 return {"error": code, "message": "", "token": self.locks[name]}

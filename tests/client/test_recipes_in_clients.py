@@ -4,8 +4,8 @@ import asyncio
 import contextlib
 import threading
 import time
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Callable, Iterator
+from typing import Any, Final
 
 import pytest
 import pytest_twisted
@@ -26,6 +26,9 @@ from kvraft.client.recipes import (
 )
 from tests.client.fake import FakeNode, event, fake_nodes
 from tests.conftest import deadline
+
+LIMIT_S: Final = 20.0
+"""Longest that a test may take before it fails, seconds."""
 
 
 @contextlib.contextmanager
@@ -49,9 +52,27 @@ def opened_when_it_is_watched(node: FakeNode) -> Iterator[None]:
         thread.join()
 
 
-def test_the_blocking_client_has_all_recipes() -> None:
-    """They wait, give back what failed, and end what they began."""
-    with fake_nodes() as (node,), Client(node.address) as client:
+def within_limit(use: Callable[[FakeNode], None], node: FakeNode) -> None:
+    """Use recipes in a thread, and fail when they block for too long; the end of the node ends the thread then."""
+    failures: list[BaseException] = []
+
+    def run() -> None:
+        try:
+            use(node)
+        except BaseException as failure:  # noqa: BLE001 - raised below, in the thread of the test
+            failures.append(failure)
+
+    thread = threading.Thread(target=run, daemon=True)
+    thread.start()
+    thread.join(LIMIT_S)
+    assert not thread.is_alive(), f"it blocks after {LIMIT_S} s"
+    for failure in failures:
+        raise failure
+
+
+def use_all_recipes(node: FakeNode) -> None:
+    """Use each recipe with the blocking client, but for those of locks."""
+    with Client(node.address) as client:
         counter = Counter(client, "n")
         assert [counter.value, counter.add(5), counter.add(-2), counter.value] == [0, 5, 3, 3]
 
@@ -86,9 +107,9 @@ def test_the_blocking_client_has_all_recipes() -> None:
         assert client.count_prefix("both/members/") == 0
 
 
-def test_the_blocking_client_has_locks_and_elections() -> None:
-    """One holder at a time, which the others see; it gives back what it has at its end, however that comes."""
-    with fake_nodes() as (node,), Client(node.address) as client:
+def use_locks_and_elections(node: FakeNode) -> None:
+    """Hold locks and lead, with the blocking client."""
+    with Client(node.address) as client:
         lock, another = Lock(client, "l", "me"), Lock(client, "l", wait=0.02)
         for _ in range(2):
             with lock as held:
@@ -101,10 +122,10 @@ def test_the_blocking_client_has_locks_and_elections() -> None:
                     pass
                 assert (held.is_held, lock.holder()) == (True, holder), "what is refused gives nothing back"
             assert lock.holder() is None
-        with another as held:
-            assert held._held.ttl_s == 10
-        with Lock(client, "l", ttl=7) as held:
-            assert held._held.ttl_s == 7
+        with another:
+            assert node.lock_ttls[-1] == 10
+        with Lock(client, "l", ttl=7):
+            assert node.lock_ttls[-1] == 7
         with pytest.raises(ZeroDivisionError), Lock(client, "l"):
             raise ZeroDivisionError
         assert lock.holder() is None
@@ -114,6 +135,18 @@ def test_the_blocking_client_has_locks_and_elections() -> None:
         assert election.leader() is None
         with election.lead(), pytest.raises(LockHeld), election.lead(0.02):
             pass
+
+
+def test_the_blocking_client_has_all_recipes() -> None:
+    """They wait, give back what failed, and end what they began."""
+    with fake_nodes() as (node,):
+        within_limit(use_all_recipes, node)
+
+
+def test_the_blocking_client_has_locks_and_elections() -> None:
+    """One holder at a time, which the others see; it gives back what it has at its end, however that comes."""
+    with fake_nodes() as (node,):
+        within_limit(use_locks_and_elections, node)
 
 
 async def all_recipes(client: awaited.Holder[Any], node: FakeNode) -> None:
@@ -151,7 +184,7 @@ async def all_recipes(client: awaited.Holder[Any], node: FakeNode) -> None:
             pass
 
 
-async def locks_and_elections(client: awaited.Holder[Any]) -> None:
+async def locks_and_elections(client: awaited.Holder[Any], node: FakeNode) -> None:
     """Hold locks and lead, with asyncio or Twisted."""
     lock, another = awaited.Lock(client, "l", "me"), awaited.Lock(client, "l", wait=0.02)
     for _ in range(2):
@@ -165,10 +198,10 @@ async def locks_and_elections(client: awaited.Holder[Any]) -> None:
                 await another.__aenter__()
             assert (held.is_held, await lock.holder()) == (True, holder), "what is refused gives nothing back"
         assert await lock.holder() is None
-    async with another as held:
-        assert held._held.ttl_s == 10
-    async with awaited.Lock(client, "l", ttl=7) as held:
-        assert held._held.ttl_s == 7
+    async with another:
+        assert node.lock_ttls[-1] == 10
+    async with awaited.Lock(client, "l", ttl=7):
+        assert node.lock_ttls[-1] == 7
     with pytest.raises(ZeroDivisionError):
         async with awaited.Lock(client, "l"):
             raise ZeroDivisionError
@@ -192,13 +225,13 @@ def test_the_asyncio_client_has_all_recipes() -> None:
         with fake_nodes() as (node,):
             async with AsyncClient(node.address) as client:
                 await all_recipes(client, node)
-                await locks_and_elections(client)
+                await locks_and_elections(client, node)
 
-    asyncio.run(asyncio.wait_for(run(), 20))
+    asyncio.run(asyncio.wait_for(run(), LIMIT_S))
 
 
 @pytest_twisted.ensureDeferred
-@deadline(20)
+@deadline(LIMIT_S)
 async def test_the_twisted_client_has_all_recipes() -> None:
     """As the blocking one."""
     from twisted.internet import reactor
@@ -206,4 +239,4 @@ async def test_the_twisted_client_has_all_recipes() -> None:
     with fake_nodes() as (node,):
         async with for_twisted.Client(reactor, node.address) as client:
             await all_recipes(client, node)
-            await locks_and_elections(client)
+            await locks_and_elections(client, node)

@@ -81,7 +81,7 @@ class Programs:
 
     def _run(self, program: Callable[[Client, int], Coroutine[Any, Any, None]], me: int) -> None:
         machine = self._cluster.client_machine()
-        self.machines.append(machine._machine)
+        self.machines.append(machine.reactor.machine)
         client = Client(
             machine.reactor,
             [address_of(node) for node in self._cluster.members],
