@@ -100,6 +100,57 @@ def excesses(source: str) -> list[str]:
     return found
 
 
+REASONS: Final = ("breaks a rule on purpose", "between two steps", "bound on memory")
+"""The reasons for which a test uses a private attribute of another object, as docstrings say them: docs/testing.md."""
+MODULES_WITH_UNDERSCORES: Final = frozenset({"os", "sys"})
+"""Some of their functions are public and begin with an underscore."""
+NAMES_ATTRIBUTES: Final = frozenset({"setattr", "getattr", "delattr", "hasattr", "object", "patch"})
+"""Functions, and methods of pytest's and unittest's patches, that take the name of an attribute."""
+
+
+def pokes(source: str) -> list[str]:
+    """Return where a test uses a private attribute of another object, and no docstring around it says a reason."""
+    return list(_pokes(ast.parse(source), is_in_class=False))
+
+
+def _pokes(node: ast.AST, *, is_in_class: bool) -> Iterator[str]:
+    if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
+        docstring = " ".join((ast.get_docstring(node) or "").split())
+        if any(reason in docstring for reason in REASONS):
+            return
+        is_in_class = is_in_class or isinstance(node, ast.ClassDef)
+    if _is_private(_attribute_used(node, is_in_class=is_in_class)):
+        yield f"line {getattr(node, 'lineno', 0)}: {ast.unparse(node)}"
+    for child in ast.iter_child_nodes(node):
+        yield from _pokes(child, is_in_class=is_in_class)
+
+
+def _is_private(name: object) -> bool:
+    return isinstance(name, str) and name.startswith("_") and not name.startswith("__")
+
+
+def _attribute_used(node: ast.AST, *, is_in_class: bool) -> object:
+    """Return the attribute of another object that an expression uses, or None."""
+    match node:
+        case ast.Attribute(value=ast.Name(id="self" | "cls")) if is_in_class:
+            return None
+        case ast.Attribute(value=ast.Call(func=ast.Name(id="super"))):
+            return None
+        case ast.Attribute(value=ast.Name(id=module)) if module in MODULES_WITH_UNDERSCORES:
+            return None
+        case ast.Attribute(attr=name):
+            return name
+        case ast.Subscript(value=ast.Call(func=ast.Name(id="vars")), slice=ast.Constant(value=key)):
+            return key
+        case ast.Subscript(value=ast.Attribute(attr="__dict__"), slice=ast.Constant(value=key)):
+            return key
+        case ast.Call(func=ast.Name(id=function) | ast.Attribute(attr=function)) if function in NAMES_ATTRIBUTES:
+            texts = [str(each.value) for each in node.args[:2] if isinstance(each, ast.Constant)]
+            paths = [text.split(".") for text in texts if text.partition(".")[0] not in MODULES_WITH_UNDERSCORES]
+            return next((path[-1] for path in paths if _is_private(path[-1])), None)
+    return None
+
+
 def modules(*folders: str) -> list[Path]:
     """Return the modules below these folders, relative to the repository."""
     found = [path for folder in folders for path in (REPOSITORY / folder).rglob("*.py")]
@@ -150,6 +201,18 @@ def test_an_exception_is_needed() -> None:
 def test_nothing_is_too_long() -> None:
     """Every module and every function can be read at once."""
     assert breaches(excesses, modules("kvraft", "tests", "twisted", "benchmarks")) == {}
+
+
+def test_private_attributes_are_used_for_a_reason() -> None:
+    """Tests ask for behaviour; one that uses a private attribute of another object says why in its docstring."""
+    assert breaches(pokes, modules("tests")) == {}
+
+
+def test_the_reasons_are_explained() -> None:
+    """In the words that docstrings use."""
+    text = " ".join((REPOSITORY / "docs/testing.md").read_text(encoding="utf-8").split())
+
+    assert [reason for reason in REASONS if f"“{reason}”" not in text] == []
 
 
 # --- the contracts of pyproject.toml ---------------------------------------------------------------------------------
@@ -247,6 +310,30 @@ def test_impurity_is_found(source: str, found: list[str]) -> None:
 def test_a_role_that_is_taken_apart_is_found(source: str, found: list[str]) -> None:
     """Be it by its class or by its data; what members and states call their role is another thing."""
     assert roles_touched(source) == found
+
+
+@pytest.mark.parametrize(
+    ("source", "found"),
+    [
+        ("x = node._log", ["line 1: node._log"]),
+        ("def test() -> None:\n    assert a.b._c == 1", ["line 2: a.b._c"]),
+        ("def test(self):\n    self._log = 1", ["line 2: self._log"]),
+        ("patch.setattr(journal, '_lay_out', note)", ["line 1: patch.setattr(journal, '_lay_out', note)"]),
+        ("patch.setattr('kvraft.x.Y._z', note)", ["line 1: patch.setattr('kvraft.x.Y._z', note)"]),
+        ("getattr(node, '_log')", ["line 1: getattr(node, '_log')"]),
+        ("vars(node)['_log'] = 1", ["line 1: vars(node)['_log']"]),
+        ("x = node.__dict__['_log']", ["line 1: node.__dict__['_log']"]),
+        ("def test():\n    'Some reason.'\n    node._log", ["line 3: node._log"]),
+        ("def test():\n    'The test breaks\\n   a rule on purpose: none.'\n    node._log", []),
+        ("class Member:\n    'Can be stopped between two steps.'\n    def log(self): return self.node._log", []),
+        ("def test():\n    'A bound on memory.'\n    def inner(): node._log", []),
+        ("class A:\n    def f(self): return self._log, super()._log, type(self).__name__", []),
+        ("patch.setattr('os._exit', note); sys._getframe(); node.log, node.__class__, {}['_log']", []),
+    ],
+)
+def test_a_private_attribute_without_a_reason_is_found(source: str, found: list[str]) -> None:
+    """In each form that can be seen; `self` is the test's own object only in a class."""
+    assert pokes(source) == found
 
 
 def test_length_is_found() -> None:

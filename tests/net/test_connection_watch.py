@@ -70,6 +70,8 @@ class Served:
 
     port: Any
     watch: ConnectionWatch
+    epoll: "Epoll"
+    """The one of `watch`."""
     protocols: list[Echo]
     clients: list[socket.socket] = attrs.field(factory=list)
 
@@ -83,7 +85,7 @@ class Served:
 
     def read_without_input(self) -> None:
         """Let the kernel report every connection as readable, so that a read meets what it would not otherwise."""
-        self.port.reactor._epoll = Eager(self.port.reactor._epoll)
+        self.epoll.is_eager = True
 
 
 async def until(condition: Callable[[], bool]) -> None:
@@ -116,10 +118,12 @@ def served() -> Iterator[Served]:
     factory = Echoes()
     protocols = factory.made
     port = reactor.listenTCP(0, factory, interface="127.0.0.1")
-    watch = watch_connections(reactor)
+    epoll = Epoll()
+    with patch.object(select, "epoll", lambda: epoll):
+        watch = watch_connections(reactor)
     assert watch is not None
     watch.watch(port)
-    result = Served(port, watch, protocols)
+    result = Served(port, watch, epoll, protocols)
     yield result
     for client in result.clients:
         client.close()
@@ -232,11 +236,12 @@ async def test_a_defect_ends_one_connection(served: Served) -> None:
     assert await hear(neighbour) == b"hello"
 
 
-class Eager:
-    """An epoll for which every connection is readable all the time, and nothing else ever happens to one."""
+class Epoll:
+    """An epoll; once it is eager, each connection is readable all the time, and nothing else ever happens to one."""
 
-    def __init__(self, epoll: select.epoll) -> None:
-        self._epoll = epoll
+    def __init__(self) -> None:
+        self.is_eager = False
+        self._epoll = select.epoll()
         self._descriptors: list[int] = []
 
     def register(self, descriptor: int, events: int) -> None:
@@ -250,12 +255,18 @@ class Eager:
         self._descriptors.remove(descriptor)
 
     def poll(self, seconds: float, events: int) -> list[tuple[int, int]]:
-        """Say of each that it has input."""
-        return [(descriptor, select.EPOLLIN) for descriptor in self._descriptors]
+        """Say which have input."""
+        if self.is_eager:
+            return [(descriptor, select.EPOLLIN) for descriptor in self._descriptors]
+        return self._epoll.poll(seconds, events)
 
     def fileno(self) -> int:
         """Return what is readable when one of them truly is."""
         return self._epoll.fileno()
+
+    def close(self) -> None:
+        """Watch none."""
+        self._epoll.close()
 
 
 @deadline(LIMIT_S)

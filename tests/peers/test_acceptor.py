@@ -3,12 +3,12 @@ from typing import Any
 import pytest
 
 from kvraft.peers import Facts
-from kvraft.peers.acceptor import FIRST_RUN_SILENT_S, REFUSAL_LINGER_S, STRANGERS_MAX, InboundConnection
+from kvraft.peers.acceptor import FIRST_RUN_SILENT_S, REFUSAL_LINGER_S, STRANGERS_MAX
 from kvraft.peers.frames import encode
 from kvraft.peers.hello import HELLO_BYTES_MAX, HELLO_TIMEOUT_S
 from kvraft.raft.messages import AppendEntries, Heartbeat, TimeoutNow
 from kvraft.raft.types import TERM_MAX
-from tests.peers.twins import CLUSTER, OTHER_CLUSTER, Node, hello_line, warnings
+from tests.peers.twins import CLUSTER, OTHER_CLUSTER, MemoryTransport, Node, hello_line, warnings
 
 BEAT = Heartbeat(1, 0, 1)
 LATE_BEAT = Heartbeat(1, 0, 2)
@@ -337,9 +337,9 @@ def test_the_log_has_the_last_word_on_the_cluster() -> None:
 def test_a_stop_closes_connections_in_the_order_of_their_arrival(monkeypatch: pytest.MonkeyPatch) -> None:
     """The same in each process, wherever its objects lie in memory: a simulated run is the same to the byte."""
     node, closed = Node(), []
-    protocols = [node.call()._protocol for _ in range(STRANGERS_MAX)]
-    monkeypatch.setattr(InboundConnection, "close", lambda connection: closed.append(connection))  # noqa: PLW0108 - it is bound to each
+    calls = [node.call() for _ in range(STRANGERS_MAX)]
+    monkeypatch.setattr(MemoryTransport, "loseConnection", lambda call: closed.append(call))  # noqa: PLW0108 - it is bound to each
 
     node.peers.stop()
 
-    assert closed == protocols
+    assert closed == calls

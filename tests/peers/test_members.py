@@ -101,7 +101,7 @@ def test_last_words_reach_a_member_that_leaves(node: Node) -> None:
     assert link.value() == encode(BEAT)
     assert node.receiver.take() == [("peer_lost", 1)]
     assert len(node.endpoint(1).dialed_at) == 1
-    assert node.timers() == []
+    assert node.is_at_rest
 
 
 def test_a_member_that_leaves_is_no_peer_any_more(node: Node) -> None:
@@ -124,7 +124,7 @@ def test_a_member_that_leaves_and_takes_no_bytes_is_dropped(node: Node) -> None:
     node.pass_time(0.2)
 
     assert link.lost
-    assert node.timers() == []
+    assert node.is_at_rest
 
 
 def test_a_link_that_breaks_during_last_words_is_not_dialed_again(node: Node) -> None:
@@ -135,11 +135,10 @@ def test_a_link_that_breaks_during_last_words_is_not_dialed_again(node: Node) ->
 
     link.lose()
     assert node.receiver.take() == [("peer_lost", 1)]
-    assert node.timers() == []
     node.pass_time(2 * BACKOFF_MAX_S)
 
     assert len(node.endpoint(1).dialed_at) == 1
-    assert node.peers._leaving == {}
+    assert node.is_at_rest
 
 
 @pytest.mark.parametrize("state", ["dialing", "pausing", "not welcomed"])
@@ -163,7 +162,7 @@ def test_without_a_link_there_are_no_last_words(node: Node, state: str) -> None:
     assert endpoint.cancelled == (state == "dialing")
     assert node.receiver.take() == []
     assert texts == []
-    assert node.timers() == []
+    assert node.is_at_rest
 
 
 def test_inbound_connections_of_who_has_left_are_closed(node: Node) -> None:
@@ -179,7 +178,7 @@ def test_inbound_connections_of_who_has_left_are_closed(node: Node) -> None:
 
     assert node.receiver.take() == [("peer_lost", 1)]
     assert not other.disconnecting
-    assert node.timers() == []
+    assert node.is_at_rest
 
 
 def test_an_inbound_connection_that_does_not_close_is_aborted(node: Node) -> None:
@@ -404,7 +403,7 @@ def test_coming_and_going_ends_with_what_was_said_last(node: Node) -> None:
     assert not node.endpoint(1).dialing
     assert len(node.endpoint(1).dialed_at) == 3
     assert NEW_PLACE not in [place for place, endpoint in node.endpoints.items() if endpoint.dialed_at]
-    assert node.timers() == []
+    assert node.is_at_rest
 
 
 def test_stopping_waits_for_the_links_that_are_leaving() -> None:
@@ -425,7 +424,7 @@ def test_stopping_waits_for_the_links_that_are_leaving() -> None:
     assert ended == [None]
     assert node.receiver.take() == []
     assert not node.endpoint(2).dialing
-    assert node.timers() == []
+    assert node.clock.getDelayedCalls() == []
 
 
 def test_members_named_after_the_stop_are_not_dialed(node: Node) -> None:

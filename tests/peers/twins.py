@@ -10,7 +10,7 @@ import attrs
 from msgspec import to_builtins
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.error import ConnectionAborted, ConnectionDone, ConnectionRefusedError  # noqa: A004 - Twisted's
-from twisted.internet.interfaces import IAddress, IDelayedCall, IProtocol, IProtocolFactory, IStreamClientEndpoint
+from twisted.internet.interfaces import IAddress, IProtocol, IProtocolFactory, IStreamClientEndpoint
 from twisted.internet.task import Clock
 from twisted.internet.testing import StringTransport
 from twisted.logger import ILogObserver, LogEvent, LogLevel, formatEvent, globalLogPublisher
@@ -240,10 +240,10 @@ class Node:
         transport.writes.clear()
         return transport
 
-    def timers(self) -> list[IDelayedCall]:
-        """Return what waits for its time, but for the signs of life that are sent as long as the node runs."""
-        keeping_alive = self.peers._keeping_alive
-        return [call for call in self.clock.getDelayedCalls() if call is not keeping_alive]
+    @property
+    def is_at_rest(self) -> bool:
+        """Whether nothing waits for its time but the next signs of life, which are sent as long as the node runs."""
+        return len(self.clock.getDelayedCalls()) == 1
 
     def pass_time(self, seconds: float, step: float = 0.01) -> None:
         """Let time pass in small steps, so that what one timer starts can end."""

@@ -1,8 +1,9 @@
 """What stands in a log: lines that can be laid beside those of other machines, and never too few of them."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import pytest
 from twisted.application.service import Application
@@ -16,6 +17,7 @@ from kvraft.process import exits
 from kvraft.process.logs import NodeLog, is_routine, lay_out
 from kvraft.process.service import NodeService
 from kvraft.process.start import Start
+from tests.server.twins import logged_by
 
 
 @pytest.fixture
@@ -120,6 +122,20 @@ def test_errors_of_twisted_are_shown() -> None:
     assert not is_routine(heard[0])
 
 
+@pytest.fixture
+def log_files(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[IO[bytes]]]:
+    """The files that Twisted opens for a log; they are closed after the test."""
+    with ExitStack() as opened:
+        files: list[IO[bytes]] = []
+
+        def open_and_note(*arguments: Any) -> IO[bytes]:
+            files.append(opened.enter_context(open(*arguments)))  # noqa: PTH123 - as Twisted does
+            return files[-1]
+
+        monkeypatch.setattr("twisted.python.logfile.open", open_and_note, raising=False)
+        yield files
+
+
 class _Ear:
     """Plays Twisted's publisher."""
 
@@ -140,7 +156,12 @@ class _Ear:
     ],
 )
 def test_where_the_log_goes_is_known(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, place: exits.LogPlace, options: dict[str, Any], is_stdout: bool
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    place: exits.LogPlace,
+    log_files: list[IO[bytes]],
+    options: dict[str, Any],
+    is_stdout: bool,
 ) -> None:
     """It goes where twistd's options say; last words are said on stderr as well unless a person sees the log there."""
     monkeypatch.chdir(tmp_path)
@@ -149,9 +170,8 @@ def test_where_the_log_goes_is_known(
 
     assert isinstance(observer, FileLogObserver)
     assert observer.formatEvent is lay_out
-    if not is_stdout:
-        observer._outFile.close()
     assert (place.has_begun, place.is_stdout) == (True, is_stdout)
+    assert len(log_files) == (not is_stdout)
     written = {path.name for path in tmp_path.iterdir()}
     assert written == (set() if is_stdout else {options.get("logfile", "twistd.log")})
 
@@ -180,6 +200,23 @@ def test_syslog_gets_the_same(monkeypatch: pytest.MonkeyPatch, place: exits.LogP
 
 
 @pytest.fixture
+def said(monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[list[LogEvent], list[str]]]:
+    """What kvraft logs, and what it writes to stderr."""
+    errors: list[str] = []
+
+    class _Stream:
+        def write(self, text: str) -> None:
+            errors.append(text)
+
+        def flush(self) -> None:
+            """Do nothing."""
+
+    monkeypatch.setattr("sys.__stderr__", _Stream())
+    with logged_by("kvraft") as events:
+        yield events, errors
+
+
+@pytest.fixture
 def ended(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """With which statuses the process would have ended at once."""
     statuses: list[int] = []
@@ -195,7 +232,7 @@ def ended(monkeypatch: pytest.MonkeyPatch) -> list[int]:
 def test_last_words_of_a_node_that_runs(
     place: exits.LogPlace,
     ended: list[int],
-    monkeypatch: pytest.MonkeyPatch,
+    said: tuple[list[LogEvent], list[str]],
     begun: bool,
     stdout: bool,
     in_log: int,
@@ -203,7 +240,7 @@ def test_last_words_of_a_node_that_runs(
 ) -> None:
     """They stand in the log, with their time, and on stderr only where the log is elsewhere."""
     place.has_begun, place.is_stdout = begun, stdout
-    texts, errors = listen(monkeypatch)
+    texts, errors = said
 
     exits.leave_at_once(exit_status.IOERR, "its disk failed")
 
@@ -216,33 +253,16 @@ def test_last_words_of_a_node_that_runs(
     ids=["before the log", "log on stdout", "log elsewhere"],
 )
 def test_last_words_of_a_node_that_does_not_start(
-    place: exits.LogPlace, monkeypatch: pytest.MonkeyPatch, begun: bool, stdout: bool, in_log: int
+    place: exits.LogPlace, said: tuple[list[LogEvent], list[str]], begun: bool, stdout: bool, in_log: int
 ) -> None:
     """They stand on stderr, and in the log as well where that is elsewhere."""
     place.has_begun, place.is_stdout = begun, stdout
-    texts, errors = listen(monkeypatch)
+    texts, errors = said
 
     with pytest.raises(SystemExit):
         exits.leave(exit_status.OSERR, "its port is taken")
 
     assert (len(texts), errors) == (in_log, ["kvraft: its port is taken\n"])
-
-
-def listen(monkeypatch: pytest.MonkeyPatch) -> tuple[list[str], list[str]]:
-    """Return what is logged and what is written to stderr from now on."""
-    texts: list[str] = []
-    errors: list[str] = []
-
-    class _Stream:
-        def write(self, text: str) -> None:
-            errors.append(text)
-
-        def flush(self) -> None:
-            """Do nothing."""
-
-    monkeypatch.setattr("sys.__stderr__", _Stream())
-    monkeypatch.setattr(exits, "_log", Logger(namespace="kvraft", observer=lambda event: texts.append(event["why"])))  # type: ignore[arg-type]
-    return texts, errors
 
 
 def test_the_application_has_the_observer(place: exits.LogPlace) -> None:
@@ -258,10 +278,10 @@ def test_the_application_has_the_observer(place: exits.LogPlace) -> None:
 
 
 def test_a_log_that_cannot_be_opened_is_told(
-    tmp_path: Path, place: exits.LogPlace, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, place: exits.LogPlace, said: tuple[list[LogEvent], list[str]]
 ) -> None:
     """In one line and with a status of its own."""
-    texts, errors = listen(monkeypatch)
+    texts, errors = said
     service = NodeService(
         Start(Config(peers=()), 0, None),
         object(),

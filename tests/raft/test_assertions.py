@@ -19,6 +19,14 @@ def follower() -> Node:
     return Node(0, Membership(range(3)), now=0.0, random=random.Random(1), hard_state=HardState(5, 1, 0))
 
 
+def promise(before: HardState, **changed: object) -> None:
+    """Let a node with this hard state save another one."""
+    node = Node(0, Membership(range(3)), now=0.0, random=random.Random(1), hard_state=before)
+    for name, value in changed.items():
+        setattr(node, name, value)
+    node.ready()
+
+
 def change_of(before: Membership, after: Membership) -> None:
     """Let the leader of one configuration append another without asking whether it may."""
     node = Node(0, Membership([0]), now=0.0, random=random.Random(1))
@@ -33,8 +41,8 @@ def change_of(before: Membership, after: Membership) -> None:
     [
         (lambda: election.become_follower(follower(), 4, None), "the term goes back from 5 to 4"),
         (lambda: election.become_leader(follower()), "a Follower wins an election"),
-        (lambda: Node._check_promises(HardState(5, 1), HardState(5, 2)), "the vote for 1 in term 5 stands"),
-        (lambda: Node._check_promises(HardState(5, 1, founder=True), HardState(6)), "a founder stays one"),
+        (lambda: promise(HardState(5, 1), vote=2), "the vote for 1 in term 5 stands"),
+        (lambda: promise(HardState(5, 1, founder=True), term=6, founder=False), "a founder stays one"),
         (lambda: Log(make_entries(1, 1)).slice(1, 3), "entry 3 is asked for, and the log ends at 2"),
         (lambda: Log(snapshot_index=4, snapshot_term=1).truncate_from(4), "covered by a snapshot"),
         (lambda: Progress(3, state=State.SNAPSHOT).sent(3, 9, 0.0), "sent no entries"),

@@ -24,11 +24,8 @@ from kvraft.peers.forwarded import PeerMessage
 from kvraft.raft import Entry, HardState, Membership, Node, RaftOptions
 from kvraft.raft.invariants import ClusterHistory
 from kvraft.replica import Rejoin, Replica, ReplicaOptions
-from kvraft.replica.group_commit import GroupCommit
-from kvraft.replica.persistence import Saver
 from kvraft.replica.snapshots.create import SnapshotCreator
 from kvraft.replica.snapshots.receive import SnapshotReceiver
-from kvraft.replica.snapshots.send import SnapshotSender
 from kvraft.replica.snapshots.snapshotter import Snapshotter
 from kvraft.storage import MemoryJournal, MemorySnapshots
 from kvraft.store import Store
@@ -70,15 +67,25 @@ def address(member: int) -> str:
 
 @attrs.define(eq=False)
 class Ask:
-    """One submission and everything its Deferred ever said."""
+    """One submission and everything its Deferred said while its node lived."""
 
     operations: Sequence[Operation]
+    is_connected: Callable[[], bool] = lambda: True
     answers: list[list[Result]] = attrs.field(factory=list)
     errors: list[BaseException] = attrs.field(factory=list)
 
     def listen(self, promise: Deferred[list[Result]]) -> None:
         """Write down what comes."""
-        promise.addCallbacks(self.answers.append, lambda failure: self.errors.append(failure.value))
+        promise.addCallbacks(self._answered, self._refused)
+
+    def _answered(self, results: list[Result]) -> None:
+        if self.is_connected():
+            self.answers.append(results)
+
+    def _refused(self, failure: Failure) -> None:
+        if self.is_connected():
+            assert failure.value is not None, "a failure has its exception"
+            self.errors.append(failure.value)
 
     @property
     def is_over(self) -> bool:
@@ -127,41 +134,24 @@ class Member:
         """Its state machine."""
         return self.replica.store
 
-    # What a replica is made of, for tests that stop it between two steps, break a part, or see that nothing is left.
-
-    @property
-    def commits(self) -> GroupCommit:
-        """Its writes that wait and those that are under way."""
-        return self.replica._commits
-
-    @property
-    def saver(self) -> Saver:
-        """Its saves."""
-        return self.replica._saver
-
     @property
     def snapshotter(self) -> Snapshotter:
-        """Its snapshots."""
+        """Its snapshots, for tests that stop one between two steps."""
         return self.replica._snapshotter
+
+    @property
+    def receiver(self) -> SnapshotReceiver:
+        """The snapshot that it receives, for tests that do something between two steps of it."""
+        return self.snapshotter._receiver
 
     @property
     def taker(self) -> SnapshotCreator:
         """The snapshot that it takes."""
         return self.snapshotter.creator
 
-    @property
-    def receiver(self) -> SnapshotReceiver:
-        """The snapshot that it receives."""
-        return self.snapshotter._receiver
-
-    @property
-    def senders(self) -> dict[int, SnapshotSender]:
-        """The snapshots that it sends, by their receiver."""
-        return self.snapshotter._senders
-
 
 @attrs.define
-class _Outbox:
+class Outbox:
     """The sending end of all links of one process."""
 
     cluster: "Cluster"
@@ -169,19 +159,23 @@ class _Outbox:
     epoch: int
 
     def status(self) -> Mapping[int, PeerStatus]:
+        """Return that all are connected."""
         others = self.cluster.members.keys() - {self.member}
         return dict.fromkeys(sorted(others), CONNECTED)
 
     def reached_at(self, node: int) -> Address | None:
+        """Return where a member answers, unless it is known to be gone."""
         other = self.cluster.members.get(node)
         if other is None or not other.is_alive or frozenset((self.member, node)) in self.cluster.noticed_cuts:
             return None
         return self.cluster.places.get(node, ConfigAddress.parse(address(node)))
 
     def says_at(self, node: int) -> Address | None:
+        """Return where a member says that it is reached."""
         return self.cluster.says.get(node)
 
     def send(self, outgoing: Sequence[tuple[int, PeerMessage]]) -> None:
+        """Put messages on the links of this process."""
         if self.epoch == self.cluster.epochs[self.member]:
             self.cluster.carry(self.member, outgoing)
 
@@ -191,10 +185,12 @@ class _Outbox:
         removed: Collection[int] = (),
         incarnations: Mapping[int, str] | None = None,
     ) -> None:
+        """Note the members."""
         if self.epoch == self.cluster.epochs[self.member]:
             self.cluster.members[self.member].told.append((frozenset(addresses) - {self.member}, frozenset(removed)))
 
     def learn_cluster(self, cluster_id: str) -> None:
+        """Note the id."""
         self.cluster.members[self.member].clusters.append(cluster_id)
 
 
@@ -268,7 +264,7 @@ class Cluster:
             options=self.options,
         )
         self.members[member] = Member(member, replica, journal, fatal=fatal)
-        replica.connect(_Outbox(self, member, self.epochs[member]))
+        replica.connect(Outbox(self, member, self.epochs[member]))
         replica.start()
         if connected:
             for other in self.others(member):
@@ -285,7 +281,6 @@ class Cluster:
         victim = self.members[member]
         victim.is_alive = False
         self.epochs[member] += 1
-        victim.replica._deadlines._waiting.clear()
         victim.replica.stop()
         for other in self.others(member):
             self._cut(member, other)
@@ -352,7 +347,8 @@ class Cluster:
 
     def ask(self, member: int, *operations: Operation) -> Ask:
         """Submit operations to a member."""
-        ask = Ask(operations)
+        epoch = self.epochs[member]
+        ask = Ask(operations, is_connected=lambda: self.epochs[member] == epoch)
         self.asked.append(ask)
         ask.listen(self.members[member].replica.intake.submit(SOMEBODY, operations))
         return ask

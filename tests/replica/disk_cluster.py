@@ -19,7 +19,7 @@ from kvraft.replica.initial_state import _load_latest
 from kvraft.simulation.disk import Disk, PowerFailure
 from kvraft.storage import Journal, JournalJobs, Opened, Snapshots, open_storage
 from kvraft.storage.snapshot_jobs import SnapshotJobs
-from tests.replica.cluster import DISK_DELAY_S, Cluster, Member, _Outbox, address, write
+from tests.replica.cluster import DISK_DELAY_S, Cluster, Member, Outbox, address, write
 
 _T = TypeVar("_T")
 
@@ -100,6 +100,7 @@ class DiskSnapshots(SnapshotJobs):
 
     def __init__(self, snapshots: Snapshots, jobs: MortalJobs) -> None:
         super().__init__(snapshots, jobs)
+        self.snapshots = snapshots
         self.jobs = jobs
 
 
@@ -132,7 +133,7 @@ class DiskCluster(Cluster):
         fatal: list[FatalReason] = []
         replica = self._assemble(member, opened, fatal)
         self.members[member] = Member(member, replica, journal, fatal=fatal)  # type: ignore[arg-type]
-        replica.connect(_Outbox(self, member, self.epochs[member]))
+        replica.connect(Outbox(self, member, self.epochs[member]))
         replica.start()
         if connected:
             for other in self.others(member):

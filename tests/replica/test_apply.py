@@ -9,7 +9,7 @@ from kvraft.errors.exit_status import PROTOCOL
 from kvraft.raft import Entry, EntryKind
 from kvraft.raft.messages import AppendEntries
 from kvraft.replica import Replica, apply
-from kvraft.replica.apply import WORK_A_TURN_MAX, Applier
+from kvraft.replica.apply import WORK_A_TURN_MAX
 from kvraft.store import FEATURE_LEVEL
 from tests.replica.cluster import Ask, Cluster, read, write
 
@@ -86,17 +86,16 @@ def test_a_follower_that_cannot_apply_stops_behind_its_save_with_the_same_words(
 
 def removed_a_turn(cluster: Cluster, monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """Return a list that grows by the number of keys that each turn of each member removes."""
-    before = {member.replica._applier: member.store.key_count for member in cluster.running}
+    before = {member.replica: member.store.key_count for member in cluster.running}
     removed: list[int] = []
-    ended = Applier.turn_ended
+    run = Replica.run
 
-    def note(applier: Applier) -> None:
-        keys = applier._state.store.key_count
-        removed.append(before[applier] - keys)
-        before[applier] = keys
-        ended(applier)
+    def run_and_note(replica: Replica) -> None:
+        run(replica)
+        removed.append(before[replica] - replica.store.key_count)
+        before[replica] = replica.store.key_count
 
-    monkeypatch.setattr(Applier, "turn_ended", note)
+    monkeypatch.setattr(Replica, "run", run_and_note)
     return removed
 
 
@@ -140,19 +139,19 @@ def test_a_read_waits_for_the_entries_before_it(cluster: Cluster, monkeypatch: p
     leader = cluster.settle()
     cluster.run_until(lambda: all(member.store.feature_level == FEATURE_LEVEL for member in cluster.running))
     readings: list[Ask] = []
-    ended = Applier.turn_ended
+    run = Replica.run
 
-    def read_when_behind(applier: Applier) -> None:
-        if applier.is_behind and applier is cluster.members[leader].replica._applier and not readings:
+    def read_when_behind(replica: Replica) -> None:
+        run(replica)
+        if replica is cluster.members[leader].replica and replica.queues()["unapplied"] and not readings:
             readings.append(cluster.ask(leader, read("n")))
-        ended(applier)
 
     def schedule(replica: Replica) -> None:
         if not replica.is_due and not replica.is_stopped:
             replica.is_due = True
-            replica._clock.callLater(SLOW_TURN_S, replica.run)
+            cluster.clock.callLater(SLOW_TURN_S, replica.run)
 
-    monkeypatch.setattr(Applier, "turn_ended", read_when_behind)
+    monkeypatch.setattr(Replica, "run", read_when_behind)
     monkeypatch.setattr(Replica, "schedule", schedule)
     for follower in cluster.followers():
         cluster.members[follower].journal.delay = SLOW_S  # so that several entries are committed together

@@ -1,10 +1,13 @@
 """How requests are answered when leadership changes while they are open."""
 
+from collections.abc import Sequence
+
 import pytest
+from twisted.internet.defer import Deferred
 
 from kvraft.commands import Item
 from kvraft.errors import NotLeaderRefusal, OutcomeUnknown
-from kvraft.raft import RaftOptions
+from kvraft.raft import Entry, HardState, RaftOptions
 from kvraft.raft.messages import AppendEntries
 from kvraft.replica import ReplicaOptions
 from kvraft.replica.submissions import TimedOut
@@ -140,15 +143,14 @@ def test_reads_wait_until_their_index_is_applied(monkeypatch: pytest.MonkeyPatch
     """A confirmed read waits until the store has come to its index, however many turns that takes (rows 5, 7)."""
     monkeypatch.setattr("kvraft.replica.group_commit.BATCH_BYTES_MAX", 1)  # one entry a submission, all in one save
     cluster = Cluster(1, raft=RaftOptions(apply_bytes_max=1))  # one entry a Ready, eight Readys a turn
-    saver = cluster.members[cluster.settle()].saver
-    save = saver._saved
+    journal = cluster.members[cluster.settle()].journal
+    save = journal.save
     reads: list[Ask] = []
 
-    def read_then_advance(_: None) -> None:
-        reads.append(cluster.ask(0, read("k")))
-        save(None)
+    def save_then_read(hard_state: HardState | None, entries: Sequence[Entry]) -> Deferred[None]:
+        return save(hard_state, entries).addCallback(lambda _: reads.append(cluster.ask(0, read("k"))))
 
-    saver._saved = read_then_advance  # type: ignore[method-assign]
+    journal.save = save_then_read  # type: ignore[method-assign]
     writes = [cluster.ask(0, write("k", str(number))) for number in range(30)]
     cluster.await_answers(*writes)
     cluster.await_answers(*reads)

@@ -2,6 +2,7 @@
 
 import gc
 import itertools
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Final
@@ -12,7 +13,7 @@ from twisted.internet.task import Clock
 from kvraft.commands import encode_batch, set_key
 from kvraft.raft import Entry, EntryKind, HardState, Membership
 from kvraft.replica import InitialState, from_disk, from_nothing
-from kvraft.storage import JournalJobs, SnapshotHeader, Worker, open_storage
+from kvraft.storage import SnapshotHeader, open_storage
 from kvraft.store import SnapshotInvalid, Store, take
 
 SEGMENT_BYTES: Final = 65_536
@@ -69,9 +70,9 @@ def close(initial: InitialState) -> None:
     """Give the folder back."""
     for storage in (initial.storage, initial.snapshots):
         storage.close()
-    assert isinstance(initial.storage, JournalJobs)
-    assert isinstance(initial.storage._worker, Worker)
-    initial.storage._worker.thread.join()
+    for thread in threading.enumerate():
+        if thread.name in {"kvraft-journal", "kvraft-snapshots"}:
+            thread.join()
 
 
 @pytest.fixture

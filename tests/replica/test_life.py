@@ -1,5 +1,6 @@
 """How a replica ends: leadership handed over, every request answered, nothing left over."""
 
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -25,9 +26,9 @@ def hand_over(cluster: Cluster, member: int) -> list[None]:
     return done
 
 
-def own_calls(cluster: Cluster, member: Member) -> list[object]:
+def own_calls(cluster: Cluster, member: Member) -> list[Callable[[], object]]:
     """Return what a replica still has on the clock."""
-    calls = [getattr(call, "func", None) for call in cluster.clock.getDelayedCalls()]
+    calls: list[Any] = [getattr(call, "func", None) for call in cluster.clock.getDelayedCalls()]
     return [call for call in calls if getattr(call, "__self__", None) is member.replica]
 
 
@@ -320,7 +321,8 @@ def wake(cluster: Cluster, leader: Member) -> list[object]:
     """Let a leader's heartbeat be due and its timer fire, alone; return the nodes it has sent something to by then."""
     sent = len(leader.sent)
     cluster.clock.rightNow = leader.node.deadline
-    leader.replica._timer_fired()
+    (timer_fired,) = (call for call in own_calls(cluster, leader) if call != leader.replica.run)
+    timer_fired()
     return [to for to, _ in leader.sent[sent:]]
 
 

@@ -10,7 +10,7 @@ from kvraft.peers.forwarded import Published
 from kvraft.peers.mesh import PeerStatus
 from kvraft.raft import MessageRefused
 from kvraft.replica.publishing import FRAME_BYTES, OUTBOX_BYTES_MAX
-from tests.replica.cluster import CONNECTED, Cluster
+from tests.replica.cluster import CONNECTED, Cluster, Outbox
 from tests.replica.test_forwarding import ready_cluster
 
 CALLER: Final = Caller("a test")
@@ -69,10 +69,9 @@ def test_a_member_to_which_much_waits_is_left_out(monkeypatch: pytest.MonkeyPatc
     cluster = ready_cluster()
     full, room = (attrs.evolve(CONNECTED, outbox_bytes=OUTBOX_BYTES_MAX + more) for more in (1, 0))
     gone = attrs.evolve(CONNECTED, connected=False)
-    peers = cluster.members[0].replica._peers
 
     def publish(statuses: dict[int, PeerStatus]) -> list[int]:
-        monkeypatch.setattr(type(peers), "status", lambda _: statuses)
+        monkeypatch.setattr(Outbox, "status", lambda _: statuses)
         cluster.members[0].sent.clear()
         cluster.members[0].replica.intake.publish(CALLER, b"c", b"x")
         cluster.run(0.01)

@@ -3,6 +3,7 @@
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
+from typing_extensions import override
 
 from kvraft.commands import Mutation, Outcome, Set, append, guarded, numbered, open_session, transact
 from kvraft.commands.blocks import block
@@ -22,9 +23,14 @@ BOUNDS = TransactionBounds(operations=4, bytes=1_000)
 def ready_cluster(bounds: TransactionBounds) -> Cluster:
     """Return a cluster whose members have these bounds, at the highest feature level."""
     cluster = Cluster(options=ReplicaOptions(transactions=bounds, forwards=True))
+    await_features(cluster)
+    return cluster
+
+
+def await_features(cluster: Cluster) -> None:
+    """Wait until all members are at the highest feature level."""
     cluster.settle()
     cluster.run_until(lambda: all(member.store.feature_level == FEATURE_LEVEL for member in cluster.running))
-    return cluster
 
 
 def reads(count: int) -> list[Step]:
@@ -114,12 +120,22 @@ def test_the_node_that_is_asked_refuses_it() -> None:
 
 def test_the_leader_refuses_what_another_node_has_taken() -> None:
     """A follower whose config.json allows more forwards it; the leader's decides. The log holds neither bound."""
-    cluster = ready_cluster(TransactionBounds())
-    leader = cluster.members[cluster.settle()]
-    leader.replica.intake._options = ReplicaOptions(transactions=BOUNDS)
-    leader.replica.intake._surely_taken_bytes = BOUNDS.surely_met_bytes
 
-    ask = cluster.ask(cluster.followers()[0], transact([], reads(5)))
+    class Unequal(Cluster):
+        """Members of which one allows more than the others."""
+
+        @override
+        def start(self, member: int, *, voting: bool, connected: bool = True) -> None:
+            bounds = TransactionBounds() if member == 2 else BOUNDS
+            self.options = ReplicaOptions(transactions=bounds, forwards=True)
+            super().start(member, voting=voting, connected=connected)
+
+    cluster = Unequal()
+    await_features(cluster)
+    assert cluster.followers()[-1] == 2
+
+    ask = cluster.ask(2, transact([], reads(5)))
+    assert not ask.is_over
     cluster.run(0.1)
 
     assert ask.error.code == "TOO_LARGE"

@@ -217,7 +217,6 @@ def test_a_client_that_has_gone_is_forgotten(refusal: Exception | None, defects:
 
     assert client.read() == []
     assert defects == []
-    assert client.protocol._results == ()
     assert len(client.database.submissions) == 1
     assert client.clock.getDelayedCalls() == []
 

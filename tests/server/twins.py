@@ -322,7 +322,7 @@ class Client:
 
     @property
     def held(self) -> int:
-        """How many bytes the node keeps of what was sent: a bound on its memory that nothing outside shows."""
+        """How many bytes the node keeps of what was sent: a bound on memory that nothing outside shows."""
         return self.protocol._dialect.held
 
     def half_closes(self) -> None:

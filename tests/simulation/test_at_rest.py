@@ -91,7 +91,7 @@ def test_a_restart_takes_a_leak_away_and_a_look_in_the_middle_of_a_run_finds_it(
 
 
 def test_a_snapshot_that_is_not_kept_and_not_removed_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    """It lies there until the next one is begun."""
+    """It lies there until the next one is begun. The test breaks a rule on purpose: nothing removes it."""
     cluster = settled()
     monkeypatch.setattr(Snapshots, "_drop", lambda _self, _snapshot: None)
     for number in range(4):

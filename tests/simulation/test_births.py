@@ -33,7 +33,10 @@ def test_restarts_and_cuts_in_its_first_seconds_leave_a_cluster_that_lives(seed:
 
 
 def test_a_cluster_that_is_dead_from_its_birth_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Where a founder has its vote only in the term in which it has voted, no leader is ever elected."""
+    """The test breaks a rule on purpose: a founder has its vote only in the term in which it has voted.
+
+    So no leader is ever elected.
+    """
     has_vote = identity._has_vote
 
     def has_vote_in_this_term(node: Node) -> bool:
@@ -45,7 +48,7 @@ def test_a_cluster_that_is_dead_from_its_birth_is_noticed(monkeypatch: pytest.Mo
 
 
 def test_who_takes_part_in_a_birth_without_one_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A node with a report of a log with entries is no founder."""
+    """A node with a report of a log with entries is no founder. The test breaks a rule on purpose: it is one."""
     monkeypatch.setattr(identity, "_is_birth", lambda _node: True)
     with pytest.raises(InvariantViolated, match="neither its disk nor another node says so"):
         Cluster(1, 3).elect()

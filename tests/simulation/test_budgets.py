@@ -41,7 +41,7 @@ def test_more_messages_than_needed_are_noticed(monkeypatch: pytest.MonkeyPatch) 
 
 
 def test_turns_that_do_nothing_are_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A timer that fires all the time."""
+    """The test breaks a rule on purpose: a timer fires all the time."""
     cluster = a_cluster_at_rest()
     monkeypatch.setattr(Replica, "_arm_timer", lambda self, _: self._clock.callLater(0.002, self.run))
 
@@ -67,7 +67,7 @@ def test_a_snapshot_that_becomes_due_is_no_waste(monkeypatch: pytest.MonkeyPatch
 
 
 def test_syncs_that_make_nothing_durable_are_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Each save is synced twice."""
+    """The test breaks a rule on purpose: each save is synced twice."""
     cluster = a_cluster_at_rest()
     once = Journal._write_and_sync
 

@@ -13,21 +13,23 @@ from kvraft.simulation.cluster import Stuck
 from kvraft.simulation.differing_states import differ
 from kvraft.simulation.requests import CALLER
 from kvraft.store import FEATURE_LEVEL
-from kvraft.store.keyspace import SHARDS
 
 NOTICED_S = 2 * RaftOptions().heartbeat_interval + 0.05
 """Two heartbeats, and the way of the messages, seconds."""
 
 
 def flip(cluster: Cluster, victims: Sequence[int], key: bytes) -> None:
-    """Flip one bit of a value in the memory of each of these members, and let the simulator's own check overlook it."""
+    """Flip one bit of a value in the memory of each of these members.
+
+    This breaks a rule on purpose, and it is the members that must notice it: the simulator's own check overlooks it.
+    """
     for victim in victims:
-        for index in range(SHARDS):
-            shard = cluster.members[victim].store.keys._shards[index]
-            if key in shard:
-                item = shard[key]
-                flipped = bytes([item.value[0] ^ 1, *item.value[1:]])
-                shard[key] = Item(flipped, item.create_revision, item.modify_revision, item.version)
+        keys = cluster.members[victim].store.keys
+        item = keys.get(key)
+        if item is not None:
+            flipped = bytes([item.value[0] ^ 1, *item.value[1:]])
+            keys.put(key, Item(flipped, item.create_revision, item.modify_revision, item.version))
+            keys.replaced.clear()  # no write has replaced it
     cluster.checks._check_state = lambda member, watched: None  # type: ignore[method-assign]
 
 

@@ -66,14 +66,14 @@ def test_half_a_line_that_a_reset_cuts_off_is_not_carried_out() -> None:
 
 def test_a_node_that_closes_while_it_owes_an_answer_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
     """The check counts lines at the node's end of the connection."""
-    monkeypatch.setattr(LineProtocol, "readConnectionLost", lambda self: self._close())
+    monkeypatch.setattr(LineProtocol, "readConnectionLost", lambda self: self.transport.loseConnection())
 
     with pytest.raises(InvariantViolated, match="1 of 1 answers missing"):
         visit(attrs.evolve(POLITE, half_closes=True), WRITES[:1])
 
 
 def test_a_node_that_never_closes_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Tools for one request wait for the close."""
+    """Tools for one request wait for the close. The test breaks a rule on purpose: there is none."""
     monkeypatch.setattr(ClosingRule, "_close_after", lambda _self, _delay_s: None)
 
     with pytest.raises(InvariantViolated, match=r"does not close in 1\.5 s"):

@@ -25,9 +25,10 @@ def test_a_job_is_reported_when_its_time_is_over() -> None:
     """One after the other, each in one event; meanwhile it is known since when the oldest has been waiting."""
     world = World(1)
     machine = Machine(world, "a machine")
-    jobs = begin(machine)
+    reactor = machine.begin()
+    jobs = DiskJobs(reactor, lambda: None, lambda: TAKES_S, 0.0)
     reported: list[float] = []
-    asked = jobs._reactor.seconds()
+    asked = reactor.seconds()
     for _ in range(2):
         jobs.do(lambda: None).addCallback(note_time(machine, reported))
 

@@ -79,7 +79,7 @@ def test_a_transfer_alone_leaves_nothing_unknown(seed: int) -> None:
 
 
 def test_the_clusters_time_follows_the_leaders_clock(monkeypatch: pytest.MonkeyPatch) -> None:
-    """At its pace: neither slower nor faster (row 28)."""
+    """At its pace: neither slower nor faster (row 28). The test breaks a rule on purpose: it stands still."""
     cluster = Cluster(seed=1)
     cluster.elect()
     cluster.run(1.0)

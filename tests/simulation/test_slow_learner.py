@@ -21,7 +21,7 @@ def test_a_learner_that_was_slow_for_ten_rounds_votes_when_it_is_quick(seed: int
 
 
 def test_a_leader_that_gives_a_slow_learner_up_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Where ten long rounds are the last, as in the thesis, it waits for ever."""
+    """The test breaks a rule on purpose: ten long rounds are the last, as in the thesis, and the learner waits on."""
     ends_round = changes._ends_round
 
     def ends_one_of_ten(node: Node, progress: Progress) -> bool:

@@ -60,6 +60,7 @@ def _set_deadline(store: Store, by: int) -> Callable[[], object]:
 
 
 def _drop_record(store: Store) -> Callable[[], None]:
+    """Leave one change out of the history, which breaks a rule on purpose; return what brings it back."""
     history = store.history
     records = [*history.records]
 

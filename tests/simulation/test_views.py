@@ -28,6 +28,7 @@ def test_what_is_told_is_so() -> None:
 
 
 def _without_addresses(self: Administration, members: Any = Administration._members) -> dict[str, object]:
+    """Name the members without their addresses, which breaks a rule on purpose."""
     told = members(self)
     return {**told, "members": [{**each, "address": None} for each in told["members"]]}
 
@@ -41,7 +42,7 @@ WRONG: dict[str, tuple[object, str, object]] = {
 
 @pytest.mark.parametrize("what", WRONG)
 def test_what_is_told_and_is_not_so_is_noticed(monkeypatch: pytest.MonkeyPatch, what: str) -> None:
-    """A learner that is called a voter, a member without its address, files that do not exist."""
+    """The test breaks a rule on purpose: a learner is called a voter, a member has no address, files do not exist."""
     monkeypatch.setattr(*WRONG[what])
 
     with pytest.raises(InvariantViolated, match=r"calls node|names the members|tells of"):

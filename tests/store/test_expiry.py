@@ -35,8 +35,9 @@ from kvraft.commands import (
 from kvraft.commands.expiry import EXPIRED_KEYS_MAX, SECOND_US, TTL_US_MAX, TTL_US_MIN
 from kvraft.commands.transactions import Compare, Put, Read, Relation, Remove, RemoveRange, Step, Target
 from kvraft.simulation.twin import Twin, within
-from kvraft.store import SnapshotInvalid, Store, StoreLoader, chunks, keyspace, take
+from kvraft.store import SnapshotInvalid, Store, StoreLoader, chunks, expiry, take
 from kvraft.store.expiry import DEADLINE_BYTES
+from kvraft.store.keyspace import SHARDS
 from tests.store.drawn import KEYS, MUTATIONS, VALUES
 from tests.store.log import batch, state
 from tests.store.test_commands_twin import plain
@@ -325,8 +326,7 @@ def story(seed: int) -> Store:
 
 def test_a_snapshot_holds_all_deadlines_however_keys_are_spread(monkeypatch: pytest.MonkeyPatch) -> None:
     """Each table is read to its own end: they need not be spread over equally many dicts."""
-    monkeypatch.setattr(keyspace, "SHARDS", 1)
-    monkeypatch.setattr(keyspace, "_MASK", 0)
+    monkeypatch.setattr(expiry, "SHARDS", 2 * SHARDS)
     store = expiring(*(b"%d" % number for number in range(20)))
 
     assert len(store.expiry.deadlines()) == 20

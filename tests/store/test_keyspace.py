@@ -20,7 +20,7 @@ KEYS: Final = [b"%d" % number for number in range(12)]
 
 @pytest.fixture(autouse=True, scope="module")
 def few_shards() -> Iterator[None]:
-    """Let keyspaces made here have few shards."""
+    """Let keyspaces made here have few shards, so that each test can write between two steps of a snapshot."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(keyspace, "SHARDS", SHARDS)
         patch.setattr(keyspace, "_MASK", SHARDS - 1)

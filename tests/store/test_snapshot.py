@@ -16,7 +16,7 @@ from kvraft.store import AlreadyFrozen, Released, Store, StoreLoader, StoreSnaps
 from kvraft.store import chunks as limits
 from kvraft.store.chunks import CHUNK_BYTES_FULL, CHUNK_BYTES_MAX, CHUNK_ITEMS_FULL, VALUE_PART_BYTES
 from kvraft.store.items import CHUNK_OVERHEAD_BYTES, ITEM_OVERHEAD_BYTES
-from kvraft.store.keyspace import SHARDS, FrozenShards
+from kvraft.store.keyspace import FrozenShards
 from tests.store.log import batch, raw, replay, state
 
 ITEMS: Final = 1
@@ -146,16 +146,20 @@ def items_of(chunk: bytes) -> list[object]:
     return list(items) if kind == ITEMS else []
 
 
-def test_a_step_reads_no_further_than_its_chunk() -> None:
+def test_a_step_reads_no_further_than_its_chunk(monkeypatch: pytest.MonkeyPatch) -> None:
     """One step reads the shards whose items fill its chunk, and never runs ahead."""
     store = fill(*((b"%d" % number, bytes(64)) for number in range(20_000)))
-    largest_shard = max(map(len, store.keys._shards))
-    taken = take(store)
-    frozen = shards_of(store)
-    read, written = 0, 0
+    largest_shard = max(map(len, store.keys.freeze_shards()))
+    read_next, read, written = FrozenShards.__next__, 0, 0
 
-    for chunk in taken:
-        read = sum(map(len, store.keys._shards[: frozen._next]))
+    def read_and_count(frozen: FrozenShards[Item]) -> list[tuple[bytes, Item]]:
+        nonlocal read
+        shard = read_next(frozen)
+        read += len(shard)
+        return shard
+
+    monkeypatch.setattr(FrozenShards, "__next__", read_and_count)
+    for chunk in take(store):
         written += len(items_of(chunk))
         assert read - written <= largest_shard
 
@@ -198,18 +202,26 @@ def test_one_after_the_other() -> None:
     assert state(load(second.state, second)) == state(store)
 
 
-def shards_of(store: Store) -> FrozenShards[Item]:
-    """Return what holds the keys of a store still."""
-    frozen = store.keys._frozen
-    assert frozen is not None
-    return frozen
+def take_with_shards(store: Store) -> tuple[StoreSnapshot, FrozenShards[Item]]:
+    """Take a snapshot; return also what holds the keys of the store still for it."""
+    shards: list[FrozenShards[Item]] = []
+    freeze_shards = store.keys.freeze_shards
+
+    def freeze_and_note() -> FrozenShards[Item]:
+        shards.append(freeze_shards())
+        return shards[0]
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(store.keys, "freeze_shards", freeze_and_note)
+        taken = take(store)
+    (frozen,) = shards
+    return taken, frozen
 
 
 def test_released_early() -> None:
     """A snapshot given up half-way yields no more chunks and keeps nothing, and the store can be taken again."""
     store = fill(*((b"%d" % number, bytes(VALUE_PART_BYTES)) for number in range(8)))
-    taken = take(store)
-    frozen = shards_of(store)
+    taken, frozen = take_with_shards(store)
     next(taken)
     store.apply(batch(9, *(set_key(b"%d" % number, b"new") for number in range(8))))
 
@@ -227,8 +239,7 @@ def test_released_early() -> None:
 def test_taken_to_the_end() -> None:
     """A snapshot that is read to its end has let the store go, keeps nothing, and stays at its end."""
     store = fill((b"k", b"1"))
-    taken = take(store)
-    frozen = shards_of(store)
+    taken, frozen = take_with_shards(store)
     store.apply(batch(2, set_key(b"k", b"2")))
     assert frozen.items_kept == 1
 
@@ -237,5 +248,4 @@ def test_taken_to_the_end() -> None:
     assert len(chunks) == 1
     assert not store.keys.frozen
     assert frozen.items_kept == 0
-    assert frozen._next == SHARDS
-    assert next(taken, None) is None
+    assert (next(taken, None), next(frozen, None)) == (None, None)

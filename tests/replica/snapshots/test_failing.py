@@ -117,21 +117,22 @@ def test_an_installed_snapshot_is_confirmed_only_when_the_log_is_durable(cluster
     take back what the leader will never send again.
     """
     leader, slow = cluster.elect(), cluster.followers()[0]
-    receiver = cluster.members[slow].receiver
     cluster.write_many(10)
     cluster.journals[slow].delay = 1.0
     cluster.write_many(5)
     cluster.run(0.3)
     node = cluster.members[slow].node
     assert node.log.durable < node.commit
-    replies: list[InstallSnapshotReply] = []
-    receiver._promise = lambda _to, message: replies.append(message)  # type: ignore[arg-type]
-    for index in (node.commit, node.log.durable):
-        receiver.receive(leader, _piece(node.term, index))
-
-    assert [reply.installed for reply in replies] == [True]
+    commit, durable = node.commit, node.log.durable
+    for index in (commit, durable):
+        cluster.members[slow].receiver.receive(leader, _piece(node.term, index))
+    cluster.run(0.0)
+    assert (node.commit, node.log.durable) == (commit, durable)
     cluster.journals[slow].delay = 0.0
     cluster.run(5.0)
+
+    replies = [message for _, message in cluster.members[slow].sent if isinstance(message, InstallSnapshotReply)]
+    assert [reply.installed for reply in replies] == [True]
 
 
 def test_a_piece_is_answered_only_when_its_term_is_durable(cluster: DiskCluster) -> None:

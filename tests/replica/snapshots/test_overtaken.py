@@ -2,20 +2,24 @@
 
 from twisted.internet.defer import Deferred
 
+from kvraft.commands import TakeSnapshot
 from kvraft.raft.messages import InstallSnapshot
-from tests.replica.cluster import write
+from tests.replica.cluster import SOMEBODY, write
 from tests.replica.disk_cluster import DiskCluster
 
 
 def test_a_snapshot_that_was_overtaken_leaves_the_log_after_it() -> None:
-    """While it was loaded the log has grown past it, and no snapshot covers what came later: others may need that."""
+    """While it was loaded the log has grown past it, and no snapshot covers what came later: others may need that.
+
+    The test stops the receiver between two steps: the look at the log, and the load of the snapshot.
+    """
     cluster = DiskCluster()
     cluster.settle()
     behind = cluster.members[cluster.followers()[0]]
     cluster.do(write("a"))
-    done = behind.snapshotter.begin(behind.store)
+    done = behind.replica.intake.administer(SOMEBODY, TakeSnapshot())
     cluster.run_until(lambda: done.called)
-    snapshot = behind.receiver._snapshots.latest
+    snapshot = cluster.snapshots[behind.id].latest
     assert snapshot is not None
     for _ in range(5):
         cluster.do(write("a"))

@@ -1,6 +1,7 @@
 """A snapshot on its way: broken links, changed leaders, restarts, stale pieces and damage (rows 16 to 18)."""
 
 from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
 from typing import Final
 
 import msgspec
@@ -11,6 +12,7 @@ from kvraft.peers.forwarded import PeerMessage
 from kvraft.raft.messages import InstallSnapshot, InstallSnapshotReply, RequestVote
 from kvraft.replica.snapshots import receive, send
 from kvraft.replica.snapshots.receive import read_header
+from kvraft.simulation.disk import proceed
 from kvraft.storage import Snapshot, SnapshotDamaged, SnapshotFailed, SnapshotHeader
 from kvraft.storage.errors import JournalFailed
 from kvraft.storage.snapshot_files import incoming_name
@@ -127,7 +129,7 @@ def test_an_answer_that_claims_more_than_there_is_counts_for_nothing(cluster: Di
     absurd: list[PeerMessage] = []
 
     def answer_absurdly_first(sender: int, outgoing: Sequence[tuple[int, PeerMessage]]) -> None:
-        latest = cluster.members[leader].snapshotter._context.snapshots.latest
+        latest = cluster.snapshots[leader].latest
         assert latest is not None
         for to, message in outgoing:
             if isinstance(message, InstallSnapshotReply) and not absurd:
@@ -139,13 +141,12 @@ def test_an_answer_that_claims_more_than_there_is_counts_for_nothing(cluster: Di
     cluster.carry = answer_absurdly_first  # type: ignore[method-assign]
     cluster.heal()
 
-    def is_up_to_date() -> bool:
-        senders = cluster.members[leader].senders.values()
-        assert all(each._received <= each._snapshot.size for each in senders)
-        return cluster.members[behind].store.applied_index == cluster.members[leader].store.applied_index
-
-    cluster.run_until(is_up_to_date, at_most=2.0)
+    cluster.run_until(
+        lambda: cluster.members[behind].store.applied_index == cluster.members[leader].store.applied_index,
+        at_most=2.0,
+    )
     assert absurd
+    assert all(piece.offset < piece.size for piece in pieces(cluster, leader))
 
 
 def test_a_restart_in_the_middle(cluster: DiskCluster) -> None:
@@ -318,22 +319,19 @@ def test_nothing_is_said_of_a_snapshot_in_a_later_term_than_the_senders(cluster:
 def test_a_failing_disk_of_the_receiver(cluster: DiskCluster) -> None:
     """A disk that has no room for the snapshot is asked again at intervals, not without end, and then goes on."""
     behind = late(cluster)
-    snapshots = cluster.snapshots[behind]
-    write_incoming, tries = snapshots.write_incoming, []
+    disk, tries = cluster.disks[behind], []
 
-    def refuse(offset: int, data: bytes) -> Deferred[int]:
-        if offset < 6 * PIECE:
-            return write_incoming(offset, data)
-        tries.append(offset)
-        snapshots._current_incoming().abort()
-        return fail(SnapshotFailed("write to", DIRECTORY / "snapshot", OSError(28, "no space")))
+    def refuse(operation: str, path: Path) -> None:
+        if operation == "pwrite" and incoming_name(path) is not None and received(cluster, behind) >= 6 * PIECE:
+            tries.append(path)
+            raise OSError(28, "no space")
 
-    snapshots.write_incoming = refuse  # type: ignore[method-assign]
+    disk.before = refuse
     cluster.heal()
     cluster.run(31.0)
     assert 1 <= len(tries) <= 31.0 / receive.FAILURE_PAUSE_S + 1
     assert cluster.members[behind].fatal == []
-    snapshots.write_incoming = write_incoming  # type: ignore[method-assign]
+    disk.before = proceed
     cluster.run_until(cluster.agrees, at_most=60.0)
 
     assert len(cluster.states()) == 1
@@ -402,7 +400,10 @@ def test_killed_between_the_snapshot_and_the_log(cluster: DiskCluster, step: str
 
 
 def test_what_the_journal_was_given_before_does_not_come_behind(cluster: DiskCluster) -> None:
-    """An installation waits for the saves that are under way and those that wait for them."""
+    """An installation waits for the saves that are under way and those that wait for them.
+
+    The test stops the receiver between two steps: a snapshot is loaded, and is installed while entries are saved.
+    """
     slow, leader = next(each for each in cluster.followers() if each != late(cluster)), cluster.elect()
     cluster.journals[slow].delay = 0.5
     cluster.heal()
@@ -411,7 +412,7 @@ def test_what_the_journal_was_given_before_does_not_come_behind(cluster: DiskClu
     cluster.run(0.01)
     cluster.isolate(slow, noticed=True)
     member = cluster.members[slow]
-    assert len(member.saver._waiting) > 0
+    assert member.node.log.last_index - member.node.log.durable > 1, "one save is under way, and another waits for it"
     cluster.write_many(60, size=600)
     cluster.run(0.05)
     latest = cluster.snapshots[leader].latest
@@ -419,7 +420,7 @@ def test_what_the_journal_was_given_before_does_not_come_behind(cluster: DiskClu
     assert latest.header.index > member.node.log.last_index
     state, membership = read_header(latest)
     loader = StoreLoader(state)
-    for chunk in cluster.snapshots[leader]._snapshots.chunks(latest.header.id):
+    for chunk in cluster.snapshots[leader].snapshots.chunks(latest.header.id):
         loader.add(chunk)
 
     installer = member.receiver._installer
@@ -453,7 +454,7 @@ def test_a_request_whose_entry_a_snapshot_covers_is_unknown(cluster: DiskCluster
     assert pieces(cluster, cluster.elect())
     assert ask.is_over
     assert not ask.error.definite
-    assert not cluster.members[old].commits.under_way.take_up_to(10**9)
+    assert cluster.members[old].replica.queues()["proposed"] == 0
 
 
 BROKEN_STATES: Final[dict[str, Callable[[dict[str, object]], dict[str, object]]]] = {

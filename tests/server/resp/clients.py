@@ -49,7 +49,7 @@ class RespClient:
 
     @property
     def held(self) -> int:
-        """How many bytes the node keeps of what was sent: a bound on its memory that nothing outside shows."""
+        """How many bytes the node keeps of what was sent: a bound on memory that nothing outside shows."""
         return self.protocol._resp.held
 
     @property
