@@ -47,11 +47,6 @@ def batch(count: int) -> Batch:
     return Batch(1, [Submission([each], 1.0, lambda _: None) for each in writes], [], count, (0, writes))
 
 
-def is_turn_due(cluster: Cluster) -> bool:
-    """Whether a member looks in this moment what there is to do."""
-    return any(call.getTime() <= cluster.clock.seconds() for call in cluster.clock.getDelayedCalls())
-
-
 def test_few_wait_behind_many(cluster: Cluster) -> None:
     """They are proposed with those that ask when they have their answers, and not while these are under way."""
     leader = cluster.members[cluster.settle()]
@@ -100,17 +95,17 @@ def test_no_turn_is_taken_for_writes_that_must_wait(cluster: Cluster) -> None:
     asks = ask_many(cluster, 3)
 
     asks.append(cluster.ask(leader.id, write("a")))
-    assert not is_turn_due(cluster), "the disk is busy"
+    assert not leader.replica.is_due, "the disk is busy"
     cluster.run(0.0005)
     asks.append(cluster.ask(leader.id, write("a")))
-    assert not is_turn_due(cluster), "three are under way and two wait"
+    assert not leader.replica.is_due, "three are under way and two wait"
     asks.append(cluster.ask(leader.id, write("a")))
-    assert is_turn_due(cluster)
+    assert leader.replica.is_due
     cluster.run(0)
 
     assert entries(leader) == before + 2
     asks.append(cluster.ask(leader.id, read("a")))
-    assert is_turn_due(cluster), "a read waits for no disk"
+    assert leader.replica.is_due, "a read waits for no disk"
     cluster.await_answers(*asks)
 
 
