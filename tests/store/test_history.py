@@ -138,9 +138,9 @@ def test_lower_bounds_take_effect_at_once_and_are_freed_in_steps(monkeypatch: py
 
     assert store.oldest_revision == store.revision == 9
     assert 2 < kept() < 9
-    for _ in range(9):
+    while before := kept():
         store.apply(batch(store.applied_index + 1, Set(b"k", b"")))
-    assert kept() == 0
+        assert before - 2 <= kept() < before
 
 
 def test_it_begins_with_its_level() -> None:

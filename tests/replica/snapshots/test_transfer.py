@@ -8,6 +8,7 @@ import msgspec
 import pytest
 from twisted.internet.defer import Deferred, fail
 
+from kvraft.commands import TakeSnapshot
 from kvraft.peers.forwarded import PeerMessage
 from kvraft.raft.messages import InstallSnapshot, InstallSnapshotReply, RequestVote
 from kvraft.replica.snapshots import receive, send
@@ -19,7 +20,7 @@ from kvraft.storage.snapshot_files import incoming_name
 from kvraft.store import SnapshotInvalid as StoreInvalid
 from kvraft.store import StoreLoader
 from kvraft.store import chunks as chunking
-from tests.replica.cluster import read, write
+from tests.replica.cluster import SOMEBODY, read, write
 from tests.replica.disk_cluster import DIRECTORY, DiskCluster
 
 PIECE: Final = 512
@@ -123,30 +124,29 @@ def test_an_answer_to_the_offer_that_is_lost_is_asked_for_again(cluster: DiskClu
 
 
 def test_an_answer_that_claims_more_than_there_is_counts_for_nothing(cluster: DiskCluster) -> None:
-    """The leader does not take it for progress, and asks again."""
-    behind, leader = late(cluster), cluster.elect()
-    carry = cluster.carry
-    absurd: list[PeerMessage] = []
+    """The leader takes it for silence, and begins anew with its latest snapshot when that lasts too long."""
+    leader, carry = cluster.elect(), cluster.carry
 
-    def answer_absurdly_first(sender: int, outgoing: Sequence[tuple[int, PeerMessage]]) -> None:
-        latest = cluster.snapshots[leader].latest
-        assert latest is not None
+    def answer_absurdly(sender: int, outgoing: Sequence[tuple[int, PeerMessage]]) -> None:
         for to, message in outgoing:
-            if isinstance(message, InstallSnapshotReply) and not absurd:
-                absurd.append(msgspec.structs.replace(message, received=latest.size + 1))
-                carry(sender, [(to, absurd[0])])
-            else:
-                carry(sender, [(to, message)])
+            said = message
+            if isinstance(message, InstallSnapshotReply):
+                (size,) = {piece.size for piece in pieces(cluster, to) if piece.snapshot == message.snapshot}
+                said = msgspec.structs.replace(message, received=size + 1)
+            carry(sender, [(to, said)])
 
-    cluster.carry = answer_absurdly_first  # type: ignore[method-assign]
+    cluster.carry = answer_absurdly  # type: ignore[method-assign]
     cluster.heal()
+    cluster.run_until(lambda: bool(pieces(cluster, leader)))
+    offered = pieces(cluster, leader)[-1].snapshot
+    taken = cluster.members[leader].replica.intake.administer(SOMEBODY, TakeSnapshot())
+    cluster.run_until(lambda: taken.called)
 
-    cluster.run_until(
-        lambda: cluster.members[behind].store.applied_index == cluster.members[leader].store.applied_index,
-        at_most=2.0,
-    )
-    assert absurd
-    assert all(piece.offset < piece.size for piece in pieces(cluster, leader))
+    cluster.run(send.SILENCE_MAX_S + send.OFFER_AGAIN_S)
+    assert pieces(cluster, leader)[-1].snapshot != offered
+
+    cluster.carry = carry  # type: ignore[method-assign]
+    cluster.run_until(cluster.agrees, at_most=2.0)
 
 
 def test_a_restart_in_the_middle(cluster: DiskCluster) -> None:
