@@ -80,7 +80,8 @@ def _check_leader(node: Node, leader: Leader) -> None:
             raise _broken(node, "a leader keeps no progress of members that have left")
         if not membership.decides(node.id):
             raise _broken(node, "a leader that was removed steps down (thesis §4.2.2)")
-    unsettled = log.slice(max(node.commit + 1, leader.term_start), log.last_index)
+    first = max(node.commit + 1, leader.term_start)
+    unsettled = log.slice(first, log.last_index) if first <= log.last_index else ()
     if leader.uncommitted_bytes != sum([len(entry.record) for entry in unsettled]):
         raise _broken(node, "the uncommitted bytes add up")
 
@@ -100,6 +101,7 @@ class NodeHistory:
     def __init__(self, node: Node) -> None:
         self._node = node
         self._match: dict[int, int] = {}
+        self._memberships = node.memberships.copy()
         self._remember()
         check_memberships(node)
 
@@ -109,6 +111,7 @@ class NodeHistory:
         check(node)
         if node.memberships != self._memberships:
             check_memberships(node)
+            self._memberships = node.memberships.copy()
         if node.term < self._term:
             raise _broken(node, f"the term never goes back from {self._term} (Figure 2)")
         if node.commit < self._commit:
@@ -140,7 +143,6 @@ class NodeHistory:
         node, role = self._node, self._node.role
         self._term, self._vote = node.term, node.vote
         self._commit, self._applying, self._last_index = node.commit, node.applying, node.log.last_index
-        self._memberships = node.memberships.copy()
         self._was_leader = isinstance(role, Leader)
         if isinstance(role, Leader):
             self._round = role.round
@@ -163,13 +165,17 @@ class ClusterHistory:
     def observe(self, nodes: Iterable[Node]) -> None:
         """Check the five properties of Figure 3; leader append-only is `NodeHistory`'s."""
         for node in nodes:
-            self._check_state_machine_safety(node)
-            if isinstance(node.role, Leader):
-                if node.term not in self.leaders:
-                    self._check_completeness(node)
-                first = self.leaders.setdefault(node.term, node.id)
-                if first != node.id:
-                    raise _broken(node, f"election safety: node {first} leads this term already")
+            self.look_at(node)
+
+    def look_at(self, node: Node) -> None:
+        """Do that for one node."""
+        self._check_state_machine_safety(node)
+        if isinstance(node.role, Leader):
+            if node.term not in self.leaders:
+                self._check_completeness(node)
+            first = self.leaders.setdefault(node.term, node.id)
+            if first != node.id:
+                raise _broken(node, f"election safety: node {first} leads this term already")
 
     def check_log_matching(self, nodes: Iterable[Node]) -> None:
         """Check the log matching property; it reads whole logs, so it is for the end of a run, or for short ones."""
@@ -189,21 +195,24 @@ class ClusterHistory:
         known, compared = self._compared.get(node.id, (node, 0))
         if known is not node:  # restarted: all its committed entries are compared again
             compared = 0
-        last_covered = self.committed.get(node.log.snapshot_index)
-        if last_covered is not None and node.log.snapshot_term != last_covered.term:
+        log, commit = node.log, node.commit
+        last_covered = self.committed.get(log.snapshot_index)
+        if last_covered is not None and log.snapshot_term != last_covered.term:
             raise _broken(
                 node,
                 f"state machine safety: the log begins after another entry {last_covered.index} than was committed",
             )
-        for index in range(max(compared, node.log.snapshot_index) + 1, node.commit + 1):
-            entry = node.log[index]
+        if compared == commit and known is node:
+            return
+        for index in range(max(compared, log.snapshot_index) + 1, commit + 1):
+            entry = log[index]
             first = self.committed.get(index)
             if first is None:
                 self.committed[index] = entry
                 self._committed_in[index] = node.term
             elif first != entry:
                 raise _broken(node, f"state machine safety: another entry {index} was committed")
-        self._compared[node.id] = (node, node.commit)
+        self._compared[node.id] = (node, commit)
 
     def _check_completeness(self, node: Node) -> None:
         """Check that a new leader's log has all entries committed in earlier terms; from then on it only appends.

@@ -27,7 +27,7 @@ from kvraft.raft.messages import (
     RequestVote,
     RequestVoteReply,
 )
-from kvraft.raft.roles import Leader
+from kvraft.raft.roles import Candidate, Leader
 from kvraft.replica import PeerTransport, Replica
 from kvraft.replica.cluster_clock import MICROSECONDS
 from kvraft.simulation.conduct import (
@@ -215,9 +215,10 @@ class Checks:
             watched.founder = node.founder
             self._founders.appears(node)
         watched.history.observe()
-        self.figure_3.observe([node])
+        self.figure_3.look_at(node)
         before = watched.conduct.before
-        self._elections.looks(node)
+        if type(role) is Candidate:
+            self._elections.looks(node)
         if leader is not None:
             if node.term not in self._led:
                 self._check_elected(member, before)

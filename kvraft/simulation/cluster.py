@@ -5,7 +5,7 @@ from typing import Final
 
 from kvraft.config import Address, Config, OnFollower, Peer
 from kvraft.config.values import KIB, History, Limits
-from kvraft.raft import InvariantViolated, RaftOptions
+from kvraft.raft import InvariantViolated, Node, RaftOptions
 from kvraft.replica.admission import IS_TOO_OLD
 from kvraft.simulation.checks import Checks
 from kvraft.simulation.clients import Answer, Caller, ClientMachine
@@ -207,23 +207,30 @@ class Cluster:
 
     def agrees(self) -> bool:
         """Whether all running members follow the same leader, which has committed in its term."""
+        return self._agreed() is not None
+
+    def _agreed(self) -> Node | None:
+        """Return the leader on which all running members agree; None: there is none."""
         leader = self.leader
         if leader is None:
-            return False
+            return None
         node = self.members[leader].node
         if node.log.term_at(node.commit) != node.term:
-            return False
-        return all(member.node.leader == leader for member in self.running if member.id in node.membership.members)
+            return None
+        members = node.membership.members
+        for member in self.members.values():  # like `leader`, asked at each event of some waits
+            if member.id in members and member.assembly is not None and member.node.leader != leader:
+                return None
+        return node
 
     def has_settled(self) -> bool:
         """Whether all running members have applied the leader's whole log."""
-        if not self.agrees() or self.leader is None:
+        node = self._agreed()
+        if node is None:
             return False
-        node = self.members[self.leader].node
+        last_index = node.log.last_index
         return all(
-            member.store.applied_index == node.log.last_index
-            for member in self.running
-            if member.id in node.membership.members
+            member.store.applied_index == last_index for member in self.running if member.id in node.membership.members
         )
 
     def has_let_go(self) -> bool:

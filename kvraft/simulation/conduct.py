@@ -11,7 +11,7 @@ import attrs
 
 from kvraft.raft import EntryKind, InvariantViolated, Membership, Message, Node
 from kvraft.raft.messages import PreVote, PreVoteReply, RequestVote
-from kvraft.raft.roles import Candidate, Follower, Leader
+from kvraft.raft.roles import Follower, Leader
 from kvraft.raft.transfer import SILENT_HEARTBEATS
 from kvraft.simulation.conduct_of_leaders import Leadership, could_another_lead
 from kvraft.simulation.member import Member
@@ -48,7 +48,10 @@ def agree(sets: Iterable[Collection[int]], who: Collection[int]) -> bool:
 
 
 def demand(holds: bool, rule: str) -> None:
-    """Raise InvariantViolated unless the rule is kept."""
+    """Raise InvariantViolated unless the rule is kept.
+
+    Checks that are made often call it only after they fail: making the text costs more than most of them.
+    """
     if not holds:
         raise InvariantViolated(rule)
 
@@ -297,7 +300,7 @@ class Elections:
 
     def looks(self, node: Node) -> None:
         """Record a candidate at once: while its RequestVote waits for its disk, its configuration may change."""
-        if type(node.role) is Candidate and _is_voter(node):
+        if _is_voter(node):
             self._stood.setdefault((node.id, node.term), majorities(node.membership))
 
     def said(self, sender: Member, before: Before, to: int, message: Message) -> None:

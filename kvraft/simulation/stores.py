@@ -135,10 +135,11 @@ def _check_changes(member: Member, replay: Replay) -> None:
             keys = {key for key in before.keys() | after.keys() if before.get(key) != after.get(key)}
             expected = {key: (before.get(key), after.get(key)) for key in keys}
             found = {change.key: (change.before, change.after) for change in told}
-            demand(
-                found == expected and len(told) == len(found),
-                f"node {member.id} keeps of revision {revision} the changes {found}, and they were {expected}",
-            )
+            if found != expected or len(told) != len(found):
+                demand(
+                    False,
+                    f"node {member.id} keeps of revision {revision} the changes {found}, and they were {expected}",
+                )
 
 
 def _item_at(store: Store, revision: int, key: bytes) -> Item | None:
@@ -166,10 +167,8 @@ def _check_sessions(member: Member, replay: Replay) -> None:
         kept = {number: answer for number, answer in session.answers.items() if number > floor}
         answers = {number: unpack_result(answer.content) for number, answer in found.answers.items()}
         is_right = found.floor == floor and answers.keys() == kept.keys()
-        demand(
-            is_right and all(_is_same(answers[number], kept[number]) for number in kept),
-            f"node {member.id} keeps of session {client} after {found.floor} {answers}, and it is {kept}",
-        )
+        if not is_right or not all(_is_same(answers[number], kept[number]) for number in kept):
+            demand(False, f"node {member.id} keeps of session {client} after {found.floor} {answers}, and it is {kept}")
 
 
 def _is_same(found: object, expected: object) -> bool:
