@@ -1,6 +1,6 @@
-"""Writes to a transport without a pass through the reactor, when its socket accepts the bytes at once."""
+"""Writes to a transport, or closes our side of it, without a pass through the reactor where the socket allows that."""
 
-from twisted.internet.interfaces import ITransport
+from twisted.internet.interfaces import ITCPTransport, ITransport
 from twisted.internet.tcp import Connection
 
 
@@ -13,22 +13,7 @@ def write_now(transport: ITransport, data: bytes) -> None:
     from the reactor, never from within this call. For transports other than a plain TCP socket (TLS, an in-memory one)
     this calls `transport.write`.
     """
-    # Whether new bytes may be sent at once: no earlier bytes wait, and the connection is not closing. Twisted has no
-    # public way to find out. These are the attributes by which `abstract.FileDescriptor.write` and `doWrite` decide.
-    # Each check adds time to every answer, so only the start of a half-close is checked: it is never undone.
-    # tests/net/test_write_now.py checks these attributes on real sockets.
-    if (
-        isinstance(transport, Connection)
-        and transport.connected
-        and not (
-            transport.dataBuffer
-            or transport._tempDataBuffer  # noqa: SLF001 - see above
-            or transport.TLS
-            or transport.disconnecting
-            or transport._aborting  # noqa: SLF001
-            or transport._writeDisconnecting  # noqa: SLF001
-        )
-    ):
+    if isinstance(transport, Connection) and _is_idle(transport):
         try:
             sent = transport.socket.send(data)
         except OSError:
@@ -38,3 +23,34 @@ def write_now(transport: ITransport, data: bytes) -> None:
             return
         data = data[sent:]
     transport.write(data)
+
+
+def half_close_now(transport: ITCPTransport) -> None:
+    """Close our side of a connection, at once if no output waits, otherwise after the output.
+
+    The protocol's `writeConnectionLost` is called then, so it may be called from within this call. Twisted's
+    `loseWriteConnection` has the socket watched until it is writable, which takes two system calls and an iteration of
+    the poll loop. For other transports than a plain TCP socket this calls it.
+    """
+    if isinstance(transport, Connection) and _is_idle(transport):
+        transport._writeDisconnecting = transport._writeDisconnected = True  # noqa: SLF001 - as `doWrite` does
+        transport._closeWriteConnection()  # noqa: SLF001 - ditto
+    else:
+        transport.loseWriteConnection()
+
+
+def _is_idle(transport: Connection) -> bool:
+    """Whether new bytes may be sent at once: no earlier bytes wait, and the connection is not closing.
+
+    Twisted has no public way to find out. These are the attributes by which `abstract.FileDescriptor.write` and
+    `doWrite` decide. Each check adds time to every answer, so only the start of a half-close is checked: it is never
+    undone. tests/net/test_write_now.py checks these attributes on real sockets.
+    """
+    return bool(transport.connected) and not (
+        transport.dataBuffer
+        or transport._tempDataBuffer  # noqa: SLF001 - see above
+        or transport.TLS
+        or transport.disconnecting
+        or transport._aborting  # noqa: SLF001
+        or transport._writeDisconnecting  # noqa: SLF001
+    )

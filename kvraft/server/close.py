@@ -20,6 +20,7 @@ from collections.abc import Callable
 
 from twisted.internet.interfaces import IConsumer, IDelayedCall, IPushProducer, IReactorTime, ITCPTransport
 
+from kvraft.net.write_now import half_close_now
 from kvraft.server.limits import ServerLimits
 
 
@@ -78,10 +79,8 @@ class ClosingRule:
 
     def _close_after(self, delay_s: float) -> None:
         self.is_settled = True
-        if self._timer is None:
-            self._timer = self._clock.callLater(delay_s, self._expired)
-        else:
-            self._timer.reset(delay_s)
+        self.stop()  # Twisted finds a call to make it earlier by a search through all of them
+        self._timer = self._clock.callLater(delay_s, self._expired)
 
     def _expired(self) -> None:
         self._timer = None
@@ -101,21 +100,26 @@ class LingeringClose:
 
     def begin(self, *, client_finished: bool) -> None:
         """Send all output, then close our side, or the connection if the client's side is closed already."""
-        self._timer = self._clock.callLater(self._limits.stall_s, self._expired)
+        if not client_finished:
+            half_close_now(self._transport)
+        self._wait()
         if client_finished:
             self._transport.loseConnection()
-        else:
-            self._transport.loseWriteConnection()
 
     def our_side_closed(self) -> None:
         """All output is sent: the client has until the deadline to close its side."""
         self._our_side_closed = True
         if self._timer is not None:
-            self._timer.reset(self._limits.linger_s)
+            self._wait()
 
     def client_finished(self) -> None:
         """No input is left that could turn the close into a reset."""
         self._transport.loseConnection()
+
+    def _wait(self) -> None:
+        self.stop()
+        limits = self._limits
+        self._timer = self._clock.callLater(limits.linger_s if self._our_side_closed else limits.stall_s, self._expired)
 
     def stop(self) -> None:
         """Stop waiting: the connection is lost."""

@@ -206,6 +206,17 @@ async def test_the_end_of_a_connection_is_seen(served: Served) -> None:
 
 
 @deadline(LIMIT_S)
+async def test_the_end_of_input_is_seen_in_the_round_of_reads_that_meets_it(served: Served) -> None:
+    """The reactor need not watch the connection first: the protocol has ended when the calls after the reads run."""
+    client = await served.connect()
+    client.close()
+
+    served.watch.doRead()
+
+    assert served.protocols[0].ended is not None
+
+
+@deadline(LIMIT_S)
 async def test_a_paused_connection_is_not_read(served: Served) -> None:
     """What a connection that is paused is sent is read when it is resumed; its neighbours are read meanwhile."""
     paused, neighbour = await served.connect(), await served.connect()

@@ -5,14 +5,16 @@ from unittest.mock import patch
 import pytest
 from twisted.internet import reactor
 from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IHalfCloseableProtocol
 from twisted.internet.protocol import Protocol, connectionDone
 from twisted.internet.task import deferLater
 from twisted.internet.tcp import Connection
 from twisted.internet.testing import StringTransport
 from twisted.python.failure import Failure
 from typing_extensions import override
+from zope.interface import implementer
 
-from kvraft.net.write_now import write_now
+from kvraft.net.write_now import half_close_now, write_now
 from tests.conftest import deadline
 
 BIG = bytes(range(256)) * 32 * 1024  # 8 MiB: more than any socket buffer here takes at once
@@ -31,13 +33,30 @@ class Ending(Protocol):
         self.ended.callback(None)
 
 
+@implementer(IHalfCloseableProtocol)
+class HalfClosing(Ending):
+    """Records which sides of its connection were closed, too."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.closed_sides: list[str] = []
+
+    def readConnectionLost(self) -> None:
+        """The far end has closed its side."""
+        self.closed_sides.append("theirs")
+
+    def writeConnectionLost(self) -> None:
+        """Our side is closed."""
+        self.closed_sides.append("ours")
+
+
 class Pair:
     """A Twisted transport on a real socket, and the plain socket at its other end."""
 
-    def __init__(self) -> None:
+    def __init__(self, protocol: Ending) -> None:
         ours, self.far = socket.socketpair()
         self.far.setblocking(False)
-        self.protocol = Ending()
+        self.protocol = protocol
         self.transport = Connection(ours, self.protocol, reactor)
         self.transport.connected = 1  # as tcp.Server does
         self.transport.startReading()
@@ -64,15 +83,28 @@ class Pair:
             held += data
         return bytes(held)
 
+    def end(self) -> None:
+        """Close both sockets."""
+        self.far.close()
+        if self.transport.connected:
+            self.transport.abortConnection()
+
 
 @pytest.fixture
 def pair(running_reactor: None) -> Iterator[Pair]:
     """A connected pair, closed after the test."""
-    pair = Pair()
+    pair = Pair(Ending())
     yield pair
-    pair.far.close()
-    if pair.transport.connected:
-        pair.transport.abortConnection()
+    pair.end()
+
+
+@pytest.fixture
+def sides(running_reactor: None) -> Iterator[tuple[Pair, list[str]]]:
+    """A connected pair, whose protocol knows half-closes, and which of its sides are closed, in order."""
+    protocol = HalfClosing()
+    pair = Pair(protocol)
+    yield pair, protocol.closed_sides
+    pair.end()
 
 
 def test_an_idle_socket_takes_the_bytes_before_the_call_returns(pair: Pair) -> None:
@@ -216,3 +248,46 @@ def test_bytes_of_a_connection_under_tls_go_through_tls(pair: Pair) -> None:
 
     write.assert_called_once_with(b"secret")
     assert pair.received() == b""
+
+
+@deadline(10)
+async def test_an_idle_connection_is_half_closed_before_the_call_returns(sides: tuple[Pair, list[str]]) -> None:
+    """The far end reads the answer and the end of the stream at once, and may still send until it closes its side."""
+    pair, closed = sides
+    write_now(pair.transport, b"answer")
+    half_close_now(pair.transport)
+
+    assert closed == ["ours"]
+    assert pair.received() == b"answer"
+    assert pair.far.recv(1) == b"", "the end of the stream"
+    pair.far.send(b"more")
+    pair.far.shutdown(socket.SHUT_WR)
+    while len(closed) < 2:
+        await deferLater(reactor, 0)
+    assert closed == ["ours", "theirs"]
+    assert pair.protocol.reasons == []
+    pair.transport.loseConnection()
+    await pair.protocol.ended
+
+
+@deadline(10)
+async def test_a_half_close_comes_after_the_bytes_that_wait(sides: tuple[Pair, list[str]]) -> None:
+    """Output that the socket has not taken yet is sent first."""
+    pair, closed = sides
+    write_now(pair.transport, BIG)
+    half_close_now(pair.transport)
+
+    assert closed == []
+    assert await pair.receive(len(BIG) + 1) == BIG
+    while not closed:
+        await deferLater(reactor, 0)
+
+
+def test_a_half_close_under_tls_goes_through_tls(sides: tuple[Pair, list[str]]) -> None:
+    """TLS says goodbye first."""
+    pair, closed = sides
+    with patch.object(pair.transport, "TLS", new=True), patch.object(pair.transport, "loseWriteConnection") as lose:
+        half_close_now(pair.transport)
+
+    lose.assert_called_once_with()
+    assert closed == []
