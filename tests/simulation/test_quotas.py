@@ -32,7 +32,7 @@ def test_the_twin_refuses_what_the_store_refuses(kind: str) -> None:
 
 
 def test_a_quota_that_is_not_kept_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
-    """All members exceed it alike, and every write is answered as done."""
+    """The test breaks a rule on purpose: all members exceed it alike, and every write is answered as done."""
 
     def overlook(_self: Transaction, _key: bytes, _value: bytes, _old: Item | None) -> None:
         """Let the store grow."""
