@@ -7,8 +7,8 @@
 # counter at 51: get_window_stats() says 0 remaining, and hits of 1 are refused until the window ends. test() says False
 # beforehand and takes nothing. The moving window and the sliding window counter leave the quota as it was.
 # Why it matters: costs are for batches, such as the number of keys in a transaction. One batch that could never fit shuts
-# out the small requests of the same client, and a client that tries it again at each new window never gets through with
-# anything. Call test() before hit(), or take another strategy; a store that charges for a request must check, then add.
+# out the small requests of the same client, and a client that begins each window with it gets through with nothing at
+# all. Call test() before hit(), or take another strategy; a store that charges for a request must check, then add.
 set -eu
 tmp=$(mktemp -d)
 trap 'rm -rf "$tmp"' EXIT
