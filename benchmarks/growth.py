@@ -27,7 +27,7 @@ from benchmarks.watchers import idle_watches
 
 BYTES_AT_ONCE: Final = 64 * 1024 * 1024
 """Most bytes of keys' values that a run writes at first: large values go to fewer keys."""
-FILL_SECONDS_MAX: Final = 200
+FILL_SECONDS_MAX: Final = 600
 WARMUP_SECONDS: Final = 1
 LEASE_SECONDS: Final = 3600
 CLIENTS: Final = 20_000
@@ -49,7 +49,7 @@ class Step(msgspec.Struct, frozen=True):
 
 STEPS: Final[Mapping[str, Sequence[Step]]] = {
     "values": [Step(f"{size:,} bytes", value_bytes=size) for size in (64, 1024, 64 * 1024, 1_048_000)],
-    "keys": [Step(f"{keys:,} keys", keys=keys) for keys in (10_000, 100_000, 1_000_000)],
+    "keys": [Step(f"{keys:,} keys", keys=keys) for keys in (10_000, 100_000, 1_000_000, 10_000_000)],
     "connections": [Step(f"{count:,} connections", connections=count) for count in (1, 10, 100, 1_000, 10_000)],
     "members": [Step(f"{members} members", members=members) for members in (1, 3, 5, 7)],
     "watches": [Step(f"{count:,} watches of other keys", watches=count) for count in (0, 10_000)],
