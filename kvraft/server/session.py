@@ -107,8 +107,7 @@ class Session(Protocol):
             if self._in_flight is None and not (self.paused or self._results or self._proceeding):
                 self._proceed(data)
             else:
-                self._dialect.hold(data)
-                self._choose_reading()
+                self._hold(data)
         except Exception:  # noqa: BLE001 - one client's connection ends, not the node
             self._break()
 
@@ -382,6 +381,11 @@ class Session(Protocol):
 
     def stopProducing(self) -> None:
         """Nothing to do: `connectionLost` follows."""
+
+    def _hold(self, data: bytes) -> None:
+        """Keep input for later."""
+        self._dialect.hold(data)
+        self._choose_reading()
 
     def _choose_reading(self) -> None:
         """Read input if the held input is below the limit and the client reads its answers."""

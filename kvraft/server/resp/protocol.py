@@ -40,8 +40,7 @@ class RespProtocol(Session):
             super().dataReceived(data)
             return
         self._rule.is_settled = False
-        self._resp.hold(data)
-        self._choose_reading()
+        self._hold(data)
         if not self._waits_to_read:
             self._waits_to_read = True
             self._node.read_budget.wait(self._read_held)
