@@ -107,22 +107,26 @@ MODULES_WITH_UNDERSCORES: Final = frozenset({"os", "sys"})
 NAMES_ATTRIBUTES: Final = frozenset({"setattr", "getattr", "delattr", "hasattr", "object", "patch"})
 """Functions, and methods of pytest's and unittest's patches, that take the name of an attribute."""
 
+MAY_USE_ATTRIBUTES: Final = (ast.Attribute, ast.Subscript, ast.Call)
+
 
 def pokes(source: str) -> list[str]:
     """Return where a test uses a private attribute of another object, and no docstring around it says a reason."""
-    return list(_pokes(ast.parse(source), is_in_class=False))
+    found: list[str] = []
+    _find_pokes(ast.parse(source), found, is_in_class=False)
+    return found
 
 
-def _pokes(node: ast.AST, *, is_in_class: bool) -> Iterator[str]:
-    if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
+def _find_pokes(node: ast.AST, found: list[str], *, is_in_class: bool) -> None:
+    if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)):
         docstring = " ".join((ast.get_docstring(node) or "").split())
         if any(reason in docstring for reason in REASONS):
             return
         is_in_class = is_in_class or isinstance(node, ast.ClassDef)
-    if _is_private(_attribute_used(node, is_in_class=is_in_class)):
-        yield f"line {getattr(node, 'lineno', 0)}: {ast.unparse(node)}"
+    elif isinstance(node, MAY_USE_ATTRIBUTES) and _is_private(_attribute_used(node, is_in_class=is_in_class)):
+        found.append(f"line {getattr(node, 'lineno', 0)}: {ast.unparse(node)}")
     for child in ast.iter_child_nodes(node):
-        yield from _pokes(child, is_in_class=is_in_class)
+        _find_pokes(child, found, is_in_class=is_in_class)
 
 
 def _is_private(name: object) -> bool:
@@ -132,6 +136,8 @@ def _is_private(name: object) -> bool:
 def _attribute_used(node: ast.AST, *, is_in_class: bool) -> object:
     """Return the attribute of another object that an expression uses, or None."""
     match node:
+        case ast.Attribute(attr=name) if not _is_private(name):
+            return None
         case ast.Attribute(value=ast.Name(id="self" | "cls")) if is_in_class:
             return None
         case ast.Attribute(value=ast.Call(func=ast.Name(id="super"))):
