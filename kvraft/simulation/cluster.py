@@ -228,10 +228,11 @@ class Cluster:
         node = self._agreed()
         if node is None:
             return False
-        last_index = node.log.last_index
-        return all(
-            member.store.applied_index == last_index for member in self.running if member.id in node.membership.members
-        )
+        last_index, members = node.log.last_index, node.membership.members
+        for member in self.members.values():
+            if member.id in members and member.assembly is not None and member.store.applied_index != last_index:
+                return False
+        return True
 
     def has_let_go(self) -> bool:
         """Whether every removed node has stopped, unless a majority of its configuration has left as well."""

@@ -46,9 +46,11 @@ class Inode:
 
     def sync(self) -> None:
         """Make every dirty sector and the length durable."""
-        self.resize(self.durable, len(self.current))
+        durable = self.durable
+        self.resize(durable, len(self.current))
         for sector, versions in self.dirty.items():
-            self.put(self.durable, sector, versions[-1])
+            begin, version = sector * SECTOR, versions[-1]
+            durable[begin : begin + len(version)] = version
         self.dirty.clear()
 
     def lose(self, rng: random.Random, keep: float) -> None:
@@ -228,6 +230,8 @@ class DiskFile:
         self.disk = disk
         self.path = path
         self.inode = inode
+        self.kind = path.name.partition("-")[0]
+        """The part of its name before the first hyphen."""
         self.life = disk.life
         disk.opened[self] = None
 
@@ -279,7 +283,7 @@ class DiskFile:
         except OSError:
             self.inode.lose(self.disk.rng, 0.5)
             raise
-        self.disk.syncs[self.path.name.partition("-")[0]] += 1
+        self.disk.syncs[self.kind] += 1
         if "fdatasync" not in self.disk.ignored:
             self.inode.sync()
 
