@@ -162,7 +162,8 @@ def delay_after_loss(node: Node, lost: int) -> float:
     All followers see a leader's death at the same moment. So the time is divided among the voters, in the order of
     their ids from `lost` on, and each draws a moment of the first quarter of its own slot. In most cases the first is
     elected before the next one begins. To draw from the whole time is as safe and slower: the first of two draws
-    comes later, and the second may come just after it, which splits the votes.
+    comes later, and the second may come just after it, which splits the votes. Only this first attempt has an order;
+    whatever comes of it, later ones wait for random timeouts, since ranks alone leave cases without a leader (§5.2).
     """
     order = sorted({*_other_voters(node), node.id} - {lost}, key=lambda voter: (voter < lost, voter))
     options = node.options
