@@ -19,6 +19,8 @@ MESSAGES: Final = 6
 """How many messages are published at each member."""
 PADDING: Final = (0, 0, 400)
 """Bytes by which a message is longer, one of these."""
+OVERHEAD_BYTES: Final = 60
+"""Bytes that a message takes on a subscriber's connection in addition to its own."""
 DELIVERED_S: Final = 1.0
 """Longest time until all messages have arrived, virtual seconds."""
 EXTRA_S: Final = 0.3
@@ -66,6 +68,8 @@ def publish(cluster: Cluster, draws: Random) -> None:
     nodes = [member for member in cluster.running if member.id in ids]
     if any(member.store.feature_level < PUBLISHING_LEVEL for member in nodes):
         return
+    if cluster.limits.watch_bytes < len(nodes) * MESSAGES * (max(PADDING) + OVERHEAD_BYTES):
+        return  # a subscriber with a small window would be disconnected, since more than that waits for it
     cluster.run_until(lambda: _are_connected(nodes), what="a connection of each member to each other")
     listeners, publishers = _connect(cluster, nodes), _connect(cluster, nodes)
     for listener in listeners:

@@ -4,8 +4,13 @@ A turn that nobody has scheduled makes no answer wrong. What waits is done with 
 only comes late, and a budget for it would have to be narrow. That a turn is due can be checked exactly.
 """
 
+from typing import Final
+
 from kvraft.replica import Replica
 from kvraft.simulation.conduct import demand
+
+EPSILON_S: Final = 1e-6
+"""Tolerance for clocks that are computed from each other, seconds."""
 
 
 def check_due(member: int, replica: Replica) -> None:
@@ -22,6 +27,11 @@ def check_due(member: int, replica: Replica) -> None:
     what = _waits(replica)
     if what is not None:
         demand(False, f"node {member} has {what}, and no turn is due")
+    timer, node = replica._timer, replica.node  # noqa: SLF001
+    if replica._snapshotter._receiver._working:  # noqa: SLF001 - it ends with a turn
+        return
+    if timer is None or timer.getTime() > max(node.deadline, replica._clock.seconds()) + EPSILON_S:  # noqa: SLF001
+        demand(False, f"node {member} has something to do at {node.deadline:.6f}, and no timer for it")
 
 
 def _waits(replica: Replica) -> str | None:

@@ -66,6 +66,8 @@ def check_status(member: Member) -> None:
     found = {name: told[name] for name in expected}
     demand(found == expected, f"node {member.id} tells {found} of itself, and it has {expected}")
     demand((told["role"] == LED) == node.is_leader, f"node {member.id} says that it is {told['role']}")
+    is_replayed = replica._startup_replay is None or store.applied_index < node.log.last_index  # noqa: SLF001
+    demand(is_replayed, f"node {member.id} has applied its log, and still counts as starting")
     if not member.forgets:
         _check_disk(member, told["disk"])
     for peer, each in told["peers"].items():

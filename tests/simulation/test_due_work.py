@@ -10,6 +10,7 @@ from kvraft.replica.apply import Applier
 from kvraft.replica.intake import Intake
 from kvraft.replica.reads import Reads
 from kvraft.simulation import Cluster
+from kvraft.simulation.machine import Timer
 
 
 def write_and_read(cluster: Cluster) -> None:
@@ -40,9 +41,15 @@ def _forgets_turns(of: type, name: str) -> Callable[[pytest.MonkeyPatch], None]:
     return patch
 
 
+def _sets_no_timer(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A timer that is set stays where it is, although the deadline is earlier now."""
+    monkeypatch.setattr(Timer, "reset", lambda _self, _seconds: None)
+
+
 WRONG = {
     "a request": (_forgets_turns(Intake, "ask"), "reads that ask for no index|writes to propose"),
     "a read": (lambda patch: patch.setattr(Reads, "answer", lambda *_: None), "does not answer reads"),
+    "a timer": (_sets_no_timer, "no timer for it"),
     "entries": (lambda patch: patch.setattr(Applier, "apply", _waits), "entries to apply"),
 }
 
