@@ -180,13 +180,17 @@ class LockClients(JudgedGroup[LockClient]):
         """
         if not self._clients:
             return
+        self._await_ends()
+        leave_a_queue(self._cluster)
+        self._await_ends()
+        self._cluster.run_until(self._cluster.has_settled, what="one state on all members")
+
+    def _await_ends(self) -> None:
         cluster = self._cluster
-        leave_a_queue(cluster)
         what = f"the end of a lock or a lease, {LATE_S:g} s after its time at the latest,"
         while (due_us := _due(leader := cluster.members[cluster.elect()])) is not None:
             left_s = max(0.0, (due_us - leader.store.cluster_time) / SECOND_US) / min(CLOCK_RATES)
             cluster.run_until(partial(_has_moved, cluster, leader, due_us), at_most=left_s + LATE_S, what=what)
-        cluster.run_until(cluster.has_settled, what="one state on all members")
 
     def judge(self, replay: Replay) -> None:
         """Check the answers that they got.
@@ -209,9 +213,10 @@ def leave_a_queue(cluster: Cluster) -> None:
         Stuck: it is not.
     """
     leader, waiting = cluster.members[cluster.elect()], cluster.client()
-    if leader.store.feature_level < AcquireLock.LEVEL or cluster.ask(leader.id, f"LOCK {LEFT} TTL {LEFT_S}")[0].get(
-        "error"
-    ):
+    if leader.store.feature_level < AcquireLock.LEVEL:
+        return
+    token = cluster.ask(leader.id, f"LOCK {LEFT} TTL {LEFT_S}")[0].get("token")
+    if token is None:
         return
     forwards = cluster.on_follower is OnFollower.FORWARD
     waiting_at = max(leader.node.membership.voters) if forwards else leader.id
@@ -230,6 +235,8 @@ def leave_a_queue(cluster: Cluster) -> None:
         at_most=LEFT_AFTER_S,
         what="the end of the wait of a client that has gone",
     )
+    if cluster.leader == leader.id:
+        cluster.ask(leader.id, f"UNLOCK {LEFT} {token}")
 
 
 def _due(leader: Member) -> int | None:
