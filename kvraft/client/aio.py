@@ -7,11 +7,12 @@ from types import TracebackType
 from typing import Any, Self, TypeVar
 
 from kvraft.client import awaited, requests
+from kvraft.client.aio_driver import Driver
 from kvraft.client.awaited import Ranges
 from kvraft.client.channel import TIMEOUT_S, Channel
 from kvraft.client.following import Following, watch_key, watch_prefix
 from kvraft.client.holding import TTL_S, WAIT_S, Held
-from kvraft.client.link import SILENCE_S, Link, Machine
+from kvraft.client.link import SILENCE_S
 from kvraft.client.nodes import find_nodes
 from kvraft.client.requests import Answer, If, Request, Span
 from kvraft.client.transactions import Transaction
@@ -20,150 +21,12 @@ from kvraft.client.values import Event, Item, Outcome, Text
 T = TypeVar("T")
 
 
-class _Connection(asyncio.Protocol):
-    """The connection for one link; once the machine asks for another link, its events are ignored."""
-
-    def __init__(self, driver: "_Driver", link: Link) -> None:
-        self._driver = driver
-        self._link = link
-        self.transport: asyncio.Transport | None = None
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport), "a TCP connection reads and writes"
-        self.transport = transport
-        self._driver.made(self, self._link)
-
-    def data_received(self, data: bytes) -> None:
-        self._driver.received(data, self._link)
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        self._driver.lost(self._link)
-
-
-class _Driver:
-    """Makes the connection that a machine asks for, moves its bytes, and wakes it.
-
-    Args:
-        machine: the machine to drive.
-        changed: called when the machine may have results for its owner.
-    """
-
-    def __init__(self, machine: Machine, changed: Callable[[], None]) -> None:
-        self._machine = machine
-        self._changed = changed
-        self.loop = asyncio.get_running_loop()
-        self.now = self.loop.time
-        self._link: Link | None = None
-        self._connection: _Connection | None = None
-        self._connecting: asyncio.Task[None] | None = None
-        self._timer: asyncio.TimerHandle | None = None
-        self._will_step = False
-        self._is_paused = False
-        self._is_closed = False
-
-    def touch(self) -> None:
-        """Step the machine at the end of this turn of the loop."""
-        if not self._will_step:
-            self._will_step = True
-            self.loop.call_soon(self._step)
-
-    def close(self) -> None:
-        """Close the connection."""
-        self._is_closed = True
-        self._drop()
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
-
-    def pause(self, *, is_full: bool) -> None:
-        """Pause reading while the machine `is_full`."""
-        transport = self._connection.transport if self._connection is not None else None
-        if is_full != self._is_paused and transport is not None and not transport.is_closing():
-            self._is_paused = is_full
-            transport.pause_reading() if is_full else transport.resume_reading()
-
-    # --- called by connections ---------------------------------------------------------------------------------------
-
-    def made(self, connection: _Connection, link: Link) -> None:
-        """A connection is made."""
-        if link is self._link and link is self._machine.link:
-            self._connection = connection
-            self._machine.connected(self.now())
-            self._step()
-        elif connection.transport is not None:
-            connection.transport.abort()
-
-    def received(self, data: bytes, link: Link) -> None:
-        """A connection has received bytes."""
-        if link is self._link:
-            self._machine.received(data, self.now())
-            self._step()
-
-    def lost(self, link: Link) -> None:
-        """A connection is lost, or could not be made."""
-        if link is self._link:
-            self._connection = None
-            if link is self._machine.link:
-                self._machine.lost(self.now())
-            self._step()
-
-    # --- steps of the machine ----------------------------------------------------------------------------------------
-
-    def _step(self) -> None:
-        self._will_step = False
-        if self._is_closed:
-            self._changed()  # requests to a closed client end with an error
-            return
-        link = self._machine.link
-        if link is not self._link:
-            self._drop()
-            self._link = link
-            if link is not None:
-                self._connecting = self.loop.create_task(self._connect(link))
-        elif self._connection is not None and self._connection.transport is not None:
-            output = self._machine.take_output()
-            if output:
-                self._connection.transport.write(output)
-        self.set_timer()
-        self._changed()
-
-    async def _connect(self, link: Link) -> None:
-        try:
-            await self.loop.create_connection(lambda: _Connection(self, link), *link.address)
-        except OSError:
-            self.lost(link)
-
-    def _drop(self) -> None:
-        self._link = None
-        self._is_paused = False
-        if self._connecting is not None and not self._connecting.done():
-            self._connecting.cancel()
-        self._connecting = None
-        if self._connection is not None and self._connection.transport is not None:
-            self._connection.transport.abort()
-        self._connection = None
-
-    def set_timer(self) -> None:
-        """Set the timer. An earlier timer stays: an early wake-up does nothing, and costs less than a new timer."""
-        wake_at = self._machine.wake_at()
-        if wake_at is None or (self._timer is not None and self._timer.when() <= wake_at):
-            return
-        if self._timer is not None:
-            self._timer.cancel()
-        self._timer = self.loop.call_at(wake_at, self._wake)
-
-    def _wake(self) -> None:
-        self._timer = None
-        self._machine.woken(self.now())
-        self._step()
-
-
 class Watch(AsyncIterator[Event]):
     """The events of a watch, in order. It continues after failures of nodes; see `AsyncClient.watch`."""
 
     def __init__(self, following: Following) -> None:
         self._following = following
-        self._driver: _Driver | None = None
+        self._driver: Driver | None = None
         self._arrived = asyncio.Event()
 
     def _changed(self) -> None:
@@ -172,9 +35,9 @@ class Watch(AsyncIterator[Event]):
         if self._driver is not None:
             self._driver.pause(is_full=self._following.is_full)
 
-    def _start(self) -> _Driver:
+    def _start(self) -> Driver:
         if self._driver is None:
-            self._driver = _Driver(self._following, self._changed)
+            self._driver = Driver(self._following, self._changed)
             self._following.woken(self._driver.now())
             self._driver.touch()
         return self._driver
@@ -280,7 +143,7 @@ class AsyncClient(Ranges):
         self._timeout_s = timeout
         self._random = Random()
         self._channel = Channel(self._nodes, self._random, exactly_once=exactly_once)
-        self._driver: _Driver | None = None
+        self._driver: Driver | None = None
 
     async def __aenter__(self) -> Self:
         return self
@@ -303,7 +166,7 @@ class AsyncClient(Ranges):
         """Carry out a request of `kvraft.client.requests`; `timeout`, in seconds, replaces the client's."""
         driver = self._driver
         if driver is None:
-            driver = self._driver = _Driver(self._channel, self._hand_out)
+            driver = self._driver = Driver(self._channel, self._hand_out)
         future: asyncio.Future[T] = driver.loop.create_future()
         request.tag = future
         self._channel.submit(request, driver.now(), self._timeout_s if timeout is None else timeout)

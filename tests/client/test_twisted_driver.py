@@ -100,3 +100,17 @@ def test_a_caller_that_repeats_a_refused_request_leaves_the_reactor_its_turns() 
 
     assert len(failures) == REPEATS
     assert len(turns) >= REPEATS / 2 - 1
+
+
+def test_a_request_to_a_client_that_was_closed_before_its_turn_ended_fails() -> None:
+    """The request before it was to be sent at the end of that turn."""
+    clock, client, _, first = connected()
+    failures: list[object] = []
+
+    for request in (first, client.get("b")):
+        request.addErrback(failures.append)
+    client.close()
+    client.get("c").addErrback(failures.append)
+    clock.advance(0)
+
+    assert len(failures) == 3
