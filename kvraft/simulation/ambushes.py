@@ -20,6 +20,9 @@ from kvraft.simulation.member import Member
 from kvraft.simulation.nemesis import Ambush, Mend, Nemesis
 from kvraft.simulation.refusals import STOPPED_S, check_stopped
 
+HANDS_OVER_S: Final = (0.0, 0.3, 2.0)
+"""How long a node that is stopped in good order may take to hand over, one of these, seconds."""
+
 
 def usurp(nemesis: Nemesis) -> Mend | None:
     """Isolate the leader with less than half of the others while clients send quickly; then kill its successor."""
@@ -205,21 +208,26 @@ def stop_in_order(nemesis: Nemesis, random: Random) -> Mend | None:
     for _ in range(random.choice((0, 1, 2))):
         nemesis.operator.ask(random.choice(("SNAPSHOT", f"TRANSFER {random.choice([*cluster.members])}")), member.id)
 
+    def finish() -> None:
+        if member.machine.is_alive(life):
+            nemesis.end_process(member.id, power=random.random() < 0.2 and cluster.may_lose_one)
+
     def end() -> None:
         check_stopped(member, cluster.network)
-        nemesis.kill(member.id, power=random.random() < 0.2)
+        finish()
 
     async def stop() -> None:
-        await assembly.replica.hand_over(random.choice((0.0, 0.3, 2.0)))
+        await assembly.replica.hand_over(random.choice(HANDS_OVER_S))
         assembly.replica.stop()
         reactor.callLater(STOPPED_S, end)
 
     def begin() -> None:
         if member.machine.is_alive(life):
             nemesis.tell(member.machine.name, "is asked to stop")
+            nemesis.mend_later(2 * max(HANDS_OVER_S), finish)
             Deferred.fromCoroutine(stop())
 
-    cluster.world.at(cluster.world.now + random.uniform(0.0, 0.1), member.machine, begin)
+    nemesis.later(random.uniform(0.0, 0.1), begin)
     return None
 
 

@@ -163,6 +163,12 @@ class Nemesis:
             self.cluster.kill(member, power=power)
             self.restart_later(member)
 
+    def end_process(self, member: int, *, power: bool) -> None:
+        """End a process that was stopped. It is started again after a while, or by `stop` if that is what ends it."""
+        self.cluster.kill(member, power=power)
+        if not self._is_stopped:
+            self.restart_later(member)
+
     def kill_at_disk(self, member: Member, operation: str, *, power: bool, behind: int) -> Mend:
         """End a process right before its next such operation on the disk, or `behind` operations later.
 
