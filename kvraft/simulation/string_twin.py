@@ -87,7 +87,7 @@ def carry_out(tables: Tables, command: StringCommand) -> Result:  # noqa: C901 -
         case SetMany(pairs, only_new):
             if only_new and any(key in state for key, _ in pairs):
                 return 0
-            for key, value in pairs:
+            for key, value in dict(pairs).items():  # each key once, in the place where it is first named
                 tables.put(key, value)
             return 1
         case Take(key):
