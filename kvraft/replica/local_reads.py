@@ -82,20 +82,19 @@ class LocalReads:
         while self.proofs and self.proofs[0][1] <= applied:
             self._current_at = self.proofs.popleft()[0]
         now = self._clock.seconds()
-        waiting, self._linearizable = self._linearizable, []
-        for arrived, submission in waiting:
-            if submission.answered:
-                continue
-            if self._is_current_since(arrived):
+        # A client may send its next read when it gets an answer: it must find the lists complete, and in order.
+        ready = [each for arrived, each in self._linearizable if self._is_current_since(arrived)]
+        self._linearizable = [
+            (arrived, each)
+            for arrived, each in self._linearizable
+            if not (each.answered or self._is_current_since(arrived))
+        ]
+        is_due = [(until <= now or self._is_current_since(until - WAIT_S)) for until, _ in self._stale]
+        ready += [each for (_, each), due in zip(self._stale, is_due, strict=True) if due]
+        self._stale = [each for each, due in zip(self._stale, is_due, strict=True) if not due]
+        for submission in ready:
+            if not submission.answered:
                 self._answer(submission, now)
-            else:
-                self._linearizable.append((arrived, submission))
-        stale, self._stale = self._stale, []
-        for until, submission in stale:
-            if self._is_current_since(until - WAIT_S) or until <= now:
-                self._answer(submission, now)
-            else:
-                self._stale.append((until, submission))
 
     def stop(self) -> None:
         """Cancel the timer."""
