@@ -1,17 +1,22 @@
 """What no build of kvraft can be faster than: a disk sync, a round trip over loopback, a hand-over between threads.
 
 Each is measured alone, many times; medians and 99th percentiles, microseconds. A durable SET of a lone client takes at
-least a round trip between client and leader, one between leader and follower, and two syncs at the same time.
+least a round trip between client and leader, one between leader and follower, and two syncs at the same time. The last
+measurement is that and nothing else: four processes, of one thread each, that block in `recv`, and have no protocol, no
+timers and no store.
 """
 
 import argparse
 import os
 import queue
+import select
 import socket
 import statistics
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
 from typing import Final
 
 from benchmarks.cluster import HOST, fresh_folder
@@ -42,7 +47,14 @@ def describe(title: str, taken: list[float]) -> None:
 def measure_sync(count: int) -> None:
     """Overwrite records of a preallocated file, and sync each, as the journal does."""
     folder = fresh_folder("limits")
-    path = folder / "journal"
+    with journal(folder / "journal") as save:
+        describe("pwrite of 128 bytes and fdatasync", timed(count, save))
+    folder.rmdir()
+
+
+@contextmanager
+def journal(path: Path) -> Iterator[Callable[[], None]]:
+    """A preallocated file, and a function that writes and syncs the next record."""
     descriptor = os.open(path, os.O_CREAT | os.O_WRONLY)
     try:
         os.write(descriptor, bytes(PREALLOCATED_BYTES))
@@ -55,11 +67,10 @@ def measure_sync(count: int) -> None:
             offset += len(RECORD)
             os.fdatasync(descriptor)
 
-        describe("pwrite of 128 bytes and fdatasync", timed(count, save))
+        yield save
     finally:
         os.close(descriptor)
         path.unlink()
-        folder.rmdir()
 
 
 def measure_loopback(count: int) -> None:
@@ -88,6 +99,76 @@ def echo(server: socket.socket) -> None:
         connection.sendall(message)
 
 
+def measure_write(count: int) -> None:
+    """Send a message to a leader, which answers when one of two followers has synced it and it has itself."""
+    folder = fresh_folder("limits")
+    servers = [socket.create_server((HOST, 0)) for _ in range(3)]
+    children = []
+    try:
+        for place, serve in enumerate((lead, save_and_answer, save_and_answer)):
+            child = os.fork()
+            if not child:
+                try:
+                    with journal(folder / str(place)) as save:
+                        serve(servers, place, save)
+                finally:
+                    os._exit(0)
+            children.append(child)
+        with connect(servers[0]) as connection:
+
+            def write() -> None:
+                connection.sendall(MESSAGE)
+                connection.recv(len(MESSAGE))
+
+            describe("the same way as a SET, with nothing else", timed(count, write))
+    finally:
+        for child in children:
+            os.waitpid(child, 0)
+        for server in servers:
+            server.close()
+        folder.rmdir()
+
+
+def connect(server: socket.socket) -> socket.socket:
+    """Connect to a server of this process or its parent."""
+    connection = socket.create_connection(server.getsockname())
+    connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    return connection
+
+
+def lead(servers: list[socket.socket], _place: int, save: Callable[[], None]) -> None:
+    """Pass each message to both followers, save it, and answer after the first follower."""
+    followers = [connect(server) for server in servers[1:]]
+    answered = dict.fromkeys(followers, 0)
+    """How many bytes each has answered: the slower one's answer to a message may come during a later one."""
+    sent = 0
+    client, _ = servers[0].accept()
+    client.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    while message := client.recv(len(MESSAGE)):
+        for follower in followers:
+            follower.sendall(message)
+        sent += len(message)
+        save()
+        while max(answered.values()) < sent:
+            for follower in select.select(followers, (), ())[0]:
+                answered[follower] += len(follower.recv(len(MESSAGE)))
+        client.sendall(message)
+    for follower in followers:
+        follower.shutdown(socket.SHUT_WR)
+        while follower.recv(len(MESSAGE)):
+            pass  # answers to earlier messages
+        follower.close()
+
+
+def save_and_answer(servers: list[socket.socket], place: int, save: Callable[[], None]) -> None:
+    """Save each message, then send it back."""
+    leader, _ = servers[place].accept()
+    leader.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    while message := leader.recv(len(MESSAGE)):
+        save()
+        leader.sendall(message)
+
+
 def measure_hand_over(count: int) -> None:
     """Give a thread something to do, and wait until it says that it is done."""
     tasks: queue.SimpleQueue[bool] = queue.SimpleQueue()
@@ -110,10 +191,11 @@ def measure_hand_over(count: int) -> None:
 
 
 def measure(options: argparse.Namespace) -> None:
-    """Measure all three."""
+    """Measure all."""
     measure_sync(options.count)
     measure_loopback(options.count)
     measure_hand_over(options.count)
+    measure_write(options.count)
 
 
 def main() -> None:

@@ -18,6 +18,10 @@ VOTERS_SAVES = 3
 """A candidate waits for the voters' saves at least so many times as long as its own save took."""
 ELECTION_WAIT_FACTOR_MAX = 16
 """Longest wait for the outcome of an election, in election timeouts."""
+SLOT_AFTER_LOSS = 0.25
+SLOT_AFTER_SILENCE = 0.75
+"""The share of its slot from which a follower draws the moment of its first attempt, when the connection to its leader
+has broken and when its leader is silent. The rest lets the election end before the next slot begins."""
 
 if TYPE_CHECKING:
     from kvraft.raft.node import Node
@@ -66,7 +70,7 @@ def hear_from_leader(node: Node, follower: Follower, leader: int) -> None:
     follower.leader = leader
     follower.last_contact = node.now
     node.elections_in_vain = 0
-    follower.deadline = node.now + node.random_timeout()
+    follower.deadline = node.now + _timeout_of_follower(node, follower)
 
 
 def pre_campaign(node: Node) -> None:
@@ -159,16 +163,42 @@ def become_leader(node: Node) -> None:
 def delay_after_loss(node: Node, lost: int) -> float:
     """Return when to request pre-votes after the connection to `lost`, the leader, has broken, seconds from now.
 
-    All followers see a leader's death at the same moment. So the time is divided among the voters, in the order of
-    their ids from `lost` on, and each draws a moment of the first quarter of its own slot. In most cases the first is
-    elected before the next one begins. To draw from the whole time is as safe and slower: the first of two draws
-    comes later, and the second may come just after it, which splits the votes. Only this first attempt has an order;
-    whatever comes of it, later ones wait for random timeouts, since ranks alone leave cases without a leader (§5.2).
+    All followers see a leader's death at the same moment. So the time is divided among the voters (`_slot`), and each
+    draws a moment of the first quarter of its own slot. In most cases the first is elected before the next one begins.
+    To draw from the whole time is as safe and slower: the first of two draws comes later, and the second may come just
+    after it, which splits the votes.
     """
-    order = sorted({*_other_voters(node), node.id} - {lost}, key=lambda voter: (voter < lost, voter))
-    options = node.options
-    slot = (options.peer_lost_delay_max - options.peer_lost_delay_min) / len(order)
-    return options.peer_lost_delay_min + slot * (order.index(node.id) + node.random.uniform(0, 0.25))
+    begin, length = _slot(node, lost, node.options.peer_lost_delay_min, node.options.peer_lost_delay_max)
+    return begin + length * node.random.uniform(0, SLOT_AFTER_LOSS)
+
+
+def _timeout_of_follower(node: Node, follower: Follower) -> float:
+    """Draw how long this follower waits for a message of its leader, seconds (§5.2).
+
+    A leader that falls silent does so to all followers at once, too, so each draws from its own slot of the election
+    timeout. With one range for all, two of three members would often ask within the few milliseconds that an election
+    takes, and split the votes. The shortest of these timeouts is as long as without slots.
+    """
+    membership = node.membership
+    if follower.slot_in is not membership:
+        assert follower.leader is not None, "a follower without a leader has no slot"
+        options = node.options
+        follower.slot = _slot(node, follower.leader, options.election_timeout_min, options.election_timeout_max)
+        follower.slot_in = membership
+    begin, length = follower.slot
+    return begin + length * node.random.uniform(0, SLOT_AFTER_SILENCE)
+
+
+def _slot(node: Node, leader: int, earliest: float, latest: float) -> tuple[float, float]:
+    """Return the beginning and the length of this node's share of the time in which voters succeed `leader`, seconds.
+
+    The time is divided evenly among the voters, in the order of their ids from `leader` on. Only the first attempt has
+    an order; whatever comes of it, later ones wait for random timeouts, since ranks alone leave cases without a leader
+    (§5.2).
+    """
+    order = sorted({*_other_voters(node), node.id} - {leader}, key=lambda voter: (voter < leader, voter))
+    length = (latest - earliest) / len(order)
+    return earliest + length * order.index(node.id), length
 
 
 def step_pre_vote(node: Node, sender: int, request: PreVote) -> None:

@@ -11,14 +11,15 @@ class RaftOptions:
     """Time between two heartbeats of a leader, seconds."""
     election_timeout_min: float = 0.25
     election_timeout_max: float = 0.5
-    """A follower without a leader's message for a random time between these starts an election, seconds (§5.2)."""
+    """A follower without a leader's message for a random time between these starts an election, seconds (§5.2). The
+    voters divide this time among them, see `election`."""
     read_patience: float = 0.01
     """How long a leader waits for the members that it has asked for a round of many reads before it asks all, seconds:
     many times what an answer takes in one data centre, and a tenth of a heartbeat interval."""
     peer_lost_delay_min: float = 0.005
     peer_lost_delay_max: float = 0.05
     """The delay when the connection from the leader has broken, seconds: short, since a broken connection is strong
-    evidence. The voters divide this time among them, see `election.delay_after_loss`."""
+    evidence. The voters divide this time among them, too."""
     append_bytes_max: int = 1024 * 1024
     append_entries_max: int = 128
     """Entries in one AppendEntries, bytes and number; a larger entry travels alone."""

@@ -5,6 +5,7 @@ from collections import deque
 
 import attrs
 
+from kvraft.raft.membership import Membership
 from kvraft.raft.progress import Progress
 from kvraft.raft.ready import Read
 
@@ -20,6 +21,10 @@ class Follower:
     """When the last message of this term's leader came; leader stickiness uses it (§6, thesis §4.2.3)."""
     lost: int | None = None
     """The leader or candidate whose connection broke last; while `leader` is None, it is the reason."""
+    slot: tuple[float, float] = (0.0, 0.0)
+    """Its part of the election timeout, begin and length, seconds; see `election`."""
+    slot_in: Membership | None = None
+    """The configuration for which `slot` was computed."""
 
 
 @attrs.define

@@ -1,12 +1,12 @@
-"""A broken connection as a hint that the leader died: `Node.peer_lost` (thesis §9.6 and §4.2.3 keep it harmless)."""
+"""How fast a leader is replaced: after its connection breaks (`Node.peer_lost`, thesis §9.6), and when it is silent."""
 
 import itertools
 from typing import Final
 
 import pytest
 
-from kvraft.raft import RaftOptions, Role
-from kvraft.raft.messages import Heartbeat
+from kvraft.raft import Entry, EntryKind, Membership, RaftOptions, Role
+from kvraft.raft.messages import AppendEntries, Heartbeat
 from tests.raft.network import Network
 from tests.raft.single import make_node, pre_campaign, role_of, settle
 
@@ -14,6 +14,8 @@ OPTIONS: Final = RaftOptions()
 SEEDS: Final = 200
 REPLACED_S: Final = 0.03
 """Longest time until the next leader, of virtual time: the first voter's slot and an election."""
+ELECTION_S: Final = 0.02
+"""Longest time of an election, of virtual time."""
 
 
 def test_a_follower_that_loses_its_leaders_connection_asks_soon() -> None:
@@ -47,6 +49,40 @@ def test_the_followers_of_a_lost_leader_ask_one_after_the_other(size: int) -> No
         assert all(len(set(each)) == 20 for each in delays), "random"
         assert all(max(earlier) + gap <= min(later) for earlier, later in itertools.pairwise(delays))
         assert OPTIONS.peer_lost_delay_min <= min(delays[0]) < max(delays[-1]) < OPTIONS.peer_lost_delay_max
+
+
+def _timeouts(node_id: int, leader: int, size: int) -> list[float]:
+    """Return how long a follower waits for a message of its leader, many times, seconds."""
+    node = make_node(node_id=node_id, members=size, term=1)
+    timeouts = []
+    for beat in range(20):
+        node.step(leader, Heartbeat(1, 0, 0), float(beat))
+        timeouts.append(node.deadline - beat)
+    return timeouts
+
+
+@pytest.mark.parametrize("size", [3, 5])
+def test_the_followers_of_a_silent_leader_ask_one_after_the_other(size: int) -> None:
+    """Each has a part of the range of election timeouts for itself, with a gap before the next one's."""
+    earliest, latest = OPTIONS.election_timeout_min, OPTIONS.election_timeout_max
+    gap = (latest - earliest) / (size - 1) * 0.25
+    for leader in range(size):
+        timeouts = [_timeouts((leader + rank) % size, leader, size) for rank in range(1, size)]
+        assert all(len(set(each)) == 20 for each in timeouts), "random"
+        assert all(max(earlier) + 0.99 * gap <= min(later) for earlier, later in itertools.pairwise(timeouts))
+        assert earliest <= min(timeouts[0]) < max(timeouts[-1]) < latest
+
+
+def test_a_change_of_the_members_changes_the_order_of_the_followers() -> None:
+    """A follower whose leader gets more members has a shorter part, from the entry with the new configuration on."""
+    node = make_node(node_id=2, members=3, term=1)
+    change = Entry.create(1, 1, EntryKind.MEMBERSHIP, Membership(range(5)).encode())
+    node.step(0, AppendEntries(1, 0, 0, 0, (change,)), 1.0)
+    slot = (OPTIONS.election_timeout_max - OPTIONS.election_timeout_min) / 4
+    for beat in range(20):
+        node.step(0, Heartbeat(1, 0, 0), 2.0 + beat)
+        earliest = 2.0 + beat + OPTIONS.election_timeout_min + slot
+        assert earliest <= node.deadline <= earliest + slot, "the second of four"
 
 
 def test_the_loss_of_anybody_else_changes_nothing() -> None:
@@ -93,6 +129,19 @@ def test_a_leader_that_dies_with_the_next_voter_is_replaced_soon() -> None:
         network.crash((leader + 1) % 5, noticed=True)
         network.crash(leader, noticed=True)
         network.run_until(lambda network=network: network.leader is not None, at_most=2 * REPLACED_S)  # type: ignore[misc]
+
+
+@pytest.mark.parametrize("size", [3, 5])
+def test_a_leader_that_falls_silent_is_replaced_in_the_first_slot(size: int) -> None:
+    """One follower asks first, and the votes are never split."""
+    slot = (OPTIONS.election_timeout_max - OPTIONS.election_timeout_min) / (size - 1)
+    for seed in range(SEEDS):
+        network = Network(size, seed)
+        leader = network.elect()
+        network.run(0.03)
+        network.crash(leader)
+        at_most = OPTIONS.election_timeout_min + slot + ELECTION_S
+        network.run_until(lambda network=network: network.leader is not None, at_most=at_most)  # type: ignore[misc]
 
 
 def test_one_broken_link_costs_no_leader() -> None:
