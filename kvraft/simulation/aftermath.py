@@ -30,6 +30,11 @@ FORGOTTEN_S: Final = 6.0
 """Time after which the status no longer reports a copy that has ended, virtual seconds."""
 TOLD_S: Final = 0.2
 """Longest time from the answer to a removal until the removed node knows of it, virtual seconds."""
+SUCCEEDS_S: Final = 0.14
+"""Longest time until another node leads after a leader that was removed, seconds: less than an election timeout.
+"""
+VOTERS_MIN: Final = 3
+"""With fewer voters the last one has an order for nobody, or needs all others."""
 _WRITE: Final = Identify("aftermath")
 """A write without effect: the cluster has its id already."""
 
@@ -156,11 +161,33 @@ def say_goodbye(cluster: Cluster, draws: Random) -> None:
     cluster.run_until(cluster.has_let_go, what="the end of a node that was removed")
 
 
+def remove_the_leader(cluster: Cluster, _: Random) -> None:
+    """Remove the leader: it must order another voter to campaign, so that no time without a leader passes.
+
+    Raises:
+        Stuck: no other node leads at once.
+    """
+    leader, _term = _await_lasting_leader(cluster)
+    node = cluster.members[leader].node
+    if len(node.membership.voters) < VOTERS_MIN or leader not in node.membership.voters:
+        return
+    cluster.client(keeps=False).ask(address_of(leader), [f"MEMBER REMOVE {leader}"], lambda _answers: None)
+    cluster.run_until(lambda: not node.is_leader, what="the end of the leadership of a node that was removed")
+    cluster.run_until(
+        lambda: cluster.leader not in {None, leader},
+        at_most=SUCCEEDS_S,
+        what="the successor of a leader that was removed",
+    )
+    write(cluster)
+    cluster.run_until(cluster.has_let_go, what="the end of a leader that was removed")
+
+
 SCENARIOS: Final[Sequence[Callable[[Cluster, Random], None]]] = (
     dead_end,
     come_back_elsewhere,
     run_a_copy,
     say_goodbye,
+    remove_the_leader,
 )
 
 

@@ -17,9 +17,11 @@ from typing import Any, Final
 
 from kvraft.raft import InvariantViolated
 from kvraft.simulation.cluster import Cluster
-from kvraft.simulation.member import Member
+from kvraft.simulation.http_port import HTTP_PORT
+from kvraft.simulation.member import PORT, Member
 from kvraft.simulation.views import check_status
-from kvraft.storage.snapshot_files import finished_name
+from kvraft.storage import Journal
+from kvraft.storage.snapshot_files import finished_name, incoming_name
 
 QUIET_S: Final = 0.5
 """Time without requests before the check, seconds: requests and clients' connections have ended by then."""
@@ -37,8 +39,10 @@ NAMES: Final = ("waiting", "queued", "inflight", "uncommitted", "pending", "unse
 OF_A_REMOVED_LEADER: Final = ("Proposals._batches ", "Batch.", "Submission.")
 """What a removed node may hold that does not know of its removal, since most nodes that it knows were removed, too: its
 log has entries that it proposed when it led, and it cannot know that they are never committed."""
-COUNTERS: Final = frozenset({"WriteQueue.size", "Occupancy.refused_clients"})
+COUNTERS: Final = frozenset({"WriteQueue.size", "Occupancy.refused_clients", "Forwarding._bytes", "Publishing._bytes"})
 """Other numbers that count it, or must be zero in a run with so few clients."""
+PORTS: Final = frozenset({PORT, HTTP_PORT})
+"""Where nodes accept connections."""
 CONFIGURED: Final = "_max"
 """The ends of the names of limits, which are no counters."""
 DRAFT: Final = ".draft"
@@ -186,7 +190,11 @@ def find_leaks(cluster: Cluster, member: Member) -> Iterator[str]:
             yield leak
     yield from _find_files(member)
     yield from _find_connections(cluster, member)
+    yield from _find_streams(member)
     yield from _find_timers(member)
+    assert member.assembly is not None
+    if member.assembly.replica._saver._storage.pending_since is not None:  # noqa: SLF001
+        yield "its disk counts as busy with a save"
     if not gc.isenabled():
         yield "the garbage collector is off"
     if member.store.frozen and not is_taking(member):
@@ -225,11 +233,24 @@ def _find_files(member: Member) -> Iterator[str]:
     drafts = [path.name for path in disk.inodes if path.name.endswith(DRAFT)]
     if drafts and not is_taking(member) and not member.has_failed:  # otherwise it may have failed to remove it
         yield f"{drafts[0]} lies about"
+    yield from _find_strays(member)
+
+
+def _find_strays(member: Member) -> Iterator[str]:
+    """Find files of the journal and of snapshots that the process does not use."""
+    if isinstance(member.journal, Journal):
+        segments = {segment.path for segment in member.journal._segments}  # noqa: SLF001
+        for path in member.disk.inodes:
+            if path.name.startswith("segment") and path not in segments:
+                yield f"{path.name} lies about, and is no part of the journal"
+    incoming = [path.name for path in member.disk.inodes if incoming_name(path)]
+    if len(incoming) > 1:
+        yield f"{len(incoming)} snapshots lie about that are being received"
     if not (member.forgets or member.has_failed):
         assert member.assembly is not None
         storage: Any = member.assembly.replica._snapshotter._context.snapshots  # noqa: SLF001
         kept = {each.path for each in storage._snapshots._kept}  # noqa: SLF001
-        strays = [path.name for path in disk.inodes if finished_name(path) and path not in kept | member.found]
+        strays = [path.name for path in member.disk.inodes if finished_name(path) and path not in kept | member.found]
         if strays:
             yield f"{strays[0]} lies about, and is not kept"
 
@@ -240,11 +261,21 @@ def _find_connections(cluster: Cluster, member: Member) -> Iterator[str]:
     others = Counter(machines.get(end.peer.machine) for end in cluster.network.ends_of(member.machine))
     clients = others.pop(None, 0)
     port = member.assembly.port
+    accepted = sum(end.getHost().port in PORTS for end in cluster.network.ends_of(member.machine))
+    if port.occupancy.opened != accepted:
+        yield f"{port.occupancy.opened} connections count as open, and {accepted} are"
     if port.clients != clients:
         yield f"{port.clients} clients are counted, and {clients} are connected"
     for other, count in others.items():
         if count > 2:
             yield f"there are {count} connections with node {other}"
+
+
+def _find_streams(member: Member) -> Iterator[str]:
+    if member.http is not None:
+        streams = sum(map(len, member.http.heartbeats._groups))  # noqa: SLF001
+        if streams:
+            yield f"{streams} streams are sent comments that have ended"
 
 
 def _find_timers(member: Member) -> Iterator[str]:

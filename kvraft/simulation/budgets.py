@@ -14,13 +14,17 @@ import attrs
 from twisted.logger import ILogObserver, LogEvent, globalLogPublisher
 from zope.interface import implementer
 
+from kvraft.commands import Identify
+from kvraft.replica import group_commit
 from kvraft.replica.snapshots import receive, send
 from kvraft.simulation import at_rest
 from kvraft.simulation.cluster import Cluster
 from kvraft.simulation.conduct import demand
 from kvraft.simulation.member import Member
+from kvraft.simulation.network import LinkOptions
 from kvraft.simulation.pace import write
-from kvraft.storage import snapshots
+from kvraft.simulation.requests import CALLER
+from kvraft.storage import snapshot_files, snapshots
 
 REST_S: Final = 1.0
 """The time without requests in which the cluster is counted, seconds."""
@@ -59,8 +63,18 @@ CHUNK_BYTES_MIN: Final = 40
 """Bytes of a short chunk of a snapshot: while the receiver loads it, it replies after each `receive.CHUNKS_A_REPLY`."""
 SNAPSHOT_COPIES: Final = 2
 """How many times the bytes of a snapshot may be sent."""
+IN_FLIGHT: Final = 10
+LATER_S: Final = (0.0015, 0.002)
+"""How many writes are in flight when others come, and when those come, seconds: after the leader's save, and before any
+member can have answered over slow links."""
+SLOW_LINKS: Final = LinkOptions(delay_min_s=0.003, delay_max_s=0.003, tail=0.0, split=0.0)
+SHARED_BYTES: Final = 10_000
+"""With smaller batches the writes do not fit into one entry."""
 DIALED_BYTES: Final = 20_000
 """Bytes of the handshakes when a member and one other connect again."""
+
+_WRITE: Final = Identify("budgets")
+"""A write that changes nothing: the cluster has its id."""
 
 
 @attrs.define
@@ -110,7 +124,9 @@ class Budgets:
             return  # a snapshot takes as many jobs as it has chunks
         self._hold_rest()
         self._hold_writes()
+        self._hold_writes_together()
         self._hold_late_member()
+        self._hold_snapshot()
 
     def _hold_rest(self) -> None:
         events: Counter[int] = Counter()
@@ -147,6 +163,25 @@ class Budgets:
         self._compare(f"syncs {what}", spent.syncs, self._nodes * (WRITES + SYNCS_SPARE))
         self._compare(f"lines of log {what}", spent.lines, LINES_SPARE * self._nodes)
 
+    def _hold_writes_together(self) -> None:
+        """Let writes come while others are in flight: they wait for each other, and share one entry."""
+        cluster, leader = self._cluster, self._leader
+        batch_bytes: int = group_commit.BATCH_BYTES_MAX  # type: ignore[attr-defined]  # a run may have drawn it
+        can_share = batch_bytes >= SHARED_BYTES and not leader.store.has_deadlines
+        if len(leader.node.membership.voters) == 1 or not can_share or leader.assembly is None:
+            return
+        ask, world, first = leader.assembly.replica.intake.ask, cluster.world, leader.node.log.last_index
+        answers: list[object] = []
+        links, cluster.network.options = cluster.network.options, SLOW_LINKS
+        moments = (*[0.0] * IN_FLIGHT, *LATER_S)
+        for later_s in moments:
+            world.at(world.now + later_s, leader.machine, ask, CALLER, [_WRITE], answers.append)
+        cluster.run_until(lambda: len(answers) == len(moments), what="an answer to each write")
+        cluster.network.options = links
+        if self._has_led(Spent(REST_S)):
+            what = f"entries for {len(LATER_S)} writes that come while {IN_FLIGHT} are in flight"
+            self._compare(what, leader.node.log.last_index - first - 1, 1)
+
     def _hold_late_member(self) -> None:
         """Isolate a voter during some writes, and count what it costs until it has caught up."""
         cluster = self._cluster
@@ -178,6 +213,16 @@ class Budgets:
         most = MISSED * WRITE_BYTES_MAX + SNAPSHOT_COPIES * snapshot + DIALED_BYTES * self._others
         self._compare(f"bytes {what}", spent.bytes, most + self._others * rounds * HEARTBEAT_BYTES_MAX)
         self._compare(f"denials {what}", spent.denials, DENIALS_MAX * self._others)
+
+    def _hold_snapshot(self) -> None:
+        """Let the leader take a snapshot, and count how often it syncs that."""
+        cluster, leader = self._cluster, self._cluster.members[self._cluster.elect()]
+        before = leader.disk.syncs["snapshot"]
+        (answer,) = cluster.ask(leader.id, "SNAPSHOT") or ({},)
+        if answer.get("status") != "OK" or leader.forgets:
+            return
+        most = _snapshot_bytes(leader) // snapshot_files.SYNC_BYTES + SYNCS_SPARE
+        self._compare("syncs of a snapshot", leader.disk.syncs["snapshot"] - before, most)
 
     def _rounds(self, seconds: float) -> float:
         """Return how many rounds of heartbeats there may be in a time."""

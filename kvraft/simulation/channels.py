@@ -27,7 +27,7 @@ EXTRA_S: Final = 0.3
 """Time in which a message would arrive once more, virtual seconds."""
 
 
-class _Subscriber(Protocol):
+class Subscriber(Protocol):
     """One connection, which subscribes to the channel, and publishes."""
 
     def __init__(self) -> None:
@@ -71,7 +71,7 @@ def publish(cluster: Cluster, draws: Random) -> None:
     if cluster.limits.watch_bytes < len(nodes) * MESSAGES * (max(PADDING) + OVERHEAD_BYTES):
         return  # a subscriber with a small window would be disconnected, since more than that waits for it
     cluster.run_until(lambda: _are_connected(nodes), what="a connection of each member to each other")
-    listeners, publishers = _connect(cluster, nodes), _connect(cluster, nodes)
+    listeners, publishers = connect_to(cluster, nodes), connect_to(cluster, nodes)
     for listener in listeners:
         listener.ask(b"SUBSCRIBE", CHANNEL)
     cluster.run_until(lambda: all(each.is_subscribed for each in listeners), what="a confirmation of each subscription")
@@ -111,11 +111,11 @@ def _are_connected(nodes: Sequence[Member]) -> bool:
     )
 
 
-def _connect(cluster: Cluster, nodes: Sequence[Member]) -> list[_Subscriber]:
+def connect_to(cluster: Cluster, nodes: Sequence[Member]) -> list[Subscriber]:
     """Return one connection to each node."""
-    made: list[_Subscriber] = []
-    for node in nodes:
+    made: list[Subscriber] = []
+    for number, node in enumerate(nodes):
         machine = cluster.client_machine(f"subscriber at {node.id}")
-        connect(machine.endpoint(address_of(node.id)), _Subscriber()).addCallback(made.append)
-        cluster.run_until(lambda: len(made) > nodes.index(node), what=f"a connection to node {node.id}")  # noqa: B023
+        connect(machine.endpoint(address_of(node.id)), Subscriber()).addCallback(made.append)
+        cluster.run_until(lambda: len(made) > number, what=f"a connection to node {node.id}")  # noqa: B023
     return made

@@ -40,7 +40,9 @@ from kvraft.simulation.conduct import (
     demand,
     majorities,
 )
+from kvraft.simulation.conduct_of_leaders import watch_probes
 from kvraft.simulation.conduct_of_logs import Marks, Tail, Votes, check_allegiance, check_amount, check_removal
+from kvraft.simulation.conduct_of_members import Departures, watch_answers
 from kvraft.simulation.conduct_of_reads import ReadRounds
 from kvraft.simulation.founders import Founders
 from kvraft.simulation.member import Member
@@ -62,6 +64,7 @@ class _Watched:
     tail: Tail = attrs.field(factory=Tail)
     marks: Marks = attrs.field(factory=Marks)
     reads: ReadRounds = attrs.field(factory=ReadRounds)
+    departures: Departures = attrs.field(factory=Departures)
     outline: tuple[object, ...] = ()
     commit: int = 0
     applied: int = 0
@@ -129,6 +132,8 @@ class Checks:
             self._note_lost_memories(node, self._watched[member.id].history)
         self._look_ahead_of_effects(member, node)
         assembly.replica.connect(PromiseKeeper(assembly.peers, member, self))
+        watch_answers(node, assembly.replica.intake, self.violations.append)
+        watch_probes(node, self.violations.append)
 
     def _check_remembered(self, member: Member, node: Node) -> None:
         """Check that a restarted node still has its term, its vote and what it acknowledged."""
@@ -237,6 +242,7 @@ class Checks:
             self._check_state(member, watched)
 
     def _look_at_configurations(self, watched: _Watched, node: Node, replica: Replica) -> None:
+        watched.departures.after_change(node)
         begins = node.memberships[0][0]
         if begins != watched.begins:
             watched.begins = begins

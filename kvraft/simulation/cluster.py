@@ -77,6 +77,8 @@ class Cluster:
         self.network.violations = self.checks.violations
         self.stopped: Callable[[Member], None] = lambda _member: None
         """Called with a node when its process has ended itself."""
+        self.also_serves: Callable[[Member], None] = lambda _member: None
+        """Called with each new process, to let it listen at more ports."""
         self._first = range(nodes)
         self._by_machine: dict[Owner | None, Member] = {}
         self._configs: dict[int, Config] = {}
@@ -299,7 +301,11 @@ class Cluster:
         self.members[member].forgets = self.forgets
         self.members[member].wrap = self.checks.watch
         self.members[member].removing = self.checks.removing
+        self.members[member].also_serves = self._serve_more
         self._by_machine[machine] = self.members[member]
+
+    def _serve_more(self, member: Member) -> None:
+        self.also_serves(member)
 
     def _stopped(self, member: Member, why: str) -> None:
         """A process ended itself: that is allowed only if its disk failed, or if it was removed from the cluster."""

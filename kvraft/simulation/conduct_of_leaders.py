@@ -1,10 +1,12 @@
-"""Which leaders must step down because of a slow disk, and which must not: checked from outside (row 26)."""
+"""Rules for leaders, checked from outside: which must step down because of a slow disk (row 26), and how they probe."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 
 import attrs
 
-from kvraft.raft import Node
+from kvraft.raft import InvariantViolated, Message, Node
+from kvraft.raft.messages import AppendEntriesReply
+from kvraft.raft.progress import State
 from kvraft.raft.roles import Leader
 from kvraft.simulation.member import Member
 
@@ -55,3 +57,27 @@ class Leadership:
             f"node {node.id} stops leading term {node.term}, and no other voter's disk is ahead of its own while a "
             "majority answers without it"
         )
+
+
+def watch_probes(node: Node, object_to: Callable[[InvariantViolated], None]) -> None:
+    """Check that a leader whose probe was rejected sends the next one at once, and not with a later heartbeat."""
+    step = node.step
+
+    def step_and_look(sender: int, message: Message, now: float) -> None:
+        if type(message) is not AppendEntriesReply or message.success:
+            step(sender, message, now)
+            return
+        progress, term = node.progress_of(sender), node.term
+        probed = None if progress is None or progress.state is not State.PROBE else progress.next - 1
+        step(sender, message, now)
+        if progress is None or node.progress_of(sender) is not progress or node.term != term:
+            return
+        if message.term == term and message.prev_index == probed and progress.probing:
+            object_to(
+                InvariantViolated(
+                    f"node {node.id} knows that the log of node {sender} does not match at entry {probed}, and waits "
+                    "with the next probe as if the last one were not answered"
+                )
+            )
+
+    node.step = step_and_look  # type: ignore[method-assign]

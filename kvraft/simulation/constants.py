@@ -100,6 +100,8 @@ ANSWERS: Final = Constant(
 """How many answers of a session are kept: production's value is more than all writes of a session in most runs."""
 FRAME: Final = Constant("kvraft.replica.publishing", "FRAME_BYTES", (1, 300))
 """How many bytes of published messages share a frame at most."""
+FLUSHED: Final = Constant("kvraft.commands.keys", "REMOVED_KEYS_MAX", (2, 5))
+"""How many keys one step of FLUSHALL examines: production's value is more than all keys of a run."""
 APPLIED: Final = Constant("kvraft.replica.apply", "WORK_A_TURN_MAX", (1, 4))
 """How much work entries do in one turn: production's value is more than all entries of most runs do."""
 WATCH_BYTES: Final = (1_000, 20 * KIB, 1 * MIB)
@@ -156,7 +158,7 @@ def draw(draws: Random, *, impatient: bool = False) -> Drawn:
     values |= _draw_small(draws, [BOUNDS_LOOKED_AT, *FOLLOWING], is_production=is_production)
     limits = attrs.evolve(limits, watch_bytes=draws.choice(WATCH_BYTES))
     values |= _draw_small(draws, [APPLIED], is_production=is_production)
-    values |= _draw_small(draws, [FRAME, ANSWERS], is_production=is_production)
+    values |= _draw_small(draws, [FRAME, ANSWERS, FLUSHED], is_production=is_production)
     if OUTBOX in values:  # a window that does not fit into it would break each connection that carries a snapshot
         for constant in (WINDOW, PIECE):
             values.setdefault(constant, max(constant.small))

@@ -3,9 +3,10 @@
 import errno
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, Final, NoReturn
+from typing import TYPE_CHECKING, Any, Final, NoReturn
 
 import attrs
+from twisted.internet.interfaces import IProtocolFactory
 
 from kvraft.config import Config
 from kvraft.errors.exit_status import FatalReason
@@ -21,6 +22,9 @@ from kvraft.simulation.names import NameFaults, Resolver
 from kvraft.simulation.network import Network
 from kvraft.storage import Journal, JournalFull, JournalJobs, MemoryJournal, StorageError
 from kvraft.store import FEATURE_LEVEL, SnapshotInvalid, Store
+
+if TYPE_CHECKING:
+    from kvraft.server.http.node import HttpNode
 
 ANY: Final = "any"
 """Stands for every operation on a disk."""
@@ -114,6 +118,10 @@ class Member:
         """Called with each new process before it begins."""
         self.removing: Callable[[Member, Path], None] = lambda _member, _path: None
         """Called before each file's removal."""
+        self.http: HttpNode | None = None
+        """The HTTP side of the running process; None while it serves none."""
+        self.also_serves: Callable[[Member], None] = lambda _member: None
+        """Called with each new process to let it listen at more ports."""
         self._network = network
         self._stopped = stopped
         self._jobs: list[DiskJobs] = []
@@ -172,10 +180,11 @@ class Member:
             initial = self._begin(config, reactor, surroundings.make_id)
             reached_at = config.peer(self.id).address
             assembly = assemble(config, self.id, initial, surroundings, options, reached_at)
-            self._network.listen(self.machine, (config.peer(self.id).address.host, PORT), assembly.port)
+            self.listen((config.peer(self.id).address.host, PORT), assembly.port)
             self.assembly = assembly
             self.speak(self.speaks)
             self.wrap(self, assembly)
+            self.also_serves(self)
             assembly.start()
         except (ProcessDied, StaleFile):
             pass  # the process was ended while it started
@@ -184,11 +193,16 @@ class Member:
             self._end_itself(life, FatalReason(str(error)))
         return self.is_running
 
+    def listen(self, place: tuple[str, int], factory: IProtocolFactory) -> None:
+        """Let the running process accept connections at a host and port."""
+        self._network.listen(self.machine, place, factory)
+
     def kill(self, *, power: bool = False) -> None:
         """End the process as kill -9 does; with `power` the machine loses power and perhaps what was not synced."""
         self.machine.end()
         collector.end_all()  # what a process has done to its collector ends with it
         self.assembly = None
+        self.http = None
         self._jobs = []
         if self.forgets:
             self.journal = None

@@ -21,7 +21,9 @@ from kvraft.simulation import (
     constants,
     differing_states,
     encounters,
+    flushes,
     later_versions,
+    notifications,
     older_copies,
     quotas,
     slow_learner,
@@ -59,6 +61,10 @@ SLOW_ELECTIONS: Final = 0.2
 """The share of runs that end with an election on slow disks."""
 CHANNELS: Final = 0.2
 """The share of runs that end with messages that are published to subscribers."""
+NOTIFICATIONS: Final = 0.1
+"""The share of runs that end with notifications of changed keys."""
+FLUSHES: Final = 0.1
+"""The share of runs that end with a removal of all keys."""
 DIFFERING_STATES: Final = 0.1
 """The share of runs that end with a member whose state changes in its memory."""
 AFTERMATHS: Final = 0.4
@@ -330,6 +336,7 @@ def _disturb_at_the_end(plan: Plan, cluster: Cluster) -> None:
     draws = Random(f"{plan.seed} channels")
     if draws.random() < CHANNELS:
         channels.publish(cluster, draws)
+    _change_keys(plan, cluster)
     draws = Random(f"{plan.seed} differing states")
     if draws.random() < DIFFERING_STATES:
         differing_states.differ(cluster, draws)
@@ -344,6 +351,15 @@ def _disturb_at_the_end(plan: Plan, cluster: Cluster) -> None:
     draws = Random(f"{plan.seed} encounters")
     if draws.random() < ENCOUNTERS:
         draws.choice((encounters.stop_in_order, encounters.meet_another_cluster))(cluster, draws)
+
+
+def _change_keys(plan: Plan, cluster: Cluster) -> None:
+    """Run scenarios in which keys change that no client of the run uses."""
+    draws = Random(f"{plan.seed} notifications")
+    if draws.random() < NOTIFICATIONS:
+        notifications.notify(cluster, draws)
+    if Random(f"{plan.seed} flush").random() < FLUSHES:
+        flushes.flush(cluster)
 
 
 def _judge(plan: Plan, cluster: Cluster, workload: Workload) -> tuple[str | None, str]:

@@ -21,11 +21,12 @@ from kvraft.simulation.replay import Replay
 from kvraft.simulation.twin import State
 from kvraft.store import Store, pages
 from kvraft.store import history as history_module
-from kvraft.store.client_sessions import SESSION_BYTES
+from kvraft.store.client_sessions import ANSWER_BYTES, FAILURE_BYTES, SESSION_BYTES, Answer
 from kvraft.store.expiry import DEADLINE_BYTES
 from kvraft.store.history import HISTORY_LEVEL
 from kvraft.store.keyspace import ITEM_BYTES
 from kvraft.store.leases import ATTACHMENT_BYTES, LEASE_BYTES
+from kvraft.store.locks import LOCK_BYTES, WAITER_BYTES
 
 ALL: Final = Span(b"", None)
 PAST_MAX: Final = 12
@@ -177,18 +178,29 @@ def _is_same(found: object, expected: object) -> bool:
     return found == expected
 
 
+def _answer_bytes(answer: Answer) -> int:
+    return FAILURE_BYTES if answer.is_failure else ANSWER_BYTES + len(answer.content)
+
+
 def _check_bytes(member: Member, replay: Replay) -> None:
     """Check the counters on which the quota rests."""
     store, twin = member.store, replay.twin
     keys = sum(len(key) + len(item.value) + ITEM_BYTES for key, item in twin.now.items())
     expiry = sum(len(key) + DEADLINE_BYTES for key in twin.deadlines)
     leases = len(twin.leases) * LEASE_BYTES + sum(len(key) + ATTACHMENT_BYTES for key in twin.attached)
-    sessions = sum(SESSION_BYTES + session.size for _, session in store.client_sessions.all())
+    sessions = sum(
+        SESSION_BYTES + sum(map(_answer_bytes, session.answers.values())) for _, session in store.client_sessions.all()
+    )
+    locks = sum(
+        LOCK_BYTES + len(name) + len(lock.owner) + sum(WAITER_BYTES + len(each.owner) for each in lock.waiters)
+        for name, lock in store.locks.rows().items()
+    )
     counted = (
         store.keys.bytes_used,
         store.expiry.bytes_used,
         store.leased.bytes_used,
         store.client_sessions.bytes_used,
+        store.locks.bytes_used,
     )
-    expected = (keys, expiry, leases, sessions)
+    expected = (keys, expiry, leases, sessions, locks)
     demand(counted == expected, f"node {member.id} counts {counted} bytes of its tables, and they are {expected}")

@@ -38,6 +38,7 @@ from kvraft.commands import (
     Transact,
 )
 from kvraft.commands.client_sessions import WINDOW, kept_result
+from kvraft.commands.keys import RemoveAll
 from kvraft.commands.leases import LEASES_MAX
 from kvraft.commands.model import OperationResult
 from kvraft.commands.transactions import (
@@ -303,12 +304,28 @@ class _Transaction:
                 return len(self.remove([mutation.key]))
             case Transact():
                 return self._run(mutation)
+            case RemoveAll():
+                return self._remove_all(mutation)
             case Expire():
                 if mutation.key not in self.state:
                     raise Failed("NO_SUCH_KEY")
                 self.expire(mutation.key, mutation.ttl_us)
                 return self._revision - 1
         return 0  # others change no key
+
+    def _remove_all(self, step: RemoveAll) -> Page:
+        """Remove the first keys that were not written after a revision."""
+        revision = step.revision or self._revision - 1
+        keys = sorted(key for key in self.state if key >= step.start)
+        bytes_left, looked_at = step.bytes_max, 0
+        for key in keys[: step.keys_max]:
+            if bytes_left < 0:
+                break
+            looked_at += 1
+            if self.state[key].modify_revision <= revision:
+                bytes_left -= len(self.state[key].value)
+                self.remove([key])
+        return Page(revision, [], keys[looked_at] if looked_at < len(keys) else None)
 
     def attempt(self, mutation: Mutation) -> Result:
         """Carry out a part of a block, of which nothing remains if it fails."""

@@ -7,7 +7,8 @@ lines that it received are checked at the end (`watched`).
 from collections import deque
 from collections.abc import Callable, Collection, Sequence
 from random import Random
-from typing import Any, Final
+from typing import Any, ClassVar, Final
+from typing import Protocol as Shape
 
 import attrs
 import msgspec
@@ -24,6 +25,7 @@ from kvraft.simulation.clients import PATIENCE_S
 from kvraft.simulation.cluster import Cluster
 from kvraft.simulation.conduct import demand
 from kvraft.simulation.data_client import DataClient
+from kvraft.simulation.followings import check_followings
 from kvraft.simulation.member import address_of
 from kvraft.simulation.replay import Replay
 from kvraft.simulation.revisions import Asked
@@ -170,6 +172,29 @@ class Watching(LineOnlyReceiver):
         self._client.lost(self)
 
 
+class Connection(Shape):
+    """A connection with watches, of whatever protocol."""
+
+    transport: End
+    told_at: float | None
+
+    def unwatch(self) -> None:
+        """End all watches, in the way of the protocol."""
+        ...
+
+    def probe(self) -> None:
+        """Find out whether the node still delivers."""
+        ...
+
+    def leave(self) -> None:
+        """Disconnect."""
+        ...
+
+    def finish(self) -> None:
+        """Record that all watches must be complete, and disconnect."""
+        ...
+
+
 class WriterOfSeveral(DataClient):
     """Changes several keys at one revision, so that their events must stay together."""
 
@@ -198,20 +223,24 @@ class WriterOfSeveral(DataClient):
 class WatchClient:
     """One such client: one connection at a time, with one watch or two."""
 
-    def __init__(self, number: int, cluster: Cluster) -> None:
+    spans: ClassVar[Sequence[str]] = SPANS
+    at_once: ClassVar[Sequence[int]] = (1, 1, 2)
+    """The number of its watches, one of these."""
+
+    def __init__(self, number: int, cluster: Cluster, kind: str = "watch client") -> None:
         self.told: list[Told] = []
         self._cluster = cluster
-        self._random: Random = cluster.world.random(f"watch client {number}")
-        self._machine = cluster.client_machine(f"watch client {number}")
-        self._follows = [self._draw_follow() for _ in range(self._random.choice((1, 1, 2)))]
-        self._connection: Watching | None = None
+        self._random: Random = cluster.world.random(f"{kind} {number}")
+        self._machine = cluster.client_machine(f"{kind} {number}")
+        self._follows = [self._draw_follow() for _ in range(self._random.choice(self.at_once))]
+        self._connection: Connection | None = None
         self.target = 0
         """The node to which it is connected, or connects."""
         self._is_last = False
         """Whether it keeps its connection, because the run is at its end."""
 
     def _draw_follow(self) -> Follow:
-        spelled = self._random.choice(SPANS)
+        spelled = self._random.choice(self.spans)
         key = spelled.removeprefix("PREFIX ").strip('"').encode()
         span = prefix_span(key) if spelled.startswith("PREFIX ") else Span(key, key + b"\0")
         return Follow(spelled, span, self._random.random() < 0.5, self._random.choice((None, 0)))
@@ -227,10 +256,17 @@ class WatchClient:
 
     def _connect(self) -> None:
         self.target = self._random.choice(self._members if self._is_last else [*self._cluster.members])
-        endpoint = self._machine.endpoint(address_of(self.target))
-        connecting: Deferred[Watching] = connect(endpoint, Watching(self, self._follows))
+        endpoint = self._machine.endpoint(self._place(self.target))
+        connecting: Deferred[Any] = connect(endpoint, self._make_connection())
         connecting.addTimeout(PATIENCE_S, self._machine.reactor)
         connecting.addCallbacks(self._connected, lambda _: self.begin())
+
+    def _place(self, member: int) -> str:
+        """Return the address at which a node serves such clients."""
+        return address_of(member)
+
+    def _make_connection(self) -> Any:
+        return Watching(self, self._follows)
 
     @property
     def _members(self) -> Sequence[int]:
@@ -238,7 +274,7 @@ class WatchClient:
         members, leader = self._cluster.members, self._cluster.leader
         return [*members] if leader is None else sorted(members[leader].node.membership.members)
 
-    def _connected(self, connection: Watching) -> None:
+    def _connected(self, connection: Connection) -> None:
         self._connection = connection
         if self._is_last:
             if self.target not in self._members:  # it was dialed before
@@ -250,13 +286,13 @@ class WatchClient:
             connection.transport.receive_at_most(RECEIVE_BYTES)
             self._read_nothing(connection, draws.choice(READS_NOTHING_S))
 
-    def _read_nothing(self, connection: Watching, pause_s: float) -> None:
+    def _read_nothing(self, connection: Connection, pause_s: float) -> None:
         if connection is self._connection and not self._is_last:
             connection.transport.pauseProducing()
             self._later(pause_s, connection.transport.resumeProducing)
             self._later(pause_s * self._random.uniform(1.1, 2.0), self._read_nothing, connection, pause_s)
 
-    def _leave(self, connection: Watching) -> None:
+    def _leave(self, connection: Connection) -> None:
         if connection is not self._connection or self._is_last:
             return
         if self._random.random() < 0.3:
@@ -265,7 +301,7 @@ class WatchClient:
         else:
             connection.transport.abortConnection()
 
-    def lost(self, connection: Watching) -> None:
+    def lost(self, connection: Connection) -> None:
         """Continue on another node."""
         if connection is self._connection:
             self._connection = None
@@ -323,6 +359,13 @@ class WatchClients:
         self._clients = [WatchClient(each, cluster) for each in range(number)]
         self._writers = [WriterOfSeveral(cluster)] if number else []
 
+    @classmethod
+    def of(cls, cluster: Cluster, clients: Sequence[WatchClient]) -> "WatchClients":
+        """Return a group of these clients, whose keys others write."""
+        group = cls(cluster, ())
+        group._clients = [*clients]
+        return group
+
     @property
     def asked(self) -> Sequence[Asked]:
         """All requests of the writers."""
@@ -364,8 +407,13 @@ class WatchClients:
         self._cluster.run_until(
             lambda: all(client.is_level for client in self._clients), at_most=LEVEL_S_MAX, what=what
         )
+        for member in self._cluster.running:
+            check_followings(member)
         for client in self._clients:
             client.finish()
+        revision = max(member.store.revision for member in self._cluster.running)
+        for told in (each for client in self._clients for each in client.told if each.is_complete):
+            told.complete_to = revision
 
     def judge(self, replay: Replay) -> None:
         """Check the lines that they received.

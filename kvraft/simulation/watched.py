@@ -37,6 +37,8 @@ class Told:
     lines: list[Mapping[str, Any]] = attrs.field(factory=list)
     is_complete: bool = False
     """Whether it must have delivered all changes."""
+    complete_to: int | None = None
+    """The revision of the store when it ended, if it must have delivered all changes; None: the newest."""
 
     def __str__(self) -> str:
         return f"WATCH {self.spelled} from revision {self.first}"
@@ -92,7 +94,8 @@ class _Judge:
             else:
                 self._check_reached(line["resume_from"] - 1, line)
         if told.is_complete:
-            self._check_reached(self._newest, "nothing more, although all is well")
+            newest = self._newest if told.complete_to is None else told.complete_to
+            self._check_reached(newest, "nothing more, although all is well")
 
     def _next(self, after: int) -> Revision | None:
         place = bisect_right(self._changes, after, key=itemgetter(0))

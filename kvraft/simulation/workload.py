@@ -12,6 +12,7 @@ from kvraft.simulation.expiry_client import EXPIRY, ExpiryClients
 from kvraft.simulation.explanation import explain
 from kvraft.simulation.guests import Guest
 from kvraft.simulation.history import Action, History, Operation
+from kvraft.simulation.http_client import HTTP, HttpClients
 from kvraft.simulation.linearizability import Verdict, check
 from kvraft.simulation.lock_client import LOCKS, LockClients
 from kvraft.simulation.member import address_of
@@ -25,7 +26,7 @@ from kvraft.simulation.stores import check_store
 from kvraft.simulation.watch_client import WATCHES, WatchClients
 from kvraft.simulation.writes import check_writes, refused_in
 
-KINDS: Final = (DATA, EXPIRY, WATCHES, LOCKS, SESSIONS, SLOW, REDIS)
+KINDS: Final = (DATA, EXPIRY, WATCHES, LOCKS, SESSIONS, SLOW, REDIS, HTTP)
 """The kinds of clients that only some runs have."""
 TOGETHER: Final = (1, 1, 1, 2, 5)
 """How many requests a client sends together, one of these."""
@@ -266,7 +267,9 @@ class Workload:
         self._session_clients = SessionClients(cluster, kinds)
         self._slow_readers = SlowReaders(cluster, self._history, data, kinds)
         self._redis_clients = RedisClients(cluster, kinds)
-        self._groups = (*self._others, self._session_clients, self._slow_readers, self._redis_clients)
+        self._http_clients = HttpClients(cluster, kinds)
+        others = (self._session_clients, self._slow_readers, self._redis_clients, self._http_clients)
+        self._groups = (*self._others, *others)
         self._last: Client | None = None
         self._tries = 0
         self._asked = 0
@@ -281,13 +284,14 @@ class Workload:
     def operations(self) -> int:
         """How many requests were made."""
         asked = sum(len(others.asked) for others in self._others) + self._session_clients.requests
-        asked += self._slow_readers.requests + len(self._redis_clients.sent)
+        asked += self._slow_readers.requests + len(self._redis_clients.sent) + len(self._http_clients.asked)
         return sum(client.requests for client in self._clients) + self._guest.requests + asked
 
     @property
     def keeps_waiting(self) -> bool:
         """Whether some clients always have state at the nodes: watches, or a place in the queue of a lock."""
-        return self._watch_clients.take_part or self._lock_clients.take_part
+        watch = self._watch_clients.take_part or self._http_clients.watches.take_part
+        return watch or self._lock_clients.take_part
 
     def begin(self) -> None:
         """Start all clients."""
@@ -338,10 +342,12 @@ class Workload:
         Raises:
             Stuck: something does not end.
         """
+        self._http_clients.settle()
         self._expiry_clients.settle()
         self._redis_clients.settle()
         self._lock_clients.settle()
         self._watch_clients.settle()
+        self._http_clients.watches.settle()
 
     @property
     def _last_operations(self) -> list[Operation]:
@@ -357,7 +363,8 @@ class Workload:
         if refused := self._refused:
             return "liveness", f"all is well, and yet: {refused[0]}"
         committed = self._cluster.checks.figure_3.committed
-        operations = [*self._history.operations, *self._expiry_clients.sets, *self._redis_clients.writes]
+        others = (*self._expiry_clients.sets, *self._redis_clients.writes, *self._http_clients.writes)
+        operations = [*self._history.operations, *others]
         replay = Replay(committed)
         try:
             check_writes(operations, committed.values(), refused_in(replay))
@@ -374,11 +381,12 @@ class Workload:
 
     def _judge_by_replay(self, replay: Replay) -> None:
         asked = [each for others in self._others for each in others.asked]
-        check_numbers([*asked, *self._redis_clients.sent], replay)
+        check_numbers([*asked, *self._redis_clients.sent, *self._http_clients.asked], replay)
         for others in self._others:
             others.judge(replay)
         self._session_clients.judge(replay)
         self._redis_clients.judge(replay)
+        self._http_clients.judge(replay)
         for member in self._cluster.running:
             if member.store.applied_index >= replay.points[-1].index:
                 check_store(member, replay)

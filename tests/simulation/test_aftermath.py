@@ -5,8 +5,8 @@ from random import Random
 
 import pytest
 
-from kvraft.raft import replication
-from kvraft.simulation.aftermath import SCENARIOS, say_goodbye
+from kvraft.raft import replication, transfer
+from kvraft.simulation.aftermath import SCENARIOS, remove_the_leader, say_goodbye
 from kvraft.simulation.cluster import Cluster, Stuck
 
 
@@ -30,3 +30,14 @@ def test_a_removal_of_which_the_removed_node_is_not_told_is_noticed(monkeypatch:
 
     with pytest.raises(Stuck, match="the last message to node"):
         say_goodbye(cluster, Random(1))
+
+
+def test_a_leader_that_leaves_without_a_successor_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The others would wait for an election timeout."""
+    cluster = Cluster(1, 3)
+    cluster.elect()
+    cluster.run_until(cluster.has_settled)
+    monkeypatch.setattr(transfer, "order_successor", lambda *_: None)
+
+    with pytest.raises(Stuck, match="the successor of a leader that was removed"):
+        remove_the_leader(cluster, Random(1))

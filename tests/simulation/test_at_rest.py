@@ -1,6 +1,7 @@
 """What is left at rest: nothing in a healthy cluster, and what leaks is named."""
 
 import gc
+from typing import Any
 
 import attrs
 import pytest
@@ -12,10 +13,12 @@ from kvraft.replica.submissions import Deadlines
 from kvraft.simulation import Cluster, at_rest
 from kvraft.simulation.at_rest import KEPT, find_leaks, settle, walk
 from kvraft.simulation.faults import kill_one
+from kvraft.simulation.http_port import serve
 from kvraft.simulation.member import FOLDER
 from kvraft.simulation.nemesis import Nemesis
 from kvraft.simulation.truces import hold_truce, mend
 from kvraft.simulation.workload import Workload
+from kvraft.storage import JournalJobs
 from kvraft.storage.snapshots import Snapshots
 
 
@@ -199,3 +202,50 @@ def test_what_is_left_of_a_received_snapshot_is_nothing() -> None:
     assert cluster.members[late].node.log.snapshot_index > 0
     assert gc.isenabled()
     settle(cluster)
+
+
+def test_connections_that_count_as_open_and_are_gone_are_named() -> None:
+    """Those of peers as well as those of clients: one more is counted on purpose."""
+    cluster = settled()
+    settle(cluster)
+    member = cluster.members[cluster.elect()]
+    assert member.assembly is not None
+    member.assembly.port.occupancy.opened += 1
+
+    assert any("connections count as open" in leak for leak in find_leaks(cluster, member))
+
+
+def test_a_disk_that_counts_as_busy_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A leader would make way for another in vain."""
+    cluster = settled()
+    settle(cluster)
+    monkeypatch.setattr(JournalJobs, "pending_since", 0.0)
+
+    assert "its disk counts as busy with a save" in [*find_leaks(cluster, cluster.running[0])]
+
+
+def test_segments_and_received_snapshots_that_lie_about_are_named() -> None:
+    """One that is being received may stay, so that the transfer goes on with it after a restart."""
+    cluster = settled()
+    settle(cluster)
+    member = cluster.running[0]
+    for name in ("segment-9999999999999999", *(f"incoming-000000000000000{each}-{'0' * 32}" for each in (1, 2))):
+        member.disk.create(FOLDER / name).close()
+    leaks = [*find_leaks(cluster, member)]
+
+    assert "segment-9999999999999999 lies about, and is no part of the journal" in leaks
+    assert "2 snapshots lie about that are being received" in leaks
+
+
+def test_streams_that_have_ended_and_are_sent_comments_are_named() -> None:
+    """A node that serves HTTP is searched as well."""
+    cluster = settled()
+    settle(cluster)
+    member = cluster.running[0]
+    serve(member, cluster.members)
+    assert [*find_leaks(cluster, member)] == []
+    assert member.http is not None
+    groups: Any = member.http.heartbeats._groups
+    groups[0]["a stream"] = None
+
+    assert [*find_leaks(cluster, member)] == ["1 streams are sent comments that have ended"]

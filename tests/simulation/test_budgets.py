@@ -6,11 +6,13 @@ import pytest
 
 from kvraft.raft import InvariantViolated, replication
 from kvraft.raft.progress import Progress
+from kvraft.replica.proposals import Proposals
 from kvraft.replica.replica import Replica
 from kvraft.simulation import Cluster, at_rest
 from kvraft.simulation.budgets import Budgets
 from kvraft.simulation.member import address_of
 from kvraft.storage import Journal
+from kvraft.storage.snapshot_files import Draft
 from kvraft.store import chunks
 
 
@@ -97,3 +99,29 @@ def test_a_place_that_is_looked_for_one_by_one_is_noticed(monkeypatch: pytest.Mo
 
     with pytest.raises(InvariantViolated, match="denials until a member is level"):
         Budgets(cluster, random).hold()
+
+
+def test_entries_that_hold_fewer_writes_than_they_could_are_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The test breaks a rule on purpose: no write waits for others while many are in flight."""
+    cluster = a_cluster_at_rest()
+    monkeypatch.setattr(Proposals, "delay_until", lambda _self, _waiting: float("-inf"))
+
+    with pytest.raises(InvariantViolated, match="entries for 2 writes that come while 10 are in flight"):
+        Budgets(cluster, Random(1)).hold()
+
+
+def test_a_snapshot_that_is_synced_too_often_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The test breaks a rule on purpose: each of its chunks is synced."""
+    monkeypatch.setattr(chunks, "CHUNK_ITEMS_FULL", 1)
+    cluster = a_cluster_at_rest()
+    cluster.ask(cluster.elect(), *(f"SET key{each} v" for each in range(10)))
+    append = Draft.append
+
+    def append_and_sync(self: Draft, data: bytes) -> None:
+        append(self, data)
+        self.file.fdatasync()
+
+    monkeypatch.setattr(Draft, "append", append_and_sync)
+
+    with pytest.raises(InvariantViolated, match="syncs of a snapshot"):
+        Budgets(cluster, Random(1)).hold()

@@ -3,6 +3,7 @@
 import pytest
 
 from kvraft.raft import InvariantViolated, transfer
+from kvraft.raft.progress import Progress, State
 from kvraft.simulation import Cluster
 
 
@@ -45,3 +46,27 @@ def test_a_leader_that_makes_way_without_need_is_noticed(monkeypatch: pytest.Mon
 
     with pytest.raises(InvariantViolated, match="stops leading term"):
         cluster.run(8.0)
+
+
+def test_a_leader_that_does_not_probe_again_at_once_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It would probe again with a later heartbeat, and a late member would be level later."""
+    rejected = Progress.rejected
+
+    def reject_and_wait(self: Progress, prev_index: int, agreement: int) -> bool:
+        done = rejected(self, prev_index, agreement)
+        self.probing |= self.state is State.PROBE
+        return done
+
+    cluster = Cluster(seed=1)
+    leader = cluster.elect()
+    cluster.run_until(cluster.has_settled)
+    late = (leader + 1) % 3
+    cluster.kill(late)
+    cluster.ask(leader, *(f"SET key{number} v" for number in range(5)))
+    monkeypatch.setattr(Progress, "rejected", reject_and_wait)
+
+    cluster.kill(leader)
+    cluster.start(leader)
+    cluster.start(late)
+    with pytest.raises(InvariantViolated, match="waits with the next probe"):
+        cluster.run(5.0)

@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping
 
 import attrs
 from twisted.internet.interfaces import IReactorTime
+from twisted.web.http import datetimeToString
 from twisted.web.resource import IResource
 
 from kvraft.server.database import Database
@@ -30,5 +31,7 @@ class HttpNode:
     )
     newest_point: Callable[[], dict[str, object] | None] = no_point
     """Returns the latest measurement, in values that JSON can hold; None: there is none."""
+    date: Callable[[], bytes] = datetimeToString
+    """Returns the date of an answer, as its header has it."""
     resources: Mapping[bytes, IResource] = attrs.field(factory=dict)
     """Resources of other packages, by the first segment of their paths."""

@@ -8,7 +8,6 @@ from twisted.internet.protocol import connectionDone
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 from twisted.web import resource
-from twisted.web.http import datetimeToString
 from twisted.web.server import NOT_DONE_YET, Request
 from typing_extensions import override
 
@@ -69,7 +68,7 @@ class HttpRequest(Request):
     def process(self) -> None:
         """Answer it, or hand it to its resource."""
         self.site = self.channel.site
-        self.setHeader(b"Date", datetimeToString())
+        self.setHeader(b"Date", self.site.node.date())
         self.setHeader(b"X-Content-Type-Options", b"nosniff")
         self.setHeader(b"Cache-Control", b"no-cache")  # a read must see every write before it
         self.prepath = []

@@ -8,6 +8,7 @@ members for their `/status`.
 import hashlib
 import json
 from collections.abc import Iterable, Mapping
+from functools import cache
 from pathlib import Path
 from types import MappingProxyType
 from typing import Final
@@ -51,6 +52,7 @@ class PageFile:
     etag: bytes
 
 
+@cache
 def read_files(folder: Path = FILES) -> Mapping[str, PageFile]:
     """Return what stands in a folder and below it, by its path there."""
     found = {}
