@@ -3,7 +3,7 @@
 import errno
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, NoReturn
+from typing import Any, Final, NoReturn
 
 import attrs
 from twisted.internet.interfaces import IProtocolFactory
@@ -22,9 +22,6 @@ from kvraft.simulation.names import NameFaults, Resolver
 from kvraft.simulation.network import Network
 from kvraft.storage import Journal, JournalFull, JournalJobs, MemoryJournal, StorageError
 from kvraft.store import FEATURE_LEVEL, SnapshotInvalid, Store
-
-if TYPE_CHECKING:
-    from kvraft.server.http.node import HttpNode
 
 ANY: Final = "any"
 """Stands for every operation on a disk."""
@@ -118,8 +115,8 @@ class Member:
         """Called with each new process before it begins."""
         self.removing: Callable[[Member, Path], None] = lambda _member, _path: None
         """Called before each file's removal."""
-        self.http: HttpNode | None = None
-        """The HTTP side of the running process; None while it serves none."""
+        self.http: Any = None
+        """The HTTP side of the running process, an `HttpNode`; None while it serves none."""
         self.also_serves: Callable[[Member], None] = lambda _member: None
         """Called with each new process to let it listen at more ports."""
         self._network = network

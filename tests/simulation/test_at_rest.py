@@ -238,7 +238,7 @@ def test_segments_and_received_snapshots_that_lie_about_are_named() -> None:
 
 
 def test_streams_that_have_ended_and_are_sent_comments_are_named() -> None:
-    """A node that serves HTTP is searched as well."""
+    """A node that serves HTTP is searched as well; the test breaks a rule on purpose."""
     cluster = settled()
     settle(cluster)
     member = cluster.running[0]

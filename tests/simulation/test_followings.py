@@ -37,7 +37,7 @@ def test_a_connection_that_is_read_holds_nothing() -> None:
     ("field", "value", "text"), [("_waiting_bytes", 7, "7 bytes of events"), ("_watches", {}, "0 watches")]
 )
 def test_what_counts_wrongly_is_noticed(field: str, value: object, text: str) -> None:
-    """Both are broken on purpose."""
+    """The test breaks a rule on purpose."""
     leader = watched(Cluster(seed=1))
     assert leader.assembly is not None
     watch: Any = next(iter(leader.assembly.replica._watches._all))
