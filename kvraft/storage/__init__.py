@@ -244,8 +244,8 @@ class SnapshotStorage(Protocol):
         """Begin a snapshot of the node's own state. One at a time; it must be newer than `latest`."""
         ...
 
-    def write(self, chunk: bytes) -> Deferred[None]:
-        """Add a chunk of at most CHUNK_BYTES_MAX bytes to the snapshot."""
+    def write(self, chunks: Sequence[bytes]) -> Deferred[None]:
+        """Add chunks, each of at most CHUNK_BYTES_MAX bytes, to the snapshot."""
         ...
 
     def finish(self) -> Deferred[Snapshot]:

@@ -1,6 +1,6 @@
 """Snapshots behind Deferreds: they have their own `Worker`, so a long sync of one delays no save of the journal."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TypeVar
 
 from twisted.internet.defer import Deferred, fail
@@ -47,9 +47,15 @@ class SnapshotJobs:
 
         return self._do(begin)
 
-    def write(self, chunk: bytes) -> Deferred[None]:
+    def write(self, chunks: Sequence[bytes]) -> Deferred[None]:
         """See `SnapshotStorage.write`."""
-        return self._do(lambda: self._current_writer().write(chunk))
+
+        def write() -> None:
+            writer = self._current_writer()
+            for chunk in chunks:
+                writer.write(chunk)
+
+        return self._do(write)
 
     def finish(self) -> Deferred[Snapshot]:
         """See `SnapshotStorage.finish`."""

@@ -1,6 +1,6 @@
 """A member is brought up to date beside a service that goes on: the log stays for it, and nothing is done at once."""
 
-from collections.abc import Iterator, Sized
+from collections.abc import Iterator, Sequence, Sized
 from typing import Final
 
 import attrs
@@ -168,9 +168,9 @@ def test_slices_rest_while_the_node_is_busy(monkeypatch: pytest.MonkeyPatch) -> 
     slices: list[int] = []
     save_slice = cluster.snapshots[leader].write
 
-    def count(chunk: bytes) -> object:
-        slices.append(len(chunk))
-        return save_slice(chunk)
+    def count(chunks: Sequence[bytes]) -> object:
+        slices.append(sum(map(len, chunks)))
+        return save_slice(chunks)
 
     cluster.snapshots[leader].write = count  # type: ignore[method-assign, assignment]
     taker = cluster.members[leader].taker
@@ -240,8 +240,8 @@ def test_a_snapshot_of_a_store_that_is_replaced_is_given_up(patient: tuple[DiskC
         waiting.append(Deferred())
         return waiting[-1]
 
-    def hold(chunk: bytes) -> Deferred[None]:
-        written: Deferred[None] = write_slice(chunk)
+    def hold(chunks: Sequence[bytes]) -> Deferred[None]:
+        written: Deferred[None] = write_slice(chunks)
         return written.addCallback(wait)
 
     cluster.snapshots[late].write = hold  # type: ignore[method-assign]

@@ -77,7 +77,7 @@ def test_a_snapshot_is_taken_read_and_loaded(make: Callable[[], tuple[SnapshotSt
     assert storage.latest is None
     outcome(storage.begin_snapshot(make_header(2, 10)), turn)
     for chunk in chunks_of(make_id(2)):
-        outcome(storage.write(chunk), turn)
+        outcome(storage.write([chunk]), turn)
     assert storage.latest is None
 
     snapshot = outcome(storage.finish(), turn)
@@ -127,7 +127,7 @@ def test_calls_out_of_turn_are_refused(make: Callable[[], tuple[SnapshotStorage,
     """Thread and twin: nothing is written or finished that was not begun, nor after an abort or a close."""
     storage, turn = make()
     calls: tuple[Callable[[], Deferred[object]], ...] = (
-        lambda: cast(Deferred[object], storage.write(b"x")),
+        lambda: cast(Deferred[object], storage.write([b"x"])),
         lambda: cast(Deferred[object], storage.finish()),
         lambda: cast(Deferred[object], storage.write_incoming(0, b"x")),
         lambda: cast(Deferred[object], storage.finish_incoming()),
@@ -179,12 +179,12 @@ def test_a_failure_is_told_and_the_next_snapshot_is_taken() -> None:
     disk.before = refuse
     for _ in range(2):
         with pytest.raises(SnapshotFailed, match="make room"):
-            outcome(storage.write(b"chunk"), reactor.turn)
+            outcome(storage.write([b"chunk"]), reactor.turn)
     disk.before = proceed
     opened.journal.save(HardState(1), ())
     outcome(storage.begin_snapshot(make_header(2, 2)), reactor.turn)
     for chunk in chunks_of(make_id(2)):
-        outcome(storage.write(chunk), reactor.turn)
+        outcome(storage.write([chunk]), reactor.turn)
     outcome(storage.finish(), reactor.turn)
     assert loaded(opened.snapshots) == make_id(2)
     outcome(storage.close(), reactor.turn)
@@ -238,8 +238,9 @@ async def test_it_works_with_the_real_reactor_and_a_real_disk(tmp_path: Path) ->
     opened = open_storage(tmp_path, 0)
     snapshots: SnapshotStorage = snapshots_in_a_thread(opened.snapshots, cast(ThreadReactor, reactor))
     await snapshots.begin_snapshot(make_header(1, 1))
-    for chunk in chunks_of(make_id(1)):
-        await snapshots.write(chunk)
+    first, *others = chunks_of(make_id(1))
+    await snapshots.write([first])
+    await snapshots.write(others)
     snapshot = await snapshots.finish()
     assert current_thread() is main_thread()
     await snapshots.close()

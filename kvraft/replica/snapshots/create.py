@@ -16,6 +16,9 @@ from kvraft.store import Released, Store, StoreSnapshot, take
 
 RETRY_S: Final = 10.0
 """Pause after a failed snapshot before the next attempt, seconds."""
+STEP_BYTES_MAX: Final = 1024 * 1024
+STEP_S_MAX: Final = 0.005
+"""The longest step of a snapshot that has to keep up with writes: bytes and seconds."""
 ABSENT_AFTER_S: Final = 5.0
 """After so long without an answer of a member, the leader keeps no log for it any more, seconds."""
 
@@ -60,7 +63,9 @@ class SnapshotCreator:
     """Takes snapshots of the applied state, one at a time.
 
     A snapshot is written in chunks. Each is encoded here and written by another thread; the next one waits for that.
-    While this node has other work, there is a pause between two chunks.
+    While this node has other work, there is a pause between two chunks. A store that is written to quickly does not
+    wait for that: a step then has as many chunks as it takes to have written as many bytes as were applied since the
+    snapshot began, and no pause follows. So meanwhile the log grows by the size of the snapshot, and not without bound.
     """
 
     _log = Logger(namespace="kvraft.replica")
@@ -165,19 +170,32 @@ class SnapshotCreator:
 
     async def _write(self, snapshot: StoreSnapshot) -> Snapshot | None:
         """Write all chunks; return None if the node was stopped or the store was replaced meanwhile."""
+        written = 0
         while not self._stopped:
             began, turns = self._clock.seconds(), self._turns
             try:
-                chunk = next(snapshot, None)
+                chunks = self._encode(snapshot, self._applied_bytes - written)
             except Released:  # the store was replaced
                 break
-            if chunk is None:
+            if not chunks:
                 return await self._snapshots.finish()
-            await self._snapshots.write(chunk)
-            if self._turns != turns:
+            written += sum(map(len, chunks))
+            await self._snapshots.write(chunks)
+            if self._turns != turns and written >= self._applied_bytes:
                 await rest(self._clock, began)
         await self._snapshots.abort()
         return None
+
+    def _encode(self, snapshot: StoreSnapshot, size: int) -> list[bytes]:
+        """Return the next chunk, and more of them up to `size` bytes or the longest step; none at the end."""
+        chunks: list[bytes] = []
+        until, room = self._clock.seconds() + STEP_S_MAX, min(size, STEP_BYTES_MAX)
+        for chunk in snapshot:
+            chunks.append(chunk)
+            room -= len(chunk)
+            if room <= 0 or self._clock.seconds() >= until:
+                break
+        return chunks
 
     async def _compact(self, snapshot_index: int) -> None:
         """Compact the log up to the snapshot, less what is kept for late followers."""

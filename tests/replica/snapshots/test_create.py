@@ -5,6 +5,7 @@ from collections.abc import Iterator
 import pytest
 
 from kvraft.raft.messages import AppendEntries, InstallSnapshot
+from kvraft.store import chunks
 from tests.replica.cluster import read
 from tests.replica.disk_cluster import TINY, DiskCluster
 
@@ -158,3 +159,38 @@ def test_writes_that_overtake_a_snapshot_are_not_in_it(cluster: DiskCluster) -> 
     assert cluster.members[leader].store.applied_index == latest.header.index
     cluster.settle()
     assert len(cluster.states()) == 1
+
+
+def test_a_snapshot_keeps_up_with_the_writes(cluster: DiskCluster, monkeypatch: pytest.MonkeyPatch) -> None:
+    """However slow its disk is, it has written as much as was applied since it began, so that the log stays short."""
+    monkeypatch.setattr(chunks, "CHUNK_ITEMS_FULL", 1)
+    leader = cluster.elect()
+    member = cluster.members[leader]
+    cluster.write_many(100, keys=100)
+    cluster.run(1.0)
+    cluster.snapshots[leader].jobs.delay = 0.05
+    begun, finished = member.node.log.last_index, member.taker.begin(member.store)
+    while not finished.called:
+        cluster.write_many(1)
+    written = sum(len(member.node.log[index].record) for index in range(begun + 1, member.node.log.last_index + 1))
+    latest = cluster.snapshots[leader].latest
+    assert latest is not None
+    assert 0.5 * latest.size < written < latest.size + TINY.log_bytes_max
+    cluster.snapshots[leader].jobs.delay = 0.0
+
+
+def test_a_snapshot_ahead_of_the_writes_pauses(cluster: DiskCluster, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its steps, each of one chunk, take a third of the time."""
+    monkeypatch.setattr(chunks, "CHUNK_ITEMS_FULL", 1)
+    leader = cluster.elect()
+    member = cluster.members[leader]
+    cluster.write_many(30, size=1000, keys=10)
+    cluster.run(1.0)
+    jobs, delay = cluster.snapshots[leader].jobs, 0.02
+    jobs.delay = delay
+    began = cluster.clock.seconds()
+    finished = member.taker.begin(member.store)
+    while not finished.called:
+        cluster.write_many(1, size=1, keys=1)
+    assert 8 * delay * 3 <= cluster.clock.seconds() - began <= 15 * delay * 3
+    jobs.delay = 0.0
