@@ -27,7 +27,7 @@ from benchmarks.watchers import idle_watches
 
 BYTES_AT_ONCE: Final = 64 * 1024 * 1024
 """Most bytes of keys' values that a run writes at first: large values go to fewer keys."""
-FILL_SECONDS_MAX: Final = 600
+FILL_SECONDS_MAX: Final = 300
 WARMUP_SECONDS: Final = 1
 LEASE_SECONDS: Final = 3600
 CLIENTS: Final = 20_000

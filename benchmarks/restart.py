@@ -27,7 +27,7 @@ FILL_SECONDS_MAX: Final = 250
 SERVING_SECONDS_MAX: Final = 120.0
 SNAPSHOT_SECONDS_MAX: Final = 120.0
 STALL_VALUE_BYTES: Final = 32 * 1024
-REPLAY_LIMITS: Final = {"log_bytes": 4 * 1024**3}
+REPLAY_LIMITS: Final = {"log_bytes": 1024**3}
 """No snapshot is taken before the log has this size."""
 PINGS_A_LOOK: Final = 20
 """Between two looks at the log."""

@@ -8,13 +8,15 @@ quarter to a third less time (measured on a virtual machine; see benchmarks/READ
 Most distributions let a process choose (`/sys/kernel/mm/transparent_hugepage/enabled` says "madvise"), and Python's
 allocator does not ask. It maps 1 MiB at a time, so even where huge pages are always given, a new 2 MiB range is
 seldom whole when it is first written to. Hence memory is not only marked, but ranges are also collapsed afterwards,
-a few at a time. Where an administrator has said "never", nothing is done.
+a few at a time, if nearly all of their pages are in use: a huge page takes 2 MiB, whatever it held before. Where an
+administrator has said "never", nothing is done.
 
 Other databases advise against huge pages since they fork to write a snapshot, and a fork copies a whole huge page for
 each small write. kvraft never forks.
 """
 
 import ctypes
+import mmap
 import time
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
@@ -27,6 +29,8 @@ REGION_BYTES_MIN: Final = 2 * HUGE_PAGE_BYTES
 """A smaller region is left alone: the TLB covers it."""
 PAUSE_S: Final = 5.0
 """Between two passes over all memory, seconds."""
+PAGES_MIN: Final = HUGE_PAGE_BYTES // mmap.PAGESIZE * 7 // 8
+"""A range with fewer pages in use is not collapsed: that would take memory that was given back, or never used."""
 SLICE_S: Final = 0.01
 """Longest time that ranges are collapsed without a pause, seconds: a page fault of another thread may wait for each."""
 SLICE_PAUSE_S: Final = 0.2
@@ -45,6 +49,8 @@ _FIELDS_OF_ANONYMOUS: Final = 5
 
 Advise = Callable[[int, int, int], bool]
 """Gives the kernel advice about memory: its start, its bytes, and the advice. Returns whether it was taken."""
+CountPages = Callable[[int], int]
+"""Returns how many pages of the `HUGE_PAGE_BYTES` from an address on are in use."""
 
 
 def available(setting: Path = _SETTING) -> bool:
@@ -73,9 +79,12 @@ def regions(maps: Iterable[str]) -> Iterator[tuple[int, int]]:
 
 
 def slices(
-    found: Iterable[tuple[int, int]], advise: Advise, now: Callable[[], float] = time.monotonic
+    found: Iterable[tuple[int, int]],
+    advise: Advise,
+    count_pages: CountPages,
+    now: Callable[[], float] = time.monotonic,
 ) -> Iterator[None]:
-    """Mark each region, and collapse its ranges; pause at each yield, after `SLICE_S` of work.
+    """Mark each region, and collapse its full ranges; pause at each yield, after `SLICE_S` of work.
 
     A region may have been given back to the kernel meanwhile. Then the advice is refused, or meets other memory of this
     process, to which it does no harm.
@@ -85,7 +94,8 @@ def slices(
         advise(start, end - start, _MADV_HUGEPAGE)
         first = -(-start // HUGE_PAGE_BYTES) * HUGE_PAGE_BYTES
         for address in range(first, end - HUGE_PAGE_BYTES + 1, HUGE_PAGE_BYTES):
-            advise(address, HUGE_PAGE_BYTES, _MADV_COLLAPSE)
+            if count_pages(address) >= PAGES_MIN:
+                advise(address, HUGE_PAGE_BYTES, _MADV_COLLAPSE)
             if now() >= until:
                 yield
                 until = now() + SLICE_S
@@ -99,15 +109,15 @@ def use_huge_pages() -> None:
 
 def advise_all() -> None:
     """Ask for huge pages for all that this process holds now, without a pause."""
-    for _ in slices(_regions_of_this_process(), _advise()):
+    for _ in slices(_regions_of_this_process(), _advise(), _count_pages()):
         pass
 
 
 def _ask_for_ever() -> None:
-    advise = _advise()
+    advise, count_pages = _advise(), _count_pages()
     while True:
         time.sleep(PAUSE_S)
-        for _ in slices(_regions_of_this_process(), advise):
+        for _ in slices(_regions_of_this_process(), advise, count_pages):
             time.sleep(SLICE_PAUSE_S)
 
 
@@ -124,3 +134,15 @@ def _advise() -> Advise:
         return bool(madvise(start, size, advice) == 0)
 
     return advise
+
+
+def _count_pages() -> CountPages:
+    mincore = ctypes.CDLL(None).mincore  # releases the interpreter's lock while it works
+    pages = ctypes.create_string_buffer(HUGE_PAGE_BYTES // mmap.PAGESIZE)
+    mincore.argtypes = (ctypes.c_void_p, ctypes.c_size_t, ctypes.c_char_p)
+    mincore.restype = ctypes.c_int
+
+    def count_pages(start: int) -> int:
+        return pages.raw.count(1) if mincore(start, HUGE_PAGE_BYTES, pages) == 0 else 0
+
+    return count_pages

@@ -35,6 +35,7 @@ from kvraft.process.ask import ask
 from kvraft.process.assembly import Assembly, Surroundings, assemble, birth, server_limits
 from kvraft.process.config_drift import differences
 from kvraft.process.daemon import daemonize
+from kvraft.process.freed_memory import give_back_freed_memory
 from kvraft.process.huge_pages import use_huge_pages
 from kvraft.process.insight import Insight
 from kvraft.process.join import Joining
@@ -482,6 +483,7 @@ def makeService(options: Options) -> NodeService:
     sys.setswitchinterval(SWITCH_INTERVAL_S)
     collector.set_up()
     use_huge_pages()
+    give_back_freed_memory()
     signal.signal(signal.SIGHUP, signal.SIG_IGN)  # closing the terminal must not end a node; SIGTERM and Ctrl-C do
     reactor.addSystemEventTrigger("before", "shutdown", ignore_interruptions)
     Factory.noisy = False  # else every attempt to reach a member that is down logs two lines

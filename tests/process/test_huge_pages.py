@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from kvraft.process import huge_pages
-from kvraft.process.huge_pages import HUGE_PAGE_BYTES, advise_all, available, regions, slices
+from kvraft.process.huge_pages import HUGE_PAGE_BYTES, PAGES_MIN, advise_all, available, regions, slices
+from kvraft.process.memory import resident_bytes
 
 MAPS = """\
 00400000-00c00000 rw-p 00000000 fe:00 1    /usr/bin/python3
@@ -53,10 +54,41 @@ def test_pauses_when_a_slice_has_taken_its_time() -> None:
 
     ranges = 9
     start = 5 * HUGE_PAGE_BYTES + 4096
-    pauses = sum(1 for _ in slices([(start, start + (ranges + 1) * HUGE_PAGE_BYTES)], advise, lambda: time_s))
+    found = [(start, start + (ranges + 1) * HUGE_PAGE_BYTES)]
+    pauses = sum(1 for _ in slices(found, advise, lambda _: PAGES_MIN, lambda: time_s))
     collapsed = [at for at, size, _ in asked if size == HUGE_PAGE_BYTES]
     assert collapsed == [place * HUGE_PAGE_BYTES for place in range(6, 6 + ranges)], "whole ranges within the region"
     assert pauses == ranges
+
+
+def test_leaves_ranges_alone_that_are_hardly_used() -> None:
+    """A huge page would take memory for what was freed, or never used."""
+    pages = {2 * HUGE_PAGE_BYTES: PAGES_MIN, 3 * HUGE_PAGE_BYTES: PAGES_MIN - 1, 4 * HUGE_PAGE_BYTES: 0}
+    collapsed: list[int] = []
+
+    def advise(start: int, size: int, _advice: int) -> bool:
+        if size == HUGE_PAGE_BYTES:
+            collapsed.append(start)
+        return True
+
+    for _ in slices([(2 * HUGE_PAGE_BYTES, 5 * HUGE_PAGE_BYTES)], advise, lambda start: pages[start]):
+        pass
+    assert collapsed == [2 * HUGE_PAGE_BYTES]
+
+
+@pytest.mark.skipif(not available(), reason="this kernel gives no transparent huge pages")
+def test_memory_that_was_not_used_is_not_taken() -> None:
+    """The kernel's count of the pages in use is asked for."""
+    advise_all()  # for what other tests have filled
+    with mmap.mmap(-1, 64 * HUGE_PAGE_BYTES, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS) as memory:
+        for offset in range(0, len(memory), HUGE_PAGE_BYTES // 2):
+            memory[offset] = 1
+        before = resident_bytes()
+        advise_all()
+        after = resident_bytes()
+    assert before is not None
+    assert after is not None
+    assert after - before < 8 * HUGE_PAGE_BYTES
 
 
 @pytest.mark.skipif(not available(), reason="this kernel gives no transparent huge pages")
