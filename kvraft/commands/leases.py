@@ -197,7 +197,7 @@ def revoke_lease(lease: int) -> RevokeLease:
         InvalidCommand: there can be no such lease.
     """
     check_lease(lease)
-    return RevokeLease(lease)
+    return RevokeLease(lease, EXPIRED_KEYS_MAX)
 
 
 def describe_lease(lease: int, *, with_keys: bool = False) -> DescribeLease:

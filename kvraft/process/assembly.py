@@ -100,7 +100,7 @@ def assemble(
         clock=reactor,
         make_cluster_id=lambda: peers.cluster_id or surroundings.make_id(),  # the id that a peer has sent, or a new one
         make_id=surroundings.make_id,
-        fatal=partial(_end, initial, surroundings.fatal),
+        fatal=partial(_end, initial.condemn, surroundings.fatal),
         rejoin=None if initial.remembers else Rejoin(node, node.membership.members - {node_id}),
         options=replica_options(config),
         memory=surroundings.memory,
@@ -126,10 +126,13 @@ def assemble(
     return Assembly(replica, peers, port)
 
 
-def _end(initial: InitialState, fatal: Callable[[FatalReason], None], why: FatalReason) -> None:
-    """End a node; if its disk is an older copy, mark it so that the node does not start on it again."""
+def _end(condemn: Callable[[], None], fatal: Callable[[FatalReason], None], why: FatalReason) -> None:
+    """End a node; if its disk is an older copy, mark it so that the node does not start on it again.
+
+    It must not hold the initial state: the entries in it would stay in memory when the log has dropped them.
+    """
     if why is HAS_AN_OLDER_COPY:
-        initial.condemn()
+        condemn()
     fatal(why)
 
 

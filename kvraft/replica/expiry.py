@@ -50,7 +50,7 @@ class Expirer:
         due_at = self.due_at(now)
         if due_at is not None and due_at <= now + SLACK_S / 2:
             self._not_before = now + GAP_S
-            self._under_way = Submission([RemoveExpired()], OWN, self._done)
+            self._under_way = Submission([RemoveExpired(EXPIRED_KEYS_MAX)], OWN, self._done)
             self._commits.waiting.append(self._under_way)
 
     def due_at(self, now: float) -> float | None:

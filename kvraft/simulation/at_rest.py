@@ -12,7 +12,8 @@ import gc
 import re
 from collections import Counter, deque
 from collections.abc import Iterator
-from functools import cache
+from functools import cache, partial
+from types import MethodType
 from typing import Any, Final
 
 from kvraft.raft import InvariantViolated
@@ -22,6 +23,7 @@ from kvraft.simulation.member import PORT, Member
 from kvraft.simulation.views import check_status
 from kvraft.storage import Journal
 from kvraft.storage.snapshot_files import finished_name, incoming_name
+from kvraft.store import Store
 
 QUIET_S: Final = 0.5
 """Time without requests before the check, seconds: requests and clients' connections have ended by then."""
@@ -39,6 +41,8 @@ NAMES: Final = ("waiting", "queued", "inflight", "uncommitted", "pending", "unse
 OF_A_REMOVED_LEADER: Final = ("Proposals._batches ", "Batch.", "Submission.")
 """What a removed node may hold that does not know of its removal, since most nodes that it knows were removed, too: its
 log has entries that it proposed when it led, and it cannot know that they are never committed."""
+OF_CLIENTS: Final = ("RespNode.members ", "Connection.")
+"""What a node holds of the clients that are connected."""
 COUNTERS: Final = frozenset({"WriteQueue.size", "Occupancy.refused_clients", "Forwarding._bytes", "Publishing._bytes"})
 """Other numbers that count it, or must be zero in a run with so few clients."""
 PORTS: Final = frozenset({PORT, HTTP_PORT})
@@ -177,7 +181,12 @@ def _find_all(cluster: Cluster) -> dict[str, str]:
     that are to be forwarded wait there for as long as they may, and there is always one while clients ask.
     """
     nodes = [member for member in cluster.running if member.node.leader is not None]
-    found = [f"node {member.id}: {leak}" for member in nodes for leak in find_leaks(cluster, member)]
+    found = [
+        f"node {member.id}: {leak}"
+        for member in nodes
+        for leak in find_leaks(cluster, member)
+        if not leak.startswith(OF_CLIENTS)
+    ]
     return {_NUMBER.sub("", leak): leak for leak in found}
 
 
@@ -208,13 +217,18 @@ def is_taking(member: Member) -> bool:
 
 
 def _find_held(member: Member) -> Iterator[str]:
+    stores: set[int] = set()
     for name, value in walk(member.assembly):
         kind = type(value)
-        if kind in CONTAINERS:
+        if kind is Store:
+            stores.add(id(value))
+        elif kind in CONTAINERS:
             if value and name not in KEPT:
                 yield f"{name} holds {len(value)}"  # type: ignore[arg-type]
         elif kind is int and value and _counts(name):
             yield f"{name} is {value}"
+    if len(stores) > 1:
+        yield f"{len(stores)} stores are in memory"
 
 
 @cache
@@ -290,7 +304,10 @@ def _find_timers(member: Member) -> Iterator[str]:
 
 
 def walk(root: object) -> Iterator[tuple[str, object]]:
-    """Go through all fields of kvraft's objects that can be reached; return (class.field, value) of each."""
+    """Go through all fields of kvraft's objects that can be reached; return (class.field, value) of each.
+
+    What is only reached by a method of it that another object holds, is reached as well.
+    """
     seen: set[int] = set()
     waiting: list[object] = [root]
     while waiting:
@@ -303,6 +320,13 @@ def walk(root: object) -> Iterator[tuple[str, object]]:
             waiting += value.values()
         elif isinstance(value, list | set | deque | tuple):
             waiting += value
+        elif kind is MethodType:
+            yield "a method", value.__self__  # type: ignore[attr-defined]
+            waiting.append(value.__self__)  # type: ignore[attr-defined]
+        elif kind is partial:
+            parts = (value.func, *value.args)  # type: ignore[attr-defined]
+            yield from (("a partial", each) for each in parts)
+            waiting += parts
         elif _is_ours(kind):
             for full, held in _fields(value):
                 yield full, held

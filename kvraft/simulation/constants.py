@@ -95,13 +95,22 @@ ANSWERS: Final = Constant(
     "kvraft.store.client_sessions",
     "WINDOW",
     (3, 8),
-    others=("kvraft.simulation.twin", "kvraft.simulation.stores", "kvraft.simulation.session_client"),
+    others=("kvraft.simulation.twin", "kvraft.simulation.session_client"),
 )
 """How many answers of a session are kept: production's value is more than all writes of a session in most runs."""
+ANSWER_BYTES: Final = Constant(
+    "kvraft.store.transaction",
+    "SESSION_ANSWERS_BYTES_MAX",
+    (2_000, 4_000),
+    others=("kvraft.store.numbered_sets", "kvraft.simulation.twin", "kvraft.simulation.session_client"),
+)
+"""How many bytes they count: the longest answers that clients have, of failures, are 400, so that a few always fit."""
 FRAME: Final = Constant("kvraft.replica.publishing", "FRAME_BYTES", (1, 300))
 """How many bytes of published messages share a frame at most."""
 FLUSHED: Final = Constant("kvraft.commands.keys", "REMOVED_KEYS_MAX", (2, 5))
 """How many keys one step of FLUSHALL examines: production's value is more than all keys of a run."""
+EXPIRED: Final = Constant("kvraft.replica.expiry", "EXPIRED_KEYS_MAX", (1, 2), others=("kvraft.commands.leases",))
+"""How many keys one entry removes whose time or lease has ended: the others are hidden until the next one."""
 APPLIED: Final = Constant("kvraft.replica.apply", "WORK_A_TURN_MAX", (1, 4))
 """How much work entries do in one turn: production's value is more than all entries of most runs do."""
 WATCH_BYTES: Final = (1_000, 20 * KIB, 1 * MIB)
@@ -158,7 +167,7 @@ def draw(draws: Random, *, impatient: bool = False) -> Drawn:
     values |= _draw_small(draws, [BOUNDS_LOOKED_AT, *FOLLOWING], is_production=is_production)
     limits = attrs.evolve(limits, watch_bytes=draws.choice(WATCH_BYTES))
     values |= _draw_small(draws, [APPLIED], is_production=is_production)
-    values |= _draw_small(draws, [FRAME, ANSWERS, FLUSHED], is_production=is_production)
+    values |= _draw_small(draws, [FRAME, ANSWERS, FLUSHED, EXPIRED, ANSWER_BYTES], is_production=is_production)
     if OUTBOX in values:  # a window that does not fit into it would break each connection that carries a snapshot
         for constant in (WINDOW, PIECE):
             values.setdefault(constant, max(constant.small))

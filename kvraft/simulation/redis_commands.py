@@ -80,6 +80,7 @@ def draw_command(draws: Random, value: bytes) -> tuple[Sequence[bytes], Mutation
             set_if(key, value, ttl_us=AS_BEFORE, presence=Presence.PRESENT),
             _ok_or_nothing,
         ),
+        ((b"SET", key, value, b"KEEPTTL"), set_if(key, value, ttl_us=AS_BEFORE), _ok_or_nothing),
         ((b"SET", key, value, b"PX", ttl), set_if(key, value, ttl_us=ttl_us), _ok_or_nothing),
         ((b"SETNX", key, value), set_if(key, value, presence=Presence.ABSENT), same),
         ((b"PSETEX", key, ttl, value), set_if(key, value, ttl_us=ttl_us), ok),

@@ -13,7 +13,7 @@ import attrs
 import msgspec
 
 from kvraft.commands import Failure, Once, Result
-from kvraft.commands.client_sessions import WINDOW
+from kvraft.commands.client_sessions import SESSION_ANSWERS_BYTES_MAX, WINDOW
 from kvraft.server.requests import read_requests
 from kvraft.simulation.client_groups import Group, takes_part
 from kvraft.simulation.clients import Answer, Caller
@@ -23,6 +23,7 @@ from kvraft.simulation.member import address_of
 from kvraft.simulation.replay import Replay
 from kvraft.simulation.requests import DEFINITE, UNKNOWN
 from kvraft.simulation.twin import Twin
+from kvraft.store.client_sessions import FAILURE_BYTES
 
 SESSIONS: Final = "sessions"
 """The name of this kind of clients on the command line."""
@@ -166,6 +167,7 @@ class SessionClient:
         """Return the numbers to send: all without an answer, new ones, and perhaps one that has been answered."""
         draws = self._random
         is_for_sets = draws.random() < SETS
+        kept_for_sure = min(WINDOW, SESSION_ANSWERS_BYTES_MAX // FAILURE_BYTES)
         unanswered = session.unanswered
         session.too_low = 0
         if not unanswered and len(session.lines) > WINDOW and draws.random() < TOO_LOW:
@@ -174,14 +176,14 @@ class SessionClient:
         if len(unanswered) < UNDER_WAY_MAX:
             for _ in range(draws.randrange(TOGETHER + 1)):
                 number = len(session.lines) + 1
-                if number >= min(unanswered, default=number) + WINDOW:
+                if number >= min(unanswered, default=number) + kept_for_sure:
                     break  # the answer to the lowest would not be kept
                 line = draws.choice((f"INCR {self._key}", f"INCR {self._key}", f"CAS {self._key} ABSENT 5"))
                 session.lines[number] = f"SET {self._key} {number}" if is_for_sets else line
         numbers = session.unanswered
         if not is_for_sets:
             draws.shuffle(numbers)
-        kept = [number for number in session.answers if number > len(session.lines) - WINDOW]
+        kept = [number for number in session.answers if number > len(session.lines) - kept_for_sure]
         if kept and (not numbers or draws.random() < 0.3):
             numbers.append(draws.choice(kept[-UNDER_WAY_MAX:]))
         return numbers or self._draw(session)

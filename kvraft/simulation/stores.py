@@ -11,7 +11,6 @@ from operator import itemgetter
 from typing import Final
 
 from kvraft.commands import Failure, Item, Span
-from kvraft.commands.client_sessions import WINDOW
 from kvraft.commands.expiry import SECOND_US
 from kvraft.commands.results import unpack_result
 from kvraft.replica.watch_index import complete, expiries
@@ -164,7 +163,7 @@ def _check_sessions(member: Member, replay: Replay) -> None:
         if found is None:
             continue
         demand(found.deadline == session.deadline, f"node {member.id} ends session {client} at {found.deadline}")
-        floor = max(0, max(session.answers, default=0) - WINDOW)
+        floor = session.floor
         kept = {number: answer for number, answer in session.answers.items() if number > floor}
         answers = {number: unpack_result(answer.content) for number, answer in found.answers.items()}
         is_right = found.floor == floor and answers.keys() == kept.keys()

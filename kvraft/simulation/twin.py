@@ -37,10 +37,11 @@ from kvraft.commands import (
     Span,
     Transact,
 )
-from kvraft.commands.client_sessions import WINDOW, kept_result
+from kvraft.commands.client_sessions import SESSION_ANSWERS_BYTES_MAX, WINDOW, kept_result
 from kvraft.commands.keys import RemoveAll
 from kvraft.commands.leases import LEASES_MAX
 from kvraft.commands.model import OperationResult
+from kvraft.commands.results import pack_result
 from kvraft.commands.transactions import (
     Add,
     Append,
@@ -57,6 +58,7 @@ from kvraft.commands.transactions import (
 )
 from kvraft.simulation.lock_twin import LockCommand, LockTwin
 from kvraft.simulation.string_twin import Failed, StringCommand, carry_out
+from kvraft.store.client_sessions import ANSWER_BYTES, FAILURE_BYTES
 from kvraft.store.expiry import DEADLINE_BYTES
 from kvraft.store.keyspace import ITEM_BYTES
 from kvraft.store.leases import ATTACHMENT_BYTES, LEASE_BYTES
@@ -71,6 +73,21 @@ class Session:
         self.ttl_us = ttl_us
         self.deadline = deadline
         self.answers: dict[int, Result] = {}
+        self.floor = 0
+        """Numbers up to this one are refused."""
+        self._sizes: dict[int, int] = {}
+        """The bytes of each answer above the floor."""
+
+    def keep(self, number: int, result: Result) -> None:
+        """Add an answer, for which others may leave."""
+        self.answers[number] = result
+        size = FAILURE_BYTES if isinstance(result, Failure) else ANSWER_BYTES + len(pack_result(result))
+        self.floor = max(self.floor, number - WINDOW)
+        self._sizes = {each: size for each, size in self._sizes.items() if each > self.floor} | {number: size}
+        excess = sum(self._sizes.values()) - SESSION_ANSWERS_BYTES_MAX
+        while excess > 0:
+            self.floor = min(self._sizes)
+            excess -= self._sizes.pop(self.floor)
 
 
 class Twin:
@@ -159,10 +176,10 @@ class Twin:
         if isinstance(mutation, KeepSession):
             session.deadline = self.time_us + session.ttl_us if mutation.goes_on else 0
             return mutation.client
-        if mutation.number <= max(session.answers, default=0) - WINDOW:
+        if mutation.number <= session.floor:
             return Failure("NUMBER_TOO_LOW", "")
         if mutation.number not in session.answers:
-            session.answers[mutation.number] = kept_result(mutation.write, self.apply(mutation.write))
+            session.keep(mutation.number, kept_result(mutation.write, self.apply(mutation.write)))
         session.deadline = self.time_us + session.ttl_us
         return session.answers[mutation.number]
 

@@ -1,6 +1,7 @@
 """What is left at rest: nothing in a healthy cluster, and what leaks is named."""
 
 import gc
+from functools import partial
 from typing import Any
 
 import attrs
@@ -20,6 +21,7 @@ from kvraft.simulation.truces import hold_truce, mend
 from kvraft.simulation.workload import Workload
 from kvraft.storage import JournalJobs
 from kvraft.storage.snapshots import Snapshots
+from kvraft.store import Store
 
 
 def settled(seed: int = 1, *, forgets: bool = False) -> Cluster:
@@ -249,3 +251,15 @@ def test_streams_that_have_ended_and_are_sent_comments_are_named() -> None:
     groups[0]["a stream"] = None
 
     assert [*find_leaks(cluster, member)] == ["1 streams are sent comments that have ended"]
+
+
+def test_what_only_a_method_or_a_partial_holds_is_searched() -> None:
+    """Also a second store, which a node holds that has replaced its own; the test breaks a rule on purpose."""
+    cluster = settled()
+    settle(cluster)
+    member = cluster.running[0]
+    assert member.assembly is not None
+    replica: Any = member.assembly.replica
+    replica._fatal = partial(print, Store(), replica._fatal)
+
+    assert [*find_leaks(cluster, member)] == ["2 stores are in memory"]

@@ -3,13 +3,20 @@
 from importlib import import_module
 from random import Random
 from types import FunctionType, ModuleType
+from typing import Final
 
 import pytest
 
 from kvraft.simulation.constants import (
+    ANSWER_BYTES,
+    ANSWERS,
+    APPLIED,
     BOUNDS_LOOKED_AT,
     CONSTANTS,
+    EXPIRED,
+    FLUSHED,
     FOLLOWING,
+    FRAME,
     HISTORY_IN_PIECES_BYTES,
     MANY_PIECES,
     OUTBOX,
@@ -35,13 +42,18 @@ def names_used(module: ModuleType) -> set[str]:
     return found
 
 
+OTHERS: Final = (BOUNDS_LOOKED_AT, APPLIED, FRAME, ANSWERS, FLUSHED, EXPIRED, ANSWER_BYTES)
+"""Constants that are drawn one by one."""
+
+
 @pytest.mark.parametrize(
-    "constant", [*CONSTANTS, *PATIENCE, *FOLLOWING, BOUNDS_LOOKED_AT], ids=lambda each: f"{each.module}.{each.name}"
+    "constant", [*CONSTANTS, *PATIENCE, *FOLLOWING, *OTHERS], ids=lambda each: f"{each.module}.{each.name}"
 )
 def test_each_constant_is_looked_up_when_it_is_needed(constant: Constant) -> None:
     """One that is only read when its module is loaded could be replaced without any effect."""
     module = import_module(constant.module)
     assert names_used(module) & {constant.name, *constant.offsets}
+    assert all(constant.name in names_used(import_module(other)) for other in constant.others)
     assert all(isinstance(getattr(module, name), int) for name in constant.offsets)
     assert getattr(module, constant.name) not in constant.small
 

@@ -1,8 +1,9 @@
 """A store that differs from what the log comes to is noticed, also when all members have the same."""
 
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
+import msgspec
 import pytest
 
 from kvraft.commands import Item
@@ -21,7 +22,8 @@ def cluster() -> Cluster:
     leader = cluster.elect()
     cluster.run_until(lambda: all(each.store.feature_level >= 3 for each in cluster.running))
     cluster.ask(leader, "SET a 1", "SET a 2", "SET b 3", "DELETE b", "CAS c FOR 60 ABSENT 4", "LEASE GRANT 60")
-    cluster.ask(leader, "LOCK l TTL 60", "SESSION 60", "INCR a")
+    answers = cluster.ask(leader, "LOCK l TTL 60", "SESSION TTL 60", "INCR a")
+    assert not any("error" in each for each in answers)
     cluster.run_until(cluster.has_settled)
     return cluster
 
@@ -100,3 +102,29 @@ def test_what_differs_on_all_members_is_noticed(cluster: Cluster, what: str) -> 
         for each in undo:
             each()
     check(cluster)
+
+
+@pytest.mark.parametrize(
+    "numbers", [range(1, 25), [3, 1, 2, 6, 5, 4, *range(9, 25), 8]], ids=["in order", "in other orders"]
+)
+def test_answers_that_leave_a_session_for_their_bytes_raise_its_floor(
+    numbers: Iterable[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The twin knows which numbers are refused from then on."""
+    for module in ("kvraft.store.transaction", "kvraft.store.numbered_sets", "kvraft.simulation.twin"):
+        monkeypatch.setattr(f"{module}.SESSION_ANSWERS_BYTES_MAX", 2_000)
+    cluster = Cluster(seed=5)
+    leader = cluster.elect()
+    cluster.run_until(lambda: all(each.store.feature_level >= 3 for each in cluster.running))
+    cluster.ask(leader, "SESSION TTL 60")
+    cluster.ask(leader, *[f"#1:{number} {'CAS a ABSENT 5' if number % 4 else 'INCR b'}" for number in numbers])
+    cluster.run_until(cluster.has_settled)
+
+    check(cluster)
+    store = cluster.running[0].store
+    session = store.client_sessions.get(1, 0)
+    assert session is not None
+    assert session.floor > 0
+    store.client_sessions.put(1, msgspec.structs.replace(session, floor=session.floor - 1))
+    with pytest.raises(InvariantViolated, match="node 0 keeps of session 1"):
+        check(cluster)
