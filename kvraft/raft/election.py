@@ -19,7 +19,7 @@ VOTERS_SAVES = 3
 ELECTION_WAIT_FACTOR_MAX = 16
 """Longest wait for the outcome of an election, in election timeouts."""
 SLOT_AFTER_LOSS = 0.25
-SLOT_AFTER_SILENCE = 0.75
+SLOT_AFTER_SILENCE = 0.5
 """The share of its slot from which a follower draws the moment of its first attempt, when the connection to its leader
 has broken and when its leader is silent. The rest lets the election end before the next slot begins."""
 
