@@ -11,8 +11,8 @@ import attrs
 from kvraft.simulation.coverage import Reached, report
 from kvraft.simulation.faults import KINDS
 from kvraft.simulation.many import be_quiet, run_many
+from kvraft.simulation.mix_of_clients import KINDS as CLIENTS
 from kvraft.simulation.run import SECONDS, Plan, run
-from kvraft.simulation.workload import KINDS as CLIENTS
 
 
 def main() -> int:

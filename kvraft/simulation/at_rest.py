@@ -56,6 +56,7 @@ KEPT: Final = {
     "CommandCounts.uncounted": "latencies that are counted together, at most UNCOUNTED_MAX",
     "StateChecksums._agree": "the latest checksum of each member's store: one of each member",
     "StateChecksums._recent": "the latest states, a fixed number of them",
+    "States.reports": "what members say of their states, until the next turn: one entry a member",
     "Admission._refused_by": "the members that have refused this node since its start: one entry a member",
     "Admission._sponsors": "the nodes that have a later configuration: one entry a node, until this one has it, too",
     "ClientSessions._due": "the deadlines of clients' sessions",

@@ -1,7 +1,6 @@
 """All clients of one kind in a run."""
 
-from collections.abc import Collection, Sequence
-from random import Random
+from collections.abc import Sequence
 from typing import Generic, Protocol, TypeVar
 
 from kvraft.simulation.revisions import Asked
@@ -29,11 +28,6 @@ class Judged(Asking, Protocol):
 
 _Client = TypeVar("_Client", bound=Asking)
 _Judged = TypeVar("_Judged", bound=Judged)
-
-
-def takes_part(kind: str, share: float, seed: int, kinds: Collection[str] | None) -> bool:
-    """Whether clients of a kind take part in a run: those of `kinds`, or if that is None in a share of the runs."""
-    return Random(f"{seed} {kind}").random() < share if kinds is None else kind in kinds
 
 
 class Group(Generic[_Client]):

@@ -46,7 +46,7 @@ PIECE: Final = Constant("kvraft.replica.snapshots.send", "PIECE_BYTES", (300, 2_
 WINDOW: Final = Constant("kvraft.replica.snapshots.send", "WINDOW_BYTES", (1, 2_000))
 READ: Final = Constant("kvraft.storage.snapshots", "READ_BYTES_MAX", (200,))
 CHUNK: Final = Constant(
-    "kvraft.store.chunks", "CHUNK_BYTES_FULL", (100, 130), {"CHUNK_BYTES_MAX": 50, "VALUE_PART_BYTES": -50}
+    "kvraft.store.chunks", "CHUNK_BYTES_FULL", (100, 400), {"CHUNK_BYTES_MAX": 50, "VALUE_PART_BYTES": -50}
 )
 MANY_PIECES: Final = frozenset({PIECE, READ, CHUNK})
 """The constants that cut a snapshot into many pieces, each of which takes time."""
@@ -57,8 +57,8 @@ CONSTANTS: Final = (
     Constant("kvraft.peers.outbox", "PIECE_BYTES", (100, 2_000)),
     Constant("kvraft.raft.changes", "CATCH_UP_ROUNDS_MAX", (1,)),
     Constant("kvraft.replica.state_checksums", "RECENT", (1, 4)),
-    Constant("kvraft.replica.pacing", "FORGOTTEN_AT_ONCE", (1, 3)),
-    Constant("kvraft.replica.pacing", "FORGOTTEN_BYTES_AT_ONCE", (1, 300)),
+    Constant("kvraft.replica.pacing", "FORGOTTEN_AT_ONCE", (1, 10)),
+    Constant("kvraft.replica.pacing", "FORGOTTEN_BYTES_AT_ONCE", (1, 1_000)),
     Constant("kvraft.replica.pacing", "FREED_AT_ONCE", (1, 3)),
     Constant("kvraft.replica.snapshots.receive", "CHUNKS_A_REPLY", (1, 2)),
     Constant("kvraft.replica.snapshots.receive", "MANY_KEYS", (0, 2)),
@@ -78,7 +78,7 @@ CONSTANTS: Final = (
     READ,
     Constant("kvraft.store.keyspace", "SHARDS", (1, 2, 16), {"_MASK": -1}),
     CHUNK,
-    Constant("kvraft.store.chunks", "CHUNK_ITEMS_FULL", (1, 2)),
+    Constant("kvraft.store.chunks", "CHUNK_ITEMS_FULL", (1, 6)),
 )
 BOUNDS_LOOKED_AT: Final = Constant("kvraft.store.history", "TRIM_EVERY", (1, 8))
 """How often the bounds of the history are checked, revisions: a run rarely writes as many as production's value."""

@@ -9,7 +9,7 @@ from typing import ClassVar, Final
 
 from kvraft.commands import Operation
 from kvraft.server.requests import read_requests
-from kvraft.simulation.client_groups import JudgedGroup, takes_part
+from kvraft.simulation.client_groups import JudgedGroup
 from kvraft.simulation.clients import Answer, Caller
 from kvraft.simulation.cluster import Cluster
 from kvraft.simulation.history import Outcome
@@ -22,9 +22,7 @@ DATA: Final = "data"
 """The name of this kind of clients on the command line."""
 NUMBER: Final = 2
 """How many such clients there are in a run that has any."""
-SHARE: Final = 0.5
-"""The share of runs with such clients."""
-GAP_S: Final = 0.15
+GAP_S: Final = 0.2
 """Mean time between an answer and the next requests, seconds."""
 TOGETHER: Final = (1, 1, 2, 4)
 """How many requests are sent at once, one of these."""
@@ -167,8 +165,8 @@ def read_request(line: str, now: float) -> Asked:
 class DataClients(JudgedGroup[DataClient]):
     """The data clients of a run, if it has any."""
 
-    def __init__(self, cluster: Cluster, kinds: Collection[str] | None = None) -> None:
-        number = NUMBER if takes_part(DATA, SHARE, cluster.world.seed, kinds) else 0
+    def __init__(self, cluster: Cluster, kinds: Collection[str]) -> None:
+        number = NUMBER if DATA in kinds else 0
         super().__init__([DataClient(each, cluster) for each in range(number)])
 
     def judge(self, replay: Replay) -> None:

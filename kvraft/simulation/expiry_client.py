@@ -17,7 +17,7 @@ from typing_extensions import override
 from kvraft.commands import Failure, Mutation, Set
 from kvraft.commands.expiry import SECOND_US, TimeToLive
 from kvraft.raft import InvariantViolated
-from kvraft.simulation.client_groups import JudgedGroup, takes_part
+from kvraft.simulation.client_groups import JudgedGroup
 from kvraft.simulation.clients import Answer
 from kvraft.simulation.cluster import CLOCK_RATES, Cluster
 from kvraft.simulation.conduct import demand
@@ -32,8 +32,6 @@ EXPIRY: Final = "expiry"
 """The name of this kind of clients on the command line."""
 NUMBER: Final = 2
 """How many such clients there are in a run that has any."""
-SHARE: Final = 1 / 6
-"""The share of runs with such clients, unless the kinds of clients are given."""
 PREFIX: Final = "_e"
 KEYS: Final = ("_e1", "_e2", "_e3")
 COUNTER: Final = "_e9"
@@ -126,9 +124,9 @@ class ExpiryClient(DataClient):
 class ExpiryClients(JudgedGroup[ExpiryClient]):
     """The expiry clients of a run, if it has any."""
 
-    def __init__(self, cluster: Cluster, kinds: Collection[str] | None = None) -> None:
+    def __init__(self, cluster: Cluster, kinds: Collection[str]) -> None:
         self._cluster = cluster
-        number = NUMBER if takes_part(EXPIRY, SHARE, cluster.world.seed, kinds) else 0
+        number = NUMBER if EXPIRY in kinds else 0
         super().__init__([ExpiryClient(each, cluster) for each in range(number)])
 
     @property

@@ -18,7 +18,7 @@ from kvraft.commands import AcquireLock, Delete, Set
 from kvraft.commands import Outcome as Result
 from kvraft.net.connect import connect
 from kvraft.raft import InvariantViolated
-from kvraft.simulation.client_groups import Group, takes_part
+from kvraft.simulation.client_groups import Group
 from kvraft.simulation.clients import PATIENCE_S, Answer
 from kvraft.simulation.cluster import Cluster
 from kvraft.simulation.conduct import demand
@@ -52,8 +52,6 @@ HTTP: Final = "http"
 """The name of this kind of clients on the command line."""
 NUMBER: Final = 2
 """How many such clients there are in a run that has any."""
-SHARE: Final = 1 / 6
-"""The share of runs with such clients, unless the kinds of clients are given."""
 WATCHES: Final = 0.5
 """Of these runs: the share in which there are also streams of changes."""
 GAP_S: Final = 0.15
@@ -268,8 +266,8 @@ class HttpClient:
 class HttpClients(Group[HttpClient]):
     """The clients of HTTP of a run, if it has any."""
 
-    def __init__(self, cluster: Cluster, kinds: Collection[str] | None = None) -> None:
-        takes = takes_part(HTTP, SHARE, cluster.world.seed, kinds)
+    def __init__(self, cluster: Cluster, kinds: Collection[str]) -> None:
+        takes = HTTP in kinds
         super().__init__([HttpClient(each, cluster) for each in range(NUMBER if takes else 0)])
         self._cluster = cluster
         watches = takes and cluster.world.random("http watches").random() < WATCHES

@@ -27,7 +27,7 @@ from kvraft.commands import (
 from kvraft.commands.expiry import SECOND_US
 from kvraft.config import OnFollower
 from kvraft.raft import InvariantViolated
-from kvraft.simulation.client_groups import JudgedGroup, takes_part
+from kvraft.simulation.client_groups import JudgedGroup
 from kvraft.simulation.clients import Answer
 from kvraft.simulation.cluster import CLOCK_RATES, Cluster
 from kvraft.simulation.conduct import demand
@@ -40,8 +40,6 @@ LOCKS: Final = "locks"
 """The name of this kind of clients on the command line."""
 NUMBER: Final = 3
 """How many such clients there are in a run that has any."""
-SHARE: Final = 1 / 6
-"""The share of runs with such clients, unless the kinds of clients are given."""
 LOCK: Final = "_l"
 """The lock that all of them use."""
 KEY: Final = "_l1"
@@ -167,9 +165,9 @@ class LockClient(DataClient):
 class LockClients(JudgedGroup[LockClient]):
     """The lock clients of a run, if it has any."""
 
-    def __init__(self, cluster: Cluster, kinds: Collection[str] | None = None) -> None:
+    def __init__(self, cluster: Cluster, kinds: Collection[str]) -> None:
         self._cluster = cluster
-        number = NUMBER if takes_part(LOCKS, SHARE, cluster.world.seed, kinds) else 0
+        number = NUMBER if LOCKS in kinds else 0
         super().__init__([LockClient(each, cluster) for each in range(number)])
 
     def settle(self) -> None:

@@ -233,6 +233,11 @@ class Reactor:
         self.timers[timer] = None
         return timer
 
+    def call_soon(self, call: Callable[[], None]) -> None:
+        """Call a function as `callLater` with a delay of 0 does; it cannot be cancelled."""
+        machine = self.machine
+        machine.world.enqueue(machine.now + LATENESS_S, machine, self.life, call, ())
+
     def callFromThread(self, callable: Callable[..., object], *args: object) -> None:  # noqa: A002 - Twisted's name
         """See `IReactorFromThreads`: the call is an event of its own."""
         self.callLater(0.0, callable, *args)

@@ -173,6 +173,7 @@ class Member:
                 make_id=lambda: f"{random.getrandbits(128):032x}",
                 dial=lambda _, address: self._network.endpoint(self.machine, (address.host, address.port)),
                 names=Names(self._make_resolver(reactor)),
+                call_soon=reactor.call_soon,
             )
             initial = self._begin(config, reactor, surroundings.make_id)
             reached_at = config.peer(self.id).address

@@ -7,8 +7,8 @@ from typing import Final
 import attrs
 
 from kvraft.config.values import Limits
-from kvraft.simulation import lock_client, session_client
-from kvraft.simulation.client_groups import takes_part
+from kvraft.simulation.lock_client import LOCKS
+from kvraft.simulation.session_client import SESSIONS
 
 QUOTAS: Final = 1 / 5
 """The share of runs with a quota."""
@@ -22,14 +22,14 @@ BYTES: Final = (0, 1_000, 3_000, 8_000)
 """Most bytes, one of these; a key alone counts 240."""
 
 
-def draw(seed: int, limits: Limits, clients: Collection[str] | None) -> Limits:
-    """Return the limits of a run, perhaps with a quota.
+def draw(seed: int, limits: Limits, clients: Collection[str]) -> Limits:
+    """Return the limits of a run with these kinds of clients, perhaps with a quota.
 
     The twin does not count the bytes of sessions and locks, so runs with their clients have none.
     """
     draws = Random(f"{seed} quota")
-    if takes_part(lock_client.LOCKS, lock_client.SHARE, seed, clients):
+    if LOCKS in clients:
         return attrs.evolve(limits, leases=draws.choice(LEASES)) if draws.random() < LEASE_LIMITS else limits
-    if takes_part(session_client.SESSIONS, session_client.SHARE, seed, clients) or draws.random() >= QUOTAS:
+    if SESSIONS in clients or draws.random() >= QUOTAS:
         return limits
     return attrs.evolve(limits, store_keys=draws.choice(KEYS), store_bytes=draws.choice(BYTES))

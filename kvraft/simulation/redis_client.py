@@ -19,7 +19,7 @@ from kvraft.commands import Delete, Mutation, Query, Set
 from kvraft.commands.blocks import Block
 from kvraft.commands.model import Answers
 from kvraft.net.connect import connect
-from kvraft.simulation.client_groups import Group, takes_part
+from kvraft.simulation.client_groups import Group
 from kvraft.simulation.clients import PATIENCE_S
 from kvraft.simulation.cluster import Cluster
 from kvraft.simulation.conduct import demand
@@ -35,9 +35,7 @@ REDIS: Final = "redis"
 """The name of this kind of clients on the command line."""
 NUMBER: Final = 2
 """How many such clients there are in a run that has any."""
-SHARE: Final = 1 / 3
-"""The share of runs with such clients, unless the kinds of clients are given."""
-GAP_S: Final = 0.15
+GAP_S: Final = 0.2
 """Mean time between a reply and the next commands, seconds."""
 TOGETHER: Final = (1, 1, 2, 3, 5)
 """How many commands are sent at once, one of these."""
@@ -274,8 +272,8 @@ _LINEARIZABLE: Final = (b"KV.READS", b"LINEARIZABLE")
 class RedisClients(Group[RedisClient]):
     """The Redis clients of a run, if it has any."""
 
-    def __init__(self, cluster: Cluster, kinds: Collection[str] | None = None) -> None:
-        number = NUMBER if takes_part(REDIS, SHARE, cluster.world.seed, kinds) else 0
+    def __init__(self, cluster: Cluster, kinds: Collection[str]) -> None:
+        number = NUMBER if REDIS in kinds else 0
         super().__init__([RedisClient(each, cluster) for each in range(number)])
         self._cluster = cluster
 

@@ -23,6 +23,7 @@ from kvraft.simulation import (
     encounters,
     flushes,
     later_versions,
+    mix_of_clients,
     notifications,
     older_copies,
     quotas,
@@ -97,7 +98,10 @@ FORGETFUL: Final = 4
 """How often one of them restarts empty at the worst moment, relative to other faults."""
 HARMLESS_TO_MEMORY: Final = frozenset({"network", "names", "processes", "clocks", "operations", "leaders"})
 """Kinds of faults that nodes without a disk survive: these end only one process at a time."""
-CLIENTS: Final = (3, 3, 4)
+POLITE_ALONE: Final = (3, 3, 4)
+"""How many polite clients a run has, one of these, if it has no other kinds of clients."""
+POLITE: Final = (2, 2, 3)
+"""How many it has if there are others."""
 THINKING_S: Final = (0.3, 1.0, 2.0)
 """Mean time between an answer and the next request of one client, one of these, seconds."""
 
@@ -120,7 +124,7 @@ class Plan:
     forgets: bool | None = None
     """Whether nodes keep everything in memory."""
     clients: Collection[str] | None = None
-    """Kinds of clients in addition to those of every run, of `kvraft.simulation.workload.KINDS`."""
+    """Kinds of clients in addition to those of every run, of `mix_of_clients.KINDS`."""
 
 
 @attrs.frozen
@@ -189,6 +193,8 @@ class _Scene:
     kinds: Collection[str]
     gap_s: float
     clients: int
+    """How many polite clients there are."""
+    kinds_of_clients: Collection[str]
     thinking_s: float
     constants: constants.Drawn
     forgets: bool
@@ -202,7 +208,9 @@ def _draw(plan: Plan) -> _Scene:
     nodes = draws.choice(NODES) if plan.nodes is None else plan.nodes
     kinds = _draw_kinds(draws, plan.faults)
     gap_s = draws.choice(GAPS_S)
-    clients, thinking_s = draws.choice(CLIENTS), draws.choice(THINKING_S)
+    kinds_of_clients = mix_of_clients.draw(plan.seed, plan.clients)
+    clients = draws.choice(POLITE if kinds_of_clients else POLITE_ALONE)
+    thinking_s = draws.choice(THINKING_S)
     drawn = constants.draw(Random(f"{plan.seed} constants"), impatient=LIES_IN_WAIT in kinds)
     forgets = plan.forgets
     if forgets is None:
@@ -210,10 +218,10 @@ def _draw(plan: Plan) -> _Scene:
         forgets = is_free and nodes >= VOTERS_MIN and Random(f"{plan.seed} in memory").random() < IN_MEMORY
     if forgets and kinds:
         kinds = sorted(HARMLESS_TO_MEMORY & {*kinds}) or sorted(HARMLESS_TO_MEMORY)
-    drawn = attrs.evolve(drawn, limits=quotas.draw(plan.seed, drawn.limits, plan.clients))
+    drawn = attrs.evolve(drawn, limits=quotas.draw(plan.seed, drawn.limits, kinds_of_clients))
     forwards = Random(f"{plan.seed} forwards").random() < FORWARDING
     thinking_s = thinking_s if plan.thinking_s is None else plan.thinking_s
-    return _Scene(nodes, kinds, gap_s, clients, thinking_s, drawn, forgets, forwards)
+    return _Scene(nodes, kinds, gap_s, clients, kinds_of_clients, thinking_s, drawn, forgets, forwards)
 
 
 def _run(plan: Plan, scene: _Scene, trace: Trace | None, ear: "_Ear") -> Verdict:
@@ -230,7 +238,14 @@ def _run(plan: Plan, scene: _Scene, trace: Trace | None, ear: "_Ear") -> Verdict
         trace=trace,
     )
     nemesis = _make_nemesis(cluster, scene.kinds, scene.gap_s) if scene.kinds else None
-    workload = Workload(cluster, scene.clients, scene.thinking_s, Data.of(drawn.keys, drawn.large_value), plan.clients)
+    workload = Workload(
+        cluster,
+        scene.clients,
+        scene.thinking_s,
+        Data.of(drawn.keys, drawn.large_value),
+        scene.kinds_of_clients,
+        has_guest=mix_of_clients.has_guest(plan.seed),
+    )
     try:
         with watchdog.at_most(watchdog.RUN_S_MAX + watchdog.SECOND_S_MAX * plan.seconds):
             _go_through(plan, cluster, nemesis, workload)

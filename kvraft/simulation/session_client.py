@@ -15,7 +15,7 @@ import msgspec
 from kvraft.commands import Failure, Once, Result
 from kvraft.commands.client_sessions import SESSION_ANSWERS_BYTES_MAX, WINDOW
 from kvraft.server.requests import read_requests
-from kvraft.simulation.client_groups import Group, takes_part
+from kvraft.simulation.client_groups import Group
 from kvraft.simulation.clients import Answer, Caller
 from kvraft.simulation.cluster import Cluster
 from kvraft.simulation.conduct import demand
@@ -29,8 +29,6 @@ SESSIONS: Final = "sessions"
 """The name of this kind of clients on the command line."""
 NUMBER: Final = 2
 """How many such clients there are in a run that has any."""
-SHARE: Final = 1 / 6
-"""The share of runs with such clients, unless the kinds of clients are given."""
 GAP_S: Final = 0.12
 """Mean time between an answer and the next requests, seconds."""
 TTLS_S: Final = (1.5, 3.0, 60.0)
@@ -245,8 +243,8 @@ def _show(line: str, result: Result) -> Answer:
 class SessionClients(Group[SessionClient]):
     """The session clients of a run, if it has any."""
 
-    def __init__(self, cluster: Cluster, kinds: Collection[str] | None = None) -> None:
-        number = NUMBER if takes_part(SESSIONS, SHARE, cluster.world.seed, kinds) else 0
+    def __init__(self, cluster: Cluster, kinds: Collection[str]) -> None:
+        number = NUMBER if SESSIONS in kinds else 0
         super().__init__([SessionClient(each, cluster) for each in range(number)])
 
     @property

@@ -16,7 +16,7 @@ from twisted.python.failure import Failure
 from typing_extensions import override
 
 from kvraft.net.connect import connect
-from kvraft.simulation.client_groups import Group, takes_part
+from kvraft.simulation.client_groups import Group
 from kvraft.simulation.clients import PATIENCE_S, Answer
 from kvraft.simulation.cluster import Cluster
 from kvraft.simulation.history import Action, History
@@ -26,8 +26,6 @@ from kvraft.simulation.transport import End
 
 SLOW: Final = "slow"
 """The name of this kind of clients on the command line."""
-SHARE: Final = 1 / 6
-"""The share of runs with such a client, unless the kinds of clients are given."""
 NUMBER: Final = -1
 """Its number in the history: other clients have those from 0 on."""
 GAP_S: Final = 0.4
@@ -155,9 +153,8 @@ class SlowReader:
 class SlowReaders(Group[SlowReader]):
     """The slow reader of a run, if it has one."""
 
-    def __init__(self, cluster: Cluster, history: History, data: Data, kinds: Collection[str] | None = None) -> None:
-        takes = takes_part(SLOW, SHARE, cluster.world.seed, kinds)
-        super().__init__([SlowReader(cluster, history, data)] if takes else [])
+    def __init__(self, cluster: Cluster, history: History, data: Data, kinds: Collection[str]) -> None:
+        super().__init__([SlowReader(cluster, history, data)] if SLOW in kinds else [])
 
     @property
     def requests(self) -> int:

@@ -20,7 +20,6 @@ from typing_extensions import override
 
 from kvraft.commands import Span, prefix_span
 from kvraft.net.connect import connect
-from kvraft.simulation.client_groups import takes_part
 from kvraft.simulation.clients import PATIENCE_S
 from kvraft.simulation.cluster import Cluster
 from kvraft.simulation.conduct import demand
@@ -36,8 +35,6 @@ WATCHES: Final = "watches"
 """The name of this kind of clients on the command line."""
 NUMBER: Final = 2
 """How many such clients there are in a run that has any."""
-SHARE: Final = 1 / 6
-"""The share of runs with such clients, unless the kinds of clients are given."""
 STAYS_S: Final = (0.3, 2.0, 6.0)
 """About how long a client keeps a connection, one of these, seconds."""
 PAUSE_S: Final = 0.3
@@ -353,9 +350,9 @@ class WatchClient:
 class WatchClients:
     """The watch clients of a run, if it has any, and a client that writes the keys that they watch."""
 
-    def __init__(self, cluster: Cluster, kinds: Collection[str] | None = None) -> None:
+    def __init__(self, cluster: Cluster, kinds: Collection[str]) -> None:
         self._cluster = cluster
-        number = NUMBER if takes_part(WATCHES, SHARE, cluster.world.seed, kinds) else 0
+        number = NUMBER if WATCHES in kinds else 0
         self._clients = [WatchClient(each, cluster) for each in range(number)]
         self._writers = [WriterOfSeveral(cluster)] if number else []
 

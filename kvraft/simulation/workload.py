@@ -7,30 +7,28 @@ from typing import Final
 from kvraft.raft import InvariantViolated
 from kvraft.simulation.clients import Answer, Caller, Split
 from kvraft.simulation.cluster import Cluster
-from kvraft.simulation.data_client import DATA, DataClients
-from kvraft.simulation.expiry_client import EXPIRY, ExpiryClients
+from kvraft.simulation.data_client import DataClients
+from kvraft.simulation.expiry_client import ExpiryClients
 from kvraft.simulation.explanation import explain
 from kvraft.simulation.guests import Guest
 from kvraft.simulation.history import Action, History, Operation
-from kvraft.simulation.http_client import HTTP, HttpClients
+from kvraft.simulation.http_client import HttpClients
 from kvraft.simulation.linearizability import Verdict, check
-from kvraft.simulation.lock_client import LOCKS, LockClients
+from kvraft.simulation.lock_client import LockClients
 from kvraft.simulation.member import address_of
-from kvraft.simulation.redis_client import REDIS, RedisClients
+from kvraft.simulation.redis_client import RedisClients
 from kvraft.simulation.replay import Replay
 from kvraft.simulation.requests import QUOTA_EXCEEDED, Data, Request, line_of, note_answer
 from kvraft.simulation.revisions import check_numbers
-from kvraft.simulation.session_client import SESSIONS, SessionClients
-from kvraft.simulation.slow_reader import SLOW, SlowReaders
+from kvraft.simulation.session_client import SessionClients
+from kvraft.simulation.slow_reader import SlowReaders
 from kvraft.simulation.stores import check_store
-from kvraft.simulation.watch_client import WATCHES, WatchClients
+from kvraft.simulation.watch_client import WatchClients
 from kvraft.simulation.writes import check_writes, refused_in
 
-KINDS: Final = (DATA, EXPIRY, WATCHES, LOCKS, SESSIONS, SLOW, REDIS, HTTP)
-"""The kinds of clients that only some runs have."""
 TOGETHER: Final = (1, 1, 1, 2, 5)
 """How many requests a client sends together, one of these."""
-HURRY_S: Final = 0.03
+HURRY_S: Final = 0.05
 """Mean time between an answer and the next request of a client that rushes, seconds."""
 SILENT_S: Final = 0.5
 """Longest pause before a rushing client reads from a leader that was cut off, seconds."""
@@ -241,7 +239,8 @@ class Workload:
         clients: their number.
         thinking_s: mean time between an answer and the next request of one client, seconds.
         data: the keys and values that they use.
-        kinds: which of the other kinds, `KINDS`, take part; None: they are drawn.
+        kinds: which of the other kinds take part, of `mix_of_clients.KINDS`.
+        has_guest: whether a guest takes part.
     """
 
     def __init__(
@@ -250,14 +249,16 @@ class Workload:
         clients: int,
         thinking_s: float,
         data: Data | None = None,
-        kinds: Collection[str] | None = None,
+        kinds: Collection[str] = (),
+        *,
+        has_guest: bool = True,
     ) -> None:
         self._data = data = data or Data()
         self._cluster = cluster
         self._history = History(lambda: cluster.world.now)
         self._thinking_s = thinking_s
         self._clients = [Client(number, cluster, self._history, thinking_s, data) for number in range(clients)]
-        self._guest = Guest(clients, cluster, self._history, data)
+        self._guest, self._has_guest = Guest(clients, cluster, self._history, data), has_guest
         self._data_clients = DataClients(cluster, kinds)
         self._expiry_clients = ExpiryClients(cluster, kinds)
         self._watch_clients = WatchClients(cluster, kinds)
@@ -297,7 +298,8 @@ class Workload:
         """Start all clients."""
         for client in self._clients:
             client.begin()
-        self._guest.begin()
+        if self._has_guest:
+            self._guest.begin()
         for group in self._groups:
             group.begin()
 
