@@ -20,3 +20,11 @@ class States:
     """By member: the index at which the driver has found its state to differ; heartbeats carry it."""
     differs_at: int = 0
     """The index at which, by the leader's heartbeat, this node's state differs; 0: it does not."""
+
+    @property
+    def are_in_doubt(self) -> bool:
+        """Whether a member has reported another state than the present one, so that the driver must compare them soon.
+
+        Reports of the present one can wait for whatever the driver does next.
+        """
+        return any(report != self.mine for report in self.reports.values())

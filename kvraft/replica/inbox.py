@@ -68,10 +68,8 @@ class Inbox:
         finally:
             if at_once and not turn.is_stopped:
                 turn.run()
-            elif not turn.is_due and node.has_ready():
-                turn.schedule()
-            # Without anything to do it was the answer to a heartbeat, as mostly. What that says of the sender's state is
-            # compared in the next turn, which the next heartbeat begins at the latest.
+            elif not turn.is_due and (node.has_ready() or node.states.are_in_doubt):
+                turn.schedule()  # else it was the answer to a heartbeat, as mostly, and says nothing new
 
     def _take_forwarded(self, sender: int, arrived: Sequence[PeerMessage]) -> Sequence[Message]:
         """Take the messages that are not the core's, and return the rest, in order."""

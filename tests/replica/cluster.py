@@ -7,7 +7,7 @@ properties of Figure 3 are checked over all nodes that ever ran.
 
 import random
 from collections.abc import Callable, Collection, Mapping, Sequence
-from typing import Final
+from typing import Any, Final
 
 import attrs
 from msgspec.structs import asdict
@@ -477,3 +477,9 @@ def fail_saves(journal: MemoryJournal, error: Exception) -> None:
         return save(hard_state, entries).addCallback(lambda _: Failure(error))
 
     journal.save = refuse  # type: ignore[method-assign]
+
+
+def own_calls(cluster: Cluster, member: Member) -> list[Callable[[], object]]:
+    """Return what a replica still has on the clock."""
+    calls: list[Any] = [getattr(call, "func", None) for call in cluster.clock.getDelayedCalls()]
+    return [call for call in calls if getattr(call, "__self__", None) is member.replica]
