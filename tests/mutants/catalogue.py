@@ -9,6 +9,7 @@ import ast
 import shutil
 import tomllib
 from collections.abc import Collection, Mapping, Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any, Final
 
@@ -47,10 +48,11 @@ class Edit:
             raise Stale(f"its text stands {count} times in {self.file}, and must stand there once:\n{self.old}")
         changed = text.replace(self.old, self.new)
         try:
-            compile(changed, self.file, "exec", dont_inherit=True)
+            tree = ast.parse(changed)
+            compile(tree, self.file, "exec", dont_inherit=True)
         except SyntaxError as error:
             raise Stale(f"it makes no Python of {self.file}: {error}") from error
-        if ast.dump(ast.parse(text)) == ast.dump(ast.parse(changed)):
+        if ast.dump(tree) == _content_of(text):
             raise Stale(f"it changes nothing in {self.file}")
         path.write_text(changed)
 
@@ -79,6 +81,12 @@ class Mutant:
         """Put it into the copy of the package below `root`; raises Stale."""
         for edit in self.edits:
             edit.apply(root)
+
+
+@cache
+def _content_of(text: str) -> str:
+    """Return what a file says, without its layout; many mutants change the same file."""
+    return ast.dump(ast.parse(text))
 
 
 def load(folder: Path = FOLDER) -> list[Mutant]:

@@ -74,13 +74,13 @@ def test_a_change_stands_where_the_letters_before_it_are_wide() -> None:
 
 
 def test_every_change_of_the_core_is_python_and_another_one() -> None:
-    """All of them, each with a name of its own."""
+    """Each has a name of its own. A sample is enough: whoever tries a change makes the same checks (`Edit.apply`)."""
     changes = find_all()
     trees = {file: ast.dump(ast.parse((REPOSITORY / file).read_text())) for file in {each.file for each in changes}}
 
     assert len({change.name for change in changes}) == len(changes) > 3000
     assert not EXEMPT & trees.keys()
-    for change in changes[::7]:
+    for change in changes[::21]:
         text = change.apply((REPOSITORY / change.file).read_text())
         assert ast.dump(ast.parse(text)) != trees[change.file], change.name
 

@@ -24,18 +24,11 @@ def simulate(*arguments: str, **environment: str) -> subprocess.CompletedProcess
 
 
 def test_many_seeds_under_all_faults_are_clean() -> None:
-    """Every rule of Raft holds after each event, and every history is linearizable."""
+    """Every rule of Raft holds after each event, every history is linearizable, and each ambush has struck."""
     done = simulate("--seeds", f"1..{SEEDS}", "--seconds", "4")
 
     assert done.returncode == 0, done.stdout + done.stderr
     assert done.stdout.startswith(f"{SEEDS} seeds, 0 violations")
-
-
-def test_runs_under_ambushes_are_clean() -> None:
-    """Each of the faults that lie in wait strikes, and breaks nothing."""
-    done = simulate("--seeds", "1..20", "--faults", "ambushes", "--seconds", "8")
-
-    assert done.returncode == 0, done.stdout + done.stderr
     assert all(ambush.__name__ in done.stdout for ambush in AMBUSHES)
 
 
