@@ -46,7 +46,7 @@ PIECE: Final = Constant("kvraft.replica.snapshots.send", "PIECE_BYTES", (300, 2_
 WINDOW: Final = Constant("kvraft.replica.snapshots.send", "WINDOW_BYTES", (1, 2_000))
 READ: Final = Constant("kvraft.storage.snapshots", "READ_BYTES_MAX", (200,))
 CHUNK: Final = Constant(
-    "kvraft.store.chunks", "CHUNK_BYTES_FULL", (100, 400), {"CHUNK_BYTES_MAX": 50, "VALUE_PART_BYTES": -50}
+    "kvraft.store.chunks", "CHUNK_BYTES_FULL", (100, 250), {"CHUNK_BYTES_MAX": 50, "VALUE_PART_BYTES": -50}
 )
 MANY_PIECES: Final = frozenset({PIECE, READ, CHUNK})
 """The constants that cut a snapshot into many pieces, each of which takes time."""

@@ -28,7 +28,7 @@ from kvraft.simulation.writes import check_writes, refused_in
 
 TOGETHER: Final = (1, 1, 1, 2, 5)
 """How many requests a client sends together, one of these."""
-HURRY_S: Final = 0.05
+HURRY_S: Final = 0.03
 """Mean time between an answer and the next request of a client that rushes, seconds."""
 SILENT_S: Final = 0.5
 """Longest pause before a rushing client reads from a leader that was cut off, seconds."""
