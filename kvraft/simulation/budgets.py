@@ -20,6 +20,7 @@ from kvraft.replica.snapshots import receive, send
 from kvraft.simulation import at_rest
 from kvraft.simulation.cluster import Cluster
 from kvraft.simulation.conduct import demand
+from kvraft.simulation.constants import CHUNK, HISTORY_IN_PIECES_BYTES, SYNCED, in_force
 from kvraft.simulation.member import Member
 from kvraft.simulation.network import LinkOptions
 from kvraft.simulation.pace import write
@@ -51,6 +52,8 @@ EVENTS_SPARE: Final = 60
 """Events a second of a node that receives nothing: its timers, the look-up of names, keep-alives."""
 SYNCS_SPARE: Final = 2
 """Syncs of a node besides those of its writes: for a new segment, and for the others' acknowledgements."""
+IN_PIECES: Final = {CHUNK: 100, SYNCED: 1_000}
+"""Constants with which a small snapshot is written in many pieces, and synced a few times."""
 LINES_SPARE: Final = 2
 """Lines of log of a node, such as those of a snapshot."""
 SENT_FOR_ENTRY: Final = 4
@@ -218,10 +221,12 @@ class Budgets:
         """Let the leader take a snapshot, and count how often it syncs that."""
         cluster, leader = self._cluster, self._cluster.members[self._cluster.elect()]
         before = leader.disk.syncs["snapshot"]
-        (answer,) = cluster.ask(leader.id, "SNAPSHOT") or ({},)
-        if answer.get("status") != "OK" or leader.forgets:
-            return
-        most = _snapshot_bytes(leader) // snapshot_files.SYNC_BYTES + SYNCS_SPARE
+        is_small = 0 < _snapshot_bytes(leader) < HISTORY_IN_PIECES_BYTES
+        with in_force(IN_PIECES if is_small else {}):
+            (answer,) = cluster.ask(leader.id, "SNAPSHOT") or ({},)
+            if answer.get("status") != "OK" or leader.forgets:
+                return
+            most = _snapshot_bytes(leader) // snapshot_files.SYNC_BYTES + SYNCS_SPARE
         self._compare("syncs of a snapshot", leader.disk.syncs["snapshot"] - before, most)
 
     def _rounds(self, seconds: float) -> float:

@@ -48,6 +48,7 @@ READ: Final = Constant("kvraft.storage.snapshots", "READ_BYTES_MAX", (200,))
 CHUNK: Final = Constant(
     "kvraft.store.chunks", "CHUNK_BYTES_FULL", (100, 250), {"CHUNK_BYTES_MAX": 50, "VALUE_PART_BYTES": -50}
 )
+SYNCED: Final = Constant("kvraft.storage.snapshot_files", "SYNC_BYTES", (1, 1_000))
 MANY_PIECES: Final = frozenset({PIECE, READ, CHUNK})
 """The constants that cut a snapshot into many pieces, each of which takes time."""
 HISTORY_IN_PIECES_BYTES: Final = 12 * KIB
@@ -74,7 +75,7 @@ CONSTANTS: Final = (
     Constant("kvraft.simulation.transport", "WINDOW_BYTES", (400, 5_000)),
     Constant("kvraft.storage.journal", "PREPARED_BYTES_MAX", (0, 200)),
     Constant("kvraft.storage.journal", "ZEROS_AHEAD", (0, 512, 700)),
-    Constant("kvraft.storage.snapshot_files", "SYNC_BYTES", (1, 1_000)),
+    SYNCED,
     READ,
     Constant("kvraft.store.keyspace", "SHARDS", (1, 2, 16), {"_MASK": -1}),
     CHUNK,
@@ -142,17 +143,24 @@ class Drawn:
     @contextmanager
     def in_force(self) -> Iterator[None]:
         """Replace the constants within the context."""
-        before = []
-        try:
-            for constant, value in self.values.items():
-                for module in map(import_module, (constant.module, *constant.others)):
-                    for name, offset in {constant.name: 0, **constant.offsets}.items():
-                        before.append((module, name, getattr(module, name)))
-                        setattr(module, name, value + offset)
+        with in_force(self.values):
             yield
-        finally:
-            for module, name, value in before:
-                setattr(module, name, value)
+
+
+@contextmanager
+def in_force(values: Mapping[Constant, float]) -> Iterator[None]:
+    """Replace constants within the context."""
+    before = []
+    try:
+        for constant, value in values.items():
+            for module in map(import_module, (constant.module, *constant.others)):
+                for name, offset in {constant.name: 0, **constant.offsets}.items():
+                    before.append((module, name, getattr(module, name)))
+                    setattr(module, name, value + offset)
+        yield
+    finally:
+        for module, name, value in before:
+            setattr(module, name, value)
 
 
 def draw(draws: Random, *, impatient: bool = False) -> Drawn:

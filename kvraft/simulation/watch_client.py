@@ -285,6 +285,7 @@ class WatchClient:
 
     def _read_nothing(self, connection: Connection, pause_s: float) -> None:
         if connection is self._connection and not self._is_last:
+            self._check_node()
             connection.transport.pauseProducing()
             self._later(pause_s, connection.transport.resumeProducing)
             self._later(pause_s * self._random.uniform(1.1, 2.0), self._read_nothing, connection, pause_s)
@@ -292,11 +293,17 @@ class WatchClient:
     def _leave(self, connection: Connection) -> None:
         if connection is not self._connection or self._is_last:
             return
+        self._check_node()
         if self._random.random() < 0.3:
             connection.unwatch()
             self._later(PAUSE_S, connection.transport.abortConnection)
         else:
             connection.transport.abortConnection()
+
+    def _check_node(self) -> None:
+        member = self._cluster.members[self.target]
+        if member.assembly is not None:
+            check_followings(member)
 
     def lost(self, connection: Connection) -> None:
         """Continue on another node."""
