@@ -37,8 +37,26 @@ were not asked. Changes that do nothing that anybody could see are marked by han
 `tests/mutants/drawn/equivalent.toml`, and why the simulator has not seen the others stands in
 `tests/mutants/drawn/survivors.toml`, as reading the code explains it.
 
-Open, in the order of what the samples met: a check that a leader whose probe was rejected sends the next one at once,
-entries that hold fewer writes than they could, and what nodes count and note of elections.
+A fifth draw was by hand: 46 mistakes of an engineer who had read `raft`, `replica`, `storage`, `peers`, `server` and
+`store`, and not what the simulator checks. None stood in the list above, and none is without an effect, though some
+only delay or repeat something. With 40 seeds of 8 s each the simulator of before killed 11 of the 46. It had no
+clients of HTTP, no notifications and no FLUSHALL, which are the business of 8 of the 14 changes of `server`, and did
+not look at the counters of connections and watches. The draw led to these clients, to the checks of
+`conduct_of_members`, `followings` and of probes that are rejected, to runs in which little expires at once and
+sessions keep few bytes, and to a search for leaks through methods and partials, which found one in kvraft. With them
+the simulator kills 27 of the 46 in 40 seeds, and 32 in 200, as far as these fitted into 230 s of half a core: some
+had 160. Of the 11 ten are counted as they were, and one was tried again and survived: a forwarded request that is
+sent again though one of its operations may not be. 33 stand in `tests/mutants/newcomers.toml`, with clients and
+faults that show each soon: two of them (an expired key whose write keeps its deadline, and a session's floor) are not
+seen by 200 mixed runs. So the draw has taught the simulator what its own changes needed; what it kills of the next
+one is not known.
+
+Open, of this draw: a vote that is given twice or too early by a node which had lost its memory, an older log beside a
+newer snapshot at a start, a definite refusal of a write that an earlier leader may have kept, files of two snapshots
+that were both broken off, a replaced connection that is not reported as lost, the log kept without bound for a late
+member, the keys of a lease that is revoked in parts, keys that are set together while a snapshot is read, members
+that are probed too often, and reads that wait for other reads. Of earlier samples: what nodes count and note of
+elections.
 """
 COLUMNS: Final = ("change", "simulator", "tests", "remark")
 
