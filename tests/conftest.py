@@ -57,7 +57,7 @@ SLOW: Final = (
     *("*fuzz.py", "*_twin.py", "*test_determinism.py", "*test_progress.py"),
     "store/test_hash_seeds.py",  # starts Python three times
 )
-"""Tests that take long, as patterns of paths below tests/ with the test's name; the others are marked as fast."""
+"""Files of tests that take long, as patterns of paths below tests/; the tests of all others are marked as fast."""
 LONGEST: Final = (
     "simulation/test_runs.py",
     "e2e/test_redis_differential.py",
@@ -216,15 +216,17 @@ def uncaught_failures(running_reactor: None) -> Iterator[UncaughtFailures]:
         pytest.fail("\n".join(complaints), pytrace=False)
 
 
+@functools.cache
 def place_of(path: Path) -> str:
     """Return a path as `SLOW` and `LONGEST` name it, "" when it is not below tests/."""
     here = Path(__file__).parent
     return path.relative_to(here).as_posix() if path.is_relative_to(here) else ""
 
 
-def is_slow(*names: str) -> bool:
-    """Whether `SLOW` has a pattern that one of these names fits."""
-    return any(fnmatch(name, pattern) for pattern in SLOW for name in names)
+@functools.cache
+def is_slow(place: str) -> bool:
+    """Whether `SLOW` has a pattern that this file fits."""
+    return any(fnmatch(place, pattern) for pattern in SLOW)
 
 
 def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
@@ -238,7 +240,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Mark as fast what does not stand in a place of `SLOW`, and let the longest files come first."""
     for item in items:
         place = place_of(item.path)
-        if place and not is_slow(place, f"{place}::{item.name}"):
+        if place and not is_slow(place):
             item.add_marker(pytest.mark.fast)
     rank = {place: number for number, place in enumerate(LONGEST)}
     items.sort(key=lambda item: rank.get(place_of(item.path), len(rank)))
