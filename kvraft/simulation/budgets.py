@@ -20,7 +20,7 @@ from kvraft.replica.snapshots import receive, send
 from kvraft.simulation import at_rest
 from kvraft.simulation.cluster import Cluster
 from kvraft.simulation.conduct import demand
-from kvraft.simulation.constants import CHUNK, HISTORY_IN_PIECES_BYTES, SYNCED, in_force
+from kvraft.simulation.constants import CHUNK, HISTORY_IN_PIECES_BYTES, SYNCED, Constant, in_force
 from kvraft.simulation.member import Member
 from kvraft.simulation.network import LinkOptions
 from kvraft.simulation.pace import write
@@ -52,7 +52,9 @@ EVENTS_SPARE: Final = 60
 """Events a second of a node that receives nothing: its timers, the look-up of names, keep-alives."""
 SYNCS_SPARE: Final = 2
 """Syncs of a node besides those of its writes: for a new segment, and for the others' acknowledgements."""
-IN_PIECES: Final = {CHUNK: 100, SYNCED: 1_000}
+SHORT_CHUNK: Final = Constant(CHUNK.module, CHUNK.name, (100,), {"VALUE_PART_BYTES": -50})
+"""As `CHUNK`, but without the length of a chunk that is accepted: other nodes may have longer ones under way."""
+IN_PIECES: Final = {SHORT_CHUNK: 100, SYNCED: 1_000}
 """Constants with which a small snapshot is written in many pieces, and synced a few times."""
 LINES_SPARE: Final = 2
 """Lines of log of a node, such as those of a snapshot."""
