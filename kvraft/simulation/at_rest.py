@@ -38,7 +38,7 @@ PLAIN: Final = frozenset({bool, bytes, float, int, str, type(None)})
 """Types of values that contain nothing to walk."""
 NAMES: Final = ("waiting", "queued", "inflight", "uncommitted", "pending", "unsent")
 """Parts of the names of numbers that count unfinished work."""
-OF_A_REMOVED_LEADER: Final = ("Proposals._batches ", "Batch.", "Submission.")
+OF_A_REMOVED_LEADER: Final = ("Proposals._batches ", "Batch.", "Submission.", "Held.")
 """What a removed node may hold that does not know of its removal, since most nodes that it knows were removed, too: its
 log has entries that it proposed when it led, and it cannot know that they are never committed."""
 OF_CLIENTS: Final = ("RespNode.members ", "Connection.")
