@@ -278,15 +278,24 @@ def _syncs(cluster: Cluster) -> int:
     return sum(member.disk.syncs["segment"] for member in cluster.members.values())
 
 
-def _latest_snapshot(member: Member) -> str:
-    """Return the name of the latest snapshot, or of its draft."""
-    return max((path.name for path in member.disk.inodes if path.name.startswith("snapshot")), default="")
+def _latest_snapshot(member: Member) -> tuple[str, int]:
+    """Return the name of the latest snapshot on the disk, or of its draft, and the index of the one that is finished.
+
+    Where nodes keep their data in memory, nothing is on a disk.
+    """
+    names = [path.name for path in member.disk.inodes if path.name.startswith("snapshot")]
+    latest = _finished_snapshot(member)
+    return max(names, default=""), 0 if latest is None else latest.header.index
 
 
 def _snapshot_bytes(member: Member) -> int:
     """Return the size of its longest snapshot, which is not on a disk where nodes keep their data in memory."""
     sizes = [len(inode.current) for path, inode in member.disk.inodes.items() if path.name.startswith("snapshot")]
+    latest = _finished_snapshot(member)
+    return max([*sizes, 0 if latest is None else latest.size])
+
+
+def _finished_snapshot(member: Member) -> Any:
     assert member.assembly is not None
     storage: Any = member.assembly.replica._snapshotter._context.snapshots  # noqa: SLF001
-    latest = storage.latest
-    return max([*sizes, 0 if latest is None else latest.size])
+    return storage.latest
