@@ -296,6 +296,7 @@ def _snapshot_bytes(member: Member) -> int:
 
 
 def _finished_snapshot(member: Member) -> Any:
-    assert member.assembly is not None
+    if member.assembly is None:
+        return None  # it is down
     storage: Any = member.assembly.replica._snapshotter._context.snapshots  # noqa: SLF001
     return storage.latest
