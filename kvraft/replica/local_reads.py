@@ -10,6 +10,7 @@ One question is under way at a time, and serves all reads that arrived before it
 
 from collections import deque
 from collections.abc import Callable, Sequence
+from math import inf
 from typing import Final, cast
 
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
@@ -45,16 +46,16 @@ class LocalReads:
         self._clock = clock
         self._forwarding = forwarding
         self._ask_leader = ask
-        self._current_at: float | None = None
-        """The state includes everything committed before this time; None: no such time is known."""
+        self._current_at = -inf
+        """The state includes everything committed before this time; -inf: no such time is known."""
         self._asked_at: float | None = None
         """When the question under way was sent."""
         self.proofs: deque[tuple[float, int]] = deque()
         """(time of the question, the leader's applied index), for indexes that are not applied here yet."""
-        self._linearizable: list[tuple[float, Submission]] = []
-        """(time of arrival, submission)."""
-        self._stale: list[tuple[float, Submission]] = []
-        """(time at which it is answered with the present state, submission)."""
+        self._linearizable: deque[tuple[float, Submission]] = deque()
+        """(time of arrival, submission), oldest first."""
+        self._stale: deque[tuple[float, Submission]] = deque()
+        """(time at which it is answered with the present state, submission), oldest first."""
         self._timer: IDelayedCall | None = None
 
     def take(self, submission: Submission) -> None:
@@ -67,13 +68,13 @@ class LocalReads:
             return
         bounds = [each.max_age_us for each in cast(Sequence[StaleRead], reads) if each.max_age_us is not None]
         bound_s = min(bounds) / _MICROSECONDS if bounds else AGE_WANTED_S
-        if self._is_current_since(now - bound_s) or not self._forwarding.reaches_leader:
+        if self._current_at >= now - bound_s or not self._forwarding.reaches_leader:
             self._answer(submission, now)
         else:
             self._stale.append((now + WAIT_S, submission))
             if self._timer is None:
                 self._timer = self._clock.callLater(WAIT_S, self._timed_out)
-        if not self._is_current_since(now - WAIT_S):
+        if self._current_at < now - WAIT_S:
             self._ask(now)
 
     def look(self) -> None:
@@ -83,15 +84,8 @@ class LocalReads:
             self._current_at = self.proofs.popleft()[0]
         now = self._clock.seconds()
         # A client may send its next read when it gets an answer: it must find the lists complete, and in order.
-        ready = [each for arrived, each in self._linearizable if self._is_current_since(arrived)]
-        self._linearizable = [
-            (arrived, each)
-            for arrived, each in self._linearizable
-            if not (each.answered or self._is_current_since(arrived))
-        ]
-        is_due = [(until <= now or self._is_current_since(until - WAIT_S)) for until, _ in self._stale]
-        ready += [each for (_, each), due in zip(self._stale, is_due, strict=True) if due]
-        self._stale = [each for each, due in zip(self._stale, is_due, strict=True) if not due]
+        ready = _take(self._linearizable, self._current_at)
+        ready += _take(self._stale, max(now, self._current_at + WAIT_S))
         for submission in ready:
             if not submission.answered:
                 self._answer(submission, now)
@@ -102,11 +96,8 @@ class LocalReads:
             self._timer.cancel()
             self._timer = None
 
-    def _is_current_since(self, moment: float) -> bool:
-        return self._current_at is not None and self._current_at >= moment
-
     def _answer(self, submission: Submission, now: float) -> None:
-        age_us = None if self._current_at is None else int((now - self._current_at) * _MICROSECONDS) + 1
+        age_us = None if self._current_at == -inf else int((now - self._current_at) * _MICROSECONDS) + 1
         store = self._state.store
         reads = cast(Sequence[Query], submission.operations)
         submission.answer(
@@ -123,9 +114,8 @@ class LocalReads:
         asked_at, self._asked_at = self._asked_at, None
         assert asked_at is not None, "an answer to a request that is not pending"
         if isinstance(outcome, RequestFailed):
-            for arrived, submission in self._linearizable:
-                if arrived <= asked_at:
-                    submission.answer(outcome)
+            for submission in _take(self._linearizable, asked_at):
+                submission.answer(outcome)
         else:
             (index,) = outcome
             assert isinstance(index, int), "the leader answers with an index"
@@ -140,3 +130,14 @@ class LocalReads:
         if self._stale:
             delay = max(0.0, self._stale[0][0] - self._clock.seconds())
             self._timer = self._clock.callLater(delay, self._timed_out)
+
+
+def _take(waiting: deque[tuple[float, Submission]], until: float) -> list[Submission]:
+    """Remove the submissions whose time is not after `until` from the front, and return them.
+
+    Answered ones go as well: all have the same timeout, so the oldest expires first.
+    """
+    taken = []
+    while waiting and (waiting[0][0] <= until or waiting[0][1].answered):
+        taken.append(waiting.popleft()[1])
+    return taken
