@@ -6,16 +6,18 @@ from typing import Any
 
 import attrs
 import pytest
+from twisted.internet.task import LoopingCall
 
+from kvraft.config import OnFollower
 from kvraft.raft import InvariantViolated
 from kvraft.raft.roles import Candidate, PreCandidate
 from kvraft.replica.collector import REST_S_MAX
 from kvraft.replica.submissions import Deadlines
 from kvraft.simulation import Cluster, at_rest
-from kvraft.simulation.at_rest import KEPT, find_leaks, settle, walk
+from kvraft.simulation.at_rest import KEPT, find_leaks, look_while_asked, settle, walk
 from kvraft.simulation.faults import kill_one
 from kvraft.simulation.http_port import serve
-from kvraft.simulation.member import FOLDER
+from kvraft.simulation.member import FOLDER, address_of
 from kvraft.simulation.nemesis import Nemesis
 from kvraft.simulation.truces import hold_truce, mend
 from kvraft.simulation.workload import Workload
@@ -121,6 +123,23 @@ def test_what_clients_ask_meanwhile_is_no_leak() -> None:
     assert busy > 0
 
     hold_truce(cluster, nemesis)
+
+
+def test_requests_that_wait_at_a_node_without_a_leader_are_no_leak() -> None:
+    """They are to be forwarded: while clients ask there is always one, and it looks like one that stays."""
+    cluster = Cluster(seed=1, on_follower=OnFollower.FORWARD)
+    cluster.run_until(cluster.has_settled, what="one state on all members")
+    alone = min(cluster.members.keys() - {cluster.elect()})
+    cluster.isolate(alone)
+    cluster.run_until(lambda: cluster.members[alone].node.leader is None, what="the end of its following")
+    client = cluster.client(keeps=False)
+    asking = LoopingCall(client.ask, address_of(alone), ["SET a 1"], lambda _answers: None)
+    asking.clock = client.clock
+    asking.start(0.1)
+    cluster.run(1.0)
+    assert any(leak.startswith("Forwarding.parked holds") for leak in find_leaks(cluster, cluster.members[alone]))
+
+    look_while_asked(cluster)
 
 
 def test_a_deleted_file_that_stays_open_is_named() -> None:
