@@ -8,9 +8,11 @@ import pytest
 from twisted.internet.defer import Deferred
 
 from kvraft.raft.messages import InstallSnapshot
+from kvraft.raft.progress import State
 from kvraft.replica import SnapshotOptions
 from kvraft.replica.pacing import forget
 from kvraft.replica.snapshots import create, receive, send
+from kvraft.storage import Snapshot
 from kvraft.store import chunks as chunking
 from tests.replica.cluster import write
 from tests.replica.disk_cluster import TINY, DiskCluster
@@ -98,19 +100,60 @@ def test_one_snapshot_is_enough_however_much_is_written(patient: tuple[DiskClust
     assert len(cluster.states()) == 1
 
 
-def test_what_stays_is_given_up_when_the_member_has_it(patient: tuple[DiskCluster, int, int]) -> None:
-    """With the member in step again the log becomes as short as it was."""
-    cluster, leader, late = patient
-    write_while_it_is_away(cluster, leader, late)
-    longest = cluster.members[leader].node.log.size
-    cluster.settle()
+def hold_for_the_late(cluster: DiskCluster, leader: int, late: int) -> Snapshot:
+    """Let a leader take a snapshot while the late member receives the one before, and return the newer one."""
+    cluster.snapshots[late].jobs.delay = 0.05
+    cluster.members[leader].sent.clear()
+    cluster.heal()
+    cluster.run(HEARD_S)
+    begun = latest = cluster.snapshots[leader].latest
+    number = 0
+    while latest is None or latest == begun:
+        cluster.do(write(f"key{number % 60}", f"{number}".ljust(200, ".")))
+        latest, number = cluster.snapshots[leader].latest, number + 1
+    cluster.run(HEARD_S)
+    assert held(cluster, leader) > TINY.log_bytes_kept, "nothing stays for the member that receives the older one"
+    return latest
 
-    cluster.write_many(120, keys=60, size=200)
-    cluster.run(1.0)
 
+def held(cluster: DiskCluster, leader: int) -> int:
+    """Return how many bytes of a leader's log its latest snapshot covers."""
     latest, log = cluster.snapshots[leader].latest, cluster.members[leader].node.log
     assert latest is not None
-    assert log.size < TINY.log_bytes_kept + TINY.log_bytes_max + latest.size + 300 < longest
+    return sum(len(entry.record) for entry in log.slice(log.snapshot_index + 1, latest.header.index))
+
+
+def test_what_stays_is_given_up_when_the_member_has_it(patient: tuple[DiskCluster, int, int]) -> None:
+    """It goes from memory and disk when the last member has it, and not with the next snapshot: that may take long."""
+    cluster, leader, late = patient
+    latest = hold_for_the_late(cluster, leader, late)
+    cluster.snapshots[late].jobs.delay = 0.001
+    cluster.settle()
+    cluster.run(0.5)
+
+    assert cluster.snapshots[leader].latest == latest, "there was no other snapshot"
+    assert held(cluster, leader) <= TINY.log_bytes_kept
+    assert cluster.journals[leader].journal.extent.base_index == cluster.members[leader].node.log.snapshot_index
+
+
+def test_what_stays_is_not_given_up_while_a_member_lacks_it(patient: tuple[DiskCluster, int, int]) -> None:
+    """However long that is silent: when it comes back before the next snapshot, it finds the entries."""
+    cluster, leader, late = patient
+    hold_for_the_late(cluster, leader, late)
+    cluster.snapshots[late].jobs.delay = 0.001
+    progress = cluster.members[leader].node.progress_of(late)
+    assert progress is not None
+    while progress.state is State.SNAPSHOT:
+        cluster.run(0.001)
+    cluster.isolate(late, noticed=True)
+    cluster.run(SOON)
+    assert held(cluster, leader) > TINY.log_bytes_kept
+
+    cluster.heal()
+    cluster.settle()
+    assert len(sent_to(cluster, leader, late)) == 1
+    cluster.run(0.5)
+    assert held(cluster, leader) <= TINY.log_bytes_kept
 
 
 def test_what_stays_is_bounded() -> None:

@@ -39,6 +39,7 @@ class SnapshotOptions:
     log_bytes_for_late: int = 96 * 1024 * 1024
     """So much of a leader's log, or twice the size of the snapshot, if more, is kept while a live member needs it: a
     member that has installed a snapshot needs the entries after it; without them it would need the next snapshot.
+    What stays is dropped when all members have it, or with the next snapshot if one of them is away.
     While a member receives one, a new one is taken only when half as much was applied: the second new one removes the
     one that is being sent."""
     absent_after: float = attrs.field(factory=_absent_after)
@@ -56,6 +57,10 @@ class LateMembers(Protocol):
     @property
     def is_one_receiving(self) -> bool:
         """Whether a live member is receiving a snapshot."""
+        ...
+
+    def has_reached_all(self, index: int) -> bool:
+        """Whether this node leads, and the disk of each other member has all entries up to `index`, absent or not."""
         ...
 
 
@@ -89,6 +94,8 @@ class SnapshotCreator:
         """Bytes of the entries that were applied since the last snapshot began."""
         self._turns = 0
         """Turns of the replica so far: if there was one since the last chunk, the node is not idle."""
+        self._held_to: int | None = None
+        """After the latest snapshot, the log up to this entry stayed for late members alone; None: nothing did."""
         self._not_before = 0.0
         self._running: Deferred[None] | None = None
         self._stopped = False
@@ -103,8 +110,10 @@ class SnapshotCreator:
         self._applied_bytes += len(entry.record)
 
     def consider(self, store: Store) -> None:
-        """Count a turn, and begin a snapshot of `store` if one is due."""
+        """Count a turn, drop what late members need no more of the log, begin a snapshot of `store` if one is due."""
         self._turns += 1
+        if self._held_to is not None and self._members.has_reached_all(self._held_to):
+            self._let_go(self._held_to)
         if self._applied_bytes < self._options.log_bytes_max:
             return  # the common case
         due = max(self._options.log_bytes_max, self._latest_size)
@@ -200,10 +209,20 @@ class SnapshotCreator:
     async def _compact(self, snapshot_index: int) -> None:
         """Compact the log up to the snapshot, less what is kept for late followers."""
         log, needed = self._node.log, self._members.needed_behind
-        kept_behind = log.index_before(self._options.log_bytes_kept)
-        if needed is not None:
-            kept_behind = min(kept_behind, max(needed, log.index_before(self._kept_for_late)))
-        await forget(self._clock, self._node, min(snapshot_index, log.durable, kept_behind))
+        goal = min(snapshot_index, log.durable, log.index_before(self._options.log_bytes_kept))
+        needless = goal if needed is None else min(goal, max(needed, log.index_before(self._kept_for_late)))
+        self._held_to = goal if needless < goal else None
+        await self._drop(needless)
+
+    def _let_go(self, index: int) -> None:
+        """Drop what stayed for late members: all have it, and a snapshot covers it."""
+        self._held_to = None
+        Deferred.fromCoroutine(self._drop(index)).addErrback(self._failed)
+
+    async def _drop(self, index: int) -> None:
+        """Drop the log up to `index`, in memory and on the disk."""
+        log = self._node.log
+        await forget(self._clock, self._node, index)
         if not self._stopped:
             try:
                 await self._storage.compact(log.snapshot_index, log.snapshot_term)

@@ -87,6 +87,12 @@ class Snapshotter:
         """See `LateMembers`."""
         return bool(self._senders) and not self._senders.keys().isdisjoint(self._living)
 
+    def has_reached_all(self, index: int) -> bool:
+        """See `LateMembers`."""
+        node = self._context.node
+        others = [node.progress_of(peer) for peer in node.membership.members if peer != node.id]
+        return node.is_leader and all(other is not None and other.match >= index for other in others)
+
     @property
     def _living(self) -> dict[int, Progress]:
         """The progress of the members that have answered within `absent_after`; empty unless this node leads."""
