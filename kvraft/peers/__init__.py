@@ -16,6 +16,7 @@ dial each other at once, and a reply travels on the replying node's own connecti
 * `outbox` - the bytes that wait for a peer: counted and bounded. The connection to a peer that takes nothing for too
   long is aborted, and everything that waits is dropped: Raft sends again what is still needed.
 * `keepalive` - detects a connection that is open and carries nothing.
+* `timer` - the timer of a connection, inbound or outbound.
 * `presence` - logs when a peer is connected and disconnected.
 * `mesh` - `Peers`, by which the replica uses all of this.
 * `receiver` - `PeerReceiver`, by which the peers use the replica.

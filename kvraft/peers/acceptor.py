@@ -14,7 +14,7 @@ from collections.abc import Callable, Collection
 from typing import Final
 
 from twisted.internet.defer import Deferred
-from twisted.internet.interfaces import IDelayedCall, IReactorTime
+from twisted.internet.interfaces import IReactorTime
 from twisted.internet.protocol import Protocol, connectionDone
 from twisted.logger import Logger
 from twisted.python.failure import Failure
@@ -29,6 +29,7 @@ from kvraft.peers.keepalive import ACCEPTOR_SAYS, SILENT, Watch
 from kvraft.peers.log_once import LogOncePerCause
 from kvraft.peers.presence import Direction, Presence
 from kvraft.peers.receiver import Address, PeerReceiver
+from kvraft.peers.timer import Timer
 from kvraft.raft.errors import MessageRefused
 
 REFUSAL_LINGER_S: Final = 1.0
@@ -53,7 +54,7 @@ class InboundConnection(Protocol):
         self._inbounds = inbounds
         self._first_line = FirstLine()
         self._decoder = FrameDecoder()
-        self._timer: IDelayedCall | None = None
+        self._timer = Timer(inbounds.clock)
         self._deaf = False
         """Set when nothing more is delivered: the connection was refused, replaced, damaged or lost."""
         self.hello: Hello | None = None
@@ -68,7 +69,7 @@ class InboundConnection(Protocol):
         if not self._inbounds.admit(self):
             self.abort()
             return
-        self._set_timer(HELLO_TIMEOUT_S, self._say_too_late)
+        self._timer.set(HELLO_TIMEOUT_S, self._say_too_late)
 
     @override
     def dataReceived(self, data: bytes) -> None:
@@ -84,13 +85,13 @@ class InboundConnection(Protocol):
     @override
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         self._deaf = True
-        self._set_timer(None)
+        self._timer.cancel()
         self._inbounds.forget(self)
 
     def abort(self) -> None:
         """Abort the connection; nothing that still arrives is delivered."""
         self._deaf = True
-        self._set_timer(None)
+        self._timer.cancel()
         abort_connection(wired(self))
 
     def keep_alive(self) -> None:
@@ -108,7 +109,7 @@ class InboundConnection(Protocol):
         if self._deaf:
             return
         self._deaf = True
-        self._set_timer(REFUSAL_LINGER_S, self.abort)
+        self._timer.set(REFUSAL_LINGER_S, self.abort)
         wired(self).loseConnection()
 
     def _read_hello(self, data: bytes) -> None:
@@ -118,7 +119,7 @@ class InboundConnection(Protocol):
                 return
             line, rest = found
             hello = self._inbounds.check(line)
-            self._set_timer(None)
+            self._timer.cancel()
             self.hello = hello
             self._inbounds.introduce(self, hello)
         except HelloRefused as refusal:
@@ -145,7 +146,6 @@ class InboundConnection(Protocol):
             self.abort()
 
     def _say_too_late(self) -> None:
-        self._timer = None
         self._refuse(HelloRefused("HELLO_TIMEOUT", f"no hello came within {HELLO_TIMEOUT_S:g} s"))
 
     def _refuse(self, refusal: HelloRefused) -> None:
@@ -159,13 +159,6 @@ class InboundConnection(Protocol):
         )
         write_now(wired(self), refusal.line())
         self.close()
-
-    def _set_timer(self, delay: float | None, then: Callable[[], None] | None = None) -> None:
-        if self._timer is not None and self._timer.active():
-            self._timer.cancel()
-        self._timer = None
-        if delay is not None and then is not None:
-            self._timer = self._inbounds.clock.callLater(delay, then)
 
 
 class Inbounds:

@@ -24,6 +24,7 @@ from kvraft.peers.log_once import LogOncePerCause
 from kvraft.peers.outbox import Outbox, OutboxFull
 from kvraft.peers.presence import Direction, Presence
 from kvraft.peers.receiver import PeerReceiver
+from kvraft.peers.timer import Timer
 from kvraft.raft.errors import MessageRefused
 
 BACKOFF_MIN_S: Final = 0.05
@@ -44,7 +45,7 @@ class OutboundConnection(Protocol):
     def __init__(self, link: "Link") -> None:
         self._link = link
         self._first_line = FirstLine()
-        self._timer: IDelayedCall | None = None
+        self._timer = Timer(link.clock)
         self._deaf = False
         self.hello: Hello | None = None
         """The peer's welcome, once it is accepted."""
@@ -60,7 +61,7 @@ class OutboundConnection(Protocol):
     def connectionMade(self) -> None:
         self._link.adopt(self)
         tune(wired(self))
-        self._set_timer(HELLO_TIMEOUT_S, self._give_up_waiting)
+        self._timer.set(HELLO_TIMEOUT_S, self._give_up_waiting)
         write_now(wired(self), self._link.identity.line(self._link.peer))
 
     @override
@@ -94,7 +95,7 @@ class OutboundConnection(Protocol):
     def close(self) -> None:
         """Close after the transport has sent its bytes, within `STOP_GRACE_S`; bytes in the outbox are dropped."""
         self._silence()
-        self._set_timer(STOP_GRACE_S, self.abort)
+        self._timer.set(STOP_GRACE_S, self.abort)
         wired(self).loseConnection()
 
     def keep_alive(self) -> None:
@@ -115,7 +116,7 @@ class OutboundConnection(Protocol):
     def _read_welcome(self, line: bytes, rest: bytes) -> None:
         hello = self._link.identity.read(line, expected=self._link.peer)
         self._link.identity.accept(hello)
-        self._set_timer(None)
+        self._timer.cancel()
         self.hello = hello
         self.outbox = Outbox(wired(self), self._link.outbox_bytes_max)
         self._link.welcome(self, hello)
@@ -128,17 +129,10 @@ class OutboundConnection(Protocol):
 
     def _silence(self) -> None:
         self._deaf = True
-        self._set_timer(None)
+        self._timer.cancel()
         if self.outbox is not None:
             self.outbox.close()
             self.outbox = None
-
-    def _set_timer(self, delay: float | None, then: Callable[[], None] | None = None) -> None:
-        if self._timer is not None and self._timer.active():
-            self._timer.cancel()
-        self._timer = None
-        if delay is not None and then is not None:
-            self._timer = self._link.clock.callLater(delay, then)
 
 
 class Link:
