@@ -77,13 +77,17 @@ def has_work(node: Node, leader: Leader) -> bool:
     last_index = node.log.last_index
     # Asked several times a turn, and mostly false: a member that has everything costs no call.
     for progress in leader.progress.values():
-        if (progress.next <= last_index or progress.state is State.PROBE) and _has_something_for(node, progress):
+        if (progress.next <= last_index or progress.state is State.PROBE) and _has_room(node, progress):
             return True
     return False
 
 
 def send_entries(node: Node, leader: Leader) -> None:
-    """Send every member the entries that it lacks, within its window; members with equal `next` share one message."""
+    """Send every member the entries that it lacks, within its window; members with equal `next` share one message.
+
+    A probe may be empty: a restarted member may hold every entry, but it must not apply a heartbeat's commit index
+    until an AppendEntries of this term's leader has shown that its log matches.
+    """
     shared: dict[int, tuple[AppendEntries, int]] = {}
     """By the index of the first entry: a message, and the bytes of its entries."""
     log = node.log
@@ -91,7 +95,7 @@ def send_entries(node: Node, leader: Leader) -> None:
         if progress.next <= log.snapshot_index and progress.state is not State.SNAPSHOT:
             progress.become_snapshot()
             node.snapshots_wanted.append(peer)
-        while (progress.next <= log.last_index or progress.state is State.PROBE) and _has_something_for(node, progress):
+        while (progress.next <= log.last_index or progress.state is State.PROBE) and _has_room(node, progress):
             if progress.next not in shared:
                 message = _entries_from(node, progress.next)
                 shared[progress.next] = message, sum([len(entry.record) for entry in message.entries])
@@ -169,14 +173,7 @@ def step_heartbeat_reply(node: Node, sender: int, reply: HeartbeatReply) -> None
         progress.become_probe()
 
 
-def _has_something_for(node: Node, progress: Progress) -> bool:
-    """Whether a member lacks entries that fit its window, or must be probed.
-
-    A probe may be empty: a restarted member may hold every entry, but it must not apply a heartbeat's commit index
-    until an AppendEntries of this term's leader has shown that its log matches.
-    """
-    if progress.state is not State.PROBE and progress.next > node.log.last_index:
-        return False
+def _has_room(node: Node, progress: Progress) -> bool:
     return not progress.is_paused(node.options.inflight_messages_max, node.options.inflight_bytes_max)
 
 
