@@ -81,16 +81,12 @@ class SnapshotIdentity(msgspec.Struct, frozen=True):
         return cls(header.id, header.index, header.term, snapshot.size)
 
 
-class SnapshotWriter:
-    """A snapshot that this node takes. At the first error it removes its file."""
+class _Unfinished:
+    """A snapshot that is not complete yet, and its file."""
 
-    def __init__(self, snapshots: "Snapshots", draft: Draft, header: SnapshotHeader) -> None:
+    def __init__(self, snapshots: "Snapshots", draft: Draft) -> None:
         self._snapshots = snapshots
         self._draft = draft
-        self._header = header
-        self._chunks = 0
-        self._chunk_bytes = 0
-        self._crc = 0
 
     @property
     def is_open(self) -> bool:
@@ -101,6 +97,21 @@ class SnapshotWriter:
     def path(self) -> Path:
         """The file to which it is written."""
         return self._draft.path
+
+    def abort(self) -> None:
+        """Give it up and remove its file; does nothing when it is finished."""
+        self._draft.discard()
+
+
+class SnapshotWriter(_Unfinished):
+    """A snapshot that this node takes. At the first error it removes its file."""
+
+    def __init__(self, snapshots: "Snapshots", draft: Draft, header: SnapshotHeader) -> None:
+        super().__init__(snapshots, draft)
+        self._header = header
+        self._chunks = 0
+        self._chunk_bytes = 0
+        self._crc = 0
 
     def write(self, chunk: bytes) -> None:
         """Add a chunk of at most CHUNK_BYTES_MAX bytes.
@@ -130,33 +141,18 @@ class SnapshotWriter:
             self._draft.fail("read back what was written to", OSError(str(corrupt)))
         return self._snapshots.publish(self._draft, header)
 
-    def abort(self) -> None:
-        """Give it up and remove its file; does nothing when it is finished."""
-        self._draft.discard()
-
     def _append(self, record: bytes) -> None:
         """Add a record; `Snapshots.begin` has added the header's."""
         self._draft.append(record)
         self._crc = zlib.crc32(record, self._crc)
 
 
-class IncomingSnapshot:
+class IncomingSnapshot(_Unfinished):
     """A snapshot that a leader sends: raw bytes of its file, in order. At the first error its file is removed."""
 
     def __init__(self, snapshots: "Snapshots", draft: Draft, identity: SnapshotIdentity) -> None:
-        self._snapshots = snapshots
-        self._draft = draft
+        super().__init__(snapshots, draft)
         self.identity = identity
-
-    @property
-    def is_open(self) -> bool:
-        """Whether it is neither finished nor aborted, and nothing has failed."""
-        return self._draft.is_open
-
-    @property
-    def path(self) -> Path:
-        """The file that it grows in."""
-        return self._draft.path
 
     @property
     def received(self) -> int:
@@ -199,10 +195,6 @@ class IncomingSnapshot:
                 f"not sound {corrupt}; it was removed, and this node keeps the state that it had"
             ) from corrupt
         return self._snapshots.publish(self._draft, header)
-
-    def abort(self) -> None:
-        """Give it up and remove its file; does nothing when it is finished."""
-        self._draft.discard()
 
     def resume(self) -> None:
         """Resume with the bytes that an earlier process received; called by `Snapshots.receive`.
