@@ -285,6 +285,7 @@ class ChangesLoader(SectionLoader):
             raise SnapshotInvalid(f"its history begins at revision {state.history_oldest}, and it has {revision}")
         self._restore = restore
         self._state = state
+        self.promised = state.history_records
         self._revision = revision
         self._next = 0
         """The number of the next chunk."""
@@ -302,11 +303,6 @@ class ChangesLoader(SectionLoader):
     def loaded(self) -> int:
         return self._loaded
 
-    @property
-    @override
-    def promised(self) -> int:
-        return self._state.history_records
-
     @override
     def add(self, chunk: Chunk) -> None:
         """At most CHUNK_BYTES_MAX bytes of work, and the joining of one long change, for chunks in their order."""
@@ -323,10 +319,8 @@ class ChangesLoader(SectionLoader):
     def finish(self) -> None:
         if not self._waiting and not self._parts:
             self._end_record()
-        if self._loaded != self._state.history_records:
-            raise SnapshotInvalid(
-                f"it holds {self._loaded} records of changes, and its state promises {self._state.history_records}"
-            )
+        if self._loaded != self.promised:
+            raise SnapshotInvalid(f"it holds {self._loaded} records of changes, and its state promises {self.promised}")
         if self._state != HistoryState() and self._reached != self._revision:
             raise SnapshotInvalid(f"its history ends at revision {self._reached}, and it has {self._revision}")
 

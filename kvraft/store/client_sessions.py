@@ -303,7 +303,7 @@ class ClientSessionsLoader(SectionLoader):
 
     def __init__(self, sessions: ClientSessions, state: ClientSessionsState) -> None:
         self._sessions = sessions
-        self._promised = state.client_sessions
+        self.promised = state.client_sessions
         self._missing: dict[int, int] = {}
         """For each session that is not complete yet: how many answers it has."""
         self._answers: dict[int, dict[int, Answer]] = {}
@@ -313,11 +313,6 @@ class ClientSessionsLoader(SectionLoader):
     @override
     def loaded(self) -> int:
         return self._sessions.count
-
-    @property
-    @override
-    def promised(self) -> int:
-        return self._promised
 
     @override
     def add(self, chunk: Chunk) -> None:
@@ -353,7 +348,7 @@ class ClientSessionsLoader(SectionLoader):
 
     @override
     def finish(self) -> None:
-        if self.loaded != self._promised:
-            raise SnapshotInvalid(f"it holds {self.loaded} client sessions, and its state promises {self._promised}")
+        if self.loaded != self.promised:
+            raise SnapshotInvalid(f"it holds {self.loaded} client sessions, and its state promises {self.promised}")
         if self._missing or self._answers:
             raise SnapshotInvalid("it holds more answers of clients than their sessions, or fewer")

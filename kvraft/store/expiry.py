@@ -127,17 +127,12 @@ class DeadlinesLoader(SectionLoader):
 
     def __init__(self, expiry: Expiry, state: ExpiryState) -> None:
         self._expiry = expiry
-        self._promised = state.expiring_keys
+        self.promised = state.expiring_keys
 
     @property
     @override
     def loaded(self) -> int:
         return self._expiry.key_count
-
-    @property
-    @override
-    def promised(self) -> int:
-        return self._promised
 
     @override
     def add(self, chunk: Chunk) -> None:
@@ -148,5 +143,5 @@ class DeadlinesLoader(SectionLoader):
 
     @override
     def finish(self) -> None:
-        if self.loaded != self._promised:
-            raise SnapshotInvalid(f"it holds {self.loaded} deadlines, and its state promises {self._promised}")
+        if self.loaded != self.promised:
+            raise SnapshotInvalid(f"it holds {self.loaded} deadlines, and its state promises {self.promised}")

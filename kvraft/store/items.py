@@ -100,7 +100,7 @@ class ItemsLoader(SectionLoader):
 
     def __init__(self, restore: Callable[[list[Pair]], bytes | None], state: KeyspaceState, revision: int) -> None:
         self._restore = restore
-        self._state = state
+        self.promised = state.key_count
         self._revision = revision
         self._parts: dict[bytes, tuple[Part, dict[int, bytes]]] = {}
         self._loaded = 0
@@ -109,11 +109,6 @@ class ItemsLoader(SectionLoader):
     @override
     def loaded(self) -> int:
         return self._loaded
-
-    @property
-    @override
-    def promised(self) -> int:
-        return self._state.key_count
 
     @override
     def add(self, chunk: Chunk) -> None:
@@ -128,8 +123,8 @@ class ItemsLoader(SectionLoader):
     def finish(self) -> None:
         if self._parts:
             raise SnapshotInvalid(f"parts are missing of {len(self._parts)} long values")
-        if self._loaded != self._state.key_count:
-            raise SnapshotInvalid(f"it holds {self._loaded} keys, and its state promises {self._state.key_count}")
+        if self._loaded != self.promised:
+            raise SnapshotInvalid(f"it holds {self._loaded} keys, and its state promises {self.promised}")
 
     def _add(self, items: list[Pair]) -> None:
         newest = self._revision

@@ -236,6 +236,7 @@ class LeasesLoader(SectionLoader):
     def __init__(self, leases: Leases, state: LeasesState) -> None:
         self._leases = leases
         self._state = state
+        self.promised = state.leases + state.leased_keys
         self._missing: set[int] = set()
         """Leases whose keys have been loaded, but not the leases themselves."""
 
@@ -243,11 +244,6 @@ class LeasesLoader(SectionLoader):
     @override
     def loaded(self) -> int:
         return self._leases.count + self._leases.key_count
-
-    @property
-    @override
-    def promised(self) -> int:
-        return self._state.leases + self._state.leased_keys
 
     @override
     def add(self, chunk: Chunk) -> None:

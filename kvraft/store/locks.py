@@ -150,16 +150,12 @@ class LocksLoader(SectionLoader):
     def __init__(self, locks: Locks, state: LocksState) -> None:
         self._locks = locks
         self._state = state
+        self.promised = state.locks
 
     @property
     @override
     def loaded(self) -> int:
         return self._locks.count
-
-    @property
-    @override
-    def promised(self) -> int:
-        return self._state.locks
 
     @override
     def add(self, chunk: Chunk) -> None:
@@ -170,5 +166,5 @@ class LocksLoader(SectionLoader):
 
     @override
     def finish(self) -> None:
-        if self.loaded != self._state.locks:
-            raise SnapshotInvalid(f"it holds {self.loaded} locks, and its state promises {self._state.locks}")
+        if self.loaded != self.promised:
+            raise SnapshotInvalid(f"it holds {self.loaded} locks, and its state promises {self.promised}")

@@ -42,14 +42,12 @@ class FrozenSection:
 class SectionLoader(Protocol):
     """Fills an empty section from the chunks of a snapshot. After an error neither it nor the section is used again."""
 
+    promised: int
+    """How many rows the state promises."""
+
     @property
     def loaded(self) -> int:
         """How many complete rows of the table, such as keys, have been added."""
-        ...
-
-    @property
-    def promised(self) -> int:
-        """How many rows the state promises."""
         ...
 
     def add(self, chunk: Chunk) -> None:

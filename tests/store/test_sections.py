@@ -105,17 +105,12 @@ class MarksLoader(SectionLoader):
 
     def __init__(self, marks: Marks, state_: MarksState) -> None:
         self._marks = marks
-        self._state = state_
+        self.promised = state_.mark_count
 
     @property
     @override
     def loaded(self) -> int:
         return len(self._marks.rows)
-
-    @property
-    @override
-    def promised(self) -> int:
-        return self._state.mark_count
 
     @override
     def add(self, chunk: Chunk) -> None:
