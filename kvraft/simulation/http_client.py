@@ -42,6 +42,7 @@ from kvraft.simulation.http_requests import (
     write_key,
 )
 from kvraft.simulation.http_watch_client import HttpWatchClient
+from kvraft.simulation.lock_client import LEFT_AFTER_S, queue_of
 from kvraft.simulation.member import Member
 from kvraft.simulation.replay import Replay, encode
 from kvraft.simulation.requests import DEFINITE, QUOTA_EXCEEDED, UNKNOWN
@@ -64,8 +65,6 @@ REMOVALS_MAX: Final = 3
 LOCK: Final = "_h"
 """The lock for which a client waits that leaves."""
 LOCK_S: Final = 5.0
-LEFT_AFTER_S: Final = 1.0
-"""Longest time from the end of a client's connection until its place in the queue of a lock is given up, seconds."""
 
 
 @attrs.define(eq=False)
@@ -358,21 +357,20 @@ class HttpClients(Group[HttpClient]):
         waiting = self._connect([])
         body = b'{"ttl": %d, "wait": 60}' % LOCK_S
         waiting.send(request("POST", f"/locks/{LOCK}", http_address_of(leader.id), {}, body))
-
-        def queue() -> int:
-            lock = leader.store.locks.get(LOCK.encode())
-            return 0 if lock is None else len(lock.waiters)
-
         if draws.random() < 0.5:
             cluster.run_until(
-                lambda: queue() == 1 or cluster.leader != leader.id, what="a place in the queue of a lock over HTTP"
+                lambda: queue_of(LOCK, leader) == 1 or cluster.leader != leader.id,
+                what="a place in the queue of a lock over HTTP",
             )
         else:
             cluster.run(draws.uniform(0.0, 0.004))
         waiting.transport.loseConnection()
         cluster.run(LEFT_AFTER_S)
         if cluster.leader == leader.id:
-            demand(queue() == 0, "a client of HTTP that waited for a lock has gone, and keeps its place in the queue")
+            demand(
+                queue_of(LOCK, leader) == 0,
+                "a client of HTTP that waited for a lock has gone, and keeps its place in the queue",
+            )
             token = decode_token(told)
             if token is not None:
                 self._ask("DELETE", f"/locks/{LOCK}?token={token}")

@@ -219,22 +219,25 @@ def leave_a_queue(cluster: Cluster) -> None:
     forwards = cluster.on_follower is OnFollower.FORWARD
     waiting_at = max(leader.node.membership.voters) if forwards else leader.id
     waiting.ask(address_of(waiting_at), [f"LOCK {LEFT} TTL {LEFT_S} WAIT 60"], lambda _answers: None)
-
-    def queue() -> int:
-        lock = leader.store.locks.get(LEFT.encode())
-        return 0 if lock is None else len(lock.waiters)
-
     cluster.run_until(
-        lambda: queue() == 1 or cluster.leader != leader.id, at_most=LEFT_S, what="a place in the queue of a lock"
+        lambda: queue_of(LEFT, leader) == 1 or cluster.leader != leader.id,
+        at_most=LEFT_S,
+        what="a place in the queue of a lock",
     )
     waiting.leave()
     cluster.run_until(
-        lambda: queue() == 0 or cluster.leader != leader.id,
+        lambda: queue_of(LEFT, leader) == 0 or cluster.leader != leader.id,
         at_most=LEFT_AFTER_S,
         what="the end of the wait of a client that has gone",
     )
     if cluster.leader == leader.id:
         cluster.ask(leader.id, f"UNLOCK {LEFT} {token}")
+
+
+def queue_of(lock: str, member: Member) -> int:
+    """Return how many wait for a lock, by the state of a member."""
+    found = member.store.locks.get(lock.encode())
+    return 0 if found is None else len(found.waiters)
 
 
 def _due(leader: Member) -> int | None:
