@@ -24,7 +24,7 @@ OVERHEAD_BYTES: Final = 60
 DELIVERED_S: Final = 1.0
 """Longest time until all messages have arrived, virtual seconds."""
 EXTRA_S: Final = 0.3
-"""Time in which a message would arrive once more, virtual seconds."""
+"""Time in which a message, or a notification, would arrive once more, virtual seconds."""
 
 
 class Subscriber(Protocol):
@@ -40,6 +40,16 @@ class Subscriber(Protocol):
         """Send a command."""
         transport: Any = self.transport
         transport.write(b"*%d\r\n" % len(words) + b"".join(b"$%d\r\n%b\r\n" % (len(word), word) for word in words))
+
+    def set(self, key: bytes, value: bytes) -> None:
+        """Set a key by a transaction, whose three commands are not counted as those of clients are."""
+        for words in ((b"MULTI",), (b"SET", key, value), (b"EXEC",)):
+            self.ask(*words)
+
+    def leave(self) -> None:
+        """Disconnect."""
+        transport: Any = self.transport
+        transport.loseConnection()
 
     @override
     def dataReceived(self, data: bytes) -> None:
@@ -72,9 +82,7 @@ def publish(cluster: Cluster, draws: Random) -> None:
         return  # a subscriber with a small window would be disconnected, since more than that waits for it
     cluster.run_until(lambda: _are_connected(nodes), what="a connection of each member to each other")
     listeners, publishers = connect_to(cluster, nodes), connect_to(cluster, nodes)
-    for listener in listeners:
-        listener.ask(b"SUBSCRIBE", CHANNEL)
-    cluster.run_until(lambda: all(each.is_subscribed for each in listeners), what="a confirmation of each subscription")
+    subscribe(cluster, listeners, CHANNEL)
     told = [
         [b"%d-%d" % (node.id, number) + b"." * draws.choice(PADDING) for number in range(MESSAGES)] for node in nodes
     ]
@@ -97,9 +105,15 @@ def publish(cluster: Cluster, draws: Random) -> None:
             found = [each for each in listener.messages if each in messages]
             demand(found == messages, f"node {node.id} passes on {found}, and {messages} were published")
     for each in (*listeners, *publishers):
-        transport: Any = each.transport
-        transport.loseConnection()
+        each.leave()
     cluster.run(EXTRA_S)
+
+
+def subscribe(cluster: Cluster, listeners: Sequence[Subscriber], channel: bytes) -> None:
+    """Subscribe each of these connections to a channel, and wait for the confirmations."""
+    for listener in listeners:
+        listener.ask(b"SUBSCRIBE", channel)
+    cluster.run_until(lambda: all(each.is_subscribed for each in listeners), what="a confirmation of each subscription")
 
 
 def _are_connected(nodes: Sequence[Member]) -> bool:

@@ -1,9 +1,9 @@
 """FLUSHALL in a healthy cluster, in several steps: it removes what was there, and nothing that is written meanwhile."""
 
-from typing import Any, Final
+from typing import Final
 
 from kvraft.commands.keys import RemoveAll
-from kvraft.simulation.channels import Subscriber, connect_to
+from kvraft.simulation.channels import connect_to
 from kvraft.simulation.cluster import Cluster
 from kvraft.simulation.conduct import demand
 
@@ -13,6 +13,7 @@ LAST: Final = b"~last"
 """The key that is written meanwhile; it comes after all others."""
 FIRST: Final = b"!first"
 """The key that is removed first."""
+VALUE: Final = b"f"
 
 
 def flush(cluster: Cluster) -> None:
@@ -28,23 +29,16 @@ def flush(cluster: Cluster) -> None:
         return
     flusher, writer = connect_to(cluster, [leader, leader])
     for key in (FIRST, LAST, *(b"_f%d" % number for number in range(KEYS))):
-        _set(writer, key)
+        writer.set(key, VALUE)
     cluster.run_until(lambda: len(writer.replies) == 3 * (KEYS + 2), what="an answer to each write")
     flusher.ask(b"FLUSHALL")
     cluster.run_until(lambda: leader.store.get(FIRST) is None, what="the first step of FLUSHALL")
     writer.replies.clear()
-    _set(writer, LAST)
+    writer.set(LAST, VALUE)
     cluster.run_until(lambda: bool(flusher.replies) and len(writer.replies) == 3, what="the end of FLUSHALL")
     if cluster.leader == leader.id and flusher.replies == [b"OK"] and isinstance(writer.replies[2], list):
         found = [key for key, _ in leader.store.keys.items()]
         demand(found == [LAST], f"after FLUSHALL there are {found}, and {LAST!r} was written meanwhile")
     for each in (flusher, writer):
-        transport: Any = each.transport
-        transport.loseConnection()
+        each.leave()
     cluster.run_until(cluster.has_settled, what="one state on all members after FLUSHALL")
-
-
-def _set(writer: Subscriber, key: bytes) -> None:
-    """Set a key by a transaction, whose commands are not counted as those of clients are."""
-    for words in ((b"MULTI",), (b"SET", key, b"f"), (b"EXEC",)):
-        writer.ask(*words)

@@ -32,6 +32,7 @@ from kvraft.simulation.clients import Answer
 from kvraft.simulation.cluster import CLOCK_RATES, Cluster
 from kvraft.simulation.conduct import demand
 from kvraft.simulation.data_client import DataClient
+from kvraft.simulation.expiry_client import EPSILON_S
 from kvraft.simulation.member import Member, address_of
 from kvraft.simulation.replay import Point, Replay, encode
 from kvraft.simulation.revisions import Asked, check_write, is_answer, show
@@ -66,8 +67,6 @@ LEFT_AFTER_S: Final = 1.0
 """Longest time from the end of that client's connection until its place in the queue is given up, seconds."""
 LATE_S: Final = 1.0
 """Longest delay of the end of a lock or lease while there is a leader, seconds."""
-EPSILON_S: Final = 1e-3
-"""Tolerance for stamps in whole microseconds and for clocks that are read slightly earlier or later, seconds."""
 
 
 class LockClient(DataClient):

@@ -5,13 +5,13 @@ the next changes, and must begin again by itself: subscribers are told of what c
 """
 
 from random import Random
-from typing import Any, Final
+from typing import Final
 
 from kvraft.replica import watches
 from kvraft.replica.publishing import PUBLISHING_LEVEL
 from kvraft.replica.snapshots import create
 from kvraft.server.resp.keyspace_events import AGAIN_S
-from kvraft.simulation.channels import Subscriber, connect_to
+from kvraft.simulation.channels import EXTRA_S, Subscriber, connect_to, subscribe
 from kvraft.simulation.cluster import Cluster
 from kvraft.simulation.conduct import demand
 
@@ -22,8 +22,6 @@ MISSED: Final = 40
 """How many writes a member misses: more than the history keeps in some runs, and than the log does."""
 TOLD_S: Final = 1.0
 """Longest time until all subscribers have been told of a write, virtual seconds."""
-EXTRA_S: Final = 0.3
-"""Time in which a notification would come once more, virtual seconds."""
 VOTERS_MIN: Final = 3
 SLOW: Final = 1.1
 """The clocks of two machines differ by no more than this factor."""
@@ -49,9 +47,7 @@ def notify(cluster: Cluster, draws: Random) -> None:
     if not has_room or any(member.store.feature_level < PUBLISHING_LEVEL for member in nodes):
         return
     listeners = connect_to(cluster, nodes)
-    for listener in listeners:
-        listener.ask(b"SUBSCRIBE", CHANNEL)
-    cluster.run_until(lambda: all(each.is_subscribed for each in listeners), what="a confirmation of each subscription")
+    subscribe(cluster, listeners, CHANNEL)
     _write(cluster, 0)
     _await_notification(cluster, listeners, 0)
     late = cluster.members[draws.choice(others)]
@@ -71,22 +67,18 @@ def notify(cluster: Cluster, draws: Random) -> None:
     _write(cluster, 2)
     _await_notification(cluster, listeners, 2)
     for listener in listeners:
-        transport: Any = listener.transport
-        transport.loseConnection()
+        listener.leave()
     cluster.run(EXTRA_S)
 
 
 def _write(cluster: Cluster, number: int, *, times: int = 1) -> None:
-    """Set a key by transactions, whose commands are not counted as those of clients are."""
     leader = cluster.leader
     assert leader is not None, "a healthy cluster has a leader"
     (writer,) = connect_to(cluster, [cluster.members[leader]])
-    commands = ((b"MULTI",), (b"SET", KEY % number, VALUE), (b"EXEC",)) * times
-    for words in commands:
-        writer.ask(*words)
-    cluster.run_until(lambda: len(writer.replies) == len(commands), what="an answer to EXEC")
-    transport: Any = writer.transport
-    transport.loseConnection()
+    for _ in range(times):
+        writer.set(KEY % number, VALUE)
+    cluster.run_until(lambda: len(writer.replies) == 3 * times, what="an answer to EXEC")
+    writer.leave()
 
 
 def _await_notification(cluster: Cluster, listeners: list[Subscriber], number: int) -> None:
