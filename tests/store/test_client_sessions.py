@@ -53,8 +53,8 @@ from kvraft.store.client_sessions import ANSWER_BYTES, SESSION_BYTES
 from tests.store.drawn import KEYS, MUTATIONS, VALUES
 from tests.store.log import batch, state
 from tests.store.test_commands_twin import plain
-from tests.store.test_expiry import told
 from tests.store.test_history import grown, restored
+from tests.store.timed import Batches, check_held_still, told
 
 TTL_US: Final = 10
 EXAMPLES: Final = 120
@@ -418,39 +418,9 @@ def test_every_numbered_write_is_what_its_twin_does(batches: Sequence[tuple[int,
 
 @settings(max_examples=EXAMPLES // 2, deadline=None)
 @given(BATCHES, BATCHES, st.randoms())
-def test_a_snapshot_holds_sessions_still(
-    before: Sequence[tuple[int, list[Mutation]]], after: Sequence[tuple[int, list[Mutation]]], random: Random
-) -> None:
-    """What is done while it is read does not show in it; its chunks come in any order; and all goes on alike."""
-    store = opened(ttl_us=3)
-    time_us = 0
-    for passed, mutations in before:
-        time_us += passed
-        told(store, time_us, *mutations)
-    expected, snapshot = dict(store.client_sessions.all()), take(store)
-    parts: list[bytes] = []
-    later: list[Sequence[object]] = []
-    now = time_us
-    for passed, mutations in after:
-        parts += [part for part in [next(snapshot, b"")] if part]
-        now += passed
-        later.append(told(store, now, *mutations))
-    parts += [*snapshot]
-    ours = [part for part in parts if part[1] in {28, 29}]
-    random.shuffle(ours)
-
-    loader = StoreLoader(snapshot.state)
-    for part in [part for part in parts if part not in ours] + ours:
-        loader.add(part)
-    again = loader.finish()
-
-    assert dict(again.client_sessions.all()) == expected
-    for (passed, mutations), results in zip(after, later, strict=True):
-        time_us += passed
-        assert told(again, time_us, *mutations) == results
-    assert state(again) == state(store)
-    assert dict(again.client_sessions.all()) == dict(store.client_sessions.all())
-    assert again.bytes_used == store.bytes_used
+def test_a_snapshot_holds_sessions_still(before: Batches, after: Batches, random: Random) -> None:
+    """What is written while it is read does not show in it; its chunks come in any order; and all goes on alike."""
+    check_held_still(opened(ttl_us=3), before, after, random, lambda each: dict(each.client_sessions.all()))
 
 
 def test_a_spoilt_snapshot_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:

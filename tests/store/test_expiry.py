@@ -1,6 +1,6 @@
 """Keys that expire: by the stamps in the log alone, seen by nothing afterwards, and the same on every member."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from random import Random
 from typing import Final
 
@@ -39,9 +39,10 @@ from kvraft.store import SnapshotInvalid, Store, StoreLoader, chunks, expiry, ta
 from kvraft.store.expiry import DEADLINE_BYTES
 from kvraft.store.keyspace import SHARDS
 from tests.store.drawn import KEYS, MUTATIONS, VALUES
-from tests.store.log import batch, state
+from tests.store.log import batch
 from tests.store.test_commands_twin import plain
 from tests.store.test_history import grown, restored
+from tests.store.timed import Batches, check_held_still, told
 
 ALL: Final = Span(b"", None)
 EXAMPLES: Final = 120
@@ -55,11 +56,6 @@ TIMED: Final[st.SearchStrategy[Mutation]] = st.one_of(
     st.builds(RemoveExpired, st.integers(1, 3)),
 )
 BATCHES: Final = st.lists(st.tuples(st.integers(0, 3), st.lists(TIMED, max_size=6)), max_size=8)
-
-
-def told(store: Store, time_us: int, *mutations: Mutation) -> list[object]:
-    """Apply a batch with this stamp; return the results as the twin writes them."""
-    return [plain(each) for each in store.apply(batch(store.applied_index + 1, *mutations, time_us=time_us))]
 
 
 def expiring(*keys: bytes, ttl_us: int = 10) -> Store:
@@ -232,39 +228,9 @@ def test_every_command_is_what_its_twin_does(batches: list[tuple[int, list[Mutat
 
 @settings(max_examples=EXAMPLES // 2, deadline=None)
 @given(BATCHES, BATCHES, st.randoms())
-def test_a_snapshot_holds_deadlines_still(
-    before: list[tuple[int, list[Mutation]]], after: list[tuple[int, list[Mutation]]], random: Random
-) -> None:
+def test_a_snapshot_holds_deadlines_still(before: Batches, after: Batches, random: Random) -> None:
     """What is written while it is read does not show in it; its chunks come in any order; and all goes on alike."""
-    store = grown()
-    time_us = 0
-    for passed, mutations in before:
-        time_us += passed
-        told(store, time_us, *mutations)
-    expected, snapshot = store.expiry.deadlines(), take(store)
-    parts: list[bytes] = []
-    later: list[Sequence[object]] = []
-    for passed, mutations in after:
-        parts += [part for part in [next(snapshot, b"")] if part]
-        time_us += passed
-        later.append(told(store, time_us, *mutations))
-    parts += [*snapshot]
-    history = [part for part in parts if part[1] in {3, 4}]
-    others = [part for part in parts if part[1] not in {3, 4}]
-    random.shuffle(others)
-
-    loader = StoreLoader(snapshot.state)
-    for part in others + history:
-        loader.add(part)
-    again = loader.finish()
-
-    assert again.expiry.deadlines() == expected
-    time_us -= sum(passed for passed, _ in after)
-    for (passed, mutations), results in zip(after, later, strict=True):
-        time_us += passed
-        assert told(again, time_us, *mutations) == results
-    assert state(again) == state(store)
-    assert again.expiry.deadlines() == store.expiry.deadlines()
+    check_held_still(grown(), before, after, random, lambda each: each.expiry.deadlines())
 
 
 def test_many_deadlines_take_many_chunks(monkeypatch: pytest.MonkeyPatch) -> None:

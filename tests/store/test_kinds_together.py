@@ -13,10 +13,11 @@ from kvraft.simulation.twin import Twin
 from tests.store.drawn import MUTATIONS
 from tests.store.test_client_sessions import NUMBERED
 from tests.store.test_commands_twin import plain
-from tests.store.test_expiry import EXAMPLES, TIMED, told
+from tests.store.test_expiry import EXAMPLES, TIMED
 from tests.store.test_history import grown, restored
 from tests.store.test_leases import LEASED, check_leases
 from tests.store.test_locks import LOCKED, check_locks, heard
+from tests.store.timed import told
 
 _NUMBERED_WRITES: Final = (LOCKED | LEASED).filter(lambda each: isinstance(each, NumberedWrite))
 MIXED: Final[st.SearchStrategy[Mutation]] = st.one_of(

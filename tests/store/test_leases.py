@@ -44,10 +44,10 @@ from kvraft.simulation.twin import Twin
 from kvraft.store import SnapshotInvalid, Store, StoreLoader, chunks, take
 from kvraft.store.leases import ATTACHMENT_BYTES, LEASE_BYTES
 from tests.store.drawn import KEYS, SPANS, VALUES
-from tests.store.log import state
 from tests.store.test_commands_twin import plain
-from tests.store.test_expiry import ALL, EXAMPLES, TIMED, check_visible, told
+from tests.store.test_expiry import ALL, EXAMPLES, TIMED, check_visible
 from tests.store.test_history import grown, restored
+from tests.store.timed import Batches, check_held_still, told
 
 _TTLS: Final = st.sampled_from([1, 2, 3, 5])
 _LEASES: Final = st.integers(1, 4)
@@ -277,35 +277,9 @@ def test_every_command_is_what_its_twin_does(batches: list[tuple[int, list[Mutat
 
 @settings(max_examples=EXAMPLES // 5, deadline=None)
 @given(BATCHES, BATCHES, st.randoms())
-def test_a_snapshot_holds_leases_still(
-    before: list[tuple[int, list[Mutation]]], after: list[tuple[int, list[Mutation]]], random: Random
-) -> None:
+def test_a_snapshot_holds_leases_still(before: Batches, after: Batches, random: Random) -> None:
     """What is written while it is read does not show in it; its chunks come in any order; and all goes on alike."""
-    store, time_us = grown(), 0
-    for passed, mutations in before:
-        time_us += passed
-        told(store, time_us, *mutations)
-    expected, snapshot = store.leased.rows(), take(store)
-    parts: list[bytes] = []
-    later: list[tuple[int, list[Mutation], list[object]]] = []
-    for passed, mutations in after:
-        parts += [part for part in [next(snapshot, b"")] if part]
-        time_us += passed
-        later.append((time_us, mutations, told(store, time_us, *mutations)))
-    parts += [*snapshot]
-    history = [part for part in parts if part[1] in {3, 4}]
-    others = [part for part in parts if part[1] not in {3, 4}]
-    random.shuffle(others)
-
-    loader = StoreLoader(snapshot.state)
-    for part in others + history:
-        loader.add(part)
-    again = loader.finish()
-
-    assert again.leased.rows() == expected
-    for stamp, mutations, results in later:
-        assert told(again, stamp, *mutations) == results
-    assert (state(again), again.leased.rows()) == (state(store), store.leased.rows())
+    check_held_still(grown(), before, after, random, lambda each: each.leased.rows())
 
 
 def test_many_leases_take_many_chunks_and_a_missing_one_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -45,8 +45,9 @@ from kvraft.store import SnapshotInvalid, Store, StoreLoader, chunks, take
 from kvraft.store.locks import LOCK_BYTES, WAITER_BYTES
 from tests.store.drawn import KEYS, VALUES
 from tests.store.log import state
-from tests.store.test_expiry import EXAMPLES, told
+from tests.store.test_expiry import EXAMPLES
 from tests.store.test_history import grown, restored
+from tests.store.timed import Batches, check_held_still, told
 
 _NAMES: Final = st.sampled_from([b"l", b"m"])
 _TIMES: Final = st.sampled_from([1, 2, 4])
@@ -327,33 +328,10 @@ def _plain(twin: Twin, mutation: Mutation) -> object:
 
 
 @settings(max_examples=EXAMPLES // 6, deadline=None)
-@given(BATCHES, BATCHES)
-def test_a_snapshot_holds_locks_still(
-    before: list[tuple[int, list[Mutation]]], after: list[tuple[int, list[Mutation]]]
-) -> None:
-    """What is written while it is read does not show in it, and from it all goes on alike."""
-    store, time_us = grown(), 0
-    for passed, mutations in before:
-        time_us += passed
-        told(store, time_us, *mutations)
-    expected, snapshot = store.locks.rows(), take(store)
-    parts: list[bytes] = []
-    later: list[tuple[int, list[Mutation], list[object]]] = []
-    for passed, mutations in after:
-        parts += [part for part in [next(snapshot, b"")] if part]
-        time_us += passed
-        later.append((time_us, mutations, told(store, time_us, *mutations)))
-    parts += [*snapshot]
-
-    loader = StoreLoader(snapshot.state)
-    for part in parts:
-        loader.add(part)
-    again = loader.finish()
-
-    assert again.locks.rows() == expected
-    for stamp, mutations, results in later:
-        assert told(again, stamp, *mutations) == results
-    assert (state(again), again.locks.rows()) == (state(store), store.locks.rows())
+@given(BATCHES, BATCHES, st.randoms())
+def test_a_snapshot_holds_locks_still(before: Batches, after: Batches, random: Random) -> None:
+    """What is written while it is read does not show in it; its chunks come in any order; and all goes on alike."""
+    check_held_still(grown(), before, after, random, lambda each: each.locks.rows())
 
 
 def test_a_missing_lock_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:

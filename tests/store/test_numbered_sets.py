@@ -15,8 +15,8 @@ from kvraft.store import numbered_sets, transaction
 from kvraft.store.client_sessions import SESSION_BYTES
 from tests.store.drawn import KEYS, VALUES
 from tests.store.log import state
-from tests.store.test_expiry import told
 from tests.store.test_history import grown
+from tests.store.timed import told
 
 EXAMPLES: Final = 120
 _STEPS: Final = st.one_of(st.just(1), st.just(1), st.sampled_from([-1, 0, 2, WINDOW - 1, WINDOW, 3 * WINDOW]))
