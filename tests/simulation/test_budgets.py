@@ -14,13 +14,12 @@ from kvraft.simulation.member import address_of
 from kvraft.storage import Journal
 from kvraft.storage.snapshot_files import Draft
 from kvraft.store import chunks
+from tests.simulation.clusters import healthy
 
 
 def a_cluster_at_rest(nodes: int = 3, seed: int = 1) -> Cluster:
     """Return a healthy cluster without clients."""
-    cluster = Cluster(seed, nodes)
-    cluster.elect()
-    cluster.run_until(cluster.has_settled, what="one state on all members")
+    cluster = healthy(seed, nodes)
     at_rest.settle(cluster)
     return cluster
 

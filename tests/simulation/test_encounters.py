@@ -8,6 +8,7 @@ import pytest
 from kvraft.raft import InvariantViolated, Node
 from kvraft.simulation.cluster import Cluster, Stuck
 from kvraft.simulation.encounters import meet_another_cluster, stop_in_order
+from tests.simulation.clusters import healthy
 
 
 @pytest.mark.parametrize("nodes", [1, 3, 5])
@@ -15,17 +16,13 @@ from kvraft.simulation.encounters import meet_another_cluster, stop_in_order
 def test_a_cluster_that_is_well_stands_it(scenario: Callable[[Cluster, Random], None], nodes: int) -> None:
     """A stop hands over to a member that lives, and another cluster with the same addresses disturbs no member."""
     for seed in range(4):
-        cluster = Cluster(seed, nodes)
-        cluster.elect()
-        cluster.run_until(cluster.has_settled)
+        cluster = healthy(seed, nodes)
         scenario(cluster, Random(seed))
 
 
 def test_a_node_that_waits_to_be_added_meets_no_other_cluster() -> None:
     """It would join one that lists its id, and end because that cluster has a node of this id already."""
-    cluster = Cluster(3, 2)
-    cluster.elect()
-    cluster.run_until(cluster.has_settled)
+    cluster = healthy(3, 2)
     cluster.start(2)
     cluster.run(1.0)
 
@@ -37,9 +34,7 @@ def test_a_node_that_waits_to_be_added_meets_no_other_cluster() -> None:
 
 def test_a_stop_without_a_successor_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
     """Also where the others would elect somebody in the end."""
-    cluster = Cluster(1)
-    cluster.elect()
-    cluster.run_until(cluster.has_settled)
+    cluster = healthy(1)
     monkeypatch.setattr(Node, "best_successor", lambda _: None)
 
     with pytest.raises((Stuck, InvariantViolated)):

@@ -1,40 +1,22 @@
 """The answers to clients of expiring keys are checked against the log and real time."""
 
 from collections.abc import Sequence
-from typing import Any
 
 import pytest
 
-from kvraft.commands import Mutation
 from kvraft.commands.expiry import RemoveExpired
 from kvraft.raft import InvariantViolated
 from kvraft.simulation import Cluster
-from kvraft.simulation.data_client import read_request
 from kvraft.simulation.expiry_client import ExpiryClient, check_expiry, check_pace
-from kvraft.simulation.history import Outcome
 from kvraft.simulation.replay import Replay
 from kvraft.simulation.revisions import Asked
+from tests.simulation.requests import command, told
 from tests.store.log import batch
 
 ITEM = {"value": "a", "create_revision": 1, "mod_revision": 1, "version": 1}
 
 
-def told(line: str, answer: dict[str, Any], low: int, high: int, begins: float = 0.0) -> Asked:
-    """Return a request and its answer: so much of the log was committed before, and after."""
-    asked = read_request(line, begins)
-    asked.answer, asked.outcome = answer, Outcome.OK
-    asked.completed, asked.low, asked.high = begins + 0.1, low, high
-    return asked
-
-
-def command(line: str) -> Mutation:
-    """Return a write."""
-    operation = read_request(line, 0.0).operation
-    assert isinstance(operation, Mutation)
-    return operation
-
-
-SET = told("CAS k FOR 0.3 ABSENT a", {"status": "OK", "revision": 1}, 0, 1)
+SET = told("CAS k FOR 0.3 ABSENT a", {"status": "OK", "revision": 1}, low=0, high=1)
 LOG = Replay(
     {
         1: batch(1, command(SET.line), time_us=1_000_000),
@@ -50,11 +32,11 @@ LOG = Replay(
     "asked",
     [
         SET,
-        told("GET k META", ITEM, 1, 2),
-        told("GET k META", {"value": None}, 2, 3),
-        told("TTL k", {"ttl": 0.25}, 1, 2),
-        told("CAS k ABSENT b", {"status": "OK", "revision": 3}, 2, 3),
-        told("TTL k", {"ttl": None}, 3, 4),
+        told("GET k META", ITEM, low=1, high=2),
+        told("GET k META", {"value": None}, low=2, high=3),
+        told("TTL k", {"ttl": 0.25}, low=1, high=2),
+        told("CAS k ABSENT b", {"status": "OK", "revision": 3}, low=2, high=3),
+        told("TTL k", {"ttl": None}, low=3, high=4),
     ],
 )
 def test_what_stood_there_may_be_told(asked: Asked) -> None:
@@ -66,12 +48,12 @@ def test_what_stood_there_may_be_told(asked: Asked) -> None:
 @pytest.mark.parametrize(
     "asked",
     [
-        told("GET k META", {"value": None}, 1, 2),
-        told("GET k META", ITEM, 3, 4),
-        told("TTL k", {"ttl": 0.35}, 1, 2),
-        told("TTL k", {"error": "NO_SUCH_KEY"}, 1, 2),
-        told("CAS k ABSENT b", {"status": "OK", "revision": 3}, 3, 4),
-        told("PREFIX k META", {"items": [{"key": "k", **ITEM}], "revision": 3, "cursor": None}, 3, 4),
+        told("GET k META", {"value": None}, low=1, high=2),
+        told("GET k META", ITEM, low=3, high=4),
+        told("TTL k", {"ttl": 0.35}, low=1, high=2),
+        told("TTL k", {"error": "NO_SUCH_KEY"}, low=1, high=2),
+        told("CAS k ABSENT b", {"status": "OK", "revision": 3}, low=3, high=4),
+        told("PREFIX k META", {"items": [{"key": "k", **ITEM}], "revision": 3, "cursor": None}, low=3, high=4),
     ],
 )
 def test_what_did_not_stand_there_is_noticed(asked: Asked) -> None:
@@ -83,7 +65,7 @@ def test_what_did_not_stand_there_is_noticed(asked: Asked) -> None:
 @pytest.mark.parametrize(("seen_at", "is_early"), [(0.1, True), (0.4, False)])
 def test_stamps_that_run_ahead_of_real_time_are_noticed(seen_at: float, is_early: bool) -> None:
     """The stamp of entry 2 comes 0.2 s after that of entry 1, and must not be seen sooner."""
-    seen: Sequence[Asked] = [SET, told("GET other META", {"value": None}, 3, 3, begins=seen_at)]
+    seen: Sequence[Asked] = [SET, told("GET other META", {"value": None}, seen_at, low=3, high=3)]
     if not is_early:
         check_pace(seen, LOG)
         return

@@ -1,38 +1,21 @@
 """The answers to clients of locks and leases are checked against the log and real time."""
 
-from typing import Any, Final
+from typing import Final
 
 import pytest
 
-from kvraft.commands import Mutation, RemoveExpired
+from kvraft.commands import RemoveExpired
 from kvraft.config import OnFollower
 from kvraft.raft import InvariantViolated
 from kvraft.replica.forwarding import FORWARDING_LEVEL
 from kvraft.replica.lock_waits import Wait
 from kvraft.simulation import Cluster
 from kvraft.simulation.cluster import Stuck
-from kvraft.simulation.data_client import read_request
-from kvraft.simulation.history import Outcome
 from kvraft.simulation.lock_client import LEFT_S, check_answers, check_reads, check_times, check_tokens, leave_a_queue
 from kvraft.simulation.replay import Replay
 from kvraft.simulation.revisions import Asked
+from tests.simulation.requests import command, told
 from tests.store.log import batch
-
-
-def told(line: str, answer: dict[str, Any], begins: float = 0.0, *, low: int = 0, high: int = 9) -> Asked:
-    """Return a request and its answer, 0.1 s later."""
-    asked = read_request(line, begins)
-    asked.answer, asked.outcome = answer, Outcome.OK
-    asked.completed, asked.low, asked.high = begins + 0.1, low, high
-    return asked
-
-
-def command(line: str) -> Mutation:
-    """Return a write."""
-    operation = read_request(line, 0.0).operation
-    assert isinstance(operation, Mutation)
-    return operation
-
 
 FIRST: Final = "LOCK l TTL 0.3"
 SECOND: Final = "LOCK l TTL 0.5 WAIT 9"
