@@ -30,6 +30,9 @@ nodes          the addresses of the cluster
 numbers        checks of the numbers that a caller gives
 =============  ======================================================================================================
 
+Each client has all methods of requests, alike but for the type that they return. Python's type hints cannot say "a
+future of the result" for any kind of future, and so could not check a method that the clients share.
+
 Errors are one tree, `ClientError`. A `Definite` error says that the request had no effect; `OutcomeUnknown` says that a
 write may have taken effect. `kvraft.client.errors` shows the tree.
 

@@ -155,6 +155,7 @@ def step_append_entries_reply(node: Node, sender: int, reply: AppendEntriesReply
 
 def step_heartbeat_reply(node: Node, sender: int, reply: HeartbeatReply) -> None:
     """Record that a member is alive and confirms the read round; probe it again if a message seems lost."""
+    # As in `step_append_entries_reply`, which is called for each acknowledgement: a call for these checks would cost.
     if reply.term > node.term:
         election.become_follower(node, reply.term, None)
         return

@@ -1,7 +1,8 @@
 """The building blocks of the smaller sections: a table of names, an order by deadlines, and the filling of chunks.
 
 A table is spread over many small dicts, as the keys are, so that none of them stalls while it grows, and a snapshot
-copies only the rows that are written (`kvraft.store.keyspace`).
+copies only the rows that are written (`kvraft.store.keyspace`). The keyspace is no such table, although it freezes
+in the same way: it goes through its shards in loops of its own, where a call for each key costs more than the rest.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Sized
