@@ -43,6 +43,15 @@ class Fragile:
         """Give the node a disk that works, for its next start."""
         self._trigger(node).unlink()
 
+    def await_another_leader(self, leader: int, load: Load) -> list[int]:
+        """Break the leader's disk under load; return the others when one of them leads and acknowledges writes."""
+        others = [node for node in self.cluster.ids if node != leader]
+        load.await_acknowledged(50)
+        self.break_disk(leader)
+        wait_until("another leader", lambda: any(self.cluster.status(node).get("role") == "leader" for node in others))
+        load.await_acknowledged(50)
+        return others
+
     def _trigger(self, node: int) -> Path:
         return self.cluster.folder / f"{node}.broken"
 
@@ -99,12 +108,8 @@ def test_hung_disk(nodes: Cluster) -> None:
     fragile = Fragile(nodes, "hang")
     fragile.start()
     leader = nodes.await_leader()
-    others = [node for node in nodes.ids if node != leader]
     with Load(nodes.addresses) as load:
-        load.await_acknowledged(50)
-        fragile.break_disk(leader)
-        wait_until("another leader", lambda: any(nodes.status(node).get("role") == "leader" for node in others))
-        load.await_acknowledged(50)
+        fragile.await_another_leader(leader, load)
 
     nodes.await_log(leader, f"node {leader} stops leading: its disk has not finished a save for")
     load.check()
@@ -120,12 +125,8 @@ def test_full_disk(nodes: Cluster) -> None:
     fragile = Fragile(nodes, "full")
     fragile.start()
     leader = nodes.await_leader()
-    others = [node for node in nodes.ids if node != leader]
     with Load(nodes.addresses) as load:
-        load.await_acknowledged(50)
-        fragile.break_disk(leader)
-        wait_until("another leader", lambda: any(nodes.status(node).get("role") == "leader" for node in others))
-        load.await_acknowledged(50)
+        others = fragile.await_another_leader(leader, load)
         nodes.await_log(leader, "is full: make room there")
         assert nodes.is_running(leader)
         nodes.kill(leader)
