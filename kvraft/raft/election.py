@@ -19,9 +19,11 @@ VOTERS_SAVES = 3
 ELECTION_WAIT_FACTOR_MAX = 16
 """Longest wait for the outcome of an election, in election timeouts."""
 SLOT_AFTER_LOSS = 0.25
-SLOT_AFTER_SILENCE = 0.5
-"""The share of its slot from which a follower draws the moment of its first attempt, when the connection to its leader
-has broken and when its leader is silent. The rest lets the election end before the next slot begins."""
+SLOT_AFTER_SILENCE = (0.02, 0.2)
+"""The part of its slot from which a follower draws the moment of its first attempt, when the connection to its leader
+has broken (from the beginning of the slot on), and when its leader is silent. The rest lets the election end before the
+next slot begins. The leader's last heartbeat may have reached the other voters a moment later, and they refuse a
+pre-vote until the shortest timeout has passed for them too: so nobody asks at the very beginning of that time."""
 
 if TYPE_CHECKING:
     from kvraft.raft.node import Node
@@ -186,7 +188,7 @@ def _timeout_of_follower(node: Node, follower: Follower) -> float:
         follower.slot = _slot(node, follower.leader, options.election_timeout_min, options.election_timeout_max)
         follower.slot_in = membership
     begin, length = follower.slot
-    return begin + length * node.random.uniform(0, SLOT_AFTER_SILENCE)
+    return begin + length * node.random.uniform(*SLOT_AFTER_SILENCE)
 
 
 def _slot(node: Node, leader: int, earliest: float, latest: float) -> tuple[float, float]:
