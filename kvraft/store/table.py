@@ -109,7 +109,7 @@ class DeadlineOrder:
             if old is not None:
                 self._ordered.remove(_place(old, name))
             if new is not None:
-                self._ordered.add_all((_place(new, name),))
+                self._ordered.add(_place(new, name))
 
     @property
     def earliest(self) -> int | None:

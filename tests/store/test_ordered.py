@@ -13,15 +13,20 @@ KEYS = st.binary(max_size=2)
 ENDS = st.none() | st.binary(max_size=3)
 
 
-@given(st.lists(st.lists(KEYS, max_size=12)), st.binary(max_size=3), ENDS)
-def test_it_is_a_sorted_set(changes: list[list[bytes]], start: bytes, end: bytes | None) -> None:
-    """Each list of changes adds the keys that are not there and removes the others."""
+@given(st.lists(st.lists(KEYS, max_size=12)), st.booleans(), st.binary(max_size=3), ENDS)
+def test_it_is_a_sorted_set(changes: list[list[bytes]], together: bool, start: bytes, end: bytes | None) -> None:
+    """Each list of changes adds the keys that are not there, together or one by one, and removes the others."""
     keys, model = OrderedKeys(), set[bytes]()
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(ordered, "CHUNK_KEYS_MAX", 3)
         for change in changes:
             new = set(change) - model
-            keys.add_all([key for key in dict.fromkeys(change) if key in new])
+            added = [key for key in dict.fromkeys(change) if key in new]
+            if together:
+                keys.add_all(added)
+            else:
+                for key in added:
+                    keys.add(key)
             for key in set(change) - new:
                 keys.remove(key)
             model ^= set(change)
@@ -38,12 +43,17 @@ def test_it_is_a_sorted_set(changes: list[list[bytes]], start: bytes, end: bytes
     assert [*keys.between(b"", None)] == []
 
 
-def test_no_list_gets_long() -> None:
-    """A list that is full is cut in two, so that no step moves much."""
+@pytest.mark.parametrize("at_once", [1, 7, 700, 5_000])
+def test_no_list_gets_long_or_stays_short(at_once: int) -> None:
+    """A list that is full is cut, so that no step moves much, and a search looks at few lists."""
     keys = OrderedKeys()
-    keys.add_all(b"%05d" % number for number in range(5_000))
+    names = [b"%05d" % number for number in range(5_000)]
+    for begin in range(0, len(names), at_once):
+        keys.add_all(names[begin : begin + at_once])
 
-    assert max(map(len, keys.pieces())) <= ordered.CHUNK_KEYS_MAX
+    lengths = [*map(len, keys.pieces())]
+    assert max(lengths) <= ordered.CHUNK_KEYS_MAX
+    assert min(lengths) >= ordered.CHUNK_KEYS_MAX // 4
 
 
 def test_the_keyspace_keeps_it() -> None:
