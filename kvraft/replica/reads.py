@@ -4,12 +4,15 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Final
 
+from kvraft.commands import Get
 from kvraft.raft import Node, NotLeader, Ready
 from kvraft.replica.submissions import Submission
 from kvraft.store import Store
 
 MANY: Final = 8
 """From this number of submissions in one turn on, the next turn is expected to have more."""
+_GETS_ALONE: Final = {Get}
+"""The kinds of operations of a submission whose keys are looked up together."""
 
 
 class Reads:
@@ -67,4 +70,8 @@ class Reads:
 
 def _answer(submissions: Sequence[Submission], store: Store) -> None:
     for submission in submissions:
-        submission.answer([query.run(store) for query in submission.operations])  # type: ignore[union-attr]
+        queries = submission.operations
+        if len(queries) > 1 and {*map(type, queries)} == _GETS_ALONE:  # as a client has many reads in flight
+            submission.answer([*store.get_all([query.key for query in queries])])  # type: ignore[union-attr]
+        else:
+            submission.answer([query.run(store) for query in queries])  # type: ignore[union-attr]

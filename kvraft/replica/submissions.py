@@ -8,7 +8,7 @@ import attrs
 from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 
-from kvraft.commands import DecodedBatch, Mutation, Operation, Query, Result
+from kvraft.commands import IS_MUTATION, DecodedBatch, Mutation, Operation, Query, Result
 from kvraft.errors import OutcomeUnknown, Refused, RequestFailed
 from kvraft.raft import Entry
 from kvraft.store import Store
@@ -55,8 +55,8 @@ class Submission:
         """Whether it is in the log, so that it may be carried out even if this node fails."""
         size = writes = 0
         for operation in operations:
-            if isinstance(operation, Mutation):
-                size += operation.size
+            if IS_MUTATION[type(operation)]:
+                size += operation.size  # type: ignore[union-attr]
                 writes += 1
         self.size = size
         """Most bytes that its writes take in the log."""
@@ -224,10 +224,10 @@ def lay_out(submissions: Sequence[Submission]) -> tuple[list[Mutation], list[tup
             mutations += submission.operations  # type: ignore[arg-type]
             continue
         for operation in submission.operations:
-            if isinstance(operation, Mutation):
-                mutations.append(operation)
+            if IS_MUTATION[type(operation)]:
+                mutations.append(operation)  # type: ignore[arg-type]
             else:
-                queries.append((len(mutations), operation))
+                queries.append((len(mutations), operation))  # type: ignore[arg-type]
     return mutations, queries
 
 

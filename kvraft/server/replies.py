@@ -80,7 +80,12 @@ def described(item: Item | None) -> bytes:
 
 def found(item: Item | None) -> bytes:
     """Return the line for the value of a key."""
-    return NO_VALUE if item is None else value(item.value)
+    if item is None:
+        return NO_VALUE
+    try:
+        return b'{"value":%b}\n' % _encode(item.value.decode())
+    except UnicodeDecodeError:
+        return value(item.value)
 
 
 def conditional(outcome: Outcome) -> bytes:

@@ -87,6 +87,8 @@ def _set(parts: Sequence[bytes]) -> Operation:
 
 
 def _get(parts: Sequence[bytes]) -> Operation:
+    if len(parts) == 2 and parts[1]:  # noqa: PLR2004 - the command and its key, as nearly always
+        return get_key(parts[1])
     return get_key(_only_key(parts))
 
 

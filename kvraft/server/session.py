@@ -325,8 +325,13 @@ class Session(Protocol):
             written: list[bytes] = []
             room = SLICE_BYTES
             while room > 0 and position < len(results):
-                written.append(self._encode(answers[position], results[position]))
-                room -= len(written[-1])
+                answer, result = answers[position], results[position]
+                if callable(answer) and type(result) is not Failed:  # a read, as `_encode` does it
+                    line = answer(result)
+                else:
+                    line = self._encode(answer, result)
+                written.append(line)
+                room -= len(line)
                 position += 1
             self._write(b"".join(written), answers[position:], results[position:])
         if position < len(results) and not self._over:

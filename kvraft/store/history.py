@@ -69,7 +69,7 @@ class Segment:
         for revision, key, old, _ in run.read():
             self.olds.setdefault(key, []).append((revision, old))
             self.last = revision
-            if isinstance(old, Item):
+            if type(old) is Item:
                 self._with_items.add(key)
         self.changes += run.size
         self._keys = None
@@ -93,7 +93,7 @@ class Segment:
         olds = self.olds.get(key, ())
         if key in self._with_items:
             for passed, (_, old) in enumerate(olds[place:]):
-                if isinstance(old, Item):
+                if type(old) is Item:
                     return passed, old
         return max(0, len(olds) - place), None
 

@@ -146,6 +146,10 @@ class Store:
             return None
         return self.keys.get(key)
 
+    def get_all(self, keys: Sequence[bytes]) -> list[Item | None]:
+        """Return what `get` returns for each of the keys."""
+        return [*map(self.get, keys)] if self.hides_keys else self.keys.get_all(keys)
+
     def is_due(self, key: bytes) -> bool:
         """Whether a key has expired, or the lease to which it is attached has ended."""
         now = self.cluster_time

@@ -98,6 +98,18 @@ def test_an_expired_key_meets_no_condition(at: bytes | Span, target: Target, ope
     assert told(store, 10, compare) == [(False, 1, [None])]
 
 
+def test_keys_that_are_read_together_do_not_show_what_has_expired() -> None:
+    """Each is what `get` returns for it: the present item, or None."""
+    store = expiring(b"a", b"b")
+    told(store, 1, Set(b"c", b"stays"))
+    assert store.get_all([b"a", b"c", b"z", b"b"]) == [*map(store.get, (b"a", b"c", b"z", b"b"))]
+    assert None not in store.get_all([b"a", b"b"])
+
+    told(store, 10, Set(b"d", b"moves the time"))
+    found = store.get_all([b"a", b"c", b"z", b"b"])
+    assert [item and item.value for item in found] == [None, b"stays", None, None]
+
+
 def test_writes_after_the_deadline_begin_anew() -> None:
     """A key that is written again is a new one that does not expire; one that is deleted was not there."""
     store = expiring(b"a", b"b", b"c", b"d")
