@@ -1,7 +1,10 @@
-"""Where a SET's microseconds go, on the leader and on a follower: a budget that sums to what is measured.
+"""Where a request's microseconds go, on the leader and on a follower: a budget that sums to what is measured.
 
-    python -m benchmarks.budget                    64 connections with one request in flight each
-    python -m benchmarks.budget --connections 1    a client alone
+    python -m benchmarks.budget                                 SET, 64 connections with one request in flight each
+    python -m benchmarks.budget --connections 1                 a client alone
+    python -m benchmarks.budget --load get --in-flight 16       linearizable GET
+    python -m benchmarks.budget --load once                     SET, and a connection for each
+    python -m benchmarks.budget --load replay                   a start with a journal of 1,000,000 SETs and no snapshot
 
 The members run under `benchmarks.budget_probe`, which samples the reactor's thread. The processor time of each thread,
 in user mode and in the kernel, comes from /proc; the reactor's is divided as its samples are, and other threads stand
@@ -26,11 +29,15 @@ from benchmarks import results
 from benchmarks.budget_probe import SAMPLES_FILE
 from benchmarks.cluster import BenchmarkError, KvraftCluster, ProbedCluster
 from benchmarks.command import bounded, run
-from benchmarks.measure import TICKS_PER_SECOND, Load, begin_load, fill, finish_load, load_generator
+from benchmarks.measure import TICKS_PER_SECOND, Load, begin_load, fill, finish_load, load_generator, run_load
+from benchmarks.restart import FILL_SECONDS_MAX, REPLAY_LIMITS, await_serving, restart
 
 SETTLE_SECONDS: Final = 1.0
 STRACE_SECONDS: Final = 3
 CALLS_SHOWN: Final = 10
+REPLAYED: Final = 1_000_000
+"""SETs in the journal that is replayed."""
+LOADS: Final = {"set": "SET", "get": "GET", "once": "SET, one connection a request", "replay": "replayed SET"}
 SYSTEM_CALL: Final = re.compile(r"\s*[\d.]+\s+[\d.]+\s+\d+\s+(\d+)\s+(?:\d+\s+)?(\w+)\s*$")
 """A line of strace's summary: share, seconds, microseconds a call, calls, errors if any, name."""
 
@@ -118,7 +125,7 @@ class SampledCluster(ProbedCluster):
 
 
 class MemberBudget(msgspec.Struct, frozen=True):
-    """What a SET costs one member, microseconds."""
+    """What a request costs one member, microseconds."""
 
     role: str
     user_us: float
@@ -129,7 +136,7 @@ class MemberBudget(msgspec.Struct, frozen=True):
         """Lines for people."""
         total = self.user_us + self.kernel_us
         modes = f"{self.user_us:.1f} in user mode and {self.kernel_us:.1f} in the kernel"
-        lines = [f"{self.role}: {total:.1f} us a SET, {modes}"]
+        lines = [f"{self.role}: {total:.1f} us a request, {modes}"]
         lines += [f"  {us:6.1f}  {us / total:5.0%}  {title}" for title, us in self.parts.items()]
         return "\n".join([*lines, f"  {sum(self.parts.values()):6.1f}   sum"])
 
@@ -139,22 +146,22 @@ def of_member(
     before: Mapping[int, Thread],
     after: Mapping[int, Thread],
     pid: int,
-    sets: float,
+    requests: float,
     found: Sequence[tuple[str, str]],
 ) -> MemberBudget:
-    """Make one member's budget of what its threads have used for so many SETs, and of its samples."""
+    """Make one member's budget of what its threads have used for so many requests, and of its samples."""
     none = Thread(0.0, 0.0)
     used = {
         thread: Thread(now.user - before.get(thread, none).user, now.kernel - before.get(thread, none).kernel)
         for thread, now in after.items()
     }
-    a_set = 1e6 / sets
-    parts = budget(found, used[pid].total * a_set)
+    each = 1e6 / requests
+    parts = budget(found, used[pid].total * each)
     others = [thread for number, thread in used.items() if number != pid]
-    parts["other threads, in user mode"] = sum(thread.user for thread in others) * a_set
-    parts["other threads, in the kernel: write, fdatasync, wake-ups"] = sum(thread.kernel for thread in others) * a_set
-    user = sum(thread.user for thread in used.values()) * a_set
-    kernel = sum(thread.kernel for thread in used.values()) * a_set
+    parts["other threads, in user mode"] = sum(thread.user for thread in others) * each
+    parts["other threads, in the kernel: write, fdatasync, wake-ups"] = sum(thread.kernel for thread in others) * each
+    user = sum(thread.user for thread in used.values()) * each
+    kernel = sum(thread.kernel for thread in used.values()) * each
     return MemberBudget(role, user, kernel, parts)
 
 
@@ -178,42 +185,91 @@ def count_calls(cluster: KvraftCluster, program: Path, load: Load, leader: int) 
     return f"system calls of the leader a SET: {shares}"
 
 
-def measure(options: argparse.Namespace) -> None:
-    """Put the load on and divide what it costs."""
-    seconds = options.seconds
-    load = Load("set", options.connections, options.in_flight, seconds + 2 * int(SETTLE_SECONDS), warmup=0)
+def measure_load(options: argparse.Namespace, load: Load) -> tuple[object, list[MemberBudget]]:
+    """Put the load on and divide what a request costs: what the load did, and the leader's and a follower's budgets."""
     with load_generator() as program, SampledCluster() as cluster:
         fill(program, cluster)
         leader = cluster.await_leader()
         with begin_load(program, cluster, load) as process:
             time.sleep(SETTLE_SECONDS)
             before = {member: threads(pid) for member, pid in cluster.pids.items()}
-            first, since = int(cluster.status(leader)["revision"]), time.monotonic()
-            time.sleep(seconds)
+            since = time.monotonic()
+            time.sleep(options.seconds)
             after = {member: threads(pid) for member, pid in cluster.pids.items()}
-            sets, until = int(cluster.status(leader)["revision"]) - first, time.monotonic()
+            until = time.monotonic()
             result = finish_load(process, cluster, load)
-        print(f"SET, {result.describe()}")
-        budgets = []
-        for member in sorted(cluster.pids, key=lambda member: member != leader)[:2]:
-            role = "leader" if member == leader else "follower"
-            found = cluster.samples(member, since, until)
-            budgets.append(of_member(role, before[member], after[member], cluster.pids[member], sets, found))
-            print(budgets[-1].describe(), flush=True)
-        path = results.new_path(f"budget-{options.connections}x{options.in_flight}")
-        results.write(path, {"seconds": seconds}, {"load": result, "members": budgets})
+        print(f"{LOADS[options.load]}, {result.describe()}")
+        budgets = members(cluster, leader, before, after, result.rps * (until - since), since, until)
         if options.strace:
             print(count_calls(cluster, program, msgspec.structs.replace(load, seconds=STRACE_SECONDS + 4), leader))
+    return result, budgets
+
+
+def measure_replay() -> tuple[object, list[MemberBudget]]:
+    """Start with a long journal and divide what each of its SETs costs: how long it took, and two members' budgets."""
+    with load_generator() as program, SampledCluster(limits=REPLAY_LIMITS) as cluster:
+        written = Load("fill", connections=8, in_flight=64, seconds=FILL_SECONDS_MAX, warmup=0, keys=REPLAYED)
+        run_load(program, cluster, written, when_quiet=False)
+        cluster.await_in_step()
+        since = time.monotonic()
+        restart(cluster)
+        took = await_serving(cluster)
+        after = {member: threads(pid) for member, pid in cluster.pids.items()}
+        until = time.monotonic()
+        print(f"{REPLAYED:,} SETs of 64 bytes: serving after {took:.2f} s")
+        nothing: dict[int, dict[int, Thread]] = {member: {} for member in cluster.pids}
+        budgets = members(cluster, cluster.await_leader(), nothing, after, REPLAYED, since, until)
+    return took, budgets
+
+
+def members(
+    cluster: SampledCluster,
+    leader: int,
+    before: Mapping[int, Mapping[int, Thread]],
+    after: Mapping[int, Mapping[int, Thread]],
+    requests: float,
+    since: float,
+    until: float,
+) -> list[MemberBudget]:
+    """Make and print the budgets of the leader and of a follower."""
+    budgets = []
+    for member in sorted(cluster.pids, key=lambda member: member != leader)[:2]:
+        role = "leader" if member == leader else "follower"
+        found = cluster.samples(member, since, until)
+        budgets.append(of_member(role, before[member], after[member], cluster.pids[member], requests, found))
+        print(budgets[-1].describe(), flush=True)
+    return budgets
+
+
+def measure(options: argparse.Namespace) -> None:
+    """Divide what a request costs, and write it to a file.
+
+    Raises:
+        BenchmarkError: the options contradict each other.
+    """
+    if options.strace and options.load in {"get", "replay"}:
+        raise BenchmarkError("--strace counts the calls of a SET; leave it out, or take --load set or once")
+    shape = f"{options.connections}x{options.in_flight}"
+    if options.load == "replay":
+        name, (result, budgets) = "replay", measure_replay()
+    else:
+        op, protocol = ("set", "once") if options.load == "once" else (options.load, None)
+        seconds = options.seconds + 2 * int(SETTLE_SECONDS)
+        load = Load(op, options.connections, options.in_flight, seconds, warmup=0, protocol=protocol)
+        name, (result, budgets) = f"{options.load}-{shape}", measure_load(options, load)
+    path = results.new_path(f"budget-{name}")
+    results.write(path, {"seconds": options.seconds}, {"load": result, "members": budgets})
     print(f"written: {path.name}")
 
 
 def main() -> None:
     """Read the command line and measure."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.budget", description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("--load", choices=LOADS, default="set", help="what is asked")
     parser.add_argument("--connections", type=bounded(1, 1000), default=64)
     parser.add_argument("--in-flight", type=bounded(1, 1024), default=1, help="on each connection")
     parser.add_argument("--seconds", type=bounded(2, 60), default=10)
-    parser.add_argument("--strace", action="store_true", help="count system calls as well")
+    parser.add_argument("--strace", action="store_true", help="count system calls of a SET as well")
     run(measure, parser.parse_args())
 
 
