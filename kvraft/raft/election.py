@@ -19,7 +19,7 @@ VOTERS_SAVES = 3
 ELECTION_WAIT_FACTOR_MAX = 16
 """Longest wait for the outcome of an election, in election timeouts."""
 SLOT_AFTER_LOSS = 0.25
-SLOT_AFTER_SILENCE = (0.02, 0.2)
+SLOT_AFTER_SILENCE = (0.03, 0.1)
 """The part of its slot from which a follower draws the moment of its first attempt, when the connection to its leader
 has broken (from the beginning of the slot on), and when its leader is silent. The rest lets the election end before the
 next slot begins. The leader's last heartbeat may have reached the other voters a moment later, and they refuse a

@@ -65,7 +65,7 @@ def _timeouts(node_id: int, leader: int, size: int) -> list[float]:
 def test_the_followers_of_a_silent_leader_ask_one_after_the_other(size: int) -> None:
     """Each has a part of the range of election timeouts for itself, with a gap before the next one's."""
     earliest, latest = OPTIONS.election_timeout_min, OPTIONS.election_timeout_max
-    gap = (latest - earliest) / (size - 1) * 0.8
+    gap = (latest - earliest) / (size - 1) * 0.9
     for leader in range(size):
         timeouts = [_timeouts((leader + rank) % size, leader, size) for rank in range(1, size)]
         assert all(len(set(each)) == 20 for each in timeouts), "random"
