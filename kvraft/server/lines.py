@@ -14,7 +14,7 @@ from kvraft.server.database import Database
 from kvraft.server.dialect import Requests
 from kvraft.server.limits import ServerLimits
 from kvraft.server.line_buffer import LineBuffer
-from kvraft.server.requests import EMPTY_LINE, read_plain, read_requests
+from kvraft.server.requests import EMPTY_LINE, read_gets, read_plain, read_requests
 from kvraft.server.session import Session
 
 
@@ -63,6 +63,8 @@ class LineDialect:
             if not self._is_new and (requests := read_plain(line)) is not None:
                 return requests
             lines = (line,)
+        elif self._is_next(data) and (requests := read_gets(data)) is not None:
+            return requests
         else:
             lines = self._input.take(data)
             if not lines:
@@ -75,6 +77,10 @@ class LineDialect:
             if all(line in {b"", b"\r"} for line in lines):
                 requests.notes.append((0, EMPTY_LINE))
         return requests
+
+    def _is_next(self, data: bytes) -> bool:
+        """Whether `data` are complete lines, none too long, to be executed next, and not the connection's first."""
+        return data.endswith(b"\n") and len(data) <= self._limits.line_bytes and not (self.has_input or self._is_new)
 
     def take_last(self) -> Requests | None:
         """Return the request of a last line without its end; see `Dialect`."""

@@ -1,12 +1,15 @@
 import json
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from kvraft.commands import KEY_BYTES_MAX, delete_key, get_key, set_key
 from kvraft.server import replies
 from kvraft.server.client_session_requests import NUMBERED_USAGE
 from kvraft.server.dialect import Note
-from kvraft.server.requests import USAGES, LooksLikeHttp, read_requests, suggest
+from kvraft.server.line_buffer import LINES_AT_ONCE
+from kvraft.server.requests import USAGES, LooksLikeHttp, read_gets, read_requests, suggest
 from tests.server.twins import Client
 
 
@@ -68,6 +71,37 @@ def test_other_commands(line: bytes, note: Note, keeps: bool) -> None:
     assert chunk.operations == []
     assert chunk.notes == [(0, note)]
     assert chunk.keeps is keeps
+
+
+_VERBS = st.sampled_from([b"GET ", b"GET  ", b"get ", b"GET", b"", b"SET ", b"\r"])
+_KEYS = st.one_of(st.binary(max_size=4), st.sampled_from([b"", b" ", b"a b", b"GET ", b"a\r", b"k" * KEY_BYTES_MAX]))
+
+
+@given(st.lists(st.builds(bytes.__add__, _VERBS, _KEYS), min_size=1, max_size=4))
+def test_gets_that_are_read_together_are_those_that_are_read_one_by_one(lines: list[bytes]) -> None:
+    """Whatever stands in the lines, the short way gives the same requests or leaves them to the long one."""
+    data = b"".join(line + b"\n" for line in lines)
+    together = read_gets(data)
+
+    if together is not None:
+        assert (together, ()) == read_requests(data.split(b"\n")[:-1])
+
+
+@pytest.mark.parametrize("key", [b"a", b"GET", b"\xff\x00", b"k" * KEY_BYTES_MAX])
+def test_plain_gets_are_read_together(key: bytes) -> None:
+    """Up to as many as are executed together, and none that needs more than its key."""
+    one = b"GET " + key + b"\n"
+    assert read_gets(one * 2) == read_requests([one[:-1]] * 2)[0]
+    assert read_gets(one * LINES_AT_ONCE) is not None
+    assert read_gets(one * (LINES_AT_ONCE + 1)) is None
+    for other in (b"GET \n", b"GET a b\n", b"GET  a\n", b"GET a\r\n", b"get a\n", b"PING\n", b"\n"):
+        assert read_gets(one + other) is None
+        assert read_gets(other + one) is None
+
+
+def test_a_key_that_is_too_long_is_not_read_together_with_others() -> None:
+    """Its error comes from the long way."""
+    assert read_gets(b"GET a\nGET " + b"k" * (KEY_BYTES_MAX + 1) + b"\n") is None
 
 
 def test_blank_lines_are_no_requests() -> None:
