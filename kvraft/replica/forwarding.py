@@ -35,7 +35,7 @@ from kvraft.peers.forwarded import Forwarded, ForwardedAnswer
 from kvraft.peers.frames import TAIL_BYTES_MAX
 from kvraft.raft import MessageRefused, Node
 from kvraft.replica.state import State
-from kvraft.replica.submissions import Reply, Submission
+from kvraft.replica.submissions import PERHAPS, Reply, Submission
 from kvraft.store import Store
 
 FORWARDING_LEVEL: Final = 3
@@ -85,6 +85,8 @@ class Passed:
     """The encoded operations; empty: `AppliedIndex` alone."""
     sent_to: int | None = None
     sent_at: float = 0.0
+    was_lost: bool = False
+    """Whether a member to which it was sent before has given no definite answer, and may have it in its log."""
 
     @property
     def is_safe_to_repeat(self) -> bool:
@@ -167,6 +169,7 @@ class Forwarding:
             if passed.submission.answered:
                 self._forget(self.under_way.pop(ticket))
             elif passed.sent_to != leader and leader is not None and passed.is_safe_to_repeat:
+                passed.was_lost = True
                 self.parked.append(self.under_way.pop(ticket))
         if not self.parked or not self.reaches_leader or self._clock.seconds() < self._not_before:
             self._drop_answered()
@@ -236,10 +239,13 @@ class Forwarding:
         if code == "NOT_LEADER" or (not is_definite and passed.is_safe_to_repeat):
             if code == "NOT_LEADER" and not passed.is_safe_to_repeat:
                 passed.submission.is_proposed = False
+            passed.was_lost |= not is_definite
             self._park_again(passed)
             return
         self._forget(passed)
         error: RequestFailed = RefusedByLeader(code, text, details) if is_definite else OutcomeUnknown(text)
+        if is_definite and passed.was_lost and passed.submission.writes:
+            error = OutcomeUnknown(PERHAPS)
         passed.submission.answer(error)
 
     def _park_again(self, passed: Passed) -> None:
@@ -254,6 +260,7 @@ class Forwarding:
                 continue
             del self.under_way[ticket]
             if passed.is_safe_to_repeat:
+                passed.was_lost = True
                 self._park_again(passed)
             else:
                 self._forget(passed)

@@ -256,6 +256,22 @@ def test_what_was_sent_to_an_earlier_leader_is_never_refused_as_undone() -> None
     assert outcomes == [list, OutcomeUnknown]
 
 
+def test_what_was_sent_to_two_leaders_is_never_refused_as_undone() -> None:
+    """The second has no room for it, and the first may have it in its log, which nobody can tell by then."""
+    cluster = ready_cluster(waiting_bytes_max=1)
+    sessions = [answer(cluster, followers(cluster)[0], OpenSession(60_000_000))[0] for _ in range(3)]
+    old = cluster.settle()
+    told = {each: [ask(cluster, each, Once(one, 1, increment(KEY))) for one in sessions] for each in followers(cluster)}
+    cluster.run_until(lambda: all(isinstance(cluster.members[each].sent[-1][1], Forwarded) for each in told))
+    cluster.kill(old)
+
+    cluster.run_until(lambda: all(answers for each in told.values() for answers in each), at_most=6.0)
+
+    (other,) = told.keys() - {cluster.settle()}
+    assert OutcomeUnknown in {type(answers[0]) for answers in told[other]}
+    assert all(isinstance(answers[0], list | OutcomeUnknown) for answers in told[other])
+
+
 def test_a_refusal_is_definite_only_for_what_no_log_can_hold() -> None:
     """A leader that steps down refuses what waits there; of what was sent to a leader before, it knows no outcome."""
     (node, *_) = (member.node for member in ready_cluster().running)
