@@ -102,6 +102,36 @@ def come_back_elsewhere(cluster: Cluster, draws: Random) -> None:
     cluster.run_until(cluster.has_settled, what="one state on all members that have moved")
 
 
+def move_while_down(cluster: Cluster, draws: Random) -> None:
+    """Move a voter that is down, and start it at its new address, which its config.json alone has: all must reach it.
+
+    Raises:
+        InvariantViolated: the move is refused.
+        Stuck: it does not reach the state of the others, or one of them does not connect to it.
+    """
+    leader = cluster.members[cluster.elect()]
+    others = sorted(leader.node.membership.voters - {leader.id})
+    if len(others) + 1 < VOTERS_MIN or leader.id not in leader.node.membership.voters:
+        return
+    cluster.run_until(cluster.has_settled, what="one state on all members before one moves")
+    moved = cluster.members[draws.choice(others)]
+    cluster.kill(moved.id)
+    write(cluster)
+    place = _elsewhere(moved.id)
+    _ask_until_done(cluster, {each: address_of(each) for each in cluster.members}, f"MEMBER MOVE {moved.id} {place}")
+    ids = sorted(leader.node.membership.members)
+    listed = [Peer(each, Address.parse(place if each == moved.id else address_of(each))) for each in ids]
+    moved.start(Config(tuple(listed), limits=cluster.limits), cluster.options)
+
+    def is_reached() -> bool:
+        nodes = [each.assembly for each in cluster.running if each.id in ids and each.id != moved.id]
+        return cluster.has_settled() and all(each is not None and each.peers.connected(moved.id) for each in nodes)
+
+    cluster.run_until(
+        is_reached, what=f"a connection of each member to node {moved.id}, which was moved while it was down"
+    )
+
+
 def run_a_copy(cluster: Cluster, draws: Random) -> None:
     """Run a copy of a node beside it: another node must report it, the leader must refuse its move and lead on.
 
@@ -185,6 +215,7 @@ def remove_the_leader(cluster: Cluster, _: Random) -> None:
 SCENARIOS: Final[Sequence[Callable[[Cluster, Random], None]]] = (
     dead_end,
     come_back_elsewhere,
+    move_while_down,
     run_a_copy,
     say_goodbye,
     remove_the_leader,

@@ -231,6 +231,23 @@ def stop_in_order(nemesis: Nemesis, random: Random) -> Mend | None:
     return None
 
 
+def forward_in_vain(nemesis: Nemesis, random: Random) -> Mend | None:
+    """Let a leader hear one follower and reach nobody, while clients write there: others lead before it can answer.
+
+    Its connection to that follower stays, so the answers to what the follower has passed on come later.
+    """
+    leader = nemesis.cluster.leader
+    others = [member.id for member in nemesis.cluster.running if member.id != leader]
+    if leader is None or len(others) < 2:
+        return None
+    follower, *rest = random.sample(others, len(others))
+    begins_s, lasts_s = random.uniform(0.05, 0.2), random.uniform(0.6, 1.3)
+    nemesis.rush(follower, 0.0, begins_s + lasts_s, writes=True)
+    links = [(leader, follower), *((leader, each) for each in rest), *((each, leader) for each in rest)]
+    nemesis.later(begins_s, lambda: block(nemesis, links, lasts_s))
+    return None
+
+
 def forget_and_elect(nemesis: Nemesis) -> Mend | None:
     """Restart a member that alone has acknowledged entries to its leader, while members without them can be elected.
 
@@ -268,6 +285,7 @@ AMBUSHES: Final[Sequence[Ambush]] = (
     part_joint_leader,
     restart_with_backlog,
     stop_in_order,
+    forward_in_vain,
     *SNAPSHOT_AMBUSHES,
 )
 

@@ -85,6 +85,22 @@ def late_answer_to_snapshot(nemesis: Nemesis, random: Random) -> Mend | None:
     return None
 
 
+def receive_slowly(nemesis: Nemesis, random: Random) -> Mend | None:
+    """Slow the disk down of a member that is offered a snapshot: the offer is repeated while pieces wait there."""
+    late = _need_snapshot(nemesis, random, new=random.random() < 0.5)
+    if late is None:
+        return None
+
+    def is_offer(_: Member, __: int, message: Message) -> bool:
+        return type(message) is InstallSnapshot and not message.data
+
+    def slow(_: Member, to: int) -> None:
+        _slow_snapshots(nemesis, random, nemesis.cluster.members[to], random.uniform(1.0, WAITS_S), (0.1, 0.5))
+
+    _lie_in_wait(nemesis, late[1] - 0.05, lambda: nemesis.moments.when_said(is_offer, slow))
+    return None
+
+
 def offer_to_hung_disk(nemesis: Nemesis, random: Random) -> Mend | None:
     """Let the disk of a member hang when it is offered a snapshot."""
     late = _need_snapshot(nemesis, random, new=random.random() < 0.5)
@@ -173,6 +189,7 @@ SNAPSHOT_AMBUSHES: Final[Sequence[Ambush]] = (
     overtake_snapshot,
     kill_in_reset,
     late_answer_to_snapshot,
+    receive_slowly,
     offer_to_hung_disk,
     offer_of_what_is_not_saved,
     snapshot_under_a_change,

@@ -205,6 +205,8 @@ def find_leaks(cluster: Cluster, member: Member) -> Iterator[str]:
     assert member.assembly is not None
     if member.assembly.replica._saver._storage.pending_since is not None:  # noqa: SLF001
         yield "its disk counts as busy with a save"
+    if member.node.leader is not None and member.node.elections_in_vain:
+        yield f"it counts {member.node.elections_in_vain} elections without a leader, and has one"
     if not gc.isenabled():
         yield "the garbage collector is off"
     if member.store.frozen and not is_taking(member):
@@ -279,6 +281,9 @@ def _find_connections(cluster: Cluster, member: Member) -> Iterator[str]:
     accepted = sum(end.getHost().port in PORTS for end in cluster.network.ends_of(member.machine))
     if port.occupancy.opened != accepted:
         yield f"{port.occupancy.opened} connections count as open, and {accepted} are"
+    inbounds = len(member.assembly.peers._inbounds._open)  # noqa: SLF001
+    if inbounds != accepted - clients:
+        yield f"{inbounds} connections of peers count as open, and {accepted - clients} are"
     if port.clients != clients:
         yield f"{port.clients} clients are counted, and {clients} are connected"
     for other, count in others.items():

@@ -3,7 +3,11 @@
 Lines are counted at the node's end: those delivered to the process, and those that it has answered.
 """
 
+from typing import Any
+
 import attrs
+
+from kvraft.raft import InvariantViolated
 
 
 @attrs.define(eq=False)
@@ -35,3 +39,19 @@ class Audit:
     def owed(self) -> int:
         """How many requests are not answered yet."""
         return self.asked - self.answered
+
+
+def check_held(end: Any) -> None:
+    """Check that the node at the other end of a client's connection holds no input, since it has answered everything.
+
+    What counts as held without being there stops the reading of a connection one day.
+
+    Raises:
+        InvariantViolated: it holds some.
+    """
+    session = getattr(end.peer.protocol, "_speaker", None)
+    dialect = getattr(session, "_dialect", None)
+    if dialect is not None and dialect.held and end.peer.connected:
+        raise InvariantViolated(
+            f"{end.peer.machine.name} has answered all requests of a connection, and holds {dialect.held} bytes of it"
+        )

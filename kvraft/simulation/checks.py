@@ -40,15 +40,15 @@ from kvraft.simulation.conduct import (
     demand,
     majorities,
 )
-from kvraft.simulation.conduct_of_leaders import watch_probes
 from kvraft.simulation.conduct_of_logs import Marks, Tail, Votes, check_allegiance, check_amount, check_removal
-from kvraft.simulation.conduct_of_members import Departures, watch_answers
+from kvraft.simulation.conduct_of_members import Departures, watch_vote
+from kvraft.simulation.conduct_of_processes import watch_calls
 from kvraft.simulation.conduct_of_reads import ReadRounds
 from kvraft.simulation.founders import Founders
 from kvraft.simulation.member import Member
 from kvraft.simulation.moments import Moments
 from kvraft.simulation.refusals import REFUSED_S, SERVED_S, check_refused, check_served
-from kvraft.simulation.views import check_members
+from kvraft.simulation.views import check_equal_keys, check_members
 from kvraft.storage.extent import Extent
 
 _match_of: Final = attrgetter("match")
@@ -108,6 +108,10 @@ class Checks:
         """By id of a snapshot that was sent: the last entry that it covers."""
         self._acks: dict[int, tuple[int, int]] = {}
         """The term of each node's latest acknowledgement, and the highest entry that it acknowledged."""
+        self._reached = 0
+        """The last entry that any node has applied."""
+        self._acks_of_all: dict[int, tuple[int, int]] = {}
+        """The same, also of nodes that have lost their memory."""
 
     def _check_kept(self, member: int, node: Node) -> None:
         """Check that a restarted node has all that it acknowledged, unless a later leader has replaced it (row 4)."""
@@ -130,10 +134,10 @@ class Checks:
         check_configurations(node)
         if member.forgets:
             self._note_lost_memories(node, self._watched[member.id].history)
+            watch_vote(node, lambda: self._acks_of_all.get(member.id, (0, 0)), self.violations.append)
         self._look_ahead_of_effects(member, node)
         assembly.replica.connect(PromiseKeeper(assembly.peers, member, self))
-        watch_answers(node, assembly.replica.intake, self.violations.append)
-        watch_probes(node, self.violations.append)
+        watch_calls(member, assembly, self.figure_3.committed, lambda: self._reached, self.violations.append)
 
     def _check_remembered(self, member: Member, node: Node) -> None:
         """Check that a restarted node still has its term, its vote and what it acknowledged."""
@@ -239,6 +243,7 @@ class Checks:
         watched.commit = node.commit
         if member.store.applied_index != watched.applied:
             watched.applied = member.store.applied_index
+            self._reached = max(self._reached, watched.applied)
             self._check_state(member, watched)
 
     def _look_at_configurations(self, watched: _Watched, node: Node, replica: Replica) -> None:
@@ -282,9 +287,7 @@ class Checks:
                 self._note_vote(member.id, term, member.id)
             case AppendEntriesReply(success=True, term=term, index=index):
                 extent = self._check_durable(member, term, "entries")
-                self._acks[member.id] = max(self._acks.get(member.id, (0, 0)), (term, index))
-                if term == member.node.term:
-                    self._watched[member.id].conduct.acked(term, index)
+                self._note_acknowledged(member, term, index)
                 # An acknowledgement sent in a later term than its own may be for an entry that was replaced since,
                 # even by the same save. That is harmless: had a majority acknowledged it, each later leader would
                 # have the entry.
@@ -312,15 +315,13 @@ class Checks:
         """Check log matching (Figure 3) and equal states on all members, which takes too long after every event."""
         running = [member for member in self._members.values() if member.is_running]
         self.figure_3.check_log_matching(member.node for member in running)
-        digests: dict[int, tuple[str, int]] = {}
-        for member in running:
-            store = member.store
-            digest = store.keys.digest()
-            twin, first = digests.setdefault(store.applied_index, (digest, member.id))
-            demand(
-                digest == twin,
-                f"nodes {first} and {member.id} applied the same {store.applied_index} entries and hold other keys",
-            )
+        check_equal_keys(running)
+
+    def _note_acknowledged(self, member: Member, term: int, index: int) -> None:
+        for acks in (self._acks, self._acks_of_all):
+            acks[member.id] = max(acks.get(member.id, (0, 0)), (term, index))
+        if term == member.node.term:
+            self._watched[member.id].conduct.acked(term, index)
 
     def _check_durable(self, member: Member, term: int, what: str) -> Extent:
         assert member.journal is not None

@@ -1,16 +1,21 @@
 """Rules for leaders, checked from outside: which must step down because of a slow disk (row 26), and how they probe."""
 
 from collections.abc import Callable, Collection, Sequence
+from typing import Final
 
 import attrs
 
 from kvraft.raft import InvariantViolated, Message, Node
-from kvraft.raft.messages import AppendEntriesReply
+from kvraft.raft.identity import may_be_promoted
+from kvraft.raft.messages import AppendEntriesReply, HeartbeatReply
 from kvraft.raft.progress import State
 from kvraft.raft.roles import Leader
 from kvraft.simulation.member import Member
 
 Majorities = Sequence[Collection[int]]
+
+SILENCES_MIN: Final = 2.0
+"""A message with entries counts as lost only so long after the window last moved, election timeouts."""
 
 
 def is_another_ahead(node: Node, leader: Leader) -> bool:
@@ -81,3 +86,63 @@ def watch_probes(node: Node, object_to: Callable[[InvariantViolated], None]) -> 
             )
 
     node.step = step_and_look  # type: ignore[method-assign]
+
+
+def watch_windows(node: Node, object_to: Callable[[InvariantViolated], None]) -> None:
+    """Check that a leader takes nothing for lost that it has sent to a member whose window has just moved."""
+    step = node.step
+    moved_at: dict[int, float] = {}
+    """When messages with entries were last acknowledged by each member."""
+
+    def step_and_look(sender: int, message: Message, now: float) -> None:
+        kind = type(message)
+        progress = node.progress_of(sender) if kind is HeartbeatReply or kind is AppendEntriesReply else None
+        if progress is None or progress.state is not State.REPLICATE:
+            step(sender, message, now)
+            return
+        before = len(progress.inflight)
+        step(sender, message, now)
+        if kind is AppendEntriesReply:
+            if len(progress.inflight) < before:  # also when a rejection has emptied it
+                moved_at[sender] = node.now
+        elif State(progress.state) is not State.REPLICATE:
+            waited_s = node.now - moved_at.get(sender, 0.0)
+            if waited_s < SILENCES_MIN * node.options.election_timeout_max:
+                object_to(
+                    InvariantViolated(
+                        f"node {node.id} takes what it has sent to node {sender} for lost, {waited_s:.3f} s after that "
+                        "has acknowledged a part of it"
+                    )
+                )
+
+    node.step = step_and_look  # type: ignore[method-assign]
+
+
+def watch_rounds(node: Node, object_to: Callable[[InvariantViolated], None]) -> None:
+    """Check that a learner's round of catching up ends at the first heartbeat after it (thesis §4.2.1).
+
+    That is when the learner has what the leader had when the round began, however much has come since.
+    """
+    wake = node.wake
+
+    def wake_and_look(now: float) -> None:
+        role, promoting = node.role, node.membership.promoting
+        if type(role) is not Leader or len(promoting) != 1 or node.membership.outgoing:
+            wake(now)
+            return
+        (learner,) = promoting
+        progress, deadline = role.progress[learner], role.deadline
+        began = progress.round_began
+        is_over = 0 < progress.round_end <= progress.match
+        wake(now)
+        is_alive = node.now - progress.last_contact < node.options.election_timeout_min
+        is_same = node.role is role and node.membership.promoting == promoting and progress.round_began == began
+        if is_same and is_over and is_alive and role.deadline > deadline and may_be_promoted(node, learner):
+            object_to(
+                InvariantViolated(
+                    f"node {node.id} lets a round of node {learner} go on up to entry {progress.round_end}, and that "
+                    f"node has entry {progress.match}"
+                )
+            )
+
+    node.wake = wake_and_look  # type: ignore[method-assign]

@@ -51,3 +51,32 @@ def watch_answers(node: Node, intake: Intake, object_to: Callable[[InvariantViol
         return answer
 
     intake.administer = administer_and_look  # type: ignore[method-assign]
+
+
+def watch_vote(
+    node: Node, promised: Callable[[], tuple[int, int]], object_to: Callable[[InvariantViolated], None]
+) -> None:
+    """Check that a node which has started without its data does not vote too early, nor in a term that may be over.
+
+    `promised` returns the term of the latest acknowledgement of all its processes, and the highest entry in it.
+    """
+    regain = node.regain_vote
+
+    def regain_and_look() -> None:
+        regain()
+        term, index = promised()
+        if node.term > 0 and node.vote is None:
+            object_to(
+                InvariantViolated(
+                    f"node {node.id} has lost its data and may vote in term {node.term}, in which it may have voted"
+                )
+            )
+        if 0 < node.term <= term and node.match_index < index:
+            object_to(
+                InvariantViolated(
+                    f"node {node.id} has lost its data and may vote again; it has acknowledged entry {index} in term "
+                    f"{term}, and its log matches the leader's up to {node.match_index} in term {node.term}"
+                )
+            )
+
+    node.regain_vote = regain_and_look  # type: ignore[method-assign]

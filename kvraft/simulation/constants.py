@@ -116,8 +116,11 @@ APPLIED: Final = Constant("kvraft.replica.apply", "WORK_A_TURN_MAX", (1, 4))
 """How much work entries do in one turn: production's value is more than all entries of most runs do."""
 WATCH_BYTES: Final = (1_000, 20 * KIB, 1 * MIB)
 """Events that may wait for a client that does not read, one of these, bytes."""
+TIMEOUTS_MS: Final = (2_000, 2_000, 2_000, 400)
+"""How long requests wait, one of these, milliseconds: the short one ends while a leader with a slow disk leads on."""
 PATIENCE: Final = (
     Constant("kvraft.replica.snapshots.send", "SILENCE_MAX_S", (1.0, 2.0)),
+    Constant("kvraft.replica.snapshots.send", "OFFER_AGAIN_S", (0.1, 0.3)),
     Constant("kvraft.replica.snapshots.create", "ABSENT_AFTER_S", (0.3,)),
 )
 """How long a leader waits for a member that is late, seconds: drawn if an ambush waits for a snapshot."""
@@ -182,6 +185,7 @@ def draw(draws: Random, *, impatient: bool = False) -> Drawn:
     if MANY_PIECES & values.keys():
         history = attrs.evolve(history, bytes=min(history.bytes, HISTORY_IN_PIECES_BYTES))
         values.setdefault(BOUNDS_LOOKED_AT, max(BOUNDS_LOOKED_AT.small))
+    limits = attrs.evolve(limits, request_timeout_ms=draws.choice(TIMEOUTS_MS))
     return Drawn(limits, options, keys, large_value, history, values)
 
 

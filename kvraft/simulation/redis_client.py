@@ -19,6 +19,7 @@ from kvraft.commands import Delete, Mutation, Query, Set
 from kvraft.commands.blocks import Block
 from kvraft.commands.model import Answers
 from kvraft.net.connect import connect
+from kvraft.simulation.audit import check_held
 from kvraft.simulation.client_groups import Group
 from kvraft.simulation.clients import PATIENCE_S
 from kvraft.simulation.cluster import Cluster
@@ -72,6 +73,7 @@ class RedisConnection(Protocol):
             self._replies.append(reply)
         if self._waiting and len(self._replies) >= len(self._waiting):
             demand(len(self._replies) == len(self._waiting), f"{self._replies} replies to {[*map(str, self._waiting)]}")
+            check_held(self.transport)
             self._finish()
             self._client.go_on()
 

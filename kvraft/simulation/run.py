@@ -38,10 +38,12 @@ from kvraft.simulation.cluster import Cluster, Stuck
 from kvraft.simulation.disk import StaleFile
 from kvraft.simulation.earlier_versions import EarlierVersions
 from kvraft.simulation.faults import FAULTS, KINDS, LIES_IN_WAIT
+from kvraft.simulation.floods import flood
 from kvraft.simulation.machine import ProcessDied
 from kvraft.simulation.member import DiskFaults, address_of
 from kvraft.simulation.nemesis import Nemesis
 from kvraft.simulation.pace import ClusterTime, Pace
+from kvraft.simulation.reads_on_followers import read_far_away
 from kvraft.simulation.requests import Data
 from kvraft.simulation.truces import draw_truce, hold_truce, mend
 from kvraft.simulation.workload import Workload
@@ -64,6 +66,10 @@ CHANNELS: Final = 0.2
 """The share of runs that end with messages that are published to subscribers."""
 NOTIFICATIONS: Final = 0.1
 """The share of runs that end with notifications of changed keys."""
+READS_ON_FOLLOWERS: Final = 0.15
+"""The share of runs with reads at a follower that is far from its leader."""
+FLOODS: Final = 0.1
+"""The share of runs in which more is sent to a member than its link takes."""
 FLUSHES: Final = 0.1
 """The share of runs that end with a removal of all keys."""
 DIFFERING_STATES: Final = 0.1
@@ -351,6 +357,7 @@ def _disturb_at_the_end(plan: Plan, cluster: Cluster) -> None:
     draws = Random(f"{plan.seed} channels")
     if draws.random() < CHANNELS:
         channels.publish(cluster, draws)
+    _burden_links(plan, cluster)
     _change_keys(plan, cluster)
     draws = Random(f"{plan.seed} differing states")
     if draws.random() < DIFFERING_STATES:
@@ -366,6 +373,16 @@ def _disturb_at_the_end(plan: Plan, cluster: Cluster) -> None:
     draws = Random(f"{plan.seed} encounters")
     if draws.random() < ENCOUNTERS:
         draws.choice((encounters.stop_in_order, encounters.meet_another_cluster))(cluster, draws)
+
+
+def _burden_links(plan: Plan, cluster: Cluster) -> None:
+    """Run scenarios in which links are slow, or take nothing."""
+    draws = Random(f"{plan.seed} reads on followers")
+    if draws.random() < READS_ON_FOLLOWERS:
+        read_far_away(cluster, draws)
+    draws = Random(f"{plan.seed} floods")
+    if draws.random() < FLOODS:
+        flood(cluster, draws)
 
 
 def _change_keys(plan: Plan, cluster: Cluster) -> None:

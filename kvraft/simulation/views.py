@@ -1,5 +1,6 @@
 """Compares what a node tells its operators with its state and its disk, computed without the code that describes it."""
 
+from collections.abc import Iterable
 from typing import Any, Final
 
 from kvraft.raft import Membership, Node
@@ -85,3 +86,20 @@ def _check_disk(member: Member, told: Any) -> None:
         (told["segments"], told["bytes"]) == (len(segments), sum(segments) + newest),
         f"node {member.id} tells of {told}, and its disk has {sizes}",
     )
+
+
+def check_equal_keys(members: Iterable[Member]) -> None:
+    """Check that nodes with the same entries hold the same keys.
+
+    Raises:
+        InvariantViolated: two of them do not.
+    """
+    digests: dict[int, tuple[str, int]] = {}
+    for member in members:
+        store = member.store
+        digest = store.keys.digest()
+        twin, first = digests.setdefault(store.applied_index, (digest, member.id))
+        demand(
+            digest == twin,
+            f"nodes {first} and {member.id} applied the same {store.applied_index} entries and hold other keys",
+        )

@@ -1,0 +1,67 @@
+"""Checks that a node notices the end of each connection of a peer: what was lost with it must be repeated."""
+
+from collections.abc import Callable
+from typing import Any
+
+from kvraft.process.assembly import Assembly
+from kvraft.raft import InvariantViolated
+
+
+def watch_connections(member: int, assembly: Assembly, object_to: Callable[[InvariantViolated], None]) -> None:
+    """Check that the connection that counts for a peer is reported as lost when it ends or is replaced, once."""
+    inbounds: Any = assembly.peers._inbounds  # noqa: SLF001
+    receiver: Any = inbounds.receiver
+    introduce, forget, peer_lost = inbounds.introduce, inbounds.forget, receiver.peer_lost
+    lost: list[int] = []
+
+    def note(peer: int) -> None:
+        lost.append(peer)
+        peer_lost(peer)
+
+    def introduce_and_look(connection: Any, hello: Any) -> None:
+        older = inbounds._by_peer.get(hello.sender)  # noqa: SLF001
+        lost.clear()
+        introduce(connection, hello)
+        look(hello.sender, 0 if older is None else 1, "is replaced")
+
+    def forget_and_look(connection: Any) -> None:
+        hello = connection.hello
+        counts = hello is not None and inbounds._by_peer.get(hello.sender) is connection  # noqa: SLF001
+        lost.clear()
+        forget(connection)
+        if counts:
+            look(hello.sender, 1, "has ended")
+
+    def look(peer: int, due: int, what: str) -> None:
+        if lost.count(peer) != due:
+            object_to(
+                InvariantViolated(
+                    f"node {member}: the connection from node {peer} {what}, and is reported as lost "
+                    f"{lost.count(peer)} times: {due} is right"
+                )
+            )
+
+    watch_outboxes(member, assembly.peers, object_to)
+    receiver.peer_lost = note
+    inbounds.introduce, inbounds.forget = introduce_and_look, forget_and_look
+
+
+def watch_outboxes(member: int, peers: Any, object_to: Callable[[InvariantViolated], None]) -> None:
+    """Check that no more bytes wait for a peer than are allowed, beyond the write that is under way."""
+    send, links = peers.send, peers._links  # noqa: SLF001
+
+    def send_and_look(outgoing: Any) -> None:
+        send(outgoing)
+        for peer, link in links.items():
+            outbox = link.outbox
+            if outbox is not None and outbox._queue:  # noqa: SLF001
+                waiting = sum(map(len, outbox._queue)) - len(outbox._queue[0])  # noqa: SLF001
+                if waiting > link.outbox_bytes_max:
+                    object_to(
+                        InvariantViolated(
+                            f"node {member} lets {waiting} bytes wait for node {peer}, and {link.outbox_bytes_max} are "
+                            "allowed"
+                        )
+                    )
+
+    peers.send = send_and_look

@@ -1,0 +1,115 @@
+"""Requests that are proposed after their answer, refused too surely, sent on twice, or answered from an old state."""
+
+from random import Random
+
+import attrs
+import pytest
+
+from kvraft.config import OnFollower
+from kvraft.raft import InvariantViolated
+from kvraft.replica.forwarding import FORWARDING_LEVEL, Passed
+from kvraft.replica.local_reads import LocalReads
+from kvraft.replica.proposals import Proposals
+from kvraft.replica.redirects import Redirects
+from kvraft.replica.submissions import WriteQueue
+from kvraft.simulation import Cluster
+from kvraft.simulation.cluster import LIMITS
+from kvraft.simulation.member import address_of
+from kvraft.simulation.reads_on_followers import read_far_away
+
+
+def write_at_a_leader_with_a_hung_disk(cluster: Cluster) -> None:
+    """Let writes wait at it until they are answered, and mend the disk."""
+    leader = cluster.members[cluster.elect()]
+    cluster.run_until(cluster.has_settled)
+    leader.faults.hangs = True
+    for delay_s in (0.0, 0.01, 0.02):
+        cluster.run(delay_s)
+        cluster.client().ask(address_of(leader.id), ["SET a 1"], lambda _answers: None)
+    cluster.run(0.1)
+    leader.resume_disk()
+    cluster.run(1.0)
+
+
+def test_a_write_that_was_answered_is_not_proposed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The test breaks a rule on purpose: whatever waits is proposed."""
+    limits = attrs.evolve(LIMITS, request_timeout_ms=100)
+    write_at_a_leader_with_a_hung_disk(Cluster(seed=1, limits=limits))
+    monkeypatch.setattr(WriteQueue, "take", lambda self, _bytes_max: self.take_all())
+
+    with pytest.raises(InvariantViolated, match="that were answered before"):
+        write_at_a_leader_with_a_hung_disk(Cluster(seed=1, limits=limits))
+
+
+def overwrite_a_write(cluster: Cluster) -> None:
+    """Let a leader take a write that no other member has, and follow another one that has not committed anything."""
+    leader = cluster.elect()
+    cluster.run_until(cluster.has_settled)
+    cluster.isolate(leader)
+    cluster.client().ask(address_of(leader), ["SET a 1"], lambda _answers: None)
+    cluster.run_until(lambda: cluster.leader not in {None, leader})
+    successor = cluster.leader
+    assert successor is not None
+    cluster.heal()
+    cluster.partition({leader, successor}, {0, 1, 2} - {leader, successor})
+    cluster.run(1.0)
+
+
+def test_an_overwritten_write_is_not_refused_for_certain_too_early(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The test breaks a rule on purpose: it is always certain."""
+    overwrite_a_write(Cluster(seed=1))
+
+    def refuse(self: Redirects, proposals: Proposals) -> None:
+        for _, batch in proposals.overwritten(self._node.log):
+            batch.refuse(self.error())
+
+    monkeypatch.setattr(Redirects, "refuse_overwritten", refuse)
+
+    with pytest.raises(InvariantViolated, match="of what it has proposed as entry"):
+        overwrite_a_write(Cluster(seed=1))
+
+
+def write_through_a_follower(cluster: Cluster) -> None:
+    """Let a follower pass a write on to a leader that is stopped before it can answer."""
+    leader = cluster.elect()
+    cluster.run_until(lambda: all(each.store.feature_level >= FORWARDING_LEVEL for each in cluster.running))
+    cluster.run_until(cluster.has_settled)
+    for each in {0, 1, 2} - {leader}:
+        cluster.network.block(cluster.members[leader].machine, cluster.members[each].machine)
+        cluster.client().ask(address_of(each), ["INCR n"], lambda _answers: None)
+    cluster.run(0.05)
+    cluster.kill(leader)
+    cluster.heal()
+    cluster.run(2.0)
+
+
+def test_a_write_is_sent_on_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The test breaks a rule on purpose: every request counts as safe to repeat."""
+    write_through_a_follower(Cluster(seed=1, on_follower=OnFollower.FORWARD))
+    monkeypatch.setattr(Passed, "is_safe_to_repeat", property(lambda _self: True))
+
+    with pytest.raises(InvariantViolated, match="may have carried it out"):
+        write_through_a_follower(Cluster(seed=1, on_follower=OnFollower.FORWARD))
+
+
+def read_at_a_follower() -> None:
+    """Send reads to a follower that is far from its leader."""
+    cluster = Cluster(seed=1, on_follower=OnFollower.FORWARD)
+    cluster.elect()
+    cluster.run_until(lambda: all(each.store.feature_level >= FORWARDING_LEVEL for each in cluster.running))
+    read_far_away(cluster, Random(1))
+
+
+def test_a_read_is_not_answered_from_an_earlier_state(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The test breaks a rule on purpose: what the leader says counts from its answer on, not from the question."""
+    read_at_a_follower()
+    told = LocalReads._told
+
+    def told_late(self: LocalReads, outcome: object) -> None:
+        self._asked_at = self._clock.seconds()
+        told(self, outcome)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(LocalReads, "_told", told_late)
+
+    with pytest.raises(InvariantViolated, match="was applied when the read arrived"):
+        read_at_a_follower()
