@@ -46,7 +46,7 @@ def watch_snapshots(member: Member, assembly: Assembly, object_to: Callable[[Inv
     context = assembly.replica._snapshotter._context  # noqa: SLF001
     jobs: Any = context.snapshots
     _check_beginning(assembly, jobs.latest)
-    _watch_content(member, jobs, object_to)
+    _watch_content(member, assembly, jobs, object_to)
     _watch_transfer(member, jobs, object_to)
     _watch_log(member, assembly, object_to)
 
@@ -67,12 +67,14 @@ def _check_beginning(assembly: Assembly, latest: Snapshot | None) -> None:
         )
 
 
-def _watch_content(member: Member, jobs: Any, object_to: Callable[[InvariantViolated], None]) -> None:
+def _watch_content(
+    member: Member, assembly: Assembly, jobs: Any, object_to: Callable[[InvariantViolated], None]
+) -> None:
     begin, finish = jobs.begin_snapshot, jobs.finish
     frozen: list[object] = []
 
     def begin_and_note(header: Any) -> Deferred[None]:
-        frozen[:] = [_content(member.store)]
+        frozen[:] = [_content(assembly.replica.store)]  # also of a process that is killed in this very turn
         return begin(header)  # type: ignore[no-any-return]
 
     def finish_and_look() -> Deferred[Snapshot]:
