@@ -72,8 +72,10 @@ def notify(cluster: Cluster, draws: Random) -> None:
 
 
 def _write(cluster: Cluster, number: int, *, times: int = 1) -> None:
+    # One whose connections have just come back may still step down: it has heard nobody for too long.
+    cluster.run_until(lambda: cluster.leader is not None, what="a leader that takes a write")
     leader = cluster.leader
-    assert leader is not None, "a healthy cluster has a leader"
+    assert leader is not None, "there is one now"
     (writer,) = connect_to(cluster, [cluster.members[leader]])
     for _ in range(times):
         writer.set(KEY % number, VALUE)
