@@ -8,7 +8,7 @@
 # is cut off. Then a stops, and c, which has nothing, is elected with the vote of b. Its first command is entry 1 also on
 # b, in the place of the committed one. Each of the two commands has had its "commit" event, and nobody is told.
 # Why it matters: a node that is new or has lost its disk is the one with an empty log, and the first election that it
-# wins costs all data. The client had the confirmation of its write. An empty log is index 0 of term 0, below
+# wins costs what was committed before. The client had the confirmation of its write. An empty log is index 0 of term 0, below
 # everything. A test of elections needs a candidate whose log is shorter, one whose log is older, and one that has none.
 set -eu
 tmp=$(mktemp -d)

@@ -8,8 +8,8 @@
 # missing node first helps, but add_new_node() of a node that is there sets its count to 0, so "add all, then merge"
 # loses the own count, which the other side has not seen yet. compare() says True or False, and gives None instead of
 # True.
-# Why it matters: a counter without coordination is chosen because merging cannot go wrong. With fixed nodes, as in the
-# examples, it does not. When a node joins, what it has counted is missing on those that have not been told, and their
+# Why it matters: a counter without coordination is chosen because merging cannot go wrong. With fixed nodes
+# it does not. When a node joins, what it has counted is missing on those that have not been told, and their
 # total looks like one. A merge has to go through the keys of both sides, and a test of it should merge both ways round
 # and compare.
 set -eu

@@ -6,10 +6,9 @@
 # manual uses, so that "a/b" and "a:b" are the same.
 # What happens: each key is cut at its first question mark, slashes and backslashes become colons, and several in a row
 # become one. The second setItem() overwrites the first, hasItem() is true for a page that was never stored, and
-# removeItem() of one page removes all. getKeys() shows what is left of the keys. Every driver gets the keys in this
-# form. No error is raised.
-# Why it matters: this package is what frameworks keep answers of other servers in, and the key at hand is the URL of
-# the request. Each page, each search and each user of "profile?id=" is then given the answer that was stored last. A
+# removeItem() of one page removes all. getKeys() shows what is left of the keys. Seen with the
+# driver for memory. No error is raised.
+# Why it matters: who keeps answers of other servers in it has a key at hand, the URL of the request. Each page, each search and each user of "profile?id=" is then given the answer that was stored last. A
 # test with one URL passes. Encode the key or take a digest of it. A store that changes keys on their way in should do
 # so without making two keys one, or refuse those that it cannot keep.
 set -eu
