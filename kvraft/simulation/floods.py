@@ -44,4 +44,9 @@ def flood(cluster: Cluster, draws: Random) -> None:
     if link.outbox is not None:
         link.outbox._bytes_max = limit  # noqa: SLF001
     cluster.run(PAUSE_S)
+    outboxes = [each.outbox for each in source.peers._links.values()]  # noqa: SLF001
+    cluster.run_until(
+        lambda: not any(each is not None and each.waiting for each in outboxes),
+        what="the end of the messages of a flood, which delay all that is sent after them",
+    )
     cluster.run_until(cluster.has_settled, what="one state on all members after one had too much to read")
