@@ -297,6 +297,8 @@ def _go_through(plan: Plan, cluster: Cluster, nemesis: Nemesis | None, workload:
     earlier = EarlierVersions(cluster, Random(f"{plan.seed} earlier versions"))
     if nemesis is not None and not cluster.forgets and Random(f"{plan.seed} is born under faults").random() < BIRTHS:
         Birth(nemesis, cluster.world.random("birth")).go_through()
+    if cluster.forgets:  # two that cannot connect until the others have begun take no part: docs/configuration.md
+        cluster.run_until(lambda: cluster.may_lose_one, what="the votes of all members at their birth")
     pace = Pace(cluster) if Random(f"{plan.seed} pace").random() < PACES else None
     if pace is not None:
         pace.begin()
@@ -430,6 +432,10 @@ def _elect_on_slow_disks(cluster: Cluster, draws: Random) -> None:
     if is_lost:
         cluster.start(leader)
     cluster.run_until(cluster.has_settled, what="one state on all members after an election on slow disks")
+    cluster.run_until(
+        lambda: not any(member.save_takes_s for member in cluster.running),
+        what="the end of the saves that began while disks were slow",
+    )
 
 
 def _draw_save_s(draws: Random) -> float:
