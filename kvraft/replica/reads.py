@@ -72,6 +72,6 @@ def _answer(submissions: Sequence[Submission], store: Store) -> None:
     for submission in submissions:
         queries = submission.operations
         if len(queries) > 1 and {*map(type, queries)} == _GETS_ALONE:  # as a client has many reads in flight
-            submission.answer([*store.get_all([query.key for query in queries])])  # type: ignore[union-attr]
+            submission.answer(store.get_all([query.key for query in queries]))  # type: ignore[arg-type, union-attr]
         else:
             submission.answer([query.run(store) for query in queries])  # type: ignore[union-attr]

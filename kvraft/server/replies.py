@@ -82,7 +82,7 @@ def found(item: Item | None) -> bytes:
     """Return the line for the value of a key."""
     if item is None:
         return NO_VALUE
-    try:
+    try:  # the usual case of `value`, without one more call for each GET
         return b'{"value":%b}\n' % _encode(item.value.decode())
     except UnicodeDecodeError:
         return value(item.value)
