@@ -22,6 +22,8 @@ from tests.server.twins import MemoryDatabase, Reply
 
 OK = b'{"status":"OK"}\n'
 LINE_BYTES = 100_000
+SILENCE_S = 2.0
+"""Much longer than the pauses of those who type, also on a machine that stands still for a moment."""
 ANSWER_S = 0.003
 SOCKET_TIMEOUT_S = 10
 
@@ -46,7 +48,7 @@ def database(request: pytest.FixtureRequest) -> MemoryDatabase:
 @pytest.fixture
 def port(database: MemoryDatabase) -> Iterator[int]:
     """A node's port on loopback."""
-    factory = build_port(database, Protocol, ServerLimits(line_bytes=LINE_BYTES), reactor)
+    factory = build_port(database, Protocol, ServerLimits(line_bytes=LINE_BYTES, silence_s=SILENCE_S), reactor)
     listening = reactor.listenTCP(0, factory, interface="127.0.0.1")
     watch = watch_connections(reactor)
     assert watch is not None
