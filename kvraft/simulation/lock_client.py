@@ -217,6 +217,11 @@ def leave_a_queue(cluster: Cluster) -> None:
         return
     forwards = cluster.on_follower is OnFollower.FORWARD
     waiting_at = max(leader.node.membership.voters) if forwards else leader.id
+    cluster.run_until(
+        lambda: _has_acknowledged(waiting_at, leader) or cluster.leader != leader.id,
+        at_most=LEFT_S,
+        what="an acknowledgement of the member at which a client will wait",  # a wedged connection is given up by then
+    )
     waiting.ask(address_of(waiting_at), [f"LOCK {LEFT} TTL {LEFT_S} WAIT 60"], lambda _answers: None)
     cluster.run_until(
         lambda: queue_of(LEFT, leader) == 1 or cluster.leader != leader.id,
@@ -237,6 +242,12 @@ def queue_of(lock: str, member: Member) -> int:
     """Return how many wait for a lock, by the state of a member."""
     found = member.store.locks.get(lock.encode())
     return 0 if found is None else len(found.waiters)
+
+
+def _has_acknowledged(member: int, leader: Member) -> bool:
+    """Whether the leader knows that a member has the whole log, so messages of that member arrive."""
+    progress = leader.node.progress_of(member)
+    return progress is None or progress.match == leader.node.log.last_index
 
 
 def _due(leader: Member) -> int | None:
