@@ -109,6 +109,7 @@ class Watching(LineOnlyReceiver):
             if "error" in answer:
                 del self._active[number]
                 self.told_at = None
+                self._client.watch_ended(self)
             elif self.told_at is not None and answer["event"] != "PROGRESS":
                 self.told_at = self._client.now
         elif number:
@@ -325,6 +326,11 @@ class WatchClient:
             refused = Told(follow.spelled, follow.span, follow.with_previous, follow.position + 1, 0, [answer])
             self.told.append(refused)
             follow.position = None
+
+    def watch_ended(self, connection: Connection) -> None:
+        """At the end of the run, connect anew when the node has ended a watch: all of them must stand."""
+        if self._is_last:
+            connection.leave()
 
     def stay(self) -> None:
         """Keep the connection, or connect to a member, and read everything."""
