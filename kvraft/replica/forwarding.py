@@ -47,6 +47,7 @@ FORWARDED_MAX: Final = 20_000
 AGAIN_S: Final = 0.05
 """Pause after a refusal before requests are forwarded again, seconds: the new leader may not be known yet."""
 LOST: Final = "the connection to the leader broke; the write may have happened: read it back before repeating it"
+"""What is said of a write that cannot be sent again."""
 _ANSWER_OVERHEAD_BYTES: Final = 64
 _MICROSECONDS: Final = 1_000_000
 
@@ -237,8 +238,8 @@ class Forwarding:
 
     def _refused(self, passed: Passed, code: str, text: str, is_definite: bool, details: dict[str, int] | None) -> None:
         if code == "NOT_LEADER" or (not is_definite and passed.is_safe_to_repeat):
-            if code == "NOT_LEADER" and not passed.is_safe_to_repeat:
-                passed.submission.is_proposed = False
+            if code == "NOT_LEADER" and not passed.was_lost:
+                passed.submission.is_proposed = False  # no log holds it
             passed.was_lost |= not is_definite
             self._park_again(passed)
             return
@@ -264,10 +265,7 @@ class Forwarding:
                 self._park_again(passed)
             else:
                 self._forget(passed)
-                text = (
-                    "the connection to the leader broke; the write may have happened: read it back before repeating it"
-                )
-                passed.submission.answer(OutcomeUnknown(text))
+                passed.submission.answer(OutcomeUnknown(LOST))
 
     # --- carrying out ------------------------------------------------------------------------------------------------
 

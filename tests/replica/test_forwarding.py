@@ -35,10 +35,11 @@ from kvraft.errors import NotLeaderRefusal, OutcomeUnknown, Refused, RequestFail
 from kvraft.peers.forwarded import Forwarded, ForwardedAnswer
 from kvraft.raft import MessageRefused
 from kvraft.replica import ReplicaOptions
+from kvraft.replica.forwarding import _encode_answer
 from kvraft.replica.limits import LevelTooLow
 from kvraft.replica.local_reads import WAIT_S
 from kvraft.replica.redirects import Redirects
-from kvraft.replica.submissions import Submission
+from kvraft.replica.submissions import Submission, TimedOut
 from kvraft.store import FEATURE_LEVEL
 from tests.replica.cluster import Cluster
 from tests.store.drawn import MUTATIONS
@@ -74,6 +75,13 @@ def answer(cluster: Cluster, member: int, *operations: Operation) -> Any:
     cluster.run_until(lambda: bool(told))
     assert len(told) == 1
     return told[0]
+
+
+def refuse_last(cluster: Cluster, follower: int, leader: int) -> None:
+    """Let a follower receive from its leader that this does not lead, as the answer to what it has sent last."""
+    (asked,) = [each for _, each in cluster.members[follower].sent if isinstance(each, Forwarded)][-1:]
+    refusal = _encode_answer(NotLeaderRefusal(None), is_index=False)
+    cluster.members[follower].replica.inbox.receive(leader, [ForwardedAnswer(asked.run, asked.ticket, refusal)])
 
 
 def sums(cluster: Cluster) -> list[bytes]:
@@ -270,6 +278,39 @@ def test_what_was_sent_to_two_leaders_is_never_refused_as_undone() -> None:
     (other,) = told.keys() - {cluster.settle()}
     assert OutcomeUnknown in {type(answers[0]) for answers in told[other]}
     assert all(isinstance(answers[0], list | OutcomeUnknown) for answers in told[other])
+
+
+@pytest.mark.parametrize("write", [increment(KEY), Once(1, 1, increment(KEY))])
+def test_what_only_members_that_do_not_lead_were_sent_was_not_begun(write: Mutation) -> None:
+    """They have refused it, so no log holds it, and its timeout is definite, with a number or without."""
+    cluster = ready_cluster()
+    first, leader = followers(cluster)[0], cluster.settle()
+    cluster.cut(first, leader)
+    told = ask(cluster, first, write)
+
+    refuse_last(cluster, first, leader)
+    cluster.isolate(first, noticed=True)
+    cluster.run_until(lambda: bool(told))
+
+    assert isinstance(told[0], TimedOut)
+
+
+def test_what_a_leader_may_hold_may_have_happened_whoever_refuses_it_later() -> None:
+    """The connection broke under a write of a session; a member that does not lead knows nothing of the first one."""
+    cluster = ready_cluster()
+    first, leader = followers(cluster)[0], cluster.settle()
+    cluster.cut(first, leader)
+    told = ask(cluster, first, Once(1, 1, increment(KEY)))
+    cluster.isolate(first, noticed=True)
+    cluster.heal()
+    forwarding = cluster.members[first].replica.intake.forwarding
+    cluster.run_until(lambda: bool(forwarding.under_way))
+
+    refuse_last(cluster, first, leader)
+    cluster.isolate(first, noticed=True)
+    cluster.run_until(lambda: bool(told))
+
+    assert isinstance(told[0], OutcomeUnknown)
 
 
 def test_a_refusal_is_definite_only_for_what_no_log_can_hold() -> None:
