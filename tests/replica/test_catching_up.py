@@ -156,6 +156,24 @@ def test_what_stays_is_not_given_up_while_a_member_lacks_it(patient: tuple[DiskC
     assert held(cluster, leader) <= TINY.log_bytes_kept
 
 
+def test_what_stays_is_given_up_when_another_node_leads(patient: tuple[DiskCluster, int, int]) -> None:
+    """That one has sent the member what it lacks, from its own log; until it leads, the old leader may be elected."""
+    cluster, old, late = patient
+    latest = hold_for_the_late(cluster, old, late)
+    cluster.snapshots[late].jobs.delay = 0.001
+    cluster.isolate(old, noticed=True)
+    cluster.await_other_leader(old)
+    cluster.run_until(lambda: cluster.members[old].node.leader is None)
+    cluster.run(0.5)
+    assert held(cluster, old) > TINY.log_bytes_kept
+
+    cluster.heal()
+    cluster.run_until(lambda: cluster.members[old].node.leader not in {None, old})
+    cluster.run(0.5)
+    assert cluster.snapshots[old].latest == latest, "there was no other snapshot"
+    assert held(cluster, old) <= TINY.log_bytes_kept
+
+
 def test_what_stays_is_bounded() -> None:
     """A member that never gets on costs no more of the log than the limit, or twice the snapshot's size."""
     options = attrs.evolve(TINY, log_bytes_for_late=5000)

@@ -39,7 +39,7 @@ class SnapshotOptions:
     log_bytes_for_late: int = 96 * 1024 * 1024
     """So much of a leader's log, or twice the size of the snapshot, if more, is kept while a live member needs it: a
     member that has installed a snapshot needs the entries after it; without them it would need the next snapshot.
-    What stays is dropped when all members have it, or with the next snapshot if one of them is away.
+    What stays is dropped when all members have it or another node leads, or else with the next snapshot.
     While a member receives one, a new one is taken only when half as much was applied: the second new one removes the
     one that is being sent."""
     absent_after: float = attrs.field(factory=_absent_after)
@@ -59,8 +59,11 @@ class LateMembers(Protocol):
         """Whether a live member is receiving a snapshot."""
         ...
 
-    def has_reached_all(self, index: int) -> bool:
-        """Whether this node leads, and the disk of each other member has all entries up to `index`, absent or not."""
+    def may_need(self, index: int) -> bool:
+        """Whether a member may need entries up to `index` of this node: one lacks some, and no other node leads.
+
+        A member that is away counts, too. Without a leader this node may be elected again.
+        """
         ...
 
 
@@ -110,9 +113,9 @@ class SnapshotCreator:
         self._applied_bytes += len(entry.record)
 
     def consider(self, store: Store) -> None:
-        """Count a turn, drop what late members need no more of the log, begin a snapshot of `store` if one is due."""
+        """Count a turn, drop the log that late members need no more, and begin a snapshot of `store` if one is due."""
         self._turns += 1
-        if self._held_to is not None and self._members.has_reached_all(self._held_to):
+        if self._held_to is not None and not self._members.may_need(self._held_to):
             self._let_go(self._held_to)
         if self._applied_bytes < self._options.log_bytes_max:
             return  # the common case
@@ -215,7 +218,7 @@ class SnapshotCreator:
         await self._drop(needless)
 
     def _let_go(self, index: int) -> None:
-        """Drop what stayed for late members: all have it, and a snapshot covers it."""
+        """Drop what stayed for late members, which a snapshot covers: none needs it of this node."""
         self._held_to = None
         Deferred.fromCoroutine(self._drop(index)).addErrback(self._failed)
 

@@ -87,11 +87,13 @@ class Snapshotter:
         """See `LateMembers`."""
         return bool(self._senders) and not self._senders.keys().isdisjoint(self._living)
 
-    def has_reached_all(self, index: int) -> bool:
+    def may_need(self, index: int) -> bool:
         """See `LateMembers`."""
         node = self._context.node
+        if not node.is_leader:
+            return node.leader is None
         others = [node.progress_of(peer) for peer in node.membership.members if peer != node.id]
-        return node.is_leader and all(other is not None and other.match >= index for other in others)
+        return any(other is None or other.match < index for other in others)
 
     @property
     def _living(self) -> dict[int, Progress]:
