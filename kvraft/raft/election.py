@@ -18,12 +18,13 @@ VOTERS_SAVES = 3
 """A candidate waits for the voters' saves at least so many times as long as its own save took."""
 ELECTION_WAIT_FACTOR_MAX = 16
 """Longest wait for the outcome of an election, in election timeouts."""
-SLOT_AFTER_LOSS = 0.25
+SLOT_AFTER_LOSS = (0.0, 0.25)
+"""The part of its slot, from and to, in which a follower draws the moment of its first attempt when the connection to
+its leader has broken. The rest lets the election end before the next slot begins."""
 SLOT_AFTER_SILENCE = (0.03, 0.1)
-"""The part of its slot from which a follower draws the moment of its first attempt, when the connection to its leader
-has broken (from the beginning of the slot on), and when its leader is silent. The rest lets the election end before the
-next slot begins. The leader's last heartbeat may have reached the other voters a moment later, and they refuse a
-pre-vote until the shortest timeout has passed for them too: so nobody asks at the very beginning of that time."""
+"""The same when the leader is silent. The part does not begin with the slot: the leader's last heartbeat may have
+reached the other voters a moment later, and they refuse a pre-vote until the shortest timeout has passed for them too.
+"""
 
 if TYPE_CHECKING:
     from kvraft.raft.node import Node
@@ -171,7 +172,7 @@ def delay_after_loss(node: Node, lost: int) -> float:
     after it, which splits the votes.
     """
     begin, length = _slot(node, lost, node.options.peer_lost_delay_min, node.options.peer_lost_delay_max)
-    return begin + length * node.random.uniform(0, SLOT_AFTER_LOSS)
+    return begin + length * node.random.uniform(*SLOT_AFTER_LOSS)
 
 
 def _timeout_of_follower(node: Node, follower: Follower) -> float:
@@ -179,7 +180,7 @@ def _timeout_of_follower(node: Node, follower: Follower) -> float:
 
     A leader that falls silent does so to all followers at once, too, so each draws from its own slot of the election
     timeout. With one range for all, two of three members would often ask within the few milliseconds that an election
-    takes, and split the votes. The shortest of these timeouts is as long as without slots.
+    takes, and split the votes. The shortest of these timeouts is hardly longer than without slots.
     """
     membership = node.membership
     if follower.slot_in is not membership:

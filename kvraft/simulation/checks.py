@@ -41,7 +41,7 @@ from kvraft.simulation.conduct import (
     majorities,
 )
 from kvraft.simulation.conduct_of_logs import Marks, Tail, Votes, check_allegiance, check_amount, check_removal
-from kvraft.simulation.conduct_of_members import Departures, watch_vote
+from kvraft.simulation.conduct_of_members import Departures, watch_regained_vote
 from kvraft.simulation.conduct_of_processes import watch_calls
 from kvraft.simulation.conduct_of_reads import ReadRounds
 from kvraft.simulation.founders import Founders
@@ -108,10 +108,10 @@ class Checks:
         """By id of a snapshot that was sent: the last entry that it covers."""
         self._acks: dict[int, tuple[int, int]] = {}
         """The term of each node's latest acknowledgement, and the highest entry that it acknowledged."""
+        self._acks_of_all: dict[int, tuple[int, int]] = {}
+        """Like `_acks`, but kept when a node has lost its memory."""
         self._reached = 0
         """The last entry that any node has applied."""
-        self._acks_of_all: dict[int, tuple[int, int]] = {}
-        """The same, also of nodes that have lost their memory."""
 
     def _check_kept(self, member: int, node: Node) -> None:
         """Check that a restarted node has all that it acknowledged, unless a later leader has replaced it (row 4)."""
@@ -134,7 +134,7 @@ class Checks:
         check_configurations(node)
         if member.forgets:
             self._note_lost_memories(node, self._watched[member.id].history)
-            watch_vote(node, lambda: self._acks_of_all.get(member.id, (0, 0)), self.violations.append)
+            watch_regained_vote(node, lambda: self._acks_of_all.get(member.id, (0, 0)), self.violations.append)
         self._look_ahead_of_effects(member, node)
         assembly.replica.connect(PromiseKeeper(assembly.peers, member, self))
         watch_calls(member, assembly, self.figure_3.committed, lambda: self._reached, self.violations.append)

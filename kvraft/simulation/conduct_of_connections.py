@@ -1,4 +1,7 @@
-"""Checks that a node notices the end of each connection of a peer: what was lost with it must be repeated."""
+"""Checks of the connections between peers: the end of each is noticed, and what waits for one is bounded.
+
+What was lost with a connection must be sent again, so the replica must be told of its end.
+"""
 
 from collections.abc import Callable
 from typing import Any

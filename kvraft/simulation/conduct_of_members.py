@@ -53,10 +53,11 @@ def watch_answers(node: Node, intake: Intake, object_to: Callable[[InvariantViol
     intake.administer = administer_and_look  # type: ignore[method-assign]
 
 
-def watch_vote(
+def watch_regained_vote(
     node: Node, promised: Callable[[], tuple[int, int]], object_to: Callable[[InvariantViolated], None]
 ) -> None:
-    """Check that a node which has started without its data does not vote too early, nor in a term that may be over.
+    """Check that a node which has started without its data does not vote too early, nor in a term in which it may have
+    voted before.
 
     `promised` returns the term of the latest acknowledgement of all its processes, and the highest entry in it.
     """
