@@ -104,6 +104,11 @@ class Nemesis:
         for member in self.cluster.members.values():
             member.machine.at_effect(0, None)
             member.trap = None
+        self.start_all()
+
+    def start_all(self) -> None:
+        """Start every process that does not run, unless it was removed from the cluster."""
+        for member in self.cluster.members.values():
             if not member.is_running and not (member.last_words or "").startswith(REMOVED):
                 self.cluster.start(member.id)
 

@@ -14,6 +14,8 @@ TRUCES: Final = 1 / 3
 """The share of runs with faults that have one."""
 BEGINS: Final = (0.3, 0.7)
 """Earliest and latest begin, as a share of the time of faults."""
+LEARNED_S: Final = 0.01
+"""So long after a process was held up it knows what became of its work on the disk, seconds."""
 
 
 def draw_truce(draws: Random) -> float | None:
@@ -41,8 +43,13 @@ def hold_truce(cluster: Cluster, nemesis: Nemesis) -> float:
 
 
 def mend(cluster: Cluster, nemesis: Nemesis) -> None:
-    """Repair everything, and wait until the operator's last command has its answer."""
+    """Repair everything, and wait until the operator's last command has its answer.
+
+    A process that was held up may learn only then that its disk had failed, and end itself: it is started once more.
+    """
     nemesis.stop()
     pauses_end = max(member.machine.held_until for member in cluster.members.values())
-    cluster.run(max(0.0, pauses_end - cluster.world.now))
+    if pauses_end > cluster.world.now:
+        cluster.run(pauses_end + LEARNED_S - cluster.world.now)
+        nemesis.start_all()
     cluster.run_until(lambda: nemesis.operator.is_idle, what="an answer to the operator")
