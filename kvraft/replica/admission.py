@@ -127,7 +127,8 @@ class Admission:
             else:
                 del self._sponsors[sponsor]
         peers.set_members(addresses, present.departed, present.incarnations)
-        if is_committed and node.id in present.departed:
+        if is_committed and node.id in present.departed and node.id not in present.outgoing:
+            # While outgoing it has a vote: the leader may crash before the last entry of the change is on its disk.
             self._begin_to_leave(REMOVED_ITSELF)
         elif is_stranger(node):
             self._begin_to_leave(OTHER_DATA_DIRECTORY)

@@ -9,6 +9,7 @@ from kvraft.raft import InvariantViolated, Node, RaftOptions
 from kvraft.replica.admission import IS_TOO_OLD
 from kvraft.simulation.checks import Checks
 from kvraft.simulation.clients import Answer, Caller, ClientMachine
+from kvraft.simulation.conduct_of_members import check_end
 from kvraft.simulation.disk import StaleFile
 from kvraft.simulation.due_work import check_due
 from kvraft.simulation.machine import Machine, ProcessDied
@@ -314,6 +315,11 @@ class Cluster:
         is_right = is_excused or why.startswith(REMOVED) or (why == IS_TOO_OLD.text and self._has_left(member))
         if not is_right:
             self.checks.violations.append(InvariantViolated(f"node {member.id} stopped itself: {why}"))
+        if why.startswith(REMOVED):
+            try:
+                check_end(member.id, self.checks.figure_3.committed)
+            except InvariantViolated as violation:
+                self.checks.violations.append(violation)
         self.stopped(member)
 
     def _has_left(self, member: Member) -> bool:

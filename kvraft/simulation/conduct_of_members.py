@@ -1,12 +1,12 @@
 """Rules about changes of the members, checked from outside."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import attrs
 from twisted.internet.defer import Deferred
 
 from kvraft.commands import AddMember, AdminCommand, Caller, MoveMember, RemoveMember, ReplaceMember
-from kvraft.raft import InvariantViolated, Membership, Node
+from kvraft.raft import Entry, EntryKind, InvariantViolated, Membership, Node
 from kvraft.replica.intake import Intake
 from kvraft.simulation.conduct import demand
 
@@ -28,6 +28,20 @@ class Departures:
             demand(
                 not missing, f"node {node.id}: the members {missing} have left, and do not count as removed (row 19)"
             )
+
+
+def check_end(member: int, committed: Mapping[int, Entry]) -> None:
+    """Check that a node which ends as removed is not needed any more: the committed configuration is without it.
+
+    An outgoing voter of a joint configuration still has its vote (§6).
+
+    Raises:
+        InvariantViolated: the latest committed configuration has it.
+    """
+    changes = (index for index, entry in committed.items() if entry.kind == EntryKind.MEMBERSHIP)
+    latest = max(changes, default=0)
+    has_left = latest > 0 and member not in Membership.decode(committed[latest].payload).members
+    demand(has_left, f"node {member} ends as removed, and is a member by the configuration of entry {latest}")
 
 
 def watch_answers(node: Node, intake: Intake, object_to: Callable[[InvariantViolated], None]) -> None:

@@ -18,6 +18,7 @@ from kvraft.replica.admission import (
     REMOVED_ITSELF,
     Admission,
 )
+from kvraft.replica.peer_transport import NoPeers
 from tests.replica.cluster import address, hello_of
 
 
@@ -49,6 +50,27 @@ def test_who_has_promised_something_believes_no_stranger_before_it_knows_its_clu
     assert node.voting is voting
     hello = replace(hello_of(7, Facts(configuration=index, address=address(7))), to_incarnation=known_as)
     assert admission.admits(hello, ours) == (Address.parse(address(7)) if is_admitted else None)
+
+
+def test_a_removed_voter_stays_until_the_change_is_over() -> None:
+    """An outgoing voter is needed until the configuration without it is committed; then it leaves, or once refused."""
+    clock, reasons = Clock(), list[exit_status.FatalReason]()
+    before = Membership([0, 1], addresses={each: address(each) for each in (0, 1)})
+    joint = before.without(0).joint_from(before)
+    for last, leaves in ((joint, False), (joint.without_outgoing(), True)):
+        node = Node(0, last, now=0.0, random=Random(1), hard_state=HardState(1), incarnation="ours")
+        admission = Admission(node, clock, reasons.append)
+
+        admission.look(NoPeers())
+        clock.advance(LAST_ANSWERS_S)
+
+        assert reasons == [REMOVED_ITSELF] * leaves
+    reasons.clear()
+
+    node = Node(0, joint, now=0.0, random=Random(1), hard_state=HardState(1), incarnation="ours")
+    Admission(node, clock, reasons.append).refused(1, REMOVED)
+    clock.advance(LAST_ANSWERS_S)
+    assert reasons == [REMOVED_ITSELF]
 
 
 def test_members_of_a_later_configuration_tell_a_node_of_its_removal() -> None:

@@ -3,9 +3,10 @@
 import attrs
 import pytest
 
-from kvraft.raft import InvariantViolated, Membership
+from kvraft.raft import Entry, EntryKind, InvariantViolated, Membership
 from kvraft.replica.administration import Administration
 from kvraft.simulation import Cluster
+from kvraft.simulation.conduct_of_members import check_end
 
 
 def remove_a_follower(cluster: Cluster) -> None:
@@ -43,3 +44,22 @@ def test_a_change_that_is_answered_before_it_is_committed_is_noticed(monkeypatch
 
     with pytest.raises(InvariantViolated, match="and has committed entry"):
         remove_a_follower(Cluster(seed=1))
+
+
+def test_a_node_that_ends_while_it_still_has_a_vote_is_noticed() -> None:
+    """An outgoing voter is a member until the configuration without it is committed."""
+    before = Membership([0, 1])
+    joint = before.without(0).joint_from(before)
+    first, second, third = (
+        Entry.create(1, index, kind, payload)
+        for index, kind, payload in (
+            (1, EntryKind.EMPTY, b""),
+            (2, EntryKind.MEMBERSHIP, joint.encode()),
+            (3, EntryKind.MEMBERSHIP, joint.without_outgoing().encode()),
+        )
+    )
+
+    for committed in ([], [first, second]):
+        with pytest.raises(InvariantViolated, match="node 0 ends as removed, and is a member"):
+            check_end(0, {entry.index: entry for entry in committed})
+    check_end(0, {1: first, 2: second, 3: third})
