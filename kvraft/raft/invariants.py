@@ -10,6 +10,7 @@ import attrs
 
 from kvraft.raft.errors import InvariantViolated
 from kvraft.raft.node import Node
+from kvraft.raft.progress import State
 from kvraft.raft.roles import Candidate, Leader
 from kvraft.raft.types import Entry
 
@@ -93,6 +94,8 @@ def _check_peers(node: Node, leader: Leader) -> None:
             raise _broken(node, f"node {peer}: match {progress.match} < next {progress.next} <= {last_index + 1}")
         if progress.inflight_bytes != sum([size for _, size in progress.inflight]):
             raise _broken(node, f"node {peer}: the window's bytes add up")
+        if progress.inflight and progress.state is State.PROBE:
+            raise _broken(node, f"node {peer}: nothing is in flight to a member whose log is probed")
 
 
 class NodeHistory:

@@ -231,7 +231,12 @@ class Conduct:
             )
 
     def acked(self, term: int, index: int) -> None:
-        """Record that an entry was acknowledged."""
+        """Record that an entry was acknowledged, and check that the log is known to match the leader's there (§5.3)."""
+        demand(
+            index <= self.node.match_index,
+            f"node {self.node.id} acknowledges entry {index} in term {term}, and knows its log to match the leader's "
+            f"up to {self.node.match_index} (§5.3)",
+        )
         if (term, index) > self._acked[:2]:
             self._acked = term, index, self.node.log.term_at(index)
 

@@ -5,7 +5,7 @@ from typing import Final
 
 import attrs
 
-from kvraft.raft import InvariantViolated, Message, Node
+from kvraft.raft import InvariantViolated, Message, Node, Ready
 from kvraft.raft.identity import may_be_promoted
 from kvraft.raft.messages import AppendEntriesReply, HeartbeatReply
 from kvraft.raft.progress import State
@@ -146,3 +146,29 @@ def watch_rounds(node: Node, object_to: Callable[[InvariantViolated], None]) -> 
             )
 
     node.wake = wake_and_look  # type: ignore[method-assign]
+
+
+def watch_commits(node: Node, object_to: Callable[[InvariantViolated], None]) -> None:
+    """Check that a leader commits, with the save that completes a majority, what that majority has stored (§5.3).
+
+    With the next answer it would be committed as well, and later.
+    """
+    advance = node.advance
+
+    def advance_and_look(ready: Ready) -> None:
+        advance(ready)
+        leader = node.role
+        if type(leader) is not Leader or not ready.entries or node.commit < node.membership_index:
+            return
+        stored = {peer: progress.match for peer, progress in leader.progress.items()} | {node.id: node.log.durable}
+        voters = node.membership.voters
+        reached = sorted((stored.get(voter, 0) for voter in voters), reverse=True)[len(voters) // 2]
+        if reached > node.commit and reached >= leader.term_start:
+            object_to(
+                InvariantViolated(
+                    f"node {node.id} knows of a majority that has stored entry {reached}, and has committed entry "
+                    f"{node.commit}"
+                )
+            )
+
+    node.advance = advance_and_look  # type: ignore[method-assign]

@@ -5,11 +5,11 @@ from collections.abc import Callable, Mapping
 from kvraft.process.assembly import Assembly
 from kvraft.raft import Entry, InvariantViolated
 from kvraft.simulation.conduct_of_connections import watch_connections
-from kvraft.simulation.conduct_of_leaders import watch_probes, watch_rounds, watch_windows
+from kvraft.simulation.conduct_of_leaders import watch_commits, watch_probes, watch_rounds, watch_windows
 from kvraft.simulation.conduct_of_members import watch_answers
 from kvraft.simulation.conduct_of_requests import watch_forwarding, watch_local_reads, watch_proposals
 from kvraft.simulation.conduct_of_snapshots import watch_snapshots
-from kvraft.simulation.conduct_of_votes import watch_votes
+from kvraft.simulation.conduct_of_votes import watch_losses, watch_votes
 from kvraft.simulation.member import Member
 
 
@@ -34,7 +34,9 @@ def watch_calls(
     watch_probes(node, object_to)
     watch_windows(node, object_to)
     watch_rounds(node, object_to)
+    watch_commits(node, object_to)
     watch_votes(node, object_to)
+    watch_losses(node, object_to)
     watch_connections(member.id, assembly, object_to)
     watch_snapshots(member, assembly, object_to)
     watch_proposals(assembly, committed, object_to)

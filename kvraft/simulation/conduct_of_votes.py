@@ -1,4 +1,4 @@
-"""Which votes are due, checked from outside: an election that nobody can win stops a cluster as surely as a crash."""
+"""Which votes and elections are due, checked from outside: without a leader a cluster has stopped as if by a crash."""
 
 from collections.abc import Callable
 
@@ -41,3 +41,22 @@ def watch_votes(node: Node, object_to: Callable[[InvariantViolated], None]) -> N
             )
 
     node.step = step_and_look  # type: ignore[method-assign]
+
+
+def watch_losses(node: Node, object_to: Callable[[InvariantViolated], None]) -> None:
+    """Check that a follower whose connection to its leader breaks does not wait for its whole election timeout."""
+    lost = node.peer_lost
+
+    def lost_and_look(peer: int, now: float) -> None:
+        had = node.leader
+        lost(peer, now)
+        due = node.now + node.options.peer_lost_delay_max
+        if had == peer != node.id and node.deadline > due:
+            object_to(
+                InvariantViolated(
+                    f"node {node.id} has lost its connection to node {peer}, which led, and asks for votes in "
+                    f"{node.deadline - node.now:.3f} s; {node.options.peer_lost_delay_max:.3f} s are the most"
+                )
+            )
+
+    node.peer_lost = lost_and_look  # type: ignore[method-assign]

@@ -8,7 +8,7 @@ import pytest
 from kvraft.raft import Entry, EntryKind, HardState, InvariantViolated, Membership, Node
 from kvraft.raft.invariants import ClusterHistory, NodeHistory, check
 from kvraft.raft.messages import Heartbeat
-from kvraft.raft.progress import Progress
+from kvraft.raft.progress import Progress, State
 from tests.raft.single import acknowledge, leader_role, make_entries, make_leader, make_node, make_sure_leader, settle
 
 
@@ -37,6 +37,13 @@ def remember_a_stranger(node: Node) -> None:
     leader_role(node).progress[9] = Progress(1)
 
 
+def keep_the_window_of_a_probe(node: Node) -> None:
+    """Probe a member's log with messages in flight that count as lost."""
+    progress = leader_role(node).progress[1]
+    progress.state = State.PROBE
+    progress.inflight.append((progress.match, 0))
+
+
 def go_by(membership: Membership) -> Callable[[Node], None]:
     """Return a fault that puts a configuration in the place of the first one."""
 
@@ -58,6 +65,7 @@ NODES: dict[str, Callable[[Node], None]] = {
     "has the progress of every other member": forget_a_member,
     "match": put("member.match", 9),
     "window": put("member.inflight_bytes", 9),
+    "nothing is in flight to a member whose log is probed": keep_the_window_of_a_probe,
     "uncommitted": put("leader.uncommitted_bytes", 9),
     "leaves a joint configuration": go_by(Membership([0, 1], range(3))),
     "keeps no progress of members that have left": remember_a_stranger,

@@ -2,9 +2,10 @@
 
 import pytest
 
-from kvraft.raft import InvariantViolated, transfer
+from kvraft.raft import InvariantViolated, Node, Ready, replication, transfer
 from kvraft.raft.progress import Progress, State
 from kvraft.simulation import Cluster
+from kvraft.simulation.conduct import Before, Conduct
 
 
 def hand_over_to_a_node_that_dies(cluster: Cluster) -> None:
@@ -70,3 +71,41 @@ def test_a_leader_that_does_not_probe_again_at_once_is_noticed(monkeypatch: pyte
     cluster.start(late)
     with pytest.raises(InvariantViolated, match="waits with the next probe"):
         cluster.run(5.0)
+
+
+def write_on_a_slow_disk(cluster: Cluster) -> None:
+    """Write at a leader whose save comes after the answer of the only follower that runs."""
+    leader = cluster.elect()
+    cluster.run_until(cluster.has_settled)
+    cluster.kill((leader + 1) % 3)
+    cluster.members[leader].faults.delay_s = 0.05, 0.05
+    cluster.ask(leader, "SET a 1")
+
+
+def test_a_leader_that_does_not_count_its_own_save_in_time_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The test breaks a rule on purpose: a leader looks for what is committed only when a member answers."""
+    write_on_a_slow_disk(Cluster(seed=1))
+    advance, advance_commit = Node.advance, replication.advance_commit
+
+    def advance_alone(self: Node, ready: Ready) -> None:
+        with monkeypatch.context() as patch:
+            if len(self.membership.voters) > 1:
+                patch.setattr(replication, "advance_commit", lambda *_: None)
+            advance(self, ready)
+
+    monkeypatch.setattr(Node, "advance", advance_alone)
+    with pytest.raises(InvariantViolated, match="knows of a majority that has stored entry"):
+        write_on_a_slow_disk(Cluster(seed=1))
+    assert replication.advance_commit is advance_commit
+
+
+def test_an_acknowledgement_of_what_was_not_compared_is_noticed() -> None:
+    """A follower answers for the part of its log that is known to match the leader's (§5.3)."""
+    cluster = Cluster(seed=1)
+    follower = cluster.members[(cluster.elect() + 1) % 3]
+    cluster.run_until(cluster.has_settled)
+    conduct = Conduct(follower, follower.node, Before.of(follower.node))
+    conduct.acked(follower.node.term, follower.node.match_index)
+
+    with pytest.raises(InvariantViolated, match="and knows its log to match the leader's"):
+        conduct.acked(follower.node.term, follower.node.match_index + 1)

@@ -2,7 +2,7 @@
 
 import pytest
 
-from kvraft.raft import InvariantViolated, Node, changes
+from kvraft.raft import InvariantViolated, Node, changes, election
 from kvraft.raft.log import Log
 from kvraft.raft.progress import Progress
 from kvraft.replica.rejoin import Rejoin
@@ -26,6 +26,14 @@ def test_a_vote_that_is_withheld_is_noticed(monkeypatch: pytest.MonkeyPatch) -> 
 
     with pytest.raises(InvariantViolated, match="a pre-vote for term"):
         elect_another(cluster)
+
+
+def test_a_follower_that_waits_long_after_its_leader_is_lost_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The test breaks a rule on purpose: it waits as if nothing but silence said so."""
+    monkeypatch.setattr(election, "delay_after_loss", lambda node, _lost: node.options.election_timeout_max)
+
+    with pytest.raises(InvariantViolated, match="which led, and asks for votes in"):
+        elect_another(Cluster(seed=1))
 
 
 def lose_a_memory(cluster: Cluster) -> None:
