@@ -8,8 +8,9 @@
 # Keys are written without their leases: a key with a lease goes away in the mirror only if make-mirror sees it go in
 # the source. 3.4.23 has no option to begin at an earlier revision.
 # Why it matters: the mirror is for the day on which the source is lost, and that day it holds services that were taken
-# out, locks that were released and old settings, as alive as the others. It goes on copying, so it looks well. After each pause delete the prefix in the destination first, or compare both sides. A copy needs a
-# way to say "and nothing else", and leases must be copied with what they end.
+# out, locks that were released and old settings, as alive as the others. It goes on copying, so it looks well. After
+# each pause delete the prefix in the destination first, or compare both sides. A copy needs a way to say "and nothing
+# else", and leases must be copied with what they end.
 set -eu
 tmp=$(mktemp -d)
 trap 'rm -rf "$tmp"' EXIT
