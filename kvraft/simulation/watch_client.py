@@ -13,6 +13,7 @@ from typing import Protocol as Shape
 import attrs
 import msgspec
 from twisted.internet.defer import Deferred
+from twisted.internet.error import ConnectionDone
 from twisted.internet.protocol import connectionDone
 from twisted.protocols.basic import LineOnlyReceiver
 from twisted.python.failure import Failure
@@ -39,6 +40,8 @@ STAYS_S: Final = (0.3, 2.0, 6.0)
 """About how long a client keeps a connection, one of these, seconds."""
 PAUSE_S: Final = 0.3
 """Longest pause before it connects again, seconds."""
+HALF_CLOSES: Final = 0.2
+"""The share of connections whose client closes its side after its requests, as nc does at the end of its input."""
 SLOW: Final = 0.5
 """The share of connections that are read slowly."""
 READS_NOTHING_S: Final = (0.05, 0.7, 2.0)
@@ -89,6 +92,9 @@ class Watching(LineOnlyReceiver):
         self._active: dict[int, tuple[Follow, Told]] = {}
         self._ending: deque[int] = deque()
         """Watches for which UNWATCH was sent."""
+        self._has_half_closed = False
+        self._process: object = None
+        """What ran at the node when the connection was made."""
         self.told_at: float | None = None
         """When the latest event came; None: not all requests are answered, or a watch has ended."""
 
@@ -96,6 +102,10 @@ class Watching(LineOnlyReceiver):
     def connectionMade(self) -> None:
         for follow in self._waiting:
             self.transport.write(f"{follow.line}\n".encode())
+        self._process = self._client.process
+        self._has_half_closed = self._client.half_closes
+        if self._has_half_closed:
+            self.transport.loseWriteConnection()
 
     @override
     def lineReceived(self, line: bytes) -> None:
@@ -141,13 +151,18 @@ class Watching(LineOnlyReceiver):
             follow.position = answer["revision"]
 
     def unwatch(self) -> None:
-        """Send UNWATCH for all watches."""
+        """Send UNWATCH for all watches, if the client's side is still open."""
+        if self._has_half_closed:
+            return
         for number in self._active:
             self._ending.append(number)
             self.transport.write(f"UNWATCH {number}\n".encode())
 
     def probe(self) -> None:
         """Send PING: a client that only reads does not detect that the node's machine has lost power."""
+        if self._has_half_closed:
+            self.leave()
+            return
         self.told_at = None
         self.transport.write(b"PING\n")
 
@@ -167,6 +182,9 @@ class Watching(LineOnlyReceiver):
 
     @override
     def connectionLost(self, reason: Failure = connectionDone) -> None:
+        has_any = len(self._waiting) + len(self._active) > len(self._ending)
+        if has_any and reason.check(ConnectionDone) is not None:
+            self._client.check_closed(self._process)
         self._client.lost(self)
 
 
@@ -305,6 +323,22 @@ class WatchClient:
         member = self._cluster.members[self.target]
         if member.assembly is not None:
             check_followings(member)
+
+    @property
+    def half_closes(self) -> bool:
+        """Whether the next connection is one whose client closes its side at once."""
+        return not self._is_last and self._random.random() < HALF_CLOSES
+
+    @property
+    def process(self) -> object:
+        """What runs at the node to which it is connected."""
+        return self._cluster.members[self.target].assembly
+
+    def check_closed(self, process: object) -> None:
+        """Check that a process that goes on running has not closed a connection with a watch (docs/watches.md)."""
+        demand(
+            process is not self.process, f"node {self.target} closes a connection with a watch, and has not ended that"
+        )
 
     def lost(self, connection: Connection) -> None:
         """Continue on another node."""

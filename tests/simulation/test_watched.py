@@ -7,11 +7,13 @@ import pytest
 
 from kvraft.commands import Mutation, Set, prefix_span
 from kvraft.raft import InvariantViolated
+from kvraft.server.close import ClosingRule
 from kvraft.simulation import Cluster
 from kvraft.simulation.data_client import read_request
 from kvraft.simulation.replay import Replay
 from kvraft.simulation.watch_client import WatchClient, WriterOfSeveral
 from kvraft.simulation.watched import Told, check_told
+from kvraft.store.history import HISTORY_LEVEL
 from tests.store.log import batch
 
 BOTH = read_request('TXN {"then": [{"set": "w1", "value": "b"}, {"delete": "w2"}]}', 0.0).operation
@@ -146,3 +148,25 @@ def test_a_watch_on_a_node_that_was_removed_is_not_level_before_it_is_on_a_membe
 
     check_told(client.told, Replay(cluster.checks.figure_3.committed))
     assert any(each.is_complete for each in client.told)
+
+
+def test_a_watch_that_ends_with_a_half_close_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The test breaks a rule on purpose: whoever has closed its side is closed, although it watches."""
+    monkeypatch.setattr(WatchClient, "half_closes", True)
+    settled = ClosingRule.settled
+
+    def forget_watches(self: ClosingRule, *, line_begun: bool) -> None:
+        self.watches &= not self.client_finished
+        settled(self, line_begun=line_begun)
+
+    def watch() -> None:
+        cluster = Cluster(seed=3)
+        cluster.elect()
+        cluster.run_until(lambda: all(each.store.feature_level >= HISTORY_LEVEL for each in cluster.running))
+        WatchClient(0, cluster).begin()
+        cluster.run(3.0)
+
+    watch()
+    monkeypatch.setattr(ClosingRule, "settled", forget_watches)
+    with pytest.raises(InvariantViolated, match="closes a connection with a watch"):
+        watch()
