@@ -5,11 +5,11 @@
 # leaves the others as they are.
 # What happens: the entries lie in a ring, which unshift() makes begin near the end of the storage. To close the gap,
 # remove() copies what follows from there, and does not go round at the end of the storage: it reads beyond it. With
-# eight entries pushed and four put in front, remove(1, 2) gives the right two, the length is right, and the eight pushed
-# ones are undefined. With 300 and 100, 300 are lost. splice() with a count of two does the same. removeOne() is right,
-# and so is a queue that was only pushed to. No error is raised.
-# Why it matters: jobs are pushed behind, those to be tried again are put in front, and cancelled ones are taken out: that
-# is what such a queue is for. A test with five entries, or without unshift(), passes. The package is below clients of
+# eight entries pushed and four put in front, remove(1, 2) gives the right two, the length is right, and the eight
+# pushed ones are undefined. With 300 and 100, 300 are lost. splice() with a count of two does the same. removeOne() is
+# right, and so is a queue that was only pushed to. No error is raised.
+# Why it matters: jobs are pushed behind, those to be tried again are put in front, and cancelled ones are taken out:
+# that is what such a queue is for. A test with five entries, or without unshift(), passes. The package is below clients of
 # databases and queues. Take out one entry at a time with removeOne(), from the last to the first. A ring needs tests
 # that start at each position of its storage.
 set -eu
