@@ -9,9 +9,9 @@
 # pushed ones are undefined. With 300 and 100, 300 are lost. splice() with a count of two does the same. removeOne() is
 # right, and so is a queue that was only pushed to. No error is raised.
 # Why it matters: jobs are pushed behind, those to be tried again are put in front, and cancelled ones are taken out:
-# that is what such a queue is for. A test with five entries, or without unshift(), passes. The package is below clients of
-# databases and queues. Take out one entry at a time with removeOne(), from the last to the first. A ring needs tests
-# that start at each position of its storage.
+# that is what such a queue is for. A test with five entries, or without unshift(), passes. The package is below
+# clients of databases and queues. Take out one entry at a time with removeOne(), from the last to the first. A ring
+# needs tests that start at each position of its storage.
 set -eu
 tmp=$(mktemp -d)
 trap 'rm -rf "$tmp"' EXIT
@@ -54,7 +54,7 @@ const lost = cases.map(([name, pushed, inFront, change, same]) => {
   const { taken, length, left, expected } = look(pushed, inFront, change, same);
   const gone = left.filter((entry) => entry === undefined).length;
   const kept = left.every((entry, at) => entry === undefined || entry === expected[at]);
-  console.log(`  ${pushed} pushed, ${inFront} in front, ${name}: took ${taken}, right length: ${length}, lost: ${gone}`);
+  console.log(`  ${pushed} pushed, ${inFront} in front, ${name}: took ${taken}, length right: ${length}, ${gone} lost`);
   if (pushed === 8) console.log(`    left: ${left.map(String)}`);
   return length && kept ? gone : "differs";
 });
