@@ -159,8 +159,12 @@ class Forwarding:
             submission.answer(Overloaded("too many requests wait for the leader; try again in a moment"))
             return True
         self._bytes += len(content)
-        self.parked.append(Passed(caller, submission, content))
-        self.look()
+        passed = Passed(caller, submission, content)
+        leader = self._node.leader
+        if leader is None or self.parked or not self._may_pass_on:
+            self.parked.append(passed)
+        else:
+            self._pass_on(leader, passed)
         return True
 
     def look(self) -> None:
@@ -172,19 +176,25 @@ class Forwarding:
             elif passed.sent_to != leader and leader is not None and passed.is_safe_to_repeat:
                 passed.was_lost = True
                 self.parked.append(self.under_way.pop(ticket))
-        if not self.parked or not self.reaches_leader or self._clock.seconds() < self._not_before:
+        if leader is None or not self.parked or not self._may_pass_on:
             self._drop_answered()
             return
         parked, self.parked = self.parked, []
         for passed in parked:
-            if passed.submission.answered:
-                self._forget(passed)
-            elif leader == self._node.id:
-                self._forget(passed)
-                self._lead_own(passed.submission)
-            else:
-                assert leader is not None, "a leader is reached"
-                self._send(leader, passed)
+            self._pass_on(leader, passed)
+
+    @property
+    def _may_pass_on(self) -> bool:
+        return self.reaches_leader and self._clock.seconds() >= self._not_before
+
+    def _pass_on(self, leader: int, passed: Passed) -> None:
+        if passed.submission.answered:
+            self._forget(passed)
+        elif leader == self._node.id:
+            self._forget(passed)
+            self._lead_own(passed.submission)
+        else:
+            self._send(leader, passed)
 
     def _drop_answered(self) -> None:
         for passed in self.parked:
@@ -251,8 +261,10 @@ class Forwarding:
 
     def _park_again(self, passed: Passed) -> None:
         self.parked.append(passed)
-        self._not_before = self._clock.seconds() + AGAIN_S
-        self._clock.callLater(AGAIN_S, self._schedule)
+        now = self._clock.seconds()
+        if now >= self._not_before:  # else a turn is scheduled already
+            self._not_before = now + AGAIN_S
+            self._clock.callLater(AGAIN_S, self._schedule)
 
     def lost(self, peer: int) -> None:
         """Take the loss of a connection from or to a member: answers may be lost with it."""

@@ -190,6 +190,27 @@ def test_a_request_waits_for_a_leader() -> None:
     assert set(sums(cluster)) == {b"1"}
 
 
+def test_requests_that_are_refused_together_are_passed_on_again_in_one_turn() -> None:
+    """They need one timer, however many they are, and all are carried out."""
+    cluster = ready_cluster()
+    first, leader = followers(cluster)[0], cluster.settle()
+    cluster.cut(first, leader)
+    told = [ask(cluster, first, increment(KEY)) for _ in range(20)]
+    sent = [each for _, each in cluster.members[first].sent if isinstance(each, Forwarded)][-20:]
+    refusal = _encode_answer(NotLeaderRefusal(None), is_index=False)
+    timers = len(cluster.clock.getDelayedCalls())
+
+    cluster.members[first].replica.inbox.receive(
+        leader, [ForwardedAnswer(each.run, each.ticket, refusal) for each in sent]
+    )
+
+    assert len(cluster.members[first].replica.intake.forwarding.parked) == 20
+    assert len(cluster.clock.getDelayedCalls()) <= timers + 2  # that one, and perhaps a turn
+    cluster.heal()
+    cluster.run_until(lambda: all(told))
+    assert [each[0] for each in told] == [[answer_of_increment(number, number)] for number in range(1, 21)]
+
+
 def test_a_request_that_this_node_carries_out_itself_is_not_told_to_be_undone() -> None:
     """It waited for a leader, and this node becomes one and has it in its log: it may still happen (row 12)."""
     cluster = ready_cluster()
