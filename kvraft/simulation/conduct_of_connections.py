@@ -11,15 +11,28 @@ from kvraft.raft import InvariantViolated
 
 
 def watch_connections(member: int, assembly: Assembly, object_to: Callable[[InvariantViolated], None]) -> None:
-    """Check that the connection that counts for a peer is reported as lost when it ends or is replaced, once."""
+    """Check that the connection that counts for a peer is reported as lost when it ends or is replaced, once.
+
+    No request waits then for an answer over it.
+    """
     inbounds: Any = assembly.peers._inbounds  # noqa: SLF001
     receiver: Any = inbounds.receiver
     introduce, forget, peer_lost = inbounds.introduce, inbounds.forget, receiver.peer_lost
+    forwarding, turn = assembly.replica.intake.forwarding, assembly.replica.inbox._turn  # noqa: SLF001
     lost: list[int] = []
 
     def note(peer: int) -> None:
         lost.append(peer)
+        sent = {ticket for ticket, each in forwarding.under_way.items() if each.sent_to == peer}
         peer_lost(peer)
+        waiting = sent & forwarding.under_way.keys()  # what is sent again has another ticket
+        if waiting and not turn.is_stopped:
+            object_to(
+                InvariantViolated(
+                    f"node {member} has lost a connection of node {peer}, and {len(waiting)} requests that it has "
+                    "passed on there wait for their answers"
+                )
+            )
 
     def introduce_and_look(connection: Any, hello: Any) -> None:
         older = inbounds._by_peer.get(hello.sender)  # noqa: SLF001

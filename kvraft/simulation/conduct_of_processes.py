@@ -10,6 +10,7 @@ from kvraft.simulation.conduct_of_members import watch_answers
 from kvraft.simulation.conduct_of_requests import watch_forwarding, watch_local_reads, watch_proposals
 from kvraft.simulation.conduct_of_snapshots import watch_snapshots
 from kvraft.simulation.conduct_of_votes import watch_losses, watch_votes
+from kvraft.simulation.conduct_of_watches import watch_watches
 from kvraft.simulation.member import Member
 
 
@@ -42,3 +43,4 @@ def watch_calls(
     watch_proposals(assembly, committed, object_to)
     watch_forwarding(assembly, object_to)
     watch_local_reads(assembly, reached, object_to)
+    watch_watches(assembly, object_to)

@@ -1,10 +1,12 @@
 """The simulator notices reads that too few have confirmed."""
 
+from math import inf
+
 import attrs
 import pytest
 
 from kvraft.raft import InvariantViolated
-from kvraft.raft.roles import Leader
+from kvraft.raft.roles import Leader, ReadRound
 from kvraft.simulation import Cluster
 from kvraft.simulation.conduct_of_reads import ReadRounds
 
@@ -32,3 +34,22 @@ def test_a_majority_of_each_set_of_voters_confirms_a_round() -> None:
         attrs.evolve(rounds).after_each(node, leader)
     leader.progress[other].confirmed_round = leader.round
     attrs.evolve(rounds).after_each(node, leader)
+
+
+def test_a_round_that_leaves_members_out_for_good_is_noticed() -> None:
+    """A round that not all are asked for has a time at which they are."""
+    cluster = Cluster(seed=1, nodes=3)
+    node = cluster.members[cluster.elect()].node
+    leader = node.role
+    assert isinstance(leader, Leader)
+    first, *_ = leader.progress
+    leader.round += 1
+    leader.read_rounds.append(ReadRound(leader.round, []))
+    leader.progress[first].asked_round = leader.round
+    rounds = ReadRounds(leader, leader.round)
+
+    leader.ask_all_at = node.now + 1.0
+    attrs.evolve(rounds).after_each(node, leader)
+    leader.ask_all_at = inf
+    with pytest.raises(InvariantViolated, match="and will not ask them"):
+        attrs.evolve(rounds).after_each(node, leader)
