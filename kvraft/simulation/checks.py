@@ -127,7 +127,8 @@ class Checks:
         node = assembly.replica.node
         if not member.has_older_copy and not member.forgets:
             self._check_remembered(member, node)
-        self._founders.begins(member, node)
+        if not member.has_older_copy:
+            self._founders.begins(member, node)
         self._watched[member.id] = _Watched(
             node, NodeHistory(node), Conduct(member, node, Before.of(node)), founder=node.founder
         )

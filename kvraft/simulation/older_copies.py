@@ -1,4 +1,4 @@
-"""An older copy of a node's disk is put back: the node must not take part with it, and is healthy with its own again.
+"""A node comes back with an older copy of its disk, or with an empty one: it must not take part, and does with its own.
 
 kvraft does not guarantee to survive a copy that votes before a member that has recorded the lost acknowledgements has
 connected to it. So this is done in a healthy cluster: the others connect at once, and must have recorded what the copy
@@ -55,6 +55,33 @@ def put_back(cluster: Cluster) -> None:
     )
     if cluster.start(member.id) or OUTDATED not in (member.last_words or ""):
         raise InvariantViolated(f"node {member.id} is started again with its older copy, which it has detected")
+    member.has_older_copy = False
+    member.disk = own
+    cluster.start(member.id)
+    cluster.run_until(cluster.has_settled, what=f"one state on all members with node {member.id}'s own disk")
+
+
+def empty(cluster: Cluster) -> None:
+    """Start a follower with an empty disk: the log binds its id to another data directory, so it must end (row 19).
+
+    Raises:
+        Stuck: it takes part, or the cluster does not come to rest with its own disk.
+    """
+    leader = cluster.members[cluster.elect()]
+    membership = leader.node.membership
+    known = membership.voters & membership.incarnations.keys() - {leader.id}
+    followers = [member for member in cluster.running if member.id in known]
+    if not followers or leader.node.commit < leader.node.membership_index:
+        return
+    member = cluster.random.choice(followers)
+    cluster.kill(member.id)
+    own, member.disk = member.disk, Disk(cluster.random.getrandbits(64))
+    cluster.world.tell(member.machine.name, "has lost its disk")
+    member.has_older_copy = True
+    cluster.start(member.id)
+    cluster.run_until(
+        lambda: not member.is_running, at_most=NOTICED_S, what=f"the end of node {member.id} with an empty disk"
+    )
     member.has_older_copy = False
     member.disk = own
     cluster.start(member.id)

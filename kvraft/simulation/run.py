@@ -349,8 +349,9 @@ def _disturb_at_the_end(plan: Plan, cluster: Cluster) -> None:
         _dial_without_names(cluster)
         at_rest.settle(cluster)
         return
-    if Random(f"{plan.seed} older copy").random() < OLDER_COPIES:
-        older_copies.put_back(cluster)
+    draws = Random(f"{plan.seed} older copy")
+    if draws.random() < OLDER_COPIES:
+        draws.choice((older_copies.put_back, older_copies.empty))(cluster)
     draws = Random(f"{plan.seed} slow election")
     if draws.random() < SLOW_ELECTIONS:
         _elect_on_slow_disks(cluster, draws)
