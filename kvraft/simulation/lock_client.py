@@ -63,6 +63,10 @@ LEFT: Final = "_l9"
 """The lock for which a client waits that leaves."""
 LEFT_S: Final = 5.0
 """How long its holder has it, seconds."""
+HELD_S: Final = 30
+"""How long a client has it that does nothing more, seconds."""
+IDLE_S: Final = 2.0
+"""How long nothing is asked meanwhile, virtual seconds."""
 LEFT_AFTER_S: Final = 1.0
 """Longest time from the end of that client's connection until its place in the queue is given up, seconds."""
 LATE_S: Final = 1.0
@@ -180,6 +184,8 @@ class LockClients(JudgedGroup[LockClient]):
         self._await_ends()
         leave_a_queue(self._cluster)
         self._await_ends()
+        keep_time(self._cluster)
+        self._await_ends()
         self._cluster.run_until(self._cluster.has_settled, what="one state on all members")
 
     def _await_ends(self) -> None:
@@ -235,6 +241,32 @@ def leave_a_queue(cluster: Cluster) -> None:
         what="the end of the wait of a client that has gone",
     )
     if cluster.leader == leader.id:
+        cluster.ask(leader.id, f"UNLOCK {LEFT} {token}")
+
+
+def keep_time(cluster: Cluster) -> None:
+    """Check that the log's time goes on in a healthy cluster that does nothing but hold a lock (row 28).
+
+    The next leader goes on from the last stamp: each change of leaders would give the lock the time since then again.
+
+    Raises:
+        InvariantViolated: it stands still.
+    """
+    leader = cluster.members[cluster.elect()]
+    if leader.store.feature_level < AcquireLock.LEVEL:
+        return
+    token = cluster.ask(leader.id, f"LOCK {LEFT} TTL {HELD_S}")[0].get("token")
+    if token is None:
+        return
+    began_us = leader.store.cluster_time
+    cluster.run(IDLE_S)
+    if cluster.leader == leader.id:
+        passed_s = (leader.store.cluster_time - began_us) / SECOND_US
+        demand(
+            passed_s >= IDLE_S * min(CLOCK_RATES) - LATE_S,
+            f"node {leader.id} leads an idle cluster with a lock for {IDLE_S:g} s, and the log's time goes on by "
+            f"{passed_s:.3f} s (row 28)",
+        )
         cluster.ask(leader.id, f"UNLOCK {LEFT} {token}")
 
 
