@@ -2,10 +2,12 @@
 
 The queue of each lock and its grants are replicated state. This module keeps only the reply callbacks of the clients
 connected here. A wait is answered when an applied entry grants the request, ends its wait, or replaces it by a later
-request of the same owner. If the client disconnects first, the request is withdrawn by a log entry; a member that has
-forwarded the request to the leader forwards the withdrawal, too. When this node stops leading, every wait is answered
-with an error that asks the client to repeat the request at the leader: its place in the queue stays until its wait
-ends.
+request of the same owner. A request that was passed on may be settled here before the leader's answer says that it is
+queued, and a snapshot may cover what settled it: then the state of the lock says what became of it.
+
+If the client disconnects first, the request is withdrawn by a log entry; a member that has forwarded the request to the
+leader forwards the withdrawal, too. When this node stops leading, every wait is answered with an error that asks the
+client to repeat the request at the leader: its place in the queue stays until its wait ends.
 """
 
 from collections.abc import Callable, Sequence
@@ -14,6 +16,7 @@ from kvraft.commands import AcquireLock, Caller, Failure, Granted, Mutation, Ope
 from kvraft.commands.lock_values import SUPERSEDED, Told
 from kvraft.errors import OutcomeUnknown, RequestFailed
 from kvraft.replica.submissions import Reply
+from kvraft.store.locks import Locks
 
 Ask = Callable[[Caller, Sequence[Operation], Reply], None]
 
@@ -70,10 +73,12 @@ class LockWaits:
 
     Args:
         propose: proposes a mutation if this node leads, and returns whether it does; the outcome is not reported.
+        locks: returns the replicated locks.
     """
 
-    def __init__(self, propose: Callable[[Mutation], bool]) -> None:
+    def __init__(self, propose: Callable[[Mutation], bool], locks: Callable[[], Locks]) -> None:
         self._propose = propose
+        self._locks = locks
         self._queued: dict[int, Wait] = {}
 
     def begin(self, ask: Ask, caller: Caller, request: AcquireLock, reply: Reply) -> Callable[[], None]:
@@ -86,8 +91,36 @@ class LockWaits:
         return wait.give_up
 
     def add(self, wait: Wait) -> None:
-        """Take a request that is queued."""
-        self._queued[wait.ticket] = wait
+        """Take a request that the leader has queued, unless this node has already applied what settled it."""
+        outcome = self._settled(wait)
+        if outcome is None:
+            self._queued[wait.ticket] = wait
+        else:
+            wait.end(outcome)
+
+    def replaced(self) -> None:
+        """Answer the waits whose requests were settled by entries that an installed snapshot covers."""
+        for wait in [*self._queued.values()]:
+            outcome = self._settled(wait)
+            if outcome is not None:
+                del self._queued[wait.ticket]
+                wait.end(outcome)
+
+    def _settled(self, wait: Wait) -> list[Result] | RequestFailed | None:
+        """Return what became of a queued request, by the state of the lock; None: it waits, or is not applied here."""
+        locks, ticket = self._locks(), wait.ticket
+        for each in locks.told:
+            if each.ticket == ticket:
+                return [_outcome(wait.request, each)]
+        lock = locks.get(wait.request.name)
+        waiters = () if lock is None else lock.waiters
+        if ticket > locks.last or any(waiter.ticket == ticket for waiter in waiters):
+            return None
+        if lock is not None and lock.ticket == ticket:
+            return [Granted(lock.token, wait.request.ttl_us, ticket)]
+        return OutcomeUnknown(
+            "the request was settled before this node was told that it was queued: ask again with the same OWNER"
+        )
 
     def withdraw(self, wait: Wait) -> None:
         """Remove a request from the replicated queue, by a log entry."""

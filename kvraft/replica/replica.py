@@ -93,7 +93,7 @@ class Replica:
         """Set until the log that was read at the start is applied."""
         self._state = state = State(store, lambda: self._peers)
         self._watches = Watches(state, clock, options.watches_max)
-        self._lock_waits = LockWaits(self._propose)
+        self._lock_waits = LockWaits(self._propose, lambda: state.store.locks)
         self.instruments = Instruments(node, clock.seconds, options.request_timeout)
         note = self.instruments.events.note
         self._saver = Saver(storage, self._became_durable, self._save_failed, clock.seconds, self.instruments.saved)
@@ -134,6 +134,7 @@ class Replica:
             self._commits.under_way,
             self._redirects,
             self._watches,
+            self._lock_waits,
             clock,
             lambda: bool(self._applier.waiting),
         )

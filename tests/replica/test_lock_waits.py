@@ -1,5 +1,6 @@
 """The leader answers clients that wait for a lock, whatever becomes of the others; a client that left holds none."""
 
+from collections.abc import Sequence
 from typing import Any, Final
 
 from kvraft.commands import (
@@ -7,6 +8,7 @@ from kvraft.commands import (
     Caller,
     Failure,
     Granted,
+    Queued,
     acquire_lock,
     describe_lock,
     guarded,
@@ -16,6 +18,8 @@ from kvraft.commands import (
 from kvraft.commands.expiry import SECOND_US
 from kvraft.commands.transactions import Put
 from kvraft.errors import OutcomeUnknown, RequestFailed
+from kvraft.peers.forwarded import ForwardedAnswer
+from kvraft.replica.lock_waits import LockWaits
 from kvraft.replica.options import ReplicaOptions
 from tests.replica.cluster import Cluster
 from tests.replica.test_expiry import IDLE_S, applied, ready_cluster
@@ -203,3 +207,78 @@ def test_the_limit_of_locks_is_agreed_when_a_leader_begins() -> None:
     """It stands in the log, so that all members refuse the same."""
     cluster = Cluster(options=ReplicaOptions(locks_max=1))
     cluster.run_until(lambda: all(member.store.locks.locks_max == 1 for member in cluster.running))
+
+
+def asked_of_a_follower(cluster: Cluster, request: AcquireLock) -> tuple[int, list[Any]]:
+    """Let a follower pass a request for the lock on; return its id, and a list for what comes of it."""
+    follower = followers(cluster)[0]
+    told: list[Any] = []
+    cluster.members[follower].replica.intake.acquire(SOMEBODY, request, told.append)
+    return follower, told
+
+
+def test_a_grant_that_is_applied_before_the_place_in_the_queue_is_known() -> None:
+    """The leader's answer to a request that was passed on may come after the entry that grants the lock."""
+    cluster = forwarding_cluster()
+    first = Waiting(cluster, lock(ttl=60.0))
+    leader = cluster.settle()
+    follower, told = asked_of_a_follower(cluster, lock(ttl=60.0, wait=50.0))
+    late: list[tuple[int, Any]] = []
+    receive = cluster.members[follower].replica.inbox.receive
+
+    def hold_answers(sender: int, messages: Sequence[Any]) -> None:
+        late.extend((sender, each) for each in messages if isinstance(each, ForwardedAnswer))
+        receive(sender, [each for each in messages if not isinstance(each, ForwardedAnswer)])
+
+    cluster.members[follower].replica.inbox.receive = hold_answers  # type: ignore[method-assign,assignment]
+    cluster.run_until(lambda: bool(late))
+    cluster.do(release_lock(b"l", first.token))
+    cluster.do(transact([], [Put(b"k", b"")]))
+    cluster.run(0.5)
+    assert told == []
+
+    for sender, answer in late:
+        receive(sender, [answer])
+
+    assert cluster.settle() == leader
+    ((granted,),) = told
+    assert isinstance(granted, Granted)
+    assert granted.token == holder(cluster)
+
+
+def test_a_wait_that_ended_before_the_place_in_the_queue_is_known_has_an_unknown_outcome() -> None:
+    """Nothing says any more how it ended; the client may ask again."""
+    cluster = ready_cluster()
+    waits = LockWaits(lambda _: True, lambda: cluster.members[cluster.elect()].store.locks)
+    first = Waiting(cluster, lock(ttl=60.0))
+    ended = Waiting(cluster, lock(wait=0.5))
+    cluster.run(3.0)
+    assert [type(each) for each in ended.told] == [Failure]
+    told: list[Any] = []
+    asked: list[Any] = []
+    waits.begin(lambda *call: asked.append(call), SOMEBODY, lock(wait=0.5), told.append)
+    (_, _, answer) = asked[0]
+
+    answer([Queued(first.token + 1)])
+
+    assert [type(each) for each in told] == [OutcomeUnknown]
+
+
+def test_a_grant_that_only_a_snapshot_covers_is_told() -> None:
+    """After the installation the state of the lock says what became of each wait."""
+    cluster = ready_cluster()
+    waits = LockWaits(lambda _: True, lambda: cluster.members[cluster.elect()].store.locks)
+    first, second, third = (Waiting(cluster, lock(ttl=60.0, wait=wait)) for wait in (0.0, 50.0, 50.0))
+    told: dict[int, list[Any]] = {}
+    for ticket in (first.token + 1, first.token + 2):
+        asked: list[Any] = []
+        waits.begin(lambda *call: asked.append(call), SOMEBODY, lock(ttl=60.0), told.setdefault(ticket, []).append)  # noqa: B023
+        asked[0][2]([Queued(ticket)])
+    cluster.do(release_lock(b"l", first.token))
+    cluster.do(transact([], [Put(b"k", b"")]))
+
+    waits.replaced()
+
+    granted, waiting = told.values()
+    assert [[each.token for each in outcome] for outcome in granted] == [[second.token]]
+    assert (waiting, third.told) == ([], [])

@@ -6,6 +6,7 @@ from twisted.internet.interfaces import IReactorTime
 from twisted.internet.task import deferLater
 
 from kvraft.raft import Membership, Node
+from kvraft.replica.lock_waits import LockWaits
 from kvraft.replica.persistence import Saver
 from kvraft.replica.proposals import Proposals
 from kvraft.replica.redirects import Redirects
@@ -33,6 +34,7 @@ class StateInstaller:
         proposals: Proposals,
         redirects: Redirects,
         watches: Watches,
+        lock_waits: LockWaits,
         clock: IReactorTime,
         entries_wait: Callable[[], bool],
     ) -> None:
@@ -44,6 +46,7 @@ class StateInstaller:
         self._proposals = proposals
         self._redirects = redirects
         self._watches = watches
+        self._lock_waits = lock_waits
         self._clock = clock
         self._entries_wait = entries_wait
 
@@ -63,6 +66,7 @@ class StateInstaller:
             return store
         old = self._state.replace(store)
         self._watches.replaced(store)
+        self._lock_waits.replaced()
         self._redirects.refuse_covered(self._proposals, header.index)
         if keeps_tail:
             await self._storage.compact(header.index, header.term)
