@@ -35,7 +35,7 @@ from kvraft.peers.forwarded import Forwarded, ForwardedAnswer
 from kvraft.peers.frames import TAIL_BYTES_MAX
 from kvraft.raft import MessageRefused, Node
 from kvraft.replica.state import State
-from kvraft.replica.submissions import PERHAPS, Reply, Submission
+from kvraft.replica.submissions import Reply, Submission
 from kvraft.store import Store
 
 FORWARDING_LEVEL: Final = 3
@@ -86,8 +86,6 @@ class Passed:
     """The encoded operations; empty: `AppliedIndex` alone."""
     sent_to: int | None = None
     sent_at: float = 0.0
-    was_lost: bool = False
-    """Whether a member to which it was sent before has given no definite answer, and may have it in its log."""
 
     @property
     def is_safe_to_repeat(self) -> bool:
@@ -174,7 +172,7 @@ class Forwarding:
             if passed.submission.answered:
                 self._forget(self.under_way.pop(ticket))
             elif passed.sent_to != leader and leader is not None and passed.is_safe_to_repeat:
-                passed.was_lost = True
+                _note_lost(passed)
                 self.parked.append(self.under_way.pop(ticket))
         if leader is None or not self.parked or not self._may_pass_on:
             self._drop_answered()
@@ -248,16 +246,14 @@ class Forwarding:
 
     def _refused(self, passed: Passed, code: str, text: str, is_definite: bool, details: dict[str, int] | None) -> None:
         if code == "NOT_LEADER" or (not is_definite and passed.is_safe_to_repeat):
-            if code == "NOT_LEADER" and not passed.was_lost:
+            if not is_definite:
+                _note_lost(passed)
+            elif not passed.submission.may_be_elsewhere:
                 passed.submission.is_proposed = False  # no log holds it
-            passed.was_lost |= not is_definite
             self._park_again(passed)
             return
         self._forget(passed)
-        error: RequestFailed = RefusedByLeader(code, text, details) if is_definite else OutcomeUnknown(text)
-        if is_definite and passed.was_lost and passed.submission.writes:
-            error = OutcomeUnknown(PERHAPS)
-        passed.submission.answer(error)
+        passed.submission.fail(RefusedByLeader(code, text, details) if is_definite else OutcomeUnknown(text))
 
     def _park_again(self, passed: Passed) -> None:
         self.parked.append(passed)
@@ -273,7 +269,7 @@ class Forwarding:
                 continue
             del self.under_way[ticket]
             if passed.is_safe_to_repeat:
-                passed.was_lost = True
+                _note_lost(passed)
                 self._park_again(passed)
             else:
                 self._forget(passed)
@@ -298,6 +294,11 @@ class Forwarding:
             self._state.peers.send([(sender, ForwardedAnswer(message.run, message.ticket, data))])
 
         self._lead(Caller(f"{origin} by way of node {sender}"), operations, tell)
+
+
+def _note_lost(passed: Passed) -> None:
+    """Note that nobody can tell what has come of it at the leader to which it was sent."""
+    passed.submission.may_be_elsewhere = passed.submission.writes > 0
 
 
 def _encode_answer(outcome: Sequence[Result] | RequestFailed, *, is_index: bool) -> bytes:

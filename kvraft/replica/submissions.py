@@ -44,7 +44,7 @@ class Submission:
     (measured).
     """
 
-    __slots__ = ("_reply", "answered", "deadline", "is_proposed", "operations", "size", "writes")
+    __slots__ = ("_reply", "answered", "deadline", "is_proposed", "may_be_elsewhere", "operations", "size", "writes")
 
     def __init__(self, operations: Sequence[Operation], deadline: float, reply: Reply) -> None:
         self.operations = operations
@@ -53,6 +53,8 @@ class Submission:
         self.answered = False
         self.is_proposed = False
         """Whether it is in the log, so that it may be carried out even if this node fails."""
+        self.may_be_elsewhere = False
+        """Whether a leader to which it was sent, and which gave no definite answer, may have its writes in its log."""
         size = writes = 0
         for operation in operations:
             if IS_MUTATION[type(operation)]:
@@ -84,6 +86,10 @@ class Submission:
         A write of a session may have been sent to an earlier leader before it waited here for another one.
         """
         self.answer(OutcomeUnknown(PERHAPS) if self.is_proposed else error)
+
+    def fail(self, error: RequestFailed) -> None:
+        """Answer with the error of an attempt, or with `OutcomeUnknown` if an earlier leader may carry it out."""
+        self.answer(OutcomeUnknown(PERHAPS) if error.definite and self.may_be_elsewhere else error)
 
     def expire(self) -> None:
         """Answer with a timeout that says whether the writes may still happen."""
@@ -146,9 +152,9 @@ class Batch:
             begin = end
 
     def refuse(self, error: RequestFailed) -> None:
-        """Answer every submission with `error`."""
+        """Answer every submission with `error`, unless it may be in the log of an earlier leader, too."""
         for submission in self.submissions:
-            submission.answer(error)
+            submission.fail(error)
 
 
 def promised(ask: Callable[[Reply], None]) -> Deferred[list[Result]]:

@@ -1,0 +1,31 @@
+"""A write of a session that was sent to a leader, and is proposed once more by a later one."""
+
+from kvraft.commands import Once, OpenSession, increment
+from kvraft.errors import Refused
+from tests.replica.test_forwarding import KEY, answer, ask, ready_cluster, sums
+
+
+def test_a_write_that_an_earlier_leader_has_committed_is_never_refused_as_undone() -> None:
+    """Its second entry, here, is replaced for certain; the first one, at the leader before, is committed (row 12)."""
+    cluster = ready_cluster()
+    first = cluster.settle()
+    follower = (first + 1) % 3
+    assert answer(cluster, follower, OpenSession(60_000_000)) == [1]
+    cluster.settle()
+    told = ask(cluster, follower, Once(1, 1, increment(KEY)))
+    old, new = cluster.members[first].node, cluster.members[follower].node
+    length = old.log.last_index
+    cluster.run_until(lambda: old.log.last_index > length)
+    cluster.isolate(first, noticed=True)
+    cluster.run_until(lambda: new.is_leader)
+    cluster.isolate(follower)
+    cluster.run(0.1)
+    cluster.heal()
+    cluster.isolate(follower)
+    cluster.run_until(lambda: old.is_leader and old.commit >= old.log.last_index, at_most=4.0)
+    assert not told
+    cluster.heal()
+    cluster.run_until(lambda: bool(told))
+
+    assert set(sums(cluster)) == {b"1"}
+    assert not isinstance(told[0], Refused)
