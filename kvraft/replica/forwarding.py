@@ -158,8 +158,8 @@ class Forwarding:
             return True
         self._bytes += len(content)
         passed = Passed(caller, submission, content)
-        leader = self._node.leader
-        if leader is None or self.parked or not self._may_pass_on:
+        leader = None if self.parked else self._destination
+        if leader is None:
             self.parked.append(passed)
         else:
             self._pass_on(leader, passed)
@@ -174,16 +174,20 @@ class Forwarding:
             elif passed.sent_to != leader and leader is not None and passed.is_safe_to_repeat:
                 _note_lost(passed)
                 self.parked.append(self.under_way.pop(ticket))
-        if leader is None or not self.parked or not self._may_pass_on:
+        if not self.parked:
+            return
+        destination = self._destination
+        if destination is None:
             self._drop_answered()
             return
         parked, self.parked = self.parked, []
         for passed in parked:
-            self._pass_on(leader, passed)
+            self._pass_on(destination, passed)
 
     @property
-    def _may_pass_on(self) -> bool:
-        return self.reaches_leader and self._clock.seconds() >= self._not_before
+    def _destination(self) -> int | None:
+        """The leader, if it can be sent requests now, or is this node."""
+        return self._node.leader if self.reaches_leader and self._clock.seconds() >= self._not_before else None
 
     def _pass_on(self, leader: int, passed: Passed) -> None:
         if passed.submission.answered:

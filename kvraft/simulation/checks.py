@@ -125,9 +125,9 @@ class Checks:
     def watch(self, member: Member, assembly: Assembly) -> None:
         """Begin to check a new process, and every promise that it sends."""
         node = assembly.replica.node
-        if not member.has_older_copy and not member.forgets:
+        if not (member.has_older_copy or member.has_empty_disk or member.forgets):
             self._check_remembered(member, node)
-        if not member.has_older_copy:
+        if not member.has_empty_disk:
             self._founders.begins(member, node)
         self._watched[member.id] = _Watched(
             node, NodeHistory(node), Conduct(member, node, Before.of(node)), founder=node.founder

@@ -311,7 +311,8 @@ class Cluster:
     def _stopped(self, member: Member, why: str) -> None:
         """A process ended itself: that is allowed only if its disk failed, or if it was removed from the cluster."""
         self.world.tell(member.machine.name, f"stops: {why}")
-        is_excused = member.has_failed or member.rots or member.has_older_copy or member.is_too_old
+        has_other_disk = member.has_older_copy or member.has_empty_disk
+        is_excused = member.has_failed or member.rots or has_other_disk or member.is_too_old
         is_right = is_excused or why.startswith(REMOVED) or (why == IS_TOO_OLD.text and self._has_left(member))
         if not is_right:
             self.checks.violations.append(InvariantViolated(f"node {member.id} stopped itself: {why}"))

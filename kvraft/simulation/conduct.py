@@ -5,7 +5,7 @@ stands for election only after a majority has granted its pre-vote. A leader has
 quorum, and has a disk that answers. Membership changes come one at a time. Each rule names its source.
 """
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 
 import attrs
 
@@ -30,6 +30,10 @@ EVENTS_MIN: int = 10
 """Fewest events of a node before one of these times counts as exceeded: it may have been paused until just now."""
 LOOKS_S: float = 0.02
 """Interval of the checks of these times, seconds."""
+
+
+Objection = Callable[[InvariantViolated], None]
+"""Takes a violation that was noticed while production code runs, which may catch what is raised."""
 
 
 def majorities(membership: Membership) -> Sequence[Collection[int]]:

@@ -12,8 +12,7 @@ from kvraft.commands.placed_reads import StaleRead
 from kvraft.errors import RequestFailed
 from kvraft.process.assembly import Assembly
 from kvraft.raft import Entry, InvariantViolated
-
-Objection = Callable[[InvariantViolated], None]
+from kvraft.simulation.conduct import Objection
 
 SENT_MAX: Final = 1_000
 """Most writes whose sending is remembered."""

@@ -1,13 +1,11 @@
 """What a node may not overlook of its watches, checked from outside: a change that is not told is missed for good."""
 
-from collections.abc import Callable
 from typing import Any
 
 from kvraft.process.assembly import Assembly
 from kvraft.raft import InvariantViolated
+from kvraft.simulation.conduct import Objection
 from kvraft.store import Store
-
-Objection = Callable[[InvariantViolated], None]
 
 
 def watch_watches(assembly: Assembly, object_to: Objection) -> None:

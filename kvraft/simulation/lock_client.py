@@ -60,7 +60,7 @@ LEAVES: Final = 0.08
 LEAVES_S_MAX: Final = 0.3
 """Longest time until then, seconds."""
 LEFT: Final = "_l9"
-"""The lock for which a client waits that leaves."""
+"""The lock for which a client waits that leaves, and that is held while nothing else happens."""
 LEFT_S: Final = 5.0
 """How long its holder has it, seconds."""
 HELD_S: Final = 30
@@ -216,9 +216,7 @@ def leave_a_queue(cluster: Cluster) -> None:
         Stuck: it is not.
     """
     leader, waiting = cluster.members[cluster.elect()], cluster.client()
-    if leader.store.feature_level < AcquireLock.LEVEL:
-        return
-    token = cluster.ask(leader.id, f"LOCK {LEFT} TTL {LEFT_S}")[0].get("token")
+    token = _take(leader, cluster, LEFT_S)
     if token is None:
         return
     forwards = cluster.on_follower is OnFollower.FORWARD
@@ -253,9 +251,7 @@ def keep_time(cluster: Cluster) -> None:
         InvariantViolated: it stands still.
     """
     leader = cluster.members[cluster.elect()]
-    if leader.store.feature_level < AcquireLock.LEVEL:
-        return
-    token = cluster.ask(leader.id, f"LOCK {LEFT} TTL {HELD_S}")[0].get("token")
+    token = _take(leader, cluster, HELD_S)
     if token is None:
         return
     began_us = leader.store.cluster_time
@@ -268,6 +264,14 @@ def keep_time(cluster: Cluster) -> None:
             f"{passed_s:.3f} s (row 28)",
         )
         cluster.ask(leader.id, f"UNLOCK {LEFT} {token}")
+
+
+def _take(leader: Member, cluster: Cluster, ttl_s: float) -> int | None:
+    """Take the lock; return its token, or None: the cluster has an earlier version, or refuses."""
+    if leader.store.feature_level < AcquireLock.LEVEL:
+        return None
+    token: int | None = cluster.ask(leader.id, f"LOCK {LEFT} TTL {ttl_s}")[0].get("token")
+    return token
 
 
 def queue_of(lock: str, member: Member) -> int:

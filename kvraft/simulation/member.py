@@ -98,6 +98,8 @@ class Member:
         """Whether a sync of its journal has failed, so that it must end itself."""
         self.has_older_copy = False
         """Whether its disk is an older copy of its own, which lacks acknowledgements or votes: it must end itself."""
+        self.has_empty_disk = False
+        """Whether its disk is a new one, and everything of its own is lost: it must end itself."""
         self.has_other_state = False
         """Whether a bit in its memory was changed, so that its state differs from the others'."""
         self.is_too_old = False

@@ -46,19 +46,12 @@ def put_back(cluster: Cluster) -> None:
     if len(followers) > 1:
         cluster.restart(leader)
         cluster.elect()
-    own, member.disk = member.disk, older
-    cluster.world.tell(member.machine.name, "gets an older copy of its disk")
     member.has_older_copy = True
-    cluster.start(member.id)
-    cluster.run_until(
-        lambda: not member.is_running, at_most=NOTICED_S, what=f"the end of node {member.id} with an older copy"
-    )
+    own = _end_with(cluster, member, older, "an older copy")
     if cluster.start(member.id) or OUTDATED not in (member.last_words or ""):
         raise InvariantViolated(f"node {member.id} is started again with its older copy, which it has detected")
     member.has_older_copy = False
-    member.disk = own
-    cluster.start(member.id)
-    cluster.run_until(cluster.has_settled, what=f"one state on all members with node {member.id}'s own disk")
+    _give_back(cluster, member, own)
 
 
 def empty(cluster: Cluster) -> None:
@@ -75,14 +68,23 @@ def empty(cluster: Cluster) -> None:
         return
     member = cluster.random.choice(followers)
     cluster.kill(member.id)
-    own, member.disk = member.disk, Disk(cluster.random.getrandbits(64))
-    cluster.world.tell(member.machine.name, "has lost its disk")
-    member.has_older_copy = True
+    member.has_empty_disk = True
+    own = _end_with(cluster, member, Disk(cluster.random.getrandbits(64)), "an empty disk")
+    member.has_empty_disk = False
+    _give_back(cluster, member, own)
+
+
+def _end_with(cluster: Cluster, member: Member, disk: Disk, what: str) -> Disk:
+    """Start a node with another disk, let time pass until it has ended, and return its own disk."""
+    own, member.disk = member.disk, disk
+    cluster.world.tell(member.machine.name, f"starts with {what}")
     cluster.start(member.id)
-    cluster.run_until(
-        lambda: not member.is_running, at_most=NOTICED_S, what=f"the end of node {member.id} with an empty disk"
-    )
-    member.has_older_copy = False
+    cluster.run_until(lambda: not member.is_running, at_most=NOTICED_S, what=f"the end of node {member.id} with {what}")
+    return own
+
+
+def _give_back(cluster: Cluster, member: Member, own: Disk) -> None:
+    """Start a node with its own disk, and let time pass until it is level with the others."""
     member.disk = own
     cluster.start(member.id)
     cluster.run_until(cluster.has_settled, what=f"one state on all members with node {member.id}'s own disk")

@@ -81,11 +81,11 @@ def _check_disk(member: Member, told: Any) -> None:
     sizes = {path.name: len(inode.current) for path, inode in member.disk.inodes.items()}
     segments = [size for name, size in sizes.items() if name.startswith("segment")]
     snapshots = [name for name in sizes if name.startswith("snapshot") and not name.endswith(".draft")]
-    newest = {sizes[max(snapshots)] if snapshots else 0}
-    if member.has_failed:  # one that was given up may have its name all the same, until the next is taken
-        newest = {0, *map(sizes.__getitem__, snapshots)}
+    counted = {sizes[max(snapshots)] if snapshots else 0}
+    if member.has_failed:  # a snapshot that was given up may have its name all the same, until the next is taken
+        counted = {0, *(sizes[name] for name in snapshots)}
     demand(
-        told["segments"] == len(segments) and told["bytes"] - sum(segments) in newest,
+        told["segments"] == len(segments) and told["bytes"] - sum(segments) in counted,
         f"node {member.id} tells of {told}, and its disk has {sizes}",
     )
 

@@ -103,7 +103,7 @@ class Watching(LineOnlyReceiver):
         for follow in self._waiting:
             self.transport.write(f"{follow.line}\n".encode())
         self._process = self._client.process
-        self._has_half_closed = self._client.half_closes
+        self._has_half_closed = self._client.draw_half_close()
         if self._has_half_closed:
             self.transport.loseWriteConnection()
 
@@ -324,9 +324,8 @@ class WatchClient:
         if member.assembly is not None:
             check_followings(member)
 
-    @property
-    def half_closes(self) -> bool:
-        """Whether the next connection is one whose client closes its side at once."""
+    def draw_half_close(self) -> bool:
+        """Return whether the client closes its side of a new connection after its requests."""
         return not self._is_last and self._random.random() < HALF_CLOSES
 
     @property

@@ -21,6 +21,7 @@ from kvraft.errors import OutcomeUnknown, RequestFailed
 from kvraft.peers.forwarded import ForwardedAnswer
 from kvraft.replica.lock_waits import LockWaits
 from kvraft.replica.options import ReplicaOptions
+from kvraft.replica.submissions import Reply
 from tests.replica.cluster import Cluster
 from tests.replica.test_expiry import IDLE_S, applied, ready_cluster
 from tests.replica.test_forwarding import followers
@@ -209,12 +210,15 @@ def test_the_limit_of_locks_is_agreed_when_a_leader_begins() -> None:
     cluster.run_until(lambda: all(member.store.locks.locks_max == 1 for member in cluster.running))
 
 
-def asked_of_a_follower(cluster: Cluster, request: AcquireLock) -> tuple[int, list[Any]]:
-    """Let a follower pass a request for the lock on; return its id, and a list for what comes of it."""
-    follower = followers(cluster)[0]
+def queued(waits: LockWaits, request: AcquireLock, ticket: int) -> list[Any]:
+    """Begin a wait, and answer at once that it has this place in the queue; return a list for what comes of it."""
     told: list[Any] = []
-    cluster.members[follower].replica.intake.acquire(SOMEBODY, request, told.append)
-    return follower, told
+
+    def ask(_caller: Caller, _operations: object, reply: Reply) -> None:
+        reply([Queued(ticket)])
+
+    waits.begin(ask, SOMEBODY, request, told.append)
+    return told
 
 
 def test_a_grant_that_is_applied_before_the_place_in_the_queue_is_known() -> None:
@@ -222,15 +226,17 @@ def test_a_grant_that_is_applied_before_the_place_in_the_queue_is_known() -> Non
     cluster = forwarding_cluster()
     first = Waiting(cluster, lock(ttl=60.0))
     leader = cluster.settle()
-    follower, told = asked_of_a_follower(cluster, lock(ttl=60.0, wait=50.0))
+    follower = cluster.members[followers(cluster)[0]].replica
+    told: list[Any] = []
+    follower.intake.acquire(SOMEBODY, lock(ttl=60.0, wait=50.0), told.append)
     late: list[tuple[int, Any]] = []
-    receive = cluster.members[follower].replica.inbox.receive
+    receive = follower.inbox.receive
 
     def hold_answers(sender: int, messages: Sequence[Any]) -> None:
         late.extend((sender, each) for each in messages if isinstance(each, ForwardedAnswer))
         receive(sender, [each for each in messages if not isinstance(each, ForwardedAnswer)])
 
-    cluster.members[follower].replica.inbox.receive = hold_answers  # type: ignore[method-assign,assignment]
+    follower.inbox.receive = hold_answers  # type: ignore[method-assign,assignment]
     cluster.run_until(lambda: bool(late))
     cluster.do(release_lock(b"l", first.token))
     cluster.do(transact([], [Put(b"k", b"")]))
@@ -254,12 +260,8 @@ def test_a_wait_that_ended_before_the_place_in_the_queue_is_known_has_an_unknown
     ended = Waiting(cluster, lock(wait=0.5))
     cluster.run(3.0)
     assert [type(each) for each in ended.told] == [Failure]
-    told: list[Any] = []
-    asked: list[Any] = []
-    waits.begin(lambda *call: asked.append(call), SOMEBODY, lock(wait=0.5), told.append)
-    (_, _, answer) = asked[0]
 
-    answer([Queued(first.token + 1)])
+    told = queued(waits, lock(wait=0.5), first.token + 1)
 
     assert [type(each) for each in told] == [OutcomeUnknown]
 
@@ -269,16 +271,11 @@ def test_a_grant_that_only_a_snapshot_covers_is_told() -> None:
     cluster = ready_cluster()
     waits = LockWaits(lambda _: True, lambda: cluster.members[cluster.elect()].store.locks)
     first, second, third = (Waiting(cluster, lock(ttl=60.0, wait=wait)) for wait in (0.0, 50.0, 50.0))
-    told: dict[int, list[Any]] = {}
-    for ticket in (first.token + 1, first.token + 2):
-        asked: list[Any] = []
-        waits.begin(lambda *call: asked.append(call), SOMEBODY, lock(ttl=60.0), told.setdefault(ticket, []).append)  # noqa: B023
-        asked[0][2]([Queued(ticket)])
+    granted, waiting = (queued(waits, lock(ttl=60.0), first.token + place) for place in (1, 2))
     cluster.do(release_lock(b"l", first.token))
     cluster.do(transact([], [Put(b"k", b"")]))
 
     waits.replaced()
 
-    granted, waiting = told.values()
     assert [[each.token for each in outcome] for outcome in granted] == [[second.token]]
     assert (waiting, third.told) == ([], [])

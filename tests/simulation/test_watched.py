@@ -152,7 +152,7 @@ def test_a_watch_on_a_node_that_was_removed_is_not_level_before_it_is_on_a_membe
 
 def test_a_watch_that_ends_with_a_half_close_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
     """The test breaks a rule on purpose: whoever has closed its side is closed, although it watches."""
-    monkeypatch.setattr(WatchClient, "half_closes", True)
+    monkeypatch.setattr(WatchClient, "draw_half_close", lambda _self: True)
     settled = ClosingRule.settled
 
     def forget_watches(self: ClosingRule, *, line_begun: bool) -> None:
