@@ -1,11 +1,16 @@
 """An older copy of a node's own data is put back: what it confirmed and lost must not be lost for all."""
 
 import shutil
+import time
+from typing import Final
 
 from kvraft.errors import exit_status
 from kvraft.storage import OUTDATED
 from tests.e2e.clients import write
 from tests.e2e.processes import Cluster
+
+SPREADS_S: Final = 0.5
+"""Some heartbeats: they tell each member what the others have acknowledged."""
 
 
 def test_a_node_with_an_older_copy_of_its_data_ends(cluster: Cluster) -> None:
@@ -20,6 +25,7 @@ def test_a_node_with_an_older_copy_of_its_data_ends(cluster: Cluster) -> None:
     cluster.await_equal()
     write(cluster.addresses, {f"key-{number}": "1" for number in range(30)})
     cluster.await_equal()
+    time.sleep(SPREADS_S)
 
     cluster.kill(old)
     shutil.copytree(folder, latest)
