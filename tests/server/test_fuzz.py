@@ -1,12 +1,12 @@
 import json
 from collections.abc import Sequence
 
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from kvraft.server import ServerLimits
 from kvraft.server.requests import read_requests
-from tests.server.twins import Client, MemoryDatabase
+from tests.server.twins import Client, StoreDatabase
 
 LINE_BYTES = 40
 
@@ -48,7 +48,7 @@ def test_whatever_happens(events: list[bytes | str], waits: bool) -> None:
 
     There are never more answers than lines, and each is one JSON object.
     """
-    client = Client(MemoryDatabase(waits=waits), ServerLimits(line_bytes=LINE_BYTES))
+    client = Client(StoreDatabase(waits=waits), ServerLimits(line_bytes=LINE_BYTES))
     sent = b""
     for event in events:
         if isinstance(event, bytes) and client.transport.is_reading():
@@ -71,11 +71,12 @@ def test_whatever_happens(events: list[bytes | str], waits: bool) -> None:
 
 
 @settings(max_examples=200, deadline=None)
+@example(b"PREFIX ", [8])
 @given(st.binary(max_size=200), st.lists(st.integers(1, 20), max_size=20))
 def test_chunking_does_not_change_the_answers(noise: bytes, sizes: list[int]) -> None:
     """The same bytes get the same answers in one chunk and in any pieces, unless they look like HTTP."""
     sent = b"SET a 1\n" + noise.replace(b":", b"").replace(b"/", b"") + b"\nGET a\nPING\nGET"
-    whole, pieces = Client(), Client()
+    whole, pieces = Client(StoreDatabase()), Client(StoreDatabase())
 
     whole.sends(sent)
     position = 0

@@ -13,6 +13,7 @@ from twisted.internet.interfaces import IProducer, IPushProducer
 from twisted.internet.task import Clock
 from twisted.logger import ILogObserver, LogEvent, globalLogPublisher
 from twisted.python.failure import Failure
+from typing_extensions import override
 from zope.interface import implementer, provider
 
 from kvraft.commands import (
@@ -23,6 +24,7 @@ from kvraft.commands import (
     Delete,
     Get,
     Item,
+    Mutation,
     Operation,
     Result,
     Selection,
@@ -33,6 +35,8 @@ from kvraft.commands import (
 from kvraft.metrics import RequestCounts
 from kvraft.server import LineProtocol, ServerLimits
 from kvraft.server.close import IClientTransport
+from kvraft.store import Store
+from tests.store.test_history import grown
 
 CLIENT: Final = IPv4Address("TCP", "127.0.0.1", 50000)
 Reply = Callable[[Sequence[Result] | Exception], object]
@@ -178,6 +182,17 @@ class MemoryDatabase:
             case Delete(key):
                 return int(self.items.pop(key, None) is not None)
         raise AssertionError(f"no client writes {operation}")
+
+
+@attrs.define
+class StoreDatabase(MemoryDatabase):
+    """A database that is one store."""
+
+    store: Store = attrs.field(factory=grown)
+
+    @override
+    def _execute(self, operation: Operation) -> Result:
+        return self.store.transact(operation) if isinstance(operation, Mutation) else operation.run(self.store)
 
 
 @implementer(IClientTransport)

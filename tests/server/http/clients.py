@@ -16,8 +16,7 @@ from kvraft.server.http.node import HttpNode
 from kvraft.server.http.port import build_http_port
 from kvraft.server.occupancy import Occupancy
 from kvraft.server.sniff import FirstByte
-from tests.server.resp.clients import StoreDatabase
-from tests.server.twins import ClientTransport, MemoryDatabase
+from tests.server.twins import ClientTransport, MemoryDatabase, StoreDatabase
 
 ME: Final = Peer(0, Address("127.0.0.1", 8080), http=Address("127.0.0.1", 9080))
 OTHER: Final = Peer(1, Address("127.0.0.1", 8081), http=Address("127.0.0.1", 9081))

@@ -1,33 +1,17 @@
 """A Redis client in memory, at the other end of one connection."""
 
-import attrs
 import hiredis
 from twisted.internet.task import Clock
-from typing_extensions import override
 
-from kvraft.commands import Mutation, Operation, Result
 from kvraft.server import ServerLimits
 from kvraft.server.resp import RespProtocol
 from kvraft.server.resp.node import RespNode
-from kvraft.store import Store
 from tests.server.twins import ClientTransport, MemoryDatabase
-from tests.store.test_history import grown
 
 
 def command(*arguments: bytes) -> bytes:
     """Return a command as clients send it."""
     return b"*%d\r\n" % len(arguments) + b"".join(b"$%d\r\n%b\r\n" % (len(each), each) for each in arguments)
-
-
-@attrs.define
-class StoreDatabase(MemoryDatabase):
-    """A database that is one store."""
-
-    store: Store = attrs.field(factory=grown)
-
-    @override
-    def _execute(self, operation: Operation) -> Result:
-        return self.store.transact(operation) if isinstance(operation, Mutation) else operation.run(self.store)
 
 
 class RespClient:

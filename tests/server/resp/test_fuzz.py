@@ -8,8 +8,8 @@ import pytest
 
 from kvraft.server import ServerLimits
 from kvraft.server.resp.parse import Command, CommandReader, Framer, ProtocolViolation
-from tests.server.resp.clients import RespClient, StoreDatabase, command
-from tests.server.twins import logged_by
+from tests.server.resp.clients import RespClient, command
+from tests.server.twins import StoreDatabase, logged_by
 
 STREAMS: Final = int(os.environ.get("KVRAFT_FUZZ_STREAMS", "10000"))
 LINE_BYTES: Final = 1024

@@ -8,8 +8,9 @@ from kvraft.commands import Change, Item
 from kvraft.errors import Overloaded
 from tests.replica.cluster import Cluster
 from tests.replica.test_forwarding import ready_cluster
-from tests.server.resp.clients import RespClient, StoreDatabase, command, read
+from tests.server.resp.clients import RespClient, command, read
 from tests.server.resp.test_follower_reads import ClusterClient, follower_of, leader_of
+from tests.server.twins import StoreDatabase
 
 
 def client_of_store() -> RespClient:

@@ -6,7 +6,8 @@ from kvraft.commands.blocks import BLOCK_WORK_MAX, WATCHED_MAX, Block
 from kvraft.commands.strings import TTL_US_LONGEST, SetIf
 from kvraft.errors import Overloaded
 from kvraft.server.resp import expiry_arguments
-from tests.server.resp.clients import RespClient, StoreDatabase, command
+from tests.server.resp.clients import RespClient, command
+from tests.server.twins import StoreDatabase
 
 NOW_MS = 1_700_000_000_000
 

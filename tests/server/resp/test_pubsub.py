@@ -10,7 +10,8 @@ from kvraft.errors import Overloaded
 from kvraft.server import ServerLimits
 from kvraft.server.resp.keyspace_events import AGAIN_S
 from kvraft.server.resp.pubsub import MESSAGE_BYTES_MAX
-from tests.server.resp.clients import RespClient, StoreDatabase, command, read
+from tests.server.resp.clients import RespClient, command, read
+from tests.server.twins import StoreDatabase
 from tests.store.test_history import grown
 
 ONE = Item(b"1", 1, 1, 1)

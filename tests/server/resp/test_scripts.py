@@ -5,14 +5,12 @@ from typing import Any
 
 import pytest
 
-from kvraft.commands import Operation, Result, Set
-from kvraft.commands.base import Mutation
+from kvraft.commands import Set
 from kvraft.commands.held_keys import ExpireHeld, NewExpiry
 from kvraft.server.resp.scripts import EXTEND, REACQUIRE, RELEASE
-from kvraft.store import Store
 from tests.server.resp.clients import RespClient
-from tests.server.twins import MemoryDatabase
-from tests.store.log import batch, replay
+from tests.server.twins import StoreDatabase
+from tests.store.test_history import grown
 
 RELEASE_SCRIPT = b"""
         local token = redis.call('get', KEYS[1])
@@ -25,24 +23,10 @@ RELEASE_SCRIPT = b"""
 """As redis-py sends it."""
 
 
-class StoreDatabase(MemoryDatabase):
-    """A database with a real store."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.store: Store = replay([batch(1, Set(b"L", b"mine"))])
-
-    def _execute(self, operation: Operation) -> Result:
-        if isinstance(operation, Mutation):
-            (result,) = self.store.apply(batch(self.store.applied_index + 1, operation))
-            return result
-        return operation.run(self.store)
-
-
 @pytest.fixture
 def client() -> RespClient:
     """A client of a store in which L is held by `mine`, without an end."""
-    return RespClient(StoreDatabase())
+    return RespClient(StoreDatabase(store=grown([Set(b"L", b"mine")])))
 
 
 def ttl(client: RespClient) -> int | None:
