@@ -7,7 +7,7 @@ from kvraft.raft import Entry, InvariantViolated
 from kvraft.simulation.conduct_of_connections import watch_connections
 from kvraft.simulation.conduct_of_leaders import watch_commits, watch_probes, watch_rounds, watch_windows
 from kvraft.simulation.conduct_of_members import watch_answers
-from kvraft.simulation.conduct_of_requests import watch_forwarding, watch_local_reads, watch_proposals
+from kvraft.simulation.conduct_of_requests import watch_forwarding, watch_local_reads, watch_proposals, watch_uncertain
 from kvraft.simulation.conduct_of_snapshots import watch_snapshots
 from kvraft.simulation.conduct_of_votes import watch_losses, watch_votes
 from kvraft.simulation.conduct_of_watches import watch_watches
@@ -42,5 +42,6 @@ def watch_calls(
     watch_snapshots(member, assembly, object_to)
     watch_proposals(assembly, committed, object_to)
     watch_forwarding(assembly, object_to)
+    watch_uncertain(assembly, object_to)
     watch_local_reads(assembly, reached, object_to)
     watch_watches(assembly, object_to)

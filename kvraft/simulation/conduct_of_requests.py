@@ -22,10 +22,11 @@ def watch_proposals(assembly: Assembly, committed: Mapping[int, Entry], object_t
     """Check that nothing is proposed that was answered, and that what was proposed is refused only when it is certain.
 
     An entry of another leader may replace it in this node's log and not be committed: then another member may still
-    hold what was proposed here, be elected, and commit it (row 12). `committed` holds all committed entries.
+    hold what was proposed here, be elected, and commit it (row 12). An installed snapshot does not tell which entries
+    it covers. `committed` holds all committed entries.
     """
     node, proposals = assembly.replica.node, assembly.replica._commits.under_way  # noqa: SLF001
-    add, overwritten = proposals.add, proposals.overwritten
+    add, overwritten, take_up_to = proposals.add, proposals.overwritten, proposals.take_up_to
 
     def look_and_add(index: int, batch: Any, now: float) -> None:
         answered = sum(submission.answered for submission in batch.submissions)
@@ -42,25 +43,32 @@ def watch_proposals(assembly: Assembly, committed: Mapping[int, Entry], object_t
         for index, batch in found:
             if not (index <= node.commit or index in committed):
                 for submission in batch.submissions:
-                    watch_refusal(submission, index)
+                    where = f"proposed as entry {index}, and no other entry is committed there yet"
+                    _watch_refusal(node.id, submission, object_to, where)
         return found
 
-    def watch_refusal(submission: Any, index: int) -> None:
-        reply = submission._reply  # noqa: SLF001
-
-        def look_and_reply(outcome: Any) -> None:
-            if isinstance(outcome, RequestFailed) and outcome.definite:
-                object_to(
-                    InvariantViolated(
-                        f"node {node.id} says {outcome.code} of what it has proposed as entry {index}, and no other "
-                        "entry is committed there yet (row 12)"
-                    )
-                )
-            reply(outcome)
-
-        submission._reply = look_and_reply  # noqa: SLF001
+    def take_and_look(index: int) -> Any:
+        found = take_up_to(index)
+        for batch in found:
+            for submission in batch.submissions:
+                where = f"proposed before entry {index}, and the snapshot up to that entry may hold it"
+                _watch_refusal(node.id, submission, object_to, where)
+        return found
 
     proposals.add, proposals.overwritten = look_and_add, find_and_look  # type: ignore[method-assign]
+    proposals.take_up_to = take_and_look  # type: ignore[method-assign]
+
+
+def _watch_refusal(member: int, submission: Any, object_to: Objection, where: str) -> None:
+    """Object to a definite refusal of what was proposed, or sent, there."""
+    reply = submission._reply  # noqa: SLF001
+
+    def look_and_reply(outcome: Any) -> None:
+        if isinstance(outcome, RequestFailed) and outcome.definite:
+            object_to(InvariantViolated(f"node {member} says {outcome.code} of what it has {where} (row 12)"))
+        reply(outcome)
+
+    submission._reply = look_and_reply  # noqa: SLF001
 
 
 def watch_forwarding(assembly: Assembly, object_to: Objection) -> None:
@@ -102,6 +110,33 @@ def watch_forwarding(assembly: Assembly, object_to: Objection) -> None:
     forwarding._refused = note_and_refuse  # noqa: SLF001
 
 
+def watch_uncertain(assembly: Assembly, object_to: Objection) -> None:
+    """Check that a write which a leader may have carried out, and has not answered, is not refused for certain later.
+
+    It may be committed there also when the entry is replaced that this node itself has proposed for it (row 12).
+    """
+    forwarding: Any = assembly.replica.intake.forwarding
+    refused, lost = forwarding._refused, forwarding.lost  # noqa: SLF001
+
+    def note_and_refuse(passed: Any, code: str, text: str, is_definite: bool, details: Any) -> None:
+        if not is_definite:
+            note(passed)
+        refused(passed, code, text, is_definite, details)
+
+    def note_and_lose(peer: int) -> None:
+        for passed in forwarding.under_way.values():
+            if passed.sent_to == peer:
+                note(passed)
+        lost(peer)
+
+    def note(passed: Any) -> None:
+        if any(isinstance(each, Mutation) for each in passed.submission.operations):
+            where = f"sent to node {passed.sent_to}, which has not said what became of it"
+            _watch_refusal(assembly.replica.node.id, passed.submission, object_to, where)
+
+    forwarding._refused, forwarding.lost = note_and_refuse, note_and_lose  # noqa: SLF001
+
+
 def watch_local_reads(assembly: Assembly, reached: Callable[[], int], object_to: Objection) -> None:
     """Check that a follower answers a linearizable read from a state with all that was applied when the read arrived.
 
@@ -111,7 +146,7 @@ def watch_local_reads(assembly: Assembly, reached: Callable[[], int], object_to:
     take = reads.take
 
     def take_and_watch(submission: Any) -> None:
-        if not any(isinstance(each, StaleRead) for each in submission.operations):
+        if not all(isinstance(each, StaleRead) for each in submission.operations):
             reply, needed = submission._reply, reached()  # noqa: SLF001
 
             def look_and_reply(outcome: Any) -> None:

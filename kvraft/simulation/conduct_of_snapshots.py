@@ -187,14 +187,19 @@ def _watch_transfer(member: Member, jobs: Any, object_to: Callable[[InvariantVio
 
 
 def _watch_log(member: Member, assembly: Assembly, object_to: Callable[[InvariantViolated], None]) -> None:
-    """Check that a log is compacted after each snapshot, as far as its limits demand it."""
-    log, creator = assembly.replica.node.log, assembly.replica._snapshotter.creator  # noqa: SLF001
+    """Check that a log is compacted after each snapshot as far as its limits demand it, and not further.
+
+    What a live member lacks stays while it is less than the bound for late members.
+    """
+    node, snapshotter = assembly.replica.node, assembly.replica._snapshotter  # noqa: SLF001
+    log, creator = node.log, snapshotter.creator
     compact, options = creator._compact, creator._options  # noqa: SLF001
 
     async def compact_and_look(index: int) -> None:
         until = min(index, log.durable)
         kept_for_late = max(options.log_bytes_for_late, 2 * creator._latest_size)  # noqa: SLF001
         most = max(options.log_bytes_kept, kept_for_late)
+        term, needed = node.term, needed_by(kept_for_late)
         await compact(index)
         kept = sum(len(log[each].record) for each in range(log.snapshot_index + 2, until + 1))  # one may reach over
         if kept > most:
@@ -204,5 +209,26 @@ def _watch_log(member: Member, assembly: Assembly, object_to: Callable[[Invarian
                     f"and may keep {most}"
                 )
             )
+        for peer, position in needed.items():
+            progress = node.progress_of(peer) if node.is_leader and node.term == term else None
+            if progress is not None and log.snapshot_index > max(position, progress.match):
+                object_to(
+                    InvariantViolated(
+                        f"node {member.id} drops its log up to entry {log.snapshot_index}, and node {peer}, which "
+                        f"answers, needs it from entry {position + 1} on"
+                    )
+                )
+
+    def needed_by(bytes_max: int) -> dict[int, int]:
+        """Return the positions after which live members need less than so many bytes of this leader's log."""
+        sending, now = snapshotter._senders, snapshotter._context.clock.seconds()  # noqa: SLF001
+        needed = {}
+        for peer, progress in node.heard_since(now - options.absent_after).items():
+            position = sending[peer].index if peer in sending else progress.match
+            if position >= log.snapshot_index:
+                missing = sum(len(log[each].record) for each in range(position + 1, log.last_index + 1))
+                if missing < bytes_max:
+                    needed[peer] = position
+        return needed
 
     creator._compact = compact_and_look  # type: ignore[assignment,method-assign]  # noqa: SLF001

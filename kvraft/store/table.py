@@ -67,7 +67,7 @@ class Table(Generic[_Content]):
 
     def rows(self) -> Iterator[tuple[bytes, _Content]]:
         """Yield every name with its content, in no particular order."""
-        return chain.from_iterable(shard.items() for shard in self._shards)
+        return chain.from_iterable(map(dict.items, filter(None, self._shards)))
 
     @property
     def frozen(self) -> bool:

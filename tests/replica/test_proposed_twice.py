@@ -1,13 +1,19 @@
 """A write of a session that was sent to a leader, and is proposed once more by a later one."""
 
+from typing import Any
+
 from kvraft.commands import Once, OpenSession, increment
 from kvraft.errors import Refused
+from tests.replica.cluster import Cluster
 from tests.replica.test_forwarding import KEY, answer, ask, ready_cluster, sums
 
 
-def test_a_write_that_an_earlier_leader_has_committed_is_never_refused_as_undone() -> None:
-    """Its second entry, here, is replaced for certain; the first one, at the leader before, is committed (row 12)."""
-    cluster = ready_cluster()
+def write_twice(cluster: Cluster) -> list[Any]:
+    """Let a leader commit a write of whose entry at the next leader, through which it came, another takes the place.
+
+    Returns:
+        What the client was told.
+    """
     first = cluster.settle()
     follower = (first + 1) % 3
     assert answer(cluster, follower, OpenSession(60_000_000)) == [1]
@@ -26,6 +32,14 @@ def test_a_write_that_an_earlier_leader_has_committed_is_never_refused_as_undone
     assert not told
     cluster.heal()
     cluster.run_until(lambda: bool(told))
+    return told
+
+
+def test_a_write_that_an_earlier_leader_has_committed_is_never_refused_as_undone() -> None:
+    """Its second entry is replaced for certain; the first one, at the leader before, is committed (row 12)."""
+    cluster = ready_cluster()
+
+    told = write_twice(cluster)
 
     assert set(sums(cluster)) == {b"1"}
     assert not isinstance(told[0], Refused)

@@ -1,12 +1,15 @@
 """Requests that are proposed after their answer, refused too surely, sent on twice, or answered from an old state."""
 
 from random import Random
+from types import SimpleNamespace
+from typing import Any
 
 import attrs
 import pytest
 
 from kvraft.config import OnFollower
 from kvraft.raft import InvariantViolated
+from kvraft.replica import forwarding
 from kvraft.replica.forwarding import FORWARDING_LEVEL, Passed
 from kvraft.replica.local_reads import LocalReads
 from kvraft.replica.proposals import Proposals
@@ -14,8 +17,11 @@ from kvraft.replica.redirects import Redirects
 from kvraft.replica.submissions import WriteQueue
 from kvraft.simulation import Cluster
 from kvraft.simulation.cluster import LIMITS
+from kvraft.simulation.conduct_of_requests import watch_uncertain
 from kvraft.simulation.member import address_of
 from kvraft.simulation.reads_on_followers import read_far_away
+from tests.replica.test_forwarding import ready_cluster
+from tests.replica.test_proposed_twice import write_twice
 
 
 def write_at_a_leader_with_a_hung_disk(cluster: Cluster) -> None:
@@ -69,6 +75,39 @@ def test_an_overwritten_write_is_not_refused_for_certain_too_early(monkeypatch: 
         overwrite_a_write(Cluster(seed=1))
 
 
+def cover_a_write(cluster: Cluster) -> None:
+    """Let a leader take a write that no other member has, and install a snapshot of the next leader."""
+    leader = cluster.elect()
+    cluster.run_until(cluster.has_settled)
+    cluster.isolate(leader)
+    cluster.client().ask(address_of(leader), ["SET a 1"], lambda _answers: None)
+    cluster.run_until(lambda: cluster.leader not in {None, leader})
+    successor = cluster.leader
+    assert successor is not None
+    for _ in range(60):
+        cluster.ask(successor, f"SET key {'v' * 100}")
+    cluster.ask(successor, "SNAPSHOT")
+    for each in {0, 1, 2} - {leader}:  # else it gets the first entry of the new term, which was sent before
+        cluster.network.break_connections(cluster.members[leader].machine, cluster.members[each].machine)
+    cluster.heal()
+    cluster.run_until(cluster.has_settled, at_most=30.0)
+
+
+def test_a_write_that_a_snapshot_covers_is_not_refused_for_certain(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The test breaks a rule on purpose: such a write counts as one that has not happened."""
+    limits = attrs.evolve(LIMITS, log_late_bytes=0, request_timeout_ms=60_000)
+    cover_a_write(Cluster(seed=1, limits=limits))
+
+    def refuse(self: Redirects, proposals: Proposals, index: int) -> None:
+        for batch in proposals.take_up_to(index):
+            batch.refuse(self.error())
+
+    monkeypatch.setattr(Redirects, "refuse_covered", refuse)
+
+    with pytest.raises(InvariantViolated, match="and the snapshot up to that entry may hold it"):
+        cover_a_write(Cluster(seed=1, limits=limits))
+
+
 def write_through_a_follower(cluster: Cluster) -> None:
     """Let a follower pass a write on to a leader that is stopped before it can answer."""
     leader = cluster.elect()
@@ -113,3 +152,21 @@ def test_a_read_is_not_answered_from_an_earlier_state(monkeypatch: pytest.Monkey
 
     with pytest.raises(InvariantViolated, match="was applied when the read arrived"):
         read_at_a_follower()
+
+
+def test_what_an_earlier_leader_may_have_done_is_not_refused_for_certain(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The test breaks a rule on purpose: nobody notes that a leader was lost before it could answer."""
+
+    def objections() -> list[InvariantViolated]:
+        found: list[InvariantViolated] = []
+        cluster = ready_cluster()
+        for member in cluster.members.values():
+            assembly: Any = SimpleNamespace(replica=member.replica)
+            watch_uncertain(assembly, found.append)
+        write_twice(cluster)
+        return found
+
+    assert objections() == []
+    monkeypatch.setattr(forwarding, "_note_lost", lambda _passed: None)
+
+    assert "which has not said what became of it" in str(objections())

@@ -6,6 +6,7 @@ import pytest
 from kvraft.config.values import History
 from kvraft.raft import InvariantViolated
 from kvraft.raft.log import Log
+from kvraft.replica.snapshots.snapshotter import Snapshotter
 from kvraft.simulation import Cluster
 from kvraft.simulation.at_rest import is_taking
 from kvraft.simulation.cluster import LIMITS
@@ -97,3 +98,27 @@ def test_a_log_is_as_short_as_its_limits_demand(monkeypatch: pytest.MonkeyPatch)
 
     with pytest.raises(InvariantViolated, match="bytes of log up to entry"):
         take_snapshots(Cluster(seed=1, limits=limits, history=NO_HISTORY))
+
+
+def take_a_snapshot_without_one(cluster: Cluster) -> None:
+    """Let a leader take a snapshot while one member has everything, and another one has answered a moment ago."""
+    leader = cluster.elect()
+    cluster.run_until(cluster.has_settled)
+    late = (leader + 1) % 3
+    cluster.network.block(cluster.members[leader].machine, cluster.members[late].machine)
+    for _ in range(60):
+        cluster.ask(leader, f"SET key {'v' * 100}")
+    cluster.ask(leader, "SNAPSHOT")
+
+
+def test_a_log_is_kept_for_the_slowest_live_member(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The test breaks a rule on purpose: what the quickest one needs is kept."""
+    take_a_snapshot_without_one(Cluster(seed=1, history=NO_HISTORY))
+
+    def last_needed(self: Snapshotter) -> int:
+        return max(each.match for each in self._living.values())
+
+    monkeypatch.setattr(Snapshotter, "needed_behind", property(last_needed))
+
+    with pytest.raises(InvariantViolated, match="which answers, needs it from entry"):
+        take_a_snapshot_without_one(Cluster(seed=1, history=NO_HISTORY))
