@@ -12,6 +12,7 @@ PATTERN_BYTES_MAX: Final = 1024
 """Longest pattern, bytes."""
 _KEPT: Final = 64
 """How many compiled patterns are cached."""
+_ALL: Final = frozenset(range(256))
 _SIGN: Final = 0x80
 """Bytes from here on count as negative in a range, as they do for Redis."""
 
@@ -92,7 +93,7 @@ def _class(text: bytes, place: int) -> tuple[frozenset[int], int]:
         else:
             found.add(text[place])
             place += 1
-    allowed = frozenset(range(2 * _SIGN)) - found if negated else frozenset(found)
+    allowed = _ALL - found if negated else frozenset(found)
     return allowed, min(place + 1, len(text))
 
 
@@ -108,10 +109,29 @@ def _compiled(piece: Piece) -> tuple[re.Pattern[bytes], int]:
         elif isinstance(allowed, int):
             parts.append(re.escape(bytes((allowed,))))
         elif allowed:
-            parts.append(b"[%b]" % b"".join(b"\\x%02x" % byte for byte in sorted(allowed)))
+            parts.append(_class_of(allowed))
         else:
             parts.append(b"(?!)")
     return re.compile(b"".join(parts), re.DOTALL), len(piece)
+
+
+def _class_of(allowed: frozenset[int]) -> bytes:
+    """Return a class of `re`, in few ranges: it is compiled in a time that grows with what it names."""
+    forbidden = _ALL - allowed
+    if forbidden and len(forbidden) < len(allowed):
+        return b"[^%b]" % _ranges(forbidden)
+    return b"[%b]" % _ranges(allowed)
+
+
+def _ranges(members: frozenset[int]) -> bytes:
+    parts = []
+    for first in sorted(members):
+        if first - 1 not in members:
+            last = first
+            while last + 1 in members:
+                last += 1
+            parts.append(b"\\x%02x" % first if last == first else b"\\x%02x-\\x%02x" % (first, last))
+    return b"".join(parts)
 
 
 def _literal(text: bytes) -> bytes:

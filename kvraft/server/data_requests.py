@@ -2,6 +2,7 @@
 
 import base64
 import binascii
+import re
 from collections.abc import Callable
 from functools import partial
 from typing import Final
@@ -38,6 +39,7 @@ from kvraft.server.client_session_requests import SESSION_USAGES, read_session
 from kvraft.server.dialect import Answer
 from kvraft.server.lease_requests import LEASE_USAGE, read_lease
 
+_CURSOR_REVISION: Final = re.compile(rb"[0-9]{1,19}")
 _CONDITION: Final = "REVISION <n> | VERSION <n> | VALUE <value> | ABSENT | PRESENT"
 _PAGE: Final = "[LIMIT <n>] [KEYS | META] [REVERSE] [AT <revision> | CURSOR <cursor>] | COUNT"
 _PLACE: Final = "[STALE [<seconds>] | LOCAL]"
@@ -241,7 +243,7 @@ def read_cursor(cursor: bytes) -> tuple[int, bytes]:
     """
     revision, dot, key = cursor.partition(b".")
     try:
-        if not dot or not revision.isdigit():
+        if not dot or not _CURSOR_REVISION.fullmatch(revision):
             raise ValueError(cursor)
         return int(revision), base64.b64decode(key, altchars=b"-_", validate=True)
     except (ValueError, binascii.Error):

@@ -231,6 +231,12 @@ class Session(Protocol):
         """Write complete events of a watch between the answers; all those of one turn are sent together."""
         self.transport.write(data)
 
+    def end_watches(self) -> None:
+        """End all watches of the connection, at the wish of the client."""
+        if self._following is not None:
+            self._following.end_all()
+            self._rule.watches = False
+
     def watch_ended(self) -> None:
         """The node has ended a watch: if it was the last, the connection closes by the rule."""
         self._rule.watches = bool(self._following)

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from kvraft.commands.glob import pattern
+from kvraft.commands.glob import PATTERN_BYTES_MAX, pattern
 
 PIECES: Final = st.sampled_from(
     [b"a", b"b", b"-", b"*", b"?", b"[", b"]", b"^", b"\\", b"\xff", b"[ab]", b"[^a]", b"[a-c]"]
@@ -85,3 +85,13 @@ def test_a_pattern_tells_how_its_keys_begin(text: bytes, prefix: bytes) -> None:
 def test_many_stars_take_no_long_time() -> None:
     """Each is at the first place where it can be."""
     assert not pattern(b"*a" * 400 + b"b").matches(b"a" * 60_000)
+
+
+def test_a_class_of_nearly_all_bytes_is_short_for_the_regular_expression() -> None:
+    """A bound on memory and time: the longest pattern took 95 ms when each byte that the class allows stood there."""
+    longest = b"[^a]" * (PATTERN_BYTES_MAX // 4)
+
+    for text in (longest, b"[a-\xe0]" * (PATTERN_BYTES_MAX // 5)):
+        assert len(pattern(text)._first.pattern) < 16 * PATTERN_BYTES_MAX
+    assert pattern(longest).matches(b"b" * 256)
+    assert not pattern(longest).matches(b"b" * 255 + b"a")

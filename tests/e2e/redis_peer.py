@@ -36,6 +36,14 @@ class Client:
         self.send(commands)
         return [self.read() for _ in commands]
 
+    def ask_until_closed(self, commands: Sequence[Words]) -> list[Reply]:
+        """Return the replies to some commands until the connection closes."""
+        self.send(commands)
+        replies = []
+        while self._input.peek(1):
+            replies.append(self.read())
+        return replies
+
     def send(self, commands: Sequence[Words]) -> None:
         """Send some commands."""
         self._socket.sendall(b"".join(map(encoded, commands)))

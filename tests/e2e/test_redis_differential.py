@@ -159,7 +159,8 @@ KEY_COMMANDS: Final = (
         b"100",
         maybe(words(b"MATCH", PATTERNS), words(b"TYPE", st.sampled_from([b"string", b"list"]))),
     ),
-    words(b"SCAN", st.sampled_from([b"x", b"1.5", b"99999999999999999999"])),
+    words(b"SCAN", st.sampled_from([b"x", b"1.5", b"99999999999999999999", b"+", b" 0"])),
+    words(b"SCAN", st.sampled_from([b"", b"+0", b"00"]), b"COUNT", b"100"),
     words(b"SCAN", b"0", st.sampled_from([(b"COUNT", b"0"), (b"COUNT", b"x"), (b"MATCH",), (b"WHAT", b"x")])),
     words(st.sampled_from([b"FLUSHDB", b"FLUSHALL"]), maybe(st.sampled_from([(b"ASYNC",), (b"SYNC",), (b"X",)]))),
 )
@@ -173,7 +174,10 @@ WRONG: Final = (
     words(b"PUBLISH", KEYS, VALUES),
     words(b"PUBSUB", st.sampled_from([(b"CHANNELS",), (b"NUMPAT",), (b"numsub", b"a"), (b"channels", b"a", b"b")])),
     words(b"PING"),
-    words(b"SELECT", st.sampled_from([b"0", b"99", b"x"])),
+    words(b"SELECT", st.sampled_from([b"0", b"99", b"x", b"3000000000", b"-1", b"+0"])),
+    words(b"HELLO", st.sampled_from([b"4", b"+3", b"03", b" 3", b"x", b"99999999999999999999"])),
+    words(b"EXPIRE", KEYS, b"100", b"\xff"),
+    words(b"CLIENT", st.sampled_from([(b"LIST", b"ID"), (b"KILL", b"ID")]), b"9" * 5_000),
 )
 SINGLE: Final = st.one_of(*STRINGS, *STRINGS, *KEY_COMMANDS, *WRONG)
 NESTED: Final = st.one_of(SINGLE, SINGLE, SINGLE, SINGLE, words(b"WATCH", KEYS), words(b"MULTI"), words(b"UNWATCH"))
@@ -300,6 +304,14 @@ MESSAGES: Final[list[tuple[int, Words]]] = [
     (1, (b"PSETEX", b"k", b"20", b"v")),
 ]
 """Which of two connections sends what."""
+TOGETHER: Final[list[list[Words]]] = [
+    [(b"SUBSCRIBE", b"a"), (b"PING",), (b"UNSUBSCRIBE",), (b"PING",), (b"SET", b"k", b"v")],
+    [(b"SUBSCRIBE", b"a"), (b"RESET",), (b"PUBLISH", b"a", b"x"), (b"PING",)],
+    [(b"SET", b"k", b"v"), (b"PSUBSCRIBE", b"a*"), (b"PING", b"x"), (b"PUNSUBSCRIBE", b"a*"), (b"GET", b"k")],
+    [(b"MULTI",), (b"SUBSCRIBE", b"a"), (b"PING",), (b"EXEC",), (b"PING",), (b"RESET",), (b"PUBLISH", b"a", b"x")],
+    [(b"SUBSCRIBE", b"a"), (b"QUIT",), (b"PING",)],
+]
+"""Commands that are sent at once on a connection of their own."""
 TOLD_S: Final = 0.05
 """So long after a command notifications of it have been delivered, seconds."""
 EXPIRED_S: Final = 2.0
@@ -324,5 +336,21 @@ def test_messages_are_told_as_redis_tells_them(protocol: bytes, both: tuple[Clie
             told[-1] += sorted(subscriber.read_all())  # Redis lists the patterns in an order of its own
         for each in (subscriber, publisher):
             each.close()
+
+    assert told[0] == told[1]
+
+
+@pytest.mark.parametrize("commands", TOGETHER)
+@pytest.mark.parametrize("protocol", [b"2", b"3"])
+def test_subscriptions_hold_for_what_is_sent_with_them(
+    protocol: bytes, commands: list[Words], both: tuple[Client, Client]
+) -> None:
+    """Each command sees those before it, although all of them arrive together."""
+    told: list[list[Reply]] = []
+    for known in both:
+        client = Client(known.port)
+        client.ask([(b"HELLO", protocol)])
+        told.append(client.ask_until_closed(commands) if (b"QUIT",) in commands else client.ask(commands))
+        client.close()
 
     assert told[0] == told[1]

@@ -66,6 +66,8 @@ class HttpChannel(HTTPChannel):
         self.callLater = clock.callLater  # type: ignore[assignment, method-assign]  # as Twisted's own factory does
         self._stall: IDelayedCall | None = None
         self._closing: LingeringClose | None = None
+        self._client_finished = False
+        """Whether the client has closed its side: no more requests come than those that have arrived."""
 
     # --- input -------------------------------------------------------------------------------------------------------
 
@@ -174,14 +176,23 @@ class HttpChannel(HTTPChannel):
         if self.paused:
             self.paused = False
             self.dataReceived(b"")
+            self._end_if_all_is_answered()
 
     @override
     def requestDone(self, request: HttpRequest) -> None:
         """Go on with the next request, or first let the client read the answer to this one."""
+        if self._client_finished and not self._dataBuffer:
+            self.persistent = False
         if self._waitingForTransport and self.persistent and not self._over:
             self.paused = True  # what has arrived stays where it is
             self.transport.pauseProducing()
         super().requestDone(request)
+        self._end_if_all_is_answered()
+
+    def _end_if_all_is_answered(self) -> None:
+        """Close when the client has closed its side and nothing is left that is a whole request."""
+        if self._client_finished and self.persistent and not (self._handlingRequest or self.paused or self._over):
+            self.loseConnection()
 
     def _stalled(self) -> None:
         self._stall = None
@@ -198,8 +209,8 @@ class HttpChannel(HTTPChannel):
         """Note that the client has sent everything: its requests are answered, and its streams end."""
         if self._closing is not None:
             self._closing.client_finished()
-        elif self._handlingRequest and not self.requests[0].waits:
-            self.persistent = False
+        elif self.paused or (self._handlingRequest and not self.requests[0].waits):
+            self._client_finished = True
         else:
             self.loseConnection()
 

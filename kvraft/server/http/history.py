@@ -20,6 +20,9 @@ class _History:
     """Reads one revision of a key after the other, the newest first, as far back as the store keeps them."""
 
     def __init__(self, call: Call) -> None:
+        for name in ("revision", "stale", "local"):
+            if name in call.arguments:
+                raise InvalidCommand(f"a history begins with the key as it is; leave {name} out")
         limit = call.arguments.number("limit")
         self._limit = HISTORY_ITEMS if limit is None else limit
         if not 1 <= self._limit <= HISTORY_ITEMS_MAX:

@@ -1,5 +1,6 @@
 """One key: read, written and removed, with conditions."""
 
+import re
 from collections.abc import Callable, Sequence
 from typing import Any, Final
 
@@ -50,6 +51,8 @@ CONDITIONS: Final = (
     Parameter("If-None-Match", "string", "*: the key must not be there."),
 )
 ABSENT: Final = b"absent"
+_REVISION: Final = re.compile(rb"[0-9]{1,19}")
+_ETAG: Final = re.compile('"([0-9]{1,19})"')
 ANY: Final = "*"
 
 
@@ -60,6 +63,8 @@ def _get(call: Call) -> None:
     if call.arguments.flag("history"):
         begin_history(call)
         return
+    if "limit" in call.arguments:
+        raise InvalidCommand("limit is a parameter of history; a key has one value")
     key, revision = call.variable("key"), call.arguments.revision("revision")
     if call.wants_json and revision is None:
         reads: list[Query] = [get_key(key), time_to_live(key), lease_of(key)]
@@ -84,7 +89,7 @@ def _described(call: Call, key: bytes, results: Sequence[Result]) -> Answer:
         "Kvraft-Version": str(item.version),
         **NO_SCRIPTS,
     }
-    if call.header("if-none-match") == headers["ETag"]:
+    if _is_known(call.header("if-none-match"), headers["ETag"]):
         return Answer(NOT_MODIFIED, b"", headers=headers)
     if not call.wants_json:
         return Answer(answers.OK, item.value, answers.BYTES, headers)
@@ -95,6 +100,12 @@ def _described(call: Call, key: bytes, results: Sequence[Result]) -> Answer:
     if lease:
         told["lease"] = lease
     return answers.json(told, headers=headers)
+
+
+def _is_known(known: str | None, etag: str) -> bool:
+    """Whether If-None-Match of a read names an ETag: it is a list, in which weak ones count as well, or *."""
+    tags = {tag.strip().removeprefix("W/") for tag in (known or "").split(",")}
+    return etag in tags or tags == {ANY}
 
 
 # --- writes ----------------------------------------------------------------------------------------------------------
@@ -116,7 +127,7 @@ def _exists(key: bytes, *, there: bool) -> Compare:
     return Compare(key, Target.EXISTS, Relation.EQUAL, int(there))
 
 
-def _written_at(key: bytes, revision: bytes) -> Compare:
+def _written_at(key: bytes, revision: bytes | str) -> Compare:
     check_integer(int(revision))
     return Compare(key, Target.MOD_REVISION, Relation.EQUAL, int(revision))
 
@@ -124,7 +135,7 @@ def _written_at(key: bytes, revision: bytes) -> Compare:
 def _cas(value: bytes, key: bytes) -> Compare:
     if value == ABSENT:
         return _exists(key, there=False)
-    if not value.isdigit():
+    if not _REVISION.fullmatch(value):
         raise InvalidCommand("cas is a revision, or the word absent")
     return _written_at(key, value)
 
@@ -132,9 +143,10 @@ def _cas(value: bytes, key: bytes) -> Compare:
 def _match(value: str, key: bytes) -> Compare:
     if value == ANY:
         return _exists(key, there=True)
-    if not (value.startswith('"') and value.endswith('"') and value[1:-1].isdigit()):
+    match = _ETAG.fullmatch(value)
+    if match is None:
         raise InvalidCommand('If-Match is * or the ETag of one revision, such as "7"')
-    return _written_at(key, value[1:-1].encode())
+    return _written_at(key, match[1])
 
 
 def _none_match(value: str, key: bytes) -> Compare:
@@ -208,7 +220,9 @@ ROUTES: Final = (
             Parameter("history", "boolean", "Its revisions instead, the newest first, as far back as they are kept."),
             Parameter("limit", "integer", "Most revisions of the history."),
         ),
-        headers=(Parameter("If-None-Match", "string", "The ETag of what is known already; answered with 304 then."),),
+        headers=(
+            Parameter("If-None-Match", "string", "ETags of what is known already, or *; answered with 304 then."),
+        ),
         answer=answers.BYTES,
         answer_text="The value as it is, or, where JSON is accepted, with its revisions.",
         errors=(NOT_FOUND, GONE, CONFLICT),

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from typing import Final
 
+from kvraft.commands.glob import Pattern
 from kvraft.commands.glob import pattern as read_pattern
 from kvraft.server.resp.connection_state import Connection
 from kvraft.server.resp.encoding import bulk, integer, null, push
@@ -23,6 +24,8 @@ class Channels:
         """By channel."""
         self.watchers: Subscribers = {}
         """By pattern."""
+        self._patterns: dict[bytes, Pattern] = {}
+        """Those patterns, compiled: to compile many of them for each message would take longer than all the rest."""
         self.of_keys = 0
         """How many subscriptions there are to changes of keys."""
         self.keys_wanted: Callable[[], object] = lambda: None
@@ -34,6 +37,8 @@ class Channels:
         if channel in own:
             return
         own.add(channel)
+        if is_pattern and channel not in table:
+            self._patterns[channel] = read_pattern(channel)
         table.setdefault(channel, {})[connection] = None
         self._count(channel, 1)
 
@@ -46,6 +51,8 @@ class Channels:
         del table[channel][connection]
         if not table[channel]:
             del table[channel]
+        if is_pattern and channel not in table:
+            del self._patterns[channel]
         self._count(channel, -1)
 
     def _tables(self, connection: Connection, *, is_pattern: bool) -> tuple[set[bytes], Subscribers]:
@@ -74,7 +81,7 @@ class Channels:
                 connection.push(push([bulk(b"message"), bulk(channel), bulk(message)], connection.protocol))
                 told += 1
         for pattern, watchers in [*self.watchers.items()] if self.watchers else ():
-            if (not of_key or pattern.startswith(NOTIFICATIONS)) and read_pattern(pattern).matches(channel):
+            if (not of_key or pattern.startswith(NOTIFICATIONS)) and self._patterns[pattern].matches(channel):
                 for connection in [*watchers]:
                     parts = [bulk(b"pmessage"), bulk(pattern), bulk(channel), bulk(message)]
                     connection.push(push(parts, connection.protocol))

@@ -2,11 +2,12 @@
 
 from typing import Final
 
+from kvraft.commands.integers import read_integer
 from kvraft.server.dialect import Note
 from kvraft.server.resp.connection_state import Connection
 from kvraft.server.resp.encoding import OK_BYTES, bulk, integer, null, verbatim
 from kvraft.server.resp.errors import SYNTAX, RespError
-from kvraft.server.resp.names import check_name
+from kvraft.server.resp.names import check_count, check_name
 from kvraft.server.resp.table import Act, Arguments, Command
 
 
@@ -51,7 +52,7 @@ def _line(connection: Connection) -> str:
         "sub": len(connection.channels),
         "psub": len(connection.patterns),
         "multi": -1 if connection.transaction is None else 0,
-        "cmd": connection.last_command.decode("latin-1").lower(),
+        "cmd": connection.last_command,
         "user": "default",
         "lib-name": connection.library.decode("latin-1"),
         "lib-ver": connection.library_version.decode("latin-1"),
@@ -66,9 +67,11 @@ def _list(connection: Connection, arguments: Arguments) -> Note:
         case []:
             ids = [*members]
         case [b"ID", *wanted] if wanted:
-            if not all(each.isdigit() for each in wanted):
+            check_count(wanted)
+            numbers = [*map(read_integer, wanted)]
+            if None in numbers:
                 raise RespError("ERR Invalid client ID")
-            ids = [int(each) for each in wanted]
+            ids = [each for each in numbers if each is not None]
         case [b"TYPE", kind]:
             if kind not in {b"NORMAL", b"PUBSUB", b"MASTER", b"REPLICA", b"SLAVE"}:
                 raise RespError(f"ERR Unknown client type '{arguments[3].decode('latin-1')}'")
@@ -100,7 +103,7 @@ def _kill(connection: Connection, arguments: Arguments) -> Note:
         case [address] if address == own[b"ADDR"]:
             answer = OK_BYTES
         case [option, value] if option.upper() in own:
-            if option.upper() == b"ID" and not (value.isdigit() and int(value)):
+            if option.upper() == b"ID" and (read_integer(value) or 0) < 1:
                 raise RespError("ERR client-id should be greater than 0")
             if value != own[option.upper()]:
                 raise RespError("ERR a connection may end no other one than itself here")

@@ -5,7 +5,8 @@ from typing import Final
 from kvraft.server.dialect import Note
 from kvraft.server.resp.connection_state import Connection
 from kvraft.server.resp.encoding import INTEGER, OK_BYTES, array, bulk, integer, mapping, verbatim
-from kvraft.server.resp.errors import NOT_AN_INTEGER, RespError
+from kvraft.server.resp.errors import RespError
+from kvraft.server.resp.expiry_arguments import integer as integer_of
 from kvraft.server.resp.members import Member, master, others
 from kvraft.server.resp.slots import SLOTS, CountSlot, slot_of
 from kvraft.server.resp.table import Act, Arguments, Ask, Command
@@ -94,10 +95,8 @@ def _key_slot(connection: Connection, arguments: Arguments) -> Note:
 
 
 def _count_keys(connection: Connection, arguments: Arguments) -> Ask:
-    if not arguments[2].isdigit():
-        raise RespError(NOT_AN_INTEGER)
-    slot = int(arguments[2])
-    if slot >= SLOTS:
+    slot = integer_of(arguments[2])
+    if not 0 <= slot < SLOTS:
         raise RespError("ERR Invalid slot")
     return Ask(CountSlot(slot), INTEGER)
 

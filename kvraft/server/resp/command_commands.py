@@ -7,6 +7,7 @@ from kvraft.server.dialect import Note
 from kvraft.server.resp.connection_state import Connection
 from kvraft.server.resp.encoding import array, bulk, bulks, integer, mapping, null, set_, simple
 from kvraft.server.resp.errors import SYNTAX, RespError
+from kvraft.server.resp.names import check_count, check_patterns
 from kvraft.server.resp.table import Act, Arguments, Command
 
 
@@ -55,6 +56,7 @@ def _named() -> dict[str, tuple[Command, str]]:
 
 
 def _names(arguments: Arguments) -> list[str]:
+    check_count(arguments[2:])
     return [name.decode("latin-1").lower() for name in arguments[2:]] or [*_all()]
 
 
@@ -84,6 +86,7 @@ def _list(connection: Connection, arguments: Arguments) -> Note:
         wanted = arguments[4].lower()
         match arguments[3].upper():
             case b"PATTERN":
+                check_patterns(wanted)
                 pattern = read_pattern(wanted)
                 return bulks(name for name in known if pattern.matches(name.encode()))
             case b"ACLCAT":

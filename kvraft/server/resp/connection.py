@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from typing import Final
 
+from kvraft.commands.integers import read_integer
 from kvraft.server.dialect import Note
 from kvraft.server.resp.connection_state import Connection
 from kvraft.server.resp.encoding import (
@@ -16,6 +17,7 @@ from kvraft.server.resp.encoding import (
     simple,
 )
 from kvraft.server.resp.errors import SYNTAX, RespError, wrong_arity
+from kvraft.server.resp.expiry_arguments import integer as integer_of
 from kvraft.server.resp.names import REDIS_VERSION, check_name
 from kvraft.server.resp.table import Arguments, Command, InTransaction
 
@@ -29,6 +31,10 @@ def _ping(connection: Connection, arguments: Arguments) -> Note:
     return simple("PONG") if content is None else bulk(content)
 
 
+_INT_MIN: Final = -(2**31)
+_INT_MAX: Final = 2**31 - 1
+
+
 def _echo(connection: Connection, arguments: Arguments) -> Note:
     return bulk(arguments[1])
 
@@ -40,24 +46,18 @@ def _quit(connection: Connection, arguments: Arguments) -> Note:
 
 def _reset(connection: Connection, arguments: Arguments) -> Note:
     connection.node.channels.drop(connection)
+    connection.end_watches()
     connection.reset()
     return simple("RESET")
 
 
 def _select(connection: Connection, arguments: Arguments) -> Note:
-    if _integer(arguments[1]) != 0:
+    number = integer_of(arguments[1])
+    if not _INT_MIN <= number <= _INT_MAX:
+        raise RespError(f"ERR value is out of range, value must between {_INT_MIN} and {_INT_MAX}")
+    if number != 0:
         raise RespError("ERR DB index is out of range")
     return OK_BYTES
-
-
-def _integer(digits: bytes) -> int:
-    try:
-        number = int(digits)
-    except ValueError:
-        number = None
-    if number is None or b"%d" % number != digits:
-        raise RespError("ERR value is not an integer or out of range")
-    return number
 
 
 def _auth(connection: Connection, arguments: Arguments) -> Note:
@@ -80,14 +80,16 @@ def _check_user(name: bytes) -> None:
 def _hello(connection: Connection, arguments: Arguments) -> Note:
     protocol = connection.protocol
     if len(arguments) > 1:
-        try:
-            protocol = int(arguments[1])
-        except ValueError:
-            raise RespError("ERR Protocol version is not an integer or out of range") from None
+        wanted = read_integer(arguments[1])
+        if wanted is None:
+            raise RespError("ERR Protocol version is not an integer or out of range")
+        protocol = wanted
         if protocol not in {RESP2, RESP3}:
             raise RespError("NOPROTO unsupported protocol version")
     name = _read_hello_options(arguments[2:])
     connection.protocol = protocol
+    if protocol == RESP2:
+        connection.end_watches()  # their pushes are none of RESP2
     if name is not None:
         connection.name = name
     role = "master" if connection.node.cluster.is_leader else "replica"

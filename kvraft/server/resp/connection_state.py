@@ -31,6 +31,10 @@ def _drop(data: bytes) -> None:
     """Write to a connection that is not open yet: nothing."""
 
 
+def _end_none() -> None:
+    """End the watches of a connection that is not open yet: there are none."""
+
+
 @attrs.define(eq=False)
 class Connection:
     """One client's connection, as its commands see it."""
@@ -45,7 +49,8 @@ class Connection:
     name: bytes = b""
     library: bytes = b""
     library_version: bytes = b""
-    last_command: bytes = b"NULL"
+    last_command: str = "NULL"
+    """The full name of the latest command, as CLIENT LIST shows it; of one that does not exist it is NULL."""
     last_at: float = 0.0
     """When the last command arrived, by the node's clock, seconds."""
     commands: int = 0
@@ -62,6 +67,8 @@ class Connection:
     patterns: set[bytes] = attrs.field(factory=set)
     push: Callable[[bytes], object] = _drop
     """Writes pushes: messages of subscriptions and watches."""
+    end_watches: Callable[[], object] = _end_none
+    """Ends the watches that KV.WATCH has begun."""
     last_words: bytes | None = None
     """After these replies the connection closes, and nothing more is read."""
 

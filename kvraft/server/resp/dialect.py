@@ -26,7 +26,7 @@ class RespRequests(Requests, gc=False):
     """Requests of a Redis client."""
 
     is_alone: bool = False
-    """Whether it is to be carried out before anything else is read."""
+    """Whether they are to be carried out before anything else is read."""
     keys: list[bytes | None] = msgspec.field(default_factory=list)
     """The first key of each operation, by which a cluster client is sent to the leader."""
 
@@ -147,7 +147,7 @@ class RespDialect:
                 try:
                     operation, reply = command.read(arguments)
                 except InvalidCommand as reason:
-                    notes.append((len(operations), _invalid(reason)))
+                    notes.append((len(operations), errors.invalid(reason)))
                     place += 1
                     continue
                 answer = reply[protocol]
@@ -188,6 +188,7 @@ class RespDialect:
         if command is not None and command.subcommands and len(arguments) > 1:
             container, command = command, command.by_name.get(arguments[1].upper())
             full_name = f"{container.name}|{command.name}" if command is not None else container.name
+            connection.last_command = full_name
         if command is None or not command.least <= len(arguments) <= command.most:
             if full_name == "exec":  # which ends the transaction also when it is wrong
                 connection.transaction, connection.watched = None, {}
@@ -203,7 +204,7 @@ class RespDialect:
         try:
             self._carry_out(command, arguments, requests)
         except InvalidCommand as reason:
-            self._note(requests, _invalid(reason))
+            self._note(requests, errors.invalid(reason))
         except MustStandAlone:
             return False
         return True
@@ -215,6 +216,8 @@ class RespDialect:
             MustStandAlone: there are others before it.
         """
         outcome: Note | Ask | Effect | Alone
+        if command.acts_when_answered:
+            requests.is_alone = True
         if self._connection.follower_reads is not None and self._stands_apart(command, requests.operations):
             raise MustStandAlone
         if command.read is not None:
@@ -251,8 +254,8 @@ class RespDialect:
         if count:
             connection.commands += count
             connection.last_at = connection.node.clock.seconds()
-            connection.last_command = self._commands[place - 1][0]
-        if requests.operations:
+            connection.last_command = _full_name(self._commands[place - 1])
+        if requests.operations or requests.lock is not None:
             self.has_asked = True
         self._place = place
         if place == len(self._commands) or connection.last_words is not None:
@@ -295,8 +298,16 @@ class MustStandAlone(Exception):
     """A command is carried out by itself, and there are others before it."""
 
 
-def _invalid(reason: InvalidCommand) -> bytes:
-    return error(str(reason)) if isinstance(reason, errors.RespError) else error(f"ERR {reason}")
+def _full_name(arguments: Arguments) -> str:
+    """Return the name of a command for CLIENT LIST; no bytes of the client may stand there."""
+    command = TABLE.get(arguments[0]) or TABLE.get(arguments[0].upper())
+    if command is None:
+        return "NULL"
+    if command.subcommands and len(arguments) > 1:
+        subcommand = command.by_name.get(arguments[1].upper())
+        if subcommand is not None:
+            return f"{command.name}|{subcommand.name}"
+    return command.name
 
 
 def _misread(command: Command | None, name: str, arguments: Arguments) -> bytes:

@@ -12,7 +12,10 @@ SHOWN_BYTES: Final = 128
 
 
 class RespError(InvalidCommand):
-    """A command that is refused when it is read. The text is the reply, and begins with its code."""
+    """A command that is refused when it is read. The text is the reply, and begins with its code.
+
+    Bytes of the client stand in it decoded as Latin-1, and are sent as they came.
+    """
 
 
 SYNTAX: Final = "ERR syntax error"
@@ -72,7 +75,12 @@ def unknown_subcommand(container: str, subcommand: bytes) -> bytes:
 
 def _latin(text: str) -> bytes:
     """Return an error that repeats bytes of the client as they are."""
-    return b"-%b\r\n" % text.replace("\r", " ").replace("\n", " ").encode("latin-1")
+    return b"-%b\r\n" % text.replace("\r", " ").replace("\n", " ").encode("latin-1", "replace")
+
+
+def invalid(reason: InvalidCommand) -> bytes:
+    """Return the error for a command that is refused when it is read."""
+    return _latin(str(reason)) if isinstance(reason, RespError) else error(f"ERR {reason}")
 
 
 def failed(failure: Failure) -> bytes:

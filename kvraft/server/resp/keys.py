@@ -21,7 +21,7 @@ from kvraft.server.resp.table import Arguments, Ask, Command
 Request = tuple[Operation, Reply]
 KEYS_BYTES_MAX: Final = 16 * 1024 * 1024
 """Bytes of the keys that KEYS finds."""
-_CURSOR: Final = re.compile(rb"[0-9]{1,20}")
+_CURSOR: Final = re.compile(rb"(?:\+?[0-9]{1,20})?")
 _CURSOR_MAX: Final = 2**64 - 1
 _STRING: Final = b"string"
 _HALF_SECOND_MS: Final = SECOND_MS // 2
@@ -133,7 +133,8 @@ def _some_keys(wanted: bool, found: Scanned) -> bytes:
 
 
 def _scan(arguments: Arguments) -> Request:
-    if not _CURSOR.fullmatch(arguments[1]) or int(arguments[1]) > _CURSOR_MAX:
+    cursor = int(arguments[1] or b"0") if _CURSOR.fullmatch(arguments[1]) else None  # as C's strtoul reads it
+    if cursor is None or cursor > _CURSOR_MAX:
         raise RespError("ERR invalid cursor")
     count, pattern, wanted = 10, None, True
     for place in range(2, len(arguments), 2):
@@ -150,7 +151,7 @@ def _scan(arguments: Arguments) -> Request:
         else:
             wanted = word.lower() == _STRING
     tell = partial(_some_keys, wanted)
-    return scan(int(arguments[1]), count, pattern), (tell, tell)
+    return scan(cursor, count, pattern), (tell, tell)
 
 
 def _keys_found(page: Page) -> bytes:

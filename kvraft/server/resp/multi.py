@@ -71,16 +71,19 @@ def _watch(connection: Connection, arguments: Arguments) -> Note | Ask:
     if connection.transaction is not None:
         raise RespError("ERR WATCH inside MULTI is not allowed")
     watched = connection.watched
-    keys = [key for key in dict.fromkeys(arguments[1:]) if key not in watched]
+    # A key whose mark is not known is asked for again: the WATCH before may have been refused.
+    keys = [key for key in dict.fromkeys(arguments[1:]) if watched.get(key) is None]
     question = marks(keys)
-    if len(watched) + len(keys) > WATCHED_MAX:
+    if len(watched.keys() | keys) > WATCHED_MAX:
         raise RespError(f"ERR at most {WATCHED_MAX} keys can be watched")
     if not keys:
         return OK_BYTES
     watched.update(dict.fromkeys(keys))
 
     def note(found: list[Mark]) -> bytes:
-        watched.update(zip(keys, found, strict=True))
+        for key, mark in zip(keys, found, strict=True):
+            if watched[key] is None:  # the first WATCH of a key counts
+                watched[key] = mark
         return OK_BYTES
 
     return Ask(question, (note, note), keys[0])
@@ -151,7 +154,7 @@ class Course:
             else:
                 self._answer(_not_allowed(command))
         except InvalidCommand as reason:
-            self._answer(error(str(reason)) if isinstance(reason, RespError) else error(f"ERR {reason}"))
+            self._answer(errors.invalid(reason))
 
     def _status(self) -> dict[str, object]:
         return self._connection.node.database.status(Caller(self._connection.address))

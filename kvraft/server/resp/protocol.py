@@ -31,6 +31,7 @@ class RespProtocol(Session):
         super().connectionMade()
         self.connection.address = self.caller.origin
         self.connection.push = self._tell
+        self.connection.end_watches = self.end_watches
         self._node.opened(self)
 
     @override

@@ -8,13 +8,13 @@ from functools import partial
 from typing import Final
 
 from kvraft.commands import Caller
-from kvraft.commands.glob import PATTERN_BYTES_MAX
 from kvraft.commands.glob import pattern as read_pattern
 from kvraft.server.dialect import Note
 from kvraft.server.resp.channels import SUBSCRIPTIONS_MAX, confirmation
 from kvraft.server.resp.connection_state import Connection
 from kvraft.server.resp.encoding import array, bulk, bulks, integer
 from kvraft.server.resp.errors import RespError
+from kvraft.server.resp.names import check_patterns
 from kvraft.server.resp.table import Act, Arguments, Command, Effect
 
 MESSAGE_BYTES_MAX: Final = 1024 * 1024
@@ -23,8 +23,9 @@ MESSAGE_BYTES_MAX: Final = 1024 * 1024
 
 def _subscribe(word: bytes, connection: Connection, arguments: Arguments, *, is_pattern: bool) -> Note:
     wanted = [*arguments[1:]]
-    if is_pattern and any(len(each) > PATTERN_BYTES_MAX for each in wanted):
-        raise RespError(f"ERR a pattern has at most {PATTERN_BYTES_MAX} bytes")
+    if is_pattern:
+        for each in wanted:
+            check_patterns(each)
     if len(connection.channels) + len(connection.patterns) + len(wanted) > SUBSCRIPTIONS_MAX:
         raise RespError(f"ERR one connection has at most {SUBSCRIPTIONS_MAX} subscriptions")
 
@@ -70,6 +71,7 @@ def _channels(connection: Connection, arguments: Arguments) -> Note:
     if len(arguments) > 3:  # noqa: PLR2004 - PUBSUB CHANNELS and a pattern
         shown = arguments[1].decode("latin-1")
         raise RespError(f"ERR unknown subcommand or wrong number of arguments for '{shown}'. Try PUBSUB HELP.")
+    check_patterns(*arguments[2:])
     wanted = read_pattern(arguments[2] if len(arguments) == 3 else b"*")  # noqa: PLR2004
     return bulks(channel for channel in connection.node.channels.subscribers if wanted.matches(channel))
 
@@ -96,6 +98,7 @@ COMMANDS: Final = (
         name="subscribe",
         arity=-2,
         flags=_FLAGS,
+        acts_when_answered=True,
         act=partial(_subscribe, b"subscribe", is_pattern=False),
         group="pubsub",
         since="2.0.0",
@@ -105,6 +108,7 @@ COMMANDS: Final = (
         name="psubscribe",
         arity=-2,
         flags=_FLAGS,
+        acts_when_answered=True,
         act=partial(_subscribe, b"psubscribe", is_pattern=True),
         group="pubsub",
         since="2.0.0",
@@ -114,6 +118,7 @@ COMMANDS: Final = (
         name="unsubscribe",
         arity=-1,
         flags=_FLAGS,
+        acts_when_answered=True,
         act=partial(_unsubscribe, b"unsubscribe", is_pattern=False),
         group="pubsub",
         since="2.0.0",
@@ -123,6 +128,7 @@ COMMANDS: Final = (
         name="punsubscribe",
         arity=-1,
         flags=_FLAGS,
+        acts_when_answered=True,
         act=partial(_unsubscribe, b"punsubscribe", is_pattern=True),
         group="pubsub",
         since="2.0.0",

@@ -11,6 +11,7 @@ from kvraft.server.resp.connection_state import Connection
 from kvraft.server.resp.encoding import INTEGER, OK_BYTES, Reply, bulk, bulks, integer, mapping, null, reply
 from kvraft.server.resp.errors import NOT_AN_INTEGER, SYNTAX, RespError
 from kvraft.server.resp.expiry_arguments import integer as integer_of
+from kvraft.server.resp.names import check_patterns
 from kvraft.server.resp.node import RespNode
 from kvraft.server.resp.table import Arguments, Command
 
@@ -101,6 +102,7 @@ def _settings(node: RespNode) -> dict[str, str]:
 
 
 def _config_get(connection: Connection, arguments: Arguments) -> Note:
+    check_patterns(*arguments[2:])
     patterns = [each.decode("latin-1").lower() for each in arguments[2:]]
     found = {
         name: value

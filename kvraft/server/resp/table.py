@@ -83,6 +83,8 @@ class Command:
     is_heavy: bool = False
     """Whether it may cost far more than a SET: a few of them are carried out at a time."""
     in_transaction: InTransaction = InTransaction.QUEUED
+    acts_when_answered: bool = False
+    """Whether it changes its connection only with its answer, before which nothing after it may be read."""
     must_wait: Callable[[Connection], bool] | None = None
     """Whether everything before it must be answered before it is read; None: never."""
     group: str = "generic"

@@ -97,6 +97,26 @@ def test_a_client_that_has_it_already(node: WebNode) -> None:
     assert node.ask("GET", "/kv/a", if_none_match='"2"').status == 200
 
 
+@pytest.mark.parametrize(
+    ("known", "status"),
+    [
+        ("*", 304),
+        ('"1", "7"', 304),
+        ('"7","1"', 304),
+        ('W/"1"', 304),
+        ('"7"', 200),
+        ('"1"x', 200),
+        ("1", 200),
+        ("", 200),
+    ],
+)
+def test_several_that_a_client_may_have(node: WebNode, known: str, status: int) -> None:
+    """A list of ETags, weak ones as proxies make them, or any."""
+    node.ask("PUT", "/kv/a", b"1")
+
+    assert node.ask("GET", "/kv/a", if_none_match=known).status == status
+
+
 def test_the_past(node: WebNode) -> None:
     """A key as it was; an unknown revision is an error that says so."""
     node.ask("PUT", "/kv/a", b"1")
@@ -172,6 +192,13 @@ def test_reads_that_any_member_answers() -> None:
         ("GET", "/kv/a?stale=now", {}),
         ("GET", "/kv/a?local=perhaps", {}),
         ("PUT", "/kv/a?cas=x", {}),
+        ("GET", "/kv/a?limit=1", {}),
+        ("GET", "/kv/a?history&revision=1", {}),
+        ("GET", "/kv/a?history&stale=1", {}),
+        ("GET", "/kv/a?history&local", {}),
+        ("PUT", f"/kv/a?cas={'9' * 5_000}", {}),
+        ("PUT", "/kv/a", {"if_match": f'"{"9" * 5_000}"'}),
+        ("PUT", "/kv/a", {"if_match": '"\xb2"'}),
         ("PUT", "/kv/a?cas=1", {"if_match": '"1"'}),
         ("PUT", "/kv/a", {"if_match": "1"}),
         ("PUT", "/kv/a", {"if_none_match": '"1"'}),

@@ -83,7 +83,16 @@ def test_a_page_of_any_member(node: WebNode) -> None:
 
 
 @pytest.mark.parametrize(
-    "query", ["?prefix=a&start=b", "?limit=0", "?limit=1001", "?cursor=x", "?cursor=1.YQ==&revision=1", "?key=a"]
+    "query",
+    [
+        "?prefix=a&start=b",
+        "?limit=0",
+        "?limit=1001",
+        "?cursor=x",
+        "?cursor=1.YQ==&revision=1",
+        f"?cursor={'9' * 50}.YQ==",
+        "?key=a",
+    ],
 )
 def test_ranges_that_make_no_sense(node: WebNode, query: str) -> None:
     """They are refused."""

@@ -305,6 +305,42 @@ def test_a_client_that_has_sent_everything_is_answered() -> None:
     assert client.transport.is_closing()
 
 
+def test_what_has_arrived_before_a_half_close_is_carried_out() -> None:
+    """All requests, one after the other; a part of one is none. Then the connection closes."""
+    node = WebNode(database=MemoryDatabase(waits=True))
+    client = node.connect()
+    for number in range(3):
+        client.asks("PUT", f"/kv/{number}", b"1")
+    client.sends(b"GET /kv/part")
+    client.connection.readConnectionLost()
+    for number in range(3):
+        assert not client.transport.is_closing()
+        node.database.answer_next()
+        assert client.read().status == 200, number
+
+    assert client.transport.is_closing()
+    assert node.database.waiting == []
+
+
+def test_after_a_half_close_a_client_reads_at_its_pace() -> None:
+    """What has arrived waits until it has read."""
+    node = WebNode(database=MemoryDatabase(waits=True))
+    client = node.connect()
+    for _ in range(2):
+        client.asks("GET", "/kv/a")
+    client.connection.readConnectionLost()
+    client.transport.full = True
+    node.database.answer_next()
+    assert not client.transport.is_closing()
+    assert node.database.waiting == []
+
+    client.transport.drain()
+    node.database.answer_next()
+
+    assert client.transport.written().count(b"HTTP/1.1 404") == 2
+    assert client.transport.is_closing()
+
+
 # --- how many --------------------------------------------------------------------------------------------------------
 
 

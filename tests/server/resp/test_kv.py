@@ -4,7 +4,7 @@ import hiredis
 import msgspec
 import pytest
 
-from kvraft.commands import Change, Item
+from kvraft.commands import Change, Granted, Item
 from kvraft.errors import Overloaded
 from tests.replica.cluster import Cluster
 from tests.replica.test_forwarding import ready_cluster
@@ -120,6 +120,19 @@ def test_a_follower_sends_who_wants_a_lock_to_the_leader() -> None:
     assert isinstance(client, ClusterClient)
 
 
+def test_who_has_asked_for_a_lock_has_used_the_leader() -> None:
+    """Its connection closes, too, when the node leads no more: the next request would be sent away for ever."""
+    client = RespClient()
+    client.says(b"KV.LOCK", b"l", b"TTL", b"1")
+    ((_, reply),) = client.database.locks
+    reply([Granted(7, 1_000_000)])
+    assert client.transport.written() == b":7\r\n"
+
+    client.database.lead(1)
+
+    assert not client.is_open
+
+
 @pytest.mark.parametrize(
     "wrong",
     [
@@ -201,6 +214,22 @@ def test_changes_are_told_as_pushes() -> None:
     assert client.says(b"KV.UNWATCH", b"1") == b"+OK\r\n"
     assert first.cancelled
     assert client.says(b"KV.UNWATCH", b"1").startswith(b"-NO_SUCH_WATCH ")
+
+
+@pytest.mark.parametrize("words", [(b"RESET",), (b"HELLO", b"2")])
+def test_watches_end_with_resp3(words: tuple[bytes, ...]) -> None:
+    """A client of RESP2 reads no pushes."""
+    client = RespClient()
+    client.says(b"HELLO", b"3")
+    client.says(b"KV.WATCH", b"PREFIX", b"")
+    client.says(b"HELLO", b"3")
+    (watch,) = client.database.watches
+    assert not watch.cancelled
+
+    client.says(*words)
+
+    assert watch.cancelled
+    assert client.is_open
 
 
 def test_a_watch_must_be_asked_for_rightly() -> None:

@@ -83,6 +83,21 @@ def test_a_watch_that_was_refused_aborts_the_transaction(client: RespClient) -> 
     assert client.says(b"GET", b"a") == b"$-1\r\n"
 
 
+def test_a_watch_that_was_refused_is_asked_for_again(client: RespClient) -> None:
+    """As a client does when its WATCH was refused; the first mark of a key that is watched twice counts."""
+    client.database.refusal = Overloaded("too much")
+    assert client.says(b"WATCH", b"a", b"b").startswith(b"-TRYAGAIN ")
+    client.database.refusal = None
+
+    assert client.says(b"WATCH", b"a", b"b") == b"+OK\r\n"
+    assert client.sends(together(b"MULTI", b"SET a 1", b"EXEC")).endswith(b"*1\r\n+OK\r\n")
+    assert client.sends(together(b"WATCH a", b"SET a 2", b"WATCH a", b"MULTI", b"EXEC")).endswith(b"*-1\r\n")
+    for number in range(2):  # what is asked for again counts once
+        client.database.refusal = None if number else Overloaded("too much")
+        client.says(b"WATCH", *[b"k%d" % each for each in range(WATCHED_MAX)])
+    assert client.sends(together(b"MULTI", b"EXEC")) == b"+OK\r\n*0\r\n"
+
+
 def test_transactions_are_bounded(client: RespClient) -> None:
     """By their commands, by their bytes, and by the keys that are watched."""
     said = client.sends(together(b"MULTI", *[b"PING"] * (BLOCK_WORK_MAX + 1), b"EXEC"))

@@ -8,6 +8,7 @@ import pytest
 from kvraft.commands import Change, Item, Set, Span
 from kvraft.errors import Overloaded
 from kvraft.server import ServerLimits
+from kvraft.server.resp import channels
 from kvraft.server.resp.keyspace_events import AGAIN_S
 from kvraft.server.resp.pubsub import MESSAGE_BYTES_MAX
 from tests.server.resp.clients import RespClient, command, read
@@ -97,6 +98,39 @@ def test_what_is_published_in_a_transaction_is_told_if_that_is_carried_out() -> 
     assert [message for _, message in client.database.published] == [b"1", b"2", b"3"]
 
 
+def test_what_comes_after_a_subscription_in_the_same_chunk_sees_it() -> None:
+    """The reply to PING, the end of all subscriptions by RESET, their limit; and HELLO changes no earlier reply."""
+    client = RespClient()
+    subscribed = b"*3\r\n$9\r\nsubscribe\r\n$1\r\nc\r\n:1\r\n"
+
+    assert client.sends(command(b"SUBSCRIBE", b"c") + command(b"PING")) == subscribed + (
+        b"*2\r\n$4\r\npong\r\n$0\r\n\r\n"
+    )
+    unsubscribed = subscribed.replace(b"$9\r\n", b"$11\r\nun").replace(b":1", b":0")
+    assert client.sends(command(b"UNSUBSCRIBE") + command(b"PING")) == unsubscribed + b"+PONG\r\n"
+    assert client.sends(command(b"SUBSCRIBE", b"c") + command(b"RESET")) == subscribed + b"+RESET\r\n"
+    assert another(client).says(b"PUBLISH", b"c", b"x") == b":0\r\n"
+    assert client.sends(command(b"SUBSCRIBE", b"c") + command(b"HELLO", b"3")).startswith(subscribed + b"%7")
+    many = [command(b"SUBSCRIBE", *[b"%d-%d" % (part, each) for each in range(600)]) for part in range(2)]
+    assert client.sends(b"".join(many)).endswith(b"-ERR one connection has at most 1000 subscriptions\r\n")
+
+
+def test_a_message_compiles_no_pattern(monkeypatch: pytest.MonkeyPatch) -> None:
+    """However many there are: each was compiled when it was subscribed to first."""
+    client = RespClient()
+    client.says(b"PSUBSCRIBE", *[b"*%d" % number for number in range(200)], b"*\xff")
+
+    def compile_(text: bytes) -> None:
+        raise AssertionError(f"{text!r} is compiled")
+
+    monkeypatch.setattr(channels, "read_pattern", compile_)
+    assert client.says(b"PUBLISH", b"channel-17", b"x").endswith(b":2\r\n")
+    assert client.says(b"PUBLISH", b"\xff", b"x").endswith(b":1\r\n")
+    monkeypatch.undo()
+    client.says(b"PUNSUBSCRIBE", b"*17")
+    assert client.says(b"PUBLISH", b"channel-17", b"x").endswith(b":1\r\n")
+
+
 def test_subscriptions_are_counted() -> None:
     """PUBSUB lists the channels of this node, how many subscribe to some, and how many patterns there are."""
     client = RespClient()
@@ -106,9 +140,9 @@ def test_subscriptions_are_counted() -> None:
         each.says(b"PSUBSCRIBE", b"n*")
     others[0].says(b"SUBSCRIBE", b"x", b"x")
 
-    channels = client.asks(b"PUBSUB", b"CHANNELS")
-    assert isinstance(channels, list)
-    assert sorted(channels) == [b"news", b"x"]
+    listed = client.asks(b"PUBSUB", b"CHANNELS")
+    assert isinstance(listed, list)
+    assert sorted(listed) == [b"news", b"x"]
     assert client.asks(b"PUBSUB", b"CHANNELS", b"?") == [b"x"]
     assert client.asks(b"PUBSUB", b"NUMSUB", b"news", b"x", b"y") == [b"news", 2, b"x", 1, b"y", 0]
     assert client.asks(b"PUBSUB", b"NUMPAT") == 1

@@ -31,7 +31,7 @@ def test_a_client_names_itself() -> None:
     line = client.asks(b"CLIENT", b"INFO")
     assert isinstance(line, bytes)
     assert b"id=1 addr=127.0.0.1:50000 name=me " in line
-    assert b" cmd=client user=default lib-name=redis-py " in line
+    assert b" cmd=client|info user=default lib-name=redis-py " in line
 
 
 def test_clients_are_listed() -> None:
@@ -52,6 +52,73 @@ def test_clients_are_listed() -> None:
     second.transport.abortConnection()
     second.protocol.connectionLost()
     assert ids() == [b"1"]
+
+
+def test_what_a_client_has_sent_last_is_listed_by_its_name_alone() -> None:
+    """A name that no command has may hold anything, even a line of another client."""
+    first = RespClient()
+    second = RespClient(node=first.node, clock=first.clock)
+
+    def listed() -> bytes:
+        line = first.asks(b"CLIENT", b"LIST", b"ID", b"2")
+        assert isinstance(line, bytes)
+        assert line.count(b"\n") == 1
+        (name,) = re.findall(rb" cmd=(\S+) ", line)
+        assert isinstance(name, bytes)
+        return name
+
+    second.says(b"x cmd=get \nid=7 addr=10.0.0.1:1" + bytes(10_000))
+    assert listed() == b"NULL"
+    assert len(second.protocol.connection.last_command) < 100
+    for words, name in (
+        ((b"gEt", b"a"), b"get"),
+        ((b"CONFIG", b"get", b"x"), b"config|get"),
+        ((b"CONFIG", b"\n"), b"config"),
+    ):
+        second.says(*words)
+        assert listed() == name
+
+
+@pytest.mark.parametrize("digits", [b"9" * 30, b"9" * 5_000])
+def test_numbers_of_any_length_are_refused_in_words(digits: bytes) -> None:
+    """As Redis refuses them, and not as a defect: Python reads no number of so many digits."""
+    client = RespClient()
+
+    assert client.says(b"CLIENT", b"LIST", b"ID", digits) == b"-ERR Invalid client ID\r\n"
+    assert client.says(b"CLIENT", b"KILL", b"ID", digits) == b"-ERR client-id should be greater than 0\r\n"
+    number = b"-ERR value is not an integer or out of range\r\n"
+    assert client.says(b"CLUSTER", b"COUNTKEYSINSLOT", digits) == number
+    assert client.says(b"SELECT", digits) == number
+    assert client.says(b"SELECT", b"3000000000") == (
+        b"-ERR value is out of range, value must between -2147483648 and 2147483647\r\n"
+    )
+    for version in (digits, b"+3", b"03", b" 3"):
+        assert client.says(b"HELLO", version) == b"-ERR Protocol version is not an integer or out of range\r\n"
+
+
+def test_what_takes_long_is_refused() -> None:
+    """A pattern or a list of names as long as a command may be would keep the node from its followers for seconds."""
+    client = RespClient()
+    long = b"[^a]" * 300
+
+    for words in (
+        (b"PUBSUB", b"CHANNELS", long),
+        (b"CONFIG", b"GET", b"save", long),
+        (b"COMMAND", b"LIST", b"FILTERBY", b"PATTERN", long),
+    ):
+        assert client.says(*words) == b"-ERR a pattern has at most 1024 bytes\r\n"
+    for begun in ((b"COMMAND", b"INFO"), (b"COMMAND", b"DOCS"), (b"CLIENT", b"LIST", b"ID")):
+        assert client.says(*begun, *[b"1"] * 1_001).startswith(b"-ERR a command names at most 1000, and not 1001")
+
+
+def test_an_error_repeats_the_bytes_of_the_client() -> None:
+    """As they came, whether they are UTF-8 or not."""
+    client = RespClient()
+
+    assert client.says(b"EXPIRE", b"a", b"1", b"\xff") == b"-ERR Unsupported option \xff\r\n"
+    client.says(b"MULTI")
+    client.says(b"EXPIRE", b"a", b"1", b"\xff\n")
+    assert client.says(b"EXEC") == b"*1\r\n-ERR Unsupported option \xff \r\n"
 
 
 def test_a_client_may_end_itself_alone() -> None:
