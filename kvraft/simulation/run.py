@@ -5,7 +5,6 @@ import time
 import traceback
 from collections import Counter
 from collections.abc import Callable, Collection
-from itertools import combinations, permutations
 from random import Random
 from typing import Final
 
@@ -17,20 +16,13 @@ from kvraft.config import OnFollower
 from kvraft.raft import InvariantViolated
 from kvraft.simulation import (
     at_rest,
-    channels,
     constants,
-    differing_states,
-    encounters,
-    flushes,
+    last_scenarios,
     later_versions,
     mix_of_clients,
-    notifications,
-    older_copies,
     quotas,
-    slow_learner,
     watchdog,
 )
-from kvraft.simulation.aftermath import SCENARIOS, write
 from kvraft.simulation.ambushes import AMBUSHES, forget_and_elect
 from kvraft.simulation.births import Birth
 from kvraft.simulation.budgets import Budgets
@@ -38,12 +30,9 @@ from kvraft.simulation.cluster import Cluster, Stuck
 from kvraft.simulation.disk import StaleFile
 from kvraft.simulation.earlier_versions import EarlierVersions
 from kvraft.simulation.faults import FAULTS, KINDS, LIES_IN_WAIT
-from kvraft.simulation.floods import flood
 from kvraft.simulation.machine import ProcessDied
-from kvraft.simulation.member import DiskFaults, address_of
 from kvraft.simulation.nemesis import Nemesis
 from kvraft.simulation.pace import ClusterTime, Pace
-from kvraft.simulation.reads_on_followers import read_far_away
 from kvraft.simulation.requests import Data
 from kvraft.simulation.truces import draw_truce, hold_truce, mend
 from kvraft.simulation.workload import Workload
@@ -56,46 +45,13 @@ BIRTHS: Final = 0.25
 """Of the runs with faults: the share in which they begin before the first leader is elected."""
 LATER_VERSIONS: Final = 0.1
 """The share of runs whose last entry is one that only a later kvraft can apply."""
-OLDER_COPIES: Final = 0.2
-"""The share of runs that end with a node whose disk is an older copy of its own."""
-ENCOUNTERS: Final = 0.4
-"""The share of runs that end with a graceful stop of a node, or with nodes of another cluster."""
-SLOW_ELECTIONS: Final = 0.2
-"""The share of runs that end with an election on slow disks."""
-CHANNELS: Final = 0.2
-"""The share of runs that end with messages that are published to subscribers."""
-NOTIFICATIONS: Final = 0.1
-"""The share of runs that end with notifications of changed keys."""
-READS_ON_FOLLOWERS: Final = 0.15
-"""The share of runs with reads at a follower that is far from its leader."""
-FLOODS: Final = 0.1
-"""The share of runs in which more is sent to a member than its link takes."""
-FLUSHES: Final = 0.1
-"""The share of runs that end with a removal of all keys."""
-DIFFERING_STATES: Final = 0.1
-"""The share of runs that end with a member whose state changes in its memory."""
-AFTERMATHS: Final = 0.4
-"""The share of runs that end with one of the scenarios of `aftermath`."""
-WITHOUT_NAMES: Final = 0.2
-"""The share of runs that end with broken connections while look-ups of names hang."""
-SLOW_ALONE: Final = 0.3
-"""Of the elections on slow disks: the share in which each disk has a delay of its own."""
-SLOW_KILLED: Final = 0.6
-"""Of the elections on slow disks: the share in which the leader is killed. In the others it transfers leadership."""
-SLOW_SAVE_S: Final = (0.001, 2.0)
-"""Shortest and longest time of a save then, seconds: drawn evenly, or, in half of the draws, by its logarithm."""
-SLOW_ELECTION_S_MAX: Final = 120.0
-"""How long such an election may take until its leader stays, virtual seconds: seven voters whose saves take up to two
-seconds each needed 65 in one of 7,000 runs."""
-SLOW_LEARNERS: Final = 0.4
-"""Of the runs that end in none of these ways: the share that end with a learner that is slow for long."""
-VOTERS_MIN: Final = 3
-"""With fewer voters no leader can be elected after the loss of the present one."""
 NODES: Final = (1, 2, 3, 3, 3, 3, 3, 3, 5, 5, 5, 7)
 PACES: Final = 1 / 4
 """The share of runs that compare the latency of leaders before and after the faults."""
 BUDGETS: Final = 1 / 3
 """The share of runs that check at the end how many messages, bytes and syncs the cluster spends (`budgets`)."""
+VOTERS_MIN: Final = 3
+"""With fewer voters no node may be lost by a cluster that keeps everything in memory."""
 IN_MEMORY: Final = 1 / 15
 """The share of runs in which nodes keep everything in memory."""
 FORWARDING: Final = 1 / 4
@@ -333,68 +289,13 @@ def _go_through(plan: Plan, cluster: Cluster, nemesis: Nemesis | None, workload:
     cluster_time.check()
     if Random(f"{plan.seed} budgets").random() < BUDGETS:
         Budgets(cluster, Random(f"{plan.seed} late member")).hold()
-    _disturb_at_the_end(plan, cluster)
+    last_scenarios.play(plan.seed, cluster)
     cluster.checks.at_the_end()
 
 
 def _go_on(plan: Plan, cluster: Cluster, end: float) -> None:
     while (plan.steps is None or cluster.world.events < plan.steps) and cluster.step(end):
         pass
-
-
-def _disturb_at_the_end(plan: Plan, cluster: Cluster) -> None:
-    """Run scenarios that rarely occur by chance, in a healthy cluster without requests of clients."""
-    began = cluster.world.now
-    if cluster.forgets:
-        _dial_without_names(cluster)
-        at_rest.settle(cluster)
-        return
-    draws = Random(f"{plan.seed} older copy")
-    if draws.random() < OLDER_COPIES:
-        draws.choice((older_copies.put_back, older_copies.empty))(cluster)
-    draws = Random(f"{plan.seed} slow election")
-    if draws.random() < SLOW_ELECTIONS:
-        _elect_on_slow_disks(cluster, draws)
-    if Random(f"{plan.seed} no names").random() < WITHOUT_NAMES:
-        _dial_without_names(cluster)
-    draws = Random(f"{plan.seed} channels")
-    if draws.random() < CHANNELS:
-        channels.publish(cluster, draws)
-    _burden_links(plan, cluster)
-    _change_keys(plan, cluster)
-    draws = Random(f"{plan.seed} differing states")
-    if draws.random() < DIFFERING_STATES:
-        differing_states.differ(cluster, draws)
-    draws = Random(f"{plan.seed} aftermath")
-    if draws.random() < AFTERMATHS:
-        draws.choice(SCENARIOS)(cluster, draws)
-        return  # members may be elsewhere now
-    if Random(f"{plan.seed} slow learner").random() < SLOW_LEARNERS and slow_learner.is_possible(cluster.options):
-        slow_learner.promote(cluster)
-    if cluster.world.now > began:
-        at_rest.settle(cluster)
-    draws = Random(f"{plan.seed} encounters")
-    if draws.random() < ENCOUNTERS:
-        draws.choice((encounters.stop_in_order, encounters.meet_another_cluster))(cluster, draws)
-
-
-def _burden_links(plan: Plan, cluster: Cluster) -> None:
-    """Run scenarios in which links are slow, or take nothing."""
-    draws = Random(f"{plan.seed} reads on followers")
-    if draws.random() < READS_ON_FOLLOWERS:
-        read_far_away(cluster, draws)
-    draws = Random(f"{plan.seed} floods")
-    if draws.random() < FLOODS:
-        flood(cluster, draws)
-
-
-def _change_keys(plan: Plan, cluster: Cluster) -> None:
-    """Run scenarios in which keys change that no client of the run uses."""
-    draws = Random(f"{plan.seed} notifications")
-    if draws.random() < NOTIFICATIONS:
-        notifications.notify(cluster, draws)
-    if Random(f"{plan.seed} flush").random() < FLUSHES:
-        flushes.flush(cluster)
 
 
 def _judge(plan: Plan, cluster: Cluster, workload: Workload) -> tuple[str | None, str]:
@@ -406,67 +307,6 @@ def _judge(plan: Plan, cluster: Cluster, workload: Workload) -> tuple[str | None
         except (InvariantViolated, Stuck) as violation:
             return "versions", str(violation)
     return checker, finding
-
-
-def _elect_on_slow_disks(cluster: Cluster, draws: Random) -> None:
-    """Slow the disks down, equally or differently, kill the leader or transfer leadership, and demand a leader."""
-    leader = cluster.elect()
-    others = sorted(cluster.members[leader].node.membership.voters - {leader})
-    if len(others) + 1 < VOTERS_MIN:
-        return
-    slowest = [_draw_save_s(draws)] * len(cluster.members)
-    if draws.random() < SLOW_ALONE:
-        slowest = [_draw_save_s(draws) for _ in slowest]
-    for member, save_s in zip(cluster.members.values(), slowest, strict=True):
-        member.faults.delay_s = save_s * draws.choice((0.2, 1.0)), save_s
-    is_lost = draws.random() < SLOW_KILLED
-    if is_lost:
-        cluster.kill(leader)
-    else:
-        answered: list[object] = []
-        cluster.client().ask(address_of(leader), [f"TRANSFER {draws.choice(others)}"], answered.append)
-        cluster.run_until(lambda: bool(answered), what="an answer to TRANSFER while disks are slow")
-    cluster.run_until(cluster.agrees, at_most=SLOW_ELECTION_S_MAX, what="a leader while disks are slow")
-    write(cluster)  # all disks have to save it; only one that is slower than others may cost its node the leadership
-    for member in cluster.members.values():
-        member.faults.delay_s = DiskFaults().delay_s
-    if is_lost:
-        cluster.start(leader)
-    cluster.run_until(cluster.has_settled, what="one state on all members after an election on slow disks")
-    cluster.run_until(
-        lambda: not any(member.save_takes_s for member in cluster.running),
-        what="the end of the saves that began while disks were slow",
-    )
-
-
-def _draw_save_s(draws: Random) -> float:
-    shortest, longest = SLOW_SAVE_S
-    if draws.random() < 0.5:
-        return draws.uniform(shortest, longest)
-    return float(shortest * (longest / shortest) ** draws.random())
-
-
-def _dial_without_names(cluster: Cluster) -> None:
-    """Break all connections while look-ups hang, and demand new ones: nodes must use the addresses of before."""
-    members = cluster.members[cluster.elect()].node.membership.members
-    nodes = [member for member in cluster.running if member.id in members]
-    if len(nodes) == 1:
-        return
-
-    def are_connected() -> bool:
-        pairs = permutations(nodes, 2)
-        return all(one.assembly is not None and one.assembly.peers.connected(other.id) for one, other in pairs)
-
-    cluster.run_until(are_connected, what="a connection of each member to each other")
-    for member in nodes:
-        member.name_faults.hangs = True
-    for one, other in combinations(nodes, 2):
-        cluster.network.break_connections(one.machine, other.machine)
-    cluster.run_until(lambda: not are_connected(), what="the end of the connections")
-    cluster.run_until(are_connected, what="a connection of each member to each other while no look-up ends")
-    for member in nodes:
-        member.end_hung_names()
-    cluster.run_until(cluster.has_settled, what="one state on all members after no name was found")
 
 
 @implementer(ILogObserver)
