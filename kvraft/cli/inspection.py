@@ -15,12 +15,20 @@ from kvraft.cli import statuses
 from kvraft.cli.options import fail
 from kvraft.cli.progress import Progress
 from kvraft.raft.errors import CorruptRecord
-from kvraft.storage import OsFiles, StorageError
+from kvraft.storage import (
+    OUTDATED,
+    JournalOutdated,
+    OsFiles,
+    SnapshotDamaged,
+    SnapshotHeader,
+    StorageError,
+)
 from kvraft.storage.files import OsFile
 from kvraft.storage.layout import HEADER_BYTES, decode_header
+from kvraft.storage.opening import check_reach
 from kvraft.storage.recovery import RecoveredLog, replay_directory
 from kvraft.storage.segments import segment_number, segment_path
-from kvraft.storage.snapshot_files import finished_name, snapshot_paths
+from kvraft.storage.snapshot_files import SnapshotName, finished_name, snapshot_paths
 from kvraft.storage.snapshot_layout import SnapshotCorrupt, verify
 
 LOCK_NAME: Final = "lock"
@@ -70,13 +78,14 @@ def inspect(folder: Path, progress: Progress) -> Report:
             f"no node has run with {folder}: it has no segment-... files; name a folder such as data/0",
             statuses.NO_INPUT,
         )
-    snapshots = [name.path for name in filter(None, map(finished_name, snapshot_paths(files, folder)))]
+    snapshots = [*filter(None, map(finished_name, snapshot_paths(files, folder)))]
     segments = [segment_path(folder, number) for number in numbers]
-    progress.total = sum(path.stat().st_size for path in (*segments, *snapshots))
+    progress.total = sum(path.stat().st_size for path in (*segments, *(name.path for name in snapshots)))
 
     def was_read(size: int) -> None:
         progress.done += size
 
+    replay: RecoveredLog | None = None
     try:
         replay = replay_directory(files, folder, _node_of(folder, max(numbers)), was_read)
     except StorageError as error:
@@ -85,7 +94,15 @@ def inspect(folder: Path, progress: Progress) -> Report:
         report.faults.append(f"the header of the newest segment cannot be read: {error}")
     else:
         _describe(report, replay)
-    _verify_snapshots(report, snapshots, progress)
+    sound = _verify_snapshots(report, snapshots, progress)
+    if replay is not None:
+        newest = max(sound, key=lambda header: header.index, default=None)
+        try:
+            check_reach(folder, (replay.base_index, replay.base_term or 0), newest)
+        except SnapshotDamaged as error:
+            report.faults.append(str(error))
+    if OUTDATED in files.names(folder):
+        report.notes.append(str(JournalOutdated(folder / OUTDATED)))
     return report
 
 
@@ -110,18 +127,23 @@ def _node_of(folder: Path, number: int) -> int:
         return decode_header(file.read(HEADER_BYTES)).node_id
 
 
-def _verify_snapshots(report: Report, paths: Sequence[Path], progress: Progress) -> None:
-    sound = []
-    for path in paths:
-        file = Watched(path, progress)
+def _verify_snapshots(report: Report, names: Sequence[SnapshotName], progress: Progress) -> list[SnapshotHeader]:
+    """Verify finished snapshots; return the headers of the sound ones."""
+    sound, described = [], []
+    for name in names:
+        file = Watched(name.path, progress)
         try:
             header = verify(file)
-            sound.append(f"up to entry {header.index} of term {header.term}, {file.size()} bytes")
+            size = file.size()
         except SnapshotCorrupt as error:
-            report.faults.append(f"{path}: {error}")
+            report.faults.append(f"{name.path}: {error}")
+            continue
         finally:
             file.close()
-    report.facts["snapshots"] = sound or "none"
+        sound.append(header)
+        described.append(f"up to entry {header.index} of term {header.term}, {size} bytes")
+    report.facts["snapshots"] = described or "none"
+    return sound
 
 
 def is_in_use(folder: Path) -> bool:

@@ -14,7 +14,7 @@ The newest snapshot that verifies is used. One that does not is reported, and re
 
 import errno
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -111,7 +111,7 @@ def _reconcile(files: Files, directory: Path, journal: Journal, recovered: Recov
         raise JournalOutdated(directory / OUTDATED)
     found = _find(files, directory)
     newest = found.kept[0].header if found.kept else None
-    _check_reach(directory, recovered, newest, found.damaged)
+    check_reach(directory, (recovered.snapshot_index, recovered.snapshot_term), newest, found.damaged)
     # Names that a killed process left are durable: opening the journal has synced the directory.
     notes = [
         f"{error.path} is damaged at offset {error.offset} and was removed: {error.why}" for error in found.damaged
@@ -188,11 +188,21 @@ def _read(files: Files, name: SnapshotName, *, is_newest: bool) -> Snapshot:
     return Snapshot(header, size, name.path)
 
 
-def _check_reach(
-    directory: Path, recovered: Recovered, newest: SnapshotHeader | None, damaged: list[SnapshotDamaged]
+def check_reach(
+    directory: Path, log_begins: tuple[int, int], newest: SnapshotHeader | None, damaged: Sequence[SnapshotDamaged] = ()
 ) -> None:
-    """Raise SnapshotDamaged for a log whose beginning no snapshot reaches (rule 3)."""
-    base, base_term = recovered.snapshot_index, recovered.snapshot_term
+    """Check that a sound snapshot reaches up to where the log begins (rule 3).
+
+    Args:
+        directory: the data directory, for the error.
+        log_begins: index and term of the entry after which the log begins.
+        newest: the newest sound snapshot.
+        damaged: those that were tried before it.
+
+    Raises:
+        SnapshotDamaged: none does.
+    """
+    base, base_term = log_begins
     found = (0, 0) if newest is None else (newest.index, newest.term)
     if found[0] > base or found == (base, base_term):
         return

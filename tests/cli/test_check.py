@@ -9,7 +9,7 @@ from kvraft.cli.inspection import inspect
 from kvraft.cli.main import main
 from kvraft.cli.progress import Progress
 from kvraft.raft.types import Entry, EntryKind, HardState
-from kvraft.storage import Journal
+from kvraft.storage import Journal, SnapshotHeader, mark_outdated, open_storage
 
 
 @pytest.fixture
@@ -55,6 +55,44 @@ def test_damage_is_told_with_its_place(folder: Path, capsys: pytest.CaptureFixtu
     assert "DAMAGED: " in out
     assert segment.name in out
     assert inspect(folder, Progress("reading", "json")).faults
+
+
+@pytest.fixture
+def compacted(folder: Path) -> Path:
+    """The same directory; its log begins after a snapshot. Returns the path of that."""
+    opened = open_storage(folder, 3)
+    writer = opened.snapshots.begin(SnapshotHeader("0" * 32, 2, 2))
+    writer.write(b"state")
+    snapshot = writer.finish()
+    opened.journal.compact(2, 2)
+    opened.snapshots.close()
+    opened.journal.close()
+    return snapshot.path
+
+
+def test_a_missing_snapshot_is_damage(compacted: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Without it the node does not start, as when a copy of the directory was made without all of its files."""
+    command = ["check", "data", str(compacted.parent)]
+    assert main(command) == statuses.OK
+    assert "snapshots: ['up to entry 2 of term 2" in capsys.readouterr().out
+
+    compacted.unlink()
+
+    assert main(command) == statuses.DATA
+    out = capsys.readouterr().out
+    assert "DAMAGED: " in out
+    assert "the log begins after entry 2 of term 2, and there is no sound snapshot before it" in out
+
+
+def test_an_older_copy_is_noted(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Its files are whole, and its node does not start with them."""
+    mark_outdated(folder)
+
+    assert main(["check", "data", str(folder)]) == statuses.OK
+
+    out = capsys.readouterr().out
+    assert "note: " in out
+    assert "is an older copy of this node's own" in out
 
 
 def test_a_node_that_runs_is_not_read(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
