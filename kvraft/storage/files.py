@@ -26,6 +26,11 @@ _NO_DIRECTORY_LOCKS: Final = frozenset({errno.EBADF, errno.ENOTSUP, errno.EOPNOT
 """Errors of a network file system, such as NFS, for a lock on a directory: there a lock file that was deleted does not
 protect the directory."""
 
+_NO_DIRECTORY_SYNC: Final = frozenset(
+    {errno.EACCES, errno.EPERM, errno.EROFS, errno.EINVAL, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP}
+)
+"""Errors for the sync of a directory that this process may not read, or whose file system has no such sync."""
+
 if sys.platform == "darwin":
 
     def _sync_data(fd: int) -> None:
@@ -86,7 +91,7 @@ class Files(Protocol):
     """The operations on names."""
 
     def make_directory(self, path: Path) -> None:
-        """Create the directory and its missing parents, durable when it returns; does nothing where it exists."""
+        """Create the directory and its missing parents; its name and its parent's are durable when it returns."""
         ...
 
     def lock(self, path: Path) -> Lock:
@@ -197,6 +202,21 @@ class OsFiles:
         for each in reversed(missing):
             each.mkdir(mode=DIRECTORY_MODE, exist_ok=True)
             self.fsync_directory(each.parent)
+        # A process that was killed, or an administrator, may have made the others without a sync of their names.
+        for each in (path, path.parent):
+            if each not in missing:
+                self._sync_name(each)
+
+    def _sync_name(self, directory: Path) -> None:
+        """Make the name of a directory durable that exists already, if its parent allows that.
+
+        The parent may belong to somebody else, or be on another file system, which is read-only.
+        """
+        try:
+            self.fsync_directory(directory.parent)
+        except OSError as error:
+            if error.errno not in _NO_DIRECTORY_SYNC:
+                raise
 
     def lock(self, path: Path) -> OsLock:
         """See `Files.lock`."""

@@ -295,6 +295,51 @@ def test_a_path_where_no_directory_can_be_is_told_as_that(tmp_path: Path, path: 
     assert "dmesg" not in str(caught.value)
 
 
+@pytest.fixture
+def synced(monkeypatch: pytest.MonkeyPatch) -> list[Path]:
+    """Record which directories the journal syncs."""
+    found: list[Path] = []
+    sync = OsFiles.fsync_directory
+
+    def record(files: OsFiles, path: Path) -> None:
+        found.append(path)
+        sync(files, path)
+
+    monkeypatch.setattr(OsFiles, "fsync_directory", record)
+    return found
+
+
+@pytest.mark.parametrize("made", ["", "data", "data/0"])
+def test_the_directory_s_own_name_is_durable_whoever_made_it(tmp_path: Path, synced: list[Path], made: str) -> None:
+    """A process that was killed after it had made a directory has not synced its name; a power failure removes it."""
+    (tmp_path / made).mkdir(parents=True, exist_ok=True)
+    Journal.open(tmp_path / "data" / "0", NODE_ID)[0].close()
+    assert {tmp_path, tmp_path / "data"} <= set(synced[: synced.index(tmp_path / "data" / "0")])
+
+
+@pytest.mark.parametrize("error", [errno.EACCES, errno.EINVAL, errno.EIO])
+def test_a_parent_that_cannot_be_synced_is_no_obstacle(
+    tmp_path: Path, synced: list[Path], monkeypatch: pytest.MonkeyPatch, error: int
+) -> None:
+    """The parents of a directory that is there may be another user's, or read-only; a broken disk is an obstacle."""
+    sync = OsFiles.fsync_directory
+
+    def refuse(files: OsFiles, path: Path) -> None:
+        if path in {tmp_path, tmp_path.parent}:
+            raise OSError(error, "refused")
+        sync(files, path)
+
+    monkeypatch.setattr(OsFiles, "fsync_directory", refuse)
+    directory = tmp_path / "0"
+    directory.mkdir()
+    if error == errno.EIO:
+        with pytest.raises(JournalFailed):
+            Journal.open(directory, NODE_ID)
+    else:
+        Journal.open(directory, NODE_ID)[0].close()
+    assert bool(synced) is (error != errno.EIO)
+
+
 def test_a_deleted_lock_file_lets_no_second_journal_in(tmp_path: Path) -> None:
     """The directory is locked too, for as long as the journal is open: also when it has begun another segment."""
 
