@@ -120,6 +120,8 @@ class Rejoin:
         leader = node.leader
         if leader is None or leader == node.id or node.term < self._last_term:
             return False
+        if leader not in self._remembered:  # a member that was added later, and had no data when it sent its hello
+            return False
         term, last_index = self._remembered[leader]
         has_its_own_entry = node.log.term_at(node.match_index) == node.term
         return has_its_own_entry and (term < node.term or node.match_index >= last_index)

@@ -257,3 +257,17 @@ def test_who_votes_takes_everything() -> None:
     newcomer.hears(2, FRESH)
 
     assert newcomer.gets(1, Heartbeat(1, 0, 0), Heartbeat(1, 0, 0)) == 2
+
+
+def test_a_leader_that_was_added_later_and_began_anew_gives_no_bound() -> None:
+    """It is none of the members that are asked, and its hello named no bound: the node follows it without a vote."""
+    newcomer = Newcomer()
+    newcomer.hears(1, knows(1, 3))
+    newcomer.hears(2, knows(1, 3))
+    newcomer.hears(3, FRESH)
+
+    assert newcomer.follows(3, 1, 1, 2) == 1
+    assert not newcomer.votes
+
+    newcomer.hears(3, knows(2, 3))
+    assert newcomer.votes
