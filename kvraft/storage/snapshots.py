@@ -261,7 +261,7 @@ class Snapshots:
             record = encode_snapshot_header(header)
         except (TypeError, ValueError, OverflowError, msgspec.MsgspecError) as error:
             raise SnapshotRefused(f"the header cannot be written: {error}") from error
-        self._sweep(lambda path: incoming_name(path) is None)
+        self._sweep_for(header.index)
         path = draft_path(self._directory, header.index, header.id)
         self._writer = SnapshotWriter(self, Draft.create(self._files, path), header)
         self._writer._append(record)  # noqa: SLF001 - the two are one
@@ -396,6 +396,21 @@ class Snapshots:
             if file is not None:
                 file.close()
             self._files.remove(snapshot.path)
+
+    def _sweep_for(self, index: int) -> None:
+        """Remove every file that a snapshot of this node's state at `index` makes useless.
+
+        Of those being received only later ones stay: the commit index has reached the others. A transfer that was
+        broken off, since another leader had the log that this node lacked, would otherwise stay until the next start.
+        """
+        if self._incoming is not None and self._incoming.identity.index <= index:
+            self._incoming.abort()
+
+        def is_useless(path: Path) -> bool:
+            incoming = incoming_name(path)
+            return incoming is None or incoming.index <= index
+
+        self._sweep(is_useless)
 
     def _sweep(self, is_unwanted: Callable[[Path], bool]) -> list[Path]:
         """Remove the unwanted files among those that are not in use, and return the other unused ones.

@@ -196,8 +196,10 @@ def test_partial_files_that_are_overtaken_are_removed_at_the_opening() -> None:
     disk = Disk()
     snapshots = open_all(disk).snapshots
     identity, data = sent(5, 10)
+    own = snapshots.begin(make_header(1, 10))
     snapshots.receive(identity).write(0, data[:50])
-    take(snapshots, make_header(1, 10))
+    own.finish()
+    assert len(snapshot_files(disk)) == 2
     disk.kill()
     opened = open_all(disk)
     assert len(snapshot_files(disk)) == 1

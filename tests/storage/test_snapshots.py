@@ -30,7 +30,7 @@ from kvraft.storage.snapshot_files import (
     is_snapshot_draft,
 )
 from kvraft.storage.snapshot_layout import KIND_SNAPSHOT_HEADER, SNAPSHOT_BYTES_MAX, SNAPSHOT_HEADER_BYTES_MAX
-from tests.storage.snapshotting import chunks_of, make_header, make_id, receive, sent, take
+from tests.storage.snapshotting import chunks_of, make_header, make_id, open_all, receive, sent, take
 from tests.storage.snapshotting import snapshot_files as names_on
 from tests.storage.story import DIRECTORY
 
@@ -213,12 +213,36 @@ def test_whichever_finishes_first_overtakes_the_other() -> None:
 
     assert (snapshots.latest, names_on(disk)) == (received, [received.path.name])
     later_identity, later_data = sent(5, 70)
+    own = snapshots.begin(make_header(6, 80))
     incoming = snapshots.receive(later_identity)
     incoming.write(0, later_data)
-    taken = take(snapshots, make_header(6, 80))
+    taken = own.finish()
     with pytest.raises(SnapshotRefused, match="up to entry 70 is not newer than the one up to 80"):
         incoming.finish()
     assert snapshots.latest == taken
+
+
+@pytest.mark.parametrize("restarts", [False, True])
+def test_a_transfer_that_the_log_has_overtaken_is_removed_with_the_next_snapshot(*, restarts: bool) -> None:
+    """Another leader had the log that was lacking: else the part that came stays on the disk until the next start."""
+    disk = Disk()
+    opened = open_all(disk)
+    identity, data = sent(3, 50)
+    opened.snapshots.receive(identity).write(0, data[:50])
+    if restarts:
+        disk.kill()
+        opened = open_all(disk)
+    assert len(names_on(disk)) == 1
+
+    writer = opened.snapshots.begin(make_header(1, 50))
+
+    assert names_on(disk) == [writer.path.name]
+    assert opened.snapshots.incoming is None, "its file is closed, and its space is free"
+    later, data = sent(4, 60)
+    opened.snapshots.receive(later).write(0, data[:50])
+    writer.finish()
+    take(opened.snapshots, make_header(2, 59))
+    assert opened.snapshots.receive(later).received == 50, "a transfer of a later snapshot goes on"
 
 
 def test_what_is_not_newer_is_refused_before_it_begins() -> None:
