@@ -125,7 +125,7 @@ from kvraft.commands.queries import (
     get_key_at,
     read_range,
 )
-from kvraft.commands.results import pack_results, unpack_results
+from kvraft.commands.results import exceeds, pack_results, unpack_results
 from kvraft.commands.transactions import Transact, transact
 from kvraft.commands.watches import Change, Selection, Sink, Subscription
 
@@ -223,6 +223,7 @@ __all__ = [
     "describe_lock",
     "encode_batch",
     "end_session",
+    "exceeds",
     "expire_key",
     "get_key",
     "get_key_at",

@@ -16,7 +16,17 @@ from kvraft.commands.basic import Delete, Set
 from kvraft.commands.item import Item
 from kvraft.commands.key_queries import AnyKey, Exists, GetMany, Matching, Scan, TimeLeft
 from kvraft.commands.keys import ChangeExpiry, Copy, DeleteMany, RemoveAll
-from kvraft.commands.model import Answers, Failure, InvalidCommand, Page, Result, Scanned, Transaction
+from kvraft.commands.model import (
+    Answers,
+    CommandFailed,
+    Failure,
+    InvalidCommand,
+    Outcome,
+    Page,
+    Result,
+    Scanned,
+    Transaction,
+)
 from kvraft.commands.queries import Count, Get, Query
 from kvraft.commands.strings import (
     MANY_BYTES_MAX,
@@ -61,6 +71,8 @@ MUTATIONS_OF_BLOCKS: Final[tuple[type[Mutation], ...]] = (
     Copy,
     RemoveAll,
 )
+MUTATIONS_THAT_READ: Final = (SetIf, Take, GetAndExpire, Transact)
+"""Those whose results may hold values."""
 QUERIES_OF_BLOCKS: Final = (Get, TimeLeft, Count, GetMany, Exists, Scan, AnyKey, Matching)
 COMMANDS_OF_BLOCKS: Final[tuple[type, ...]] = (*MUTATIONS_OF_BLOCKS, *QUERIES_OF_BLOCKS)
 """Every command that may stand in a block."""
@@ -105,24 +117,47 @@ class Block(Mutation, frozen=True, gc=False, array_like=True, tag=33):
         room = BLOCK_RESULT_BYTES_MAX
         results: list[Result] = []
         for command in self.commands:
-            if isinstance(command, Mutation):
-                result = transaction.attempt(command)
-            else:
+            if not isinstance(command, Mutation):
                 result = command.run(transaction)
-                room -= _returned(result)
-                if room < 0:
+                if _returned(result) > room:
                     result = _too_much()
+            elif isinstance(command, MUTATIONS_THAT_READ):
+                result = transaction.attempt(_Bounded(command, room))
+            else:
+                result = transaction.attempt(command)
+            room -= _returned(result)
             results.append(result)
         return Answers(results)
 
 
-def _returned(result: Result) -> int:
-    """Return how many bytes of keys and values a query has found."""
+class _Bounded:
+    """A mutation that fails if it returns more bytes than the block has room for."""
+
+    __slots__ = ("_command", "_room")
+
+    def __init__(self, command: Mutation, room: int) -> None:
+        self._command = command
+        self._room = room
+
+    def apply(self, transaction: Transaction) -> Result:
+        """Apply it, and return its result."""
+        result = self._command.apply(transaction)
+        if _returned(result) > self._room:
+            raise CommandFailed(_too_much())
+        return result
+
+
+def _returned(result: Any) -> int:
+    """Return how many bytes of keys and values a command returns; of a `Page` by itself only the keys are used."""
     match result:
         case Item():
             return len(result.value)
-        case [*items]:
-            return sum(len(item.value) for item in items if isinstance(item, Item))
+        case [*results]:
+            return sum(map(_returned, results))
+        case Outcome():
+            return sum(map(_returned, result.results)) + sum(
+                len(item.value) for page in result.results if isinstance(page, Page) for _, item in page.items
+            )
         case Scanned():
             return sum(map(len, result.keys))
         case Page():

@@ -4,7 +4,7 @@ A result is packed as MessagePack. None, integers and strings are packed as they
 that begins with its kind. Snapshots hold this layout, so the meaning of a kind never changes.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, Final
 
 import msgspec
@@ -60,6 +60,34 @@ def unpack_result(content: bytes) -> Any:
 def pack_results(results: Sequence[Result]) -> bytes:
     """Return the bytes of several results."""
     return _encode([*map(_packed, results)])
+
+
+def exceeds(results: Iterable[Result], bytes_max: int) -> bool:
+    """Whether the keys and values in some results have more bytes than `bytes_max`; it packs and copies nothing."""
+    left = bytes_max
+    for result in results:
+        if result is not None and type(result) is not int:
+            left -= _content_bytes(result)
+            if left < 0:
+                return True
+    return False
+
+
+def _content_bytes(result: Any) -> int:
+    match result:
+        case Item():
+            return len(result.value)
+        case Page():
+            return sum(len(key) + len(item.value) for key, item in result.items)
+        case Scanned():
+            return sum(map(len, result.keys))
+        case Outcome():
+            return sum(map(_content_bytes, result.results))
+        case Answers():
+            return sum(map(_content_bytes, result.results or ()))
+        case list():
+            return sum(map(_content_bytes, result))
+    return 0
 
 
 def unpack_results(content: bytes) -> list[Any]:

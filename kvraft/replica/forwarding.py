@@ -24,6 +24,7 @@ from kvraft.commands import (
     Operation,
     Result,
     StaleRead,
+    exceeds,
     pack_operations,
     pack_results,
     unpack_operations,
@@ -311,8 +312,10 @@ def _encode_answer(outcome: Sequence[Result] | RequestFailed, *, is_index: bool)
         return _encode((None, 0, (outcome.code, str(outcome), outcome.definite, details)))
     if is_index:
         return _encode((None, outcome[0], None))
-    results = pack_results(outcome)
-    if len(results) > TAIL_BYTES_MAX - _ANSWER_OVERHEAD_BYTES:
+    bytes_max = TAIL_BYTES_MAX - _ANSWER_OVERHEAD_BYTES
+    # Many results may hold one long value; packed it would stand there as often.
+    results = b"" if exceeds(outcome, bytes_max) else pack_results(outcome)
+    if not results or len(results) > bytes_max:
         text = "the answer is too long to be passed on by a follower; ask the leader, and for less"
         return _encode((None, 0, (OutcomeUnknown.code, text, False, None)))
     return _encode((results, 0, None))

@@ -19,13 +19,16 @@ from kvraft.commands.keys import (
 from kvraft.commands.model import Answers, InvalidCommand
 from kvraft.commands.strings import (
     NEVER,
+    PASSED,
+    GetAndExpire,
     Presence,
+    SetIf,
     Take,
     get_and_expire,
     set_if,
     set_range,
 )
-from kvraft.commands.transactions import Put
+from kvraft.commands.transactions import Nested, Put, Read, Remove
 from kvraft.store import Store
 from tests.store.log import batch
 from tests.store.test_history import grown
@@ -158,3 +161,26 @@ def test_reads_of_a_block_return_a_bounded_number_of_bytes(monkeypatch: pytest.M
 
     assert found[2].code == "RESULT_TOO_LARGE"
     assert store.get(b"c") is not None
+
+
+@pytest.mark.parametrize(
+    "reads",
+    [
+        GetAndExpire(b"a", PASSED),
+        Take(b"a"),
+        SetIf(b"a", b"new", NEVER, Presence.ANY, returns_old=True),
+        Transact([], [Remove(b"a"), Read(b"a")], []),
+        Transact([], [Nested([], [Put(b"a", b"new")], [])], []),
+    ],
+)
+def test_a_write_that_returns_too_much_fails_alone(monkeypatch: pytest.MonkeyPatch, reads: Mutation) -> None:
+    """It changes nothing then; what still has room is carried out."""
+    monkeypatch.setattr("kvraft.commands.blocks.BLOCK_RESULT_BYTES_MAX", 5)
+    store = grown([Set(b"a", b"123"), Set(b"b", b"45"), Set(b"d", b"678")])
+
+    found = run(store, Get(b"d"), reads, Take(b"b"), reads, Set(b"c", b""))
+
+    assert [isinstance(each, Failure) for each in found] == [False, True, False, True, False]
+    assert found[1].code == "RESULT_TOO_LARGE"
+    assert store.get(b"a") == Item(b"123", 1, 1, 1)
+    assert (store.get(b"b"), store.get(b"c") is None) == (None, False)

@@ -10,6 +10,8 @@ from kvraft.server.resp.encoding import bulk, integer, null, push
 
 SUBSCRIPTIONS_MAX: Final = 1_000
 """Most channels and patterns of one connection."""
+SUBSCRIPTION_BYTES_MAX: Final = 2 * 1024 * 1024
+"""Most bytes of the names of these channels and patterns together."""
 NOTIFICATIONS: Final = b"__key"
 """The prefix of the channels that carry changes of keys."""
 

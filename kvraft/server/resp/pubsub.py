@@ -10,7 +10,7 @@ from typing import Final
 from kvraft.commands import Caller
 from kvraft.commands.glob import pattern as read_pattern
 from kvraft.server.dialect import Note
-from kvraft.server.resp.channels import SUBSCRIPTIONS_MAX, confirmation
+from kvraft.server.resp.channels import SUBSCRIPTION_BYTES_MAX, SUBSCRIPTIONS_MAX, confirmation
 from kvraft.server.resp.connection_state import Connection
 from kvraft.server.resp.encoding import array, bulk, bulks, integer
 from kvraft.server.resp.errors import RespError
@@ -28,6 +28,8 @@ def _subscribe(word: bytes, connection: Connection, arguments: Arguments, *, is_
             check_patterns(each)
     if len(connection.channels) + len(connection.patterns) + len(wanted) > SUBSCRIPTIONS_MAX:
         raise RespError(f"ERR one connection has at most {SUBSCRIPTIONS_MAX} subscriptions")
+    if sum(map(len, (*connection.channels, *connection.patterns, *wanted))) > SUBSCRIPTION_BYTES_MAX:
+        raise RespError(f"ERR the names of one connection's subscriptions have at most {SUBSCRIPTION_BYTES_MAX} bytes")
 
     def confirm(_: dict[str, object]) -> bytes:
         """Begin when the answer is written, so that no message goes out before it."""

@@ -9,6 +9,7 @@ from kvraft.commands import Change, Item, Set, Span
 from kvraft.errors import Overloaded
 from kvraft.server import ServerLimits
 from kvraft.server.resp import channels
+from kvraft.server.resp.channels import SUBSCRIPTION_BYTES_MAX
 from kvraft.server.resp.keyspace_events import AGAIN_S
 from kvraft.server.resp.pubsub import MESSAGE_BYTES_MAX
 from tests.server.resp.clients import RespClient, command, read
@@ -113,6 +114,19 @@ def test_what_comes_after_a_subscription_in_the_same_chunk_sees_it() -> None:
     assert client.sends(command(b"SUBSCRIBE", b"c") + command(b"HELLO", b"3")).startswith(subscribed + b"%7")
     many = [command(b"SUBSCRIBE", *[b"%d-%d" % (part, each) for each in range(600)]) for part in range(2)]
     assert client.sends(b"".join(many)).endswith(b"-ERR one connection has at most 1000 subscriptions\r\n")
+
+
+def test_the_names_of_subscriptions_are_bounded() -> None:
+    """All those of a connection together."""
+    client = RespClient()
+    half = SUBSCRIPTION_BYTES_MAX // 2
+
+    client.says(b"SUBSCRIBE", b"a" * half)
+    client.says(b"PSUBSCRIBE", b"*")
+    assert client.says(b"SUBSCRIBE", b"b" * half).startswith(b"-ERR the names of one connection's subscriptions have")
+    assert client.says(b"SUBSCRIBE", b"b" * (half - 1)).endswith(b":3\r\n")
+    client.says(b"UNSUBSCRIBE")
+    assert client.says(b"SUBSCRIBE", b"b" * half).endswith(b":2\r\n")
 
 
 def test_a_message_compiles_no_pattern(monkeypatch: pytest.MonkeyPatch) -> None:
