@@ -110,7 +110,7 @@ def _describe(report: Report, replay: RecoveredLog) -> None:
     hard = replay.hard_state
     report.facts |= {
         "node": replay.node_id,
-        "incarnation": replay.segments[0].header.incarnation.hex(),
+        "incarnation": replay.segments[0].header.name,
         "term": hard.term,
         "voted_for": hard.vote,
         "commit": hard.commit,

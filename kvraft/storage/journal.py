@@ -151,7 +151,7 @@ class Journal:
         return journal, Recovered(
             replay.hard_state,
             replay.entries,
-            replay.segments[-1].header.incarnation.hex(),
+            replay.segments[-1].header.name,
             replay.notes,
             replay.base_index,
             replay.base_term or 0,

@@ -15,12 +15,15 @@ Every record is framed as `kvraft.raft.types` frames an entry; kinds from 128 up
               after it as it was, or 131, the log is empty and begins after it
 
 Format 2 adds marks, and its first segment may have a number above 1, when earlier ones were deleted after a mark.
-Format 3 adds founders. All three formats are read. A new journal has format 3. An older one keeps its format until it
-must record something that only a later format can, and then begins a new segment. So until then a downgrade to the
-version of kvraft that wrote it is possible; afterwards that version refuses the journal instead of ignoring the record.
+Format 3 adds founders. In format 4 the name of the journal is a hash of its incarnation. All four formats are read. A
+new journal has format 4. An older one keeps its format until it must record something that only format 2 or 3 can, and
+then begins a new segment. So until then a downgrade to the version of kvraft that wrote it is possible; afterwards that
+version refuses the journal instead of ignoring the record. It never gets format 4, since its name must not change.
 
-The **end mark** of a save is the incarnation at the end of its seal. It is random, so no client can write a value that
-looks like one. Either half of it is enough to recognise it, so that one wrong byte does not hide it.
+The **end mark** of a save is the incarnation at the end of its seal. It is random, and from format 4 on no other node
+and no client ever sees it, so no client can write a value that looks like one: after an interrupted save such a value
+would look like the end of a later save, and thus like damage. Either half of it is enough to recognise it, so that one
+wrong byte does not hide it.
 
 **Pieces** are the units that a disk writes as a whole: a save is cut at every multiple of 512 bytes in its file. A
 piece that was not written reads as zeros. The seal holds the number of pieces that consist of zeros, since values may
@@ -30,6 +33,7 @@ consist of zeros, so that a missing piece is detected. The closing 0xFF ensures 
 import struct
 from collections.abc import Iterator
 from contextlib import suppress
+from hashlib import sha256
 from typing import Final
 
 import attrs
@@ -38,7 +42,7 @@ import msgspec
 from kvraft.raft.errors import CorruptRecord
 from kvraft.raft.types import RECORD_HEADER, Entry, HardState, decode_record, encode_record
 
-FORMAT_VERSION: Final = 3
+FORMAT_VERSION: Final = 4
 """The latest format, used for a new journal."""
 FORMAT_VERSION_MIN: Final = 1
 """The oldest format that is read."""
@@ -46,6 +50,8 @@ FORMAT_VERSION_MARKS: Final = 2
 """The first format with marks."""
 FORMAT_VERSION_FOUNDERS: Final = 3
 """The first format with founders."""
+FORMAT_VERSION_HASHED_NAMES: Final = 4
+"""The first format in which the name of a journal is a hash of its incarnation; only new journals get it."""
 
 KIND_OWN_MIN: Final = 128
 """Lowest kind of a record that is the journal's own and no entry."""
@@ -87,11 +93,19 @@ class SegmentHeader(msgspec.Struct, frozen=True):
     """Length of the whole file, in bytes: a shorter file was truncated from outside."""
     node_id: int
     incarnation: bytes
+    """Drawn with the journal; the end mark of each save."""
     saves: int
     """Number of the last save before this segment."""
     last_index: int
     """Last index of the log before this segment."""
     version: int = FORMAT_VERSION
+
+    @property
+    def name(self) -> str:
+        """The journal's name, hex: what other nodes and clients are told as the incarnation of this node."""
+        if self.version < FORMAT_VERSION_HASHED_NAMES:
+            return self.incarnation.hex()
+        return sha256(self.incarnation).digest()[:INCARNATION_BYTES].hex()
 
 
 @attrs.frozen

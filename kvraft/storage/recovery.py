@@ -71,7 +71,7 @@ class Recovered:
     entries: Sequence[Entry]
     """The log after `snapshot_index`."""
     incarnation: str
-    """Created with this journal and never changed, hex: the same node id with another incarnation is another node."""
+    """The name of this journal, which never changes, hex: the same node id with another incarnation is another node."""
     notes: Sequence[str]
     """Sentences about the opening, for the log of the node."""
     snapshot_index: int = 0

@@ -286,6 +286,16 @@ def test_a_value_that_imitates_a_seal_changes_nothing() -> None:
     assert State.of(torn) == forged.states[-2]
 
 
+def test_a_value_that_names_the_node_keeps_no_torn_save_from_being_dropped() -> None:
+    """A client that stores what MEMBERS shows of a node must not stop it from starting after a power failure."""
+    shown = bytes.fromhex(write(SMALL).recover(FIRST, bytes).incarnation)
+    written = write((SMALL[0], Save(None, make_entries(1, 1, b"a" * 100 + shown + b"b" * 900))))
+    for cut in range(HEADER_BYTES // 512 * 512 + 512, written.ends[1], 512):
+        recovered = written.recover(FIRST, break_off(cut))
+        assert State.of(recovered) == written.states[-2], f"broken off at {cut}"
+        assert recovered.incarnation == shown.hex()
+
+
 def test_the_check_of_a_recovered_state_can_fail() -> None:
     """A state that is none of those allowed is reported."""
     written = write(SMALL)
