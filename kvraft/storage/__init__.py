@@ -295,6 +295,13 @@ class SnapshotStorage(Protocol):
         """
         ...
 
+    def verify(self, snapshot_id: str) -> Deferred[None]:
+        """Read a kept file to its end.
+
+        SnapshotDamaged: it has decayed since it was verified. SnapshotGone: see `read`.
+        """
+        ...
+
     def close(self) -> Deferred[None]:
         """Finish all pending calls; a snapshot being written is removed, one being received stays to be resumed."""
         ...

@@ -104,6 +104,10 @@ class SnapshotJobs:
         """See `SnapshotStorage.read_chunk`."""
         return self._do(lambda: self._snapshots.read_chunk(snapshot_id, offset))
 
+    def verify(self, snapshot_id: str) -> Deferred[None]:
+        """See `SnapshotStorage.verify`."""
+        return self._do(lambda: self._snapshots.verify(snapshot_id))
+
     def close(self) -> Deferred[None]:
         """See `SnapshotStorage.close`."""
         return self._jobs.close()

@@ -46,6 +46,7 @@ from kvraft.storage.snapshot_layout import (
     is_snapshot_id,
     read_chunk,
     scan,
+    verify,
 )
 
 SNAPSHOTS_KEPT: Final = 2
@@ -323,6 +324,23 @@ class Snapshots:
         file = self._open(snapshot)
         try:
             return read_chunk(file, offset)
+        except SnapshotCorrupt as corrupt:
+            raise SnapshotDamaged(snapshot.path, corrupt.offset, corrupt.why) from corrupt
+        except OSError as error:
+            raise SnapshotFailed("read", snapshot.path, error) from error
+
+    def verify(self, snapshot_id: str) -> None:
+        """Read a finished file to its end.
+
+        Raises:
+            SnapshotGone: it is not kept any more.
+            SnapshotDamaged: it has decayed since it was verified.
+            SnapshotFailed: the disk could not be read.
+        """
+        snapshot = self._find(snapshot_id)
+        file = self._open(snapshot)
+        try:
+            verify(file)
         except SnapshotCorrupt as corrupt:
             raise SnapshotDamaged(snapshot.path, corrupt.offset, corrupt.why) from corrupt
         except OSError as error:

@@ -11,6 +11,7 @@ from kvraft.storage import (
     CHUNK_BYTES_MAX,
     READ_BYTES_MAX,
     JournalMismatch,
+    SnapshotDamaged,
     SnapshotGone,
     SnapshotHeader,
     SnapshotIdentity,
@@ -361,6 +362,21 @@ def test_names_of_snapshots_are_told_from_others() -> None:
         path = DIRECTORY / other
         assert [finished_name(path), incoming_name(path), is_snapshot_draft(path)] == [None, None, False]
     assert [finished_name(draft), finished_name(incoming), incoming_name(finished)] == [None] * 3
+
+
+def test_a_finished_snapshot_is_verified_again_on_request() -> None:
+    """One that has decayed since is reported, and so is one that is no longer kept."""
+    disk = Disk()
+    snapshots = make_snapshots(disk)
+    snapshot = take(snapshots, make_header(1, 1))
+    snapshots.verify(make_id(1))
+
+    disk.flip(snapshot.path, 8 * (snapshot.size - 1))
+
+    with pytest.raises(SnapshotDamaged, match=snapshot.path.name):
+        snapshots.verify(make_id(1))
+    with pytest.raises(SnapshotGone):
+        snapshots.verify(make_id(2))
 
 
 def test_a_snapshot_that_is_deleted_while_it_is_sent_is_closed() -> None:

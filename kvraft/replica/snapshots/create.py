@@ -11,7 +11,14 @@ from twisted.python.failure import Failure
 from kvraft.raft import Entry
 from kvraft.replica.pacing import forget, free, rest
 from kvraft.replica.snapshots.context import SnapshotContext
-from kvraft.storage import JournalFailed, Snapshot, SnapshotFailed, SnapshotHeader, SnapshotRefused
+from kvraft.storage import (
+    JournalFailed,
+    Snapshot,
+    SnapshotDamaged,
+    SnapshotFailed,
+    SnapshotHeader,
+    SnapshotRefused,
+)
 from kvraft.store import Released, Store, StoreSnapshot, take
 
 RETRY_S: Final = 10.0
@@ -99,6 +106,8 @@ class SnapshotCreator:
         """Turns of the replica so far: if there was one since the last chunk, the node is not idle."""
         self._held_to: int | None = None
         """After the latest snapshot, the log up to this entry stayed for late members alone; None: nothing did."""
+        self._is_latest_damaged = False
+        """Whether the latest snapshot has decayed, so that a new one is due."""
         self._not_before = 0.0
         self._running: Deferred[None] | None = None
         self._stopped = False
@@ -117,12 +126,13 @@ class SnapshotCreator:
         self._turns += 1
         if self._held_to is not None and not self._members.may_need(self._held_to):
             self._let_go(self._held_to)
-        if self._applied_bytes < self._options.log_bytes_max:
+        if self._applied_bytes < self._options.log_bytes_max and not self._is_latest_damaged:
             return  # the common case
         due = max(self._options.log_bytes_max, self._latest_size)
         if self._members.is_one_receiving:
             due = max(due, self._kept_for_late // 2)
-        if self._applied_bytes >= due and self._running is None and self._clock.seconds() >= self._not_before:
+        is_due = self._applied_bytes >= due or (self._is_latest_damaged and store.applied_index > self._latest_index)
+        if is_due and self._running is None and self._clock.seconds() >= self._not_before:
             self.begin(store)
 
     def begin(self, store: Store) -> Deferred[None]:
@@ -138,6 +148,21 @@ class SnapshotCreator:
         else:
             self._running.chainDeferred(finished)
         return finished
+
+    def replace(self, damage: SnapshotDamaged) -> None:
+        """Take a new snapshot soon, since the latest one has decayed: it needs at least one more entry."""
+        latest = self._snapshots.latest
+        if self._is_latest_damaged or latest is None or latest.path != damage.path:
+            return
+        self._is_latest_damaged = True
+        self._log.error(
+            "node {id} takes a new snapshot as soon as it has applied one more entry: {path} is damaged at offset "
+            "{offset}: {why}; look at the disk, and do not restart this node before it has the new one",
+            id=self._node.id,
+            path=damage.path,
+            offset=damage.offset,
+            why=damage.why,
+        )
 
     def stop(self) -> None:
         """Begin nothing more; a snapshot under way ends at its next chunk."""
@@ -170,6 +195,7 @@ class SnapshotCreator:
         await free(self._clock, [*kept])
         if finished is None:
             return
+        self._is_latest_damaged = False
         self._log.info(
             "node {id} took a snapshot up to entry {index}: {keys} keys, {size} bytes, in {seconds:.1f} s",
             id=self._node.id,
@@ -231,6 +257,11 @@ class SnapshotCreator:
                 await self._storage.compact(log.snapshot_index, log.snapshot_term)
             except JournalFailed:
                 self._failed(Failure())  # nothing may be written after such a failure
+
+    @property
+    def _latest_index(self) -> int:
+        latest = self._snapshots.latest
+        return latest.header.index if latest is not None else 0
 
     @property
     def _latest_size(self) -> int:

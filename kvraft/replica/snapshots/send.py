@@ -1,5 +1,6 @@
 """Sends the latest snapshot to a member that needs one: first an offer, then pieces within a window."""
 
+import errno
 from collections.abc import Callable
 from typing import Final
 
@@ -10,7 +11,7 @@ from twisted.python.failure import Failure
 
 from kvraft.raft.messages import InstallSnapshot, InstallSnapshotReply
 from kvraft.replica.snapshots.context import SnapshotContext
-from kvraft.storage import Snapshot, SnapshotGone
+from kvraft.storage import Snapshot, SnapshotDamaged, SnapshotFailed, SnapshotGone
 
 PIECE_BYTES: Final = 128 * 1024
 """Bytes of a snapshot in one message: it takes each node a fraction of a millisecond, so that other work is not
@@ -32,6 +33,7 @@ class SnapshotSender:
 
     Args:
         done: called once with the member and the installed index, or None if the transfer has failed.
+        damaged: called when the file turns out to have decayed on this node's disk.
     """
 
     _log = Logger(namespace="kvraft.replica")
@@ -42,6 +44,7 @@ class SnapshotSender:
         peer: int,
         snapshot: Snapshot,
         done: Callable[[int, int | None], None],
+        damaged: Callable[[SnapshotDamaged], None],
     ) -> None:
         self._term = context.node.term
         self._me = context.node.id
@@ -51,6 +54,7 @@ class SnapshotSender:
         self._send = context.send
         self._clock = context.clock
         self._done = done
+        self._damaged = damaged
         self._received = 0
         self._sent: int | None = None
         """The offset of the next piece; None until the offer is answered."""
@@ -93,6 +97,8 @@ class SnapshotSender:
             return
         self._give_up_at = self._clock.seconds() + SILENCE_MAX_S
         self._silence.reset(OFFER_AGAIN_S)
+        if reply.received < self._received == self._snapshot.size:
+            self._verify()
         if self._sent is None or reply.received < self._received:
             self._sent = reply.received
         self._received = reply.received
@@ -129,12 +135,25 @@ class SnapshotSender:
         elif not self._over and self._silence is not None:
             self._give_up_at = self._clock.seconds()
             self._silence.reset(RESEND_PAUSE_S)
+            if isinstance(failure.value, SnapshotFailed) and failure.value.errno == errno.EIO:
+                self._damaged(SnapshotDamaged(self._snapshot.path, self._sent or 0, "the disk cannot read it"))
             self._log.warn(
                 "node {id} cannot send its snapshot to node {peer}: {why}",
                 id=self._me,
                 peer=self._peer,
                 why=failure.getErrorMessage(),
             )
+
+    def _verify(self) -> None:
+        """Verify the file: the member begins anew after it had all of it, so what it has received was not sound."""
+        self._snapshots.verify(self._snapshot.header.id).addErrback(self._is_damaged).addErrback(self._failed)
+
+    def _is_damaged(self, failure: Failure) -> None:
+        failure.trap(SnapshotDamaged)
+        assert isinstance(failure.value, SnapshotDamaged)
+        if not self._over:
+            self._damaged(failure.value)
+            self._finish(None)
 
     def _offer(self) -> None:
         """Send an empty piece, to which the member replies how much it has; pieces follow its reply."""

@@ -67,7 +67,7 @@ class Snapshotter:
             older.stop()
         snapshot = self._context.snapshots.latest
         assert snapshot is not None, "the log begins after a snapshot"
-        sender = SnapshotSender(self._context, peer, snapshot, self._ended)
+        sender = SnapshotSender(self._context, peer, snapshot, self._ended, self.creator.replace)
         self._senders[peer] = sender
         sender.start()
 
