@@ -1,4 +1,4 @@
-"""Tests of a healthy cluster at the end of a run: the stop of its leader, and contact with nodes of another cluster."""
+"""A healthy cluster at the end of a run: its leader stops, hands over in vain, or meets nodes of another cluster."""
 
 import copy
 from random import Random
@@ -7,8 +7,9 @@ from typing import Final
 from twisted.internet.defer import Deferred
 
 from kvraft.config import Address, Config, Peer
+from kvraft.raft.transfer import TRANSFER_S_MAX
 from kvraft.simulation.cluster import Cluster
-from kvraft.simulation.conduct import demand
+from kvraft.simulation.conduct import OVERTIME_MAX_S, demand
 from kvraft.simulation.machine import Machine
 from kvraft.simulation.member import PORT, Member, address_of
 from kvraft.simulation.pace import write
@@ -21,6 +22,10 @@ SILENT_S: Final = 1.0
 """How long a member is down before the leader is stopped, so that the leader counts it as inactive, virtual seconds."""
 MEETING_S: Final = 3.0
 """How long the nodes of two clusters can reach each other, virtual seconds."""
+ORDERED_S: Final = 1.0
+"""Longest time until a leader has ordered a voter to lead that has its whole log, virtual seconds."""
+BREAKS: Final = 0.5
+"""Of the voters that are cut off in that moment: the share whose connections break."""
 VOTERS_MIN: Final = 3
 """Fewest voters of a cluster in which a leader has a choice of successors."""
 
@@ -118,3 +123,38 @@ def _move_in(cluster: Cluster, origin: Member) -> Member:
     ]
     stranger.start(Config(tuple(peers), limits=cluster.limits), cluster.options)
     return stranger
+
+
+def transfer_in_vain(cluster: Cluster, draws: Random) -> None:
+    """Cut a voter off in the moment in which it is ordered to lead: the leader must take writes again (row 23).
+
+    `conduct` checks how long it takes none. In half of the cases the connections are broken, in the others they carry
+    nothing, so that the voter may be saving its vote for all that the leader knows.
+
+    Raises:
+        Stuck: the order is not given, or the leader takes no write.
+    """
+    leader = cluster.members[cluster.elect()]
+    voters, term = leader.node.membership.voters, leader.node.term
+    targets = sorted(voters - {leader.id})
+    if leader.id not in voters or len(voters) < VOTERS_MIN:
+        return
+    target = cluster.members[draws.choice(targets)]
+    cluster.run_until(cluster.has_settled, what="one state on all members before a transfer in vain")
+    answers: list[object] = []
+    cluster.client().ask(address_of(leader.id), [f"TRANSFER {target.id}"], answers.append)
+    cluster.run_until(
+        lambda: leader.node.is_transferring or leader.node.term != term, at_most=ORDERED_S, what="an order to lead"
+    )
+    cluster.isolate(target.id)
+    if draws.random() < BREAKS:
+        for each in cluster.members.values():
+            cluster.network.break_connections(target.machine, each.machine)
+    cluster.run(TRANSFER_S_MAX + OVERTIME_MAX_S)
+    cluster.run_until(lambda: cluster.leader is not None, what="a leader after a transfer in vain")
+    assert cluster.leader is not None, "there is one now"
+    write(cluster, cluster.members[cluster.leader])
+    cluster.heal()
+    cluster.run_until(lambda: bool(answers), what="an answer to TRANSFER")
+    cluster.elect()
+    cluster.run_until(cluster.has_settled, what="one state on all members after a transfer in vain")

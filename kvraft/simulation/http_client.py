@@ -42,8 +42,8 @@ from kvraft.simulation.http_requests import (
     write_key,
 )
 from kvraft.simulation.http_watch_client import HttpWatchClient
-from kvraft.simulation.lock_client import LEFT_AFTER_S, queue_of
 from kvraft.simulation.member import Member
+from kvraft.simulation.quiet_locks import LEFT_AFTER_S, queue_of
 from kvraft.simulation.replay import Replay, encode
 from kvraft.simulation.requests import DEFINITE, QUOTA_EXCEEDED, UNKNOWN
 from kvraft.simulation.revisions import Asked, check_revisions

@@ -26,8 +26,8 @@ from kvraft.simulation.reads_on_followers import read_far_away
 
 OLDER_COPIES: Final = 0.2
 """The share of runs that end with a node whose disk is an older copy of its own."""
-ENCOUNTERS: Final = 0.4
-"""The share of runs that end with a graceful stop of a node, or with nodes of another cluster."""
+ENCOUNTERS: Final = 0.5
+"""The share of runs that end with one of the scenarios of `encounters`."""
 SLOW_ELECTIONS: Final = 0.2
 """The share of runs that end with an election on slow disks."""
 CHANNELS: Final = 0.2
@@ -96,7 +96,9 @@ def play(seed: int, cluster: Cluster) -> None:
         at_rest.settle(cluster)
     draws = Random(f"{seed} encounters")
     if draws.random() < ENCOUNTERS:
-        draws.choice((encounters.stop_in_order, encounters.meet_another_cluster))(cluster, draws)
+        draws.choice((encounters.stop_in_order, encounters.meet_another_cluster, encounters.transfer_in_vain))(
+            cluster, draws
+        )
 
 
 def _burden_links(seed: int, cluster: Cluster) -> None:

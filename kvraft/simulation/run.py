@@ -52,7 +52,7 @@ BUDGETS: Final = 1 / 3
 """The share of runs that check at the end how many messages, bytes and syncs the cluster spends (`budgets`)."""
 VOTERS_MIN: Final = 3
 """With fewer voters no node may be lost by a cluster that keeps everything in memory."""
-IN_MEMORY: Final = 1 / 15
+IN_MEMORY: Final = 1 / 10
 """The share of runs in which nodes keep everything in memory."""
 FORWARDING: Final = 1 / 4
 """The share of runs in which followers pass requests on to the leader."""

@@ -20,6 +20,7 @@ from twisted.internet.interfaces import (
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
+from kvraft.peers.outbox import Outbox
 from kvraft.raft import InvariantViolated
 from kvraft.simulation.audit import Audit
 from kvraft.simulation.machine import Machine
@@ -121,6 +122,10 @@ class End:
             self._window -= size
             self._send(data)
             return
+        producer: object = self._producer
+        if self._is_producer_paused and isinstance(producer, Outbox):
+            what = f"{self.machine.name} writes {size} bytes for another node to a connection that can take no more"
+            network.violations.append(InvariantViolated(f"{what}: nothing counts or bounds them there"))
         self._waiting.append(data)
         self._waiting_bytes += size
         self._pump()

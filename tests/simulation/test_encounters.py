@@ -5,16 +5,16 @@ from random import Random
 
 import pytest
 
-from kvraft.raft import InvariantViolated, Node
+from kvraft.raft import InvariantViolated, Node, transfer
 from kvraft.simulation.cluster import Cluster, Stuck
-from kvraft.simulation.encounters import meet_another_cluster, stop_in_order
+from kvraft.simulation.encounters import meet_another_cluster, stop_in_order, transfer_in_vain
 from tests.simulation.clusters import healthy
 
 
 @pytest.mark.parametrize("nodes", [1, 3, 5])
-@pytest.mark.parametrize("scenario", [stop_in_order, meet_another_cluster])
+@pytest.mark.parametrize("scenario", [stop_in_order, meet_another_cluster, transfer_in_vain])
 def test_a_cluster_that_is_well_stands_it(scenario: Callable[[Cluster, Random], None], nodes: int) -> None:
-    """A stop hands over to a member that lives, and another cluster with the same addresses disturbs no member."""
+    """A stop hands over to a member that lives, and another cluster disturbs no member, and writes go on."""
     for seed in range(4):
         cluster = healthy(seed, nodes)
         scenario(cluster, Random(seed))
@@ -39,3 +39,11 @@ def test_a_stop_without_a_successor_is_noticed(monkeypatch: pytest.MonkeyPatch) 
 
     with pytest.raises((Stuck, InvariantViolated)):
         stop_in_order(cluster, Random(0))
+
+
+def test_a_transfer_that_does_not_end_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The test breaks a rule on purpose: a transfer to a silent voter is never abandoned (row 23)."""
+    monkeypatch.setattr(transfer, "give_up_when_late", lambda _node, _leader: None)
+
+    with pytest.raises(InvariantViolated, match="accepts no writes"):
+        transfer_in_vain(healthy(1), Random(0))

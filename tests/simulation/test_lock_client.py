@@ -4,24 +4,9 @@ from typing import Final
 
 import pytest
 
-from kvraft.commands import AcquireLock, RemoveExpired
-from kvraft.commands.expiry import SECOND_US
-from kvraft.config import OnFollower
+from kvraft.commands import RemoveExpired
 from kvraft.raft import InvariantViolated
-from kvraft.replica import expiry
-from kvraft.replica.forwarding import FORWARDING_LEVEL
-from kvraft.replica.lock_waits import Wait
-from kvraft.simulation import Cluster
-from kvraft.simulation.cluster import Stuck
-from kvraft.simulation.lock_client import (
-    LEFT_S,
-    check_answers,
-    check_reads,
-    check_times,
-    check_tokens,
-    keep_time,
-    leave_a_queue,
-)
+from kvraft.simulation.lock_client import check_answers, check_reads, check_times, check_tokens
 from kvraft.simulation.replay import Replay
 from kvraft.simulation.revisions import Asked
 from tests.simulation.requests import command, told
@@ -153,31 +138,3 @@ def test_what_is_lost_before_its_time_is_found() -> None:
     check_times([lock, other, told("RENEW l 3 TTL 0.1", {"token": 3, "ttl": 0.1}, 0.5)])
     check_times([lease, gone, told("LEASE REVOKE 1", {"status": "OK", "revision": 0}, 0.5)])
     check_times([lock, told("LOCK l TTL 1", {"token": 5, "ttl": 1.0}, 2.0)])
-
-
-@pytest.mark.parametrize("on_follower", OnFollower)
-def test_a_place_that_nobody_wants_any_more_is_noticed(
-    on_follower: OnFollower, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """The request of a client that has left is withdrawn at once, also through a member that has passed it on."""
-    cluster = Cluster(seed=2, on_follower=on_follower)
-    cluster.elect()
-    cluster.run_until(lambda: all(each.store.feature_level >= FORWARDING_LEVEL for each in cluster.running))
-    leave_a_queue(cluster)
-    cluster.run(LEFT_S + 1.0)
-    monkeypatch.setattr(Wait, "give_up", lambda _self: None)
-
-    with pytest.raises(Stuck, match="the end of the wait of a client that has gone"):
-        leave_a_queue(cluster)
-
-
-def test_a_time_that_stands_still_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The test breaks a rule on purpose: the leader writes a stamp only when something expires (row 28)."""
-    cluster = Cluster(seed=2)
-    cluster.elect()
-    cluster.run_until(lambda: all(each.store.feature_level >= AcquireLock.LEVEL for each in cluster.running))
-    keep_time(cluster)
-    monkeypatch.setattr(expiry, "TICK_US", 60 * SECOND_US)
-
-    with pytest.raises(InvariantViolated, match="the log's time goes on by"):
-        keep_time(cluster)

@@ -2,6 +2,7 @@
 
 import pytest
 
+from kvraft.peers.outbox import Outbox
 from kvraft.simulation.network import GIVES_UP_S
 from kvraft.simulation.transport import BUFFER_BYTES, WINDOW_BYTES, End
 from tests.simulation.talkers import HalfCloseableTalker, Source, Street, near
@@ -375,3 +376,18 @@ def test_a_write_sequence_is_one_write() -> None:
     street.run(ALMOST_AT_ONCE)
 
     assert [data for _, data in server.heard] == [b"ab"]
+
+
+def test_what_a_peer_writes_to_a_full_connection_is_noticed() -> None:
+    """It must wait in the outbox, which counts it."""
+    street = Street()
+    client, _ = street.connect()
+    outbox = Outbox(client.transport)
+    block(street)
+    outbox.write(PIECE * (BUFFER_BYTES // len(PIECE) + 1))
+    outbox.write(PIECE)
+    assert not street.network.violations
+
+    client.transport.write(PIECE)
+
+    assert "a connection that can take no more" in str(street.network.violations)
