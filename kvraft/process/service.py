@@ -54,7 +54,7 @@ from kvraft.process.start import (
     resolve_address,
 )
 from kvraft.raft import Membership
-from kvraft.replica import InitialState, collector, from_disk, from_nothing
+from kvraft.replica import InitialState, collector, from_disk, from_nothing, in_a_thread
 from kvraft.server import ServerLimits, SharedPort
 from kvraft.server.open_files import NO_LIMIT, allow_open_files, within
 from kvraft.storage import SnapshotStorage, Storage, StorageError
@@ -417,7 +417,7 @@ class NodeService(Service):
                 "keeps running and is lost when they all stop; a node that was restarted has no vote until it has "
                 "caught up with all the others"
             )
-            return from_nothing(self._reactor)
+            return from_nothing(self._reactor, make_jobs=in_a_thread)
         folder = self._start.folder
         began = time.monotonic()
         try:

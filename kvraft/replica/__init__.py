@@ -37,7 +37,7 @@ What belongs to one term of leadership, and what resets it:
 """
 
 from kvraft.replica.admission import HAS_AN_OLDER_COPY
-from kvraft.replica.initial_state import InitialState, from_disk, from_nothing
+from kvraft.replica.initial_state import InitialState, from_disk, from_nothing, in_a_thread
 from kvraft.replica.options import ReplicaOptions
 from kvraft.replica.peer_transport import PeerTransport
 from kvraft.replica.rejoin import Rejoin
@@ -55,4 +55,5 @@ __all__ = [
     "SnapshotOptions",
     "from_disk",
     "from_nothing",
+    "in_a_thread",
 ]

@@ -24,6 +24,7 @@ from kvraft.storage import (
     SnapshotStorage,
     Storage,
     Worker,
+    make_memory_snapshots,
     mark_outdated,
     open_storage,
 )
@@ -91,20 +92,37 @@ class InitialState:
         return None
 
 
-def from_nothing(reactor: Any, make_id: Callable[[], str] = lambda: uuid.uuid4().hex) -> InitialState:
-    """Return the state of a node without a disk; see `rejoin` for what such a node may do."""
+def in_a_thread(name: str, reactor: Any, last: Callable[[], None], patience: float) -> Jobs:
+    """Return the worker thread that does the jobs of one storage."""
+    return Worker(name, reactor, last, patience=patience)
+
+
+def from_nothing(
+    reactor: Any,
+    make_id: Callable[[], str] = lambda: uuid.uuid4().hex,
+    make_jobs: Callable[[str, Any, Callable[[], None], float], Jobs] | None = None,
+) -> InitialState:
+    """Return the state of a node without a disk; see `rejoin` for what such a node may do.
+
+    Args:
+        reactor: where the Deferreds of both storages fire.
+        make_id: draws the incarnation.
+        make_jobs: makes the worker of the snapshots, as in `from_disk`: to verify a large one takes long in memory,
+            too. None: the caller's thread does its jobs.
+    """
+    snapshots: SnapshotStorage
+    if make_jobs is None:
+        snapshots = MemorySnapshots(reactor)
+    else:
+        kept = make_memory_snapshots()
+        snapshots = SnapshotJobs(kept, make_jobs("kvraft-snapshots", reactor, kept.close, 0.0))
     return InitialState(
         storage=MemoryJournal(reactor, counts=False),
-        snapshots=MemorySnapshots(reactor),
+        snapshots=snapshots,
         store=Store(),
         incarnation=make_id(),
         remembers=False,
     )
-
-
-def in_a_thread(name: str, reactor: Any, last: Callable[[], None], patience: float) -> Jobs:
-    """Return the worker thread that does the jobs of one storage."""
-    return Worker(name, reactor, last, patience=patience)
 
 
 def from_disk(

@@ -77,7 +77,7 @@ from kvraft.storage.files import File, Files, Lock, OsFiles
 from kvraft.storage.journal import SEGMENT_BYTES, Journal
 from kvraft.storage.journal_jobs import JournalJobs
 from kvraft.storage.memory import MemoryJournal
-from kvraft.storage.memory_snapshots import MemorySnapshots
+from kvraft.storage.memory_snapshots import MemorySnapshots, make_memory_snapshots
 from kvraft.storage.opening import OUTDATED, Opened, mark_outdated, open_storage
 from kvraft.storage.recovery import Recovered
 from kvraft.storage.snapshot_jobs import SnapshotJobs
@@ -134,6 +134,7 @@ __all__ = [
     "StorageError",
     "ThreadReactor",
     "Worker",
+    "make_memory_snapshots",
     "mark_outdated",
     "open_storage",
 ]

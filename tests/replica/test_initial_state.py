@@ -5,16 +5,18 @@ import itertools
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import pytest
+from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
 
 from kvraft.commands import encode_batch, set_key
 from kvraft.raft import Entry, EntryKind, HardState, Membership
-from kvraft.replica import InitialState, from_disk, from_nothing
-from kvraft.storage import SnapshotHeader, open_storage
+from kvraft.replica import InitialState, from_disk, from_nothing, in_a_thread
+from kvraft.storage import SnapshotChunk, SnapshotHeader, open_storage
 from kvraft.store import SnapshotInvalid, Store, take
+from tests.storage.test_journal_jobs import TurnByTurn
 
 SEGMENT_BYTES: Final = 65_536
 ENTRIES: Final = 20
@@ -134,6 +136,30 @@ def test_a_snapshot_that_holds_no_store(tmp_path: Path) -> None:
     opened.snapshots.close()
     opened.journal.close()
     assert gc.isenabled()
+
+
+def test_without_a_disk_snapshots_are_verified_in_a_thread() -> None:
+    """The reactor's thread would answer nobody for as long as it takes to read a large one back."""
+    reactor = TurnByTurn()
+    snapshots = from_nothing(reactor, make_jobs=in_a_thread).snapshots
+
+    done: list[Deferred[Any]] = [
+        snapshots.begin_snapshot(SnapshotHeader("5" * 32, 1, 1)),
+        snapshots.write([b"chunk"]),
+        snapshots.finish(),
+    ]
+    assert not any(each.called for each in done)
+    for _ in done:
+        reactor.turn()
+
+    assert snapshots.latest is not None
+    chunk = snapshots.read_chunk("5" * 32, 0)
+    closed = snapshots.close()
+    for _ in range(2):
+        reactor.turn()
+    assert isinstance(chunk.result, SnapshotChunk)
+    assert chunk.result.payload == b"chunk"
+    assert closed.called
 
 
 def test_without_a_disk() -> None:
