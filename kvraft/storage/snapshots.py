@@ -7,6 +7,7 @@ failure aborts only the snapshot in progress; finished snapshots are unchanged.
 The directory belongs to the journal, whose lock keeps other processes out; `opening` opens the two together.
 """
 
+import errno
 import zlib
 from collections.abc import Callable, Iterator
 from contextlib import suppress
@@ -303,14 +304,17 @@ class Snapshots:
 
         Raises:
             SnapshotGone: it is not kept any more.
-            SnapshotFailed: the disk could not be read.
+            SnapshotFailed: the disk could not be read, or the file is shorter than it was.
         """
         snapshot = self._find(snapshot_id)
         file = self._open(snapshot)
         try:
-            return file.read(offset, min(size, READ_BYTES_MAX))
+            data = file.read(offset, min(size, READ_BYTES_MAX))
         except OSError as error:
             raise SnapshotFailed("read", snapshot.path, error) from error
+        if len(data) < min(size, READ_BYTES_MAX, snapshot.size - offset):
+            raise SnapshotFailed("read", snapshot.path, OSError(errno.EIO, "the file was cut short"))
+        return data
 
     def read_chunk(self, snapshot_id: str, offset: int) -> SnapshotChunk | None:
         """Return the chunk at `offset`, verified; the first one for 0, None after the last.

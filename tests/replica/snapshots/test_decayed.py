@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from kvraft.commands import TakeSnapshot
+from kvraft.raft.messages import InstallSnapshot
 from kvraft.storage import Snapshot
 from tests.replica.cluster import SOMEBODY
 from tests.replica.disk_cluster import DiskCluster
@@ -89,6 +90,24 @@ def test_a_leader_takes_a_new_snapshot_when_its_latest_cannot_be_read(cluster: D
     cluster.restart(member)
     cluster.run(20.0)
 
+    assert cluster.snapshots[leader].latest != spoilt
+    assert cluster.members[member].store.applied_index > spoilt.header.index
+
+
+def test_a_leader_takes_a_new_snapshot_when_its_latest_was_cut_short(cluster: DiskCluster) -> None:
+    """It does not send empty pieces without end, each of which looks like an offer to the member."""
+    leader, member = cluster.elect(), late(cluster)
+    spoilt = cluster.snapshots[leader].latest
+    assert spoilt is not None
+    inode = cluster.disks[leader].inodes[spoilt.path]
+    for content in (inode.current, inode.durable):
+        del content[spoilt.size // 2 :]
+
+    cluster.restart(member)
+    cluster.run(20.0)
+
+    offers = [message for _, message in cluster.members[leader].sent if isinstance(message, InstallSnapshot)]
+    assert len(offers) < 20
     assert cluster.snapshots[leader].latest != spoilt
     assert cluster.members[member].store.applied_index > spoilt.header.index
 
