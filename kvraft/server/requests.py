@@ -198,11 +198,10 @@ def read_requests(lines: Sequence[bytes]) -> tuple[Requests, Sequence[bytes]]:
             if line:
                 notes.append((len(operations), _answer(verb, space)))
                 keeps = keeps or verb == b"KEEP"
+                heavy += verb == b"STATUS"
         except HasOptions:
             _take_data(line, operations, answers, notes)
             heavy += not HEAVY.isdisjoint(map(bytes.upper, parts[:2]))
-            if heavy == HEAVY_TOGETHER:
-                return Requests(operations, answers, notes, len(operations) + len(notes), keeps), lines[place + 1 :]
         except (WrongUsage, WrongAdminUsage):
             notes.append((len(operations), _wrong_usage(line)))
         except InvalidCommand as reason:
@@ -210,6 +209,8 @@ def read_requests(lines: Sequence[bytes]) -> tuple[Requests, Sequence[bytes]]:
         except KeyError:
             _refuse_http(line)
             notes.append((len(operations), _unknown(parts[0]) if parts[0] else _LEADING_SPACE))
+        if heavy == HEAVY_TOGETHER:
+            return Requests(operations, answers, notes, len(operations) + len(notes), keeps), lines[place + 1 :]
     return Requests(operations, answers, notes, len(operations) + len(notes), keeps), ()
 
 

@@ -31,6 +31,8 @@ from kvraft.server.watches import Following
 SLICE_BYTES: Final = 256 * 1024
 """Answers are encoded in slices of about this size, so that most answers to a client that does not read are not copied
 into buffers."""
+TURN_S: Final = 0.01
+"""Time after which a connection lets others have their turn, although it has more requests to execute, seconds."""
 PROBE_S: Final = 0.25
 """Time between two checks whether a client that has closed its side is still there to be granted a lock, seconds."""
 
@@ -77,6 +79,8 @@ class Session(Protocol):
         self._position = 0
         """The position of the first result that is not encoded."""
         self._proceeding = False
+        """Whether `_proceed` is on the call stack, or will go on in another turn of the reactor."""
+        self._turn: IDelayedCall | None = None
         self._give_up: Callable[[], None] | None = None
         """Withdraws the latest request for a lock, if it is not answered."""
         self._begun = b""
@@ -140,10 +144,13 @@ class Session(Protocol):
 
         It must not have to wait already, unless `data` is empty.
         """
-        rule, dialect = self._rule, self._dialect
+        rule, dialect, began = self._rule, self._dialect, 0.0
         self._proceeding = True
         try:
             while self._in_flight is None and not (self._over or self.paused or self._results):
+                if began and self._clock.seconds() - began > TURN_S:
+                    self._turn = self._clock.callLater(0, self._take_turn)
+                    break
                 requests = dialect.take(data)
                 if requests is None and rule.client_finished:
                     requests = dialect.take_last()
@@ -156,25 +163,38 @@ class Session(Protocol):
                     rule.keeps = True
                 self._in_flight = requests
                 self._asked_at = self._clock.seconds()
+                began = began or self._asked_at
                 if requests.operations:
                     self._database.ask(self.caller, requests.operations, self._answered)
-                elif requests.command is not None:
-                    administered = self._database.administer(self.caller, requests.command)
-                    administered.addCallbacks(_as_results, attrgetter("value")).addCallback(self._answered)
-                elif requests.lock is not None:
-                    self._give_up = self._database.acquire(self.caller, requests.lock, self._acquired)
-                    if rule.client_finished and self._in_flight is requests:
-                        self._probe()
-                elif requests.watch is not None:
-                    self._answered(self._watch(requests.watch))
                 else:
-                    self._answered(())
+                    self._ask_alone(requests)
         except Disconnect:
             self._abort()
         finally:
-            self._proceeding = False
+            self._proceeding = self._turn is not None
         if not self._reading:
             self._choose_reading()
+
+    def _ask_alone(self, requests: Requests) -> None:
+        """Execute requests without operations."""
+        if requests.command is not None:
+            administered = self._database.administer(self.caller, requests.command)
+            administered.addCallbacks(_as_results, attrgetter("value")).addCallback(self._answered)
+        elif requests.lock is not None:
+            self._give_up = self._database.acquire(self.caller, requests.lock, self._acquired)
+            if self._rule.client_finished and self._in_flight is requests:
+                self._probe()
+        elif requests.watch is not None:
+            self._answered(self._watch(requests.watch))
+        else:
+            self._answered(())
+
+    def _take_turn(self) -> None:
+        """Go on after others have had their turn."""
+        self._turn = None
+        self._proceeding = False
+        if not self._is_busy():
+            self._carry_on()
 
     def _settle(self) -> None:
         """Everything is answered: write the error of the rest of the input, or close by the rule."""
@@ -447,6 +467,9 @@ class Session(Protocol):
         if self._give_up is not None:
             self._give_up()
         self._stop_probing()
+        if self._turn is not None:
+            self._turn.cancel()
+            self._turn = None
         self._answers = self._results = ()
         self._dialect.clear()
         self._rule.stop()

@@ -290,6 +290,13 @@ def test_a_wrong_transaction_says_what_is_wrong(content: str, why: str) -> None:
     assert why in answer["message"]
 
 
+def test_the_status_is_told_a_few_times_at_once() -> None:
+    """Each takes as long as a heavy command."""
+    requests, rest = read_requests([b"PING", *[b"status"] * (HEAVY_TOGETHER + 5)])
+
+    assert (len(requests.notes), len(rest)) == (HEAVY_TOGETHER + 1, 5)
+
+
 def test_heavy_commands_are_carried_out_a_few_at_a_time() -> None:
     """What can cost much does not come all at once into one entry of the log or one turn; the order stays."""
     lines = [b"PREFIX a", b"GET k"] * (2 * HEAVY_TOGETHER)

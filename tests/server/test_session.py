@@ -10,7 +10,7 @@ from kvraft.commands import Failure, Item, ListMembers, get_key, set_key
 from kvraft.errors import Overloaded, RequestFailed
 from kvraft.server import ServerLimits
 from kvraft.server.dialect import Answer, Disconnect, Requests
-from kvraft.server.session import SLICE_BYTES, Session
+from kvraft.server.session import SLICE_BYTES, TURN_S, Session
 from tests.server.twins import CLIENT, ClientTransport, MemoryDatabase
 
 REQUESTS_AT_ONCE: Final = 4
@@ -99,11 +99,12 @@ class Client:
         waits: bool = False,
         limits: ServerLimits | None = None,
         peer: IPv4Address | IPv6Address = CLIENT,
+        clock: Clock | None = None,
     ) -> None:
         self.database = MemoryDatabase(waits=waits)
         self.transport = ClientTransport()
         self.transport.peer = peer
-        self.session = Session(ByteDialect(), self.database, limits or ServerLimits(), Clock())
+        self.session = Session(ByteDialect(), self.database, limits or ServerLimits(), clock or Clock())
         self.session.makeConnection(self.transport)
 
     def says(self, data: bytes) -> bytes:
@@ -189,6 +190,61 @@ def test_one_submission_is_in_flight() -> None:
 
     assert [len(each) for each in client.database.submissions] == [1, 4, 2]
     assert b"".join(client.transport.writes) == b"+++++55"
+
+
+class BusyClock(Clock):
+    """A clock of a node that works: each time that it is asked some time has passed."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.rightNow = 1.0
+
+    def seconds(self) -> float:
+        """Return the time."""
+        self.rightNow += 0.4 * TURN_S
+        return self.rightNow
+
+
+def test_a_connection_lets_others_have_their_turn() -> None:
+    """What is left waits for the next one; what arrives before that comes after it, and a half-close ends all of it."""
+    clock = BusyClock()
+    client = Client(clock=clock)
+    first = client.says(b"." * 50)
+    assert 0 < len(first) < 50
+    assert client.says(b"sg") == first
+    client.session.readConnectionLost()
+    clock.advance(0)
+
+    assert b"".join(client.transport.writes) == b"." * 50 + b"+5"
+    assert client.transport.is_closing()
+
+
+def test_a_connection_that_waits_for_its_turn_may_end() -> None:
+    """Nothing is carried out for it any more."""
+    clock = BusyClock()
+    client = Client(clock=clock)
+    client.says(b"." * 50 + b"s")
+
+    client.session.connectionLost()
+
+    assert clock.getDelayedCalls() == []
+    assert client.database.submissions == []
+
+
+def test_a_client_that_must_read_first_keeps_its_turn() -> None:
+    """It goes on when it has read, if its turn has passed."""
+    clock = BusyClock()
+    client = Client(clock=clock)
+    client.says(b"." * 50)
+    client.session.pauseProducing()
+    before = len(client.transport.writes)
+    clock.advance(0)
+    assert len(client.transport.writes) == before
+
+    client.session.resumeProducing()
+    clock.advance(0)
+
+    assert b"".join(client.transport.writes) == b"." * 50
 
 
 def test_large_answers_are_encoded_in_slices() -> None:

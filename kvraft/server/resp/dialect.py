@@ -20,6 +20,11 @@ from kvraft.server.resp.table import Alone, Ask, Command, Effect, InTransaction
 
 HEAVY_TOGETHER: Final = 16
 """So many commands that can cost far more than a SET are carried out together; those after them wait."""
+COMMANDS_TOGETHER: Final = 4_096
+"""Most commands that are carried out together."""
+NOTES_BYTES_TOGETHER: Final = 256 * 1024
+"""Bytes of replies that need no store after which the commands behind them wait."""
+_STATUS_BYTES: Final = NOTES_BYTES_TOGETHER // HEAVY_TOGETHER
 
 
 class RespRequests(Requests, gc=False):
@@ -29,6 +34,8 @@ class RespRequests(Requests, gc=False):
     """Whether they are to be carried out before anything else is read."""
     keys: list[bytes | None] = msgspec.field(default_factory=list)
     """The first key of each operation, by which a cluster client is sent to the leader."""
+    note_bytes: int = 0
+    """Bytes of the notes, where one that is made of the node's status counts as long as a heavy command takes."""
 
     def stand_alone(self, alone: Alone) -> None:
         """Ask this and nothing beside it."""
@@ -134,7 +141,7 @@ class RespDialect:
         requests = RespRequests(operations, answers, notes, 0, keeps=True, keys=keys)
         protocol, reads, heavy = connection.protocol - 2, connection.follower_reads, 0
         find = TABLE.get
-        count = len(commands)
+        count = min(len(commands), place + COMMANDS_TOGETHER)
         while place < count:
             arguments = commands[place]
             command = find(arguments[0])
@@ -170,6 +177,8 @@ class RespDialect:
             place += 1
             protocol, reads = connection.protocol - 2, connection.follower_reads
             if requests.is_alone or connection.last_words is not None or connection.steps is not None:
+                break
+            if requests.note_bytes >= NOTES_BYTES_TOGETHER:
                 break
         self._end(requests, place)
         return requests
@@ -246,6 +255,7 @@ class RespDialect:
 
     def _note(self, requests: RespRequests, note: Note) -> None:
         requests.notes.append((len(requests.operations), note))
+        requests.note_bytes += len(note) if isinstance(note, bytes) else _STATUS_BYTES
 
     def _end(self, requests: RespRequests, place: int) -> None:
         """Keep the commands from `place` on for later, and count those before."""

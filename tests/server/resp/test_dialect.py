@@ -4,7 +4,7 @@ import pytest
 
 from kvraft.errors import NotLeaderRefusal, OutcomeUnknown, Overloaded
 from kvraft.server import ServerLimits, build_port
-from kvraft.server.resp.dialect import HEAVY_TOGETHER
+from kvraft.server.resp.dialect import COMMANDS_TOGETHER, HEAVY_TOGETHER, NOTES_BYTES_TOGETHER
 from kvraft.server.resp.node import HOLD_S
 from kvraft.server.resp.slots import slot_of
 from tests.server.resp.clients import RespClient, command
@@ -237,6 +237,22 @@ def test_what_waits_is_bounded(line_bytes: int) -> None:
         client.database.answer_next()
     assert client.transport.is_reading()
     assert client.held == 0
+
+
+def test_what_is_carried_out_together_is_bounded() -> None:
+    """In commands, in bytes of replies that need no store, and in replies that are made of the node's status."""
+    client = RespClient()
+
+    assert client.sends(command(b"GET", b"a") * 10_000) == b"$-1\r\n" * 10_000
+    assert max(map(len, client.database.submissions)) == COMMANDS_TOGETHER
+
+    (one,) = [len(client.says(b"COMMAND"))]
+    assert len(client.sends(command(b"COMMAND") * 40)) == 40 * one
+    assert max(map(len, client.transport.writes)) <= NOTES_BYTES_TOGETHER + one
+
+    (one,) = [len(client.says(b"KV.STATUS"))]
+    assert len(client.sends(command(b"KV.STATUS") * 40)) == 40 * one
+    assert max(map(len, client.transport.writes)) == HEAVY_TOGETHER * one
 
 
 def test_heavy_commands_are_carried_out_a_few_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
