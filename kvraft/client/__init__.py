@@ -15,7 +15,8 @@ The tour
 `Client`       returns results: each call blocks (`blocking`)
 `AsyncClient`  returns futures of asyncio (`aio`)
 `twisted`      `kvraft.client.twisted.Client` returns Deferreds
-driving        how an event loop drives a `Machine`; `aio_driver` and `twisted_driver` add what differs between loops
+driving        how an event loop drives a `Machine`; `aio_driver` and `twisted_driver` add what differs between loops,
+               and `blocking_driver` drives one while a caller waits
 requests       every request: its line in the protocol, and the decoder of its answer
 transactions   a builder of transactions
 channel        the policy of all three clients, without input and output: which node to ask, what to send again

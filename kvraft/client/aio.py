@@ -87,6 +87,8 @@ class Watch(AsyncIterator[Event]):
         Raises:
             Compacted: the next changes are not kept any more.
         """
+        if self._following.events:  # with 0 seconds wait_for would give up before it looks
+            return await self.__anext__()
         try:
             return await asyncio.wait_for(self.__anext__(), timeout_s)
         except TimeoutError:
@@ -98,6 +100,11 @@ class Watch(AsyncIterator[Event]):
         self._arrived.set()
         if self._driver is not None:
             self._driver.close()
+
+
+def _is_cancelled(request: Request[Any]) -> bool:
+    future: asyncio.Future[Any] | None = request.tag
+    return future is not None and future.cancelled()
 
 
 class _Loop(awaited.Loop[asyncio.Event]):
@@ -142,7 +149,7 @@ class AsyncClient(Ranges):
         self._nodes = find_nodes(nodes)
         self._timeout_s = timeout
         self._random = Random()
-        self._channel = Channel(self._nodes, self._random, exactly_once=exactly_once)
+        self._channel = Channel(self._nodes, self._random, exactly_once=exactly_once, is_cancelled=_is_cancelled)
         self._driver: Driver | None = None
 
     async def __aenter__(self) -> Self:

@@ -42,7 +42,8 @@ class Driver(driving.Driver):
             self.lost(link)
 
     def _abort(self, transport: asyncio.Transport) -> None:
-        transport.abort()
+        if not self.loop.is_closed():  # its end has ended the connection
+            transport.abort()
 
     def _pause(self, transport: asyncio.Transport, *, is_paused: bool) -> None:
         if not transport.is_closing():

@@ -1,8 +1,6 @@
 """The blocking client: a call returns with its result. It needs only the standard library's sockets."""
 
 import contextlib
-import select
-import socket
 import time
 from collections.abc import Callable, Iterable, Iterator
 from random import Random
@@ -11,12 +9,13 @@ from types import TracebackType
 from typing import Any, Final, Generic, Self, TypeVar
 
 from kvraft.client import requests
+from kvraft.client.blocking_driver import Driver, renew_at_fork
 from kvraft.client.blocking_held import Lease, Lock
-from kvraft.client.channel import TIMEOUT_S, Channel
-from kvraft.client.errors import ClientError
+from kvraft.client.channel import TIMEOUT_S, Channel, lost_answer
+from kvraft.client.errors import ClientError, InvalidRequest
 from kvraft.client.following import Following, watch_key, watch_prefix
 from kvraft.client.holding import TTL_S, WAIT_S, Held
-from kvraft.client.link import CONNECT_S, SILENCE_S, Link, Machine
+from kvraft.client.link import SILENCE_S
 from kvraft.client.nodes import find_nodes
 from kvraft.client.requests import Answer, If, Pages, Request, Span
 from kvraft.client.transactions import Transaction
@@ -24,104 +23,16 @@ from kvraft.client.values import Event, Item, KeyItem, Outcome, Text
 
 T = TypeVar("T")
 
-_READ_BYTES: Final = 256 * 1024
-_POLL_S: Final = 0.5
-"""Longest sleep in one system call, seconds, so that Ctrl-C takes effect soon."""
-
-
-class _Driver:
-    """Makes the connection that a machine asks for, and moves its bytes, while a caller waits."""
-
-    def __init__(self, machine: Machine) -> None:
-        self._machine = machine
-        self._link: Link | None = None
-        self._socket: socket.socket | None = None
-        self._output = memoryview(b"")
-
-    def run(self, is_done: Callable[[], bool], until: float | None = None) -> bool:
-        """Run until `is_done` is true, or until a time; return whether it is true."""
-        while not is_done():
-            now = time.monotonic()
-            if until is not None and now >= until:
-                return False
-            self._turn(now, until)
-        return True
-
-    def close(self) -> None:
-        """Close the connection."""
-        self._link = None
-        if self._socket is not None:
-            self._socket.close()
-            self._socket = None
-        self._output = memoryview(b"")
-
-    def _turn(self, now: float, until: float | None) -> None:
-        machine = self._machine
-        if machine.link is not self._link:
-            self.close()
-            self._link = machine.link
-            if self._link is not None:
-                self._connect(self._link)
-                return
-        wake_at = machine.wake_at()
-        if wake_at is not None and wake_at <= now:
-            machine.woken(now)
-            return
-        times = [time_ - now for time_ in (wake_at, until) if time_ is not None]
-        pause_s = min(_POLL_S, *times) if times else _POLL_S
-        if self._socket is None:
-            time.sleep(pause_s)
-            return
-        try:
-            self._exchange(self._socket, pause_s)
-        except OSError:
-            self._lose()
-
-    def _connect(self, link: Link) -> None:
-        try:
-            host, port = link.address
-            # Bytes are not encoded, so Python does not import its codec for international names.
-            written: Any = host.encode() if host.isascii() else host
-            self._socket = socket.create_connection((written, port), CONNECT_S)
-            self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            self._socket.setblocking(False)
-        except OSError:
-            self._lose()
-            return
-        self._machine.connected(time.monotonic())
-
-    def _lose(self) -> None:
-        if self._machine.link is self._link:
-            self._machine.lost(time.monotonic())
-        self.close()
-
-    def _exchange(self, connection: socket.socket, pause_s: float) -> None:
-        """Send and receive what is possible now; wait up to `pause_s` for either."""
-        if not self._output:
-            self._output = memoryview(self._machine.take_output())
-        if self._output:
-            with contextlib.suppress(BlockingIOError):
-                self._output = self._output[connection.send(self._output) :]
-        poll = select.poll()
-        poll.register(connection, select.POLLIN | (select.POLLOUT if self._output else 0))
-        if not poll.poll(pause_s * 1000):
-            return
-        try:
-            data = connection.recv(_READ_BYTES)
-        except BlockingIOError:
-            return
-        if data:
-            self._machine.received(data, time.monotonic())
-        else:
-            self._lose()
-
 
 class Pending(Generic[T]):
     """A result that may not have arrived yet."""
 
-    __slots__ = ("_error", "_is_done", "_run", "_value")
+    __slots__ = ("_error", "_is_done", "_run", "_value", "channel", "request")
 
-    def __init__(self, run: Callable[[Callable[[], bool]], object]) -> None:
+    def __init__(self, request: Request[T], channel: Channel, run: "Callable[[Pending[Any]], object]") -> None:
+        self.request: Final = request
+        self.channel: Final = channel
+        """Where the request was submitted."""
         self._run = run
         self._is_done = False
         self._value: Any = None
@@ -138,7 +49,7 @@ class Pending(Generic[T]):
             ClientError: the request failed.
         """
         if not self._is_done:
-            self._run(self.is_done)
+            self._run(self)
         if self._error is not None:
             raise self._error
         value: T = self._value
@@ -158,11 +69,25 @@ class Watch(Iterator[Event]):
 
     def __init__(self, following: Following) -> None:
         self._following = following
-        self._driver = _Driver(following)
+        self._driver = Driver(following)
+        renew_at_fork(self)
+
+    def forked(self) -> None:
+        """This is a child process: continue on a connection of its own."""
+        self._driver.is_between_steps = False
+        self._resume()
+
+    def _resume(self) -> None:
+        """Continue on another connection if an exception, as that of Ctrl-C, has interrupted an earlier call."""
+        if not self._driver.is_between_steps:
+            self._driver.close()
+            self._following.interrupted(time.monotonic())
+            self._driver.is_between_steps = True
 
     @property
     def revision(self) -> int:
         """The revision of the store when the watch began: all later changes are delivered."""
+        self._resume()
         self._driver.run(lambda: self._following.revision is not None or self._following.error is not None)
         if self._following.revision is None:
             assert self._following.error is not None, "a watch that does not stand has failed"
@@ -180,6 +105,7 @@ class Watch(Iterator[Event]):
         Raises:
             Compacted: the next changes are not kept any more.
         """
+        self._resume()
         events = self._following.events
         until = None if timeout_s is None else time.monotonic() + timeout_s
         if not events:
@@ -300,11 +226,51 @@ class Client:
     ) -> None:
         self._nodes = find_nodes(nodes)
         self._timeout_s = timeout
-        self._random = Random()
-        self._channel = Channel(self._nodes, self._random, exactly_once=exactly_once)
-        self._channel.silence_s = silence
-        self._driver = _Driver(self._channel)
+        self._exactly_once = exactly_once
+        self._silence_s = silence
+        self._is_closed = False
         self._lock = RLock()
+        self._calls = 0
+        """Calls under way: more than one if the handler of a signal has called within another call."""
+        self._begin()
+        renew_at_fork(self)
+
+    def _begin(self) -> None:
+        """Begin, or begin anew, with a connection and a session of its own."""
+        self._random = Random()
+        self._channel = Channel(self._nodes, self._random, exactly_once=self._exactly_once)
+        self._channel.silence_s = self._silence_s
+        self._driver = Driver(self._channel)
+        if self._is_closed:
+            self._channel.close()
+
+    def forked(self) -> None:
+        """This is a child process: the connection and the session are the parent's."""
+        self._lock = RLock()  # a thread that the child does not have may hold the parent's
+        self._calls = 0
+        self._driver.close()
+        self._begin()
+
+    def _in_turn(self, do: Callable[[], T]) -> T:
+        """Do something while no other thread does; before that, begin anew if an earlier call was interrupted.
+
+        Raises:
+            InvalidRequest: the handler of a signal has interrupted another call in the middle, and calls itself.
+        """
+        with self._lock:
+            calls = self._calls
+            try:
+                self._calls = calls + 1
+                if not self._driver.is_between_steps:
+                    if calls:
+                        raise InvalidRequest(
+                            "a signal has interrupted a call of this client: its handler needs its own"
+                        )
+                    self._driver.close()
+                    self._begin()
+                return do()
+            finally:
+                self._calls = calls
 
     def __enter__(self) -> Self:
         return self
@@ -317,9 +283,10 @@ class Client:
     def close(self) -> None:
         """Close the connection."""
         with self._lock:
+            self._is_closed = True
             self._channel.close()
             self._driver.close()
-            self._hand_out()
+            _hand_out(self._channel)
 
     # --- requests ----------------------------------------------------------------------------------------------------
 
@@ -342,26 +309,37 @@ class Client:
         batch = Batch(self._start)
         yield batch
         for pending in batch.pending:
-            self._run(pending.is_done)
+            self._run(pending)
 
     def _start(self, request: Request[T], timeout: float | None = None) -> Pending[T]:
-        pending: Pending[T] = Pending(self._run)
-        request.tag = pending
-        with self._lock:
-            self._channel.submit(request, time.monotonic(), self._timeout_s if timeout is None else timeout)
+        return self._in_turn(lambda: self._submit(request, self._timeout_s if timeout is None else timeout))
+
+    def _submit(self, request: Request[T], timeout_s: float) -> Pending[T]:
+        driver, channel = self._driver, self._channel
+        request.tag = pending = Pending(request, channel, self._run)
+        driver.is_between_steps = False
+        try:
+            channel.submit(request, time.monotonic(), timeout_s)
+        except InvalidRequest:
+            driver.is_between_steps = True
+            raise
+        driver.is_between_steps = True
         return pending
 
-    def _run(self, is_done: Callable[[], bool]) -> None:
+    def _run(self, pending: Pending[Any]) -> None:
+        self._in_turn(lambda: self._wait(pending))
+
+    def _wait(self, pending: Pending[Any]) -> None:
+        channel = self._channel
+
         def look() -> bool:
-            self._hand_out()
-            return is_done()
+            _hand_out(channel)
+            return pending.is_done()
 
-        with self._lock:
+        if channel is pending.channel:
             self._driver.run(look)
-
-    def _hand_out(self) -> None:
-        for request, value, error in self._channel.take_finished():
-            request.tag.finish(value, error)
+        elif not pending.is_done():  # the client has begun anew since
+            pending.finish(None, lost_answer(pending.request))
 
     def get(self, key: Text, *, at: int | None = None) -> bytes | None:
         """Read a value, None if the key does not exist; with `at`, the value at that revision."""
@@ -495,3 +473,8 @@ class Client:
                 watch.close()
                 raise
         return watch
+
+
+def _hand_out(channel: Channel) -> None:
+    for request, value, error in channel.take_finished():
+        request.tag.finish(value, error)

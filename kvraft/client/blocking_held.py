@@ -9,6 +9,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 from kvraft.client import holding
+from kvraft.client.blocking_driver import renew_at_fork
 from kvraft.client.errors import ClientError
 from kvraft.client.holding import Held
 from kvraft.client.requests import Request
@@ -30,6 +31,13 @@ class _Kept(ABC):
         self._is_over = threading.Event()
         self.lost = threading.Event()
         """Set as soon as another client may hold it: its renewals have failed for too long, or a node answered so."""
+        renew_at_fork(self)
+
+    def forked(self) -> None:
+        """This is a child process: the parent holds it, and renews and releases it."""
+        self._held.is_gone = True
+        self.lost = threading.Event()
+        self.lost.set()
 
     @abstractmethod
     def _begin(self) -> None:

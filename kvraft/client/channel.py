@@ -16,7 +16,7 @@ change of leader leaves no outcome unknown that the node can report.
 """
 
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from random import Random
 from typing import Any, Final
 
@@ -52,14 +52,22 @@ class Channel:
         random: for the back-off.
         pending_max: most requests that wait at a time.
         exactly_once: whether writes have numbers, so that they can be sent again.
+        is_cancelled: whether the caller of a request has given it up, so that it is not sent (again).
     """
 
     def __init__(
-        self, nodes: Sequence[Address], random: Random, pending_max: int = PENDING_MAX, *, exactly_once: bool = False
+        self,
+        nodes: Sequence[Address],
+        random: Random,
+        pending_max: int = PENDING_MAX,
+        *,
+        exactly_once: bool = False,
+        is_cancelled: Callable[[Request[Any]], bool] = lambda _: False,
     ) -> None:
         self.route: Final = Route(nodes, random)
         self.link: Link | None = None
         self._pending_max = pending_max
+        self._is_cancelled = is_cancelled
         self._queue: deque[Request[Any]] = deque()
         """Requests to send, in order."""
         self._owed: deque[Request[Any]] = deque()
@@ -233,6 +241,8 @@ class Channel:
         self._waits_for_session = False
         while queue:
             request = queue[0]
+            if not request.is_over and self._is_cancelled(request):
+                self._end(request, ClientClosed("it was cancelled before it was sent"))
             if session is not None and not request.is_over and not session.admits(request):
                 self._waits_for_session = True
                 opening = session.begin()
@@ -294,7 +304,7 @@ class Channel:
             session.expired(request)
         session.settled(request)
         if request.may_have_happened:
-            self._end(request, _lost(request))
+            self._end(request, lost_answer(request))
         elif not request.is_over:
             request.number = 0
             self._again.append(request)
@@ -316,14 +326,14 @@ class Channel:
                 request.may_have_happened = request.effect is not Effect.NONE
                 again.append(request)
             else:
-                self._end(request, _lost(request))
+                self._end(request, lost_answer(request))
         self._queue.extendleft(reversed(again))
 
     def _expire(self, now: float) -> None:
         self._queue = deque(request for request in self._queue if not self._has_expired(request, now))
         for request in self._owed:
             if request.deadline <= now and not request.is_over:
-                self._end(request, _too_late(request) if request.effect is Effect.NONE else _lost(request))
+                self._end(request, _too_late(request) if request.effect is Effect.NONE else lost_answer(request))
         self._soonest = min(
             (
                 request.deadline
@@ -343,7 +353,7 @@ class Channel:
     def _give_up(self, request: Request[Any], error: ClientError) -> None:
         """End a request that is not in flight."""
         if not request.is_over:
-            self._end(request, _lost(request) if request.may_have_happened else error)
+            self._end(request, lost_answer(request) if request.may_have_happened else error)
 
     def _end(self, request: Request[Any], error: ClientError) -> None:
         if not request.is_over:
@@ -353,7 +363,8 @@ class Channel:
                 self._session.settled(request)
 
 
-def _lost(request: Request[Any]) -> ClientError:
+def lost_answer(request: Request[Any]) -> ClientError:
+    """Return the error for a request that may have been sent, and whose answer will not come."""
     if request.effect is Effect.NONE:
         return Unavailable("the answer did not come; try again")
     return unknown("the answer did not come, or the connection ended before it")

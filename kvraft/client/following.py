@@ -146,6 +146,13 @@ class Following:
             self._is_held_up = False
             self._heard_at = now  # the pause does not count as silence
 
+    def interrupted(self, now: float) -> None:
+        """The shell may have lost what the node sent: ask again for what follows the events that are held."""
+        if self.error is None:
+            if self.events:
+                self.next_revision = self.events[-1].revision + 1
+            self._go_on(now, 0.0)
+
     def close(self) -> None:
         """End the watch."""
         self.link = None

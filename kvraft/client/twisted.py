@@ -180,7 +180,7 @@ class Client(Ranges):
         self._timeout_s = timeout
         self._random = random or Random()
         self._dial: Dial = endpoint or self._tcp
-        self._channel = Channel(self._nodes, self._random, exactly_once=exactly_once)
+        self._channel = Channel(self._nodes, self._random, exactly_once=exactly_once, is_cancelled=_is_cancelled)
         self._driver = Driver(reactor, self._dial, self._channel, self._hand_out)
 
     async def __aenter__(self) -> Self:
@@ -346,3 +346,8 @@ class Client(Ranges):
 
 def _let_go(_deferred: "Deferred[Any]") -> None:
     """Cancel a request: Twisted fails its Deferred with CancelledError, and the answer is dropped when it comes."""
+
+
+def _is_cancelled(request: Request[Any]) -> bool:
+    deferred: Deferred[Any] | None = request.tag
+    return deferred is not None and bool(deferred.called)

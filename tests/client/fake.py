@@ -40,6 +40,8 @@ class FakeNode:
         self._last_token = 0
         self._listener = socket.create_server(("127.0.0.1", 0))
         self._connections: list[socket.socket] = []
+        self.accepted = 0
+        """Connections that were made to it."""
         self.watchers: list[socket.socket] = []
         self._lock = threading.RLock()
         threading.Thread(target=self._accept, daemon=True).start()
@@ -75,6 +77,7 @@ class FakeNode:
             while True:
                 connection, _ = self._listener.accept()
                 self._connections.append(connection)
+                self.accepted += 1
                 threading.Thread(target=self._serve, args=(connection,), daemon=True).start()
 
     def _serve(self, connection: socket.socket) -> None:

@@ -1,6 +1,7 @@
 """The three clients on a node in this process: each reads and writes, follows hints, pipelines, and goes on."""
 
 import asyncio
+import gc
 import time
 from collections.abc import Callable, Coroutine
 from typing import Any
@@ -19,6 +20,7 @@ from kvraft.client import (
     Item,
     OutcomeUnknown,
     Transaction,
+    aio,
     key,
     transactions,
 )
@@ -164,7 +166,8 @@ async def test_an_asyncio_caller_may_give_up() -> None:
     """Its answer is dropped, and the others have theirs."""
     with fake_nodes() as (node,):
         async with AsyncClient(node.address, exactly_once=False) as client:
-            first, second = client.incr("n"), client.incr("n")
+            await client.get("n")
+            first, second = client.incr("n"), client.incr("n")  # sent, since there is a connection
             first.cancel()
             assert await second == 2
             node.drops_after = b"INCR"
@@ -189,6 +192,48 @@ async def test_the_asyncio_watch_goes_on() -> None:
             assert (await anext(watch)).more is False
 
 
+@in_asyncio
+async def test_what_an_asyncio_caller_has_cancelled_is_not_sent_later() -> None:
+    """A write that no node has accepted yet ends with its caller."""
+    with fake_nodes() as (node,):
+        node.told[b"INCR"] = b'{"error":"NOT_LEADER","leader_hint":null}'
+        async with AsyncClient(node.address, exactly_once=False) as client:
+            with pytest.raises(TimeoutError):
+                await asyncio.wait_for(client.incr("n"), 0.1)
+            node.told.clear()
+            assert await client.incr("n", 10) == 10
+
+
+@in_asyncio
+async def test_a_look_without_a_wait_finds_what_has_arrived() -> None:
+    """With asyncio too."""
+    with fake_nodes() as (node,):
+        async with AsyncClient(node.address) as client, client.watch("k") as watch:
+            node.tell(event(1))
+            while (found := await watch.take(0)) is None:  # noqa: ASYNC110 - the node is a thread
+                await asyncio.sleep(0)
+            assert found.revision == 1
+
+
+@pytest.mark.filterwarnings("ignore:unclosed:ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning")
+def test_what_outlives_the_loop_of_asyncio_can_be_closed() -> None:
+    """The end of the loop has ended its connections."""
+
+    async def begin(address: str) -> tuple[AsyncClient, aio.Watch]:
+        client = AsyncClient(address)
+        watch = client.watch("k")
+        await watch.begin()
+        await client.get("k")
+        return client, watch
+
+    with fake_nodes() as (node,):
+        client, watch = asyncio.run(begin(node.address))
+        watch.close()
+        client.close()
+        del client, watch
+        gc.collect()  # so that Python warns here, for this test, of what was not closed in time
+
+
 # --- Twisted ---------------------------------------------------------------------------------------------------------
 
 
@@ -211,8 +256,8 @@ async def test_the_twisted_client_does_everything() -> None:
                 await client.incr("n")
             cancelled: Deferred[int] = client.incr("n")
             cancelled.addErrback(lambda _: -1)
-            cancelled.cancel()
-            assert await client.get("n") == b"502"
+            cancelled.cancel()  # the connection is lost, so it was not sent
+            assert await client.get("n") == b"501"
 
 
 @pytest_twisted.ensureDeferred
