@@ -87,6 +87,8 @@ class Journal:
         """Up to this offset the last segment may hold parts of a save that found no room; `try_again` cuts them off."""
         self._unsettled: bytes = b""
         """The last save, if the opening found no room to write it again."""
+        self._reset_due: tuple[int, int] | None = None
+        """The reset that the opening requires, while there is no room for it."""
         self._closed = False
         self._is_writing = False
         """Whether a thread is writing: until it is done only that thread may use the journal."""
@@ -163,7 +165,7 @@ class Journal:
         return self._full
 
     def try_again(self) -> None:
-        """Cut off the parts of a save that found no room, and allow saves again.
+        """Cut off the parts of a save that found no room, and allow saves again; carry out a reset that is due.
 
         Raises:
             JournalFull: there is no room yet.
@@ -177,6 +179,9 @@ class Journal:
             begin = self._end - len(self._unsettled)
             self._overwrite(self._unsettled + bytes(max(0, self._scraps_end - self._end)), begin)
         self._full = None
+        if self._reset_due is not None:
+            self.reset_to(*self._reset_due)
+            self._reset_due = None
 
     @property
     def extent(self) -> Extent:
@@ -220,7 +225,7 @@ class Journal:
         self._extent.check_save(hard_state, entries)
         if hard_state is None:
             if not entries:
-                return _save_nothing
+                return lambda: None
             hard_state = self._extent.hard_state
         records = list(map(_record_of, entries))
         length = _length_of(records)
@@ -263,6 +268,13 @@ class Journal:
         self._append_mark(KIND_RESET, index, term, hard_state)
         self._extent.note_reset(index, term, hard_state)
         self._delete_covered()
+
+    def reset_at_opening(self, index: int, term: int) -> None:
+        """Do what `reset_to` does, now or, if there is no room for it, in `try_again`, before anything is saved."""
+        self._reset_due = index, term
+        with suppress(JournalFull):
+            self.reset_to(index, term)
+            self._reset_due = None
 
     def _append_mark(self, kind: int, index: int, term: int, hard_state: HardState) -> None:
         if self._segments[-1].header.version < FORMAT_VERSION_MARKS:
@@ -466,10 +478,6 @@ class Journal:
 def _length_of(records: Sequence[bytes]) -> int:
     """Return the length of a save of `records`, in bytes."""
     return sum(map(len, records)) + SEAL_BYTES
-
-
-def _save_nothing() -> None:
-    """Do nothing, for a save without content."""
 
 
 def _lock(files: Files, directory: Path) -> Lock:

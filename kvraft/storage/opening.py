@@ -135,7 +135,7 @@ def _reconcile_log(
     """Reset the log if rule 2 requires it."""
     if newest is None or _term_at(recovered, newest.index) == newest.term:
         return recovered
-    journal.reset_to(newest.index, newest.term)
+    journal.reset_at_opening(newest.index, newest.term)
     notes.append(f"the log begins anew after entry {newest.index}, where the snapshot ends")
     return attrs.evolve(recovered, entries=[], snapshot_index=newest.index, snapshot_term=newest.term)
 

@@ -7,8 +7,11 @@ from pathlib import Path
 
 import pytest
 
+from kvraft.raft.types import HardState
 from kvraft.simulation.disk import Disk, PowerFailure, proceed
-from kvraft.storage import JournalFailed, Opened, SnapshotFailed, snapshot_files
+from kvraft.storage import JournalFailed, JournalFull, Opened, SnapshotFailed, snapshot_files
+from kvraft.storage.layout import HEADER_BYTES, SEAL_BYTES
+from kvraft.storage.segments import segment_path
 from tests.storage.snapshotting import (
     loaded,
     make_header,
@@ -21,7 +24,7 @@ from tests.storage.snapshotting import (
 from tests.storage.snapshotting import (
     snapshot_files as names_on,
 )
-from tests.storage.story import make_entries
+from tests.storage.story import DIRECTORY, SEGMENT_BYTES, make_entries
 from tests.storage.test_failure import Refusal
 
 Deed = Callable[[Opened], object]
@@ -214,3 +217,39 @@ def test_a_snapshot_that_the_disk_cannot_read_counts_as_damaged() -> None:
     opened = open_all(disk)
     assert loaded(opened.snapshots) == make_id(1)
     assert any("the disk cannot read it" in note for note in opened.recovered.notes)
+
+
+@pytest.mark.parametrize("filled", [10, SEGMENT_BYTES - HEADER_BYTES - 2 * SEAL_BYTES - 40])
+@pytest.mark.parametrize("power", [False, True])
+def test_a_node_starts_on_a_full_disk_after_it_has_received_a_snapshot(filled: int, *, power: bool) -> None:
+    """The log begins after the snapshot when there is room to note it, in this segment or the next."""
+    disk = Disk()
+    opened = open_all(disk)
+    opened.journal.save(HardState(1, 0, 0), make_entries(1, 1, bytes(filled)))
+    receive(opened.snapshots, *sent(5, 10))
+
+    def fill(operation: str, path: Path) -> None:
+        if operation in {"pwrite", "allocate", "create"}:
+            raise OSError(errno.ENOSPC, "no space")
+
+    for _ in range(2):
+        disk.before = proceed
+        disk.crash() if power else disk.kill()
+        disk.before = fill
+        opened = open_all(disk)
+        assert (opened.recovered.snapshot_index, list(opened.recovered.entries)) == (10, [])
+        assert opened.recovered.hard_state == HardState(1, 0, 0)
+        with pytest.raises(JournalFull):
+            opened.journal.try_again()
+        with pytest.raises(JournalFull):
+            opened.journal.save(HardState(2), ())
+
+    disk.before = proceed
+    opened.journal.try_again()
+    assert (segment_path(DIRECTORY, 2) in disk.inodes) is (filled > SEGMENT_BYTES // 2)
+    opened.journal.save(HardState(2), make_entries(11, 2, b"next"))
+    disk.crash(0.0)
+    recovered = open_all(disk).recovered
+    assert (recovered.snapshot_index, recovered.snapshot_term) == (10, 1)
+    assert [entry.index for entry in recovered.entries] == [11]
+    assert recovered.hard_state == HardState(2)
