@@ -125,7 +125,7 @@ from kvraft.commands.queries import (
     get_key_at,
     read_range,
 )
-from kvraft.commands.results import exceeds, pack_results, unpack_results
+from kvraft.commands.results import content_bytes, exceeds, pack_results, unpack_results
 from kvraft.commands.transactions import Transact, transact
 from kvraft.commands.watches import Change, Selection, Sink, Subscription
 
@@ -216,6 +216,7 @@ __all__ = [
     "WithdrawRequest",
     "acquire_lock",
     "append",
+    "content_bytes",
     "count_range",
     "decode_batch",
     "delete_key",

@@ -67,13 +67,14 @@ def exceeds(results: Iterable[Result], bytes_max: int) -> bool:
     left = bytes_max
     for result in results:
         if result is not None and type(result) is not int:
-            left -= _content_bytes(result)
+            left -= content_bytes(result)
             if left < 0:
                 return True
     return False
 
 
-def _content_bytes(result: Any) -> int:
+def content_bytes(result: Any) -> int:
+    """Return how many bytes of keys and values a result holds."""
     match result:
         case Item():
             return len(result.value)
@@ -82,11 +83,11 @@ def _content_bytes(result: Any) -> int:
         case Scanned():
             return sum(map(len, result.keys))
         case Outcome():
-            return sum(map(_content_bytes, result.results))
+            return sum(map(content_bytes, result.results))
         case Answers():
-            return sum(map(_content_bytes, result.results or ()))
+            return sum(map(content_bytes, result.results or ()))
         case list():
-            return sum(map(_content_bytes, result))
+            return sum(map(content_bytes, result))
     return 0
 
 

@@ -15,7 +15,7 @@ from twisted.python.failure import Failure
 from typing_extensions import override
 from zope.interface import implementer
 
-from kvraft.commands import Caller, Item
+from kvraft.commands import Caller, content_bytes
 from kvraft.commands import Failure as Failed
 from kvraft.config import Address
 from kvraft.errors import RequestFailed
@@ -490,8 +490,7 @@ class Session(Protocol):
 
 def _size(answer: Answer, result: object) -> int:
     """Return about how many bytes an answer that is not encoded yet will have; 0 if it is small."""
-    content = answer if isinstance(answer, bytes) else result.value if isinstance(result, Item) else None
-    return len(content) if isinstance(content, bytes) else 0
+    return len(answer) if isinstance(answer, bytes) else content_bytes(result)
 
 
 def _as_results(answer: dict[str, object]) -> Sequence[object]:

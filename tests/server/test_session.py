@@ -6,7 +6,8 @@ import pytest
 from twisted.internet.address import IPv4Address, IPv6Address
 from twisted.internet.task import Clock
 
-from kvraft.commands import Failure, Item, ListMembers, get_key, set_key
+from kvraft.commands import Failure, Item, ListMembers, Outcome, Page, Result, get_key, set_key
+from kvraft.commands.model import Answers
 from kvraft.errors import Overloaded, RequestFailed
 from kvraft.server import ServerLimits
 from kvraft.server.dialect import Answer, Disconnect, Requests
@@ -14,6 +15,7 @@ from kvraft.server.session import SLICE_BYTES, TURN_S, Session
 from tests.server.twins import CLIENT, ClientTransport, MemoryDatabase
 
 REQUESTS_AT_ONCE: Final = 4
+BIG: Final = Item(b"v" * SLICE_BYTES, 1, 1, 1)
 
 
 def length_of(item: Item | None) -> bytes:
@@ -255,6 +257,20 @@ def test_large_answers_are_encoded_in_slices() -> None:
     client.says(b"GGGG")
 
     assert [len(data) for data in client.transport.writes] == [SLICE_BYTES, SLICE_BYTES]
+
+
+@pytest.mark.parametrize(
+    "result", [[None, BIG], Answers([1, BIG]), Page(1, [(b"k", BIG)], None), Outcome(True, 1, [BIG]), BIG]
+)
+def test_what_waits_is_counted_whatever_it_is(result: Result) -> None:
+    """Several values together, too."""
+    client = Client(limits=ServerLimits(client_outbox_bytes=2 * SLICE_BYTES))
+    client.transport.full = True
+    client.database.results = [BIG, result, result]
+
+    client.says(b"Ggg")
+
+    assert client.transport.is_aborted()
 
 
 @pytest.mark.parametrize(("room", "is_dropped"), [(3 * SLICE_BYTES, False), (3 * SLICE_BYTES - 1, True)])
