@@ -6,7 +6,7 @@
 # What happens: a float is stored as its bits, and those of a negative number are larger than those of any positive one
 # and fall as the number grows. keys() gives 0.0, 1.0, 20.0, -1.0, -20.0. A range from -10.0 to 5.0 gives -20.0, which is
 # not in it, and leaves out what is. keys(from_key=-10.0) never comes to the positive keys. delete_range(-10.0, 5.0)
-# raises, and that is the only place where an error tells. It is neither documented nor reported.
+# raises, and that is the only place where an error tells. It is not documented, and no report was found.
 # Why it matters: temperatures, coordinates, balances and differences are such keys, and tests are written with 1.5 and
 # 2.5. The range that is too short looks like missing data, and a clean-up by range removes the wrong keys. Store a whole
 # number of thousandths. An encoding of numbers for ordered keys has to turn the sign bit, and the others if it is set.

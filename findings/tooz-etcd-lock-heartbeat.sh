@@ -6,7 +6,7 @@
 # What happens: heartbeat() asks etcd to renew the lease, does not look at the answer, and returns True. acquired stays
 # True too, also after release() has returned False. And each acquire() takes a new lease for the lock object before it
 # asks for the lock: after a refused acquire(blocking=False) by the holder itself, the heartbeats renew that lease, and
-# the one that the lock has runs out while the holder beats in time. None of this is documented or reported.
+# the one that the lock has runs out while the holder beats in time. None of it is documented, and no report was found.
 # Why it matters: a pause longer than the timeout is what the heartbeat is there to notice. The program goes on with
 # True from the call that was made to ask, and two clients work under one lock. Ask etcd itself for the owner before
 # each write, or write in a transaction that compares the lock's key. A renewal that finds no lease is not a success.
