@@ -44,6 +44,9 @@ SESSION_TTL_US: Final = 300 * SECOND_US
 """The time to live of a session for which none is given, microseconds."""
 MESSAGE_CHARS_MAX: Final = 1_000
 """Most characters of a failure's text that are kept."""
+NUMBER_REFUSED: Final = frozenset({"SESSION_EXPIRED", "NUMBER_TOO_LOW"})
+"""Codes of failures that say that a session does not keep a number's answer: an earlier request with that number may
+have been carried out."""
 
 Number = Annotated[int, msgspec.Meta(ge=1)]
 """A client's id, or the number of a write."""

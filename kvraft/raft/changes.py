@@ -18,7 +18,7 @@ from collections.abc import Collection, Iterable
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
-from kvraft.raft import election, identity, quorum, replication, transfer
+from kvraft.raft import election, identity, quorum, read_index, replication, transfer
 from kvraft.raft.errors import ProposalRefused, TryAgain
 from kvraft.raft.membership import Membership
 from kvraft.raft.progress import Progress, State
@@ -101,6 +101,7 @@ def settle(node: Node, leader: Leader) -> None:
     membership = node.membership
     if membership.outgoing:
         append(node, leader, membership.without_outgoing())
+        read_index.confirm(node, leader)  # a round may have waited only for members that do not count any more
         return
     gone = leader.progress.keys() - membership.members
     if gone:

@@ -59,6 +59,32 @@ class _Wait:
     promise: Deferred[dict[str, object]] = attrs.field(factory=Deferred)
 
 
+@attrs.define
+class _FirstEntry:
+    """The first entry of a change of the members, whose commit decides whether the change happens."""
+
+    node: Node
+    term: int
+    index: int
+    not_leader: Callable[[], RequestFailed]
+    is_committed: bool = False
+
+    def has_failed(self) -> RequestFailed | None:
+        """Return why the change fails, or why its fate is not known; called in every turn.
+
+        If the entry was replaced, the change has certainly failed only when the replacement is committed: until then a
+        member that still has the entry may be elected and commit it (row 12). An installed snapshot does not show what
+        it covers.
+        """
+        if self.is_committed or self.node.commit < self.index:
+            return None
+        term = self.node.log.term_at(self.index)
+        self.is_committed = term == self.term
+        if term is None:
+            return OutcomeUnknown("another node led meanwhile; MEMBERS shows whether the change was carried out")
+        return None if self.is_committed else self.not_leader()
+
+
 class Administration:
     """Carries out administrative commands. `look` must be called in every turn.
 
@@ -211,16 +237,14 @@ class Administration:
         )
         gone, came = before - target.members, target.members - before
 
+        entry = _FirstEntry(node, term, index, self._not_leader)
+
         def is_done() -> bool:
             members = node.membership.members
-            return node.commit >= max(index, node.membership_index) and not gone & members and came <= members
+            is_committed = entry.is_committed and node.commit >= node.membership_index
+            return is_committed and not gone & members and came <= members
 
-        def has_failed() -> RequestFailed | None:
-            if node.log.term_at(index) not in (None, term):
-                return self._not_leader()
-            return None
-
-        wait = _Wait(is_done, has_failed, answer, now + self._timeout)
+        wait = _Wait(is_done, entry.has_failed, answer, now + self._timeout)
         self.waits.append(wait)
         return wait.promise
 

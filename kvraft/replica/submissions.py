@@ -8,7 +8,8 @@ import attrs
 from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 
-from kvraft.commands import IS_MUTATION, DecodedBatch, Mutation, Operation, Query, Result
+from kvraft.commands import IS_MUTATION, DecodedBatch, Failure, Mutation, Operation, Query, Result
+from kvraft.commands.client_sessions import NUMBER_REFUSED
 from kvraft.errors import OutcomeUnknown, Refused, RequestFailed
 from kvraft.raft import Entry
 from kvraft.store import Store
@@ -75,6 +76,8 @@ class Submission:
         if self.answered:
             return
         self.answered = True
+        if self.may_be_elsewhere and not isinstance(outcome, RequestFailed) and _has_lost_an_answer(outcome):
+            outcome = OutcomeUnknown(PERHAPS)
         try:
             self._reply(outcome)
         except Exception:  # noqa: BLE001 - a defect in one client's callback must not affect the node or other clients
@@ -99,6 +102,14 @@ class Submission:
             )
         else:
             self.answer(TimedOut("no majority answered in time and nothing was changed; try again"))
+
+
+def _has_lost_an_answer(results: list[Result]) -> bool:
+    """Whether the session that keeps the answer to a write of an earlier leader has dropped it.
+
+    A session that has ended, or whose window has moved on, says that nothing was changed. That is true of this attempt.
+    """
+    return any(isinstance(each, Failure) and each.code in NUMBER_REFUSED for each in results)
 
 
 def _stopping_error(submission: Submission) -> RequestFailed:

@@ -316,3 +316,19 @@ def test_many_reads_ask_all_when_the_leader_has_no_vote() -> None:
     assert not node.membership.outgoing
     assert 0 not in node.membership.voters
     assert sorted(read_many(node)) == [1, 2]
+
+
+def test_a_read_does_not_wait_for_members_that_are_leaving() -> None:
+    """The round began while their answers were needed; it is confirmed by those whose answers still are."""
+    node = make_reading_leader(4)
+    node.change_membership(node.membership.without(3), node.now)
+    settle(node)
+    acknowledge(node, 1, 2)
+    node.read_index("a", node.now)
+    settle(node)
+    node.step(1, HeartbeatReply(1, 1), node.now)
+    assert take(node).reads == (), "three of four old voters must answer"
+
+    acknowledge(node, 2, 2)  # sent before the round, which node 2 does not answer any more
+    assert not node.membership.outgoing
+    assert take(node).reads == (Read("a", 1),)

@@ -2,8 +2,8 @@
 
 from typing import Any
 
-from kvraft.commands import Once, OpenSession, increment
-from kvraft.errors import Refused
+from kvraft.commands import Failure, Once, OpenSession, increment
+from kvraft.errors import OutcomeUnknown, Refused
 from tests.replica.cluster import Cluster
 from tests.replica.test_forwarding import KEY, answer, ask, ready_cluster, sums
 
@@ -43,3 +43,39 @@ def test_a_write_that_an_earlier_leader_has_committed_is_never_refused_as_undone
 
     assert set(sums(cluster)) == {b"1"}
     assert not isinstance(told[0], Refused)
+
+
+def test_a_write_whose_session_has_ended_between_two_attempts_is_of_unknown_fate() -> None:
+    """The first attempt is committed, the second finds no session: `nothing was changed` is true only of the second."""
+    cluster = ready_cluster()
+    leader = cluster.settle()
+    follower = (leader + 1) % 3
+    assert answer(cluster, follower, OpenSession(1_000_000)) == [1]
+    cluster.settle()
+    told = ask(cluster, follower, Once(1, 1, increment(KEY)))
+    log = cluster.members[leader].node.log
+    length = log.last_index
+    cluster.run_until(lambda: log.last_index > length)
+
+    cluster.cut(leader, follower, noticed=True)
+    cluster.run(2.5)  # its session lives 1 s
+    cluster.heal()
+    cluster.run_until(lambda: bool(told))
+
+    cluster.settle()
+    assert set(sums(cluster)) == {b"1"}
+    assert isinstance(told[0], OutcomeUnknown)
+    cluster.check()
+
+
+def test_a_session_that_has_ended_before_the_first_attempt_refuses_it() -> None:
+    """No leader has received the write before, so nothing was changed by it."""
+    cluster = ready_cluster()
+    leader = cluster.settle()
+    follower = (leader + 1) % 3
+
+    (failure,) = answer(cluster, follower, Once(1, 1, increment(KEY)))
+
+    assert isinstance(failure, Failure)
+    assert failure.code == "SESSION_EXPIRED"
+    cluster.check()
