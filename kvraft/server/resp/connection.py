@@ -44,6 +44,11 @@ def _quit(connection: Connection, arguments: Arguments) -> Note:
     return OK_BYTES
 
 
+def _has_subscribed(connection: Connection) -> bool:
+    """Whether messages may be due that were published by commands before."""
+    return bool(connection.channels or connection.patterns)
+
+
 def _reset(connection: Connection, arguments: Arguments) -> Note:
     connection.node.channels.drop(connection)
     connection.end_watches()
@@ -153,6 +158,7 @@ COMMANDS: Final = (
         flags=_FLAGS,
         act=_reset,
         in_transaction=InTransaction.AT_ONCE,
+        must_wait=_has_subscribed,
         group="connection",
         since="6.2.0",
         summary="Reset the connection",
@@ -171,6 +177,7 @@ COMMANDS: Final = (
         arity=-1,
         flags=_FLAGS,
         act=_hello,
+        must_wait=_has_subscribed,
         group="connection",
         since="6.0.0",
         summary="Handshake with Redis",

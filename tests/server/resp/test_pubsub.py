@@ -112,6 +112,13 @@ def test_what_comes_after_a_subscription_in_the_same_chunk_sees_it() -> None:
     assert client.sends(command(b"SUBSCRIBE", b"c") + command(b"RESET")) == subscribed + b"+RESET\r\n"
     assert another(client).says(b"PUBLISH", b"c", b"x") == b":0\r\n"
     assert client.sends(command(b"SUBSCRIBE", b"c") + command(b"HELLO", b"3")).startswith(subscribed + b"%7")
+    client.says(b"RESET")
+    client.sends(command(b"HELLO", b"3") + command(b"SUBSCRIBE", b"c"))
+    message = b">3\r\n$7\r\nmessage\r\n$1\r\nc\r\n$1\r\nx\r\n"
+    publishes = command(b"PUBLISH", b"c", b"x")
+    assert client.sends(publishes + command(b"HELLO", b"2")).startswith(message + b":1\r\n*14")
+    client.says(b"HELLO", b"3")
+    assert client.sends(publishes + command(b"RESET") + publishes) == message + b":1\r\n+RESET\r\n:0\r\n"
     many = [command(b"SUBSCRIBE", *[b"%d-%d" % (part, each) for each in range(600)]) for part in range(2)]
     assert client.sends(b"".join(many)).endswith(b"-ERR one connection has at most 1000 subscriptions\r\n")
 
