@@ -9,6 +9,7 @@ import click
 
 from kvraft import __version__
 from kvraft.cli import statuses
+from kvraft.cli.options import nodes_option, timeout_option
 
 COMMANDS: Final = {
     "get": ("data", "Show the value of a key."),
@@ -92,9 +93,11 @@ class Subcommands(click.Group):
 )
 @click.version_option(__version__, prog_name="kvraft", message="%(prog)s %(version)s")
 @click.option("-o", "--output", type=click.Choice(["text", "json"]), help="How the command is to answer.")
-def kvraft(output: str | None) -> None:
+@timeout_option(None)
+@nodes_option(None)
+def kvraft(**_: object) -> None:
     """A durable, strongly consistent key-value store: its nodes, and what is in them."""
-    # `output` is read by the subcommand, see options.py.
+    # The subcommand reads the options, see options.py.
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -106,10 +109,13 @@ def main(arguments: list[str] | None = None) -> int:
     except click.exceptions.Exit as end:
         return end.exit_code
     except click.UsageError as error:
+        mistake = error
+        if isinstance(error, click.NoSuchOption) and error.option_name[1:2].isdigit():
+            mistake = click.UsageError(f"{error.format_message()} Write -- before a negative number.", error.ctx)
         if _wants_json(arguments):
-            print(json.dumps({"error": "USAGE", "message": error.format_message()}), file=sys.stderr)
+            print(json.dumps({"error": "USAGE", "message": mistake.format_message()}), file=sys.stderr)
         else:
-            error.show()
+            mistake.show()
         return statuses.USAGE
     except click.ClickException as error:
         error.show()

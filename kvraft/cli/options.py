@@ -32,15 +32,33 @@ def _output_of_the_whole() -> str:
 
 
 def cluster_options(function: F) -> F:
-    """Add --nodes, --timeout and -o."""
-    function = output_option(function)
+    """Add --nodes, --timeout and -o. The defaults are those that stand before the subcommand."""
+    function = timeout_option(_timeout_of_the_whole)(output_option(function))
+    return nodes_option(_nodes_of_the_whole)(function)
+
+
+def timeout_option(default: Callable[[], float] | None) -> Callable[[F], F]:
+    """Return what adds --timeout."""
     timeout = click.FloatRange(min=0.0, min_open=True)
-    function = click.option(
-        "--timeout", type=timeout, default=TIMEOUT_S, help="Seconds to try for.", show_default=True
-    )(function)
+    help_text = "Seconds to try for."
+    return click.option("--timeout", type=timeout, default=default, help=help_text, show_default=str(TIMEOUT_S))
+
+
+def nodes_option(default: Callable[[], str | None] | None) -> Callable[[F], F]:
+    """Return what adds --nodes."""
     # Without a comma, at which fish would cut it off in its list of completions.
     help_text = f"Where the cluster is; else {NODES_VARIABLE} or config.json here say it."
-    return click.option("-n", "--nodes", metavar="HOST:PORT,...", help=help_text)(function)
+    return click.option("-n", "--nodes", metavar="HOST:PORT,...", default=default, help=help_text, show_default=False)
+
+
+def _timeout_of_the_whole() -> float:
+    chosen: float | None = click.get_current_context().find_root().params.get("timeout")
+    return TIMEOUT_S if chosen is None else chosen
+
+
+def _nodes_of_the_whole() -> str | None:
+    chosen: str | None = click.get_current_context().find_root().params.get("nodes")
+    return chosen
 
 
 def write_bytes(content: bytes) -> None:

@@ -8,6 +8,9 @@ TTL_S_MIN: Final = 0.001
 TTL_S_MAX: Final = 315_360_000.0
 """Ten years; what the nodes accept as well."""
 
+COUNTER_MAX: Final = 2**63 - 1
+"""Largest counter."""
+
 
 def whole(number: int, what: str) -> int:
     """Return a whole number unchanged.
@@ -17,6 +20,18 @@ def whole(number: int, what: str) -> int:
     """
     if not isinstance(number, int):
         raise TypeError(f"{what} is a whole number, not {number!r}")
+    return number
+
+
+def addend(number: int) -> int:
+    """Return what is added to a counter unchanged.
+
+    Raises:
+        TypeError: it is no whole number.
+        InvalidRequest: it has more than 64 bits.
+    """
+    if not -COUNTER_MAX - 1 <= whole(number, "what is added") <= COUNTER_MAX:
+        raise InvalidRequest(f"what is added is a whole number of 64 bits, and {number} has more")
     return number
 
 

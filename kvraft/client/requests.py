@@ -7,7 +7,7 @@ from typing import Any, Final, Generic, TypeAlias, TypeVar
 import msgspec
 
 from kvraft.client.errors import InvalidRequest
-from kvraft.client.numbers import one_end, time_to_live, whole
+from kvraft.client.numbers import addend, one_end, time_to_live, whole
 from kvraft.client.quoting import argument, is_plain_key, is_plain_value, last_argument
 from kvraft.client.transactions import Transaction
 from kvraft.client.transactions import delete as delete_operation
@@ -177,9 +177,7 @@ def cas(key: Text, condition: If, value: Text, ttl: float | None = None, lease: 
 
 def incr(key: Text, by: int = 1) -> Request[int]:
     """Add to a counter; the result is the sum."""
-    return Request(
-        b"INCR %b %d" % (argument(_key(key)), whole(by, "what is added")), lambda answer: int(answer["value"])
-    )
+    return Request(b"INCR %b %d" % (argument(_key(key)), addend(by)), lambda answer: int(answer["value"]))
 
 
 def append(key: Text, value: Text) -> Request[int]:

@@ -19,7 +19,7 @@ from typing import Any, ClassVar, Final, TypeAlias
 
 import msgspec
 
-from kvraft.client.numbers import one_end, time_to_live, whole
+from kvraft.client.numbers import addend, one_end, time_to_live, whole
 from kvraft.client.quoting import member, range_member
 from kvraft.client.values import Deleted, Found, Outcome, Result, Text, read_item, read_key_item, to_bytes
 
@@ -159,9 +159,7 @@ def delete(name: Text) -> Operation:
 
 def incr(name: Text, by: int = 1) -> Operation:
     """Add to a counter; its result is the sum."""
-    return Operation(
-        {**member("incr", to_bytes(name)), "by": whole(by, "what is added")}, lambda answer: int(answer["value"])
-    )
+    return Operation({**member("incr", to_bytes(name)), "by": addend(by)}, lambda answer: int(answer["value"]))
 
 
 def append(name: Text, value: Text) -> Operation:

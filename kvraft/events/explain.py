@@ -264,7 +264,9 @@ def _why_slow(view: View) -> Answer:
 
 def _gap(view: View, elected: dict[str, Any]) -> str:
     """Return how long there was no leader before one was elected; nothing for a leadership that was handed over."""
-    before = max((event["time"] for event in view.of("leads") if event["term"] < elected["term"]), default=0.0)
+    # A node that asked for pre-votes and then followed a leader of an earlier term again had only missed messages.
+    led = [event["time"] for event in view.of("leads", "follows") if event["term"] < elected["term"]]
+    before = max((time for time in led if time <= elected["time"]), default=0.0)
     noticed = [
         event.get("first_time", event["time"])
         for event in view.of("asked", "stepped_down")

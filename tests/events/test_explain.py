@@ -154,6 +154,23 @@ def test_a_time_without_a_leader_makes_writes_wait() -> None:
     ]
 
 
+def test_a_leader_that_was_found_again_was_not_missing() -> None:
+    """The time without a leader begins after the last node that followed the earlier leader."""
+    told = ask(
+        "slow",
+        up(
+            1,
+            event(1, "leads", 10.0, term=4),
+            event(1, "asked", 20.0, term=4, why="silence"),
+            event(1, "follows", 20.1, term=4, leader=2),
+        ),
+        up(2, event(2, "asked", 60.1, term=4, why="silence"), event(2, "leads", 60.3, term=5), role="leader"),
+    )
+    assert told == [
+        "22:14:20.300 node 2 was elected in term 5; for 200 ms before there was no leader, and writes had to wait",
+    ]
+
+
 def test_nothing_was_slow() -> None:
     """It is said, and not left out."""
     assert ask("slow", up(0, role="leader")) == ["no write took longer than 100 ms in this time"]
