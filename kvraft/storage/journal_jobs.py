@@ -1,6 +1,7 @@
 """The journal behind Deferreds, so that a `Worker` can wait for the disk in its own thread."""
 
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from functools import partial
 from operator import attrgetter
 from typing import Final
@@ -24,7 +25,9 @@ class JournalJobs:
     """A `Journal` behind Deferreds: each method is a job, and jobs are done one at a time in the order of the calls.
 
     Every method is called on the reactor's thread, and every Deferred fires there. A job that finds no room waits, and
-    so does every job after it, until there is room.
+    so does every job after it, until there is room. Only a compaction among them is tried before the oldest job: it
+    deletes segments, and the log itself may be what fills the disk. Its entries are durable and committed already, so
+    no save that waits replaces them.
     """
 
     def __init__(self, journal: Journal, jobs: Jobs, clock: IReactorTime) -> None:
@@ -89,16 +92,17 @@ class JournalJobs:
             except (SaveRefused, JournalFailed):
                 pass  # the job itself fails with it when it is done
             else:
-                return self._do(prepared, self._worker.do_soon)
+                again = partial(self.journal.save, hard_state, entries)  # other jobs may come before it then
+                return self._do(again, lambda _: self._worker.do_soon(prepared))
         return self._do(partial(self.journal.save, hard_state, entries))
 
     def compact(self, index: int, term: int) -> Deferred[None]:
         """Let the log begin after `index`; see `Journal.compact`. Ordered with the saves."""
-        return self._do(lambda: self.journal.compact(index, term))
+        return self._do(_Compaction(self.journal, index, term))
 
     def reset_to(self, index: int, term: int, hard_state: HardState | None = None) -> Deferred[None]:
         """Empty the log; see `Journal.reset_to`. Ordered with the saves."""
-        return self._do(lambda: self.journal.reset_to(index, term, hard_state))
+        return self._do(_Reset(self.journal, index, term, hard_state))
 
     def close(self) -> Deferred[None]:
         """Finish all pending saves, close the journal, and end the thread.
@@ -144,7 +148,8 @@ class JournalJobs:
             return
         self._held.sort(key=_number_of)
         oldest = self._held[0]
-        self._worker.do(partial(_try_again, self.journal, oldest.job)).addCallbacks(
+        jobs = [held.job for held in self._held]
+        self._worker.do(partial(_try_again, self.journal, jobs)).addCallbacks(
             self._found_room, self._failed_again, errbackArgs=(oldest,)
         )
 
@@ -179,6 +184,43 @@ class _Held:
 _number_of: Final = attrgetter("number")
 
 
-def _try_again(journal: Journal, job: Callable[[], None]) -> None:
+@attrs.define
+class _Compaction:
+    """A compaction, which is done once."""
+
+    journal: Journal
+    index: int
+    term: int
+    is_done: bool = False
+
+    def __call__(self) -> None:
+        """Do it, unless it is done."""
+        if not self.is_done:
+            self.journal.compact(self.index, self.term)
+            self.is_done = True
+
+
+@attrs.frozen
+class _Reset:
+    """A reset; no compaction after it is done before it."""
+
+    journal: Journal
+    index: int
+    term: int
+    hard_state: HardState | None
+
+    def __call__(self) -> None:
+        """Do it."""
+        self.journal.reset_to(self.index, self.term, self.hard_state)
+
+
+def _try_again(journal: Journal, jobs: Sequence[Callable[[], None]]) -> None:
+    """Do the compactions among the jobs, up to a reset, and then the first job."""
     journal.try_again()
-    job()
+    for job in jobs:
+        if isinstance(job, _Reset):
+            break
+        if isinstance(job, _Compaction):
+            with suppress(SaveRefused):  # the entry is in a save that waits, or it is a defect: its turn will tell
+                job()
+    jobs[0]()
