@@ -2,6 +2,7 @@
 
 import base64
 import json
+import shutil
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Final, TypeVar
@@ -15,6 +16,8 @@ from kvraft.client.nodes import NODES_VARIABLE
 F = TypeVar("F", bound=Callable[..., Any])
 
 OUTPUTS: Final = click.Choice(["text", "json"])
+COLUMN_GAP: Final = 2
+"""Characters between two columns of a table."""
 SHOWN_BYTES: Final = 200
 """Longest part of a key or a value that is shown as text, in bytes; -o json shows all."""
 
@@ -114,7 +117,10 @@ def key_bytes(key: str) -> bytes:
 def write_table(
     columns: Sequence[str], rows: Iterable[Sequence[object]], styles: Mapping[str, str] | None = None
 ) -> None:
-    """Write a table; cells with a style are coloured on a terminal, unless NO_COLOR is set."""
+    """Write a table; cells with a style are coloured on a terminal, unless NO_COLOR is set.
+
+    Off a terminal each row is one line. A terminal that is too narrow gets the columns in several parts.
+    """
     cells = [[str(cell) for cell in row] for row in rows]
     if not sys.stdout.isatty():
         widths = [max(map(len, column)) for column in zip(columns, *cells, strict=True)]
@@ -125,12 +131,35 @@ def write_table(
     from rich.table import Table
     from rich.text import Text
 
-    table = Table(box=None, header_style="bold", pad_edge=False)
-    for column in columns:
-        table.add_column(column, overflow="fold")
-    for row in cells:
-        table.add_row(*(Text(cell, style=(styles or {}).get(cell, "")) for cell in row))
-    Console().print(table)
+    console = Console(width=shutil.get_terminal_size().columns)  # rich takes 80 for each terminal that is dumb
+    widths = [max(map(len, column)) for column in zip(columns, *cells, strict=True)]
+    for part, chosen in enumerate(parts_of_a_table(widths, console.width)):
+        table = Table(box=None, header_style="bold", pad_edge=False)
+        for at in chosen:
+            table.add_column(columns[at], overflow="fold")
+        for row in cells:
+            table.add_row(*(Text(row[at], style=(styles or {}).get(row[at], "")) for at in chosen))
+        if part:
+            console.print()
+        console.print(table)
+
+
+def parts_of_a_table(widths: Sequence[int], width: int) -> list[list[int]]:
+    """Return which columns to show together, so that no cell is folded; the first column begins each part.
+
+    Args:
+        widths: the widths of the columns.
+        width: the width of the terminal.
+    """
+    parts = [[0]]
+    left = width - widths[0]
+    for at, needed in enumerate(widths[1:], start=1):
+        if needed + COLUMN_GAP > left and len(parts[-1]) > 1:
+            parts.append([0])
+            left = width - widths[0]
+        parts[-1].append(at)
+        left -= needed + COLUMN_GAP
+    return parts
 
 
 def fail(message: str, status: int) -> statuses.CommandFailed:

@@ -89,6 +89,23 @@ def test_a_table_is_coloured_unless_that_is_not_wanted(environment: dict[str, st
     assert bool(COLOUR.search(written)) is is_coloured
 
 
+@pytest.mark.parametrize(
+    ("columns", "shown"),
+    [
+        (30, ["node  address          role", "0     127.0.0.1:28080  leader"]),
+        (29, ["node  address          role", "0     127.0.0.1:28080  leader"]),
+        (28, ["node  address", "0     127.0.0.1:28080", "", "node  role", "0     leader"]),
+    ],
+)
+def test_a_narrow_terminal_gets_a_table_in_parts(columns: int, shown: list[str]) -> None:
+    """No cell is folded where one fits beside the first column, which begins each part."""
+    table = "write_table(('node', 'address', 'role'), [('0', '127.0.0.1:28080', 'leader')])"
+    command = ["-c", f"from kvraft.cli.options import write_table; {table}"]
+    _, written = run_at_terminal(command, environment={"COLUMNS": str(columns), "TERM": "dumb"})
+
+    assert [line.rstrip() for line in written.decode().splitlines()] == shown
+
+
 def test_ctrl_c_ends_a_measurement_and_leaves_the_terminal_whole() -> None:
     """While the bar with the progress is shown: the cursor is there again, and there is no traceback."""
     with fake_nodes() as (node,):
