@@ -116,8 +116,10 @@ class Patience:
         if self.cluster().leader is not None:
             self._ask_again()
         else:
-            late = [held for held in self._waiting if held.deadline is not None and held.deadline <= now]
-            self._waiting = deque(held for held in self._waiting if held not in late)
+            waiting, self._waiting = self._waiting, deque()
+            late: list[Held] = []
+            for held in waiting:
+                (late if held.deadline is not None and held.deadline <= now else self._waiting).append(held)
             for held in late:
                 held(NotLeaderRefusal(None))
         if self._waiting and self._timer is None:
