@@ -52,7 +52,7 @@ def restart(name):
 
 
 def look(kind, names):
-    """Whether two clients get the lock one after the other, without and with a restart between, and who holds it then."""
+    """Whether clients get the lock one after the other, without and with a restart between, and who holds it then."""
     paths = tuple(os.path.abspath(name) for name in names)
     first = kind(paths)
     seen = [first.add("lock", "first")]
@@ -76,7 +76,7 @@ finally:
     stop("two")
 print(f"python-binary-memcached {version('python-binary-memcached')}, memcached 1.6.18; add() of one key")
 print(f"  one server: the first client {single[0]}, the second {single[1]}")
-print(f"  two servers: the first client {both[0]}, the second {both[1]}; after a restart of one server a third {both[2]}")
+print(f"  two servers: the first client {both[0]}, the second {both[1]}; after a restart of one a third {both[2]}")
 print(f"  what each of the two servers has then: {both[3]}")
 sys.exit((single, both) != ([True, False], [True, False, True, ["first", "third"]]))
 PY

@@ -6,7 +6,7 @@
 # What happens: the delta of remove() should name the additions that it takes away, and its list of them is wrong. The
 # replica that removes forgets the element at once, and the others keep it although they have applied the delta. The
 # flag where enabling wins has the same fault: it stays true after the delta of disable(). Applying the whole state
-# repairs both. The sets and flags where removing or disabling wins are right. It is not documented, and no report was found.
+# repairs both. Sets and flags where removing or disabling wins are right. It is not documented, and no report was found.
 # Why it matters: the point of deltas is that nobody sends the whole state. Every addition is replicated and no removal,
 # so a member that has left, or a permission that was taken away, stays for good on all nodes but one. No error tells,
 # and a test that only adds, or that compares after merging states, passes. Test the convergence of a replicated type

@@ -41,7 +41,8 @@ seen = {}
 for kind, value in CASES:
     seen[kind, repr(value)] = [stored(kind, value), stored(kind, value, strict=True),
                                stored(["null", kind], value), stored(kind, value, validator=True)]
-print(f"fastavro {version('fastavro')}; read after writing: plain, with strict=True, in a field that may be null, with validator=True")
+print(f"fastavro {version('fastavro')}; read after writing: plain, with strict=True, in a field that may be null, "
+      "with validator=True")
 for (kind, value), answers in seen.items():
     print(f"  {kind} {value}: {', '.join(map(str, answers))}")
 refused = ["raises ValueError", "raises ValidationError"]

@@ -76,7 +76,8 @@ def look():
         if name == b"asked twice":
             asked.append(mine.acquire(blocking=False))
         beat(mine)
-        seen[f"first.acquire() {asked}, heartbeats in time, second.acquire(blocking=False)"] = other.acquire(blocking=False)
+        call = f"first.acquire() {asked}, heartbeats in time, second.acquire(blocking=False)"
+        seen[call] = other.acquire(blocking=False)
     return seen
 
 

@@ -1,8 +1,8 @@
 #!/bin/sh
 # uuid7 0.1.0 beside uuid6 2025.0.1: both make UUIDs of version 7, and those of one do not sort among those of the other.
 #
-# A good guess: version 7 is ordered by time whoever makes it, so an index over the ids of two programs is in the order of
-# creation.
+# A good guess: version 7 is ordered by time whoever makes it, so an index over the ids of two programs is in the order
+# of creation.
 # What happens: the package named uuid7 has the layout of a draft of 2021, which begins with 36 bits of seconds, and says
 # version 7. RFC 9562 begins with 48 bits of milliseconds, as uuid6, npm and databases write it. Every id of uuid7 comes
 # after every id of the others, also after those that they make years later, and the others read its time as a date after
