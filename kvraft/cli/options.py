@@ -131,7 +131,8 @@ def write_table(
     from rich.table import Table
     from rich.text import Text
 
-    console = Console(width=shutil.get_terminal_size().columns)  # rich takes 80 for each terminal that is dumb
+    size = shutil.get_terminal_size()
+    console = Console(width=size.columns, height=size.lines)  # by itself, rich takes 80 columns for a dumb terminal
     widths = [max(map(len, column)) for column in zip(columns, *cells, strict=True)]
     for part, chosen in enumerate(parts_of_a_table(widths, console.width)):
         table = Table(box=None, header_style="bold", pad_edge=False)
