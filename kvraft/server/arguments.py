@@ -30,19 +30,35 @@ class Arguments:
     """
 
     def __init__(self, content: bytes | None) -> None:
-        self._rest = content
-        """What is left; None: nothing, not even an empty argument."""
+        self._content = content or b""
+        self._place = None if content is None else 0
+        """Where the next argument begins; None: there is none, not even an empty one.
+
+        What is left is not copied for each argument: that would take a time that grows with the square of their number.
+        """
 
     def __bool__(self) -> bool:
-        return self._rest is not None
+        return self._place is not None
+
+    def _next(self) -> int:
+        """Return where the next argument begins.
+
+        Raises:
+            WrongUsage: there is none.
+        """
+        if self._place is None:
+            raise WrongUsage
+        return self._place
 
     def word(self) -> bytes:
         """Return the next argument as it is."""
-        if self._rest is None:
-            raise WrongUsage
-        word, space, rest = self._rest.partition(b" ")
-        self._rest = rest if space else None
-        return word
+        begin = self._next()
+        end = self._content.find(b" ", begin)
+        if end < 0:
+            self._place = None
+            return self._content[begin:]
+        self._place = end + 1
+        return self._content[begin:end]
 
     def keyword(self) -> bytes:
         """Return the next argument in capitals."""
@@ -50,38 +66,40 @@ class Arguments:
 
     def text(self) -> bytes:
         """Return the next argument, a key for instance."""
-        if self._rest is None:
-            raise WrongUsage
-        if self._rest.startswith(BASE64):
-            encoded, quote, rest = self._rest[len(BASE64) :].partition(b'"')
-            if not quote:
+        begin, content = self._next(), self._content
+        if content.startswith(BASE64, begin):
+            begin += len(BASE64)
+            end = content.find(b'"', begin)
+            if end < 0:
                 raise InvalidCommand('an argument that begins with base64" ends with a double quote, and this does not')
-            self._begin(rest)
-            return from_base64(encoded)
-        if not self._rest.startswith(b'"'):
+            self._go_on(end + 1)
+            return from_base64(content[begin:end])
+        if not content.startswith(b'"', begin):
             return self.word()
-        match = _STRING.match(self._rest)
+        match = _STRING.match(content, begin)
         if match is None:
             raise InvalidCommand("an argument that begins with a double quote is a JSON string, and it does not end")
-        self._begin(self._rest[match.end() :])
+        self._go_on(match.end())
         return string(match[0])
 
-    def _begin(self, rest: bytes) -> None:
-        """Continue with `rest`, which follows a closing double quote."""
-        if rest and not rest.startswith(b" "):
+    def _go_on(self, place: int) -> None:
+        """Continue after a closing double quote."""
+        if place == len(self._content):
+            self._place = None
+        elif self._content.startswith(b" ", place):
+            self._place = place + 1
+        else:
             raise InvalidCommand("a space must follow the double quote at the end of an argument")
-        self._rest = rest[1:] if rest else None
 
     def rest(self) -> bytes:
         """Return all that is left as it is."""
-        if self._rest is None:
-            raise WrongUsage
-        content, self._rest = self._rest, None
+        content = self._content[self._next() :]
+        self._place = None
         return content
 
     def remainder(self) -> bytes:
         """Return all that is left as one argument, such as a value with spaces; one in quotes must be the whole."""
-        if self._rest is None or not self._rest.startswith((b'"', BASE64)):
+        if not self._content.startswith((b'"', BASE64), self._next()):
             return self.rest()
         content = self.text()
         self.end()
@@ -107,7 +125,7 @@ class Arguments:
         Raises:
             WrongUsage: there is one.
         """
-        if self._rest is not None:
+        if self._place is not None:
             raise WrongUsage
 
 
