@@ -117,6 +117,7 @@ class Kept(ABC, Generic[Signal]):
         return self._held.is_held(self._loop.now())
 
     async def __aenter__(self) -> Self:
+        self._held.begin()
         await self._begin()
         self._stop_keeping = self._loop.start(self._keep())
         return self

@@ -57,6 +57,7 @@ class _Kept(ABC):
         return self._held.is_held(time.monotonic())
 
     def __enter__(self) -> Self:
+        self._held.begin()
         self._begin()
         self._keeping = threading.Thread(target=self._keep, daemon=True, name="kvraft renewals")
         self._keeping.start()

@@ -41,8 +41,19 @@ class Held:
         self.deadline = 0.0
         """Until this time it is certainly held."""
         self.renew_at = 0.0
+        self._has_begun = False
         self.is_gone = False
         """Whether a node has answered that it is not held any more, or it was released."""
+
+    def begin(self) -> None:
+        """It is to be acquired.
+
+        Raises:
+            InvalidRequest: it was before. What became of it stays visible, so each is acquired once.
+        """
+        if self._has_begun:
+            raise InvalidRequest("a lock or lease is entered once; ask the client for another one")
+        self._has_begun = True
 
     def granted(self, asked_at: float) -> None:
         """It was granted or renewed by a request that was not sent before `asked_at`."""

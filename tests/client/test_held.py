@@ -128,3 +128,23 @@ async def test_the_twisted_client_holds_locks_and_leases() -> None:
             async with client.lease(TTL_S) as lease:
                 await client.set("here", "1", lease=lease.id)
             assert await client.get("here") is None
+
+
+def test_a_lock_or_a_lease_is_entered_once() -> None:
+    """A second time it would not be renewed; the error says what to do."""
+    with fake_nodes() as (node,), Client(node.address) as client:
+        for held in (client.lock("job"), client.lease(10)):
+            with held:
+                pass
+            with pytest.raises(InvalidRequest, match="entered once"), held:
+                pass
+
+        async def enter_twice() -> None:
+            async with AsyncClient(node.address) as awaiting:
+                for held in (awaiting.lock("job"), awaiting.lease(10)):
+                    async with held:
+                        pass
+                    with pytest.raises(InvalidRequest, match="entered once"):
+                        await held.__aenter__()
+
+        asyncio.run(asyncio.wait_for(enter_twice(), 20))
