@@ -25,6 +25,9 @@ SLOT_AFTER_SILENCE = (0.03, 0.1)
 """The same when the leader is silent. The part does not begin with the slot: the leader's last heartbeat may have
 reached the other voters a moment later, and they refuse a pre-vote until the shortest timeout has passed for them too.
 """
+ASK_AGAIN_AFTER = 0.2
+"""A follower whose leader is silent repeats its first pre-vote requests after this part of its slot, still before the
+next slot begins. A voter whose clock is slower, or whose last heartbeat came later, has not answered the first ones."""
 
 if TYPE_CHECKING:
     from kvraft.raft.node import Node
@@ -86,6 +89,9 @@ def pre_campaign(node: Node) -> None:
         become_follower(node, node.term, None)
         node.role.deadline = deadline
         return
+    if isinstance(node.role, Follower) and node.role.leader is not None:
+        _, length = node.role.slot
+        deadline = node.now + ASK_AGAIN_AFTER * length
     node.facts.note(node.now, FactKind.ASKED, node.term, *_ground(node.role))
     pre_candidate = PreCandidate(deadline, {node.id: True})
     _take_role(node, pre_candidate)

@@ -6,7 +6,7 @@ from typing import Final
 import pytest
 
 from kvraft.raft import Entry, EntryKind, Membership, RaftOptions, Role
-from kvraft.raft.messages import AppendEntries, Heartbeat
+from kvraft.raft.messages import AppendEntries, Heartbeat, PreVote, PreVoteReply
 from tests.raft.network import Network
 from tests.raft.single import make_node, pre_campaign, role_of, settle
 
@@ -72,6 +72,40 @@ def test_the_followers_of_a_silent_leader_ask_one_after_the_other(size: int) -> 
         assert all(max(earlier) + 0.99 * gap <= min(later) for earlier, later in itertools.pairwise(timeouts))
         assert earliest + 0.02 * gap <= min(timeouts[0]), "for the other voters the shortest timeout is not over yet"
         assert max(timeouts[-1]) < latest
+
+
+@pytest.mark.parametrize("size", [3, 5])
+def test_a_follower_of_a_silent_leader_asks_twice_before_the_next_slot(size: int) -> None:
+    """A voter that was not ready to answer the first time need not wait for the next follower's turn."""
+    slot = (OPTIONS.election_timeout_max - OPTIONS.election_timeout_min) / (size - 1)
+    node = make_node(node_id=1, members=size, term=1)
+    for beat in range(20):
+        node.step(0, Heartbeat(1, 0, 0), float(10 * beat))
+        settle(node)
+        asked = 0.0
+        for _ in range(2):
+            asked = node.deadline
+            node.wake(asked)
+            assert [message for _, message in settle(node)] == [PreVote(2, 0, 0)] * (size - 1)
+        assert asked < 10 * beat + OPTIONS.election_timeout_min + slot - ELECTION_S
+        assert node.deadline >= asked + OPTIONS.election_timeout_min, "later attempts have no order"
+
+
+def test_a_voter_that_heard_the_silent_leader_later_is_asked_again() -> None:
+    """Its shortest timeout is not over at the first request, which it does not answer, and is over at the second."""
+    first, second = make_node(node_id=1, term=1), make_node(node_id=2, term=1)
+    first.step(0, Heartbeat(1, 0, 0), 1.0)
+    second.step(0, Heartbeat(1, 0, 0), 1.015)
+    for node in (first, second):
+        settle(node)
+
+    answers = []
+    for _ in range(2):
+        first.wake(first.deadline)
+        second.step(1, dict(settle(first))[2], first.now)
+        answers.append(settle(second))
+
+    assert answers == [(), ((1, PreVoteReply(2, granted=True)),)]
 
 
 def test_a_change_of_the_members_changes_the_order_of_the_followers() -> None:
