@@ -22,6 +22,8 @@ Reply = Callable[[list[Result] | RequestFailed], object]
 
 PERHAPS: Final = "another node led before; the write may have happened: read it back before repeating it"
 """What is said of a write that was sent to an earlier leader."""
+LOOK_FOR_ANSWERED_AT: Final = 1024
+"""A queue of writes that is shorter is not searched for submissions that have timed out."""
 OWN: Final = 0.0
 """The deadline of a submission of the node's own, for which nobody waits."""
 
@@ -183,12 +185,18 @@ def promised(ask: Callable[[Reply], None]) -> Deferred[list[Result]]:
 
 
 class WriteQueue:
-    """Submissions with at least one write that are not in the log yet, oldest first."""
+    """Submissions with at least one write that are not in the log yet, oldest first.
+
+    Those that have timed out stay until the disk takes writes again, or until as many as were left at the last look
+    have joined.
+    """
 
     def __init__(self) -> None:
         self.submissions: deque[Submission] = deque()
         self.size = 0
         """Bytes of all their writes."""
+        self._look_at = LOOK_FOR_ANSWERED_AT
+        """The length at which the next `append` removes those that were answered."""
 
     def __bool__(self) -> bool:
         return bool(self.submissions)
@@ -198,12 +206,20 @@ class WriteQueue:
 
     def append(self, submission: Submission, bytes_max: float = float("inf")) -> bool:
         """Add one at the end; return False if the queue would exceed `bytes_max`. An empty queue takes any one."""
+        if len(self.submissions) >= self._look_at:
+            self._drop_answered()
         size = self.size + submission.size
         if size > bytes_max and self.submissions:
             return False
         self.submissions.append(submission)
         self.size = size
         return True
+
+    def _drop_answered(self) -> None:
+        waiting = [submission for submission in self.submissions if not submission.answered]
+        self.submissions = deque(waiting)
+        self.size = sum(submission.size for submission in waiting)
+        self._look_at = max(LOOK_FOR_ANSWERED_AT, 2 * len(waiting))
 
     def put_back(self, submissions: Sequence[Submission]) -> None:
         """Return what `take` has removed to the front of the queue."""

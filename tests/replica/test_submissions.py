@@ -376,3 +376,23 @@ def test_status_tells_how_it_stands(cluster: Cluster) -> None:
     peers = statuses[leader]["peers"]
     assert isinstance(peers, dict)
     assert {peers[str(follower)]["match"] for follower in cluster.followers()} == {last}
+
+
+def test_writes_that_have_timed_out_do_not_pile_up_behind_a_disk_that_hangs() -> None:
+    """Clients that ask again and again while no member can save anything take no more memory than those that wait."""
+    cluster = Cluster(options=ReplicaOptions(request_timeout=0.1))
+    leader = cluster.settle()
+    for member in cluster.running:
+        member.journal.delay = HUNG_S
+    cluster.ask(leader, write("first"))
+    cluster.run(0.01)
+    waiting = cluster.members[leader].replica.queues
+
+    asks = []
+    for round_ in range(40):
+        asks = [cluster.ask(leader, write(f"{round_}-{number}")) for number in range(100)]
+        cluster.run(0.2)
+
+    assert cluster.leader == leader
+    assert all(isinstance(ask.error, TimedOut) for ask in asks)
+    assert waiting()["writes"] <= 2_048
