@@ -11,6 +11,8 @@ from kvraft.commands import InvalidCommand
 BASE64: Final = b'base64"'
 """The beginning of an argument in base64, which ends at the next double quote. Answers show bytes that are not UTF-8 in
 base64 as well."""
+_QUOTED: Final = (b'"', BASE64[:1])
+"""The first bytes of arguments that may be quoted."""
 _STRING: Final = re.compile(rb'"(?:[^"\\]|\\.)*"')
 _decode_string = msgspec.json.Decoder(str).decode
 _INTEGER: Final = re.compile(rb"-?\d{1,19}")
@@ -52,13 +54,15 @@ class Arguments:
 
     def word(self) -> bytes:
         """Return the next argument as it is."""
-        begin = self._next()
-        end = self._content.find(b" ", begin)
+        begin, content = self._place, self._content
+        if begin is None:
+            raise WrongUsage
+        end = content.find(b" ", begin)
         if end < 0:
             self._place = None
-            return self._content[begin:]
+            return content[begin:]
         self._place = end + 1
-        return self._content[begin:end]
+        return content[begin:end]
 
     def keyword(self) -> bytes:
         """Return the next argument in capitals."""
@@ -67,6 +71,8 @@ class Arguments:
     def text(self) -> bytes:
         """Return the next argument, a key for instance."""
         begin, content = self._next(), self._content
+        if content[begin : begin + 1] not in _QUOTED:  # as most are
+            return self.word()
         if content.startswith(BASE64, begin):
             begin += len(BASE64)
             end = content.find(b'"', begin)
