@@ -36,7 +36,7 @@ from kvraft.peers.forwarded import Forwarded, ForwardedAnswer
 from kvraft.peers.frames import TAIL_BYTES_MAX
 from kvraft.raft import MessageRefused, Node
 from kvraft.replica.state import State
-from kvraft.replica.submissions import Reply, Submission
+from kvraft.replica.submissions import Reply, Stopping, Submission
 from kvraft.store import Store
 
 FORWARDING_LEVEL: Final = 3
@@ -130,6 +130,8 @@ class Forwarding:
         self._bytes = 0
         """Bytes of the requests in both."""
         self._not_before = 0.0
+        self.is_closing = False
+        """Whether this node is being stopped: it passes no further write on, and a turn follows each answer."""
 
     # --- passing on --------------------------------------------------------------------------------------------------
 
@@ -153,6 +155,9 @@ class Forwarding:
         content = b"" if operations == [AppliedIndex()] else pack_operations(operations)
         if content is None:
             return False
+        if self.is_closing and submission.writes:
+            submission.answer(Stopping("this node is being stopped and nothing was changed; ask another"))
+            return True
         waiting = len(self.parked) + len(self.under_way)
         if waiting >= FORWARDED_MAX or (waiting and self._bytes + len(content) > FORWARDED_BYTES_MAX):
             submission.answer(Overloaded("too many requests wait for the leader; try again in a moment"))
@@ -165,6 +170,11 @@ class Forwarding:
         else:
             self._pass_on(leader, passed)
         return True
+
+    @property
+    def awaits_writes(self) -> bool:
+        """Whether the outcome of a write that was passed on is awaited."""
+        return any(each.submission.writes and not each.submission.answered for each in self.under_way.values())
 
     def look(self) -> None:
         """Forward the waiting requests if a leader can be reached, and repeat those sent to an earlier leader."""
@@ -229,6 +239,8 @@ class Forwarding:
         if message.run != self._run or passed is None or passed.sent_to != sender:
             return
         del self.under_way[message.ticket]
+        if self.is_closing:
+            self._schedule()
         try:
             results, index, refusal = _answer_decoder.decode(message.data)
             outcome: Any = [index] if results is None else unpack_results(results)

@@ -246,8 +246,15 @@ class Replica:
         self.schedule()
 
     async def hand_over(self, patience: float) -> None:
-        """Transfer leadership if this node leads; wait up to `patience` seconds for that and for pending answers."""
+        """Transfer leadership if this node leads; wait up to `patience` seconds for that and for pending answers.
+
+        A node that does not lead waits for the answers to the writes that it has forwarded, and forwards no others.
+        """
         self.instruments.events.note("stopping")
+        forwarding = self.intake.forwarding
+        if not self.node.is_leader and not self.is_stopped:
+            forwarding.is_closing = True
+            await self._transfer_on_stop.await_forwarded(lambda: forwarding.awaits_writes, patience)
         if self.node.is_leader and not self.is_stopped:
             await self._transfer_on_stop.begin(patience)
 

@@ -1,4 +1,7 @@
-"""Transfers leadership when a leader is stopped, and waits for the result."""
+"""Transfers leadership when a leader is stopped, and waits for the result.
+
+A follower that is stopped waits for the answers to the writes that it has forwarded.
+"""
 
 from collections.abc import Callable
 
@@ -35,6 +38,8 @@ class TransferOnStop:
         self._schedule_turn = schedule_turn
         self.over: Deferred[None] | None = None
         """Fires at the end of the wait; None while there is no wait."""
+        self._awaits: Callable[[], bool] | None = None
+        """At a follower: whether answers to forwarded writes are awaited."""
 
     async def begin(self, patience: float) -> None:
         """Order the successor to campaign; wait up to `patience` seconds for it and for pending answers.
@@ -50,17 +55,31 @@ class TransferOnStop:
         except ProposalRefused:
             return
         self._redirects.is_transferring_on_stop = True
+        await self._wait(patience)
+        self._redirects.is_transferring_on_stop = False
+        self._redirects.settle()
+
+    async def await_forwarded(self, awaits: Callable[[], bool], patience: float) -> None:
+        """Wait up to `patience` seconds, for as long as `awaits` says that forwarded writes are not answered."""
+        if awaits():
+            self._awaits = awaits
+            await self._wait(patience)
+            self._awaits = None
+
+    async def _wait(self, patience: float) -> None:
         self.over = Deferred()
         timeout = self._clock.callLater(patience, self.end)
         self._schedule_turn()
         await self.over
         if timeout.active():
             timeout.cancel()
-        self._redirects.is_transferring_on_stop = False
-        self._redirects.settle()
 
     def look(self) -> None:
         """End the wait if a leader is known and no answer is pending; called after each turn and each save."""
+        if self._awaits is not None:
+            if not self._awaits():
+                self.end()
+            return
         if self._node.leader is None or self._node.is_transferring:
             return
         if self._deadlines.unanswered == 0:
