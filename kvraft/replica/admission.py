@@ -192,7 +192,12 @@ class Admission:
         A node may even have been cut off before its log held its cluster's id (`ours`). While it has no vote, and in
         term 0, it accepts any cluster that lists this node. Otherwise it accepts only a node whose log binds this
         node's id to its incarnation (`to_incarnation`): only the log of its own cluster can have that.
+
+        A node that is to found a cluster alone (`is_to_found_alone`) stops instead when such a log binds its id to
+        another incarnation: its disk was lost, and nobody else could refuse it.
         """
+        if ours is None and self.is_to_found_alone and hello.to_incarnation not in {None, self._node.incarnation}:
+            self._begin_to_leave(OTHER_DATA_DIRECTORY, after=0.0)
         if ours is None and self._node.voting and not self._is_known_as(hello.to_incarnation):
             return None
         if hello.address is None or hello.configuration <= self._node.membership_index:
@@ -212,6 +217,15 @@ class Admission:
         if incarnation is None:
             return self._node.term == 0  # then this node has promised nothing yet
         return incarnation == self._node.incarnation
+
+    @property
+    def is_to_found_alone(self) -> bool:
+        """Whether this node has an empty disk, and a configuration with itself alone: it needs no other to lead.
+
+        It may have been the first member of a cluster that has grown since, which its config.json does not say.
+        """
+        node = self._node
+        return node.incarnation is not None and node.log.last_index == 0 and node.membership.members == {node.id}
 
     def facts(self, to: int) -> Facts:
         """Return the facts in the hello for node `to`; see `Facts`."""

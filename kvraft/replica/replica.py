@@ -243,6 +243,8 @@ class Replica:
     def start(self) -> None:
         """Apply the journal's entries up to the stored commit index, and arm the election timer."""
         self._startup_replay = StartupReplay(self.node, self.store, self._clock)
+        if self._admission.is_to_found_alone:
+            self.node.stand_back(self._clock.seconds())  # members of a cluster that knows this id dial twice a second
         self.schedule()
 
     async def hand_over(self, patience: float) -> None:

@@ -197,10 +197,6 @@ class Cluster:
         members = self.members.values()
         return not self.forgets or all(member.is_running and member.node.voting for member in members)
 
-    def founds_alone(self, member: int) -> bool:
-        """Whether a node begins a cluster of its own when its disk is empty: its config.json lists no other."""
-        return [peer.id for peer in self._configs[member].peers] == [member]
-
     @property
     def leader(self) -> int | None:
         """The leader of the highest term; None: no node leads."""

@@ -63,7 +63,7 @@ def empty(cluster: Cluster) -> None:
     leader = cluster.members[cluster.elect()]
     membership = leader.node.membership
     known = membership.voters & membership.incarnations.keys() - {leader.id}
-    followers = [member for member in cluster.running if member.id in known and not cluster.founds_alone(member.id)]
+    followers = [member for member in cluster.running if member.id in known]
     if not followers or leader.node.commit < leader.node.membership_index:
         return
     member = cluster.random.choice(followers)

@@ -9,12 +9,13 @@ from twisted.internet.task import Clock
 from kvraft.config import Address
 from kvraft.errors import exit_status
 from kvraft.peers import REMOVED, Facts
-from kvraft.raft import CommittedContradicted, HardState, Membership, MessageRefused, Node
+from kvraft.raft import CommittedContradicted, Entry, EntryKind, HardState, Membership, MessageRefused, Node
 from kvraft.replica.admission import (
     CONTRADICTIONS_MAX,
     HAS_AN_OLDER_COPY,
     KNOWS_BETTER,
     LAST_ANSWERS_S,
+    OTHER_DATA_DIRECTORY,
     REMOVED_ITSELF,
     Admission,
 )
@@ -50,6 +51,32 @@ def test_who_has_promised_something_believes_no_stranger_before_it_knows_its_clu
     assert node.voting is voting
     hello = replace(hello_of(7, Facts(configuration=index, address=address(7))), to_incarnation=known_as)
     assert admission.admits(hello, ours) == (Address.parse(address(7)) if is_admitted else None)
+
+
+@pytest.mark.parametrize(
+    ("members", "incarnation", "known_as", "entries", "ends"),
+    [
+        ([0], "ours", "another", 0, True),
+        ([0], "ours", "ours", 0, False),
+        ([0], "ours", None, 0, False),
+        ([0], "ours", "another", 1, False),
+        ([0, 1], "ours", "another", 0, False),
+        ([0], None, "another", 0, False),
+    ],
+)
+def test_who_would_found_a_cluster_alone_ends_where_its_id_has_another_disk(
+    members: list[int], incarnation: str | None, known_as: str | None, entries: int, *, ends: bool
+) -> None:
+    """Its config.json may be older than the growth of its cluster, and its disk is lost. Of several, others say no."""
+    clock, reasons = Clock(), list[exit_status.FatalReason]()
+    log = [Entry.create(1, 1, EntryKind.COMMANDS, b"")] * entries
+    node = Node(0, Membership(members), now=0.0, random=Random(1), entries=log, incarnation=incarnation)
+    admission = Admission(node, clock, reasons.append)
+
+    admission.admits(replace(hello_of(7, Facts(configuration=0)), to_incarnation=known_as), None)
+    clock.advance(0.0)
+
+    assert reasons == ([OTHER_DATA_DIRECTORY] if ends else [])
 
 
 def test_a_removed_voter_stays_until_the_change_is_over() -> None:
