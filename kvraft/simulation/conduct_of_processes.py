@@ -5,6 +5,7 @@ from collections.abc import Callable, Mapping
 from kvraft.process.assembly import Assembly
 from kvraft.raft import Entry, InvariantViolated
 from kvraft.simulation.conduct_of_connections import watch_connections
+from kvraft.simulation.conduct_of_followers import watch_followers, watch_orders
 from kvraft.simulation.conduct_of_leaders import watch_commits, watch_probes, watch_rounds, watch_windows
 from kvraft.simulation.conduct_of_members import watch_answers
 from kvraft.simulation.conduct_of_requests import watch_forwarding, watch_local_reads, watch_proposals, watch_uncertain
@@ -38,6 +39,8 @@ def watch_calls(
     watch_commits(node, object_to)
     watch_votes(node, object_to)
     watch_losses(node, object_to)
+    watch_followers(node, object_to)
+    watch_orders(node, object_to)
     watch_connections(member.id, assembly, object_to)
     watch_snapshots(member, assembly, object_to)
     watch_proposals(assembly, committed, object_to)

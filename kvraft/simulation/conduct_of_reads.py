@@ -21,6 +21,8 @@ class ReadRounds:
     """The round that had begun last."""
     membership: Membership | None = None
     """The configuration of the node after the previous event."""
+    commit: int = 0
+    """The commit index of the node after the previous event."""
 
     def after_each(self, node: Node, leader: Leader) -> None:
         """Check that a majority has answered each round that counts as confirmed, and that it can be.
@@ -35,6 +37,12 @@ class ReadRounds:
             self.leader, self.oldest, self.latest = leader, 1, 0
         if leader.round > self.latest:
             self.latest = leader.round
+            if leader.read_rounds:
+                needed = min((read.index for read in leader.read_rounds[-1].reads), default=self.commit)
+                demand(
+                    needed >= self.commit,
+                    f"node {node.id} answers reads at entry {needed}, and has committed entry {self.commit} (row 5)",
+                )
             if leader.read_rounds and leader.ask_all_at == inf:
                 left_out = [peer for peer, each in leader.progress.items() if each.asked_round < leader.round]
                 demand(
@@ -54,4 +62,4 @@ class ReadRounds:
                     f"{' and '.join(str(sorted(each)) for each in majorities(node.membership))} only "
                     f"{sorted(answered)} have answered it (thesis §6.4, row 6)",
                 )
-        self.membership = node.membership
+        self.membership, self.commit = node.membership, node.commit
