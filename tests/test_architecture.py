@@ -41,7 +41,14 @@ MAY_TOUCH_ROLES: Final = frozenset(
     # They judge leaders by their state, and those that have just stepped down by the role they had; asked at each
     # event of a simulation.
     Path("kvraft/simulation", name)
-    for name in ("checks.py", "conduct.py", "conduct_of_logs.py", "conduct_of_leaders.py", "conduct_of_reads.py")
+    for name in (
+        "checks.py",
+        "conduct.py",
+        "conduct_of_followers.py",
+        "conduct_of_leaders.py",
+        "conduct_of_logs.py",
+        "conduct_of_reads.py",
+    )
 )
 
 

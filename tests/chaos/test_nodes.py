@@ -33,13 +33,23 @@ def nodes(tmp_path: Path) -> Iterator[Nodes]:
 
 
 def pid(nodes: Nodes, node: int) -> int:
-    """The id of a node's process, which runs in the folder of the nodes and has the node's id as its last argument."""
+    """The id of a node's process, which runs in the folder of the nodes and has the node's id as its last argument.
+
+    The kernel shows the arguments of a process a moment after it has begun.
+    """
+    wait_until(lambda: bool(pids(nodes, node)))
+    return pids(nodes, node)[0]
+
+
+def pids(nodes: Nodes, node: int) -> list[int]:
+    """The ids of all such processes."""
     folder, last = nodes.folder.resolve(), f"\0--id\0{node}\0".encode("ascii")
+    found = []
     for process in Path("/proc").glob("[1-9]*"):
         with contextlib.suppress(OSError):  # it is another user's, or has ended
             if (process / "cwd").readlink() == folder and (process / "cmdline").read_bytes().endswith(last):
-                return int(process.name)
-    raise LookupError(f"node {node} has no process")
+                found.append(int(process.name))
+    return found
 
 
 def state(nodes: Nodes, node: int) -> str:
