@@ -62,7 +62,10 @@ def test_idle_clients_take_everything(nodes: Cluster) -> None:
         segments = client.request("STATUS")[0]["disk"]["segments"]
         for number in range(5):
             assert client.request(f"SET key-{number} {'x' * (SEGMENT_BYTES - 1000)}") == [{"status": "OK"}]
-        assert client.request("STATUS")[0]["disk"]["segments"] >= segments + 4
+        wait_until(  # the followers may have saved the last one before the leader has
+            "segments on the leader's disk",
+            lambda: client.request("STATUS")[0]["disk"]["segments"] >= segments + 4,
+        )
         assert client.request("SNAPSHOT")[0]["status"] == "OK"
 
         other = next(node for node in nodes.ids if node != leader)
