@@ -132,6 +132,12 @@ class Cluster:
         """Cut a node off from all others."""
         self.partition({member}, self.members.keys() - {member})
 
+    def cut_off(self, member: int) -> None:
+        """Cut a node off from all others, which notice it at once: their connections break."""
+        self.isolate(member)
+        for other in self.members.values():
+            self.network.break_connections(self.members[member].machine, other.machine)
+
     def heal(self) -> None:
         """Heal the network."""
         self.world.tell("network", "is mended")

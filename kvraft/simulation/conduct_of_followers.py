@@ -3,14 +3,13 @@
 What follows from a breach needs a second coincidence, such as a tail of an earlier leader, or a loss of power.
 """
 
-from collections.abc import Callable
-
 from kvraft.raft import InvariantViolated, Message, Node
 from kvraft.raft.messages import AppendEntries, Heartbeat, InstallSnapshot, InstallSnapshotReply, TimeoutNow
 from kvraft.raft.roles import Leader
+from kvraft.simulation.conduct import Objection
 
 
-def watch_followers(node: Node, object_to: Callable[[InvariantViolated], None]) -> None:
+def watch_followers(node: Node, object_to: Objection) -> None:
     """Check that a follower commits no more than is known to match its leader's log (§5.3), and promises durability.
 
     That it has what a snapshot covers may be said only when its disk has it (row 1).
@@ -41,7 +40,7 @@ def watch_followers(node: Node, object_to: Callable[[InvariantViolated], None]) 
     node.step = step_and_look  # type: ignore[method-assign]
 
 
-def watch_orders(node: Node, object_to: Callable[[InvariantViolated], None]) -> None:
+def watch_orders(node: Node, object_to: Objection) -> None:
     """Check that a leader orders the target of a transfer to campaign only when that has its whole log (thesis §3.10).
 
     A leader that was removed orders whoever has most.

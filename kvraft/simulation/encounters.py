@@ -146,10 +146,10 @@ def transfer_in_vain(cluster: Cluster, draws: Random) -> None:
     cluster.run_until(
         lambda: leader.node.is_transferring or leader.node.term != term, at_most=ORDERED_S, what="an order to lead"
     )
-    cluster.isolate(target.id)
     if draws.random() < BREAKS:
-        for each in cluster.members.values():
-            cluster.network.break_connections(target.machine, each.machine)
+        cluster.cut_off(target.id)
+    else:
+        cluster.isolate(target.id)
     cluster.run(TRANSFER_S_MAX + OVERTIME_MAX_S)
     cluster.run_until(lambda: cluster.leader is not None, what="a leader after a transfer in vain")
     assert cluster.leader is not None, "there is one now"

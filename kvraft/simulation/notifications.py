@@ -51,9 +51,7 @@ def notify(cluster: Cluster, draws: Random) -> None:
     _write(cluster, 0)
     _await_notification(cluster, listeners, 0)
     late = cluster.members[draws.choice(others)]
-    cluster.isolate(late.id)
-    for each in cluster.members.values():
-        cluster.network.break_connections(late.machine, each.machine)
+    cluster.cut_off(late.id)
     cluster.run(create.ABSENT_AFTER_S * SLOW)  # no log is kept for it any more
     _write(cluster, 1, times=MISSED)
     assert cluster.leader is not None, "the others have a leader"

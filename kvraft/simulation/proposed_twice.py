@@ -55,13 +55,13 @@ def propose_twice(cluster: Cluster, draws: Random) -> None:
     last = first.node.log.last_index
     outcome = _ask(cluster, follower, Once(session, 1, increment(KEY)))
     cluster.run_until(lambda: first.node.log.last_index > last, at_most=TAKEN_S, what="an entry with the write")
-    _cut_off(cluster, first)
+    cluster.cut_off(first.id)
     cluster.run_until(lambda: any(each.node.is_leader for each in others), what="the next leader")
     if follower.node.is_leader:
-        _cut_off(cluster, follower)
+        cluster.cut_off(follower.id)
         cluster.run(PROPOSED_S)
         cluster.heal()
-        _cut_off(cluster, follower)
+        cluster.cut_off(follower.id)
         cluster.run_until(lambda: cluster.leader != follower.id, at_most=ELECTION_S, what="the leader after that")
     cluster.heal()
     _await(cluster, outcome)
@@ -89,10 +89,3 @@ def _await(cluster: Cluster, outcomes: list[Sequence[Any] | RequestFailed]) -> S
     cluster.run_until(lambda: bool(outcomes), what="an answer to a write of a session")
     outcome = outcomes[0]
     return (None,) if isinstance(outcome, RequestFailed) else outcome
-
-
-def _cut_off(cluster: Cluster, member: Member) -> None:
-    """Cut a node off from all others, which notice it at once."""
-    cluster.isolate(member.id)
-    for each in cluster.members.values():
-        cluster.network.break_connections(member.machine, each.machine)

@@ -47,8 +47,8 @@ def test_a_write_that_was_answered_is_not_proposed(monkeypatch: pytest.MonkeyPat
         write_at_a_leader_with_a_hung_disk(Cluster(seed=1, limits=limits))
 
 
-def overwrite_a_write(cluster: Cluster) -> None:
-    """Let a leader take a write that no other member has, and follow another one that has not committed anything."""
+def write_alone(cluster: Cluster) -> tuple[int, int]:
+    """Let a leader take a write that no other member has, and another one be elected; return both."""
     leader = cluster.elect()
     cluster.run_until(cluster.has_settled)
     cluster.isolate(leader)
@@ -56,6 +56,12 @@ def overwrite_a_write(cluster: Cluster) -> None:
     cluster.run_until(lambda: cluster.leader not in {None, leader})
     successor = cluster.leader
     assert successor is not None
+    return leader, successor
+
+
+def overwrite_a_write(cluster: Cluster) -> None:
+    """Let a leader take a write that no other member has, and follow another one that has not committed anything."""
+    leader, successor = write_alone(cluster)
     cluster.heal()
     cluster.partition({leader, successor}, {0, 1, 2} - {leader, successor})
     cluster.run(1.0)
@@ -77,13 +83,7 @@ def test_an_overwritten_write_is_not_refused_for_certain_too_early(monkeypatch: 
 
 def cover_a_write(cluster: Cluster) -> None:
     """Let a leader take a write that no other member has, and install a snapshot of the next leader."""
-    leader = cluster.elect()
-    cluster.run_until(cluster.has_settled)
-    cluster.isolate(leader)
-    cluster.client().ask(address_of(leader), ["SET a 1"], lambda _answers: None)
-    cluster.run_until(lambda: cluster.leader not in {None, leader})
-    successor = cluster.leader
-    assert successor is not None
+    leader, successor = write_alone(cluster)
     for _ in range(60):
         cluster.ask(successor, f"SET key {'v' * 100}")
     cluster.ask(successor, "SNAPSHOT")
