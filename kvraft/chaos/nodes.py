@@ -20,7 +20,7 @@ from kvraft.chaos.resolver import Name, write_names
 from kvraft.config import Address
 
 HOST: Final = "127.0.0.1"
-PORTS: Final = range(10_000, 30_000)
+PORTS: Final = range(10_000, 16_000)
 """Below the kernel's range for outgoing connections, so that a free port stays free until it is bound."""
 EXIT_S: Final = 10.0
 """Longest wait for a process to end after a signal, before it is killed, seconds."""

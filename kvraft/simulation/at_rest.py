@@ -205,12 +205,27 @@ def find_leaks(cluster: Cluster, member: Member) -> Iterator[str]:
     assert member.assembly is not None
     if member.assembly.replica._saver._storage.pending_since is not None:  # noqa: SLF001
         yield "its disk counts as busy with a save"
+    if _is_unbound(cluster, member):
+        yield "its log does not bind its id to its data directory"
     if member.node.leader is not None and member.node.elections_in_vain:
         yield f"it counts {member.node.elections_in_vain} elections without a leader, and has one"
     if not gc.isenabled():
         yield "the garbage collector is off"
     if member.store.frozen and not is_taking(member):
         yield "the store is frozen, and no snapshot is being taken"
+
+
+def _is_unbound(cluster: Cluster, member: Member) -> bool:
+    """Whether a leader that this node and all other members can reach has not bound it."""
+    node = member.node
+    membership = node.membership
+    return (
+        node.incarnation is not None
+        and node.leader is not None
+        and membership.members <= {other.id for other in cluster.running}
+        and node.id in membership.members
+        and membership.incarnations.get(node.id) != node.incarnation
+    )
 
 
 def is_taking(member: Member) -> bool:

@@ -1,6 +1,7 @@
 """Real nodes in real processes: forked or started as people start them, killed by their process id, none left over."""
 
 import contextlib
+import itertools
 import json
 import os
 import random
@@ -21,8 +22,10 @@ TWISTD: Final = Path(sys.executable).with_name("twistd")
 """The one of the environment that runs the tests."""
 
 HOST: Final = "127.0.0.1"
-PORTS: Final = range(10_000, 30_000)
-"""Below those that the kernel gives to outgoing connections: a port that is free now stays so until a node binds it."""
+PORTS: Final = range(16_000, 32_000)
+"""Below those that the kernel gives to outgoing connections, and beside those of `kvraft.chaos`."""
+SHARES: Final = 8
+"""In how many shares the processes that run tests side by side divide these ports."""
 
 EXIT_S: Final = 30.0
 """Longest wait for a process to end by itself."""
@@ -44,11 +47,24 @@ DEPARTURES: Final = (
 )
 
 
+def _draw_ports() -> Iterator[int]:
+    """Draw the ports of this process's share again and again, each as seldom as possible.
+
+    A port that a test has drawn stays its own while nothing listens there, before a node starts and while it is down.
+    """
+    worker = os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw")
+    share = PORTS[int(worker) % SHARES :: SHARES]
+    return itertools.cycle(random.sample(share, len(share)))
+
+
+_ports: Final = _draw_ports()
+
+
 def free_ports(count: int, host: str = HOST) -> list[int]:
-    """Return ports on which nothing listens."""
+    """Return ports on which nothing listens, and which no other test has drawn lately."""
     found: list[int] = []
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    for port in random.sample(PORTS, len(PORTS)):
+    for port in itertools.islice(_ports, len(PORTS) // SHARES):
         with socket.socket(family) as probe, contextlib.suppress(OSError):
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             probe.bind((host, port))

@@ -92,6 +92,7 @@ def test_a_forced_dead_end_is_undone_by_config_json(tmp_path: Path) -> None:
 
 def are_bound(cluster: Cluster) -> bool:
     """Whether every node has the data directory of every voter in its log: else one that was late has no vote."""
+    cluster.check_alive()
     answers = [ask_or_nothing(cluster.address(node), "MEMBERS") for node in cluster.ids]
     return all(answer and all("incarnation" in each for each in answer["members"]) for answer in answers)
 
