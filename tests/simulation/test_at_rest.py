@@ -9,7 +9,7 @@ import pytest
 from twisted.internet.task import LoopingCall
 
 from kvraft.config import OnFollower
-from kvraft.raft import InvariantViolated
+from kvraft.raft import InvariantViolated, identity
 from kvraft.raft.roles import Candidate, PreCandidate
 from kvraft.replica.collector import REST_S_MAX
 from kvraft.replica.submissions import Deadlines
@@ -50,6 +50,25 @@ def test_a_healthy_cluster_holds_nothing_at_rest() -> None:
     cluster.elect()
 
     settle(cluster)
+
+
+def elect_without_one() -> Cluster:
+    """Return a cluster whose last member starts after the first leader was elected."""
+    cluster = Cluster(seed=1)
+    cluster.kill(2)
+    cluster.elect()
+    cluster.start(2)
+    return cluster
+
+
+def test_a_member_that_is_never_bound_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It has no vote: the cluster counts on a member that it has not."""
+    settle(elect_without_one())
+
+    monkeypatch.setattr(identity, "bind", lambda _node, _leader: None)
+
+    with pytest.raises(InvariantViolated, match="does not bind its id"):
+        settle(elect_without_one())
 
 
 def test_every_explanation_is_of_a_field_that_exists() -> None:

@@ -1,11 +1,14 @@
-"""A voter that is ordered to lead before it has the leader's log."""
+"""A voter that is ordered to lead before it has the leader's log, and one that commits what may not be its leader's."""
+
+from types import SimpleNamespace
 
 import pytest
 
 from kvraft.raft import InvariantViolated, Node, transfer
-from kvraft.raft.messages import TimeoutNow
+from kvraft.raft.messages import Heartbeat, TimeoutNow
 from kvraft.raft.roles import Leader
 from kvraft.simulation import Cluster
+from kvraft.simulation.conduct_of_followers import watch_followers
 from kvraft.simulation.member import address_of
 
 
@@ -35,3 +38,20 @@ def test_an_order_to_lead_that_comes_too_early_is_noticed(monkeypatch: pytest.Mo
 
     with pytest.raises(InvariantViolated, match="which has its log up to entry"):
         transfer_to_one_that_lags(Cluster(seed=1))
+
+
+@pytest.mark.parametrize(("commit", "is_allowed"), [(4, True), (5, False)])
+def test_a_commit_beyond_the_known_match_is_noticed(commit: int, is_allowed: bool) -> None:
+    """A heartbeat says that entry 5 is committed; the log is known to match up to entry 4, and ends later."""
+    objections: list[InvariantViolated] = []
+    node = SimpleNamespace(id=1, commit=3, match_index=4, is_leader=False, messages=[])
+
+    def step(_sender: int, _message: Heartbeat, _now: float) -> None:
+        node.commit = commit
+
+    node.step = step
+    watch_followers(node, objections.append)  # type: ignore[arg-type]
+
+    node.step(0, Heartbeat(2, 5, 1), 1.0)
+
+    assert bool(objections) is not is_allowed
