@@ -16,6 +16,7 @@ from kvraft.simulation import (
     notifications,
     older_copies,
     slow_learner,
+    uncommitted_tails,
 )
 from kvraft.simulation.aftermath import SCENARIOS, write
 from kvraft.simulation.cluster import Cluster
@@ -38,6 +39,8 @@ READS_ON_FOLLOWERS: Final = 0.15
 """The share of runs with reads at a follower that is far from its leader."""
 PROPOSED_TWICE: Final = 0.2
 """The share of runs in which two leaders propose a write, if followers pass requests on."""
+UNCOMMITTED_TAILS: Final = 0.15
+"""The share of runs in which a member has a tail that an AppendEntries does not reach."""
 FLOODS: Final = 0.1
 """The share of runs in which more is sent to a member than its link takes."""
 FLUSHES: Final = 0.1
@@ -109,6 +112,9 @@ def _burden_links(seed: int, cluster: Cluster) -> None:
     draws = Random(f"{seed} proposed twice")
     if draws.random() < PROPOSED_TWICE:
         propose_twice(cluster, draws)
+    draws = Random(f"{seed} uncommitted tails")
+    if draws.random() < UNCOMMITTED_TAILS:
+        uncommitted_tails.send_short(cluster, draws)
     draws = Random(f"{seed} floods")
     if draws.random() < FLOODS:
         flood(cluster, draws)
