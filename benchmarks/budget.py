@@ -252,13 +252,15 @@ def measure(options: argparse.Namespace) -> None:
     shape = f"{options.connections}x{options.in_flight}"
     if options.load == "replay":
         name, (result, budgets) = "replay", measure_replay()
+        settings = {"replayed": REPLAYED}
     else:
         op, protocol = ("set", "once") if options.load == "once" else (options.load, None)
         seconds = options.seconds + 2 * int(SETTLE_SECONDS)
         load = Load(op, options.connections, options.in_flight, seconds, warmup=0, protocol=protocol)
         name, (result, budgets) = f"{options.load}-{shape}", measure_load(options, load)
+        settings = {"seconds": options.seconds}
     path = results.new_path(f"budget-{name}")
-    results.write(path, {"seconds": options.seconds}, {"load": result, "members": budgets})
+    results.write(path, settings, {"load": result, "members": budgets})
     print(f"written: {path.name}")
 
 

@@ -143,6 +143,8 @@ SAME: Final[Mapping[str, Sequence[str]]] = {
         "COMMAND GETKEYS NOSUCH x",
         "COMMAND GETKEYS GET a b",
         "COMMAND GETKEYS MSET a 1 b 2",
+        *(f"COMMAND GETKEYS EVAL x {rest}" for rest in ("2 a b c", "1 a", "0 a", "5 a", "x a", "-1 a", "2", "")),
+        "COMMAND GETKEYS EVALSHA x 1 a b",
         "SELECT 99",
         "SELECT x",
         "SET k v PX 0",

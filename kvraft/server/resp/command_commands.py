@@ -124,7 +124,7 @@ def _get_keys(connection: Connection, arguments: Arguments) -> Note:
         command = command.by_name.get(asked[1].upper()) if len(asked) > 1 else None
     if command is None:
         raise RespError("ERR Invalid command specified")
-    if command.keys[0] == 0:
+    if command.keys[0] == 0 and not command.numkeys_at:
         raise RespError("ERR The command has no key arguments")
     if not command.least <= len(asked) <= command.most:
         raise RespError("ERR Invalid number of arguments specified for command")

@@ -8,6 +8,7 @@ import attrs
 import msgspec
 
 from kvraft.commands import AcquireLock, AdminCommand, Operation
+from kvraft.commands.integers import read_integer
 from kvraft.server.dialect import Answer, Note, Unwatch, Watch
 from kvraft.server.resp.connection_state import Connection
 from kvraft.server.resp.encoding import Reply
@@ -75,6 +76,8 @@ class Command:
     flags: tuple[str, ...] = ()
     keys: tuple[int, int, int] = (0, 0, 0)
     """Places of the first key and the last one (negative: counted from the end), and the step between two."""
+    numkeys_at: int = 0
+    """Place of the argument that says how many keys come directly after it; 0: their places are those in `keys`."""
     read: Read | None = None
     act: Act | None = None
     read_queued: Read | None = None
@@ -117,9 +120,14 @@ class Command:
         """Return the keys among `arguments`, which are as many as it takes."""
         first, last, step = self.keys
         if first == 0:
-            return []
+            return self._counted_keys(arguments) if self.numkeys_at else []
         end = last if last >= 0 else len(arguments) + last
         return list(arguments[first : end + 1 : step])
+
+    def _counted_keys(self, arguments: Arguments) -> list[bytes]:
+        """Return the keys, or none if there are not as many as `arguments` say, as Redis does."""
+        count, rest = read_integer(arguments[self.numkeys_at]), arguments[self.numkeys_at + 1 :]
+        return list(rest[:count]) if count is not None and 0 < count <= len(rest) else []
 
 
 def by_name(commands: Iterable[Command]) -> dict[bytes, Command]:
