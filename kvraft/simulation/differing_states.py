@@ -33,6 +33,7 @@ def differ(cluster: Cluster, draws: Random) -> None:
         return
     victim = draws.choice(victims)
     cluster.ask(victim.id, "SNAPSHOT")  # so that none is due until it starts again
+    write(cluster)  # so that no member is late with a report: one that waits for the snapshot would be
     cluster.run_until(cluster.has_settled, what="one state on all members before one changes")
     victim.has_other_state = True
     victim.store.checksum ^= 1
