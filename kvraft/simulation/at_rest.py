@@ -38,9 +38,10 @@ PLAIN: Final = frozenset({bool, bytes, float, int, str, type(None)})
 """Types of values that contain nothing to walk."""
 NAMES: Final = ("waiting", "queued", "inflight", "uncommitted", "pending", "unsent")
 """Parts of the names of numbers that count unfinished work."""
-OF_A_REMOVED_LEADER: Final = ("Proposals._batches ", "Batch.", "Submission.", "Held.")
+OF_A_REMOVED_NODE: Final = ("Proposals._batches ", "Batch.", "Submission.", "Held.", "Facts.waiting ")
 """What a removed node may hold that does not know of its removal, since most nodes that it knows were removed, too: its
-log has entries that it proposed when it led, and it cannot know that they are never committed."""
+log has entries that it proposed when it led, and it cannot know that they are never committed. It also stands for one
+election after the other, and notes them."""
 OF_CLIENTS: Final = ("RespNode.members ", "Connection.")
 """What a node holds of the clients that are connected."""
 COUNTERS: Final = frozenset({"WriteQueue.size", "Occupancy.refused_clients", "Forwarding._bytes", "Publishing._bytes"})
@@ -196,7 +197,7 @@ def find_leaks(cluster: Cluster, member: Member) -> Iterator[str]:
     leader = cluster.leader
     is_removed = leader is not None and member.id in cluster.members[leader].node.membership.departed
     for leak in _find_held(member):
-        if not (is_removed and leak.startswith(OF_A_REMOVED_LEADER)):
+        if not (is_removed and leak.startswith(OF_A_REMOVED_NODE)):
             yield leak
     yield from _find_files(member)
     yield from _find_connections(cluster, member)
