@@ -333,10 +333,12 @@ class Checks:
             )
         if member.has_failed_to_sync:
             raise InvariantViolated(f"node {member.id} promises {what} although a sync of its journal has failed")
-        # On a full disk, parts of a failed save may stand after the end of the journal. A heartbeat reply is still
-        # right, since it rests only on what is before that end.
-        is_harmless = what == "to follow" and member.journal.full is not None
-        if not is_harmless and (dirty := [path.name for path in member.disk.dirty if path.name.startswith("segment")]):
+        # On a full disk even what was read at the start may not be durable. A heartbeat reply is still right: no vote and
+        # no acknowledgement is given before its term is on the disk.
+        dirty = [path.name for path in member.disk.dirty if path.name.startswith("segment")]
+        if dirty and what == "to follow" and member.journal.full is not None:
+            return extent
+        if dirty:
             raise InvariantViolated(f"node {member.id} promises {what} while {dirty} is not synced")
         self._terms[member.id] = max(self._terms.get(member.id, 0), extent.hard_state.term)
         return extent
