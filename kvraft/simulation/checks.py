@@ -333,8 +333,8 @@ class Checks:
             )
         if member.has_failed_to_sync:
             raise InvariantViolated(f"node {member.id} promises {what} although a sync of its journal has failed")
-        # On a full disk even what was read at the start may not be durable. A heartbeat reply is still right: no vote and
-        # no acknowledgement is given before its term is on the disk.
+        # On a full disk even what was read at the start may not be durable. A heartbeat reply is still right: neither a
+        # vote nor an acknowledgement is given before its term is on the disk.
         dirty = [path.name for path in member.disk.dirty if path.name.startswith("segment")]
         if dirty and what == "to follow" and member.journal.full is not None:
             return extent
