@@ -41,10 +41,12 @@ def send_short(cluster: Cluster, draws: Random) -> None:
     cluster.run_until(cluster.has_settled, what="one state on all members before one has a tail")
     shared = first.node.log.last_index
     _leave_tail(cluster, first)
-    cluster.run_until(
-        lambda: any(each.node.is_leader and each.node.commit > shared for each in others), what="the next leader"
-    )
-    (leader,) = (each for each in others if each.node.is_leader)
+
+    def find_leaders() -> list[Member]:
+        return [each for each in others if each.node.is_leader and each.node.commit > shared]
+
+    cluster.run_until(lambda: bool(find_leaders()), what="the next leader")
+    leader = max(find_leaders(), key=lambda each: each.node.term)
     log = leader.node.log
     previous = max(shared - draws.randint(0, ENTRIES_MAX), log.snapshot_index)
     previous_term = log.term_at(previous)
