@@ -78,6 +78,8 @@ SHARED_BYTES: Final = 10_000
 DIALED_BYTES: Final = 20_000
 """Bytes of the handshakes when a member and one other connect again."""
 
+DUE_S: Final = 0.1
+"""So long after the last write a snapshot that is due has begun, seconds."""
 _WRITE: Final = Identify("budgets")
 """A write that changes nothing: the cluster has its id."""
 
@@ -222,6 +224,8 @@ class Budgets:
     def _hold_snapshot(self) -> None:
         """Let the leader take a snapshot, and count how often it syncs that."""
         cluster, leader = self._cluster, self._cluster.members[self._cluster.elect()]
+        cluster.run(DUE_S)
+        cluster.run_until(lambda: not at_rest.is_taking(leader), what="the end of a snapshot that was due anyway")
         before = leader.disk.syncs["snapshot"]
         is_small = 0 < _snapshot_bytes(leader) < HISTORY_IN_PIECES_BYTES
         with in_force(IN_PIECES if is_small else {}):
