@@ -11,6 +11,7 @@ import subprocess
 import sys
 import time
 import traceback
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final
 
@@ -238,6 +239,8 @@ class Session:
         self.page.set_viewport_size(PHONE)  # type: ignore[arg-type]
         for view in ("cluster", "keys"):
             self.page.click(f"#nav-{view}")
+            with suppress(TimeoutError):  # the charts are drawn for their new width in a later frame
+                await_true(self.page, "width => document.documentElement.scrollWidth <= width", PHONE["width"])
             self.seen[f"width {view}"] = self.page.evaluate("document.documentElement.scrollWidth")
         self.page.set_viewport_size(whole)  # type: ignore[arg-type]
 
