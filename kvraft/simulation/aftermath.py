@@ -17,7 +17,6 @@ from kvraft.simulation.clients import Answer
 from kvraft.simulation.cluster import Cluster
 from kvraft.simulation.machine import Machine
 from kvraft.simulation.member import PORT, Member, address_of
-from kvraft.simulation.requests import CALLER
 
 TRIES: Final = 60
 TRY_S: Final = 0.25
@@ -226,10 +225,7 @@ def write(cluster: Cluster) -> None:
     """Let the leader write, and wait for the answer, whatever it is."""
     leader = cluster.members[cluster.elect()]
     answers: list[object] = []
-    assert leader.assembly is not None
-    cluster.world.at(
-        cluster.world.now, leader.machine, leader.assembly.replica.intake.ask, CALLER, [_WRITE], answers.append
-    )
+    leader.ask([_WRITE], answers.append)
     cluster.run_until(lambda: bool(answers), what="an answer to a write")
 
 

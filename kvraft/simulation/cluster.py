@@ -138,6 +138,12 @@ class Cluster:
         for other in self.members.values():
             self.network.break_connections(self.members[member].machine, other.machine)
 
+    def mute(self, member: int) -> None:
+        """Let nothing pass from a node to the others."""
+        for other in self.members.values():
+            if other.id != member:
+                self.network.block(self.members[member].machine, other.machine)
+
     def heal(self) -> None:
         """Heal the network."""
         self.world.tell("network", "is mended")

@@ -1,13 +1,14 @@
 """One simulated node: a machine with a disk, and the production code of a node as the process on it."""
 
 import errno
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final, NoReturn
 
 import attrs
 from twisted.internet.interfaces import IProtocolFactory
 
+from kvraft.commands import Operation
 from kvraft.config import Config
 from kvraft.errors.exit_status import FatalReason
 from kvraft.net.clock import use_monotonic_time
@@ -20,6 +21,7 @@ from kvraft.simulation.jobs import DiskJobs
 from kvraft.simulation.machine import Machine, ProcessDied, Reactor
 from kvraft.simulation.names import NameFaults, Resolver
 from kvraft.simulation.network import Network
+from kvraft.simulation.requests import CALLER
 from kvraft.storage import Journal, JournalFull, JournalJobs, MemoryJournal, StorageError
 from kvraft.store import FEATURE_LEVEL, SnapshotInvalid, Store
 
@@ -143,6 +145,12 @@ class Member:
         """Its state machine."""
         assert self.assembly is not None, f"{self.machine.name} does not run"
         return self.assembly.replica.store
+
+    def ask(self, operations: Sequence[Operation], answered: Callable[[Any], object]) -> None:
+        """Ask the running process, now, as a client does whose request comes over no connection."""
+        assert self.assembly is not None, f"{self.machine.name} does not run"
+        world, ask = self.machine.world, self.assembly.replica.intake.ask
+        world.at(world.now, self.machine, ask, CALLER, operations, answered)
 
     @property
     def save_takes_s(self) -> float:

@@ -13,7 +13,6 @@ from kvraft.replica.cluster_clock import MICROSECONDS
 from kvraft.simulation.cluster import Cluster, Stuck
 from kvraft.simulation.member import Member, address_of
 from kvraft.simulation.network import LinkOptions
-from kvraft.simulation.requests import CALLER
 
 LINKS: Final = LinkOptions(delay_min_s=0.0001, delay_max_s=0.0001, tail=0.0, split=0.0)
 DISK_S: Final = (0.0001, 0.0001)
@@ -130,7 +129,5 @@ class ClusterTime:
 def write(cluster: Cluster, leader: Member) -> float:
     """Let the leader write something that changes nothing; return how long it takes, seconds."""
     answers: list[object] = []
-    assembly = leader.assembly
-    assert assembly is not None
-    cluster.world.at(cluster.world.now, leader.machine, assembly.replica.intake.ask, CALLER, [_WRITE], answers.append)
+    leader.ask([_WRITE], answers.append)
     return cluster.run_until(lambda: bool(answers), what=f"an answer of {address_of(leader.id)}")

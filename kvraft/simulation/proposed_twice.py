@@ -16,7 +16,6 @@ from kvraft.replica.forwarding import FORWARDING_LEVEL
 from kvraft.simulation.cluster import ELECTION_S, Cluster
 from kvraft.simulation.conduct import demand
 from kvraft.simulation.member import Member
-from kvraft.simulation.requests import CALLER
 
 KEY: Final = b"_twice"
 TTL_US: Final = 60_000_000
@@ -44,16 +43,14 @@ def propose_twice(cluster: Cluster, draws: Random) -> None:
     if len(others) + 1 < VOTERS_MIN:
         return
     cluster.run_until(cluster.has_settled, what="one state on all members before a write is proposed twice")
-    (session,) = _await(cluster, _ask(cluster, first, OpenSession(TTL_US)))
+    (session,) = _await(cluster, _ask(first, OpenSession(TTL_US)))
     cluster.run_until(cluster.has_settled, what="one state on all members after a session was opened")
     if not isinstance(session, int):
         return  # there are as many sessions as there may be
     follower = draws.choice(others)
-    for each in cluster.members.values():
-        if each is not first:
-            cluster.network.block(first.machine, each.machine)
+    cluster.mute(first.id)
     last = first.node.log.last_index
-    outcome = _ask(cluster, follower, Once(session, 1, increment(KEY)))
+    outcome = _ask(follower, Once(session, 1, increment(KEY)))
     cluster.run_until(lambda: first.node.log.last_index > last, at_most=TAKEN_S, what="an entry with the write")
     cluster.cut_off(first.id)
     cluster.run_until(lambda: any(each.node.is_leader for each in others), what="the next leader")
@@ -74,13 +71,10 @@ def propose_twice(cluster: Cluster, draws: Random) -> None:
     )
 
 
-def _ask(cluster: Cluster, member: Member, operation: OpenSession | Once) -> list[Sequence[Any] | RequestFailed]:
+def _ask(member: Member, operation: OpenSession | Once) -> list[Sequence[Any] | RequestFailed]:
     """Ask a node, and return the list to which the outcome comes."""
     outcomes: list[Sequence[Any] | RequestFailed] = []
-    assert member.assembly is not None, "it runs"
-    cluster.world.at(
-        cluster.world.now, member.machine, member.assembly.replica.intake.ask, CALLER, [operation], outcomes.append
-    )
+    member.ask([operation], outcomes.append)
     return outcomes
 
 

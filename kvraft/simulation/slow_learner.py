@@ -7,7 +7,6 @@ from kvraft.raft import RaftOptions
 from kvraft.raft.changes import CATCH_UP_ROUNDS_MAX
 from kvraft.simulation.cluster import Cluster
 from kvraft.simulation.member import DiskFaults, Member, address_of
-from kvraft.simulation.requests import CALLER
 
 SLOW_SAVE_S: Final = 0.7
 """The time of a save of the learner, seconds: a round with an entry in it is longer than an election timeout."""
@@ -81,14 +80,11 @@ class _Writes:
 
     def go_on(self) -> None:
         """Write once, and schedule the next write."""
-        assembly = self._leader.assembly
-        if self.is_over or assembly is None:
+        if self.is_over or not self._leader.is_running:
             return
         world = self._cluster.world
         if self._lacks() <= AHEAD_MAX:
-            world.at(
-                world.now, self._leader.machine, assembly.replica.intake.ask, CALLER, [_WRITE], lambda _answer: None
-            )
+            self._leader.ask([_WRITE], lambda _answer: None)
         world.at(world.now + WRITES_EVERY_S, None, self.go_on)
 
     def _lacks(self) -> int:

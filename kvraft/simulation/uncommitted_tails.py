@@ -9,11 +9,9 @@ from random import Random
 from typing import Final
 
 from kvraft.commands import Identify
-from kvraft.errors import RequestFailed
 from kvraft.raft.messages import AppendEntries
 from kvraft.simulation.cluster import Cluster
 from kvraft.simulation.member import Member
-from kvraft.simulation.requests import CALLER
 
 TAKEN_S: Final = 1.0
 """Longest time until the leader has taken the write, seconds."""
@@ -64,13 +62,8 @@ def send_short(cluster: Cluster, draws: Random) -> None:
 
 def _leave_tail(cluster: Cluster, first: Member) -> None:
     """Let the leader take a write that no other node receives, and cut it off."""
-    for each in cluster.members.values():
-        if each is not first:
-            cluster.network.block(first.machine, each.machine)
+    cluster.mute(first.id)
     last = first.node.log.last_index
-    outcomes: list[object | RequestFailed] = []
-    assert first.assembly is not None, "it runs"
-    ask = first.assembly.replica.intake.ask
-    cluster.world.at(cluster.world.now, first.machine, ask, CALLER, [_WRITE], outcomes.append)
+    first.ask([_WRITE], lambda _outcome: None)
     cluster.run_until(lambda: first.node.log.last_index > last, at_most=TAKEN_S, what="an entry that nobody else has")
     cluster.cut_off(first.id)
